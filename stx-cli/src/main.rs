@@ -1,0 +1,3 @@
+//! `stx-builds`: arguments, configuration, wiring, printing, exit codes.
+
+fn main() {}

@@ -1,0 +1,99 @@
+//! What a mirror holds, as a value.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel};
+
+/// What a mirror holds: its channels, their builds and aliases.
+///
+/// Retention reads it, publishing scans it; neither needs the other for that.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Catalog {
+    /// The channels.
+    pub channels: BTreeMap<Channel, ChannelEntry>,
+}
+
+/// What one channel holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChannelEntry {
+    /// The builds, oldest first.
+    pub builds: BTreeMap<BuildDate, BuildEntry>,
+    /// The aliases, by name.
+    pub aliases: BTreeMap<AliasName, AliasEntry>,
+    /// Directory entries that are neither build nor alias, byte order.
+    pub strays: Vec<String>,
+}
+
+/// What an alias points at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AliasEntry {
+    /// A build date, whether or not there is such a build.
+    Build(BuildDate),
+    /// Something else; the text as it stands on the mirror.
+    Other(String),
+}
+
+/// One build as a catalog knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildEntry {
+    /// Its record, or why there is none.
+    pub state: BuildState,
+    /// Whether it holds a `KEEP` file, the build team's oldest form of a pin.
+    pub keep_file: bool,
+}
+
+/// The record of a build, or why it cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildState {
+    /// Read.
+    Known(Box<BuildRecord>),
+    /// Not there, not readable, or of another build: the reason, in a line.
+    Unreadable(String),
+}
+
+impl BuildEntry {
+    /// The record, where it could be read.
+    pub fn record(&self) -> Option<&BuildRecord> {
+        match &self.state {
+            BuildState::Known(record) => Some(record),
+            BuildState::Unreadable(_) => None,
+        }
+    }
+
+    /// Whether the build is known to be a success.
+    pub fn is_success(&self) -> bool {
+        self.record()
+            .is_some_and(|record| record.result == BuildOutcome::Success)
+    }
+}
+
+impl ChannelEntry {
+    /// The newest build that is known to be a success: what `latest_build` has to point at.
+    pub fn newest_success(&self) -> Option<BuildDate> {
+        self.builds
+            .iter()
+            .rev()
+            .find(|(_, build)| build.is_success())
+            .map(|(date, _)| *date)
+    }
+}
+
+impl Catalog {
+    /// A build of the catalog.
+    pub fn build(&self, id: &BuildId) -> Option<&BuildEntry> {
+        self.channels.get(&id.channel)?.builds.get(&id.date)
+    }
+
+    /// Every build, by channel, oldest first.
+    pub fn builds(&self) -> impl Iterator<Item = (BuildId, &BuildEntry)> {
+        self.channels.iter().flat_map(|(channel, entry)| {
+            entry
+                .builds
+                .iter()
+                .map(|(date, build)| (BuildId::new(channel.clone(), *date), build))
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! The one way a text of the grammar is refused.
+
+use std::fmt;
+
+/// A text that the grammar refuses: where, what was expected there, and what may have been meant.
+///
+/// `Display` is one line for people; the fields are for programs and for drawing the position under the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// The whole text as it was given.
+    pub input: String,
+    /// Byte offset into [`input`](Self::input) of the first byte that cannot be right; its length when the text ends early.
+    pub offset: usize,
+    /// What the grammar expects at [`offset`](Self::offset).
+    pub expected: String,
+    /// A text that would have been accepted and is near to the input.
+    pub suggestion: Option<String>,
+}
+
+impl ParseError {
+    /// Refuses `input` at `offset`, where `expected` should have been.
+    pub fn new(input: &str, offset: usize, expected: impl Into<String>) -> Self {
+        Self {
+            input: input.to_owned(),
+            offset,
+            expected: expected.into(),
+            suggestion: None,
+        }
+    }
+
+    /// The same error with a text that was probably meant.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    /// The same error seen from a longer text, in which this one begins at `offset`.
+    #[must_use]
+    pub fn within(mut self, whole: &str, offset: usize) -> Self {
+        if let Some(suggestion) = &self.suggestion {
+            let end = offset + self.input.len();
+            self.suggestion = match (whole.get(..offset), whole.get(end..)) {
+                (Some(before), Some(after)) => Some(format!("{before}{suggestion}{after}")),
+                _ => None,
+            };
+        }
+        self.offset += offset;
+        whole.clone_into(&mut self.input);
+        self
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?}: byte {}: expected {}",
+            self.input, self.offset, self.expected
+        )?;
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, "; did you mean {suggestion:?}?")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ParseError {}

@@ -1,0 +1,99 @@
+//! Paths inside of a build.
+
+use std::fmt;
+use std::str::FromStr;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::ParseError;
+use crate::segment::fault;
+use crate::text::{open_segment, serde_as_text};
+
+open_segment! {
+    /// A build phase, `std`, `rt`, `installer`, `container`; the set is open.
+    BuildPhase
+}
+
+/// Longest path in bytes that a mirror takes: `PATH_MAX` less room for where the mirror stands.
+const MAX_PATH: usize = 3072;
+
+/// A file of a build, relative to the build's directory: `outputs/RPMS/std/hello-1.0-1.x86_64.rpm`.
+///
+/// One or more segments, each a [`Name`](crate::Name). `Ord` is byte order, the order of `SHA256SUMS`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BuildPath(String);
+
+impl BuildPath {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The path, for joining to the build's directory.
+    pub fn as_path(&self) -> &Utf8Path {
+        Utf8Path::new(&self.0)
+    }
+
+    /// The segments, first to last.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The last segment.
+    pub fn file_name(&self) -> &str {
+        self.segments().next_back().unwrap_or_default()
+    }
+
+    /// The path without its last segment; `None` for a file that lies directly in the build.
+    pub fn parent(&self) -> Option<Self> {
+        self.0
+            .rsplit_once('/')
+            .map(|(parent, _)| Self(parent.to_owned()))
+    }
+
+    /// This path with `rest` below it.
+    ///
+    /// # Errors
+    /// Refuses what the grammar refuses.
+    pub fn join(&self, rest: &str) -> Result<Self, ParseError> {
+        format!("{}/{rest}", self.0).parse()
+    }
+}
+
+impl fmt::Display for BuildPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BuildPath {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.len() > MAX_PATH {
+            return Err(ParseError::new(
+                text,
+                MAX_PATH,
+                "the end of the path: no path is longer than 3072 bytes",
+            ));
+        }
+        let mut offset = 0;
+        for segment in text.split('/') {
+            if let Some((at, expected)) = fault(segment) {
+                return Err(ParseError::new(text, offset + at, expected));
+            }
+            offset += segment.len() + 1;
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<Utf8PathBuf> for BuildPath {
+    type Error = ParseError;
+
+    fn try_from(path: Utf8PathBuf) -> Result<Self, ParseError> {
+        path.as_str().parse()
+    }
+}
+
+serde_as_text!(BuildPath);

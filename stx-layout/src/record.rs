@@ -1,0 +1,220 @@
+//! What is known of one build: its `build.json`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{BuildId, BuildPath, Sha256};
+
+/// How a build ended. The specification: `<build-result> = 'success' | 'fail'`, a file of that name in `outputs/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildOutcome {
+    /// Every required phase and deliverable is there.
+    Success,
+    /// Some is not; published for its logs, never aliased.
+    Fail,
+}
+
+impl BuildOutcome {
+    /// The specification's word, which is also the name of the marker file in `outputs/`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl fmt::Display for BuildOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a phase ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseStatus {
+    /// Exit status 0.
+    Succeeded,
+    /// Every attempt failed.
+    Failed,
+    /// The last attempt ran into its time limit.
+    TimedOut,
+    /// Ended because the build was.
+    Cancelled,
+    /// Not started: a phase it needs did not succeed, or the build ended before.
+    Skipped,
+}
+
+/// One git of a build: where it stood in the tree, and at which commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The work tree below the source root: `cgcs-root/stx/config`.
+    pub path: String,
+    /// Where it was fetched from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The commit, 40 (or 64) hexadecimal digits.
+    pub commit: String,
+}
+
+/// One phase of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// The recipe's name for it.
+    pub name: String,
+    /// How it ended.
+    pub status: PhaseStatus,
+    /// Whether its failure fails the build.
+    pub required: bool,
+    /// How often it was started.
+    pub attempts: u32,
+    /// When the first attempt started; absent for a phase that never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<DateTime<Utc>>,
+    /// When the last attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<DateTime<Utc>>,
+    /// Why it failed, in a line; absent for one that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A container image that belongs to a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// `starlingx/stx-keystone:…`.
+    pub name: String,
+    /// The digest of its manifest.
+    pub digest: Sha256,
+}
+
+/// What is known of one build, as written to its `build.json`.
+///
+/// Written once, when the build is published. Fields of a later version that this one does not know are kept in
+/// [`other`](Self::other) and written back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// Version of this form; see [`BuildRecord::SCHEMA`].
+    pub schema: u32,
+    /// The build.
+    pub id: BuildId,
+    /// How it ended.
+    pub result: BuildOutcome,
+    /// Why it was built: `manual`, `periodic`, `commit`, and whatever was said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// The git branch or tag that was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The recipe's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// The gits, sorted by path.
+    #[serde(default)]
+    pub sources: Vec<SourceRecord>,
+    /// The phases, in the order of the recipe.
+    #[serde(default)]
+    pub phases: Vec<PhaseRecord>,
+    /// The first required phase that failed, in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_failing_phase: Option<String>,
+    /// The deliverables without which the build is no success: globs, as the recipe has them.
+    #[serde(default)]
+    pub required_deliverables: Vec<String>,
+    /// Those of them that are not there.
+    #[serde(default)]
+    pub missing_deliverables: Vec<String>,
+    /// Container images.
+    #[serde(default)]
+    pub images: Vec<ImageRecord>,
+    /// Files of the build, without `build.json` and `SHA256SUMS`.
+    #[serde(default)]
+    pub files: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Fields of a later version, kept as they are.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, serde_json::Value>,
+}
+
+/// A `build.json` that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not the JSON of a record.
+    #[error("build.json line {}, column {}", source.line(), source.column())]
+    Json {
+        /// What is wrong there.
+        #[from]
+        source: serde_json::Error,
+    },
+    /// Written by a version that changed the meaning of known fields.
+    #[error(
+        "build.json of schema {found}; this version reads up to {}",
+        BuildRecord::SCHEMA
+    )]
+    TooNew {
+        /// Its schema version.
+        found: u32,
+    },
+}
+
+impl BuildRecord {
+    /// The name of the file in a build's directory.
+    pub const FILE_NAME: &'static str = "build.json";
+
+    /// The version that this crate writes, and the newest it reads.
+    pub const SCHEMA: u32 = 1;
+
+    /// A record of which only the essentials are known.
+    pub fn new(id: BuildId, result: BuildOutcome) -> Self {
+        Self {
+            schema: Self::SCHEMA,
+            id,
+            result,
+            trigger: None,
+            branch: None,
+            recipe: None,
+            sources: Vec::new(),
+            phases: Vec::new(),
+            first_failing_phase: None,
+            required_deliverables: Vec::new(),
+            missing_deliverables: Vec::new(),
+            images: Vec::new(),
+            files: 0,
+            bytes: 0,
+            other: BTreeMap::new(),
+        }
+    }
+
+    /// Reads the text of a `build.json`.
+    pub fn from_json(text: &str) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let Version { schema: found } = serde_json::from_str(text)?;
+        if found > Self::SCHEMA {
+            return Err(RecordError::TooNew { found });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The text of a `build.json`: indented, a newline at its end.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("a record has no map with keys that are not text");
+        text.push('\n');
+        text
+    }
+
+    /// The marker file of the outcome: `outputs/success` or `outputs/fail`.
+    pub fn marker(outcome: BuildOutcome) -> BuildPath {
+        format!("outputs/{outcome}").parse().expect("a valid path")
+    }
+}
