@@ -1,0 +1,38 @@
+# The commands of this project. `make demo` and `make test` install what they miss, through `make setup`.
+CARGO ?= cargo
+DEMO ?= demo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: demo test setup check lint unit bench clean
+
+## Builds the sample distribution twice into a new mirror below ./demo and says where to look.
+demo:
+	scripts/setup.sh demo
+	$(CARGO) build --release --locked -p stx-cli
+	target/release/stx-builds demo $(DEMO)
+
+## Everything that decides whether a change is right.
+test:
+	scripts/setup.sh test
+	$(MAKE) lint unit
+
+## Installs what is missing for `make test`; says what, and why.
+setup:
+	scripts/setup.sh test
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --locked -p stx-layout -p stx-retention -p stx-pipeline -p stx-publish -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
+	shellcheck scripts/*.sh .ci/run
+
+unit:
+	$(CARGO) test --locked --workspace --all-features
+
+bench:
+	$(CARGO) bench --locked --workspace --all-features
+
+clean:
+	$(CARGO) clean
+	rm -rf $(DEMO)
