@@ -1,0 +1,1 @@
+#define MESSAGE "the platform is here"
