@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# Installs what is missing on this machine, and says what and why.
+#
+#   scripts/setup.sh build    what cargo needs to build stx-builds
+#   scripts/setup.sh demo     and what the sample distribution is built with
+#   scripts/setup.sh test     and what the tests use (the default)
+#
+# Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
+# happens when nothing is missing.
+set -euo pipefail
+
+export PATH="$PATH:/usr/sbin:/sbin"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=/usr/bin/python3
+
+# group | what has to be there | apt package | dnf package | what for
+#
+# cmd: a program. file: one of these files. python: a module of the system's python.
+needs='
+build | cmd:gcc                | gcc                | gcc                  | links Rust programs; compiles the C packages
+build | cmd:make               | make               | make                 | the Makefile; C packages
+build | cmd:git                | git                | git-core             | source trees
+build | cmd:cargo              | -                  | -                    | builds stx-builds; from https://rustup.rs, version 1.95 or newer
+demo  | cmd:rpmbuild           | rpm                | rpm-build            | builds packages
+demo  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
+demo  | cmd:rpm                | rpm                | rpm                  | checks that packages fit together
+demo  | cmd:rpm2cpio           | rpm2cpio           | rpm                  | unpacks packages
+demo  | cmd:file               | file               | file                 | rpmbuild tells programs from scripts with it
+demo  | cmd:readelf            | binutils           | binutils             | checks that busybox is static
+demo  | cmd:dpkg-deb           | dpkg               | dpkg                 | unpacks the kernel
+demo  | cmd:createrepo_c       | createrepo-c       | createrepo_c         | repository metadata
+demo  | cmd:busybox            | busybox-static     | busybox              | the base system of the sample distribution
+demo  | cmd:cpio               | cpio               | cpio                 | initrd
+demo  | cmd:depmod             | kmod               | kmod                 | kernel modules of the initrd
+demo  | cmd:mksquashfs         | squashfs-tools     | squashfs-tools       | installer image
+demo  | cmd:xorriso            | xorriso            | xorriso              | ISO image
+demo  | cmd:implantisomd5      | isomd5sum          | isomd5sum            | checksum in the ISO image
+demo  | cmd:checkisomd5        | isomd5sum          | isomd5sum            | checks it
+demo  | file:/usr/lib/ISOLINUX/isolinux.bin,/usr/share/syslinux/isolinux.bin                | isolinux        | syslinux-nonlinux | boots the ISO image
+demo  | file:/usr/lib/ISOLINUX/isohdpfx.bin,/usr/share/syslinux/isohdpfx.bin                | isolinux        | syslinux-nonlinux | boots it from a USB stick
+demo  | file:/usr/lib/syslinux/modules/bios/ldlinux.c32,/usr/share/syslinux/ldlinux.c32     | syslinux-common | syslinux-nonlinux | isolinux hangs without it
+demo  | cmd:qemu-system-x86_64 | qemu-system-x86    | qemu-system-x86-core | tries the ISO image
+demo  | cmd:umoci              | umoci              | umoci                | container images
+demo  | file:/usr/bin/python3  | python3            | python3              | scripts; wheels
+demo  | python:pip             | python3-pip        | python3-pip          | wheels
+demo  | python:setuptools      | python3-setuptools | python3-setuptools   | wheels
+demo  | python:wheel           | python3-wheel      | python3-wheel        | wheels
+demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Helm charts
+test  | cmd:dnf                | dnf                | dnf                  | installs published packages
+test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
+test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
+test  | cmd:rsync              | rsync              | rsync                | copies a mirror
+test  | cmd:curl               | curl               | curl                 | downloads from a mirror
+test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
+test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
+'
+
+say() { echo "setup: $*"; }
+
+die() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+group=${1:-test}
+case $group in
+build) groups=' build ' ;;
+demo) groups=' build demo ' ;;
+test) groups=' build demo test ' ;;
+*) die "unknown group '$group': build, demo or test" ;;
+esac
+
+if [[ -n $(type -P apt-get) ]]; then
+    system=apt
+elif [[ -n $(type -P dnf) ]]; then
+    system=dnf
+else
+    system=none
+fi
+
+# there NEED: it is installed.
+there() {
+    local file
+    case $1 in
+    cmd:*) [[ -n $(type -P "${1#cmd:}") ]] ;;
+    file:*)
+        for file in $(tr , ' ' <<< "${1#file:}"); do
+            [[ ! -e $file ]] || return 0
+        done
+        return 1
+        ;;
+    python:*) [[ -x $python ]] && "$python" -I -c "import importlib.util as u, sys; sys.exit(not u.find_spec('${1#python:}'))" ;;
+    esac
+}
+
+# missing: a line "need package why" for each need of the groups that is not met.
+missing() {
+    local in need apt dnf why package
+    while IFS='|' read -r in need apt dnf why; do
+        in=${in// /} need=${need// /} apt=${apt// /} dnf=${dnf// /}
+        [[ -n $in && $groups == *" $in "* ]] || continue
+        there "$need" && continue
+        package=$apt
+        [[ $system != dnf ]] || package=$dnf
+        echo "$need $package ${why# }"
+    done <<< "$needs"
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif [[ -n $(type -P sudo) ]]; then
+        sudo "$@"
+    else
+        die "this has to be run as root, and there is no sudo: $*"
+    fi
+}
+
+apt_get() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"
+}
+
+updated=
+update_lists() {
+    [[ -z $updated ]] || return 0
+    apt_get update || die "apt-get update failed: is there a network?"
+    updated=yes
+}
+
+install_packages() {
+    local removed
+    case $system in
+    apt)
+        update_lists
+        # A newer qemu-utils, for one, gives way to apt's qemu-system-x86.
+        removed=$(apt-get --simulate --no-install-recommends install "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | paste -sd ' ')
+        [[ -z $removed ]] || say "apt removes these, which conflict with them: $removed"
+        apt_get install --no-install-recommends "$@"
+        ;;
+    dnf) as_root dnf install -y --setopt=install_weak_deps=False "$@" ;;
+    none) die "neither apt-get nor dnf is here; install these by other means: $*" ;;
+    esac
+}
+
+lacking=$(missing)
+packages=()
+if [[ -n $lacking ]]; then
+    while read -r need package why; do
+        say "missing: ${need#*:} ($why)"
+        [[ $package == - || " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
+    done <<< "$lacking"
+    if ((${#packages[@]} > 0)); then
+        say "installing: ${packages[*]}"
+        install_packages "${packages[@]}" || die "these could not be installed: ${packages[*]}"
+        hash -r
+    fi
+    lacking=$(missing)
+    [[ -z $lacking ]] || {
+        while read -r need package why; do
+            echo "setup: still missing: ${need#*:} (package $package: $why)" >&2
+        done <<< "$lacking"
+        exit 1
+    }
+fi
+
+# The kernel of the sample distribution is kept in a cache, so that builds need no network.
+if [[ $group != build ]]; then
+    get_kernel=("$here/recipes/sample/repos/build-tools/download-mirror" --cache-only)
+    if ! said=$("${get_kernel[@]}" 2>&1); then
+        [[ $system == apt ]] || die "$said"
+        say "the package lists do not lead to a kernel, updating them"
+        update_lists
+        said=$("${get_kernel[@]}" 2>&1) || die "$said"
+    fi
+    [[ $said != *downloading* ]] || say "the kernel of the sample distribution is in the cache now"
+fi
+
+say "everything for '$group' is here"
