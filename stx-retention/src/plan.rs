@@ -1,7 +1,6 @@
 //! Plans: what goes, what stays, and why.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use crate::digest::digest;
 use crate::judge::{Bench, Judged};
 use crate::text::Moment;
 use crate::{
-    ExpiryRule, Facts, Period, Pin, Policy, Reason, Releases, Retention, Rules, Verdict, Warning,
+    ExpiryRule, Facts, Period, Policy, Reason, Releases, Retention, Rules, Verdict, Warning,
 };
 
 /// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
@@ -75,6 +74,36 @@ pub struct KeepEntry {
     pub until: Option<DateTime<Utc>>,
 }
 
+impl PrunePlan {
+    /// What becomes of a build; `None` where the plan did not see it.
+    pub fn verdict(&self, build: &BuildId) -> Option<Verdict> {
+        let keep = self.keep.binary_search_by(|entry| entry.build.cmp(build));
+        if let Some(entry) = keep.ok().and_then(|index| self.keep.get(index)) {
+            return Some(Verdict::Keep {
+                reasons: entry.reasons.clone(),
+                until: entry.until,
+            });
+        }
+        let expire = self.expire.iter().find(|entry| entry.build == *build)?;
+        Some(Verdict::Expire {
+            rule: expire.rule,
+            since: expire.since,
+        })
+    }
+
+    /// The bytes that all of it frees.
+    pub fn bytes_freed(&self) -> u64 {
+        let builds = self.expire.iter().map(|entry| entry.bytes_freed);
+        let sections = self.sections.iter().map(|entry| entry.bytes_freed);
+        builds.chain(sections).fold(0, u64::saturating_add)
+    }
+
+    /// Whether nothing goes.
+    pub fn is_empty(&self) -> bool {
+        self.expire.is_empty() && self.sections.is_empty()
+    }
+}
+
 /// Decides on every build of a catalog about which nothing else is known.
 pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
     plan_with(catalog, &Facts::default(), policy, now)
@@ -87,27 +116,15 @@ pub fn plan_with(
     policy: &Policy,
     now: DateTime<Utc>,
 ) -> PrunePlan {
-    let mut pins = BTreeMap::<&BuildId, Vec<&Pin>>::new();
-    let mut sorted: Vec<_> = facts.pins.iter().collect();
-    sorted.sort();
-    for pin in sorted {
-        pins.entry(&pin.build).or_default().push(pin);
-    }
-    let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
-    let unclear = aliases.filter_map(|(alias, target)| match target {
-        AliasEntry::Other(text) => Some((alias, text.as_str())),
-        AliasEntry::Build(_) => None,
-    });
     let mut draft = Draft {
         catalog,
         policy,
-        bench: Bench {
+        bench: Bench::new(
+            catalog,
             facts,
-            pins,
-            unclear: unclear.collect(),
-            releases: Releases::known(catalog, &policy.calendar, now),
+            Releases::known(catalog, &policy.calendar, now),
             now,
-        },
+        ),
         newest: newest(catalog),
         expire: Vec::new(),
         sections: Vec::new(),

@@ -7,7 +7,7 @@ use crate::{Calendar, Span};
 
 /// What is to be kept: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
 ///
-/// A plain value: made by code, or read from TOML.
+/// A plain value: made by code, or read from TOML with [`PolicyFile::from_toml`](crate::PolicyFile::from_toml).
 /// `Policy::default()` is the specification's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -74,7 +74,8 @@ pub struct Tier {
 /// An exception for the channels that a glob matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRules {
-    /// Matches the text of a channel: `feature/*/centos`; `*` does not cross a `/`, `**` does.
+    /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), `*` does not
+    /// cross a `/`.
     pub channels: Glob,
     /// What is different there.
     pub rules: Overlay,
