@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildEntry, BuildId, BuildState, Catalog};
+use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
 
 use crate::text::Moment;
 use crate::{Facts, Policy, PolicyLines, Position, Retention, Rules, Verdict, plan_with};
@@ -39,15 +39,12 @@ pub fn explain(
                 ),
             };
         }
-        Verdict::Expire { rule, since } => {
+        Verdict::Expire { rule, .. } => {
             let entry = plan.expire.iter().find(|entry| entry.build == *build)?;
             let _ = write!(
                 text,
-                "It goes in the next run, by rule `{rule}`, for which it is eligible since {}: {}. That frees {} bytes. \
-                 A pin, or a KEEP file in it, keeps it. ",
-                Moment(since),
-                entry.message,
-                entry.bytes_freed
+                "It goes in the next run, by rule `{rule}`: {}. That frees {} bytes. A pin, or a KEEP file in it, keeps it. ",
+                entry.message, entry.bytes_freed
             );
         }
     }
@@ -76,7 +73,10 @@ pub fn explain(
 /// What a build is: outcome, date and age.
 fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
     let outcome = match &entry.state {
-        BuildState::Known(record) => record.result.as_str(),
+        BuildState::Known(record) => match record.result {
+            BuildOutcome::Success => "success",
+            BuildOutcome::Fail => "failure",
+        },
         BuildState::Unreadable(_) => "build of unknown outcome",
     };
     let date = build.date.time();

@@ -1,6 +1,5 @@
-//! Policies from TOML.
+//! Reads policies, and collects what is wrong with them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::NaiveDate;
@@ -9,129 +8,13 @@ use stx_layout::ReleaseKind;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::{ChannelRules, Overlay, Policy, Retention, Span, Tier};
-
-/// A policy with the places in its file that say what it says.
-///
-/// Everything is optional; what is not given is the specification's. Unknown keys are refused. Every mistake is
-/// reported, with its line and column.
-///
-/// ```
-/// # use stx_retention::{PolicyFile, Retention, Span};
-/// let file = PolicyFile::from_toml(r#"
-/// free-space = 200_000_000_000          # bytes; only orders what is eligible, and warns
-///
-/// [limits]
-/// percent = 50                          # of a channel, in one run
-/// silence = "365 days"                  # no build for so long: the clock is doubted
-///
-/// [kind.master]                         # master, feature, release, milestone, rc
-/// keep = "14 days"                      # or "forever", or "release-period"
-/// newest = 2                            # successes that stay whatever their age
-/// failed = "7 days"                     # not longer than `keep`
-/// tiers = [{ section = "outputs/logs", after = "10 days" }]
-///
-/// [[channel]]                           # exceptions, in order; a later one wins
-/// match = "feature/centos76/*"
-/// keep = "30 days"
-///
-/// [calendar]
-/// learn = true                          # releases not named here, from the mirror's release/ channels
-///
-/// [calendar.releases]
-/// "2018.10" = 2018-10-30
-/// "2019.09" = 2019-09-30
-/// "#)?;
-/// assert_eq!(file.policy.kinds.master.keep, Retention::For(Span::days(14)));
-/// assert_eq!(file.lines.channels[0].line, 14);
-/// # Ok::<(), stx_retention::PolicyError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PolicyFile {
-    /// The policy.
-    pub policy: Policy,
-    /// Where its rules stand.
-    pub lines: PolicyLines,
-}
-
-/// Where the rules of a policy stand in its file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PolicyLines {
-    /// The table of each kind that has one.
-    pub kinds: BTreeMap<ReleaseKind, Position>,
-    /// The table of each exception, in the order of [`Policy::channels`].
-    pub channels: Vec<Position>,
-}
-
-/// A place in a text; both count from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
-}
-
-/// One mistake in a policy.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
-    /// Where.
-    pub at: Position,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.message)
-    }
-}
-
-/// A policy that cannot be used: every mistake in it, in the order of the text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct PolicyError {
-    /// The mistakes; never empty.
-    pub mistakes: Vec<Mistake>,
-}
-
-impl PolicyFile {
-    /// Reads a policy.
-    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader {
-            text,
-            mistakes: Vec::new(),
-            file: Self::default(),
-        };
-        for error in errors {
-            let start = error.span().map_or(0, |span| span.start);
-            reader.mistake(start, error.message());
-        }
-        // A table read from broken text lacks what could not be read: its own mistakes would follow from that.
-        if reader.mistakes.is_empty() {
-            reader.root(table.get_ref());
-        }
-        let mut mistakes = reader.mistakes;
-        if mistakes.is_empty() {
-            return Ok(reader.file);
-        }
-        mistakes.sort();
-        Err(PolicyError { mistakes })
-    }
-}
+use crate::{ChannelRules, Mistake, Overlay, PolicyFile, Position, Retention, Span, Tier};
 
 /// Reads the parts of a policy and collects what is wrong with them.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
-    mistakes: Vec<Mistake>,
-    file: PolicyFile,
+    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) file: PolicyFile,
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;
@@ -145,6 +28,16 @@ fn entries<'t>(
         .map(|(key, value)| (key.get_ref().as_ref(), key.span().start, value))
 }
 
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            mistakes: Vec::new(),
+            file: PolicyFile::default(),
+        }
+    }
+}
+
 impl Reader<'_> {
     fn position(&self, offset: usize) -> Position {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
@@ -155,7 +48,7 @@ impl Reader<'_> {
         }
     }
 
-    fn mistake(&mut self, offset: usize, message: impl Into<String>) {
+    pub(crate) fn mistake(&mut self, offset: usize, message: impl Into<String>) {
         let at = self.position(offset);
         self.mistakes.push(Mistake {
             at,
@@ -219,11 +112,12 @@ impl Reader<'_> {
         }
     }
 
-    fn root(&mut self, table: &DeTable<'_>) {
+    pub(crate) fn root(&mut self, table: &DeTable<'_>) {
         for (key, at, value) in entries(table) {
             match key {
                 "free-space" => {
-                    self.file.policy.free_space = self.integer(value, "a number of bytes");
+                    self.file.policy.free_space =
+                        self.integer(value, "a whole number of bytes, 0 or more,");
                 }
                 "limits" => self.limits(value),
                 "kind" => self.kinds(value),
@@ -329,7 +223,9 @@ impl Reader<'_> {
         for (key, at, value) in entries(table) {
             match key {
                 "keep" => overlay.keep = self.retention(value),
-                "newest" => overlay.newest = self.integer(value, "a number of builds"),
+                "newest" => {
+                    overlay.newest = self.integer(value, "a whole number of builds, 0 or more,");
+                }
                 "failed" => overlay.failed = self.retention(value),
                 "tiers" => overlay.tiers = Some(self.tiers(value)),
                 "match" if exception => {}
@@ -406,7 +302,7 @@ impl Reader<'_> {
 
     /// A length of time that is more than nothing.
     fn span(&mut self, value: &Value<'_>) -> Option<Span> {
-        let span: Span = self.parsed(value, "a length of time, such as \"14 days\"")?;
+        let span: Span = self.parsed(value, "a length of time, such as \"14 days\",")?;
         if span.as_seconds() == 0 {
             self.mistake(value.span().start, "nothing would be kept for no time");
             return None;

@@ -131,6 +131,19 @@ impl Limits {
     }
 }
 
+impl Retention {
+    /// This one, but of two ages the shorter.
+    fn at_most(self, other: Self) -> Self {
+        match self {
+            Self::For(age) => match other {
+                Self::For(most) => Self::For(age.min(most)),
+                Self::Forever | Self::ReleasePeriod => self,
+            },
+            Self::Forever | Self::ReleasePeriod => self,
+        }
+    }
+}
+
 impl Rules {
     /// Kept like this, and two newest successes, and failures for seven days.
     pub fn keep(keep: Retention) -> Self {
@@ -142,7 +155,7 @@ impl Rules {
         }
     }
 
-    /// These rules with an exception laid over them.
+    /// These rules with an exception laid over them. Failures that it does not name stay no longer than successes.
     #[must_use]
     pub fn with(mut self, overlay: &Overlay) -> Self {
         let Overlay {
@@ -153,7 +166,7 @@ impl Rules {
         } = overlay;
         self.keep = keep.unwrap_or(self.keep);
         self.newest = newest.unwrap_or(self.newest);
-        self.failed = failed.unwrap_or(self.failed);
+        self.failed = failed.unwrap_or(self.failed.at_most(self.keep));
         if let Some(tiers) = tiers {
             self.tiers.clone_from(tiers);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, BuildOutcome, BuildPath, Catalog, Channel};
 
@@ -115,7 +116,7 @@ pub fn recheck(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Rechec
                 why.push(Change::Outcome { now: record.result });
             }
             let planned = counted.get(&entry.build.channel).copied().unwrap_or(0);
-            let now = newer_successes(catalog, &entry.build);
+            let now = newer_successes(catalog, &entry.build, plan.now);
             if record.result == BuildOutcome::Success && now < planned {
                 why.push(Change::FewerSuccesses { planned, now });
             }
@@ -193,10 +194,12 @@ fn counted(plan: &PrunePlan) -> BTreeMap<&Channel, usize> {
     counted
 }
 
-fn newer_successes(catalog: &Catalog, build: &BuildId) -> usize {
+/// The successes after a build that are not dated in the future.
+fn newer_successes(catalog: &Catalog, build: &BuildId, now: DateTime<Utc>) -> usize {
     let newer = catalog.channels.get(&build.channel).map(|channel| {
         let newer = channel.builds.range(build.date..).skip(1);
-        newer.filter(|(_, build)| build.is_success()).count()
+        let known = newer.filter(|(date, build)| date.time() <= now && build.is_success());
+        known.count()
     });
     newer.unwrap_or(0)
 }
