@@ -14,14 +14,6 @@ pub(crate) enum Step<'a> {
     Section(&'a BuildId, &'a BuildPath),
 }
 
-/// Whether a file lies in a section.
-fn within(file: &FileFact, section: &BuildPath) -> bool {
-    file.path
-        .as_str()
-        .strip_prefix(section.as_str())
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 impl Step<'_> {
     fn build(&self) -> &BuildId {
         match self {
@@ -32,7 +24,7 @@ impl Step<'_> {
     fn removes(&self, file: &FileFact) -> bool {
         match self {
             Self::Build(_) => true,
-            Self::Section(_, section) => within(file, section),
+            Self::Section(_, section) => file.lies_in(section),
         }
     }
 }

@@ -58,8 +58,14 @@ pub fn digest(catalog: &Catalog, facts: &Facts) -> Sha256 {
         for (alias, target) in &entry.aliases {
             sum.text(alias.as_str());
             match target {
-                AliasEntry::Build(date) => sum.text(&date.to_string()),
-                AliasEntry::Other(text) => sum.text(text),
+                AliasEntry::Build(date) => {
+                    sum.number(1);
+                    sum.number(date.time().timestamp().cast_unsigned());
+                }
+                AliasEntry::Other(text) => {
+                    sum.number(2);
+                    sum.text(text);
+                }
             }
         }
     }

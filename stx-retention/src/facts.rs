@@ -52,3 +52,11 @@ pub struct FileFact {
     /// How big it is.
     pub bytes: u64,
 }
+
+impl FileFact {
+    /// Whether it lies in a section of its build, or is it.
+    pub fn lies_in(&self, section: &BuildPath) -> bool {
+        let rest = self.path.as_str().strip_prefix(section.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildState, Channel, ChannelEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildState, Catalog, Channel,
+    ChannelEntry,
 };
 
 use crate::verdict::End;
@@ -42,6 +43,35 @@ struct Known {
 pub(crate) struct Judged {
     pub(crate) build: BuildId,
     pub(crate) verdict: Verdict,
+}
+
+impl<'a> Bench<'a> {
+    /// What channels of a catalog are judged by.
+    pub(crate) fn new(
+        catalog: &'a Catalog,
+        facts: &'a Facts,
+        releases: Releases,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let mut pins = BTreeMap::<&BuildId, Vec<&Pin>>::new();
+        let mut sorted: Vec<_> = facts.pins.iter().collect();
+        sorted.sort();
+        for pin in sorted {
+            pins.entry(&pin.build).or_default().push(pin);
+        }
+        let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
+        let unclear = aliases.filter_map(|(alias, target)| match target {
+            AliasEntry::Other(text) => Some((alias, text.as_str())),
+            AliasEntry::Build(_) => None,
+        });
+        Self {
+            facts,
+            pins,
+            unclear: unclear.collect(),
+            releases,
+            now,
+        }
+    }
 }
 
 impl Bench<'_> {

@@ -1,19 +1,13 @@
 //! Plans: what goes, what stays, and why.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasEntry, BuildId, BuildPath, Catalog, Sha256};
+use stx_layout::{BuildId, BuildPath, Catalog, Sha256};
 
-use crate::bytes::{Step, freed, recorded};
-use crate::digest::digest;
-use crate::judge::{Bench, Judged};
-use crate::text::Moment;
-use crate::{
-    ExpiryRule, Facts, Period, Pin, Policy, Reason, Releases, Retention, Rules, Verdict, Warning,
-};
+use crate::draft::Draft;
+use crate::{ExpiryRule, Facts, Policy, Reason, Verdict, Warning};
 
 /// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +69,55 @@ pub struct KeepEntry {
     pub until: Option<DateTime<Utc>>,
 }
 
+impl PrunePlan {
+    /// What becomes of a build; `None` where the plan did not see it.
+    pub fn verdict(&self, build: &BuildId) -> Option<Verdict> {
+        let keep = self.keep.binary_search_by(|entry| entry.build.cmp(build));
+        if let Some(entry) = keep.ok().and_then(|index| self.keep.get(index)) {
+            return Some(Verdict::Keep {
+                reasons: entry.reasons.clone(),
+                until: entry.until,
+            });
+        }
+        let expire = self.expire.iter().find(|entry| entry.build == *build)?;
+        Some(Verdict::Expire {
+            rule: expire.rule,
+            since: expire.since,
+        })
+    }
+
+    /// What becomes of every build that the plan saw.
+    pub fn verdicts(&self) -> BTreeMap<&BuildId, Verdict> {
+        let kept = self.keep.iter().map(|entry| {
+            let verdict = Verdict::Keep {
+                reasons: entry.reasons.clone(),
+                until: entry.until,
+            };
+            (&entry.build, verdict)
+        });
+        let expired = self.expire.iter().map(|entry| {
+            let verdict = Verdict::Expire {
+                rule: entry.rule,
+                since: entry.since,
+            };
+            (&entry.build, verdict)
+        });
+        kept.chain(expired).collect()
+    }
+
+    /// The bytes that all of it frees.
+    pub fn bytes_freed(&self) -> u64 {
+        let builds = self.expire.iter().map(|entry| entry.bytes_freed);
+        let sections = self.sections.iter().map(|entry| entry.bytes_freed);
+        builds.chain(sections).fold(0, u64::saturating_add)
+    }
+
+    /// Whether nothing goes.
+    pub fn is_empty(&self) -> bool {
+        self.expire.is_empty() && self.sections.is_empty()
+    }
+}
+
 /// Decides on every build of a catalog about which nothing else is known.
 pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
     plan_with(catalog, &Facts::default(), policy, now)
@@ -87,309 +130,5 @@ pub fn plan_with(
     policy: &Policy,
     now: DateTime<Utc>,
 ) -> PrunePlan {
-    let mut pins = BTreeMap::<&BuildId, Vec<&Pin>>::new();
-    let mut sorted: Vec<_> = facts.pins.iter().collect();
-    sorted.sort();
-    for pin in sorted {
-        pins.entry(&pin.build).or_default().push(pin);
-    }
-    let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
-    let unclear = aliases.filter_map(|(alias, target)| match target {
-        AliasEntry::Other(text) => Some((alias, text.as_str())),
-        AliasEntry::Build(_) => None,
-    });
-    let mut draft = Draft {
-        catalog,
-        policy,
-        bench: Bench {
-            facts,
-            pins,
-            unclear: unclear.collect(),
-            releases: Releases::known(catalog, &policy.calendar, now),
-            now,
-        },
-        newest: newest(catalog),
-        expire: Vec::new(),
-        sections: Vec::new(),
-        keep: Vec::new(),
-        warnings: Vec::new(),
-        doubted: 0,
-    };
-    draft.judge();
-    draft.finish()
-}
-
-/// The date of the newest build of all channels.
-fn newest(catalog: &Catalog) -> Option<DateTime<Utc>> {
-    let channels = catalog.channels.values();
-    let last = channels.filter_map(|entry| entry.builds.keys().next_back());
-    last.max().map(|date| date.time())
-}
-
-/// A plan in the making.
-struct Draft<'a> {
-    catalog: &'a Catalog,
-    policy: &'a Policy,
-    bench: Bench<'a>,
-    newest: Option<DateTime<Utc>>,
-    expire: Vec<ExpireEntry>,
-    sections: Vec<SectionEntry>,
-    keep: Vec<KeepEntry>,
-    warnings: Vec<Warning>,
-    doubted: u64,
-}
-
-impl Draft<'_> {
-    /// Whether so long nothing was built that the clock may be wrong.
-    fn doubts_clock(&self) -> bool {
-        let limits = &self.policy.limits;
-        match (limits.allow, limits.silence, self.newest) {
-            (None, Some(silence), Some(newest)) => silence
-                .after(newest)
-                .is_some_and(|end| end < self.bench.now),
-            (Some(_), _, _) | (_, None, _) | (_, _, None) => false,
-        }
-    }
-
-    fn judge(&mut self) {
-        let rules = self.policy.compiled();
-        let doubted = self.doubts_clock();
-        for (channel, entry) in &self.catalog.channels {
-            let rules = rules.of(channel);
-            let judged = self.bench.judge(channel, entry, &rules);
-            let builds = judged.len() as u64;
-            let eligible = judged
-                .iter()
-                .filter(|judged| matches!(judged.verdict, Verdict::Expire { .. }))
-                .count() as u64;
-            let allowed = self.policy.limits.of(builds);
-            let limited = !doubted && eligible > allowed;
-            if doubted {
-                self.doubted += eligible;
-            }
-            if limited {
-                self.warnings.push(Warning::RemovalLimit {
-                    channel: channel.clone(),
-                    eligible,
-                    builds,
-                    allowed,
-                });
-            }
-            self.warn(channel, entry, &judged);
-            for Judged { build, verdict } in judged {
-                match verdict {
-                    Verdict::Keep { reasons, until } => self.keep(build, reasons, until, &rules),
-                    Verdict::Expire { rule, since } if doubted => {
-                        self.keep(
-                            build,
-                            vec![Reason::ClockDoubted { rule, since }],
-                            None,
-                            &rules,
-                        );
-                    }
-                    Verdict::Expire { rule, since } if limited => {
-                        self.keep(
-                            build,
-                            vec![Reason::RemovalLimit { rule, since }],
-                            None,
-                            &rules,
-                        );
-                    }
-                    Verdict::Expire { rule, since } => {
-                        let message = message(rule, since, &rules);
-                        self.expire.push(ExpireEntry {
-                            build,
-                            rule,
-                            since,
-                            bytes_freed: 0,
-                            message,
-                        });
-                    }
-                }
-            }
-        }
-    }
-
-    fn keep(
-        &mut self,
-        build: BuildId,
-        reasons: Vec<Reason>,
-        until: Option<DateTime<Utc>>,
-        rules: &Rules,
-    ) {
-        if !rules.tiers.is_empty() && !reasons.iter().any(Reason::keeps_whole) {
-            let dropped = self.bench.facts.dropped.get(&build);
-            for tier in &rules.tiers {
-                let due = tier.after.after(build.date.time());
-                let Some(since) = due.filter(|due| *due <= self.bench.now) else {
-                    continue;
-                };
-                if dropped.is_some_and(|dropped| dropped.contains(&tier.section)) {
-                    continue;
-                }
-                self.sections.push(SectionEntry {
-                    build: build.clone(),
-                    section: tier.section.clone(),
-                    since,
-                    bytes_freed: 0,
-                    message: format!(
-                        "`{}` goes when its build is {} old, which it was on {}",
-                        tier.section,
-                        tier.after,
-                        Moment(since)
-                    ),
-                });
-            }
-        }
-        self.keep.push(KeepEntry {
-            build,
-            reasons,
-            until,
-        });
-    }
-
-    fn warn(
-        &mut self,
-        channel: &stx_layout::Channel,
-        entry: &stx_layout::ChannelEntry,
-        judged: &[Judged],
-    ) {
-        let count = |wanted: fn(&Reason) -> bool| {
-            let with = judged.iter().filter(|judged| match &judged.verdict {
-                Verdict::Keep { reasons, .. } => reasons.iter().any(wanted),
-                Verdict::Expire { .. } => false,
-            });
-            with.count() as u64
-        };
-        let future = count(|reason| matches!(reason, Reason::FutureDate));
-        let unreadable = count(|reason| matches!(reason, Reason::Unreadable { .. }));
-        let endless = count(|reason| match reason {
-            Reason::ReleasePeriod { period } => match period {
-                Period::NoCalendar | Period::Unbegun | Period::Unended { .. } => true,
-                Period::Whole { .. } => false,
-            },
-            Reason::Unreadable { .. }
-            | Reason::FutureDate
-            | Reason::Alias { .. }
-            | Reason::InUse { .. }
-            | Reason::Pinned { .. }
-            | Reason::KeepFile
-            | Reason::NewestSuccess
-            | Reason::SuccessBefore
-            | Reason::Newest { .. }
-            | Reason::NewestFailure
-            | Reason::Forever
-            | Reason::Young { .. }
-            | Reason::YoungFailure { .. }
-            | Reason::RemovalLimit { .. }
-            | Reason::ClockDoubted { .. } => false,
-        });
-        let of = |builds: u64| (builds > 0).then(|| (channel.clone(), builds));
-        let counted = [
-            of(future).map(|(channel, builds)| Warning::FutureBuilds { channel, builds }),
-            of(unreadable).map(|(channel, builds)| Warning::UnreadableRecords { channel, builds }),
-            of(endless).map(|(channel, builds)| Warning::NoRelease { channel, builds }),
-        ];
-        self.warnings.extend(counted.into_iter().flatten());
-        if !entry.strays.is_empty() {
-            self.warnings.push(Warning::Strays {
-                channel: channel.clone(),
-                names: entry.strays.clone(),
-            });
-        }
-        for (alias, target) in &entry.aliases {
-            let target = match target {
-                AliasEntry::Build(date) if entry.builds.contains_key(date) => continue,
-                AliasEntry::Build(date) => date.to_string(),
-                AliasEntry::Other(text) => text.clone(),
-            };
-            self.warnings.push(Warning::DanglingAlias {
-                channel: channel.clone(),
-                alias: alias.clone(),
-                target,
-            });
-        }
-    }
-
-    /// Orders what goes, counts its bytes and closes the plan.
-    fn finish(mut self) -> PrunePlan {
-        let facts = self.bench.facts;
-        let pressed = match (self.policy.free_space, facts.free) {
-            (Some(wanted), Some(free)) if free < wanted => Some((wanted, free)),
-            (Some(_) | None, Some(_) | None) => None,
-        };
-        if pressed.is_some() {
-            self.expire
-                .sort_by_cached_key(|entry| Reverse(recorded(self.catalog, &entry.build)));
-        }
-        let builds = self.expire.iter().map(|entry| Step::Build(&entry.build));
-        let sections = self
-            .sections
-            .iter()
-            .map(|entry| Step::Section(&entry.build, &entry.section));
-        let steps: Vec<_> = builds.chain(sections).collect();
-        let bytes = freed(self.catalog, facts, &steps);
-        drop(steps);
-        let targets = self.expire.iter_mut().map(|entry| &mut entry.bytes_freed);
-        let targets = targets.chain(self.sections.iter_mut().map(|entry| &mut entry.bytes_freed));
-        for (target, bytes) in targets.zip(&bytes) {
-            *target = *bytes;
-        }
-        if let Some((wanted, free)) = pressed {
-            let reached = bytes
-                .iter()
-                .fold(free, |sum, bytes| sum.saturating_add(*bytes));
-            if reached < wanted {
-                self.warnings.push(Warning::SpaceShort { wanted, reached });
-            }
-        }
-        for build in self.bench.pins.keys() {
-            if self.catalog.build(build).is_none() {
-                self.warnings.push(Warning::PinOfNothing {
-                    build: (*build).clone(),
-                });
-            }
-        }
-        if let (1.., Some(newest)) = (self.doubted, self.newest) {
-            self.warnings.insert(
-                0,
-                Warning::ClockDoubted {
-                    newest,
-                    now: self.bench.now,
-                    eligible: self.doubted,
-                },
-            );
-        }
-        PrunePlan {
-            now: self.bench.now,
-            digest: digest(self.catalog, facts),
-            expire: self.expire,
-            sections: self.sections,
-            keep: self.keep,
-            warnings: self.warnings,
-        }
-    }
-}
-
-/// Why a build goes, in a sentence.
-fn message(rule: ExpiryRule, since: DateTime<Utc>, rules: &Rules) -> String {
-    let floor = rules.floor();
-    let since = Moment(since);
-    let age = |retention: Retention| match retention {
-        Retention::For(age) => age.to_string(),
-        Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
-    };
-    match rule {
-        ExpiryRule::Age => format!(
-            "older than {} and not among the {floor} newest successes, since {since}",
-            age(rules.keep)
-        ),
-        ExpiryRule::FailedAge => format!(
-            "failed, older than {} and not the channel's newest word, since {since}",
-            age(rules.failed)
-        ),
-        ExpiryRule::ReleasePeriod => format!(
-            "past the release period after its introduction and not among the {floor} newest successes, since {since}"
-        ),
-    }
+    Draft::new(catalog, facts, policy, now).plan()
 }

@@ -7,7 +7,7 @@ use crate::{Calendar, Span};
 
 /// What is to be kept: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
 ///
-/// A plain value: made by code, or read from TOML.
+/// A plain value: made by code, or read from TOML with [`PolicyFile::from_toml`](crate::PolicyFile::from_toml).
 /// `Policy::default()` is the specification's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
@@ -74,7 +74,8 @@ pub struct Tier {
 /// An exception for the channels that a glob matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRules {
-    /// Matches the text of a channel: `feature/*/centos`; `*` does not cross a `/`, `**` does.
+    /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), `*` does not
+    /// cross a `/`.
     pub channels: Glob,
     /// What is different there.
     pub rules: Overlay,
@@ -130,6 +131,19 @@ impl Limits {
     }
 }
 
+impl Retention {
+    /// This one, but of two ages the shorter.
+    fn at_most(self, other: Self) -> Self {
+        match self {
+            Self::For(age) => match other {
+                Self::For(most) => Self::For(age.min(most)),
+                Self::Forever | Self::ReleasePeriod => self,
+            },
+            Self::Forever | Self::ReleasePeriod => self,
+        }
+    }
+}
+
 impl Rules {
     /// Kept like this, and two newest successes, and failures for seven days.
     pub fn keep(keep: Retention) -> Self {
@@ -141,7 +155,7 @@ impl Rules {
         }
     }
 
-    /// These rules with an exception laid over them.
+    /// These rules with an exception laid over them. Failures that it does not name stay no longer than successes.
     #[must_use]
     pub fn with(mut self, overlay: &Overlay) -> Self {
         let Overlay {
@@ -152,7 +166,7 @@ impl Rules {
         } = overlay;
         self.keep = keep.unwrap_or(self.keep);
         self.newest = newest.unwrap_or(self.newest);
-        self.failed = failed.unwrap_or(self.failed);
+        self.failed = failed.unwrap_or(self.failed.at_most(self.keep));
         if let Some(tiers) = tiers {
             self.tiers.clone_from(tiers);
         }

@@ -42,6 +42,11 @@ const UNITS: [(&str, u64); 6] = [
 ];
 
 impl Span {
+    /// A number of seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self { seconds }
+    }
+
     /// A number of days of 24 hours.
     pub const fn days(days: u32) -> Self {
         Self {
