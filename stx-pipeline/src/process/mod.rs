@@ -1,0 +1,1 @@
+//! Real processes, git work trees and files of this machine.
