@@ -175,3 +175,7 @@ fn find(rule: &PublishRule) -> Result<Vec<(String, Utf8PathBuf)>, CollectError> 
     }
     Ok(found)
 }
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

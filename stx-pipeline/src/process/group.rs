@@ -45,7 +45,7 @@ pub(super) fn signal(group: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(group)
         && group > 1
     {
-        drop(kill_process_group(pid, signal));
+        kill_process_group(pid, signal).ok();
     }
 }
 

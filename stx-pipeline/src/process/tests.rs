@@ -48,7 +48,7 @@ async fn run(
 }
 
 fn gone(pid: &str) -> bool {
-    super::super::group::stat(pid.parse().unwrap()).is_none_or(|stat| stat.state == b'Z')
+    group::stat(pid.parse().unwrap()).is_none_or(|stat| stat.state == b'Z')
 }
 
 #[tokio::test]
