@@ -48,7 +48,7 @@ fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
         .build()
         .unwrap()
         .block_on(async {
-            let source = execute(plan, Step::Source, &execution).await;
+            let source = sendable(execute(plan, Step::Source, &execution)).await;
             let rest = Step::Rest {
                 done: &source.records,
                 source_date_epoch: Some(7),
@@ -56,6 +56,11 @@ fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
             execute(plan, rest, &execution).await
         });
     (executed, events.into_inner().unwrap())
+}
+
+/// A daemon runs builds on any thread.
+fn sendable<F: Future + Send>(future: F) -> F {
+    future
 }
 
 fn statuses(executed: &Executed) -> String {

@@ -221,7 +221,7 @@ impl Runner for ProcessRunner {
             value("PHASE"),
             value("MY_WORKSPACE"),
         );
-        let ended = match registered {
+        match registered {
             Err(error) => Ended::NotStarted {
                 reason: format!("cannot register it in {}: {error}", self.state),
             },
@@ -234,8 +234,7 @@ impl Runner for ProcessRunner {
                     reason: error.to_string(),
                 })
             }
-        };
-        ended
+        }
     }
 }
 

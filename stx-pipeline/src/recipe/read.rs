@@ -484,11 +484,11 @@ impl Reader {
         self.circular(&assigned, &[variables, &env]);
         let run = self.texts(table, "run");
         let script = self.text(table, "script");
+        for (at, text) in run.iter().flatten() {
+            self.expandable(*at, text, &names, !is_source);
+        }
         let command = match (run, script) {
             (Some(run), None) => {
-                for (at, text) in &run {
-                    self.expandable(*at, text, &names, !is_source);
-                }
                 if run.first().is_none_or(|(_, program)| program.is_empty()) {
                     self.fault(name_at, "`run` names no program");
                 }
