@@ -522,3 +522,6 @@ impl PhasePlan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,12 +93,11 @@ impl Reader {
 
     fn text(&mut self, table: &DeTable<'_>, key: &str) -> Option<(usize, String)> {
         let value = get(table, key)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some((value.span().start, text.clone().into_owned())),
-            _ => {
-                self.wrong(value, key, "a text");
-                None
-            }
+        if let DeValue::String(text) = value.get_ref() {
+            Some((value.span().start, text.clone().into_owned()))
+        } else {
+            self.wrong(value, key, "a text");
+            None
         }
     }
 
@@ -116,7 +115,7 @@ impl Reader {
             return None;
         };
         let mut texts = Vec::new();
-        for item in items.iter() {
+        for item in items {
             match item.get_ref() {
                 DeValue::String(text) => texts.push((item.span().start, text.clone().into_owned())),
                 _ => self.wrong(item, key, "a list of texts"),
@@ -154,12 +153,11 @@ impl Reader {
 
     fn table<'a, 't>(&mut self, table: &'a DeTable<'t>, key: &str) -> Option<&'a DeTable<'t>> {
         let value = get(table, key)?;
-        match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            _ => {
-                self.wrong(value, key, "a table");
-                None
-            }
+        if let DeValue::Table(table) = value.get_ref() {
+            Some(table)
+        } else {
+            self.wrong(value, key, "a table");
+            None
         }
     }
 
@@ -176,7 +174,7 @@ impl Reader {
             return Vec::new();
         };
         let mut tables = Vec::new();
-        for item in items.iter() {
+        for item in items {
             match item.get_ref() {
                 DeValue::Table(table) => tables.push((item.span().start, table)),
                 _ => self.wrong(item, key, "a list of tables"),
@@ -357,7 +355,7 @@ impl Reader {
             }
             match value.get_ref() {
                 DeValue::String(text) => {
-                    found.push((at, name, value.span().start, text.clone().into_owned()))
+                    found.push((at, name, value.span().start, text.clone().into_owned()));
                 }
                 _ => self.wrong(value, &name, "a text"),
             }
@@ -406,7 +404,7 @@ impl Reader {
                         .iter()
                         .all(|(_, said)| !said.starts_with(&fault.to_string())) =>
                 {
-                    self.fault(*at, fault)
+                    self.fault(*at, fault);
                 }
                 Err(_) | Ok(_) => {}
             }
@@ -486,11 +484,11 @@ impl Reader {
         self.circular(&assigned, &[variables, &env]);
         let run = self.texts(table, "run");
         let script = self.text(table, "script");
+        for (at, text) in run.iter().flatten() {
+            self.expandable(*at, text, &names, !is_source);
+        }
         let command = match (run, script) {
             (Some(run), None) => {
-                for (at, text) in &run {
-                    self.expandable(*at, text, &names, !is_source);
-                }
                 if run.first().is_none_or(|(_, program)| program.is_empty()) {
                     self.fault(name_at, "`run` names no program");
                 }
