@@ -126,7 +126,7 @@ impl Incoming {
     /// digest of a file is not known. A symlink to a file has the file's digest, as `sha256sum` has it.
     pub fn sums(&self) -> Option<(Sums, u64)> {
         let links = self.links();
-        let mut lines = Vec::with_capacity(self.entries.len());
+        let mut sums = Vec::with_capacity(self.entries.len());
         let mut bytes = 0;
         for (path, entry) in &self.entries {
             let end = match links.get(path) {
@@ -134,13 +134,13 @@ impl Incoming {
                 Some(LinkEnd::File(end)) => self.entries.get(end)?,
                 Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => continue,
             };
-            lines.push(SumLine {
+            sums.push(SumLine {
                 path: path.clone(),
                 digest: end.digest()?,
             });
             bytes += end.size();
         }
-        Some((lines.into_iter().collect(), bytes))
+        Some((sums.into_iter().collect(), bytes))
     }
 
     /// Everything that must not be published, by path.
@@ -152,7 +152,7 @@ impl Incoming {
                 problems.push(Problem {
                     path: path.to_string(),
                     kind,
-                })
+                });
             };
             match path.segments().next() {
                 Some("inputs" | "outputs") if path.parent().is_some() => {}

@@ -32,7 +32,7 @@ pub fn repositories<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTree
     let mut found = BTreeSet::new();
     for path in paths
         .into_iter()
-        .filter(|path| path.as_str().ends_with(".rpm"))
+        .filter(|path| path.as_path().extension() == Some("rpm"))
     {
         let segments: Vec<_> = path.segments().collect();
         let depth = match *segments.as_slice() {

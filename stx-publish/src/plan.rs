@@ -160,7 +160,7 @@ pub enum PlanError {
     #[error("{id}: {}", list(problems))]
     Refused {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// All that is wrong, by path.
         problems: Vec<Problem>,
     },
@@ -168,7 +168,7 @@ pub enum PlanError {
     #[error("{id}: another build is published under this name: {}{}", list(differences), more(*others))]
     Different {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// The first files that differ, by path.
         differences: Vec<Difference>,
         /// How many more there are.
@@ -178,7 +178,7 @@ pub enum PlanError {
     #[error("{id}: cannot be compared with the published build: {reason}")]
     Incomparable {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// Why.
         reason: String,
     },
@@ -186,7 +186,7 @@ pub enum PlanError {
     #[error("{id}: the build date is ahead of the clock, which says {now}")]
     Ahead {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// The time now.
         now: DateTime<Utc>,
     },
@@ -218,7 +218,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         existing,
         now,
     } = request;
-    let id = record.id.clone();
+    let id = Box::new(record.id.clone());
     if id.date.time() - now > TimeDelta::days(1) {
         return Err(PlanError::Ahead { id, now });
     }
@@ -297,7 +297,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         files: incoming.files(),
         bytes: incoming.bytes(),
         result: record.result,
-        id,
+        id: *id,
         repositories,
         left_out,
         incoming,
@@ -339,7 +339,7 @@ fn same(
         .map(|(_, difference)| difference)
         .collect();
     Err(PlanError::Different {
-        id: id.clone(),
+        id: Box::new(id.clone()),
         differences,
         others,
     })

@@ -59,13 +59,13 @@ pub enum PublishError {
     #[error("{channel}: another publisher is at work in this channel")]
     Busy {
         /// The channel.
-        channel: Channel,
+        channel: Box<Channel>,
     },
     /// The mirror is not as the plan saw it. Planning again helps.
     #[error("{id}: the mirror changed since the plan was made")]
     Outdated {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// What changed.
         source: StoreError,
     },
@@ -73,7 +73,7 @@ pub enum PublishError {
     #[error("{id}: repository metadata of {dir}")]
     Metadata {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// The directory.
         dir: BuildPath,
         /// Why.
@@ -83,7 +83,7 @@ pub enum PublishError {
     #[error("{id}: not published")]
     NotPublished {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// Why.
         source: StoreError,
     },
@@ -91,7 +91,7 @@ pub enum PublishError {
     #[error("{id}: published, but {alias} was not moved")]
     NotAliased {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// The alias.
         alias: AliasName,
         /// Why.
@@ -106,7 +106,7 @@ pub enum PrepareError {
     #[error("{id}: cannot be compared with the mirror")]
     Store {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// Why.
         source: StoreError,
     },
@@ -115,7 +115,7 @@ pub enum PrepareError {
     #[error("{id}: cannot be compared with the mirror")]
     Scan {
         /// The build.
-        id: BuildId,
+        id: Box<BuildId>,
         /// Why.
         source: crate::scan::ScanError,
     },
@@ -133,7 +133,7 @@ pub async fn prepare(
 ) -> Result<PublishPlan, PrepareError> {
     let id = request.record.id.clone();
     let fail = |source| PrepareError::Store {
-        id: id.clone(),
+        id: Box::new(id.clone()),
         source,
     };
     let catalog = store
@@ -150,7 +150,7 @@ pub async fn prepare(
             let incoming = std::mem::take(&mut request.incoming);
             let hashed = crate::scan::hash(incoming).await;
             request.incoming = hashed.map_err(|source| PrepareError::Scan {
-                id: id.clone(),
+                id: Box::new(id.clone()),
                 source,
             })?;
         }
@@ -221,11 +221,11 @@ pub async fn publish_observed(
             .await;
         pointed.map_err(|source| match source {
             StoreError::Conflict { .. } => PublishError::Outdated {
-                id: id.clone(),
+                id: Box::new(id.clone()),
                 source,
             },
             source => PublishError::NotAliased {
-                id: id.clone(),
+                id: Box::new(id.clone()),
                 alias: step.alias.clone(),
                 source,
             },
@@ -274,7 +274,7 @@ async fn fill(
     for dir in &plan.repositories {
         let indexed = staged.index(dir).await;
         indexed.map_err(|source| PublishError::Metadata {
-            id: plan.id.clone(),
+            id: Box::new(plan.id.clone()),
             dir: dir.clone(),
             source,
         })?;
@@ -294,11 +294,11 @@ fn stopped(id: &BuildId, source: StoreError) -> PublishError {
     match source {
         StoreError::Busy { channel } => PublishError::Busy { channel },
         StoreError::AlreadyExists { .. } => PublishError::Outdated {
-            id: id.clone(),
+            id: Box::new(id.clone()),
             source,
         },
         source => PublishError::NotPublished {
-            id: id.clone(),
+            id: Box::new(id.clone()),
             source,
         },
     }

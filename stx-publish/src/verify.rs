@@ -234,7 +234,7 @@ impl fmt::Display for VerifyReport {
 #[error("{scope}: cannot be verified")]
 pub struct VerifyError {
     /// What was to be verified.
-    pub scope: Scope,
+    pub scope: Box<Scope>,
     /// Why not.
     pub source: StoreError,
 }
@@ -244,7 +244,7 @@ pub struct VerifyError {
 /// A build that is retired meanwhile is left out.
 pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
     let fail = |source| VerifyError {
-        scope: scope.clone(),
+        scope: Box::new(scope.clone()),
         source,
     };
     let catalog = store.catalog(scope).await.map_err(fail)?;

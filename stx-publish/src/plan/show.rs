@@ -15,7 +15,7 @@ impl fmt::Display for PublishPlan {
                 self.id, self.result, self.files, self.bytes
             )?,
             PublishAction::Same => {
-                writeln!(f, "{} ({}) is published already", self.id, self.result)?
+                writeln!(f, "{} ({}) is published already", self.id, self.result)?;
             }
         }
         for dir in &self.repositories {

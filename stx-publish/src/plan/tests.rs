@@ -107,7 +107,7 @@ fn differences_are_named() {
 #[test]
 fn what_must_not_leave_is_refused_all_at_once() {
     let mut request = sample_request(10, BuildOutcome::Success, "x");
-    let links = [
+    let symlinks = [
         ("a", "/etc/passwd"),
         ("b", "../../../etc"),
         ("c", "nothing"),
@@ -115,7 +115,7 @@ fn what_must_not_leave_is_refused_all_at_once() {
         ("e", "."),
         ("f", "e/../outputs/CONTEXT"),
     ];
-    for (name, target) in links {
+    for (name, target) in symlinks {
         let path = format!("outputs/{name}").parse().expect("a path");
         request.incoming.entries.insert(
             path,
@@ -139,8 +139,8 @@ fn what_must_not_leave_is_refused_all_at_once() {
     let PlanError::Refused { problems, .. } = error else {
         panic!("{error}")
     };
-    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(lines.join("\n"));
+    let named: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(named.join("\n"));
 }
 
 #[test]

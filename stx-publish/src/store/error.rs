@@ -12,7 +12,7 @@ pub enum StoreError {
     #[error("{channel}: another publisher is at work in this channel")]
     Busy {
         /// The channel.
-        channel: Channel,
+        channel: Box<Channel>,
     },
     /// Not there: a mirror, a build, a file, an alias.
     #[error("{what}: not found")]

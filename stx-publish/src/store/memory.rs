@@ -265,7 +265,7 @@ impl MirrorStore for MemoryStore {
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn super::ChannelWriter>, StoreError> {
         if !self.state().locked.insert(channel.clone()) {
             return Err(StoreError::Busy {
-                channel: channel.clone(),
+                channel: Box::new(channel.clone()),
             });
         }
         Ok(Box::new(writer::MemoryWriter::new(
@@ -296,5 +296,15 @@ impl MirrorStore for MemoryStore {
                 what: id.to_string(),
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+
+    #[tokio::test]
+    async fn conforms() {
+        crate::conformance::run(&MemoryStore::new()).await;
     }
 }

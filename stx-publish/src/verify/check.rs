@@ -1,7 +1,10 @@
 //! The checks themselves: data in, findings out.
 
+use std::collections::BTreeMap;
+
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry, Sums,
+    AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry,
+    Sums,
 };
 
 use super::{Finding, FindingKind, SeenAlias, VerifyReport};
@@ -16,153 +19,161 @@ pub fn check_build(
     inspection: &Inspection,
     report: &mut VerifyReport,
 ) {
-    let mut findings = Vec::new();
-    let mut find = |path: Option<&str>, kind, message: String| {
-        findings.push(Finding::build(id, path, kind, message))
-    };
+    let mut check = BuildCheck { id, report };
     for (path, reason) in &inspection.unreadable {
-        find(Some(path), FindingKind::Unreadable, reason.clone());
+        check.find(path, FindingKind::Unreadable, reason);
     }
     let mut entries = Incoming::default();
     for (path, found) in &inspection.found {
-        let entry = match found {
-            Found::File { size, mode, digest } => {
-                report.files += 1;
-                report.bytes += size;
-                if let Some(mode) = mode.filter(|mode| *mode != 0o644 && *mode != 0o755) {
-                    find(
-                        Some(path.as_str()),
-                        FindingKind::WrongMode,
-                        format!("mode {mode:04o}, not 0644 or 0755"),
-                    );
-                }
-                if let Some(Err(reason)) = digest {
-                    find(Some(path.as_str()), FindingKind::Unreadable, reason.clone());
-                }
-                let digest = digest
-                    .as_ref()
-                    .and_then(|digest| digest.as_ref().ok())
-                    .copied();
-                Entry::File {
-                    source: path.as_path().to_owned(),
-                    size: *size,
-                    executable: false,
-                    digest,
-                }
-            }
-            Found::Symlink { target } => Entry::Symlink {
-                target: target.clone(),
-            },
-            Found::Directory { mode } => {
-                find(
-                    Some(path.as_str()),
-                    FindingKind::WrongMode,
-                    format!("directory of mode {mode:04o}, not 0755"),
-                );
-                continue;
-            }
-            Found::Other { what } => {
-                find(
-                    Some(path.as_str()),
-                    FindingKind::NotAFile,
-                    format!("a {what}"),
-                );
-                continue;
-            }
-        };
-        entries.entries.insert(path.clone(), entry);
+        if let Some(entry) = check.entry(path, found) {
+            entries.entries.insert(path.clone(), entry);
+        }
     }
     let links = entries.links();
     for (path, end) in &links {
         match end {
             LinkEnd::File(_) | LinkEnd::Directory => {}
-            LinkEnd::Wrong(kind) => {
-                find(Some(path.as_str()), FindingKind::BadLink, kind.to_string())
-            }
+            LinkEnd::Wrong(kind) => check.find(path.as_str(), FindingKind::BadLink, kind),
         }
     }
     match sums {
-        Err(reason) => find(
-            Some(Sums::FILE_NAME),
-            FindingKind::SumsUnreadable,
-            reason.to_owned(),
-        ),
-        Ok(sums) => {
-            for line in sums.lines() {
-                let end = match links.get(&line.path) {
-                    Some(LinkEnd::File(end)) => end,
-                    // Named above.
-                    Some(LinkEnd::Wrong(_)) => continue,
-                    Some(LinkEnd::Directory) | None => &line.path,
-                };
-                match entries.entries.get(end) {
-                    Some(entry) if entry.digest().is_none_or(|digest| digest == line.digest) => {}
-                    Some(_) => find(
-                        Some(line.path.as_str()),
-                        FindingKind::Changed,
-                        "other bytes than SHA256SUMS says".to_owned(),
-                    ),
-                    None => find(
-                        Some(line.path.as_str()),
-                        FindingKind::Missing,
-                        "in SHA256SUMS, but not there".to_owned(),
-                    ),
-                }
-            }
-            for path in entries
-                .entries
-                .keys()
-                .filter(|path| sums.get(path).is_none())
-            {
-                if matches!(links.get(path), None | Some(LinkEnd::File(_))) {
-                    find(
-                        Some(path.as_str()),
-                        FindingKind::Unlisted,
-                        "not in SHA256SUMS".to_owned(),
-                    );
-                }
-            }
-        }
+        Err(reason) => check.find(Sums::FILE_NAME, FindingKind::SumsUnreadable, reason),
+        Ok(sums) => check.sums(sums, &entries, &links),
     }
     match record {
-        Err(reason) => find(
-            Some(BuildRecord::FILE_NAME),
+        Err(reason) => check.find(
+            BuildRecord::FILE_NAME,
             FindingKind::RecordUnreadable,
-            reason.to_owned(),
+            reason,
         ),
-        Ok(record) => {
-            if record.id != *id {
-                find(
-                    Some(BuildRecord::FILE_NAME),
-                    FindingKind::RecordUnreadable,
-                    format!("that of {}", record.id),
+        Ok(record) => check.record(record, sums.ok(), &entries),
+    }
+}
+
+/// The check of one build.
+struct BuildCheck<'a> {
+    id: &'a BuildId,
+    report: &'a mut VerifyReport,
+}
+
+impl BuildCheck<'_> {
+    fn find(&mut self, path: &str, kind: FindingKind, message: impl ToString) {
+        let finding = Finding::build(self.id, Some(path), kind, message.to_string());
+        self.report.findings.push(finding);
+    }
+
+    /// What was found at a path, as an entry; `None` for what has no place in a build.
+    fn entry(&mut self, path: &BuildPath, found: &Found) -> Option<Entry> {
+        let at = path.as_str();
+        match found {
+            Found::File { size, mode, digest } => {
+                self.report.files += 1;
+                self.report.bytes += size;
+                if let Some(mode) = mode.filter(|mode| *mode != 0o644 && *mode != 0o755) {
+                    self.find(
+                        at,
+                        FindingKind::WrongMode,
+                        format!("mode {mode:04o}, not 0644 or 0755"),
+                    );
+                }
+                if let Some(Err(reason)) = digest {
+                    self.find(at, FindingKind::Unreadable, reason);
+                }
+                let digest = digest
+                    .as_ref()
+                    .and_then(|digest| digest.as_ref().ok())
+                    .copied();
+                Some(Entry::File {
+                    source: path.as_path().to_owned(),
+                    size: *size,
+                    executable: false,
+                    digest,
+                })
+            }
+            Found::Symlink { target } => Some(Entry::Symlink {
+                target: target.clone(),
+            }),
+            Found::Directory { mode } => {
+                self.find(
+                    at,
+                    FindingKind::WrongMode,
+                    format!("directory of mode {mode:04o}, not 0755"),
                 );
+                None
             }
-            for outcome in [BuildOutcome::Success, BuildOutcome::Fail] {
-                let marker = BuildRecord::marker(outcome);
-                let there = entries.entries.contains_key(&marker);
-                if there != (outcome == record.result) {
-                    let what = if there { "is there" } else { "is missing" };
-                    find(
-                        Some(marker.as_str()),
-                        FindingKind::WrongMarker,
-                        format!("{what}, but the record says {}", record.result),
-                    );
-                }
-            }
-            if let (Ok(sums), Some((_, bytes))) = (sums, entries.sums()) {
-                let files = sums.lines().len() as u64;
-                if (files, bytes) != (record.files, record.bytes) {
-                    let says = format!(
-                        "says {} files of {} bytes, there are {files} of {bytes}",
-                        record.files, record.bytes
-                    );
-                    find(Some(BuildRecord::FILE_NAME), FindingKind::WrongCount, says);
-                }
+            Found::Other { what } => {
+                self.find(at, FindingKind::NotAFile, format!("a {what}"));
+                None
             }
         }
     }
-    report.findings.append(&mut findings);
+
+    /// Every line against its file, and every file against its line.
+    fn sums(&mut self, sums: &Sums, entries: &Incoming, links: &BTreeMap<BuildPath, LinkEnd>) {
+        for line in sums.lines() {
+            let end = match links.get(&line.path) {
+                Some(LinkEnd::File(end)) => end,
+                // Named as a bad link.
+                Some(LinkEnd::Wrong(_)) => continue,
+                Some(LinkEnd::Directory) | None => &line.path,
+            };
+            match entries.entries.get(end) {
+                Some(entry) if entry.digest().is_none_or(|digest| digest == line.digest) => {}
+                Some(_) => self.find(
+                    line.path.as_str(),
+                    FindingKind::Changed,
+                    "other bytes than SHA256SUMS says",
+                ),
+                None => self.find(
+                    line.path.as_str(),
+                    FindingKind::Missing,
+                    "in SHA256SUMS, but not there",
+                ),
+            }
+        }
+        for path in entries
+            .entries
+            .keys()
+            .filter(|path| sums.get(path).is_none())
+        {
+            match links.get(path) {
+                None | Some(LinkEnd::File(_)) => {
+                    self.find(path.as_str(), FindingKind::Unlisted, "not in SHA256SUMS")
+                }
+                Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => {}
+            }
+        }
+    }
+
+    /// The record against the directory's name, the marker and the counts.
+    fn record(&mut self, record: &BuildRecord, sums: Option<&Sums>, entries: &Incoming) {
+        if record.id != *self.id {
+            self.find(
+                BuildRecord::FILE_NAME,
+                FindingKind::RecordUnreadable,
+                format!("that of {}", record.id),
+            );
+        }
+        for outcome in [BuildOutcome::Success, BuildOutcome::Fail] {
+            let marker = BuildRecord::marker(outcome);
+            let there = entries.entries.contains_key(&marker);
+            if there != (outcome == record.result) {
+                let what = if there { "is there" } else { "is missing" };
+                let message = format!("{what}, but the record says {}", record.result);
+                self.find(marker.as_str(), FindingKind::WrongMarker, message);
+            }
+        }
+        if let (Some(sums), Some((_, bytes))) = (sums, entries.sums()) {
+            let files = sums.lines().len() as u64;
+            if (files, bytes) != (record.files, record.bytes) {
+                let message = format!(
+                    "says {} files of {} bytes, there are {files} of {bytes}",
+                    record.files, record.bytes
+                );
+                self.find(BuildRecord::FILE_NAME, FindingKind::WrongCount, message);
+            }
+        }
+    }
 }
 
 /// Checks the aliases of a channel against its builds.

@@ -71,7 +71,7 @@ pub async fn repair(
     for channel in channels {
         let scope = Scope::Channel(channel.clone());
         let fail = |source| VerifyError {
-            scope: scope.clone(),
+            scope: Box::new(scope.clone()),
             source,
         };
         let writer = match store.lock(channel).await {

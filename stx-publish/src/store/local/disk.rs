@@ -10,6 +10,10 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::store::StoreError;
 
 /// An input or output error of a store.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read better without a borrow"
+)]
 pub(super) fn io_error(
     op: &'static str,
     path: impl ToString,

@@ -39,22 +39,7 @@ impl Inner {
         }
         match depth {
             Depth::Listing => {}
-            Depth::Digests => {
-                inspection
-                    .found
-                    .par_iter_mut()
-                    .for_each(|(path, found)| match found {
-                        Found::File { digest, .. } => {
-                            let hashed = hash_file(&dir.join(path.as_path()));
-                            *digest = Some(
-                                hashed
-                                    .map(|(digest, _)| digest)
-                                    .map_err(|error| error.to_string()),
-                            );
-                        }
-                        Found::Symlink { .. } | Found::Directory { .. } | Found::Other { .. } => {}
-                    })
-            }
+            Depth::Digests => hash_all(&dir, &mut inspection),
         }
         if fs::symlink_metadata(&dir).is_err() {
             return Err(StoreError::NotFound {
@@ -63,6 +48,22 @@ impl Inner {
         }
         Ok(inspection)
     }
+}
+
+/// Hashes every file, several side by side.
+fn hash_all(dir: &Utf8Path, inspection: &mut Inspection) {
+    let hash = |(path, found): (&BuildPath, &mut Found)| match found {
+        Found::File { digest, .. } => {
+            let hashed = hash_file(&dir.join(path.as_path()));
+            *digest = Some(
+                hashed
+                    .map(|(digest, _)| digest)
+                    .map_err(|error| error.to_string()),
+            );
+        }
+        Found::Symlink { .. } | Found::Directory { .. } | Found::Other { .. } => {}
+    };
+    inspection.found.par_iter_mut().for_each(hash);
 }
 
 /// One directory entry; or where it is, and why it cannot be understood.

@@ -70,8 +70,7 @@ impl Inner {
             if depth == 0 && name.starts_with('.') {
                 continue;
             }
-            let below =
-                depth + 1 < DEEPEST && self.visit(&relative.join(&name), depth + 1, catalog)?;
+            let below = depth < DEEPEST && self.visit(&relative.join(&name), depth + 1, catalog)?;
             if !below {
                 entry.strays.push(name);
             }

@@ -78,7 +78,7 @@ impl Inner {
                 _file: file,
             }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
-                channel: channel.clone(),
+                channel: Box::new(channel.clone()),
             }),
             Err(TryLockError::Error(source)) => Err(io_error("lock", path)(source)),
         }

@@ -72,11 +72,6 @@ async fn conforms() {
 }
 
 #[tokio::test]
-async fn memory_conforms() {
-    crate::conformance::run(&crate::MemoryStore::new()).await;
-}
-
-#[tokio::test]
 #[expect(clippy::disallowed_types, reason = "the real sha256sum reads the sums")]
 async fn a_tree_is_published_with_modes_sums_and_shared_bytes() {
     let (dir, store) = mirror();
@@ -280,4 +275,27 @@ async fn channels_with_layers_are_listed() {
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");
     let ids: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
     assert_eq!(ids, [sample_id(1), layer]);
+}
+
+#[tokio::test]
+async fn createrepo_c_gives_the_same_metadata_twice() {
+    let dir = tempdir().expect("a directory");
+    let index = async |name: &str| {
+        let repository = dir.path().join(name);
+        fs::create_dir(&repository).expect("made");
+        let indexed = CreaterepoC::new()
+            .index(&repository, sample_id(1).date)
+            .await;
+        indexed.expect("createrepo_c of the package createrepo-c");
+        fs::read_to_string(repository.join("repodata/repomd.xml")).expect("written")
+    };
+    let first = index("first").await;
+    assert_eq!(first, index("second").await);
+    assert!(
+        first.contains(&format!(
+            "<revision>{}</revision>",
+            sample_id(1).date.time().timestamp()
+        )),
+        "{first}"
+    );
 }

@@ -122,6 +122,9 @@ impl ChannelWriter for MemoryWriter {
                 }
             }
         }
+        if !state.builds.contains_key(&id) {
+            return Err(no_build(&id));
+        }
         let retired = Retired { id: id.clone(), at };
         if state.retired.contains_key(&retired) {
             return Err(StoreError::AlreadyExists {
@@ -136,6 +139,9 @@ impl ChannelWriter for MemoryWriter {
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         self.check_channel(retired)?;
         let mut state = self.lock.store.state();
+        if !state.retired.contains_key(retired) {
+            return Err(no_build(&retired.id));
+        }
         if state.builds.contains_key(&retired.id) {
             return Err(StoreError::AlreadyExists {
                 what: retired.id.to_string(),
@@ -271,7 +277,7 @@ impl StagedBuild for MemoryStaged {
                 .keys()
                 .filter_map(|path| path.as_str().strip_prefix(&prefix));
             names
-                .filter(|name| name.ends_with(".rpm"))
+                .filter(|name| camino::Utf8Path::new(name).extension() == Some("rpm"))
                 .fold(String::new(), |text, name| text + name + "\n")
         };
         let path = dir
