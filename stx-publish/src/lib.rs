@@ -40,7 +40,7 @@ pub use plan::{
 };
 pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
 #[cfg(feature = "local")]
-pub use scan::{ScanError, scan};
+pub use scan::{GatherError, ScanError, gather, scan};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;

@@ -93,48 +93,87 @@ fn shown(dir: &Utf8Path, path: &std::path::Path) -> String {
 
 fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<(BuildPath, Entry)>, Problem> {
     let shown = shown(dir, entry.path());
-    let refuse = |kind| Problem {
+    let name = |reason: String| Problem {
         path: shown.clone(),
-        kind,
+        kind: ProblemKind::Name { reason },
     };
-    let unreadable = |reason: String| refuse(ProblemKind::Unreadable { reason });
-    let name = |reason: String| refuse(ProblemKind::Name { reason });
     let source = Utf8Path::from_path(entry.path()).ok_or_else(|| name("not UTF-8".to_owned()))?;
     let path = shown
         .parse::<BuildPath>()
         .map_err(|error| name(error.to_string()))?;
-    let metadata = entry
-        .metadata()
-        .map_err(|error| unreadable(error.to_string()))?;
-    let (kind, mode) = (metadata.file_type(), metadata.mode() & 0o7777);
-    if kind.is_dir() {
+    if entry.file_type().is_dir() {
         return Ok(None);
     }
+    let entry = examine(source).map_err(|kind| Problem { path: shown, kind })?;
+    Ok(Some((path, entry)))
+}
+
+/// What lies at `source`, itself and not what it may point at.
+fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
+    let unreadable = |error: &dyn std::error::Error| ProblemKind::Unreadable {
+        reason: error.to_string(),
+    };
+    let metadata = fs::symlink_metadata(source).map_err(|error| unreadable(&error))?;
+    let (kind, mode) = (metadata.file_type(), metadata.mode() & 0o7777);
     if kind.is_symlink() {
-        let target = fs::read_link(source).map_err(|error| unreadable(error.to_string()))?;
+        let target = fs::read_link(source).map_err(|error| unreadable(&error))?;
         let target = target
             .into_os_string()
             .into_string()
-            .map_err(|_| name("the symlink's text is not UTF-8".to_owned()))?;
-        return Ok(Some((path, Entry::Symlink { target })));
+            .map_err(|_| ProblemKind::Name {
+                reason: "the symlink's text is not UTF-8".to_owned(),
+            })?;
+        return Ok(Entry::Symlink { target });
     }
     if !kind.is_file() {
-        return Err(refuse(ProblemKind::NotAFile {
+        return Err(ProblemKind::NotAFile {
             what: name_of(kind).to_owned(),
-        }));
+        });
     }
     if mode & 0o6000 != 0 {
-        return Err(refuse(ProblemKind::SetId { mode }));
+        return Err(ProblemKind::SetId { mode });
     }
-    rustix::fs::access(source.as_str(), Access::READ_OK)
-        .map_err(|error| unreadable(error.to_string()))?;
-    let entry = Entry::File {
+    rustix::fs::access(source.as_str(), Access::READ_OK).map_err(|error| unreadable(&error))?;
+    Ok(Entry::File {
         source: source.to_owned(),
         size: metadata.size(),
         executable: mode & 0o100 != 0,
         digest: None,
-    };
-    Ok(Some((path, entry)))
+    })
+}
+
+/// Files that lie anywhere, each with its path in the build. No file's bytes are read.
+///
+/// # Errors
+/// Everything that must not be published, by path, not just the first.
+pub fn gather(
+    files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
+) -> Result<Incoming, GatherError> {
+    let mut incoming = Incoming::default();
+    let mut problems = Vec::new();
+    for (path, source) in files {
+        match examine(&source) {
+            Ok(entry) => drop(incoming.entries.insert(path, entry)),
+            Err(kind) => problems.push(Problem {
+                path: source.into_string(),
+                kind,
+            }),
+        }
+    }
+    problems.extend(incoming.problems());
+    if problems.is_empty() {
+        Ok(incoming)
+    } else {
+        Err(GatherError { problems })
+    }
+}
+
+/// Files that cannot be published.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct GatherError {
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
 }
 
 /// Reads the bytes of every file whose digest is not known yet, several side by side.

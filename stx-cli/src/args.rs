@@ -1,0 +1,215 @@
+//! The command line.
+
+use camino::Utf8PathBuf;
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use stx_layout::{BuildDate, BuildOutcome, Channel};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  unexpected: a bug
+  2  usage or configuration
+  3  the build failed, and was published as failed
+  4  the mirror is wrong, or refused it
+  5  not found
+  6  busy: another build or publisher works on the channel";
+
+/// Builds StarlingX branches and hosts the result on a mirror.
+///
+/// Results go to standard output, everything else to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "stx-builds", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: `stx-builds.toml` here or in a directory above]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "STX_BUILDS_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<Utf8PathBuf>,
+
+    /// The mirror's root directory [default: `mirror` of the configuration]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) mirror: Option<Utf8PathBuf>,
+
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+
+    /// Acts as if it were this time, RFC 3339 or YYYYMMDDTHHMMSSZ
+    #[arg(long, global = true, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
+
+    /// Says less on standard error
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Says more on standard error
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people
+    Human,
+    /// One JSON document, or one object a line for streams
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Builds the sample distribution twice into a new mirror and shows what came out
+    Demo(Demo),
+    /// Builds a branch and publishes the result
+    Build(Build),
+    /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
+    Publish(Publish),
+    /// Lists channels and builds: age, result, size, how long each stays
+    List(List),
+    /// Shows one build, by its date or through an alias
+    Show(Show),
+    /// Applies the retention rules
+    Prune(Prune),
+    /// Checks sums, records and aliases
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// A directory that does not exist yet, or an earlier demo's
+    #[arg(default_value = "demo")]
+    pub(crate) dir: Utf8PathBuf,
+
+    /// The directory of the sample distribution
+    #[arg(long, value_name = "DIR", default_value = "recipes/sample")]
+    pub(crate) sample: Utf8PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Git branch or tag to build
+    #[arg(long, default_value = "master")]
+    pub(crate) branch: String,
+
+    /// Recipe file [default: `recipe` of the configuration]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<Utf8PathBuf>,
+
+    /// Build date [default: when the source sync starts]
+    #[arg(long, value_name = "TS")]
+    pub(crate) date: Option<BuildDate>,
+
+    /// Builds although nothing changed since the last success
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Prints the plan and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Why it is built; recorded
+    #[arg(long, default_value = "manual")]
+    pub(crate) reason: String,
+
+    /// Overrides a variable of the recipe
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+
+    /// Moves `latest_build` although it points at a newer build
+    #[arg(long)]
+    pub(crate) force_alias: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The finished tree; only `inputs` and `outputs` below it are taken
+    pub(crate) dir: Utf8PathBuf,
+
+    /// The channel, such as `master/centos`
+    #[arg(long)]
+    pub(crate) channel: Channel,
+
+    /// The build date, YYYYMMDDTHHMMSSZ
+    #[arg(long, value_name = "TS")]
+    pub(crate) date: BuildDate,
+
+    /// How the build ended
+    #[arg(long, value_name = "success|fail", value_parser = outcome)]
+    pub(crate) result: BuildOutcome,
+
+    /// Prints the plan and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Moves `latest_build` although it points at a newer build
+    #[arg(long)]
+    pub(crate) force_alias: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`, such as `master/centos/latest_build`
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Prints what would go and what stays, and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only this channel or this build
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) scope: Option<String>,
+
+    /// Repairs what can be derived: aliases, leftovers
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(date) = text.parse::<BuildDate>() {
+        return Ok(date.time());
+    }
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|error| format!("{error}; expected 2018-11-05T06:00:00Z or 20181105T060000Z"))
+}
+
+fn outcome(text: &str) -> Result<BuildOutcome, String> {
+    match text {
+        "success" => Ok(BuildOutcome::Success),
+        "fail" => Ok(BuildOutcome::Fail),
+        _ => Err("expected `success` or `fail`".to_owned()),
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
