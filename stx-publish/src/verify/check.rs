@@ -57,6 +57,10 @@ struct BuildCheck<'a> {
 }
 
 impl BuildCheck<'_> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "calls read better without a borrow"
+    )]
     fn find(&mut self, path: &str, kind: FindingKind, message: impl ToString) {
         let finding = Finding::build(self.id, Some(path), kind, message.to_string());
         self.report.findings.push(finding);
@@ -138,7 +142,7 @@ impl BuildCheck<'_> {
         {
             match links.get(path) {
                 None | Some(LinkEnd::File(_)) => {
-                    self.find(path.as_str(), FindingKind::Unlisted, "not in SHA256SUMS")
+                    self.find(path.as_str(), FindingKind::Unlisted, "not in SHA256SUMS");
                 }
                 Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => {}
             }
