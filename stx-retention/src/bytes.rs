@@ -8,8 +8,8 @@ use crate::{Facts, FileFact};
 
 /// What a step of a plan removes.
 pub(crate) enum Step<'a> {
-    /// A whole build.
-    Build(&'a BuildId),
+    /// A whole build, and the bytes that its record says it has.
+    Build(&'a BuildId, u64),
     /// One section of a build.
     Section(&'a BuildId, &'a BuildPath),
 }
@@ -17,13 +17,13 @@ pub(crate) enum Step<'a> {
 impl Step<'_> {
     fn build(&self) -> &BuildId {
         match self {
-            Self::Build(build) | Self::Section(build, _) => build,
+            Self::Build(build, _) | Self::Section(build, _) => build,
         }
     }
 
     fn removes(&self, file: &FileFact) -> bool {
         match self {
-            Self::Build(_) => true,
+            Self::Build(..) => true,
             Self::Section(_, section) => file.lies_in(section),
         }
     }
@@ -32,7 +32,7 @@ impl Step<'_> {
 /// The bytes that each step frees, taken one after the other: those of digests that nothing left on the mirror holds.
 ///
 /// A digest shared only by builds that go counts once, for the last of them.
-pub(crate) fn freed(catalog: &Catalog, facts: &Facts, steps: &[Step<'_>]) -> Vec<u64> {
+pub(crate) fn freed(facts: &Facts, steps: &[Step<'_>]) -> Vec<u64> {
     let mut holders = HashMap::<Sha256, usize>::new();
     for file in facts.files.values().flatten() {
         *holders.entry(file.digest).or_default() += 1;
@@ -42,7 +42,7 @@ pub(crate) fn freed(catalog: &Catalog, facts: &Facts, steps: &[Step<'_>]) -> Vec
     for step in steps {
         let Some(files) = facts.files.get(step.build()) else {
             freed.push(match step {
-                Step::Build(build) => recorded(catalog, build),
+                Step::Build(_, recorded) => *recorded,
                 Step::Section(..) => 0,
             });
             continue;

@@ -6,16 +6,28 @@ use stx_layout::{AliasEntry, BuildId, BuildOutcome, BuildState, Catalog, Sha256}
 use crate::Facts;
 
 /// Feeds values with their lengths, so that no two different sequences of values feed the same bytes.
-struct Canonical(Hasher);
+struct Canonical {
+    hasher: Hasher,
+    /// What is to be hashed next: long pieces are hashed faster than many short ones.
+    waiting: Vec<u8>,
+}
 
 impl Canonical {
+    fn bytes(&mut self, bytes: &[u8]) {
+        if self.waiting.len() > 16_384 {
+            self.hasher.update(&self.waiting);
+            self.waiting.clear();
+        }
+        self.waiting.extend_from_slice(bytes);
+    }
+
     fn number(&mut self, number: u64) {
-        self.0.update(number.to_be_bytes());
+        self.bytes(&number.to_be_bytes());
     }
 
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
-        self.0.update(text);
+        self.bytes(text.as_bytes());
     }
 
     fn build(&mut self, build: &BuildId) {
@@ -29,7 +41,10 @@ impl Canonical {
 /// Two that differ in a build, an outcome, a size, an alias, a `KEEP` file, a pin, a reader, a file or a dropped section
 /// have different digests; the order in which pins and files are listed makes no difference, nor does the free space.
 pub fn digest(catalog: &Catalog, facts: &Facts) -> Sha256 {
-    let mut sum = Canonical(Hasher::new());
+    let mut sum = Canonical {
+        hasher: Hasher::new(),
+        waiting: Vec::new(),
+    };
     sum.number(catalog.channels.len() as u64);
     for (channel, entry) in &catalog.channels {
         sum.text(&channel.to_string());
@@ -95,7 +110,7 @@ pub fn digest(catalog: &Catalog, facts: &Facts) -> Sha256 {
         files.sort();
         for file in files {
             sum.text(file.path.as_str());
-            sum.0.update(file.digest.0);
+            sum.bytes(&file.digest.0);
             sum.number(file.bytes);
         }
     }
@@ -107,5 +122,6 @@ pub fn digest(catalog: &Catalog, facts: &Facts) -> Sha256 {
             sum.text(section.as_str());
         }
     }
-    Sha256(sum.0.finalize().into())
+    sum.hasher.update(&sum.waiting);
+    Sha256(sum.hasher.finalize().into())
 }

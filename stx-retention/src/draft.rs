@@ -1,11 +1,12 @@
 //! Makes a plan from the verdicts of all channels.
 
 use std::cmp::Reverse;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry};
 
-use crate::bytes::{Step, freed, recorded};
+use crate::bytes::{Step, freed};
 use crate::digest::digest;
 use crate::judge::{Bench, Judged};
 use crate::text::Moment;
@@ -41,6 +42,8 @@ impl<'a> Draft<'a> {
         policy: &'a Policy,
         now: DateTime<Utc>,
     ) -> Self {
+        let channels = catalog.channels.values();
+        let builds = channels.map(|entry| entry.builds.len()).sum();
         Self {
             catalog,
             policy,
@@ -51,9 +54,9 @@ impl<'a> Draft<'a> {
                 now,
             ),
             newest: newest(catalog, now),
-            expire: Vec::new(),
+            expire: Vec::with_capacity(builds),
             sections: Vec::new(),
-            keep: Vec::new(),
+            keep: Vec::with_capacity(builds),
             warnings: Vec::new(),
             doubted: 0,
         }
@@ -103,7 +106,13 @@ impl Draft<'_> {
                 });
             }
             self.warn(channel, entry, &judged);
-            for Judged { build, verdict } in judged {
+            let sentences = Sentences::new(&rules);
+            for Judged {
+                build,
+                verdict,
+                bytes,
+            } in judged
+            {
                 match verdict {
                     Verdict::Keep { reasons, until } => self.keep(build, reasons, until, &rules),
                     Verdict::Expire { rule, since } if doubted => {
@@ -123,12 +132,13 @@ impl Draft<'_> {
                         );
                     }
                     Verdict::Expire { rule, since } => {
-                        let message = message(rule, since, &rules);
+                        let message = sentences.message(rule, since);
                         self.expire.push(ExpireEntry {
                             build,
                             rule,
                             since,
-                            bytes_freed: 0,
+                            // Until the plan is closed, what the record says.
+                            bytes_freed: bytes,
                             message,
                         });
                     }
@@ -241,16 +251,18 @@ impl Draft<'_> {
             (Some(_) | None, Some(_) | None) => None,
         };
         if pressed.is_some() {
-            self.expire
-                .sort_by_cached_key(|entry| Reverse(recorded(self.catalog, &entry.build)));
+            self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
         }
-        let builds = self.expire.iter().map(|entry| Step::Build(&entry.build));
+        let builds = self
+            .expire
+            .iter()
+            .map(|entry| Step::Build(&entry.build, entry.bytes_freed));
         let sections = self
             .sections
             .iter()
             .map(|entry| Step::Section(&entry.build, &entry.section));
         let steps: Vec<_> = builds.chain(sections).collect();
-        let bytes = freed(self.catalog, facts, &steps);
+        let bytes = freed(facts, &steps);
         drop(steps);
         let targets = self.expire.iter_mut().map(|entry| &mut entry.bytes_freed);
         let targets = targets.chain(self.sections.iter_mut().map(|entry| &mut entry.bytes_freed));
@@ -293,25 +305,44 @@ impl Draft<'_> {
     }
 }
 
-/// Why a build goes, in a sentence.
-fn message(rule: ExpiryRule, since: DateTime<Utc>, rules: &Rules) -> String {
-    let floor = rules.floor();
-    let since = Moment(since);
-    let age = |retention: Retention| match retention {
-        Retention::For(age) => age.to_string(),
-        Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
-    };
-    match rule {
-        ExpiryRule::Age => format!(
-            "older than {} and not among the {floor} newest successes, since {since}",
-            age(rules.keep)
-        ),
-        ExpiryRule::FailedAge => format!(
-            "failed, older than {} and not the channel's newest word, since {since}",
-            age(rules.failed)
-        ),
-        ExpiryRule::ReleasePeriod => format!(
-            "past the release period after its introduction and not among the {floor} newest successes, since {since}"
-        ),
+/// Why builds of a channel go, but for the time since when.
+struct Sentences {
+    age: String,
+    failed: String,
+    period: String,
+}
+
+impl Sentences {
+    fn new(rules: &Rules) -> Self {
+        let floor = rules.floor();
+        let age = |retention: Retention| match retention {
+            Retention::For(age) => age.to_string(),
+            Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
+        };
+        Self {
+            age: format!(
+                "older than {} and not among the {floor} newest successes, since ",
+                age(rules.keep)
+            ),
+            failed: format!(
+                "failed, older than {} and not the channel's newest word, since ",
+                age(rules.failed)
+            ),
+            period: format!(
+                "past the release period after its introduction and not among the {floor} newest successes, since "
+            ),
+        }
+    }
+
+    /// Why a build goes, in a sentence.
+    fn message(&self, rule: ExpiryRule, since: DateTime<Utc>) -> String {
+        let sentence = match rule {
+            ExpiryRule::Age => &self.age,
+            ExpiryRule::FailedAge => &self.failed,
+            ExpiryRule::ReleasePeriod => &self.period,
+        };
+        let mut message = String::with_capacity(sentence.len() + 20);
+        let _ = write!(message, "{sentence}{}", Moment(since));
+        message
     }
 }

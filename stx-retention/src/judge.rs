@@ -43,6 +43,8 @@ struct Known {
 pub(crate) struct Judged {
     pub(crate) build: BuildId,
     pub(crate) verdict: Verdict,
+    /// The bytes that its record says it has.
+    pub(crate) bytes: u64,
 }
 
 impl<'a> Bench<'a> {
@@ -141,6 +143,7 @@ impl Bench<'_> {
                 }
                 let due = self.schedule(*date, standing, rules, &known, &mut reasons);
                 Judged {
+                    bytes: build.record().map_or(0, |record| record.bytes),
                     verdict: self.verdict(&id, reasons, due),
                     build: id,
                 }

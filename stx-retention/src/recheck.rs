@@ -160,7 +160,7 @@ fn protections(
     let channels = catalog.channels.iter();
     let judged = channels.flat_map(|(channel, entry)| bench.judge(channel, entry, &ageless));
     judged
-        .map(|Judged { build, verdict }| match verdict {
+        .map(|Judged { build, verdict, .. }| match verdict {
             Verdict::Keep { reasons, .. } => (build, reasons),
             Verdict::Expire { .. } => (build, Vec::new()),
         })
