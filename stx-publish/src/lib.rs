@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`store`] | what a mirror can do: [`MirrorRead`], [`MirrorStore`], and the mirrors there are |
 //! | [`incoming`] | what is to be published, as a value, and what must not be |
-//! | [`plan`] | what publishing it would do; pure |
+//! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`metadata`] | the metadata of RPM repositories |

@@ -1,22 +1,25 @@
 //! Publishing, stopped at every store call and at every step of the mirror in a directory.
 
+use bytes::Bytes;
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
+use crate::incoming::Entry;
 use crate::publish::{prepare, publish};
 use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope};
 use crate::verify::{FindingKind, repair, verify};
 
-/// Publishes the `day`th build; `false` where something failed.
+/// Publishes the `day`th build, which holds a repository; `false` where something failed.
 async fn put(store: &dyn MirrorStore, day: u32) -> bool {
-    match prepare(
-        store,
-        sample_request(day, BuildOutcome::Success, &format!("day {day}")),
-    )
-    .await
-    {
+    let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
+    let package = Entry::Generated(Bytes::from_static(b"a package"));
+    request
+        .incoming
+        .entries
+        .insert("outputs/RPMS/std/a.rpm".parse().expect("a path"), package);
+    match prepare(store, request).await {
         Ok(plan) => publish(store, &plan).await.is_ok(),
         Err(_) => false,
     }
@@ -98,17 +101,42 @@ mod local {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use camino::Utf8Path;
     use camino_tempfile::{Utf8TempDir, tempdir};
 
+    use stx_layout::BuildDate;
+
     use super::{check, converge, every_call, put};
+    use crate::metadata::RepoMetadata;
+    use crate::store::StoreError;
     use crate::store::local::LocalStore;
+
+    /// Makes the least that is repository metadata.
+    #[derive(Debug)]
+    struct ListOfPackages;
+
+    #[async_trait::async_trait]
+    impl RepoMetadata for ListOfPackages {
+        async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError> {
+            let repodata = dir.join("repodata");
+            let made = fs_err::create_dir(&repodata)
+                .and_then(|()| fs_err::write(repodata.join("repomd.xml"), date.to_string()));
+            made.map_err(|source| StoreError::Io {
+                op: "make",
+                path: repodata.into_string(),
+                source,
+            })
+        }
+    }
 
     #[tokio::test]
     async fn a_directory_survives_a_fault_at_every_call() {
         let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
         let runs = every_call(|| {
             let dir = tempdir().expect("a directory");
-            let store = LocalStore::create(dir.path()).expect("a mirror");
+            let store = LocalStore::create(dir.path())
+                .expect("a mirror")
+                .with_metadata(Arc::new(ListOfPackages));
             dirs.lock().expect("not poisoned").push(dir);
             store
         });
@@ -119,7 +147,9 @@ mod local {
     async fn a_directory_survives_a_crash_at_every_step() {
         for at in 0.. {
             let dir = tempdir().expect("a directory");
-            let store = LocalStore::create(dir.path()).expect("a mirror");
+            let store = LocalStore::create(dir.path())
+                .expect("a mirror")
+                .with_metadata(Arc::new(ListOfPackages));
             assert!(put(&store, 1).await);
             let steps = Arc::new(AtomicUsize::new(0));
             let seen = Arc::clone(&steps);

@@ -93,7 +93,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether [`repair`] can put it right.
+    /// Whether [`repair()`] can put it right.
     pub fn is_repairable(self) -> bool {
         match self {
             Self::AliasDangling

@@ -120,6 +120,13 @@ impl LocalStore {
         let root = root.into();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
         let store = Self::open(root)?;
+        if let Some(parent) = store
+            .root()
+            .parent()
+            .filter(|parent| !parent.as_str().is_empty())
+        {
+            disk::sync_dir(parent)?;
+        }
         store.inner.make_private()?;
         Ok(store)
     }
