@@ -158,6 +158,7 @@ async fn published_is_there(store: &dyn MirrorStore) {
     assert_eq!(
         listed,
         [
+            "build.json",
             "inputs/downloads/source.tar",
             "outputs/CONTEXT",
             "outputs/iso/bootimage.iso",

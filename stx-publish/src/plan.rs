@@ -12,6 +12,7 @@ use stx_layout::{
 
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
+use crate::store::record_path;
 
 mod show;
 pub(crate) use show::show_alias;
@@ -324,7 +325,8 @@ fn same(
         }
     }
     for line in existing.lines() {
-        if sums.get(&line.path).is_none() && !is_metadata(repositories, &line.path) {
+        let derived = is_metadata(repositories, &line.path) || line.path == record_path();
+        if sums.get(&line.path).is_none() && !derived {
             differences.push((line.path.clone(), Difference::Removed(line.path.clone())));
         }
     }

@@ -21,10 +21,10 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sha256,
-    Sums,
+    SumLine, Sums,
 };
 
-use crate::incoming::Entry;
+use crate::incoming::{Entry, digest_of};
 
 mod error;
 #[cfg(feature = "local")]
@@ -172,7 +172,7 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
 
-    /// What really lies in a build, except `build.json` and `SHA256SUMS`.
+    /// What really lies in a build, except `SHA256SUMS`.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 }
 
@@ -335,6 +335,25 @@ pub(crate) fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), Store
         what: id.to_string(),
         reason: format!("the lock is that of {channel}"),
     })
+}
+
+/// Fills in the counts of a record from the sums of the build's other files, and adds the record to them; returns the
+/// whole sums and the text of the record.
+pub(crate) fn seal(sums: Sums, bytes: u64, record: &mut BuildRecord) -> (Sums, String) {
+    record.files = sums.lines().len() as u64;
+    record.bytes = bytes;
+    let text = record.to_json();
+    let own = SumLine {
+        path: record_path(),
+        digest: digest_of(text.as_bytes()),
+    };
+    let lines = sums.lines().iter().cloned().chain([own]);
+    (lines.collect(), text)
+}
+
+/// The path of a build's record.
+pub(crate) fn record_path() -> BuildPath {
+    BuildRecord::FILE_NAME.parse().expect("a valid path")
 }
 
 /// Refuses the record of another build than the one that is committed.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use stx_layout::AliasEntry;
 
+use crate::incoming::Entry;
+
 use super::{AliasStep, AliasVerdict, PublishAction, PublishPlan};
 
 impl fmt::Display for PublishPlan {
@@ -13,7 +15,15 @@ impl fmt::Display for PublishPlan {
                 f,
                 "publish {} ({}): {} files, {} bytes",
                 self.id, self.result, self.files, self.bytes
-            )?,
+            )
+            .and_then(|()| {
+                let mut entries = self.incoming.entries.iter();
+                entries.try_for_each(|(path, entry)| match entry {
+                    Entry::File { size, .. } => writeln!(f, "  {path}, {size} bytes"),
+                    Entry::Symlink { target } => writeln!(f, "  {path} -> {target}"),
+                    Entry::Generated(_) => writeln!(f, "  {path}, made by the publisher"),
+                })
+            })?,
             PublishAction::Same => {
                 writeln!(f, "{} ({}) is published already", self.id, self.result)?;
             }

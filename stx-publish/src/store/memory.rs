@@ -131,9 +131,6 @@ impl Stored {
         if path.as_str() == Sums::FILE_NAME {
             return Some(self.sums.to_string().into());
         }
-        if path.as_str() == BuildRecord::FILE_NAME {
-            return self.record.as_ref().map(|record| record.to_json().into());
-        }
         match self.files.get(path)? {
             Content::File { bytes, .. } => Some(bytes.clone()),
             Content::Symlink { .. } => match self.incoming().links().get(path)? {

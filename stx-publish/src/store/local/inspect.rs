@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use camino::Utf8Path;
 use fs_err as fs;
 use rayon::prelude::*;
-use stx_layout::{BuildId, BuildPath, BuildRecord, Sums};
+use stx_layout::{BuildId, BuildPath, Sums};
 use walkdir::WalkDir;
 
 use super::Inner;
@@ -73,7 +73,7 @@ fn look(
 ) -> Result<Option<(BuildPath, Found)>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
     let shown = relative.to_string_lossy().into_owned();
-    if matches!(shown.as_str(), BuildRecord::FILE_NAME | Sums::FILE_NAME) {
+    if shown == Sums::FILE_NAME {
         return Ok(None);
     }
     let text = relative

@@ -16,7 +16,7 @@ use super::private::Lock;
 use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
-use crate::store::{Added, StagedBuild, StoreError, check_record};
+use crate::store::{Added, StagedBuild, StoreError, check_record, seal};
 
 #[derive(Debug)]
 pub(super) struct LocalStaged {
@@ -205,11 +205,10 @@ impl Work {
                 reason: "a file has no digest".to_owned(),
             });
         };
-        record.files = sums.lines().len() as u64;
-        record.bytes = bytes;
+        let (sums, text) = seal(sums, bytes, &mut record);
         for (name, text) in [
             (Sums::FILE_NAME, sums.to_string()),
-            (BuildRecord::FILE_NAME, record.to_json()),
+            (BuildRecord::FILE_NAME, text),
         ] {
             self.inner.step("commit: write")?;
             let path = self.dir.join(name);

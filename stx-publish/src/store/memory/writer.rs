@@ -12,7 +12,10 @@ use stx_layout::{
 
 use super::{Content, MemoryStore, Stored, no_build};
 use crate::incoming::Entry;
-use crate::store::{Added, ChannelWriter, Leftover, Retired, StagedBuild, StoreError, check_alias};
+use crate::store::{
+    Added, ChannelWriter, Leftover, Retired, StagedBuild, StoreError, check_alias, check_record,
+    record_path, seal,
+};
 
 /// The lock; ends when the last one who holds it is dropped.
 struct Lock {
@@ -301,10 +304,14 @@ impl StagedBuild for MemoryStaged {
             .lock()
             .expect("no call panics while it holds the build")
             .clone();
-        crate::store::check_record(&self.id, &record)?;
+        check_record(&self.id, &record)?;
         let (sums, bytes) = stored.incoming().sums().expect("every digest is known");
-        record.files = sums.lines().len() as u64;
-        record.bytes = bytes;
+        let (sums, text) = seal(sums, bytes, &mut record);
+        let text = Content::File {
+            bytes: text.into(),
+            executable: false,
+        };
+        stored.files.insert(record_path(), text);
         stored.sums = sums;
         stored.record = Some(record.clone());
         let mut state = self.lock.store.state();
