@@ -1,7 +1,7 @@
 //! The words that settle which segment is what, in one place.
 
 use crate::ReleaseKind;
-use crate::date::{looks_like_date, read};
+use crate::date::{is_build_date, looks_like_date, read};
 use crate::mirror::Section;
 
 /// What every alias for a build begins with.
@@ -27,12 +27,10 @@ pub(crate) enum Stop {
 #[inline]
 pub(crate) fn stop(segment: &str) -> Option<Stop> {
     match segment.as_bytes().first()? {
-        b'0'..=b'9' => match read(segment) {
-            Ok(_) => Some(Stop::Build),
-            Err((offset, expected)) => {
-                looks_like_date(segment).then_some(Stop::Malformed(offset, expected))
-            }
-        },
+        b'0'..=b'9' if is_build_date(segment) => Some(Stop::Build),
+        b'0'..=b'9' if looks_like_date(segment) => read(segment)
+            .err()
+            .map(|(offset, expected)| Stop::Malformed(offset, expected)),
         b'l' if segment.starts_with(LATEST) => Some(Stop::Alias),
         b'i' | b'o' | b'l' => Section::from_word(segment).map(Stop::Section),
         _ => None,
