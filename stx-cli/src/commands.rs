@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod demo;
 pub(crate) mod list;
+pub(crate) mod parse;
 pub(crate) mod prune;
 pub(crate) mod publish;
 pub(crate) mod show;

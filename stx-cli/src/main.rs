@@ -63,5 +63,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(args) => commands::show::run(&context, args).await,
         Command::Prune(args) => commands::prune::run(&context, args).await,
         Command::Verify(args) => commands::verify::run(&context, args).await,
+        Command::Parse(args) => commands::parse::paths(&context, args),
+        Command::Image(args::Image::Parse(args)) => commands::parse::images(&context, args),
+        Command::Image(args::Image::Name(args)) => commands::parse::image_name(&context, args),
     }
 }

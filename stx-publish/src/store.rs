@@ -339,7 +339,7 @@ pub(crate) fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), Store
 
 /// Fills in the counts of a record from the sums of the build's other files, and adds the record to them; returns the
 /// whole sums and the text of the record.
-pub(crate) fn seal(sums: Sums, bytes: u64, record: &mut BuildRecord) -> (Sums, String) {
+pub(crate) fn seal(sums: &Sums, bytes: u64, record: &mut BuildRecord) -> (Sums, String) {
     record.files = sums.lines().len() as u64;
     record.bytes = bytes;
     let text = record.to_json();

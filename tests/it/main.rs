@@ -13,4 +13,5 @@ mod documents;
 mod harness;
 mod kill;
 mod nginx;
+mod parsing;
 mod publishing;

@@ -205,7 +205,7 @@ impl Work {
                 reason: "a file has no digest".to_owned(),
             });
         };
-        let (sums, text) = seal(sums, bytes, &mut record);
+        let (sums, text) = seal(&sums, bytes, &mut record);
         for (name, text) in [
             (Sums::FILE_NAME, sums.to_string()),
             (BuildRecord::FILE_NAME, text),

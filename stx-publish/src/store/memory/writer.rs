@@ -306,7 +306,7 @@ impl StagedBuild for MemoryStaged {
             .clone();
         check_record(&self.id, &record)?;
         let (sums, bytes) = stored.incoming().sums().expect("every digest is known");
-        let (sums, text) = seal(sums, bytes, &mut record);
+        let (sums, text) = seal(&sums, bytes, &mut record);
         let text = Content::File {
             bytes: text.into(),
             executable: false,
