@@ -18,8 +18,10 @@ python=/usr/bin/python3
 # cmd: a program. file: one of these files. python: a module of the system's python.
 needs='
 build | cmd:gcc                | gcc                | gcc                  | links Rust programs; compiles the C packages
+build | file:/usr/include/stdio.h | libc6-dev       | glibc-devel          | the C library to compile with
 build | cmd:make               | make               | make                 | the Makefile; C packages
 build | cmd:git                | git                | git-core             | source trees
+build | file:/etc/ssl/certs/ca-certificates.crt,/etc/pki/tls/certs/ca-bundle.crt | ca-certificates | ca-certificates | https, for git and cargo
 build | cmd:cargo              | -                  | -                    | builds stx-builds; from https://rustup.rs, version 1.95 or newer
 demo  | cmd:rpmbuild           | rpm                | rpm-build            | builds packages
 demo  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
@@ -94,6 +96,14 @@ there() {
     esac
 }
 
+# shown NEED: in words.
+shown() {
+    case $1 in
+    python:*) echo "python3's module ${1#python:}" ;;
+    *) tr , ' ' <<< "${1#*:}" | sed 's/ / or /g' ;;
+    esac
+}
+
 # missing: a line "need package why" for each need of the groups that is not met.
 missing() {
     local in need apt dnf why package
@@ -147,7 +157,7 @@ lacking=$(missing)
 packages=()
 if [[ -n $lacking ]]; then
     while read -r need package why; do
-        say "missing: ${need#*:} ($why)"
+        say "missing: $(shown "$need") ($why)"
         [[ $package == - || " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
     done <<< "$lacking"
     if ((${#packages[@]} > 0)); then
@@ -158,7 +168,7 @@ if [[ -n $lacking ]]; then
     lacking=$(missing)
     [[ -z $lacking ]] || {
         while read -r need package why; do
-            echo "setup: still missing: ${need#*:} (package $package: $why)" >&2
+            echo "setup: still missing: $(shown "$need") (package $package: $why)" >&2
         done <<< "$lacking"
         exit 1
     }

@@ -18,10 +18,11 @@ die() {
 # settings (of rpm, pip, git and so on) out of the build.
 enter_build() {
     local variable
-    for variable in MY_REPO_ROOT MY_WORKSPACE BRANCH SOURCE_DATE_EPOCH PHASE; do
+    for variable in MY_REPO_ROOT MY_WORKSPACE BRANCH PHASE; do
         [[ -n ${!variable:-} ]] || die "$variable is not set: this runs as a phase of a build (stx-builds build)"
     done
     root=$MY_REPO_ROOT/cgcs-root
+    # shellcheck disable=SC2034 # for the tools that source this
     tools=$root/build-tools
     work=$MY_WORKSPACE/tmp/$PHASE
     rm -rf "$work"
@@ -29,7 +30,31 @@ enter_build() {
     export HOME=$work/home
     mkdir "$HOME"
     export TMPDIR=$work
+    unset SOURCE_DATE_EPOCH
+    # git is not to take a broken source tree for a part of the repository around it.
+    export GIT_CEILING_DIRECTORIES=$MY_REPO_ROOT
 }
+
+# use_date SECONDS...: the newest of these is the date of what is made from now on.
+#
+# An artifact is as old as what it is made of, not as the newest commit of all: so
+# what did not change between two builds is the same file in both.
+use_date() {
+    SOURCE_DATE_EPOCH=$(printf '%s\n' "$@" | sort -n | tail -n 1)
+    [[ $SOURCE_DATE_EPOCH =~ ^[0-9]+$ ]] || die "no date among: $*"
+    export SOURCE_DATE_EPOCH
+}
+
+# dates_of DIR...: when each directory was last changed, by its git.
+dates_of() {
+    local dir
+    for dir in "$@"; do
+        git -c 'safe.directory=*' -C "$dir" log -1 --format=%ct -- .
+    done
+}
+
+# dates_of_rpms FILE...
+dates_of_rpms() { rpm -qp --qf '%{BUILDTIME}\n' "$@"; }
 
 # listed FILE: the lines of FILE without comments and empty lines.
 listed() {
@@ -51,9 +76,8 @@ listed_dirs() {
     [[ -n $found ]] || die "no git below $root has anything in a file $1"
 }
 
-# age DIR: gives everything in DIR the date of the sources and plain modes.
+# age DIR: gives everything in DIR the date in use.
 age() {
-    chmod -R u+rwX,go+rX,go-w "$1"
     find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }
 

@@ -23,6 +23,7 @@ rpm_build() {
         --define "dist .el7"
         --define "vendor StarlingX"
         --define "_buildhost stx"
+        --define "_srcdefattr (-,root,root)"
         --define "use_source_date_epoch_as_buildtime 1"
         --define "clamp_mtime_to_source_date_epoch 1"
         --define "optflags -O2 -Wall -Wextra -fstack-protector-strong"
