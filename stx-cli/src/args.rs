@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stx_layout::{BuildDate, BuildOutcome, Channel};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -83,8 +83,14 @@ pub(crate) enum Command {
     List(List),
     /// Shows one build, by its date or through an alias
     Show(Show),
-    /// Applies the retention rules
+    /// Applies the retention rules: takes out of sight what may go, deletes what went long enough ago
     Prune(Prune),
+    /// Brings a pruned build back, within 3 days
+    Undelete(Undelete),
+    /// Says why a build stays or goes
+    Explain(Explain),
+    /// Says what will go, and how full the mirror gets, day by day
+    Forecast(Forecast),
     /// Checks sums, records and aliases
     Verify(Verify),
     /// Says what mirror paths and URLs mean
@@ -265,6 +271,37 @@ pub(crate) struct Prune {
     /// Prints what would go and what stays, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Writes the plan to a file, and does nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    pub(crate) plan_out: Option<Utf8PathBuf>,
+
+    /// Applies exactly this plan; what changed since it was made is left as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<Utf8PathBuf>,
+
+    /// Lets one run remove up to N builds of a channel, although that is more than half of it
+    #[arg(long, value_name = "N", conflicts_with = "plan")]
+    pub(crate) allow: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undelete {
+    /// The build, `CHANNEL/BUILD-DATE`
+    pub(crate) build: BuildId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The build, `CHANNEL/BUILD-DATE`
+    pub(crate) build: BuildId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forecast {
+    /// How many days ahead
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) days: u32,
 }
 
 #[derive(Debug, Args)]

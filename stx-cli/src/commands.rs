@@ -4,8 +4,8 @@ pub(crate) mod build;
 pub(crate) mod demo;
 pub(crate) mod list;
 pub(crate) mod parse;
-pub(crate) mod prune;
 pub(crate) mod publish;
+pub(crate) mod retention;
 pub(crate) mod show;
 pub(crate) mod verify;
 

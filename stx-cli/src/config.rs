@@ -19,6 +19,8 @@ pub(crate) struct Config {
     state: Option<Utf8PathBuf>,
     /// The recipe that `build` takes when none is given.
     recipe: Option<Utf8PathBuf>,
+    /// The retention policy.
+    policy: Option<Utf8PathBuf>,
 }
 
 impl Config {
@@ -35,9 +37,14 @@ impl Config {
         let mut config: Self = toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
-        for path in [&mut config.mirror, &mut config.state, &mut config.recipe]
-            .into_iter()
-            .flatten()
+        for path in [
+            &mut config.mirror,
+            &mut config.state,
+            &mut config.recipe,
+            &mut config.policy,
+        ]
+        .into_iter()
+        .flatten()
         {
             *path = dir.join(&path);
         }
@@ -63,6 +70,11 @@ impl Config {
             let name = mirror.file_name().unwrap_or("mirror");
             mirror.with_file_name(format!("{name}.state"))
         })
+    }
+
+    /// The retention policy's file; without one the specification's rules hold.
+    pub(crate) fn policy(&self) -> Option<&Utf8Path> {
+        self.policy.as_deref()
     }
 
     /// The recipe: `--recipe`, else the configuration's.

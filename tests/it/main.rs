@@ -15,3 +15,4 @@ mod kill;
 mod nginx;
 mod parsing;
 mod publishing;
+mod retention;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
 use stx_publish::{MirrorRead as _, Scope};
-use stx_retention::{Policy, PrunePlan, Verdict};
+use stx_retention::{PrunePlan, Verdict};
 
 use super::{Context, refused};
 use crate::args::List;
@@ -98,7 +98,11 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
                 .hint(format!("the mirror holds: {}", known.join(", "))),
         );
     }
-    let plan = stx_retention::plan(&catalog, &Policy::default(), context.now);
+    let plan = stx_retention::plan(
+        &catalog,
+        &super::retention::policy(context)?.policy,
+        context.now,
+    );
     let wanted = |id: &BuildId| {
         args.channel
             .as_ref()

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Channel, PhaseRecord};
 use stx_publish::{MirrorRead as _, Scope};
-use stx_retention::{Policy, Verdict};
+use stx_retention::Verdict;
 
 use super::list::Listed;
 use super::{Context, refused};
@@ -79,7 +79,11 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
             None => failure.hint("`stx-builds list` names the channels and builds"),
         });
     };
-    let plan = stx_retention::plan(&catalog, &Policy::default(), context.now);
+    let plan = stx_retention::plan(
+        &catalog,
+        &super::retention::policy(context)?.policy,
+        context.now,
+    );
     let listed = Listed::new(&catalog, &plan, id, entry);
     let shown = Shown {
         listed,
