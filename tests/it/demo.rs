@@ -149,6 +149,44 @@ fn only_what_the_change_reaches_differs_between_the_two_builds() {
 }
 
 #[test]
+fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
+    let dir = Utf8TempDir::new().expect("a temporary directory");
+    let mirror = dir.path().join("elsewhere/mirror");
+    let manifest = demo().dir.path().join("demo/upstream/manifest");
+    let mut build = stx([
+        "build",
+        "--recipe",
+        "recipes/sample/recipe.toml",
+        "--mirror",
+    ]);
+    build
+        .arg(&mirror)
+        .args(["--set", &format!("MANIFEST_URL={manifest}")]);
+    run(&mut build).code(0);
+    let dates = builds(&mirror, "master/centos");
+    // Logs, the change log and the metadata say when the build was, and what came before it.
+    let made = |build: &Utf8Path| -> BTreeMap<String, String> {
+        let mut sums = sums(build);
+        sums.retain(|path, _| {
+            let told = ["outputs/logs/", "outputs/CHANGELOG", "build.json"];
+            !path.contains("/repodata/") && !told.iter().any(|told| path.starts_with(told))
+        });
+        sums
+    };
+    let (here, there) = (
+        made(&demo().build(1)),
+        made(&mirror.join("master/centos").join(&dates[0])),
+    );
+    assert!(here.len() >= 30, "{here:#?}");
+    let differ: Vec<_> = here
+        .keys()
+        .chain(there.keys())
+        .filter(|path| here.get(*path) != there.get(*path))
+        .collect();
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
+#[test]
 fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
     let nginx = Nginx::serve(&demo().mirror());
     let work = Utf8TempDir::new().expect("a temporary directory");
