@@ -61,7 +61,7 @@ fn says_where_to_look() {
         "latest_build ->",
         "stx-builds list",
         "stx-builds show",
-        "nginx",
+        "nginx -p",
     ] {
         assert!(stdout.contains(word), "{word} is not in\n{stdout}");
     }
@@ -188,7 +188,22 @@ fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
 
 #[test]
 fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
-    let nginx = Nginx::serve(&demo().mirror());
+    // The configuration that the demo recommends.
+    let dir = demo().dir.path().join("demo");
+    let conf = fs_err::read_to_string(dir.join("nginx.conf")).expect("nginx.conf");
+    let nginx = Nginx::serve(&dir, &conf);
+    let private = run(&mut tool(
+        "curl",
+        [
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &nginx.url(".stx/locks/"),
+        ],
+    ));
+    assert_eq!(private.ok(), "403");
     let work = Utf8TempDir::new().expect("a temporary directory");
     let at = |name: &str| work.path().join(name);
     fs_err::write(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A running nginx; ends with this value.
 pub(crate) struct Nginx {
@@ -15,47 +16,41 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Serves `root` and waits until the port answers.
-    pub(crate) fn serve(root: &Utf8Path) -> Self {
+    /// Serves what a configuration says, below the directory `prefix`, with 8080 replaced by a free port; waits until that
+    /// answers.
+    pub(crate) fn serve(prefix: &Utf8Path, conf: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         // The port is free now; should another process take it before nginx does, nginx ends and the wait below says so.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|probe| probe.local_addr())
-            .expect("a port")
-            .port();
-        let user = if rustix::process::geteuid().is_root() {
-            "user root;"
-        } else {
-            ""
-        };
-        let conf = format!(
-            "daemon off; master_process off; pid nginx.pid; error_log error.log; {user}
-             events {{ }}
-             http {{
-                 access_log off; default_type application/octet-stream;
-                 client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
-                 server {{
-                     listen 127.0.0.1:{port}; root {root}; autoindex on;
-                     location /.stx {{ deny all; }}
-                 }}
-             }}\n"
-        );
-        fs_err::write(dir.path().join("nginx.conf"), conf).expect("nginx.conf");
-        let prefix = format!("{}/", dir.path());
+        let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = probe.local_addr().expect("a port").port();
+        drop(probe);
+        let conf = conf.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        let file = dir.path().join("nginx.conf");
+        let conf = conf.replace("pid nginx.pid", &format!("pid {}/nginx.pid", dir.path()));
+        fs_err::write(&file, conf).expect("nginx.conf");
+        let log = dir.path().join("log");
+        let path = std::env::var("PATH").expect("PATH");
         let mut child = Command::new("nginx")
-            .args(["-p", &prefix, "-e", "error.log", "-c", "nginx.conf"])
-            .env(
-                "PATH",
-                format!("{}:/usr/sbin:/sbin", std::env::var("PATH").expect("PATH")),
-            )
+            .args([
+                "-p",
+                &format!("{prefix}/"),
+                "-e",
+                "stderr",
+                "-c",
+                file.as_str(),
+            ])
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
             .stdin(Stdio::null())
+            .stderr(fs_err::File::create(&log).expect("a log").into_parts().0)
             .spawn()
             .expect("nginx starts; `scripts/setup.sh test` installs it");
         let end = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if let Some(status) = child.try_wait().expect("a child") {
-                let log = fs_err::read_to_string(dir.path().join("error.log")).unwrap_or_default();
-                panic!("nginx ended with {status}: {log}");
+                panic!(
+                    "nginx ended with {status}: {}",
+                    fs_err::read_to_string(&log).unwrap_or_default()
+                );
             }
             assert!(Instant::now() < end, "nginx does not answer on port {port}");
             std::thread::sleep(Duration::from_millis(10));
@@ -75,9 +70,9 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        self.child
-            .kill()
-            .expect("nginx is there until it is stopped");
+        // Killed, the master would leave its workers behind.
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("nginx is there until it is stopped");
         self.child.wait().expect("nginx ends");
     }
 }

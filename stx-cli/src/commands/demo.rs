@@ -1,6 +1,7 @@
 //! `demo`: the sample distribution, built twice.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
 use camino::Utf8Path;
@@ -63,7 +64,9 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     context.say("changing one package");
     upstream_script(&sample, &["change", upstream.as_str()])?;
     succeeded(work.build().await?, &mirror)?;
-    output::write(&shown(&mirror)?)
+    fs_err::create_dir_all(dir.join("nginx")).map_err(Failure::usage)?;
+    fs_err::write(dir.join("nginx.conf"), nginx_conf(&dir)?).map_err(Failure::usage)?;
+    output::write(&shown(&dir, &mirror)?)
 }
 
 /// Runs the script that makes and changes the sample's gits; what it says goes to standard error.
@@ -116,7 +119,7 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<(), Failure> {
 }
 
 /// What came out, two levels deep, and how to look further.
-fn shown(mirror: &Utf8Path) -> Result<String, Failure> {
+fn shown(dir: &Utf8Path, mirror: &Utf8Path) -> Result<String, Failure> {
     let io = |error: std::io::Error| Failure::new(Exit::Bug, error);
     let channel = mirror.join("master/centos");
     let mut text = format!("\nmirror {mirror}\n\nmaster/centos\n");
@@ -140,18 +143,51 @@ fn shown(mirror: &Utf8Path) -> Result<String, Failure> {
             }
         }
     }
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "stx-builds".to_owned());
     let _ = write!(
         text,
         "\nlook further:\n  \
-         stx-builds list --mirror {mirror}\n  \
-         stx-builds show master/centos/latest_build --mirror {mirror}\n  \
-         stx-builds verify --mirror {mirror}\n  \
+         {program} list --mirror {mirror}\n  \
+         {program} show master/centos/latest_build --mirror {mirror}\n  \
+         {program} verify --mirror {mirror}\n  \
          (cd {channel}/latest_build && sha256sum -c --quiet SHA256SUMS)\n\
-         serve it:\n  \
-         nginx -p /tmp -e stderr -g 'daemon off; pid /tmp/stx-demo.pid; events {{}} http {{ access_log off; server {{ \
-         listen 127.0.0.1:8080; root {mirror}; autoindex on; location /.stx {{ deny all; }} }} }}' -c /dev/null\n",
+         serve it on http://127.0.0.1:8080/:\n  \
+         nginx -p {dir}/ -e stderr -c nginx.conf\n",
     );
     Ok(text)
+}
+
+/// An nginx configuration that serves the mirror of a demo on the loopback interface, in the foreground.
+fn nginx_conf(dir: &Utf8Path) -> Result<String, Failure> {
+    let owner = fs_err::metadata(dir)
+        .map_err(|error| Failure::new(Exit::Bug, error))?
+        .uid();
+    // Workers of root's nginx are nobody, who cannot read below root's home.
+    let user = if owner == 0 { "user root;\n" } else { "" };
+    Ok(format!(
+        "{user}daemon off;
+pid nginx.pid;
+error_log stderr;
+events {{ }}
+http {{
+    access_log off;
+    default_type application/octet-stream;
+    client_body_temp_path nginx/body;
+    proxy_temp_path nginx/proxy;
+    fastcgi_temp_path nginx/fastcgi;
+    uwsgi_temp_path nginx/uwsgi;
+    scgi_temp_path nginx/scgi;
+    server {{
+        listen 127.0.0.1:8080;
+        root mirror;
+        autoindex on;
+        location /.stx {{ deny all; }}
+    }}
+}}
+"
+    ))
 }
 
 fn names(dir: &Utf8Path) -> std::io::Result<Vec<String>> {
