@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use stx_layout::SourceRecord;
 
@@ -24,7 +25,7 @@ pub struct Change {
     pub path: String,
     /// The commit.
     pub commit: String,
-    /// Its committer date, ISO 8601.
+    /// Its committer date in UTC, ISO 8601.
     pub date: String,
     /// The committer's name.
     pub committer: String,
@@ -94,7 +95,13 @@ pub fn changelog(changes: &[Change]) -> String {
 }
 
 /// The `--format` of `git log` that [`changes`] reads.
-pub const LOG_FORMAT: &str = "%H%x09%cI%x09%cn%x09%s";
+pub const LOG_FORMAT: &str = "%H%x09%ct%x09%cn%x09%s";
+
+/// Seconds since 1970 as an ISO 8601 date in UTC. `git` would write it, but not the same in every version.
+fn utc(seconds: &str) -> Option<String> {
+    let time = DateTime::from_timestamp(seconds.parse().ok()?, 0)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
 
 /// The commits of one git, from the output of `git log` with [`LOG_FORMAT`]; other lines are left out.
 pub fn changes(path: &str, log: &str) -> Vec<Change> {
@@ -104,7 +111,7 @@ pub fn changes(path: &str, log: &str) -> Vec<Change> {
             Some(Change {
                 path: path.to_owned(),
                 commit: fields.next()?,
-                date: fields.next()?,
+                date: utc(&fields.next()?)?,
                 committer: fields.next()?,
                 subject: fields.next()?,
             })
@@ -163,10 +170,10 @@ mod tests {
 
     #[test]
     fn a_log_becomes_a_change_log() {
-        let log = "abc\t2018-11-05T06:00:00+00:00\tA B\tFix\tit\nnoise\n";
+        let log = "abc\t1541397600\tA B\tFix\tit\nnoise\n";
         assert_eq!(
             changelog(&changes("stx/config", log)),
-            "stx/config abc 2018-11-05T06:00:00+00:00 A B Fix\tit\n"
+            "stx/config abc 2018-11-05T06:00:00Z A B Fix\tit\n"
         );
     }
 }
