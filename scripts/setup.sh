@@ -49,6 +49,7 @@ demo  | python:setuptools      | python3-setuptools | python3-setuptools   | whe
 demo  | python:wheel           | python3-wheel      | python3-wheel        | wheels
 demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Helm charts
 test  | cmd:dnf                | dnf                | dnf                  | installs published packages
+test  | python:dnfpluginscore  | dnf-plugins-core | dnf-plugins-core | downloads published packages with dnf
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror

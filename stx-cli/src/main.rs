@@ -1,3 +1,73 @@
 //! `stx-builds`: arguments, configuration, wiring, printing, exit codes.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line is where the clock is read and backends are composed"
+)]
 
-fn main() {}
+mod args;
+mod commands;
+mod config;
+mod exit;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                ExitCode::from(Exit::Usage as u8)
+            } else {
+                ExitCode::SUCCESS
+            };
+            return if error.print().is_ok() {
+                code
+            } else {
+                ExitCode::from(Exit::Bug as u8)
+            };
+        }
+    };
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Bug, error))
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let config = config::Config::load(&cli.global)?;
+    let now = cli.global.now.unwrap_or_else(Utc::now);
+    let context = Context {
+        config,
+        global: cli.global,
+        now,
+    };
+    match &cli.command {
+        Command::Demo(args) => commands::demo::run(&context, args).await,
+        Command::Build(args) => commands::build::run(&context, args).await,
+        Command::Publish(args) => commands::publish::run(&context, args).await,
+        Command::List(args) => commands::list::run(&context, args).await,
+        Command::Show(args) => commands::show::run(&context, args).await,
+        Command::Prune(args) => commands::retention::prune(&context, args).await,
+        Command::Undelete(args) => commands::retention::undelete(&context, args).await,
+        Command::Explain(args) => commands::retention::explain(&context, args).await,
+        Command::Forecast(args) => commands::retention::forecast(&context, args).await,
+        Command::Verify(args) => commands::verify::run(&context, args).await,
+        Command::Parse(args) => commands::parse::paths(&context, args),
+        Command::Image(args::Image::Parse(args)) => commands::parse::images(&context, args),
+        Command::Image(args::Image::Name(args)) => commands::parse::image_name(&context, args),
+    }
+}

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::text::serde_as_text;
-use crate::{Name, ParseError};
+use crate::words::LATEST;
+use crate::{LegacyRelease, Name, ParseError};
 
 /// A name in a channel's directory that points at one of its builds: `latest_build`, `latest_green_build`, ….
 ///
@@ -34,7 +35,7 @@ impl FromStr for AliasName {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        if !text.starts_with("latest_") {
+        if !text.starts_with(LATEST) {
             return Err(ParseError::new(text, 0, "an alias, such as `latest_build`"));
         }
         text.parse().map(Self)
@@ -42,3 +43,54 @@ impl FromStr for AliasName {
 }
 
 serde_as_text!(AliasName);
+
+/// Any name of the mirror that points at something else.
+///
+/// ```
+/// # use stx_layout::Alias;
+/// assert!(matches!("latest_green_build".parse()?, Alias::Build(_)));
+/// assert!(matches!("release/latest_release".parse()?, Alias::LatestRelease));
+/// assert!(matches!("r2018.10".parse()?, Alias::Legacy(_)));
+/// # Ok::<(), stx_layout::ParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alias {
+    /// In a channel, to one of its builds: `latest_build`.
+    Build(AliasName),
+    /// `release/latest_release`, to the newest release.
+    LatestRelease,
+    /// At the root, to a release: `r2018.10`.
+    Legacy(LegacyRelease),
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build(name) => name.fmt(f),
+            Self::LatestRelease => f.write_str("release/latest_release"),
+            Self::Legacy(name) => name.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Alias {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text == "release/latest_release" {
+            Ok(Self::LatestRelease)
+        } else if text.starts_with(LATEST) {
+            text.parse().map(Self::Build)
+        } else if text.starts_with('r') && !text.starts_with("re") {
+            text.parse().map(Self::Legacy)
+        } else {
+            Err(ParseError::new(
+                text,
+                0,
+                "an alias: `latest_build`, `release/latest_release` or `r2018.10`",
+            ))
+        }
+    }
+}
+
+serde_as_text!(Alias);

@@ -42,12 +42,12 @@ impl FromStr for BuildId {
             ));
         };
         Ok(Self {
-            date: date
-                .parse()
-                .map_err(|error: ParseError| error.within(text, channel.len() + 1))?,
             channel: channel
                 .parse()
-                .map_err(|error: ParseError| error.within(text, 0))?,
+                .map_err(|error: ParseError| error.within(text, 0).plausible::<Self>())?,
+            date: date.parse().map_err(|error: ParseError| {
+                error.within(text, channel.len() + 1).plausible::<Self>()
+            })?,
         })
     }
 }

@@ -4,23 +4,32 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::text::{open_segment, serde_as_text};
+use crate::words;
 use crate::{ParseError, ReleaseId};
 
 open_segment! {
     /// A distro, `centos` or `debian`; the set is open.
-    Distro
+    ///
+    /// Not one: `inputs`, `outputs`, `logs`, `latest_…` and whatever looks like a build date; they end a channel.
+    Distro not words::not_distro
 }
 open_segment! {
-    /// The codename of a distro's release: `bullseye`.
-    Codename
+    /// The codename of a distro's release: `bullseye`; the set is open.
+    ///
+    /// Not one: what ends a channel (see [`Distro`]), and the layers that are known by name, such as `flock`.
+    Codename not words::not_codename
 }
 open_segment! {
-    /// A machine architecture: `amd64`.
-    Arch
+    /// A machine architecture: `amd64`; the set is open.
+    ///
+    /// Not one: what ends a channel (see [`Distro`]).
+    Arch not words::not_arch
 }
 open_segment! {
     /// A layer of a layered build: `flock`, `compiler`, `monolithic`; the set is open.
-    Layer
+    ///
+    /// Not one: what ends a channel (see [`Distro`]), and the codenames that are known by name, such as `bullseye`.
+    Layer not words::not_layer
 }
 
 /// Codename and architecture, which the real mirror has always together.
@@ -94,7 +103,7 @@ impl FromStr for Channel {
         };
         let release = text[..release_end]
             .parse::<ReleaseId>()
-            .map_err(|error| error.within(text, 0))?;
+            .map_err(|error| error.within(text, 0).plausible::<Self>())?;
         if release_end == text.len() {
             return Err(ParseError::new(
                 text,

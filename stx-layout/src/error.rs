@@ -35,6 +35,12 @@ impl ParseError {
         self
     }
 
+    /// The same error, without a suggestion that `T` would refuse in its turn.
+    pub(crate) fn plausible<T: std::str::FromStr>(mut self) -> Self {
+        self.suggestion = self.suggestion.filter(|near| near.parse::<T>().is_ok());
+        self
+    }
+
     /// The same error seen from a longer text, in which this one begins at `offset`.
     #[must_use]
     pub fn within(mut self, whole: &str, offset: usize) -> Self {

@@ -15,10 +15,88 @@
 //! | type | is |
 //! |---|---|
 //! | [`ReleaseId`], [`Channel`], [`BuildDate`], [`BuildId`], [`AliasName`] | where things stand on a mirror |
+//! | [`MirrorPath`], [`MirrorPathRef`] | a path from the mirror's root, or a URL: of any dialect, of any depth |
+//! | [`Alias`], [`PathRelease`], [`GitMapping`] | what stands for a release or a build, and how it is resolved |
+//! | [`ImageName`], [`Tag`] | container images |
+//! | [`report`] | what tools print of these, parsed or refused |
 //! | [`BuildPath`] | a file of a build, relative to the build's directory |
 //! | [`BuildRecord`] | what is known of one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
 //! | [`Catalog`] | what a mirror holds, as a value |
+//!
+//! # The grammar
+//!
+//! ```text
+//! path        = channel "/" build-date "/" ( "inputs/" input | "outputs/" output )
+//! channel     = release-id "/" distro [ "/" codename "/" arch ] [ "/" layer ]
+//! release-id  = "master" | "feature/" name | "release/" name | "milestone/" tag | "rc/" version
+//! build-date  = YYYYMMDD "T" HHMMSS "Z"
+//! input       = "RPMS/" | "SRPMS/" | "downloads/" | …
+//! output      = "RPMS/" phase | "SRPMS/" phase | "iso/" | "installer/" | "wheels/" | "helm-charts/"
+//!             | "CONTEXT" | "success" | "fail" | "logs/" | …
+//! ```
+//!
+//! That is the specification's grammar, and the codename, architecture, layer and `rc/` of the real mirror; which of the
+//! two a path needs is its [`Dialect`]. Also accepted are an alias in the build date's place, a section without a build,
+//! the legacy `r2018.10`, `release/latest_release`, a branch that nobody mapped, every shorter path, and the URL of any of
+//! these:
+//!
+//! ```
+//! use stx_layout::{Dialect, MirrorPath};
+//!
+//! for (text, dialect) in [
+//!     ("master/centos/20181105T060000Z/outputs/RPMS/std/", Dialect::Spec),
+//!     ("r2018.10/centos/latest_build/inputs/downloads", Dialect::Spec),
+//!     ("master/debian/monolithic/latest_build/outputs/iso/", Dialect::Extended),
+//!     ("release/2.0.0/centos/outputs/iso/bootimage.iso", Dialect::Extended),
+//!     ("f/antelope/centos", Dialect::Extended),
+//!     ("", Dialect::Extended),
+//!     ("https://mirror.example.org/mirror/starlingx/release/", Dialect::Extended),
+//! ] {
+//!     let path: MirrorPath = text.parse()?;
+//!     assert_eq!(path.dialect(), dialect, "{text}");
+//!     assert_eq!(path.to_string(), text);
+//! }
+//! # Ok::<(), stx_layout::ParseError>(())
+//! ```
+//!
+//! ## Which segment is what
+//!
+//! The sets of distros, layers, phases and artifacts are open; position decides, by the rules that [`mirror`] lists.
+//!
+//! ```
+//! use stx_layout::MirrorPath;
+//!
+//! let path: MirrorPath = "master/debian/bullseye/amd64/flock/latest_build/outputs/std/packages/a.deb".parse()?;
+//! assert_eq!((path.codename(), path.arch(), path.layer()), (Some("bullseye"), Some("amd64"), Some("flock")));
+//! assert_eq!((path.artifact(), path.phase(), path.rest()), (Some("std"), Some("std"), Some("packages/a.deb")));
+//!
+//! let file: MirrorPath = "master/centos/stx-centos-py2_stable-wheels.tar".parse()?;
+//! assert_eq!((file.layer(), file.rest()), (None, Some("stx-centos-py2_stable-wheels.tar")));
+//! # Ok::<(), stx_layout::ParseError>(())
+//! ```
+//!
+//! ## What is refused
+//!
+//! `..`, `.`, empty segments, a leading `/`, backslashes, control characters, percent-encoding, segments over 255 bytes and
+//! paths over 3072. Percent-encoding is refused whatever it stands for: decoding would be normalising, and `%2e%2e` would
+//! leave the mirror. An error says where, what was expected there, and what was probably meant:
+//!
+//! ```
+//! use stx_layout::MirrorPath;
+//!
+//! for (text, offset, suggestion) in [
+//!     ("master/../etc", 7, None),
+//!     ("master/%2e%2e/etc", 7, None),
+//!     ("MASTER/centos", 0, Some("master/centos")),
+//!     ("releases/2.0.0/centos", 0, Some("release/2.0.0/centos")),
+//!     ("master/centos/20181105T0600Z", 27, Some("master/centos/20181105T060000Z")),
+//! ] {
+//!     let error = text.parse::<MirrorPath>().unwrap_err();
+//!     assert_eq!(error.offset, offset, "{text}");
+//!     assert_eq!(error.suggestion.as_deref(), suggestion, "{text}");
+//! }
+//! ```
 //!
 //! The crate does no I/O and reads no clock. Every type is parsed once, by its `FromStr`; nothing is ever normalised: a
 //! text is refused, with the byte offset and what was expected there, or kept as it is.
@@ -30,19 +108,35 @@ pub mod channel;
 pub mod date;
 pub mod digest;
 mod error;
+mod git;
+pub mod image;
+pub mod mirror;
 pub mod path;
+#[cfg(test)]
+mod properties;
 pub mod record;
 pub mod release;
+pub mod report;
 mod segment;
+#[cfg(any(test, feature = "proptest"))]
+pub mod strategies;
+mod suggest;
 mod text;
+mod words;
 
-pub use alias::AliasName;
+pub use alias::{Alias, AliasName};
 pub use build::BuildId;
 pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry};
 pub use channel::{Arch, Channel, Codename, Distro, Layer, Platform};
 pub use date::BuildDate;
 pub use digest::{Sha256, SumLine, Sums, SumsError};
 pub use error::ParseError;
+pub use git::GitMapping;
+pub use image::{ImageName, ImageNameRef, Os, Qualifier, Stream, Tag};
+pub use mirror::{
+    BranchRelease, Dialect, InputKind, LegacyRelease, MirrorPath, MirrorPathRef, OutputKind,
+    PathRelease, Section,
+};
 pub use path::{BuildPath, BuildPhase};
 pub use record::{
     BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord,

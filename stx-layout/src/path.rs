@@ -6,7 +6,7 @@ use std::str::FromStr;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::ParseError;
-use crate::segment::fault;
+use crate::segment::first_fault;
 use crate::text::{open_segment, serde_as_text};
 
 open_segment! {
@@ -15,7 +15,7 @@ open_segment! {
 }
 
 /// Longest path in bytes that a mirror takes: `PATH_MAX` less room for where the mirror stands.
-const MAX_PATH: usize = 3072;
+pub(crate) const MAX_PATH: usize = 3072;
 
 /// A file of a build, relative to the build's directory: `outputs/RPMS/std/hello-1.0-1.x86_64.rpm`.
 ///
@@ -77,14 +77,10 @@ impl FromStr for BuildPath {
                 "the end of the path: no path is longer than 3072 bytes",
             ));
         }
-        let mut offset = 0;
-        for segment in text.split('/') {
-            if let Some((at, expected)) = fault(segment) {
-                return Err(ParseError::new(text, offset + at, expected));
-            }
-            offset += segment.len() + 1;
+        match first_fault(text) {
+            None => Ok(Self(text.to_owned())),
+            Some((offset, expected)) => Err(ParseError::new(text, offset, expected)),
         }
-        Ok(Self(text.to_owned()))
     }
 }
 

@@ -4,11 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::text::serde_as_text;
+use crate::words;
 use crate::{Name, ParseError};
 
 /// The first part of a mirror path: `master`, `feature/NAME`, `release/NAME`, `milestone/TAG`, `rc/VERSION`.
 ///
-/// `Ord` is by kind in the order of the variants, then by name.
+/// `Ord` is by kind in the order of the variants, then by name. `release/latest_release` is refused: it is an alias, and
+/// nothing is written through an alias (paths that hold it are read by [`MirrorPath`](crate::MirrorPath)).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReleaseId {
     /// `master`.
@@ -90,46 +92,6 @@ impl ReleaseId {
             }
         }
     }
-
-    /// The release identifier under which a git branch or tag is published.
-    ///
-    /// ```
-    /// # use stx_layout::ReleaseId;
-    /// assert_eq!(ReleaseId::from_git("r/2018.10")?.to_string(), "release/2018.10");
-    /// assert_eq!(ReleaseId::from_git("r/stx.10.0")?.to_string(), "rc/10.0");
-    /// # Ok::<(), stx_layout::ParseError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// A name of any other form is refused with the list of the forms; there is no silent default.
-    pub fn from_git(git: &str) -> Result<Self, ParseError> {
-        const FORMS: &str = "`master`, `f/NAME`, `r/NAME`, `rNAME` (a year), `r/stx.VERSION`, `m/TAG` or `mTAG` (a year)";
-        let refuse =
-            |offset| ParseError::new(git, offset, format!("a branch or tag of the form {FORMS}"));
-        let name = |from: usize| {
-            git[from..]
-                .parse::<Name>()
-                .map_err(|error| error.within(git, from))
-        };
-        let dated = |text: &str| text.starts_with(|character: char| character.is_ascii_digit());
-        if git == "master" {
-            Ok(Self::Master)
-        } else if git.starts_with("f/") {
-            name(2).map(Self::Feature)
-        } else if git.starts_with("r/stx.") {
-            name(6).map(Self::Rc)
-        } else if git.starts_with("r/") {
-            name(2).map(Self::Release)
-        } else if git.starts_with("m/") {
-            name(2).map(Self::Milestone)
-        } else if git.strip_prefix('r').is_some_and(dated) {
-            name(1).map(Self::Release)
-        } else if git.strip_prefix('m').is_some_and(dated) {
-            name(1).map(Self::Milestone)
-        } else {
-            Err(refuse(0))
-        }
-    }
 }
 
 impl fmt::Display for ReleaseId {
@@ -152,7 +114,12 @@ impl FromStr for ReleaseId {
             .into_iter()
             .find(|known| known.as_str() == kind)
         else {
-            return Err(ParseError::new(text, 0, EXPECTED));
+            let error = ParseError::new(text, 0, EXPECTED);
+            let near = words::near_kind(kind).map(|near| format!("{near}{}", &text[kind.len()..]));
+            return Err(match near.filter(|near| near.parse::<Self>().is_ok()) {
+                Some(near) => error.suggest(near),
+                None => error,
+            });
         };
         let name = || match rest {
             None => Err(ParseError::new(
@@ -172,6 +139,11 @@ impl FromStr for ReleaseId {
                 "the end: `master` has no name",
             )),
             (ReleaseKind::Feature, _) => name().map(Self::Feature),
+            (ReleaseKind::Release, Some(words::LATEST_RELEASE)) => Err(ParseError::new(
+                text,
+                kind.len() + 1,
+                "the name of a release; `latest_release` is an alias for one",
+            )),
             (ReleaseKind::Release, _) => name().map(Self::Release),
             (ReleaseKind::Milestone, _) => name().map(Self::Milestone),
             (ReleaseKind::Rc, _) => name().map(Self::Rc),

@@ -81,3 +81,109 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
     }
     None
 }
+
+/// How many segments of a path the grammar tells apart at most; what follows is one rest.
+const TOLD_APART: usize = 12;
+
+/// Where the first segments of a path end.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    ends: [u16; TOLD_APART],
+    count: usize,
+}
+
+impl Segments {
+    /// No segment: the mirror's root.
+    pub(crate) fn none() -> Self {
+        Self {
+            ends: [0; TOLD_APART],
+            count: 0,
+        }
+    }
+
+    /// How many segments there are, or [`TOLD_APART`] if there are more.
+    pub(crate) fn len(&self) -> usize {
+        self.count.min(TOLD_APART)
+    }
+
+    /// Where a segment begins and ends, in the path.
+    pub(crate) fn bounds(&self, index: usize) -> (u16, u16) {
+        let start = match index {
+            0 => 0,
+            _ => self.ends[index - 1] + 1,
+        };
+        (start, self.ends[index])
+    }
+}
+
+/// What the scan does at a byte: nothing, end the segment, or have the path looked at closely.
+const PLAIN: u8 = 0;
+const SLASH: u8 = 1;
+const CLOSER: u8 = 2;
+
+static CLASS: [u8; 256] = {
+    let mut class = [PLAIN; 256];
+    let mut control = 0;
+    while control < 32 {
+        class[control] = CLOSER;
+        control += 1;
+    }
+    class[0x7f] = CLOSER;
+    class[b'\\' as usize] = CLOSER;
+    class[b'%' as usize] = CLOSER;
+    // The first byte of U+0080 to U+009F, the other control characters.
+    class[0xc2] = CLOSER;
+    class[b'/' as usize] = SLASH;
+    class
+};
+
+/// Splits a path, which is not empty and at most [`MAX_PATH`](crate::path::MAX_PATH) bytes long, checking every segment on
+/// the way; on failure the first fault.
+pub(crate) fn scan(path: &str) -> Result<Segments, (usize, &'static str)> {
+    let mut segments = Segments::none();
+    let mut closer = 0;
+    let mut start = 0;
+    let bytes = path.as_bytes();
+    for (offset, &byte) in bytes.iter().enumerate() {
+        let class = CLASS[usize::from(byte)];
+        if class == SLASH {
+            closer |= segments.end(&bytes[start..offset], offset);
+            start = offset + 1;
+        }
+        closer |= class & CLOSER;
+    }
+    closer |= segments.end(&bytes[start..], bytes.len());
+    if closer == 0 {
+        return Ok(segments);
+    }
+    match first_fault(path) {
+        None => Ok(segments),
+        Some(fault) => Err(fault),
+    }
+}
+
+impl Segments {
+    /// Notes that `segment` ends at `offset`; whether it has to be looked at closely.
+    #[inline]
+    fn end(&mut self, segment: &[u8], offset: usize) -> u8 {
+        if let Some(end) = self.ends.get_mut(self.count) {
+            *end = u16::try_from(offset).unwrap_or(u16::MAX);
+        }
+        self.count += 1;
+        let dots = matches!(segment, [] | b"." | b"..");
+        u8::from(dots || segment.len() > MAX_SEGMENT) * CLOSER
+    }
+}
+
+/// The first thing wrong with any segment of a path.
+#[cold]
+pub(crate) fn first_fault(path: &str) -> Option<(usize, &'static str)> {
+    let mut start = 0;
+    for segment in path.split('/') {
+        if let Some((offset, expected)) = fault(segment) {
+            return Some((start + offset, expected));
+        }
+        start += segment.len() + 1;
+    }
+    None
+}

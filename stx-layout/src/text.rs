@@ -19,8 +19,13 @@ macro_rules! serde_as_text {
 }
 
 /// Declares an open set of path segments: any [`Name`](crate::Name) is one.
+///
+/// With `not CHECK`, but for what the check refuses: words that stand for something else in the same place.
 macro_rules! open_segment {
     ($(#[$doc:meta])* $name:ident) => {
+        $crate::text::open_segment! { $(#[$doc])* $name not $crate::text::nothing }
+    };
+    ($(#[$doc:meta])* $name:ident not $check:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name($crate::Name);
@@ -42,12 +47,21 @@ macro_rules! open_segment {
             type Err = $crate::ParseError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self)
+                let name = text.parse()?;
+                match $check(text) {
+                    None => Ok(Self(name)),
+                    Some(expected) => Err($crate::ParseError::new(text, 0, expected)),
+                }
             }
         }
 
         $crate::text::serde_as_text!($name);
     };
+}
+
+/// The check that refuses nothing.
+pub(crate) fn nothing(_: &str) -> Option<&'static str> {
+    None
 }
 
 pub(crate) use {open_segment, serde_as_text};

@@ -1,1 +1,39 @@
-//! stx-pipeline
+//! Recipes, build plans and their execution.
+//!
+//! ```text
+//! recipe text ──> Recipe ─┐
+//!            BuildRequest ┴─> plan ──> BuildPlan ──> execute(Step::Source) ──> sources ──> execute(Step::Rest)
+//!                                         ──> collect ──> conclude ──> BuildRecord
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`recipe`] | how one distribution is built, read from TOML with every mistake found at once |
+//! | [`plan`](mod@plan) | a recipe and a request made into commands, with nothing left to choose |
+//! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
+//! | [`source`] | `CONTEXT`, `CHANGELOG`, which gits changed |
+//! | [`conclude`](mod@conclude) | deliverables and the record of the build |
+//! | `process` | feature `process`: real processes, git work trees, collected files |
+//!
+//! Without the feature the crate does no I/O, reads no clock and starts no process.
+
+pub mod conclude;
+mod duration_text;
+pub mod execute;
+pub mod invocation;
+pub mod plan;
+#[cfg(feature = "process")]
+pub mod process;
+pub mod recipe;
+mod scope;
+pub mod source;
+
+pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude};
+pub use execute::{
+    Cancel, Ended, Event, EventKind, Executed, Execution, Runner, ScriptedRunner, Step, Stream,
+    execute,
+};
+pub use invocation::Invocation;
+pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
+pub use recipe::{Finding, Recipe, RecipeError};
+pub use source::{Change, SourceChange, changed, changelog, context};

@@ -1,1 +1,51 @@
-//! stx-publish
+//! A StarlingX mirror as a store: publish, audit, repair and remove builds.
+//!
+//! ```text
+//! scan ──> Incoming ─┐
+//!          Catalog ──┴─> plan ──> PublishPlan ──> publish ──> PublishReport
+//!                                                 verify  ──> VerifyReport ──> repair ──> RepairReport
+//! ```
+//!
+//! | module | is |
+//! |---|---|
+//! | [`store`] | what a mirror can do: [`MirrorRead`], [`MirrorStore`], and the mirrors there are |
+//! | [`incoming`] | what is to be published, as a value, and what must not be |
+//! | [`plan`](mod@plan) | what publishing it would do; pure |
+//! | [`publish`](mod@publish) | does what a plan says |
+//! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
+//! | [`metadata`] | the metadata of RPM repositories |
+//!
+//! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
+//! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
+//! `testing` the conformance suite and a store that fails on demand.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
+pub mod incoming;
+pub mod metadata;
+pub mod plan;
+pub mod publish;
+#[cfg(feature = "local")]
+pub mod scan;
+pub mod store;
+#[cfg(test)]
+mod sweep;
+pub mod verify;
+
+pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
+pub use plan::{
+    AliasStep, AliasVerdict, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
+};
+pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
+#[cfg(feature = "local")]
+pub use scan::{GatherError, ScanError, gather, scan};
+#[cfg(feature = "local")]
+pub use store::local::LocalStore;
+pub use store::memory::MemoryStore;
+pub use store::{
+    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
+    MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
+};
+pub use verify::{Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, verify};

@@ -1,1 +1,127 @@
-//! stx-retention
+//! Retention rules for a mirror: catalog + policy + now = a verdict with its reason for every build.
+//!
+//! The crate decides, and nothing else: it does no I/O, reads no clock and keeps no state. What the mirror holds comes as a
+//! [`Catalog`](stx_layout::Catalog), what else has to be known as [`Facts`], the rules as a [`Policy`], the time as an
+//! argument. The answer is a [`PrunePlan`]: a value that is printed by a dry run, stored, [rechecked](recheck) and then
+//! applied as it is, by someone else.
+//!
+//! ```
+//! use chrono::{DateTime, Utc};
+//! use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState, Catalog};
+//! use stx_retention::{ExpiryRule, Policy, Reason, Verdict, plan};
+//!
+//! let mut catalog = Catalog::default();
+//! for date in ["20181105T060000Z", "20181118T060000Z", "20181119T060000Z"] {
+//!     let id: BuildId = format!("master/centos/{date}").parse()?;
+//!     let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
+//!     let state = BuildState::Known(Box::new(record));
+//!     let channel = catalog.channels.entry(id.channel).or_default();
+//!     channel.builds.insert(id.date, BuildEntry { state, keep_file: false });
+//! }
+//! let now: DateTime<Utc> = "2018-11-19T06:00:00Z".parse()?;
+//!
+//! let plan = plan(&catalog, &Policy::default(), now);
+//! // Fourteen days old to the second, and two newer successes are there: it goes.
+//! assert_eq!(plan.expire[0].build.to_string(), "master/centos/20181105T060000Z");
+//! assert_eq!((plan.expire[0].rule, plan.expire[0].since), (ExpiryRule::Age, now));
+//! // The newest stays for three reasons at once, two of which only a newer build can end.
+//! let newest = "master/centos/20181119T060000Z".parse()?;
+//! let Some(Verdict::Keep { reasons, until: None }) = plan.verdict(&newest) else { panic!() };
+//! assert!(reasons.contains(&Reason::NewestSuccess));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The rules
+//!
+//! Without a policy file they are the specification's, and where that is silent, the cautious reading of it:
+//!
+//! | kind | a success is kept | newest successes kept whatever their age | a failure is kept |
+//! |---|---|---|---|
+//! | `master` | 14 days | 2 | 7 days |
+//! | `feature` | like `master` | 2 | 7 days |
+//! | `release` | for ever | all | 7 days |
+//! | `milestone` | one release period past its introduction, see [`Period`] | 2 | 7 days |
+//! | `rc` | for ever: the specification does not know it, and what is not understood stays | all | 7 days |
+//!
+//! - A success goes once it has reached its age *and* enough newer successes are there: the policy's number, and never fewer
+//!   than two, the newest and the one to go back to. So a builder that has stopped empties nothing. It also means that a
+//!   channel of a milestone that never got a third success stays as it is.
+//! - A failure goes once it has reached its age, but not while it is its channel's newest word: people need its logs.
+//! - A build reaches an age of 14 days exactly 14 times 24 hours after its date.
+//! - [`Tier`]s take a section of a build before the build, unless something keeps it whole
+//!   ([`Reason::keeps_whole`]). What has gone is recorded in [`Facts::dropped`], so that it is seen to be intended.
+//!
+//! Whatever the rules say, these stay: what an alias points at, or names in a form that is not understood; what is in use,
+//! pinned or holds a `KEEP` file; what is dated in the future, which neither counts as a newer build; what has no
+//! readable record, or another build's. Entries that are no build at all are never part of a plan, only of its warnings.
+//!
+//! # What one run may do
+//!
+//! [`Limits`] stand between a wrong clock and the mirror. Where more than half of a channel's builds are eligible, none of it
+//! goes. Where the newest build of the whole mirror is older than a year, nothing goes at all. Both are said in
+//! [`PrunePlan::warnings`] and are reasons of each build that stays by them; [`Limits::allow`] is a person's word that it is
+//! right. A clock that went backwards needs no limit: it makes fewer builds eligible, and dates in the future are warned of.
+//!
+//! # Properties
+//!
+//! Each is a test of that name. Those marked * speak of the rules, without [`Limits`]: a limit goes by how many others go.
+//!
+//! - *monotone in time* *: what may go may go later too, as long as nothing is built or pinned.
+//! - *aliases hold*: what an alias points at stays.
+//! - *never empty*: a channel keeps at least one build, and its newest success.
+//! - *newcomers spare milestones and releases* *: a build of another channel or a pin lets no build of those go. The one
+//!   exception is what a release period is made of: the first build of a release that the calendar did not know and
+//!   learns. A calendar written in the policy has no exception.
+//! - *longer ages keep more* *: of two policies the one with the longer ages keeps all that the other keeps.
+//! - *order makes no difference*: of builds as they are found, of pins and files as they are listed.
+//! - *done is done*: `plan(apply(plan))` at the same time is empty, and the bytes freed are those now used less.
+//! - *an unchanged mirror passes*: a recheck takes every step of a plan of the mirror as it was, though it cannot know.
+//! - *what passes would go anyway* *: whatever changed, a build that passes the recheck also goes in a new plan of then,
+//!   as long as the policy and the release days are the same.
+//! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, the plan of now.
+//! - *as the specification says*: in every world of up to five builds, whatever their outcomes, on six days, asked at three
+//!   times under nine policies, exactly those builds go that a second, plain statement of the rules lets go; a second
+//!   before [`ExpireEntry::since`] they would not have gone, and at [`KeepEntry::until`], not before, the others will.
+//!
+//! # The map
+//!
+//! [`plan_with`] decides, [`recheck`] asks again before the deed, [`apply()`] says what is left after it, [`forecast()`] plays
+//! the policy forward, [`explain()`] puts one verdict into a paragraph, [`PolicyFile`] reads a policy with the line and column
+//! of every mistake.
+
+mod apply;
+mod bytes;
+mod calendar;
+mod digest;
+mod draft;
+mod explain;
+mod facts;
+mod forecast;
+mod judge;
+mod parse;
+mod plan;
+mod policy;
+mod policy_file;
+mod recheck;
+mod span;
+mod text;
+mod verdict;
+mod warning;
+
+pub use apply::apply;
+pub use calendar::{Calendar, Period, Releases};
+pub use digest::digest;
+pub use explain::{describe, explain};
+pub use facts::{Facts, FileFact, Pin};
+pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};
+pub use parse::channel_glob;
+pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry, plan, plan_with};
+pub use policy::{ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier};
+pub use policy_file::{Mistake, PolicyError, PolicyFile, PolicyLines, Position};
+pub use recheck::{Change, Recheck, Rechecked, recheck};
+pub use span::{Span, SpanError};
+pub use verdict::{ExpiryRule, Reason, Verdict};
+pub use warning::Warning;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use camino::Utf8PathBuf;
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  unexpected: a bug
+  2  usage or configuration
+  3  the build failed, and was published as failed
+  4  the mirror is wrong, or refused it
+  5  not found
+  6  busy: another build or publisher works on the channel";
+
+/// Builds StarlingX branches and hosts the result on a mirror.
+///
+/// Results go to standard output, everything else to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "stx-builds", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: `stx-builds.toml` here or in a directory above]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "STX_BUILDS_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<Utf8PathBuf>,
+
+    /// The mirror's root directory [default: `mirror` of the configuration]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) mirror: Option<Utf8PathBuf>,
+
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+
+    /// Acts as if it were this time, RFC 3339 or YYYYMMDDTHHMMSSZ
+    #[arg(long, global = true, value_name = "TIME", value_parser = time)]
+    pub(crate) now: Option<DateTime<Utc>>,
+
+    /// Says less on standard error
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Says more on standard error
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people
+    Human,
+    /// One JSON document, or one object a line for streams
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Builds the sample distribution twice into a new mirror and shows what came out
+    Demo(Demo),
+    /// Builds a branch and publishes the result
+    Build(Build),
+    /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
+    Publish(Publish),
+    /// Lists channels and builds: age, result, size, how long each stays
+    List(List),
+    /// Shows one build, by its date or through an alias
+    Show(Show),
+    /// Applies the retention rules: takes out of sight what may go, deletes what went long enough ago
+    Prune(Prune),
+    /// Brings a pruned build back, within 3 days
+    Undelete(Undelete),
+    /// Says why a build stays or goes
+    Explain(Explain),
+    /// Says what will go, and how full the mirror gets, day by day
+    Forecast(Forecast),
+    /// Checks sums, records and aliases
+    Verify(Verify),
+    /// Says what mirror paths and URLs mean
+    Parse(Parse),
+    /// Reads and makes names of container images
+    #[command(subcommand)]
+    Image(Image),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Parse {
+    /// Paths below the mirror's root, or URLs; `-` reads them from standard input, one a line
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Says what names of container images mean
+    Parse(ImageParse),
+    /// Makes a name from its parts
+    Name(Box<ImageName>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageParse {
+    /// Names such as `starlingx/stx-keystone:dev-centos-pike`; `-` reads them from standard input, one a line
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<OsString>,
+}
+
+/// One of `--openstack-release`, `--stream` and `--version` decides the form of the tag.
+#[derive(Debug, Args)]
+pub(crate) struct ImageName {
+    /// The registry, such as `docker.io`
+    #[arg(long)]
+    pub(crate) registry: Option<String>,
+    /// The organisation
+    #[arg(long, default_value = "starlingx")]
+    pub(crate) org: String,
+    /// What the image holds: `keystone` for `stx-keystone`
+    #[arg(long, conflicts_with = "image")]
+    pub(crate) component: Option<String>,
+    /// The image's whole name, where that is not `stx-COMPONENT`
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// The git branch or tag, such as `master` or `r-2018.10.0`
+    #[arg(long)]
+    pub(crate) prefix: String,
+    /// The operating system
+    #[arg(long)]
+    pub(crate) os: Option<String>,
+    /// The specification's form: the OpenStack release, such as `pike`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) openstack_release: Option<String>,
+    /// The form of 2019: `stable` or `dev` in the place of the OpenStack release
+    #[arg(long)]
+    pub(crate) stream: Option<StreamWord>,
+    /// The form of a tag that is never moved: its version, such as `v1.0.2`
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// The codename of the operating system's release
+    #[arg(long)]
+    pub(crate) codename: Option<String>,
+    /// The architecture
+    #[arg(long)]
+    pub(crate) arch: Option<String>,
+    /// A tag that moves
+    #[arg(long, conflicts_with = "timestamp")]
+    pub(crate) qualifier: Option<Word>,
+    /// The build date
+    #[arg(long, value_name = "TS")]
+    pub(crate) timestamp: Option<BuildDate>,
+    /// The number after the timestamp
+    #[arg(long, value_name = "N", requires = "timestamp")]
+    pub(crate) patch: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StreamWord {
+    Stable,
+    Dev,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Word {
+    Latest,
+    Stable,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// A directory that does not exist yet, or an earlier demo's
+    #[arg(default_value = "demo")]
+    pub(crate) dir: Utf8PathBuf,
+
+    /// The directory of the sample distribution
+    #[arg(long, value_name = "DIR", default_value = "recipes/sample")]
+    pub(crate) sample: Utf8PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Git branch or tag to build
+    #[arg(long, default_value = "master")]
+    pub(crate) branch: String,
+
+    /// Recipe file [default: `recipe` of the configuration]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<Utf8PathBuf>,
+
+    /// Build date [default: when the source sync starts]
+    #[arg(long, value_name = "TS")]
+    pub(crate) date: Option<BuildDate>,
+
+    /// Builds although nothing changed since the last success
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Prints the plan and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Why it is built; recorded
+    #[arg(long, default_value = "manual")]
+    pub(crate) reason: String,
+
+    /// Overrides a variable of the recipe
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+
+    /// Moves `latest_build` although it points at a newer build
+    #[arg(long)]
+    pub(crate) force_alias: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The finished tree; only `inputs` and `outputs` below it are taken
+    pub(crate) dir: Utf8PathBuf,
+
+    /// The channel, such as `master/centos`
+    #[arg(long)]
+    pub(crate) channel: Channel,
+
+    /// The build date, YYYYMMDDTHHMMSSZ
+    #[arg(long, value_name = "TS")]
+    pub(crate) date: BuildDate,
+
+    /// How the build ended
+    #[arg(long, value_name = "success|fail", value_parser = outcome)]
+    pub(crate) result: BuildOutcome,
+
+    /// Prints the plan and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Moves `latest_build` although it points at a newer build
+    #[arg(long)]
+    pub(crate) force_alias: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`, such as `master/centos/latest_build`
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Prints what would go and what stays, and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Writes the plan to a file, and does nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    pub(crate) plan_out: Option<Utf8PathBuf>,
+
+    /// Applies exactly this plan; what changed since it was made is left as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<Utf8PathBuf>,
+
+    /// Lets one run remove up to N builds of a channel, although that is more than half of it
+    #[arg(long, value_name = "N", conflicts_with = "plan")]
+    pub(crate) allow: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undelete {
+    /// The build, `CHANNEL/BUILD-DATE`
+    pub(crate) build: BuildId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The build, `CHANNEL/BUILD-DATE`
+    pub(crate) build: BuildId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forecast {
+    /// How many days ahead
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only this channel or this build
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) scope: Option<String>,
+
+    /// Repairs what can be derived: aliases, leftovers
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(date) = text.parse::<BuildDate>() {
+        return Ok(date.time());
+    }
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|error| format!("{error}; expected 2018-11-05T06:00:00Z or 20181105T060000Z"))
+}
+
+fn outcome(text: &str) -> Result<BuildOutcome, String> {
+    match text {
+        "success" => Ok(BuildOutcome::Success),
+        "fail" => Ok(BuildOutcome::Fail),
+        _ => Err("expected `success` or `fail`".to_owned()),
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

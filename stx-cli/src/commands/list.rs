@@ -1,0 +1,140 @@
+//! `list`: channels and builds.
+
+use serde::Serialize;
+use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
+use stx_publish::{MirrorRead as _, Scope};
+use stx_retention::{PrunePlan, Verdict};
+
+use super::{Context, refused};
+use crate::args::List;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// One build as `list` and `show` tell of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listed {
+    build: BuildId,
+    /// Absent where the record cannot be read.
+    result: Option<BuildOutcome>,
+    /// Why the record cannot be read.
+    unreadable: Option<String>,
+    aliases: Vec<AliasName>,
+    files: Option<u64>,
+    bytes: Option<u64>,
+    first_failing_phase: Option<String>,
+    /// What retention says of it.
+    pub(crate) retention: Option<Verdict>,
+}
+
+impl Listed {
+    pub(crate) fn new(
+        catalog: &Catalog,
+        plan: &PrunePlan,
+        build: BuildId,
+        entry: &BuildEntry,
+    ) -> Self {
+        let record = entry.record();
+        let aliases = catalog
+            .channels
+            .get(&build.channel)
+            .map(|channel| &channel.aliases)
+            .into_iter()
+            .flatten();
+        Self {
+            result: record.map(|record| record.result),
+            unreadable: match &entry.state {
+                BuildState::Known(_) => None,
+                BuildState::Unreadable(why) => Some(why.clone()),
+            },
+            aliases: aliases
+                .filter(|(_, points_at)| **points_at == AliasEntry::Build(build.date))
+                .map(|(name, _)| name.clone())
+                .collect(),
+            files: record.map(|record| record.files),
+            bytes: record.map(|record| record.bytes),
+            first_failing_phase: record.and_then(|record| record.first_failing_phase.clone()),
+            retention: plan.verdict(&build),
+            build,
+        }
+    }
+
+    /// `success`, `fail (PHASE)`, or that nobody knows.
+    pub(crate) fn outcome(&self) -> String {
+        match (self.result, &self.first_failing_phase) {
+            (Some(BuildOutcome::Fail), Some(phase)) => format!("fail ({phase})"),
+            (Some(outcome), _) => outcome.to_string(),
+            (None, _) => "unreadable".to_owned(),
+        }
+    }
+
+    /// How long it stays, in a few words.
+    pub(crate) fn stays(&self) -> String {
+        match &self.retention {
+            Some(Verdict::Keep {
+                until: Some(until), ..
+            }) => format!("until {}", until.format("%Y-%m-%d")),
+            Some(Verdict::Keep { until: None, .. }) => "stays".to_owned(),
+            Some(Verdict::Expire { since, .. }) => format!("expired {}", since.format("%Y-%m-%d")),
+            None => String::new(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listing {
+    mirror: String,
+    builds: Vec<Listed>,
+}
+
+pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
+    let store = context.open()?;
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    if let Some(channel) = &args.channel
+        && !catalog.channels.contains_key(channel)
+    {
+        let known: Vec<_> = catalog.channels.keys().map(ToString::to_string).collect();
+        return Err(
+            Failure::new(Exit::NotFound, format!("{channel}: no such channel"))
+                .hint(format!("the mirror holds: {}", known.join(", "))),
+        );
+    }
+    let plan = stx_retention::plan(
+        &catalog,
+        &super::retention::policy(context)?.policy,
+        context.now,
+    );
+    let wanted = |id: &BuildId| {
+        args.channel
+            .as_ref()
+            .is_none_or(|channel| *channel == id.channel)
+    };
+    let listing = Listing {
+        mirror: context.mirror()?.into_string(),
+        builds: catalog
+            .builds()
+            .filter(|(id, _)| wanted(id))
+            .map(|(id, entry)| Listed::new(&catalog, &plan, id, entry))
+            .collect(),
+    };
+    output::print(context.format(), &listing, || {
+        if listing.builds.is_empty() {
+            return "no builds".to_owned();
+        }
+        let rows: Vec<_> = listing
+            .builds
+            .iter()
+            .map(|listed| {
+                let aliases: Vec<_> = listed.aliases.iter().map(AliasName::as_str).collect();
+                vec![
+                    listed.build.to_string(),
+                    listed.outcome(),
+                    output::age(context.now, listed.build.date.time()),
+                    listed.bytes.map(output::bytes).unwrap_or_default(),
+                    listed.stays(),
+                    aliases.join(" "),
+                ]
+            })
+            .collect();
+        output::columns(&rows)
+    })
+}

@@ -1,0 +1,116 @@
+//! The configuration file `stx-builds.toml`.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+
+/// The name that is looked for here and above.
+const FILE_NAME: &str = "stx-builds.toml";
+
+/// What `stx-builds.toml` says; relative paths are relative to the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The mirror's root directory.
+    mirror: Option<Utf8PathBuf>,
+    /// Where source trees, workspaces and logs of builds are kept.
+    state: Option<Utf8PathBuf>,
+    /// The recipe that `build` takes when none is given.
+    recipe: Option<Utf8PathBuf>,
+    /// The retention policy.
+    policy: Option<Utf8PathBuf>,
+}
+
+impl Config {
+    /// Reads the file that `--config` names, else the nearest one here or above, else takes the defaults.
+    pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
+        let found = match &global.config {
+            Some(file) => Some(file.clone()),
+            None => nearest()?,
+        };
+        let Some(file) = found else {
+            return Ok(Self::default());
+        };
+        let text = fs_err::read_to_string(&file).map_err(Failure::usage)?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
+        let dir = file.parent().unwrap_or(Utf8Path::new(""));
+        for path in [
+            &mut config.mirror,
+            &mut config.state,
+            &mut config.recipe,
+            &mut config.policy,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *path = dir.join(&path);
+        }
+        Ok(config)
+    }
+
+    /// The mirror's root: `--mirror`, else the configuration's.
+    pub(crate) fn mirror(&self, global: &Global) -> Result<Utf8PathBuf, Failure> {
+        global
+            .mirror
+            .clone()
+            .or_else(|| self.mirror.clone())
+            .ok_or_else(|| {
+                Failure::usage("no mirror is named").hint(format!(
+                    "give --mirror DIR, or `mirror = \"DIR\"` in {FILE_NAME}"
+                ))
+            })
+    }
+
+    /// Where builds work: the configuration's `state`, else a directory beside the mirror.
+    pub(crate) fn state(&self, mirror: &Utf8Path) -> Utf8PathBuf {
+        self.state.clone().unwrap_or_else(|| {
+            let name = mirror.file_name().unwrap_or("mirror");
+            mirror.with_file_name(format!("{name}.state"))
+        })
+    }
+
+    /// The retention policy's file; without one the specification's rules hold.
+    pub(crate) fn policy(&self) -> Option<&Utf8Path> {
+        self.policy.as_deref()
+    }
+
+    /// The recipe: `--recipe`, else the configuration's.
+    pub(crate) fn recipe(&self, given: Option<&Utf8Path>) -> Result<Utf8PathBuf, Failure> {
+        given
+            .map(Utf8Path::to_owned)
+            .or_else(|| self.recipe.clone())
+            .ok_or_else(|| {
+                Failure::usage("no recipe is named").hint(format!(
+                    "give --recipe FILE, or `recipe = \"FILE\"` in {FILE_NAME}"
+                ))
+            })
+    }
+}
+
+/// The nearest configuration file, here or in a directory above.
+fn nearest() -> Result<Option<Utf8PathBuf>, Failure> {
+    let here = current_dir()?;
+    Ok(here
+        .ancestors()
+        .map(|dir| dir.join(FILE_NAME))
+        .find(|file| file.is_file()))
+}
+
+/// The current directory.
+pub(crate) fn current_dir() -> Result<Utf8PathBuf, Failure> {
+    let here = std::env::current_dir().map_err(|error| Failure::new(Exit::Usage, error))?;
+    Utf8PathBuf::from_path_buf(here).map_err(|path| {
+        Failure::usage(format!(
+            "{}: the current directory is not UTF-8",
+            path.display()
+        ))
+    })
+}
+
+/// `path` from the root, without asking the file system what it is.
+pub(crate) fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    Ok(current_dir()?.join(path))
+}

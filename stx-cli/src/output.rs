@@ -1,0 +1,87 @@
+//! Results on standard output: text for people, JSON for programs.
+
+use std::io::{self, Write as _};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::args::Format;
+use crate::exit::{Exit, Failure};
+
+/// Prints a result: `json` as one document, or the text that `human` gives.
+pub(crate) fn print<T: Serialize>(
+    format: Format,
+    json: &T,
+    human: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let mut text = match format {
+        Format::Human => human(),
+        Format::Json => {
+            serde_json::to_string_pretty(json).map_err(|error| Failure::new(Exit::Bug, error))?
+        }
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    write(&text)
+}
+
+/// Writes to standard output; a reader that has seen enough is no error.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Bug, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lines of columns, each as wide as its widest cell; the last one is not padded.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<_> = (0..count)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            if !line.is_empty() {
+                line.push_str("  ");
+            }
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A number of bytes for people: `17.3 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// How long ago, in the largest unit that fits: `3 d`, `20 min`.
+pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    let age = now - then;
+    if age < TimeDelta::zero() {
+        return "in the future".to_owned();
+    }
+    match (age.num_days(), age.num_hours(), age.num_minutes()) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, _) => format!("{hours} h"),
+        (days, _, _) => format!("{days} d"),
+    }
+}

@@ -1,0 +1,35 @@
+//! Any bytes as a path: no panic; what is accepted prints back and stays in the mirror; a suggestion is accepted.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use stx_layout::report::{self, PathReport};
+use stx_layout::{BuildId, MirrorPath, MirrorPathRef};
+
+fuzz_target!(|bytes: &[u8]| {
+    match MirrorPathRef::from_bytes(bytes) {
+        Ok(path) => {
+            assert_eq!(path.to_string().as_bytes(), bytes);
+            let bare = MirrorPathRef::parse(path.path()).expect("the path of a path");
+            assert_eq!(bare.path(), path.path());
+            for segment in path.path().split('/').filter(|segment| !segment.is_empty()) {
+                assert!(segment != "." && segment != "..");
+                assert!(!segment.contains(|c: char| c.is_control() || c == '\\'));
+            }
+            if let Some(id) = path.build_id() {
+                assert_eq!(id.to_string().parse::<BuildId>().as_ref(), Ok(&id));
+                assert!(path.path().starts_with(&id.to_string()));
+                MirrorPath::of_build(&id).expect("the directory of a build");
+            }
+            let report = PathReport::from(path);
+            assert_eq!(report.path, path.path());
+        }
+        Err(error) => {
+            assert!(error.offset <= error.input.len());
+            if let Some(suggestion) = &error.suggestion {
+                assert!(MirrorPathRef::is_accepted(suggestion));
+            }
+            report::caret(&error);
+        }
+    }
+});

@@ -1,0 +1,298 @@
+//! What tools print of a parsed or refused text: one JSON object a text, and the position under it for people.
+//!
+//! Every key is always there, null where the text does not say it. The objects borrow from the text.
+//!
+//! ```
+//! use stx_layout::MirrorPathRef;
+//! use stx_layout::report::{PathReport, Refusal};
+//!
+//! let path = MirrorPathRef::parse("master/centos/20181105T060000Z/outputs/RPMS/std/")?;
+//! let line = serde_json::to_string(&PathReport::from(path)).unwrap();
+//! assert!(line.contains(r#""dialect":"spec","release":"master","distro":"centos","codename":null"#));
+//!
+//! let error = MirrorPathRef::parse("master/../etc").unwrap_err();
+//! let line = serde_json::to_string(&Refusal::from(&error)).unwrap();
+//! assert!(line.starts_with(r#"{"input":"master/../etc","error":{"message":"#));
+//! # Ok::<(), stx_layout::ParseError>(())
+//! ```
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::{
+    BuildDate, Dialect, ImageNameRef, MirrorPathRef, Os, ParseError, Qualifier, Section, Stream,
+    Tag,
+};
+
+/// A parsed path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PathReport<'a> {
+    /// The text as it was given.
+    pub input: &'a str,
+    /// The path without URL prefix and last slash.
+    pub path: &'a str,
+    /// The grammar it needs.
+    pub dialect: Dialect,
+    /// `master`, `rc/4.0`, `release/2.0.0`, as in the path; null where only the first word of one is there.
+    pub release: Option<&'a str>,
+    /// The distro.
+    pub distro: Option<&'a str>,
+    /// The codename.
+    pub codename: Option<&'a str>,
+    /// The architecture.
+    pub arch: Option<&'a str>,
+    /// The layer.
+    pub layer: Option<&'a str>,
+    /// The build date.
+    pub build: Option<&'a str>,
+    /// The alias in the build date's place.
+    pub alias: Option<&'a str>,
+    /// The section.
+    pub section: Option<Section>,
+    /// The first segment below the section.
+    pub artifact: Option<&'a str>,
+    /// The build phase.
+    pub phase: Option<&'a str>,
+    /// What follows.
+    pub rest: Option<&'a str>,
+}
+
+impl<'a> From<MirrorPathRef<'a>> for PathReport<'a> {
+    fn from(path: MirrorPathRef<'a>) -> Self {
+        Self {
+            input: path.as_str(),
+            path: path.path(),
+            dialect: path.dialect(),
+            release: path.release(),
+            distro: path.distro(),
+            codename: path.codename(),
+            arch: path.arch(),
+            layer: path.layer(),
+            build: path.build(),
+            alias: path.alias(),
+            section: path.section(),
+            artifact: path.artifact(),
+            phase: path.phase(),
+            rest: path.rest(),
+        }
+    }
+}
+
+/// A parsed image name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageReport<'a> {
+    /// The text as it was given.
+    pub input: &'a str,
+    /// The name, printed back; the same bytes.
+    pub name: &'a str,
+    /// The registry.
+    pub registry: Option<&'a str>,
+    /// The organisation.
+    pub org: &'a str,
+    /// The image.
+    pub image: &'a str,
+    /// What follows `stx-` in the image.
+    pub component: Option<&'a str>,
+    /// The tag, whole.
+    pub tag: &'a str,
+    /// Its form: `spec`, `stream`, `static`, `base` or `other`.
+    pub form: &'static str,
+    /// The git branch or tag, or the release of a static tag.
+    pub prefix: Option<&'a str>,
+    /// The operating system.
+    pub os: Option<Os>,
+    /// The codename.
+    pub codename: Option<&'a str>,
+    /// The architecture.
+    pub arch: Option<&'a str>,
+    /// The OpenStack release.
+    pub openstack_release: Option<&'a str>,
+    /// `stable` or `dev`.
+    pub stream: Option<Stream>,
+    /// The version of a static tag.
+    pub version: Option<&'a str>,
+    /// `latest` or `stable`; null where a timestamp qualifies the tag.
+    pub qualifier: Option<&'static str>,
+    /// The timestamp.
+    pub timestamp: Option<BuildDate>,
+    /// The number after the timestamp.
+    pub patch: Option<u32>,
+}
+
+impl<'a> ImageReport<'a> {
+    /// Parses an image name.
+    ///
+    /// # Errors
+    /// As [`ImageNameRef::parse`].
+    pub fn parse(input: &'a str) -> Result<Self, ParseError> {
+        let name = ImageNameRef::parse(input)?;
+        let (_, tag) = input.rsplit_once(':').unwrap_or_default();
+        let mut report = Self {
+            input,
+            name: input,
+            registry: name.registry,
+            org: name.org,
+            image: name.image,
+            component: name.component(),
+            tag,
+            form: name.tag.form(),
+            prefix: None,
+            os: None,
+            codename: None,
+            arch: None,
+            openstack_release: None,
+            stream: None,
+            version: None,
+            qualifier: None,
+            timestamp: None,
+            patch: None,
+        };
+        match name.tag {
+            Tag::Spec {
+                prefix,
+                os,
+                openstack_release,
+                qualifier,
+            } => {
+                report.prefix = Some(prefix);
+                report.os = Some(os);
+                report.openstack_release = Some(openstack_release);
+                report.qualify(qualifier);
+            }
+            Tag::Stream {
+                prefix,
+                os,
+                codename,
+                arch,
+                stream,
+                qualifier,
+            } => {
+                report.prefix = Some(prefix);
+                report.os = Some(os);
+                report.codename = codename;
+                report.arch = arch;
+                report.stream = Some(stream);
+                report.qualify(Some(qualifier));
+            }
+            Tag::Static {
+                prefix,
+                version,
+                os,
+                codename,
+            } => {
+                report.prefix = Some(prefix);
+                report.version = Some(version);
+                report.os = os;
+                report.codename = codename;
+            }
+            Tag::Base {
+                prefix,
+                stream,
+                qualifier,
+            } => {
+                report.prefix = Some(prefix);
+                report.stream = Some(stream);
+                report.qualify(Some(qualifier));
+            }
+            Tag::Other(_) => {}
+        }
+        Ok(report)
+    }
+
+    fn qualify(&mut self, qualifier: Option<Qualifier>) {
+        match qualifier {
+            None => {}
+            Some(Qualifier::Latest) => self.qualifier = Some("latest"),
+            Some(Qualifier::Stable) => self.qualifier = Some("stable"),
+            Some(Qualifier::Built { timestamp, patch }) => {
+                self.timestamp = Some(timestamp);
+                self.patch = patch;
+            }
+        }
+    }
+}
+
+/// A refused text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal<'a> {
+    /// The text as it was given.
+    pub input: &'a str,
+    /// Why.
+    pub error: RefusalReason<'a>,
+}
+
+/// Why a text was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusalReason<'a> {
+    /// The error in one line.
+    pub message: String,
+    /// The byte of the text at which it is wrong.
+    pub offset: usize,
+    /// What was expected there.
+    pub expected: &'a str,
+    /// What was probably meant.
+    pub suggestion: Option<&'a str>,
+}
+
+impl<'a> From<&'a ParseError> for Refusal<'a> {
+    fn from(error: &'a ParseError) -> Self {
+        Self {
+            input: &error.input,
+            error: RefusalReason {
+                message: error.to_string(),
+                offset: error.offset,
+                expected: &error.expected,
+                suggestion: error.suggestion.as_deref(),
+            },
+        }
+    }
+}
+
+/// Draws the position of an error under its text; the lines have no newline at the end of the last.
+///
+/// What a terminal would act on is shown as U+FFFD, and of a long text only what surrounds the position.
+///
+/// ```
+/// # use stx_layout::{MirrorPathRef, report};
+/// let error = MirrorPathRef::parse("MASTER/centos").unwrap_err();
+/// let drawn = report::caret(&error);
+/// assert!(drawn.starts_with("MASTER/centos\n^ expected a release identifier"));
+/// assert!(drawn.ends_with("\ndid you mean master/centos"));
+/// ```
+pub fn caret(error: &ParseError) -> String {
+    const BEFORE: usize = 60;
+    const AFTER: usize = 40;
+    let at = error.input.floor_char_boundary(error.offset);
+    let shown = |text: &str| -> String {
+        text.chars()
+            .map(|character| {
+                // Marks that join or turn the text around would move the position.
+                let unseen = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+                if character.is_control() || unseen {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    character
+                }
+            })
+            .collect()
+    };
+    let (before, after) = error.input.split_at(at);
+    let (before, after) = (shown(before), shown(after));
+    let skipped = before.chars().count().saturating_sub(BEFORE);
+    let mut line = String::new();
+    if skipped > 0 {
+        line.push('…');
+    }
+    line.extend(before.chars().skip(skipped));
+    let column = line.chars().count();
+    line.extend(after.chars().take(AFTER));
+    if after.chars().count() > AFTER {
+        line.push('…');
+    }
+    let mut drawn = format!("{line}\n{:column$}^ expected {}", "", error.expected);
+    if let Some(suggestion) = &error.suggestion {
+        let _ = write!(drawn, "\ndid you mean {}", shown(suggestion));
+    }
+    drawn
+}

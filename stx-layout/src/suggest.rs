@@ -1,0 +1,150 @@
+//! What a refused path was probably meant as. A suggestion is only made if it is accepted.
+
+use crate::mirror::MirrorPathRef;
+use crate::words::{self, Stop};
+use crate::{ReleaseKind, date};
+
+/// The accepted path nearest to a refused one, if any is near.
+///
+/// `..` and `.` are never resolved: whoever wrote them knows where that leads, the grammar does not.
+pub(crate) fn path(text: &str) -> Option<String> {
+    const LONGEST: usize = 4096;
+    if text.len() > LONGEST {
+        return None;
+    }
+    let repairs: [fn(&str) -> Option<String>; 8] = [
+        outer_marks,
+        root,
+        query,
+        slashes,
+        encoding,
+        release,
+        distro,
+        build_date,
+    ];
+    let mut near = text.to_owned();
+    for repair in repairs {
+        if let Some(repaired) = repair(&near) {
+            near = repaired;
+            if accepted(&near) {
+                return (near != text).then_some(near);
+            }
+        }
+    }
+    None
+}
+
+fn accepted(text: &str) -> bool {
+    MirrorPathRef::is_accepted(text)
+}
+
+/// Blanks, quotes and brackets around a pasted text.
+fn outer_marks(text: &str) -> Option<String> {
+    let inner = text.trim_matches(|character: char| {
+        character.is_whitespace() || "<>\"'`()".contains(character)
+    });
+    (inner != text && !inner.is_empty()).then(|| inner.to_owned())
+}
+
+/// A URL without its scheme, or a path from the server's root.
+fn root(text: &str) -> Option<String> {
+    if is_url(text) {
+        return None;
+    }
+    let (_, path) = text.split_once("/mirror/starlingx/")?;
+    Some(path.to_owned())
+}
+
+/// What a server's listing puts behind the path of a URL.
+fn query(text: &str) -> Option<String> {
+    let (path, _) = text.split_once(['?', '#'])?;
+    is_url(text).then(|| path.to_owned())
+}
+
+/// Backslashes, doubled slashes, a slash or `./` at the beginning.
+fn slashes(text: &str) -> Option<String> {
+    let (prefix, path) = text.split_at(prefix_end(text));
+    let mut clean = path.replace('\\', "/");
+    while clean.contains("//") {
+        clean = clean.replace("//", "/");
+    }
+    let clean = clean.trim_start_matches("./").trim_start_matches('/');
+    (clean != path).then(|| format!("{prefix}{clean}"))
+}
+
+/// Percent-encoded characters that are harmless: `%2B` for `+`.
+fn encoding(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        plain.push_str(before);
+        let byte = after
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(|byte| byte.is_ascii_alphanumeric() || b"+~@,=:_- ".contains(byte));
+        if let (Some(byte), Some(behind)) = (byte, after.get(2..)) {
+            plain.push(char::from(byte));
+            rest = behind;
+        } else {
+            plain.push('%');
+            rest = after;
+        }
+    }
+    plain.push_str(rest);
+    (plain != text).then_some(plain)
+}
+
+/// A release identifier in another case, or a letter or two off.
+fn release(text: &str) -> Option<String> {
+    let (prefix, path) = text.split_at(prefix_end(text));
+    let word = path.split('/').next()?;
+    let behind = path.get(word.len()..)?;
+    let lower = word.to_ascii_lowercase();
+    let near = words::near_kind(word).map_or(lower, str::to_owned);
+    let alone = near == ReleaseKind::Master.as_str() || words::is_dated(&near, b'r');
+    (near != word && (alone || accepted(&near))).then(|| format!("{prefix}{near}{behind}"))
+}
+
+/// A path without the distro, of which the specification knows one.
+fn distro(text: &str) -> Option<String> {
+    let start = prefix_end(text);
+    let length = if text.get(start..)?.starts_with("master/") {
+        1
+    } else {
+        2
+    };
+    let (offset, _) = text.get(start..)?.match_indices('/').nth(length - 1)?;
+    let (before, behind) = text.split_at_checked(start + offset)?;
+    let next = behind.get(1..)?.split('/').next()?;
+    words::stop(next).map(|_| format!("{before}/centos{behind}"))
+}
+
+/// A build date without its seconds, with dashes and colons, or in small letters.
+fn build_date(text: &str) -> Option<String> {
+    let mut start = prefix_end(text);
+    for segment in text.get(start..)?.split('/') {
+        if matches!(words::stop(segment), Some(Stop::Malformed(..))) {
+            let near = date::repaired(segment)?;
+            let (before, behind) = (text.get(..start)?, text.get(start + segment.len()..)?);
+            return Some(format!("{before}{near}{behind}"));
+        }
+        start += segment.len() + 1;
+    }
+    None
+}
+
+fn is_url(text: &str) -> bool {
+    ["http://", "https://"].into_iter().any(|scheme| {
+        text.get(..scheme.len())
+            .is_some_and(|given| given.eq_ignore_ascii_case(scheme))
+    })
+}
+
+/// Where the path begins in a URL of a mirror; 0 in any other text.
+fn prefix_end(text: &str) -> usize {
+    const ROOT: &str = "/mirror/starlingx/";
+    match text.find(ROOT) {
+        Some(offset) if is_url(text) => offset + ROOT.len(),
+        Some(_) | None => 0,
+    }
+}

@@ -1,0 +1,148 @@
+//! The words that settle which segment is what, in one place.
+
+use crate::ReleaseKind;
+use crate::date::{is_build_date, looks_like_date, read};
+use crate::mirror::Section;
+
+/// What every alias for a build begins with.
+pub(crate) const LATEST: &str = "latest_";
+
+/// The alias below `release/`.
+pub(crate) const LATEST_RELEASE: &str = "latest_release";
+
+/// A segment that ends a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A build date.
+    Build,
+    /// An alias for a build.
+    Alias,
+    /// A section, without a build before it.
+    Section(Section),
+    /// What looks like a build date and is none: where it is wrong, and what was expected there.
+    Malformed(usize, &'static str),
+}
+
+/// What a segment ends a channel as, if it does.
+#[inline]
+pub(crate) fn stop(segment: &str) -> Option<Stop> {
+    match segment.as_bytes().first()? {
+        b'0'..=b'9' if is_build_date(segment) => Some(Stop::Build),
+        b'0'..=b'9' if looks_like_date(segment) => read(segment)
+            .err()
+            .map(|(offset, expected)| Stop::Malformed(offset, expected)),
+        b'l' if segment.starts_with(LATEST) => Some(Stop::Alias),
+        b'i' | b'o' | b'l' => Section::from_word(segment).map(Stop::Section),
+        _ => None,
+    }
+}
+
+/// Whether a segment is the codename of a distro's release that is known by name.
+pub(crate) fn is_known_codename(segment: &str) -> bool {
+    matches!(
+        segment,
+        "stretch" | "buster" | "bullseye" | "bookworm" | "trixie" | "forky" | "sid"
+    ) || matches!(segment, "bionic" | "focal" | "jammy" | "noble")
+}
+
+/// Whether a segment is a layer that is known by name, or a variant of one, as `monolithic-dev1` is.
+pub(crate) fn is_known_layer(segment: &str) -> bool {
+    const LAYERS: [&str; 6] = [
+        "compiler",
+        "containers",
+        "distro",
+        "flock",
+        "monolithic",
+        "openstack",
+    ];
+    let base = segment.split_once('-').map_or(segment, |(base, _)| base);
+    LAYERS.contains(&base)
+}
+
+pub(crate) fn not_distro(segment: &str) -> Option<&'static str> {
+    stop(segment).map(|_| "a distro, such as `centos`, before a build, an alias or a section")
+}
+
+pub(crate) fn not_arch(segment: &str) -> Option<&'static str> {
+    stop(segment).map(|_| "an architecture, such as `amd64`, before a build, an alias or a section")
+}
+
+pub(crate) fn not_codename(segment: &str) -> Option<&'static str> {
+    (stop(segment).is_some() || is_known_layer(segment))
+        .then_some("a codename, such as `bullseye`: not a layer, a build, an alias or a section")
+}
+
+pub(crate) fn not_layer(segment: &str) -> Option<&'static str> {
+    (stop(segment).is_some() || is_known_codename(segment))
+        .then_some("a layer, such as `flock`: not a codename, a build, an alias or a section")
+}
+
+/// Whether a segment at the end of a path, without a slash behind it, is taken for a file: it has a dot inside.
+pub(crate) fn is_file_name(segment: &str) -> bool {
+    segment.bytes().skip(1).any(|byte| byte == b'.')
+}
+
+/// Whether a segment is a git tag of one segment, `r2018.10` or `m2018.10.b3`: a letter, then a digit.
+pub(crate) fn is_dated(segment: &str, letter: u8) -> bool {
+    matches!(segment.as_bytes(), [first, digit, ..] if *first == letter && digit.is_ascii_digit())
+}
+
+/// The first word of a release identifier that a word is nearly: another case, or a letter or two off.
+pub(crate) fn near_kind(word: &str) -> Option<&'static str> {
+    let lower = word.to_ascii_lowercase();
+    ReleaseKind::ALL
+        .into_iter()
+        .map(ReleaseKind::as_str)
+        .find(|kind| {
+            let allowed = match kind.len() {
+                0..4 => 0,
+                4..7 => 1,
+                _ => 2,
+            };
+            kind.len().abs_diff(lower.len()) <= allowed && distance(kind, &lower) <= allowed
+        })
+}
+
+/// How many letters have to be put in, left out or changed to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words() {
+        assert_eq!(near_kind("MASTER"), Some("master"));
+        assert_eq!(near_kind("releases"), Some("release"));
+        assert_eq!(near_kind("relaese"), Some("release"));
+        assert_eq!(near_kind("Rc"), Some("rc"));
+        assert_eq!(near_kind("cr"), None);
+        assert_eq!(near_kind("mirror"), None);
+    }
+
+    #[test]
+    fn stops() {
+        assert_eq!(stop("20181105T060000Z"), Some(Stop::Build));
+        assert!(matches!(
+            stop("20181105T0600Z"),
+            Some(Stop::Malformed(13, _))
+        ));
+        assert!(matches!(stop("20181105"), Some(Stop::Malformed(8, _))));
+        assert_eq!(stop("20181105-notes.tar"), None);
+        assert_eq!(stop("latest_green_build"), Some(Stop::Alias));
+        assert_eq!(stop("logs"), Some(Stop::Section(Section::Logs)));
+        assert_eq!(stop("flock"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! What is refused: where, and what is suggested instead.
+
+use stx_layout::report::Refusal;
+use stx_layout::{ImageNameRef, MirrorPath, MirrorPathRef, Tag};
+
+/// Text, byte offset of the error, suggestion.
+type Refused = (&'static str, usize, Option<&'static str>);
+
+const PATHS: &[Refused] = &[
+    ("master/../etc", 7, None),
+    ("..", 0, None),
+    ("master/./centos", 7, None),
+    ("./master", 0, Some("master")),
+    ("/master/centos", 0, Some("master/centos")),
+    ("/", 0, Some("")),
+    ("master//centos", 7, Some("master/centos")),
+    ("master/centos//", 14, Some("master/centos/")),
+    ("master\\centos", 6, Some("master/centos")),
+    ("master/cent\0os", 11, None),
+    ("master/cent\u{1b}os", 11, None),
+    ("master/cent\u{85}os", 11, None),
+    ("master/%2e%2e/etc", 7, None),
+    ("master/%2E./etc", 7, None),
+    ("master%2Fcentos", 6, None),
+    ("master/a%00b", 8, None),
+    ("master/a%5cb", 8, None),
+    (
+        "master/centos/latest_build/outputs/RPMS/std/libstdc%2B%2B.rpm",
+        51,
+        Some("master/centos/latest_build/outputs/RPMS/std/libstdc++.rpm"),
+    ),
+    ("MASTER/centos", 0, Some("master/centos")),
+    ("MASTER/../etc", 0, None),
+    ("releases/", 0, Some("release/")),
+    ("releases/2.0.0/centos", 0, Some("release/2.0.0/centos")),
+    ("Feature/x", 0, Some("feature/x")),
+    ("R2018.10/centos", 0, Some("r2018.10/centos")),
+    ("centos/master", 0, None),
+    (
+        "master/centos/20181105T0600Z",
+        27,
+        Some("master/centos/20181105T060000Z"),
+    ),
+    (
+        "master/centos/2018-11-05T06:00:00Z/outputs",
+        18,
+        Some("master/centos/20181105T060000Z/outputs"),
+    ),
+    (
+        "master/centos/20181105t060000z",
+        22,
+        Some("master/centos/20181105T060000Z"),
+    ),
+    ("master/centos/20181305T060000Z", 18, None),
+    ("master/centos/20181105", 22, None),
+    (
+        "master/20181105T060000Z/outputs",
+        7,
+        Some("master/centos/20181105T060000Z/outputs"),
+    ),
+    (
+        "release/2.0.0/outputs/iso",
+        14,
+        Some("release/2.0.0/centos/outputs/iso"),
+    ),
+    (
+        "mirror.starlingx.cengn.ca/mirror/starlingx/master/",
+        0,
+        Some("master/"),
+    ),
+    ("/mirror/starlingx/master/", 0, Some("master/")),
+    ("ftp://host/mirror/starlingx/master", 0, Some("master")),
+    ("http://host/mirror/centos/7", 19, None),
+    ("http:///mirror/starlingx/", 7, None),
+    ("http://u@host/mirror/starlingx/", 8, None),
+    (
+        "http://host/mirror/starlingx//master",
+        29,
+        Some("http://host/mirror/starlingx/master"),
+    ),
+    ("http://host/mirror/starlingx/../x", 29, None),
+    (
+        "http://host/mirror/starlingx/master/?C=M;O=D",
+        36,
+        Some("http://host/mirror/starlingx/master/"),
+    ),
+    (
+        "https://host/mirror/starlingx/MASTER",
+        30,
+        Some("https://host/mirror/starlingx/master"),
+    ),
+    (" master/centos\n", 0, Some("master/centos")),
+];
+
+#[test]
+fn refused_paths() {
+    let mut wrong = Vec::new();
+    for (text, offset, suggestion) in PATHS {
+        let error = text.parse::<MirrorPath>().expect_err(text);
+        if (error.offset, error.suggestion.as_deref()) != (*offset, *suggestion) {
+            wrong.push(format!("{error}; not byte {offset}, {suggestion:?}"));
+        }
+        assert_eq!(error.input, *text);
+        let refusal = serde_json::to_value(Refusal::from(&error)).expect("JSON");
+        assert_eq!(refusal["error"]["offset"], *offset);
+        let keys: Vec<_> = refusal["error"]
+            .as_object()
+            .expect("an object")
+            .keys()
+            .collect();
+        assert_eq!(keys.len(), 4);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn limits() {
+    let long = format!("master/{}", "x".repeat(255));
+    assert!(MirrorPathRef::is_accepted(&long));
+    let error = format!("{long}x/")
+        .parse::<MirrorPath>()
+        .expect_err("too long");
+    assert_eq!(error.offset, 7 + 255);
+    let deep = format!("master{}", "/x".repeat(1533));
+    assert_eq!(deep.len(), 3072);
+    assert!(MirrorPathRef::is_accepted(&deep));
+    let error = format!("{deep}/x")
+        .parse::<MirrorPath>()
+        .expect_err("too long");
+    assert_eq!(error.offset, 3072);
+    let error = MirrorPathRef::from_bytes(b"master/\xff").expect_err("not text");
+    assert_eq!((error.offset, error.input.as_str()), (7, "master/\u{fffd}"));
+}
+
+#[test]
+fn refused_image_names() {
+    let long = format!("starlingx/a:{}", "x".repeat(129));
+    for (text, offset, suggestion) in [
+        ("stx-nova:latest", 0, Some("starlingx/stx-nova:latest")),
+        (
+            "docker.io/stx-nova:latest",
+            10,
+            Some("docker.io/starlingx/stx-nova:latest"),
+        ),
+        ("starlingx/stx-nova", 18, None),
+        ("starlingx/stx-nova:", 19, None),
+        ("starlingx/Stx-nova:v1", 10, Some("starlingx/stx-nova:v1")),
+        ("starlingx/stx-nova:-a", 19, None),
+        ("starlingx/stx-nova:a b", 20, None),
+        ("starlingx/../a:b", 0, None),
+        ("starlingx//a:b", 10, None),
+        ("starlingx/a\0:b", 11, None),
+        ("starlingx/a%2fb:c", 11, None),
+        ("docker.io:x/starlingx/a:b", 10, None),
+        ("starlingx/a:b@sha256:00", 11, Some("starlingx/a:b")),
+        ("docker://starlingx/a:b", 7, Some("starlingx/a:b")),
+        (&long, 12 + 128, None),
+        ("", 0, None),
+    ] {
+        let error = ImageNameRef::parse(text).expect_err(text);
+        if text != "starlingx/../a:b" {
+            assert_eq!(
+                (error.offset, error.suggestion.as_deref()),
+                (offset, suggestion),
+                "{error}"
+            );
+        }
+    }
+    let parts = ImageNameRef::parse("starlingx/stx-nova:dev-centos-pike").expect("a name");
+    let Tag::Spec { os, .. } = parts.tag else {
+        panic!("{parts:?}");
+    };
+    let tag = Tag::Spec {
+        prefix: "dev",
+        os,
+        openstack_release: "stable",
+        qualifier: None,
+    };
+    assert!(ImageNameRef { tag, ..parts }.compose().is_err());
+}

@@ -1,0 +1,114 @@
+//! What a build delivered, and its record.
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use stx_layout::{BuildOutcome, BuildPath, BuildRecord, PhaseRecord, PhaseStatus, SourceRecord};
+
+use crate::{BuildPlan, PhasePlan};
+
+/// A file to publish.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Deliverable {
+    /// Its path in the build.
+    pub path: BuildPath,
+    /// Where it is now; a symlink is meant itself, not what it points at.
+    pub source: Utf8PathBuf,
+}
+
+/// Files that should be there and are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingDeliverable {
+    /// The phase that publishes them.
+    pub phase: String,
+    /// The glob as the recipe has it.
+    pub glob: String,
+    /// How many files it wants at least.
+    pub wanted: usize,
+    /// How many there are.
+    pub found: usize,
+}
+
+impl std::fmt::Display for MissingDeliverable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            phase,
+            glob,
+            wanted,
+            found,
+        } = self;
+        write!(
+            f,
+            "phase {phase}: {glob}: {found} files, at least {wanted} wanted"
+        )
+    }
+}
+
+/// What a build left in its workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Collection {
+    /// The files, by path.
+    pub deliverables: Vec<Deliverable>,
+    /// What is not there.
+    pub missing: Vec<MissingDeliverable>,
+}
+
+/// Whether a phase's files are expected: it succeeded, or the build is no success without it.
+pub(crate) fn expected(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
+    phase.required || succeeded(phase, records)
+}
+
+pub(crate) fn succeeded(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
+    records
+        .iter()
+        .any(|record| record.name == phase.name && record.status == PhaseStatus::Succeeded)
+}
+
+/// The record of a build: a success if every required phase succeeded and no deliverable is missing.
+///
+/// Images, and the number and size of the files, are left to who publishes it.
+pub fn conclude(
+    plan: &BuildPlan,
+    sources: &[SourceRecord],
+    records: &[PhaseRecord],
+    collection: &Collection,
+) -> BuildRecord {
+    let complete = plan
+        .phases
+        .iter()
+        .all(|phase| !phase.required || succeeded(phase, records));
+    let result = if complete && collection.missing.is_empty() {
+        BuildOutcome::Success
+    } else {
+        BuildOutcome::Fail
+    };
+    let failing =
+        |record: &&PhaseRecord| record.required && record.status != PhaseStatus::Succeeded;
+    // Phases that never ran come after all that did.
+    let first = records
+        .iter()
+        .filter(failing)
+        .min_by_key(|record| (record.finished.is_none(), record.finished));
+    let mut sources = sources.to_vec();
+    sources.sort();
+    let mut record = BuildRecord::new(plan.id.clone(), result);
+    record.trigger.clone_from(&plan.trigger);
+    record.branch = Some(plan.branch.clone());
+    record.recipe = Some(plan.recipe.clone());
+    record.sources = sources;
+    record.phases = records.to_vec();
+    record.first_failing_phase = first.map(|record| record.name.clone());
+    record.required_deliverables = plan
+        .phases
+        .iter()
+        .filter(|phase| expected(phase, records))
+        .flat_map(|phase| &phase.publish)
+        .filter(|rule| rule.min > 0)
+        .map(|rule| rule.from.clone())
+        .collect();
+    record.missing_deliverables = collection
+        .missing
+        .iter()
+        .map(|missing| missing.glob.clone())
+        .collect();
+    record
+}

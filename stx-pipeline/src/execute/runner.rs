@@ -1,0 +1,81 @@
+//! What runs processes.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Cancel, Stream};
+use crate::Invocation;
+
+/// Runs processes.
+///
+/// # Contract
+/// - The process sees the environment of the invocation and nothing else, an empty standard input, and its directory.
+/// - Output is appended to [`Invocation::log`] and passed line by line to `output`, in order.
+/// - `run` returns when the process and everything it started in its group is gone.
+/// - After [`Invocation::timeout`], or once `cancel` is switched, the whole group is ended; that is then how it ended, even if
+///   the process took it as a reason to exit with status 0.
+/// - It is not cancel safe: dropping its future ends the group at once, without grace.
+/// - Several run side by side.
+#[async_trait]
+pub trait Runner: Send + Sync {
+    /// Runs one process to its end.
+    async fn run(
+        &self,
+        invocation: &Invocation,
+        output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended;
+}
+
+/// How a process ended. `Display` is the reason as the record has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    Exited {
+        /// Its exit status.
+        code: i32,
+    },
+    /// By a signal that was not ours.
+    Signalled {
+        /// Its number.
+        signal: i32,
+    },
+    /// It ran into its time limit.
+    TimedOut {
+        /// The limit.
+        after: Duration,
+    },
+    /// The build was cancelled.
+    Cancelled,
+    /// It never ran.
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
+    /// It ran, and how it ended or what it wrote is not known.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "exit status {code}"),
+            Self::Signalled { signal } => write!(f, "ended by signal {signal}"),
+            Self::TimedOut { after } => write!(
+                f,
+                "timed out after {}",
+                humantime::format_duration(Duration::from_millis(
+                    u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
+                ))
+            ),
+            Self::Cancelled => f.write_str("the build was cancelled"),
+            Self::NotStarted { reason } => write!(f, "not started: {reason}"),
+            Self::Lost { reason } => write!(f, "lost: {reason}"),
+        }
+    }
+}

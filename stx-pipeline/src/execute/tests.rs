@@ -1,0 +1,202 @@
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{BuildRequest, Recipe, plan};
+
+fn build_plan(phases: &str, jobs: usize) -> BuildPlan {
+    let text = format!(
+        "schema = 1\nname = \"t\"\ndistro = \"centos\"\njobs = {jobs}\n[source]\nphase = \"sync\"\n\
+         [[phase]]\nname = \"sync\"\nrun = [\"sync\"]\n{phases}"
+    );
+    let recipe = Recipe::from_toml(&text).unwrap();
+    let request = BuildRequest {
+        channel: recipe.channel(stx_layout::ReleaseId::Master),
+        branch: "master".into(),
+        date: "20181105T060000Z".parse().unwrap(),
+        trigger: None,
+        overrides: [].into(),
+        recipe_dir: "/r".into(),
+        source_root: "/s".into(),
+        workspace: "/w".into(),
+        logs: "/l".into(),
+        jobs: 4,
+        base_env: [].into(),
+    };
+    plan(&recipe, &request).unwrap()
+}
+
+fn phase(name: &str, more: &str) -> String {
+    format!(
+        "[[phase]]\nname = \"{name}\"\nrun = [\"{name}\", \"${{SOURCE_DATE_EPOCH}}\"]\n{more}\n"
+    )
+}
+
+/// Runs both steps; the records, the first failing phase, and the events.
+fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
+    let events = Mutex::new(Vec::new());
+    let cancel = Cancel::new();
+    let execution = Execution {
+        runner,
+        now: &|| DateTime::UNIX_EPOCH,
+        events: &|event| events.lock().unwrap().push(event),
+        cancel: &cancel,
+        deadline: None,
+    };
+    let executed = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(async {
+            let source = sendable(execute(plan, Step::Source, &execution)).await;
+            let rest = Step::Rest {
+                done: &source.records,
+                source_date_epoch: Some(7),
+            };
+            execute(plan, rest, &execution).await
+        });
+    (executed, events.into_inner().unwrap())
+}
+
+/// A daemon runs builds on any thread.
+fn sendable<F: Future + Send>(future: F) -> F {
+    future
+}
+
+fn statuses(executed: &Executed) -> String {
+    let of =
+        |record: &PhaseRecord| format!("{} {:?} {}", record.name, record.status, record.attempts);
+    executed
+        .records
+        .iter()
+        .map(of)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn exits(code: i32) -> Scripted {
+    Scripted::Ends(vec!["hello".into()], Ended::Exited { code })
+}
+
+#[test]
+fn the_source_date_is_known_after_the_source_phase() {
+    let plan = build_plan(&phase("a", ""), 1);
+    let runner = ScriptedRunner::new();
+    let (executed, _) = run(&plan, &runner);
+    assert_eq!(statuses(&executed), "sync Succeeded 1, a Succeeded 1");
+    let invocations = runner.invocations();
+    assert!(!invocations[0].env.contains_key("SOURCE_DATE_EPOCH"));
+    assert_eq!(invocations[1].env["SOURCE_DATE_EPOCH"], "7");
+    assert_eq!(invocations[1].args, ["7"]);
+}
+
+#[test]
+fn a_required_failure_stops_what_has_not_started() {
+    let plan = build_plan(
+        &[phase("a", ""), phase("b", ""), phase("c", "")].concat(),
+        1,
+    );
+    let (executed, _) = run(&plan, &ScriptedRunner::new().on("b", [exits(2)]));
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Succeeded 1, b Failed 1, c Skipped 0"
+    );
+    assert_eq!(executed.first_failing.as_deref(), Some("b"));
+}
+
+#[test]
+fn an_optional_failure_does_not() {
+    let plan = build_plan(
+        &[phase("a", "required = false"), phase("b", "")].concat(),
+        1,
+    );
+    let (executed, _) = run(&plan, &ScriptedRunner::new().on("a", [exits(2)]));
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Failed 1, b Succeeded 1"
+    );
+    assert_eq!(executed.first_failing, None);
+}
+
+#[test]
+fn attempts_are_counted_and_told() {
+    let plan = build_plan(&phase("a", "retries = 2"), 1);
+    let (executed, events) = run(&plan, &ScriptedRunner::new().on("a", [exits(1), exits(0)]));
+    assert_eq!(statuses(&executed), "sync Succeeded 1, a Succeeded 2");
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap())
+        .collect();
+    insta::assert_snapshot!(told[2..].join("\n"));
+}
+
+#[test]
+fn a_phase_that_hangs_times_out() {
+    let plan = build_plan(&phase("a", "timeout = \"2s\""), 1);
+    let (executed, _) = run(&plan, &ScriptedRunner::new().on("a", [Scripted::Hangs]));
+    assert_eq!(statuses(&executed), "sync Succeeded 1, a TimedOut 1");
+    assert_eq!(
+        executed.records[1].reason.as_deref(),
+        Some("timed out after 2s")
+    );
+}
+
+#[test]
+fn cancelling_ends_what_runs_and_starts_nothing() {
+    let phases = [phase("a", ""), phase("b", "retries = 3"), phase("c", "")].concat();
+    let runner = ScriptedRunner::new()
+        .on("a", [Scripted::Cancels])
+        .on("b", [Scripted::Hangs]);
+    let (executed, _) = run(&build_plan(&phases, 2), &runner);
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Cancelled 1, b Cancelled 1, c Skipped 0"
+    );
+}
+
+#[test]
+fn a_failed_source_phase_leaves_everything_skipped() {
+    let (executed, _) = run(
+        &build_plan(&phase("a", ""), 1),
+        &ScriptedRunner::new().on("sync", [exits(1)]),
+    );
+    assert_eq!(statuses(&executed), "sync Failed 1, a Skipped 0");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_dag_runs_in_order_and_is_recorded_once(
+        edges in prop::collection::vec(prop::collection::vec(any::<bool>(), 8), 0..8),
+        failing in prop::collection::vec(any::<bool>(), 8),
+        jobs in 1..4_usize,
+    ) {
+        // Written last to first, so that the order of the file is never the order of the needs.
+        let phases: String = edges.iter().enumerate().rev().map(|(index, needs)| {
+            let needs: Vec<_> = (0..index).filter(|on| needs[*on]).map(|on| format!("\"p{on}\"")).collect();
+            phase(&format!("p{index}"), &format!("needs = [{}]\nrequired = false", needs.join(", ")))
+        }).collect();
+        let plan = build_plan(&phases, jobs);
+        let mut runner = ScriptedRunner::new();
+        for (index, fails) in failing.iter().enumerate() {
+            runner = runner.on(&format!("p{index}"), [exits(i32::from(*fails))]);
+        }
+        let (executed, events) = run(&plan, &runner);
+        prop_assert!(runner.most_at_once() <= jobs);
+        let names: Vec<_> = executed.records.iter().map(|record| &record.name).collect();
+        let planned: Vec<_> = plan.phases.iter().map(|phase| &phase.name).collect();
+        prop_assert_eq!(names, planned);
+        let at = |name: &str, started: bool| events.iter().position(|event| event.phase == name && match event.what {
+            EventKind::Started { .. } => started,
+            EventKind::Finished { .. } => !started,
+            EventKind::Output { .. } | EventKind::AttemptFailed { .. } | EventKind::Skipped { .. } => false,
+        });
+        for phase in &plan.phases {
+            let Some(started) = at(&phase.name, true) else { continue };
+            for need in &phase.needs {
+                prop_assert!(at(need, false).is_some_and(|finished| finished < started));
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A process as a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+/// One process: what to start, with which environment, where.
+///
+/// `Display` is program and arguments as a shell would read them; environment and directory are left to the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// The program: a name that is looked for in the `PATH` of [`env`](Self::env), or a path.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// The directory it starts in.
+    pub dir: Utf8PathBuf,
+    /// The file that standard output and error are appended to.
+    pub log: Utf8PathBuf,
+    /// After how long it is ended.
+    #[serde(with = "crate::duration_text", default)]
+    pub timeout: Option<Duration>,
+}
+
+impl Invocation {
+    /// The variable that is known only when the sources are: seconds since 1970.
+    pub const SOURCE_DATE_EPOCH: &'static str = "SOURCE_DATE_EPOCH";
+
+    /// The same process with [`SOURCE_DATE_EPOCH`](Self::SOURCE_DATE_EPOCH) known, in seconds since 1970.
+    #[must_use]
+    pub fn at_source_date(mut self, seconds: i64) -> Self {
+        let value = seconds.to_string();
+        for text in self.args.iter_mut().chain(self.env.values_mut()) {
+            *text = text.replace("${SOURCE_DATE_EPOCH}", &value);
+        }
+        self.env.insert(Self::SOURCE_DATE_EPOCH.to_owned(), value);
+        self
+    }
+}
+
+impl fmt::Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = std::iter::once(&self.program).chain(&self.args);
+        f.write_str(&shell_words::join(words))
+    }
+}

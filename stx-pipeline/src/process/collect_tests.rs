@@ -1,0 +1,225 @@
+use std::collections::BTreeMap;
+
+use camino_tempfile::Utf8TempDir;
+use stx_layout::{BuildOutcome, PhaseStatus, ReleaseId};
+
+use super::*;
+use crate::process::{missing_tools, read_changes, read_sources};
+use crate::{BuildRequest, Recipe, changelog, conclude, context, plan};
+
+const RECIPE: &str = r#"
+schema = 1
+name = "t"
+distro = "centos"
+tools = { no-such-tool = { apt = "a", dnf = "d" }, sh = "dash" }
+source = { phase = "sync", repositories = ["*", "stx/*"] }
+[[phase]]
+name = "sync"
+script = "true"
+[[phase]]
+name = "a"
+script = "true"
+publish = [
+  { from = "rpms/**/*.rpm", except = ["*.src.rpm"], to = "outputs/RPMS/std", min = 1 },
+  { from = "iso/boot.iso", to = "outputs/iso", min = 1 },
+]
+[[phase]]
+name = "b"
+script = "true"
+required = false
+publish = [{ from = "other/*", to = "outputs/RPMS/std/x", min = 1 }]
+"#;
+
+fn planned(dir: &Utf8TempDir) -> BuildPlan {
+    let recipe = Recipe::from_toml(RECIPE).unwrap();
+    let root = dir.path();
+    plan(
+        &recipe,
+        &BuildRequest {
+            channel: recipe.channel(ReleaseId::Master),
+            branch: "master".into(),
+            date: "20181105T060000Z".parse().unwrap(),
+            trigger: None,
+            overrides: BTreeMap::new(),
+            recipe_dir: root.join("recipe"),
+            source_root: root.join("src"),
+            workspace: root.join("ws[1]"),
+            logs: root.join("logs"),
+            jobs: 1,
+            base_env: [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].into(),
+        },
+    )
+    .unwrap()
+}
+
+fn record(name: &str, status: PhaseStatus, required: bool) -> PhaseRecord {
+    PhaseRecord {
+        name: name.into(),
+        status,
+        required,
+        attempts: 1,
+        started: None,
+        finished: None,
+        reason: None,
+    }
+}
+
+fn records(b: PhaseStatus) -> [PhaseRecord; 3] {
+    [
+        record("sync", PhaseStatus::Succeeded, true),
+        record("a", PhaseStatus::Succeeded, true),
+        record("b", b, false),
+    ]
+}
+
+fn write(path: &Utf8Path) {
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(path, "x").unwrap();
+}
+
+#[test]
+fn files_are_found_below_their_glob_and_missing_ones_named() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = planned(&dir);
+    let ws = &plan.workspace;
+    for file in [
+        "rpms/x/a.rpm",
+        "rpms/x/a.src.rpm",
+        "rpms/b.rpm",
+        "rpms/notes",
+        "outside/c.rpm",
+        "other/a.rpm",
+    ] {
+        write(&ws.join(file));
+    }
+    write(&dir.path().join("logs/a.log"));
+    fs_err::os::unix::fs::symlink("../outside", ws.join("rpms/link")).unwrap();
+    fs_err::os::unix::fs::symlink("dangling", ws.join("rpms/d.rpm")).unwrap();
+    let collection = collect(&plan, &records(PhaseStatus::Failed)).unwrap();
+    let paths: Vec<_> = collection
+        .deliverables
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "outputs/RPMS/std/b.rpm",
+            "outputs/RPMS/std/d.rpm",
+            "outputs/RPMS/std/x/a.rpm",
+            "outputs/logs/a.log"
+        ]
+    );
+    assert_eq!(
+        collection.missing.len(),
+        1,
+        "the optional phase that failed owes nothing"
+    );
+    assert_eq!(
+        collection.missing[0].to_string(),
+        "phase a: iso/boot.iso: 0 files, at least 1 wanted"
+    );
+    let build = conclude(&plan, &[], &records(PhaseStatus::Failed), &collection);
+    assert_eq!(
+        (build.result, build.missing_deliverables.len()),
+        (BuildOutcome::Fail, 1)
+    );
+    assert_eq!(build.first_failing_phase, None);
+
+    write(&ws.join("iso/boot.iso"));
+    let collection = collect(&plan, &records(PhaseStatus::Failed)).unwrap();
+    let build = conclude(&plan, &[], &records(PhaseStatus::Failed), &collection);
+    assert_eq!(build.result, BuildOutcome::Success);
+
+    let conflict = collect(&plan, &records(PhaseStatus::Succeeded)).unwrap_err();
+    assert!(
+        matches!(conflict, CollectError::Conflict { path, .. } if path.as_str() == "outputs/RPMS/std/x/a.rpm")
+    );
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test with a real git")]
+fn git(dir: &Utf8Path, args: &[&str]) {
+    let mut command = std::process::Command::new("git");
+    let identity = [
+        "-c",
+        "user.name=A B",
+        "-c",
+        "user.email=a@b",
+        "-c",
+        "commit.gpgsign=false",
+    ];
+    let time = [
+        ("GIT_COMMITTER_DATE", "2018-11-05T06:00:00Z"),
+        ("GIT_AUTHOR_DATE", "2018-11-05T06:00:00Z"),
+    ];
+    let status = command
+        .args(identity)
+        .args(args)
+        .current_dir(dir)
+        .envs(time)
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{status:?}");
+}
+
+#[test]
+fn sources_are_read_from_the_work_trees() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = planned(&dir);
+    read_sources(&plan).unwrap_err();
+    for path in ["tools", "stx/config"] {
+        let tree = plan.source_root.join(path);
+        fs_err::create_dir_all(tree.join("not/a/git")).unwrap();
+        git(&tree, &["init", "-q"]);
+        git(&tree, &["commit", "-q", "--allow-empty", "-m", "first"]);
+    }
+    let config = plan.source_root.join("stx/config");
+    git(
+        &config,
+        &[
+            "remote",
+            "add",
+            "starlingx",
+            "https://me:secret@example.org/stx/config",
+        ],
+    );
+    let old = read_sources(&plan).unwrap();
+    assert_eq!(old.newest, Some(1_541_397_600));
+    let gits: Vec<_> = old
+        .records
+        .iter()
+        .map(|git| (&*git.path, git.url.as_deref()))
+        .collect();
+    assert_eq!(
+        gits,
+        [
+            ("stx/config", Some("https://example.org/stx/config")),
+            ("tools", None)
+        ]
+    );
+    assert!(context(&old.records).starts_with("(cd ./stx/config && git checkout -f "));
+
+    git(&config, &["commit", "-q", "--allow-empty", "-m", "second"]);
+    let new = read_sources(&plan).unwrap();
+    let log = changelog(&read_changes(&plan, &old.records, &new.records).unwrap());
+    assert_eq!(
+        log,
+        format!(
+            "stx/config {} 2018-11-05T06:00:00Z A B second\n",
+            new.records[0].commit
+        )
+    );
+}
+
+#[test]
+fn missing_tools_name_their_packages() {
+    let recipe = Recipe::from_toml(RECIPE).unwrap();
+    let missing: Vec<_> = missing_tools(&recipe, "/usr/bin:/bin")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        missing,
+        ["no-such-tool is not in PATH: `apt install a` or `dnf install d` brings it"]
+    );
+}

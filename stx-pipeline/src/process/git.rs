@@ -1,0 +1,229 @@
+//! Git work trees.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use globset::GlobBuilder;
+use stx_layout::SourceRecord;
+use walkdir::WalkDir;
+
+use super::tools;
+use crate::source::{self, Change, LOG_FORMAT};
+use crate::{BuildPlan, changed};
+
+/// The gits of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sources {
+    /// The gits, by path.
+    pub records: Vec<SourceRecord>,
+    /// Committer time of the newest commit, in seconds since 1970; absent without gits.
+    pub newest: Option<i64>,
+}
+
+/// The sources of a build cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No work tree is where the recipe has them.
+    #[error("no git work tree below {root} matches {}", globs.join(" "))]
+    None {
+        /// The source root.
+        root: Utf8PathBuf,
+        /// The recipe's globs.
+        globs: Vec<String>,
+    },
+    /// A glob is none.
+    #[error("repositories {glob}")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// What is wrong.
+        source: globset::Error,
+    },
+    /// The directories cannot be read.
+    #[error("source root {root}")]
+    Walk {
+        /// The source root.
+        root: Utf8PathBuf,
+        /// Why.
+        source: walkdir::Error,
+    },
+    /// A git failed.
+    #[error("{dir}: git {}: {reason}", args.join(" "))]
+    Git {
+        /// The work tree.
+        dir: Utf8PathBuf,
+        /// The command.
+        args: Vec<String>,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Reads the commits that the work trees of a plan are at.
+///
+/// # Errors
+/// See [`SourceError`]; globs that match no work tree at all are one.
+pub fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
+    let mut sources = Sources::default();
+    for path in work_trees(plan)? {
+        let dir = plan.source_root.join(&path);
+        let head = git(plan, &dir, &["log", "-1", "--format=%H %ct"])?;
+        let (commit, time) = head.trim().split_once(' ').unwrap_or((head.trim(), ""));
+        sources.newest = sources.newest.max(time.parse().ok());
+        let remotes = git(plan, &dir, &["remote"])?;
+        let remote = remotes
+            .lines()
+            .find(|name| *name == "origin")
+            .or_else(|| remotes.lines().next());
+        let url = match remote {
+            None => None,
+            Some(remote) => Some(without_user(
+                git(plan, &dir, &["remote", "get-url", remote])?.trim(),
+            )),
+        };
+        sources.records.push(SourceRecord {
+            path,
+            url,
+            commit: commit.to_owned(),
+        });
+    }
+    Ok(sources)
+}
+
+/// Reads the commits between two builds. A git that is new, or whose old commit is gone, has its newest commit only.
+///
+/// # Errors
+/// See [`SourceError`].
+pub fn read_changes(
+    plan: &BuildPlan,
+    old: &[SourceRecord],
+    new: &[SourceRecord],
+) -> Result<Vec<Change>, SourceError> {
+    let format = format!("--format={LOG_FORMAT}");
+    let mut changes = Vec::new();
+    for change in changed(old, new) {
+        let Some(to) = &change.to else { continue };
+        let dir = plan.source_root.join(&change.path);
+        let between = change.from.and_then(|from| {
+            git(
+                plan,
+                &dir,
+                &["log", &format, &format!("{from}..{to}"), "--"],
+            )
+            .ok()
+        });
+        let log = match between {
+            Some(log) => log,
+            None => git(plan, &dir, &["log", "-1", &format, to, "--"])?,
+        };
+        changes.extend(source::changes(&change.path, &log));
+    }
+    Ok(changes)
+}
+
+/// A URL without user and password, which are nobody's business on a mirror.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+/// The work trees below the source root that match, sorted.
+fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
+    let root = &plan.source_root;
+    let mut globs = Vec::new();
+    for glob in &plan.repositories {
+        let compiled = GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build()
+            .map_err(|source| SourceError::Glob {
+                glob: glob.clone(),
+                source,
+            })?;
+        globs.push(compiled.compile_matcher());
+    }
+    if globs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let deep = plan
+        .repositories
+        .iter()
+        .any(|glob| glob.contains("**") || glob.contains('{'));
+    let depth = plan
+        .repositories
+        .iter()
+        .map(|glob| glob.split('/').count())
+        .max()
+        .unwrap_or(1);
+    let mut found = Vec::new();
+    let walk = WalkDir::new(root)
+        .max_depth(if deep { usize::MAX } else { depth })
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| {
+            entry.file_type().is_dir()
+                && !matches!(entry.file_name().to_str(), Some(".git" | ".repo"))
+        });
+    for entry in walk {
+        let entry = entry.map_err(|source| SourceError::Walk {
+            root: root.clone(),
+            source,
+        })?;
+        let Some(path) = Utf8Path::from_path(entry.path()) else {
+            continue;
+        };
+        let below = path.strip_prefix(root).unwrap_or(path);
+        let below = if below.as_str().is_empty() {
+            "."
+        } else {
+            below.as_str()
+        };
+        if globs.iter().any(|glob| glob.is_match(below)) && path.join(".git").exists() {
+            found.push(below.to_owned());
+        }
+    }
+    if found.is_empty() {
+        return Err(SourceError::None {
+            root: root.clone(),
+            globs: plan.repositories.clone(),
+        });
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a backend")]
+fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
+    let failed = |reason: String| SourceError::Git {
+        dir: dir.to_owned(),
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        reason,
+    };
+    let env: BTreeMap<_, _> = plan
+        .env
+        .iter()
+        .filter(|(name, _)| ["PATH", "HOME", "LANG", "TZ"].contains(&name.as_str()))
+        .collect();
+    let program = tools::find("git", plan.env.get("PATH").map_or("", String::as_str))
+        .ok_or_else(|| failed("git is not in PATH".to_owned()))?;
+    let output = std::process::Command::new(program)
+        .args(["-c", "safe.directory=*", "-c", "log.showSignature=false"])
+        .args(args)
+        .env_clear()
+        .envs(env)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ))
+    }
+}

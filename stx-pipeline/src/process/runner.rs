@@ -1,0 +1,289 @@
+//! Phases as processes of this machine.
+
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camino::Utf8PathBuf;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+
+use super::{group, orphan, tools};
+use crate::{Cancel, Ended, Invocation, Runner, Stream};
+
+/// How long output is waited for that a process outside of the group may still hold open.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// The longest line in bytes that is passed on whole.
+const LINE: usize = 16 * 1024;
+
+/// Runs invocations as processes of this machine, each in a process group of its own. Needs a tokio runtime with I/O and time.
+///
+/// When a process ends, what it left behind in its group is ended too. A process that made a session of its own is out of reach.
+#[derive(Debug, Clone)]
+pub struct ProcessRunner {
+    /// Where running groups are registered, for [`end_orphans`](super::end_orphans).
+    pub state: Utf8PathBuf,
+    /// How long a group has between being asked to end and being killed.
+    pub grace: Duration,
+}
+
+/// A started process, with its group; killed when dropped before its end.
+struct Started {
+    child: Child,
+    group: i32,
+    over: bool,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if !self.over {
+            group::signal(self.group, Signal::KILL);
+            drop(self.child.wait());
+        }
+    }
+}
+
+impl ProcessRunner {
+    /// A runner that registers in `state` and gives ten seconds of grace.
+    pub fn new(state: Utf8PathBuf) -> Self {
+        Self {
+            state,
+            grace: Duration::from_secs(10),
+        }
+    }
+
+    async fn follow(
+        &self,
+        invocation: &Invocation,
+        mut started: Started,
+        reader: OwnedFd,
+        mut lines: Lines<'_>,
+        cancel: &Cancel,
+    ) -> io::Result<Ended> {
+        let mut pipe = Receiver::from_owned_fd(reader)?;
+        let pid = Pid::from_raw(started.group);
+        // The leader stays a zombie until its group is gone, so that the group's number cannot be taken by another.
+        let exited = tokio::task::spawn_blocking(move || {
+            let pid = pid.ok_or_else(|| io::Error::other("no process"))?;
+            waitid(
+                WaitId::Pid(pid),
+                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+            )
+            .map_err(io::Error::from)
+        });
+        let limit = async {
+            match invocation.timeout {
+                Some(after) => {
+                    tokio::time::sleep(after).await;
+                    after
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let reason = {
+            let reading = async {
+                let result = lines.read(&mut pipe).await;
+                match result {
+                    Ok(()) => std::future::pending().await,
+                    Err(error) => error,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Some(Ended::Cancelled),
+                after = limit => Some(Ended::TimedOut { after }),
+                _ = exited => None,
+                error = reading => Some(Ended::Lost { reason: format!("its output: {error}") }),
+            }
+        };
+        {
+            // Ending and reading go together: a process that writes its last words must not block on them.
+            let ending = group::end(started.group, self.grace);
+            let draining = async {
+                drop(lines.read(&mut pipe).await);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = ending => {}
+                () = draining => {}
+            }
+        }
+        if let Ok(result) = tokio::time::timeout(DRAIN, lines.read(&mut pipe)).await {
+            result?;
+        }
+        lines.finish()?;
+        let status = started.child.wait()?;
+        started.over = true;
+        Ok(reason.unwrap_or_else(|| ended(status)))
+    }
+}
+
+fn ended(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Exited { code },
+        (None, Some(signal)) => Ended::Signalled { signal },
+        (None, None) => Ended::Lost {
+            reason: status.to_string(),
+        },
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the runner")]
+fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
+    let program = if invocation.program.contains('/') {
+        invocation.dir.join(&invocation.program)
+    } else {
+        let path = invocation.env.get("PATH").map_or("", String::as_str);
+        tools::find(&invocation.program, path)
+            .ok_or_else(|| io::Error::other(format!("{} is not in PATH", invocation.program)))?
+    };
+    if !fs_err::metadata(&invocation.dir)?.is_dir() {
+        return Err(io::Error::other(format!(
+            "{} is not a directory",
+            invocation.dir
+        )));
+    }
+    let (reader, writer) = io::pipe()?;
+    let child = std::process::Command::new(program)
+        .args(&invocation.args)
+        .env_clear()
+        .envs(&invocation.env)
+        .current_dir(&invocation.dir)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0)
+        .spawn()?;
+    let group = i32::try_from(child.id()).map_err(io::Error::other)?;
+    Ok((
+        Started {
+            child,
+            group,
+            over: false,
+        },
+        reader.into(),
+    ))
+}
+
+fn open_log(invocation: &Invocation) -> io::Result<fs_err::File> {
+    if let Some(dir) = invocation.log.parent() {
+        fs_err::create_dir_all(dir)?;
+    }
+    let mut log = fs_err::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&invocation.log)?;
+    writeln!(log, "$ {invocation}")?;
+    Ok(log)
+}
+
+#[async_trait]
+impl Runner for ProcessRunner {
+    async fn run(
+        &self,
+        invocation: &Invocation,
+        output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended {
+        if cancel.is_cancelled() {
+            return Ended::Cancelled;
+        }
+        let not_started = |error: io::Error| Ended::NotStarted {
+            reason: error.to_string(),
+        };
+        let log = match open_log(invocation) {
+            Ok(log) => log,
+            Err(error) => return not_started(error),
+        };
+        let mut lines = Lines {
+            log,
+            output,
+            line: Vec::new(),
+        };
+        let (started, reader) = match start(invocation) {
+            Ok(started) => started,
+            Err(error) => {
+                let ended = not_started(error);
+                // The reason is in the record too, so a log that cannot be written loses nothing.
+                drop(writeln!(lines.log, "{ended}"));
+                return ended;
+            }
+        };
+        let value = |name: &str| invocation.env.get(name).map_or("", String::as_str);
+        let registered = orphan::register(
+            &self.state,
+            started.group,
+            value("PHASE"),
+            value("MY_WORKSPACE"),
+        );
+        match registered {
+            Err(error) => Ended::NotStarted {
+                reason: format!("cannot register it in {}: {error}", self.state),
+            },
+            Ok(registered) => {
+                let ended = self
+                    .follow(invocation, started, reader, lines, cancel)
+                    .await;
+                drop(registered);
+                ended.unwrap_or_else(|error| Ended::Lost {
+                    reason: error.to_string(),
+                })
+            }
+        }
+    }
+}
+
+/// Output on its way to the log and, line by line, to the events.
+struct Lines<'a> {
+    log: fs_err::File,
+    output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
+    line: Vec<u8>,
+}
+
+impl Lines<'_> {
+    /// Reads to the end. What was read is never lost when it is dropped in between.
+    async fn read(&mut self, pipe: &mut Receiver) -> io::Result<()> {
+        let mut buffer = vec![0; 8192];
+        loop {
+            let count = pipe.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.log.write_all(&buffer[..count])?;
+            for byte in &buffer[..count] {
+                match byte {
+                    b'\n' => self.emit(),
+                    byte => {
+                        self.line.push(*byte);
+                        if self.line.len() >= LINE {
+                            self.emit();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        (self.output)(Stream::Merged, text.trim_end_matches('\r'));
+        self.line.clear();
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if !self.line.is_empty() {
+            self.emit();
+            self.log.write_all(b"\n")?;
+        }
+        self.log.flush()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,54 @@
+//! The programs that a recipe's phases call.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::Recipe;
+
+/// A program that is not there, and the packages that bring it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingTool {
+    /// The program.
+    pub program: String,
+    /// The Debian package.
+    pub apt: String,
+    /// The package of Fedora and its kin.
+    pub dnf: String,
+}
+
+impl fmt::Display for MissingTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, apt, dnf } = self;
+        write!(
+            f,
+            "{program} is not in PATH: `apt install {apt}` or `dnf install {dnf}` brings it"
+        )
+    }
+}
+
+/// The recipe's tools that are not in `path`, which has the form of `PATH`.
+pub fn missing_tools(recipe: &Recipe, path: &str) -> Vec<MissingTool> {
+    recipe
+        .tools
+        .iter()
+        .filter(|(program, _)| find(program, path).is_none())
+        .map(|(program, tool)| MissingTool {
+            program: program.clone(),
+            apt: tool.apt.clone(),
+            dnf: tool.dnf.clone(),
+        })
+        .collect()
+}
+
+/// The executable file that `program` means in `path`.
+pub(super) fn find(program: &str, path: &str) -> Option<Utf8PathBuf> {
+    path.split(':')
+        .filter(|dir| !dir.is_empty())
+        .map(|dir| Utf8Path::new(dir).join(program))
+        .find(|file| {
+            fs_err::metadata(file)
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+}

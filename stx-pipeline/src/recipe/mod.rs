@@ -1,0 +1,175 @@
+//! Recipes: how one distribution is built, as a file.
+
+mod read;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
+
+/// How one distribution is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// Its name, `PROJECT` in the environment of the phases.
+    pub name: String,
+    /// What it builds, in a line.
+    pub description: Option<String>,
+    /// The channel's distro.
+    pub distro: Distro,
+    /// The channel's codename and architecture.
+    pub platform: Option<Platform>,
+    /// The channel's layer.
+    pub layer: Option<Layer>,
+    /// How long the whole build may take.
+    pub timeout: Option<Duration>,
+    /// How many phases run side by side at most.
+    pub jobs: Option<usize>,
+    /// The programs that the phases call, by name.
+    pub tools: BTreeMap<String, Tool>,
+    /// Environment of every phase, not yet expanded.
+    pub variables: BTreeMap<String, String>,
+    /// The phase that syncs the sources.
+    pub source_phase: String,
+    /// Git work trees, as globs below the source root.
+    pub repositories: Vec<String>,
+    /// The phases, in the order of the file.
+    pub phases: Vec<Phase>,
+}
+
+/// The packages that bring a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    /// The Debian package.
+    pub apt: String,
+    /// The package of Fedora and its kin.
+    pub dnf: String,
+}
+
+/// One step of a recipe; texts are not yet expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub command: Command,
+    /// Where; the workspace if not said.
+    pub dir: Option<String>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Environment on top of the recipe's variables.
+    pub env: BTreeMap<String, String>,
+    /// The phases before it; the source phase is not named.
+    pub needs: Vec<String>,
+    /// Whether its failure fails the build.
+    pub required: bool,
+    /// The files it publishes.
+    pub publish: Vec<Publish>,
+}
+
+/// What a phase runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Program and arguments.
+    Run(Vec<String>),
+    /// A script for `bash -euo pipefail -c`; the shell expands its variables.
+    Script(String),
+}
+
+/// Files of a phase that are published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// The glob.
+    pub from: String,
+    /// Globs of files that are left out.
+    pub except: Vec<String>,
+    /// The directory of the build that they go to.
+    pub to: BuildPath,
+    /// How many there are at least.
+    pub min: usize,
+}
+
+/// One mistake in a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub message: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, column {}: {}",
+            self.line, self.column, self.message
+        )
+    }
+}
+
+/// A text that is no recipe: every mistake in it, in the order of the text. `Display` has one on each line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeError {
+    /// The mistakes; never empty.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for RecipeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.findings.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RecipeError {}
+
+impl Recipe {
+    /// The version of the form that this crate reads.
+    pub const SCHEMA: i64 = 1;
+
+    /// Variables that the build sets and a recipe cannot.
+    pub const RESERVED: [&'static str; 13] = [
+        "BRANCH",
+        "DISTRO",
+        "JOBS",
+        "MY_REPO_ROOT",
+        "MY_WORKSPACE",
+        "PHASE",
+        "PROJECT",
+        "PUBLISH_DISTRO_BASE",
+        "PUBLISH_ROOT",
+        "PUBLISH_TIMESTAMP",
+        "RECIPE_DIR",
+        "SOURCE_DATE_EPOCH",
+        "TIMESTAMP",
+    ];
+
+    /// Variables of every phase that a recipe may replace or extend.
+    pub const INHERITED: [&'static str; 5] = ["HOME", "LANG", "PATH", "TZ", "USER"];
+
+    /// Reads the text of a recipe file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        read::read(text)
+    }
+
+    /// The channel that builds of `release` go to.
+    pub fn channel(&self, release: ReleaseId) -> Channel {
+        Channel {
+            release,
+            distro: self.distro.clone(),
+            platform: self.platform.clone(),
+            layer: self.layer.clone(),
+        }
+    }
+}

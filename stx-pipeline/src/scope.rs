@@ -1,0 +1,170 @@
+//! `${NAME}` in the texts of a recipe.
+//!
+//! Names are looked up in layers: what the build sets, then `[variables]`, then a phase's `env`. A text of a layer sees
+//! that layer and those below; a variable that names itself means the one below it (`PATH = "/opt/bin:${PATH}"`).
+
+use std::collections::BTreeMap;
+
+/// What a `${NAME}` cannot be resolved for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ScopeFault {
+    #[error("`${{` without a name and `}}` after it in {text:?}")]
+    Malformed { text: String },
+    #[error("unknown variable `${{{name}}}`")]
+    Unknown { name: String },
+    #[error("variables name each other in a circle: {}", names.join(" -> "))]
+    Cycle { names: Vec<String> },
+}
+
+/// A piece of a text with variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    Text(&'a str),
+    Variable(&'a str),
+}
+
+/// Whether `name` can name an environment variable.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Takes a text apart; a `$` that no `{` follows stands for itself.
+pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let name = after.split_once('}').filter(|(name, _)| is_name(name));
+        let Some((name, after)) = name else {
+            return Err(ScopeFault::Malformed {
+                text: text.to_owned(),
+            });
+        };
+        if !before.is_empty() {
+            parts.push(Part::Text(before));
+        }
+        parts.push(Part::Variable(name));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest));
+    }
+    Ok(parts)
+}
+
+/// Layers of definitions, lowest first. The lowest holds values, the others texts with variables.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) layers: &'a [&'a BTreeMap<String, String>],
+}
+
+impl Scope<'_> {
+    /// Expands a text that sees every layer; `escape` is applied to the values, not to the text.
+    pub(crate) fn expand_with(
+        &self,
+        text: &str,
+        escape: fn(&str) -> String,
+    ) -> Result<String, ScopeFault> {
+        let mut out = String::new();
+        for part in parts(text)? {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Variable(name) => {
+                    out.push_str(&escape(&self.value(
+                        name,
+                        self.layers.len(),
+                        &mut Vec::new(),
+                    )?));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn expand(&self, text: &str) -> Result<String, ScopeFault> {
+        self.expand_with(text, str::to_owned)
+    }
+
+    /// The value that `name` has below layer `top`.
+    fn value(
+        &self,
+        name: &str,
+        top: usize,
+        stack: &mut Vec<(usize, String)>,
+    ) -> Result<String, ScopeFault> {
+        let Some(layer) = (0..top)
+            .rev()
+            .find(|at| self.layers[*at].contains_key(name))
+        else {
+            return Err(ScopeFault::Unknown {
+                name: name.to_owned(),
+            });
+        };
+        let text = &self.layers[layer][name];
+        if layer == 0 {
+            return Ok(text.clone());
+        }
+        if let Some(start) = stack.iter().position(|(at, of)| *at == layer && of == name) {
+            let mut names: Vec<_> = stack[start..]
+                .iter()
+                .map(|(_, name)| name.clone())
+                .collect();
+            names.push(name.to_owned());
+            return Err(ScopeFault::Cycle { names });
+        }
+        stack.push((layer, name.to_owned()));
+        let mut out = String::new();
+        for part in parts(text)? {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Variable(inner) => {
+                    let below = if inner == name { layer } else { layer + 1 };
+                    out.push_str(&self.value(inner, below, stack)?);
+                }
+            }
+        }
+        stack.pop();
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn layers_shadow_and_a_variable_may_extend_the_one_below() {
+        let base = map(&[("PATH", "/bin"), ("A", "base")]);
+        let variables = map(&[("PATH", "/opt:${PATH}"), ("B", "${A}-b")]);
+        let env = map(&[("A", "env"), ("PATH", "/env:${PATH}")]);
+        let scope = Scope {
+            layers: &[&base, &variables, &env],
+        };
+        assert_eq!(
+            scope.expand("${PATH} ${A} ${B} $x").unwrap(),
+            "/env:/opt:/bin env base-b $x"
+        );
+    }
+
+    #[test]
+    fn circles_unknown_names_and_half_names_are_refused() {
+        let base = map(&[]);
+        let variables = map(&[("A", "${B}"), ("B", "${A}"), ("C", "${C}")]);
+        let scope = Scope {
+            layers: &[&base, &variables],
+        };
+        insta::assert_snapshot!(scope.expand("${A}").unwrap_err(), @"variables name each other in a circle: A -> B -> A");
+        insta::assert_snapshot!(scope.expand("${C}").unwrap_err(), @"unknown variable `${C}`");
+        insta::assert_snapshot!(scope.expand("${A").unwrap_err(), @r#"`${` without a name and `}` after it in "${A""#);
+    }
+}

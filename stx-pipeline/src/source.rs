@@ -1,0 +1,172 @@
+//! The gits of a build: `CONTEXT`, `CHANGELOG`, and which of them changed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use stx_layout::SourceRecord;
+
+/// A git that is not at the commit of the last build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceChange {
+    /// The work tree below the source root.
+    pub path: String,
+    /// The commit of the last build; `None` for a git that is new.
+    pub from: Option<String>,
+    /// The commit now; `None` for a git that is gone.
+    pub to: Option<String>,
+}
+
+/// One commit of a change log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The work tree below the source root.
+    pub path: String,
+    /// The commit.
+    pub commit: String,
+    /// Its committer date, ISO 8601.
+    pub date: String,
+    /// The committer's name.
+    pub committer: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// The text of `CONTEXT`: shell commands that check the same commits out again, a line a git.
+///
+/// ```
+/// # use stx_layout::SourceRecord;
+/// let git = SourceRecord { path: "stx/config".into(), url: None, commit: "a".repeat(40) };
+/// assert_eq!(
+///     stx_pipeline::context(&[git]),
+///     format!("(cd ./stx/config && git checkout -f {})\n", "a".repeat(40)),
+/// );
+/// ```
+pub fn context(sources: &[SourceRecord]) -> String {
+    let mut text = String::new();
+    for source in sources {
+        let path = format!("./{}", source.path);
+        writeln!(
+            text,
+            "(cd {} && git checkout -f {})",
+            shell_words::quote(&path),
+            source.commit
+        )
+        .expect("a text takes every write");
+    }
+    text
+}
+
+/// The gits that are not at the same commit in `old` and `new`, by path.
+pub fn changed(old: &[SourceRecord], new: &[SourceRecord]) -> Vec<SourceChange> {
+    let mut gits: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
+    for source in old {
+        gits.entry(&source.path).or_default().0 = Some(&source.commit);
+    }
+    for source in new {
+        gits.entry(&source.path).or_default().1 = Some(&source.commit);
+    }
+    gits.into_iter()
+        .filter(|(_, (from, to))| from != to)
+        .map(|(path, (from, to))| SourceChange {
+            path: path.to_owned(),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        })
+        .collect()
+}
+
+/// The text of `CHANGELOG`: `<git> <sha> <iso date> <committer> <subject>`, a line a commit.
+pub fn changelog(changes: &[Change]) -> String {
+    let mut text = String::new();
+    for Change {
+        path,
+        commit,
+        date,
+        committer,
+        subject,
+    } in changes
+    {
+        writeln!(text, "{path} {commit} {date} {committer} {subject}")
+            .expect("a text takes every write");
+    }
+    text
+}
+
+/// The `--format` of `git log` that [`changes`] reads.
+pub const LOG_FORMAT: &str = "%H%x09%cI%x09%cn%x09%s";
+
+/// The commits of one git, from the output of `git log` with [`LOG_FORMAT`]; other lines are left out.
+pub fn changes(path: &str, log: &str) -> Vec<Change> {
+    log.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(4, '\t').map(str::to_owned);
+            Some(Change {
+                path: path.to_owned(),
+                commit: fields.next()?,
+                date: fields.next()?,
+                committer: fields.next()?,
+                subject: fields.next()?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(path: &str, commit: &str) -> SourceRecord {
+        SourceRecord {
+            path: path.into(),
+            url: None,
+            commit: commit.into(),
+        }
+    }
+
+    #[test]
+    fn new_moved_and_gone_gits_are_changes() {
+        let old = [git("gone", "1"), git("same", "2"), git("moved", "3")];
+        let new = [git("moved", "4"), git("new", "5"), git("same", "2")];
+        let paths: Vec<_> = changed(&old, &new)
+            .into_iter()
+            .map(|c| (c.path, c.from, c.to))
+            .collect();
+        insta::assert_debug_snapshot!(paths, @r#"
+        [
+            (
+                "gone",
+                Some(
+                    "1",
+                ),
+                None,
+            ),
+            (
+                "moved",
+                Some(
+                    "3",
+                ),
+                Some(
+                    "4",
+                ),
+            ),
+            (
+                "new",
+                None,
+                Some(
+                    "5",
+                ),
+            ),
+        ]
+        "#);
+    }
+
+    #[test]
+    fn a_log_becomes_a_change_log() {
+        let log = "abc\t2018-11-05T06:00:00+00:00\tA B\tFix\tit\nnoise\n";
+        assert_eq!(
+            changelog(&changes("stx/config", log)),
+            "stx/config abc 2018-11-05T06:00:00+00:00 A B Fix\tit\n"
+        );
+    }
+}

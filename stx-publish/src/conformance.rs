@@ -1,0 +1,366 @@
+//! What every store has to do, as one test that runs on each of them.
+
+use bytes::Bytes;
+use chrono::TimeDelta;
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel};
+
+use crate::incoming::{Entry, Incoming};
+use crate::plan::PublishRequest;
+use crate::publish::{prepare, publish};
+use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
+use crate::verify::verify;
+
+/// A build of the channel `master/centos`, the `day`th of November 2018.
+pub fn sample_id(day: u32) -> BuildId {
+    format!("master/centos/201811{day:02}T060000Z")
+        .parse()
+        .expect("a build")
+}
+
+/// A request to publish [`sample_id`] with a few generated files, one of them saying `text`.
+pub fn sample_request(day: u32, result: BuildOutcome, text: &str) -> PublishRequest {
+    let id = sample_id(day);
+    let entries = [
+        (
+            "inputs/downloads/source.tar",
+            Entry::Generated(Bytes::from_static(b"the same in every build")),
+        ),
+        (
+            "outputs/CONTEXT",
+            Entry::Generated(Bytes::from(text.to_owned())),
+        ),
+        (
+            "outputs/iso/bootimage.iso",
+            Entry::Generated(Bytes::from(format!("image of {text}"))),
+        ),
+        (
+            "outputs/iso/latest.iso",
+            Entry::Symlink {
+                target: "bootimage.iso".to_owned(),
+            },
+        ),
+    ];
+    let entries = entries.map(|(path, entry)| (path.parse().expect("a path"), entry));
+    let now = id.date.time() + TimeDelta::hours(5);
+    PublishRequest::new(
+        BuildRecord::new(id, result),
+        Incoming {
+            entries: entries.into(),
+        },
+        now,
+    )
+}
+
+async fn put(store: &dyn MirrorStore, day: u32, result: BuildOutcome) {
+    let plan = prepare(store, sample_request(day, result, &format!("day {day}")))
+        .await
+        .expect("a plan");
+    publish(store, &plan).await.expect("published");
+}
+
+async fn shown(store: &dyn MirrorStore, channel: &Channel) -> Option<AliasEntry> {
+    store
+        .alias(channel, &AliasName::latest_build())
+        .await
+        .expect("an alias can be read")
+}
+
+fn path(text: &str) -> BuildPath {
+    text.parse().expect("a path")
+}
+
+/// Runs the whole suite on a store, which has to be empty.
+///
+/// # Panics
+/// Where the store breaks the contract.
+pub async fn run(store: &dyn MirrorStore) {
+    absent(store).await;
+    staging_is_invisible(store).await;
+    published_is_there(store).await;
+    locks_exclude(store).await;
+    aliases_compare_and_swap(store).await;
+    retire_and_back(store).await;
+    let report = verify(store, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, [], "the suite leaves a right mirror");
+}
+
+async fn absent(store: &dyn MirrorStore) {
+    let id = sample_id(1);
+    assert!(
+        store
+            .catalog(&Scope::All)
+            .await
+            .expect("a catalog")
+            .channels
+            .is_empty()
+    );
+    assert!(matches!(
+        store.record(&id).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert!(matches!(
+        store.sums(&id).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert!(matches!(
+        store.inspect(&id, Depth::Listing).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert!(matches!(
+        store.read(&id, &path("outputs/CONTEXT"), 0).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert_eq!(shown(store, &id.channel).await, None);
+    assert_eq!(store.retired().await.expect("a list"), []);
+}
+
+async fn staging_is_invisible(store: &dyn MirrorStore) {
+    let id = sample_id(1);
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    let staged = writer.begin(id.date).await.expect("begun");
+    let entry = Entry::Generated(Bytes::from_static(b"x"));
+    staged
+        .add(&path("outputs/CONTEXT"), &entry)
+        .await
+        .expect("added");
+    let twice = staged.add(&path("outputs/CONTEXT"), &entry).await;
+    assert!(matches!(twice, Err(StoreError::AlreadyExists { .. })));
+    assert!(
+        store
+            .catalog(&Scope::All)
+            .await
+            .expect("a catalog")
+            .builds()
+            .next()
+            .is_none()
+    );
+    assert!(matches!(
+        store.record(&id).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    drop(staged);
+    drop(writer);
+    assert_eq!(store.leftovers(&Scope::All).await.expect("a list").len(), 1);
+    let writer = store
+        .lock(&id.channel)
+        .await
+        .expect("the lock ends with its writer");
+    assert_eq!(writer.sweep().await.expect("swept").len(), 1);
+    drop(writer);
+    assert_eq!(store.leftovers(&Scope::All).await.expect("a list"), []);
+}
+
+async fn published_is_there(store: &dyn MirrorStore) {
+    let id = sample_id(1);
+    put(store, 1, BuildOutcome::Success).await;
+    let sums = store.sums(&id).await.expect("sums");
+    let listed: Vec<_> = sums.lines().iter().map(|line| line.path.as_str()).collect();
+    assert_eq!(
+        listed,
+        [
+            "build.json",
+            "inputs/downloads/source.tar",
+            "outputs/CONTEXT",
+            "outputs/iso/bootimage.iso",
+            "outputs/iso/latest.iso",
+            "outputs/success"
+        ]
+    );
+    assert_eq!(
+        sums.get(&path("outputs/iso/latest.iso")),
+        sums.get(&path("outputs/iso/bootimage.iso"))
+    );
+    let record = store.record(&id).await.expect("a record");
+    assert_eq!(record.files, 5);
+    let through_link = read_all(store, &id, &path("outputs/iso/latest.iso"), 100)
+        .await
+        .expect("read");
+    assert_eq!(through_link, b"image of day 1");
+    let sums_file = read_all(store, &id, &path("SHA256SUMS"), 10_000)
+        .await
+        .expect("read");
+    assert_eq!(sums_file, sums.to_string().into_bytes());
+    let mut rest = store
+        .read(&id, &path("outputs/CONTEXT"), 4)
+        .await
+        .expect("read");
+    assert_eq!(rest.size, 5);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = futures_util::StreamExt::next(&mut rest.stream).await {
+        bytes.extend_from_slice(&chunk.expect("a chunk"));
+    }
+    assert_eq!(bytes, b"1");
+    assert_eq!(
+        shown(store, &id.channel).await,
+        Some(AliasEntry::Build(id.date))
+    );
+
+    // The same again is nothing; another one under the same id is refused.
+    let again = prepare(store, sample_request(1, BuildOutcome::Success, "day 1"))
+        .await
+        .expect("a plan");
+    assert!(again.is_noop(), "{again}");
+    assert!(
+        publish(store, &again)
+            .await
+            .expect("nothing to do")
+            .moved
+            .is_empty()
+    );
+    assert!(
+        prepare(store, sample_request(1, BuildOutcome::Success, "other"))
+            .await
+            .is_err()
+    );
+    assert!(
+        prepare(store, sample_request(1, BuildOutcome::Fail, "day 1"))
+            .await
+            .is_err()
+    );
+
+    // A failure is published and not aliased; an older success neither.
+    put(store, 3, BuildOutcome::Fail).await;
+    assert_eq!(
+        shown(store, &id.channel).await,
+        Some(AliasEntry::Build(id.date))
+    );
+    put(store, 4, BuildOutcome::Success).await;
+    put(store, 2, BuildOutcome::Success).await;
+    assert_eq!(
+        shown(store, &id.channel).await,
+        Some(AliasEntry::Build(sample_id(4).date))
+    );
+    let catalog = store
+        .catalog(&Scope::Channel(id.channel.clone()))
+        .await
+        .expect("a catalog");
+    assert_eq!(catalog.builds().count(), 4);
+}
+
+async fn locks_exclude(store: &dyn MirrorStore) {
+    let id = sample_id(5);
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    assert!(matches!(
+        store.lock(&id.channel).await,
+        Err(StoreError::Busy { .. })
+    ));
+    let other: Channel = "master/debian".parse().expect("a channel");
+    drop(
+        store
+            .lock(&other)
+            .await
+            .expect("another channel is not locked"),
+    );
+    let staged = writer.begin(id.date).await.expect("begun");
+    drop(writer);
+    assert!(
+        matches!(store.lock(&id.channel).await, Err(StoreError::Busy { .. })),
+        "a staged build holds the lock"
+    );
+    assert_eq!(
+        store.leftovers(&Scope::All).await.expect("a list"),
+        [],
+        "a living publisher leaves nothing behind"
+    );
+    staged.discard().await.expect("discarded");
+    drop(store.lock(&id.channel).await.expect("free again"));
+}
+
+async fn aliases_compare_and_swap(store: &dyn MirrorStore) {
+    let channel = sample_id(1).channel;
+    let latest = AliasName::latest_build();
+    let (first, newest) = (
+        AliasEntry::Build(sample_id(1).date),
+        AliasEntry::Build(sample_id(4).date),
+    );
+    let writer = store.lock(&channel).await.expect("the lock");
+    let date = |day| Some(sample_id(day).date);
+    let wrong = writer.point(&latest, Some(&first), date(2)).await;
+    assert!(matches!(wrong, Err(StoreError::Conflict { .. })));
+    assert!(matches!(
+        writer.point(&latest, None, date(2)).await,
+        Err(StoreError::Conflict { .. })
+    ));
+    assert!(matches!(
+        writer.point(&latest, Some(&newest), date(3)).await,
+        Err(StoreError::Refused { .. })
+    ));
+    assert!(matches!(
+        writer.point(&latest, Some(&newest), date(9)).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert_eq!(shown(store, &channel).await, Some(newest.clone()));
+    writer
+        .point(&latest, Some(&newest), date(1))
+        .await
+        .expect("moved");
+    assert_eq!(shown(store, &channel).await, Some(first.clone()));
+    writer
+        .point(&latest, Some(&first), None)
+        .await
+        .expect("removed");
+    assert_eq!(shown(store, &channel).await, None);
+    writer.point(&latest, None, date(4)).await.expect("made");
+    assert!(matches!(
+        writer.begin(sample_id(4).date).await,
+        Err(StoreError::AlreadyExists { .. })
+    ));
+}
+
+async fn retire_and_back(store: &dyn MirrorStore) {
+    let id = sample_id(2);
+    let now = sample_id(20).date.time();
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    assert!(
+        matches!(
+            writer.retire(sample_id(4).date, now).await,
+            Err(StoreError::Refused { .. })
+        ),
+        "an alias points at it"
+    );
+    assert!(matches!(
+        writer.retire(sample_id(9).date, now).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    let retired = writer.retire(id.date, now).await.expect("retired");
+    assert!(matches!(
+        store.record(&id).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert_eq!(
+        store.retired().await.expect("a list"),
+        std::slice::from_ref(&retired)
+    );
+    assert!(matches!(
+        writer.retire(id.date, now).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    writer.restore(&retired).await.expect("restored");
+    assert!(matches!(
+        writer.restore(&retired).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert!(store.record(&id).await.is_ok());
+    let retired = writer
+        .retire(id.date, now + TimeDelta::days(1))
+        .await
+        .expect("retired again");
+    assert!(writer.purge(&retired).await.expect("purged") > 0);
+    assert!(matches!(
+        writer.purge(&retired).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert!(matches!(
+        writer.restore(&retired).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert_eq!(store.retired().await.expect("a list"), []);
+    let other = crate::store::Retired {
+        id: "master/debian/20181101T060000Z".parse().expect("a build"),
+        at: retired.at,
+    };
+    assert!(
+        matches!(writer.purge(&other).await, Err(StoreError::Refused { .. })),
+        "the lock is another's"
+    );
+}

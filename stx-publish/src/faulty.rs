@@ -1,0 +1,221 @@
+//! A store that fails on demand, for finding out what a crash at any call leaves behind.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums,
+};
+
+use crate::incoming::Entry;
+use crate::store::{
+    Added, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired,
+    Scope, StagedBuild, StoreError,
+};
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// That call does nothing; later ones work.
+    Once,
+    /// That call does what it should, but reports an error; later ones work.
+    AfterEffect,
+    /// That call and all later ones do nothing, as after the death of the process.
+    FromThenOn,
+}
+
+impl Fault {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Once, Self::AfterEffect, Self::FromThenOn];
+}
+
+#[derive(Debug)]
+struct Fuse {
+    fault: Fault,
+    at: usize,
+    calls: AtomicUsize,
+}
+
+impl Fuse {
+    /// Counts a call; `Err` before it, or `true` where it has to fail after its effect.
+    fn call(&self) -> Result<bool, StoreError> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let fails = match self.fault {
+            Fault::Once => call == self.at,
+            Fault::AfterEffect => return Ok(call == self.at),
+            Fault::FromThenOn => call >= self.at,
+        };
+        if fails { Err(failure(call)) } else { Ok(false) }
+    }
+
+    fn wrap<T>(&self, after: bool, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if after {
+            result.and_then(|_| Err(failure(self.at)))
+        } else {
+            result
+        }
+    }
+}
+
+fn failure(call: usize) -> StoreError {
+    StoreError::Io {
+        op: "make",
+        path: format!("call {call}"),
+        source: io::Error::other("failed on demand"),
+    }
+}
+
+/// A store whose `n`th call fails; calls are counted from 0 over the store, its writers and its staged builds.
+#[derive(Clone)]
+pub struct FaultyStore<S> {
+    inner: S,
+    fuse: Arc<Fuse>,
+}
+
+impl<S> FaultyStore<S> {
+    /// Makes the call `at` of `inner` fail.
+    pub fn new(inner: S, fault: Fault, at: usize) -> Self {
+        Self {
+            inner,
+            fuse: Arc::new(Fuse {
+                fault,
+                at,
+                calls: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// Whether the call that fails has been made.
+    pub fn has_failed(&self) -> bool {
+        self.fuse.calls.load(Ordering::SeqCst) > self.fuse.at
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for FaultyStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyStore({:?}, {:?})", self.inner, self.fuse)
+    }
+}
+
+#[derive(Debug)]
+struct Faulty<T: ?Sized> {
+    fuse: Arc<Fuse>,
+    inner: Box<T>,
+}
+
+/// Makes one call of the inner store through the fuse.
+macro_rules! through {
+    ($fuse:expr, $call:expr) => {{
+        let after = $fuse.call()?;
+        let result = $call.await;
+        $fuse.wrap(after, result)
+    }};
+}
+
+#[async_trait]
+impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        through!(self.fuse, self.inner.catalog(scope))
+    }
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        through!(self.fuse, self.inner.record(id))
+    }
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        through!(self.fuse, self.inner.sums(id))
+    }
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        through!(self.fuse, self.inner.alias(channel, alias))
+    }
+    async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+    ) -> Result<FileBody, StoreError> {
+        through!(self.fuse, self.inner.read(id, path, from))
+    }
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+        through!(self.fuse, self.inner.inspect(id, depth))
+    }
+}
+
+#[async_trait]
+impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
+    async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
+        let inner = through!(self.fuse, self.inner.lock(channel))?;
+        Ok(Box::new(Faulty {
+            fuse: Arc::clone(&self.fuse),
+            inner,
+        }))
+    }
+    async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
+        through!(self.fuse, self.inner.retired())
+    }
+    async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
+        through!(self.fuse, self.inner.leftovers(scope))
+    }
+}
+
+#[async_trait]
+impl ChannelWriter for Faulty<dyn ChannelWriter> {
+    fn channel(&self) -> &Channel {
+        self.inner.channel()
+    }
+    async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
+        let inner = through!(self.fuse, self.inner.begin(date))?;
+        Ok(Box::new(Faulty {
+            fuse: Arc::clone(&self.fuse),
+            inner,
+        }))
+    }
+    async fn point(
+        &self,
+        alias: &AliasName,
+        expected: Option<&AliasEntry>,
+        to: Option<BuildDate>,
+    ) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.point(alias, expected, to))
+    }
+    async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
+        through!(self.fuse, self.inner.retire(date, now))
+    }
+    async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.restore(retired))
+    }
+    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+        through!(self.fuse, self.inner.purge(retired))
+    }
+    async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
+        through!(self.fuse, self.inner.sweep())
+    }
+}
+
+#[async_trait]
+impl StagedBuild for Faulty<dyn StagedBuild> {
+    fn id(&self) -> &BuildId {
+        self.inner.id()
+    }
+    fn parallel(&self) -> usize {
+        1
+    }
+    async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        through!(self.fuse, self.inner.add(path, entry))
+    }
+    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.index(dir))
+    }
+    async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
+        through!(self.fuse, self.inner.commit(record))
+    }
+    async fn discard(self: Box<Self>) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.discard())
+    }
+}

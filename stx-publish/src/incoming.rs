@@ -1,0 +1,352 @@
+//! What is to be published, as a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
+use camino::Utf8PathBuf;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use stx_layout::{BuildPath, Sha256, SumLine, Sums};
+
+/// One file or symlink that is to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A file of the workspace.
+    File {
+        /// Where it lies now.
+        source: Utf8PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// Whether its owner may execute it: published with mode 0755, else 0644.
+        executable: bool,
+        /// Its digest, where it is known already.
+        digest: Option<Sha256>,
+    },
+    /// A symlink that stays inside of the build.
+    Symlink {
+        /// Where it points, relative to its own directory.
+        target: String,
+    },
+    /// A file that the publisher makes.
+    Generated(Bytes),
+}
+
+impl Entry {
+    /// Its size in bytes; a symlink has none.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File { size, .. } => *size,
+            Self::Symlink { .. } => 0,
+            Self::Generated(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// The digest of its bytes, where it is known without reading a file.
+    pub fn digest(&self) -> Option<Sha256> {
+        match self {
+            Self::File { digest, .. } => *digest,
+            Self::Symlink { .. } => None,
+            Self::Generated(bytes) => Some(digest_of(bytes)),
+        }
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::File {
+                source,
+                size,
+                executable,
+                digest,
+            } => {
+                map.serialize_entry("kind", "file")?;
+                map.serialize_entry("source", source.as_str())?;
+                map.serialize_entry("size", size)?;
+                map.serialize_entry("executable", executable)?;
+                if let Some(digest) = digest {
+                    map.serialize_entry("sha256", digest)?;
+                }
+            }
+            Self::Symlink { target } => {
+                map.serialize_entry("kind", "symlink")?;
+                map.serialize_entry("target", target)?;
+            }
+            Self::Generated(bytes) => {
+                map.serialize_entry("kind", "generated")?;
+                map.serialize_entry("size", &bytes.len())?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// The digest of bytes in memory.
+pub(crate) fn digest_of(bytes: &[u8]) -> Sha256 {
+    use sha2::Digest as _;
+    Sha256(sha2::Sha256::digest(bytes).into())
+}
+
+/// What is to be published: the files and symlinks of one build, by path.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(transparent)]
+pub struct Incoming {
+    /// The entries.
+    pub entries: BTreeMap<BuildPath, Entry>,
+}
+
+/// Where a symlink leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// To a file of the build.
+    File(BuildPath),
+    /// To a directory of the build.
+    Directory,
+    /// Nowhere in the build, and why.
+    Wrong(ProblemKind),
+}
+
+impl Incoming {
+    /// The files, symlinks not counted.
+    pub fn files(&self) -> u64 {
+        let files = self
+            .entries
+            .values()
+            .filter(|entry| !matches!(entry, Entry::Symlink { .. }));
+        files.count() as u64
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().map(Entry::size).sum()
+    }
+
+    /// The `SHA256SUMS` of the build that these entries make, and the bytes that a reader gets for it; `None` while the
+    /// digest of a file is not known. A symlink to a file has the file's digest, as `sha256sum` has it.
+    pub fn sums(&self) -> Option<(Sums, u64)> {
+        let links = self.links();
+        let mut sums = Vec::with_capacity(self.entries.len());
+        let mut bytes = 0;
+        for (path, entry) in &self.entries {
+            let end = match links.get(path) {
+                None => entry,
+                Some(LinkEnd::File(end)) => self.entries.get(end)?,
+                Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => continue,
+            };
+            sums.push(SumLine {
+                path: path.clone(),
+                digest: end.digest()?,
+            });
+            bytes += end.size();
+        }
+        Some((sums.into_iter().collect(), bytes))
+    }
+
+    /// Everything that must not be published, by path.
+    pub fn problems(&self) -> Vec<Problem> {
+        let directories = self.directories();
+        let mut problems = Vec::new();
+        for (path, entry) in &self.entries {
+            let mut refuse = |kind| {
+                problems.push(Problem {
+                    path: path.to_string(),
+                    kind,
+                });
+            };
+            match path.segments().next() {
+                Some("inputs" | "outputs") if path.parent().is_some() => {}
+                _ => refuse(ProblemKind::OutOfPlace),
+            }
+            if directories.contains(path.as_str()) {
+                refuse(ProblemKind::FileAndDirectory);
+            }
+            if let Entry::Symlink { target } = entry {
+                match end_of_link(&self.entries, &directories, path, target) {
+                    LinkEnd::File(_) | LinkEnd::Directory => {}
+                    LinkEnd::Wrong(kind) => refuse(kind),
+                }
+            }
+        }
+        problems
+    }
+
+    /// Where each symlink leads.
+    pub fn links(&self) -> BTreeMap<BuildPath, LinkEnd> {
+        let directories = self.directories();
+        let links = self.entries.iter().filter_map(|(path, entry)| match entry {
+            Entry::Symlink { target } => Some((
+                path.clone(),
+                end_of_link(&self.entries, &directories, path, target),
+            )),
+            Entry::File { .. } | Entry::Generated(_) => None,
+        });
+        links.collect()
+    }
+
+    fn directories(&self) -> BTreeSet<String> {
+        let mut directories = BTreeSet::new();
+        for path in self.entries.keys() {
+            let mut parent = path.parent();
+            while let Some(path) = parent {
+                parent = path.parent();
+                if !directories.insert(path.to_string()) {
+                    break;
+                }
+            }
+        }
+        directories
+    }
+}
+
+/// Follows a symlink as the kernel does, within the entries of a build.
+fn end_of_link(
+    entries: &BTreeMap<BuildPath, Entry>,
+    directories: &BTreeSet<String>,
+    path: &BuildPath,
+    target: &str,
+) -> LinkEnd {
+    /// The kernel's own limit.
+    const MOST_LINKS: usize = 40;
+    let original = target;
+    let wrong = |kind: fn(String) -> ProblemKind| LinkEnd::Wrong(kind(original.to_owned()));
+    let parent = path.parent();
+    let mut at: Vec<&str> = parent
+        .as_ref()
+        .map(|parent| parent.segments().collect())
+        .unwrap_or_default();
+    let mut rest: Vec<&str> = Vec::new();
+    let mut links = 0;
+    let mut follow = Some(target);
+    loop {
+        if let Some(target) = follow.take() {
+            links += 1;
+            if links > MOST_LINKS {
+                return wrong(|target| ProblemKind::LinkLoop { target });
+            }
+            if target.starts_with('/') {
+                return wrong(|target| ProblemKind::AbsoluteLink { target });
+            }
+            rest.extend(target.rsplit('/'));
+        }
+        let Some(segment) = rest.pop() else {
+            let end = at.join("/");
+            return match end.parse::<BuildPath>() {
+                Ok(end) if entries.contains_key(&end) => LinkEnd::File(end),
+                Ok(_) | Err(_) => LinkEnd::Directory,
+            };
+        };
+        match segment {
+            "" | "." => continue,
+            ".." => {
+                if at.pop().is_none() {
+                    return wrong(|target| ProblemKind::OutsideLink { target });
+                }
+                continue;
+            }
+            name => at.push(name),
+        }
+        let here = at.join("/");
+        let entry = here
+            .parse::<BuildPath>()
+            .ok()
+            .and_then(|here| entries.get(&here));
+        match entry {
+            Some(Entry::Symlink { target }) => {
+                at.pop();
+                follow = Some(target);
+            }
+            Some(Entry::File { .. } | Entry::Generated(_)) if rest.is_empty() => {}
+            None if directories.contains(&here) => {}
+            Some(Entry::File { .. } | Entry::Generated(_)) | None => {
+                return wrong(|target| ProblemKind::DanglingLink { target });
+            }
+        }
+    }
+}
+
+/// Something that must not leave the build server.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// Where: a path in the build, or on this machine where it has none.
+    pub path: String,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub kind: ProblemKind,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.kind)
+    }
+}
+
+/// What is wrong with something that is to be published.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
+#[serde(tag = "problem", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// A symlink that leads out of the tree.
+    #[error("symlink to {target:?}, outside of the tree")]
+    OutsideLink {
+        /// Its text.
+        target: String,
+    },
+    /// A symlink with an absolute path.
+    #[error("symlink to the absolute path {target:?}")]
+    AbsoluteLink {
+        /// Its text.
+        target: String,
+    },
+    /// A symlink to nothing.
+    #[error("symlink to {target:?}, which is not there")]
+    DanglingLink {
+        /// Its text.
+        target: String,
+    },
+    /// A symlink that leads back to itself.
+    #[error("symlink to {target:?}, which never ends")]
+    LinkLoop {
+        /// Its text.
+        target: String,
+    },
+    /// Neither file, directory nor symlink.
+    #[error("a {what}, not a file")]
+    NotAFile {
+        /// `block device`, `character device`, `FIFO`, `socket`.
+        what: String,
+    },
+    /// Runs as another user or group.
+    #[error("set-user-id or set-group-id (mode {mode:04o})")]
+    SetId {
+        /// Its mode bits.
+        mode: u32,
+    },
+    /// Cannot be read.
+    #[error("cannot be read: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// A name that the grammar refuses.
+    #[error("a name that no mirror takes: {reason}")]
+    Name {
+        /// Why.
+        reason: String,
+    },
+    /// Written to while it was read.
+    #[error("changed while it was read")]
+    Changed,
+    /// Not below `inputs/` or `outputs/`.
+    #[error("lies neither in inputs/ nor in outputs/")]
+    OutOfPlace,
+    /// One path for a file and for a directory.
+    #[error("is both a file and a directory")]
+    FileAndDirectory,
+    /// The marker of the other outcome.
+    #[error("says that the build ended otherwise than as {result}")]
+    Marker {
+        /// The outcome of the record.
+        result: String,
+    },
+}

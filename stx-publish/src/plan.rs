@@ -1,0 +1,383 @@
+//! What publishing a build would do. Pure: a catalog and a request in, a plan out.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState,
+    Catalog, ChannelEntry, Sums,
+};
+
+use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
+use crate::metadata::{is_metadata, repositories};
+use crate::store::record_path;
+
+mod show;
+pub(crate) use show::show_alias;
+#[cfg(test)]
+mod tests;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct PublishRequest {
+    /// What is known of the build, its id and its outcome among it.
+    pub record: BuildRecord,
+    /// Its files.
+    pub incoming: Incoming,
+    /// The aliases that are to point at it if it is a success.
+    pub aliases: Vec<AliasName>,
+    /// Whether an alias may go back in time.
+    pub force_alias: bool,
+    /// The sums of the build that the mirror has under this id already, where it has one.
+    pub existing: Option<Sums>,
+    /// The time now.
+    pub now: DateTime<Utc>,
+}
+
+impl PublishRequest {
+    /// A request for `latest_build`, not forced.
+    pub fn new(record: BuildRecord, incoming: Incoming, now: DateTime<Utc>) -> Self {
+        Self {
+            record,
+            incoming,
+            aliases: vec![AliasName::latest_build()],
+            force_alias: false,
+            existing: None,
+            now,
+        }
+    }
+}
+
+/// What a publish will do; [`publish`](crate::publish()) does it and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishPlan {
+    /// The build.
+    pub id: BuildId,
+    /// How it ended.
+    pub result: BuildOutcome,
+    /// What is done with its files.
+    pub action: PublishAction,
+    /// What is done with the aliases.
+    pub aliases: Vec<AliasStep>,
+    /// Files to publish, repository metadata not counted.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Directories of which RPM repository metadata is made.
+    pub repositories: BTreeSet<BuildPath>,
+    /// Files that are not published, because the publisher makes them itself.
+    pub left_out: Vec<BuildPath>,
+    /// The files and symlinks, the marker of the outcome among them.
+    pub incoming: Incoming,
+    /// The record; its counts are filled in when the build is committed.
+    #[serde(skip)]
+    pub record: BuildRecord,
+}
+
+impl PublishPlan {
+    /// Whether there is nothing to do.
+    pub fn is_noop(&self) -> bool {
+        self.action == PublishAction::Same && !self.aliases.iter().any(|step| step.verdict.moves())
+    }
+}
+
+/// What is done with the files of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishAction {
+    /// They are published.
+    New,
+    /// Nothing: the mirror has this very build.
+    Same,
+}
+
+/// What is done with one alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AliasStep {
+    /// The alias.
+    pub alias: AliasName,
+    /// What it points at now.
+    pub shown: Option<AliasEntry>,
+    /// What is done, and why.
+    #[serde(flatten)]
+    pub verdict: AliasVerdict,
+}
+
+/// What is done with an alias, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum AliasVerdict {
+    /// It does not exist and is made.
+    Create,
+    /// It is moved to this build, the newest success.
+    Move,
+    /// It is moved to this build although a newer one is there, because that was asked for.
+    Force {
+        /// The newer build.
+        newer: BuildDate,
+    },
+    /// It points at this build already.
+    Stays,
+    /// Not moved: this build is a failure.
+    Failed,
+    /// Not moved: a newer build is there.
+    Older {
+        /// The newer build.
+        newer: BuildDate,
+    },
+}
+
+impl AliasVerdict {
+    /// Whether the alias is changed.
+    pub fn moves(&self) -> bool {
+        match self {
+            Self::Create | Self::Move | Self::Force { .. } => true,
+            Self::Stays | Self::Failed | Self::Older { .. } => false,
+        }
+    }
+}
+
+/// How a file of the request differs from the mirror's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "difference", content = "path", rename_all = "kebab-case")]
+pub enum Difference {
+    /// Other bytes.
+    #[error("{0} has other bytes")]
+    Bytes(BuildPath),
+    /// Not on the mirror.
+    #[error("{0} is not in the published build")]
+    Added(BuildPath),
+    /// Only on the mirror.
+    #[error("{0} is only in the published build")]
+    Removed(BuildPath),
+}
+
+/// A build that must not be published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Some of it must not leave the build server.
+    #[error("{id}: {}", list(problems))]
+    Refused {
+        /// The build.
+        id: Box<BuildId>,
+        /// All that is wrong, by path.
+        problems: Vec<Problem>,
+    },
+    /// The mirror has another build under this id, and builds never change.
+    #[error("{id}: another build is published under this name: {}{}", list(differences), more(*others))]
+    Different {
+        /// The build.
+        id: Box<BuildId>,
+        /// The first files that differ, by path.
+        differences: Vec<Difference>,
+        /// How many more there are.
+        others: usize,
+    },
+    /// The mirror has a build of this id, and it cannot be told whether it is the same one.
+    #[error("{id}: cannot be compared with the published build: {reason}")]
+    Incomparable {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        reason: String,
+    },
+    /// More than a day ahead of the clock; as the newest build it would hold the aliases until then.
+    #[error("{id}: the build date is ahead of the clock, which says {now}")]
+    Ahead {
+        /// The build.
+        id: Box<BuildId>,
+        /// The time now.
+        now: DateTime<Utc>,
+    },
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn more(others: usize) -> String {
+    if others == 0 {
+        String::new()
+    } else {
+        format!("; and {others} more")
+    }
+}
+
+/// Decides what publishing a build means for a mirror.
+pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, PlanError> {
+    let PublishRequest {
+        record,
+        mut incoming,
+        aliases,
+        force_alias,
+        existing,
+        now,
+    } = request;
+    let id = Box::new(record.id.clone());
+    if id.date.time() - now > TimeDelta::days(1) {
+        return Err(PlanError::Ahead { id, now });
+    }
+    let repositories = repositories(incoming.entries.keys());
+    let left_out: Vec<_> = incoming
+        .entries
+        .keys()
+        .filter(|path| is_metadata(&repositories, path))
+        .cloned()
+        .collect();
+    incoming
+        .entries
+        .retain(|path, _| !is_metadata(&repositories, path));
+
+    let marker = BuildRecord::marker(record.result);
+    incoming
+        .entries
+        .entry(marker)
+        .or_insert(Entry::Generated(Bytes::new()));
+    let mut problems = incoming.problems();
+    let other = BuildRecord::marker(match record.result {
+        BuildOutcome::Success => BuildOutcome::Fail,
+        BuildOutcome::Fail => BuildOutcome::Success,
+    });
+    if incoming.entries.contains_key(&other) {
+        problems.push(Problem {
+            path: other.to_string(),
+            kind: ProblemKind::Marker {
+                result: record.result.to_string(),
+            },
+        });
+    }
+    if !problems.is_empty() {
+        return Err(PlanError::Refused { id, problems });
+    }
+
+    let action = match catalog.build(&id).map(|build| &build.state) {
+        None => PublishAction::New,
+        Some(BuildState::Unreadable(reason)) => {
+            return Err(PlanError::Incomparable {
+                id,
+                reason: reason.clone(),
+            });
+        }
+        Some(BuildState::Known(_)) => {
+            let Some(existing) = existing else {
+                return Err(PlanError::Incomparable {
+                    id,
+                    reason: "its SHA256SUMS were not read".to_owned(),
+                });
+            };
+            let Some((sums, _)) = incoming.sums() else {
+                return Err(PlanError::Incomparable {
+                    id,
+                    reason: "the files were not hashed".to_owned(),
+                });
+            };
+            same(&id, &sums, &existing, &repositories)?;
+            PublishAction::Same
+        }
+    };
+    let none = ChannelEntry::default();
+    let channel = catalog.channels.get(&id.channel).unwrap_or(&none);
+    let aliases = aliases.into_iter().map(|alias| {
+        let shown = channel.aliases.get(&alias).cloned();
+        let verdict = alias_verdict(channel, shown.as_ref(), &record, force_alias);
+        AliasStep {
+            alias,
+            shown,
+            verdict,
+        }
+    });
+    Ok(PublishPlan {
+        action,
+        aliases: aliases.collect(),
+        files: incoming.files(),
+        bytes: incoming.bytes(),
+        result: record.result,
+        id: *id,
+        repositories,
+        left_out,
+        incoming,
+        record,
+    })
+}
+
+/// Refuses sums that are not those of the published build; repository metadata is made anew each time and not compared.
+fn same(
+    id: &BuildId,
+    sums: &Sums,
+    existing: &Sums,
+    repositories: &BTreeSet<BuildPath>,
+) -> Result<(), PlanError> {
+    /// How many files are named.
+    const NAMED: usize = 5;
+    let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
+    for line in sums.lines() {
+        let path = line.path.clone();
+        match existing.get(&path) {
+            Some(digest) if digest == line.digest => {}
+            Some(_) => differences.push((path.clone(), Difference::Bytes(path))),
+            None => differences.push((path.clone(), Difference::Added(path))),
+        }
+    }
+    for line in existing.lines() {
+        let derived = is_metadata(repositories, &line.path) || line.path == record_path();
+        if sums.get(&line.path).is_none() && !derived {
+            differences.push((line.path.clone(), Difference::Removed(line.path.clone())));
+        }
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    differences.sort_by(|a, b| a.0.cmp(&b.0));
+    let others = differences.len().saturating_sub(NAMED);
+    let differences = differences
+        .into_iter()
+        .take(NAMED)
+        .map(|(_, difference)| difference)
+        .collect();
+    Err(PlanError::Different {
+        id: Box::new(id.clone()),
+        differences,
+        others,
+    })
+}
+
+/// An alias is moved to a success only, and back in time only where that is forced.
+fn alias_verdict(
+    channel: &ChannelEntry,
+    shown: Option<&AliasEntry>,
+    record: &BuildRecord,
+    force: bool,
+) -> AliasVerdict {
+    let date = record.id.date;
+    if record.result == BuildOutcome::Fail {
+        return AliasVerdict::Failed;
+    }
+    // What the alias shows counts as newer unless it is known to be no success: unknown means keep.
+    let shown_date = match shown {
+        Some(AliasEntry::Build(shown)) => Some(*shown),
+        Some(AliasEntry::Other(_)) | None => None,
+    };
+    if shown_date == Some(date) {
+        return AliasVerdict::Stays;
+    }
+    let shown_newer = shown_date.filter(|shown| {
+        let build = channel.builds.get(shown);
+        *shown > date && build.is_some_and(|build| build.is_success() || build.record().is_none())
+    });
+    let newer = shown_newer
+        .into_iter()
+        .chain(channel.newest_success().filter(|newest| *newest > date))
+        .max();
+    match (newer, force, shown) {
+        (Some(newer), true, _) => AliasVerdict::Force { newer },
+        (Some(newer), false, _) => AliasVerdict::Older { newer },
+        (None, _, None) => AliasVerdict::Create,
+        (None, _, Some(_)) => AliasVerdict::Move,
+    }
+}

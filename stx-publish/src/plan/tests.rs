@@ -1,0 +1,197 @@
+use bytes::Bytes;
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use stx_layout::BuildEntry;
+
+use super::*;
+use crate::conformance::{sample_id, sample_request};
+
+fn catalog(builds: &[(u32, BuildOutcome)], latest: Option<u32>) -> Catalog {
+    let mut entry = ChannelEntry::default();
+    for (day, result) in builds {
+        let id = sample_id(*day);
+        let state = BuildState::Known(Box::new(BuildRecord::new(id.clone(), *result)));
+        entry.builds.insert(
+            id.date,
+            BuildEntry {
+                state,
+                keep_file: false,
+            },
+        );
+    }
+    if let Some(day) = latest {
+        entry.aliases.insert(
+            AliasName::latest_build(),
+            AliasEntry::Build(sample_id(day).date),
+        );
+    }
+    Catalog {
+        channels: [(sample_id(1).channel, entry)].into(),
+    }
+}
+
+fn verdict(builds: &[(u32, BuildOutcome)], latest: Option<u32>, force: bool) -> AliasVerdict {
+    let mut request = sample_request(10, BuildOutcome::Success, "x");
+    request.force_alias = force;
+    let plan = plan(&catalog(builds, latest), request).expect("a plan");
+    plan.aliases[0].verdict.clone()
+}
+
+#[test]
+fn an_alias_moves_forward_to_a_success() {
+    use BuildOutcome::{Fail, Success};
+    let newer = sample_id(12).date;
+    assert_eq!(verdict(&[], None, false), AliasVerdict::Create);
+    assert_eq!(verdict(&[(9, Success)], Some(9), false), AliasVerdict::Move);
+    assert_eq!(
+        verdict(&[(12, Success)], Some(12), false),
+        AliasVerdict::Older { newer }
+    );
+    assert_eq!(
+        verdict(&[(12, Success)], Some(12), true),
+        AliasVerdict::Force { newer }
+    );
+    assert_eq!(
+        verdict(&[(12, Fail)], Some(12), false),
+        AliasVerdict::Move,
+        "an alias at a failure is wrong"
+    );
+    assert_eq!(
+        verdict(&[], Some(12), false),
+        AliasVerdict::Move,
+        "a dangling alias is wrong"
+    );
+    assert_eq!(
+        verdict(&[(9, Success), (12, Success)], Some(9), false),
+        AliasVerdict::Older { newer }
+    );
+    assert_eq!(verdict(&[], Some(10), false), AliasVerdict::Stays);
+}
+
+#[test]
+fn an_unknown_build_keeps_the_alias() {
+    let mut catalog = catalog(&[], Some(12));
+    let entry = BuildEntry {
+        state: BuildState::Unreadable("no build.json".to_owned()),
+        keep_file: false,
+    };
+    catalog
+        .channels
+        .values_mut()
+        .next()
+        .expect("a channel")
+        .builds
+        .insert(sample_id(12).date, entry);
+    let plan = plan(&catalog, sample_request(10, BuildOutcome::Success, "x")).expect("a plan");
+    assert_eq!(
+        plan.aliases[0].verdict,
+        AliasVerdict::Older {
+            newer: sample_id(12).date
+        }
+    );
+}
+
+#[test]
+fn differences_are_named() {
+    let there = sample_request(10, BuildOutcome::Success, "there");
+    let mut request = sample_request(10, BuildOutcome::Success, "here");
+    request
+        .incoming
+        .entries
+        .remove(&"inputs/downloads/source.tar".parse().expect("a path"));
+    request.existing = there.incoming.sums().map(|(sums, _)| sums);
+    let error = plan(&catalog(&[(10, BuildOutcome::Success)], None), request).expect_err("refused");
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn what_must_not_leave_is_refused_all_at_once() {
+    let mut request = sample_request(10, BuildOutcome::Success, "x");
+    let symlinks = [
+        ("a", "/etc/passwd"),
+        ("b", "../../../etc"),
+        ("c", "nothing"),
+        ("d", "d"),
+        ("e", "."),
+        ("f", "e/../outputs/CONTEXT"),
+    ];
+    for (name, target) in symlinks {
+        let path = format!("outputs/{name}").parse().expect("a path");
+        request.incoming.entries.insert(
+            path,
+            Entry::Symlink {
+                target: target.to_owned(),
+            },
+        );
+    }
+    for path in [
+        "outputs/fail",
+        "other/file",
+        "build.json",
+        "outputs/CONTEXT/below",
+    ] {
+        request.incoming.entries.insert(
+            path.parse().expect("a path"),
+            Entry::Generated(Bytes::new()),
+        );
+    }
+    let error = plan(&Catalog::default(), request).expect_err("refused");
+    let PlanError::Refused { problems, .. } = error else {
+        panic!("{error}")
+    };
+    let named: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(named.join("\n"));
+}
+
+#[test]
+fn a_build_ahead_of_the_clock_is_refused() {
+    let mut request = sample_request(10, BuildOutcome::Success, "x");
+    request.now = request.record.id.date.time() - TimeDelta::days(2);
+    assert!(matches!(
+        plan(&Catalog::default(), request),
+        Err(PlanError::Ahead { .. })
+    ));
+}
+
+#[test]
+fn old_metadata_is_left_out() {
+    let mut request = sample_request(10, BuildOutcome::Success, "x");
+    for path in [
+        "outputs/RPMS/std/a.rpm",
+        "outputs/RPMS/std/repodata/repomd.xml",
+    ] {
+        request.incoming.entries.insert(
+            path.parse().expect("a path"),
+            Entry::Generated(Bytes::new()),
+        );
+    }
+    let plan = plan(&Catalog::default(), request).expect("a plan");
+    insta::assert_snapshot!(plan);
+    let json = serde_json::to_value(&plan).expect("JSON");
+    assert_eq!(json["aliases"][0]["verdict"], "create");
+    assert_eq!(
+        json["incoming"]["outputs/iso/latest.iso"]["target"],
+        "bootimage.iso"
+    );
+}
+
+proptest! {
+    /// Whatever is there, an unforced plan never moves an alias to a failure or behind a newer success.
+    #[test]
+    fn an_alias_never_goes_back(
+        builds in prop::collection::btree_map(1_u32..20, any::<bool>(), 0..8),
+        latest in prop::option::of(1_u32..20),
+        success in any::<bool>(),
+    ) {
+        let outcome = |success| if success { BuildOutcome::Success } else { BuildOutcome::Fail };
+        let builds: Vec<_> = builds.into_iter().filter(|(day, _)| *day != 10).map(|(day, success)| (day, outcome(success))).collect();
+        let catalog = catalog(&builds, latest);
+        let plan = plan(&catalog, sample_request(10, outcome(success), "x")).expect("a plan");
+        let newest = catalog.channels.values().next().and_then(ChannelEntry::newest_success);
+        if plan.aliases[0].verdict.moves() {
+            prop_assert!(success);
+            prop_assert!(newest.is_none_or(|newest| newest < plan.id.date));
+        }
+        prop_assert_eq!(plan.action, PublishAction::New);
+    }
+}

@@ -1,0 +1,305 @@
+//! Publishes a build as its plan says.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde::Serialize;
+use stx_layout::{AliasName, BuildId, BuildPath, Channel};
+
+use crate::plan::{PlanError, PublishAction, PublishPlan, PublishRequest, plan};
+use crate::store::{Added, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishReport {
+    /// The build.
+    pub id: BuildId,
+    /// What was done with its files.
+    pub action: PublishAction,
+    /// Files of the build, repository metadata among them; 0 where nothing was published.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that the mirror had already and that were not stored again.
+    pub shared: u64,
+    /// Aliases that point at the build now and did not before.
+    pub moved: Vec<AliasName>,
+}
+
+impl fmt::Display for PublishReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.action {
+            PublishAction::New => {
+                let Self {
+                    id,
+                    files,
+                    bytes,
+                    shared,
+                    ..
+                } = self;
+                writeln!(
+                    f,
+                    "published {id}: {files} files, {bytes} bytes, of which {shared} were on the mirror"
+                )?;
+            }
+            PublishAction::Same => writeln!(f, "{} was published already", self.id)?,
+        }
+        self.moved
+            .iter()
+            .try_for_each(|alias| writeln!(f, "{alias} -> {}", self.id.date))
+    }
+}
+
+/// A publish that stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Another publisher is at work in the channel.
+    #[error("{channel}: another publisher is at work in this channel")]
+    Busy {
+        /// The channel.
+        channel: Box<Channel>,
+    },
+    /// The mirror is not as the plan saw it. Planning again helps.
+    #[error("{id}: the mirror changed since the plan was made")]
+    Outdated {
+        /// The build.
+        id: Box<BuildId>,
+        /// What changed.
+        source: StoreError,
+    },
+    /// A program that is needed is not installed.
+    #[error("{id}: repository metadata of {dir}")]
+    Metadata {
+        /// The build.
+        id: Box<BuildId>,
+        /// The directory.
+        dir: BuildPath,
+        /// Why.
+        source: StoreError,
+    },
+    /// The build was not published.
+    #[error("{id}: not published")]
+    NotPublished {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: StoreError,
+    },
+    /// The build is published, but an alias was not moved. A rerun helps.
+    #[error("{id}: published, but {alias} was not moved")]
+    NotAliased {
+        /// The build.
+        id: Box<BuildId>,
+        /// The alias.
+        alias: AliasName,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// A plan that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The mirror could not be read.
+    #[error("{id}: cannot be compared with the mirror")]
+    Store {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: StoreError,
+    },
+    /// The files could not be read.
+    #[cfg(feature = "local")]
+    #[error("{id}: cannot be compared with the mirror")]
+    Scan {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: crate::scan::ScanError,
+    },
+    /// The build must not be published.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Reads what a plan needs to know of the mirror, and makes the plan.
+///
+/// Where the mirror has a build of that id, its sums are read and, with feature `local`, the files are hashed to compare.
+pub async fn prepare(
+    store: &dyn MirrorRead,
+    mut request: PublishRequest,
+) -> Result<PublishPlan, PrepareError> {
+    let id = request.record.id.clone();
+    let fail = |source| PrepareError::Store {
+        id: Box::new(id.clone()),
+        source,
+    };
+    let catalog = store
+        .catalog(&Scope::Channel(id.channel.clone()))
+        .await
+        .map_err(fail)?;
+    if catalog
+        .build(&id)
+        .is_some_and(|build| build.record().is_some())
+    {
+        request.existing = Some(store.sums(&id).await.map_err(fail)?);
+        #[cfg(feature = "local")]
+        {
+            let incoming = std::mem::take(&mut request.incoming);
+            let hashed = crate::scan::hash(incoming).await;
+            request.incoming = hashed.map_err(|source| PrepareError::Scan {
+                id: Box::new(id.clone()),
+                source,
+            })?;
+        }
+    }
+    Ok(plan(&catalog, request)?)
+}
+
+/// Does what `plan` says.
+///
+/// After an error or a crash the mirror is as before, or the build is published and a rerun moves the aliases.
+pub async fn publish(
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+) -> Result<PublishReport, PublishError> {
+    publish_observed(store, plan, &|_, _| {}).await
+}
+
+/// Does what `plan` says, and tells `observe` of each file that was added.
+pub async fn publish_observed(
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+    observe: &(dyn Fn(&BuildPath, Added) + Sync),
+) -> Result<PublishReport, PublishError> {
+    let id = &plan.id;
+    let mut report = PublishReport {
+        id: id.clone(),
+        action: plan.action,
+        files: 0,
+        bytes: 0,
+        shared: 0,
+        moved: Vec::new(),
+    };
+    if plan.is_noop() {
+        return Ok(report);
+    }
+    let writer = store
+        .lock(&id.channel)
+        .await
+        .map_err(|source| stopped(id, source))?;
+    match plan.action {
+        PublishAction::New => {
+            let staged = writer
+                .begin(id.date)
+                .await
+                .map_err(|source| stopped(id, source))?;
+            let record = match fill(&*staged, plan, observe).await {
+                Ok(shared) => {
+                    report.shared = shared;
+                    staged
+                        .commit(plan.record.clone())
+                        .await
+                        .map_err(|source| stopped(id, source))?
+                }
+                Err(error) => {
+                    // The first error is the one to report; what stays behind is swept by the next publisher.
+                    drop(staged.discard().await);
+                    return Err(error);
+                }
+            };
+            report.files = record.files;
+            report.bytes = record.bytes;
+        }
+        PublishAction::Same => {}
+    }
+    for step in plan.aliases.iter().filter(|step| step.verdict.moves()) {
+        let pointed = writer
+            .point(&step.alias, step.shown.as_ref(), Some(id.date))
+            .await;
+        pointed.map_err(|source| match source {
+            StoreError::Conflict { .. } => PublishError::Outdated {
+                id: Box::new(id.clone()),
+                source,
+            },
+            source => PublishError::NotAliased {
+                id: Box::new(id.clone()),
+                alias: step.alias.clone(),
+                source,
+            },
+        })?;
+        report.moved.push(step.alias.clone());
+    }
+    Ok(report)
+}
+
+/// Adds every file, then the metadata; returns the bytes that the mirror had already.
+async fn fill(
+    staged: &dyn StagedBuild,
+    plan: &PublishPlan,
+    observe: &(dyn Fn(&BuildPath, Added) + Sync),
+) -> Result<u64, PublishError> {
+    let stop = AtomicBool::new(false);
+    let mut adds = Vec::with_capacity(plan.incoming.entries.len());
+    for (path, entry) in &plan.incoming.entries {
+        adds.push(add(staged, path, entry));
+    }
+    let pending = adds
+        .into_iter()
+        .take_while(|_| !stop.load(Ordering::Relaxed));
+    let mut running = stream::iter(pending).buffer_unordered(staged.parallel().max(1));
+    let mut shared = 0;
+    let mut first_error = None;
+    // After an error those that run are waited for, so that none writes into a directory that is being removed.
+    while let Some((path, added)) = running.next().await {
+        match added {
+            Ok(added) => {
+                observe(path, added);
+                match added {
+                    Added::Shared(bytes) => shared += bytes,
+                    Added::Stored(_) | Added::Link => {}
+                }
+            }
+            Err(error) => {
+                stop.store(true, Ordering::Relaxed);
+                first_error = first_error.or(Some(error));
+            }
+        }
+    }
+    if let Some(source) = first_error {
+        return Err(stopped(&plan.id, source));
+    }
+    for dir in &plan.repositories {
+        let indexed = staged.index(dir).await;
+        indexed.map_err(|source| PublishError::Metadata {
+            id: Box::new(plan.id.clone()),
+            dir: dir.clone(),
+            source,
+        })?;
+    }
+    Ok(shared)
+}
+
+async fn add<'a>(
+    staged: &dyn StagedBuild,
+    path: &'a BuildPath,
+    entry: &crate::Entry,
+) -> (&'a BuildPath, Result<Added, StoreError>) {
+    (path, staged.add(path, entry).await)
+}
+
+fn stopped(id: &BuildId, source: StoreError) -> PublishError {
+    match source {
+        StoreError::Busy { channel } => PublishError::Busy { channel },
+        StoreError::AlreadyExists { .. } => PublishError::Outdated {
+            id: Box::new(id.clone()),
+            source,
+        },
+        source => PublishError::NotPublished {
+            id: Box::new(id.clone()),
+            source,
+        },
+    }
+}

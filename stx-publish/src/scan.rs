@@ -1,0 +1,231 @@
+//! Reads a finished tree, `DIR/inputs` and `DIR/outputs`, and refuses what must not leave the build server.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use rayon::prelude::*;
+use rustix::fs::Access;
+use stx_layout::BuildPath;
+use walkdir::WalkDir;
+
+use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
+use crate::store::local::copy::Source;
+use crate::store::local::inspect::name_of;
+
+#[cfg(test)]
+mod tests;
+
+/// A tree that cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// There is neither `inputs` nor `outputs`.
+    #[error("{dir}: holds neither inputs/ nor outputs/")]
+    Empty {
+        /// The directory.
+        dir: Utf8PathBuf,
+    },
+    /// Some of it must not be published.
+    #[error("{dir}: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused {
+        /// The directory.
+        dir: Utf8PathBuf,
+        /// All that is wrong, by path.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Reads the tree in `dir`. No file's bytes are read. Empty directories are left out.
+///
+/// # Errors
+/// [`ScanError::Refused`] names everything that is wrong, not just the first.
+pub fn scan(dir: &Utf8Path) -> Result<Incoming, ScanError> {
+    let tops: Vec<_> = ["inputs", "outputs"]
+        .map(|top| dir.join(top))
+        .into_iter()
+        .filter(|top| fs::symlink_metadata(top).is_ok())
+        .collect();
+    if tops.is_empty() {
+        return Err(ScanError::Empty {
+            dir: dir.to_owned(),
+        });
+    }
+    let mut incoming = Incoming::default();
+    let mut problems = Vec::new();
+    for entry in tops
+        .iter()
+        .flat_map(|top| WalkDir::new(top).follow_root_links(false))
+    {
+        let looked = entry.map_err(|error| Problem {
+            path: error
+                .path()
+                .map(|path| shown(dir, path))
+                .unwrap_or_default(),
+            kind: ProblemKind::Unreadable {
+                reason: error.to_string(),
+            },
+        });
+        match looked.and_then(|entry| look(dir, &entry)) {
+            Ok(Some((path, entry))) => drop(incoming.entries.insert(path, entry)),
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.extend(incoming.problems());
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    if problems.is_empty() {
+        Ok(incoming)
+    } else {
+        Err(ScanError::Refused {
+            dir: dir.to_owned(),
+            problems,
+        })
+    }
+}
+
+fn shown(dir: &Utf8Path, path: &std::path::Path) -> String {
+    path.strip_prefix(dir)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<(BuildPath, Entry)>, Problem> {
+    let shown = shown(dir, entry.path());
+    let name = |reason: String| Problem {
+        path: shown.clone(),
+        kind: ProblemKind::Name { reason },
+    };
+    let source = Utf8Path::from_path(entry.path()).ok_or_else(|| name("not UTF-8".to_owned()))?;
+    let path = shown
+        .parse::<BuildPath>()
+        .map_err(|error| name(error.to_string()))?;
+    if entry.file_type().is_dir() {
+        return Ok(None);
+    }
+    let entry = examine(source).map_err(|kind| Problem { path: shown, kind })?;
+    Ok(Some((path, entry)))
+}
+
+/// What lies at `source`, itself and not what it may point at.
+fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
+    let unreadable = |error: &dyn std::error::Error| ProblemKind::Unreadable {
+        reason: error.to_string(),
+    };
+    let metadata = fs::symlink_metadata(source).map_err(|error| unreadable(&error))?;
+    let (kind, mode) = (metadata.file_type(), metadata.mode() & 0o7777);
+    if kind.is_symlink() {
+        let target = fs::read_link(source).map_err(|error| unreadable(&error))?;
+        let target = target
+            .into_os_string()
+            .into_string()
+            .map_err(|_| ProblemKind::Name {
+                reason: "the symlink's text is not UTF-8".to_owned(),
+            })?;
+        return Ok(Entry::Symlink { target });
+    }
+    if !kind.is_file() {
+        return Err(ProblemKind::NotAFile {
+            what: name_of(kind).to_owned(),
+        });
+    }
+    if mode & 0o6000 != 0 {
+        return Err(ProblemKind::SetId { mode });
+    }
+    rustix::fs::access(source.as_str(), Access::READ_OK).map_err(|error| unreadable(&error))?;
+    Ok(Entry::File {
+        source: source.to_owned(),
+        size: metadata.size(),
+        executable: mode & 0o100 != 0,
+        digest: None,
+    })
+}
+
+/// Files that lie anywhere, each with its path in the build. No file's bytes are read.
+///
+/// # Errors
+/// Everything that must not be published, by path, not just the first.
+pub fn gather(
+    files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
+) -> Result<Incoming, GatherError> {
+    let mut incoming = Incoming::default();
+    let mut problems = Vec::new();
+    for (path, source) in files {
+        match examine(&source) {
+            Ok(entry) => drop(incoming.entries.insert(path, entry)),
+            Err(kind) => problems.push(Problem {
+                path: source.into_string(),
+                kind,
+            }),
+        }
+    }
+    problems.extend(incoming.problems());
+    if problems.is_empty() {
+        Ok(incoming)
+    } else {
+        Err(GatherError { problems })
+    }
+}
+
+/// Files that cannot be published.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct GatherError {
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads the bytes of every file whose digest is not known yet, several side by side.
+///
+/// # Errors
+/// [`ScanError::Refused`] for files that cannot be read or that change meanwhile.
+pub async fn hash(incoming: Incoming) -> Result<Incoming, ScanError> {
+    let hashed = tokio::task::spawn_blocking(move || hash_blocking(incoming)).await;
+    hashed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn hash_blocking(mut incoming: Incoming) -> Result<Incoming, ScanError> {
+    let problems: BTreeMap<_, _> = incoming
+        .entries
+        .par_iter_mut()
+        .filter_map(|(path, entry)| match entry {
+            Entry::File {
+                source,
+                size,
+                digest,
+                ..
+            } if digest.is_none() => {
+                let hashed = hash_one(source, *size);
+                hashed
+                    .map(|found| *digest = Some(found))
+                    .err()
+                    .map(|kind| (path.clone(), kind))
+            }
+            Entry::File { .. } | Entry::Symlink { .. } | Entry::Generated(_) => None,
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(incoming);
+    }
+    let problems = problems.into_iter().map(|(path, kind)| Problem {
+        path: path.to_string(),
+        kind,
+    });
+    Err(ScanError::Refused {
+        dir: Utf8PathBuf::from("."),
+        problems: problems.collect(),
+    })
+}
+
+fn hash_one(path: &Utf8Path, size: u64) -> Result<stx_layout::Sha256, ProblemKind> {
+    let unreadable = |error: std::io::Error| ProblemKind::Unreadable {
+        reason: error.to_string(),
+    };
+    let mut source = Source::open(path).map_err(unreadable)?;
+    let (digest, count) = source.hash(None).map_err(unreadable)?;
+    if source.stamp.size != size || count != size || !source.is_unchanged().map_err(unreadable)? {
+        return Err(ProblemKind::Changed);
+    }
+    Ok(digest)
+}

@@ -1,0 +1,368 @@
+//! A mirror as a store of builds.
+//!
+//! The traits speak of builds, not of files: what a directory does with a rename, a bucket does by writing `build.json`
+//! last. [`MirrorRead`] is what every mirror can do, a plain web server too. [`MirrorStore`] adds one thing, the lock of a
+//! channel; whoever holds it has a [`ChannelWriter`], and there is no other way to change a mirror.
+//!
+//! ```text
+//! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
+//!                                     ├─ point
+//!                                     └─ retire / restore / purge / sweep
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sha256,
+    SumLine, Sums,
+};
+
+use crate::incoming::{Entry, digest_of};
+
+mod error;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod memory;
+
+pub use error::StoreError;
+
+/// The bytes of a file, in order, in chunks of the store's choice.
+pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
+
+/// A file that is being read.
+pub struct FileBody {
+    /// Size of the whole file in bytes, whatever the offset that was asked for.
+    pub size: u64,
+    /// The bytes from the offset on.
+    pub stream: ByteStream,
+}
+
+impl fmt::Debug for FileBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileBody")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The part of a mirror that is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// All of it.
+    #[default]
+    All,
+    /// One channel.
+    Channel(Channel),
+    /// One build; the aliases of its channel belong to it.
+    Build(BuildId),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("the mirror"),
+            Self::Channel(channel) => channel.fmt(f),
+            Self::Build(id) => id.fmt(f),
+        }
+    }
+}
+
+/// How closely [`MirrorRead::inspect`] looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Names, kinds, sizes and modes.
+    Listing,
+    /// The digest of every file as well, from its bytes.
+    Digests,
+}
+
+/// What lies at a path of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A regular file.
+    File {
+        /// Its size in bytes.
+        size: u64,
+        /// Its permission bits, where the store has them.
+        mode: Option<u32>,
+        /// Its digest, where it was asked for; or why it could not be read, in a line.
+        digest: Option<Result<Sha256, String>>,
+    },
+    /// A symlink, with its text.
+    Symlink {
+        /// Where it points, as it stands.
+        target: String,
+    },
+    /// A directory whose permission bits are not `0755`.
+    Directory {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Something that has no place in a build: a device, a FIFO, a socket.
+    Other {
+        /// What it is.
+        what: String,
+    },
+}
+
+/// What lies in a build.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// By path; directories only where something is wrong with them.
+    pub found: BTreeMap<BuildPath, Found>,
+    /// What could not be looked at, or has a name that the grammar refuses: where, and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// A build that was taken out of sight and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Retired {
+    /// The build.
+    pub id: BuildId,
+    /// When, in whole seconds.
+    pub at: BuildDate,
+}
+
+/// Something that a dead publisher left behind, out of every reader's sight.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Leftover {
+    /// The channel whose lock protects it.
+    pub channel: Channel,
+    /// What it is, for people; a path in the mirror where there is one.
+    pub what: String,
+}
+
+/// The reading half of a mirror.
+///
+/// # Contract
+/// - **Atomicity.** A build is in the catalog, and its record, sums and files can be read, entirely or not at all.
+/// - **Immutability.** What is read of a build never changes while the build is there. It may be retired at any time; then
+///   [`StoreError::NotFound`] is returned, also in the middle of a [`FileBody`].
+/// - **Ordering.** Whoever has seen an alias point at a build finds that build, unless it was retired since.
+/// - **No waiting.** Reading takes no lock and is never [`StoreError::Busy`].
+/// - **May vary.** How old a catalog may be on a store with caches; whether permission bits are known; chunk sizes.
+#[async_trait]
+pub trait MirrorRead: fmt::Debug + Send + Sync {
+    /// What the mirror holds within `scope`. A channel or build that is not there is absent from the catalog, no error;
+    /// a build whose record cannot be read is in it as [`BuildState::Unreadable`](stx_layout::BuildState::Unreadable).
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError>;
+
+    /// The record of a build.
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError>;
+
+    /// The digests of a build's files.
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError>;
+
+    /// What an alias points at; `None` where there is no such alias.
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError>;
+
+    /// A file of a build from byte `from` on, symlinks followed within the build; `build.json` and `SHA256SUMS` are files
+    /// too. From the end of the file or beyond, the stream is empty.
+    async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
+    -> Result<FileBody, StoreError>;
+
+    /// What really lies in a build, except `SHA256SUMS`.
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
+}
+
+/// A mirror that can be written.
+///
+/// # Contract
+/// - **Exclusion.** One [`ChannelWriter`] a channel exists at a time, over all processes; a second
+///   [`lock`](Self::lock) is [`StoreError::Busy`] at once. The lock ends with its writer and all [`StagedBuild`]s begun
+///   with it, at the latest with the process. Channels do not wait for each other.
+#[async_trait]
+pub trait MirrorStore: MirrorRead {
+    /// Takes the lock of a channel, which need not exist yet.
+    async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError>;
+
+    /// The builds that can be restored, by id, then by time of retirement.
+    async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
+
+    /// What dead publishers left behind within `scope`; of a channel that is locked, nothing is said.
+    async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
+}
+
+/// The lock of a channel, and with it the right to change the channel.
+///
+/// # Contract
+/// - **Atomicity.** Each call but [`purge`](Self::purge) and [`sweep`](Self::sweep) takes effect at one instant, or not at
+///   all. After an error it may have taken effect, as after a crash; the mirror is consistent either way.
+/// - **Durability.** What a call did is on stable storage when the call returns.
+/// - **Idempotence.** A call repeated after an error or a crash succeeds, or says by its error that it is done:
+///   [`StoreError::AlreadyExists`], [`StoreError::NotFound`], [`StoreError::Conflict`].
+#[async_trait]
+pub trait ChannelWriter: fmt::Debug + Send + Sync {
+    /// The channel.
+    fn channel(&self) -> &Channel;
+
+    /// Begins a build; nothing of it can be seen before [`StagedBuild::commit`]. What a dead publisher left in this channel
+    /// is swept first. [`StoreError::AlreadyExists`] for a build that is there.
+    async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError>;
+
+    /// Points `alias` at the build `to`, or removes it, if it is now what `expected` says (`None`: not there); otherwise
+    /// [`StoreError::Conflict`]. There is no instant at which a moved alias is missing. `to` has to be
+    /// there ([`StoreError::NotFound`]) and a success ([`StoreError::Refused`]).
+    async fn point(
+        &self,
+        alias: &AliasName,
+        expected: Option<&AliasEntry>,
+        to: Option<BuildDate>,
+    ) -> Result<(), StoreError>;
+
+    /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it.
+    async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError>;
+
+    /// Brings a build back. [`StoreError::AlreadyExists`] if another one has its id by now.
+    async fn restore(&self, retired: &Retired) -> Result<(), StoreError>;
+
+    /// Deletes a retired build for good and returns the bytes that it had, of which other builds may share some. From the
+    /// first instant on it cannot be restored any more.
+    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError>;
+
+    /// Removes what dead publishers left behind in this channel.
+    async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;
+}
+
+/// How a file came into a staged build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// Its bytes were stored; their number.
+    Stored(u64),
+    /// The mirror had them already, and they are shared; their number.
+    Shared(u64),
+    /// A symlink.
+    Link,
+}
+
+/// A build that is being put together, out of every reader's sight.
+///
+/// # Contract
+/// - **Order.** Files in any order and side by side, each path once ([`StoreError::AlreadyExists`]); then
+///   [`index`](Self::index); then [`commit`](Self::commit), which is the only call that makes anything visible.
+/// - **Integrity.** The digests of the committed sums are those of the bytes that were stored. A source that is not the
+///   size that its entry says, or changes while it is read, is [`StoreError::Changed`].
+/// - **Isolation.** Nothing is shared with a source: writing to it later changes no build.
+/// - **Abandoning.** Dropped without a commit, it is a [`Leftover`] at worst.
+#[async_trait]
+pub trait StagedBuild: fmt::Debug + Send + Sync {
+    /// The build.
+    fn id(&self) -> &BuildId;
+
+    /// How many [`add`](Self::add)s to run side by side.
+    fn parallel(&self) -> usize {
+        8
+    }
+
+    /// Adds a file or a symlink.
+    async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
+
+    /// Makes the RPM repository metadata of a directory, in its `repodata/`. [`StoreError::MissingTool`] where the program
+    /// for that is not installed.
+    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError>;
+
+    /// Makes the build visible, all of it at one instant and durably, with its `SHA256SUMS` and with `record`, whose
+    /// `files` and `bytes` are counted here. Returns the record as written. [`StoreError::AlreadyExists`] if there is a
+    /// build of that id by now.
+    async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError>;
+
+    /// Removes what was staged.
+    async fn discard(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Reads a file of a build into memory, at most `limit` bytes of it.
+///
+/// # Errors
+/// [`StoreError::Refused`] for a file of more than `limit` bytes; otherwise as [`MirrorRead::read`].
+pub async fn read_all(
+    store: &dyn MirrorRead,
+    id: &BuildId,
+    path: &BuildPath,
+    limit: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let mut body = store.read(id, path, 0).await?;
+    if body.size > limit {
+        return Err(StoreError::Refused {
+            what: format!("{id}/{path}"),
+            reason: format!(
+                "{} bytes are more than the {limit} that were asked for",
+                body.size
+            ),
+        });
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+    }
+    Ok(bytes)
+}
+
+/// Refuses an alias that is not what it was expected to be.
+pub(crate) fn check_alias(
+    channel: &Channel,
+    alias: &AliasName,
+    expected: Option<&AliasEntry>,
+    found: Option<&AliasEntry>,
+) -> Result<(), StoreError> {
+    if expected == found {
+        return Ok(());
+    }
+    let show = crate::plan::show_alias;
+    Err(StoreError::Conflict {
+        what: format!("{channel}/{alias}"),
+        expected: show(expected),
+        found: show(found),
+    })
+}
+
+/// Refuses a build of another channel than the one that is locked.
+pub(crate) fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), StoreError> {
+    if id.channel == *channel {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: id.to_string(),
+        reason: format!("the lock is that of {channel}"),
+    })
+}
+
+/// Fills in the counts of a record from the sums of the build's other files, and adds the record to them; returns the
+/// whole sums and the text of the record.
+pub(crate) fn seal(sums: &Sums, bytes: u64, record: &mut BuildRecord) -> (Sums, String) {
+    record.files = sums.lines().len() as u64;
+    record.bytes = bytes;
+    let text = record.to_json();
+    let own = SumLine {
+        path: record_path(),
+        digest: digest_of(text.as_bytes()),
+    };
+    let lines = sums.lines().iter().cloned().chain([own]);
+    (lines.collect(), text)
+}
+
+/// The path of a build's record.
+pub(crate) fn record_path() -> BuildPath {
+    BuildRecord::FILE_NAME.parse().expect("a valid path")
+}
+
+/// Refuses the record of another build than the one that is committed.
+pub(crate) fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
+    if record.id == *id {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: id.to_string(),
+        reason: format!("the record is that of {}", record.id),
+    })
+}

@@ -1,0 +1,93 @@
+//! How a store refuses.
+
+use std::error::Error;
+use std::io;
+
+use stx_layout::Channel;
+
+/// A call of a store that did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another publisher holds the lock of the channel.
+    #[error("{channel}: another publisher is at work in this channel")]
+    Busy {
+        /// The channel.
+        channel: Box<Channel>,
+    },
+    /// Not there: a mirror, a build, a file, an alias.
+    #[error("{what}: not found")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// There is one already.
+    #[error("{what}: is there already")]
+    AlreadyExists {
+        /// What was to be made.
+        what: String,
+    },
+    /// An alias is not what it was expected to be.
+    #[error("{what}: expected {expected}, found {found}")]
+    Conflict {
+        /// The alias.
+        what: String,
+        /// What it was expected to be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Against a rule of the mirror.
+    #[error("{what}: {reason}")]
+    Refused {
+        /// What was refused.
+        what: String,
+        /// The rule.
+        reason: String,
+    },
+    /// A source file changed while it was read.
+    #[error("{path}: changed while it was read")]
+    Changed {
+        /// The file.
+        path: String,
+    },
+    /// A program that is needed is not installed.
+    #[error("{tool}: not installed; it comes with the package {packages}")]
+    MissingTool {
+        /// The program.
+        tool: String,
+        /// The packages that hold it, by package tool.
+        packages: String,
+    },
+    /// A program that is needed failed.
+    #[error("{what}: {reason}")]
+    Tool {
+        /// The program and what it was to work on.
+        what: String,
+        /// Its exit status and the end of what it said.
+        reason: String,
+    },
+    /// The store cannot do this at all.
+    #[error("{what}: this kind of mirror cannot do that")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
+    /// Something on the mirror cannot be understood.
+    #[error("{what}: cannot be understood")]
+    Damaged {
+        /// What it is.
+        what: String,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Input or output failed.
+    #[error("{op} {path}")]
+    Io {
+        /// What was tried, a verb.
+        op: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}

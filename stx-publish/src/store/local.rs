@@ -1,0 +1,302 @@
+//! A mirror in a directory, on Linux.
+//!
+//! ```text
+//! ROOT/<channel>/<date>/                       a build
+//! ROOT/<channel>/latest_build -> <date>        an alias
+//! ROOT/.stx/                                   mode 0700, nothing a reader needs
+//!     staging/<channel>/<date>/                a build that is being put together
+//!     trash/<channel>/<date>@<retired at>/     a retired build
+//!     locks/<channel>/%2Elock                  the lock of a channel
+//! ```
+//!
+//! What is not a date in those directories begins with `%2E`, which no name of the grammar does. Files are published with
+//! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
+//! modification are kept.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
+
+use super::{
+    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
+    StoreError,
+};
+use crate::metadata::{CreaterepoC, RepoMetadata};
+
+pub(crate) mod copy;
+mod disk;
+pub(crate) mod inspect;
+mod list;
+mod private;
+mod shared;
+mod staged;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use disk::io_error;
+
+/// A mirror in a directory. Clones are the same mirror.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    inner: Arc<Inner>,
+}
+
+/// Called with the name of a step before it is taken; an error stops there, as a crash would.
+pub type CrashPoint = Arc<dyn Fn(&'static str) -> io::Result<()> + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct Inner {
+    root: Utf8PathBuf,
+    metadata: Arc<dyn RepoMetadata>,
+    crash_point: Option<CrashPoint>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalStore")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// A step of a change that a crash may come before.
+    fn step(&self, name: &'static str) -> Result<(), StoreError> {
+        let crash = self
+            .crash_point
+            .as_ref()
+            .map_or(Ok(()), |crash| crash(name));
+        crash.map_err(io_error("take the step", name))
+    }
+}
+
+impl LocalStore {
+    /// Opens the mirror in `root`, which has to be there. Nothing is written before the first
+    /// [`lock`](MirrorStore::lock).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no such directory.
+    pub fn open(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        match fs::metadata(&root) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                return Err(StoreError::Refused {
+                    what: root.into_string(),
+                    reason: "not a directory".to_owned(),
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NotFound {
+                    what: root.into_string(),
+                });
+            }
+            Err(source) => return Err(io_error("open", root)(source)),
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                root,
+                metadata: Arc::new(CreaterepoC::new()),
+                crash_point: None,
+            }),
+        })
+    }
+
+    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn create(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        fs::create_dir_all(&root).map_err(io_error("make", &root))?;
+        let store = Self::open(root)?;
+        if let Some(parent) = store
+            .root()
+            .parent()
+            .filter(|parent| !parent.as_str().is_empty())
+        {
+            disk::sync_dir(parent)?;
+        }
+        store.inner.make_private()?;
+        Ok(store)
+    }
+
+    /// The same mirror with other means to make repository metadata; the default is [`CreaterepoC`].
+    #[must_use]
+    pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                metadata,
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// The same mirror, with a call before each step of a change, for tests.
+    #[must_use]
+    pub fn with_crash_point(self, crash_point: CrashPoint) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                crash_point: Some(crash_point),
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Utf8Path {
+        &self.inner.root
+    }
+
+    /// Runs `work` where blocking does no harm.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await
+    }
+}
+
+/// Runs `work` where blocking does no harm.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(io_error("finish", "a task")(io::Error::other(error))),
+        },
+    }
+}
+
+#[async_trait]
+impl MirrorRead for LocalStore {
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.catalog(&scope)).await
+    }
+
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        let id = id.clone();
+        self.blocking(move |inner| inner.record(&id)).await
+    }
+
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        let id = id.clone();
+        self.blocking(move |inner| inner.sums(&id)).await
+    }
+
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        let (channel, alias) = (channel.clone(), alias.clone());
+        self.blocking(move |inner| inner.alias(&channel, &alias))
+            .await
+    }
+
+    async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+    ) -> Result<FileBody, StoreError> {
+        let (id, path) = (id.clone(), path.clone());
+        self.blocking(move |inner| {
+            let what = format!("{id}/{path}");
+            let (file, size) = open_beneath(&inner.build_dir(&id), &path, &what)?;
+            let body = stream::try_unfold((file, from), move |(file, at)| {
+                let what = what.clone();
+                blocking(move || {
+                    let mut buffer = vec![0; 256 * 1024];
+                    let count = std::os::unix::fs::FileExt::read_at(&file, &mut buffer, at)
+                        .map_err(io_error("read", what))?;
+                    buffer.truncate(count);
+                    Ok((count > 0).then(|| (Bytes::from(buffer), (file, at + count as u64))))
+                })
+            });
+            Ok(FileBody {
+                size,
+                stream: body.boxed(),
+            })
+        })
+        .await
+    }
+
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+        let id = id.clone();
+        self.blocking(move |inner| inner.inspect(&id, depth)).await
+    }
+}
+
+/// Opens a file of a build; no symlink leads out of the build's directory.
+fn open_beneath(
+    dir: &Utf8Path,
+    path: &BuildPath,
+    what: &str,
+) -> Result<(std::fs::File, u64), StoreError> {
+    use rustix::io::Errno;
+    let fail = |error: Errno| match error {
+        Errno::NOENT | Errno::NOTDIR => StoreError::NotFound {
+            what: what.to_owned(),
+        },
+        Errno::XDEV | Errno::LOOP => StoreError::Refused {
+            what: what.to_owned(),
+            reason: "it leads out of the build".to_owned(),
+        },
+        error => io_error("open", what)(error.into()),
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let dir = rustix::fs::open(
+        dir.as_str(),
+        flags | OFlags::DIRECTORY | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )
+    .map_err(fail)?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file =
+        rustix::fs::openat2(&dir, path.as_str(), flags, Mode::empty(), resolve).map_err(fail)?;
+    let file = std::fs::File::from(file);
+    let metadata = file.metadata().map_err(io_error("look at", what))?;
+    if !metadata.is_file() {
+        return Err(StoreError::NotFound {
+            what: what.to_owned(),
+        });
+    }
+    Ok((file, metadata.len()))
+}
+
+#[async_trait]
+impl MirrorStore for LocalStore {
+    async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
+        let channel = channel.clone();
+        let inner = Arc::clone(&self.inner);
+        let lock = blocking(move || inner.lock(&channel)).await?;
+        Ok(Box::new(writer::LocalWriter::new(
+            Arc::clone(&self.inner),
+            lock,
+        )))
+    }
+
+    async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
+        self.blocking(Inner::retired).await
+    }
+
+    async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.leftovers(&scope)).await
+    }
+}

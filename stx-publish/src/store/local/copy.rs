@@ -1,0 +1,88 @@
+//! Reads a file once, to hash it and to copy it.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use fs_err as fs;
+use rustix::fs::{Mode, OFlags};
+use sha2::Digest as _;
+use stx_layout::Sha256;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// What tells that a file was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: (u64, u64),
+    pub(crate) size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &fs::File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok(Self {
+            inode: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// A regular file that is open for reading, and what it was like then.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) file: fs::File,
+    pub(crate) stamp: Stamp,
+}
+
+impl Source {
+    /// Opens a file; a symlink or a FIFO that took its place since the scan is not opened.
+    pub(crate) fn open(path: &Utf8Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(path.as_str(), flags, Mode::empty())?;
+        let file = fs::File::from_parts(std::fs::File::from(fd), path);
+        Ok(Self {
+            stamp: Stamp::of(&file)?,
+            file,
+        })
+    }
+
+    /// Hashes the file from where it stands to its end, writing what is read to `copy`.
+    pub(crate) fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; CHUNK];
+        let mut size = 0;
+        loop {
+            let count = match self.file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hasher.update(&buffer[..count]);
+            if let Some(copy) = &mut copy {
+                copy.write_all(&buffer[..count])?;
+            }
+            size += count as u64;
+        }
+        Ok((Sha256(hasher.finalize().into()), size))
+    }
+
+    /// Whether the file is as it was when it was opened.
+    pub(crate) fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(Stamp::of(&self.file)? == self.stamp)
+    }
+}
+
+/// The digest and size of a file.
+pub(crate) fn hash_file(path: &Utf8Path) -> io::Result<(Sha256, u64)> {
+    Source::open(path)?.hash(None)
+}

@@ -1,0 +1,137 @@
+//! The one place that knows what makes a change to a directory tree durable.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+
+use camino::Utf8Path;
+use fs_err as fs;
+use rustix::fs::{CWD, RenameFlags};
+
+use crate::store::StoreError;
+
+/// An input or output error of a store.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read better without a borrow"
+)]
+pub(super) fn io_error(
+    op: &'static str,
+    path: impl ToString,
+) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_string();
+    move |source| StoreError::Io { op, path, source }
+}
+
+/// Sets permission bits, whatever the umask was.
+pub(super) fn set_mode(path: &Utf8Path, mode: u32) -> Result<(), StoreError> {
+    fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(io_error("set the mode of", path))
+}
+
+/// Makes the directory `root/relative` and its parents below `root`, durably.
+///
+/// Every parent is synced even where the directory was there: whoever made it may have died before doing so.
+pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Result<(), StoreError> {
+    let mut dir = root.to_owned();
+    for segment in relative {
+        let parent = dir.clone();
+        dir.push(segment);
+        match fs::create_dir(&dir) {
+            Ok(()) => set_mode(&dir, mode)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
+            Err(source) => return Err(io_error("make", &dir)(source)),
+        }
+        sync_dir(&parent)?;
+    }
+    Ok(())
+}
+
+/// Makes the entries of a directory durable.
+pub(super) fn sync_dir(dir: &Utf8Path) -> Result<(), StoreError> {
+    fs::File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("sync", dir))
+}
+
+/// The file system of a staged build, opened before anything is written to it: the kernel reports an error of writing
+/// back to those who held a file open when it happened.
+#[derive(Debug)]
+pub(super) struct FileSystem(fs::File);
+
+impl FileSystem {
+    pub(super) fn of(dir: &Utf8Path) -> Result<Self, StoreError> {
+        fs::File::open(dir).map(Self).map_err(io_error("open", dir))
+    }
+
+    /// Makes everything that was written to it durable, data and directories.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let path = self.0.path().display().to_string();
+        rustix::fs::syncfs(self.0.file())
+            .map_err(|error| io_error("sync the file system of", path)(error.into()))
+    }
+}
+
+/// Renames a directory to a name that is free, and makes that durable.
+pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreError> {
+    let renamed =
+        rustix::fs::renameat_with(CWD, from.as_str(), CWD, to.as_str(), RenameFlags::NOREPLACE);
+    let renamed = match renamed {
+        // Not every file system knows the flag; a plain rename never replaces a directory that holds something.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
+            if fs::symlink_metadata(to).is_err() =>
+        {
+            fs::rename(from, to)
+        }
+        renamed => renamed.map_err(io::Error::from),
+    };
+    match renamed {
+        Ok(()) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            return Err(StoreError::AlreadyExists {
+                what: to.to_string(),
+            });
+        }
+        Err(source) => return Err(io_error("rename", format!("{from} to {to}"))(source)),
+    }
+    for path in [to, from] {
+        if let Some(parent) = path.parent() {
+            sync_dir(parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a symlink with the text `target` in the place of `link`, by way of `temporary`, and makes that durable.
+pub(super) fn replace_link(
+    target: &str,
+    temporary: &Utf8Path,
+    link: &Utf8Path,
+) -> Result<(), StoreError> {
+    remove_file(temporary)?;
+    fs::os::unix::fs::symlink(target, temporary).map_err(io_error("make", temporary))?;
+    fs::rename(temporary, link).map_err(io_error("move over", link))?;
+    link.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Removes a file or symlink that need not be there.
+pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes a directory and all below, or a file; it need not be there.
+pub(super) fn remove_all(path: &Utf8Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => remove_file(path),
+        Err(source) => Err(io_error("remove", path)(source)),
+    }
+}

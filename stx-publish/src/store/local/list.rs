@@ -1,0 +1,212 @@
+//! Reads what a mirror in a directory holds.
+
+use std::io::ErrorKind;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildRecord, BuildState, Catalog,
+    Channel, ChannelEntry, Sums,
+};
+
+use super::Inner;
+use super::disk::io_error;
+use crate::store::{Scope, StoreError};
+use crate::verify::chain;
+
+/// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
+const DEEPEST: usize = 6;
+
+/// What stands in the place of a symlink's text where an alias is no symlink.
+const NOT_A_LINK: &str = "(not a symlink)";
+
+impl Inner {
+    pub(super) fn build_dir(&self, id: &BuildId) -> Utf8PathBuf {
+        self.root.join(id.to_string())
+    }
+
+    pub(super) fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        let mut catalog = Catalog::default();
+        match scope {
+            Scope::All => drop(self.visit(Utf8Path::new(""), 0, &mut catalog)?),
+            Scope::Channel(channel) => {
+                let entry = self.channel(channel, None)?.0;
+                if entry != ChannelEntry::default() {
+                    catalog.channels.insert(channel.clone(), entry);
+                }
+            }
+            Scope::Build(id) => {
+                let entry = self.channel(&id.channel, Some(id.date))?.0;
+                if entry != ChannelEntry::default() {
+                    catalog.channels.insert(id.channel.clone(), entry);
+                }
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// Visits a directory that may be a channel or may hold channels; says whether there was one.
+    fn visit(
+        &self,
+        relative: &Utf8Path,
+        depth: usize,
+        catalog: &mut Catalog,
+    ) -> Result<bool, StoreError> {
+        let channel = relative.as_str().parse::<Channel>().ok();
+        let (mut entry, dirs) = match &channel {
+            Some(channel) => self.channel(channel, None)?,
+            None => (
+                ChannelEntry::default(),
+                self.names(&self.root.join(relative))?
+                    .into_iter()
+                    .filter(|(_, kind)| kind.is_dir())
+                    .map(|(name, _)| name)
+                    .collect(),
+            ),
+        };
+        let is_channel = !entry.builds.is_empty() || !entry.aliases.is_empty();
+        let mut found = is_channel;
+        for name in dirs {
+            if depth == 0 && name.starts_with('.') {
+                continue;
+            }
+            let below = depth < DEEPEST && self.visit(&relative.join(&name), depth + 1, catalog)?;
+            if !below {
+                entry.strays.push(name);
+            }
+            found |= below;
+        }
+        entry.strays.sort();
+        if is_channel && let Some(channel) = channel {
+            catalog.channels.insert(channel, entry);
+        }
+        Ok(found)
+    }
+
+    /// The names in a directory; none where it is not there.
+    fn names(&self, dir: &Utf8Path) -> Result<Vec<(String, std::fs::FileType)>, StoreError> {
+        let mut names = Vec::new();
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                    && dir != self.root =>
+            {
+                return Ok(names);
+            }
+            Err(source) => return Err(io_error("list", dir)(source)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(io_error("list", dir))?;
+            let kind = entry
+                .file_type()
+                .map_err(io_error("look at", entry.path().display()))?;
+            names.push((entry.file_name().to_string_lossy().into_owned(), kind));
+        }
+        Ok(names)
+    }
+
+    /// A channel, and the directories in it that are no builds.
+    fn channel(
+        &self,
+        channel: &Channel,
+        only: Option<BuildDate>,
+    ) -> Result<(ChannelEntry, Vec<String>), StoreError> {
+        let mut entry = ChannelEntry::default();
+        let mut dirs = Vec::new();
+        for (name, kind) in self.names(&self.root.join(channel.to_string()))? {
+            if kind.is_dir() {
+                match name.parse::<BuildDate>() {
+                    Ok(date) if only.is_none_or(|only| only == date) => {
+                        let id = BuildId::new(channel.clone(), date);
+                        entry.builds.insert(date, self.build(&id));
+                    }
+                    Ok(_) => {}
+                    Err(_) => dirs.push(name),
+                }
+            } else if let Ok(alias) = name.parse::<AliasName>() {
+                if let Some(shown) = self.alias(channel, &alias)? {
+                    entry.aliases.insert(alias, shown);
+                }
+            } else if !matches!(name.as_str(), "index.html" | "index.json") {
+                entry.strays.push(name);
+            }
+        }
+        if only.is_some() {
+            entry.strays.clear();
+        }
+        entry.strays.sort();
+        Ok((entry, dirs))
+    }
+
+    fn build(&self, id: &BuildId) -> BuildEntry {
+        let state = match self.record(id) {
+            Ok(record) => BuildState::Known(Box::new(record)),
+            Err(error) => BuildState::Unreadable(chain(&error)),
+        };
+        BuildEntry {
+            state,
+            keep_file: fs::symlink_metadata(self.build_dir(id).join("KEEP")).is_ok(),
+        }
+    }
+
+    /// Reads one of the two small files of a build.
+    fn text(&self, id: &BuildId, name: &str) -> Result<String, StoreError> {
+        let dir = self.build_dir(id);
+        if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {
+            return Err(StoreError::NotFound {
+                what: id.to_string(),
+            });
+        }
+        fs::read_to_string(dir.join(name)).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => StoreError::NotFound {
+                what: format!("{id}/{name}"),
+            },
+            _ => io_error("read", format!("{id}/{name}"))(source),
+        })
+    }
+
+    pub(super) fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        let text = self.text(id, BuildRecord::FILE_NAME)?;
+        let damaged = |source| StoreError::Damaged {
+            what: format!("{id}/build.json"),
+            source,
+        };
+        let record = BuildRecord::from_json(&text).map_err(|error| damaged(error.into()))?;
+        if record.id != *id {
+            return Err(damaged(format!("it is that of {}", record.id).into()));
+        }
+        Ok(record)
+    }
+
+    pub(super) fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        let text = self.text(id, Sums::FILE_NAME)?;
+        text.parse()
+            .map_err(|error: stx_layout::SumsError| StoreError::Damaged {
+                what: id.to_string(),
+                source: error.into(),
+            })
+    }
+
+    pub(super) fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        let path = self.root.join(channel.to_string()).join(alias.as_str());
+        match fs::read_link(&path) {
+            Ok(target) => {
+                let target = target.to_string_lossy();
+                Ok(Some(target.parse().map_or_else(
+                    |_| AliasEntry::Other(target.into_owned()),
+                    AliasEntry::Build,
+                )))
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
+                ErrorKind::InvalidInput => Ok(Some(AliasEntry::Other(NOT_A_LINK.to_owned()))),
+                _ => Err(io_error("read", &path)(error)),
+            },
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The private area of a mirror: locks, staging, trash.
+
+use std::collections::BTreeSet;
+use std::fs::TryLockError;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use stx_layout::{BuildDate, BuildId, Channel};
+use walkdir::WalkDir;
+
+use super::Inner;
+use super::disk::{io_error, make_dirs, remove_all, set_mode};
+use crate::store::{Leftover, Retired, Scope, StoreError};
+
+/// The private area.
+const PRIVATE: &str = ".stx";
+const STAGING: &str = "staging";
+const TRASH: &str = "trash";
+const LOCKS: &str = "locks";
+/// Begins each name of the private area that is no name of the grammar.
+pub(super) const MARK: &str = "%2E";
+
+/// The lock of a channel: a kernel lock on a file that is never removed, gone when the last holder closes it or dies.
+#[derive(Debug)]
+pub(super) struct Lock {
+    pub(super) channel: Channel,
+    _file: fs::File,
+}
+
+impl Inner {
+    fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
+        self.root.join(PRIVATE).join(area).join(channel.to_string())
+    }
+
+    pub(super) fn staging(&self, channel: &Channel) -> Utf8PathBuf {
+        self.area(STAGING, channel)
+    }
+
+    pub(super) fn trash(&self, channel: &Channel) -> Utf8PathBuf {
+        self.area(TRASH, channel)
+    }
+
+    pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {
+        self.trash(&retired.id.channel)
+            .join(format!("{}@{}", retired.id.date, retired.at))
+    }
+
+    /// Makes the private area, for its owner only.
+    pub(super) fn make_private(&self) -> Result<(), StoreError> {
+        make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
+        set_mode(&self.root.join(PRIVATE), 0o700)?;
+        for area in [STAGING, TRASH, LOCKS] {
+            make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory of a channel in an area.
+    pub(super) fn make_area(&self, dir: &Utf8Path) -> Result<(), StoreError> {
+        let relative = dir.strip_prefix(&self.root).unwrap_or(dir);
+        make_dirs(&self.root, relative, 0o700)
+    }
+
+    pub(super) fn lock(&self, channel: &Channel) -> Result<Lock, StoreError> {
+        self.make_private()?;
+        let dir = self.area(LOCKS, channel);
+        self.make_area(&dir)?;
+        let path = dir.join(format!("{MARK}lock"));
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let file = file.map_err(io_error("open", &path))?;
+        match file.file().try_lock() {
+            Ok(()) => Ok(Lock {
+                channel: channel.clone(),
+                _file: file,
+            }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
+                channel: Box::new(channel.clone()),
+            }),
+            Err(TryLockError::Error(source)) => Err(io_error("lock", path)(source)),
+        }
+    }
+
+    /// The entries of an area that do not belong to a deeper channel: channel, name, path.
+    fn entries(&self, area: &str) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
+        let root = self.root.join(PRIVATE).join(area);
+        let mut entries = Vec::new();
+        let mut walk = WalkDir::new(&root)
+            .min_depth(1)
+            .sort_by_file_name()
+            .into_iter();
+        while let Some(entry) = walk.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error)
+                    if error
+                        .io_error()
+                        .is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(io_error("list", &root)(error.into())),
+            };
+            let Some(path) = Utf8Path::from_path(entry.path()) else {
+                continue;
+            };
+            let name = path.file_name().unwrap_or_default();
+            let date = name.split_once('@').map_or(name, |(date, _)| date);
+            if date.parse::<BuildDate>().is_err() && !name.starts_with(MARK) {
+                continue;
+            }
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            let parent = path
+                .parent()
+                .and_then(|parent| parent.strip_prefix(&root).ok());
+            if let Some(channel) = parent.and_then(|parent| parent.as_str().parse().ok()) {
+                entries.push((channel, name.to_owned(), path.to_owned()));
+            }
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn retired(&self) -> Result<Vec<Retired>, StoreError> {
+        let mut retired = Vec::new();
+        for (channel, name, _) in self.entries(TRASH)? {
+            if let Some((date, at)) = name.split_once('@')
+                && let (Ok(date), Ok(at)) = (date.parse(), at.parse())
+            {
+                retired.push(Retired {
+                    id: BuildId::new(channel, date),
+                    at,
+                });
+            }
+        }
+        retired.sort();
+        Ok(retired)
+    }
+
+    /// Everything in staging and half-purged in the trash, whether or not its publisher lives.
+    fn remains(&self) -> Result<Vec<(Channel, Utf8PathBuf)>, StoreError> {
+        let staging = self
+            .entries(STAGING)?
+            .into_iter()
+            .map(|(channel, _, path)| (channel, path));
+        let trash = self.entries(TRASH)?.into_iter();
+        let purging = trash
+            .filter(|(_, name, _)| name.starts_with(MARK))
+            .map(|(channel, _, path)| (channel, path));
+        Ok(staging.chain(purging).collect())
+    }
+
+    fn leftover(&self, channel: Channel, path: &Utf8Path) -> Leftover {
+        Leftover {
+            channel,
+            what: path.strip_prefix(&self.root).unwrap_or(path).to_string(),
+        }
+    }
+
+    pub(super) fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
+        let mut remains = self.remains()?;
+        remains.retain(|(found, _)| match scope {
+            Scope::All => true,
+            Scope::Channel(channel) | Scope::Build(BuildId { channel, .. }) => found == channel,
+        });
+        let channels: BTreeSet<_> = remains.iter().map(|(channel, _)| channel.clone()).collect();
+        let mut dead = BTreeSet::new();
+        for channel in channels {
+            match self.lock(&channel) {
+                Ok(_) => drop(dead.insert(channel)),
+                Err(StoreError::Busy { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        remains
+            .retain(|(channel, path)| dead.contains(channel) && fs::symlink_metadata(path).is_ok());
+        Ok(remains
+            .into_iter()
+            .map(|(channel, path)| self.leftover(channel, &path))
+            .collect())
+    }
+
+    /// Removes what is left in a channel whose lock the caller holds.
+    pub(super) fn sweep(&self, lock: &Lock) -> Result<Vec<Leftover>, StoreError> {
+        let mut swept = Vec::new();
+        for (channel, path) in self
+            .remains()?
+            .into_iter()
+            .filter(|(channel, _)| *channel == lock.channel)
+        {
+            self.step("sweep")?;
+            remove_all(&path)?;
+            swept.push(self.leftover(channel, &path));
+        }
+        Ok(swept)
+    }
+}

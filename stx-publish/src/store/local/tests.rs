@@ -1,0 +1,301 @@
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Stdio;
+
+use camino_tempfile::{Utf8TempDir, tempdir};
+use stx_layout::{BuildOutcome, BuildRecord};
+
+use super::*;
+use crate::conformance::{sample_id, sample_request};
+use crate::plan::PublishRequest;
+use crate::publish::{PublishError, prepare, publish};
+use crate::scan::scan;
+use crate::verify::{FindingKind, repair, verify};
+
+#[derive(Debug)]
+struct FakeMetadata;
+
+#[async_trait]
+impl RepoMetadata for FakeMetadata {
+    async fn index(&self, dir: &Utf8Path, date: stx_layout::BuildDate) -> Result<(), StoreError> {
+        fs::create_dir(dir.join("repodata")).map_err(io_error("make", dir))?;
+        fs::write(dir.join("repodata/repomd.xml"), date.to_string()).map_err(io_error("write", dir))
+    }
+}
+
+fn mirror() -> (Utf8TempDir, LocalStore) {
+    let dir = tempdir().expect("a directory");
+    let store = LocalStore::create(dir.path().join("mirror"))
+        .expect("a mirror")
+        .with_metadata(Arc::new(FakeMetadata));
+    (dir, store)
+}
+
+/// A finished tree with a package, an image and a script.
+fn tree(dir: &Utf8Path) -> Utf8PathBuf {
+    let tree = dir.join("tree");
+    for (path, text) in [
+        ("outputs/RPMS/std/a.rpm", "a package"),
+        ("outputs/iso/bootimage.iso", "an image"),
+        ("outputs/run.sh", "#!/bin/sh\n"),
+    ] {
+        fs::create_dir_all(tree.join(path).parent().expect("a parent")).expect("made");
+        fs::write(tree.join(path), text).expect("written");
+    }
+    fs::set_permissions(
+        tree.join("outputs/run.sh"),
+        std::fs::Permissions::from_mode(0o700),
+    )
+    .expect("set");
+    fs::os::unix::fs::symlink("bootimage.iso", tree.join("outputs/iso/latest.iso")).expect("made");
+    tree
+}
+
+fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
+    let id = sample_id(day);
+    let now = id.date.time();
+    PublishRequest::new(
+        BuildRecord::new(id, BuildOutcome::Success),
+        scan(tree).expect("scanned"),
+        now,
+    )
+}
+
+async fn put(store: &LocalStore, day: u32, tree: &Utf8Path) -> crate::PublishReport {
+    let plan = prepare(store, request(day, tree)).await.expect("a plan");
+    publish(store, &plan).await.expect("published")
+}
+
+#[tokio::test]
+async fn conforms() {
+    let (_dir, store) = mirror();
+    crate::conformance::run(&store).await;
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_types, reason = "the real sha256sum reads the sums")]
+async fn a_tree_is_published_with_modes_sums_and_shared_bytes() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    let report = put(&store, 1, &tree).await;
+    assert_eq!(report.shared, 0);
+    let first = store.inner.build_dir(&sample_id(1));
+    let mode = |path: &str| fs::metadata(first.join(path)).expect("there").mode() & 0o7777;
+    let modes = [
+        ".",
+        "outputs/RPMS/std/repodata",
+        "outputs/run.sh",
+        "outputs/iso/bootimage.iso",
+        "SHA256SUMS",
+        "build.json",
+    ]
+    .map(mode);
+    assert_eq!(modes, [0o755, 0o755, 0o755, 0o644, 0o644, 0o644]);
+    assert_eq!(
+        fs::metadata(store.root().join(".stx"))
+            .expect("there")
+            .mode()
+            & 0o7777,
+        0o700
+    );
+    let inode = |path: Utf8PathBuf| fs::metadata(path).expect("there").ino();
+    assert_ne!(
+        inode(first.join("outputs/run.sh")),
+        inode(tree.join("outputs/run.sh")),
+        "never the workspace's inode"
+    );
+
+    let checked = tokio::process::Command::new("sha256sum")
+        .args(["--quiet", "--strict", "-c", "SHA256SUMS"])
+        .current_dir(&first)
+        .stdin(Stdio::null())
+        .status();
+    assert!(checked.await.expect("sha256sum of coreutils").success());
+    assert_eq!(
+        fs::read_link(store.root().join("master/centos/latest_build")).expect("a link"),
+        Utf8Path::new("20181101T060000Z")
+    );
+
+    let again = prepare(&store, request(1, &tree)).await.expect("a plan");
+    assert!(again.is_noop(), "{again}");
+    let second = put(&store, 2, &tree).await;
+    assert_eq!(second.shared, 9 + 8 + 10);
+    let second = store.inner.build_dir(&sample_id(2));
+    assert_eq!(
+        inode(first.join("outputs/iso/bootimage.iso")),
+        inode(second.join("outputs/iso/bootimage.iso"))
+    );
+    fs::rename(
+        tree.join("outputs/iso/bootimage.iso"),
+        tree.join("outputs/iso/latest.iso"),
+    )
+    .expect("renamed");
+    let third = put(&store, 3, &tree).await;
+    assert_eq!(
+        third.shared,
+        9 + 8 + 10,
+        "the same bytes under another name"
+    );
+    assert_eq!(
+        verify(&store, &Scope::All)
+            .await
+            .expect("verified")
+            .findings,
+        []
+    );
+}
+
+#[tokio::test]
+async fn a_source_that_changed_since_the_scan_stops_the_publish() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    let plan = prepare(&store, request(1, &tree)).await.expect("a plan");
+    fs::write(tree.join("outputs/run.sh"), "longer than it was before\n").expect("written");
+    let error = publish(&store, &plan).await.expect_err("stopped");
+    assert!(
+        matches!(
+            error,
+            PublishError::NotPublished {
+                source: StoreError::Changed { .. },
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(
+        store
+            .catalog(&Scope::All)
+            .await
+            .expect("a catalog")
+            .channels
+            .is_empty()
+    );
+    assert_eq!(store.leftovers(&Scope::All).await.expect("a list"), []);
+}
+
+#[tokio::test]
+async fn a_missing_createrepo_names_its_packages() {
+    let (dir, store) = mirror();
+    let store = store.with_metadata(Arc::new(CreaterepoC::with_program("no-such-createrepo")));
+    let plan = prepare(&store, request(1, &tree(dir.path())))
+        .await
+        .expect("a plan");
+    let error = publish(&store, &plan).await.expect_err("stopped");
+    let PublishError::Metadata {
+        source: source @ StoreError::MissingTool { .. },
+        ..
+    } = error
+    else {
+        panic!("{error:?}")
+    };
+    insta::assert_snapshot!(source, @"no-such-createrepo: not installed; it comes with the package createrepo-c (apt) or createrepo_c (dnf)");
+}
+
+#[tokio::test]
+async fn what_a_careless_hand_did_is_found() {
+    let (dir, store) = mirror();
+    put(&store, 1, &tree(dir.path())).await;
+    let build = store.inner.build_dir(&sample_id(1));
+    fs::set_permissions(
+        build.join("outputs/run.sh"),
+        std::fs::Permissions::from_mode(0o600),
+    )
+    .expect("set");
+    fs::set_permissions(
+        build.join("outputs/iso"),
+        std::fs::Permissions::from_mode(0o700),
+    )
+    .expect("set");
+    fs::write(build.join("outputs/a\\b"), "").expect("written");
+    fs::os::unix::fs::symlink("/etc/passwd", build.join("outputs/secret")).expect("made");
+    fs::write(store.root().join("master/centos/stray"), "").expect("written");
+    fs::create_dir(store.root().join("master/centos/20181102T060000Z")).expect("made");
+    fs::create_dir_all(
+        store
+            .root()
+            .join(".stx/staging/master/centos/20181103T060000Z/outputs"),
+    )
+    .expect("made");
+    let latest = store.root().join("master/centos/latest_build");
+    fs::remove_file(&latest).expect("removed");
+    fs::os::unix::fs::symlink(&build, &latest).expect("made");
+
+    let id = sample_id(1);
+    let escape = store
+        .read(&id, &"outputs/secret".parse().expect("a path"), 0)
+        .await;
+    assert!(
+        matches!(escape, Err(StoreError::Refused { .. })),
+        "{escape:?}"
+    );
+    let report = verify(&store, &Scope::All).await.expect("verified");
+    let kinds: std::collections::BTreeSet<_> =
+        report.findings.iter().map(|finding| finding.kind).collect();
+    for kind in [
+        FindingKind::WrongMode,
+        FindingKind::Unreadable,
+        FindingKind::BadLink,
+        FindingKind::Stray,
+        FindingKind::RecordUnreadable,
+        FindingKind::SumsUnreadable,
+        FindingKind::Leftover,
+        FindingKind::AliasMalformed,
+    ] {
+        assert!(kinds.contains(&kind), "{kind:?} in {report}");
+    }
+    let repaired = repair(&store, &report).await.expect("repaired");
+    assert_eq!((repaired.aliases.len(), repaired.swept.len()), (1, 1));
+    assert_eq!(
+        fs::read_link(&latest).expect("a link"),
+        Utf8Path::new("20181101T060000Z")
+    );
+}
+
+#[test]
+fn a_mirror_that_is_not_there_is_not_opened() {
+    let dir = tempdir().expect("a directory");
+    assert!(matches!(
+        LocalStore::open(dir.path().join("none")),
+        Err(StoreError::NotFound { .. })
+    ));
+}
+
+#[tokio::test]
+async fn channels_with_layers_are_listed() {
+    let (_dir, store) = mirror();
+    let layer: BuildId = "release/11.0.0/debian/bullseye/amd64/flock/20181101T060000Z"
+        .parse()
+        .expect("a build");
+    for id in [layer.clone(), sample_id(1)] {
+        let mut request = sample_request(1, BuildOutcome::Success, "x");
+        request.record.id = id;
+        let plan = prepare(&store, request).await.expect("a plan");
+        publish(&store, &plan).await.expect("published");
+    }
+    fs::os::unix::fs::symlink("release/11.0.0", store.root().join("r11.0.0")).expect("made");
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    let ids: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
+    assert_eq!(ids, [sample_id(1), layer]);
+}
+
+#[tokio::test]
+async fn createrepo_c_gives_the_same_metadata_twice() {
+    let dir = tempdir().expect("a directory");
+    let index = async |name: &str| {
+        let repository = dir.path().join(name);
+        fs::create_dir(&repository).expect("made");
+        let indexed = CreaterepoC::new()
+            .index(&repository, sample_id(1).date)
+            .await;
+        indexed.expect("createrepo_c of the package createrepo-c");
+        fs::read_to_string(repository.join("repodata/repomd.xml")).expect("written")
+    };
+    let first = index("first").await;
+    assert_eq!(first, index("second").await);
+    assert!(
+        first.contains(&format!(
+            "<revision>{}</revision>",
+            sample_id(1).date.time().timestamp()
+        )),
+        "{first}"
+    );
+}

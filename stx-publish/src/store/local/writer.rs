@@ -1,0 +1,233 @@
+//! The writing half of a mirror in a directory.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use camino::Utf8Path;
+use chrono::{DateTime, Utc};
+use fs_err as fs;
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel};
+use walkdir::WalkDir;
+
+use super::disk::{
+    io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir,
+};
+use super::private::{Lock, MARK};
+use super::shared::Shared;
+use super::staged::LocalStaged;
+use super::{Inner, blocking};
+use crate::store::{
+    ChannelWriter, Leftover, Retired, Scope, StagedBuild, StoreError, check_alias, check_channel,
+};
+
+/// The lock of a channel, shared with every task that still writes.
+#[derive(Debug)]
+pub(super) struct LocalWriter {
+    inner: Arc<Inner>,
+    lock: Arc<Lock>,
+    /// Held while an alias is moved: the temporary name is one for all.
+    pointing: Arc<Mutex<()>>,
+}
+
+impl LocalWriter {
+    pub(super) fn new(inner: Arc<Inner>, lock: Lock) -> Self {
+        Self {
+            inner,
+            lock: Arc::new(lock),
+            pointing: Arc::default(),
+        }
+    }
+
+    /// Runs `work` with the lock, which is not free before it ends even where the caller was cancelled.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner, &Lock) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (inner, lock) = (Arc::clone(&self.inner), Arc::clone(&self.lock));
+        blocking(move || work(&inner, &lock)).await
+    }
+}
+
+#[async_trait]
+impl ChannelWriter for LocalWriter {
+    fn channel(&self) -> &Channel {
+        &self.lock.channel
+    }
+
+    async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
+        let id = BuildId::new(self.lock.channel.clone(), date);
+        let (dir, shared, id) = self
+            .blocking(move |inner, lock| {
+                if fs::symlink_metadata(inner.build_dir(&id)).is_ok() {
+                    return Err(StoreError::AlreadyExists {
+                        what: id.to_string(),
+                    });
+                }
+                drop(inner.sweep(lock)?);
+                inner.step("begin")?;
+                let dir = inner.staging(&id.channel).join(date.to_string());
+                inner.make_area(&dir)?;
+                Ok((dir, Shared::read(inner, &id.channel)?, id))
+            })
+            .await?;
+        Ok(Box::new(LocalStaged::new(
+            Arc::clone(&self.inner),
+            Arc::clone(&self.lock),
+            id,
+            dir,
+            shared,
+        )?))
+    }
+
+    async fn point(
+        &self,
+        alias: &AliasName,
+        expected: Option<&AliasEntry>,
+        to: Option<BuildDate>,
+    ) -> Result<(), StoreError> {
+        let (alias, expected, pointing) =
+            (alias.clone(), expected.cloned(), Arc::clone(&self.pointing));
+        self.blocking(move |inner, lock| {
+            let _pointing = pointing
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            point(inner, &lock.channel, &alias, expected.as_ref(), to)
+        })
+        .await
+    }
+
+    async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
+        self.blocking(move |inner, lock| {
+            retire(inner, &BuildId::new(lock.channel.clone(), date), now)
+        })
+        .await
+    }
+
+    async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
+        let retired = retired.clone();
+        self.blocking(move |inner, lock| {
+            check_channel(&lock.channel, &retired.id)?;
+            let from = trashed(inner, &retired)?;
+            make_dirs(
+                &inner.root,
+                Utf8Path::new(&retired.id.channel.to_string()),
+                0o755,
+            )?;
+            inner.step("restore")?;
+            rename_new(&from, &inner.build_dir(&retired.id))
+        })
+        .await
+    }
+
+    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+        let retired = retired.clone();
+        self.blocking(move |inner, lock| {
+            check_channel(&lock.channel, &retired.id)?;
+            let from = trashed(inner, &retired)?;
+            let bytes = bytes_below(&from);
+            // Under a name that no restore finds: a build that is partly gone must not come back.
+            let gone = inner
+                .trash(&retired.id.channel)
+                .join(format!("{MARK}purge"));
+            remove_all(&gone)?;
+            inner.step("purge: rename")?;
+            rename_new(&from, &gone)?;
+            inner.step("purge: remove")?;
+            remove_all(&gone)?;
+            Ok(bytes)
+        })
+        .await
+    }
+
+    async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.blocking(Inner::sweep).await
+    }
+}
+
+fn point(
+    inner: &Inner,
+    channel: &Channel,
+    alias: &AliasName,
+    expected: Option<&AliasEntry>,
+    to: Option<BuildDate>,
+) -> Result<(), StoreError> {
+    let found = inner.alias(channel, alias)?;
+    check_alias(channel, alias, expected, found.as_ref())?;
+    let dir = inner.root.join(channel.to_string());
+    let link = dir.join(alias.as_str());
+    let Some(date) = to else {
+        inner.step("point: remove")?;
+        remove_file(&link)?;
+        return sync_dir(&dir);
+    };
+    let record = inner.record(&BuildId::new(channel.clone(), date))?;
+    if record.result != BuildOutcome::Success {
+        return Err(StoreError::Refused {
+            what: format!("{channel}/{alias}"),
+            reason: format!("{date} is a failure"),
+        });
+    }
+    // Whoever committed the build may have died between its rename and the sync.
+    sync_dir(&dir)?;
+    let staging = inner.staging(channel);
+    inner.make_area(&staging)?;
+    inner.step("point: move")?;
+    replace_link(
+        &date.to_string(),
+        &staging.join(format!("{MARK}alias")),
+        &link,
+    )
+}
+
+fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
+    let refuse = |reason: String| StoreError::Refused {
+        what: id.to_string(),
+        reason,
+    };
+    let at =
+        BuildDate::at(now).ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
+    let catalog = inner.catalog(&Scope::Build(id.clone()))?;
+    if catalog.build(id).is_none() {
+        return Err(StoreError::NotFound {
+            what: id.to_string(),
+        });
+    }
+    for (alias, shown) in catalog.channels.values().flat_map(|entry| &entry.aliases) {
+        let points_here = match shown {
+            AliasEntry::Build(date) => *date == id.date,
+            AliasEntry::Other(text) => {
+                Utf8Path::new(text).file_name() == Some(&id.date.to_string())
+            }
+        };
+        if points_here {
+            return Err(refuse(format!("{alias} points at it")));
+        }
+    }
+    let retired = Retired { id: id.clone(), at };
+    inner.make_area(&inner.trash(&id.channel))?;
+    inner.step("retire")?;
+    rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
+    Ok(retired)
+}
+
+fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, StoreError> {
+    let path = inner.trashed(retired);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NotFound {
+            what: retired.id.to_string(),
+        }),
+        Err(source) => Err(io_error("look at", path)(source)),
+    }
+}
+
+fn bytes_below(dir: &Utf8Path) -> u64 {
+    let files = WalkDir::new(dir)
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_type().is_file());
+    files
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum()
+}

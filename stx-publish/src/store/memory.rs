@@ -1,0 +1,307 @@
+//! A mirror in memory: the strict reference of the store traits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use camino::Utf8PathBuf;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use stx_layout::{
+    AliasEntry, AliasName, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState, Catalog,
+    Channel, Sums,
+};
+
+use super::{
+    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
+    StoreError,
+};
+use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+
+mod writer;
+
+/// A mirror in memory. Clones are the same mirror.
+///
+/// It reads no files: the source of an [`Entry::File`] has to be given by [`put_source`](Self::put_source).
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    builds: BTreeMap<BuildId, Stored>,
+    aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
+    retired: BTreeMap<Retired, Stored>,
+    locked: BTreeSet<Channel>,
+    staged: BTreeSet<BuildId>,
+    sources: BTreeMap<Utf8PathBuf, Bytes>,
+}
+
+#[derive(Clone, Default)]
+struct Stored {
+    record: Option<BuildRecord>,
+    sums: Sums,
+    files: BTreeMap<BuildPath, Content>,
+}
+
+/// A file or symlink that is stored.
+#[derive(Clone)]
+enum Content {
+    File { bytes: Bytes, executable: bool },
+    Symlink { target: String },
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+impl MemoryStore {
+    /// An empty mirror.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives it a source file to read.
+    pub fn put_source(&self, path: impl Into<Utf8PathBuf>, bytes: impl Into<Bytes>) {
+        self.state().sources.insert(path.into(), bytes.into());
+    }
+
+    /// Sets an alias to anything, as a careless hand would.
+    pub fn tamper_alias(&self, channel: &Channel, alias: &AliasName, to: AliasEntry) {
+        self.state()
+            .aliases
+            .entry(channel.clone())
+            .or_default()
+            .insert(alias.clone(), to);
+    }
+
+    /// Writes into a published build, as a careless hand would; `None` removes the file.
+    pub fn tamper_file(&self, id: &BuildId, path: &BuildPath, bytes: Option<Bytes>) {
+        if let Some(build) = self.state().builds.get_mut(id) {
+            match bytes {
+                Some(bytes) => drop(build.files.insert(
+                    path.clone(),
+                    Content::File {
+                        bytes,
+                        executable: false,
+                    },
+                )),
+                None => drop(build.files.remove(path)),
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no call panics while it holds the state")
+    }
+}
+
+/// The error for a build that is not there.
+fn no_build(id: &BuildId) -> StoreError {
+    StoreError::NotFound {
+        what: id.to_string(),
+    }
+}
+
+impl Stored {
+    /// The same as entries, for following symlinks and counting.
+    fn incoming(&self) -> Incoming {
+        let entries = self.files.iter().map(|(path, content)| {
+            let entry = match content {
+                Content::File { bytes, .. } => Entry::Generated(bytes.clone()),
+                Content::Symlink { target } => Entry::Symlink {
+                    target: target.clone(),
+                },
+            };
+            (path.clone(), entry)
+        });
+        Incoming {
+            entries: entries.collect(),
+        }
+    }
+
+    fn read(&self, path: &BuildPath) -> Option<Bytes> {
+        if path.as_str() == Sums::FILE_NAME {
+            return Some(self.sums.to_string().into());
+        }
+        match self.files.get(path)? {
+            Content::File { bytes, .. } => Some(bytes.clone()),
+            Content::Symlink { .. } => match self.incoming().links().get(path)? {
+                LinkEnd::File(end) => self.read(end),
+                LinkEnd::Directory | LinkEnd::Wrong(_) => None,
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl MirrorRead for MemoryStore {
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        let state = self.state();
+        let mut catalog = Catalog::default();
+        for (id, stored) in &state.builds {
+            let wanted = match scope {
+                Scope::All => true,
+                Scope::Channel(channel) => id.channel == *channel,
+                Scope::Build(wanted) => id == wanted,
+            };
+            if wanted && let Some(record) = &stored.record {
+                let entry = BuildEntry {
+                    state: BuildState::Known(Box::new(record.clone())),
+                    keep_file: stored
+                        .files
+                        .keys()
+                        .any(|path| path.file_name() == "KEEP" && path.parent().is_none()),
+                };
+                catalog
+                    .channels
+                    .entry(id.channel.clone())
+                    .or_default()
+                    .builds
+                    .insert(id.date, entry);
+            }
+        }
+        for (channel, aliases) in &state.aliases {
+            let wanted = match scope {
+                Scope::All => true,
+                Scope::Channel(wanted)
+                | Scope::Build(BuildId {
+                    channel: wanted, ..
+                }) => channel == wanted,
+            };
+            if wanted && !aliases.is_empty() {
+                catalog.channels.entry(channel.clone()).or_default().aliases = aliases.clone();
+            }
+        }
+        Ok(catalog)
+    }
+
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        let state = self.state();
+        state
+            .builds
+            .get(id)
+            .and_then(|build| build.record.clone())
+            .ok_or_else(|| no_build(id))
+    }
+
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        self.state()
+            .builds
+            .get(id)
+            .map(|build| build.sums.clone())
+            .ok_or_else(|| no_build(id))
+    }
+
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        Ok(self
+            .state()
+            .aliases
+            .get(channel)
+            .and_then(|aliases| aliases.get(alias))
+            .cloned())
+    }
+
+    async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+    ) -> Result<FileBody, StoreError> {
+        let state = self.state();
+        let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
+        let bytes = build.read(path).ok_or_else(|| StoreError::NotFound {
+            what: format!("{id}/{path}"),
+        })?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(FileBody {
+            size: bytes.len() as u64,
+            stream: stream::iter([Ok(bytes.slice(from..))]).boxed(),
+        })
+    }
+
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+        let state = self.state();
+        let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
+        let found = build.files.iter().map(|(path, content)| {
+            let found = match content {
+                Content::File { bytes, executable } => Found::File {
+                    size: bytes.len() as u64,
+                    mode: Some(if *executable { 0o755 } else { 0o644 }),
+                    digest: match depth {
+                        Depth::Listing => None,
+                        Depth::Digests => Some(Ok(digest_of(bytes))),
+                    },
+                },
+                Content::Symlink { target } => Found::Symlink {
+                    target: target.clone(),
+                },
+            };
+            (path.clone(), found)
+        });
+        Ok(Inspection {
+            found: found.collect(),
+            unreadable: Vec::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl MirrorStore for MemoryStore {
+    async fn lock(&self, channel: &Channel) -> Result<Box<dyn super::ChannelWriter>, StoreError> {
+        if !self.state().locked.insert(channel.clone()) {
+            return Err(StoreError::Busy {
+                channel: Box::new(channel.clone()),
+            });
+        }
+        Ok(Box::new(writer::MemoryWriter::new(
+            self.clone(),
+            channel.clone(),
+        )))
+    }
+
+    async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
+        Ok(self.state().retired.keys().cloned().collect())
+    }
+
+    async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
+        let state = self.state();
+        let dead = state
+            .staged
+            .iter()
+            .filter(|id| !state.locked.contains(&id.channel))
+            .filter(|id| match scope {
+                Scope::All => true,
+                Scope::Channel(channel) | Scope::Build(BuildId { channel, .. }) => {
+                    id.channel == *channel
+                }
+            });
+        Ok(dead
+            .map(|id| Leftover {
+                channel: id.channel.clone(),
+                what: id.to_string(),
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+
+    #[tokio::test]
+    async fn conforms() {
+        crate::conformance::run(&MemoryStore::new()).await;
+    }
+}

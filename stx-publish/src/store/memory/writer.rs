@@ -1,0 +1,332 @@
+//! The writing half of the mirror in memory.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel,
+};
+
+use super::{Content, MemoryStore, Stored, no_build};
+use crate::incoming::Entry;
+use crate::store::{
+    Added, ChannelWriter, Leftover, Retired, StagedBuild, StoreError, check_alias, check_record,
+    record_path, seal,
+};
+
+/// The lock; ends when the last one who holds it is dropped.
+struct Lock {
+    store: MemoryStore,
+    channel: Channel,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.store.state().locked.remove(&self.channel);
+    }
+}
+
+pub(super) struct MemoryWriter {
+    lock: Arc<Lock>,
+}
+
+impl MemoryWriter {
+    pub(super) fn new(store: MemoryStore, channel: Channel) -> Self {
+        Self {
+            lock: Arc::new(Lock { store, channel }),
+        }
+    }
+
+    fn id(&self, date: BuildDate) -> BuildId {
+        BuildId::new(self.lock.channel.clone(), date)
+    }
+}
+
+impl fmt::Debug for MemoryWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryWriter({})", self.lock.channel)
+    }
+}
+
+#[async_trait]
+impl ChannelWriter for MemoryWriter {
+    fn channel(&self) -> &Channel {
+        &self.lock.channel
+    }
+
+    async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
+        let id = self.id(date);
+        let mut state = self.lock.store.state();
+        if state.builds.contains_key(&id) {
+            return Err(StoreError::AlreadyExists {
+                what: id.to_string(),
+            });
+        }
+        state.staged.retain(|staged| staged.channel != id.channel);
+        state.staged.insert(id.clone());
+        Ok(Box::new(MemoryStaged {
+            lock: Arc::clone(&self.lock),
+            id,
+            stored: Mutex::default(),
+        }))
+    }
+
+    async fn point(
+        &self,
+        alias: &AliasName,
+        expected: Option<&AliasEntry>,
+        to: Option<BuildDate>,
+    ) -> Result<(), StoreError> {
+        let channel = &self.lock.channel;
+        let mut state = self.lock.store.state();
+        let found = state
+            .aliases
+            .get(channel)
+            .and_then(|aliases| aliases.get(alias));
+        check_alias(channel, alias, expected, found)?;
+        if let Some(date) = to {
+            let id = self.id(date);
+            let build = state
+                .builds
+                .get(&id)
+                .and_then(|build| build.record.as_ref())
+                .ok_or_else(|| no_build(&id))?;
+            if build.result != BuildOutcome::Success {
+                return Err(StoreError::Refused {
+                    what: format!("{channel}/{alias}"),
+                    reason: format!("{date} is a failure"),
+                });
+            }
+        }
+        let aliases = state.aliases.entry(channel.clone()).or_default();
+        match to {
+            Some(date) => drop(aliases.insert(alias.clone(), AliasEntry::Build(date))),
+            None => drop(aliases.remove(alias)),
+        }
+        Ok(())
+    }
+
+    async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
+        let id = self.id(date);
+        let refuse = |reason: String| StoreError::Refused {
+            what: id.to_string(),
+            reason,
+        };
+        let at = BuildDate::at(now)
+            .ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
+        let mut state = self.lock.store.state();
+        if let Some(aliases) = state.aliases.get(&id.channel) {
+            for (alias, entry) in aliases {
+                if *entry == AliasEntry::Build(date) {
+                    return Err(refuse(format!("{alias} points at it")));
+                }
+            }
+        }
+        if !state.builds.contains_key(&id) {
+            return Err(no_build(&id));
+        }
+        let retired = Retired { id: id.clone(), at };
+        if state.retired.contains_key(&retired) {
+            return Err(StoreError::AlreadyExists {
+                what: format!("{id} retired at {at}"),
+            });
+        }
+        let stored = state.builds.remove(&id).ok_or_else(|| no_build(&id))?;
+        state.retired.insert(retired.clone(), stored);
+        Ok(retired)
+    }
+
+    async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
+        self.check_channel(retired)?;
+        let mut state = self.lock.store.state();
+        if !state.retired.contains_key(retired) {
+            return Err(no_build(&retired.id));
+        }
+        if state.builds.contains_key(&retired.id) {
+            return Err(StoreError::AlreadyExists {
+                what: retired.id.to_string(),
+            });
+        }
+        let stored = state
+            .retired
+            .remove(retired)
+            .ok_or_else(|| no_build(&retired.id))?;
+        state.builds.insert(retired.id.clone(), stored);
+        Ok(())
+    }
+
+    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+        self.check_channel(retired)?;
+        let stored = self
+            .lock
+            .store
+            .state()
+            .retired
+            .remove(retired)
+            .ok_or_else(|| no_build(&retired.id))?;
+        Ok(stored.incoming().bytes())
+    }
+
+    async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
+        let mut swept = Vec::new();
+        self.lock.store.state().staged.retain(|id| {
+            let dead = id.channel == self.lock.channel;
+            if dead {
+                swept.push(Leftover {
+                    channel: id.channel.clone(),
+                    what: id.to_string(),
+                });
+            }
+            !dead
+        });
+        Ok(swept)
+    }
+}
+
+impl MemoryWriter {
+    fn check_channel(&self, retired: &Retired) -> Result<(), StoreError> {
+        crate::store::check_channel(&self.lock.channel, &retired.id)
+    }
+}
+
+struct MemoryStaged {
+    lock: Arc<Lock>,
+    id: BuildId,
+    stored: Mutex<Stored>,
+}
+
+impl fmt::Debug for MemoryStaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryStaged({})", self.id)
+    }
+}
+
+impl MemoryStaged {
+    fn put(&self, path: &BuildPath, content: Content) -> Result<(), StoreError> {
+        let mut stored = self
+            .stored
+            .lock()
+            .expect("no call panics while it holds the build");
+        match stored.files.insert(path.clone(), content) {
+            None => Ok(()),
+            Some(_) => Err(StoreError::AlreadyExists {
+                what: format!("{}/{path}", self.id),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl StagedBuild for MemoryStaged {
+    fn id(&self) -> &BuildId {
+        &self.id
+    }
+
+    async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        let (bytes, executable) = match entry {
+            Entry::Symlink { target } => {
+                self.put(
+                    path,
+                    Content::Symlink {
+                        target: target.clone(),
+                    },
+                )?;
+                return Ok(Added::Link);
+            }
+            Entry::Generated(bytes) => (bytes.clone(), false),
+            Entry::File {
+                source, executable, ..
+            } => {
+                let source_bytes = self.lock.store.state().sources.get(source).cloned();
+                (
+                    source_bytes.ok_or_else(|| StoreError::NotFound {
+                        what: source.to_string(),
+                    })?,
+                    *executable,
+                )
+            }
+        };
+        if bytes.len() as u64 != entry.size() {
+            return Err(StoreError::Changed {
+                path: path.to_string(),
+            });
+        }
+        let size = entry.size();
+        let shared = {
+            let state = self.lock.store.state();
+            let mut all = state.builds.values().flat_map(|build| build.files.values());
+            size > 0 && all.any(|content| matches!(content, Content::File { bytes: other, .. } if *other == bytes))
+        };
+        self.put(path, Content::File { bytes, executable })?;
+        Ok(if shared {
+            Added::Shared(size)
+        } else {
+            Added::Stored(size)
+        })
+    }
+
+    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
+        let prefix = format!("{dir}/");
+        let listed: String = {
+            let stored = self
+                .stored
+                .lock()
+                .expect("no call panics while it holds the build");
+            let names = stored
+                .files
+                .keys()
+                .filter_map(|path| path.as_str().strip_prefix(&prefix));
+            names
+                .filter(|name| camino::Utf8Path::new(name).extension() == Some("rpm"))
+                .fold(String::new(), |text, name| text + name + "\n")
+        };
+        let path = dir
+            .join("repodata/repomd.xml")
+            .map_err(|source| StoreError::Damaged {
+                what: dir.to_string(),
+                source: source.into(),
+            })?;
+        self.put(
+            &path,
+            Content::File {
+                bytes: Bytes::from(listed),
+                executable: false,
+            },
+        )
+    }
+
+    async fn commit(self: Box<Self>, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
+        let mut stored = self
+            .stored
+            .lock()
+            .expect("no call panics while it holds the build")
+            .clone();
+        check_record(&self.id, &record)?;
+        let (sums, bytes) = stored.incoming().sums().expect("every digest is known");
+        let (sums, text) = seal(&sums, bytes, &mut record);
+        let text = Content::File {
+            bytes: text.into(),
+            executable: false,
+        };
+        stored.files.insert(record_path(), text);
+        stored.sums = sums;
+        stored.record = Some(record.clone());
+        let mut state = self.lock.store.state();
+        state.staged.remove(&self.id);
+        if state.builds.contains_key(&self.id) {
+            return Err(StoreError::AlreadyExists {
+                what: self.id.to_string(),
+            });
+        }
+        state.builds.insert(self.id.clone(), stored);
+        Ok(record)
+    }
+
+    async fn discard(self: Box<Self>) -> Result<(), StoreError> {
+        self.lock.store.state().staged.remove(&self.id);
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Publishing, stopped at every store call and at every step of the mirror in a directory.
+
+use bytes::Bytes;
+use stx_layout::{AliasEntry, AliasName, BuildOutcome};
+
+use crate::conformance::{sample_id, sample_request};
+use crate::faulty::{Fault, FaultyStore};
+use crate::incoming::Entry;
+use crate::publish::{prepare, publish};
+use crate::store::memory::MemoryStore;
+use crate::store::{MirrorStore, Scope};
+use crate::verify::{FindingKind, repair, verify};
+
+/// Publishes the `day`th build, which holds a repository; `false` where something failed.
+async fn put(store: &dyn MirrorStore, day: u32) -> bool {
+    let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
+    let package = Entry::Generated(Bytes::from_static(b"a package"));
+    request
+        .incoming
+        .entries
+        .insert("outputs/RPMS/std/a.rpm".parse().expect("a path"), package);
+    match prepare(store, request).await {
+        Ok(plan) => publish(store, &plan).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// What has to hold at any time: no partial build, and an alias that resolves to a complete success.
+async fn check(store: &dyn MirrorStore, context: &str) {
+    let report = verify(store, &Scope::All).await.expect("verified");
+    let wrong: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| {
+            !matches!(
+                finding.kind,
+                FindingKind::Leftover | FindingKind::AliasNotNewest | FindingKind::AliasMissing
+            )
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{context}: {wrong:?}");
+    let channel = sample_id(1).channel;
+    let shown = store
+        .alias(&channel, &AliasName::latest_build())
+        .await
+        .expect("an alias");
+    assert!(
+        matches!(shown, Some(AliasEntry::Build(_))),
+        "{context}: {shown:?}"
+    );
+}
+
+/// A repair or a rerun makes all of it right.
+async fn converge(store: &dyn MirrorStore, context: &str) {
+    assert!(put(store, 2).await, "{context}: the rerun");
+    let report = verify(store, &Scope::All).await.expect("verified");
+    repair(store, &report).await.expect("repaired");
+    let report = verify(store, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, [], "{context}");
+    let shown = store
+        .alias(&sample_id(1).channel, &AliasName::latest_build())
+        .await
+        .expect("an alias");
+    assert_eq!(
+        shown,
+        Some(AliasEntry::Build(sample_id(2).date)),
+        "{context}"
+    );
+}
+
+async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
+    let mut runs = 0;
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let store = fresh();
+            assert!(put(&store, 1).await);
+            let faulty = FaultyStore::new(store.clone(), fault, at);
+            let done = put(&faulty, 2).await;
+            let context = format!("{fault:?} at call {at}");
+            check(&store, &context).await;
+            converge(&store, &context).await;
+            runs += 1;
+            if !faulty.has_failed() {
+                assert!(done, "{context}");
+                break;
+            }
+        }
+    }
+    runs
+}
+
+#[tokio::test]
+async fn memory_survives_a_fault_at_every_call() {
+    assert!(every_call(MemoryStore::new).await > 20);
+}
+
+#[cfg(feature = "local")]
+mod local {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use camino::Utf8Path;
+    use camino_tempfile::{Utf8TempDir, tempdir};
+
+    use stx_layout::BuildDate;
+
+    use super::{check, converge, every_call, put};
+    use crate::metadata::RepoMetadata;
+    use crate::store::StoreError;
+    use crate::store::local::LocalStore;
+
+    /// Makes the least that is repository metadata.
+    #[derive(Debug)]
+    struct ListOfPackages;
+
+    #[async_trait::async_trait]
+    impl RepoMetadata for ListOfPackages {
+        async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError> {
+            let repodata = dir.join("repodata");
+            let made = fs_err::create_dir(&repodata)
+                .and_then(|()| fs_err::write(repodata.join("repomd.xml"), date.to_string()));
+            made.map_err(|source| StoreError::Io {
+                op: "make",
+                path: repodata.into_string(),
+                source,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_survives_a_fault_at_every_call() {
+        let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
+        let runs = every_call(|| {
+            let dir = tempdir().expect("a directory");
+            let store = LocalStore::create(dir.path())
+                .expect("a mirror")
+                .with_metadata(Arc::new(ListOfPackages));
+            dirs.lock().expect("not poisoned").push(dir);
+            store
+        });
+        assert!(runs.await > 20);
+    }
+
+    #[tokio::test]
+    async fn a_directory_survives_a_crash_at_every_step() {
+        for at in 0.. {
+            let dir = tempdir().expect("a directory");
+            let store = LocalStore::create(dir.path())
+                .expect("a mirror")
+                .with_metadata(Arc::new(ListOfPackages));
+            assert!(put(&store, 1).await);
+            let steps = Arc::new(AtomicUsize::new(0));
+            let seen = Arc::clone(&steps);
+            let crashing = store.clone().with_crash_point(Arc::new(move |step| {
+                if seen.fetch_add(1, Ordering::SeqCst) < at {
+                    Ok(())
+                } else {
+                    Err(io::Error::other(step))
+                }
+            }));
+            let done = put(&crashing, 2).await;
+            let context = format!("a crash at step {at}");
+            check(&store, &context).await;
+            converge(&store, &context).await;
+            if steps.load(Ordering::SeqCst) <= at {
+                assert!(done, "{context}");
+                assert!(at > 8, "only {at} steps");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Compares a mirror with what it says of itself, and repairs what is derived.
+
+use std::fmt;
+
+use serde::Serialize;
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel};
+
+use crate::store::{Depth, MirrorStore, Scope, StoreError};
+
+mod check;
+mod repair;
+#[cfg(test)]
+mod tests;
+
+pub use check::{check_aliases, check_build};
+pub use repair::{RepairReport, repair};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// No reader is misled.
+    Note,
+    /// A reader may be misled.
+    Warning,
+    /// A reader gets something wrong, or nothing.
+    Error,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// `SHA256SUMS` is missing or cannot be understood.
+    SumsUnreadable,
+    /// `build.json` is missing, cannot be understood, or is that of another build.
+    RecordUnreadable,
+    /// A file cannot be read, or has a name that the grammar refuses.
+    Unreadable,
+    /// A file is in the sums and not there.
+    Missing,
+    /// A file has other bytes than the sums say.
+    Changed,
+    /// A file is there and not in the sums.
+    Unlisted,
+    /// A mode is not 0644 or 0755.
+    WrongMode,
+    /// A symlink leads nowhere or out of the build.
+    BadLink,
+    /// A device, a FIFO or a socket.
+    NotAFile,
+    /// The marker in `outputs/` does not say what the record says.
+    WrongMarker,
+    /// The counts of the record are not those of the sums.
+    WrongCount,
+    /// An alias points at no build.
+    AliasDangling,
+    /// An alias points at a failure.
+    AliasToFailure,
+    /// An alias does not point at the newest success.
+    AliasNotNewest,
+    /// An alias is no relative symlink to a build.
+    AliasMalformed,
+    /// There is a success, and no `latest_build`.
+    AliasMissing,
+    /// A dead publisher left something behind.
+    Leftover,
+    /// Something in a channel is neither build nor alias.
+    Stray,
+}
+
+impl FindingKind {
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::SumsUnreadable
+            | Self::RecordUnreadable
+            | Self::Unreadable
+            | Self::Missing
+            | Self::Changed
+            | Self::BadLink
+            | Self::AliasDangling
+            | Self::AliasToFailure
+            | Self::AliasMalformed => Severity::Error,
+            Self::Unlisted
+            | Self::WrongMode
+            | Self::NotAFile
+            | Self::WrongMarker
+            | Self::WrongCount
+            | Self::AliasNotNewest
+            | Self::AliasMissing => Severity::Warning,
+            Self::Leftover | Self::Stray => Severity::Note,
+        }
+    }
+
+    /// Whether [`repair()`] can put it right.
+    pub fn is_repairable(self) -> bool {
+        match self {
+            Self::AliasDangling
+            | Self::AliasToFailure
+            | Self::AliasNotNewest
+            | Self::AliasMalformed
+            | Self::AliasMissing
+            | Self::Leftover => true,
+            Self::SumsUnreadable
+            | Self::RecordUnreadable
+            | Self::Unreadable
+            | Self::Missing
+            | Self::Changed
+            | Self::Unlisted
+            | Self::WrongMode
+            | Self::BadLink
+            | Self::NotAFile
+            | Self::WrongMarker
+            | Self::WrongCount
+            | Self::Stray => false,
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// The channel.
+    pub channel: Channel,
+    /// The build, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildId>,
+    /// The path in the build, or the name in the channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The same for people, in a line.
+    pub message: String,
+}
+
+impl Finding {
+    fn build(
+        id: &BuildId,
+        path: Option<&str>,
+        kind: FindingKind,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            build: Some(id.clone()),
+            ..Self::channel(&id.channel, path, kind, message)
+        }
+    }
+
+    fn channel(
+        channel: &Channel,
+        path: Option<&str>,
+        kind: FindingKind,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            channel: channel.clone(),
+            build: None,
+            path: path.map(str::to_owned),
+            kind,
+            severity: kind.severity(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.build {
+            Some(id) => write!(f, "{id}")?,
+            None => write!(f, "{}", self.channel)?,
+        }
+        if let Some(path) = &self.path {
+            write!(f, "/{path}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// What an alias was when it was looked at; a repair moves it only if it still is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SeenAlias {
+    /// The channel.
+    pub channel: Channel,
+    /// The alias.
+    pub alias: AliasName,
+    /// What it pointed at.
+    pub shown: Option<AliasEntry>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct VerifyReport {
+    /// What is wrong, by channel and build.
+    pub findings: Vec<Finding>,
+    /// Builds that were looked at.
+    pub builds: u64,
+    /// Files that were hashed.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The aliases that a repair would move.
+    pub aliases: Vec<SeenAlias>,
+}
+
+impl VerifyReport {
+    /// The worst severity; `None` where nothing is wrong.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).max()
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.findings
+            .iter()
+            .try_for_each(|finding| writeln!(f, "{finding}"))?;
+        writeln!(
+            f,
+            "{} builds, {} files, {} bytes: {} findings",
+            self.builds,
+            self.files,
+            self.bytes,
+            self.findings.len()
+        )
+    }
+}
+
+/// A verification that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{scope}: cannot be verified")]
+pub struct VerifyError {
+    /// What was to be verified.
+    pub scope: Box<Scope>,
+    /// Why not.
+    pub source: StoreError,
+}
+
+/// Compares `scope` with its sums, records and aliases. Every byte is read.
+///
+/// A build that is retired meanwhile is left out.
+pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
+    let fail = |source| VerifyError {
+        scope: Box::new(scope.clone()),
+        source,
+    };
+    let catalog = store.catalog(scope).await.map_err(fail)?;
+    let none = match scope {
+        Scope::All => false,
+        Scope::Channel(channel) => !catalog.channels.contains_key(channel),
+        Scope::Build(id) => catalog.build(id).is_none(),
+    };
+    if none {
+        return Err(fail(StoreError::NotFound {
+            what: scope.to_string(),
+        }));
+    }
+    let mut report = VerifyReport::default();
+    for (id, build) in catalog.builds() {
+        let inspection = match store.inspect(&id, Depth::Digests).await {
+            Ok(inspection) => inspection,
+            Err(StoreError::NotFound { .. }) => continue,
+            Err(source) => return Err(fail(source)),
+        };
+        let sums = store.sums(&id).await.map_err(|error| chain(&error));
+        let record = match &build.state {
+            BuildState::Known(record) => Ok(&**record),
+            BuildState::Unreadable(reason) => Err(reason.as_str()),
+        };
+        report.builds += 1;
+        check_build(
+            &id,
+            record,
+            sums.as_ref().map_err(String::as_str),
+            &inspection,
+            &mut report,
+        );
+    }
+    match scope {
+        Scope::All | Scope::Channel(_) => {
+            for (channel, entry) in &catalog.channels {
+                check_aliases(channel, entry, &mut report);
+            }
+            for leftover in store.leftovers(scope).await.map_err(fail)? {
+                let what = Some(leftover.what.as_str());
+                let message = "left behind by a publisher that died";
+                report.findings.push(Finding::channel(
+                    &leftover.channel,
+                    what,
+                    FindingKind::Leftover,
+                    message,
+                ));
+            }
+        }
+        Scope::Build(_) => {}
+    }
+    report.findings.sort();
+    Ok(report)
+}
+
+/// An error with all its causes, in a line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,261 @@
+//! The checks themselves: data in, findings out.
+
+use std::collections::BTreeMap;
+
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry,
+    Sums,
+};
+
+use super::{Finding, FindingKind, SeenAlias, VerifyReport};
+use crate::incoming::{Entry, Incoming, LinkEnd};
+use crate::store::{Found, Inspection, record_path};
+
+/// Checks one build: its record and its sums, or why they cannot be read, against what lies there.
+pub fn check_build(
+    id: &BuildId,
+    record: Result<&BuildRecord, &str>,
+    sums: Result<&Sums, &str>,
+    inspection: &Inspection,
+    report: &mut VerifyReport,
+) {
+    let mut check = BuildCheck { id, report };
+    for (path, reason) in &inspection.unreadable {
+        check.find(path, FindingKind::Unreadable, reason);
+    }
+    let mut entries = Incoming::default();
+    for (path, found) in &inspection.found {
+        if let Some(entry) = check.entry(path, found) {
+            entries.entries.insert(path.clone(), entry);
+        }
+    }
+    let links = entries.links();
+    for (path, end) in &links {
+        match end {
+            LinkEnd::File(_) | LinkEnd::Directory => {}
+            LinkEnd::Wrong(kind) => check.find(path.as_str(), FindingKind::BadLink, kind),
+        }
+    }
+    match sums {
+        Err(reason) => check.find(Sums::FILE_NAME, FindingKind::SumsUnreadable, reason),
+        Ok(sums) => check.sums(sums, &entries, &links),
+    }
+    match record {
+        Err(reason) => check.find(
+            BuildRecord::FILE_NAME,
+            FindingKind::RecordUnreadable,
+            reason,
+        ),
+        Ok(record) => check.record(record, sums.ok(), &entries),
+    }
+}
+
+/// The check of one build.
+struct BuildCheck<'a> {
+    id: &'a BuildId,
+    report: &'a mut VerifyReport,
+}
+
+impl BuildCheck<'_> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "calls read better without a borrow"
+    )]
+    fn find(&mut self, path: &str, kind: FindingKind, message: impl ToString) {
+        let finding = Finding::build(self.id, Some(path), kind, message.to_string());
+        self.report.findings.push(finding);
+    }
+
+    /// What was found at a path, as an entry; `None` for what has no place in a build.
+    fn entry(&mut self, path: &BuildPath, found: &Found) -> Option<Entry> {
+        let at = path.as_str();
+        match found {
+            Found::File { size, mode, digest } => {
+                self.report.files += 1;
+                self.report.bytes += size;
+                if let Some(mode) = mode.filter(|mode| *mode != 0o644 && *mode != 0o755) {
+                    self.find(
+                        at,
+                        FindingKind::WrongMode,
+                        format!("mode {mode:04o}, not 0644 or 0755"),
+                    );
+                }
+                if let Some(Err(reason)) = digest {
+                    self.find(at, FindingKind::Unreadable, reason);
+                }
+                let digest = digest
+                    .as_ref()
+                    .and_then(|digest| digest.as_ref().ok())
+                    .copied();
+                Some(Entry::File {
+                    source: path.as_path().to_owned(),
+                    size: *size,
+                    executable: false,
+                    digest,
+                })
+            }
+            Found::Symlink { target } => Some(Entry::Symlink {
+                target: target.clone(),
+            }),
+            Found::Directory { mode } => {
+                self.find(
+                    at,
+                    FindingKind::WrongMode,
+                    format!("directory of mode {mode:04o}, not 0755"),
+                );
+                None
+            }
+            Found::Other { what } => {
+                self.find(at, FindingKind::NotAFile, format!("a {what}"));
+                None
+            }
+        }
+    }
+
+    /// Every line against its file, and every file against its line.
+    fn sums(&mut self, sums: &Sums, entries: &Incoming, links: &BTreeMap<BuildPath, LinkEnd>) {
+        for line in sums.lines() {
+            let end = match links.get(&line.path) {
+                Some(LinkEnd::File(end)) => end,
+                // Named as a bad link.
+                Some(LinkEnd::Wrong(_)) => continue,
+                Some(LinkEnd::Directory) | None => &line.path,
+            };
+            match entries.entries.get(end) {
+                Some(entry) if entry.digest().is_none_or(|digest| digest == line.digest) => {}
+                Some(_) => self.find(
+                    line.path.as_str(),
+                    FindingKind::Changed,
+                    "other bytes than SHA256SUMS says",
+                ),
+                None => self.find(
+                    line.path.as_str(),
+                    FindingKind::Missing,
+                    "in SHA256SUMS, but not there",
+                ),
+            }
+        }
+        for path in entries
+            .entries
+            .keys()
+            .filter(|path| sums.get(path).is_none())
+        {
+            match links.get(path) {
+                None | Some(LinkEnd::File(_)) => {
+                    self.find(path.as_str(), FindingKind::Unlisted, "not in SHA256SUMS");
+                }
+                Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => {}
+            }
+        }
+    }
+
+    /// The record against the directory's name, the marker and the counts.
+    fn record(&mut self, record: &BuildRecord, sums: Option<&Sums>, entries: &Incoming) {
+        if record.id != *self.id {
+            self.find(
+                BuildRecord::FILE_NAME,
+                FindingKind::RecordUnreadable,
+                format!("that of {}", record.id),
+            );
+        }
+        for outcome in [BuildOutcome::Success, BuildOutcome::Fail] {
+            let marker = BuildRecord::marker(outcome);
+            let there = entries.entries.contains_key(&marker);
+            if there != (outcome == record.result) {
+                let what = if there { "is there" } else { "is missing" };
+                let message = format!("{what}, but the record says {}", record.result);
+                self.find(marker.as_str(), FindingKind::WrongMarker, message);
+            }
+        }
+        let mut others = entries.clone();
+        others.entries.remove(&record_path());
+        if let (Some(sums), Some((_, bytes))) = (sums, others.sums()) {
+            let lines = sums.lines().iter();
+            let files = lines.filter(|line| line.path != record_path()).count() as u64;
+            if (files, bytes) != (record.files, record.bytes) {
+                let message = format!(
+                    "says {} files of {} bytes, there are {files} of {bytes}",
+                    record.files, record.bytes
+                );
+                self.find(BuildRecord::FILE_NAME, FindingKind::WrongCount, message);
+            }
+        }
+    }
+}
+
+/// Checks the aliases of a channel against its builds.
+pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyReport) {
+    let newest = entry.newest_success();
+    let mut find = |alias: &AliasName, shown: Option<&AliasEntry>, kind, message: String| {
+        report.findings.push(Finding::channel(
+            channel,
+            Some(alias.as_str()),
+            kind,
+            message,
+        ));
+        report.aliases.push(SeenAlias {
+            channel: channel.clone(),
+            alias: alias.clone(),
+            shown: shown.cloned(),
+        });
+    };
+    for (alias, shown) in &entry.aliases {
+        match shown {
+            AliasEntry::Other(text) => {
+                find(
+                    alias,
+                    Some(shown),
+                    FindingKind::AliasMalformed,
+                    format!("points at {text:?}, not at a build beside it"),
+                );
+            }
+            AliasEntry::Build(date) => match entry.builds.get(date) {
+                None => find(
+                    alias,
+                    Some(shown),
+                    FindingKind::AliasDangling,
+                    format!("points at {date}, which is not there"),
+                ),
+                // Named with its build; unknown means keep.
+                Some(build) if build.record().is_none() => {}
+                Some(build) if !build.is_success() => {
+                    find(
+                        alias,
+                        Some(shown),
+                        FindingKind::AliasToFailure,
+                        format!("points at {date}, a failure"),
+                    );
+                }
+                Some(_) if newest.is_some_and(|newest| newest != *date) => {
+                    let newest = newest.map(|newest| newest.to_string()).unwrap_or_default();
+                    find(
+                        alias,
+                        Some(shown),
+                        FindingKind::AliasNotNewest,
+                        format!("points at {date}, the newest success is {newest}"),
+                    );
+                }
+                Some(_) => {}
+            },
+        }
+    }
+    let latest = AliasName::latest_build();
+    if let Some(newest) = newest
+        && !entry.aliases.contains_key(&latest)
+    {
+        find(
+            &latest,
+            None,
+            FindingKind::AliasMissing,
+            format!("is missing, the newest success is {newest}"),
+        );
+    }
+    for stray in &entry.strays {
+        report.findings.push(Finding::channel(
+            channel,
+            Some(stray),
+            FindingKind::Stray,
+            "neither build nor alias",
+        ));
+    }
+}

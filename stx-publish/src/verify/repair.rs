@@ -1,0 +1,110 @@
+//! Puts right what is derived: aliases, and what dead publishers left behind.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+use stx_layout::{AliasName, BuildDate, Channel};
+
+use super::{FindingKind, VerifyError, VerifyReport};
+use crate::store::{Leftover, MirrorStore, Scope, StoreError};
+
+/// One alias that was put right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RepairedAlias {
+    /// The channel.
+    pub channel: Channel,
+    /// The alias.
+    pub alias: AliasName,
+    /// The newest success, to which it points now; `None`: there is none, and the alias was removed.
+    pub to: Option<BuildDate>,
+}
+
+/// What was put right.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RepairReport {
+    /// Aliases.
+    pub aliases: Vec<RepairedAlias>,
+    /// What was swept.
+    pub swept: Vec<Leftover>,
+    /// Channels in which another publisher is at work, left alone.
+    pub busy: Vec<Channel>,
+}
+
+impl fmt::Display for RepairReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for RepairedAlias { channel, alias, to } in &self.aliases {
+            match to {
+                Some(to) => writeln!(f, "{channel}/{alias}: points at {to} now")?,
+                None => writeln!(
+                    f,
+                    "{channel}/{alias}: removed, there is no success to point at"
+                )?,
+            }
+        }
+        self.swept.iter().try_for_each(|leftover| {
+            writeln!(f, "{}: swept {}", leftover.channel, leftover.what)
+        })?;
+        self.busy.iter().try_for_each(|channel| {
+            writeln!(f, "{channel}: left alone, another publisher is at work")
+        })
+    }
+}
+
+/// Repairs what `report` found and what can be derived. An alias that is no longer as the report saw it is left alone.
+pub async fn repair(
+    store: &dyn MirrorStore,
+    report: &VerifyReport,
+) -> Result<RepairReport, VerifyError> {
+    let mut done = RepairReport::default();
+    let swept = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind == FindingKind::Leftover);
+    let swept: BTreeSet<_> = swept.map(|finding| &finding.channel).collect();
+    let channels: BTreeSet<_> = report
+        .aliases
+        .iter()
+        .map(|seen| &seen.channel)
+        .chain(swept.iter().copied())
+        .collect();
+    for channel in channels {
+        let scope = Scope::Channel(channel.clone());
+        let fail = |source| VerifyError {
+            scope: Box::new(scope.clone()),
+            source,
+        };
+        let writer = match store.lock(channel).await {
+            Ok(writer) => writer,
+            Err(StoreError::Busy { .. }) => {
+                done.busy.push(channel.clone());
+                continue;
+            }
+            Err(source) => return Err(fail(source)),
+        };
+        let catalog = store.catalog(&scope).await.map_err(fail)?;
+        let to = catalog
+            .channels
+            .get(channel)
+            .and_then(stx_layout::ChannelEntry::newest_success);
+        for seen in report
+            .aliases
+            .iter()
+            .filter(|seen| seen.channel == *channel)
+        {
+            match writer.point(&seen.alias, seen.shown.as_ref(), to).await {
+                Ok(()) => done.aliases.push(RepairedAlias {
+                    channel: channel.clone(),
+                    alias: seen.alias.clone(),
+                    to,
+                }),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(source) => return Err(fail(source)),
+            }
+        }
+        if swept.contains(channel) {
+            done.swept.extend(writer.sweep().await.map_err(fail)?);
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,33 @@
+//! What a plan leaves behind, as values.
+
+use stx_layout::Catalog;
+
+use crate::{Facts, PrunePlan};
+
+/// Takes from `catalog` and `facts` what a plan removes, as a complete run of it would.
+///
+/// Planning again at the same time then finds nothing to do: `plan(apply(plan))` is empty.
+///
+/// A pin of a build that has gone stays, to be warned of.
+pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut Facts) {
+    for entry in &plan.expire {
+        if let Some(channel) = catalog.channels.get_mut(&entry.build.channel) {
+            channel.builds.remove(&entry.build.date);
+        }
+        facts.files.remove(&entry.build);
+        facts.dropped.remove(&entry.build);
+        facts.free = facts
+            .free
+            .map(|free| free.saturating_add(entry.bytes_freed));
+    }
+    for entry in &plan.sections {
+        let dropped = facts.dropped.entry(entry.build.clone()).or_default();
+        dropped.insert(entry.section.clone());
+        if let Some(files) = facts.files.get_mut(&entry.build) {
+            files.retain(|file| !file.lies_in(&entry.section));
+        }
+        facts.free = facts
+            .free
+            .map(|free| free.saturating_add(entry.bytes_freed));
+    }
+}

@@ -1,0 +1,143 @@
+//! Release calendars, and release periods.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use stx_layout::{Catalog, Name, ReleaseId};
+
+/// The part of a policy that says when releases were, and will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calendar {
+    /// The day of each release, by its name (`2018.10`), past and planned.
+    pub releases: BTreeMap<Name, NaiveDate>,
+    /// Whether releases not named here are learned from the mirror's `release/` channels.
+    pub learn: bool,
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self {
+            releases: BTreeMap::new(),
+            learn: true,
+        }
+    }
+}
+
+/// The days on which there was or will be a release, as known at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Releases {
+    days: BTreeSet<NaiveDate>,
+}
+
+/// The first whole release period that begins on or after a build's introduction.
+///
+/// *Introduction* is the UTC day of the build's own date. A *release period* lasts from one release day of the calendar
+/// to the next one; several releases on one day are one release day. *One release period past its introduction* ends
+/// when the first period that begins on or after the introduction ends, at 00:00 UTC of the release day that ends it:
+///
+/// ```text
+///            R1            R2            R3
+///  ──────────┼─────────────┼─────────────┼────────────> time
+///     a      b      c            d             e
+///
+///  a  before the first known release    [R1, R2)   kept until R2
+///  b  on the day of R1                  [R1, R2)   kept until R2
+///  c  between R1 and R2                 [R2, R3)   kept until R3
+///  d  between R2 and the last known     [R3, ?)    kept: no release after R3 is known   (Unended)
+///  e  after the last known release      [?, ?)     kept: no release after it is known   (Unbegun)
+///  calendar empty                                  kept: there is no calendar           (NoCalendar)
+/// ```
+///
+/// So a milestone has at least one complete period beside it, never a remainder of one. Properties, each a test:
+/// *whole*: the period is bounded by two neighbouring release days, none before the introduction;
+/// *ordered*: a later introduction never has an earlier end; *sooner*: one more release never moves an end later;
+/// *unknown keeps*: without an end there is no expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "case", rename_all = "kebab-case")]
+pub enum Period {
+    /// Begins and ends with a known release.
+    Whole {
+        /// The release day it begins with.
+        begins: NaiveDate,
+        /// The release day it ends with.
+        ends: NaiveDate,
+    },
+    /// Begins with the last known release.
+    Unended {
+        /// The release day it begins with.
+        begins: NaiveDate,
+    },
+    /// No release on or after the introduction is known.
+    Unbegun,
+    /// No release is known.
+    NoCalendar,
+}
+
+impl Period {
+    /// The instant at which it ends, where that is known.
+    pub fn end(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Whole { ends, .. } => Some(ends.and_time(chrono::NaiveTime::MIN).and_utc()),
+            Self::Unended { .. } | Self::Unbegun | Self::NoCalendar => None,
+        }
+    }
+}
+
+impl Releases {
+    /// Releases on these days.
+    pub fn on(days: impl IntoIterator<Item = NaiveDate>) -> Self {
+        Self {
+            days: days.into_iter().collect(),
+        }
+    }
+
+    /// The releases of a calendar and, where it learns, those of the catalog that it does not name.
+    ///
+    /// A release is learned to have happened on the day of the oldest success in any of its channels that is not
+    /// dated after `now`. Where its first builds are gone it is learned too late, which keeps milestones longer.
+    pub fn known(catalog: &Catalog, calendar: &Calendar, now: DateTime<Utc>) -> Self {
+        let mut learned = BTreeMap::<&Name, NaiveDate>::new();
+        for (channel, entry) in catalog.channels.iter().filter(|_| calendar.learn) {
+            let name = match &channel.release {
+                ReleaseId::Release(name) if !calendar.releases.contains_key(name) => name,
+                ReleaseId::Release(_)
+                | ReleaseId::Master
+                | ReleaseId::Feature(_)
+                | ReleaseId::Milestone(_)
+                | ReleaseId::Rc(_) => continue,
+            };
+            let first = entry
+                .builds
+                .iter()
+                .find(|(date, build)| build.is_success() && date.time() <= now);
+            if let Some((date, _)) = first {
+                let day = date.time().date_naive();
+                let known = learned.entry(name).or_insert(day);
+                *known = day.min(*known);
+            }
+        }
+        Self::on(
+            calendar
+                .releases
+                .values()
+                .copied()
+                .chain(learned.into_values()),
+        )
+    }
+
+    /// The release days, in order.
+    pub fn days(&self) -> impl Iterator<Item = NaiveDate> {
+        self.days.iter().copied()
+    }
+
+    /// The release period past an introduction.
+    pub fn period_past(&self, introduced: DateTime<Utc>) -> Period {
+        let mut after = self.days.range(introduced.date_naive()..);
+        match (after.next(), after.next()) {
+            (Some(&begins), Some(&ends)) => Period::Whole { begins, ends },
+            (Some(&begins), None) => Period::Unended { begins },
+            (None, _) if self.days.is_empty() => Period::NoCalendar,
+            (None, _) => Period::Unbegun,
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Makes a plan from the verdicts of all channels.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry};
+
+use crate::bytes::{Step, freed};
+use crate::digest::digest;
+use crate::judge::{Bench, Judged};
+use crate::text::Moment;
+use crate::{
+    ExpireEntry, ExpiryRule, Facts, KeepEntry, Period, Policy, PrunePlan, Reason, Releases,
+    Retention, Rules, SectionEntry, Verdict, Warning,
+};
+
+/// The date of the newest build of all channels that is not dated in the future.
+fn newest(catalog: &Catalog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let channels = catalog.channels.values();
+    let last = channels.filter_map(|entry| entry.builds.keys().rfind(|date| date.time() <= now));
+    last.max().map(|date| date.time())
+}
+
+/// A plan in the making.
+pub(crate) struct Draft<'a> {
+    catalog: &'a Catalog,
+    policy: &'a Policy,
+    bench: Bench<'a>,
+    newest: Option<DateTime<Utc>>,
+    expire: Vec<ExpireEntry>,
+    sections: Vec<SectionEntry>,
+    keep: Vec<KeepEntry>,
+    warnings: Vec<Warning>,
+    doubted: u64,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(
+        catalog: &'a Catalog,
+        facts: &'a Facts,
+        policy: &'a Policy,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let channels = catalog.channels.values();
+        let builds = channels.map(|entry| entry.builds.len()).sum();
+        Self {
+            catalog,
+            policy,
+            bench: Bench::new(
+                catalog,
+                facts,
+                Releases::known(catalog, &policy.calendar, now),
+                now,
+            ),
+            newest: newest(catalog, now),
+            expire: Vec::with_capacity(builds),
+            sections: Vec::new(),
+            keep: Vec::with_capacity(builds),
+            warnings: Vec::new(),
+            doubted: 0,
+        }
+    }
+
+    /// Judges every channel and closes the plan.
+    pub(crate) fn plan(mut self) -> PrunePlan {
+        self.judge();
+        self.finish()
+    }
+}
+
+impl Draft<'_> {
+    /// Whether so long nothing was built that the clock may be wrong.
+    fn doubts_clock(&self) -> bool {
+        let limits = &self.policy.limits;
+        match (limits.allow, limits.silence, self.newest) {
+            (None, Some(silence), Some(newest)) => silence
+                .after(newest)
+                .is_some_and(|end| end < self.bench.now),
+            (Some(_), _, _) | (_, None, _) | (_, _, None) => false,
+        }
+    }
+
+    fn judge(&mut self) {
+        let rules = self.policy.compiled();
+        let doubted = self.doubts_clock();
+        for (channel, entry) in &self.catalog.channels {
+            let rules = rules.of(channel);
+            let judged = self.bench.judge(channel, entry, &rules);
+            let builds = judged.len() as u64;
+            let eligible = judged
+                .iter()
+                .filter(|judged| matches!(judged.verdict, Verdict::Expire { .. }))
+                .count() as u64;
+            let allowed = self.policy.limits.of(builds);
+            let limited = !doubted && eligible > allowed;
+            if doubted {
+                self.doubted += eligible;
+            }
+            if limited {
+                self.warnings.push(Warning::RemovalLimit {
+                    channel: channel.clone(),
+                    eligible,
+                    builds,
+                    allowed,
+                });
+            }
+            self.warn(channel, entry, &judged);
+            let sentences = Sentences::new(&rules);
+            for Judged {
+                build,
+                verdict,
+                bytes,
+            } in judged
+            {
+                match verdict {
+                    Verdict::Keep { reasons, until } => self.keep(build, reasons, until, &rules),
+                    Verdict::Expire { rule, since } if doubted => {
+                        self.keep(
+                            build,
+                            vec![Reason::ClockDoubted { rule, since }],
+                            None,
+                            &rules,
+                        );
+                    }
+                    Verdict::Expire { rule, since } if limited => {
+                        self.keep(
+                            build,
+                            vec![Reason::RemovalLimit { rule, since }],
+                            None,
+                            &rules,
+                        );
+                    }
+                    Verdict::Expire { rule, since } => {
+                        let message = sentences.message(rule, since);
+                        self.expire.push(ExpireEntry {
+                            build,
+                            rule,
+                            since,
+                            // Until the plan is closed, what the record says.
+                            bytes_freed: bytes,
+                            message,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn keep(
+        &mut self,
+        build: BuildId,
+        reasons: Vec<Reason>,
+        until: Option<DateTime<Utc>>,
+        rules: &Rules,
+    ) {
+        if !rules.tiers.is_empty() && !reasons.iter().any(Reason::keeps_whole) {
+            let dropped = self.bench.facts.dropped.get(&build);
+            for tier in &rules.tiers {
+                let due = tier.after.after(build.date.time());
+                let Some(since) = due.filter(|due| *due <= self.bench.now) else {
+                    continue;
+                };
+                if dropped.is_some_and(|dropped| dropped.contains(&tier.section)) {
+                    continue;
+                }
+                self.sections.push(SectionEntry {
+                    build: build.clone(),
+                    section: tier.section.clone(),
+                    since,
+                    bytes_freed: 0,
+                    message: format!(
+                        "`{}` goes when its build is {} old, which it was on {}",
+                        tier.section,
+                        tier.after,
+                        Moment(since)
+                    ),
+                });
+            }
+        }
+        self.keep.push(KeepEntry {
+            build,
+            reasons,
+            until,
+        });
+    }
+
+    fn warn(&mut self, channel: &Channel, entry: &ChannelEntry, judged: &[Judged]) {
+        let count = |wanted: fn(&Reason) -> bool| {
+            let with = judged.iter().filter(|judged| match &judged.verdict {
+                Verdict::Keep { reasons, .. } => reasons.iter().any(wanted),
+                Verdict::Expire { .. } => false,
+            });
+            with.count() as u64
+        };
+        let future = count(|reason| matches!(reason, Reason::FutureDate));
+        let unreadable = count(|reason| matches!(reason, Reason::Unreadable { .. }));
+        let endless = count(|reason| match reason {
+            Reason::ReleasePeriod { period } => match period {
+                Period::NoCalendar | Period::Unbegun | Period::Unended { .. } => true,
+                Period::Whole { .. } => false,
+            },
+            Reason::Unreadable { .. }
+            | Reason::FutureDate
+            | Reason::Alias { .. }
+            | Reason::InUse { .. }
+            | Reason::Pinned { .. }
+            | Reason::KeepFile
+            | Reason::NewestSuccess
+            | Reason::SuccessBefore
+            | Reason::Newest { .. }
+            | Reason::NewestFailure
+            | Reason::Forever
+            | Reason::Young { .. }
+            | Reason::YoungFailure { .. }
+            | Reason::RemovalLimit { .. }
+            | Reason::ClockDoubted { .. } => false,
+        });
+        let of = |builds: u64| (builds > 0).then(|| (channel.clone(), builds));
+        let counted = [
+            of(future).map(|(channel, builds)| Warning::FutureBuilds { channel, builds }),
+            of(unreadable).map(|(channel, builds)| Warning::UnreadableRecords { channel, builds }),
+            of(endless).map(|(channel, builds)| Warning::NoRelease { channel, builds }),
+        ];
+        self.warnings.extend(counted.into_iter().flatten());
+        if !entry.strays.is_empty() {
+            self.warnings.push(Warning::Strays {
+                channel: channel.clone(),
+                names: entry.strays.clone(),
+            });
+        }
+        for (alias, target) in &entry.aliases {
+            let target = match target {
+                AliasEntry::Build(date) if entry.builds.contains_key(date) => continue,
+                AliasEntry::Build(date) => date.to_string(),
+                AliasEntry::Other(text) => text.clone(),
+            };
+            self.warnings.push(Warning::DanglingAlias {
+                channel: channel.clone(),
+                alias: alias.clone(),
+                target,
+            });
+        }
+    }
+
+    /// Orders what goes, counts its bytes and closes the plan.
+    fn finish(mut self) -> PrunePlan {
+        let facts = self.bench.facts;
+        let pressed = match (self.policy.free_space, facts.free) {
+            (Some(wanted), Some(free)) if free < wanted => Some((wanted, free)),
+            (Some(_) | None, Some(_) | None) => None,
+        };
+        if pressed.is_some() {
+            self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
+        }
+        let builds = self
+            .expire
+            .iter()
+            .map(|entry| Step::Build(&entry.build, entry.bytes_freed));
+        let sections = self
+            .sections
+            .iter()
+            .map(|entry| Step::Section(&entry.build, &entry.section));
+        let steps: Vec<_> = builds.chain(sections).collect();
+        let bytes = freed(facts, &steps);
+        drop(steps);
+        let targets = self.expire.iter_mut().map(|entry| &mut entry.bytes_freed);
+        let targets = targets.chain(self.sections.iter_mut().map(|entry| &mut entry.bytes_freed));
+        for (target, bytes) in targets.zip(&bytes) {
+            *target = *bytes;
+        }
+        if let Some((wanted, free)) = pressed {
+            let reached = bytes
+                .iter()
+                .fold(free, |sum, bytes| sum.saturating_add(*bytes));
+            if reached < wanted {
+                self.warnings.push(Warning::SpaceShort { wanted, reached });
+            }
+        }
+        for build in self.bench.pins.keys() {
+            if self.catalog.build(build).is_none() {
+                self.warnings.push(Warning::PinOfNothing {
+                    build: (*build).clone(),
+                });
+            }
+        }
+        if let (1.., Some(newest)) = (self.doubted, self.newest) {
+            self.warnings.insert(
+                0,
+                Warning::ClockDoubted {
+                    newest,
+                    now: self.bench.now,
+                    eligible: self.doubted,
+                },
+            );
+        }
+        PrunePlan {
+            now: self.bench.now,
+            digest: digest(self.catalog, facts),
+            expire: self.expire,
+            sections: self.sections,
+            keep: self.keep,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// Why builds of a channel go, but for the time since when.
+struct Sentences {
+    age: String,
+    failed: String,
+    period: String,
+}
+
+impl Sentences {
+    fn new(rules: &Rules) -> Self {
+        let floor = rules.floor();
+        let age = |retention: Retention| match retention {
+            Retention::For(age) => age.to_string(),
+            Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
+        };
+        Self {
+            age: format!(
+                "older than {} and not among the {floor} newest successes, since ",
+                age(rules.keep)
+            ),
+            failed: format!(
+                "failed, older than {} and not the channel's newest word, since ",
+                age(rules.failed)
+            ),
+            period: format!(
+                "past the release period after its introduction and not among the {floor} newest successes, since "
+            ),
+        }
+    }
+
+    /// Why a build goes, in a sentence.
+    fn message(&self, rule: ExpiryRule, since: DateTime<Utc>) -> String {
+        let sentence = match rule {
+            ExpiryRule::Age => &self.age,
+            ExpiryRule::FailedAge => &self.failed,
+            ExpiryRule::ReleasePeriod => &self.period,
+        };
+        let mut message = String::with_capacity(sentence.len() + 20);
+        let _ = write!(message, "{sentence}{}", Moment(since));
+        message
+    }
+}

@@ -1,0 +1,136 @@
+//! Why a build stays or goes, in words.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
+
+use crate::text::Moment;
+use crate::{Facts, Policy, PolicyLines, Position, Retention, Rules, Verdict, plan_with};
+
+/// A paragraph on one build: what it is, whether it goes, when and why, and the rule with its line in the policy.
+///
+/// `lines` are those of the policy's file; without them the policy is said to be built in or set by code. `None` where
+/// there is no such build.
+pub fn explain(
+    catalog: &Catalog,
+    facts: &Facts,
+    policy: &Policy,
+    lines: Option<&PolicyLines>,
+    now: DateTime<Utc>,
+    build: &BuildId,
+) -> Option<String> {
+    let entry = catalog.build(build)?;
+    let plan = plan_with(catalog, facts, policy, now);
+    let mut text = format!("{build} is {}. ", what(build, entry, now));
+    match plan.verdict(build)? {
+        Verdict::Keep { reasons, until } => {
+            let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+            let _ = write!(text, "It stays, because: {}. ", reasons.join("; "));
+            let _ = match until {
+                Some(until) => write!(
+                    text,
+                    "If nothing but the time changes, it may go from {}. ",
+                    Moment(until)
+                ),
+                None => write!(
+                    text,
+                    "No date can be named at which it would go: the passing of time alone does not end all of that. "
+                ),
+            };
+        }
+        Verdict::Expire { rule, .. } => {
+            let entry = plan.expire.iter().find(|entry| entry.build == *build)?;
+            let _ = write!(
+                text,
+                "It goes in the next run, by rule `{rule}`: {}. That frees {} bytes. A pin, or a KEEP file in it, keeps it. ",
+                entry.message, entry.bytes_freed
+            );
+        }
+    }
+    let gone = plan.sections.iter().filter(|entry| entry.build == *build);
+    for section in gone {
+        let _ = write!(text, "Of it, {}. ", section.message);
+    }
+    for section in facts.dropped.get(build).into_iter().flatten() {
+        let _ = write!(text, "Its `{section}` has gone before it, as intended. ");
+    }
+    let kind = build.channel.release.kind();
+    let _ = write!(
+        text,
+        "The rule for {}: {} ({})",
+        build.channel,
+        describe(&policy.rules(&build.channel)),
+        match lines {
+            None => "built in, or set by code".to_owned(),
+            Some(lines) => source(lines, policy, build, lines.kinds.get(&kind)),
+        }
+    );
+    text.push('.');
+    Some(text)
+}
+
+/// What a build is: outcome, date and age.
+fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
+    let outcome = match &entry.state {
+        BuildState::Known(record) => match record.result {
+            BuildOutcome::Success => "success",
+            BuildOutcome::Fail => "failure",
+        },
+        BuildState::Unreadable(_) => "build of unknown outcome",
+    };
+    let date = build.date.time();
+    let outcome = match outcome {
+        "fail" => "failure",
+        other => other,
+    };
+    if date > now {
+        return format!("a {outcome} dated {}, which is to come", Moment(date));
+    }
+    let days = (now - date).num_days();
+    let plural = if days == 1 { "" } else { "s" };
+    format!("a {outcome} of {}, {days} day{plural} old", Moment(date))
+}
+
+/// Where in its file a policy says what holds for a build.
+fn source(
+    lines: &PolicyLines,
+    policy: &Policy,
+    build: &BuildId,
+    kind: Option<&Position>,
+) -> String {
+    let text = build.channel.to_string();
+    let exceptions = policy.channels.iter().zip(&lines.channels);
+    let matching = exceptions
+        .filter(|(exception, _)| exception.channels.compile_matcher().is_match(&text))
+        .map(|(_, position)| position);
+    let places: Vec<_> = kind
+        .into_iter()
+        .chain(matching)
+        .map(|position| format!("line {}", position.line))
+        .collect();
+    if places.is_empty() {
+        "built in; the policy file does not change it".to_owned()
+    } else {
+        format!("{} of the policy", places.join(", "))
+    }
+}
+
+/// The text of a channel's rules.
+pub fn describe(rules: &Rules) -> String {
+    let time = |retention: Retention| match retention {
+        Retention::Forever => "for ever".to_owned(),
+        Retention::For(age) => format!("for {age}"),
+        Retention::ReleasePeriod => "for one release period past their introduction".to_owned(),
+    };
+    let mut text = format!(
+        "successes stay {}, and always the {} newest; failures stay {}, and always one that is the channel's newest word",
+        time(rules.keep),
+        rules.floor(),
+        time(rules.failed)
+    );
+    for tier in &rules.tiers {
+        let _ = write!(text, "; `{}` goes after {}", tier.section, tier.after);
+    }
+    text
+}

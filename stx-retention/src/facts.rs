@@ -1,0 +1,62 @@
+//! What a decision has to know beyond the catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildId, BuildPath, Sha256};
+
+/// What a decision has to know beyond the catalog. All of it may be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The pins, in any order.
+    pub pins: Vec<Pin>,
+    /// Builds that someone reads just now, and who.
+    pub in_use: BTreeMap<BuildId, String>,
+    /// The files of each build. Builds without an entry are taken to share nothing and to be as big as their record says.
+    pub files: BTreeMap<BuildId, Vec<FileFact>>,
+    /// Sections that went before their build, by an earlier plan.
+    pub dropped: BTreeMap<BuildId, BTreeSet<BuildPath>>,
+    /// Free bytes of the disk, where known.
+    pub free: Option<u64>,
+}
+
+/// A wish to keep one build.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pin {
+    /// The build.
+    pub build: BuildId,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub author: String,
+    /// The instant from which it no longer holds; without one it holds until it is taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Pin {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// One file of a build. Files of the same digest share their bytes, in one build and across builds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileFact {
+    /// Where it is in the build.
+    pub path: BuildPath,
+    /// What it holds.
+    pub digest: Sha256,
+    /// How big it is.
+    pub bytes: u64,
+}
+
+impl FileFact {
+    /// Whether it lies in a section of its build, or is it.
+    pub fn lies_in(&self, section: &BuildPath) -> bool {
+        let rest = self.path.as_str().strip_prefix(section.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}

@@ -1,0 +1,134 @@
+//! Plans: what goes, what stays, and why.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildId, BuildPath, Catalog, Sha256};
+
+use crate::draft::Draft;
+use crate::{ExpiryRule, Facts, Policy, Reason, Verdict, Warning};
+
+/// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use]
+pub struct PrunePlan {
+    /// The time it was made for.
+    pub now: DateTime<Utc>,
+    /// The digest of what it saw.
+    pub digest: Sha256,
+    /// What goes, in the order in which it goes.
+    pub expire: Vec<ExpireEntry>,
+    /// Sections of kept builds that go; absent from the JSON where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<SectionEntry>,
+    /// What stays, by channel, oldest first.
+    pub keep: Vec<KeepEntry>,
+    /// What a person should look at.
+    pub warnings: Vec<Warning>,
+}
+
+/// A build that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpireEntry {
+    /// The build.
+    pub build: BuildId,
+    /// The rule.
+    pub rule: ExpiryRule,
+    /// Since when it is eligible.
+    pub since: DateTime<Utc>,
+    /// Bytes that no build left on the mirror shares once this one has gone, after those listed before it.
+    pub bytes_freed: u64,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// A section that goes before its build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionEntry {
+    /// The build, which stays.
+    pub build: BuildId,
+    /// The directory or file in it.
+    pub section: BuildPath,
+    /// Since when it is eligible.
+    pub since: DateTime<Utc>,
+    /// Bytes that nothing left on the mirror shares.
+    pub bytes_freed: u64,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// A build that stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepEntry {
+    /// The build.
+    pub build: BuildId,
+    /// Every reason.
+    pub reasons: Vec<Reason>,
+    /// When it would go if nothing but the time changed.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl PrunePlan {
+    /// What becomes of a build; `None` where the plan did not see it.
+    pub fn verdict(&self, build: &BuildId) -> Option<Verdict> {
+        let keep = self.keep.binary_search_by(|entry| entry.build.cmp(build));
+        if let Some(entry) = keep.ok().and_then(|index| self.keep.get(index)) {
+            return Some(Verdict::Keep {
+                reasons: entry.reasons.clone(),
+                until: entry.until,
+            });
+        }
+        let expire = self.expire.iter().find(|entry| entry.build == *build)?;
+        Some(Verdict::Expire {
+            rule: expire.rule,
+            since: expire.since,
+        })
+    }
+
+    /// What becomes of every build that the plan saw.
+    pub fn verdicts(&self) -> BTreeMap<&BuildId, Verdict> {
+        let kept = self.keep.iter().map(|entry| {
+            let verdict = Verdict::Keep {
+                reasons: entry.reasons.clone(),
+                until: entry.until,
+            };
+            (&entry.build, verdict)
+        });
+        let expired = self.expire.iter().map(|entry| {
+            let verdict = Verdict::Expire {
+                rule: entry.rule,
+                since: entry.since,
+            };
+            (&entry.build, verdict)
+        });
+        kept.chain(expired).collect()
+    }
+
+    /// The bytes that all of it frees.
+    pub fn bytes_freed(&self) -> u64 {
+        let builds = self.expire.iter().map(|entry| entry.bytes_freed);
+        let sections = self.sections.iter().map(|entry| entry.bytes_freed);
+        builds.chain(sections).fold(0, u64::saturating_add)
+    }
+
+    /// Whether nothing goes.
+    pub fn is_empty(&self) -> bool {
+        self.expire.is_empty() && self.sections.is_empty()
+    }
+}
+
+/// Decides on every build of a catalog about which nothing else is known.
+pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
+    plan_with(catalog, &Facts::default(), policy, now)
+}
+
+/// Decides on every build of a catalog.
+pub fn plan_with(
+    catalog: &Catalog,
+    facts: &Facts,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> PrunePlan {
+    Draft::new(catalog, facts, policy, now).plan()
+}

@@ -1,0 +1,255 @@
+//! What is to be kept, as a value.
+
+use globset::{Glob, GlobMatcher};
+use stx_layout::{BuildPath, Channel, ReleaseKind};
+
+use crate::{Calendar, Span};
+
+/// What is to be kept: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
+///
+/// A plain value: made by code, or read from TOML with [`PolicyFile::from_toml`](crate::PolicyFile::from_toml).
+/// `Policy::default()` is the specification's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// The rules of each kind of release.
+    pub kinds: Kinds,
+    /// Exceptions, applied in order to every channel they match; a later one wins.
+    pub channels: Vec<ChannelRules>,
+    /// When releases were, and will be.
+    pub calendar: Calendar,
+    /// What one run may do at most.
+    pub limits: Limits,
+    /// Free space to reach, in bytes. It only changes the order of what is eligible, and warns when that is not enough.
+    pub free_space: Option<u64>,
+}
+
+/// The rules of each kind of release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kinds {
+    /// `master`.
+    pub master: Rules,
+    /// `feature/…`.
+    pub feature: Rules,
+    /// `release/…`.
+    pub release: Rules,
+    /// `milestone/…`.
+    pub milestone: Rules,
+    /// `rc/…`.
+    pub rc: Rules,
+}
+
+/// The rules of one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How long a success is kept.
+    pub keep: Retention,
+    /// How many of the newest successes are kept whatever their age; two are in any case.
+    pub newest: u32,
+    /// How long a failure is kept.
+    pub failed: Retention,
+    /// Bulky parts of a build that go before it.
+    pub tiers: Vec<Tier>,
+}
+
+/// How long a build is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// For ever.
+    Forever,
+    /// Until it is this old.
+    For(Span),
+    /// One release period past its introduction; see [`Period`](crate::Period).
+    ReleasePeriod,
+}
+
+/// A part of a build that goes before the build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    /// The directory or file in the build: `outputs/logs`.
+    pub section: BuildPath,
+    /// The age of the build at which it goes.
+    pub after: Span,
+}
+
+/// An exception for the channels that a glob matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelRules {
+    /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), `*` does not
+    /// cross a `/`.
+    pub channels: Glob,
+    /// What is different there.
+    pub rules: Overlay,
+}
+
+/// What an exception changes; `None` leaves a rule as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overlay {
+    /// In place of [`Rules::keep`].
+    pub keep: Option<Retention>,
+    /// In place of [`Rules::newest`].
+    pub newest: Option<u32>,
+    /// In place of [`Rules::failed`].
+    pub failed: Option<Retention>,
+    /// In place of [`Rules::tiers`].
+    pub tiers: Option<Vec<Tier>>,
+}
+
+/// What one run may do at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Percent of a channel's builds that one run removes at most. Where more are eligible, none of the channel goes.
+    pub percent: u32,
+    /// Builds that one run may remove from a channel although they are more than [`percent`](Self::percent); given,
+    /// it also lifts [`silence`](Self::silence).
+    pub allow: Option<u64>,
+    /// Where the newest build of the whole mirror is older than this, the clock is doubted and nothing goes.
+    pub silence: Option<Span>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            percent: 50,
+            allow: None,
+            silence: Some(Span::days(365)),
+        }
+    }
+}
+
+impl Limits {
+    /// No limit at all: what the rules make eligible goes.
+    pub const NONE: Self = Self {
+        percent: 100,
+        allow: None,
+        silence: None,
+    };
+
+    /// How many of `builds` builds of a channel one run may remove.
+    pub fn of(&self, builds: u64) -> u64 {
+        let share = builds.saturating_mul(u64::from(self.percent)) / 100;
+        share.max(self.allow.unwrap_or(0))
+    }
+}
+
+impl Retention {
+    /// This one, but of two ages the shorter.
+    fn at_most(self, other: Self) -> Self {
+        match self {
+            Self::For(age) => match other {
+                Self::For(most) => Self::For(age.min(most)),
+                Self::Forever | Self::ReleasePeriod => self,
+            },
+            Self::Forever | Self::ReleasePeriod => self,
+        }
+    }
+}
+
+impl Rules {
+    /// Kept like this, and two newest successes, and failures for seven days.
+    pub fn keep(keep: Retention) -> Self {
+        Self {
+            keep,
+            newest: 2,
+            failed: Retention::For(Span::days(7)),
+            tiers: Vec::new(),
+        }
+    }
+
+    /// These rules with an exception laid over them. Failures that it does not name stay no longer than successes.
+    #[must_use]
+    pub fn with(mut self, overlay: &Overlay) -> Self {
+        let Overlay {
+            keep,
+            newest,
+            failed,
+            tiers,
+        } = overlay;
+        self.keep = keep.unwrap_or(self.keep);
+        self.newest = newest.unwrap_or(self.newest);
+        self.failed = failed.unwrap_or(self.failed.at_most(self.keep));
+        if let Some(tiers) = tiers {
+            self.tiers.clone_from(tiers);
+        }
+        self
+    }
+
+    /// How many of the newest successes stay whatever their age: at least the newest and the one before it.
+    pub fn floor(&self) -> usize {
+        usize::try_from(self.newest).unwrap_or(usize::MAX).max(2)
+    }
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self {
+            master: Rules::keep(Retention::For(Span::days(14))),
+            feature: Rules::keep(Retention::For(Span::days(14))),
+            release: Rules::keep(Retention::Forever),
+            milestone: Rules::keep(Retention::ReleasePeriod),
+            rc: Rules::keep(Retention::Forever),
+        }
+    }
+}
+
+impl Kinds {
+    /// The rules of a kind.
+    pub fn get(&self, kind: ReleaseKind) -> &Rules {
+        match kind {
+            ReleaseKind::Master => &self.master,
+            ReleaseKind::Feature => &self.feature,
+            ReleaseKind::Release => &self.release,
+            ReleaseKind::Milestone => &self.milestone,
+            ReleaseKind::Rc => &self.rc,
+        }
+    }
+
+    /// The rules of a kind, to change them.
+    pub fn get_mut(&mut self, kind: ReleaseKind) -> &mut Rules {
+        match kind {
+            ReleaseKind::Master => &mut self.master,
+            ReleaseKind::Feature => &mut self.feature,
+            ReleaseKind::Release => &mut self.release,
+            ReleaseKind::Milestone => &mut self.milestone,
+            ReleaseKind::Rc => &mut self.rc,
+        }
+    }
+}
+
+impl Policy {
+    /// The rules of a channel: those of its kind, with every matching exception in order.
+    pub fn rules(&self, channel: &Channel) -> Rules {
+        self.compiled().of(channel)
+    }
+
+    /// The policy with its globs compiled, to ask it about many channels.
+    pub(crate) fn compiled(&self) -> Compiled<'_> {
+        let exceptions = self.channels.iter();
+        Compiled {
+            kinds: &self.kinds,
+            exceptions: exceptions
+                .map(|exception| (exception.channels.compile_matcher(), &exception.rules))
+                .collect(),
+        }
+    }
+}
+
+/// A policy with its globs compiled.
+pub(crate) struct Compiled<'a> {
+    kinds: &'a Kinds,
+    exceptions: Vec<(GlobMatcher, &'a Overlay)>,
+}
+
+impl Compiled<'_> {
+    /// The rules of a channel.
+    pub(crate) fn of(&self, channel: &Channel) -> Rules {
+        let text = channel.to_string();
+        let matching = self
+            .exceptions
+            .iter()
+            .filter(|(glob, _)| glob.is_match(&text));
+        matching.fold(
+            self.kinds.get(channel.release.kind()).clone(),
+            |rules, (_, overlay)| rules.with(overlay),
+        )
+    }
+}

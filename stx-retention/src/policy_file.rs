@@ -1,0 +1,122 @@
+//! Policies from TOML: the value, and its mistakes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use stx_layout::ReleaseKind;
+use toml::de::DeTable;
+
+use crate::Policy;
+use crate::parse::Reader;
+
+/// A policy with the places in its file that say what it says.
+///
+/// Everything is optional; what is not given is the specification's. Unknown keys are refused. Every mistake is
+/// reported, with its line and column.
+///
+/// ```
+/// # use stx_retention::{PolicyFile, Retention, Span};
+/// let file = PolicyFile::from_toml(r#"
+/// free-space = 200_000_000_000          # bytes; only orders what is eligible, and warns
+///
+/// [limits]
+/// percent = 50                          # of a channel, in one run
+/// silence = "365 days"                  # no build for so long: the clock is doubted
+///
+/// [kind.master]                         # master, feature, release, milestone, rc
+/// keep = "14 days"                      # or "forever", or "release-period"
+/// newest = 2                            # successes that stay whatever their age
+/// failed = "7 days"                     # not longer than `keep`
+/// tiers = [{ section = "outputs/logs", after = "10 days" }]
+///
+/// [[channel]]                           # exceptions, in order; a later one wins
+/// match = "feature/centos76/*"
+/// keep = "30 days"
+///
+/// [calendar]
+/// learn = true                          # releases not named here, from the mirror's release/ channels
+///
+/// [calendar.releases]
+/// "2018.10" = 2018-10-30
+/// "2019.09" = 2019-09-30
+/// "#)?;
+/// assert_eq!(file.policy.kinds.master.keep, Retention::For(Span::days(14)));
+/// assert_eq!(file.lines.channels[0].line, 14);
+/// # Ok::<(), stx_retention::PolicyError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PolicyFile {
+    /// The policy.
+    pub policy: Policy,
+    /// Where its rules stand.
+    pub lines: PolicyLines,
+}
+
+/// Where the rules of a policy stand in its file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PolicyLines {
+    /// The table of each kind that has one.
+    pub kinds: BTreeMap<ReleaseKind, Position>,
+    /// The table of each exception, in the order of [`Policy::channels`].
+    pub channels: Vec<Position>,
+}
+
+/// A place in a text; both count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// One mistake in a policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// Where.
+    pub at: Position,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.message)
+    }
+}
+
+/// A policy that cannot be used: every mistake in it, in the order of the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct PolicyError {
+    /// The mistakes; never empty.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl PolicyFile {
+    /// Reads a policy.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader::new(text);
+        for error in errors {
+            let start = error.span().map_or(0, |span| span.start);
+            reader.mistake(start, error.message());
+        }
+        // A table read from broken text lacks what could not be read: its own mistakes would follow from that.
+        if reader.mistakes.is_empty() {
+            reader.root(table.get_ref());
+        }
+        let mut mistakes = reader.mistakes;
+        if mistakes.is_empty() {
+            return Ok(reader.file);
+        }
+        mistakes.sort();
+        Err(PolicyError { mistakes })
+    }
+}

@@ -1,0 +1,217 @@
+//! Whether what a plan removes may still go.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildId, BuildOutcome, BuildPath, Catalog, Channel};
+
+use crate::judge::{Bench, Judged};
+use crate::{
+    ExpiryRule, Facts, PrunePlan, Reason, Releases, Retention, Rules, Span, Verdict, digest,
+};
+
+/// What became of one step of a plan since it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rechecked {
+    /// The build.
+    pub build: BuildId,
+    /// The section, where only that goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<BuildPath>,
+    /// Whether the step may still be taken.
+    pub check: Recheck,
+}
+
+/// Whether a step of a plan may still be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "check", rename_all = "kebab-case")]
+#[must_use]
+pub enum Recheck {
+    /// Every precondition holds.
+    Ok,
+    /// Some do not.
+    Changed {
+        /// Those, all of them.
+        why: Vec<Change>,
+    },
+}
+
+/// A precondition that no longer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// The build is not there any more.
+    Gone,
+    /// The section has gone already.
+    SectionGone,
+    /// Something protects it now.
+    Protected {
+        /// What.
+        reason: Reason,
+    },
+    /// The rule is for builds of another outcome than it has now.
+    Outcome {
+        /// Its outcome.
+        now: BuildOutcome,
+    },
+    /// Fewer newer successes are there than when it was planned.
+    FewerSuccesses {
+        /// Those that the plan counted on.
+        planned: usize,
+        /// Those there.
+        now: usize,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("it is not there any more"),
+            Self::SectionGone => f.write_str("the section has gone already"),
+            Self::Protected { reason } => write!(f, "it is protected now: {reason}"),
+            Self::Outcome { now } => {
+                write!(f, "it is a {now} now, for which the rule does not stand")
+            }
+            Self::FewerSuccesses { planned, now } => write!(
+                f,
+                "{now} newer successes are there, the plan counted on {planned}"
+            ),
+        }
+    }
+}
+
+/// Rechecks every step of a plan, in the plan's order, against what the mirror holds now.
+///
+/// The time is the plan's, for it has not become less late. A mirror with the plan's digest passes at once. Otherwise
+/// each step stands alone: the build has to be there, with the outcome that its rule is for, protected by nothing, with
+/// as many newer successes as the plan counted on. What else changed, a new build or another build's pin, is no
+/// reason to refuse it.
+pub fn recheck(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Rechecked> {
+    let unchanged = digest(catalog, facts) == plan.digest;
+    let judged = if unchanged {
+        BTreeMap::new()
+    } else {
+        protections(plan, catalog, facts)
+    };
+    let counted = counted(plan);
+    let check = |build: &BuildId, why: Vec<Change>| {
+        let section = None;
+        let check = if unchanged || why.is_empty() {
+            Recheck::Ok
+        } else {
+            Recheck::Changed { why }
+        };
+        Rechecked {
+            build: build.clone(),
+            section,
+            check,
+        }
+    };
+    let builds = plan.expire.iter().map(|entry| {
+        let mut why = changes(&entry.build, &judged);
+        if let Some(record) = catalog.build(&entry.build).and_then(|build| build.record()) {
+            if !stands_for(entry.rule, record.result) {
+                why.push(Change::Outcome { now: record.result });
+            }
+            let planned = counted.get(&entry.build.channel).copied().unwrap_or(0);
+            let now = newer_successes(catalog, &entry.build, plan.now);
+            if record.result == BuildOutcome::Success && now < planned {
+                why.push(Change::FewerSuccesses { planned, now });
+            }
+        }
+        check(&entry.build, why)
+    });
+    let sections = plan.sections.iter().map(|entry| {
+        let mut why = changes(&entry.build, &judged);
+        why.retain(|change| match change {
+            Change::Protected { reason } => reason.keeps_whole(),
+            Change::Gone
+            | Change::SectionGone
+            | Change::Outcome { .. }
+            | Change::FewerSuccesses { .. } => true,
+        });
+        let dropped = facts.dropped.get(&entry.build);
+        if dropped.is_some_and(|dropped| dropped.contains(&entry.section)) {
+            why.push(Change::SectionGone);
+        }
+        Rechecked {
+            section: Some(entry.section.clone()),
+            ..check(&entry.build, why)
+        }
+    });
+    builds.chain(sections).collect()
+}
+
+/// Every build of the plan's channels with what protects it whatever its age.
+fn protections(
+    plan: &PrunePlan,
+    catalog: &Catalog,
+    facts: &Facts,
+) -> BTreeMap<BuildId, Vec<Reason>> {
+    let ageless = Rules {
+        keep: Retention::For(Span::days(0)),
+        newest: 0,
+        failed: Retention::For(Span::days(0)),
+        tiers: Vec::new(),
+    };
+    let bench = Bench::new(catalog, facts, Releases::default(), plan.now);
+    let channels = catalog.channels.iter();
+    let judged = channels.flat_map(|(channel, entry)| bench.judge(channel, entry, &ageless));
+    judged
+        .map(|Judged { build, verdict, .. }| match verdict {
+            Verdict::Keep { reasons, .. } => (build, reasons),
+            Verdict::Expire { .. } => (build, Vec::new()),
+        })
+        .collect()
+}
+
+fn changes(build: &BuildId, judged: &BTreeMap<BuildId, Vec<Reason>>) -> Vec<Change> {
+    match judged.get(build) {
+        None => vec![Change::Gone],
+        Some(reasons) => reasons
+            .iter()
+            .map(|reason| Change::Protected {
+                reason: reason.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// How many newest successes of each channel the plan kept because they are that.
+fn counted(plan: &PrunePlan) -> BTreeMap<&Channel, usize> {
+    let mut counted = BTreeMap::new();
+    for entry in &plan.keep {
+        let counts = entry.reasons.iter().any(|reason| {
+            matches!(
+                reason,
+                Reason::NewestSuccess | Reason::SuccessBefore | Reason::Newest { .. }
+            )
+        });
+        *counted.entry(&entry.build.channel).or_default() += usize::from(counts);
+    }
+    counted
+}
+
+/// The successes after a build that are not dated in the future.
+fn newer_successes(catalog: &Catalog, build: &BuildId, now: DateTime<Utc>) -> usize {
+    let newer = catalog.channels.get(&build.channel).map(|channel| {
+        let newer = channel.builds.range(build.date..).skip(1);
+        let known = newer.filter(|(date, build)| date.time() <= now && build.is_success());
+        known.count()
+    });
+    newer.unwrap_or(0)
+}
+
+/// Whether a rule is for builds of an outcome.
+fn stands_for(rule: ExpiryRule, outcome: BuildOutcome) -> bool {
+    match (rule, outcome) {
+        (ExpiryRule::Age, BuildOutcome::Success)
+        | (ExpiryRule::FailedAge, BuildOutcome::Fail)
+        | (ExpiryRule::ReleasePeriod, BuildOutcome::Success | BuildOutcome::Fail) => true,
+        (ExpiryRule::Age, BuildOutcome::Fail) | (ExpiryRule::FailedAge, BuildOutcome::Success) => {
+            false
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the whole of it.
+
+mod calendar;
+mod cases;
+mod oracle;
+mod policy;
+mod properties;
+mod recheck;
+mod sharing;
+mod small_worlds;
+mod world;

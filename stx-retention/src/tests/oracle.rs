@@ -1,0 +1,89 @@
+//! The rules a second time, as slowly and plainly as they can be said, without any of the library's code.
+
+use super::world::Made;
+
+const DAY: i64 = 86_400;
+
+/// How long successes are kept.
+#[derive(Debug, Clone)]
+pub(super) enum Kept {
+    Days(i64),
+    Forever,
+    /// One release period, with the releases on these days (whole days of seconds).
+    Releases(Vec<i64>),
+}
+
+/// The rules of one channel.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) kept: Kept,
+    pub(super) newest: usize,
+    /// Days that failures are kept; `None` for ever.
+    pub(super) failed: Option<i64>,
+    /// Percent of the channel that one run removes at most.
+    pub(super) percent: usize,
+}
+
+/// Which of the builds go, each given by its second and what it is.
+pub(super) fn go(said: &Said, builds: &[(i64, Made)], alias: Option<usize>, now: i64) -> Vec<bool> {
+    let go: Vec<bool> = (0..builds.len())
+        .map(|this| alias != Some(this) && goes(said, builds, this, now))
+        .collect();
+    let count = go.iter().filter(|goes| **goes).count();
+    if count * 100 > said.percent * builds.len() {
+        return vec![false; builds.len()];
+    }
+    go
+}
+
+fn goes(said: &Said, builds: &[(i64, Made)], this: usize, now: i64) -> bool {
+    let (date, made) = builds[this];
+    // A build of the future stays.
+    if date > now {
+        return false;
+    }
+    let newer = |wanted: Made| {
+        let newer = builds
+            .iter()
+            .filter(|(other, made)| *made == wanted && *other > date && *other <= now);
+        newer.count()
+    };
+    match made {
+        // What cannot be read stays.
+        Made::Unreadable => false,
+        // "The newest failure stays while it is newer than the newest success."
+        Made::Failure => {
+            let newest_failure = newer(Made::Failure) == 0;
+            let newer_than_any_success = newer(Made::Success) == 0;
+            if newest_failure && newer_than_any_success {
+                return false;
+            }
+            said.failed.is_some_and(|days| now >= date + days * DAY)
+        }
+        Made::Success => {
+            // "Newest success and the one before it", "never fewer than N newest successes".
+            if newer(Made::Success) < 2 || newer(Made::Success) < said.newest {
+                return false;
+            }
+            match &said.kept {
+                Kept::Forever => false,
+                Kept::Days(days) => now >= date + days * DAY,
+                Kept::Releases(days) => period_is_over(days, date, now),
+            }
+        }
+    }
+}
+
+/// Looks at every two days that have no release between them.
+fn period_is_over(releases: &[i64], date: i64, now: i64) -> bool {
+    let introduced = date - date.rem_euclid(DAY);
+    releases.iter().any(|begins| {
+        releases.iter().any(|ends| {
+            let neighbours = begins < ends
+                && !releases
+                    .iter()
+                    .any(|between| begins < between && between < ends);
+            neighbours && *begins >= introduced && now >= *ends
+        })
+    })
+}

@@ -1,0 +1,130 @@
+//! Policies as text.
+
+use crate::{
+    Calendar, ChannelRules, Limits, Overlay, Policy, PolicyFile, Position, Retention, Rules, Span,
+    Tier, channel_glob,
+};
+
+#[test]
+fn no_text_is_the_default() {
+    assert_eq!(
+        PolicyFile::from_toml("").expect("a policy").policy,
+        Policy::default()
+    );
+}
+
+#[test]
+fn text_and_code_make_the_same_value() {
+    let text = r#"
+        free-space = 1_000
+        [limits]
+        percent = 10
+        silence = "never"
+        [kind.milestone]
+        keep = "1 year"
+        newest = 3
+        failed = "36 hours"
+        tiers = [{ section = "inputs", after = "2 weeks" }]
+        [[channel]]
+        match = "feature/*/centos"
+        keep = "forever"
+        [calendar]
+        learn = false
+        releases = { "2018.10" = 2018-10-30 }
+    "#;
+    let mut policy = Policy {
+        free_space: Some(1000),
+        limits: Limits {
+            percent: 10,
+            allow: None,
+            silence: None,
+        },
+        channels: vec![ChannelRules {
+            channels: channel_glob("feature/*/centos").expect("a glob"),
+            rules: Overlay {
+                keep: Some(Retention::Forever),
+                ..Overlay::default()
+            },
+        }],
+        calendar: Calendar {
+            releases: [(
+                "2018.10".parse().expect("a name"),
+                "2018-10-30".parse().expect("a day"),
+            )]
+            .into(),
+            learn: false,
+        },
+        ..Policy::default()
+    };
+    policy.kinds.milestone = Rules {
+        keep: Retention::For(Span::days(365)),
+        newest: 3,
+        failed: Retention::For(Span::hours(36)),
+        tiers: vec![Tier {
+            section: "inputs".parse().expect("a path"),
+            after: Span::days(14),
+        }],
+    };
+    let file = PolicyFile::from_toml(text).expect("a policy");
+    assert_eq!(file.policy, policy);
+    assert_eq!(
+        file.lines.channels,
+        [Position {
+            line: 11,
+            column: 9
+        }]
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_with_their_places() {
+    let text = r#"free-space = "much"
+[limits]
+percent = 101
+[kind.master]
+keep = "0 days"
+newest = -1
+faild = "7 days"
+[kind.tag]
+[kind.feature]
+keep = "5 days"
+failed = "6 days"
+tiers = [{ section = "/logs", after = 3 }, { after = "9 days", section = "logs" }]
+[[channel]]
+keep = "soon"
+[[channel]]
+match = "feature/[a"
+[calendar]
+learn = "no"
+releases = { "a" = 2018-10-30T00:00:00Z, ".." = 2018-10-30 }
+"#;
+    let error = PolicyFile::from_toml(text).expect_err("mistakes");
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn broken_text_is_reported_with_its_places() {
+    let error = PolicyFile::from_toml("[kind.master\nkeep = \n").expect_err("mistakes");
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn later_exceptions_win_and_stars_stop_at_slashes() {
+    let text = r#"
+        [[channel]]
+        match = "feature/**"
+        keep = "3 days"
+        newest = 9
+        [[channel]]
+        match = "feature/*/debian"
+        keep = "5 days"
+    "#;
+    let policy = PolicyFile::from_toml(text).expect("a policy").policy;
+    let rules = |channel: &str| policy.rules(&channel.parse().expect("a channel"));
+    let days = |days| Retention::For(Span::days(days));
+    assert_eq!(rules("feature/x/debian").keep, days(5));
+    assert_eq!(rules("feature/x/debian").newest, 9);
+    assert_eq!(rules("feature/x/debian/bullseye/amd64").keep, days(3));
+    assert_eq!(rules("feature/x/centos").failed, days(3));
+    assert_eq!(rules("master/centos"), policy.kinds.master);
+}

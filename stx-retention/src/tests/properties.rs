@@ -1,0 +1,283 @@
+//! The properties that the crate's documentation names, over random mirrors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use stx_layout::{BuildId, Catalog, ReleaseKind};
+
+use super::world::{Made, add, day, id, point};
+use crate::{
+    Facts, Limits, Pin, Policy, PolicyFile, PrunePlan, Recheck, Retention, Span, apply, bytes_used,
+    forecast, plan, plan_with, recheck,
+};
+
+const CHANNELS: [&str; 6] = [
+    "master/centos",
+    "feature/f/centos",
+    "release/1/centos",
+    "release/2/centos",
+    "milestone/m/centos",
+    "rc/1/centos",
+];
+
+type Build = (usize, i64, Made);
+
+fn build() -> impl Strategy<Value = Build> {
+    let made = prop_oneof![
+        5 => Just(Made::Success),
+        2 => Just(Made::Failure),
+        1 => Just(Made::Unreadable),
+    ];
+    (0..CHANNELS.len(), 0_i64..60, made)
+}
+
+fn builds() -> impl Strategy<Value = Vec<Build>> {
+    prop::collection::vec(build(), 0..40)
+}
+
+/// Policies without limits: a limit depends on how many others go.
+fn policy() -> impl Strategy<Value = Policy> {
+    let calendar = prop::collection::btree_set(0_i64..60, 0..4);
+    (1_u32..30, 0_u32..4, calendar, any::<bool>()).prop_map(|(age, newest, days, learn)| {
+        let mut policy = Policy {
+            limits: Limits::NONE,
+            ..Policy::default()
+        };
+        for kind in [ReleaseKind::Master, ReleaseKind::Feature] {
+            policy.kinds.get_mut(kind).keep = Retention::For(Span::days(age));
+            policy.kinds.get_mut(kind).newest = newest;
+        }
+        policy.calendar.learn = learn;
+        for days in days {
+            let name = format!("n{days}").parse().expect("a name");
+            let days = day(days).date_naive();
+            policy.calendar.releases.insert(name, days);
+        }
+        policy
+    })
+}
+
+fn mirror(builds: &[Build]) -> Catalog {
+    let mut catalog = Catalog::default();
+    for (channel, days, made) in builds {
+        add(&mut catalog, CHANNELS[*channel], *days, *made);
+    }
+    catalog
+}
+
+fn expired(plan: &PrunePlan) -> BTreeSet<BuildId> {
+    plan.expire
+        .iter()
+        .map(|entry| entry.build.clone())
+        .collect()
+}
+
+fn pin(build: &Build) -> Pin {
+    Pin {
+        build: id(CHANNELS[build.0], build.1),
+        reason: "why".to_owned(),
+        author: "who".to_owned(),
+        until: None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// *Monotone in time*: what may go may go later too, as long as nothing is built or pinned.
+    #[test]
+    fn monotone_in_time(builds in builds(), policy in policy(), now in 0_i64..70, later in 0_i64..50) {
+        let catalog = mirror(&builds);
+        let before = expired(&plan(&catalog, &policy, day(now)));
+        let after = expired(&plan(&catalog, &policy, day(now + later)));
+        prop_assert!(before.is_subset(&after));
+    }
+
+    /// *Aliases hold*: what an alias points at stays.
+    #[test]
+    fn aliases_hold(builds in builds(), policy in policy(), now in 0_i64..90) {
+        let mut catalog = mirror(&builds);
+        for build in &builds {
+            let target = id(CHANNELS[build.0], build.1);
+            point(&mut catalog, &target);
+            let plan = plan(&catalog, &policy, day(now));
+            prop_assert!(!expired(&plan).contains(&target));
+        }
+    }
+
+    /// *Never empty*: a channel keeps at least one build, and its newest success.
+    #[test]
+    fn never_empty(builds in builds(), policy in policy(), now in 0_i64..900) {
+        let mut catalog = mirror(&builds);
+        let newest = |catalog: &Catalog| -> BTreeMap<_, _> {
+            let channels = catalog.channels.iter();
+            channels.map(|(channel, entry)| (channel.clone(), entry.newest_success())).collect()
+        };
+        let before = newest(&catalog);
+        let plan = plan(&catalog, &policy, day(now));
+        apply(&plan, &mut catalog, &mut Facts::default());
+        prop_assert_eq!(newest(&catalog), before);
+        prop_assert!(catalog.channels.values().all(|entry| !entry.builds.is_empty()));
+    }
+
+    /// *Newcomers spare milestones and releases*: neither a pin nor a build elsewhere makes a success of those go,
+    /// unless the build is the first of a release that the calendar learns: that ends release periods.
+    #[test]
+    fn newcomers_spare_milestones_and_releases(
+        builds in builds(), mut policy in policy(), now in 0_i64..90, new in build(),
+    ) {
+        policy.calendar.learn = false;
+        let mut catalog = mirror(&builds);
+        let protected = |plan: &PrunePlan| -> BTreeSet<_> {
+            let kinds = [ReleaseKind::Milestone, ReleaseKind::Release];
+            let new = id(CHANNELS[new.0], new.1).channel;
+            let of = |build: &BuildId| kinds.contains(&build.channel.release.kind());
+            let expired = expired(plan).into_iter();
+            expired.filter(|build| of(build) && build.channel != new).collect()
+        };
+        let before = plan(&catalog, &policy, day(now));
+        let pinned = Facts { pins: vec![pin(&new)], ..Facts::default() };
+        let with_pin = plan_with(&catalog, &pinned, &policy, day(now));
+        prop_assert!(expired(&with_pin).is_subset(&expired(&before)));
+        add(&mut catalog, CHANNELS[new.0], new.1, new.2);
+        let with_build = plan(&catalog, &policy, day(now));
+        prop_assert_eq!(protected(&with_build), protected(&before));
+    }
+
+    /// *Longer ages keep more*: of two policies the one with the longer ages keeps all that the other keeps.
+    #[test]
+    fn longer_ages_keep_more(builds in builds(), policy in policy(), now in 0_i64..90, more in 0_u32..20) {
+        let catalog = mirror(&builds);
+        let mut longer = policy.clone();
+        for kind in ReleaseKind::ALL {
+            let rules = longer.kinds.get_mut(kind);
+            for retention in [&mut rules.keep, &mut rules.failed] {
+                if let Retention::For(age) = retention {
+                    *age = Span::seconds(age.as_seconds() + u64::from(more) * 86_400);
+                }
+            }
+            rules.newest += more;
+        }
+        let before = expired(&plan(&catalog, &policy, day(now)));
+        prop_assert!(expired(&plan(&catalog, &longer, day(now))).is_subset(&before));
+    }
+
+    /// *Order makes no difference*: of builds as they are found, or pins as they are listed.
+    #[test]
+    fn order_makes_no_difference(mut builds in builds(), policy in policy(), now in 0_i64..90) {
+        builds.sort_by_key(|build| (build.0, build.1));
+        builds.dedup_by_key(|build| (build.0, build.1));
+        let pins = |builds: &[Build]| Facts {
+            pins: builds.iter().step_by(1).filter(|build| build.1 % 5 == 0).map(pin).collect(),
+            ..Facts::default()
+        };
+        let one = plan_with(&mirror(&builds), &pins(&builds), &policy, day(now));
+        builds.reverse();
+        let other = plan_with(&mirror(&builds), &pins(&builds), &policy, day(now));
+        prop_assert_eq!(one, other);
+    }
+
+    /// *Done is done*: once a plan is applied, the next one at the same time is empty, under limits too; and what was
+    /// freed is what is now used less.
+    #[test]
+    fn done_is_done(builds in builds(), mut policy in policy(), now in 0_i64..90, limited: bool) {
+        if limited {
+            policy.limits = Limits::default();
+        }
+        let (mut catalog, mut facts) = (mirror(&builds), Facts::default());
+        let used = bytes_used(&catalog, &facts);
+        let first = plan(&catalog, &policy, day(now));
+        apply(&first, &mut catalog, &mut facts);
+        prop_assert_eq!(bytes_used(&catalog, &facts), used - first.bytes_freed());
+        prop_assert!(plan(&catalog, &policy, day(now)).is_empty());
+    }
+
+    /// *A forecast begins with the plan*: its first day is the plan of now, and without new builds so is a later one.
+    #[test]
+    fn a_forecast_begins_with_the_plan(builds in builds(), policy in policy(), now in 0_i64..90) {
+        let (catalog, facts) = (mirror(&builds), Facts::default());
+        let plan = plan(&catalog, &policy, day(now));
+        let forecast = forecast(&catalog, &facts, &policy, day(now), 0, &BTreeMap::new());
+        prop_assert_eq!(forecast.days.len(), 1);
+        prop_assert_eq!(&forecast.days[0].expire, &plan.expire);
+        prop_assert_eq!(&forecast.days[0].sections, &plan.sections);
+        prop_assert_eq!(&forecast.days[0].warnings, &plan.warnings);
+    }
+
+    /// *An unchanged mirror passes*: with any digest, so that every precondition is looked at.
+    #[test]
+    fn an_unchanged_mirror_passes(builds in builds(), policy in policy(), now in 0_i64..90) {
+        let catalog = mirror(&builds);
+        let mut plan = plan(&catalog, &policy, day(now));
+        for digest in [plan.digest, stx_layout::Sha256([7; 32])] {
+            plan.digest = digest;
+            for step in recheck(&plan, &catalog, &Facts::default()) {
+                prop_assert_eq!(step.check, Recheck::Ok);
+            }
+        }
+    }
+
+    /// *What passes would go anyway*: builds come and go and change, one is pinned, one is pointed at.
+    #[test]
+    fn what_passes_would_go_anyway(
+        builds in builds(), mut policy in policy(), now in 0_i64..90,
+        gone in builds(), new in builds(), pinned in build(), pointed in build(),
+    ) {
+        policy.calendar.learn = false;
+        let mut catalog = mirror(&builds);
+        let before = plan(&catalog, &policy, day(now));
+        for build in gone {
+            let id = id(CHANNELS[build.0], build.1);
+            if let Some(entry) = catalog.channels.get_mut(&id.channel) {
+                entry.builds.remove(&id.date);
+            }
+        }
+        for build in new {
+            add(&mut catalog, CHANNELS[build.0], build.1, build.2);
+        }
+        point(&mut catalog, &id(CHANNELS[pointed.0], pointed.1));
+        let facts = Facts { pins: vec![pin(&pinned)], ..Facts::default() };
+        let after = expired(&plan_with(&catalog, &facts, &policy, day(now)));
+        for step in recheck(&before, &catalog, &facts) {
+            prop_assert!(step.check != Recheck::Ok || after.contains(&step.build), "{:?}", step);
+        }
+    }
+
+    /// Any text is a policy or has mistakes, each at a place in it.
+    #[test]
+    fn any_text_is_a_policy_or_has_mistakes(text in "([\\[\\]a-z.={}\"é0-9-]{0,12}\n|\\[kind.master\\]\n|keep = \"[0-9]{1,22} days\"\n){0,5}") {
+        if let Err(error) = PolicyFile::from_toml(&text) {
+            prop_assert!(!error.mistakes.is_empty());
+            for mistake in error.mistakes {
+                prop_assert!((1..=text.split('\n').count()).contains(&mistake.at.line));
+            }
+        }
+    }
+}
+
+/// Every property that the documentation names is a test, and the other way round.
+#[test]
+fn documented_properties_are_tests() {
+    let docs = include_str!("../lib.rs").lines();
+    let named: BTreeSet<String> = docs
+        .filter_map(|line| line.strip_prefix("//! - *")?.split_once('*'))
+        .map(|(name, _)| name.replace(' ', "_"))
+        .collect();
+    let sources = [
+        include_str!("properties.rs"),
+        include_str!("small_worlds.rs"),
+    ];
+    let lines = sources.iter().flat_map(|source| source.lines());
+    let tested: BTreeSet<String> = lines
+        .filter_map(|line| line.trim().strip_prefix("/// *")?.split_once("*:"))
+        .map(|(name, _)| name.to_lowercase().replace(' ', "_"))
+        .collect();
+    assert_eq!(named, tested);
+    for name in named {
+        let test = format!("fn {name}(");
+        assert!(
+            sources.iter().any(|source| source.contains(&test)),
+            "{name}"
+        );
+    }
+}

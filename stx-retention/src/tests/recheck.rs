@@ -1,0 +1,146 @@
+//! What changes between a plan and its run.
+
+use stx_layout::Catalog;
+
+use super::world::{Made, add, daily, day, id, point};
+use crate::{
+    Change, Facts, Pin, Policy, PrunePlan, Reason, Recheck, Span, Tier, apply, plan, recheck,
+};
+
+const MASTER: &str = "master/centos";
+
+/// Five builds go: days 0 to 4.
+fn planned() -> (Catalog, PrunePlan) {
+    let catalog = daily(18);
+    let plan = plan(&catalog, &Policy::default(), day(18));
+    assert_eq!(plan.expire.len(), 5);
+    (catalog, plan)
+}
+
+/// The changes of the build of day 2; all others have to be unharmed.
+fn changes(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Change> {
+    let mut found = Vec::new();
+    for step in recheck(plan, catalog, facts) {
+        match step.check {
+            Recheck::Ok => {}
+            Recheck::Changed { why } => {
+                assert_eq!(step.build, id(MASTER, 2), "{why:?}");
+                found = why;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_changed() {
+    let (catalog, plan) = planned();
+    assert_eq!(changes(&plan, &catalog, &Facts::default()), []);
+}
+
+#[test]
+fn a_new_build_changes_nothing() {
+    let (mut catalog, plan) = planned();
+    add(&mut catalog, MASTER, 19, Made::Failure);
+    assert_eq!(changes(&plan, &catalog, &Facts::default()), []);
+}
+
+#[test]
+fn every_change_refuses_its_build_only() {
+    let (catalog, plan) = planned();
+    let facts = Facts::default();
+    let number = |change: &Change| match change {
+        Change::Gone => 0,
+        Change::Protected { .. } => 1,
+        Change::Outcome { .. } => 2,
+        Change::SectionGone | Change::FewerSuccesses { .. } => 3,
+    };
+    let only = |changes: Vec<Change>| {
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        number(&changes[0])
+    };
+    let build = id(MASTER, 2);
+
+    let mut gone = catalog.clone();
+    gone.channels.values_mut().for_each(|entry| {
+        entry.builds.remove(&build.date);
+    });
+    assert_eq!(only(changes(&plan, &gone, &facts)), 0);
+
+    let mut pointed = catalog.clone();
+    point(&mut pointed, &build);
+    assert_eq!(only(changes(&plan, &pointed, &facts)), 1);
+
+    let mut kept = catalog.clone();
+    kept.channels.values_mut().for_each(|entry| {
+        entry.builds.get_mut(&build.date).expect("it").keep_file = true;
+    });
+    assert_eq!(only(changes(&plan, &kept, &facts)), 1);
+
+    let mut pinned = facts.clone();
+    pinned.pins.push(Pin {
+        build: build.clone(),
+        reason: "needed".to_owned(),
+        author: "bob".to_owned(),
+        until: None,
+    });
+    assert_eq!(only(changes(&plan, &catalog, &pinned)), 1);
+
+    let mut used = facts.clone();
+    used.in_use.insert(build.clone(), "fetch".to_owned());
+    assert_eq!(only(changes(&plan, &catalog, &used)), 1);
+
+    let mut replaced = catalog.clone();
+    add(&mut replaced, MASTER, 2, Made::Failure);
+    assert_eq!(only(changes(&plan, &replaced, &facts)), 2);
+}
+
+#[test]
+fn successes_that_were_counted_on_have_to_be_there() {
+    let (mut catalog, plan) = planned();
+    for days in 1..=18 {
+        add(&mut catalog, MASTER, days, Made::Failure);
+    }
+    let found = recheck(&plan, &catalog, &Facts::default());
+    let Recheck::Changed { why } = &found[0].check else {
+        panic!("the only success left may not go");
+    };
+    let reason = Reason::NewestSuccess;
+    assert!(why.contains(&Change::Protected { reason }));
+    assert!(why.contains(&Change::FewerSuccesses { planned: 2, now: 0 }));
+}
+
+#[test]
+fn a_section_goes_once_and_not_from_what_became_protected() {
+    let mut policy = Policy::default();
+    policy.kinds.master.tiers.push(Tier {
+        section: "inputs".parse().expect("a path"),
+        after: Span::days(7),
+    });
+    let catalog = daily(9);
+    let plan = plan(&catalog, &policy, day(9));
+    let steps = |catalog: &Catalog, facts: &Facts| -> Vec<_> {
+        let steps = recheck(&plan, catalog, facts).into_iter();
+        steps.map(|step| (step.build, step.check)).collect()
+    };
+    let ok = |days| (id(MASTER, days), Recheck::Ok);
+    let changed = |days, why| {
+        let why = vec![why];
+        (id(MASTER, days), Recheck::Changed { why })
+    };
+    assert_eq!(steps(&catalog, &Facts::default()), [ok(0), ok(1), ok(2)]);
+
+    let mut kept = catalog.clone();
+    kept.channels.values_mut().for_each(|entry| {
+        let build = entry.builds.get_mut(&id(MASTER, 1).date);
+        build.expect("it").keep_file = true;
+    });
+    let reason = Reason::KeepFile;
+    let protected = changed(1, Change::Protected { reason });
+    assert_eq!(steps(&kept, &Facts::default()), [ok(0), protected, ok(2)]);
+
+    let (mut left, mut facts) = (catalog, Facts::default());
+    apply(&plan, &mut left, &mut facts);
+    let gone = [0, 1, 2].map(|days| changed(days, Change::SectionGone));
+    assert_eq!(steps(&left, &facts), gone);
+}

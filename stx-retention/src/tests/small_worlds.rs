@@ -1,0 +1,145 @@
+//! Every small world, against the oracle.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::Catalog;
+
+use super::oracle::{Kept, Said, go};
+use super::world::{Made, channel, day, id, point};
+use crate::{Limits, Policy, Retention, Rules, Span, Verdict, plan};
+
+/// The days on which there may be a build; the last lies in the future of the earliest `now`.
+const DAYS: [i64; 6] = [0, 5, 6, 13, 14, 20];
+/// When it is asked: both ages fall exactly on some of these days.
+const NOWS: [i64; 3] = [14, 20, 34];
+
+/// All catalogs of up to five builds on those days.
+fn worlds() -> Vec<Vec<(i64, Made)>> {
+    let mut worlds = vec![Vec::new()];
+    for days in DAYS {
+        for world in worlds.clone() {
+            for made in [Made::Success, Made::Failure, Made::Unreadable] {
+                let mut world = world.clone();
+                world.push((days, made));
+                worlds.push(world);
+            }
+        }
+    }
+    worlds.retain(|world| world.len() <= 5);
+    worlds
+}
+
+fn policies() -> Vec<Said> {
+    let said = |kept, newest, failed, percent| Said {
+        kept,
+        newest,
+        failed,
+        percent,
+    };
+    let midnight = |days: i64| day(days).timestamp() - 6 * 3600;
+    let releases = |days: &[i64]| Kept::Releases(days.iter().map(|days| midnight(*days)).collect());
+    vec![
+        said(Kept::Days(14), 2, Some(7), 100),
+        said(Kept::Days(14), 2, Some(7), 50),
+        said(Kept::Days(6), 0, Some(1), 34),
+        said(Kept::Days(7), 3, None, 100),
+        said(Kept::Forever, 2, Some(14), 100),
+        said(releases(&[]), 2, Some(7), 100),
+        said(releases(&[6]), 2, Some(7), 100),
+        said(releases(&[5, 14]), 2, Some(7), 100),
+        said(releases(&[-3, 6, 13, 20]), 0, Some(7), 100),
+    ]
+}
+
+/// The same rules as a policy for `milestone/`.
+fn policy(said: &Said) -> Policy {
+    let days = |days: i64| Retention::For(Span::days(u32::try_from(days).expect("few days")));
+    let mut policy = Policy::default();
+    policy.kinds.milestone = Rules {
+        keep: match &said.kept {
+            Kept::Days(age) => days(*age),
+            Kept::Forever => Retention::Forever,
+            Kept::Releases(releases) => {
+                for (number, second) in releases.iter().enumerate() {
+                    let name = format!("r{number}").parse().expect("a name");
+                    let day = DateTime::from_timestamp(*second, 0).expect("a time");
+                    policy.calendar.releases.insert(name, day.date_naive());
+                }
+                Retention::ReleasePeriod
+            }
+        },
+        newest: u32::try_from(said.newest).expect("few"),
+        failed: said.failed.map_or(Retention::Forever, days),
+        tiers: Vec::new(),
+    };
+    policy.limits = Limits {
+        percent: u32::try_from(said.percent).expect("percent"),
+        ..Limits::NONE
+    };
+    policy
+}
+
+/// Compares one plan with the oracle: who goes, since when, until when.
+fn check(catalog: &Catalog, world: &[(i64, Made)], alias: Option<usize>, said: &Said, now: i64) {
+    let plan = plan(catalog, &policy(said), day(now));
+    let builds: Vec<_> = world
+        .iter()
+        .map(|(days, made)| (day(*days).timestamp(), *made))
+        .collect();
+    let expected = go(said, &builds, alias, day(now).timestamp());
+    let unlimited = Said {
+        percent: 100,
+        ..said.clone()
+    };
+    let free =
+        |at: DateTime<Utc>, build: usize| go(&unlimited, &builds, alias, at.timestamp())[build];
+    let second = TimeDelta::seconds(1);
+    assert_eq!(plan.expire.len() + plan.keep.len(), world.len());
+    for (place, (days, _)) in world.iter().enumerate() {
+        let verdict = plan
+            .verdict(&id("milestone/m/centos", *days))
+            .expect("a verdict for every build");
+        let say =
+            || format!("{world:?} alias {alias:?} now {now} {said:?}: build {place}: {verdict:?}");
+        match &verdict {
+            Verdict::Expire { since, .. } => {
+                assert!(expected[place], "{}", say());
+                assert!(free(*since, place), "{}", say());
+                assert!(!free(*since - second, place), "{}", say());
+            }
+            Verdict::Keep { reasons, until } => {
+                assert!(!expected[place], "{}", say());
+                assert!(!reasons.is_empty(), "{}", say());
+                let limited = free(day(now), place);
+                let future = world.iter().any(|(days, _)| *days > now);
+                match until {
+                    Some(until) => {
+                        assert!(free(*until, place), "{}", say());
+                        assert!(!free(*until - second, place), "{}", say());
+                    }
+                    None if limited || future => {}
+                    None => assert!(!free(day(10_000), place), "{}", say()),
+                }
+            }
+        }
+    }
+}
+
+/// *As the specification says*: in every world of up to five builds, with every outcome, on a few days, under a few
+/// policies, at a few times, exactly those builds go that the plain reading of the sentences lets go, since and until
+/// exactly then.
+#[test]
+fn as_the_specification_says() {
+    for world in worlds() {
+        let plain = channel("milestone/m/centos", &world);
+        for said in policies() {
+            for now in NOWS {
+                check(&plain, &world, None, &said, now);
+            }
+        }
+        if let Some((days, _)) = world.first() {
+            let mut aliased = plain;
+            point(&mut aliased, &id("milestone/m/centos", *days));
+            check(&aliased, &world, Some(0), &policies()[0], 34);
+        }
+    }
+}

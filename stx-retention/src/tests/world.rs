@@ -1,0 +1,72 @@
+//! Catalogs in a line.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
+    Catalog,
+};
+
+/// What a build of a test is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    Success,
+    Failure,
+    Unreadable,
+}
+
+/// 06:00 UTC on the so-many-th day after 2018-11-01.
+pub(super) fn day(days: i64) -> DateTime<Utc> {
+    let start = "2018-11-01T06:00:00Z"
+        .parse::<DateTime<Utc>>()
+        .expect("a time");
+    start + TimeDelta::days(days)
+}
+
+/// The build of a channel on a day.
+pub(super) fn id(channel: &str, days: i64) -> BuildId {
+    let date = BuildDate::at(day(days)).expect("a date");
+    BuildId::new(channel.parse().expect("a channel"), date)
+}
+
+/// Adds a build of 1000 bytes.
+pub(super) fn add(catalog: &mut Catalog, channel: &str, days: i64, made: Made) {
+    let id = id(channel, days);
+    let known = |outcome| {
+        let mut record = BuildRecord::new(id.clone(), outcome);
+        record.bytes = 1000;
+        BuildState::Known(Box::new(record))
+    };
+    let state = match made {
+        Made::Success => known(BuildOutcome::Success),
+        Made::Failure => known(BuildOutcome::Fail),
+        Made::Unreadable => BuildState::Unreadable("no build.json".to_owned()),
+    };
+    let entry = catalog.channels.entry(id.channel.clone()).or_default();
+    let build = BuildEntry {
+        state,
+        keep_file: false,
+    };
+    entry.builds.insert(id.date, build);
+}
+
+/// A catalog of one channel.
+pub(super) fn channel(channel: &str, builds: &[(i64, Made)]) -> Catalog {
+    let mut catalog = Catalog::default();
+    for (days, made) in builds {
+        add(&mut catalog, channel, *days, *made);
+    }
+    catalog
+}
+
+/// Points `latest_build` of a build's channel at it.
+pub(super) fn point(catalog: &mut Catalog, id: &BuildId) {
+    let entry = catalog.channels.entry(id.channel.clone()).or_default();
+    let target = AliasEntry::Build(id.date);
+    entry.aliases.insert(AliasName::latest_build(), target);
+}
+
+/// A daily `master` of successes on days 0 to `last`.
+pub(super) fn daily(last: i64) -> Catalog {
+    let builds: Vec<_> = (0..=last).map(|days| (days, Made::Success)).collect();
+    channel("master/centos", &builds)
+}

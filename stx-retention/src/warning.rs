@@ -1,0 +1,143 @@
+//! What a run should say aloud.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{AliasName, BuildId, Channel};
+
+use crate::text::Moment;
+
+/// Something that a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "warning", rename_all = "kebab-case")]
+pub enum Warning {
+    /// Nothing was built for so long that the clock is doubted; nothing goes.
+    ClockDoubted {
+        /// The newest build's date.
+        newest: DateTime<Utc>,
+        /// The clock.
+        now: DateTime<Utc>,
+        /// How many builds would have gone.
+        eligible: u64,
+    },
+    /// More of a channel is eligible than one run may remove; nothing of it goes.
+    RemovalLimit {
+        /// The channel.
+        channel: Channel,
+        /// How many are eligible.
+        eligible: u64,
+        /// Of how many builds.
+        builds: u64,
+        /// How many might have gone.
+        allowed: u64,
+    },
+    /// Builds dated after now: the clock went back, or a builder's was wrong.
+    FutureBuilds {
+        /// The channel.
+        channel: Channel,
+        /// How many.
+        builds: u64,
+    },
+    /// Builds whose record cannot be read.
+    UnreadableRecords {
+        /// The channel.
+        channel: Channel,
+        /// How many.
+        builds: u64,
+    },
+    /// Entries that are neither build nor alias; they are left alone.
+    Strays {
+        /// The channel.
+        channel: Channel,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// An alias that points at no build of its channel.
+    DanglingAlias {
+        /// The channel.
+        channel: Channel,
+        /// The alias.
+        alias: AliasName,
+        /// What it points at.
+        target: String,
+    },
+    /// A pin of a build that is not there.
+    PinOfNothing {
+        /// The build.
+        build: BuildId,
+    },
+    /// Builds stay because no release is known by which their time could end.
+    NoRelease {
+        /// The channel.
+        channel: Channel,
+        /// How many.
+        builds: u64,
+    },
+    /// What may go is not enough to reach the free space asked for.
+    SpaceShort {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes free once all of it has gone.
+        reached: u64,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClockDoubted {
+                newest,
+                now,
+                eligible,
+            } => write!(
+                f,
+                "the newest build is of {} and the clock says {}: nothing goes, though {eligible} builds are eligible; \
+                 allow it if the clock is right",
+                Moment(*newest),
+                Moment(*now)
+            ),
+            Self::RemovalLimit {
+                channel,
+                eligible,
+                builds,
+                allowed,
+            } => write!(
+                f,
+                "{channel}: {eligible} of {builds} builds are eligible, one run removes at most {allowed}: nothing of it \
+                 goes; allow {eligible} if that is right"
+            ),
+            Self::FutureBuilds { channel, builds } => write!(
+                f,
+                "{channel}: {builds} dated in the future; is the clock right?"
+            ),
+            Self::UnreadableRecords { channel, builds } => {
+                write!(f, "{channel}: {builds} without a readable record, kept")
+            }
+            Self::Strays { channel, names } => write!(
+                f,
+                "{channel}: neither build nor alias, left alone: {}",
+                names.join(", ")
+            ),
+            Self::DanglingAlias {
+                channel,
+                alias,
+                target,
+            } => write!(
+                f,
+                "{channel}: `{alias}` points at `{target}`, which is no build of the channel"
+            ),
+            Self::PinOfNothing { build } => {
+                write!(f, "{build} is pinned, but there is no such build")
+            }
+            Self::NoRelease { channel, builds } => write!(
+                f,
+                "{channel}: {builds} kept because no release is known that ends their time; name the releases in the policy"
+            ),
+            Self::SpaceShort { wanted, reached } => write!(
+                f,
+                "{wanted} bytes should be free, and {reached} will be: not enough is eligible"
+            ),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Builds of a distribution of one file, for everything that the sample is too slow for.
+
+use std::process::Command;
+
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{assert_whole, builds, run, stx, tool};
+
+/// A mirror, a state directory, an upstream git and a recipe that builds it, in a directory of their own.
+pub(crate) struct Small {
+    pub(crate) dir: Utf8TempDir,
+}
+
+/// Copies the git to the workspace, "compiles" it in two phases, and publishes the results.
+const RECIPE: &str = r#"
+schema = 1
+name = "small"
+distro = "centos"
+
+[tools]
+git = "git"
+
+[variables]
+UPSTREAM = "${RECIPE_DIR}/upstream"
+
+[source]
+phase = "sync"
+repositories = ["*"]
+
+[[phase]]
+name = "sync"
+dir = "${MY_REPO_ROOT}"
+script = '''
+test -d config || git clone -q "$UPSTREAM" config
+git -C config fetch -q origin "$BRANCH"
+git -C config checkout -q -f FETCH_HEAD
+'''
+
+[[phase]]
+name = "compile"
+script = '''
+echo "compiling at $SOURCE_DATE_EPOCH"
+mkdir -p wheels
+cp "$MY_REPO_ROOT/config/message" wheels/message.whl
+'''
+publish = [{ from = "wheels/*.whl", to = "outputs/wheels", min = 1 }]
+
+[[phase]]
+name = "image"
+needs = ["compile"]
+script = '''
+sh "$MY_REPO_ROOT/config/image.sh"
+'''
+publish = [{ from = "image/*.iso", to = "outputs/iso", min = 1 }]
+"#;
+
+impl Small {
+    pub(crate) fn new() -> Self {
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        let small = Self { dir };
+        let upstream = small.at("upstream");
+        fs_err::create_dir(&upstream).expect("upstream");
+        fs_err::write(small.at("recipe.toml"), RECIPE).expect("a recipe");
+        small.git(&["init", "-q", "-b", "master"]);
+        small.commit("message", "one\n");
+        small.commit(
+            "image.sh",
+            "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
+        );
+        small
+    }
+
+    pub(crate) fn at(&self, name: &str) -> Utf8PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn git(&self, args: &[&str]) {
+        let mut git = tool(
+            "git",
+            [
+                "-c",
+                "user.name=Builder",
+                "-c",
+                "user.email=builder@example.org",
+            ],
+        );
+        run(git.args(args).current_dir(self.at("upstream"))).ok();
+    }
+
+    pub(crate) fn commit(&self, file: &str, text: &str) {
+        fs_err::write(self.at("upstream").join(file), text).expect("a file");
+        self.git(&["add", "."]);
+        self.git(&["commit", "-q", "-m", &format!("{file} changes")]);
+    }
+
+    pub(crate) fn stx(&self, args: &[&str]) -> Command {
+        let mut command = stx(["--mirror", self.at("mirror").as_str()]);
+        command.args(args).current_dir(self.dir.path());
+        command
+    }
+
+    /// `build` at a given time, so that builds need not wait for another second.
+    pub(crate) fn build(&self, date: &str) -> Command {
+        self.stx(&["build", "--recipe", "recipe.toml", "--date", date])
+    }
+
+    pub(crate) fn builds(&self) -> Vec<String> {
+        builds(&self.at("mirror"), "master/centos")
+    }
+
+    pub(crate) fn latest(&self) -> String {
+        self.at("mirror/master/centos/latest_build")
+            .read_link_utf8()
+            .expect("an alias")
+            .into_string()
+    }
+}
+
+#[test]
+fn a_failing_phase_fails_the_build_which_is_published_with_its_logs_and_never_aliased() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    small.commit("image.sh", "echo the disk is on fire >&2; exit 7\n");
+    let failed = run(&mut small.build("20200102T000000Z")).code(3);
+    assert!(failed.stderr.contains("image"), "{}", failed.stderr);
+    assert_eq!(small.builds(), ["20200101T000000Z", "20200102T000000Z"]);
+    assert_eq!(small.latest(), "20200101T000000Z");
+    let build = small.at("mirror/master/centos/20200102T000000Z");
+    assert!(build.join("outputs/fail").is_file() && !build.join("outputs/success").exists());
+    let log = fs_err::read_to_string(build.join("outputs/logs/image.log")).expect("a log");
+    assert!(log.contains("the disk is on fire"), "{log}");
+    let record: serde_json::Value =
+        serde_json::from_str(&fs_err::read_to_string(build.join("build.json")).expect("a record"))
+            .expect("JSON");
+    assert_eq!(record["first_failing_phase"], "image");
+    assert_eq!(record["result"], "fail");
+    assert_whole(&small.at("mirror"), "master/centos");
+    run(&mut small.stx(&["verify"])).ok();
+
+    // Nothing was built since the failure: the failed commits are built again, the alias moves on.
+    small.commit(
+        "image.sh",
+        "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
+    );
+    run(&mut small.build("20200103T000000Z")).code(0);
+    assert_eq!(small.latest(), "20200103T000000Z");
+}
+
+#[test]
+fn a_missing_deliverable_fails_the_build_and_is_named() {
+    let small = Small::new();
+    small.commit("image.sh", "true\n");
+    let failed = run(&mut small.build("20200101T000000Z")).code(3);
+    assert!(failed.stderr.contains("image/*.iso"), "{}", failed.stderr);
+    let record = small.at("mirror/master/centos/20200101T000000Z/build.json");
+    let record: serde_json::Value =
+        serde_json::from_str(&fs_err::read_to_string(record).expect("a record")).expect("JSON");
+    assert_eq!(
+        record["missing_deliverables"].as_array().map(Vec::len),
+        Some(1),
+        "{record:#}"
+    );
+    assert!(!small.at("mirror/master/centos/latest_build").exists());
+}
+
+#[test]
+fn unchanged_sources_are_not_built_again_unless_forced() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    let skipped = run(&mut small.build("20200102T000000Z")).code(0);
+    assert!(
+        skipped.stderr.contains("nothing changed"),
+        "{}",
+        skipped.stderr
+    );
+    assert_eq!(small.builds(), ["20200101T000000Z"]);
+    run(small.build("20200103T000000Z").arg("--force")).code(0);
+    assert_eq!(small.builds(), ["20200101T000000Z", "20200103T000000Z"]);
+    assert_eq!(small.latest(), "20200103T000000Z");
+    small.commit("message", "two\n");
+    run(&mut small.build("20200104T000000Z")).code(0);
+    assert_eq!(small.latest(), "20200104T000000Z");
+    let changes = small.at("mirror/master/centos/20200104T000000Z/outputs/CHANGELOG");
+    let changes = fs_err::read_to_string(changes).expect("a change log");
+    assert!(
+        changes.contains("message changes") && changes.lines().count() == 1,
+        "{changes}"
+    );
+}
+
+#[test]
+fn a_missing_tool_is_named_with_its_package_before_anything_runs() {
+    let small = Small::new();
+    let recipe = RECIPE.replace(
+        "git = \"git\"",
+        "stx-no-such-tool = { apt = \"no-such-deb\", dnf = \"no-such-rpm\" }",
+    );
+    fs_err::write(small.at("recipe.toml"), recipe).expect("a recipe");
+    let failed = run(&mut small.build("20200101T000000Z")).code(2);
+    for word in ["stx-no-such-tool", "no-such-deb", "no-such-rpm"] {
+        assert!(failed.stderr.contains(word), "{}", failed.stderr);
+    }
+    assert!(small.builds().is_empty());
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_changes_nothing() {
+    let small = Small::new();
+    let plan = run(small.build("20200101T000000Z").arg("--dry-run")).ok();
+    for word in [
+        "sync",
+        "compile",
+        "image",
+        "outputs/iso",
+        "master/centos/20200101T000000Z",
+    ] {
+        assert!(plan.contains(word), "{plan}");
+    }
+    let json = run(small
+        .build("20200101T000000Z")
+        .args(["--dry-run", "--format", "json"]))
+    .code(0)
+    .json();
+    assert_eq!(json["phases"].as_array().map(Vec::len), Some(3), "{json:#}");
+    assert!(!small.at("mirror").exists() && !small.at("mirror.state").exists());
+}
+
+#[test]
+fn a_wrong_recipe_is_refused_with_the_position() {
+    let small = Small::new();
+    fs_err::write(
+        small.at("recipe.toml"),
+        RECIPE.replace("needs = [\"compile\"]", "needs = [\"compiel\"]"),
+    )
+    .expect("a recipe");
+    let failed = run(&mut small.build("20200101T000000Z")).code(2);
+    let line = RECIPE
+        .lines()
+        .position(|line| line.starts_with("needs ="))
+        .expect("a line")
+        + 1;
+    assert!(
+        failed.stderr.contains("compiel") && failed.stderr.contains(&format!("{line}:")),
+        "{}",
+        failed.stderr
+    );
+}
+
+#[test]
+fn an_unknown_branch_form_is_refused_with_the_forms() {
+    let small = Small::new();
+    let failed =
+        run(&mut small.stx(&["build", "--recipe", "recipe.toml", "--branch", "main"])).code(2);
+    assert!(failed.stderr.contains("r/NAME"), "{}", failed.stderr);
+}
+
+#[test]
+fn the_master_rule_of_fourteen_days_spares_what_latest_build_shows() {
+    let small = Small::new();
+    for day in ["01", "02", "03", "20"] {
+        run(small.build(&format!("202001{day}T000000Z")).arg("--force")).code(0);
+    }
+    let prune = |now: &str| {
+        run(&mut small.stx(&["prune", "--dry-run", "--format", "json", "--now", now]))
+            .code(0)
+            .json()
+    };
+    let expired = |plan: &serde_json::Value| -> Vec<String> {
+        let expire = plan["expire"].as_array().expect("expire").iter();
+        expire
+            .map(|build| build["build"].as_str().expect("a build").to_owned())
+            .collect()
+    };
+    assert!(expired(&prune("2020-01-14T23:00:00Z")).is_empty());
+    assert_eq!(
+        expired(&prune("2020-01-20T12:00:00Z")),
+        [
+            "master/centos/20200101T000000Z",
+            "master/centos/20200102T000000Z"
+        ]
+    );
+    assert_eq!(
+        expired(&prune("2020-02-25T00:00:00Z")),
+        [
+            "master/centos/20200101T000000Z",
+            "master/centos/20200102T000000Z"
+        ]
+    );
+    assert_eq!(small.builds().len(), 4, "a dry run removes nothing");
+}

@@ -1,0 +1,91 @@
+//! Documents that have to say what is true.
+
+use std::fmt::Write as _;
+
+use crate::harness::{root, run, stx};
+
+/// `docs/cli.md` from the real `--help`.
+fn reference() -> String {
+    let mut text = "# Command line\n\n\
+        Written by the tests from `--help`; `UPDATE_DOCS=1 cargo test -p stx-tests documents` writes it anew.\n"
+        .to_owned();
+    let mut page = |title: &str, args: &[&str]| {
+        let help = run(stx(args.iter().copied()).env("COLUMNS", "100")).ok();
+        let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+        write!(
+            text,
+            "\n## {title}\n```text\n{}\n```\n",
+            lines.join("\n").trim_end()
+        )
+        .expect("text");
+        help
+    };
+    let help = page("stx-builds", &["--help"]);
+    let commands: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            line.strip_prefix("  ")?
+                .split(' ')
+                .next()
+                .filter(|name| !name.is_empty())
+        })
+        .filter(|name| *name != "help")
+        .map(ToOwned::to_owned)
+        .collect();
+    assert!(commands.len() >= 7, "{commands:?}");
+    for command in commands {
+        page(&command, &[&command, "--help"]);
+    }
+    text
+}
+
+#[test]
+fn the_command_reference_is_that_of_the_binary() {
+    let file = root().join("docs/cli.md");
+    let reference = reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs_err::write(&file, &reference).expect("docs/cli.md");
+    }
+    let written = fs_err::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == reference,
+        "docs/cli.md is old; UPDATE_DOCS=1 cargo test -p stx-tests documents"
+    );
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let main = fs_err::read_to_string(root().join("tests/it/main.rs")).expect("main.rs");
+    for name in crate::harness::names(&root().join("tests/it")) {
+        let Some(module) = name.strip_suffix(".rs") else {
+            continue;
+        };
+        assert!(
+            matches!(module, "main" | "lib") || main.contains(&format!("mod {module};\n")),
+            "{name} is not in main.rs"
+        );
+    }
+}
+
+#[test]
+fn the_real_recipes_plan() {
+    for (name, word) in [
+        ("starlingx-centos", "build-pkgs"),
+        ("starlingx-debian", "build-image"),
+    ] {
+        let recipe = root().join(format!("recipes/{name}.toml"));
+        let mut command = stx([
+            "--mirror",
+            "/nonexistent/mirror",
+            "build",
+            "--dry-run",
+            "--date",
+            "20200101T000000Z",
+        ]);
+        let plan = run(command.args(["--recipe", recipe.as_str()])).ok();
+        assert!(plan.contains(word), "{plan}");
+    }
+}

@@ -1,0 +1,190 @@
+//! The binary, real tools, and what they print.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// The root of the project.
+pub(crate) fn root() -> &'static Utf8Path {
+    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the project")
+}
+
+/// The binary under test, built once a run.
+pub(crate) fn binary() -> &'static Utf8Path {
+    static BINARY: OnceLock<Utf8PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--locked",
+                "-p",
+                "stx-cli",
+                "--message-format=json-render-diagnostics",
+            ])
+            .current_dir(root())
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "cargo build -p stx-cli failed");
+        let stdout = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
+        stdout
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find_map(|message| message["executable"].as_str().map(Utf8PathBuf::from))
+            .expect("cargo names the executable")
+    })
+}
+
+/// A program that ran to its end.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// How it was called.
+    pub(crate) command: String,
+    /// Its exit status; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Fails the test unless the exit status is `code`.
+    #[track_caller]
+    pub(crate) fn code(self, code: i32) -> Self {
+        assert!(
+            self.code == Some(code),
+            "{}\nended with {:?}, not {code}\n--- stdout\n{}\n--- stderr\n{}",
+            self.command,
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Fails the test unless it succeeded; its standard output.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        self.code(0).stdout
+    }
+
+    /// The JSON document on its standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error}\n{}", self.command, self.stdout))
+    }
+}
+
+/// Starts a program with an environment of its own and waits for its end.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let shown = format!("{command:?}");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("{shown}: {error}; `scripts/setup.sh test` installs what the tests need")
+        });
+    Ran {
+        command: shown,
+        code: status.code(),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// A real tool with its arguments.
+pub(crate) fn tool<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// `stx-builds` with a clean environment.
+pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary());
+    command.args(args).env_clear().current_dir(root());
+    for name in ["PATH", "HOME", "USER", "XDG_CACHE_HOME", "STX_BUILDS_CACHE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(dir: &Utf8Path) -> Vec<String> {
+    let Ok(entries) = dir.read_dir_utf8() else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("a readable directory").file_name().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The dated builds of a channel, oldest first.
+pub(crate) fn builds(mirror: &Utf8Path, channel: &str) -> Vec<String> {
+    let mut names = names(&mirror.join(channel));
+    names.retain(|name| name.starts_with(|first: char| first.is_ascii_digit()));
+    names
+}
+
+/// Fails the test unless every visible build is whole by coreutils' `sha256sum -c` and holds no file that its sums leave
+/// out, and every alias is a relative symlink to a success.
+#[track_caller]
+pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
+    for build in builds(mirror, channel) {
+        let dir = mirror.join(channel).join(&build);
+        run(tool(
+            "sha256sum",
+            ["--check", "--strict", "--quiet", "SHA256SUMS"],
+        )
+        .current_dir(&dir))
+        .ok();
+        let sums = fs_err::read_to_string(dir.join("SHA256SUMS")).expect("sums");
+        for entry in walkdir::WalkDir::new(&dir) {
+            let entry = entry.expect("a readable tree");
+            if entry.file_type().is_file() {
+                let path = entry
+                    .path()
+                    .strip_prefix(&dir)
+                    .expect("below")
+                    .to_str()
+                    .expect("UTF-8")
+                    .to_owned();
+                assert!(
+                    path == "SHA256SUMS" || sums.lines().any(|line| line.get(66..) == Some(&path)),
+                    "{dir}: {path} is in no sum"
+                );
+            }
+        }
+    }
+    for name in names(&mirror.join(channel))
+        .iter()
+        .filter(|name| name.starts_with("latest_"))
+    {
+        let alias = mirror.join(channel).join(name);
+        let target = alias.read_link_utf8().expect("an alias is a symlink");
+        assert_eq!(
+            target.components().count(),
+            1,
+            "{alias} -> {target} is not relative to its channel"
+        );
+        assert!(
+            alias.join("outputs/success").is_file(),
+            "{alias} -> {target} is no success"
+        );
+    }
+}

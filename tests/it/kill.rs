@@ -1,0 +1,116 @@
+//! `build` killed at any time: nothing half-built is ever visible, and the next build succeeds.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::builds::Small;
+use crate::harness::{assert_whole, run};
+
+/// Starts a build, kills it after `delay`, and says whether it was still running then.
+fn killed_after(small: &Small, date: &str, delay: Duration) -> bool {
+    let mut child = small
+        .build(date)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let end = Instant::now() + delay;
+    while Instant::now() < end {
+        if child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::KILL).expect("a running process");
+    child.wait().expect("it ends");
+    true
+}
+
+/// A build date, `seconds` after a fixed one.
+fn at(seconds: u64) -> String {
+    format!(
+        "20200201T{:02}{:02}{:02}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+#[test]
+fn killed_at_any_time_it_leaves_nothing_visible_and_the_next_build_succeeds() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    let mut killed = 0;
+    for step in 0.. {
+        let before = small.builds();
+        small.commit("message", &format!("{step}\n"));
+        let date = at(2 * step);
+        let running = killed_after(&small, &date, Duration::from_millis(7 * step));
+        // Killed after the commit, the build is there, whole; before, it is not there at all.
+        assert_whole(&small.at("mirror"), "master/centos");
+        let after = small.builds();
+        if after != before {
+            assert_eq!(after[..after.len() - 1], before[..]);
+        }
+        if !running {
+            break;
+        }
+        killed += 1;
+        if step % 5 == 0 {
+            run(small.build(&at(2 * step + 1)).arg("--force")).code(0);
+        }
+        assert!(step < 2000, "the build never ends");
+    }
+    assert!(killed >= 5, "killed only {killed} times");
+    run(small.build("20200401T000000Z").arg("--force")).code(0);
+    assert_eq!(small.latest(), "20200401T000000Z");
+    assert_whole(&small.at("mirror"), "master/centos");
+    run(&mut small.stx(&["verify"])).ok();
+}
+
+#[test]
+fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
+    let small = Small::new();
+    let pid_file = small.at("sleeper");
+    small.commit(
+        "image.sh",
+        &format!("trap '' TERM\necho $$ > {pid_file}.new && mv {pid_file}.new {pid_file}\nwhile :; do sleep 1; done\n"),
+    );
+    let mut child = small
+        .build("20200101T000000Z")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let end = Instant::now() + Duration::from_secs(30);
+    while !pid_file.exists() {
+        assert!(
+            Instant::now() < end && child.try_wait().expect("a child").is_none(),
+            "the phase does not start"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sleeper: i32 = fs_err::read_to_string(&pid_file)
+        .expect("a pid")
+        .trim()
+        .parse()
+        .expect("a pid");
+    let sleeper = Pid::from_raw(sleeper).expect("a pid");
+    child.kill().expect("a running process");
+    child.wait().expect("it ends");
+    test_kill_process(sleeper).expect("the orphan lives on: there is something to end");
+    small.commit(
+        "image.sh",
+        "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
+    );
+    run(&mut small.build("20200102T000000Z")).code(0);
+    let end = Instant::now() + Duration::from_secs(5);
+    while test_kill_process(sleeper).is_ok() {
+        assert!(Instant::now() < end, "the orphan outlived the next build");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(small.builds(), ["20200102T000000Z"]);
+}

@@ -1,0 +1,180 @@
+//! `publish` and `verify` on trees that were built elsewhere.
+
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use crate::harness::{assert_whole, builds, run, stx};
+
+struct Tree {
+    dir: Utf8TempDir,
+}
+
+impl Tree {
+    fn new() -> Self {
+        let tree = Self {
+            dir: Utf8TempDir::new().expect("a temporary directory"),
+        };
+        tree.write("outputs/iso/bootimage.iso", "an image");
+        tree.write(
+            "outputs/CONTEXT",
+            "(cd ./x && git checkout -f 0123456789012345678901234567890123456789)\n",
+        );
+        tree.write("inputs/downloads/source.tar", "a download");
+        tree
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let file = self.dir.path().join("tree").join(path);
+        fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+        fs_err::write(file, text).expect("a file");
+    }
+
+    fn mirror(&self) -> Utf8PathBuf {
+        self.dir.path().join("mirror")
+    }
+
+    fn publish(&self, date: &str, result: &str) -> Command {
+        let tree = self.dir.path().join("tree");
+        let mirror = self.mirror();
+        stx([
+            "--mirror",
+            mirror.as_str(),
+            "publish",
+            tree.as_str(),
+            "--channel",
+            "master/centos",
+            "--date",
+            date,
+            "--result",
+            result,
+        ])
+    }
+
+    fn latest(&self) -> String {
+        self.mirror()
+            .join("master/centos/latest_build")
+            .read_link_utf8()
+            .expect("an alias")
+            .into_string()
+    }
+}
+
+#[test]
+fn the_same_build_again_is_a_no_op_and_another_under_its_id_is_refused() {
+    let tree = Tree::new();
+    run(&mut tree.publish("20200101T000000Z", "success")).code(0);
+    let again = run(&mut tree.publish("20200101T000000Z", "success")).code(0);
+    assert!(
+        format!("{}{}", again.stdout, again.stderr).contains("already"),
+        "{again:?}"
+    );
+    tree.write("outputs/iso/bootimage.iso", "another image");
+    let refused = run(&mut tree.publish("20200101T000000Z", "success")).code(4);
+    assert!(
+        refused.stderr.contains("outputs/iso/bootimage.iso"),
+        "{}",
+        refused.stderr
+    );
+    assert_whole(&tree.mirror(), "master/centos");
+}
+
+#[test]
+fn the_alias_never_goes_back_unless_forced_and_never_to_a_failure() {
+    let tree = Tree::new();
+    run(&mut tree.publish("20200103T000000Z", "success")).code(0);
+    run(&mut tree.publish("20200102T000000Z", "success")).code(0);
+    assert_eq!(tree.latest(), "20200103T000000Z");
+    run(&mut tree.publish("20200104T000000Z", "fail")).code(0);
+    assert_eq!(tree.latest(), "20200103T000000Z");
+    run(tree
+        .publish("20200101T000000Z", "success")
+        .arg("--force-alias"))
+    .code(0);
+    assert_eq!(tree.latest(), "20200101T000000Z");
+}
+
+#[test]
+fn a_dry_run_publishes_nothing() {
+    let tree = Tree::new();
+    let plan = run(tree.publish("20200101T000000Z", "success").arg("--dry-run")).ok();
+    assert!(
+        plan.contains("outputs/iso/bootimage.iso") && plan.contains("latest_build"),
+        "{plan}"
+    );
+    assert!(builds(&tree.mirror(), "master/centos").is_empty());
+}
+
+#[test]
+fn what_must_not_leave_is_named_all_at_once_and_nothing_is_published() {
+    let tree = Tree::new();
+    let outputs = tree.dir.path().join("tree/outputs");
+    fs_err::os::unix::fs::symlink("/etc/passwd", outputs.join("absolute")).expect("a link");
+    fs_err::os::unix::fs::symlink("nowhere", outputs.join("dangling")).expect("a link");
+    run(&mut crate::harness::tool(
+        "mkfifo",
+        [outputs.join("pipe").as_str()],
+    ))
+    .ok();
+    tree.write("outputs/logs/back\\slash", "");
+    let refused = run(&mut tree.publish("20200101T000000Z", "success")).code(4);
+    for name in ["absolute", "dangling", "pipe", "slash"] {
+        assert!(refused.stderr.contains(name), "{name}: {}", refused.stderr);
+    }
+    assert!(builds(&tree.mirror(), "master/centos").is_empty());
+}
+
+#[test]
+fn equal_bytes_are_stored_once_and_never_shared_with_the_workspace() {
+    let tree = Tree::new();
+    run(&mut tree.publish("20200101T000000Z", "success")).code(0);
+    run(&mut tree.publish("20200102T000000Z", "success")).code(0);
+    let inode = |path: Utf8PathBuf| fs_err::metadata(path).expect("a file").ino();
+    let iso = "outputs/iso/bootimage.iso";
+    let [first, second] = ["20200101T000000Z", "20200102T000000Z"]
+        .map(|date| inode(tree.mirror().join("master/centos").join(date).join(iso)));
+    assert_eq!(first, second);
+    assert_ne!(first, inode(tree.dir.path().join("tree").join(iso)));
+}
+
+#[test]
+fn verify_finds_what_is_wrong_and_repairs_what_is_derived() {
+    let tree = Tree::new();
+    let verify = |args: &[&str]| {
+        let mut command = stx([
+            "--mirror",
+            tree.mirror().as_str(),
+            "--format",
+            "json",
+            "verify",
+        ]);
+        run(command.args(args))
+    };
+    run(&mut tree.publish("20200101T000000Z", "success")).code(0);
+    run(&mut tree.publish("20200102T000000Z", "success")).code(0);
+    verify(&[]).code(0);
+    let alias = tree.mirror().join("master/centos/latest_build");
+    fs_err::remove_file(&alias).expect("the alias");
+    fs_err::os::unix::fs::symlink("20200101T000000Z", &alias).expect("an old alias");
+    verify(&[]).code(4);
+    verify(&["--repair"]).code(0);
+    assert_eq!(tree.latest(), "20200102T000000Z");
+    let iso = tree
+        .mirror()
+        .join("master/centos/20200102T000000Z/outputs/iso/bootimage.iso");
+    fs_err::write(&iso, "an imagE").expect("a changed file");
+    let found = verify(&[]).code(4).stdout;
+    assert!(found.contains("outputs/iso/bootimage.iso"), "{found}");
+    verify(&["--repair"]).code(4);
+}
+
+#[test]
+fn a_mirror_that_is_not_there_is_not_found() {
+    let refused = run(&mut stx(["--mirror", "/nonexistent/mirror", "list"])).code(5);
+    assert!(
+        refused.stderr.contains("/nonexistent/mirror"),
+        "{}",
+        refused.stderr
+    );
+}

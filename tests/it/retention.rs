@@ -1,0 +1,178 @@
+//! `prune`, `undelete`, `explain` and `forecast` on a mirror that was published build by build.
+
+use std::process::Command;
+
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+use serde_json::Value;
+
+use crate::harness::{assert_whole, builds, run, stx};
+
+/// A mirror of daily `master` builds in January 2020, every tenth of them a failure, and a release.
+struct Mirror {
+    dir: Utf8TempDir,
+}
+
+impl Mirror {
+    fn new(days: u32) -> Self {
+        let mirror = Self {
+            dir: Utf8TempDir::new().expect("a temporary directory"),
+        };
+        for day in 1..=days {
+            let result = if day % 10 == 0 { "fail" } else { "success" };
+            mirror.publish("master/centos", day, result);
+        }
+        mirror.publish("release/2018.10/centos", 1, "success");
+        mirror
+    }
+
+    fn at(&self, name: &str) -> Utf8PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn publish(&self, channel: &str, day: u32, result: &str) {
+        let outputs = self.at("tree/outputs");
+        fs_err::create_dir_all(outputs.join("iso")).expect("a directory");
+        fs_err::write(
+            outputs.join("iso/bootimage.iso"),
+            format!("image of day {day}"),
+        )
+        .expect("a file");
+        fs_err::write(outputs.join("CONTEXT"), "the same in every build").expect("a file");
+        let date = format!("202001{day:02}T060000Z");
+        let tree = self.at("tree");
+        let args = [
+            "publish",
+            tree.as_str(),
+            "--channel",
+            channel,
+            "--date",
+            &date,
+            "--result",
+            result,
+        ];
+        run(&mut self.stx(&args)).ok();
+    }
+
+    fn stx(&self, args: &[&str]) -> Command {
+        let mut command = stx(["--mirror", self.at("mirror").as_str(), "--format", "json"]);
+        command.args(args);
+        command
+    }
+
+    fn builds(&self) -> Vec<String> {
+        builds(&self.at("mirror"), "master/centos")
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        run(&mut self.stx(args)).code(0).json()
+    }
+}
+
+fn expired(plan: &Value) -> Vec<&str> {
+    let expire = plan["expire"].as_array().expect("expire").iter();
+    expire
+        .map(|entry| entry["build"].as_str().expect("a build"))
+        .collect()
+}
+
+const NOW: &str = "2020-01-22T12:00:00Z";
+
+#[test]
+fn the_run_removes_what_the_dry_run_said_and_undelete_brings_it_back() {
+    let mirror = Mirror::new(22);
+    let before = mirror.builds();
+    let dry = mirror.json(&["prune", "--dry-run", "--now", NOW]);
+    assert_eq!(mirror.builds(), before);
+    let ran = mirror.json(&["prune", "--now", NOW]);
+    assert_eq!(ran["plan"], dry);
+    assert!(!expired(&dry).is_empty());
+    let removed: Vec<_> = before
+        .iter()
+        .filter(|date| !mirror.builds().contains(date))
+        .map(|date| format!("master/centos/{date}"))
+        .collect();
+    let mut said = expired(&dry);
+    said.sort_unstable();
+    assert_eq!(removed, said);
+    // 14 days are kept whole, and the failure of the 10th is older than a week.
+    assert_eq!(mirror.builds()[0], "20200109T060000Z");
+    assert!(!mirror.builds().contains(&"20200110T060000Z".to_owned()));
+    assert_eq!(
+        builds(&mirror.at("mirror"), "release/2018.10/centos").len(),
+        1
+    );
+    assert_whole(&mirror.at("mirror"), "master/centos");
+    assert!(expired(&mirror.json(&["prune", "--dry-run", "--now", NOW])).is_empty());
+
+    run(&mut mirror.stx(&["undelete", "master/centos/20200108T060000Z"])).ok();
+    assert_eq!(mirror.builds()[0], "20200108T060000Z");
+    assert_whole(&mirror.at("mirror"), "master/centos");
+    run(&mut mirror.stx(&["undelete", "master/centos/20190101T060000Z"])).code(5);
+
+    // Past the grace period it is gone for good.
+    run(&mut mirror.stx(&["prune", "--now", "2020-01-26T12:00:00Z"])).code(0);
+    run(&mut mirror.stx(&["undelete", "master/centos/20200107T060000Z"])).code(5);
+    run(&mut mirror.stx(&["verify"])).ok();
+}
+
+#[test]
+fn what_changed_since_the_plan_is_left_and_the_rest_goes() {
+    let mirror = Mirror::new(22);
+    let plan = mirror.at("plan.json");
+    let written = mirror.json(&["prune", "--now", NOW, "--plan-out", plan.as_str()]);
+    assert_eq!(mirror.builds().len(), 22, "writing a plan removes nothing");
+    assert!(expired(&written).contains(&"master/centos/20200103T060000Z"));
+    // Someone pins a build the old way.
+    let kept = mirror.at("mirror/master/centos/20200103T060000Z");
+    fs_err::write(kept.join("KEEP"), "").expect("a file");
+    let ran = run(&mut mirror.stx(&["prune", "--now", NOW, "--plan", plan.as_str()])).code(4);
+    let report = ran.json();
+    assert_eq!(
+        report["left"].as_object().map(serde_json::Map::len),
+        Some(1),
+        "{report:#}"
+    );
+    assert!(kept.is_dir());
+    assert!(
+        report["left"]["master/centos/20200103T060000Z"]
+            .as_str()
+            .is_some_and(|why| why.contains("KEEP")),
+        "{report:#}"
+    );
+    assert_eq!(
+        report["retired"].as_array().map(Vec::len),
+        Some(expired(&written).len() - 1)
+    );
+}
+
+#[test]
+fn a_clock_ten_years_ahead_removes_nothing_and_says_why() {
+    let mirror = Mirror::new(22);
+    let ran = run(&mut mirror.stx(&["prune", "--now", "2030-01-22T12:00:00Z"])).code(4);
+    assert_eq!(mirror.builds().len(), 22);
+    assert!(
+        ran.stderr.contains("clock") && ran.stdout.contains("clock-doubted"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_build_is_explained_and_the_days_ahead_are_foretold() {
+    let mirror = Mirror::new(5);
+    let text = run(stx([
+        "--mirror",
+        mirror.at("mirror").as_str(),
+        "explain",
+        "master/centos/20200105T060000Z",
+    ])
+    .args(["--now", "2020-01-06T00:00:00Z"]))
+    .ok();
+    assert!(
+        text.contains("latest_build") && text.contains("14 days"),
+        "{text}"
+    );
+    let days = mirror.json(&["forecast", "--days", "20", "--now", "2020-01-06T00:00:00Z"]);
+    assert_eq!(days["days"].as_array().map(Vec::len), Some(21));
+    run(&mut mirror.stx(&["explain", "master/centos/20190101T060000Z"])).code(5);
+}
