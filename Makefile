@@ -25,7 +25,7 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked -p stx-layout -p stx-retention -p stx-pipeline -p stx-publish -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh .ci/run recipes/sample/upstream
 
 unit:
 	$(CARGO) test --locked --workspace --all-features

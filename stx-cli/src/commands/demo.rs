@@ -46,6 +46,12 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
         },
         now: context.now,
     };
+    let mut set = vec![(
+        "MANIFEST_URL".to_owned(),
+        upstream.join("manifest").into_string(),
+    )];
+    // Phases see no environment but the recipe's; where the set-up put the downloads has to be said.
+    set.extend(cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache)));
     let build = args::Build {
         branch: "master".to_owned(),
         recipe: Some(recipe),
@@ -53,10 +59,7 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
         force: true,
         dry_run: false,
         reason: "demo".to_owned(),
-        set: vec![(
-            "MANIFEST_URL".to_owned(),
-            upstream.join("manifest").into_string(),
-        )],
+        set,
         force_alias: false,
     };
     let work = Work::new(&context, &build)?;
@@ -67,6 +70,12 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     fs_err::create_dir_all(dir.join("nginx")).map_err(Failure::usage)?;
     fs_err::write(dir.join("nginx.conf"), nginx_conf(&dir)?).map_err(Failure::usage)?;
     output::write(&shown(&dir, &mirror)?)
+}
+
+/// The directory of downloads that the caller's environment names, as `scripts/setup.sh` reads it.
+fn cache() -> Option<String> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    set("STX_BUILDS_CACHE").or_else(|| Some(format!("{}/stx-builds", set("XDG_CACHE_HOME")?)))
 }
 
 /// Runs the script that makes and changes the sample's gits; what it says goes to standard error.

@@ -24,7 +24,16 @@ pub(super) const MARK: &str = "%2E";
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) channel: Channel,
-    _file: fs::File,
+    file: fs::File,
+}
+
+impl Drop for Lock {
+    /// Unlocks by name: closing would leave the lock with a child process that is being started just now, until it has
+    /// become its program.
+    fn drop(&mut self) {
+        // It ends with the process at the latest.
+        drop(self.file.file().unlock());
+    }
 }
 
 impl Inner {
@@ -75,7 +84,7 @@ impl Inner {
         match file.file().try_lock() {
             Ok(()) => Ok(Lock {
                 channel: channel.clone(),
-                _file: file,
+                file,
             }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
                 channel: Box::new(channel.clone()),

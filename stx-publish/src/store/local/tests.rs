@@ -299,3 +299,35 @@ async fn createrepo_c_gives_the_same_metadata_twice() {
         "{first}"
     );
 }
+
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "children that are being started hold copies of open files"
+)]
+async fn a_lock_ends_with_its_writer_although_processes_are_being_started() {
+    let (_dir, store) = mirror();
+    let channel = sample_id(1).channel;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let starters: Vec<_> = (0..4)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // A variable makes it fork, as the start of a phase or of `createrepo_c` does.
+                    let mut child = std::process::Command::new("true");
+                    drop(child.env("STX", "1").current_dir("/").status());
+                }
+            })
+        })
+        .collect();
+    let mut busy = 0;
+    for _ in 0..300 {
+        busy += usize::from(store.lock(&channel).await.is_err());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for starter in starters {
+        starter.join().expect("a thread");
+    }
+    assert_eq!(busy, 0, "of 300 locks");
+}
