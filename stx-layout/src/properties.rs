@@ -102,7 +102,8 @@ proptest! {
         let at = path.floor_char_boundary(at.index(path.len() + 1));
         let text = format!("{}{bad}{}", &path[..at], &path[at..]);
         let error = MirrorPathRef::parse(&text).expect_err("a bad byte");
-        prop_assert!(error.offset <= at + 1, "{}", error);
+        // Slashes beside slashes: which of them are too many cannot be told.
+        prop_assert!(error.offset <= at + bad.len(), "{}", error);
     }
 
     #[test]
