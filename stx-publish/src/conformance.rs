@@ -295,6 +295,11 @@ async fn aliases_compare_and_swap(store: &dyn MirrorStore) {
         .await
         .expect("moved");
     assert_eq!(shown(store, &channel).await, Some(first.clone()));
+    assert!(!held(store, &channel).await, "nobody holds it");
+    writer.hold(&latest, sample_id(1).date).await.expect("held");
+    assert!(held(store, &channel).await, "it is where it is held");
+    writer.hold(&latest, sample_id(4).date).await.expect("held");
+    assert!(!held(store, &channel).await, "it is elsewhere");
     writer
         .point(&latest, Some(&first), None)
         .await
@@ -305,6 +310,14 @@ async fn aliases_compare_and_swap(store: &dyn MirrorStore) {
         writer.begin(sample_id(4).date).await,
         Err(StoreError::AlreadyExists { .. })
     ));
+}
+
+/// Whether the catalog says that `latest_build` is held.
+async fn held(store: &dyn MirrorStore, channel: &Channel) -> bool {
+    let scope = Scope::Channel(channel.clone());
+    let catalog = store.catalog(&scope).await.expect("a catalog");
+    let entry = catalog.channels.get(channel).expect("a channel");
+    entry.held.contains(&AliasName::latest_build())
 }
 
 async fn retire_and_back(store: &dyn MirrorStore) {

@@ -184,6 +184,9 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     ) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.point(alias, expected, to))
     }
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.hold(alias, at))
+    }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         through!(self.fuse, self.inner.retire(date, now))
     }

@@ -48,4 +48,6 @@ pub use store::{
     Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
     MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
 };
-pub use verify::{Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, verify};
+pub use verify::{
+    Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, repair_aliases, verify,
+};

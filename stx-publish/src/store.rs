@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
-//!                                     ├─ point
+//!                                     ├─ hold / point
 //!                                     └─ retire / restore / purge / sweep
 //! ```
 
@@ -220,6 +220,10 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
         expected: Option<&AliasEntry>,
         to: Option<BuildDate>,
     ) -> Result<(), StoreError>;
+
+    /// Notes that `alias` shows an older build on purpose: it is [`held`](stx_layout::ChannelEntry::held) in the catalog
+    /// while it points at `at`, also if it does so only after this call. A later note replaces this one.
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError>;
 
     /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it.
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError>;

@@ -285,6 +285,7 @@ impl<'a> Work<'a> {
                     .hint("`repositories` of the recipe names the git work trees")
             })?;
             if let Some(build) = self.unchanged(channel, &sources) {
+                self.finish_aliases(store).await?;
                 return Ok(Built::Unchanged { build });
             }
         }
@@ -310,6 +311,18 @@ impl<'a> Work<'a> {
         let record = channel.builds.get(&date)?.record()?;
         let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
         (same && !self.args.force).then(|| BuildId::new(self.channel.clone(), date))
+    }
+
+    /// Moves the aliases that a publisher that was killed left behind its build.
+    async fn finish_aliases(&self, store: &LocalStore) -> Result<(), Failure> {
+        let repaired = stx_publish::repair_aliases(store, &self.channel)
+            .await
+            .map_err(|error| Failure::new(Exit::Mirror, error))?;
+        let repaired = repaired.to_string();
+        if !repaired.is_empty() {
+            self.context.say(repaired.trim_end());
+        }
+        Ok(())
     }
 
     async fn publish(

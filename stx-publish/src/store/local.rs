@@ -6,6 +6,7 @@
 //! ROOT/.stx/                                   mode 0700, nothing a reader needs
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
+//!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //! ```
 //!

@@ -10,8 +10,8 @@ use camino::Utf8PathBuf;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use stx_layout::{
-    AliasEntry, AliasName, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState, Catalog,
-    Channel, Sums,
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
+    Catalog, Channel, Sums,
 };
 
 use super::{
@@ -34,6 +34,7 @@ pub struct MemoryStore {
 struct State {
     builds: BTreeMap<BuildId, Stored>,
     aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
+    held: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
     retired: BTreeMap<Retired, Stored>,
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
@@ -177,7 +178,13 @@ impl MirrorRead for MemoryStore {
                 }) => channel == wanted,
             };
             if wanted && !aliases.is_empty() {
-                catalog.channels.entry(channel.clone()).or_default().aliases = aliases.clone();
+                let entry = catalog.channels.entry(channel.clone()).or_default();
+                entry.aliases.clone_from(aliases);
+                let held = state.held.get(channel).into_iter().flatten();
+                entry.held = held
+                    .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
+                    .map(|(alias, _)| alias.clone())
+                    .collect();
             }
         }
         Ok(catalog)

@@ -16,6 +16,7 @@ use crate::store::{Leftover, Retired, Scope, StoreError};
 const PRIVATE: &str = ".stx";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
+const HELD: &str = "held";
 const LOCKS: &str = "locks";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
@@ -54,11 +55,16 @@ impl Inner {
             .join(format!("{}@{}", retired.id.date, retired.at))
     }
 
+    /// Where it is noted at which build an alias is held.
+    pub(super) fn held(&self, channel: &Channel) -> Utf8PathBuf {
+        self.area(HELD, channel)
+    }
+
     /// Makes the private area, for its owner only.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         set_mode(&self.root.join(PRIVATE), 0o700)?;
-        for area in [STAGING, TRASH, LOCKS] {
+        for area in [STAGING, TRASH, HELD, LOCKS] {
             make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
         }
         Ok(())

@@ -96,6 +96,25 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        let (alias, pointing) = (alias.clone(), Arc::clone(&self.pointing));
+        self.blocking(move |inner, lock| {
+            let _pointing = pointing
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (held, staging) = (inner.held(&lock.channel), inner.staging(&lock.channel));
+            inner.make_area(&held)?;
+            inner.make_area(&staging)?;
+            inner.step("hold")?;
+            replace_link(
+                &at.to_string(),
+                &staging.join(format!("{MARK}alias")),
+                &held.join(alias.as_str()),
+            )
+        })
+        .await
+    }
+
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         self.blocking(move |inner, lock| {
             retire(inner, &BuildId::new(lock.channel.clone(), date), now)

@@ -109,6 +109,13 @@ impl ChannelWriter for MemoryWriter {
         Ok(())
     }
 
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        let mut state = self.lock.store.state();
+        let held = state.held.entry(self.lock.channel.clone()).or_default();
+        held.insert(alias.clone(), at);
+        Ok(())
+    }
+
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         let id = self.id(date);
         let refuse = |reason: String| StoreError::Refused {
