@@ -25,6 +25,7 @@ use stx_layout::{
 };
 
 use crate::incoming::{Entry, digest_of};
+use crate::index::PageId;
 
 mod error;
 #[cfg(feature = "local")]
@@ -172,6 +173,9 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
 
+    /// A derived page; `None` where there is none.
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
+
     /// What really lies in a build, except `SHA256SUMS`.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 }
@@ -186,6 +190,9 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
 pub trait MirrorStore: MirrorRead {
     /// Takes the lock of a channel, which need not exist yet.
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError>;
+
+    /// Takes the lock of the derived pages; waits for it.
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError>;
 
     /// The builds that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
@@ -237,6 +244,20 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Removes what dead publishers left behind in this channel.
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;
+}
+
+/// The lock of the derived pages, and with it the right to change them. Channels are locked apart.
+///
+/// # Contract
+/// - **Atomicity.** A reader sees a page as it was or as it is, also after a crash.
+/// - **May be lost.** A page need not be durable when the call returns: it can be made again.
+#[async_trait]
+pub trait PageWriter: fmt::Debug + Send + Sync {
+    /// Puts a page in the place of the one that may be there. Its channel has to be there.
+    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Removes a page, if it is there.
+    async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
 }
 
 /// How a file came into a staged build.

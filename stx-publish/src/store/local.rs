@@ -7,6 +7,7 @@
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
 //!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
+//!     pages/                                   derived pages on their way, and their lock
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //! ```
 //!
@@ -28,15 +29,17 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
 
 use super::{
-    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
+    Retired, Scope, StoreError,
 };
+use crate::index::PageId;
 use crate::metadata::{CreaterepoC, RepoMetadata};
 
 pub(crate) mod copy;
 mod disk;
 pub(crate) mod inspect;
 mod list;
+mod pages;
 mod private;
 mod shared;
 mod staged;
@@ -237,6 +240,11 @@ impl MirrorRead for LocalStore {
         .await
     }
 
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        let page = page.clone();
+        self.blocking(move |inner| inner.page(&page)).await
+    }
+
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let id = id.clone();
         self.blocking(move |inner| inner.inspect(&id, depth)).await
@@ -290,6 +298,13 @@ impl MirrorStore for LocalStore {
             Arc::clone(&self.inner),
             lock,
         )))
+    }
+
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let lock = blocking(move || inner.lock_pages()).await?;
+        let inner = Arc::clone(&self.inner);
+        Ok(Box::new(pages::LocalPages::new(inner, lock)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {

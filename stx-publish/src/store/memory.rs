@@ -15,10 +15,11 @@ use stx_layout::{
 };
 
 use super::{
-    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter, Retired,
+    Scope, StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+use crate::index::PageId;
 
 mod writer;
 
@@ -28,6 +29,7 @@ mod writer;
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
+    pages: Arc<futures_util::lock::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -36,6 +38,7 @@ struct State {
     aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
     held: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
     retired: BTreeMap<Retired, Stored>,
+    pages: BTreeMap<PageId, Bytes>,
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
@@ -238,6 +241,10 @@ impl MirrorRead for MemoryStore {
         })
     }
 
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.state().pages.get(page).cloned())
+    }
+
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let state = self.state();
         let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
@@ -276,6 +283,11 @@ impl MirrorStore for MemoryStore {
             self.clone(),
             channel.clone(),
         )))
+    }
+
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let lock = Arc::clone(&self.pages).lock_owned().await;
+        Ok(Box::new(writer::MemoryPages::new(self.clone(), lock)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {

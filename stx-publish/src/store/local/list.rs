@@ -11,6 +11,7 @@ use stx_layout::{
 
 use super::Inner;
 use super::disk::io_error;
+use crate::index::PageName;
 use crate::store::{Scope, StoreError};
 use crate::verify::chain;
 
@@ -134,7 +135,7 @@ impl Inner {
                     }
                     entry.aliases.insert(alias, shown);
                 }
-            } else if !matches!(name.as_str(), "index.html" | "index.json") {
+            } else if PageName::ALL.iter().all(|page| page.file_name() != name) {
                 entry.strays.push(name);
             }
         }

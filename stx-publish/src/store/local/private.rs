@@ -17,6 +17,7 @@ const PRIVATE: &str = ".stx";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const HELD: &str = "held";
+const PAGES: &str = "pages";
 const LOCKS: &str = "locks";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
@@ -60,11 +61,16 @@ impl Inner {
         self.area(HELD, channel)
     }
 
+    /// Where derived pages are made.
+    pub(super) fn pages(&self) -> Utf8PathBuf {
+        self.root.join(PRIVATE).join(PAGES)
+    }
+
     /// Makes the private area, for its owner only.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         set_mode(&self.root.join(PRIVATE), 0o700)?;
-        for area in [STAGING, TRASH, HELD, LOCKS] {
+        for area in [STAGING, TRASH, HELD, PAGES, LOCKS] {
             make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
         }
         Ok(())
