@@ -75,6 +75,7 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
         | StoreError::Tool { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Damaged { .. }
+        | StoreError::Network { .. }
         | StoreError::Io { .. } => Exit::Mirror,
     }
 }

@@ -23,6 +23,8 @@
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod incoming;
 pub mod index;
 pub mod metadata;
@@ -45,6 +47,8 @@ pub use plan::{
 pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, gather, scan};
+#[cfg(feature = "http")]
+pub use store::http::{HttpError, HttpOptions, HttpStore};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;

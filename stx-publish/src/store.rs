@@ -28,6 +28,8 @@ use crate::incoming::{Entry, digest_of};
 use crate::index::PageId;
 
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
