@@ -25,6 +25,8 @@ pub mod conformance;
 pub mod faulty;
 pub mod incoming;
 pub mod metadata;
+#[cfg(test)]
+mod model_test;
 pub mod plan;
 pub mod publish;
 #[cfg(feature = "local")]
