@@ -5,10 +5,10 @@
 //! every way that [`disk::Disk::after_power_loss`] lists. What is left must keep the promises of [`view`], and the real
 //! program must make of it what it would have made without the failure.
 //!
-//! A file system in user space that forgets on demand would be the other way. It is none for this program: the kernel does
-//! not hand `syncfs` on to such a file system unless it is virtiofs, so the one call that publishing rests on would not be
-//! seen there. A record can be cut, too: [`no_sync_can_be_left_out`] takes the syncs out of it one by one, and each time
-//! a promise breaks, which shows that the checks can see and that the program makes no sync in vain.
+//! A file system in user space that forgets on demand would be the other way. It is none for this program: the kernel
+//! hands `syncfs` on to virtiofs and fuseblk only, so the one call that publishing rests on would not be seen there. A
+//! record can be cut, too: [`no_sync_can_be_left_out`] takes the syncs out of it one by one, and each time a promise breaks,
+//! which shows that the checks can see and that the program makes no sync in vain.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
