@@ -11,6 +11,8 @@ use crate::publish::{prepare, publish};
 use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
+mod corners;
+
 /// A build of the channel `master/centos`, the `day`th of November 2018.
 pub fn sample_id(day: u32) -> BuildId {
     format!("master/centos/201811{day:02}T060000Z")
@@ -82,6 +84,7 @@ pub async fn run(store: &dyn MirrorStore) {
     aliases_compare_and_swap(store).await;
     pages(store).await;
     retire_and_back(store).await;
+    corners::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "the suite leaves a right mirror");
 }

@@ -174,6 +174,9 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.leftovers(scope))
     }
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.settle(channel))
+    }
 }
 
 #[async_trait]

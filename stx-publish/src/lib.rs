@@ -28,6 +28,8 @@ pub mod fetch;
 pub mod incoming;
 pub mod index;
 pub mod metadata;
+#[cfg(test)]
+mod model_test;
 pub mod plan;
 pub mod publish;
 #[cfg(feature = "local")]

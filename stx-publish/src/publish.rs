@@ -186,7 +186,11 @@ pub async fn publish_observed(
         moved: Vec::new(),
     };
     if plan.is_noop() {
-        return Ok(report);
+        // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
+        let settled = store.settle(&id.channel).await;
+        return settled
+            .map(|()| report)
+            .map_err(|source| stopped(id, source));
     }
     let writer = store
         .lock(&id.channel)

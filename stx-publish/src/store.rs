@@ -201,6 +201,13 @@ pub trait MirrorStore: MirrorRead {
 
     /// What dead publishers left behind within `scope`; of a channel that is locked, nothing is said.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
+
+    /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
+    /// nothing can be seen that is not durable has nothing to do.
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        let _: &Channel = channel;
+        Ok(())
+    }
 }
 
 /// The lock of a channel, and with it the right to change the channel.

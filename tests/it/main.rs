@@ -14,5 +14,6 @@ mod harness;
 mod kill;
 mod nginx;
 mod parsing;
+mod power_loss;
 mod publishing;
 mod retention;

@@ -116,7 +116,8 @@ impl LocalStore {
         })
     }
 
-    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there.
+    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there. The
+    /// first commit makes them durable.
     ///
     /// # Errors
     /// What the file system refuses.
@@ -124,13 +125,6 @@ impl LocalStore {
         let root = root.into();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
         let store = Self::open(root)?;
-        if let Some(parent) = store
-            .root()
-            .parent()
-            .filter(|parent| !parent.as_str().is_empty())
-        {
-            disk::sync_dir(parent)?;
-        }
         store.inner.make_private()?;
         Ok(store)
     }
@@ -314,5 +308,10 @@ impl MirrorStore for LocalStore {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.leftovers(&scope)).await
+    }
+
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        let dir = self.inner.root.join(channel.to_string());
+        blocking(move || disk::sync_dir(&dir)).await
     }
 }
