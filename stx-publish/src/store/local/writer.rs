@@ -108,7 +108,7 @@ impl ChannelWriter for LocalWriter {
             inner.step("hold")?;
             replace_link(
                 &at.to_string(),
-                &staging.join(format!("{MARK}alias")),
+                &staging.join(format!("{MARK}held")),
                 &held.join(alias.as_str()),
             )
         })
