@@ -11,6 +11,8 @@ use crate::store::StoreError;
 
 #[cfg(feature = "local")]
 mod createrepo;
+#[cfg(feature = "local")]
+mod whole;
 
 #[cfg(feature = "local")]
 pub use createrepo::CreaterepoC;

@@ -12,8 +12,9 @@ use camino::Utf8Path;
 use stx_layout::BuildDate;
 use tokio::process::Command;
 
-use super::RepoMetadata;
+use super::{RepoMetadata, whole};
 use crate::store::StoreError;
+use crate::store::local::blocking;
 
 /// Runs `createrepo_c`, dated by the build and without the databases that no current `dnf` reads.
 #[derive(Debug, Clone)]
@@ -79,15 +80,19 @@ impl RepoMetadata for CreaterepoC {
                 });
             }
         };
+        let mut reason = output.status.to_string();
         if output.status.success() {
-            return Ok(());
+            let dir = dir.to_owned();
+            match blocking(move || Ok(whole::check(&dir))).await? {
+                Ok(()) => return Ok(()),
+                Err(error) => reason = format!("{reason}, but {error}"),
+            }
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let last: Vec<_> = said.lines().rev().take(5).collect();
-        let last: Vec<_> = last.into_iter().rev().collect();
-        Err(StoreError::Tool {
-            what,
-            reason: format!("{}: {}", output.status, last.join("; ")),
-        })
+        for line in last.into_iter().rev() {
+            reason = format!("{reason}; {line}");
+        }
+        Err(StoreError::Tool { what, reason })
     }
 }
