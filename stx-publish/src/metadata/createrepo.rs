@@ -4,8 +4,8 @@
     reason = "the backend that runs createrepo_c"
 )]
 
+use std::fs::File;
 use std::io;
-use std::process::Stdio;
 
 use async_trait::async_trait;
 use camino::Utf8Path;
@@ -46,7 +46,7 @@ impl CreaterepoC {
 
 #[async_trait]
 impl RepoMetadata for CreaterepoC {
-    async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError> {
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, lock: File) -> Result<(), StoreError> {
         let revision = date.time().timestamp().to_string();
         let mut command = Command::new(&self.program);
         command
@@ -61,7 +61,8 @@ impl RepoMetadata for CreaterepoC {
             .current_dir(dir)
             .env("LC_ALL", "C")
             .env("SOURCE_DATE_EPOCH", &revision)
-            .stdin(Stdio::null())
+            // It reads nothing; what it holds open, it holds locked.
+            .stdin(lock)
             .kill_on_drop(true);
         let what = format!("{} in {dir}", self.program);
         let output = match command.output().await {

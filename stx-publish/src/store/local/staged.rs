@@ -27,7 +27,7 @@ pub(super) struct LocalStaged {
 #[derive(Debug)]
 struct Work {
     inner: Arc<Inner>,
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
     id: BuildId,
     dir: Utf8PathBuf,
     shared: Shared,
@@ -46,7 +46,7 @@ impl LocalStaged {
         let file_system = FileSystem::of(&dir)?;
         let work = Work {
             inner,
-            _lock: lock,
+            lock,
             id,
             dir,
             shared,
@@ -268,11 +268,9 @@ impl StagedBuild for LocalStaged {
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
         self.work.inner.step("index")?;
-        self.work
-            .inner
-            .metadata
-            .index(&self.work.dir.join(dir.as_path()), self.work.id.date)
-            .await?;
+        let (path, lock) = (self.work.dir.join(dir.as_path()), self.work.lock.copy()?);
+        let metadata = &self.work.inner.metadata;
+        metadata.index(&path, self.work.id.date, lock).await?;
         let (work, dir) = (Arc::clone(&self.work), dir.clone());
         blocking(move || work.take_metadata(&dir)).await
     }
