@@ -1,7 +1,7 @@
 //! The one place that knows what makes a change to a directory tree durable.
 
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use camino::Utf8Path;
 use fs_err as fs;
@@ -36,10 +36,15 @@ pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Resu
     for segment in relative {
         let parent = dir.clone();
         dir.push(segment);
-        match fs::create_dir(&dir) {
-            Ok(()) => set_mode(&dir, mode)?,
+        match std::fs::DirBuilder::new().mode(mode).create(&dir) {
+            Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(source) => return Err(io_error("make", &dir)(source)),
+        }
+        // Not only a new one: whoever made it may have died before doing so. More than is needed is the operator's choice.
+        let found = fs::metadata(&dir).map_err(io_error("look at", &dir))?;
+        if found.permissions().mode() & mode != mode {
+            set_mode(&dir, mode)?;
         }
         sync_dir(&parent)?;
     }
