@@ -197,6 +197,12 @@ impl Work {
         Ok(())
     }
 
+    /// Removes what is staged; of a build that was committed nothing is.
+    fn discard(&self) -> Result<(), StoreError> {
+        self.inner.step("discard")?;
+        remove_all(&self.dir)
+    }
+
     fn commit(&self, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
         check_record(&self.id, &record)?;
         let Some((sums, bytes)) = self.added().sums() else {
@@ -276,14 +282,18 @@ impl StagedBuild for LocalStaged {
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        blocking(move || self.work.commit(record)).await
+        blocking(move || {
+            let committed = self.work.commit(record);
+            if committed.is_err() {
+                // On a full disk the next publisher, of whatever channel, needs the room.
+                drop(self.work.discard());
+            }
+            committed
+        })
+        .await
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
-        blocking(move || {
-            self.work.inner.step("discard")?;
-            remove_all(&self.work.dir)
-        })
-        .await
+        blocking(move || self.work.discard()).await
     }
 }
