@@ -55,6 +55,8 @@ test  | cmd:nginx              | nginx-light        | nginx-core           | ser
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | makes a disk that is soon full
+test  | cmd:mount              | mount              | util-linux-core      | mounts it
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 '

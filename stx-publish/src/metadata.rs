@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 
 use async_trait::async_trait;
 use camino::Utf8Path;
@@ -11,6 +12,8 @@ use crate::store::StoreError;
 
 #[cfg(feature = "local")]
 mod createrepo;
+#[cfg(feature = "local")]
+mod whole;
 
 #[cfg(feature = "local")]
 pub use createrepo::CreaterepoC;
@@ -20,10 +23,12 @@ pub use createrepo::CreaterepoC;
 /// # Contract
 /// - Writes below `dir/repodata/` only, and what it writes names files below `dir` only.
 /// - The same files and the same date give the same metadata.
+/// - `lock` is open, with all copies of it, as long as anything is written: a program that outlives this one has a copy, so
+///   that the channel stays locked until it is done.
 #[async_trait]
 pub trait RepoMetadata: fmt::Debug + Send + Sync {
     /// Makes the metadata of the packages below `dir`, dated `date`.
-    async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError>;
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, lock: File) -> Result<(), StoreError>;
 }
 
 /// The directories among `paths` that are RPM repositories: `outputs/RPMS/<phase>`, `outputs/SRPMS/<phase>`,

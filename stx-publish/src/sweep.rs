@@ -96,6 +96,7 @@ async fn memory_survives_a_fault_at_every_call() {
 
 #[cfg(feature = "local")]
 mod local {
+    use std::fs::File;
     use std::io;
     use std::sync::Arc;
     use std::sync::Mutex;
@@ -117,7 +118,7 @@ mod local {
 
     #[async_trait::async_trait]
     impl RepoMetadata for ListOfPackages {
-        async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError> {
+        async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<(), StoreError> {
             let repodata = dir.join("repodata");
             let made = fs_err::create_dir(&repodata)
                 .and_then(|()| fs_err::write(repodata.join("repomd.xml"), date.to_string()));

@@ -1,9 +1,10 @@
 //! Compares a mirror with what it says of itself, and repairs what is derived.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel, ChannelEntry};
 
 use crate::store::{Depth, MirrorStore, Scope, StoreError};
 
@@ -241,7 +242,7 @@ pub struct VerifyError {
 
 /// Compares `scope` with its sums, records and aliases. Every byte is read.
 ///
-/// A build that is retired meanwhile is left out.
+/// A build that is retired meanwhile is left out, and so are the aliases of a channel in which a publisher is at work.
 pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
     let fail = |source| VerifyError {
         scope: Box::new(scope.clone()),
@@ -271,6 +272,7 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
             BuildState::Unreadable(reason) => Err(reason.as_str()),
         };
         report.builds += 1;
+        let found = report.findings.len();
         check_build(
             &id,
             record,
@@ -278,11 +280,20 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
             &inspection,
             &mut report,
         );
+        if report.findings.len() > found {
+            // Retired while it was read?
+            let now = store.catalog(&Scope::Build(id.clone())).await;
+            if now.map_err(fail)?.build(&id).is_none() {
+                report.findings.truncate(found);
+            }
+        }
     }
     match scope {
         Scope::All | Scope::Channel(_) => {
             for (channel, entry) in &catalog.channels {
-                check_aliases(channel, entry, &mut report);
+                if let Some(entry) = settled(store, channel, entry).await.map_err(fail)? {
+                    check_aliases(channel, &entry, &mut report);
+                }
             }
             for leftover in store.leftovers(scope).await.map_err(fail)? {
                 let what = Some(leftover.what.as_str());
@@ -299,6 +310,27 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
     }
     report.findings.sort();
     Ok(report)
+}
+
+/// What stands in a channel while nobody is at work in it; `None`: somebody is, and may be about to move its aliases.
+async fn settled<'a>(
+    store: &dyn MirrorStore,
+    channel: &Channel,
+    seen: &'a ChannelEntry,
+) -> Result<Option<Cow<'a, ChannelEntry>>, StoreError> {
+    let mut report = VerifyReport::default();
+    check_aliases(channel, seen, &mut report);
+    if report.findings.is_empty() {
+        return Ok(Some(Cow::Borrowed(seen)));
+    }
+    let _writer = match store.lock(channel).await {
+        Ok(writer) => writer,
+        Err(StoreError::Busy { .. }) => return Ok(None),
+        // Nobody works on a mirror that cannot be locked, on a disk that is mounted to be read only.
+        Err(_) => return Ok(Some(Cow::Borrowed(seen))),
+    };
+    let mut catalog = store.catalog(&Scope::Channel(channel.clone())).await?;
+    Ok(catalog.channels.remove(channel).map(Cow::Owned))
 }
 
 /// An error with all its causes, in a line.

@@ -1,6 +1,6 @@
 //! `prune`, `undelete`, `explain` and `forecast`: what the retention rules say, and what is done about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
@@ -8,7 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
 use stx_publish::{
-    Depth, Found, LocalStore, MirrorRead as _, MirrorStore as _, Retired, Scope, StoreError,
+    Depth, Found, Leftover, LocalStore, MirrorRead as _, MirrorStore as _, Retired, Scope,
+    StoreError,
 };
 use stx_retention::{Facts, FileFact, PolicyFile, PrunePlan, Recheck, Warning};
 
@@ -31,6 +32,8 @@ struct Pruned {
     left: BTreeMap<BuildId, String>,
     /// The builds whose grace period was over and that are gone for good.
     purged: Vec<Retired>,
+    /// What a publisher or a purge that died left behind, and that is gone now.
+    swept: Vec<Leftover>,
 }
 
 /// The policy that the configuration names, or the specification's.
@@ -152,10 +155,14 @@ fn write_plan(file: &Utf8Path, plan: &PrunePlan) -> Result<(), Failure> {
 
 /// Does what a plan says, build by build, each only if all that the plan went by still holds.
 async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result<Pruned, Failure> {
+    // What is gone for good makes room first: on a full disk nothing can be retired.
+    let swept = sweep(store).await?;
+    let purged = purge(context, store).await?;
     let mut pruned = Pruned {
         retired: Vec::new(),
         left: BTreeMap::new(),
-        purged: Vec::new(),
+        purged,
+        swept,
         plan,
     };
     for build in pruned.plan.expire.iter().map(|entry| &entry.build) {
@@ -164,7 +171,6 @@ async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result
             Some(why) => drop(pruned.left.insert(build.clone(), why)),
         }
     }
-    pruned.purged = purge(context, store).await?;
     Ok(pruned)
 }
 
@@ -197,6 +203,21 @@ async fn retire(
         }
         Err(error) => Err(refused(error)),
     }
+}
+
+/// Deletes what those who died left behind: a half-purged build, a half-staged one.
+async fn sweep(store: &LocalStore) -> Result<Vec<Leftover>, Failure> {
+    let leftovers = store.leftovers(&Scope::All).await.map_err(refused)?;
+    let channels: BTreeSet<_> = leftovers.into_iter().map(|found| found.channel).collect();
+    let mut swept = Vec::new();
+    for channel in channels {
+        match store.lock(&channel).await {
+            Ok(writer) => swept.extend(writer.sweep().await.map_err(refused)?),
+            Err(StoreError::Busy { .. }) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Ok(swept)
 }
 
 /// Deletes for good what was retired longer ago than the grace period; channels that someone works on wait.
@@ -267,6 +288,9 @@ fn done(pruned: &Pruned) -> String {
     }
     for retired in &pruned.purged {
         let _ = writeln!(text, "purged  {}", retired.id);
+    }
+    for leftover in &pruned.swept {
+        let _ = writeln!(text, "swept   {}", leftover.what);
     }
     let days = GRACE.num_days();
     let _ = writeln!(

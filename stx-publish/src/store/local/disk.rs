@@ -1,11 +1,11 @@
 //! The one place that knows what makes a change to a directory tree durable.
 
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use camino::Utf8Path;
 use fs_err as fs;
-use rustix::fs::{CWD, Mode, RenameFlags};
+use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::store::StoreError;
@@ -35,10 +35,15 @@ pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Resu
     for segment in relative {
         dir.push(segment);
         // With its mode from the first instant on; the mask may have taken bits away.
-        match rustix::fs::mkdir(dir.as_str(), Mode::from_raw_mode(mode)) {
-            Ok(()) => set_mode(&dir, mode)?,
-            Err(Errno::EXIST) if dir.is_dir() => {}
-            Err(error) => return Err(io_error("make", &dir)(error.into())),
+        match std::fs::DirBuilder::new().mode(mode).create(&dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
+            Err(source) => return Err(io_error("make", &dir)(source)),
+        }
+        // Not only a new one: whoever made it may have died before doing so. More than is needed is the operator's choice.
+        let found = fs::metadata(&dir).map_err(io_error("look at", &dir))?;
+        if found.permissions().mode() & mode != mode {
+            set_mode(&dir, mode)?;
         }
     }
     Ok(())

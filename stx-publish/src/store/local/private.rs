@@ -30,6 +30,14 @@ pub(super) struct Lock {
     file: fs::File,
 }
 
+impl Lock {
+    /// A copy for a program that is started: while it has it, the channel stays locked, whatever becomes of this one.
+    pub(super) fn copy(&self) -> Result<std::fs::File, StoreError> {
+        let copy = self.file.file().try_clone();
+        copy.map_err(io_error("copy the lock of", &self.channel))
+    }
+}
+
 impl Drop for Lock {
     /// Unlocks by name: closing would leave the lock with a child process that is being started just now, until it has
     /// become its program.

@@ -27,7 +27,7 @@ pub(super) struct LocalStaged {
 #[derive(Debug)]
 struct Work {
     inner: Arc<Inner>,
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
     id: BuildId,
     dir: Utf8PathBuf,
     shared: Shared,
@@ -46,7 +46,7 @@ impl LocalStaged {
         let file_system = FileSystem::of(&dir)?;
         let work = Work {
             inner,
-            _lock: lock,
+            lock,
             id,
             dir,
             shared,
@@ -197,6 +197,12 @@ impl Work {
         Ok(())
     }
 
+    /// Removes what is staged; of a build that was committed nothing is.
+    fn discard(&self) -> Result<(), StoreError> {
+        self.inner.step("discard")?;
+        remove_all(&self.dir)
+    }
+
     fn commit(&self, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
         check_record(&self.id, &record)?;
         let Some((sums, bytes)) = self.added().sums() else {
@@ -269,24 +275,26 @@ impl StagedBuild for LocalStaged {
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
         self.work.inner.step("index")?;
-        self.work
-            .inner
-            .metadata
-            .index(&self.work.dir.join(dir.as_path()), self.work.id.date)
-            .await?;
+        let (path, lock) = (self.work.dir.join(dir.as_path()), self.work.lock.copy()?);
+        let metadata = &self.work.inner.metadata;
+        metadata.index(&path, self.work.id.date, lock).await?;
         let (work, dir) = (Arc::clone(&self.work), dir.clone());
         blocking(move || work.take_metadata(&dir)).await
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        blocking(move || self.work.commit(record)).await
+        blocking(move || {
+            let committed = self.work.commit(record);
+            if committed.is_err() {
+                // On a full disk the next publisher, of whatever channel, needs the room.
+                drop(self.work.discard());
+            }
+            committed
+        })
+        .await
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
-        blocking(move || {
-            self.work.inner.step("discard")?;
-            remove_all(&self.work.dir)
-        })
-        .await
+        blocking(move || self.work.discard()).await
     }
 }

@@ -1,8 +1,9 @@
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
 use camino_tempfile::{Utf8TempDir, tempdir};
-use stx_layout::{BuildOutcome, BuildRecord};
+use stx_layout::{BuildDate, BuildOutcome, BuildRecord};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
@@ -16,7 +17,7 @@ struct FakeMetadata;
 
 #[async_trait]
 impl RepoMetadata for FakeMetadata {
-    async fn index(&self, dir: &Utf8Path, date: stx_layout::BuildDate) -> Result<(), StoreError> {
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<(), StoreError> {
         fs::create_dir(dir.join("repodata")).map_err(io_error("make", dir))?;
         fs::write(dir.join("repodata/repomd.xml"), date.to_string()).map_err(io_error("write", dir))
     }
@@ -296,7 +297,14 @@ async fn createrepo_c_gives_the_same_metadata_twice() {
         let repository = dir.path().join(name);
         fs::create_dir(&repository).expect("made");
         let indexed = CreaterepoC::new()
-            .index(&repository, sample_id(1).date)
+            .index(
+                &repository,
+                sample_id(1).date,
+                fs::File::open("/dev/null")
+                    .expect("it is there")
+                    .into_parts()
+                    .0,
+            )
             .await;
         indexed.expect("createrepo_c of the package createrepo-c");
         fs::read_to_string(repository.join("repodata/repomd.xml")).expect("written")

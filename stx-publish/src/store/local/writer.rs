@@ -67,6 +67,11 @@ impl ChannelWriter for LocalWriter {
                 inner.step("begin")?;
                 let dir = inner.staging(&id.channel).join(date.to_string());
                 inner.make_area(&dir)?;
+                // Made while there is room: retiring has to be possible on a full disk.
+                let trash = inner.trash(&id.channel);
+                if !trash.is_dir() {
+                    inner.make_area(&trash)?;
+                }
                 Ok((dir, Shared::read(inner, &id.channel)?, id))
             })
             .await?;
