@@ -62,12 +62,14 @@ impl Step {
 }
 
 /// What a channel holds. Days stand for builds.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Mirror {
     pub(super) builds: BTreeMap<u32, Build>,
     /// Builds that can be brought back, by day and by the hour when they were retired.
     retired: BTreeMap<(u32, u32), Build>,
     pub(super) latest: Option<u32>,
+    /// The day at which the alias is held, as far as is known: a note that is of no effect cannot be seen. 0: at none.
+    notes: BTreeSet<u32>,
     /// The time; each step takes an hour.
     pub(super) hour: u32,
 }
@@ -78,15 +80,47 @@ pub(super) struct Shown {
     pub(super) builds: BTreeMap<u32, Build>,
     pub(super) retired: BTreeSet<(u32, u32)>,
     pub(super) latest: Option<u32>,
+    /// Whether the alias is where it is on purpose.
+    pub(super) held: bool,
 }
 
 impl Mirror {
-    pub(super) fn shown(&self) -> Shown {
-        Shown {
-            builds: self.builds.clone(),
-            retired: self.retired.keys().copied().collect(),
-            latest: self.latest,
+    /// Nothing yet.
+    pub(super) fn empty() -> Self {
+        Self {
+            builds: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            latest: None,
+            notes: [0].into(),
+            hour: 0,
         }
+    }
+
+    /// Whether this is what is shown.
+    pub(super) fn fits(&self, shown: &Shown) -> bool {
+        let retired: BTreeSet<_> = self.retired.keys().copied().collect();
+        let mut notes = self.notes.iter();
+        self.builds == shown.builds
+            && retired == shown.retired
+            && self.latest == shown.latest
+            && notes.any(|note| (Some(*note) == self.latest) == shown.held)
+    }
+
+    /// The last of several states that fit what is shown, with every note that one of them may have; `None` if none does.
+    pub(super) fn reached(states: &[Self], shown: &Shown) -> Option<Self> {
+        let fitting = states.iter().filter(|state| state.fits(shown));
+        let mut reached = fitting.clone().next_back()?.clone();
+        reached.notes = fitting
+            .flat_map(|state| &state.notes)
+            .copied()
+            .filter(|note| (Some(*note) == reached.latest) == shown.held)
+            .collect();
+        Some(reached)
+    }
+
+    fn is_held(&self) -> bool {
+        self.latest
+            .is_some_and(|latest| self.notes.contains(&latest))
     }
 
     /// The steps that make sense now, and a few that do not.
@@ -159,6 +193,10 @@ impl Mirror {
                 states.push(after.clone());
                 let is_newest = after.newest() == Some(day);
                 if build.result == BuildOutcome::Success && (is_newest || force) {
+                    if !is_newest && after.latest != Some(day) {
+                        after.notes = [day].into();
+                        states.push(after.clone());
+                    }
                     after.latest = Some(day);
                 }
             }
@@ -173,6 +211,7 @@ impl Mirror {
             Step::Purge { day, hour } => {
                 after.retired.remove(&(day, hour));
             }
+            Step::Repair if after.is_held() => {}
             Step::Repair => after.latest = after.newest(),
             Step::Sweep => {}
         }
@@ -204,6 +243,7 @@ impl Mirror {
     /// What `verify` has to find.
     pub(super) fn finding(&self) -> Option<FindingKind> {
         match (self.newest(), self.latest) {
+            _ if self.is_held() => None,
             (newest, latest) if newest == latest => None,
             (_, None) => Some(FindingKind::AliasMissing),
             (_, Some(_)) => Some(FindingKind::AliasNotNewest),
