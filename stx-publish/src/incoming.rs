@@ -8,6 +8,8 @@ use camino::Utf8PathBuf;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use stx_layout::{BuildPath, Sha256, SumLine, Sums};
 
+use crate::privacy::{Private, Seen};
+
 /// One file or symlink that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
@@ -281,6 +283,17 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The lines of a finding, and how many more there are.
+fn where_seen(seen: &Seen) -> String {
+    let lines: Vec<_> = seen.lines.iter().map(ToString::to_string).collect();
+    let word = if lines.len() == 1 { "line" } else { "lines" };
+    let times = match seen.count {
+        1 => String::new(),
+        count => format!(", {count} times"),
+    };
+    format!(" in {word} {}{times}", lines.join(", "))
+}
+
 /// What is wrong with something that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
@@ -343,6 +356,32 @@ pub enum ProblemKind {
     /// One path for a file and for a directory.
     #[error("is both a file and a directory")]
     FileAndDirectory,
+    /// Tells of the build server.
+    #[error("tells of the build server: {what}{}", where_seen(seen))]
+    Private {
+        /// What it tells.
+        what: Private,
+        /// How often, and where.
+        #[serde(flatten)]
+        seen: Seen,
+    },
+    /// Its name, or the text of a symlink, tells of the build server.
+    #[error("its name or target tells of the build server: {what}")]
+    PrivateName {
+        /// What it tells.
+        what: Private,
+    },
+    /// The header of a package tells of the build server.
+    #[error(
+        "built with the build server's name in the header; build it with `--define '_buildhost NAME'`"
+    )]
+    PackageHost,
+    /// A log that cannot be searched.
+    #[error("a log that cannot be searched: {reason}")]
+    Unsearchable {
+        /// Why.
+        reason: String,
+    },
     /// The marker of the other outcome.
     #[error("says that the build ended otherwise than as {result}")]
     Marker {

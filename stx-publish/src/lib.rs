@@ -13,6 +13,7 @@
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
+//! | [`privacy`] | what a text tells of the build server |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
@@ -26,6 +27,7 @@ pub mod faulty;
 pub mod incoming;
 pub mod metadata;
 pub mod plan;
+pub mod privacy;
 pub mod publish;
 #[cfg(feature = "local")]
 pub mod scan;
@@ -40,7 +42,7 @@ pub use plan::{
 };
 pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
 #[cfg(feature = "local")]
-pub use scan::{GatherError, ScanError, gather, scan};
+pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
