@@ -38,9 +38,15 @@ pub mod verify;
 
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
 pub use plan::{
-    AliasStep, AliasVerdict, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
+    AliasStep, AliasVerdict, Known, Linked, PlanError, PublishAction, PublishPlan, PublishRequest,
+    plan,
 };
-pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
+#[cfg(feature = "local")]
+pub use privacy::{Cleared, clear};
+pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
+pub use publish::{
+    PrepareError, PublishError, PublishReport, prepare, prepare_in_full, publish, publish_observed,
+};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 #[cfg(feature = "local")]

@@ -13,13 +13,55 @@ use walkdir::WalkDir;
 use super::{Survey, examine, real};
 use crate::incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
 
+/// A symlink.
+struct Link {
+    /// Where it lies.
+    source: Utf8PathBuf,
+    /// The directory that it lies in and that is published in another place, so that its text means something else there.
+    moved: Option<Utf8PathBuf>,
+}
+
+impl Link {
+    /// What is to take its place; or why there is nothing. `None`: it stays.
+    fn leads(
+        &self,
+        end: &LinkEnd,
+        roots: &[Utf8PathBuf],
+    ) -> Option<Result<Utf8PathBuf, ProblemKind>> {
+        let led = real(&self.source);
+        match (&self.moved, end) {
+            (None, LinkEnd::File(_) | LinkEnd::Directory) => return None,
+            (Some(dir), _) if led.as_ref().is_some_and(|led| led.starts_with(dir)) => return None,
+            (_, _) => {}
+        }
+        let inside = led.filter(|led| roots.iter().any(|root| led.starts_with(root)));
+        let Some(led) = inside else {
+            // What is wrong with a symlink of the tree is said when all of it is known.
+            self.moved.as_ref()?;
+            let target = self.source.read_link_utf8().map(Utf8PathBuf::into_string);
+            return Some(Err(ProblemKind::OutsideLink {
+                target: target.unwrap_or_default(),
+            }));
+        };
+        let dir = self.source.parent().and_then(real);
+        Some(if dir.is_some_and(|dir| dir.starts_with(&led)) {
+            // A directory that holds itself.
+            Err(ProblemKind::LinkLoop {
+                target: led.into_string(),
+            })
+        } else {
+            Ok(led)
+        })
+    }
+}
+
 /// What was seen so far.
 #[derive(Default)]
 pub(super) struct Surveyor {
     incoming: Incoming,
     problems: Vec<Problem>,
-    /// Where each symlink lies.
-    links: BTreeMap<BuildPath, Utf8PathBuf>,
+    /// The symlinks.
+    links: BTreeMap<BuildPath, Link>,
     /// What is refused, so that a symlink to it is not called dangling.
     refused: Vec<BuildPath>,
     seen: bool,
@@ -80,14 +122,14 @@ impl Surveyor {
         if entry.file_type().is_dir() {
             return;
         }
-        self.take(source, path, shown);
-    }
-
-    fn take(&mut self, source: &Utf8Path, path: BuildPath, shown: String) {
         match examine(source) {
             Ok(entry) => {
                 if matches!(entry, Entry::Symlink { .. }) {
-                    self.links.insert(path.clone(), source.to_owned());
+                    let link = Link {
+                        source: source.to_owned(),
+                        moved: (!matches!(at, "inputs" | "outputs")).then(|| from.to_owned()),
+                    };
+                    self.links.insert(path.clone(), link);
                 }
                 self.incoming.entries.insert(path, entry);
             }
@@ -102,34 +144,27 @@ impl Surveyor {
     pub(super) fn follow(&mut self, roots: &[Utf8PathBuf]) {
         loop {
             let ends = self.incoming.links();
-            let leaves = |path: &BuildPath, source: &Utf8PathBuf| match ends.get(path)? {
-                LinkEnd::File(_) | LinkEnd::Directory => None,
-                LinkEnd::Wrong(_) => {
-                    real(source).filter(|end| roots.iter().any(|root| end.starts_with(root)))
-                }
-            };
+            let leads = |path: &BuildPath, link: &Link| link.leads(ends.get(path)?, roots);
             let out: Vec<_> = self
                 .links
                 .iter()
-                .filter_map(|(path, source)| Some((path.clone(), leaves(path, source)?)))
+                .filter_map(|(path, link)| Some((path.clone(), leads(path, link)?)))
                 .collect();
             if out.is_empty() {
                 return;
             }
             for (path, end) in out {
                 self.incoming.entries.remove(&path);
-                let source = self.links.remove(&path);
-                let dir = source.as_deref().and_then(Utf8Path::parent).and_then(real);
-                if dir.is_some_and(|dir| dir.starts_with(&end)) {
-                    self.problems.push(Problem {
-                        path: path.to_string(),
-                        kind: ProblemKind::LinkLoop {
-                            target: end.into_string(),
-                        },
-                    });
-                    self.refused.push(path);
-                } else {
-                    self.walk(&end, path.as_str());
+                self.links.remove(&path);
+                match end {
+                    Ok(end) => self.walk(&end, path.as_str()),
+                    Err(kind) => {
+                        self.problems.push(Problem {
+                            path: path.to_string(),
+                            kind,
+                        });
+                        self.refused.push(path);
+                    }
                 }
             }
         }

@@ -88,12 +88,18 @@ fn symlinks_below_a_source_root_are_followed_and_others_are_not() {
         fs::os::unix::fs::symlink(target, name).expect("made");
     };
     link("b.rpm".into(), &root.join("sub/kept"));
+    // Would be another file where it is published.
     link("../a.rpm".into(), &root.join("sub/up"));
+    link("../../other/c".into(), &root.join("sub/out"));
     let rpms = tree.join("inputs/RPMS");
     link(&root.join("a.rpm"), &rpms.join("a.rpm"));
     link("../../../import/sub".into(), &rpms.join("sub"));
     let found = survey(&tree, std::slice::from_ref(&root)).expect("surveyed");
-    assert_eq!(found.problems, []);
+    let problems: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        ["inputs/RPMS/sub/out: symlink to \"../../other/c\", outside of the tree"]
+    );
     let entries: Vec<_> = found
         .incoming
         .entries
@@ -120,5 +126,12 @@ fn symlinks_below_a_source_root_are_followed_and_others_are_not() {
     link(&root, &root.join("sub/loop"));
     let problems = survey(&tree, &[root]).expect("surveyed").problems;
     let paths: Vec<_> = problems.iter().map(|problem| &*problem.path).collect();
-    assert_eq!(paths, ["inputs/RPMS/c", "inputs/RPMS/sub/loop"]);
+    assert_eq!(
+        paths,
+        [
+            "inputs/RPMS/c",
+            "inputs/RPMS/sub/loop",
+            "inputs/RPMS/sub/out"
+        ]
+    );
 }
