@@ -56,4 +56,7 @@ pub use store::{
     Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
     MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
 };
-pub use verify::{Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, verify};
+pub use verify::{
+    Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair, verify,
+    verify_observed,
+};

@@ -27,6 +27,16 @@ pub enum Severity {
     Error,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -217,7 +227,7 @@ impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.findings
             .iter()
-            .try_for_each(|finding| writeln!(f, "{finding}"))?;
+            .try_for_each(|finding| writeln!(f, "{}: {finding}", finding.severity))?;
         writeln!(
             f,
             "{} builds, {} files, {} bytes: {} findings",
@@ -243,6 +253,15 @@ pub struct VerifyError {
 ///
 /// A build that is retired meanwhile is left out.
 pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
+    verify_observed(store, scope, &|_, _, _| {}).await
+}
+
+/// Verifies, and tells `observe` before each build how many are done, how many there are, and which one is next.
+pub async fn verify_observed(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
+) -> Result<VerifyReport, VerifyError> {
     let fail = |source| VerifyError {
         scope: Box::new(scope.clone()),
         source,
@@ -259,7 +278,9 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
         }));
     }
     let mut report = VerifyReport::default();
-    for (id, build) in catalog.builds() {
+    let all = catalog.builds().count() as u64;
+    for (done, (id, build)) in (0..).zip(catalog.builds()) {
+        observe(done, all, &id);
         let inspection = match store.inspect(&id, Depth::Digests).await {
             Ok(inspection) => inspection,
             Err(StoreError::NotFound { .. }) => continue,

@@ -41,6 +41,7 @@ mod shared;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod writer;
 
 use disk::io_error;
