@@ -10,6 +10,7 @@ mod arrows;
 mod builds;
 mod demo;
 mod documents;
+mod guard;
 mod harness;
 mod kill;
 mod nginx;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stx_layout::{AliasEntry, BuildPath};
+use stx_layout::{AliasEntry, BuildDate, BuildPath};
 
 use crate::incoming::Entry;
 
@@ -74,21 +74,26 @@ impl fmt::Display for AliasStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let alias = &self.alias;
         let shown = show_alias(self.shown.as_ref());
+        let is_newer = |newer: &BuildDate| {
+            if self.shown == Some(AliasEntry::Build(*newer)) {
+                "which is newer".to_owned()
+            } else {
+                format!("and {newer} is newer")
+            }
+        };
         match &self.verdict {
             AliasVerdict::Create => write!(f, "{alias}: made"),
             AliasVerdict::Move => write!(f, "{alias}: moved from {shown}"),
-            AliasVerdict::Force { newer } => write!(
-                f,
-                "{alias}: moved back from {shown}, although {newer} is newer"
-            ),
+            AliasVerdict::Force { newer } => {
+                write!(f, "{alias}: moved back from {shown}, {}", is_newer(newer))
+            }
             AliasVerdict::Stays => write!(f, "{alias}: points here already"),
             AliasVerdict::Failed => write!(f, "{alias}: stays at {shown}, this build is a failure"),
-            AliasVerdict::Older { newer } => {
-                write!(
-                    f,
-                    "{alias}: stays at {shown}, {newer} is newer; --force-alias moves it back"
-                )
-            }
+            AliasVerdict::Older { newer } => write!(
+                f,
+                "{alias}: stays at {shown}, {}; --force-alias moves it here",
+                is_newer(newer)
+            ),
         }
     }
 }
