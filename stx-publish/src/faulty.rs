@@ -162,6 +162,9 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.leftovers(scope))
     }
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        through!(self.fuse, self.inner.strays())
+    }
 }
 
 #[async_trait]

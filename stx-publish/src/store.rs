@@ -192,6 +192,11 @@ pub trait MirrorStore: MirrorRead {
 
     /// What dead publishers left behind within `scope`; of a channel that is locked, nothing is said.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
+
+    /// What lies above the channels and belongs to none, by path; a store that holds channels only has nothing there.
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 }
 
 /// The lock of a channel, and with it the right to change the channel.

@@ -75,7 +75,7 @@ pub enum FindingKind {
     AliasMissing,
     /// A dead publisher left something behind.
     Leftover,
-    /// Something in a channel is neither build nor alias.
+    /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
 }
 
@@ -131,12 +131,13 @@ impl FindingKind {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The channel.
-    pub channel: Channel,
+    /// The channel; absent for what lies above all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// The build, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
-    /// The path in the build, or the name in the channel.
+    /// The path in the build, the name in the channel, or the path on the mirror.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// What is wrong.
@@ -167,7 +168,7 @@ impl Finding {
         message: impl Into<String>,
     ) -> Self {
         Self {
-            channel: channel.clone(),
+            channel: Some(channel.clone()),
             build: None,
             path: path.map(str::to_owned),
             kind,
@@ -179,13 +180,14 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.build {
-            Some(id) => write!(f, "{id}")?,
-            None => write!(f, "{}", self.channel)?,
-        }
-        if let Some(path) = &self.path {
-            write!(f, "/{path}")?;
-        }
+        let (build, channel) = (self.build.as_ref(), self.channel.as_ref());
+        let parts = [
+            build.map(ToString::to_string),
+            channel.filter(|_| build.is_none()).map(ToString::to_string),
+            self.path.clone(),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(&parts.join("/"))?;
         write!(f, ": {}", self.message)
     }
 }
@@ -317,6 +319,18 @@ pub async fn verify_observed(
             }
         }
         Scope::Build(_) => {}
+    }
+    if *scope == Scope::All {
+        for path in store.strays().await.map_err(fail)? {
+            report.findings.push(Finding {
+                channel: None,
+                build: None,
+                path: Some(path),
+                kind: FindingKind::Stray,
+                severity: FindingKind::Stray.severity(),
+                message: "belongs to no channel".to_owned(),
+            });
+        }
     }
     report.findings.sort();
     Ok(report)

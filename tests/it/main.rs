@@ -7,6 +7,7 @@
 )]
 
 mod arrows;
+mod audit;
 mod builds;
 mod demo;
 mod documents;

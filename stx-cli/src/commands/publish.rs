@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord};
 use stx_publish::{
-    Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, PublishError,
-    PublishReport, PublishRequest, ScanError, StoreError, Survey, clear, prepare, prepare_in_full,
-    survey,
+    Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, ProblemKind,
+    PublishError, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear, prepare,
+    prepare_in_full, survey,
 };
 
 use super::{Context, exit_of, open_or_create};
@@ -69,7 +69,20 @@ fn refuse(context: &Context, id: &BuildId, problems: &[Problem]) -> Failure {
             }
         }
     };
-    failure.hint("nothing was published; mend the tree and run the same command again")
+    let private = problems.iter().any(|problem| {
+        matches!(
+            problem.kind,
+            ProblemKind::Private { .. }
+                | ProblemKind::PrivateName { .. }
+                | ProblemKind::Unsearchable { .. }
+        )
+    });
+    failure.hint(if private {
+        "nothing was published; mend the tree and run the same command again; \
+         `allow` in [privacy] names files that may leave as they are"
+    } else {
+        "nothing was published; mend the tree and run the same command again"
+    })
 }
 
 /// Searches what is to be published for what it tells of this machine. Everything that must not leave is refused at once,

@@ -9,7 +9,7 @@ use stx_publish::{
     LocalStore, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
 };
 
-use super::Context;
+use super::{Context, exit_of};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -58,7 +58,7 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         },
     };
     let store = context.open()?;
-    let fail = |error| Failure::new(Exit::Mirror, error);
+    let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
     let mut report = check(context, &store, &scope).await.map_err(fail)?;
     let mut repaired = None;
     if args.repair {

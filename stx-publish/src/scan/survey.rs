@@ -98,7 +98,12 @@ impl Surveyor {
             None => Err("not UTF-8".to_owned()),
             Some(source) => match below(from, at, source).parse::<BuildPath>() {
                 Ok(path) => Ok((source, path)),
-                Err(error) => Err(error.to_string()),
+                // The path stands before it already.
+                Err(error) => {
+                    Err(error
+                        .to_string()
+                        .replacen(&format!("{:?}: ", error.input), "", 1))
+                }
             },
         };
         // The name of a directory is refused with it, not once more with each file in it.

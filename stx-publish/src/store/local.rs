@@ -39,6 +39,7 @@ mod list;
 mod private;
 mod shared;
 mod staged;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod trash;
@@ -299,5 +300,9 @@ impl MirrorStore for LocalStore {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.leftovers(&scope)).await
+    }
+
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        self.blocking(Inner::strays).await
     }
 }
