@@ -55,6 +55,10 @@ test  | cmd:nginx              | nginx-light        | nginx-core           | ser
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:ip                 | iproute2           | iproute              | gives a machine an address
+test  | cmd:unshare            | util-linux         | util-linux           | gives a machine a name
+test  | cmd:setpriv            | util-linux         | util-linux-core      | publishes as an ordinary user
+test  | cmd:gzip               | gzip               | gzip                 | packs logs
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 '

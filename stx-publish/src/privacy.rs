@@ -281,7 +281,7 @@ impl Privacy {
                         of_name
                             .iter()
                             .filter(|pattern| pattern.rule == Rule::Position)
-                            .map(|pattern| pattern.shown()),
+                            .map(Pattern::shown),
                     );
                     patterns.extend(of_name);
                 }

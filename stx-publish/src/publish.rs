@@ -30,7 +30,7 @@ pub struct PublishReport {
     /// What was decided about each alias, and why.
     pub aliases: Vec<AliasStep>,
     /// What was redacted, and what was not searched.
-    pub privacy: PrivacyReport,
+    pub privacy: Box<PrivacyReport>,
 }
 
 impl fmt::Display for PublishReport {
@@ -50,7 +50,7 @@ impl fmt::Display for PublishReport {
                 )?;
             }
             PublishAction::Same => {
-                writeln!(f, "{} was published already, the same files", self.id)?
+                writeln!(f, "{} was published already, the same files", self.id)?;
             }
         }
         write!(f, "{}", self.privacy)?;
@@ -230,7 +230,7 @@ pub async fn publish_observed(
         shared: 0,
         moved: Vec::new(),
         aliases: plan.aliases.clone(),
-        privacy: plan.privacy.clone(),
+        privacy: Box::new(plan.privacy.clone()),
     };
     if plan.is_noop() {
         return Ok(report);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
@@ -20,7 +21,20 @@ struct Mirror {
 }
 
 impl Mirror {
+    /// A copy of one that is published once a run.
     fn new() -> Self {
+        static ORIGINAL: OnceLock<Mirror> = OnceLock::new();
+        let original = ORIGINAL.get_or_init(Self::publish);
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        run(&mut tool(
+            "cp",
+            ["-a", original.root().as_str(), dir.path().as_str()],
+        ))
+        .ok();
+        Self { dir }
+    }
+
+    fn publish() -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let mirror = Self { dir };
         let tree = mirror.dir.path().join("tree");
@@ -124,33 +138,33 @@ const LASTING: [Harm; 19] = [
         write(
             &channel.join(NEW).join("outputs/CONTEXT"),
             "of 20200102T000000Y\n",
-        )
+        );
     }),
     ("a longer file", |channel| {
         edit(&channel.join(NEW).join("outputs/CONTEXT"), |text| {
             text + "x"
-        })
+        });
     }),
     ("a missing file", |channel| {
-        fs_err::remove_file(channel.join(NEW).join("outputs/CONTEXT")).expect("removed")
+        fs_err::remove_file(channel.join(NEW).join("outputs/CONTEXT")).expect("removed");
     }),
     ("the missing end of a symlink", |channel| {
-        fs_err::remove_file(channel.join(NEW).join("outputs/iso/bootimage.iso")).expect("removed")
+        fs_err::remove_file(channel.join(NEW).join("outputs/iso/bootimage.iso")).expect("removed");
     }),
     ("a symlink out of the build", |channel| {
-        point(&channel.join(NEW).join("outputs/image"), "/etc/passwd")
+        point(&channel.join(NEW).join("outputs/image"), "/etc/passwd");
     }),
     ("an extra file", |channel| {
-        write(&channel.join(NEW).join("outputs/extra"), "x")
+        write(&channel.join(NEW).join("outputs/extra"), "x");
     }),
     ("a name that no mirror takes", |channel| {
-        write(&channel.join(NEW).join("outputs/a%20b"), "x")
+        write(&channel.join(NEW).join("outputs/a%20b"), "x");
     }),
     ("a file that others may write", |channel| {
-        chmod(&channel.join(NEW).join("outputs/CONTEXT"), 0o666)
+        chmod(&channel.join(NEW).join("outputs/CONTEXT"), 0o666);
     }),
     ("a directory that readers cannot enter", |channel| {
-        chmod(&channel.join(NEW).join("outputs/iso"), 0o700)
+        chmod(&channel.join(NEW).join("outputs/iso"), 0o700);
     }),
     ("a FIFO", |channel| {
         drop(
@@ -159,15 +173,15 @@ const LASTING: [Harm; 19] = [
                 [channel.join(NEW).join("outputs/pipe").as_str()],
             ))
             .ok(),
-        )
+        );
     }),
     ("the other marker", |channel| {
-        write(&channel.join(NEW).join("outputs/fail"), "")
+        write(&channel.join(NEW).join("outputs/fail"), "");
     }),
     ("sums cut off within a line", |channel| {
         edit(&channel.join(NEW).join("SHA256SUMS"), |text| {
             text[..100].to_owned()
-        })
+        });
     }),
     ("sums cut off after a line", |channel| {
         edit(&channel.join(NEW).join("SHA256SUMS"), |text| {
@@ -176,7 +190,7 @@ const LASTING: [Harm; 19] = [
         });
     }),
     ("no sums", |channel| {
-        fs_err::remove_file(channel.join(NEW).join("SHA256SUMS")).expect("removed")
+        fs_err::remove_file(channel.join(NEW).join("SHA256SUMS")).expect("removed");
     }),
     ("an edited record", |channel| {
         edit(&channel.join(NEW).join("build.json"), |text| {
@@ -188,7 +202,7 @@ const LASTING: [Harm; 19] = [
         fs_err::write(channel.join(NEW).join("build.json"), record).expect("written");
     }),
     ("no record", |channel| {
-        fs_err::remove_file(channel.join(NEW).join("build.json")).expect("removed")
+        fs_err::remove_file(channel.join(NEW).join("build.json")).expect("removed");
     }),
     ("strays in the channel", |channel| {
         write(&channel.join("notes.txt"), "x");

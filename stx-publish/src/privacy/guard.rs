@@ -179,11 +179,11 @@ impl Guard<'_> {
         executable: bool,
         outcome: &mut Outcome,
     ) -> Result<(), ProblemKind> {
-        let mut source = Source::open(from).map_err(unreadable)?;
+        let mut source = Source::open(from).map_err(|error| unreadable(&error))?;
         if source.stamp.size != size {
             return Err(ProblemKind::Changed);
         }
-        let head = head(&mut source.file).map_err(unreadable)?;
+        let head = head(&mut source.file).map_err(|error| unreadable(&error))?;
         let log = is_log(self.path);
         let gzip = match Content::of(&head) {
             Content::Text => false,
@@ -213,8 +213,8 @@ impl Guard<'_> {
             .copies
             .join(self.number.fetch_add(1, Ordering::Relaxed).to_string());
         let read = self.read(&mut source, &head, gzip, rewrite.then_some(&*copy));
-        let read = read.map_err(unreadable)?;
-        if !source.is_unchanged().map_err(unreadable)? {
+        let read = read.map_err(|error| unreadable(&error))?;
+        if !source.is_unchanged().map_err(|error| unreadable(&error))? {
             return Err(ProblemKind::Changed);
         }
         match read {
@@ -234,7 +234,8 @@ impl Guard<'_> {
                     outcome.problems.extend(private(findings));
                     return Ok(());
                 }
-                let entry = redacted(copy, &source, executable).map_err(unreadable)?;
+                let entry =
+                    redacted(copy, &source, executable).map_err(|error| unreadable(&error))?;
                 outcome.redacted = Some((entry, findings));
                 Ok(())
             }
@@ -319,7 +320,7 @@ impl Guard<'_> {
     }
 }
 
-fn unreadable(error: io::Error) -> ProblemKind {
+fn unreadable(error: &io::Error) -> ProblemKind {
     ProblemKind::Unreadable {
         reason: error.to_string(),
     }
