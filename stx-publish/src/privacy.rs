@@ -46,6 +46,7 @@ mod content;
 mod guard;
 mod rules;
 mod search;
+mod stretch;
 #[cfg(test)]
 mod tests;
 

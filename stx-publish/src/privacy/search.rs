@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::rules::{LONGEST_ACCOUNT, LONGEST_NAME, LONGEST_VALUE};
+use super::stretch::{LONGEST_ACCOUNT, LONGEST_NAME, LONGEST_VALUE};
 use super::{Findings, Privacy};
 
 /// How many bytes are looked at together, at least.
