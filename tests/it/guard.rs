@@ -242,7 +242,7 @@ fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
     let place = Place::new();
     // What is hidden lies across every boundary there is.
     let mut log = String::new();
-    for line in 0..40_000 {
+    for line in 0..8_000 {
         log.push_str(&"x".repeat(line % 97));
         log.push_str(
             " jenkins@yow-lab7.corp.example: docker login -p hunter2-registry # tok-0123456789\n",
@@ -264,6 +264,11 @@ fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
         !place.path("mirror").exists(),
         "a dry run publishes nothing"
     );
+    let again = run(place
+        .publish("20200101T000000Z")
+        .args(["--dry-run", "--format", "json"]))
+    .ok();
+    assert_eq!(plan.stdout, again, "the same tree has the same plan");
     let published = run(place.publish("20200101T000000Z").args(["--format", "json"])).code(0);
     assert_said_nothing(&published);
     let redacted = &published.json()["privacy"]["redacted"];
@@ -271,7 +276,7 @@ fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
     for name in ["big.log", "big.log.gz"] {
         let of_file = &redacted[format!("outputs/logs/{name}")];
         for what in ["account", "secret registry", "secret secrets:3"] {
-            assert_eq!(of_file[what]["count"], 40_000, "{name}: {what}: {of_file}");
+            assert_eq!(of_file[what]["count"], 8_000, "{name}: {what}: {of_file}");
         }
     }
     assert_eq!(

@@ -5,8 +5,8 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord};
 use stx_publish::{
     Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, ProblemKind,
-    PublishError, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear, prepare,
-    prepare_in_full, survey,
+    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear,
+    prepare, prepare_in_full, survey,
 };
 
 use super::{Context, exit_of, open_or_create};
@@ -31,12 +31,22 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
             Err(failure) => return Err(failure),
         };
         let plan = plan.map_err(|error| unprepared(context, error))?;
-        return output::print(context.format(), &plan, || plan.to_string());
+        return output::print(context.format(), &document(&plan)?, || plan.to_string());
     }
     let guarded = guard(context, request, problems)?;
     let store = open_or_create(&context.mirror()?)?;
     let report = publish_guarded(context, &store, guarded).await?;
     output::print(context.format(), &report, || report.to_string())
+}
+
+/// A plan as JSON. Where a redacted copy lay while the plan was made is of no use to anybody afterwards.
+fn document(plan: &PublishPlan) -> Result<serde_json::Value, Failure> {
+    let mut json = serde_json::to_value(plan).map_err(|error| Failure::new(Exit::Bug, error))?;
+    for path in plan.privacy.redacted.keys() {
+        let entry = json["incoming"][path.as_str()].as_object_mut();
+        entry.and_then(|entry| entry.remove("source"));
+    }
+    Ok(json)
 }
 
 /// What was refused, as JSON.
