@@ -57,6 +57,10 @@ test  | cmd:curl               | curl               | curl                 | dow
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
 test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | makes a disk that is soon full
 test  | cmd:mount              | mount              | util-linux-core      | mounts it
+test  | cmd:ip                 | iproute2           | iproute              | gives a machine an address
+test  | cmd:unshare            | util-linux         | util-linux           | gives a machine a name
+test  | cmd:setpriv            | util-linux         | util-linux-core      | publishes as an ordinary user
+test  | cmd:gzip               | gzip               | gzip                 | packs logs
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 '

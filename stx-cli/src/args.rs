@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Brings a pruned build back, within 3 days
     Undelete(Undelete),
+    /// Lists pruned builds and until when they can be brought back
+    Trash,
     /// Says why a build stays or goes
     Explain(Explain),
     /// Says what will go, and how full the mirror gets, day by day
@@ -269,7 +271,11 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "success|fail", value_parser = outcome)]
     pub(crate) result: BuildOutcome,
 
-    /// Prints the plan and does nothing
+    /// Takes what lies below DIR where a symlink of the tree leads there; else such a symlink is refused
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_root: Vec<Utf8PathBuf>,
+
+    /// Prints the plan and does nothing; reads every file, to say which the mirror has already
     #[arg(long)]
     pub(crate) dry_run: bool,
 

@@ -8,6 +8,7 @@ pub(crate) mod parse;
 pub(crate) mod publish;
 pub(crate) mod retention;
 pub(crate) mod show;
+pub(crate) mod trash;
 pub(crate) mod verify;
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -6,6 +6,10 @@ use serde::Deserialize;
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
 
+mod privacy;
+
+pub(crate) use privacy::PrivacyTable;
+
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
 
@@ -21,6 +25,12 @@ pub(crate) struct Config {
     recipe: Option<Utf8PathBuf>,
     /// The retention policy.
     policy: Option<Utf8PathBuf>,
+    /// Directories whose files `publish` takes where a symlink of the tree leads there.
+    #[serde(default)]
+    source_roots: Vec<Utf8PathBuf>,
+    /// What no build may tell.
+    #[serde(default)]
+    pub(crate) privacy: PrivacyTable,
 }
 
 impl Config {
@@ -45,11 +55,13 @@ impl Config {
         ]
         .into_iter()
         .flatten()
+        .chain(&mut config.source_roots)
         {
             if !is_url(path) {
                 *path = dir.join(&path);
             }
         }
+        config.privacy.resolve(dir);
         Ok(config)
     }
 
@@ -77,6 +89,11 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.
+    pub(crate) fn source_roots(&self, given: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
+        [given, &self.source_roots].concat()
     }
 
     /// The recipe: `--recipe`, else the configuration's.

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod config;
 mod exit;
+mod identity;
 mod output;
 mod progress;
 
@@ -64,6 +65,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(args) => commands::show::run(&context, args).await,
         Command::Prune(args) => commands::retention::prune(&context, args).await,
         Command::Undelete(args) => commands::retention::undelete(&context, args).await,
+        Command::Trash => commands::trash::run(&context).await,
         Command::Explain(args) => commands::retention::explain(&context, args).await,
         Command::Forecast(args) => commands::retention::forecast(&context, args).await,
         Command::Verify(args) => commands::verify::run(&context, args).await,

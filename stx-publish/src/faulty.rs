@@ -177,6 +177,10 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.settle(channel))
     }
+
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        through!(self.fuse, self.inner.strays())
+    }
 }
 
 #[async_trait]

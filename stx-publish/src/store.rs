@@ -208,6 +208,11 @@ pub trait MirrorStore: MirrorRead {
         let _: &Channel = channel;
         Ok(())
     }
+
+    /// What lies above the channels and belongs to none, by path; a store that holds channels only has nothing there.
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 }
 
 /// The lock of a channel, and with it the right to change the channel.

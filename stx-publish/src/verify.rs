@@ -28,6 +28,16 @@ pub enum Severity {
     Error,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,7 +76,7 @@ pub enum FindingKind {
     AliasMissing,
     /// A dead publisher left something behind.
     Leftover,
-    /// Something in a channel is neither build nor alias.
+    /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
 }
 
@@ -122,12 +132,13 @@ impl FindingKind {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The channel.
-    pub channel: Channel,
+    /// The channel; absent for what lies above all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// The build, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
-    /// The path in the build, or the name in the channel.
+    /// The path in the build, the name in the channel, or the path on the mirror.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// What is wrong.
@@ -158,7 +169,7 @@ impl Finding {
         message: impl Into<String>,
     ) -> Self {
         Self {
-            channel: channel.clone(),
+            channel: Some(channel.clone()),
             build: None,
             path: path.map(str::to_owned),
             kind,
@@ -170,13 +181,14 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.build {
-            Some(id) => write!(f, "{id}")?,
-            None => write!(f, "{}", self.channel)?,
-        }
-        if let Some(path) = &self.path {
-            write!(f, "/{path}")?;
-        }
+        let (build, channel) = (self.build.as_ref(), self.channel.as_ref());
+        let parts = [
+            build.map(ToString::to_string),
+            channel.filter(|_| build.is_none()).map(ToString::to_string),
+            self.path.clone(),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(&parts.join("/"))?;
         write!(f, ": {}", self.message)
     }
 }
@@ -218,7 +230,7 @@ impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.findings
             .iter()
-            .try_for_each(|finding| writeln!(f, "{finding}"))?;
+            .try_for_each(|finding| writeln!(f, "{}: {finding}", finding.severity))?;
         writeln!(
             f,
             "{} builds, {} files, {} bytes: {} findings",
@@ -244,6 +256,15 @@ pub struct VerifyError {
 ///
 /// A build that is retired meanwhile is left out, and so are the aliases of a channel in which a publisher is at work.
 pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
+    verify_observed(store, scope, &|_, _, _| {}).await
+}
+
+/// Verifies, and tells `observe` before each build how many are done, how many there are, and which one is next.
+pub async fn verify_observed(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
+) -> Result<VerifyReport, VerifyError> {
     let fail = |source| VerifyError {
         scope: Box::new(scope.clone()),
         source,
@@ -260,7 +281,9 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
         }));
     }
     let mut report = VerifyReport::default();
-    for (id, build) in catalog.builds() {
+    let all = catalog.builds().count() as u64;
+    for (done, (id, build)) in (0..).zip(catalog.builds()) {
+        observe(done, all, &id);
         let inspection = match store.inspect(&id, Depth::Digests).await {
             Ok(inspection) => inspection,
             Err(StoreError::NotFound { .. }) => continue,
@@ -307,6 +330,18 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
             }
         }
         Scope::Build(_) => {}
+    }
+    if *scope == Scope::All {
+        for path in store.strays().await.map_err(fail)? {
+            report.findings.push(Finding {
+                channel: None,
+                build: None,
+                path: Some(path),
+                kind: FindingKind::Stray,
+                severity: FindingKind::Stray.severity(),
+                message: "belongs to no channel".to_owned(),
+            });
+        }
     }
     report.findings.sort();
     Ok(report)

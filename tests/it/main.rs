@@ -7,10 +7,12 @@
 )]
 
 mod arrows;
+mod audit;
 mod builds;
 mod demo;
 mod documents;
 mod full_disk;
+mod guard;
 mod harness;
 mod kill;
 mod nginx;

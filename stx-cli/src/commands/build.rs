@@ -340,7 +340,7 @@ impl<'a> Work<'a> {
         let record = conclude(plan, &sources.records, records, &collection);
         let incoming = Self::incoming(channel, plan, sources, collection)?;
         let request = request(self.now(), record.clone(), incoming, self.args.force_alias);
-        let published = publish(store, request).await?;
+        let published = publish(self.context, store, request).await?;
         let BuildRecord {
             result,
             first_failing_phase,

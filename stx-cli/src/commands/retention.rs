@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 /// How long a retired build can be brought back.
-const GRACE: TimeDelta = TimeDelta::days(3);
+pub(super) const GRACE: TimeDelta = TimeDelta::days(3);
 
 /// What a run did.
 #[derive(Debug, Serialize)]

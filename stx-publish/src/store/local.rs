@@ -43,8 +43,10 @@ mod pages;
 mod private;
 mod shared;
 mod staged;
+mod strays;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod writer;
 
 use disk::io_error;
@@ -313,5 +315,9 @@ impl MirrorStore for LocalStore {
     async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
         let dir = self.inner.root.join(channel.to_string());
         blocking(move || disk::sync_dir(&dir)).await
+    }
+
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        self.blocking(Inner::strays).await
     }
 }
