@@ -10,6 +10,8 @@ use crate::publish::{prepare, publish};
 use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
+pub mod retention;
+
 /// A build of the channel `master/centos`, the `day`th of November 2018.
 pub fn sample_id(day: u32) -> BuildId {
     format!("master/centos/201811{day:02}T060000Z")
@@ -80,6 +82,7 @@ pub async fn run(store: &dyn MirrorStore) {
     locks_exclude(store).await;
     aliases_compare_and_swap(store).await;
     retire_and_back(store).await;
+    retention::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "the suite leaves a right mirror");
 }
@@ -358,6 +361,7 @@ async fn retire_and_back(store: &dyn MirrorStore) {
     let other = crate::store::Retired {
         id: "master/debian/20181101T060000Z".parse().expect("a build"),
         at: retired.at,
+        section: None,
     };
     assert!(
         matches!(writer.purge(&other).await, Err(StoreError::Refused { .. })),

@@ -1,5 +1,6 @@
 //! A store that fails on demand, for finding out what a crash at any call leaves behind.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -8,14 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
 };
 
 use crate::incoming::Entry;
 use crate::store::{
-    Added, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired,
-    Scope, StagedBuild, StoreError,
+    Added, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
+    Retired, Scope, StagedBuild, StoreError,
 };
+use crate::tiers::ThinnedSection;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,9 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         through!(self.fuse, self.inner.inspect(id, depth))
     }
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        through!(self.fuse, self.inner.hold(id))
+    }
 }
 
 #[async_trait]
@@ -161,6 +166,12 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     }
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.leftovers(scope))
+    }
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        through!(self.fuse, self.inner.pins(scope))
+    }
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        through!(self.fuse, self.inner.in_use(builds))
     }
 }
 
@@ -186,6 +197,19 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         through!(self.fuse, self.inner.retire(date, now))
+    }
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        through!(self.fuse, self.inner.thin(date, sections))
+    }
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.pin(pin))
+    }
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
+        through!(self.fuse, self.inner.unpin(date, author))
     }
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.restore(retired))

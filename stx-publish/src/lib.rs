@@ -13,6 +13,7 @@
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
+//! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
@@ -32,6 +33,7 @@ pub mod scan;
 pub mod store;
 #[cfg(test)]
 mod sweep;
+pub mod tiers;
 pub mod verify;
 
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
@@ -45,7 +47,8 @@ pub use scan::{GatherError, ScanError, gather, scan};
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
-    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
-    MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
+    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
 };
+pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, verify};

@@ -112,7 +112,7 @@ pub use apply::apply;
 pub use calendar::{Calendar, Period, Releases};
 pub use digest::digest;
 pub use explain::{describe, explain};
-pub use facts::{Facts, FileFact, Pin};
+pub use facts::{Facts, FileFact};
 pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};
 pub use parse::channel_glob;
 pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry, plan, plan_with};
@@ -120,6 +120,7 @@ pub use policy::{ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules,
 pub use policy_file::{Mistake, PolicyError, PolicyFile, PolicyLines, Position};
 pub use recheck::{Change, Recheck, Rechecked, recheck};
 pub use span::{Span, SpanError};
+pub use stx_layout::Pin;
 pub use verdict::{ExpiryRule, Reason, Verdict};
 pub use warning::Warning;
 

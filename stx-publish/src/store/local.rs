@@ -6,6 +6,8 @@
 //! ROOT/.stx/                                   mode 0700, nothing a reader needs
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
+//!     trash/<channel>/<date>@<retired at>@<section>   a section of a build that stayed, each `/` of it written `%2F`
+//!     pins/<channel>/<date>.json               the pins of a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //! ```
 //!
@@ -13,6 +15,7 @@
 //! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
 //! modification are kept.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -24,23 +27,28 @@ use fs_err as fs;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+};
 
 use super::{
-    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore, Retired,
+    Scope, StoreError,
 };
 use crate::metadata::{CreaterepoC, RepoMetadata};
 
 pub(crate) mod copy;
 mod disk;
+mod hold;
 pub(crate) mod inspect;
 mod list;
+mod pins;
 mod private;
 mod shared;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod writer;
 
 use disk::io_error;
@@ -240,6 +248,12 @@ impl MirrorRead for LocalStore {
         let id = id.clone();
         self.blocking(move |inner| inner.inspect(&id, depth)).await
     }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let id = id.clone();
+        let held = self.blocking(move |inner| inner.hold(&id)).await?;
+        Ok(Hold::until_dropped(held))
+    }
 }
 
 /// Opens a file of a build; no symlink leads out of the build's directory.
@@ -298,5 +312,15 @@ impl MirrorStore for LocalStore {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.leftovers(&scope)).await
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.pins(&scope)).await
+    }
+
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let builds = builds.to_vec();
+        self.blocking(move |inner| inner.in_use(&builds)).await
     }
 }

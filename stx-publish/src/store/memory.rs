@@ -11,14 +11,15 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use stx_layout::{
     AliasEntry, AliasName, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState, Catalog,
-    Channel, Sums,
+    Channel, Pin, Sums,
 };
 
 use super::{
-    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
+    Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
     StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+use crate::tiers::Thinned;
 
 mod writer;
 
@@ -37,6 +38,8 @@ struct State {
     retired: BTreeMap<Retired, Stored>,
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
+    pins: BTreeMap<BuildId, Vec<Pin>>,
+    held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
 }
 
@@ -45,6 +48,7 @@ struct Stored {
     record: Option<BuildRecord>,
     sums: Sums,
     files: BTreeMap<BuildPath, Content>,
+    thinned: Thinned,
 }
 
 /// A file or symlink that is stored.
@@ -130,6 +134,9 @@ impl Stored {
     fn read(&self, path: &BuildPath) -> Option<Bytes> {
         if path.as_str() == Sums::FILE_NAME {
             return Some(self.sums.to_string().into());
+        }
+        if path.as_str() == Thinned::FILE_NAME && !self.thinned.sections.is_empty() {
+            return Some(self.thinned.to_json().into());
         }
         match self.files.get(path)? {
             Content::File { bytes, .. } => Some(bytes.clone()),
@@ -253,7 +260,40 @@ impl MirrorRead for MemoryStore {
         Ok(Inspection {
             found: found.collect(),
             unreadable: Vec::new(),
+            thinned: build.thinned.clone(),
         })
+    }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let mut state = self.state();
+        if !state.builds.contains_key(id) {
+            return Err(no_build(id));
+        }
+        *state.held.entry(id.clone()).or_default() += 1;
+        Ok(Hold::until_dropped(Held {
+            store: self.clone(),
+            id: id.clone(),
+        }))
+    }
+}
+
+/// One reader of a build.
+struct Held {
+    store: MemoryStore,
+    id: BuildId,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(readers) = self.store.state().held.get_mut(&self.id) {
+            *readers -= 1;
+        }
+    }
+}
+
+impl State {
+    fn is_held(&self, id: &BuildId) -> bool {
+        self.held.get(id).is_some_and(|readers| *readers > 0)
     }
 }
 
@@ -293,6 +333,22 @@ impl MirrorStore for MemoryStore {
                 what: id.to_string(),
             })
             .collect())
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let state = self.state();
+        let pins = state.pins.iter().filter(|(id, _)| match scope {
+            Scope::All => true,
+            Scope::Channel(channel) => id.channel == *channel,
+            Scope::Build(wanted) => *id == wanted,
+        });
+        Ok(pins.flat_map(|(_, pins)| pins).cloned().collect())
+    }
+
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let state = self.state();
+        let held = builds.iter().filter(|id| state.is_held(id));
+        Ok(held.cloned().collect())
     }
 }
 

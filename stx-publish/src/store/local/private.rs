@@ -14,11 +14,16 @@ use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
 const PRIVATE: &str = ".stx";
+/// The pins of each build.
+pub(super) const PINS: &str = "pins";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const LOCKS: &str = "locks";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
+
+/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+const SLASH: &str = "%2F";
 
 /// The lock of a channel: a kernel lock on a file that is never removed, gone when the last holder closes it or dies.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ impl Drop for Lock {
 }
 
 impl Inner {
-    fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
+    pub(super) fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
         self.root.join(PRIVATE).join(area).join(channel.to_string())
     }
 
@@ -50,15 +55,21 @@ impl Inner {
     }
 
     pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {
-        self.trash(&retired.id.channel)
-            .join(format!("{}@{}", retired.id.date, retired.at))
+        let section = retired.section.as_ref();
+        let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
+        self.trash(&retired.id.channel).join(format!(
+            "{}@{}{}",
+            retired.id.date,
+            retired.at,
+            section.unwrap_or_default()
+        ))
     }
 
     /// Makes the private area, for its owner only.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         set_mode(&self.root.join(PRIVATE), 0o700)?;
-        for area in [STAGING, TRASH, LOCKS] {
+        for area in [STAGING, TRASH, PINS, LOCKS] {
             make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
         }
         Ok(())
@@ -94,7 +105,10 @@ impl Inner {
     }
 
     /// The entries of an area that do not belong to a deeper channel: channel, name, path.
-    fn entries(&self, area: &str) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
+    pub(super) fn entries(
+        &self,
+        area: &str,
+    ) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
         let root = self.root.join(PRIVATE).join(area);
         let mut entries = Vec::new();
         let mut walk = WalkDir::new(&root)
@@ -117,7 +131,7 @@ impl Inner {
                 continue;
             };
             let name = path.file_name().unwrap_or_default();
-            let date = name.split_once('@').map_or(name, |(date, _)| date);
+            let date = name.split(['@', '.']).next().unwrap_or(name);
             if date.parse::<BuildDate>().is_err() && !name.starts_with(MARK) {
                 continue;
             }
@@ -137,12 +151,17 @@ impl Inner {
     pub(super) fn retired(&self) -> Result<Vec<Retired>, StoreError> {
         let mut retired = Vec::new();
         for (channel, name, _) in self.entries(TRASH)? {
-            if let Some((date, at)) = name.split_once('@')
-                && let (Ok(date), Ok(at)) = (date.parse(), at.parse())
+            let mut parts = name.splitn(3, '@');
+            let (Some(date), Some(at)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
+            if let (Ok(date), Ok(at), Ok(section)) = (date.parse(), at.parse(), section.transpose())
             {
                 retired.push(Retired {
                     id: BuildId::new(channel, date),
                     at,
+                    section,
                 });
             }
         }
@@ -201,6 +220,9 @@ impl Inner {
             .into_iter()
             .filter(|(channel, _)| *channel == lock.channel)
         {
+            if !self.finish(&channel, &path)? {
+                continue;
+            }
             self.step("sweep")?;
             remove_all(&path)?;
             swept.push(self.leftover(channel, &path));
