@@ -220,7 +220,7 @@ pub(crate) fn check_links(
     }
 }
 
-/// What was taken from a build on purpose; nothing where it has no `THINNED.json`.
+/// What was taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for one that cannot be understood; otherwise as [`MirrorRead::read`].
@@ -228,10 +228,7 @@ pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, St
     let path = Thinned::FILE_NAME.parse().expect("a valid path");
     let bytes = match read_all(store, id, &path, LONGEST).await {
         Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => {
-            // Either there is no such file, or no such build.
-            return store.record(id).await.map(|_| Thinned::default());
-        }
+        Err(StoreError::NotFound { .. }) => return Ok(Thinned::default()),
         Err(error) => return Err(error),
     };
     Thinned::from_json(&String::from_utf8_lossy(&bytes)).map_err(|reason| StoreError::Damaged {

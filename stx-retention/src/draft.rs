@@ -152,7 +152,8 @@ impl Draft<'_> {
                 continue;
             };
             let has_gone = dropped.is_some_and(|dropped| dropped.contains(&tier.section));
-            let holds = |files: &Vec<FileFact>| files.iter().any(|file| file.lies_in(&tier.section));
+            let holds =
+                |files: &Vec<FileFact>| files.iter().any(|file| file.lies_in(&tier.section));
             if has_gone || !files.is_none_or(holds) {
                 continue;
             }

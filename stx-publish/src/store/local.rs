@@ -161,6 +161,17 @@ impl LocalStore {
         }
     }
 
+    /// Free bytes of its disk that may be used.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn free_space(&self) -> Result<u64, StoreError> {
+        let root = self.root();
+        let found = rustix::fs::statvfs(root.as_str())
+            .map_err(|error| io_error("ask for the free space of", root)(error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// The directory.
     pub fn root(&self) -> &Utf8Path {
         &self.inner.root
