@@ -16,3 +16,6 @@ mod nginx;
 mod parsing;
 mod publishing;
 mod retention;
+mod retention_pins;
+mod retention_shown;
+mod retention_tiers;
