@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::harness::{builds, run};
+use crate::harness::{builds, root, run};
 use crate::retention::{Mirror, expired};
 
 const CHANNELS: [&str; 6] = [
@@ -90,6 +90,21 @@ fn a_mirror_over_time() {
     assert_eq!(gone, planned);
     assert!(!planned.is_empty());
     run(&mut mirror.stx(&["verify"])).ok();
+}
+
+/// The document and the crate name the same properties; that each is a test is the crate's own to check.
+#[test]
+fn the_document_names_the_properties_of_the_crate() {
+    let named = |file: &str, start: &str| -> Vec<String> {
+        let text = fs_err::read_to_string(root().join(file)).expect("a text");
+        let names = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(start)?.split_once('*'));
+        names.map(|(name, _)| name.to_owned()).collect()
+    };
+    let documented = named("docs/retention.md", "- *");
+    assert!(documented.len() > 10);
+    assert_eq!(documented, named("stx-retention/src/lib.rs", "//! - *"));
 }
 
 #[test]
