@@ -135,11 +135,11 @@ pub(super) async fn converge(store: &dyn MirrorStore, context: &str) {
 
 /// Stops a run at every call in these ways, on a [`prepared`] mirror each time.
 pub(super) async fn every_call<S: MirrorStore + Clone>(
-    faults: &[Fault],
+    ways: &[Fault],
     fresh: impl AsyncFn() -> S,
 ) -> usize {
     let mut runs = 0;
-    for &fault in faults {
+    for &fault in ways {
         for at in 0.. {
             let store = fresh().await;
             let faulty = FaultyStore::new(store.clone(), fault, at);

@@ -34,7 +34,7 @@ pub(crate) async fn forecast(context: &Context, args: &Forecast) -> Result<(), F
     let policy = policy(context)?.policy;
     let (now, days) = (context.now, args.days);
     let foretold = Foretold {
-        bytes_per_day: rates.values().map(|rate| rate.bytes_per_day()).sum(),
+        bytes_per_day: rates.values().map(Rate::bytes_per_day).sum(),
         forecast: stx_retention::forecast(&catalog, &facts, &policy, now, days, &rates),
         rates,
     };

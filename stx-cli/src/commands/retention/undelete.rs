@@ -41,7 +41,8 @@ pub(crate) async fn undelete(context: &Context, args: &Undelete) -> Result<(), F
     let restored = Restored { build, restored };
     output::print(context.format(), &restored, || {
         let names = restored.restored.iter();
-        names.map(|name| format!("{name} is back\n")).collect()
+        let names: Vec<_> = names.map(|name| format!("{name} is back")).collect();
+        names.join("\n")
     })
 }
 
