@@ -108,7 +108,7 @@ impl Draft<'_> {
             self.warn(channel, entry, &judged);
             let sentences = Sentences::new(&rules);
             for judged in judged {
-                let seen = judged.record.map(Seen::of).unwrap_or_default();
+                let seen = || judged.record.map(Seen::of).unwrap_or_default();
                 let (reasons, until) = match judged.verdict {
                     Verdict::Keep { reasons, until } => (reasons, until),
                     Verdict::Expire { rule, since } if doubted => {
@@ -125,13 +125,13 @@ impl Draft<'_> {
                             // Until the plan is closed, what the record says.
                             bytes_freed: judged.record.map_or(0, |record| record.bytes),
                             message: sentences.message(rule, since),
-                            seen,
+                            seen: seen(),
                         });
                         continue;
                     }
                 };
                 if !rules.tiers.is_empty() && !reasons.iter().any(Reason::keeps_whole) {
-                    self.thin(&judged.build, seen, &rules);
+                    self.thin(&judged.build, seen(), &rules);
                 }
                 self.keep.push(KeepEntry {
                     build: judged.build,

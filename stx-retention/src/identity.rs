@@ -17,7 +17,7 @@ pub struct Seen(u64);
 impl Seen {
     /// That of a record.
     pub fn of(record: &BuildRecord) -> Self {
-        let mut fold = Fold(0x5354_582d_4255_494c);
+        let mut fold = Fold::default();
         fold.number(match record.result {
             BuildOutcome::Success => 1,
             BuildOutcome::Fail => 2,
@@ -52,15 +52,26 @@ impl Seen {
             fold.text(&image.name);
             fold.bytes(&image.digest.0);
         }
-        Self(fold.0)
+        Self(fold.word())
     }
 }
 
 /// Folds words into one: each is mixed in by a multiplication with an odd constant, whose high bits come down again.
-struct Fold(u64);
+pub(crate) struct Fold(u64);
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self(0x5354_582d_4255_494c)
+    }
+}
 
 impl Fold {
-    fn number(&mut self, number: u64) {
+    /// What all of it came to.
+    pub(crate) fn word(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn number(&mut self, number: u64) {
         let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 29);
     }
