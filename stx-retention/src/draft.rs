@@ -231,16 +231,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Orders what goes, counts its bytes and closes the plan.
-    fn finish(mut self) -> PrunePlan {
-        let facts = self.bench.facts;
-        let pressed = match (self.policy.free_space, facts.free) {
-            (Some(wanted), Some(free)) if free < wanted => Some((wanted, free)),
-            (Some(_) | None, Some(_) | None) => None,
-        };
-        if pressed.is_some() {
-            self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
-        }
+    /// Counts the bytes that each step frees after those before it.
+    fn count_bytes(&mut self, facts: &Facts) {
         let builds = self
             .expire
             .iter()
@@ -254,13 +246,29 @@ impl Draft<'_> {
         drop(steps);
         let targets = self.expire.iter_mut().map(|entry| &mut entry.bytes_freed);
         let targets = targets.chain(self.sections.iter_mut().map(|entry| &mut entry.bytes_freed));
-        for (target, bytes) in targets.zip(&bytes) {
-            *target = *bytes;
+        for (target, bytes) in targets.zip(bytes) {
+            *target = bytes;
+        }
+    }
+
+    /// Orders what goes, counts its bytes and closes the plan.
+    fn finish(mut self) -> PrunePlan {
+        let facts = self.bench.facts;
+        let pressed = match (self.policy.free_space, facts.free) {
+            (Some(wanted), Some(free)) if free < wanted => Some((wanted, free)),
+            (Some(_) | None, Some(_) | None) => None,
+        };
+        if pressed.is_some() {
+            self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
+        }
+        // Where no file is known, nothing is shared, and what the records say stands already.
+        if !facts.files.is_empty() {
+            self.count_bytes(facts);
         }
         if let Some((wanted, free)) = pressed {
-            let reached = bytes
-                .iter()
-                .fold(free, |sum, bytes| sum.saturating_add(*bytes));
+            let builds = self.expire.iter().map(|entry| entry.bytes_freed);
+            let sections = self.sections.iter().map(|entry| entry.bytes_freed);
+            let reached = builds.chain(sections).fold(free, u64::saturating_add);
             if reached < wanted {
                 self.warnings.push(Warning::SpaceShort { wanted, reached });
             }
