@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 
 use camino::Utf8PathBuf;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel};
+use stx_retention::{Rate, SpanError};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -87,7 +88,13 @@ pub(crate) enum Command {
     Show(Show),
     /// Applies the retention rules: takes out of sight what may go, deletes what went long enough ago
     Prune(Prune),
-    /// Brings a pruned build back, within 3 days
+    /// Keeps a build whatever the retention rules say
+    Pin(Pin),
+    /// Takes a pin away
+    Unpin(Unpin),
+    /// Lists pins
+    Pins(Pins),
+    /// Brings a pruned build and its sections back, within 3 days
     Undelete(Undelete),
     /// Lists pruned builds and until when they can be brought back
     Trash,
@@ -317,6 +324,40 @@ pub(crate) struct Prune {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`; an alias is resolved now, and the build stays pinned when it moves on
+    pub(crate) build: String,
+
+    /// Why
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) reason: String,
+
+    /// The end of the pin, YYYY-MM-DD, RFC 3339 or YYYYMMDDTHHMMSSZ [default: until it is taken away]
+    #[arg(long, value_name = "DATE", value_parser = day_or_time)]
+    pub(crate) until: Option<DateTime<Utc>>,
+
+    /// Who says so; a build has at most one pin an author [default: your user name]
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unpin {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    pub(crate) build: String,
+
+    /// Whose pin [default: yours]
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pins {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Undelete {
     /// The build, `CHANNEL/BUILD-DATE`
     pub(crate) build: BuildId,
@@ -324,8 +365,8 @@ pub(crate) struct Undelete {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The build, `CHANNEL/BUILD-DATE`
-    pub(crate) build: BuildId,
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    pub(crate) build: String,
 }
 
 #[derive(Debug, Args)]
@@ -333,6 +374,11 @@ pub(crate) struct Forecast {
     /// How many days ahead
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) days: u32,
+
+    /// How often a channel gets a build, and how many bytes each adds, such as `master/centos=1 day,4000000000`
+    /// [default: as in the last 30 days]
+    #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
+    pub(crate) rate: Vec<(Channel, Rate)>,
 }
 
 #[derive(Debug, Args)]
@@ -353,6 +399,35 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|error| format!("{error}; expected 2018-11-05T06:00:00Z or 20181105T060000Z"))
+}
+
+fn day_or_time(text: &str) -> Result<DateTime<Utc>, String> {
+    match text.parse::<NaiveDate>() {
+        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => time(text),
+    }
+}
+
+fn rate(text: &str) -> Result<(Channel, Rate), String> {
+    let parts = text.split_once('=').and_then(|(channel, rate)| {
+        let (every, bytes) = rate.rsplit_once(',')?;
+        Some((channel, every, bytes))
+    });
+    let (channel, every, bytes) = parts.ok_or("expected CHANNEL=EVERY,BYTES")?;
+    let rate = Rate {
+        every: every
+            .parse()
+            .map_err(|error: SpanError| error.to_string())?,
+        bytes: bytes
+            .trim()
+            .parse()
+            .map_err(|_| format!("{bytes:?}: expected a whole number of bytes"))?,
+    };
+    if rate.every.as_seconds() == 0 {
+        return Err("a build every 0 seconds never ends".to_owned());
+    }
+    let channel = channel.parse::<Channel>();
+    Ok((channel.map_err(|error| error.to_string())?, rate))
 }
 
 fn outcome(text: &str) -> Result<BuildOutcome, String> {

@@ -1,5 +1,6 @@
 //! One module a command; what several of them need stands here.
 
+pub(crate) mod asked;
 pub(crate) mod build;
 pub(crate) mod demo;
 pub(crate) mod fetch;

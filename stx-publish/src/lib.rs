@@ -14,6 +14,7 @@
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
+//! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
@@ -41,6 +42,7 @@ pub mod site;
 pub mod store;
 #[cfg(test)]
 mod sweep;
+pub mod tiers;
 pub mod verify;
 
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
@@ -63,9 +65,10 @@ pub use store::http::{HttpError, HttpOptions, HttpStore};
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
-    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
-    MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
+    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
 };
+pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
     repair_aliases, verify, verify_observed,

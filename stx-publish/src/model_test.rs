@@ -251,7 +251,11 @@ fn at(hour: u32) -> BuildDate {
 
 fn retired(day: u32, hour: u32) -> Retired {
     let id = sample_id(day);
-    Retired { id, at: at(hour) }
+    Retired {
+        id,
+        at: at(hour),
+        section: None,
+    }
 }
 
 fn day(date: BuildDate) -> u32 {

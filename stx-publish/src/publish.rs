@@ -296,7 +296,7 @@ async fn move_alias(
     to: BuildDate,
 ) -> Result<(), StoreError> {
     if let AliasVerdict::Force { .. } = step.verdict {
-        writer.hold(&step.alias, to).await?;
+        writer.hold_alias(&step.alias, to).await?;
     }
     let shown = step.shown.as_ref();
     writer.point(&step.alias, shown, Some(to)).await

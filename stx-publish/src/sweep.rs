@@ -11,6 +11,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope};
 use crate::verify::{FindingKind, repair, verify};
 
+mod retention;
+
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
 async fn put(store: &dyn MirrorStore, day: u32) -> bool {
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));

@@ -21,4 +21,7 @@ mod power_loss;
 mod publishing;
 mod race;
 mod retention;
+mod retention_pins;
+mod retention_shown;
+mod retention_tiers;
 mod syscalls;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use stx_layout::{BuildDate, BuildId, BuildOutcome};
 use stx_publish::MirrorStore as _;
 
-use super::retention::GRACE;
+use super::retention::prune::GRACE;
 use super::{Context, refused};
 use crate::exit::Failure;
 use crate::output;

@@ -6,8 +6,10 @@
 //! ROOT/.stx/                                   mode 0700, nothing a reader needs
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
+//!     trash/<channel>/<date>@<retired at>@<section>   a section of a build that stayed, each `/` of it written `%2F`
 //!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
 //!     pages/                                   derived pages on their way, and their lock
+//!     pins/<channel>/<date>.json               the pins of a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //! ```
 //!
@@ -15,6 +17,7 @@
 //! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
 //! modification are kept.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -26,26 +29,31 @@ use fs_err as fs;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+};
 
 use super::{
-    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
-    Retired, Scope, StoreError,
+    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
+    PageWriter, Retired, Scope, StoreError,
 };
 use crate::index::PageId;
 use crate::metadata::{CreaterepoC, RepoMetadata};
 
 pub(crate) mod copy;
 mod disk;
+mod hold;
 pub(crate) mod inspect;
 mod list;
 mod pages;
+mod pins;
 mod private;
 mod shared;
 mod staged;
 mod strays;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod trash;
 mod writer;
 
@@ -153,6 +161,17 @@ impl LocalStore {
         }
     }
 
+    /// Free bytes of its disk that may be used.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn free_space(&self) -> Result<u64, StoreError> {
+        let root = self.root();
+        let found = rustix::fs::statvfs(root.as_str())
+            .map_err(|error| io_error("ask for the free space of", root)(error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// The directory.
     pub fn root(&self) -> &Utf8Path {
         &self.inner.root
@@ -245,6 +264,12 @@ impl MirrorRead for LocalStore {
         let id = id.clone();
         self.blocking(move |inner| inner.inspect(&id, depth)).await
     }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let id = id.clone();
+        let held = self.blocking(move |inner| inner.hold(&id)).await?;
+        Ok(Hold::until_dropped(held))
+    }
 }
 
 /// Opens a file of a build; no symlink leads out of the build's directory.
@@ -319,5 +344,15 @@ impl MirrorStore for LocalStore {
 
     async fn strays(&self) -> Result<Vec<String>, StoreError> {
         self.blocking(Inner::strays).await
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.pins(&scope)).await
+    }
+
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let builds = builds.to_vec();
+        self.blocking(move |inner| inner.in_use(&builds)).await
     }
 }

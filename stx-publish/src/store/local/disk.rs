@@ -127,6 +127,23 @@ pub(super) fn replace_link(
     link.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Puts a file with the text `text` in the place of `file`, by way of `temporary`, and makes that durable.
+pub(super) fn replace_file(
+    text: &str,
+    mode: u32,
+    temporary: &Utf8Path,
+    file: &Utf8Path,
+) -> Result<(), StoreError> {
+    remove_file(temporary)?;
+    fs::write(temporary, text).map_err(io_error("write", temporary))?;
+    set_mode(temporary, mode)?;
+    fs::File::open(temporary)
+        .and_then(|written| written.sync_all())
+        .map_err(io_error("sync", temporary))?;
+    fs::rename(temporary, file).map_err(io_error("move over", file))?;
+    file.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Removes a file or symlink that need not be there.
 pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {

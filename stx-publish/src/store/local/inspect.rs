@@ -11,6 +11,8 @@ use walkdir::WalkDir;
 use super::Inner;
 use super::copy::hash_file;
 use crate::store::{Depth, Found, Inspection, StoreError};
+use crate::tiers::Thinned;
+use crate::verify::chain;
 
 impl Inner {
     pub(super) fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
@@ -36,6 +38,12 @@ impl Inner {
                 Ok(None) => {}
                 Err(unreadable) => inspection.unreadable.push(unreadable),
             }
+        }
+        match self.thinned(id) {
+            Ok(thinned) => inspection.thinned = thinned,
+            Err(error) => inspection
+                .unreadable
+                .push((Thinned::FILE_NAME.to_owned(), chain(&error))),
         }
         match depth {
             Depth::Listing => {}
@@ -73,7 +81,7 @@ fn look(
 ) -> Result<Option<(BuildPath, Found)>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
     let shown = relative.to_string_lossy().into_owned();
-    if shown == Sums::FILE_NAME {
+    if shown == Sums::FILE_NAME || shown == Thinned::FILE_NAME {
         return Ok(None);
     }
     let text = relative

@@ -15,6 +15,8 @@ use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
 const PRIVATE: &str = ".stx";
+/// The pins of each build.
+pub(super) const PINS: &str = "pins";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const HELD: &str = "held";
@@ -22,6 +24,9 @@ const PAGES: &str = "pages";
 const LOCKS: &str = "locks";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
+
+/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+const SLASH: &str = "%2F";
 
 /// The lock of a channel: a kernel lock on a file that is never removed, gone when the last holder closes it or dies.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Drop for Lock {
 }
 
 impl Inner {
-    fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
+    pub(super) fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
         self.root.join(PRIVATE).join(area).join(channel.to_string())
     }
 
@@ -61,8 +66,14 @@ impl Inner {
     }
 
     pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {
-        self.trash(&retired.id.channel)
-            .join(format!("{}@{}", retired.id.date, retired.at))
+        let section = retired.section.as_ref();
+        let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
+        self.trash(&retired.id.channel).join(format!(
+            "{}@{}{}",
+            retired.id.date,
+            retired.at,
+            section.unwrap_or_default()
+        ))
     }
 
     /// Where it is noted at which build an alias is held.
@@ -83,7 +94,7 @@ impl Inner {
         if mode.map_err(io_error("look at", &private))? != 0o700 {
             set_mode(&private, 0o700)?;
         }
-        for area in [STAGING, TRASH, HELD, PAGES, LOCKS] {
+        for area in [STAGING, TRASH, HELD, PAGES, PINS, LOCKS] {
             make_dirs(&private, Utf8Path::new(area), 0o700)?;
         }
         Ok(())
@@ -125,7 +136,10 @@ impl Inner {
     }
 
     /// The entries of an area that do not belong to a deeper channel: channel, name, path.
-    fn entries(&self, area: &str) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
+    pub(super) fn entries(
+        &self,
+        area: &str,
+    ) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
         let root = self.root.join(PRIVATE).join(area);
         let mut entries = Vec::new();
         let mut walk = WalkDir::new(&root)
@@ -148,7 +162,7 @@ impl Inner {
                 continue;
             };
             let name = path.file_name().unwrap_or_default();
-            let date = name.split_once('@').map_or(name, |(date, _)| date);
+            let date = name.split(['@', '.']).next().unwrap_or(name);
             if date.parse::<BuildDate>().is_err() && !name.starts_with(MARK) {
                 continue;
             }
@@ -168,12 +182,17 @@ impl Inner {
     pub(super) fn retired(&self) -> Result<Vec<Retired>, StoreError> {
         let mut retired = Vec::new();
         for (channel, name, _) in self.entries(TRASH)? {
-            if let Some((date, at)) = name.split_once('@')
-                && let (Ok(date), Ok(at)) = (date.parse(), at.parse())
+            let mut parts = name.splitn(3, '@');
+            let (Some(date), Some(at)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
+            if let (Ok(date), Ok(at), Ok(section)) = (date.parse(), at.parse(), section.transpose())
             {
                 retired.push(Retired {
                     id: BuildId::new(channel, date),
                     at,
+                    section,
                 });
             }
         }
@@ -232,6 +251,9 @@ impl Inner {
             .into_iter()
             .filter(|(channel, _)| *channel == lock.channel)
         {
+            if !self.finish(&channel, &path)? {
+                continue;
+            }
             self.step("sweep")?;
             remove_all(&path)?;
             swept.push(self.leftover(channel, &path));

@@ -229,8 +229,7 @@ async fn what_a_careless_hand_did_is_found() {
         "{escape:?}"
     );
     let report = verify(&store, &Scope::All).await.expect("verified");
-    let kinds: std::collections::BTreeSet<_> =
-        report.findings.iter().map(|finding| finding.kind).collect();
+    let kinds: BTreeSet<_> = report.findings.iter().map(|finding| finding.kind).collect();
     for kind in [
         FindingKind::WrongMode,
         FindingKind::Unreadable,

@@ -6,19 +6,22 @@ use async_trait::async_trait;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, Pin};
 use walkdir::WalkDir;
 
 use super::disk::{
     io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir, sync_dirs,
 };
+use super::hold::Held;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
 use super::{Inner, blocking};
 use crate::store::{
     ChannelWriter, Leftover, Retired, Scope, StagedBuild, StoreError, check_alias, check_channel,
+    check_pins,
 };
+use crate::tiers::ThinnedSection;
 
 /// The lock of a channel, shared with every task that still writes.
 #[derive(Debug)]
@@ -101,7 +104,7 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
-    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
         let (alias, pointing) = (alias.clone(), Arc::clone(&self.pointing));
         self.blocking(move |inner, lock| {
             let _pointing = pointing
@@ -127,11 +130,43 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        let sections = sections.to_vec();
+        self.blocking(move |inner, lock| {
+            inner.thin(&BuildId::new(lock.channel.clone(), date), &sections)
+        })
+        .await
+    }
+
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        let pin = pin.clone();
+        self.blocking(move |inner, lock| {
+            check_channel(&lock.channel, &pin.build)?;
+            inner.pin(&pin)
+        })
+        .await
+    }
+
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
+        let author = author.to_owned();
+        self.blocking(move |inner, lock| {
+            inner.unpin(&BuildId::new(lock.channel.clone(), date), &author)
+        })
+        .await
+    }
+
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         let retired = retired.clone();
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
+            if let Some(section) = &retired.section {
+                return inner.restore_section(&retired, section, &from);
+            }
             let channel = retired.id.channel.to_string();
             make_dirs(&inner.root, Utf8Path::new(&channel), 0o755)?;
             sync_dirs(&inner.root, Utf8Path::new(&channel))?;
@@ -208,6 +243,25 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
     };
     let at =
         BuildDate::at(now).ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
+    let _alone = check_free(inner, id, now)?;
+    let retired = Retired {
+        id: id.clone(),
+        at,
+        section: None,
+    };
+    inner.make_durable(&inner.trash(&id.channel))?;
+    inner.step("retire")?;
+    rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
+    Ok(retired)
+}
+
+/// Refuses to take away what an alias, a pin or a reader keeps, or what is not there; nobody begins to read it while the
+/// guard lives.
+pub(super) fn check_free(
+    inner: &Inner,
+    id: &BuildId,
+    now: DateTime<Utc>,
+) -> Result<Held, StoreError> {
     let catalog = inner.catalog(&Scope::Build(id.clone()))?;
     if catalog.build(id).is_none() {
         return Err(StoreError::NotFound {
@@ -222,14 +276,14 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
             }
         };
         if points_here {
-            return Err(refuse(format!("{alias} points at it")));
+            return Err(StoreError::Refused {
+                what: id.to_string(),
+                reason: format!("{alias} points at it"),
+            });
         }
     }
-    let retired = Retired { id: id.clone(), at };
-    inner.make_durable(&inner.trash(&id.channel))?;
-    inner.step("retire")?;
-    rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
-    Ok(retired)
+    check_pins(id, &inner.pins(&Scope::Build(id.clone()))?, now)?;
+    inner.alone(id)
 }
 
 fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, StoreError> {
