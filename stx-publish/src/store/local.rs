@@ -7,6 +7,7 @@
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
 //!     locks/<channel>/%2Elock                  the lock of a channel
+//!     cache/                                   what can be found out again; may be removed at any time
 //! ```
 //!
 //! What is not a date in those directories begins with `%2E`, which no name of the grammar does. Files are published with
@@ -32,8 +33,11 @@ use super::{
 };
 use crate::metadata::{CreaterepoC, RepoMetadata};
 
+mod cache;
 pub(crate) mod copy;
 mod disk;
+mod hints;
+mod index;
 pub(crate) mod inspect;
 mod list;
 mod private;
@@ -72,11 +76,13 @@ impl fmt::Debug for Inner {
 impl Inner {
     /// A step of a change that a crash may come before.
     fn step(&self, name: &'static str) -> Result<(), StoreError> {
-        let crash = self
-            .crash_point
+        self.crash(name).map_err(io_error("take the step", name))
+    }
+
+    fn crash(&self, name: &'static str) -> io::Result<()> {
+        self.crash_point
             .as_ref()
-            .map_or(Ok(()), |crash| crash(name));
-        crash.map_err(io_error("take the step", name))
+            .map_or(Ok(()), |crash| crash(name))
     }
 }
 

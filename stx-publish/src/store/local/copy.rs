@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use camino::Utf8Path;
 use fs_err as fs;
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_layout::Sha256;
 
@@ -13,7 +14,7 @@ use stx_layout::Sha256;
 const CHUNK: usize = 256 * 1024;
 
 /// What tells that a file was written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     inode: (u64, u64),
     pub(crate) size: u64,
@@ -23,7 +24,15 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     fn of(file: &fs::File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
+        Self::from_metadata(&file.metadata()?)
+    }
+
+    /// That of what lies at `path`, a symlink not followed.
+    pub(crate) fn at(path: &Utf8Path) -> io::Result<Self> {
+        Self::from_metadata(&fs::symlink_metadata(path)?)
+    }
+
+    fn from_metadata(metadata: &std::fs::Metadata) -> io::Result<Self> {
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
@@ -33,6 +42,11 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// The later one of its two times, in whole seconds since 1970.
+    pub(crate) fn newest(&self) -> i64 {
+        self.modified.0.max(self.changed.0)
     }
 }
 

@@ -17,6 +17,7 @@ const PRIVATE: &str = ".stx";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const LOCKS: &str = "locks";
+const CACHE: &str = "cache";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
 
@@ -45,8 +46,26 @@ impl Inner {
         self.area(STAGING, channel)
     }
 
+    /// A file of the staging area that is about to be moved to its place.
+    pub(super) fn temporary(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
+        self.staging(channel).join(format!("{MARK}{name}"))
+    }
+
     pub(super) fn trash(&self, channel: &Channel) -> Utf8PathBuf {
         self.area(TRASH, channel)
+    }
+
+    /// Where the cache `name` of the whole mirror is kept.
+    pub(super) fn cache(&self, name: &str) -> Utf8PathBuf {
+        self.root
+            .join(PRIVATE)
+            .join(CACHE)
+            .join(format!("{MARK}{name}"))
+    }
+
+    /// Where the cache `name` of a channel is kept.
+    pub(super) fn channel_cache(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
+        self.area(CACHE, channel).join(format!("{MARK}{name}"))
     }
 
     pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {

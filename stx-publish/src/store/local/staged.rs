@@ -10,9 +10,10 @@ use fs_err as fs;
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
 use walkdir::WalkDir;
 
-use super::copy::{Source, hash_file};
+use super::copy::{Source, Stamp, hash_file};
 use super::disk::{FileSystem, io_error, make_dirs, remove_all, rename_new, set_mode};
-use super::private::Lock;
+use super::hints::{self, Hints};
+use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
@@ -31,6 +32,7 @@ struct Work {
     id: BuildId,
     dir: Utf8PathBuf,
     shared: Shared,
+    hints: Hints,
     file_system: FileSystem,
     added: Mutex<Incoming>,
 }
@@ -42,6 +44,7 @@ impl LocalStaged {
         id: BuildId,
         dir: Utf8PathBuf,
         shared: Shared,
+        hints: Hints,
     ) -> Result<Self, StoreError> {
         let file_system = FileSystem::of(&dir)?;
         let work = Work {
@@ -50,6 +53,7 @@ impl LocalStaged {
             id,
             dir,
             shared,
+            hints,
             file_system,
             added: Mutex::default(),
         };
@@ -101,7 +105,10 @@ impl Work {
         Ok(added)
     }
 
-    /// Copies and hashes a file in one pass, or links what the mirror has.
+    /// Links what the mirror has, or copies and hashes a file in one pass.
+    ///
+    /// A file that is likely to be known, by its name and size, is hashed first and read a second time if it is not: the
+    /// other way round, all of an unchanged build would be written before it is known not to be needed.
     fn add_file(
         &self,
         path: &BuildPath,
@@ -115,16 +122,26 @@ impl Work {
             path: from.to_string(),
         };
         let mode = if executable { 0o755 } else { 0o644 };
+        let since = hints::now();
+        if let Ok(stamp) = Stamp::at(from)
+            && stamp.size == size
+            && let Some(digest) = self.hints.digest(&stamp)
+            && self.shared.link(&self.inner, digest, size, mode, to)?
+        {
+            self.hints.keep(stamp, digest);
+            return Ok((Added::Shared(size), digest));
+        }
         let mut source = Source::open(from).map_err(read)?;
         if source.stamp.size != size {
             return Err(changed());
         }
-        if self.shared.is_likely(path.file_name()) {
+        if self.shared.is_likely(path.file_name(), size) {
             let (digest, count) = source.hash(None).map_err(read)?;
             if count != size || !source.is_unchanged().map_err(read)? {
                 return Err(changed());
             }
-            if self.shared.link(digest, size, mode, to)? {
+            if self.shared.link(&self.inner, digest, size, mode, to)? {
+                self.hints.remember(source.stamp, digest, since);
                 return Ok((Added::Shared(size), digest));
             }
             source.file.rewind().map_err(read)?;
@@ -136,6 +153,7 @@ impl Work {
         if count != size || !source.is_unchanged().map_err(read)? {
             return Err(changed());
         }
+        self.hints.remember(source.stamp, digest, since);
         let modified = source
             .file
             .metadata()
@@ -147,8 +165,9 @@ impl Work {
         drop(copy);
         set_mode(to, mode)?;
         // The same bytes under another name.
-        let twin = self.dir.join(format!("{}{digest}", super::private::MARK));
-        if self.shared.link(digest, size, mode, &twin).unwrap_or(false) {
+        let twin = self.dir.join(format!("{MARK}{digest}"));
+        let shared = self.shared.link(&self.inner, digest, size, mode, &twin);
+        if shared.unwrap_or(false) {
             fs::rename(&twin, to).map_err(io_error("move over", to))?;
             return Ok((Added::Shared(size), digest));
         }
@@ -237,6 +256,8 @@ impl Work {
         self.inner.step("commit: rename")?;
         rename_new(&self.dir, &self.inner.build_dir(&self.id))?;
         self.inner.step("commit: done")?;
+        self.hints
+            .write(&self.inner.temporary(&self.id.channel, "inputs"));
         Ok(record)
     }
 }

@@ -12,6 +12,8 @@ use walkdir::WalkDir;
 use super::disk::{
     io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir,
 };
+use super::hints::Hints;
+use super::index::Index;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
@@ -56,7 +58,7 @@ impl ChannelWriter for LocalWriter {
 
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = BuildId::new(self.lock.channel.clone(), date);
-        let (dir, shared, id) = self
+        let (dir, shared, hints, id) = self
             .blocking(move |inner, lock| {
                 if fs::symlink_metadata(inner.build_dir(&id)).is_ok() {
                     return Err(StoreError::AlreadyExists {
@@ -67,7 +69,10 @@ impl ChannelWriter for LocalWriter {
                 inner.step("begin")?;
                 let dir = inner.staging(&id.channel).join(date.to_string());
                 inner.make_area(&dir)?;
-                Ok((dir, Shared::read(inner, &id.channel)?, id))
+                let index = Index::read(inner, &inner.temporary(&id.channel, "digests"));
+                let shared = Shared::new(inner, index, &id.channel);
+                let hints = Hints::read(inner.channel_cache(&id.channel, "inputs"));
+                Ok((dir, shared, hints, id))
             })
             .await?;
         Ok(Box::new(LocalStaged::new(
@@ -76,6 +81,7 @@ impl ChannelWriter for LocalWriter {
             id,
             dir,
             shared,
+            hints,
         )?))
     }
 
@@ -172,11 +178,7 @@ fn point(
     let staging = inner.staging(channel);
     inner.make_area(&staging)?;
     inner.step("point: move")?;
-    replace_link(
-        &date.to_string(),
-        &staging.join(format!("{MARK}alias")),
-        &link,
-    )
+    replace_link(&date.to_string(), &inner.temporary(channel, "alias"), &link)
 }
 
 fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
