@@ -45,7 +45,7 @@ pub use scan::{GatherError, ScanError, gather, scan};
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
-    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
-    MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
+    Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover,
+    MirrorRead, MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
 };
 pub use verify::{Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, verify};

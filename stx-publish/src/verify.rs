@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel};
 
-use crate::store::{Depth, MirrorStore, Scope, StoreError};
+use crate::store::{Audit, MirrorStore, Scope, StoreError};
 
 mod check;
 mod repair;
@@ -259,8 +259,9 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
         }));
     }
     let mut report = VerifyReport::default();
+    let run = Audit::default();
     for (id, build) in catalog.builds() {
-        let inspection = match store.inspect(&id, Depth::Digests).await {
+        let inspection = match store.audit(&id, &run).await {
             Ok(inspection) => inspection,
             Err(StoreError::NotFound { .. }) => continue,
             Err(source) => return Err(fail(source)),

@@ -28,10 +28,10 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
 
 use super::{
-    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    Audit, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired,
+    Scope, StoreError,
 };
-use crate::metadata::{CreaterepoC, RepoMetadata};
+use crate::metadata::{RepoMetadata, Repodata};
 
 mod cache;
 pub(crate) mod copy;
@@ -112,7 +112,7 @@ impl LocalStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 root,
-                metadata: Arc::new(CreaterepoC::new()),
+                metadata: Arc::new(Repodata),
                 crash_point: None,
             }),
         })
@@ -137,7 +137,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// The same mirror with other means to make repository metadata; the default is [`CreaterepoC`].
+    /// The same mirror with other means to make repository metadata; the default is [`Repodata`].
     #[must_use]
     pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
         Self {
@@ -244,7 +244,17 @@ impl MirrorRead for LocalStore {
 
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let id = id.clone();
-        self.blocking(move |inner| inner.inspect(&id, depth)).await
+        self.blocking(move |inner| match depth {
+            Depth::Listing => inner.inspect(&id, None),
+            Depth::Digests => inner.inspect(&id, Some(&Audit::default())),
+        })
+        .await
+    }
+
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        let (id, run) = (id.clone(), run.clone());
+        self.blocking(move |inner| inner.inspect(&id, Some(&run)))
+            .await
     }
 }
 

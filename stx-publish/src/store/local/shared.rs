@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use stx_layout::{Channel, Sha256};
+use stx_layout::{BuildPath, Channel, Sha256};
 
 use super::Inner;
 use super::disk::{io_error, remove_file, set_mode};
@@ -114,6 +114,17 @@ impl Shared {
             }
         }
         Ok(false)
+    }
+
+    /// The preferred one of the files with the path `path`, whatever they hold: where it lies, and its digest.
+    pub(super) fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
+        let files = self.names.get(path.file_name())?.iter().copied();
+        let same = files.filter(|&file| self.index.files[file].path == path.as_str());
+        let (_, build, file) = same.flat_map(|file| self.copies(file)).min()?;
+        Some((
+            self.path(build, file),
+            Sha256(self.index.files[file].digest),
+        ))
     }
 
     /// Where a file is: rank of the build, the build, the file.

@@ -17,6 +17,7 @@ use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
+use crate::metadata::{Earlier, Known};
 use crate::store::{Added, StagedBuild, StoreError, check_record, seal};
 
 #[derive(Debug)]
@@ -165,13 +166,54 @@ impl Work {
         drop(copy);
         set_mode(to, mode)?;
         // The same bytes under another name.
+        Ok(if self.replace(digest, size, mode, to)? {
+            (Added::Shared(size), digest)
+        } else {
+            (Added::Stored(size), digest)
+        })
+    }
+
+    /// Puts the mirror's copy in the place of `to`, which holds the same bytes, if there is one that can be shared.
+    fn replace(
+        &self,
+        digest: Sha256,
+        size: u64,
+        mode: u32,
+        to: &Utf8Path,
+    ) -> Result<bool, StoreError> {
         let twin = self.dir.join(format!("{MARK}{digest}"));
         let shared = self.shared.link(&self.inner, digest, size, mode, &twin);
-        if shared.unwrap_or(false) {
-            fs::rename(&twin, to).map_err(io_error("move over", to))?;
-            return Ok((Added::Shared(size), digest));
+        // Another thread is at it with the same bytes: they are stored.
+        if !shared.unwrap_or(false) {
+            return Ok(false);
         }
-        Ok((Added::Stored(size), digest))
+        fs::rename(&twin, to).map_err(io_error("move over", to))?;
+        Ok(true)
+    }
+
+    /// What is known of the packages of a repository.
+    fn known(&self, dir: &BuildPath) -> Known {
+        let prefix = format!("{dir}/");
+        let mut known = Known::default();
+        for line in self
+            .added()
+            .sums()
+            .iter()
+            .flat_map(|(sums, _)| sums.lines())
+        {
+            if let Some(path) = line.path.as_str().strip_prefix(&prefix) {
+                known.digests.insert(path.to_owned(), line.digest);
+            }
+        }
+        let newest = dir.join("repodata/repomd.xml").ok();
+        known.earlier =
+            newest
+                .and_then(|path| self.shared.newest(&path))
+                .and_then(|(repomd_xml, repomd)| {
+                    let repodata = repomd_xml.parent()?.to_owned();
+                    Some(Earlier { repodata, repomd })
+                });
+        known
     }
 
     fn create(&self, path: &BuildPath, to: &Utf8Path) -> Result<fs::File, StoreError> {
@@ -209,6 +251,7 @@ impl Work {
             let path = path.map_err(|error| damaged(error.into()))?;
             set_mode(file, 0o644)?;
             let (digest, size) = hash_file(file).map_err(io_error("read", file))?;
+            self.replace(digest, size, 0o644, file)?;
             self.added()
                 .entries
                 .insert(path, stored(size, digest, false));
@@ -289,12 +332,16 @@ impl StagedBuild for LocalStaged {
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
         self.work.inner.step("index")?;
-        self.work
-            .inner
+        let work = Arc::clone(&self.work);
+        let below = dir.clone();
+        let known = blocking(move || Ok(work.known(&below))).await?;
+        let work = Arc::clone(&self.work);
+        let path = work.dir.join(dir.as_path());
+        work.inner
             .metadata
-            .index(&self.work.dir.join(dir.as_path()), self.work.id.date)
+            .update(&path, work.id.date, known)
             .await?;
-        let (work, dir) = (Arc::clone(&self.work), dir.clone());
+        let dir = dir.clone();
         blocking(move || work.take_metadata(&dir)).await
     }
 
@@ -305,7 +352,7 @@ impl StagedBuild for LocalStaged {
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
         blocking(move || {
             self.work.inner.step("discard")?;
-            remove_all(&self.work.dir)
+            remove_all(&self.work.dir).map(drop)
         })
         .await
     }

@@ -6,6 +6,7 @@ use stx_layout::{BuildOutcome, BuildRecord};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
+use crate::metadata::CreaterepoC;
 use crate::plan::PublishRequest;
 use crate::publish::{PublishError, prepare, publish};
 use crate::scan::scan;

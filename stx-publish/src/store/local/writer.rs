@@ -7,7 +7,6 @@ use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel};
-use walkdir::WalkDir;
 
 use super::disk::{
     io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir,
@@ -130,7 +129,6 @@ impl ChannelWriter for LocalWriter {
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
-            let bytes = bytes_below(&from);
             // Under a name that no restore finds: a build that is partly gone must not come back.
             let gone = inner
                 .trash(&retired.id.channel)
@@ -139,8 +137,7 @@ impl ChannelWriter for LocalWriter {
             inner.step("purge: rename")?;
             rename_new(&from, &gone)?;
             inner.step("purge: remove")?;
-            remove_all(&gone)?;
-            Ok(bytes)
+            remove_all(&gone)
         })
         .await
     }
@@ -221,15 +218,4 @@ fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, Stor
         }),
         Err(source) => Err(io_error("look at", path)(source)),
     }
-}
-
-fn bytes_below(dir: &Utf8Path) -> u64 {
-    let files = WalkDir::new(dir)
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.file_type().is_file());
-    files
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
 }
