@@ -143,17 +143,24 @@ fn facts(repodata: &Utf8Path, list: &str) -> BTreeMap<String, Vec<String>> {
             }
             Event::Text(text) => {
                 if let Some(said) = said.last_mut() {
-                    *said += &format!("{text:?}");
+                    said.push_str(&text);
                 }
             }
             Event::GeneralRef(entity) => {
                 if let Some(said) = said.last_mut() {
-                    *said += &format!("{entity:?}");
+                    said.push_str(match &*entity {
+                        "amp" => "&",
+                        "lt" => "<",
+                        "gt" => ">",
+                        "quot" => "\"",
+                        "apos" => "'",
+                        other => panic!("&{other};"),
+                    });
                 }
             }
             Event::End(_) => {
-                let text = said.pop().expect("an element").replace("\\n ", "");
-                package.push(format!("{}: {text}", path[1.min(path.len())..].join("/")));
+                let text = said.pop().expect("an element");
+                package.push(format!("{}: {}\n", path.join("/"), text.trim()));
                 path.pop();
                 if path.len() == 1 {
                     package.sort();
