@@ -24,10 +24,11 @@ thread_local! {
 /// What tells that a file was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Stamp {
-    inode: (u64, u64),
+    /// Device and number.
+    pub(super) inode: (u64, u64),
     pub(crate) size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 impl Stamp {

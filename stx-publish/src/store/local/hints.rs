@@ -88,3 +88,71 @@ fn is_settled(stamp: &Stamp, since: SystemTime) -> bool {
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use camino_tempfile::tempdir;
+
+    use super::*;
+
+    const STAMP: Stamp = Stamp {
+        inode: (1, 2),
+        size: 3,
+        modified: (1_000, 5),
+        changed: (2_000, 7),
+    };
+
+    fn remembered(stamps: &[Stamp], since: u64) -> Hints {
+        let dir = tempdir().expect("a directory");
+        let path = dir.path().join("hints");
+        let hints = Hints::read(path.clone());
+        for stamp in stamps {
+            let since = UNIX_EPOCH + Duration::from_secs(since);
+            hints.remember(*stamp, Sha256([1; 32]), since);
+        }
+        hints.write(&dir.path().join("temporary"));
+        Hints::read(path)
+    }
+
+    #[test]
+    fn only_the_very_same_file_is_known_again() {
+        let hints = remembered(&[STAMP], 10_000);
+        assert_eq!(hints.digest(&STAMP), Some(Sha256([1; 32])));
+        let others: [fn(&mut Stamp); 7] = [
+            |stamp| stamp.inode.0 += 1,
+            |stamp| stamp.inode.1 += 1,
+            |stamp| stamp.size += 1,
+            |stamp| stamp.modified.0 -= 1,
+            |stamp| stamp.modified.1 += 1,
+            |stamp| stamp.changed.0 += 1,
+            |stamp| stamp.changed.1 += 1,
+        ];
+        for other in others {
+            let mut stamp = STAMP;
+            other(&mut stamp);
+            assert_eq!(hints.digest(&stamp), None, "{stamp:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_to_is_not_remembered() {
+        let mut ahead = STAMP;
+        ahead.modified.0 = 3_000;
+        for (stamp, since, known) in [
+            (STAMP, 2_003, true),
+            (STAMP, 2_002, false),
+            (STAMP, 2_000, false),
+            (STAMP, 1_999, false),
+            (STAMP, 0, false),
+            (ahead, 3_002, false),
+            (ahead, 3_003, true),
+        ] {
+            let hints = remembered(&[stamp], since);
+            assert_eq!(
+                hints.digest(&stamp).is_some(),
+                known,
+                "{stamp:?} at {since}"
+            );
+        }
+    }
+}

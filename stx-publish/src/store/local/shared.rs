@@ -157,3 +157,6 @@ fn clone(from: &Utf8Path, to: &Utf8Path, mode: u32) -> Result<bool, StoreError> 
     set_mode(to, mode)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,7 @@ impl Work {
             self.hints.keep(stamp, digest);
             return Ok((Added::Shared(size), digest));
         }
+        self.inner.step("read")?;
         let mut source = Source::open(from).map_err(read)?;
         if source.stamp.size != size {
             return Err(changed());
