@@ -15,4 +15,5 @@ mod kill;
 mod nginx;
 mod parsing;
 mod publishing;
+mod repodata;
 mod retention;

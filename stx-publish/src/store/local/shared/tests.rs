@@ -178,6 +178,48 @@ async fn bytes_are_shared_across_channels_and_names() {
 }
 
 #[tokio::test]
+async fn a_crash_at_any_step_of_linking_and_copying_leaves_no_partial_build() {
+    for at in 0.. {
+        let (dir, store) = mirror();
+        let tree = tree(dir.path());
+        put(&store, 1, &tree).await;
+        rewrite(&tree.join("outputs/iso/bootimage.iso"), "an IMAGE");
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&steps);
+        let crashing = store.clone().with_crash_point(Arc::new(move |step| {
+            let mut seen = seen.lock().expect("not poisoned");
+            seen.push(step);
+            if seen.len() > at {
+                Err(io::Error::other(step))
+            } else {
+                Ok(())
+            }
+        }));
+        let plan = prepare(&store, request(2, &tree)).await.expect("a plan");
+        let done = publish(&crashing, &plan).await;
+        let report = verify(&store, &Scope::All).await.expect("verified");
+        for finding in report.findings {
+            let kind = finding.kind;
+            use crate::verify::FindingKind::{AliasNotNewest, Leftover};
+            assert!(
+                matches!(kind, Leftover | AliasNotNewest),
+                "step {at}: {finding}"
+            );
+        }
+        put(&store, 2, &tree).await;
+        is_right(&store).await;
+        let steps = steps.lock().expect("not poisoned");
+        if steps.len() <= at {
+            done.expect("published");
+            for step in ["read", "link"] {
+                assert!(steps.contains(&step), "{steps:?}");
+            }
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_an_inode_is_wrong_in_each_build_and_each_run() {
     let (dir, store) = mirror();
     let tree = tree(dir.path());
