@@ -6,7 +6,8 @@
 //! time that passed, for a machine on which others work. All data is in the page cache, as what was built just now is.
 //! A target that is missed is said, and no error.
 //!
-//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where; it needs 12 GiB.
+//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
+//! need 12 GiB there.
 #![expect(
     clippy::disallowed_methods,
     reason = "runs and times real processes on real files"
@@ -21,32 +22,35 @@ use data::Tree;
 use peers::{Bench, CHANNEL};
 use table::Table;
 
-/// Files of a build, and their bytes.
+/// Files of a build.
 const FILES: usize = 2_000;
-const BYTES: u64 = 2 << 30;
 
 fn main() {
     // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let runs = std::env::var("STX_BENCH_RUNS").map_or(5, |runs| runs.parse().expect("a number"));
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let runs = number("STX_BENCH_RUNS", 5);
+    let bytes = number("STX_BENCH_MIB", 2_048) << 20;
     let dir = std::env::var("STX_BENCH_DIR").map_or_else(
         |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("publish"),
         Utf8PathBuf::from,
     );
     let bench = Bench::new(&dir);
-    let mut table = Table::new(format!("{FILES} files, {BYTES} bytes, {runs} runs"));
-    let tree = Tree::make(&bench.dir.join("tree"), FILES, BYTES);
+    let mut table = Table::new(format!("{FILES} files, {bytes} bytes, {runs} runs"));
+    let tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
     first(&bench, &mut table, &tree, runs);
     daily(&bench, &mut table, tree, runs);
-    disk(&bench, &mut table);
+    disk(&bench, &mut table, bytes / 4);
     metadata(&bench, &mut table, runs);
     fs_err::remove_dir_all(&bench.dir).expect("removed");
 }
 
 /// The first publish into an empty mirror.
-fn first(bench: &Bench, table: &mut Table, tree: &Tree, runs: usize) {
+fn first(bench: &Bench, table: &mut Table, tree: &Tree, runs: u64) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         bench.clear();
@@ -68,7 +72,7 @@ fn first(bench: &Bench, table: &mut Table, tree: &Tree, runs: usize) {
 }
 
 /// A daily build, 2 % of it changed, over and over; then the builds are verified and removed.
-fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: usize) {
+fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
     let mut day = 1;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..runs {
@@ -147,7 +151,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: usize) {
         "prune --plan-out nothing.json --now {}",
         peers::time(1, 0)
     ));
-    for oldest in 1..=runs {
+    for oldest in 1..=usize::try_from(runs).expect("few") {
         ours.push(bench.stx_all(&[
             format!("prune --now {}", peers::time(oldest + 14, 1)),
             format!(
@@ -168,9 +172,9 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: usize) {
 }
 
 /// Fourteen daily builds, 5 % changed each.
-fn disk(bench: &Bench, table: &mut Table) {
+fn disk(bench: &Bench, table: &mut Table, bytes: u64) {
     bench.clear();
-    let mut tree = Tree::make(&bench.dir.join("tree"), FILES, BYTES / 4);
+    let mut tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
     for day in 1..=14 {
         bench.publish(&tree, day);
         bench.time(&format!(
@@ -186,7 +190,7 @@ fn disk(bench: &Bench, table: &mut Table) {
 }
 
 /// The metadata of 2,000 packages, 2 % of them new.
-fn metadata(bench: &Bench, table: &mut Table, runs: usize) {
+fn metadata(bench: &Bench, table: &mut Table, runs: u64) {
     bench.clear();
     let mut packages = data::Packages::make(&bench.dir.join("packages"), FILES);
     let ours_dir = bench.dir.join("ours");
