@@ -279,7 +279,9 @@ struct Written {
 fn write_list(repodata: &Utf8Path, list: usize, said: &[Said<'_>]) -> io::Result<Written> {
     let List { name, open, close } = &LISTS[list];
     let mut text = format!("{PROLOGUE}{open} packages=\"{}\">\n", said.len());
-    said.iter().for_each(|said| text.push_str(&said[list]));
+    for said in said {
+        text.push_str(&said[list]);
+    }
     text.push_str(close);
     // Without a name and a time in its header, the same text is packed into the same bytes.
     let mut packed = GzEncoder::new(Vec::new(), Compression::new(LEVEL));

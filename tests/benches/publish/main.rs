@@ -147,13 +147,18 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
     table.row(&case, "sha256sum -c in each", &all, &each, 0.15);
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    bench.stx(&format!(
-        "prune --plan-out nothing.json --now {}",
-        peers::time(1, 0)
-    ));
+    let plan = |file: &str, now: String| {
+        bench.stx(&format!("prune --plan-out {file} --now {now}"));
+    };
+    plan("nothing.json", peers::time(1, 0));
     for oldest in 1..=usize::try_from(runs).expect("few") {
+        plan("oldest.json", peers::time(oldest + 14, 1));
+        bench.settle();
         ours.push(bench.stx_all(&[
-            format!("prune --now {}", peers::time(oldest + 14, 1)),
+            format!(
+                "prune --plan oldest.json --now {}",
+                peers::time(oldest + 14, 1)
+            ),
             format!(
                 "prune --plan nothing.json --now {}",
                 peers::time(oldest + 18, 1)
@@ -163,7 +168,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
         theirs.push(bench.time(&format!("rm -rf theirs/{oldest}")));
     }
     table.row(
-        "retire and purge a build, two commands",
+        "retire and purge a build by plan, two commands",
         "rm -rf",
         &ours,
         &theirs,

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rayon::prelude::*;
 use rustix::fs::{CWD, RenameFlags};
@@ -35,18 +35,30 @@ pub(super) fn set_mode(path: &Utf8Path, mode: u32) -> Result<(), StoreError> {
 ///
 /// Every parent is synced even where the directory was there: whoever made it may have died before doing so.
 pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Result<(), StoreError> {
+    for dir in ensure_dirs(root, relative, mode)? {
+        dir.parent().map_or(Ok(()), sync_dir)?;
+    }
+    Ok(())
+}
+
+/// Makes the directory `root/relative` and its parents below `root`; returns them, from the top.
+pub(super) fn ensure_dirs(
+    root: &Utf8Path,
+    relative: &Utf8Path,
+    mode: u32,
+) -> Result<Vec<Utf8PathBuf>, StoreError> {
+    let mut dirs = Vec::new();
     let mut dir = root.to_owned();
     for segment in relative {
-        let parent = dir.clone();
         dir.push(segment);
         match fs::create_dir(&dir) {
             Ok(()) => set_mode(&dir, mode)?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(source) => return Err(io_error("make", &dir)(source)),
         }
-        sync_dir(&parent)?;
+        dirs.push(dir.clone());
     }
-    Ok(())
+    Ok(dirs)
 }
 
 /// Makes the entries of a directory durable.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, Channel, Sums};
@@ -90,7 +90,7 @@ impl Index {
                 continue;
             }
             let sums = sums(&build.id);
-            for line in sums.iter().flat_map(|sums| sums.lines()) {
+            for line in sums.iter().flat_map(Sums::lines) {
                 let path = line.path.as_str().to_owned();
                 let file =
                     *known
@@ -115,14 +115,14 @@ impl Inner {
     /// The builds that have a `SHA256SUMS`, by id. What cannot be listed shares nothing.
     fn indexable(&self) -> Vec<Indexed> {
         let mut found = Vec::new();
-        self.collect(Utf8PathBuf::new(), 0, &mut found);
+        self.collect(Utf8Path::new(""), 0, &mut found);
         found.sort_by(|a, b| a.id.cmp(&b.id));
         found
     }
 
-    fn collect(&self, relative: Utf8PathBuf, depth: usize, found: &mut Vec<Indexed>) {
+    fn collect(&self, relative: &Utf8Path, depth: usize, found: &mut Vec<Indexed>) {
         let channel = relative.as_str().parse::<Channel>().ok();
-        let Ok(entries) = fs::read_dir(self.root.join(&relative)) else {
+        let Ok(entries) = fs::read_dir(self.root.join(relative)) else {
             return;
         };
         for entry in entries.flatten() {
@@ -139,11 +139,10 @@ impl Inner {
                     let sums = Stamp::at(&self.build_dir(&id).join(Sums::FILE_NAME));
                     found.extend(sums.ok().map(|sums| Indexed { id, sums }));
                 }
-                (None, Ok(_)) => {}
                 (_, Err(_)) if depth < DEEPEST => {
-                    self.collect(relative.join(name), depth + 1, found);
+                    self.collect(&relative.join(name), depth + 1, found);
                 }
-                (_, Err(_)) => {}
+                (None, Ok(_)) | (_, Err(_)) => {}
             }
         }
     }

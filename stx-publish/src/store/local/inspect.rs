@@ -101,11 +101,11 @@ fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
     Ok(digest)
 }
 
+/// What was found where, with the stamp of a file.
+type Looked = (BuildPath, Found, Option<Stamp>);
+
 /// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.
-fn look(
-    dir: &Utf8Path,
-    entry: &walkdir::DirEntry,
-) -> Result<Option<(BuildPath, Found, Option<Stamp>)>, (String, String)> {
+fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
     let shown = relative.to_string_lossy().into_owned();
     if shown == Sums::FILE_NAME {

@@ -9,7 +9,7 @@ use stx_layout::{BuildDate, BuildId, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::disk::{io_error, make_dirs, remove_all, set_mode};
+use super::disk::{ensure_dirs, io_error, make_dirs, remove_all, set_mode};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
@@ -73,20 +73,25 @@ impl Inner {
             .join(format!("{}@{}", retired.id.date, retired.at))
     }
 
-    /// Makes the private area, for its owner only.
+    /// Makes the private area, for its owner only. A crash may take it away again: a lock means nothing by then, what is
+    /// staged is synced with all above it before it is moved, and the trash before anything is moved there.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
-        make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
-        set_mode(&self.root.join(PRIVATE), 0o700)?;
+        let private = self.root.join(PRIVATE);
+        ensure_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
+        set_mode(&private, 0o700)?;
         for area in [STAGING, TRASH, LOCKS] {
-            make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
+            ensure_dirs(&private, Utf8Path::new(area), 0o700)?;
         }
         Ok(())
     }
 
-    /// Makes the directory of a channel in an area.
+    /// Makes the directory of a channel in an area, durably where a build is to be kept there.
     pub(super) fn make_area(&self, dir: &Utf8Path) -> Result<(), StoreError> {
         let relative = dir.strip_prefix(&self.root).unwrap_or(dir);
-        make_dirs(&self.root, relative, 0o700)
+        if relative.starts_with(Utf8Path::new(PRIVATE).join(TRASH)) {
+            return make_dirs(&self.root, relative, 0o700);
+        }
+        ensure_dirs(&self.root, relative, 0o700).map(drop)
     }
 
     pub(super) fn lock(&self, channel: &Channel) -> Result<Lock, StoreError> {

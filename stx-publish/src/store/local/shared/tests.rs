@@ -15,6 +15,7 @@ use crate::publish::{prepare, publish};
 use crate::store::{
     Audit, ChannelWriter, Found, MirrorRead as _, MirrorStore as _, Scope, StoreError,
 };
+use crate::verify::FindingKind::{AliasNotNewest, Changed, Leftover};
 use crate::verify::verify;
 
 /// The bytes of [`tree`].
@@ -23,9 +24,9 @@ const BYTES: u64 = 9 + 8 + 10;
 /// The same mirror, and how many of its steps of a kind were taken.
 fn counted(store: &LocalStore, kind: &'static str) -> (LocalStore, Arc<Mutex<usize>>) {
     let count = Arc::new(Mutex::new(0));
-    let counter = Arc::clone(&count);
+    let steps = Arc::clone(&count);
     let counted = store.clone().with_crash_point(Arc::new(move |step| {
-        *counter.lock().expect("not poisoned") += usize::from(step == kind);
+        *steps.lock().expect("not poisoned") += usize::from(step == kind);
         Ok(())
     }));
     (counted, count)
@@ -200,7 +201,6 @@ async fn a_crash_at_any_step_of_linking_and_copying_leaves_no_partial_build() {
         let report = verify(&store, &Scope::All).await.expect("verified");
         for finding in report.findings {
             let kind = finding.kind;
-            use crate::verify::FindingKind::{AliasNotNewest, Leftover};
             assert!(
                 matches!(kind, Leftover | AliasNotNewest),
                 "step {at}: {finding}"
@@ -236,7 +236,7 @@ async fn what_is_wrong_with_an_inode_is_wrong_in_each_build_and_each_run() {
         let report = verify(&store, &Scope::All).await.expect("verified");
         let kinds: Vec<_> = report.findings.iter().map(|found| found.kind).collect();
         // The image, and the symlink to it.
-        assert_eq!(kinds, [crate::verify::FindingKind::Changed; 6]);
+        assert_eq!(kinds, [Changed; 6]);
     }
     fs::write(image(1), "an image").expect("written");
     is_right(&store).await;
