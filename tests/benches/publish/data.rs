@@ -55,16 +55,13 @@ impl Tree {
         }
         let mut numbers = Numbers::new(0);
         let weights: Vec<_> = (0..files)
-            .map(|_| {
-                let uniform = (numbers.next() % 100_000 + 1) as f64 / 100_000.0;
-                (-2.0 * uniform.ln()).exp()
-            })
-            .map(|weight| weight.min(2_000.0))
+            .map(|_| numbers.next() % 1_000 + 1)
+            .map(|chance| (1_000_000 / (chance * chance)).clamp(1, 2_000))
             .collect();
-        let whole: f64 = weights.iter().sum();
+        let whole: u64 = weights.iter().sum();
         let mut sizes: Vec<_> = weights
             .iter()
-            .map(|weight| (weight / whole * bytes as f64) as usize)
+            .map(|weight| usize::try_from(bytes / whole * weight).expect("fits"))
             .collect();
         let missing = usize::try_from(bytes).expect("fits") - sizes.iter().sum::<usize>();
         sizes[0] += missing;

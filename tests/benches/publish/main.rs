@@ -20,7 +20,6 @@ mod table;
 use camino::Utf8PathBuf;
 use data::Tree;
 use peers::{Bench, CHANNEL};
-use table::Table;
 
 /// Files of a build.
 const FILES: usize = 2_000;
@@ -40,17 +39,17 @@ fn main() {
         Utf8PathBuf::from,
     );
     let bench = Bench::new(&dir);
-    let mut table = Table::new(format!("{FILES} files, {bytes} bytes, {runs} runs"));
+    table::begin(&format!("{FILES} files, {bytes} bytes, {runs} runs"));
     let tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
-    first(&bench, &mut table, &tree, runs);
-    daily(&bench, &mut table, tree, runs);
-    disk(&bench, &mut table, bytes / 4);
-    metadata(&bench, &mut table, runs);
+    first(&bench, &tree, runs);
+    daily(&bench, tree, runs);
+    disk(&bench, bytes / 4);
+    metadata(&bench, runs);
     fs_err::remove_dir_all(&bench.dir).expect("removed");
 }
 
 /// The first publish into an empty mirror.
-fn first(bench: &Bench, table: &mut Table, tree: &Tree, runs: u64) {
+fn first(bench: &Bench, tree: &Tree, runs: u64) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         bench.clear();
@@ -62,7 +61,7 @@ fn first(bench: &Bench, table: &mut Table, tree: &Tree, runs: u64) {
         )));
     }
     let peer = "rsync -a, sha256sum, sync -f";
-    table.row(
+    table::row(
         "first publish, sums included, durable",
         peer,
         &ours,
@@ -72,7 +71,7 @@ fn first(bench: &Bench, table: &mut Table, tree: &Tree, runs: u64) {
 }
 
 /// A daily build, 2 % of it changed, over and over; then the builds are verified and removed.
-fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
+fn daily(bench: &Bench, mut tree: Tree, runs: u64) {
     let mut day = 1;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..runs {
@@ -89,7 +88,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
         )));
     }
     let peer = "rsync -a --link-dest, sha256sum";
-    table.row(
+    table::row(
         "next build, 2 % changed, all inodes new",
         peer,
         &ours,
@@ -118,14 +117,14 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
         bench.time(&peers::sums(&format!("theirs/{day}")));
     }
     let case = "next build, 2 % changed, the rest untouched";
-    table.row(
+    table::row(
         case,
         "rsync -a --link-dest, not durable",
         &ours,
         &theirs,
         1.0,
     );
-    table.row(case, "rsync -a --link-dest, sync -f", &ours, &durable, 1.0);
+    table::row(case, "rsync -a --link-dest, sync -f", &ours, &durable, 1.0);
 
     let (mut ours, mut all, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
@@ -136,7 +135,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
         )));
     }
     let case = "verify, one build";
-    table.row(case, "sha256sum -c", &ours, &theirs, 0.15);
+    table::row(case, "sha256sum -c", &ours, &theirs, 0.15);
     let mut each = Vec::new();
     for _ in 0..runs.min(2) {
         each.push(bench.time(&format!(
@@ -144,7 +143,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
         )));
     }
     let case = format!("verify, a mirror of {day} builds");
-    table.row(&case, "sha256sum -c in each", &all, &each, 0.15);
+    table::row(&case, "sha256sum -c in each", &all, &each, 0.15);
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let plan = |file: &str, now: String| {
@@ -167,7 +166,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
         assert!(!bench.has(oldest), "day {oldest} is gone");
         theirs.push(bench.time(&format!("rm -rf theirs/{oldest}")));
     }
-    table.row(
+    table::row(
         "retire and purge a build by plan, two commands",
         "rm -rf",
         &ours,
@@ -177,7 +176,7 @@ fn daily(bench: &Bench, table: &mut Table, mut tree: Tree, runs: u64) {
 }
 
 /// Fourteen daily builds, 5 % changed each.
-fn disk(bench: &Bench, table: &mut Table, bytes: u64) {
+fn disk(bench: &Bench, bytes: u64) {
     bench.clear();
     let mut tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
     for day in 1..=14 {
@@ -191,11 +190,11 @@ fn disk(bench: &Bench, table: &mut Table, bytes: u64) {
         tree.change(FILES / 20);
     }
     let (ours, theirs) = (bench.disk("mirror"), bench.disk("theirs"));
-    table.bytes("disk, 14 daily builds, 5 % changed each", ours, theirs, 1.0);
+    table::bytes("disk, 14 daily builds, 5 % changed each", ours, theirs, 1.0);
 }
 
 /// The metadata of 2,000 packages, 2 % of them new.
-fn metadata(bench: &Bench, table: &mut Table, runs: u64) {
+fn metadata(bench: &Bench, runs: u64) {
     bench.clear();
     let mut packages = data::Packages::make(&bench.dir.join("packages"), FILES);
     let ours_dir = bench.dir.join("ours");
@@ -214,7 +213,7 @@ fn metadata(bench: &Bench, table: &mut Table, runs: u64) {
         theirs.push(bench.time("cd packages && createrepo_c --quiet --no-database --update ."));
     }
     let peer = "createrepo_c --update --no-database";
-    table.row(
+    table::row(
         "metadata of 2,000 packages, 2 % new",
         peer,
         &ours,
