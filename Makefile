@@ -30,7 +30,9 @@ lint:
 unit:
 	$(CARGO) test --locked --workspace --all-features
 
+## How long things take, next to other tools where there are any; the publishing part needs 12 GiB and some minutes.
 bench:
+	scripts/setup.sh test
 	$(CARGO) bench --locked --workspace --all-features
 
 clean:

@@ -65,7 +65,7 @@ pub use store::http::{HttpError, HttpOptions, HttpStore};
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
-    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
+    Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
     MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
 };
 pub use tiers::{Thinned, ThinnedSection};

@@ -1,5 +1,6 @@
 //! Publishes a build as its plan says.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -309,8 +310,11 @@ async fn fill(
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
 ) -> Result<u64, PublishError> {
     let stop = AtomicBool::new(false);
-    let mut adds = Vec::with_capacity(plan.incoming.entries.len());
-    for (path, entry) in &plan.incoming.entries {
+    let mut entries: Vec<_> = plan.incoming.entries.iter().collect();
+    // The largest first, so that none is left over to be read alone in the end.
+    entries.sort_by_key(|(_, entry)| Reverse(entry.size()));
+    let mut adds = Vec::with_capacity(entries.len());
+    for (path, entry) in entries {
         adds.push(add(staged, path, entry));
     }
     let pending = adds

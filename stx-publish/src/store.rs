@@ -11,8 +11,9 @@
 //!                                     └─ retire / thin / restore / purge / sweep
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -132,6 +133,32 @@ pub struct Inspection {
     pub thinned: Thinned,
 }
 
+/// One run over many builds: the digests of the stored files that it has read, which several builds may share.
+///
+/// It knows nothing of earlier runs, so each run reads every byte once. Clones are the same run.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    digests: Arc<Mutex<HashMap<StoredFile, Sha256>>>,
+}
+
+/// What names a file of a store whatever path it has, and changes when somebody writes to it: device, inode, and the
+/// time of change in seconds and nanoseconds.
+pub type StoredFile = (u64, u64, i64, i64);
+
+impl Audit {
+    /// The digest of a file that was read in this run.
+    pub fn digest(&self, file: &StoredFile) -> Option<Sha256> {
+        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.get(file).copied()
+    }
+
+    /// Notes the digest of a file that was read now.
+    pub fn note(&self, file: StoredFile, digest: Sha256) {
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.insert(file, digest);
+    }
+}
+
 /// A build, or a section of one, that was taken out of sight and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Retired {
@@ -206,6 +233,13 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
         let _ = id;
         Ok(Hold::nothing())
+    }
+
+    /// As [`inspect`](Self::inspect) with [`Depth::Digests`], as part of a run over many builds: bytes that builds share
+    /// need be read only once a run.
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        let _ = run;
+        self.inspect(id, Depth::Digests).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel, ChannelEntry};
 
-use crate::store::{Depth, MirrorStore, Scope, StoreError};
+use crate::store::{Audit, MirrorStore, Scope, StoreError};
 
 mod check;
 mod repair;
@@ -281,10 +281,11 @@ pub async fn verify_observed(
         }));
     }
     let mut report = VerifyReport::default();
+    let run = Audit::default();
     let all = catalog.builds().count() as u64;
     for (done, (id, build)) in (0..).zip(catalog.builds()) {
         observe(done, all, &id);
-        let inspection = match store.inspect(&id, Depth::Digests).await {
+        let inspection = match store.audit(&id, &run).await {
             Ok(inspection) => inspection,
             Err(StoreError::NotFound { .. }) => continue,
             Err(source) => return Err(fail(source)),

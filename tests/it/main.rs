@@ -20,6 +20,7 @@ mod parsing;
 mod power_loss;
 mod publishing;
 mod race;
+mod repodata;
 mod retention;
 mod retention_pins;
 mod retention_shown;

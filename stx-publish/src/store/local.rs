@@ -11,6 +11,7 @@
 //!     pages/                                   derived pages on their way, and their lock
 //!     pins/<channel>/<date>.json               the pins of a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
+//!     cache/                                   what can be found out again; may be removed at any time
 //! ```
 //!
 //! What is not a date in those directories begins with `%2E`, which no name of the grammar does. Files are published with
@@ -34,15 +35,18 @@ use stx_layout::{
 };
 
 use super::{
-    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
+    Audit, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
     PageWriter, Retired, Scope, StoreError,
 };
 use crate::index::PageId;
-use crate::metadata::{CreaterepoC, RepoMetadata};
+use crate::metadata::{RepoMetadata, Repodata};
 
+mod cache;
 pub(crate) mod copy;
 mod disk;
+mod hints;
 mod hold;
+mod index;
 pub(crate) mod inspect;
 mod list;
 mod pages;
@@ -86,11 +90,13 @@ impl fmt::Debug for Inner {
 impl Inner {
     /// A step of a change that a crash may come before.
     fn step(&self, name: &'static str) -> Result<(), StoreError> {
-        let crash = self
-            .crash_point
+        self.crash(name).map_err(io_error("take the step", name))
+    }
+
+    fn crash(&self, name: &'static str) -> io::Result<()> {
+        self.crash_point
             .as_ref()
-            .map_or(Ok(()), |crash| crash(name));
-        crash.map_err(io_error("take the step", name))
+            .map_or(Ok(()), |crash| crash(name))
     }
 }
 
@@ -120,7 +126,7 @@ impl LocalStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 root,
-                metadata: Arc::new(CreaterepoC::new()),
+                metadata: Arc::new(Repodata),
                 crash_point: None,
             }),
         })
@@ -139,7 +145,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// The same mirror with other means to make repository metadata; the default is [`CreaterepoC`].
+    /// The same mirror with other means to make repository metadata; the default is [`Repodata`].
     #[must_use]
     pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
         Self {
@@ -262,7 +268,17 @@ impl MirrorRead for LocalStore {
 
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let id = id.clone();
-        self.blocking(move |inner| inner.inspect(&id, depth)).await
+        self.blocking(move |inner| match depth {
+            Depth::Listing => inner.inspect(&id, None),
+            Depth::Digests => inner.inspect(&id, Some(&Audit::default())),
+        })
+        .await
+    }
+
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        let (id, run) = (id.clone(), run.clone());
+        self.blocking(move |inner| inner.inspect(&id, Some(&run)))
+            .await
     }
 
     async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {

@@ -22,6 +22,7 @@ const TRASH: &str = "trash";
 const HELD: &str = "held";
 const PAGES: &str = "pages";
 const LOCKS: &str = "locks";
+const CACHE: &str = "cache";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
 
@@ -61,8 +62,26 @@ impl Inner {
         self.area(STAGING, channel)
     }
 
+    /// A file of the staging area that is about to be moved to its place.
+    pub(super) fn temporary(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
+        self.staging(channel).join(format!("{MARK}{name}"))
+    }
+
     pub(super) fn trash(&self, channel: &Channel) -> Utf8PathBuf {
         self.area(TRASH, channel)
+    }
+
+    /// Where the cache `name` of the whole mirror is kept.
+    pub(super) fn cache(&self, name: &str) -> Utf8PathBuf {
+        self.root
+            .join(PRIVATE)
+            .join(CACHE)
+            .join(format!("{MARK}{name}"))
+    }
+
+    /// Where the cache `name` of a channel is kept.
+    pub(super) fn channel_cache(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
+        self.area(CACHE, channel).join(format!("{MARK}{name}"))
     }
 
     pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {
@@ -86,7 +105,8 @@ impl Inner {
         self.root.join(PRIVATE).join(PAGES)
     }
 
-    /// Makes the private area, for its owner only.
+    /// Makes the private area, for its owner only. A crash may take it away again: a lock means nothing by then, what is
+    /// staged is synced with all above it before it is moved, and the trash before anything is moved there.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
         let private = self.root.join(PRIVATE);

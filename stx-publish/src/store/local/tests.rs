@@ -7,6 +7,7 @@ use stx_layout::{BuildDate, BuildOutcome, BuildRecord};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
+use crate::metadata::CreaterepoC;
 use crate::plan::PublishRequest;
 use crate::publish::{PublishError, prepare, publish};
 use crate::scan::scan;
@@ -23,7 +24,7 @@ impl RepoMetadata for FakeMetadata {
     }
 }
 
-fn mirror() -> (Utf8TempDir, LocalStore) {
+pub(super) fn mirror() -> (Utf8TempDir, LocalStore) {
     let dir = tempdir().expect("a directory");
     let store = LocalStore::create(dir.path().join("mirror"))
         .expect("a mirror")
@@ -32,7 +33,7 @@ fn mirror() -> (Utf8TempDir, LocalStore) {
 }
 
 /// A finished tree with a package, an image and a script.
-fn tree(dir: &Utf8Path) -> Utf8PathBuf {
+pub(super) fn tree(dir: &Utf8Path) -> Utf8PathBuf {
     let tree = dir.join("tree");
     for (path, text) in [
         ("outputs/RPMS/std/a.rpm", "a package"),
@@ -51,7 +52,7 @@ fn tree(dir: &Utf8Path) -> Utf8PathBuf {
     tree
 }
 
-fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
+pub(super) fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
     let id = sample_id(day);
     let now = id.date.time();
     PublishRequest::new(
@@ -61,7 +62,7 @@ fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
     )
 }
 
-async fn put(store: &LocalStore, day: u32, tree: &Utf8Path) -> crate::PublishReport {
+pub(super) async fn put(store: &LocalStore, day: u32, tree: &Utf8Path) -> crate::PublishReport {
     let plan = prepare(store, request(day, tree)).await.expect("a plan");
     publish(store, &plan).await.expect("published")
 }

@@ -18,7 +18,7 @@ use super::Inner;
 use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir};
 use super::private::MARK;
 use super::writer::check_free;
-use crate::store::{Depth, Retired, StoreError};
+use crate::store::{Retired, StoreError};
 use crate::tiers::{Thinned, ThinnedSection, check_taken, check_thin, entries, latest};
 
 /// What was going on with a build when a mark was left.
@@ -82,7 +82,7 @@ impl Inner {
         if new.is_empty() {
             return self.take_away(id, &thinned);
         }
-        let entries = entries(&self.inspect(id, Depth::Listing)?);
+        let entries = entries(&self.inspect(id, None)?);
         for section in &new {
             check_thin(id, &section.section, &entries)?;
         }

@@ -7,12 +7,13 @@ use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, Pin};
-use walkdir::WalkDir;
 
 use super::disk::{
     io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir, sync_dirs,
 };
+use super::hints::Hints;
 use super::hold::Held;
+use super::index::Index;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
@@ -59,7 +60,7 @@ impl ChannelWriter for LocalWriter {
 
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = BuildId::new(self.lock.channel.clone(), date);
-        let (dir, shared, id) = self
+        let (dir, shared, hints, id) = self
             .blocking(move |inner, lock| {
                 if fs::symlink_metadata(inner.build_dir(&id)).is_ok() {
                     return Err(StoreError::AlreadyExists {
@@ -75,7 +76,10 @@ impl ChannelWriter for LocalWriter {
                 if !trash.is_dir() {
                     inner.make_area(&trash)?;
                 }
-                Ok((dir, Shared::read(inner, &id.channel)?, id))
+                let index = Index::read(inner, &inner.temporary(&id.channel, "digests"));
+                let shared = Shared::new(inner, index, &id.channel);
+                let hints = Hints::read(inner.channel_cache(&id.channel, "inputs"));
+                Ok((dir, shared, hints, id))
             })
             .await?;
         Ok(Box::new(LocalStaged::new(
@@ -84,6 +88,7 @@ impl ChannelWriter for LocalWriter {
             id,
             dir,
             shared,
+            hints,
         )?))
     }
 
@@ -181,7 +186,6 @@ impl ChannelWriter for LocalWriter {
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
-            let bytes = bytes_below(&from);
             // Under a name that no restore finds: a build that is partly gone must not come back.
             let gone = inner
                 .trash(&retired.id.channel)
@@ -190,8 +194,7 @@ impl ChannelWriter for LocalWriter {
             inner.step("purge: rename")?;
             rename_new(&from, &gone)?;
             inner.step("purge: remove")?;
-            remove_all(&gone)?;
-            Ok(bytes)
+            remove_all(&gone)
         })
         .await
     }
@@ -229,11 +232,7 @@ fn point(
     let staging = inner.staging(channel);
     inner.make_area(&staging)?;
     inner.step("point: move")?;
-    replace_link(
-        &date.to_string(),
-        &staging.join(format!("{MARK}alias")),
-        &link,
-    )
+    replace_link(&date.to_string(), &inner.temporary(channel, "alias"), &link)
 }
 
 fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
@@ -295,15 +294,4 @@ fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, Stor
         }),
         Err(source) => Err(io_error("look at", path)(source)),
     }
-}
-
-fn bytes_below(dir: &Utf8Path) -> u64 {
-    let files = WalkDir::new(dir)
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.file_type().is_file());
-    files
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
 }
