@@ -13,20 +13,27 @@
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, which gits changed |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
+//! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions |
+//! | [`ledger`] | what the service remembers; feature `sqlite`: in a file |
+//! | [`service`] | the build service; feature `service`: its loop |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
-//! Without the feature the crate does no I/O, reads no clock and starts no process.
+//! Without its features the crate does no I/O, reads no clock and starts no process.
 
 pub mod conclude;
 mod duration_text;
 pub mod execute;
 pub mod invocation;
+pub mod ledger;
 pub mod plan;
 #[cfg(feature = "process")]
 pub mod process;
 pub mod recipe;
+pub mod schedule;
 mod scope;
+pub mod service;
 pub mod source;
+pub mod trigger;
 
 pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude};
 pub use execute::{

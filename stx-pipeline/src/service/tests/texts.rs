@@ -1,0 +1,1 @@
+//! Configuration, alarms and metrics as texts.
