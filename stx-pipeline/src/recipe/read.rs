@@ -274,6 +274,7 @@ impl Reader {
             timeout,
             jobs,
             tools,
+            inherit: Vec::new(),
             variables,
             source_phase: self.source.clone(),
             repositories,
@@ -463,7 +464,17 @@ impl Reader {
         self.keys(
             table,
             &[
-                "name", "run", "script", "dir", "timeout", "retries", "env", "needs", "required",
+                "name",
+                "run",
+                "script",
+                "dir",
+                "timeout",
+                "retries",
+                "backoff",
+                "log_limit",
+                "env",
+                "needs",
+                "required",
                 "publish",
             ],
         );
@@ -553,6 +564,8 @@ impl Reader {
             retries: self
                 .number(table, "retries", "a number from 0")
                 .unwrap_or(0),
+            backoff: self.duration(table, "backoff"),
+            log_limit: None,
             env,
             needs,
             required,
