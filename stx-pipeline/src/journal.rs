@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! build.json       the request and its plan, written when the build starts
-//! finished.jsonl   then one line for the sources and one for each phase that is over, in the order of time
+//! finished.jsonl   then a line for each attempt that starts, each phase that is over, and the sources
 //! ```
 //! A line that a kill cut short is the last one and is as if it were not there.
+
+use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{PhaseRecord, PhaseStatus, SourceRecord};
 
-use crate::{BuildPlan, BuildRequest};
+use crate::{BuildPlan, BuildRequest, PhasePlan};
 
 /// A build as it was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,15 @@ pub struct SourcesRead {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "kebab-case")]
 pub enum Entry {
+    /// An attempt of a phase starts.
+    Attempt {
+        /// The phase.
+        phase: String,
+        /// Which, from 1.
+        attempt: u32,
+        /// When.
+        time: DateTime<Utc>,
+    },
     /// A phase is over.
     Phase {
         /// How it ended.
@@ -76,6 +87,8 @@ pub struct Journal {
     pub started: Started,
     /// The phases that are over.
     pub records: Vec<PhaseRecord>,
+    /// Those that had started and were not: how often, and when first.
+    pub begun: BTreeMap<String, (u32, DateTime<Utc>)>,
     /// The commits, if the source phase succeeded.
     pub sources: Option<SourcesRead>,
 }
@@ -91,18 +104,27 @@ impl Journal {
         if boot != started.boot {
             let synced = entries.iter().map(|entry| match entry {
                 Entry::Synced { lines } => *lines,
-                Entry::Phase { .. } | Entry::Sources { .. } => 0,
+                Entry::Attempt { .. } | Entry::Phase { .. } | Entry::Sources { .. } => 0,
             });
             entries.truncate(synced.max().unwrap_or(0));
         }
         let mut journal = Self {
             started,
             records: Vec::new(),
+            begun: BTreeMap::new(),
             sources: None,
         };
         for entry in entries {
             match entry {
-                Entry::Phase { record } if is_over(&record) => journal.records.push(record),
+                Entry::Attempt {
+                    phase,
+                    attempt,
+                    time,
+                } => journal.begun.entry(phase).or_insert((attempt, time)).0 = attempt,
+                Entry::Phase { record } if is_over(&record) => {
+                    journal.begun.remove(&record.name);
+                    journal.records.push(record);
+                }
                 Entry::Phase { .. } | Entry::Synced { .. } => {}
                 Entry::Sources { sources } => journal.sources = Some(sources),
             }
@@ -115,7 +137,16 @@ impl Journal {
         let phases = self.records.iter().cloned();
         let phases = phases.map(|record| Entry::Phase { record });
         let sources = self.sources.iter().cloned();
+        let begun = self
+            .begun
+            .iter()
+            .map(|(phase, (attempt, time))| Entry::Attempt {
+                phase: phase.clone(),
+                attempt: *attempt,
+                time: *time,
+            });
         phases
+            .chain(begun)
             .chain(sources.map(|sources| Entry::Sources { sources }))
             .collect()
     }
@@ -154,24 +185,34 @@ impl Journal {
 
     /// The records of a build that does not go on: what was over, and the rest as `reason` has it.
     pub fn given_up(&self, reason: &str) -> Vec<PhaseRecord> {
-        let first = self.unfinished().first().map(|name| (*name).to_owned());
         let known = |name: &str| self.records.iter().find(|record| record.name == name);
+        // Killed between two phases: the next one is what the build failed at.
+        let next = match self.begun.is_empty() {
+            true => self.unfinished().first().copied(),
+            false => None,
+        };
+        let given_up = |phase: &PhasePlan| {
+            let begun = self.begun.get(&phase.name);
+            PhaseRecord {
+                name: phase.name.clone(),
+                status: if begun.is_some() || next == Some(&*phase.name) {
+                    PhaseStatus::Cancelled
+                } else {
+                    PhaseStatus::Skipped
+                },
+                required: phase.required,
+                attempts: begun.map_or(0, |(attempts, _)| *attempts),
+                started: begun.map(|(_, time)| *time),
+                finished: None,
+                reason: Some(reason.to_owned()),
+            }
+        };
         let phases = self.started.plan.phases.iter();
         phases
             .map(|phase| {
-                known(&phase.name).cloned().unwrap_or_else(|| PhaseRecord {
-                    name: phase.name.clone(),
-                    status: if first.as_ref() == Some(&phase.name) {
-                        PhaseStatus::Cancelled
-                    } else {
-                        PhaseStatus::Skipped
-                    },
-                    required: phase.required,
-                    attempts: 0,
-                    started: None,
-                    finished: None,
-                    reason: Some(reason.to_owned()),
-                })
+                known(&phase.name)
+                    .cloned()
+                    .unwrap_or_else(|| given_up(phase))
             })
             .collect()
     }

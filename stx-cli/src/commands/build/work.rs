@@ -11,8 +11,8 @@ use stx_layout::{
 use stx_pipeline::journal::{Entry, Started};
 use stx_pipeline::process::{JournalError, JournalWriter, ProcessRunner, Sources};
 use stx_pipeline::{
-    BuildPlan, BuildRequest, Cancel, Execution, Finding, Journal, Recipe, Step, conclude, execute,
-    plan, process,
+    BuildPlan, BuildRequest, Cancel, Event, EventKind, Execution, Finding, Journal, Recipe, Step,
+    conclude, execute, plan, process,
 };
 use stx_publish::{LocalStore, MirrorRead as _, Scope};
 
@@ -311,13 +311,22 @@ impl Run<'_> {
         let plan = &journal.started.plan;
         let runner = ProcessRunner::new(self.state.to_owned());
         let unwritable = Mutex::new(None);
-        let events = |event| (self.watch.events)(&event);
         let write = |entry: &Entry| {
             if let Err(error) = self.writer.add(entry) {
                 // A build that could not be resumed would break its promise.
                 unwritable.lock().expect("no panic").get_or_insert(error);
                 cancel.cancel();
             }
+        };
+        let events = |event: Event| {
+            if let EventKind::Started { attempt, .. } = event.what {
+                write(&Entry::Attempt {
+                    phase: event.phase.clone(),
+                    attempt,
+                    time: event.time,
+                });
+            }
+            (self.watch.events)(&event);
         };
         let finished = |record: &PhaseRecord| {
             write(&Entry::Phase {
