@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel};
 
+use crate::commands::resume::Target;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -77,6 +79,13 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Builds a branch and publishes the result
     Build(Build),
+    /// Goes on with a build that was interrupted, at its first unfinished phase
+    Resume(Resume),
+    /// Ends a running build; nothing of it is published
+    Cancel(Cancel),
+    /// Checks and draws recipe files
+    #[command(subcommand)]
+    Recipe(Recipe),
     /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
     /// Lists channels and builds: age, result, size, how long each stays
@@ -225,6 +234,68 @@ pub(crate) struct Build {
     /// Moves `latest_build` although it points at a newer build
     #[arg(long)]
     pub(crate) force_alias: bool,
+
+    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) events: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) target: Target,
+
+    /// Publishes it as failed, with the reason `interrupted` [default: as `on_interrupt` of the configuration says]
+    #[arg(long)]
+    pub(crate) as_failed: bool,
+
+    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) target: Target,
+
+    /// How long it is waited for the end, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recipe {
+    /// Says everything that is wrong with a recipe file, with file, line and column
+    Check(RecipeCheck),
+    /// Draws the phases of a recipe and what they need
+    Graph(RecipeGraph),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeCheck {
+    /// The recipe file
+    pub(crate) file: Utf8PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeGraph {
+    /// The recipe file
+    pub(crate) file: Utf8PathBuf,
+
+    /// The language of the drawing
+    #[arg(long = "as", value_enum, default_value_t = Drawing::Mermaid)]
+    pub(crate) drawing: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drawing {
+    /// Mermaid, which Markdown pages show
+    Mermaid,
+    /// Graphviz's language
+    Dot,
 }
 
 #[derive(Debug, Args)]

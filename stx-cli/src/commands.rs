@@ -5,6 +5,8 @@ pub(crate) mod demo;
 pub(crate) mod list;
 pub(crate) mod parse;
 pub(crate) mod publish;
+pub(crate) mod recipe;
+pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod show;
 pub(crate) mod verify;

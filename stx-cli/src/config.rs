@@ -4,6 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
 use crate::args::Global;
+use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
 
 /// The name that is looked for here and above.
@@ -21,6 +22,9 @@ pub(crate) struct Config {
     recipe: Option<Utf8PathBuf>,
     /// The retention policy.
     policy: Option<Utf8PathBuf>,
+    /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
+    #[serde(default)]
+    on_interrupt: OnInterrupt,
 }
 
 impl Config {
@@ -75,6 +79,11 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// What is done with a build that was interrupted.
+    pub(crate) fn on_interrupt(&self) -> OnInterrupt {
+        self.on_interrupt
     }
 
     /// The recipe: `--recipe`, else the configuration's.

@@ -58,6 +58,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Demo(args) => commands::demo::run(&context, args).await,
         Command::Build(args) => commands::build::run(&context, args).await,
+        Command::Resume(args) => commands::resume::run(&context, args).await,
+        Command::Cancel(args) => commands::resume::cancel(&context, args).await,
+        Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(&context, args),
+        Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(&context, args),
         Command::Publish(args) => commands::publish::run(&context, args).await,
         Command::List(args) => commands::list::run(&context, args).await,
         Command::Show(args) => commands::show::run(&context, args).await,

@@ -15,4 +15,6 @@ mod kill;
 mod nginx;
 mod parsing;
 mod publishing;
+mod recipes;
+mod resume;
 mod retention;

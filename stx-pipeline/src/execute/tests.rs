@@ -41,6 +41,8 @@ fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
         runner,
         now: &|| DateTime::UNIX_EPOCH,
         events: &|event| events.lock().unwrap().push(event),
+        finished: &|_| (),
+        sleep: &|_| Box::pin(async {}),
         cancel: &cancel,
         deadline: None,
     };

@@ -4,7 +4,7 @@ use std::time::Instant;
 use camino::Utf8Path;
 
 use super::super::end_orphans;
-use super::super::group::members;
+use super::super::proc;
 use super::*;
 
 fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
@@ -20,6 +20,7 @@ fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
         .into(),
         dir: dir.to_owned(),
         log: dir.join("logs/p.log"),
+        log_limit: None,
         timeout,
     }
 }
@@ -48,7 +49,7 @@ async fn run(
 }
 
 fn gone(pid: &str) -> bool {
-    group::stat(pid.parse().unwrap()).is_none_or(|stat| stat.state == b'Z')
+    proc::stat(pid.parse().unwrap()).is_none_or(|stat| stat.is_dead())
 }
 
 #[tokio::test]
@@ -66,7 +67,9 @@ async fn output_goes_to_the_log_and_to_the_events() {
     );
     assert!(!lines.iter().any(|line| line.starts_with("HOME=")));
     assert!(
-        log.starts_with("$ bash -c ") && log.ends_with("\nend\n"),
+        log.lines().next().unwrap()[25..].starts_with("$ bash -c ")
+            && log.lines().rev().nth(1).unwrap().ends_with("Z end")
+            && log.ends_with("= exit status 3\n"),
         "{log}"
     );
 }
@@ -125,12 +128,14 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     let dir = camino_tempfile::tempdir().unwrap();
     let (mut ours, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
     let (other, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
-    let ours_file = dir.path().join(format!("running/{}", ours.group));
-    let other_file = dir.path().join(format!("running/{}", other.group));
-    std::mem::forget(orphan::register(dir.path(), ours.group, "p", "/w").unwrap());
+    let ours_file = dir.path().join(format!("running/{}", ours.tree.leader()));
+    let other_file = dir.path().join(format!("running/{}", other.tree.leader()));
+    std::mem::forget(orphan::register(dir.path(), ours.tree.leader(), "p", "/w").unwrap());
     let grace = Duration::from_secs(2);
     assert_eq!(
-        end_orphans(dir.path(), grace).await.unwrap(),
+        end_orphans(dir.path(), "/none".into(), grace)
+            .await
+            .unwrap(),
         [],
         "our builder is alive"
     );
@@ -140,13 +145,15 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     fs_err::write(&ours_file, lines.join("\n")).unwrap();
     lines[1] = "1";
     fs_err::write(&other_file, lines.join("\n")).unwrap();
-    let ended = end_orphans(dir.path(), grace).await.unwrap();
+    let ended = end_orphans(dir.path(), "/none".into(), grace)
+        .await
+        .unwrap();
     assert_eq!(
         ended.iter().map(|orphan| orphan.group).collect::<Vec<_>>(),
-        [ours.group]
+        [ours.tree.leader()]
     );
-    assert!(members(ours.group).is_empty());
-    assert!(!members(other.group).is_empty());
+    assert!(ours.tree.members().is_empty());
+    assert!(!other.tree.members().is_empty());
     drop(ours.child.wait());
     ours.over = true;
 }

@@ -90,18 +90,13 @@ async fn requests_for_the_same_coalesce_with_all_reasons_and_other_channels_run_
     let script = world.clone();
     let mut three = setup([watch("master")]);
     three.settings.max_builds = 3;
-    serve_during(
-        &world,
-        &mut ledger,
-        three,
-        async move |_| {
-            seconds(30).await;
-            script.ask_build("again", "master", false);
-            seconds(30).await;
-            script.ask_build("and again", "master", true);
-            seconds(HOUR).await;
-        },
-    )
+    serve_during(&world, &mut ledger, three, async move |_| {
+        seconds(30).await;
+        script.ask_build("again", "master", false);
+        seconds(30).await;
+        script.ask_build("and again", "master", true);
+        seconds(HOUR).await;
+    })
     .await
     .unwrap();
     assert_eq!(world.lock().most_running, 3);

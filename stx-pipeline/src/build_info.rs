@@ -1,0 +1,65 @@
+//! `BUILD_INFO`: what a build is, for shell scripts.
+
+use std::fmt;
+
+use stx_layout::BuildRecord;
+
+use crate::BuildPlan;
+
+/// What `BUILD_INFO` says; `Display` is its text: a line `KEY="value"` each, which a shell reads.
+///
+/// The file of the real builds also has `BUILD_HOST` and `BUILD_BY`. A build server's name, address and user are nobody's
+/// business on a mirror, so they are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildInfo {
+    keys: Vec<(&'static str, String)>,
+}
+
+impl BuildInfo {
+    /// The keys of a build. `SW_VERSION` and `BUILD_TYPE` are those of the recipe's variables, where it has them;
+    /// `BUILD_NUMBER` is not known here.
+    pub fn new(plan: &BuildPlan, record: &BuildRecord) -> Self {
+        let variable = |name: &str| plan.env.get(name).cloned();
+        let date = plan.id.date;
+        let keys = [
+            ("OS", Some(plan.id.channel.distro.to_string())),
+            ("SW_VERSION", variable("SW_VERSION")),
+            (
+                "BUILD_TARGET",
+                Some(variable("BUILD_TARGET").unwrap_or_else(|| "Host Installer".to_owned())),
+            ),
+            (
+                "BUILD_TYPE",
+                Some(variable("BUILD_TYPE").unwrap_or_else(|| "Formal".to_owned())),
+            ),
+            ("BUILD_ID", Some(date.to_string())),
+            ("JOB", Some(plan.id.channel.to_string())),
+            ("BRANCH", record.branch.clone()),
+            (
+                "BUILD_DATE",
+                Some(date.time().format("%Y-%m-%d %H:%M:%S +0000").to_string()),
+            ),
+        ];
+        let keys = keys
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        Self { keys }
+    }
+}
+
+impl fmt::Display for BuildInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in &self.keys {
+            let mut quoted = String::with_capacity(value.len());
+            for character in value.chars().filter(|character| !character.is_control()) {
+                if matches!(character, '"' | '\\' | '$' | '`') {
+                    quoted.push('\\');
+                }
+                quoted.push(character);
+            }
+            writeln!(f, "{key}=\"{quoted}\"")?;
+        }
+        Ok(())
+    }
+}
