@@ -100,6 +100,16 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Says what will go, and how full the mirror gets, day by day
     Forecast(Forecast),
+    /// Runs the build service: triggers, builds, publication, retention
+    Daemon(Daemon),
+    /// Asks the build service for a build, or takes that back
+    Trigger(Trigger),
+    /// Says what waits and runs, what came last, and what should not be so
+    Status,
+    /// Lists what was asked for, why and by whom, and what came of it
+    History(History),
+    /// Says how long the last builds and their phases took
+    Stats(Stats),
     /// Checks sums, records and aliases
     Verify(Verify),
     /// Says what mirror paths and URLs mean
@@ -373,6 +383,56 @@ pub(crate) struct Forecast {
     /// How many days ahead
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    /// Checks the configuration, says what would be built when, and does nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    /// Git branch or tag such as `r/2018.10`, or release identifier such as `milestone/2019.05b1`
+    #[arg(required_unless_present = "cancel")]
+    pub(crate) branch: Option<String>,
+
+    /// The git branch or tag that is built, if BRANCH is another name
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+
+    /// Why; recorded
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+
+    /// Builds although nothing changed since the last success
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Cancels a request that waits, or the build that came of it; `history` has the numbers
+    #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force"])]
+    pub(crate) cancel: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+
+    /// How many requests, newest first
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The channel
+    pub(crate) channel: Channel,
+
+    /// How many builds
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) builds: usize,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 //! One module a command; what several of them need stands here.
 
 pub(crate) mod build;
+pub(crate) mod daemon;
 pub(crate) mod demo;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod parse;
 pub(crate) mod publish;
@@ -9,6 +11,8 @@ pub(crate) mod recipe;
 pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod trigger;
 pub(crate) mod verify;
 
 use camino::{Utf8Path, Utf8PathBuf};

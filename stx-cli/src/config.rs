@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure};
 const FILE_NAME: &str = "stx-builds.toml";
 
 /// What `stx-builds.toml` says; relative paths are relative to the file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// The mirror's root directory.
@@ -25,6 +25,13 @@ pub(crate) struct Config {
     /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
     #[serde(default)]
     on_interrupt: OnInterrupt,
+    /// What the service does; `stx_pipeline::service::ServiceConfig` reads these three.
+    service: Option<toml::Table>,
+    branch: Option<Vec<toml::Table>>,
+    milestone: Option<Vec<toml::Table>>,
+    /// The file itself.
+    #[serde(skip)]
+    file: Option<Utf8PathBuf>,
 }
 
 impl Config {
@@ -40,6 +47,7 @@ impl Config {
         let text = fs_err::read_to_string(&file).map_err(Failure::usage)?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
+        config.file = Some(file.clone());
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
         for path in [
             &mut config.mirror,
@@ -79,6 +87,17 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// The file that this was read from.
+    pub(crate) fn file(&self) -> Option<&Utf8Path> {
+        self.file.as_deref()
+    }
+
+    /// A path of the file, which is relative to it.
+    pub(crate) fn below(&self, path: &Utf8Path) -> Utf8PathBuf {
+        let dir = self.file.as_deref().and_then(Utf8Path::parent);
+        dir.unwrap_or(Utf8Path::new("")).join(path)
     }
 
     /// What is done with a build that was interrupted.

@@ -30,6 +30,9 @@ pub struct Started {
     pub force: bool,
     /// Whether `latest_build` may move back in time.
     pub force_alias: bool,
+    /// Whether sources that failed to build are taken for unchanged.
+    #[serde(default)]
+    pub skip_failed: bool,
     /// What was asked for.
     pub request: BuildRequest,
     /// What it was made into.

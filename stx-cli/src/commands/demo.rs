@@ -49,6 +49,8 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     };
     let manifest = upstream.join("manifest").into_string();
     let mut order = BuildOrder {
+        release: None,
+        skip_failed: false,
         branch: "master".to_owned(),
         recipe,
         date: None,

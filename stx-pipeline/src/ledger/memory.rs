@@ -64,8 +64,8 @@ impl MemoryLedger {
                 let filed = self
                     .done
                     .entry(request.id)
-                    .or_insert_with(|| filed(request.clone()));
-                filed.request = request;
+                    .or_insert_with(|| filed((*request).clone()));
+                filed.request = *request;
                 filed.closed = Some((at, how));
             }
             Done::Run(run) => {

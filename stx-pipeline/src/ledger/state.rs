@@ -48,7 +48,7 @@ pub struct Last {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// A request that no run took.
-    Request(Request, DateTime<Utc>, Closed),
+    Request(Box<Request>, DateTime<Utc>, Closed),
     /// A run.
     Run(Box<Run>),
 }
@@ -105,7 +105,7 @@ impl State {
             }
             Change::Closed { request, at, how } => {
                 let request = self.queue.remove(request).ok_or_else(no_request)?;
-                return Ok(Some(Done::Request(request, *at, how.clone())));
+                return Ok(Some(Done::Request(Box::new(request), *at, how.clone())));
             }
             Change::Started { run, request, at } => {
                 if *run <= self.last_id {

@@ -9,6 +9,7 @@ mod proc;
 mod runner;
 mod tools;
 mod tree;
+mod upstream;
 
 pub use collect::{CollectError, collect};
 pub use git::{SourceError, read_changes, read_sources};
@@ -17,6 +18,7 @@ pub use log::{DEFAULT_LOG_LIMIT, settle_log};
 pub use orphan::{Orphan, end_orphans};
 pub use runner::ProcessRunner;
 pub use tools::{MissingTool, missing_tools};
+pub use upstream::GitUpstream;
 
 /// The commits of a build.
 pub use crate::journal::SourcesRead as Sources;

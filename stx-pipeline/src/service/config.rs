@@ -174,15 +174,11 @@ impl BranchConfig {
 
 fn read_service(mut fields: Fields<'_, '_, '_>) -> ServiceConfig {
     let stop = [("finish", OnStop::Finish), ("interrupt", OnStop::Interrupt)];
-    let cut = [
-        ("resume", OnInterrupted::Resume),
-        ("fail", OnInterrupted::Fail),
-    ];
     let config = ServiceConfig {
         settings: Settings {
             max_builds: fields.number("max_builds", 1000).unwrap_or(1),
             on_stop: fields.word("on_stop", &stop).unwrap_or_default(),
-            on_interrupted: fields.word("on_interrupted", &cut).unwrap_or_default(),
+            on_interrupted: OnInterrupted::default(),
             prune: schedule(&mut fields, "prune", Duration::ZERO, "prune"),
             overdue: fields.duration("overdue").unwrap_or(12 * HOUR),
             min_free_percent: fields

@@ -591,9 +591,9 @@ impl Service<'_> {
         self.record(&[Change::Ended { run: run.id, end }])?;
         // Mirror and disk are not what they were.
         self.next_survey = Instant::now();
-        notice
-            .into_iter()
-            .for_each(|notice| self.host.notify(notice));
+        for notice in notice {
+            self.host.notify(notice);
+        }
         Ok(())
     }
 
@@ -640,9 +640,9 @@ impl Service<'_> {
         if !changes.is_empty() {
             self.record(&changes)?;
         }
-        notices
-            .into_iter()
-            .for_each(|notice| self.host.notify(notice));
+        for notice in notices {
+            self.host.notify(notice);
+        }
         Ok(())
     }
 

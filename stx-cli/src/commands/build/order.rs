@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildDate, Channel};
+use stx_layout::{BuildDate, Channel, ReleaseId};
 use stx_pipeline::{Cancel, Event};
 
 use crate::args;
@@ -18,6 +18,9 @@ use crate::exit::Failure;
 pub(crate) struct BuildOrder {
     /// Git branch or tag.
     pub(crate) branch: String,
+    /// Where it is published, if that is not what the branch says.
+    #[serde(default)]
+    pub(crate) release: Option<ReleaseId>,
     /// The recipe file, absolute.
     pub(crate) recipe: Utf8PathBuf,
     /// The build date; the time when the source sync starts if not said.
@@ -28,6 +31,9 @@ pub(crate) struct BuildOrder {
     pub(crate) set: BTreeMap<String, String>,
     /// Whether it is built although nothing changed.
     pub(crate) force: bool,
+    /// Whether sources that failed to build are taken for unchanged.
+    #[serde(default)]
+    pub(crate) skip_failed: bool,
     /// Whether `latest_build` may move back in time.
     pub(crate) force_alias: bool,
 }
@@ -37,11 +43,13 @@ impl BuildOrder {
     pub(crate) fn new(context: &Context, args: &args::Build) -> Result<Self, Failure> {
         Ok(Self {
             branch: args.branch.clone(),
+            release: None,
             recipe: absolute(&context.config.recipe(args.recipe.as_deref())?)?,
             date: args.date,
             reason: args.reason.clone(),
             set: args.set.iter().cloned().collect(),
             force: args.force,
+            skip_failed: false,
             force_alias: args.force_alias,
         })
     }

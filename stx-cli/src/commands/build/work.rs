@@ -61,7 +61,10 @@ impl<'a> Work<'a> {
     /// Reads the recipe and finds the channel; changes nothing.
     pub(super) fn new(site: &'a Site, order: &'a BuildOrder) -> Result<Self, Failure> {
         let recipe = read_recipe(&order.recipe)?;
-        let release = ReleaseId::from_git(&order.branch).map_err(Failure::usage)?;
+        let release = match &order.release {
+            Some(release) => release.clone(),
+            None => ReleaseId::from_git(&order.branch).map_err(Failure::usage)?,
+        };
         let channel = recipe.channel(release);
         let state = site.channel(&channel);
         Ok(Self {
@@ -140,6 +143,7 @@ impl<'a> Work<'a> {
             recipe: self.order.recipe.clone(),
             force: self.order.force,
             force_alias: self.order.force_alias,
+            skip_failed: self.order.skip_failed,
             request,
             plan,
         };
@@ -386,9 +390,14 @@ impl Run<'_> {
         }
     }
 
-    /// The last success, if it was built from the same commits and another build is not forced.
+    /// The last success, if it was built from the same commits and another build is not forced; where failures count, too,
+    /// the last build.
     fn unchanged(&self, started: &Started, sources: &Sources) -> Option<BuildId> {
-        let date = self.channel.newest_success()?;
+        let date = if started.skip_failed {
+            *self.channel.builds.keys().next_back()?
+        } else {
+            self.channel.newest_success()?
+        };
         let record = self.channel.builds.get(&date)?.record()?;
         let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
         (same && !started.force).then(|| BuildId::new(started.plan.id.channel.clone(), date))
