@@ -2,6 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::args::Global;
 use crate::commands::build::OnInterrupt;
@@ -25,10 +26,13 @@ pub(crate) struct Config {
     /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
     #[serde(default)]
     on_interrupt: OnInterrupt,
-    /// What the service does; `stx_pipeline::service::ServiceConfig` reads these three.
-    service: Option<toml::Table>,
-    branch: Option<Vec<toml::Table>>,
-    milestone: Option<Vec<toml::Table>>,
+    /// What the service does; `stx_pipeline::service::ServiceConfig` reads these three, with positions.
+    #[serde(rename = "service", default)]
+    _service: IgnoredAny,
+    #[serde(rename = "branch", default)]
+    _branch: IgnoredAny,
+    #[serde(rename = "milestone", default)]
+    _milestone: IgnoredAny,
     /// The file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,

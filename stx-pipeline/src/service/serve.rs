@@ -591,7 +591,7 @@ impl Service<'_> {
         self.record(&[Change::Ended { run: run.id, end }])?;
         // Mirror and disk are not what they were.
         self.next_survey = Instant::now();
-        for notice in notice {
+        if let Some(notice) = notice {
             self.host.notify(notice);
         }
         Ok(())

@@ -116,9 +116,8 @@ fn base(url: &str, fetch: &str) -> String {
     segments.pop();
     for segment in fetch.split('/') {
         match segment {
-            "" | "." => {}
             ".." if segments.len() > 1 => drop(segments.pop()),
-            ".." => {}
+            "" | "." | ".." => {}
             segment => segments.push(segment),
         }
     }
