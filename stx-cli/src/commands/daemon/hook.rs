@@ -71,10 +71,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
             // A group that is gone already needs no end.
-            drop(rustix::process::kill_process_group(
-                pid,
-                rustix::process::Signal::KILL,
-            ));
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }
 }
