@@ -14,8 +14,6 @@ mod fields;
 pub mod health;
 pub mod metrics;
 #[cfg(feature = "service")]
-mod recover;
-#[cfg(feature = "service")]
 mod serve;
 
 use std::collections::BTreeMap;

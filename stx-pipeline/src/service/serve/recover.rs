@@ -3,9 +3,10 @@
 use chrono::SubsecRound as _;
 use stx_layout::BuildId;
 
-use super::serve::{Job, Service};
-use super::{OnInterrupted, ServeError};
+use super::runs::Job;
+use super::{ServeError, Service};
 use crate::ledger::{Change, Ended, Run};
+use crate::service::OnInterrupted;
 
 /// How often a run goes on before it is taken for what kills the service.
 const INTERRUPTIONS: u32 = 10;
