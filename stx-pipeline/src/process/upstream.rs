@@ -176,3 +176,6 @@ async fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
         .to_owned();
     Err(format!("{}: {last}", shown()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,6 +142,9 @@ fn end(record: &BuildRecord) -> RunEnd {
     }
 }
 
+/// What the state directory of a channel holds of its own.
+const OWN: [&str; 5] = ["sources", "work", "logs", "running", "journal"];
+
 /// Visits the state directories of channels, which hold a lock.
 fn walk(
     dir: &Utf8Path,
@@ -152,7 +155,8 @@ fn walk(
     if depth > 6 || !dir.exists() {
         return Ok(());
     }
-    if dir.join("lock").exists() && depth > 0 {
+    let channel = depth > 0 && dir.join("lock").exists();
+    if channel {
         visit(dir)?;
     }
     let entries = dir
@@ -160,10 +164,8 @@ fn walk(
         .map_err(|error| format!("{dir}: {error}"))?;
     for entry in entries {
         let entry = entry.map_err(|error| format!("{dir}: {error}"))?;
-        let own = matches!(
-            entry.file_name(),
-            ".service" | "sources" | "work" | "logs" | "running" | "journal"
-        );
+        // A layer has its state within that of the channel without one.
+        let own = channel && OWN.contains(&entry.file_name());
         if !own && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(entry.path(), depth + 1, visit)?;
         }
