@@ -63,3 +63,46 @@ impl fmt::Display for BuildInfo {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stx_layout::{BuildOutcome, ReleaseId};
+
+    use super::*;
+    use crate::{BuildRequest, Recipe, plan};
+
+    #[test]
+    fn it_is_shell_and_says_nothing_of_the_build_server() {
+        let recipe = Recipe::from_toml(
+            "schema = 1\nname = \"t\"\ndistro = \"centos\"\nvariables = { SW_VERSION = '18.10 \"`$x' }\n\
+             source = { phase = \"sync\" }\n[[phase]]\nname = \"sync\"\nrun = [\"sync\"]\n",
+        )
+        .unwrap();
+        let request = BuildRequest {
+            channel: recipe.channel(ReleaseId::Master),
+            branch: "master".into(),
+            date: "20181105T060000Z".parse().unwrap(),
+            trigger: None,
+            overrides: [].into(),
+            recipe_dir: "/r".into(),
+            source_root: "/s".into(),
+            workspace: "/w".into(),
+            logs: "/l".into(),
+            jobs: 4,
+            base_env: [("USER".to_owned(), "builder".to_owned())].into(),
+        };
+        let plan = plan(&recipe, &request).unwrap();
+        let mut record = BuildRecord::new(plan.id.clone(), BuildOutcome::Success);
+        record.branch = Some("master".into());
+        insta::assert_snapshot!(BuildInfo::new(&plan, &record), @r#"
+        OS="centos"
+        SW_VERSION="18.10 \"\`\$x"
+        BUILD_TARGET="Host Installer"
+        BUILD_TYPE="Formal"
+        BUILD_ID="20181105T060000Z"
+        JOB="master/centos"
+        BRANCH="master"
+        BUILD_DATE="2018-11-05 06:00:00 +0000"
+        "#);
+    }
+}

@@ -190,9 +190,10 @@ impl Journal {
     pub fn given_up(&self, reason: &str) -> Vec<PhaseRecord> {
         let known = |name: &str| self.records.iter().find(|record| record.name == name);
         // Killed between two phases: the next one is what the build failed at.
-        let next = match self.begun.is_empty() {
-            true => self.unfinished().first().copied(),
-            false => None,
+        let next = if self.begun.is_empty() {
+            self.unfinished().first().copied()
+        } else {
+            None
         };
         let given_up = |phase: &PhasePlan| {
             let begun = self.begun.get(&phase.name);
@@ -228,3 +229,7 @@ fn is_over(record: &PhaseRecord) -> bool {
         PhaseStatus::Cancelled | PhaseStatus::Skipped => false,
     }
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -225,7 +225,7 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
 
 impl PhasePlan {
     /// No pause between attempts is longer.
-    pub const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+    pub const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
     /// How long is waited after the failed attempt `attempt`, from 1, before the next.
     pub fn pause_after(&self, attempt: u32) -> Duration {

@@ -181,6 +181,14 @@ mod tests {
     }
 
     #[test]
+    fn last_commits_are_a_line_a_git() {
+        assert_eq!(
+            last_commits(&[git("stx/config", "1"), git("stx/integ", "2")]),
+            "stx/config 1\nstx/integ 2\n"
+        );
+    }
+
+    #[test]
     fn a_log_becomes_a_change_log() {
         let log = "abc\t1541397600\tA B\tFix\tit\nnoise\n";
         assert_eq!(

@@ -16,7 +16,7 @@ struct Site {
 }
 
 /// Long enough for a loaded machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 impl Site {
     fn new(service: &str, branch: &str) -> Self {

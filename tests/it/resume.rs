@@ -124,7 +124,7 @@ impl Site {
     }
 
     fn wait_for(&self, child: &mut Child, file: &Utf8Path) {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while fs_err::read_to_string(file).is_ok_and(|text| text.is_empty()) || !file.exists() {
             let over = child.try_wait().expect("a child");
             assert!(over.is_none(), "the build ended before {file} was there");

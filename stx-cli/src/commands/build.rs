@@ -3,6 +3,8 @@
 mod events;
 mod order;
 mod outputs;
+mod run;
+mod state;
 mod work;
 
 use serde::Serialize;
@@ -12,7 +14,8 @@ use stx_publish::PublishReport;
 
 pub(crate) use events::watched;
 pub(crate) use order::{BuildOrder, Site, Watch};
-pub(crate) use work::{lock, read_recipe, recipe_findings};
+pub(crate) use state::lock;
+pub(crate) use work::{read_recipe, recipe_findings};
 
 use self::work::Work;
 use super::Context;

@@ -55,10 +55,14 @@ impl<'a> Planner<'a> {
         if !text.contains("${") {
             return Ok(text.to_owned());
         }
-        if let Some(shared) = self.shared.as_ref().filter(|_| phase.env.is_empty())
-            && let Some(text) = from_values(text, shared, escape)
-        {
-            return Ok(text);
+        if let Some(shared) = self.shared.as_ref().filter(|_| phase.env.is_empty()) {
+            let value = |name: &str| match name {
+                "PHASE" => Some(&phase.name),
+                name => shared.get(name),
+            };
+            if let Some(text) = from_values(text, value, escape) {
+                return Ok(text);
+            }
         }
         let mut base = self.base.clone();
         base.insert("PHASE".to_owned(), phase.name.clone());
@@ -203,16 +207,16 @@ fn failed(phase: &Phase, text: &str, fault: &ScopeFault) -> PlanError {
 }
 
 /// Expands a text by values; `None` where one is missing.
-fn from_values(
+fn from_values<'v>(
     text: &str,
-    values: &BTreeMap<String, String>,
+    value: impl Fn(&str) -> Option<&'v String>,
     escape: fn(&str) -> String,
 ) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     for part in parts(text).ok()? {
         match part {
             Part::Text(text) => out.push_str(text),
-            Part::Variable(name) => out.push_str(&escape(values.get(name)?)),
+            Part::Variable(name) => out.push_str(&escape(value(name)?)),
         }
     }
     Some(out)

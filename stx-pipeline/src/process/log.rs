@@ -155,3 +155,68 @@ pub(super) fn stamp(time: DateTime<Utc>) -> String {
     stamp.push(' ');
     stamp
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(log: &Utf8Path) -> String {
+        fs_err::read_to_string(log).unwrap()
+    }
+
+    /// Writes lines of ten bytes, one after the other.
+    fn filled(log: &Utf8Path, limit: u64, lines: std::ops::Range<u32>) -> PhaseLog {
+        let mut writer = PhaseLog::open(log, limit).unwrap();
+        for line in lines {
+            writer.write(format!("{line:09}\n").as_bytes()).unwrap();
+        }
+        writer
+    }
+
+    #[test]
+    fn nothing_is_left_out_up_to_the_limit_and_then_it_is_said_how_much() {
+        for lines in 0..60 {
+            let dir = camino_tempfile::tempdir().unwrap();
+            let log = dir.path().join("logs/p.log");
+            filled(&log, 200, 0..lines).finish().unwrap();
+            let text = read(&log);
+            let kept: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+            let said = text.lines().find_map(|line| {
+                line.strip_prefix("[... ")?
+                    .split(' ')
+                    .next()?
+                    .parse::<usize>()
+                    .ok()
+            });
+            assert_eq!(
+                kept.len() * 10 + said.unwrap_or(0),
+                lines as usize * 10,
+                "{lines} lines: {text}"
+            );
+            assert!(kept.len() <= 20, "{lines} lines: {text}");
+            assert!(kept.iter().is_sorted());
+            if lines > 0 {
+                assert_eq!((kept[0], kept[kept.len() - 1]), (0, lines - 1));
+            }
+            let names: Vec<_> = fs_err::read_dir(dir.path().join("logs")).unwrap().collect();
+            assert_eq!(names.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_killed_attempt_left_beside_its_log_is_kept() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let log = dir.path().join("p.log");
+        drop(filled(&log, 200, 0..40));
+        settle_log(&log).unwrap();
+        let text = read(&log);
+        assert!(
+            text.contains("was killed") && text.ends_with("000000039\n"),
+            "{text}"
+        );
+        settle_log(&log).unwrap();
+        assert_eq!(read(&log), text);
+        filled(&log, 200, 50..51).finish().unwrap();
+        assert_eq!(read(&log), format!("{text}000000050\n"));
+    }
+}

@@ -1,5 +1,6 @@
 //! Phases as processes of this machine.
 
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -252,7 +253,7 @@ impl<'a> Lines<'a> {
         let mut text = String::new();
         for (at, line) in invocation.to_string().lines().enumerate() {
             let prompt = if at == 0 { "$" } else { ">" };
-            text.push_str(&format!("{}{prompt} {line}\n", now()));
+            writeln!(text, "{}{prompt} {line}", now()).map_err(io::Error::other)?;
         }
         log.write(text.as_bytes())?;
         Ok(Self {

@@ -157,3 +157,60 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     drop(ours.child.wait());
     ours.over = true;
 }
+
+#[tokio::test]
+async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
+    let stray = "setsid bash -c 'trap \"\" TERM; echo $$ > stray; exec sleep 60' & \
+        while [ ! -s stray ]; do sleep 0.01; done";
+    let (one, two) = (
+        camino_tempfile::tempdir().unwrap(),
+        camino_tempfile::tempdir().unwrap(),
+    );
+    let pid = |dir: &Utf8Path| {
+        fs_err::read_to_string(dir.join("stray"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let runner = |dir: &Utf8Path| ProcessRunner {
+        state: dir.join("state"),
+        grace: Duration::from_millis(100),
+    };
+    let long = format!("{stray}; while [ ! -e over ]; do sleep 0.01; done");
+    let (long, short) = (bash(one.path(), &long, None), bash(two.path(), stray, None));
+    let cancel = Cancel::new();
+    let (first, second) = (runner(one.path()), runner(two.path()));
+    let quiet = |_, _: &str| ();
+    let short = async {
+        while !one.path().join("stray").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let ended = second.run(&short, &quiet, &cancel).await;
+        assert!(gone(&pid(two.path())));
+        assert!(
+            !gone(&pid(one.path())),
+            "the phase that runs lost its process"
+        );
+        fs_err::write(one.path().join("over"), "").unwrap();
+        ended
+    };
+    let (long, short) = tokio::join!(first.run(&long, &quiet, &cancel), short);
+    assert_eq!(
+        (long, short),
+        (Ended::Exited { code: 0 }, Ended::Exited { code: 0 })
+    );
+    assert!(gone(&pid(one.path())));
+}
+
+#[tokio::test]
+async fn a_line_that_never_ends_is_cut_and_nothing_of_it_is_lost() {
+    let (_, lines, log) = run(
+        "head -c 40000 /dev/zero | tr '\\0' Q; echo; echo end",
+        None,
+        &Cancel::new(),
+    )
+    .await;
+    let sizes: Vec<_> = lines.iter().map(String::len).collect();
+    assert_eq!(sizes, [16384, 16384, 7232, 3]);
+    assert_eq!(log.matches('Q').count(), 40001);
+}

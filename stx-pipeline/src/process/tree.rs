@@ -106,30 +106,9 @@ impl Tree {
         adopted.leaders.len() == 1 && !stat.is_dead() && !proc::names_env(stat.pid, "PHASE")
     }
 
-    /// Whether anything may be left, the leader having ended: all of it is then a child of this program, or descends
-    /// from one. Children that ended are reaped.
-    fn may_be_left(&self) -> bool {
-        let Some(children) = proc::own_children() else {
-            return true;
-        };
-        let adopted = Adopted::new();
-        let mut left = false;
-        for stat in children.into_iter().filter_map(proc::stat) {
-            if !adopted.is_one(&stat) {
-                continue;
-            }
-            if stat.is_dead() {
-                reap(stat.pid);
-            } else {
-                left = true;
-            }
-        }
-        left
-    }
-
     /// Ends what is left after the leader ended.
     pub(super) async fn sweep(&self, grace: Duration) {
-        if self.may_be_left() {
+        if anything_adopted() {
             self.end(grace).await;
         }
     }
@@ -159,7 +138,7 @@ impl Tree {
                 tokio::time::sleep(POLL).await;
             }
         }
-        self.may_be_left();
+        anything_adopted();
     }
 
     /// Kills all of it; whether there was any.
@@ -174,6 +153,27 @@ impl Tree {
         }
         !members.is_empty()
     }
+}
+
+/// Whether this program has adopted anything that is alive: what a phase left behind is that, or descends from it. What
+/// ended is reaped.
+fn anything_adopted() -> bool {
+    let Some(children) = proc::own_children() else {
+        return true;
+    };
+    let adopted = Adopted::new();
+    let mut left = false;
+    for stat in children.into_iter().filter_map(proc::stat) {
+        if !adopted.is_one(&stat) {
+            continue;
+        }
+        if stat.is_dead() {
+            reap(stat.pid);
+        } else {
+            left = true;
+        }
+    }
+    left
 }
 
 /// Which processes this program adopted: children that it did not start.

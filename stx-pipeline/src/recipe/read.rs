@@ -15,6 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::graph::Edge;
+use self::matrix::cells;
 use super::{Finding, Recipe, RecipeError, Tool};
 
 type Value<'t> = Spanned<DeValue<'t>>;
@@ -146,7 +147,7 @@ impl Reader {
         let mut edges: Vec<Edge> = Vec::new();
         let mut phases = Vec::new();
         for (at, table) in tables {
-            for cell in self.cells(table) {
+            for cell in cells(table) {
                 phases.extend(self.phase(at, table, &cell, &variables, log_limit, &mut edges));
             }
         }

@@ -1,6 +1,5 @@
 //! Watching a build from the command line: progress, a stream of events, signals.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -54,8 +53,7 @@ impl Events {
         let writer: Box<dyn Write + Send> = if file == "-" {
             Box::new(io::stdout())
         } else {
-            let file = fs_err::File::create(file).map_err(Failure::usage)?;
-            Box::new(File::from(file.into_parts().0))
+            Box::new(fs_err::File::create(file).map_err(Failure::usage)?)
         };
         Ok(Self(Mutex::new((writer, None))))
     }

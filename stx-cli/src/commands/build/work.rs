@@ -1,30 +1,21 @@
-//! One build on its way: its channel locked, its phases run, its files published.
+//! A build before its phases run: its recipe read, its channel locked, its journal begun or read.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use chrono::{TimeDelta, Utc};
-use stx_layout::{
-    BuildDate, BuildId, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus, ReleaseId,
-};
-use stx_pipeline::journal::{Entry, Started};
-use stx_pipeline::process::{JournalError, JournalWriter, ProcessRunner, Sources};
-use stx_pipeline::{
-    BuildPlan, BuildRequest, Cancel, Event, EventKind, Execution, Finding, Journal, Recipe, Step,
-    conclude, execute, plan, process,
-};
+use chrono::Utc;
+use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId};
+use stx_pipeline::journal::Started;
+use stx_pipeline::process::JournalWriter;
+use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
 use stx_publish::{LocalStore, MirrorRead as _, Scope};
 
-use super::outputs::incoming;
+use super::run::Run;
+use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildOrder, Built, OnInterrupt, Site, Watch};
-use crate::commands::publish::{publish, request};
-use crate::commands::resume::{requested, unrequested};
+use crate::commands::resume::unrequested;
 use crate::commands::{open_or_create, refused};
 use crate::exit::{Exit, Failure};
-
-/// How long orphans have between being asked to end and being killed.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Reads a recipe file, or finds what is wrong with it.
 pub(crate) fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, Vec<Finding>>, Failure> {
@@ -259,209 +250,6 @@ pub(super) async fn resume(
     }
 }
 
-/// A build whose channel is locked and whose journal is open.
-struct Run<'a> {
-    site: &'a Site,
-    state: &'a Utf8Path,
-    store: &'a LocalStore,
-    channel: &'a ChannelEntry,
-    watch: Watch<'a>,
-    writer: JournalWriter,
-}
-
-impl Run<'_> {
-    /// Runs what is left, and publishes.
-    async fn go_on(&self, journal: Journal) -> Result<Built, Failure> {
-        let cancel = Cancel::new();
-        let ran = {
-            let _asked = [
-                Task(tokio::spawn(forward(
-                    self.watch.cancel.clone(),
-                    cancel.clone(),
-                ))),
-                Task(tokio::spawn(requested(
-                    self.state.to_owned(),
-                    cancel.clone(),
-                ))),
-            ];
-            self.run(&journal, &cancel).await?
-        };
-        let id = &journal.started.plan.id;
-        let (sources, records) = match ran {
-            Ran::Unchanged(build) => {
-                process::remove_journal(self.state).map_err(unwritten)?;
-                return Ok(Built::Unchanged { build });
-            }
-            Ran::Over(sources, records) => (sources, records),
-        };
-        if !cancel.is_cancelled() {
-            return self.publish(&journal.started, &sources, &records).await;
-        }
-        if self.watch.cancel.is_cancelled() {
-            return Err(Failure::new(
-                Exit::BuildFailed,
-                format!("{id}: interrupted; nothing was published"),
-            )
-            .hint(format!("`resume {}` goes on with it", id.channel)));
-        }
-        process::remove_journal(self.state).map_err(unwritten)?;
-        Err(Failure::new(
-            Exit::BuildFailed,
-            format!("{id}: cancelled; nothing was published"),
-        ))
-    }
-
-    async fn run(&self, journal: &Journal, cancel: &Cancel) -> Result<Ran, Failure> {
-        let plan = &journal.started.plan;
-        let runner = ProcessRunner::new(self.state.to_owned());
-        let unwritable = Mutex::new(None);
-        let write = |entry: &Entry| {
-            if let Err(error) = self.writer.add(entry) {
-                // A build that could not be resumed would break its promise.
-                unwritable.lock().expect("no panic").get_or_insert(error);
-                cancel.cancel();
-            }
-        };
-        let events = |event: Event| {
-            if let EventKind::Started { attempt, .. } = event.what {
-                write(&Entry::Attempt {
-                    phase: event.phase.clone(),
-                    attempt,
-                    time: event.time,
-                });
-            }
-            (self.watch.events)(&event);
-        };
-        let finished = |record: &PhaseRecord| {
-            write(&Entry::Phase {
-                record: record.clone(),
-            });
-        };
-        let limit = plan
-            .timeout
-            .and_then(|timeout| TimeDelta::from_std(timeout).ok());
-        // Phases are timed by the clock, whatever `--now` asks.
-        let execution = Execution {
-            runner: &runner,
-            now: &Utc::now,
-            events: &events,
-            finished: &finished,
-            sleep: &|pause| Box::pin(tokio::time::sleep(pause)),
-            cancel,
-            deadline: limit.map(|limit| Utc::now() + limit),
-        };
-        let mut done = journal.records.clone();
-        if done.is_empty() {
-            done = execute(plan, Step::Source, &execution).await.records;
-        }
-        let synced = done
-            .iter()
-            .all(|record| record.status == PhaseStatus::Succeeded || !record.required);
-        let mut sources = journal.sources.clone().unwrap_or_default();
-        if synced && !cancel.is_cancelled() {
-            let now = process::read_sources(plan).map_err(|error| {
-                Failure::new(Exit::Usage, error)
-                    .hint("`repositories` of the recipe names the git work trees")
-            })?;
-            if journal.sources.is_none() {
-                if let Some(build) = self.unchanged(&journal.started, &now) {
-                    return Ok(Ran::Unchanged(build));
-                }
-                write(&Entry::Sources {
-                    sources: now.clone(),
-                });
-            } else if now != sources {
-                return Err(Failure::usage(format!(
-                    "{}: the sources in {} are not those that it was started with",
-                    plan.id, plan.source_root
-                ))
-                .hint("`resume --as-failed` publishes what there is, a new `build` starts over"));
-            }
-            sources = now;
-        }
-        let rest = Step::Rest {
-            done: &done,
-            source_date_epoch: sources.newest,
-        };
-        let executed = execute(plan, rest, &execution).await;
-        match unwritable.into_inner().expect("no panic") {
-            Some(error) => Err(unwritten(error)),
-            None => Ok(Ran::Over(sources, executed.records)),
-        }
-    }
-
-    /// The last success, if it was built from the same commits and another build is not forced; where failures count, too,
-    /// the last build.
-    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<BuildId> {
-        let date = if started.skip_failed {
-            *self.channel.builds.keys().next_back()?
-        } else {
-            self.channel.newest_success()?
-        };
-        let record = self.channel.builds.get(&date)?.record()?;
-        let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
-        (same && !started.force).then(|| BuildId::new(started.plan.id.channel.clone(), date))
-    }
-
-    async fn publish(
-        &self,
-        started: &Started,
-        sources: &Sources,
-        records: &[PhaseRecord],
-    ) -> Result<Built, Failure> {
-        let plan = &started.plan;
-        let collection = process::collect(plan, records).map_err(|error| {
-            Failure::new(Exit::Usage, error)
-                .hint("`publish` of the recipe says which files go where")
-        })?;
-        let record = conclude(plan, &sources.records, records, &collection);
-        let incoming = incoming(self.channel, plan, sources, &record, collection)?;
-        let request = request(
-            self.site.now(),
-            record.clone(),
-            incoming,
-            started.force_alias,
-        );
-        let published = publish(self.store, request).await?;
-        process::remove_journal(self.state).map_err(unwritten)?;
-        let BuildRecord {
-            result,
-            first_failing_phase,
-            missing_deliverables,
-            ..
-        } = record;
-        Ok(Built::Published {
-            result,
-            published,
-            first_failing_phase,
-            missing_deliverables,
-        })
-    }
-}
-
-/// What came of the phases.
-enum Ran {
-    /// The last success has the same commits.
-    Unchanged(BuildId),
-    /// They are over.
-    Over(Sources, Vec<PhaseRecord>),
-}
-
-/// A task that ends when it is dropped.
-struct Task(tokio::task::JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Switches `to` when `from` is.
-async fn forward(from: Cancel, to: Cancel) {
-    from.cancelled().await;
-    to.cancel();
-}
-
 fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Failure> {
     plan(recipe, request).map_err(|error| {
         Failure::usage(error).hint("--set gives values for the variables of the recipe")
@@ -485,49 +273,4 @@ async fn channel_of(store: &LocalStore, channel: &Channel) -> Result<ChannelEntr
         .await
         .map_err(refused)?;
     Ok(catalog.channels.into_values().next().unwrap_or_default())
-}
-
-async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<(), Failure> {
-    let ended = process::end_orphans(state, &state.join("work"), GRACE)
-        .await
-        .map_err(|error| Failure::new(Exit::Bug, error))?;
-    if !ended.is_empty() {
-        (watch.say)(&format!(
-            "ended {} phases of a build that was killed",
-            ended.len()
-        ));
-    }
-    Ok(())
-}
-
-/// The lock of a channel's state, which ends with the process.
-pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, Failure> {
-    let bug = |error: std::io::Error| Failure::new(Exit::Bug, error);
-    fs_err::create_dir_all(state).map_err(bug)?;
-    let lock = fs_err::File::create(state.join("lock")).map_err(bug)?;
-    match lock.file().try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::new(
-            Exit::Busy,
-            format!("{channel}: another build of this channel is running"),
-        )
-        .hint("two builds of one channel never run together; try again when it is done")),
-        Err(std::fs::TryLockError::Error(error)) => Err(bug(error)),
-    }
-}
-
-fn unwritten(error: JournalError) -> Failure {
-    Failure::new(Exit::Bug, error).hint("is the disk full? a new `build` starts over")
-}
-
-/// Removes a tree of an earlier build, if it is there; directories that it left unwritable are made writable first.
-fn remove_tree(dir: &Utf8Path) -> Result<(), Failure> {
-    match fs_err::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::new(Exit::Bug, error).hint(format!(
-                "remove {dir} by hand, then run the same command again"
-            )))
-        }
-        _ => Ok(()),
-    }
 }

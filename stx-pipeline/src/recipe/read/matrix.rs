@@ -1,5 +1,6 @@
 //! Phases that stand for several: one for each combination of the values of their matrix.
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, get};
@@ -40,14 +41,13 @@ pub(super) fn fill(text: &str, cell: &Cell) -> String {
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(text),
-            Part::Variable(name) => match cell.iter().find(|(axis, _)| axis == name) {
-                Some((_, value)) => out.push_str(value),
-                None => {
-                    out.push_str("${");
-                    out.push_str(name);
-                    out.push('}');
+            Part::Variable(name) => {
+                if let Some((_, value)) = cell.iter().find(|(axis, _)| axis == name) {
+                    out.push_str(value);
+                } else {
+                    out.extend(["${", name, "}"]);
                 }
-            },
+            }
         }
     }
     out
@@ -66,8 +66,7 @@ impl Reader {
             );
         }
         self.axes(table);
-        let instances: Vec<_> = self
-            .cells(table)
+        let instances: Vec<_> = cells(table)
             .iter()
             .map(|cell| instance(&name, cell))
             .collect();
@@ -123,38 +122,38 @@ impl Reader {
             }
         }
     }
+}
 
-    /// The combinations of a table's matrix; one, without variables, where it has none.
-    pub(super) fn cells(&mut self, table: &DeTable<'_>) -> Vec<Cell> {
-        let mut cells = vec![Cell::new()];
-        let Some(DeValue::Table(matrix)) = get(table, "matrix").map(|value| value.get_ref()) else {
-            return cells;
+/// The combinations of a table's matrix; one, without variables, where it has none.
+pub(super) fn cells(table: &DeTable<'_>) -> Vec<Cell> {
+    let mut cells = vec![Cell::new()];
+    let Some(DeValue::Table(matrix)) = get(table, "matrix").map(Spanned::get_ref) else {
+        return cells;
+    };
+    // The table is in the order of the names.
+    let mut axes: Vec<_> = matrix.iter().collect();
+    axes.sort_by_key(|(name, _)| name.span().start);
+    for (name, value) in axes {
+        let DeValue::Array(values) = value.get_ref() else {
+            continue;
         };
-        // The table is in the order of the names.
-        let mut axes: Vec<_> = matrix.iter().collect();
-        axes.sort_by_key(|(name, _)| name.span().start);
-        for (name, value) in axes {
-            let DeValue::Array(values) = value.get_ref() else {
-                continue;
-            };
-            let values: Vec<_> = values
-                .iter()
-                .filter_map(|value| match value.get_ref() {
-                    DeValue::String(text) => Some(text.clone().into_owned()),
-                    _ => None,
+        let values: Vec<_> = values
+            .iter()
+            .filter_map(|value| match value.get_ref() {
+                DeValue::String(text) => Some(text.clone().into_owned()),
+                _ => None,
+            })
+            .collect();
+        cells = cells
+            .iter()
+            .flat_map(|cell| {
+                values.iter().map(move |value| {
+                    let mut cell = cell.clone();
+                    cell.push((name.get_ref().clone().into_owned(), value.clone()));
+                    cell
                 })
-                .collect();
-            cells = cells
-                .iter()
-                .flat_map(|cell| {
-                    values.iter().map(move |value| {
-                        let mut cell = cell.clone();
-                        cell.push((name.get_ref().clone().into_owned(), value.clone()));
-                        cell
-                    })
-                })
-                .collect();
-        }
-        cells
+            })
+            .collect();
     }
+    cells
 }
