@@ -101,6 +101,7 @@ fn ours(chained: bool, jobs: usize) -> Duration {
         recipe: "recipe.toml".into(),
         force: false,
         force_alias: false,
+        skip_failed: false,
         request,
         plan,
     };

@@ -30,6 +30,7 @@ fn started() -> Started {
         recipe: "/r/recipe.toml".into(),
         force: false,
         force_alias: false,
+        skip_failed: false,
         plan: plan(&recipe, &request).unwrap(),
         request,
     }

@@ -190,7 +190,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
 ///
 /// # Panics
 /// When they differ.
-pub fn follows_the_reference<L: Ledger>(
+pub(super) fn follows_the_reference<L: Ledger>(
     mut ledger: L,
     reopen: impl Fn(L) -> L,
     script: &[Vec<u8>],
@@ -245,7 +245,7 @@ pub fn follows_the_reference<L: Ledger>(
 ///
 /// # Panics
 /// When the ledger does not keep to it.
-pub fn keeps_the_contract(ledger: &mut dyn Ledger) {
+pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
     let request = |id| {
         Change::Requested(Request {
             id,

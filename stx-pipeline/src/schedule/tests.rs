@@ -120,7 +120,7 @@ fn what_never_happens_is_refused() {
 
 #[test]
 fn jitter_delays_by_the_same_time_always() {
-    let of = |seed| Schedule::new("0 6 * * *", Duration::from_secs(3600), seed).unwrap();
+    let of = |seed| Schedule::new("0 6 * * *", Duration::from_hours(1), seed).unwrap();
     let from = time("2020-01-01T00:00:00Z");
     let delays: Vec<_> = [
         "master/centos",

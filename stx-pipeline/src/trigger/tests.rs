@@ -15,11 +15,11 @@ pub(crate) fn watch() -> Watch {
         recipe: "/recipe.toml".into(),
         milestone: None,
         schedule: None,
-        poll: Some(Duration::from_secs(60)),
+        poll: Some(Duration::from_mins(1)),
         upstream: None,
         paths: PathRules::default(),
-        quiet: Duration::from_secs(300),
-        quiet_max: Duration::from_secs(1800),
+        quiet: Duration::from_mins(5),
+        quiet_max: Duration::from_mins(30),
         retry_failed: false,
         max_age: None,
     }
@@ -40,7 +40,7 @@ fn builds(watch: &Watch, looks: &[(i64, &str)]) -> Vec<i64> {
         match judge(watch, &mark, &seen(commit, None), time(*second)) {
             Verdict::Same => {}
             Verdict::Gather { mark: next, .. } | Verdict::Irrelevant { mark: next, .. } => {
-                mark = next
+                mark = next;
             }
             Verdict::Build { mark: next, .. } => {
                 mark = next;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
-use stx_layout::{AliasEntry, Catalog, ReleaseId};
+use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
 use stx_pipeline::ledger::State;
 use stx_pipeline::service::metrics::metrics;
 use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice};
@@ -71,12 +71,6 @@ impl Machine {
         if let Some(hook) = hook {
             hook.finish(limit).await;
         }
-    }
-
-    fn write_metrics(&self, file: &Utf8Path, text: &str) -> std::io::Result<()> {
-        let part = file.with_file_name(format!(".{}.part", file.file_name().unwrap_or("metrics")));
-        fs_err::write(&part, text)?;
-        fs_err::rename(part, file)
     }
 }
 
@@ -151,7 +145,7 @@ impl Host for Machine {
     }
 
     fn notify(&self, notice: Notice) {
-        let service = self.service().service;
+        let service = self.service().said;
         let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hook) = &*hook {
             hook.call(&service.hook, service.hook_timeout, notice);
@@ -171,9 +165,9 @@ impl Host for Machine {
         }
         *written = Some(Instant::now());
         let service = self.service();
-        if let Some(file) = &service.service.metrics {
+        if let Some(file) = &service.said.metrics {
             let file = service.config.below(file);
-            if let Err(error) = self.write_metrics(&file, &metrics(state, facts, Utc::now())) {
+            if let Err(error) = write_metrics(&file, &metrics(state, facts, Utc::now())) {
                 eprintln!("metrics: {error}");
             }
         }
@@ -182,6 +176,13 @@ impl Host for Machine {
     fn say(&self, text: &str) {
         eprintln!("{text}");
     }
+}
+
+/// Writes the file whole or not at all.
+fn write_metrics(file: &Utf8Path, text: &str) -> std::io::Result<()> {
+    let part = file.with_file_name(format!(".{}.part", file.file_name().unwrap_or("metrics")));
+    fs_err::write(&part, text)?;
+    fs_err::rename(part, file)
 }
 
 /// What the mirror's aliases show.
@@ -197,7 +198,7 @@ fn channels(catalog: &Catalog) -> std::collections::BTreeMap<stx_layout::Channel
                     AliasEntry::Other(_) => None,
                 });
             let facts = ChannelFacts {
-                newest_success: entry.newest_success().map(|date| date.time()),
+                newest_success: entry.newest_success().map(BuildDate::time),
                 latest_build: latest,
             };
             (channel.clone(), facts)

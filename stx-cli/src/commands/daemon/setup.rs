@@ -17,7 +17,8 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) config: Config,
-    pub(crate) service: ServiceConfig,
+    /// What the file says of the service.
+    pub(crate) said: ServiceConfig,
     pub(crate) setup: Setup,
 }
 
@@ -44,10 +45,10 @@ impl Service {
                 .collect();
             Failure::usage(findings.join("\n")).hint("docs/operations.md describes the form")
         };
-        let service = ServiceConfig::from_toml(&text)
+        let said = ServiceConfig::from_toml(&text)
             .map_err(wrong)?
             .ok_or_else(none)?;
-        let mut setup = service
+        let mut setup = said
             .setup(|branch| resolve(&config, branch))
             .map_err(wrong)?;
         setup.settings.on_interrupted = match config.on_interrupt() {
@@ -56,7 +57,7 @@ impl Service {
         };
         Ok(Self {
             config,
-            service,
+            said,
             setup,
         })
     }
@@ -72,13 +73,11 @@ impl Service {
 
     /// Where requests are left: beside the state directory, which nobody else can enter.
     pub(crate) fn spool(&self, site: &Site) -> Utf8PathBuf {
-        match &self.service.spool {
-            Some(dir) => self.config.below(dir),
-            None => {
-                let name = site.state.file_name().unwrap_or("state");
-                site.state.with_file_name(format!("{name}.spool"))
-            }
+        if let Some(dir) = &self.said.spool {
+            return self.config.below(dir);
         }
+        let name = site.state.file_name().unwrap_or("state");
+        site.state.with_file_name(format!("{name}.spool"))
     }
 }
 

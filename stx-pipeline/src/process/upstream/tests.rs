@@ -54,12 +54,12 @@ async fn heads_and_changed_files_of_branches_and_tags_are_seen() {
     let tag = ["tag", "-a", "-m", "annotated", "m/2020.b1"];
     git(&dir, &[&user[..], &tag[..]].concat()).await.unwrap();
 
-    let seer = GitUpstream::new(root.path().join("cache"));
+    let upstream_of = GitUpstream::new(root.path().join("cache"));
     let url = dir.to_string();
     let repositories = trigger::Upstream::Repositories(vec![url.clone()]);
     let seen = |branch: &'static str, before: Option<Heads>| {
-        let (seer, watch) = (seer.clone(), watch(branch, repositories.clone()));
-        async move { seer.observe(&watch, before.as_ref()).await }
+        let (upstream_of, watch) = (upstream_of.clone(), watch(branch, repositories.clone()));
+        async move { upstream_of.observe(&watch, before.as_ref()).await }
     };
     let before = seen("master", None).await.unwrap();
     assert_eq!(before.heads, [(url.clone(), first.clone())].into());
@@ -97,12 +97,12 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
     );
     fs_err::write(manifest.join("default.xml"), xml).unwrap();
     let manifest_head = commit(&manifest, "README").await;
-    let seer = GitUpstream::new(root.path().join("cache"));
+    let upstream_of = GitUpstream::new(root.path().join("cache"));
     let upstream = trigger::Upstream::Manifest {
         url: manifest.to_string(),
         file: "default.xml".into(),
     };
-    let seen = seer
+    let seen = upstream_of
         .observe(&watch("master", upstream), None)
         .await
         .unwrap();

@@ -52,7 +52,7 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
         pushes.push("m/2020.b1", "tag");
     });
     let killed = serve_during(&world, &mut ledger, watches(), async |_| {
-        seconds(1200).await
+        seconds(1200).await;
     })
     .await;
     let writes = ledger.writes;

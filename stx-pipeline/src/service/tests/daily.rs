@@ -3,9 +3,9 @@
 use stx_layout::BuildOutcome;
 
 use super::world::*;
-use super::*;
-use crate::ledger::{AlarmKind, Closed, Ledger as _, RunEnd};
-use crate::service::{Ask, Control, Host as _, Notice, OnInterrupted, OnStop};
+use crate::ledger::AlarmKind::{DiskFilling, NeverFires, Stale};
+use crate::ledger::{Closed, Ledger as _, RunEnd};
+use crate::service::{Ask, Control, Notice, OnInterrupted, OnStop};
 use crate::trigger::{Cause, PathRules};
 
 const HOUR: u64 = 3600;
@@ -16,7 +16,7 @@ async fn a_year_of_days_builds_every_day_that_something_changed_and_makes_up_for
     let world = World::new();
     let mut ledger = Breaking::new();
     let mut setup = setup([scheduled("master", "0 6 * * *"), polled("f/x", 2 * HOUR)]);
-    setup.settings.tick = std::time::Duration::from_secs(600);
+    setup.settings.tick = std::time::Duration::from_mins(10);
     setup.settings.survey = std::time::Duration::from_secs(DAY);
     world.push("master", "day 0");
     world.push("f/x", "x 0");
@@ -335,7 +335,7 @@ async fn a_stop_waits_for_builds_or_interrupts_them_as_configured() {
         .await
         .unwrap();
         let done = world.commits("master/centos").len();
-        assert_eq!(done, if how == OnStop::Finish { 1 } else { 0 });
+        assert_eq!(done, usize::from(how == OnStop::Finish));
         // No new build starts; what was asked meanwhile is kept.
         assert!(world.commits("feature/x/centos").is_empty());
         serve_during(&world, &mut ledger, setup, async |_| seconds(HOUR).await)
@@ -362,7 +362,7 @@ async fn interrupted_builds_are_published_as_failed_if_configured() {
     let mut setup = setup([]);
     setup.settings.on_interrupted = OnInterrupted::Fail;
     serve_during(&world, &mut ledger, setup.clone(), async |_| {
-        seconds(90).await
+        seconds(90).await;
     })
     .await
     .unwrap();
@@ -410,7 +410,6 @@ async fn alarms_are_raised_once_and_lowered_once() {
     .unwrap();
     let mut seen = kinds(&world);
     seen.sort();
-    use AlarmKind::{DiskFilling, NeverFires, Stale};
     assert_eq!(
         seen,
         [

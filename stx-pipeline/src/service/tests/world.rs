@@ -219,12 +219,12 @@ impl World {
                     self.lock().journals.remove(id);
                     return Left::Over(RunEnd::Cancelled);
                 }
-                () = tokio::time::sleep(Duration::from_secs(60)) => {}
+                () = tokio::time::sleep(Duration::from_mins(1)) => {}
             }
             self.event().await;
             if name == "sync" {
                 let commit = self.lock().heads.get(git).cloned();
-                journal.commit = commit.clone();
+                journal.commit.clone_from(&commit);
                 let last = self.last(&id.channel, retry_failed);
                 if let Some(last) = last
                     && Some(&last.commit) == commit.as_ref()
@@ -472,10 +472,10 @@ pub(super) fn setup(watches: impl IntoIterator<Item = Watch>) -> Setup {
             on_stop: OnStop::Finish,
             on_interrupted: OnInterrupted::Resume,
             prune: None,
-            overdue: Duration::from_secs(43_200),
+            overdue: Duration::from_hours(12),
             min_free_percent: 10,
             tick: Duration::from_secs(20),
-            survey: Duration::from_secs(600),
+            survey: Duration::from_mins(10),
         },
         watches: watches.into_iter().collect(),
     }
