@@ -62,7 +62,7 @@ fn durations_have_a_median_and_a_trend() {
     let stats = stats(&history, 4);
     assert_eq!(
         stats.builds[0].to_string(),
-        "master/centos/20200101T000000Z"
+        "master/centos/20200102T000000Z"
     );
     let compile = &stats.series[1];
     assert_eq!(compile.seconds, [Some(100), Some(100), None, Some(150)]);
