@@ -56,6 +56,7 @@ test  | cmd:nginx              | nginx-light        | nginx-core           | ser
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:setpriv            | util-linux         | util-linux           | acts as another user
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with

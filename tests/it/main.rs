@@ -13,6 +13,7 @@ mod demo;
 mod documents;
 mod harness;
 mod kill;
+mod ledger;
 mod nginx;
 mod parsing;
 mod publishing;

@@ -67,6 +67,8 @@ pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure>
     }
     let site = Site::new(context)?;
     let dir = service_dir(&site);
+    // Before anything can be interrupted.
+    let told = Signals::new()?;
     setup::private(&dir)?;
     let _lock = setup::only_one(&dir)?;
     let mut ledger = SqliteLedger::open(&dir.join("ledger.sqlite")).map_err(unreadable)?;
@@ -74,12 +76,7 @@ pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure>
     let global = context.global.clone();
     let machine = Arc::new(Machine::new(site.clone(), global, service)?);
     let (sender, receiver) = unbounded_channel();
-    let signals = tokio::spawn(signals(
-        Signals::new()?,
-        sender,
-        Arc::clone(&machine),
-        site.clone(),
-    ));
+    let signals = tokio::spawn(signals(told, sender, Arc::clone(&machine), site.clone()));
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let host: Arc<dyn stx_pipeline::service::Host> = Arc::<Machine>::clone(&machine);
     let builder = Arc::new(SiteBuilder::new(site));
