@@ -60,7 +60,7 @@ impl Site {
         site.write("recipe.toml", &format!("{SYNC}{}", phases.concat()));
         site.write(
             "hold",
-            "echo $$ > \"$HERE/pid-$PHASE\"\nwhile [ -e \"$HERE/hold-$PHASE\" ]; do sleep 0.01; done\n\
+            "echo $$ > \"$HERE/pid-$PHASE\"\nn=0\nwhile [ -e \"$HERE/hold-$PHASE\" ] && [ $((n += 1)) -lt 6000 ]; do sleep 0.01; done\n\
              echo \"$PHASE\" >> \"$HERE/counter\"\n",
         );
         let upstream = site.at("upstream");

@@ -6,7 +6,7 @@
 //! belongs to is read from the environment it was started with.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
@@ -30,13 +30,10 @@ fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
     LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes this program the parent of descendants that lose theirs.
-pub(super) fn adopt() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Without it only processes that lost their parent and left their group are out of reach.
-        set_child_subreaper(Some(getpid())).ok();
-    });
+/// Makes this program the parent of descendants that lose theirs; whether the kernel does so.
+pub(super) fn adopt() -> bool {
+    static ADOPTS: OnceLock<bool> = OnceLock::new();
+    *ADOPTS.get_or_init(|| set_child_subreaper(Some(getpid())).is_ok())
 }
 
 /// The processes of one phase.
@@ -108,7 +105,8 @@ impl Tree {
 
     /// Ends what is left after the leader ended.
     pub(super) async fn sweep(&self, grace: Duration) {
-        if anything_adopted() {
+        // Without adoption what is left of the group is found by its number.
+        if !adopt() || anything_adopted() {
             self.end(grace).await;
         }
     }
