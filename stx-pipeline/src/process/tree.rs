@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process_group, set_child_subreaper,
-    waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getsid, kill_process_group,
+    set_child_subreaper, waitid,
 };
 
 use super::proc::{self, Stat};
@@ -136,6 +136,12 @@ impl Tree {
                 tokio::time::sleep(POLL).await;
             }
         }
+        for (pid, _) in asked.into_iter().filter(|(pid, _)| *pid != self.leader) {
+            // A zombie no longer says that it was of this phase.
+            if proc::stat(pid).is_some_and(|stat| stat.is_dead() && stat.parent == proc::own()) {
+                reap(pid);
+            }
+        }
         anything_adopted();
     }
 
@@ -178,6 +184,7 @@ fn anything_adopted() -> bool {
 struct Adopted {
     own: i32,
     group: i32,
+    session: Option<i32>,
     leaders: BTreeSet<i32>,
 }
 
@@ -186,13 +193,20 @@ impl Adopted {
         Self {
             own: proc::own(),
             group: getpgrp().as_raw_nonzero().get(),
+            session: getsid(None).ok().map(|pid| pid.as_raw_nonzero().get()),
             leaders: leaders().clone(),
         }
     }
 
-    /// What this program itself starts stays in its group, or leads that of a phase.
+    /// What this program itself starts stays in its session, is in no phase's group but as its leader, and is not told that
+    /// it belongs to a phase.
     fn is_one(&self, stat: &Stat) -> bool {
-        stat.parent == self.own && stat.group != self.group && !self.leaders.contains(&stat.pid)
+        stat.parent == self.own
+            && stat.group != self.group
+            && !self.leaders.contains(&stat.pid)
+            && (Some(stat.session) != self.session
+                || self.leaders.contains(&stat.group)
+                || proc::names_env(stat.pid, "PHASE"))
     }
 }
 
