@@ -14,6 +14,7 @@ mod harness;
 mod kill;
 mod nginx;
 mod parsing;
+mod power_loss;
 mod publishing;
 mod recipes;
 mod resume;
