@@ -44,8 +44,8 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<Utf8PathBuf>,
 
-    /// The mirror's root directory [default: `mirror` of the configuration]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// The mirror's root directory, or a URL to read from [default: `mirror` of the configuration]
+    #[arg(long, global = true, value_name = "DIR|URL")]
     pub(crate) mirror: Option<Utf8PathBuf>,
 
     /// How results are printed
@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Recipe(Recipe),
     /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
+    /// Fetches files of a build, every byte checked; goes on where it was killed
+    Fetch(Fetch),
     /// Lists channels and builds: age, result, size, how long each stays
     List(List),
     /// Shows one build, by its date or through an alias
@@ -117,6 +119,29 @@ pub(crate) enum Command {
     /// Reads and makes names of container images
     #[command(subcommand)]
     Image(Image),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: String,
+
+    /// `iso`, `installer`, `rpms[:PHASE]`, `srpms[:PHASE]`, `images`, `charts`, `context`, a path or a glob
+    #[arg(value_name = "WHAT", required = true)]
+    pub(crate) what: Vec<String>,
+
+    /// Where files go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) to: Utf8PathBuf,
+
+    /// Fetches nothing and prints where the files are
+    #[arg(long)]
+    pub(crate) print_url: bool,
+
+    /// How many files are fetched side by side
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) connections: usize,
 }
 
 #[derive(Debug, Args)]

@@ -62,7 +62,9 @@ impl Config {
         .into_iter()
         .flatten()
         {
-            *path = dir.join(&path);
+            if !is_url(path) {
+                *path = dir.join(&path);
+            }
         }
         Ok(config)
     }
@@ -129,6 +131,13 @@ fn nearest() -> Result<Option<Utf8PathBuf>, Failure> {
         .ancestors()
         .map(|dir| dir.join(FILE_NAME))
         .find(|file| file.is_file()))
+}
+
+/// Whether a mirror is named by its URL.
+pub(crate) fn is_url(mirror: &Utf8Path) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| mirror.as_str().starts_with(scheme))
 }
 
 /// The current directory.

@@ -88,6 +88,11 @@ impl Failure {
 /// An error and its sources on one line, outermost first.
 struct Chain<'a>(&'a dyn Error);
 
+/// An error and its sources on one line, outermost first.
+pub(crate) fn chain(error: &dyn Error) -> impl fmt::Display {
+    Chain(error)
+}
+
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();

@@ -63,6 +63,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(&context, args),
         Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(&context, args),
         Command::Publish(args) => commands::publish::run(&context, args).await,
+        Command::Fetch(args) => commands::fetch::run(&context, args).await,
         Command::List(args) => commands::list::run(&context, args).await,
         Command::Show(args) => commands::show::run(&context, args).await,
         Command::Prune(args) => commands::retention::prune(&context, args).await,

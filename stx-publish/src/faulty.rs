@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums,
 };
 
 use crate::incoming::Entry;
+use crate::index::PageId;
 use crate::store::{
-    Added, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired,
-    Scope, StagedBuild, StoreError,
+    Added, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore,
+    PageWriter, Retired, Scope, StagedBuild, StoreError,
 };
 
 /// How a call fails.
@@ -142,6 +144,9 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     ) -> Result<FileBody, StoreError> {
         through!(self.fuse, self.inner.read(id, path, from))
     }
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        through!(self.fuse, self.inner.page(page))
+    }
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         through!(self.fuse, self.inner.inspect(id, depth))
     }
@@ -156,11 +161,21 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
             inner,
         }))
     }
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let inner = through!(self.fuse, self.inner.lock_pages())?;
+        Ok(Box::new(Faulty {
+            fuse: Arc::clone(&self.fuse),
+            inner,
+        }))
+    }
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
         through!(self.fuse, self.inner.retired())
     }
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.leftovers(scope))
+    }
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.settle(channel))
     }
 }
 
@@ -184,6 +199,9 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     ) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.point(alias, expected, to))
     }
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.hold(alias, at))
+    }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         through!(self.fuse, self.inner.retire(date, now))
     }
@@ -195,6 +213,16 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     }
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.sweep())
+    }
+}
+
+#[async_trait]
+impl PageWriter for Faulty<dyn PageWriter> {
+    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.write(page, bytes))
+    }
+    async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.remove(page))
     }
 }
 

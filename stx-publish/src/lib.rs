@@ -23,29 +23,41 @@
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod incoming;
+pub mod index;
 pub mod metadata;
+#[cfg(test)]
+mod model_test;
 pub mod plan;
 pub mod publish;
 #[cfg(feature = "local")]
 pub mod scan;
+#[cfg(feature = "site")]
+pub mod site;
 pub mod store;
 #[cfg(test)]
 mod sweep;
 pub mod verify;
 
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
+pub use index::{PageId, PageName};
 pub use plan::{
     AliasStep, AliasVerdict, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
 };
 pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, gather, scan};
+#[cfg(feature = "http")]
+pub use store::http::{HttpError, HttpOptions, HttpStore};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
     Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
-    MirrorStore, Retired, Scope, StagedBuild, StoreError, read_all,
+    MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
 };
-pub use verify::{Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, verify};
+pub use verify::{
+    Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, repair_aliases, verify,
+};

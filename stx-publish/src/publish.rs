@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Serialize;
-use stx_layout::{AliasName, BuildId, BuildPath, Channel};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel};
 
-use crate::plan::{PlanError, PublishAction, PublishPlan, PublishRequest, plan};
-use crate::store::{Added, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
+use crate::plan::{
+    AliasStep, AliasVerdict, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
+};
+use crate::store::{Added, ChannelWriter, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -184,7 +186,11 @@ pub async fn publish_observed(
         moved: Vec::new(),
     };
     if plan.is_noop() {
-        return Ok(report);
+        // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
+        let settled = store.settle(&id.channel).await;
+        return settled
+            .map(|()| report)
+            .map_err(|source| stopped(id, source));
     }
     let writer = store
         .lock(&id.channel)
@@ -216,9 +222,7 @@ pub async fn publish_observed(
         PublishAction::Same => {}
     }
     for step in plan.aliases.iter().filter(|step| step.verdict.moves()) {
-        let pointed = writer
-            .point(&step.alias, step.shown.as_ref(), Some(id.date))
-            .await;
+        let pointed = move_alias(&*writer, step, id.date).await;
         pointed.map_err(|source| match source {
             StoreError::Conflict { .. } => PublishError::Outdated {
                 id: Box::new(id.clone()),
@@ -233,6 +237,20 @@ pub async fn publish_observed(
         report.moved.push(step.alias.clone());
     }
     Ok(report)
+}
+
+/// Points an alias at the build; one that goes back is held there first, so that nobody takes it for one that a crash
+/// left behind.
+async fn move_alias(
+    writer: &dyn ChannelWriter,
+    step: &AliasStep,
+    to: BuildDate,
+) -> Result<(), StoreError> {
+    if let AliasVerdict::Force { .. } = step.verdict {
+        writer.hold(&step.alias, to).await?;
+    }
+    let shown = step.shown.as_ref();
+    writer.point(&step.alias, shown, Some(to)).await
 }
 
 /// Adds every file, then the metadata; returns the bytes that the mirror had already.

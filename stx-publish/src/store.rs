@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
-//!                                     ├─ point
+//!                                     ├─ hold / point
 //!                                     └─ retire / restore / purge / sweep
 //! ```
 
@@ -25,8 +25,11 @@ use stx_layout::{
 };
 
 use crate::incoming::{Entry, digest_of};
+use crate::index::PageId;
 
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
@@ -172,6 +175,9 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
 
+    /// A derived page; `None` where there is none.
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
+
     /// What really lies in a build, except `SHA256SUMS`.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 }
@@ -187,11 +193,21 @@ pub trait MirrorStore: MirrorRead {
     /// Takes the lock of a channel, which need not exist yet.
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError>;
 
+    /// Takes the lock of the derived pages; waits for it.
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError>;
+
     /// The builds that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
 
     /// What dead publishers left behind within `scope`; of a channel that is locked, nothing is said.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
+
+    /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
+    /// nothing can be seen that is not durable has nothing to do.
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        let _: &Channel = channel;
+        Ok(())
+    }
 }
 
 /// The lock of a channel, and with it the right to change the channel.
@@ -221,6 +237,10 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
         to: Option<BuildDate>,
     ) -> Result<(), StoreError>;
 
+    /// Notes that `alias` shows an older build on purpose: it is [`held`](stx_layout::ChannelEntry::held) in the catalog
+    /// while it points at `at`, also if it does so only after this call. A later note replaces this one.
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError>;
+
     /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it.
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError>;
 
@@ -233,6 +253,20 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Removes what dead publishers left behind in this channel.
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;
+}
+
+/// The lock of the derived pages, and with it the right to change them. Channels are locked apart.
+///
+/// # Contract
+/// - **Atomicity.** A reader sees a page as it was or as it is, also after a crash.
+/// - **May be lost.** A page need not be durable when the call returns: it can be made again.
+#[async_trait]
+pub trait PageWriter: fmt::Debug + Send + Sync {
+    /// Puts a page in the place of the one that may be there. Its channel has to be there.
+    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Removes a page, if it is there.
+    async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
 }
 
 /// How a file came into a staged build.

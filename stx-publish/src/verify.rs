@@ -13,7 +13,7 @@ mod repair;
 mod tests;
 
 pub use check::{check_aliases, check_build};
-pub use repair::{RepairReport, repair};
+pub use repair::{RepairReport, repair, repair_aliases};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

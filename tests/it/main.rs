@@ -16,6 +16,7 @@ mod kill;
 mod ledger;
 mod nginx;
 mod parsing;
+mod power_loss;
 mod publishing;
 mod recipes;
 mod resume;

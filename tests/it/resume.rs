@@ -17,6 +17,7 @@ const SYNC: &str = r#"
 schema = 1
 name = "small"
 distro = "centos"
+jobs = 2
 [variables]
 HERE = "${RECIPE_DIR}"
 [source]
@@ -60,7 +61,7 @@ impl Site {
         site.write("recipe.toml", &format!("{SYNC}{}", phases.concat()));
         site.write(
             "hold",
-            "echo $$ > \"$HERE/pid-$PHASE\"\nwhile [ -e \"$HERE/hold-$PHASE\" ]; do sleep 0.01; done\n\
+            "echo $$ > \"$HERE/pid-$PHASE\"\nn=0\nwhile [ -e \"$HERE/hold-$PHASE\" ] && [ $((n += 1)) -lt 6000 ]; do sleep 0.01; done\n\
              echo \"$PHASE\" >> \"$HERE/counter\"\n",
         );
         let upstream = site.at("upstream");
@@ -244,6 +245,22 @@ fn killed_in_the_middle_of_each_phase_it_goes_on_there_and_nothing_runs_twice() 
         let site = Site::new();
         let mut child = site.held(phase);
         let orphan = site.pid(phase);
+        // What ran beside it is over, and known to be.
+        let over = match phase {
+            "left" | "right" => 4,
+            phase => PHASES
+                .iter()
+                .position(|name| *name == phase)
+                .expect("a phase"),
+        };
+        let end = Instant::now() + Duration::from_mins(1);
+        while journal_phases(&site).len() < over {
+            assert!(
+                Instant::now() < end,
+                "the journal does not get to {over} phases"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
         kill(&mut child);
         assert!(site.builds().is_empty());
         test_kill_process(orphan).expect("the orphan lives on: there is something to end");

@@ -11,6 +11,7 @@ pub(super) struct Stat {
     pub(super) state: u8,
     pub(super) parent: i32,
     pub(super) group: i32,
+    pub(super) session: i32,
     /// Clock ticks after boot.
     pub(super) started: u64,
 }
@@ -32,6 +33,7 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
         state: *fields.first()?.as_bytes().first()?,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
     })
 }

@@ -28,7 +28,8 @@ const LINE: usize = 16 * 1024;
 /// Runs invocations as processes of this machine, each in a process group of its own. Needs a tokio runtime with I/O and time.
 ///
 /// When a process ends, everything that it started and left behind is ended too, also what made a session of its own. For
-/// that the program becomes the reaper of its descendants; it must not start processes in groups of their own by other means.
+/// that the program becomes the reaper of its descendants. Processes that it starts by other means are left alone as long as
+/// they stay in its session and have no `PHASE` in their environment.
 ///
 /// Each line of a log has the time before it. What an attempt writes beyond [`Invocation::log_limit`], or
 /// [`DEFAULT_LOG_LIMIT`], is left out between its first and its last lines, and the log says how many bytes that were.

@@ -214,3 +214,29 @@ async fn a_line_that_never_ends_is_cut_and_nothing_of_it_is_lost() {
     assert_eq!(sizes, [16384, 16384, 7232, 3]);
     assert_eq!(log.matches('Q').count(), 40001);
 }
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is of processes that no runner starts"
+)]
+#[tokio::test]
+async fn what_the_program_starts_by_other_means_is_left_alone() {
+    use std::os::unix::process::CommandExt as _;
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .process_group(0)
+        .env_clear()
+        .spawn()
+        .unwrap();
+    let mut short = std::process::Command::new("true")
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (ended, ..) = run("set -m; sleep 60 & echo $!", None, &Cancel::new()).await;
+    assert_eq!(ended, Ended::Exited { code: 0 });
+    assert!(short.wait().unwrap().success(), "it was reaped by another");
+    assert!(other.try_wait().unwrap().is_none(), "it was ended");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}

@@ -6,12 +6,12 @@
 //! belongs to is read from the environment it was started with.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process_group, set_child_subreaper,
-    waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getsid, kill_process_group,
+    set_child_subreaper, waitid,
 };
 
 use super::proc::{self, Stat};
@@ -30,13 +30,10 @@ fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
     LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes this program the parent of descendants that lose theirs.
-pub(super) fn adopt() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Without it only processes that lost their parent and left their group are out of reach.
-        set_child_subreaper(Some(getpid())).ok();
-    });
+/// Makes this program the parent of descendants that lose theirs; whether the kernel does so.
+pub(super) fn adopt() -> bool {
+    static ADOPTS: OnceLock<bool> = OnceLock::new();
+    *ADOPTS.get_or_init(|| set_child_subreaper(Some(getpid())).is_ok())
 }
 
 /// The processes of one phase.
@@ -108,7 +105,8 @@ impl Tree {
 
     /// Ends what is left after the leader ended.
     pub(super) async fn sweep(&self, grace: Duration) {
-        if anything_adopted() {
+        // Without adoption what is left of the group is found by its number.
+        if !adopt() || anything_adopted() {
             self.end(grace).await;
         }
     }
@@ -136,6 +134,12 @@ impl Tree {
                     break;
                 }
                 tokio::time::sleep(POLL).await;
+            }
+        }
+        for (pid, _) in asked.into_iter().filter(|(pid, _)| *pid != self.leader) {
+            // A zombie no longer says that it was of this phase.
+            if proc::stat(pid).is_some_and(|stat| stat.is_dead() && stat.parent == proc::own()) {
+                reap(pid);
             }
         }
         anything_adopted();
@@ -180,6 +184,7 @@ fn anything_adopted() -> bool {
 struct Adopted {
     own: i32,
     group: i32,
+    session: Option<i32>,
     leaders: BTreeSet<i32>,
 }
 
@@ -188,13 +193,20 @@ impl Adopted {
         Self {
             own: proc::own(),
             group: getpgrp().as_raw_nonzero().get(),
+            session: getsid(None).ok().map(|pid| pid.as_raw_nonzero().get()),
             leaders: leaders().clone(),
         }
     }
 
-    /// What this program itself starts stays in its group, or leads that of a phase.
+    /// What this program itself starts stays in its session, is in no phase's group but as its leader, and is not told that
+    /// it belongs to a phase.
     fn is_one(&self, stat: &Stat) -> bool {
-        stat.parent == self.own && stat.group != self.group && !self.leaders.contains(&stat.pid)
+        stat.parent == self.own
+            && stat.group != self.group
+            && !self.leaders.contains(&stat.pid)
+            && (Some(stat.session) != self.session
+                || self.leaders.contains(&stat.group)
+                || proc::names_env(stat.pid, "PHASE"))
     }
 }
 

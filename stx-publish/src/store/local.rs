@@ -6,6 +6,8 @@
 //! ROOT/.stx/                                   mode 0700, nothing a reader needs
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
+//!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
+//!     pages/                                   derived pages on their way, and their lock
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //! ```
 //!
@@ -27,15 +29,17 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
 
 use super::{
-    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
+    Retired, Scope, StoreError,
 };
+use crate::index::PageId;
 use crate::metadata::{CreaterepoC, RepoMetadata};
 
 pub(crate) mod copy;
 mod disk;
 pub(crate) mod inspect;
 mod list;
+mod pages;
 mod private;
 mod shared;
 mod staged;
@@ -112,7 +116,8 @@ impl LocalStore {
         })
     }
 
-    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there.
+    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there. The
+    /// first commit makes them durable.
     ///
     /// # Errors
     /// What the file system refuses.
@@ -120,13 +125,6 @@ impl LocalStore {
         let root = root.into();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
         let store = Self::open(root)?;
-        if let Some(parent) = store
-            .root()
-            .parent()
-            .filter(|parent| !parent.as_str().is_empty())
-        {
-            disk::sync_dir(parent)?;
-        }
         store.inner.make_private()?;
         Ok(store)
     }
@@ -236,6 +234,11 @@ impl MirrorRead for LocalStore {
         .await
     }
 
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        let page = page.clone();
+        self.blocking(move |inner| inner.page(&page)).await
+    }
+
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let id = id.clone();
         self.blocking(move |inner| inner.inspect(&id, depth)).await
@@ -291,6 +294,13 @@ impl MirrorStore for LocalStore {
         )))
     }
 
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let lock = blocking(move || inner.lock_pages()).await?;
+        let inner = Arc::clone(&self.inner);
+        Ok(Box::new(pages::LocalPages::new(inner, lock)))
+    }
+
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
         self.blocking(Inner::retired).await
     }
@@ -298,5 +308,10 @@ impl MirrorStore for LocalStore {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.leftovers(&scope)).await
+    }
+
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        let dir = self.inner.root.join(channel.to_string());
+        blocking(move || disk::sync_dir(&dir)).await
     }
 }

@@ -10,15 +10,16 @@ use camino::Utf8PathBuf;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use stx_layout::{
-    AliasEntry, AliasName, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState, Catalog,
-    Channel, Sums,
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
+    Catalog, Channel, Sums,
 };
 
 use super::{
-    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter, Retired,
+    Scope, StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+use crate::index::PageId;
 
 mod writer;
 
@@ -28,13 +29,16 @@ mod writer;
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
+    pages: Arc<futures_util::lock::Mutex<()>>,
 }
 
 #[derive(Default)]
 struct State {
     builds: BTreeMap<BuildId, Stored>,
     aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
+    held: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
     retired: BTreeMap<Retired, Stored>,
+    pages: BTreeMap<PageId, Bytes>,
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
@@ -177,7 +181,13 @@ impl MirrorRead for MemoryStore {
                 }) => channel == wanted,
             };
             if wanted && !aliases.is_empty() {
-                catalog.channels.entry(channel.clone()).or_default().aliases = aliases.clone();
+                let entry = catalog.channels.entry(channel.clone()).or_default();
+                entry.aliases.clone_from(aliases);
+                let held = state.held.get(channel).into_iter().flatten();
+                entry.held = held
+                    .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
+                    .map(|(alias, _)| alias.clone())
+                    .collect();
             }
         }
         Ok(catalog)
@@ -231,6 +241,10 @@ impl MirrorRead for MemoryStore {
         })
     }
 
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.state().pages.get(page).cloned())
+    }
+
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let state = self.state();
         let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
@@ -269,6 +283,11 @@ impl MirrorStore for MemoryStore {
             self.clone(),
             channel.clone(),
         )))
+    }
+
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let lock = Arc::clone(&self.pages).lock_owned().await;
+        Ok(Box::new(writer::MemoryPages::new(self.clone(), lock)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {

@@ -226,6 +226,7 @@ pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut Verif
                         format!("points at {date}, a failure"),
                     );
                 }
+                Some(_) if entry.held.contains(alias) => {}
                 Some(_) if newest.is_some_and(|newest| newest != *date) => {
                     let newest = newest.map(|newest| newest.to_string()).unwrap_or_default();
                     find(

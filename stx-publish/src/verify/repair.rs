@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, Channel};
 
-use super::{FindingKind, VerifyError, VerifyReport};
+use super::{FindingKind, VerifyError, VerifyReport, check_aliases};
 use crate::store::{Leftover, MirrorStore, Scope, StoreError};
 
 /// One alias that was put right.
@@ -49,6 +49,24 @@ impl fmt::Display for RepairReport {
             writeln!(f, "{channel}: left alone, another publisher is at work")
         })
     }
+}
+
+/// Points the aliases of a channel where they belong: what a publisher that died between a build and its alias did not do.
+pub async fn repair_aliases(
+    store: &dyn MirrorStore,
+    channel: &Channel,
+) -> Result<RepairReport, VerifyError> {
+    let scope = Scope::Channel(channel.clone());
+    let catalog = store.catalog(&scope).await;
+    let catalog = catalog.map_err(|source| VerifyError {
+        scope: Box::new(scope),
+        source,
+    })?;
+    let mut seen = VerifyReport::default();
+    if let Some(entry) = catalog.channels.get(channel) {
+        check_aliases(channel, entry, &mut seen);
+    }
+    repair(store, &seen).await
 }
 
 /// Repairs what `report` found and what can be derived. An alias that is no longer as the report saw it is left alone.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use camino::Utf8Path;
 use chrono::{TimeDelta, Utc};
-use stx_layout::{BuildId, BuildRecord, ChannelEntry, PhaseRecord, PhaseStatus};
+use stx_layout::{BuildId, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus};
 use stx_pipeline::journal::{Entry, Started};
 use stx_pipeline::process::{JournalWriter, ProcessRunner, Sources};
 use stx_pipeline::{
@@ -49,6 +49,7 @@ impl Run<'_> {
         let id = &journal.started.plan.id;
         let (sources, records) = match ran {
             Ran::Unchanged(build) => {
+                self.finish_aliases(&build.channel).await?;
                 process::remove_journal(self.state).map_err(unwritten)?;
                 return Ok(Built::Unchanged { build });
             }
@@ -161,6 +162,18 @@ impl Run<'_> {
         let record = self.channel.builds.get(&date)?.record()?;
         let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
         (same && !started.force).then(|| BuildId::new(started.plan.id.channel.clone(), date))
+    }
+
+    /// Moves the aliases that a publisher that was killed left behind its build.
+    async fn finish_aliases(&self, channel: &Channel) -> Result<(), Failure> {
+        let repaired = stx_publish::repair_aliases(self.store, channel)
+            .await
+            .map_err(|error| Failure::new(Exit::Mirror, error))?;
+        let repaired = repaired.to_string();
+        if !repaired.is_empty() {
+            (self.watch.say)(repaired.trim_end());
+        }
+        Ok(())
     }
 
     pub(super) async fn publish(

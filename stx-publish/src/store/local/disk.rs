@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use camino::Utf8Path;
 use fs_err as fs;
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, Mode, RenameFlags};
+use rustix::io::Errno;
 
 use crate::store::StoreError;
 
@@ -28,20 +29,27 @@ pub(super) fn set_mode(path: &Utf8Path, mode: u32) -> Result<(), StoreError> {
         .map_err(io_error("set the mode of", path))
 }
 
-/// Makes the directory `root/relative` and its parents below `root`, durably.
-///
-/// Every parent is synced even where the directory was there: whoever made it may have died before doing so.
+/// Makes the directory `root/relative` and its parents below `root`.
 pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Result<(), StoreError> {
     let mut dir = root.to_owned();
     for segment in relative {
-        let parent = dir.clone();
         dir.push(segment);
-        match fs::create_dir(&dir) {
+        // With its mode from the first instant on; the mask may have taken bits away.
+        match rustix::fs::mkdir(dir.as_str(), Mode::from_raw_mode(mode)) {
             Ok(()) => set_mode(&dir, mode)?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
-            Err(source) => return Err(io_error("make", &dir)(source)),
+            Err(Errno::EXIST) if dir.is_dir() => {}
+            Err(error) => return Err(io_error("make", &dir)(error.into())),
         }
-        sync_dir(&parent)?;
+    }
+    Ok(())
+}
+
+/// Makes the names of the directories from `root` to `root/relative` durable, whoever made them.
+pub(super) fn sync_dirs(root: &Utf8Path, relative: &Utf8Path) -> Result<(), StoreError> {
+    let mut dir = root.to_owned();
+    for segment in relative {
+        sync_dir(&dir)?;
+        dir.push(segment);
     }
     Ok(())
 }
@@ -77,9 +85,7 @@ pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreErro
         rustix::fs::renameat_with(CWD, from.as_str(), CWD, to.as_str(), RenameFlags::NOREPLACE);
     let renamed = match renamed {
         // Not every file system knows the flag; a plain rename never replaces a directory that holds something.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
-            if fs::symlink_metadata(to).is_err() =>
-        {
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
             fs::rename(from, to)
         }
         renamed => renamed.map_err(io::Error::from),
@@ -98,12 +104,10 @@ pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreErro
         }
         Err(source) => return Err(io_error("rename", format!("{from} to {to}"))(source)),
     }
-    for path in [to, from] {
-        if let Some(parent) = path.parent() {
-            sync_dir(parent)?;
-        }
-    }
-    Ok(())
+    let (new, old) = (to.parent(), from.parent());
+    new.map_or(Ok(()), sync_dir)?;
+    // No journal needs this one: the name is gone from there with the same change. It costs little.
+    old.filter(|old| Some(*old) != new).map_or(Ok(()), sync_dir)
 }
 
 /// Puts a symlink with the text `target` in the place of `link`, by way of `temporary`, and makes that durable.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
+use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -9,13 +10,15 @@ use stx_layout::{BuildDate, BuildId, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::disk::{io_error, make_dirs, remove_all, set_mode};
+use super::disk::{io_error, make_dirs, remove_all, set_mode, sync_dirs};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
 const PRIVATE: &str = ".stx";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
+const HELD: &str = "held";
+const PAGES: &str = "pages";
 const LOCKS: &str = "locks";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
@@ -54,20 +57,40 @@ impl Inner {
             .join(format!("{}@{}", retired.id.date, retired.at))
     }
 
+    /// Where it is noted at which build an alias is held.
+    pub(super) fn held(&self, channel: &Channel) -> Utf8PathBuf {
+        self.area(HELD, channel)
+    }
+
+    /// Where derived pages are made.
+    pub(super) fn pages(&self) -> Utf8PathBuf {
+        self.root.join(PRIVATE).join(PAGES)
+    }
+
     /// Makes the private area, for its owner only.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
-        set_mode(&self.root.join(PRIVATE), 0o700)?;
-        for area in [STAGING, TRASH, LOCKS] {
-            make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
+        let private = self.root.join(PRIVATE);
+        let mode = fs::metadata(&private).map(|found| found.mode() & 0o7777);
+        if mode.map_err(io_error("look at", &private))? != 0o700 {
+            set_mode(&private, 0o700)?;
+        }
+        for area in [STAGING, TRASH, HELD, PAGES, LOCKS] {
+            make_dirs(&private, Utf8Path::new(area), 0o700)?;
         }
         Ok(())
     }
 
-    /// Makes the directory of a channel in an area.
+    /// Makes the directory of a channel in an area, not durably.
     pub(super) fn make_area(&self, dir: &Utf8Path) -> Result<(), StoreError> {
         let relative = dir.strip_prefix(&self.root).unwrap_or(dir);
         make_dirs(&self.root, relative, 0o700)
+    }
+
+    /// Makes the directory of a channel in an area, durably: what is put there must be found again.
+    pub(super) fn make_durable(&self, dir: &Utf8Path) -> Result<(), StoreError> {
+        self.make_area(dir)?;
+        sync_dirs(&self.root, dir.strip_prefix(&self.root).unwrap_or(dir))
     }
 
     pub(super) fn lock(&self, channel: &Channel) -> Result<Lock, StoreError> {

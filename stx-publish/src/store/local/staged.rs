@@ -227,13 +227,14 @@ impl Work {
                 set_mode(path, 0o755)?;
             }
         }
-        self.inner.step("commit: sync")?;
-        self.file_system.sync()?;
         make_dirs(
             &self.inner.root,
             Utf8Path::new(&self.id.channel.to_string()),
             0o755,
         )?;
+        self.inner.step("commit: sync")?;
+        // The build, and the directories that it is moved to.
+        self.file_system.sync()?;
         self.inner.step("commit: rename")?;
         rename_new(&self.dir, &self.inner.build_dir(&self.id))?;
         self.inner.step("commit: done")?;

@@ -250,6 +250,18 @@ async fn what_a_careless_hand_did_is_found() {
     );
 }
 
+#[tokio::test]
+async fn a_lock_holds_for_every_opening_of_a_mirror() {
+    let (_dir, store) = mirror();
+    let channel = sample_id(1).channel;
+    let other = LocalStore::open(store.root()).expect("a mirror");
+    let writer = store.lock(&channel).await.expect("the lock");
+    let busy = other.lock(&channel).await;
+    assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
+    drop(writer);
+    drop(other.lock(&channel).await.expect("free again"));
+}
+
 #[test]
 fn a_mirror_that_is_not_there_is_not_opened() {
     let dir = tempdir().expect("a directory");

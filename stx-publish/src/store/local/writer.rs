@@ -10,7 +10,7 @@ use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channe
 use walkdir::WalkDir;
 
 use super::disk::{
-    io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir,
+    io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir, sync_dirs,
 };
 use super::private::{Lock, MARK};
 use super::shared::Shared;
@@ -96,6 +96,25 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        let (alias, pointing) = (alias.clone(), Arc::clone(&self.pointing));
+        self.blocking(move |inner, lock| {
+            let _pointing = pointing
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (held, staging) = (inner.held(&lock.channel), inner.staging(&lock.channel));
+            inner.make_durable(&held)?;
+            inner.make_area(&staging)?;
+            inner.step("hold")?;
+            replace_link(
+                &at.to_string(),
+                &staging.join(format!("{MARK}held")),
+                &held.join(alias.as_str()),
+            )
+        })
+        .await
+    }
+
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         self.blocking(move |inner, lock| {
             retire(inner, &BuildId::new(lock.channel.clone(), date), now)
@@ -108,11 +127,9 @@ impl ChannelWriter for LocalWriter {
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
-            make_dirs(
-                &inner.root,
-                Utf8Path::new(&retired.id.channel.to_string()),
-                0o755,
-            )?;
+            let channel = retired.id.channel.to_string();
+            make_dirs(&inner.root, Utf8Path::new(&channel), 0o755)?;
+            sync_dirs(&inner.root, Utf8Path::new(&channel))?;
             inner.step("restore")?;
             rename_new(&from, &inner.build_dir(&retired.id))
         })
@@ -204,7 +221,7 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
         }
     }
     let retired = Retired { id: id.clone(), at };
-    inner.make_area(&inner.trash(&id.channel))?;
+    inner.make_durable(&inner.trash(&id.channel))?;
     inner.step("retire")?;
     rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
     Ok(retired)

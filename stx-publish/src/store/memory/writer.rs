@@ -12,9 +12,10 @@ use stx_layout::{
 
 use super::{Content, MemoryStore, Stored, no_build};
 use crate::incoming::Entry;
+use crate::index::PageId;
 use crate::store::{
-    Added, ChannelWriter, Leftover, Retired, StagedBuild, StoreError, check_alias, check_record,
-    record_path, seal,
+    Added, ChannelWriter, Leftover, PageWriter, Retired, StagedBuild, StoreError, check_alias,
+    check_record, record_path, seal,
 };
 
 /// The lock; ends when the last one who holds it is dropped.
@@ -109,6 +110,13 @@ impl ChannelWriter for MemoryWriter {
         Ok(())
     }
 
+    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        let mut state = self.lock.store.state();
+        let held = state.held.entry(self.lock.channel.clone()).or_default();
+        held.insert(alias.clone(), at);
+        Ok(())
+    }
+
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         let id = self.id(date);
         let refuse = |reason: String| StoreError::Refused {
@@ -189,6 +197,37 @@ impl ChannelWriter for MemoryWriter {
 impl MemoryWriter {
     fn check_channel(&self, retired: &Retired) -> Result<(), StoreError> {
         crate::store::check_channel(&self.lock.channel, &retired.id)
+    }
+}
+
+/// The lock of the pages.
+pub(super) struct MemoryPages {
+    store: MemoryStore,
+    _lock: futures_util::lock::OwnedMutexGuard<()>,
+}
+
+impl MemoryPages {
+    pub(super) fn new(store: MemoryStore, lock: futures_util::lock::OwnedMutexGuard<()>) -> Self {
+        Self { store, _lock: lock }
+    }
+}
+
+impl fmt::Debug for MemoryPages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryPages").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl PageWriter for MemoryPages {
+    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError> {
+        self.store.state().pages.insert(page.clone(), bytes);
+        Ok(())
+    }
+
+    async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
+        self.store.state().pages.remove(page);
+        Ok(())
     }
 }
 
