@@ -4,6 +4,7 @@
 #   scripts/setup.sh build    what cargo needs to build stx-builds
 #   scripts/setup.sh demo     and what the sample distribution is built with
 #   scripts/setup.sh test     and what the tests use (the default)
+#   scripts/setup.sh bench    and what the benchmarks compare with
 #
 # Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
 # happens when nothing is missing.
@@ -63,6 +64,7 @@ test  | cmd:setpriv            | util-linux         | util-linux-core      | pub
 test  | cmd:gzip               | gzip               | gzip                 | packs logs
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
+bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with
 '
 
 say() { echo "setup: $*"; }
@@ -77,7 +79,8 @@ case $group in
 build) groups=' build ' ;;
 demo) groups=' build demo ' ;;
 test) groups=' build demo test ' ;;
-*) die "unknown group '$group': build, demo or test" ;;
+bench) groups=' build demo test bench ' ;;
+*) die "unknown group '$group': build, demo, test or bench" ;;
 esac
 
 if [[ -n $(type -P apt-get) ]]; then

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel};
 use stx_retention::{Rate, SpanError};
 
+use crate::commands::resume::Target;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -78,6 +80,13 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Builds a branch and publishes the result
     Build(Build),
+    /// Goes on with a build that was interrupted, at its first unfinished phase
+    Resume(Resume),
+    /// Ends a running build; nothing of it is published
+    Cancel(Cancel),
+    /// Checks and draws recipe files
+    #[command(subcommand)]
+    Recipe(Recipe),
     /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
     /// Fetches files of a build, every byte checked; goes on where it was killed
@@ -102,6 +111,16 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Says what will go, and how full the mirror gets, day by day
     Forecast(Forecast),
+    /// Runs the build service: triggers, builds, publication, retention
+    Daemon(Daemon),
+    /// Asks the build service for a build, or takes that back
+    Trigger(Trigger),
+    /// Says what waits and runs, what came last, and what should not be so
+    Status,
+    /// Lists what was asked for, why and by whom, and what came of it
+    History(History),
+    /// Says how long the last builds and their phases took
+    Stats(Stats),
     /// Checks sums, records and aliases
     Verify(Verify),
     /// Says what mirror paths and URLs mean
@@ -259,6 +278,68 @@ pub(crate) struct Build {
     /// Moves `latest_build` although it points at a newer build
     #[arg(long)]
     pub(crate) force_alias: bool,
+
+    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) events: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) target: Target,
+
+    /// Publishes it as failed, with the reason `interrupted` [default: as `on_interrupt` of the configuration says]
+    #[arg(long)]
+    pub(crate) as_failed: bool,
+
+    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) target: Target,
+
+    /// How long it is waited for the end, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recipe {
+    /// Says everything that is wrong with a recipe file, with file, line and column
+    Check(RecipeCheck),
+    /// Draws the phases of a recipe and what they need
+    Graph(RecipeGraph),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeCheck {
+    /// The recipe file
+    pub(crate) file: Utf8PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeGraph {
+    /// The recipe file
+    pub(crate) file: Utf8PathBuf,
+
+    /// The language of the drawing
+    #[arg(long = "as", value_enum, default_value_t = Drawing::Mermaid)]
+    pub(crate) drawing: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drawing {
+    /// Mermaid, which Markdown pages show
+    Mermaid,
+    /// Graphviz's language
+    Dot,
 }
 
 #[derive(Debug, Args)]
@@ -379,6 +460,56 @@ pub(crate) struct Forecast {
     /// [default: as in the last 30 days]
     #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
     pub(crate) rate: Vec<(Channel, Rate)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    /// Checks the configuration, says what would be built when, and does nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    /// Git branch or tag such as `r/2018.10`, or release identifier such as `milestone/2019.05b1`
+    #[arg(required_unless_present = "cancel")]
+    pub(crate) branch: Option<String>,
+
+    /// The git branch or tag that is built, if BRANCH is another name
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+
+    /// Why; recorded
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+
+    /// Builds although nothing changed since the last success
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Cancels a request that waits, or the build that came of it; `history` has the numbers
+    #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force"])]
+    pub(crate) cancel: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+
+    /// How many requests, newest first
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The channel
+    pub(crate) channel: Channel,
+
+    /// How many builds
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) builds: usize,
 }
 
 #[derive(Debug, Args)]

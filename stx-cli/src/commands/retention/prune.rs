@@ -73,6 +73,25 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     Ok(())
 }
 
+/// Applies the policy, as the service does it on its schedule; what was done, in a line.
+pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
+    let store = context.open()?;
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let facts = facts(&store, &catalog).await?;
+    let policy = policy(context)?.policy;
+    let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
+    let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
+    let pruned = apply(context, &store, plan).await?;
+    let left = pruned
+        .left
+        .iter()
+        .map(|(what, why)| format!("left {what}: {why}"));
+    done.extend(left);
+    let (retired, purged) = (pruned.retired.len(), pruned.purged.len());
+    done.push(format!("{retired} builds retired, {purged} purged"));
+    Ok(done.join("; "))
+}
+
 /// Whether a warning says that eligible builds were kept because removing them seemed wrong.
 fn held_back(warning: &Warning) -> bool {
     match warning {
