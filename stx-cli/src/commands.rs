@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod pages;
 pub(crate) mod parse;
 pub(crate) mod publish;
 pub(crate) mod recipe;
