@@ -2,6 +2,8 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use stx_pipeline::Places;
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
@@ -21,6 +23,14 @@ pub(crate) struct Config {
     recipe: Option<Utf8PathBuf>,
     /// The retention policy.
     policy: Option<Utf8PathBuf>,
+    /// Where phases run; read for itself, mistake by mistake.
+    #[serde(rename = "place")]
+    _place: Option<IgnoredAny>,
+    /// Which phase runs where.
+    #[serde(rename = "place-rule")]
+    _place_rule: Option<IgnoredAny>,
+    #[serde(skip)]
+    places: Places,
 }
 
 impl Config {
@@ -37,6 +47,19 @@ impl Config {
         let mut config: Self = toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
+        config.places = Places::from_toml(&text, &absolute(dir)?).map_err(|error| {
+            let findings: Vec<_> = error
+                .findings
+                .iter()
+                .map(|finding| {
+                    format!(
+                        "{file}:{}:{}: {}",
+                        finding.line, finding.column, finding.message
+                    )
+                })
+                .collect();
+            Failure::usage(findings.join("\n")).hint("docs/places.md describes the form")
+        })?;
         for path in [
             &mut config.mirror,
             &mut config.state,
@@ -75,6 +98,11 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// Where phases run.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The recipe: `--recipe`, else the configuration's.

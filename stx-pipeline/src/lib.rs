@@ -11,6 +11,7 @@
 //! | [`recipe`] | how one distribution is built, read from TOML with every mistake found at once |
 //! | [`plan`](mod@plan) | a recipe and a request made into commands, with nothing left to choose |
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
+//! | [`place`] | where a phase runs: here, on another host, in a container, on a cluster |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, which gits changed |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
@@ -21,6 +22,7 @@ pub mod conclude;
 mod duration_text;
 pub mod execute;
 pub mod invocation;
+pub mod place;
 pub mod plan;
 #[cfg(feature = "process")]
 pub mod process;
@@ -34,6 +36,7 @@ pub use execute::{
     execute,
 };
 pub use invocation::Invocation;
+pub use place::{Place, Places};
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
 pub use recipe::{Finding, Recipe, RecipeError};
 pub use source::{Change, SourceChange, changed, changelog, context};

@@ -1,5 +1,6 @@
 //! `build`: one build, published.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -9,7 +10,7 @@ use stx_layout::{
     BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry, PhaseRecord,
     ReleaseId,
 };
-use stx_pipeline::process::{ProcessRunner, Sources};
+use stx_pipeline::process::{PlaceError, PlacedRunner, ProcessRunner, Sources};
 use stx_pipeline::{
     BuildPlan, BuildRequest, Cancel, Collection, Execution, Recipe, Step, conclude, execute, plan,
     process,
@@ -198,6 +199,7 @@ impl<'a> Work<'a> {
             .await
             .map_err(refused)?;
         let channel = channel.channels.into_values().next().unwrap_or_default();
+        let runner = self.runner().await?;
         for dir in [self.workspace(), self.state.join("logs")] {
             remove_tree(&dir)?;
             fs_err::create_dir_all(&dir).map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -208,7 +210,33 @@ impl<'a> Work<'a> {
         let date = self.date(&channel).await?;
         let plan = self.plan(date)?;
         self.context.say(&format!("building {}", plan.id));
-        self.execute(&store, &channel, &plan).await
+        let built = self.execute(&store, &channel, &plan, &runner).await;
+        runner.close().await;
+        built
+    }
+
+    /// What runs the phases, each at its place.
+    async fn runner(&self) -> Result<PlacedRunner, Failure> {
+        let places = self.context.config.places().clone();
+        let plan = self.plan(self.date_now()?)?;
+        let phases: Vec<_> = plan.phases.iter().map(|phase| &*phase.name).collect();
+        for glob in places.idle(&phases) {
+            self.context.say(&format!(
+                "warning: place-rule: no phase of recipe {} is named {glob}",
+                self.recipe.name
+            ));
+        }
+        let local = ProcessRunner::new(self.state.clone());
+        PlacedRunner::new(local, places, place_env(), &plan)
+            .await
+            .map_err(|error| match error {
+                PlaceError::StillRunning { .. } => Failure::new(Exit::Busy, error)
+                    .hint("end it there; the lock is free when it is gone"),
+                PlaceError::Unusable { .. } | PlaceError::NotShared { .. } => {
+                    Failure::usage(error).hint("docs/places.md says what a place needs")
+                }
+                PlaceError::Prepare { .. } => Failure::new(Exit::Bug, error),
+            })
     }
 
     /// The lock of the channel's state, which ends with the process.
@@ -260,9 +288,9 @@ impl<'a> Work<'a> {
         store: &LocalStore,
         channel: &ChannelEntry,
         plan: &BuildPlan,
+        runner: &PlacedRunner,
     ) -> Result<Built, Failure> {
         let progress = Progress::new(self.context.global.quiet, self.context.global.verbose);
-        let runner = ProcessRunner::new(self.state.clone());
         let cancel = Cancel::new();
         let interrupted = tokio::spawn(cancel_on_signal(cancel.clone()));
         let events = |event| progress.show(&event);
@@ -271,7 +299,7 @@ impl<'a> Work<'a> {
             .and_then(|timeout| TimeDelta::from_std(timeout).ok());
         // Phases are timed by the clock, whatever `--now` asks.
         let execution = Execution {
-            runner: &runner,
+            runner,
             now: &Utc::now,
             events: &events,
             cancel: &cancel,
@@ -378,6 +406,23 @@ impl<'a> Work<'a> {
         }
         Ok(incoming)
     }
+}
+
+/// What `ssh`, `podman`, `sbatch` and the like go by, from our own environment.
+fn place_env() -> BTreeMap<String, String> {
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "SSH_AUTH_SOCK",
+        "SLURM_CONF",
+        "DOCKER_HOST",
+        "CONTAINER_HOST",
+        "XDG_RUNTIME_DIR",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+    .collect()
 }
 
 /// Removes a tree of an earlier build, if it is there; directories that it left unwritable are made writable first.

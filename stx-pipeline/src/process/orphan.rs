@@ -1,4 +1,4 @@
-//! Groups that outlive a builder that was killed.
+//! Groups, and jobs of a cluster, that outlive a builder that was killed.
 //!
 //! Each started group stands in a file `running/PGID` of the state directory: boot, leader's start, and the builder's own
 //! process and start. The next build ends those whose builder is gone, if they are still the same.
@@ -10,13 +10,22 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::group::{end, members, stat};
 
-/// A group that was ended.
+/// Something that outlived its builder, and was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
-    /// Its process group.
-    pub group: i32,
+    /// What.
+    pub kind: OrphanKind,
     /// The phase it belonged to.
     pub phase: String,
+}
+
+/// What can outlive a builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrphanKind {
+    /// The process group of this number.
+    Group(i32),
+    /// The jobs of this name on a cluster.
+    Job(String),
 }
 
 /// The file of a running group; removed when dropped.
@@ -30,7 +39,7 @@ impl Drop for Registered {
     }
 }
 
-fn boot() -> String {
+pub(super) fn boot() -> String {
     fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()
@@ -62,16 +71,16 @@ pub(super) fn register(
 }
 
 /// Ends the groups that a killed builder left behind: those registered in the state directory `dir`, still the same, and whose
-/// builder is gone. Each gets `grace` before it is killed. Returns those that were ended.
+/// builder is gone. Each gets `grace` before it is killed. Jobs on a cluster are cancelled. Returns those that were ended.
 ///
 /// # Errors
-/// When the directory cannot be read; a directory without registrations is none.
+/// When the directory cannot be read, or a job cannot be cancelled; a directory without registrations is none.
 pub async fn end_orphans(dir: &Utf8Path, grace: Duration) -> io::Result<Vec<Orphan>> {
     let entries = match fs_err::read_dir(dir.join("running")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut ended = Vec::new();
+    let mut ended = super::place::end_jobs(dir).await?;
     for entry in entries {
         let entry = entry?;
         let Some(group) = entry
@@ -95,7 +104,7 @@ pub async fn end_orphans(dir: &Utf8Path, grace: Duration) -> io::Result<Vec<Orph
             if same_boot && is_ours(group, started, workspace) {
                 end(group, grace).await;
                 ended.push(Orphan {
-                    group,
+                    kind: OrphanKind::Group(group),
                     phase: phase.to_owned(),
                 });
             }

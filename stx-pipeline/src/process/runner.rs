@@ -170,7 +170,7 @@ fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
     ))
 }
 
-fn open_log(invocation: &Invocation) -> io::Result<fs_err::File> {
+pub(super) fn open_log(invocation: &Invocation, shown: &str) -> io::Result<fs_err::File> {
     if let Some(dir) = invocation.log.parent() {
         fs_err::create_dir_all(dir)?;
     }
@@ -178,7 +178,7 @@ fn open_log(invocation: &Invocation) -> io::Result<fs_err::File> {
         .create(true)
         .append(true)
         .open(&invocation.log)?;
-    writeln!(log, "$ {invocation}")?;
+    writeln!(log, "$ {shown}")?;
     Ok(log)
 }
 
@@ -190,21 +190,31 @@ impl Runner for ProcessRunner {
         output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
         cancel: &Cancel,
     ) -> Ended {
+        self.run_shown(invocation, &invocation.to_string(), output, cancel)
+            .await
+    }
+}
+
+impl ProcessRunner {
+    /// Runs a process whose log begins with the command `shown`.
+    pub(super) async fn run_shown(
+        &self,
+        invocation: &Invocation,
+        shown: &str,
+        output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended {
         if cancel.is_cancelled() {
             return Ended::Cancelled;
         }
         let not_started = |error: io::Error| Ended::NotStarted {
             reason: error.to_string(),
         };
-        let log = match open_log(invocation) {
+        let log = match open_log(invocation, shown) {
             Ok(log) => log,
             Err(error) => return not_started(error),
         };
-        let mut lines = Lines {
-            log,
-            output,
-            line: Vec::new(),
-        };
+        let mut lines = Lines::new(log, output);
         let (started, reader) = match start(invocation) {
             Ok(started) => started,
             Err(error) => {
@@ -239,13 +249,24 @@ impl Runner for ProcessRunner {
 }
 
 /// Output on its way to the log and, line by line, to the events.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     log: fs_err::File,
     output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
     line: Vec<u8>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    pub(super) fn new(
+        log: fs_err::File,
+        output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
+    ) -> Self {
+        Self {
+            log,
+            output,
+            line: Vec::new(),
+        }
+    }
+
     /// Reads to the end. What was read is never lost when it is dropped in between.
     async fn read(&mut self, pipe: &mut Receiver) -> io::Result<()> {
         let mut buffer = vec![0; 8192];
@@ -254,19 +275,24 @@ impl Lines<'_> {
             if count == 0 {
                 return Ok(());
             }
-            self.log.write_all(&buffer[..count])?;
-            for byte in &buffer[..count] {
-                match byte {
-                    b'\n' => self.emit(),
-                    byte => {
-                        self.line.push(*byte);
-                        if self.line.len() >= LINE {
-                            self.emit();
-                        }
+            self.take(&buffer[..count])?;
+        }
+    }
+
+    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.log.write_all(bytes)?;
+        for byte in bytes {
+            match byte {
+                b'\n' => self.emit(),
+                byte => {
+                    self.line.push(*byte);
+                    if self.line.len() >= LINE {
+                        self.emit();
                     }
                 }
             }
         }
+        Ok(())
     }
 
     fn emit(&mut self) {
@@ -275,7 +301,7 @@ impl Lines<'_> {
         self.line.clear();
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         if !self.line.is_empty() {
             self.emit();
             self.log.write_all(b"\n")?;

@@ -142,8 +142,11 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     fs_err::write(&other_file, lines.join("\n")).unwrap();
     let ended = end_orphans(dir.path(), grace).await.unwrap();
     assert_eq!(
-        ended.iter().map(|orphan| orphan.group).collect::<Vec<_>>(),
-        [ours.group]
+        ended
+            .into_iter()
+            .map(|orphan| orphan.kind)
+            .collect::<Vec<_>>(),
+        [orphan::OrphanKind::Group(ours.group)]
     );
     assert!(members(ours.group).is_empty());
     assert!(!members(other.group).is_empty());
