@@ -14,5 +14,8 @@ mod harness;
 mod kill;
 mod nginx;
 mod parsing;
+mod places;
+mod places_cluster;
+mod places_sshd;
 mod publishing;
 mod retention;
