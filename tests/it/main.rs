@@ -16,6 +16,7 @@ mod nginx;
 mod parsing;
 mod places;
 mod places_cluster;
+mod places_farm;
 mod places_sshd;
 mod publishing;
 mod retention;

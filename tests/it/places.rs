@@ -100,7 +100,7 @@ impl Placed {
         self.small.commit(
             "image.sh",
             &format!(
-                "trap '' TERM\necho $$ > {file}.new; mv {file}.new {file}\nwhile :; do sleep 0.1; done\n# {date}\n"
+                "echo $$ > {file}.new; mv {file}.new {file}\nwhile :; do sleep 0.1; done\n# {date}\n"
             ),
         );
         let child = self

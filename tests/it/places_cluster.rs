@@ -85,13 +85,13 @@ impl Cluster {
                 )
             })
             .collect();
-        // `cred_expire` is how long Slurm waits before it starts a job again.
+        // `cred_expire` is how long Slurm waits before it starts a job again; below 5 it takes its default of 120.
         let conf = format!(
             "ClusterName=stx\n\
              SlurmctldHost={host}(127.0.0.1)\n\
              SlurmctldPort={port}\n\
              AuthType=auth/munge\n\
-             AuthInfo=socket={base}/munge,cred_expire=2\n\
+             AuthInfo=socket={base}/munge,cred_expire=5\n\
              SlurmUser={user}\n\
              SlurmdUser={user}\n\
              SlurmctldPidFile={base}/slurmctld.pid\n\

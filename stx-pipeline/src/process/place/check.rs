@@ -21,6 +21,7 @@ impl PlacedRunner {
                 return Err(PlaceError::StillRunning { lock });
             }
         }
+        self.close().await;
         match fs_err::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(prepare(error)),
             _ => Ok(()),
