@@ -151,6 +151,7 @@ fn check_place(place: &str) {
     says_what_it_says_at_once(&placed);
     is_ended_with_the_build(&placed);
     is_ended_by_the_next_build(&placed);
+    sees_the_environment_that_it_would_see_here(&placed);
 }
 
 fn ends_exactly(placed: &Placed) {
@@ -204,7 +205,12 @@ fn is_ended_with_the_build(placed: &Placed) {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("a running process");
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
     assert!(!alive(sleeper), "it goes on without its build");
-    assert!(!placed.small.builds().contains(&"20200104T000000Z".to_owned()));
+    assert!(
+        !placed
+            .small
+            .builds()
+            .contains(&"20200104T000000Z".to_owned())
+    );
 }
 
 fn is_ended_by_the_next_build(placed: &Placed) {
@@ -216,6 +222,26 @@ fn is_ended_by_the_next_build(placed: &Placed) {
     assert_eq!(placed.small.latest(), "20200106T000000Z");
 }
 
+fn sees_the_environment_that_it_would_see_here(placed: &Placed) {
+    let recipe = placed.small.at("recipe.toml");
+    let text = fs_err::read_to_string(&recipe).expect("a recipe");
+    let odd = r#"ODD = "two\nlines, 'quoted' \"twice\" $HOME `date` \\ * \t!é""#;
+    let text = text.replace("[variables]", &format!("[variables]\n{odd}"));
+    fs_err::write(&recipe, text).expect("a recipe");
+    // The build's date is not the same.
+    let script = "mkdir -p image; env -0 | grep -zv 20200107T | sort -z > image/bootimage.iso\n";
+    placed.build("20200107T000000Z", script).code(0);
+    fs_err::write(placed.small.at("stx-builds.toml"), "state = \"state\"\n").expect("a file");
+    run(placed.small.build("20200107T000001Z").arg("--force")).code(0);
+    let seen = |date: &str| {
+        let build = placed.small.at("mirror/master/centos").join(date);
+        fs_err::read_to_string(build.join("outputs/iso/bootimage.iso")).expect("a file")
+    };
+    let here = seen("20200107T000001Z");
+    assert!(here.contains("ODD=two\nlines, 'quoted' \"twice\" $HOME `date` \\ * \t!é\0"));
+    assert_eq!(seen("20200107T000000Z"), here);
+}
+
 #[test]
 fn over_ssh_a_phase_does_what_it_would_do_here() {
     let sshd = Sshd::start("");
@@ -223,7 +249,119 @@ fn over_ssh_a_phase_does_what_it_would_do_here() {
 }
 
 #[test]
+fn a_phase_whose_connection_breaks_is_ended_over_there() {
+    let sshd = Sshd::start("");
+    let placed = Placed::new(&sshd.place("there"));
+    let (mut child, sleeper) = placed.sleeping("20200101T000000Z");
+    let listener = i32::try_from(sshd.pid()).expect("a process");
+    let sessions = processes()
+        .into_iter()
+        .filter(|process| process.parent == listener);
+    let sessions: Vec<_> = sessions.map(|process| process.pid).collect();
+    assert!(!sessions.is_empty());
+    sessions.into_iter().for_each(kill);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    assert_eq!(
+        placed.reason("20200101T000000Z"),
+        "lost: place there: the connection was refused, or it broke"
+    );
+    assert!(!alive(sleeper), "it goes on without a connection");
+}
+
+#[test]
+fn a_place_that_cannot_be_used_is_named_before_anything_runs() {
+    // A host with other files under the same paths.
+    let elsewhere = "ForceCommand /bin/sh -c \"$(printf %%s \"$SSH_ORIGINAL_COMMAND\" | sed s#/state/#/elsewhere/#g)\"";
+    let sshd = Sshd::start(&elsewhere.replace("%%", "%"));
+    let there = sshd.place("there");
+    for (place, said) in [
+        (there.clone(), "place there does not see "),
+        (
+            there.replace("identity = \"", "identity = \"/no"),
+            "Permission denied",
+        ),
+        (
+            there.replace("\nport = ", "\nport = 1 #"),
+            "Connection refused",
+        ),
+    ] {
+        let placed = Placed::new(&place);
+        let failed = run(&mut placed.small.build("20200101T000000Z")).code(2);
+        assert!(
+            failed.stderr.contains(said) && failed.stderr.contains("place there"),
+            "{said}: {}",
+            failed.stderr
+        );
+        assert!(
+            !failed.stderr.contains("sync: started"),
+            "{}",
+            failed.stderr
+        );
+    }
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_told_with_its_position() {
+    let placed = Placed::new("[place.here]\nkind = \"local\"\n");
+    let failed = run(&mut placed.small.build("20200101T000000Z")).code(2);
+    let wanted = "stx-builds.toml:6:9: unknown place \"there\", there are local, here";
+    assert!(failed.stderr.contains(wanted), "{}", failed.stderr);
+    let config = "state = \"state\"\n[[place-rule]]\nphases = [\"iso*\"]\nplace = \"local\"\n";
+    fs_err::write(placed.small.at("stx-builds.toml"), config).expect("a file");
+    let built = run(&mut placed.small.build("20200101T000000Z")).code(0);
+    let wanted = "warning: place-rule: no phase of recipe small is named iso*\n";
+    assert!(built.stderr.contains(wanted), "{}", built.stderr);
+}
+
+#[test]
 fn on_a_cluster_a_phase_does_what_it_would_do_here() {
     let cluster = Cluster::start();
-    check_place(&cluster.place("there", "cpus = 1\nmemory = \"100M\"\ntime = \"1h\""));
+    let place = cluster.place("there", "cpus = 1\nmemory = \"100M\"\ntime = \"1h\"");
+    check_place(&place);
+    a_partition_that_is_not_there_is_named(&place);
+    a_job_that_someone_else_cancels_fails_with_these_words(&cluster, &place);
+    a_job_that_is_started_again_runs_again(&cluster, &place);
+}
+
+fn a_partition_that_is_not_there_is_named(place: &str) {
+    let placed = Placed::new(&place.replace("\"build\"", "\"nowhere\""));
+    let failed = run(&mut placed.small.build("20200101T000000Z")).code(2);
+    for word in ["place there: sbatch", "invalid partition"] {
+        assert!(failed.stderr.contains(word), "{}", failed.stderr);
+    }
+}
+
+fn a_job_that_someone_else_cancels_fails_with_these_words(cluster: &Cluster, place: &str) {
+    let placed = Placed::new(place);
+    let (mut child, sleeper) = placed.sleeping("20200101T000000Z");
+    let (job, _) = cluster.running("image").expect("a job");
+    run(&mut cluster.client("scancel", &[&job])).ok();
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    let reason = placed.reason("20200101T000000Z");
+    assert!(reason.ends_with("someone else cancelled it"), "{reason}");
+    assert!(!alive(sleeper), "it goes on");
+}
+
+fn a_job_that_is_started_again_runs_again(cluster: &Cluster, place: &str) {
+    let placed = Placed::new(place);
+    let file = placed.small.at("runs");
+    placed.small.commit(
+        "image.sh",
+        &format!(
+            "echo run >> {file}\ntest $(wc -l < {file}) = 1 || {{ {GOOD} exit; }}\nwhile :; do sleep 0.1; done\n"
+        ),
+    );
+    let mut child = placed
+        .small
+        .build("20200101T000000Z")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    wait("the phase runs", || file.exists());
+    let (job, _) = cluster.running("image").expect("a job");
+    run(&mut cluster.client("scontrol", &["requeue", &job])).ok();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(fs_err::read_to_string(&file).expect("a file"), "run\nrun\n");
+    assert_whole(&placed.small.at("mirror"), "master/centos");
 }

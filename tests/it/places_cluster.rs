@@ -34,7 +34,12 @@ impl Cluster {
         }
         cluster.wait("every node is idle", || {
             let sinfo = run(&mut cluster.client("sinfo", &["-h", "-N", "-o", "%t"]));
-            sinfo.stdout.lines().filter(|state| *state == "idle").count() == NODES.len()
+            sinfo
+                .stdout
+                .lines()
+                .filter(|state| *state == "idle")
+                .count()
+                == NODES.len()
         });
         cluster
     }
@@ -215,7 +220,12 @@ impl Cluster {
         }
         run(&mut self.client(
             "scontrol",
-            &["update", &format!("NodeName={node}"), "State=DOWN", "Reason=killed"],
+            &[
+                "update",
+                &format!("NodeName={node}"),
+                "State=DOWN",
+                "Reason=killed",
+            ],
         ))
         .ok();
     }

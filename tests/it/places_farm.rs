@@ -17,7 +17,10 @@ fn artifacts(build: &Utf8Path) -> BTreeMap<String, String> {
     let sums = fs_err::read_to_string(build.join("SHA256SUMS")).expect("sums");
     sums.lines()
         .filter_map(|line| line.split_once("  "))
-        .filter(|(_, path)| !path.starts_with("outputs/logs/") && !["build.json", "outputs/CHANGELOG"].contains(path))
+        .filter(|(_, path)| {
+            !path.starts_with("outputs/logs/")
+                && !["build.json", "outputs/CHANGELOG"].contains(path)
+        })
         .map(|(sum, path)| (path.to_owned(), sum.to_owned()))
         .collect()
 }
@@ -77,7 +80,10 @@ fn a_node_that_dies_in_mid_phase_costs_nothing_but_time() {
     let build = mirror.join("master/centos").join(date);
     assert!(build.join("outputs/success").is_file());
     let (here, there) = (artifacts(&local), artifacts(&build));
-    let other: Vec<_> = here.iter().filter(|&(path, sum)| there.get(path) != Some(sum)).collect();
+    let other: Vec<_> = here
+        .iter()
+        .filter(|&(path, sum)| there.get(path) != Some(sum))
+        .collect();
     assert!(other.is_empty() && here.len() == there.len(), "{other:?}");
     assert!(names(&at("state/master/centos/running")).is_empty());
 }

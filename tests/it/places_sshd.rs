@@ -50,11 +50,14 @@ impl Sshd {
             fs_err::create_dir_all("/run/sshd").expect("a directory");
         }
         let log = fs_err::File::create(at("log")).expect("a log");
-        let mut child = tool(sshd.as_str(), ["-D", "-e", "-f", at("sshd_config").as_str()])
-            .stdin(Stdio::null())
-            .stderr(log.into_parts().0)
-            .spawn()
-            .expect("sshd starts; `scripts/setup.sh test` installs it");
+        let mut child = tool(
+            sshd.as_str(),
+            ["-D", "-e", "-f", at("sshd_config").as_str()],
+        )
+        .stdin(Stdio::null())
+        .stderr(log.into_parts().0)
+        .spawn()
+        .expect("sshd starts; `scripts/setup.sh test` installs it");
         let end = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(
@@ -94,7 +97,9 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        self.child.kill().expect("sshd is there until it is stopped");
+        self.child
+            .kill()
+            .expect("sshd is there until it is stopped");
         self.child.wait().expect("it ends");
     }
 }

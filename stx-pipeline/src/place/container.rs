@@ -25,7 +25,14 @@ pub struct Container {
 
 impl Container {
     fn args(&self, job: &Job) -> Vec<String> {
-        let words = ["run", "--rm", "--init", "--interactive", "--name", &job.name];
+        let words = [
+            "run",
+            "--rm",
+            "--init",
+            "--interactive",
+            "--name",
+            &job.name,
+        ];
         let mut args: Vec<_> = words.map(str::to_owned).to_vec();
         // Files have to belong to the builder, not to the container's root.
         match self.engine.rsplit('/').next() {

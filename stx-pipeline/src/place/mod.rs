@@ -102,9 +102,7 @@ impl Place {
         match self {
             Self::Local => None,
             Self::Ssh(ssh) => Some(Check::Prints(ssh.check(marker, job, tools))),
-            Self::Container(container) => {
-                Some(Check::Prints(container.check(marker, job, tools)))
-            }
+            Self::Container(container) => Some(Check::Prints(container.check(marker, job, tools))),
             Self::Slurm(slurm) => Some(slurm.check(job, tools)),
         }
     }

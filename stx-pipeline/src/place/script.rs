@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::scope::is_name;
 use crate::{Ended, Invocation};
 
 /// What every script ends with.
@@ -106,7 +107,10 @@ fn script(job: &Job, invocation: &Invocation) -> String {
         ("lock", job.lock.as_str()),
         ("work", invocation.dir.as_str()),
         ("program", &invocation.program),
-        ("path", invocation.env.get("PATH").map_or("", String::as_str)),
+        (
+            "path",
+            invocation.env.get("PATH").map_or("", String::as_str),
+        ),
     ] {
         let value = quote(value);
         writeln!(text, "{name}={value}").expect("a string takes all");
@@ -117,7 +121,8 @@ fn script(job: &Job, invocation: &Invocation) -> String {
         words.extend(["-u".to_owned(), name.to_owned()]);
     }
     for (name, value) in &invocation.env {
-        if OF_THE_SHELL.contains(&name.as_str()) || UNASKED.contains(&name.as_str()) {
+        let own = OF_THE_SHELL.contains(&name.as_str()) || UNASKED.contains(&name.as_str());
+        if own || !is_name(name) {
             words.push(format!("{name}={value}"));
         } else {
             writeln!(text, "    export {name}={}", quote(value)).expect("a string takes all");

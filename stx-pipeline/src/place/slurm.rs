@@ -208,7 +208,9 @@ pub fn verdict(id: u64, job: &JobState, name: &str, slurm: &Slurm) -> Verdict {
         "DEADLINE" => lost("it ran into its deadline"),
         "OUT_OF_MEMORY" => lost(&match &slurm.memory {
             Some(memory) => format!("it needed more memory than the {memory} that `memory` gives"),
-            None => "it needed more memory than the partition's default; `memory` gives more".into(),
+            None => {
+                "it needed more memory than the partition's default; `memory` gives more".into()
+            }
         }),
         "NODE_FAIL" => lost("the node failed, and Slurm did not start the job again"),
         "BOOT_FAIL" => lost("the node did not boot"),

@@ -219,7 +219,9 @@ impl Runner for PlacedRunner {
                 self.conclude((name, place), &job, ended, end).await
             }
             Placed::Submitted {
-                submit, cancel: end, ..
+                submit,
+                cancel: end,
+                ..
             } => {
                 let Place::Slurm(slurm) = place else {
                     unreachable!("only a cluster takes jobs")
