@@ -63,7 +63,7 @@ pub(crate) fn kill(pid: i32) {
 /// Waits until something is so.
 #[track_caller]
 pub(crate) fn wait(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while !so() {
         assert!(Instant::now() < end, "not so after a minute: {what}");
         std::thread::sleep(Duration::from_millis(10));
@@ -271,7 +271,7 @@ fn a_phase_whose_connection_breaks_is_ended_over_there() {
 #[test]
 fn a_place_that_cannot_be_used_is_named_before_anything_runs() {
     // A host with other files under the same paths.
-    let elsewhere = "ForceCommand /bin/sh -c \"$(printf %%s \"$SSH_ORIGINAL_COMMAND\" | sed s#/state/#/elsewhere/#g)\"";
+    let elsewhere = "ForceCommand /bin/sh -c \"$(printf %%s \"$SSH_ORIGINAL_COMMAND\" | sed 's#exec cat #&/elsewhere#')\"";
     let sshd = Sshd::start(&elsewhere.replace("%%", "%"));
     let there = sshd.place("there");
     for (place, said) in [
@@ -304,7 +304,7 @@ fn a_place_that_cannot_be_used_is_named_before_anything_runs() {
 fn a_mistake_in_the_configuration_is_told_with_its_position() {
     let placed = Placed::new("[place.here]\nkind = \"local\"\n");
     let failed = run(&mut placed.small.build("20200101T000000Z")).code(2);
-    let wanted = "stx-builds.toml:6:9: unknown place \"there\", there are local, here";
+    let wanted = "stx-builds.toml:7:9: unknown place \"there\", there are local, here";
     assert!(failed.stderr.contains(wanted), "{}", failed.stderr);
     let config = "state = \"state\"\n[[place-rule]]\nphases = [\"iso*\"]\nplace = \"local\"\n";
     fs_err::write(placed.small.at("stx-builds.toml"), config).expect("a file");

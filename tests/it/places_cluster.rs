@@ -81,15 +81,13 @@ impl Cluster {
         let host = host.trim();
         let user = run(&mut tool("id", ["-un"])).ok();
         let user = user.trim();
-        let nodes: String = NODES
-            .iter()
-            .map(|node| {
-                format!(
-                    "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={} CPUs=1 RealMemory=1000 State=UNKNOWN\n",
-                    free_port()
-                )
-            })
-            .collect();
+        let nodes = NODES.map(|node| {
+            format!(
+                "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={} CPUs=1 RealMemory=1000 State=UNKNOWN\n",
+                free_port()
+            )
+        });
+        let nodes = nodes.concat();
         // `cred_expire` is how long Slurm waits before it starts a job again; below 5 it takes its default of 120.
         let conf = format!(
             "ClusterName=stx\n\

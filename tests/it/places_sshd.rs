@@ -3,7 +3,6 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
 use crate::harness::{run, tool};
@@ -87,11 +86,6 @@ impl Sshd {
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// A file that ends with it.
-    pub(crate) fn at(&self, name: &str) -> Utf8PathBuf {
-        self.dir.path().join(name)
     }
 }
 

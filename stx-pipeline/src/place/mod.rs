@@ -222,9 +222,11 @@ fn with_lifeline(mut invocation: Invocation) -> Invocation {
         "lifeline",
     ];
     let mut args: Vec<_> = command.map(str::to_owned).to_vec();
-    args.push(invocation.program);
+    args.push(std::mem::replace(
+        &mut invocation.program,
+        "bash".to_owned(),
+    ));
     args.append(&mut invocation.args);
-    invocation.program = "bash".to_owned();
     invocation.args = args;
     invocation
 }

@@ -63,7 +63,7 @@ impl Slurm {
         given("mem", self.memory.clone());
         given("account", self.account.clone());
         // Should the builder die, the job ends by itself, a little after the builder would have ended it.
-        let own = timeout.map(|timeout| timeout + Duration::from_secs(60));
+        let own = timeout.map(|timeout| timeout + Duration::from_mins(1));
         let time = self.time.into_iter().chain(own).min();
         given("time", time.map(limit));
         args.extend(self.options.iter().cloned());

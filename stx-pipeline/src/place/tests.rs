@@ -356,15 +356,15 @@ fn every_end_that_is_not_the_phases_own_is_told_apart() {
         time,
         ..Slurm::default()
     };
-    let hour = Some(Duration::from_secs(3600));
-    let verdict = |name: &str, reason: &str, time| {
+    let hour = Some(Duration::from_hours(1));
+    let said = |name: &str, reason: &str, time| {
         let job = JobState {
             state: name.into(),
             reason: reason.into(),
             node: Some("b3".into()),
             restarts: 0,
         };
-        match super::verdict(7, &job, "farm", &slurm(time)) {
+        match verdict(7, &job, "farm", &slurm(time)) {
             Verdict::GoesOn => "goes on".to_owned(),
             Verdict::Over => "over".to_owned(),
             Verdict::Ended(ended) => ended.to_string(),
@@ -372,14 +372,14 @@ fn every_end_that_is_not_the_phases_own_is_told_apart() {
         }
     };
     assert_eq!(
-        super::verdict(
+        verdict(
             7,
             &state("JobState=TIMEOUT Restarts=0"),
             "farm",
             &slurm(hour)
         ),
         Verdict::Ended(Ended::TimedOut {
-            after: Duration::from_secs(3600)
+            after: Duration::from_hours(1)
         })
     );
     let mut out = String::new();
@@ -402,15 +402,10 @@ fn every_end_that_is_not_the_phases_own_is_told_apart() {
         "CANCELLED",
         "REQUEUE_HOLD",
     ] {
-        writeln!(out, "{name}: {}", verdict(name, "None", None)).unwrap();
+        writeln!(out, "{name}: {}", said(name, "None", None)).unwrap();
     }
     for reason in ["Resources", "JobHeldUser", "launch_failed_requeued_held"] {
-        writeln!(
-            out,
-            "PENDING {reason}: {}",
-            verdict("PENDING", reason, None)
-        )
-        .unwrap();
+        writeln!(out, "PENDING {reason}: {}", said("PENDING", reason, None)).unwrap();
     }
     insta::assert_snapshot!(out, @r##"
     PENDING: goes on

@@ -21,7 +21,7 @@ const READ: Duration = Duration::from_millis(100);
 const ASK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How long the cluster has to kill what does not end when it is asked to; Slurm's `KillWait` is 30 seconds.
-const KILL: Duration = Duration::from_secs(60);
+const KILL: Duration = Duration::from_mins(1);
 
 /// What is to be run, and how.
 pub(super) struct Following<'a> {
