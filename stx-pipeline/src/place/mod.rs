@@ -67,6 +67,8 @@ pub enum Placed {
         submit: Invocation,
         /// Ends every job of this name; succeeds when there is none.
         cancel: Invocation,
+        /// What is asked for the job's state.
+        slurm: Slurm,
     },
 }
 

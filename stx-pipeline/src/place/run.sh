@@ -26,8 +26,8 @@ trap 'stopping=1' TERM HUP INT
 
 # pause SECONDS: or less, when the lifeline breaks.
 pause() {
-    local line status=0
-    read -r -t "$1" -u "$watch" line || status=$?
+    local status=0
+    read -r -t "$1" -u "$watch" || status=$?
     # Above 128 it was the time that ended, below it the input.
     if ((status != 0 && status <= 128)); then
         watch=$never stopping=1

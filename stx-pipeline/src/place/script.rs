@@ -167,6 +167,6 @@ pub(super) fn start(script: &Utf8Path, lifeline: bool) -> Vec<String> {
     .to_vec()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "process"))]
 #[path = "script_tests.rs"]
 mod tests;

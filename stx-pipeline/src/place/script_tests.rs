@@ -1,14 +1,12 @@
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Runs the script of an invocation in a directory of its own, as a place does; what it said, and its result.
-#[expect(clippy::disallowed_methods, reason = "a real shell reads the script")]
-fn run(invocation: &Invocation) -> (Output, Option<Ended>) {
+/// A job in a directory of its own, which ends with it.
+fn job() -> (camino_tempfile::Utf8TempDir, Job) {
     let dir = camino_tempfile::tempdir().unwrap();
     let job = Job {
         name: "p.1".into(),
@@ -17,19 +15,55 @@ fn run(invocation: &Invocation) -> (Output, Option<Ended>) {
         owner: (0, 0),
         shared: Vec::new(),
     };
+    (dir, job)
+}
+
+/// What starts the script of a job, as a place does.
+#[expect(clippy::disallowed_methods, reason = "a real shell reads the script")]
+fn command(job: &Job, invocation: &Invocation, lifeline: bool, run: &str) -> Command {
     let file = job.run_script(invocation);
-    fs_err::write(&file.path, file.text).unwrap();
-    let words = start(&file.path, false);
+    // Nothing here needs more than a second to end.
+    let text = file.text.replace("\ngrace=10 ", "\ngrace=1 ");
+    fs_err::write(&file.path, text).unwrap();
+    let words = start(&file.path, lifeline);
+    let mut command = Command::new(&words[0]);
     // What a login sets is not for the phase.
-    let output = Command::new(&words[0])
+    command
         .args(&words[1..])
-        .args(["0", "here"])
+        .args([run, "here"])
         .env("LOGIN", "yes")
         .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let result = fs_err::read_to_string(job.result()).ok();
-    (output, result.and_then(|text| outcome(&text)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn result(job: &Job) -> Option<Ended> {
+    let text = fs_err::read_to_string(job.result()).ok()?;
+    outcome(&text)
+}
+
+/// Runs the script of an invocation; what it said, and its result.
+fn run(invocation: &Invocation) -> (Output, Option<Ended>) {
+    let (_dir, job) = job();
+    let output = command(&job, invocation, false, "0").output().unwrap();
+    (output, result(&job))
+}
+
+/// Waits for a file, and reads it.
+fn read(file: &Utf8Path) -> String {
+    for _ in 0..1000 {
+        if let Ok(text) = fs_err::read_to_string(file) {
+            return text;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{file} does not appear");
+}
+
+fn gone(pid: &str) -> bool {
+    let state = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    state.is_err() || state.unwrap().contains(") Z ")
 }
 
 fn invocation(program: &str, args: &[&str], env: &[(&str, &str)]) -> Invocation {
@@ -87,20 +121,7 @@ fn how_it_ended_is_told_exactly() {
     for (script, ended) in cases {
         let (output, result) = run(&invocation("bash", &["-c", script], &[]));
         assert_eq!(result, Some(ended), "{script}");
-        assert_eq!(output.stderr.as_bstr(), "", "{script}");
-    }
-}
-
-/// Bytes as people read them.
-trait Shown {
-    fn as_bstr(&self) -> String;
-}
-
-impl Shown for Vec<u8> {
-    fn as_bstr(&self) -> String {
-        std::ffi::OsStr::from_bytes(self)
-            .to_string_lossy()
-            .into_owned()
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{script}");
     }
 }
 
@@ -125,9 +146,83 @@ fn what_a_phase_leaves_behind_is_ended() {
     let script = "sleep 61 > /dev/null 2>&1 & echo $!; exit 3";
     let (output, result) = run(&invocation("bash", &["-c", script], &[]));
     assert_eq!(result, Some(Ended::Exited { code: 3 }));
-    let pid = String::from_utf8(output.stdout).unwrap();
-    let state = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    assert!(state.is_err() || state.unwrap().contains(") Z "));
+    assert!(gone(&String::from_utf8(output.stdout).unwrap()));
+}
+
+/// A phase that ends only when it is killed, and writes its process into a file.
+fn stubborn(dir: &Utf8Path) -> (Invocation, Utf8PathBuf) {
+    let file = dir.join("pid");
+    let script = "trap '' TERM; echo $$ > $1.new; mv $1.new $1; while :; do sleep 0.1; done";
+    let args = ["-c", script, "sh", file.as_str()];
+    (invocation("bash", &args, &[]), file)
+}
+
+#[test]
+fn a_phase_ends_with_its_lifeline_and_leaves_no_result() {
+    let (dir, job) = job();
+    let (phase, file) = stubborn(dir.path());
+    let mut child = command(&job, &phase, true, "0")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = read(&file);
+    assert!(!gone(&pid));
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(gone(&pid));
+    assert_eq!(result(&job), None);
+}
+
+#[test]
+fn a_phase_that_is_told_to_end_leaves_no_result() {
+    let (dir, job) = job();
+    let (phase, file) = stubborn(dir.path());
+    let mut child = command(&job, &phase, false, "0").spawn().unwrap();
+    let pid = read(&file);
+    let script = i32::try_from(child.id()).unwrap();
+    let script = rustix::process::Pid::from_raw(script).unwrap();
+    rustix::process::kill_process(script, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(gone(&pid));
+    assert_eq!(result(&job), None);
+}
+
+#[test]
+fn a_second_run_waits_for_the_first_and_takes_its_result() {
+    let (dir, job) = job();
+    let began = dir.path().join("began");
+    let script = "echo run >> $1; sleep 1.5; exit 5";
+    let phase = invocation("bash", &["-c", script, "sh", began.as_str()], &[]);
+    let mut first = command(&job, &phase, false, "0").spawn().unwrap();
+    read(&began);
+    let second = command(&job, &phase, false, "1").output().unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(5));
+    assert_eq!(second.status.code(), Some(0));
+    assert!(
+        String::from_utf8(second.stdout)
+            .unwrap()
+            .contains("waiting for its end")
+    );
+    assert_eq!(read(&began), "run\n");
+    assert_eq!(result(&job), Some(Ended::Exited { code: 5 }));
+}
+
+#[test]
+fn a_second_run_starts_once_the_first_is_gone() {
+    let (dir, job) = job();
+    let (phase, file) = stubborn(dir.path());
+    let mut first = command(&job, &phase, true, "0")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = read(&file);
+    let script = format!("kill -0 {} && exit 1; exit 0", pid.trim());
+    let check = invocation("bash", &["-c", &script], &[]);
+    let mut second = command(&job, &check, false, "1").spawn().unwrap();
+    drop(first.stdin.take());
+    assert_eq!(first.wait().unwrap().code(), Some(143));
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert_eq!(result(&job), Some(Ended::Exited { code: 0 }));
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl Slurm {
             files: vec![job.run_script(invocation), file],
             submit: launcher("sbatch", args, invocation, &tools),
             cancel: trial("scancel", cancel, &tools),
+            slurm: self.clone(),
         }
     }
 

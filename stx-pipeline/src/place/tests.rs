@@ -70,6 +70,7 @@ fn rewritten(text: &str) -> String {
             files,
             submit,
             cancel,
+            slurm: _,
         } => {
             show(&mut out, "submit", &submit);
             show(&mut out, "cancel", &cancel);
