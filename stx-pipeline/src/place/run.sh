@@ -4,6 +4,7 @@
 #   LIFELINE  `stdin`: to be ended when standard input ends; `none`
 #   RUN       how often a cluster started this job before
 #   WHERE     the name of the node; default: the host's
+{ # A shell reads all of it before it starts, so that the file may go while it runs.
 set -u
 lifeline=$1 run=$2 where=${3:-$HOSTNAME}
 umask 022
@@ -98,3 +99,4 @@ if ((code > 128)) && [[ $listed != *"Exit $code "* ]]; then
     finish "signal $((code - 128))" "$code"
 fi
 finish "exit $code" "$code"
+}

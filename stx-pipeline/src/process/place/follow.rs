@@ -107,26 +107,29 @@ impl Following<'_> {
         events: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
         cancel: &Cancel,
     ) -> io::Result<Ended> {
+        let start = Instant::now();
         let limit = async {
             match self.submit.timeout {
                 Some(after) => {
-                    tokio::time::sleep(after).await;
+                    tokio::time::sleep_until(start + after).await;
                     after
                 }
                 None => std::future::pending().await,
             }
         };
-        let over = async {
-            match self.submission().await {
-                Ok(id) => self.until_over(id, tail, events).await,
-                Err(reason) => Ok((Ended::NotStarted { reason }, true)),
+        // Not given up half-way: a job that is on its way into the cluster cannot be cancelled yet.
+        let id = match self.submission().await {
+            Ok(id) => id,
+            Err(reason) => {
+                registered.over = self.end_job().await;
+                return Ok(Ended::NotStarted { reason });
             }
         };
         let (ended, over) = tokio::select! {
             biased;
             () = cancel.cancelled() => (Ended::Cancelled, false),
             after = limit => (Ended::TimedOut { after }, false),
-            over = over => over?,
+            over = self.until_over(id, tail, events) => over?,
         };
         registered.over = over || self.end_job().await;
         tail.follow(&self.job.output())?;
@@ -236,8 +239,9 @@ impl Following<'_> {
     async fn end_job(&self) -> bool {
         let (_, slurm) = self.place;
         let end = Instant::now() + KILL;
+        let mut cancelled = false;
         loop {
-            let cancelled = said(self.end.clone()).await.is_ok_and(|said| said.ok());
+            cancelled = cancelled || said(self.end.clone()).await.is_ok_and(|said| said.ok());
             let found = said(slurm.find(self.job, self.tools)).await;
             let none = found.is_ok_and(|said| said.ok() && said.stdout.trim().is_empty());
             if cancelled && none {
@@ -246,7 +250,7 @@ impl Following<'_> {
             if Instant::now() >= end {
                 return false;
             }
-            tokio::time::sleep(ASK.0).await;
+            tokio::time::sleep(ASK.0 * 3).await;
         }
     }
 }

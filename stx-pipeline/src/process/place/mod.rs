@@ -216,7 +216,10 @@ impl Runner for PlacedRunner {
                     .local
                     .run_shown(&invocation, &shown, output, cancel)
                     .await;
-                self.conclude((name, place), &job, ended, end).await
+                let ended = self.conclude((name, place), &job, ended, end).await;
+                // It holds what may be secret, and is not needed again.
+                drop(fs_err::remove_file(job.script()));
+                ended
             }
             Placed::Submitted {
                 submit,

@@ -28,6 +28,7 @@ struct Registration {
 #[derive(Debug)]
 pub(super) struct Registered {
     file: Utf8PathBuf,
+    script: Utf8PathBuf,
     cancel: Invocation,
     /// Nothing is in the cluster any more.
     pub(super) over: bool,
@@ -35,6 +36,8 @@ pub(super) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        // Should the cluster take the job only now, it finds nothing to run.
+        drop(fs_err::remove_file(&self.script));
         // A job that cannot be cancelled stays registered, and the next build ends it.
         if self.over || run(&self.cancel).is_ok_and(|said| said.ok()) {
             drop(fs_err::remove_file(&self.file));
@@ -63,6 +66,7 @@ pub(super) fn register(
     fs_err::write(&file, text)?;
     Ok(Registered {
         file,
+        script: job.script(),
         cancel: cancel.clone(),
         over: false,
     })
