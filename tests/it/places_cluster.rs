@@ -243,5 +243,16 @@ impl Drop for Cluster {
             daemon.kill().ok();
             daemon.wait().ok();
         }
+        // The keepers of jobs are no children of ours.
+        let conf = format!("SLURM_CONF={}", self.conf());
+        for process in processes() {
+            let env = fs_err::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+            let ours = env
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == conf.as_bytes());
+            if ours && process.command.contains("slurmstepd") {
+                kill(process.pid);
+            }
+        }
     }
 }
