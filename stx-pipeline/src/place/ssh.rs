@@ -104,6 +104,7 @@ fn sharing(dir: &Utf8Path) -> Vec<String> {
     vec![
         "ControlMaster=auto".to_owned(),
         format!("ControlPath=\"{dir}/%C\""),
-        "ControlPersist=60".to_owned(),
+        // Longer than a build idles: made anew, it would be a child of whichever phase needs it, and end with that.
+        "ControlPersist=12h".to_owned(),
     ]
 }

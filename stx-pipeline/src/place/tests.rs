@@ -101,7 +101,7 @@ fn ssh_runs_the_script_on_another_host() {
         options = ["StrictHostKeyChecking=yes"]
         "#
     ), @r##"
-    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlMaster=auto' -o 'ControlPath="/s/jobs/%C"' -o 'ControlPersist=60' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0'
+    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlMaster=auto' -o 'ControlPath="/s/jobs/%C"' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0'
       env HOME MY_WORKSPACE PATH PHASE
     /s/jobs/iso.0/run:
     # One run of a phase: its command and its environment.
@@ -120,7 +120,7 @@ fn ssh_runs_the_script_on_another_host() {
     }
 
 
-    check: ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlMaster=auto' -o 'ControlPath="/s/jobs/%C"' -o 'ControlPersist=60' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /bin/sh -c '\''test -x /bin/bash && command -v flock > /dev/null || { echo '\''\'\'''\''bash and flock have to be there'\''\'\'''\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'\'''
+    check: ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlMaster=auto' -o 'ControlPath="/s/jobs/%C"' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /bin/sh -c '\''test -x /bin/bash && command -v flock > /dev/null || { echo '\''\'\'''\''bash and flock have to be there'\''\'\'''\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'\'''
       env HOME PATH
     "##);
 }

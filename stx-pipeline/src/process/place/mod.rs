@@ -118,7 +118,7 @@ impl PlacedRunner {
             if let Place::Ssh(ssh) = place
                 && self.dir().is_dir()
             {
-                // One that stays ends by itself, a minute later.
+                // One that stays ends by itself, half a day later, or with the next build.
                 drop(said(ssh.close(&self.job("close"), &self.tools)).await);
             }
         }
