@@ -1,23 +1,33 @@
 //! One module a command; what several of them need stands here.
 
+pub(crate) mod asked;
 pub(crate) mod build;
+pub(crate) mod daemon;
 pub(crate) mod demo;
+pub(crate) mod fetch;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod parse;
 pub(crate) mod publish;
+pub(crate) mod recipe;
+pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod trash;
+pub(crate) mod trigger;
 pub(crate) mod verify;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
-use stx_publish::{LocalStore, StoreError};
+use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, StoreError};
 
 use crate::args::{Format, Global};
-use crate::config::Config;
+use crate::config::{Config, is_url};
 use crate::exit::{Exit, Failure};
 
 /// What every command is given.
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) global: Global,
@@ -38,6 +48,12 @@ impl Context {
     /// The mirror, which has to be there.
     pub(crate) fn open(&self) -> Result<LocalStore, Failure> {
         let root = self.mirror()?;
+        if is_url(&root) {
+            return Err(
+                Failure::usage(format!("{root}: this needs a mirror in a directory"))
+                    .hint("what lies behind a URL can only be read: list, show, fetch"),
+            );
+        }
         LocalStore::open(&root).map_err(|error| {
             let failure = refused(error);
             match failure.exit {
@@ -49,10 +65,43 @@ impl Context {
         })
     }
 
+    /// The mirror for reading, in a directory or behind a URL.
+    pub(crate) fn reader(&self) -> Result<Reader, Failure> {
+        let root = self.mirror()?;
+        if is_url(&root) {
+            let store = HttpStore::new(root.as_str(), HttpOptions::default());
+            return store.map(Reader::Http).map_err(Failure::usage);
+        }
+        self.open().map(Reader::Local)
+    }
+
     /// Says something on standard error, unless `--quiet` was given.
     pub(crate) fn say(&self, text: &str) {
         if !self.global.quiet {
             eprintln!("{text}");
+        }
+    }
+}
+
+/// A mirror for reading.
+pub(crate) enum Reader {
+    Local(LocalStore),
+    Http(HttpStore),
+}
+
+impl Reader {
+    pub(crate) fn store(&self) -> &dyn MirrorRead {
+        match self {
+            Self::Local(store) => store,
+            Self::Http(store) => store,
+        }
+    }
+
+    /// Where a path of the mirror is: a URL, or a file.
+    pub(crate) fn place(&self, path: &str) -> String {
+        match self {
+            Self::Local(store) => store.root().join(path).into_string(),
+            Self::Http(store) => store.url(path).into(),
         }
     }
 }
@@ -75,6 +124,7 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
         | StoreError::Tool { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Damaged { .. }
+        | StoreError::Network { .. }
         | StoreError::Io { .. } => Exit::Mirror,
     }
 }

@@ -1,6 +1,6 @@
 //! What a mirror holds, as a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct ChannelEntry {
     pub builds: BTreeMap<BuildDate, BuildEntry>,
     /// The aliases, by name.
     pub aliases: BTreeMap<AliasName, AliasEntry>,
+    /// The aliases that somebody moved back on purpose, and that show an older build than the newest success for as long
+    /// as nothing is published after it.
+    pub held: BTreeSet<AliasName>,
     /// Directory entries that are neither build nor alias, byte order.
     pub strays: Vec<String>,
 }

@@ -427,6 +427,7 @@ pub fn catalog() -> impl Strategy<Value = Catalog> {
                     builds,
                     aliases,
                     strays,
+                    held: std::collections::BTreeSet::new(),
                 };
                 (channel, entry)
             })

@@ -5,10 +5,14 @@ use chrono::TimeDelta;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel};
 
 use crate::incoming::{Entry, Incoming};
+use crate::index::{PageId, PageName};
 use crate::plan::PublishRequest;
 use crate::publish::{prepare, publish};
 use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
+
+mod corners;
+pub mod retention;
 
 /// A build of the channel `master/centos`, the `day`th of November 2018.
 pub fn sample_id(day: u32) -> BuildId {
@@ -79,7 +83,10 @@ pub async fn run(store: &dyn MirrorStore) {
     published_is_there(store).await;
     locks_exclude(store).await;
     aliases_compare_and_swap(store).await;
+    pages(store).await;
     retire_and_back(store).await;
+    corners::run(store).await;
+    retention::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "the suite leaves a right mirror");
 }
@@ -295,6 +302,17 @@ async fn aliases_compare_and_swap(store: &dyn MirrorStore) {
         .await
         .expect("moved");
     assert_eq!(shown(store, &channel).await, Some(first.clone()));
+    assert!(!held(store, &channel).await, "nobody holds it");
+    writer
+        .hold_alias(&latest, sample_id(1).date)
+        .await
+        .expect("held");
+    assert!(held(store, &channel).await, "it is where it is held");
+    writer
+        .hold_alias(&latest, sample_id(4).date)
+        .await
+        .expect("held");
+    assert!(!held(store, &channel).await, "it is elsewhere");
     writer
         .point(&latest, Some(&first), None)
         .await
@@ -305,6 +323,52 @@ async fn aliases_compare_and_swap(store: &dyn MirrorStore) {
         writer.begin(sample_id(4).date).await,
         Err(StoreError::AlreadyExists { .. })
     ));
+}
+
+async fn pages(store: &dyn MirrorStore) {
+    let root = PageId {
+        channel: None,
+        name: PageName::IndexJson,
+    };
+    let inner = PageId {
+        channel: Some(sample_id(1).channel),
+        name: PageName::IndexHtml,
+    };
+    let writer = store.lock_pages().await.expect("the lock");
+    for page in [&root, &inner] {
+        assert_eq!(store.page(page).await.expect("read"), None);
+        for text in ["one", "another"] {
+            let bytes = Bytes::from_static(text.as_bytes());
+            writer.write(page, bytes.clone()).await.expect("written");
+            assert_eq!(store.page(page).await.expect("read"), Some(bytes));
+        }
+    }
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    assert!(
+        catalog
+            .channels
+            .values()
+            .all(|entry| entry.strays.is_empty()),
+        "pages are no strays"
+    );
+    for _ in 0..2 {
+        writer.remove(&inner).await.expect("removed");
+        assert_eq!(store.page(&inner).await.expect("read"), None);
+    }
+    drop(writer);
+    let again = store
+        .lock_pages()
+        .await
+        .expect("the lock ends with its holder");
+    again.remove(&root).await.expect("removed");
+}
+
+/// Whether the catalog says that `latest_build` is held.
+async fn held(store: &dyn MirrorStore, channel: &Channel) -> bool {
+    let scope = Scope::Channel(channel.clone());
+    let catalog = store.catalog(&scope).await.expect("a catalog");
+    let entry = catalog.channels.get(channel).expect("a channel");
+    entry.held.contains(&AliasName::latest_build())
 }
 
 async fn retire_and_back(store: &dyn MirrorStore) {
@@ -358,6 +422,7 @@ async fn retire_and_back(store: &dyn MirrorStore) {
     let other = crate::store::Retired {
         id: "master/debian/20181101T060000Z".parse().expect("a build"),
         at: retired.at,
+        section: None,
     };
     assert!(
         matches!(writer.purge(&other).await, Err(StoreError::Refused { .. })),

@@ -1,21 +1,25 @@
 //! A store that fails on demand, for finding out what a crash at any call leaves behind.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
 };
 
 use crate::incoming::Entry;
+use crate::index::PageId;
 use crate::store::{
-    Added, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, Retired,
-    Scope, StagedBuild, StoreError,
+    Added, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
+    PageWriter, Retired, Scope, StagedBuild, StoreError,
 };
+use crate::tiers::ThinnedSection;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +146,14 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     ) -> Result<FileBody, StoreError> {
         through!(self.fuse, self.inner.read(id, path, from))
     }
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        through!(self.fuse, self.inner.page(page))
+    }
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         through!(self.fuse, self.inner.inspect(id, depth))
+    }
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        through!(self.fuse, self.inner.hold(id))
     }
 }
 
@@ -156,11 +166,30 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
             inner,
         }))
     }
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let inner = through!(self.fuse, self.inner.lock_pages())?;
+        Ok(Box::new(Faulty {
+            fuse: Arc::clone(&self.fuse),
+            inner,
+        }))
+    }
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
         through!(self.fuse, self.inner.retired())
     }
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.leftovers(scope))
+    }
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.settle(channel))
+    }
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        through!(self.fuse, self.inner.strays())
+    }
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        through!(self.fuse, self.inner.pins(scope))
+    }
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        through!(self.fuse, self.inner.in_use(builds))
     }
 }
 
@@ -184,8 +213,24 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     ) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.point(alias, expected, to))
     }
+    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.hold_alias(alias, at))
+    }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         through!(self.fuse, self.inner.retire(date, now))
+    }
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        through!(self.fuse, self.inner.thin(date, sections))
+    }
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.pin(pin))
+    }
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
+        through!(self.fuse, self.inner.unpin(date, author))
     }
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.restore(retired))
@@ -195,6 +240,16 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     }
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.sweep())
+    }
+}
+
+#[async_trait]
+impl PageWriter for Faulty<dyn PageWriter> {
+    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.write(page, bytes))
+    }
+    async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.remove(page))
     }
 }
 

@@ -109,6 +109,13 @@ impl Small {
         builds(&self.at("mirror"), "master/centos")
     }
 
+    /// Points `latest_build` by hand.
+    fn point_latest(&self, date: &str) {
+        let link = self.at("mirror/master/centos/latest_build");
+        fs_err::remove_file(&link).expect("an alias");
+        fs_err::os::unix::fs::symlink(date, &link).expect("an alias");
+    }
+
     pub(crate) fn latest(&self) -> String {
         self.at("mirror/master/centos/latest_build")
             .read_link_utf8()
@@ -187,6 +194,37 @@ fn unchanged_sources_are_not_built_again_unless_forced() {
         changes.contains("message changes") && changes.lines().count() == 1,
         "{changes}"
     );
+}
+
+/// A publisher that dies between a build and its alias leaves exactly this.
+#[test]
+fn an_alias_that_a_crash_left_behind_is_moved_although_nothing_changed() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    run(small.build("20200102T000000Z").arg("--force")).code(0);
+    small.point_latest("20200101T000000Z");
+    let again = run(&mut small.build("20200103T000000Z")).code(0);
+    assert!(again.stderr.contains("nothing changed"), "{again:?}");
+    assert_eq!(small.builds(), ["20200101T000000Z", "20200102T000000Z"]);
+    assert_eq!(small.latest(), "20200102T000000Z");
+}
+
+#[test]
+fn an_alias_that_was_moved_back_on_purpose_stays_until_the_next_build() {
+    let small = Small::new();
+    run(&mut small.build("20200102T000000Z")).code(0);
+    run(small
+        .build("20200101T000000Z")
+        .args(["--force", "--force-alias"]))
+    .code(0);
+    assert_eq!(small.latest(), "20200101T000000Z");
+    run(&mut small.build("20200103T000000Z")).ok();
+    run(&mut small.stx(&["verify"])).ok();
+    run(&mut small.stx(&["verify", "--repair"])).ok();
+    assert_eq!(small.latest(), "20200101T000000Z");
+    small.commit("message", "two\n");
+    run(&mut small.build("20200103T000000Z")).code(0);
+    assert_eq!(small.latest(), "20200103T000000Z");
 }
 
 #[test]

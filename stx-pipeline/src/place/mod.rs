@@ -212,6 +212,7 @@ fn launcher(
         env,
         dir: Utf8PathBuf::from("/"),
         log: invocation.log.clone(),
+        log_limit: invocation.log_limit,
         timeout: invocation.timeout,
     }
 }
@@ -233,14 +234,18 @@ fn with_lifeline(mut invocation: Invocation) -> Invocation {
     invocation
 }
 
-/// A process that tries a place, with what it has to know of a phase.
+/// A process that belongs to no phase: it tries a place, asks it or closes a connection.
 fn trial(program: &str, args: Vec<String>, tools: &BTreeMap<String, String>) -> Invocation {
+    let mut env = tools.clone();
+    // What it leaves behind, such as a connection that phases share, outlasts every phase.
+    env.insert("PHASE".to_owned(), String::new());
     Invocation {
         program: program.to_owned(),
         args,
-        env: tools.clone(),
+        env,
         dir: Utf8PathBuf::from("/"),
         log: Utf8PathBuf::from("/dev/null"),
+        log_limit: None,
         timeout: None,
     }
 }

@@ -78,6 +78,7 @@ fn invocation(program: &str, args: &[&str], env: &[(&str, &str)]) -> Invocation 
         env,
         dir: "/".into(),
         log: "/dev/null".into(),
+        log_limit: None,
         timeout: None,
     }
 }

@@ -36,6 +36,7 @@ fn rewritten(text: &str) -> String {
         env: map(&env),
         dir: "/s/work".into(),
         log: "/s/logs/iso.log".into(),
+        log_limit: None,
         timeout: Some(Duration::from_secs(90)),
     };
     let job = Job {

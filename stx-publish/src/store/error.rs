@@ -80,6 +80,14 @@ pub enum StoreError {
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A server could not be reached, or broke off.
+    #[error("{url}")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// Why it failed.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Input or output failed.
     #[error("{op} {path}")]
     Io {

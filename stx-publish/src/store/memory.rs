@@ -10,15 +10,17 @@ use camino::Utf8PathBuf;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use stx_layout::{
-    AliasEntry, AliasName, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState, Catalog,
-    Channel, Sums,
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
+    Catalog, Channel, Pin, Sums,
 };
 
 use super::{
-    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, Retired, Scope,
-    StoreError,
+    Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
+    Retired, Scope, StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+use crate::index::PageId;
+use crate::tiers::Thinned;
 
 mod writer;
 
@@ -28,15 +30,20 @@ mod writer;
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
+    pages: Arc<futures_util::lock::Mutex<()>>,
 }
 
 #[derive(Default)]
 struct State {
     builds: BTreeMap<BuildId, Stored>,
     aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
+    held_aliases: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
     retired: BTreeMap<Retired, Stored>,
+    pages: BTreeMap<PageId, Bytes>,
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
+    pins: BTreeMap<BuildId, Vec<Pin>>,
+    held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
 }
 
@@ -45,6 +52,7 @@ struct Stored {
     record: Option<BuildRecord>,
     sums: Sums,
     files: BTreeMap<BuildPath, Content>,
+    thinned: Thinned,
 }
 
 /// A file or symlink that is stored.
@@ -131,6 +139,9 @@ impl Stored {
         if path.as_str() == Sums::FILE_NAME {
             return Some(self.sums.to_string().into());
         }
+        if path.as_str() == Thinned::FILE_NAME && !self.thinned.sections.is_empty() {
+            return Some(self.thinned.to_json().into());
+        }
         match self.files.get(path)? {
             Content::File { bytes, .. } => Some(bytes.clone()),
             Content::Symlink { .. } => match self.incoming().links().get(path)? {
@@ -177,7 +188,13 @@ impl MirrorRead for MemoryStore {
                 }) => channel == wanted,
             };
             if wanted && !aliases.is_empty() {
-                catalog.channels.entry(channel.clone()).or_default().aliases = aliases.clone();
+                let entry = catalog.channels.entry(channel.clone()).or_default();
+                entry.aliases.clone_from(aliases);
+                let held = state.held_aliases.get(channel).into_iter().flatten();
+                entry.held = held
+                    .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
+                    .map(|(alias, _)| alias.clone())
+                    .collect();
             }
         }
         Ok(catalog)
@@ -231,6 +248,10 @@ impl MirrorRead for MemoryStore {
         })
     }
 
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.state().pages.get(page).cloned())
+    }
+
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let state = self.state();
         let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
@@ -253,7 +274,40 @@ impl MirrorRead for MemoryStore {
         Ok(Inspection {
             found: found.collect(),
             unreadable: Vec::new(),
+            thinned: build.thinned.clone(),
         })
+    }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let mut state = self.state();
+        if !state.builds.contains_key(id) {
+            return Err(no_build(id));
+        }
+        *state.held.entry(id.clone()).or_default() += 1;
+        Ok(Hold::until_dropped(Held {
+            store: self.clone(),
+            id: id.clone(),
+        }))
+    }
+}
+
+/// One reader of a build.
+struct Held {
+    store: MemoryStore,
+    id: BuildId,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(readers) = self.store.state().held.get_mut(&self.id) {
+            *readers -= 1;
+        }
+    }
+}
+
+impl State {
+    fn is_held(&self, id: &BuildId) -> bool {
+        self.held.get(id).is_some_and(|readers| *readers > 0)
     }
 }
 
@@ -269,6 +323,11 @@ impl MirrorStore for MemoryStore {
             self.clone(),
             channel.clone(),
         )))
+    }
+
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let lock = Arc::clone(&self.pages).lock_owned().await;
+        Ok(Box::new(writer::MemoryPages::new(self.clone(), lock)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
@@ -293,6 +352,22 @@ impl MirrorStore for MemoryStore {
                 what: id.to_string(),
             })
             .collect())
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let state = self.state();
+        let pins = state.pins.iter().filter(|(id, _)| match scope {
+            Scope::All => true,
+            Scope::Channel(channel) => id.channel == *channel,
+            Scope::Build(wanted) => *id == wanted,
+        });
+        Ok(pins.flat_map(|(_, pins)| pins).cloned().collect())
+    }
+
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let state = self.state();
+        let held = builds.iter().filter(|id| state.is_held(id));
+        Ok(held.cloned().collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, Channel};
 
-use super::{FindingKind, VerifyError, VerifyReport};
+use super::{FindingKind, VerifyError, VerifyReport, check_aliases};
 use crate::store::{Leftover, MirrorStore, Scope, StoreError};
 
 /// One alias that was put right.
@@ -51,6 +51,24 @@ impl fmt::Display for RepairReport {
     }
 }
 
+/// Points the aliases of a channel where they belong: what a publisher that died between a build and its alias did not do.
+pub async fn repair_aliases(
+    store: &dyn MirrorStore,
+    channel: &Channel,
+) -> Result<RepairReport, VerifyError> {
+    let scope = Scope::Channel(channel.clone());
+    let catalog = store.catalog(&scope).await;
+    let catalog = catalog.map_err(|source| VerifyError {
+        scope: Box::new(scope),
+        source,
+    })?;
+    let mut seen = VerifyReport::default();
+    if let Some(entry) = catalog.channels.get(channel) {
+        check_aliases(channel, entry, &mut seen);
+    }
+    repair(store, &seen).await
+}
+
 /// Repairs what `report` found and what can be derived. An alias that is no longer as the report saw it is left alone.
 pub async fn repair(
     store: &dyn MirrorStore,
@@ -61,7 +79,9 @@ pub async fn repair(
         .findings
         .iter()
         .filter(|finding| finding.kind == FindingKind::Leftover);
-    let swept: BTreeSet<_> = swept.map(|finding| &finding.channel).collect();
+    let swept: BTreeSet<_> = swept
+        .filter_map(|finding| finding.channel.as_ref())
+        .collect();
     let channels: BTreeSet<_> = report
         .aliases
         .iter()

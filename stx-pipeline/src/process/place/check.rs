@@ -28,8 +28,11 @@ impl PlacedRunner {
         }
     }
 
-    /// Tries every place that a phase of the plan runs at.
-    pub(super) async fn check(&self, plan: &BuildPlan) -> Result<(), PlaceError> {
+    /// Tries every place that a phase of the plan runs at: it has to be reached, and to see the build's files.
+    ///
+    /// # Errors
+    /// The first place that is of no use.
+    pub async fn check(&self, plan: &BuildPlan) -> Result<(), PlaceError> {
         let used: BTreeMap<&str, &Place> = plan
             .phases
             .iter()

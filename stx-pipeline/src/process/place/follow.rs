@@ -7,7 +7,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use tokio::time::Instant;
 
-use super::super::runner::{Lines, open_log};
+use super::super::runner::Lines;
 use super::command::{Said, said};
 use super::orphaned::{Registered, register};
 use super::{END, files};
@@ -80,14 +80,11 @@ impl Following<'_> {
         let not_started = |error: io::Error| Ended::NotStarted {
             reason: error.to_string(),
         };
-        let log = match open_log(self.submit, shown) {
-            Ok(log) => log,
+        let lines = match Lines::open(self.submit, shown, events) {
+            Ok(lines) => lines,
             Err(error) => return not_started(error),
         };
-        let mut tail = Tail {
-            lines: Lines::new(log, events),
-            read: 0,
-        };
+        let mut tail = Tail { lines, read: 0 };
         let registered = match register(self.state, self.job, phase, self.end) {
             Ok(registered) => registered,
             Err(error) => return not_started(error),
@@ -133,7 +130,7 @@ impl Following<'_> {
         };
         registered.over = over || self.end_job().await;
         tail.follow(&self.job.output())?;
-        tail.lines.finish()?;
+        tail.lines.finish(&ended)?;
         Ok(ended)
     }
 

@@ -18,8 +18,7 @@ use self::command::said;
 use self::follow::Following;
 pub(super) use self::orphaned::end_jobs;
 use super::ProcessRunner;
-use super::group::stat;
-use super::orphan::boot;
+use super::proc::{boot, own, stat};
 use crate::place::{GRACE, Job, Placed};
 use crate::{BuildPlan, Cancel, Ended, Invocation, Place, Places, Runner, Stream};
 
@@ -79,8 +78,8 @@ pub struct PlacedRunner {
 
 impl PlacedRunner {
     /// A runner for the phases of `plan`. What a killed builder left running at a place has been told to end, by
-    /// [`end_orphans`](super::end_orphans); this waits until it has. Then every place that the plan needs is tried: it has to
-    /// be reached, and to see the build's files.
+    /// [`end_orphans`](super::end_orphans); this waits until it has. No phase runs before [`check`](Self::check) has tried the
+    /// places.
     ///
     /// `tools` is the environment of `ssh`, `podman`, `sbatch` and the like.
     ///
@@ -92,12 +91,13 @@ impl PlacedRunner {
         tools: BTreeMap<String, String>,
         plan: &BuildPlan,
     ) -> Result<Self, PlaceError> {
-        let own = rustix::process::getpid().as_raw_nonzero().get();
-        let start = stat(own).map_or(0, |stat| stat.started);
+        static RUNNERS: AtomicU32 = AtomicU32::new(0);
+        let start = stat(own()).map_or(0, |stat| stat.started);
+        let number = RUNNERS.fetch_add(1, Ordering::Relaxed);
         let boot: String = boot().chars().take(8).collect();
         let recipe = plan.env.get("RECIPE_DIR").map(Utf8PathBuf::from);
         let runner = Self {
-            series: format!("{boot}.{own}.{start}"),
+            series: format!("{boot}.{}.{start}.{number}", own()),
             shared: [plan.workspace.clone(), plan.source_root.clone()]
                 .into_iter()
                 .chain(recipe)
@@ -108,7 +108,6 @@ impl PlacedRunner {
             started: AtomicU32::new(0),
         };
         runner.clear().await?;
-        runner.check(plan).await?;
         Ok(runner)
     }
 

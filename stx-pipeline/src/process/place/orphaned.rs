@@ -8,8 +8,8 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::super::group::stat;
-use super::super::orphan::{Orphan, OrphanKind, boot};
+use super::super::orphan::{Orphan, OrphanKind};
+use super::super::proc::{boot, own, stat};
 use super::command::{run, said};
 use crate::Invocation;
 use crate::place::Job;
@@ -51,7 +51,7 @@ pub(super) fn register(
     phase: &str,
     cancel: &Invocation,
 ) -> io::Result<Registered> {
-    let builder = rustix::process::getpid().as_raw_nonzero().get();
+    let builder = own();
     let registration = Registration {
         boot: boot(),
         builder,
@@ -72,7 +72,8 @@ pub(super) fn register(
     })
 }
 
-/// Cancels the jobs that are registered in the state directory and whose builder is gone.
+/// Cancels the jobs that are registered in the state directory and whose builder is gone, or is this program: what it could
+/// not cancel at the end of a build.
 pub(in crate::process) async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
     let mut ended = Vec::new();
     for entry in state.join("running").read_dir_utf8()? {
@@ -83,7 +84,8 @@ pub(in crate::process) async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orp
         let text = fs_err::read_to_string(entry.path())?;
         // A builder that died while it wrote this had submitted nothing yet.
         if let Ok(registration) = toml::from_str::<Registration>(&text) {
-            let alive = registration.boot == boot()
+            let alive = registration.builder != own()
+                && registration.boot == boot()
                 && stat(registration.builder)
                     .is_some_and(|stat| stat.started == registration.builder_started);
             if alive {

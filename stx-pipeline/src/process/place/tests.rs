@@ -60,6 +60,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
             .into(),
         dir: "/".into(),
         log: dir.path().join("p.log"),
+        log_limit: None,
         timeout: None,
     };
     let lines = Mutex::new(Vec::new());

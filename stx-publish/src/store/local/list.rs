@@ -11,11 +11,12 @@ use stx_layout::{
 
 use super::Inner;
 use super::disk::io_error;
+use crate::index::PageName;
 use crate::store::{Scope, StoreError};
 use crate::verify::chain;
 
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
-const DEEPEST: usize = 6;
+pub(super) const DEEPEST: usize = 6;
 
 /// What stands in the place of a symlink's text where an alias is no symlink.
 const NOT_A_LINK: &str = "(not a symlink)";
@@ -126,9 +127,15 @@ impl Inner {
                 }
             } else if let Ok(alias) = name.parse::<AliasName>() {
                 if let Some(shown) = self.alias(channel, &alias)? {
+                    // Who may not look into the private area learns of no hold.
+                    let note = fs::read_link(self.held(channel).join(alias.as_str()));
+                    let note = note.ok().and_then(|note| note.to_str()?.parse().ok());
+                    if note.map(AliasEntry::Build).as_ref() == Some(&shown) {
+                        entry.held.insert(alias.clone());
+                    }
                     entry.aliases.insert(alias, shown);
                 }
-            } else if !matches!(name.as_str(), "index.html" | "index.json") {
+            } else if PageName::ALL.iter().all(|page| page.file_name() != name) {
                 entry.strays.push(name);
             }
         }

@@ -1,0 +1,235 @@
+//! `fetch`: files of a build, whole and right or not at all.
+
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use stx_layout::{AliasName, BuildDate, BuildId, Channel};
+use stx_publish::StoreError;
+use stx_publish::fetch::{
+    FetchError, FetchEvent, FetchOptions, FetchReport, Fetched, Wanted, What, fetch, resolve,
+    select,
+};
+
+use super::{Context, Reader, refused};
+use crate::args::Fetch;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// What is fetched from.
+enum Asked {
+    Build(BuildId),
+    Alias(Channel, AliasName),
+}
+
+/// `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
+fn asked(text: &str) -> Result<Asked, Failure> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if let Some((channel, name)) = text.rsplit_once('/')
+        && let Ok(channel) = channel.parse::<Channel>()
+    {
+        if let Ok(date) = name.parse::<BuildDate>() {
+            return Ok(Asked::Build(BuildId::new(channel, date)));
+        }
+        if name.starts_with("latest_") {
+            let alias = name.parse().map_err(Failure::usage)?;
+            return Ok(Asked::Alias(channel, alias));
+        }
+    }
+    let channel = text.parse().map_err(|error| {
+        Failure::usage(error).hint("expected CHANNEL, CHANNEL/ALIAS or CHANNEL/BUILD-DATE")
+    })?;
+    Ok(Asked::Alias(channel, AliasName::latest_build()))
+}
+
+/// What was fetched, for scripts.
+#[derive(Serialize)]
+struct Report<'a> {
+    build: &'a BuildId,
+    files: &'a [Fetched],
+    /// The bytes that were transferred, of all files.
+    transferred: u64,
+    failed: Vec<String>,
+}
+
+/// One URL or path, for scripts.
+#[derive(Serialize)]
+struct Place {
+    url: String,
+    sha256: stx_layout::Sha256,
+}
+
+pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> {
+    let what = args.what.iter().map(|word| word.parse());
+    let what: Vec<What> = what.collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let reader = context.reader()?;
+    let (id, alias) = match asked(&args.build)? {
+        Asked::Build(id) => (id, None),
+        Asked::Alias(channel, alias) => {
+            let id = resolve(reader.store(), &channel, &alias).await;
+            (id.map_err(|error| not_there(context, error))?, Some(alias))
+        }
+    };
+    if let Some(alias) = alias {
+        context.say(&format!("{}/{alias} is {}", id.channel, id.date));
+    }
+    let sums = match reader.store().sums(&id).await {
+        Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),
+        sums => sums.map_err(refused)?,
+    };
+    let wanted = select(&sums, &what).map_err(|error| {
+        Failure::new(Exit::NotFound, format!("{id}: {error}")).hint(format!(
+            "{}/SHA256SUMS names its files",
+            reader.place(&id.to_string())
+        ))
+    })?;
+    if args.print_url {
+        return print_urls(context, &reader, &id, &wanted);
+    }
+    let options = FetchOptions {
+        parallel: args.connections,
+        ..FetchOptions::default()
+    };
+    let progress = Progress::new(context.global.quiet);
+    let report = fetch(reader.store(), &id, &wanted, &args.to, &options, &|event| {
+        progress.take(event);
+    })
+    .await;
+    progress.end();
+    finish(context, &reader, &id, report).await
+}
+
+/// An alias or a channel that is not there.
+fn not_there(context: &Context, error: StoreError) -> Failure {
+    let missing = matches!(error, StoreError::NotFound { .. });
+    let failure = refused(error);
+    match context.mirror() {
+        Ok(mirror) if missing => failure.hint(format!(
+            "`stx-builds list --mirror {mirror}` names the channels"
+        )),
+        _ => failure,
+    }
+}
+
+/// A build that is not there, with the newest one that is.
+async fn gone(reader: &Reader, id: &BuildId, error: StoreError) -> Failure {
+    let failure = Failure::new(Exit::NotFound, error);
+    match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {
+        Ok(newest) if newest != *id => failure.hint(format!(
+            "it was retired, or never was; the newest good build is {newest}"
+        )),
+        _ => failure.hint(format!("{} has no such build", id.channel)),
+    }
+}
+
+fn print_urls(
+    context: &Context,
+    reader: &Reader,
+    id: &BuildId,
+    wanted: &[Wanted],
+) -> Result<(), Failure> {
+    let places: Vec<_> = wanted
+        .iter()
+        .map(|wanted| Place {
+            url: reader.place(&format!("{id}/{}", wanted.path)),
+            sha256: wanted.sha256,
+        })
+        .collect();
+    output::print(context.format(), &places, || {
+        let urls: Vec<_> = places.iter().map(|place| place.url.as_str()).collect();
+        urls.join("\n") + "\n"
+    })
+}
+
+async fn finish(
+    context: &Context,
+    reader: &Reader,
+    id: &BuildId,
+    report: FetchReport,
+) -> Result<(), Failure> {
+    let failures: Vec<_> = report
+        .failed
+        .iter()
+        .map(|error| crate::exit::chain(error).to_string())
+        .collect();
+    let shown = Report {
+        build: id,
+        files: &report.fetched,
+        transferred: report.transferred(),
+        failed: failures.clone(),
+    };
+    output::print(context.format(), &shown, || report.to_string())?;
+    context.say(&format!(
+        "{} files of {id} are right, {} bytes transferred",
+        report.fetched.len(),
+        report.transferred()
+    ));
+    let Some(first) = report.failed.into_iter().next() else {
+        return Ok(());
+    };
+    let errors = failures.join("\nerror: ");
+    match first {
+        FetchError::Gone { .. } => {
+            Err(gone(reader, id, StoreError::NotFound { what: errors }).await)
+        }
+        FetchError::Corrupt { .. } => Err(Failure::new(Exit::Mirror, errors)
+            .hint("nothing of it was kept; another mirror may have it right")),
+        FetchError::Truncated { .. } | FetchError::Store { .. } => {
+            Err(Failure::new(Exit::Mirror, errors)
+                .hint("the same command again goes on where it broke off"))
+        }
+        FetchError::Local { .. } => {
+            Err(Failure::usage(errors).hint("the same command again goes on where it broke off"))
+        }
+        FetchError::Busy { .. } => {
+            Err(Failure::new(Exit::Busy, errors).hint("run the same command again when it is done"))
+        }
+    }
+}
+
+/// How much is there, how fast it comes and how long it takes, on a terminal.
+struct Progress {
+    bar: ProgressBar,
+    /// Files whose size is part of the bar's length.
+    known: Mutex<std::collections::BTreeSet<String>>,
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Self {
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            // Hidden by itself where standard error is no terminal.
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
+        };
+        let style = ProgressStyle::with_template(
+            "{wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+        );
+        Self {
+            bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+            known: Mutex::default(),
+        }
+    }
+
+    fn take(&self, event: FetchEvent<'_>) {
+        match event {
+            FetchEvent::Begun { path, size, from } => {
+                let mut known = self
+                    .known
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                if known.insert(path.to_string()) {
+                    self.bar.inc_length(size);
+                    self.bar.inc(from);
+                    self.bar.reset_eta();
+                }
+            }
+            FetchEvent::Bytes(count) => self.bar.inc(count),
+            FetchEvent::Ended { .. } => {}
+        }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

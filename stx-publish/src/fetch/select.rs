@@ -1,0 +1,235 @@
+//! Which files of a build are meant.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use globset::{GlobBuilder, GlobMatcher};
+use stx_layout::{BuildPath, BuildPhase, Sha256, SumLine, Sums};
+
+/// What somebody wants of a build.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// `iso`: the ISO images.
+    Iso,
+    /// `installer`: the installer's files, for those who make their own ISO.
+    Installer,
+    /// `rpms`, `rpms:PHASE`: the packages, with their repository metadata.
+    Rpms(Option<BuildPhase>),
+    /// `srpms`, `srpms:PHASE`: the source packages.
+    Srpms(Option<BuildPhase>),
+    /// `images`: lists and archives of container images.
+    Images,
+    /// `charts`: the Helm charts.
+    Charts,
+    /// `context`: the commits of which it was built.
+    Context,
+    /// A file, everything below a directory, or a glob: `*` and `?` stay in a directory, `**` does not.
+    Path {
+        /// As it was given.
+        text: String,
+        /// The same as a glob.
+        glob: GlobMatcher,
+    },
+}
+
+/// A word that names nothing that could be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum WhatError {
+    /// Not a phase.
+    #[error("{text:?} names no phase: `rpms:std`")]
+    Phase {
+        /// As it was given.
+        text: String,
+        /// What is wrong with it.
+        source: stx_layout::ParseError,
+    },
+    /// Not a glob.
+    #[error("{text:?}")]
+    Glob {
+        /// As it was given.
+        text: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+}
+
+impl FromStr for What {
+    type Err = WhatError;
+
+    fn from_str(text: &str) -> Result<Self, WhatError> {
+        let phase = |phase: &str| {
+            let parsed = phase.parse();
+            parsed.map(Some).map_err(|source| WhatError::Phase {
+                text: text.to_owned(),
+                source,
+            })
+        };
+        Ok(match text.split_once(':').unwrap_or((text, "")) {
+            ("iso", "") => Self::Iso,
+            ("installer", "") => Self::Installer,
+            ("images", "") => Self::Images,
+            ("charts", "") => Self::Charts,
+            ("context", "") => Self::Context,
+            ("rpms", "") => Self::Rpms(None),
+            ("srpms", "") => Self::Srpms(None),
+            ("rpms", name) => Self::Rpms(phase(name)?),
+            ("srpms", name) => Self::Srpms(phase(name)?),
+            _ => {
+                let glob = GlobBuilder::new(text.trim_end_matches('/'))
+                    .literal_separator(true)
+                    .build()
+                    .map_err(|source| WhatError::Glob {
+                        text: text.to_owned(),
+                        source,
+                    })?;
+                Self::Path {
+                    text: text.to_owned(),
+                    glob: glob.compile_matcher(),
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Iso => f.write_str("iso"),
+            Self::Installer => f.write_str("installer"),
+            Self::Rpms(None) => f.write_str("rpms"),
+            Self::Rpms(Some(phase)) => write!(f, "rpms:{phase}"),
+            Self::Srpms(None) => f.write_str("srpms"),
+            Self::Srpms(Some(phase)) => write!(f, "srpms:{phase}"),
+            Self::Images => f.write_str("images"),
+            Self::Charts => f.write_str("charts"),
+            Self::Context => f.write_str("context"),
+            Self::Path { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+impl What {
+    fn means(&self, path: &str) -> bool {
+        let section = |section: &str, phase: &Option<BuildPhase>| {
+            let below = path.strip_prefix(section);
+            below.is_some_and(|rest| {
+                phase.as_ref().is_none_or(|phase| {
+                    rest.split_once('/')
+                        .is_some_and(|(first, _)| first == phase.as_str())
+                })
+            })
+        };
+        match self {
+            Self::Iso => {
+                section("outputs/iso/", &None) && Utf8Path::new(path).extension() == Some("iso")
+            }
+            Self::Installer => section("outputs/installer/", &None),
+            Self::Rpms(phase) => section("outputs/RPMS/", phase),
+            Self::Srpms(phase) => section("outputs/SRPMS/", phase),
+            Self::Images => section("outputs/docker-images/", &None),
+            Self::Charts => section("outputs/helm-charts/", &None),
+            Self::Context => path == "outputs/CONTEXT",
+            Self::Path { glob, .. } => Utf8Path::new(path)
+                .ancestors()
+                .any(|ancestor| !ancestor.as_str().is_empty() && glob.is_match(ancestor.as_str())),
+        }
+    }
+
+    /// Where a file goes: an ISO or a `CONTEXT` under its own name, anything else as it lies in `outputs/`, and what does
+    /// not lie there as it lies in the build.
+    fn place(&self, path: &BuildPath) -> Utf8PathBuf {
+        match self {
+            Self::Iso | Self::Context => path.file_name().into(),
+            Self::Installer
+            | Self::Rpms(_)
+            | Self::Srpms(_)
+            | Self::Images
+            | Self::Charts
+            | Self::Path { .. } => {
+                let text = path.as_str();
+                text.strip_prefix("outputs/").unwrap_or(text).into()
+            }
+        }
+    }
+}
+
+/// A file that is to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its path in the build.
+    pub path: BuildPath,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Where it goes, below the directory that is fetched to.
+    pub to: Utf8PathBuf,
+}
+
+/// Words that select nothing, or too much.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// The build has no such file.
+    #[error("the build has no {}", what.join(", no "))]
+    Nothing {
+        /// The words.
+        what: Vec<String>,
+    },
+    /// Two files would have one name.
+    #[error("{first} and {second} would both be {to}")]
+    Clash {
+        /// One of them.
+        first: BuildPath,
+        /// The other.
+        second: BuildPath,
+        /// The name.
+        to: Utf8PathBuf,
+    },
+}
+
+/// The files that are meant, by where they go. Of several names of one ISO, the first is taken.
+pub fn select(sums: &Sums, what: &[What]) -> Result<Vec<Wanted>, SelectError> {
+    let mut wanted = BTreeMap::<Utf8PathBuf, Wanted>::new();
+    let mut nothing = Vec::new();
+    for word in what {
+        let mut found = false;
+        let mut images = Vec::new();
+        for SumLine { path, digest } in sums
+            .lines()
+            .iter()
+            .filter(|line| word.means(line.path.as_str()))
+        {
+            found = true;
+            if matches!(word, What::Iso) {
+                if images.contains(digest) {
+                    continue;
+                }
+                images.push(*digest);
+            }
+            let to = word.place(path);
+            let new = Wanted {
+                path: path.clone(),
+                sha256: *digest,
+                to: to.clone(),
+            };
+            match wanted.insert(to.clone(), new) {
+                Some(old) if old.path != *path => {
+                    return Err(SelectError::Clash {
+                        first: old.path,
+                        second: path.clone(),
+                        to,
+                    });
+                }
+                Some(_) | None => {}
+            }
+        }
+        if !found {
+            nothing.push(word.to_string());
+        }
+    }
+    if nothing.is_empty() {
+        Ok(wanted.into_values().collect())
+    } else {
+        Err(SelectError::Nothing { what: nothing })
+    }
+}

@@ -1,0 +1,158 @@
+use camino_tempfile::tempdir;
+use stx_layout::{AliasName, BuildOutcome};
+
+use super::{FetchError, FetchOptions, FetchReport, SelectError, What, fetch, resolve, select};
+use crate::conformance::{sample_id, sample_request};
+use crate::publish::{prepare, publish};
+use crate::store::MirrorRead as _;
+use crate::store::memory::MemoryStore;
+
+const OPTIONS: FetchOptions = FetchOptions {
+    parallel: 2,
+    attempts: 2,
+    wait: std::time::Duration::ZERO,
+};
+
+async fn mirror() -> MemoryStore {
+    let store = MemoryStore::new();
+    let request = sample_request(1, BuildOutcome::Success, "day 1");
+    let plan = prepare(&store, request).await.expect("a plan");
+    publish(&store, &plan).await.expect("published");
+    store
+}
+
+fn what(words: &[&str]) -> Vec<What> {
+    words
+        .iter()
+        .map(|word| word.parse().expect("a word"))
+        .collect()
+}
+
+async fn get(store: &MemoryStore, words: &[&str], to: &camino::Utf8Path) -> FetchReport {
+    let id = sample_id(1);
+    let sums = store.sums(&id).await.expect("sums");
+    let wanted = select(&sums, &what(words)).expect("files");
+    fetch(store, &id, &wanted, to, &OPTIONS, &|_| {}).await
+}
+
+#[tokio::test]
+async fn words_select_files_and_say_where_they_go() {
+    let sums = "outputs/CONTEXT
+outputs/RPMS/rt/b.rpm
+outputs/RPMS/std/a.rpm
+outputs/RPMS/std/repodata/repomd.xml
+outputs/SRPMS/std/a.src.rpm
+outputs/docker-images/images.lst
+outputs/helm-charts/c.tgz
+outputs/installer/vmlinuz
+outputs/iso/bootimage.iso
+outputs/iso/bootimage.iso.sig
+inputs/downloads/d.tar";
+    let mut lines: Vec<_> = sums.lines().collect();
+    lines.sort_unstable();
+    let digest = "0".repeat(64);
+    let text = format!("{digest}  {}\n", lines.join(&format!("\n{digest}  ")));
+    let sums = text.parse().expect("sums");
+    let places = |words: &[&str]| {
+        let wanted = select(&sums, &what(words)).expect("files");
+        wanted
+            .into_iter()
+            .map(|wanted| wanted.to.into_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(&["iso", "context"]), ["CONTEXT", "bootimage.iso"]);
+    assert_eq!(
+        places(&["rpms"]),
+        [
+            "RPMS/rt/b.rpm",
+            "RPMS/std/a.rpm",
+            "RPMS/std/repodata/repomd.xml"
+        ]
+    );
+    assert_eq!(
+        places(&["rpms:rt", "srpms:std"]),
+        ["RPMS/rt/b.rpm", "SRPMS/std/a.src.rpm"]
+    );
+    assert_eq!(places(&["installer", "images", "charts"]).len(), 3);
+    assert_eq!(
+        places(&["outputs/iso/"]),
+        ["iso/bootimage.iso", "iso/bootimage.iso.sig"]
+    );
+    assert_eq!(places(&["outputs/*/*/*.rpm"]).len(), 3);
+    assert_eq!(places(&["**/d.tar"]), ["inputs/downloads/d.tar"]);
+    assert_eq!(
+        select(&sums, &what(&["rpms:none", "*.zip", "iso"])),
+        Err(SelectError::Nothing {
+            what: vec!["rpms:none".to_owned(), "*.zip".to_owned()]
+        })
+    );
+    assert!("rpms:a/b".parse::<What>().is_err());
+    assert!("[".parse::<What>().is_err());
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_once_and_checked() {
+    let store = mirror().await;
+    let dir = tempdir().expect("a directory");
+    let latest = AliasName::latest_build();
+    let id = resolve(&store, &sample_id(1).channel, &latest)
+        .await
+        .expect("a build");
+    assert_eq!(id, sample_id(1));
+    let report = get(&store, &["iso"], dir.path()).await;
+    assert_eq!((report.fetched.len(), report.failed.len()), (1, 0));
+    assert_eq!(report.transferred(), 14);
+    let iso = dir.path().join("bootimage.iso");
+    assert_eq!(
+        fs_err::read_to_string(&iso).expect("a file"),
+        "image of day 1"
+    );
+    assert_eq!(get(&store, &["iso"], dir.path()).await.transferred(), 0);
+    fs_err::write(&iso, "something else").expect("written");
+    assert_eq!(get(&store, &["iso"], dir.path()).await.transferred(), 14);
+}
+
+#[tokio::test]
+async fn what_a_killed_fetch_left_is_gone_on_with() {
+    let store = mirror().await;
+    let digest = {
+        let sums = store.sums(&sample_id(1)).await.expect("sums");
+        select(&sums, &what(&["iso"])).expect("files")[0]
+            .sha256
+            .to_string()
+    };
+    // The first is the beginning of the file; the others are not, and are found out.
+    for (left, transferred) in [
+        ("image of", 6),
+        ("no image", 20),
+        ("longer than the whole image", 14),
+    ] {
+        let dir = tempdir().expect("a directory");
+        let part = dir
+            .path()
+            .join(format!("bootimage.iso.{}.part", &digest[..16]));
+        fs_err::write(&part, left).expect("written");
+        let report = get(&store, &["iso"], dir.path()).await;
+        assert_eq!(report.transferred(), transferred, "{left}");
+        let iso = fs_err::read_to_string(dir.path().join("bootimage.iso")).expect("a file");
+        assert_eq!(iso, "image of day 1");
+        assert!(!part.exists(), "{left}");
+    }
+}
+
+#[tokio::test]
+async fn corrupt_and_gone_are_told_apart_and_nothing_gets_the_name() {
+    for (bytes, corrupt) in [(Some("image of day 2"), true), (None, false)] {
+        let store = mirror().await;
+        let path = "outputs/iso/bootimage.iso".parse().expect("a path");
+        store.tamper_file(&sample_id(1), &path, bytes.map(Into::into));
+        let dir = tempdir().expect("a directory");
+        let report = get(&store, &["outputs/iso/bootimage.iso"], dir.path()).await;
+        match &report.failed[..] {
+            [FetchError::Corrupt { .. }] => assert!(corrupt),
+            [FetchError::Gone { .. }] => assert!(!corrupt),
+            other => panic!("{other:?}"),
+        }
+        assert!(!dir.path().join("iso/bootimage.iso").exists());
+    }
+}

@@ -1,0 +1,289 @@
+//! The `index.json` of a mirror and of each channel: the catalog as files that any web server can serve.
+//!
+//! A reader over HTTP begins here, and never has to make sense of a directory listing. The files are derived: they say
+//! nothing that the tree does not, and are made again after every change. One may be a moment older than the tree; an
+//! alias is therefore resolved by reading `ALIAS/build.json`, not from here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildOutcome, BuildPath, BuildRecord, BuildState,
+    Channel, ChannelEntry, Sha256,
+};
+
+/// The version of the form that is written, and the newest that is read.
+pub const SCHEMA: u32 = 1;
+
+/// A derived file that lies beside the channels or beside the builds of one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageId {
+    /// The channel; `None` for the root of the mirror.
+    pub channel: Option<Channel>,
+    /// Which of its files.
+    pub name: PageName,
+}
+
+impl PageId {
+    /// Its path in the mirror.
+    pub fn path(&self) -> String {
+        match &self.channel {
+            Some(channel) => format!("{channel}/{}", self.name.file_name()),
+            None => self.name.file_name().to_owned(),
+        }
+    }
+}
+
+/// The derived files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageName {
+    /// `index.json`: [`RootIndex`] or [`ChannelIndex`].
+    IndexJson,
+    /// `index.html`, for people.
+    IndexHtml,
+    /// `feed.xml`, an Atom feed of a channel's builds (RFC 4287).
+    Feed,
+}
+
+impl PageName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::IndexJson, Self::IndexHtml, Self::Feed];
+
+    /// The name of the file.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::IndexJson => "index.json",
+            Self::IndexHtml => "index.html",
+            Self::Feed => "feed.xml",
+        }
+    }
+
+    /// Its media type, for stores that keep one.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::IndexJson => "application/json",
+            Self::IndexHtml => "text/html; charset=utf-8",
+            Self::Feed => "application/atom+xml",
+        }
+    }
+}
+
+/// The `index.json` at the root of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootIndex {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The channels, sorted.
+    pub channels: Vec<ChannelSummary>,
+}
+
+/// A channel as the root's index tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelSummary {
+    /// Its name, which is also its path.
+    pub channel: Channel,
+    /// How many builds it holds.
+    pub builds: u64,
+    /// The bytes of these builds, shared ones counted for each.
+    pub bytes: u64,
+    /// The newest build, and how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<NewestBuild>,
+    /// What `latest_build` points at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_build: Option<BuildDate>,
+    /// The ISO images of the build that `latest_build` points at; paths begin at the build.
+    #[serde(default)]
+    pub iso: Vec<Media>,
+}
+
+/// The newest build of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestBuild {
+    /// Its date.
+    pub date: BuildDate,
+    /// How it ended; absent where its record cannot be read.
+    pub result: Option<BuildOutcome>,
+}
+
+/// The `index.json` of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelIndex {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The channel.
+    pub channel: Channel,
+    /// Its aliases.
+    pub aliases: BTreeMap<AliasName, AliasEntry>,
+    /// Those that show an older build on purpose.
+    #[serde(default)]
+    pub held: BTreeSet<AliasName>,
+    /// Its builds, newest first.
+    pub builds: Vec<BuildIndex>,
+    /// Names that are neither build nor alias.
+    #[serde(default)]
+    pub strays: Vec<String>,
+}
+
+/// A build as its channel's index tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildIndex {
+    /// Its date, which is also the name of its directory.
+    pub date: BuildDate,
+    /// Its `build.json`; absent where it cannot be read.
+    pub record: Option<BuildRecord>,
+    /// Why it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// Whether it holds a `KEEP` file.
+    #[serde(default)]
+    pub keep_file: bool,
+    /// How long it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<Stay>,
+    /// Its ISO images.
+    #[serde(default)]
+    pub iso: Vec<Media>,
+    /// What became of its packages since the success before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<PackageChanges>,
+}
+
+/// How long a build stays, as retention judged when the index was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stay {
+    /// When it goes if nothing but the time changes; absent where only an event ends a reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// Every reason, in words; for a build that is to go, the rule.
+    pub reasons: Vec<String>,
+}
+
+/// A file that people come for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media {
+    /// Its path in the build.
+    pub path: BuildPath,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
+/// The difference between the RPMs of two builds, by the names of their files and by their digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageChanges {
+    /// The build that it was compared with.
+    pub since: BuildDate,
+    /// Packages that were not there.
+    pub added: Vec<String>,
+    /// Packages that are not there any more.
+    pub removed: Vec<String>,
+    /// Packages with another version or release.
+    pub updated: Vec<PackageUpdate>,
+    /// Packages of the same version and release whose bytes differ.
+    pub rebuilt: Vec<String>,
+}
+
+impl PackageChanges {
+    /// How many packages differ.
+    pub fn count(&self) -> usize {
+        self.added.len() + self.removed.len() + self.updated.len() + self.rebuilt.len()
+    }
+}
+
+/// A package with another version or release.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackageUpdate {
+    /// Its name and architecture: `kernel.x86_64`.
+    pub name: String,
+    /// Version and release before.
+    pub from: String,
+    /// Version and release in this build.
+    pub to: String,
+}
+
+/// An index that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Not the JSON of an index.
+    #[error("index.json line {}, column {}", source.line(), source.column())]
+    Json {
+        /// What is wrong there.
+        #[from]
+        source: serde_json::Error,
+    },
+    /// Written by a version that changed the meaning of known fields.
+    #[error("index.json of schema {found}; this version reads up to {SCHEMA}")]
+    TooNew {
+        /// Its schema version.
+        found: u32,
+    },
+}
+
+/// Reads an index after a look at its version.
+fn from_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, IndexError> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let Version { schema: found } = serde_json::from_slice(text)?;
+    if found > SCHEMA {
+        return Err(IndexError::TooNew { found });
+    }
+    Ok(serde_json::from_slice(text)?)
+}
+
+fn to_json(index: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(index).expect("an index has no map without text keys");
+    text.push('\n');
+    text
+}
+
+impl RootIndex {
+    /// Reads the text of an `index.json`.
+    pub fn from_json(text: &[u8]) -> Result<Self, IndexError> {
+        from_json(text)
+    }
+
+    /// The text of an `index.json`.
+    pub fn to_json(&self) -> String {
+        to_json(self)
+    }
+}
+
+impl ChannelIndex {
+    /// Reads the text of an `index.json`.
+    pub fn from_json(text: &[u8]) -> Result<Self, IndexError> {
+        from_json(text)
+    }
+
+    /// The text of an `index.json`.
+    pub fn to_json(&self) -> String {
+        to_json(self)
+    }
+
+    /// The catalog's entry that it was made of.
+    pub fn entry(self) -> ChannelEntry {
+        let builds = self.builds.into_iter().map(|build| {
+            let state = match (build.record, build.unreadable) {
+                (Some(record), None) => BuildState::Known(Box::new(record)),
+                (_, why) => BuildState::Unreadable(
+                    why.unwrap_or_else(|| "the index has no record of it".to_owned()),
+                ),
+            };
+            let entry = BuildEntry {
+                state,
+                keep_file: build.keep_file,
+            };
+            (build.date, entry)
+        });
+        ChannelEntry {
+            builds: builds.collect(),
+            aliases: self.aliases,
+            held: self.held,
+            strays: self.strays,
+        }
+    }
+}

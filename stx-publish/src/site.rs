@@ -1,0 +1,258 @@
+//! The catalog pages: `index.json`, `index.html` and a feed, made of the catalog.
+//!
+//! [`refresh`] reads the mirror, makes the pages and replaces those that differ. They need no server but one for files, no
+//! script and nothing from elsewhere; a script, where it runs, filters and sorts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry, Sums,
+};
+
+use crate::index::{
+    BuildIndex, ChannelIndex, ChannelSummary, Media, NewestBuild, PackageChanges, PageId, PageName,
+    RootIndex, SCHEMA, Stay,
+};
+use crate::store::{MirrorStore, Scope, StoreError};
+
+mod changes;
+mod html;
+#[cfg(test)]
+mod tests;
+
+/// What the pages say that is not on the mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Site {
+    /// The heading of the root's page; `StarlingX builds` where it is empty.
+    pub title: String,
+    /// The URL of the mirror's root, for the commands that the pages show; without it a script fills it in.
+    pub url: Option<String>,
+    /// How long each build stays.
+    pub stays: BTreeMap<BuildId, Stay>,
+}
+
+/// What a refresh did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refreshed {
+    /// Pages that were written.
+    pub written: Vec<PageId>,
+    /// Pages of channels that are gone, which were removed.
+    pub removed: Vec<PageId>,
+}
+
+/// Makes the pages of a mirror anew, and replaces those that differ.
+///
+/// Refreshes wait for each other, so the last one to end has seen everything that was there before it began.
+pub async fn refresh(store: &dyn MirrorStore, site: &Site) -> Result<Refreshed, StoreError> {
+    let pages = store.lock_pages().await?;
+    let catalog = store.catalog(&Scope::All).await?;
+    let mut done = Refreshed::default();
+    let mut summaries = Vec::with_capacity(catalog.channels.len());
+    let mut wanted = Vec::new();
+    for (channel, entry) in catalog.channels {
+        let index = channel_index(store, site, &channel, entry).await?;
+        summaries.push(summary(&index));
+        wanted.extend(html::channel_pages(site, &index));
+    }
+    let root_json = PageId {
+        channel: None,
+        name: PageName::IndexJson,
+    };
+    let old = store.page(&root_json).await?;
+    let old = old.and_then(|text| RootIndex::from_json(&text).ok());
+    let root = RootIndex {
+        schema: SCHEMA,
+        channels: summaries,
+    };
+    // The root comes last: what it names is there.
+    wanted.extend(html::root_pages(site, &root));
+    for (page, bytes) in wanted {
+        if store.page(&page).await?.as_ref() != Some(&bytes) {
+            pages.write(&page, bytes).await?;
+            done.written.push(page);
+        }
+    }
+    let known: BTreeSet<_> = root.channels.iter().map(|known| &known.channel).collect();
+    for gone in old.into_iter().flat_map(|old| old.channels) {
+        if known.contains(&gone.channel) {
+            continue;
+        }
+        for name in PageName::ALL {
+            let page = PageId {
+                channel: Some(gone.channel.clone()),
+                name,
+            };
+            if store.page(&page).await?.is_some() {
+                pages.remove(&page).await?;
+                done.removed.push(page);
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// The index of one channel. What an earlier index says of a build's files is taken from there: they never change.
+async fn channel_index(
+    store: &dyn MirrorStore,
+    site: &Site,
+    channel: &Channel,
+    entry: ChannelEntry,
+) -> Result<ChannelIndex, StoreError> {
+    let page = PageId {
+        channel: Some(channel.clone()),
+        name: PageName::IndexJson,
+    };
+    let old = store.page(&page).await?;
+    let old = old.and_then(|text| ChannelIndex::from_json(&text).ok());
+    let old: BTreeMap<_, _> = old
+        .into_iter()
+        .flat_map(|old| old.builds)
+        .map(|build| (build.date, build))
+        .collect();
+    let mut files = Files {
+        store,
+        channel,
+        sums: BTreeMap::new(),
+    };
+    let mut builds = Vec::with_capacity(entry.builds.len());
+    let mut before = None;
+    for (date, build) in entry.builds {
+        let id = BuildId::new(channel.clone(), date);
+        let success = build.is_success();
+        let (record, unreadable) = match build.state {
+            BuildState::Known(record) => (Some(*record), None),
+            BuildState::Unreadable(why) => (None, Some(why)),
+        };
+        let (iso, changes) = match old.get(&date) {
+            Some(old) if old.record == record => (old.iso.clone(), old.changes.clone()),
+            _ if success => (files.iso(date).await?, files.changes(before, date).await?),
+            _ => (Vec::new(), None),
+        };
+        builds.push(BuildIndex {
+            date,
+            record,
+            unreadable,
+            keep_file: build.keep_file,
+            stays: site.stays.get(&id).cloned(),
+            iso,
+            changes,
+        });
+        if success {
+            before = Some(date);
+        }
+    }
+    builds.reverse();
+    Ok(ChannelIndex {
+        schema: SCHEMA,
+        channel: channel.clone(),
+        aliases: entry.aliases,
+        held: entry.held,
+        builds,
+        strays: entry.strays,
+    })
+}
+
+/// Looks into the builds of a channel. One that is retired meanwhile has nothing.
+struct Files<'a> {
+    store: &'a dyn MirrorStore,
+    channel: &'a Channel,
+    sums: BTreeMap<BuildDate, Sums>,
+}
+
+impl Files<'_> {
+    fn id(&self, date: BuildDate) -> BuildId {
+        BuildId::new(self.channel.clone(), date)
+    }
+
+    /// Reads the sums of a build; of those that were read, the last two are kept.
+    async fn load(&mut self, date: BuildDate) -> Result<(), StoreError> {
+        if !self.sums.contains_key(&date) {
+            let sums = match self.store.sums(&self.id(date)).await {
+                Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => Sums::default(),
+                sums => sums?,
+            };
+            while self.sums.len() > 1 {
+                self.sums.pop_first();
+            }
+            self.sums.insert(date, sums);
+        }
+        Ok(())
+    }
+
+    async fn iso(&mut self, date: BuildDate) -> Result<Vec<Media>, StoreError> {
+        self.load(date).await?;
+        let images = self.sums[&date].lines().iter().filter(|line| {
+            line.path.as_str().starts_with("outputs/iso/")
+                && camino::Utf8Path::new(line.path.as_str()).extension() == Some("iso")
+        });
+        let images: Vec<_> = images.cloned().collect();
+        let mut media = Vec::<Media>::with_capacity(images.len());
+        for image in images {
+            // A second name of the same image, a symlink for one.
+            if media.iter().any(|known| known.sha256 == image.digest) {
+                continue;
+            }
+            if let Some(bytes) = self.size(date, &image.path).await? {
+                media.push(Media {
+                    path: image.path,
+                    bytes,
+                    sha256: image.digest,
+                });
+            }
+        }
+        Ok(media)
+    }
+
+    async fn size(&self, date: BuildDate, path: &BuildPath) -> Result<Option<u64>, StoreError> {
+        match self.store.read(&self.id(date), path, 0).await {
+            Ok(body) => Ok(Some(body.size)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn changes(
+        &mut self,
+        before: Option<BuildDate>,
+        date: BuildDate,
+    ) -> Result<Option<PackageChanges>, StoreError> {
+        let Some(before) = before else {
+            return Ok(None);
+        };
+        self.load(before).await?;
+        self.load(date).await?;
+        let (was, is) = (&self.sums[&before], &self.sums[&date]);
+        Ok(Some(changes::changes(before, was, is)))
+    }
+}
+
+fn summary(index: &ChannelIndex) -> ChannelSummary {
+    let latest_build = match index.aliases.get(&AliasName::latest_build()) {
+        Some(AliasEntry::Build(date)) => Some(*date),
+        Some(AliasEntry::Other(_)) | None => None,
+    };
+    let newest = index.builds.first().map(|build| NewestBuild {
+        date: build.date,
+        result: build.record.as_ref().map(|record| record.result),
+    });
+    let latest = index
+        .builds
+        .iter()
+        .find(|build| Some(build.date) == latest_build);
+    let records = index
+        .builds
+        .iter()
+        .filter_map(|build| build.record.as_ref());
+    ChannelSummary {
+        channel: index.channel.clone(),
+        builds: index.builds.len() as u64,
+        bytes: records.map(|record| record.bytes).sum(),
+        newest,
+        latest_build,
+        iso: latest.map(|build| build.iso.clone()).unwrap_or_default(),
+    }
+}
+
+/// A page and its bytes.
+type Made = (PageId, Bytes);

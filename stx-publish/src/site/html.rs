@@ -1,0 +1,313 @@
+//! The pages for people. The templates are checked when this crate is compiled, and escape all they are given.
+
+use askama::Template;
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use stx_layout::{AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus};
+
+use super::{Made, Site};
+use crate::index::{
+    BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
+};
+
+/// The heading of a mirror that was not given one.
+const TITLE: &str = "StarlingX builds";
+
+/// The pages of the root.
+pub(super) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
+    let page = RootPage {
+        title: title(site),
+        channels: &index.channels,
+    };
+    vec![
+        made(None, PageName::IndexHtml, page.render()),
+        made(None, PageName::IndexJson, Ok(index.to_json())),
+    ]
+}
+
+/// The pages of a channel.
+pub(super) fn channel_pages(site: &Site, index: &ChannelIndex) -> Vec<Made> {
+    let rows: Vec<_> = index.builds.iter().map(Row::new).collect();
+    let latest = latest(index);
+    let html = ChannelPage {
+        title: title(site),
+        url: site.url.as_deref(),
+        channel: &index.channel,
+        root: "../".repeat(index.channel.to_string().split('/').count()),
+        held: index.held.contains(&AliasName::latest_build()),
+        latest: latest.and_then(|date| rows.iter().find(|row| row.build.date == date)),
+        rows: &rows,
+    };
+    let feed = Feed {
+        title: title(site),
+        channel: &index.channel,
+        url: site
+            .url
+            .as_deref()
+            .unwrap_or_default()
+            .trim_end_matches('/'),
+        updated: rows.first().map_or_else(epoch, Row::finished),
+        rows: rows.iter().take(FEED_LENGTH).collect(),
+    };
+    let channel = Some(&index.channel);
+    vec![
+        made(channel, PageName::IndexHtml, html.render()),
+        made(channel, PageName::Feed, feed.render()),
+        made(channel, PageName::IndexJson, Ok(index.to_json())),
+    ]
+}
+
+/// How many builds a feed tells of.
+const FEED_LENGTH: usize = 30;
+
+fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>) -> Made {
+    let text = text.expect("templates fail only where a value's `Display` does");
+    // Neither HTML nor XML has them, and a terminal that shows the page would obey them.
+    let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    let page = PageId {
+        channel: channel.cloned(),
+        name,
+    };
+    (page, Bytes::from(text))
+}
+
+fn title(site: &Site) -> &str {
+    if site.title.is_empty() {
+        TITLE
+    } else {
+        &site.title
+    }
+}
+
+/// What `latest_build` points at.
+fn latest(index: &ChannelIndex) -> Option<BuildDate> {
+    super::summary(index).latest_build
+}
+
+#[derive(Template)]
+#[template(path = "root.html")]
+struct RootPage<'a> {
+    title: &'a str,
+    channels: &'a [ChannelSummary],
+}
+
+#[derive(Template)]
+#[template(path = "channel.html")]
+struct ChannelPage<'a> {
+    title: &'a str,
+    url: Option<&'a str>,
+    channel: &'a Channel,
+    /// The way back to the root.
+    root: String,
+    latest: Option<&'a Row<'a>>,
+    /// Whether `latest_build` was moved back on purpose.
+    held: bool,
+    rows: &'a [Row<'a>],
+}
+
+#[derive(Template)]
+#[template(path = "feed.xml")]
+struct Feed<'a> {
+    title: &'a str,
+    channel: &'a Channel,
+    /// Without a slash at its end; empty where it is not known: links are relative then.
+    url: &'a str,
+    updated: DateTime<Utc>,
+    rows: Vec<&'a Row<'a>>,
+}
+
+/// A build as the pages show it.
+struct Row<'a> {
+    build: &'a BuildIndex,
+    phases: Vec<Bar<'a>>,
+}
+
+/// One phase in the chart of a build.
+struct Bar<'a> {
+    phase: &'a PhaseRecord,
+    /// How long it took.
+    took: String,
+    /// Where it begins and how long it is, in hundredths of the build.
+    x: i64,
+    width: i64,
+}
+
+impl<'a> Row<'a> {
+    fn new(build: &'a BuildIndex) -> Self {
+        let phases = build.record.as_ref().map(|record| bars(&record.phases));
+        Self {
+            build,
+            phases: phases.unwrap_or_default(),
+        }
+    }
+
+    fn result(&self) -> &'static str {
+        match self.build.record.as_ref().map(|record| record.result) {
+            Some(outcome) => outcome.as_str(),
+            None => "unknown",
+        }
+    }
+
+    /// The failing phase, and its log, where it has one.
+    fn failing(&self) -> Option<(&'a str, Option<String>)> {
+        let record = self.build.record.as_ref()?;
+        let name = record.first_failing_phase.as_deref()?;
+        let phase = record.phases.iter().find(|phase| phase.name == name);
+        let ran = phase.is_some_and(|phase| phase.started.is_some());
+        let log = ran.then(|| format!("{}/outputs/logs/{name}.log", self.build.date));
+        Some((name, log))
+    }
+
+    fn missing(&self) -> String {
+        let record = self.build.record.as_ref();
+        let missing = record.map(|record| record.missing_deliverables.join(", "));
+        missing.unwrap_or_default()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.build.record.as_ref().map_or(0, |record| record.bytes)
+    }
+
+    fn size(&self) -> String {
+        match &self.build.record {
+            Some(record) => size(record.bytes),
+            None => "unknown".to_owned(),
+        }
+    }
+
+    fn trigger(&self) -> &str {
+        let record = self.build.record.as_ref();
+        record
+            .and_then(|record| record.trigger.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// When it was done: the end of its last phase, else its date.
+    fn finished(&self) -> DateTime<Utc> {
+        let phases = self.build.record.iter().flat_map(|record| &record.phases);
+        let last = phases.filter_map(|phase| phase.finished).max();
+        last.unwrap_or_else(|| self.build.date.time())
+    }
+
+    /// The chart in words.
+    fn phases_in_words(&self) -> String {
+        let words = self.phases.iter().map(|bar| {
+            let how = match bar.phase.status {
+                PhaseStatus::Succeeded => "",
+                PhaseStatus::Failed => " (failed)",
+                PhaseStatus::TimedOut => " (timed out)",
+                PhaseStatus::Cancelled => " (cancelled)",
+                PhaseStatus::Skipped => " (skipped)",
+            };
+            format!("{} {}{how}", bar.phase.name, bar.took)
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// From the start of the first phase to the end of the last.
+    fn took(&self) -> Option<String> {
+        let (start, end) = span(&self.build.record.as_ref()?.phases)?;
+        Some(duration(end - start))
+    }
+
+    fn seconds(&self) -> i64 {
+        let record = self.build.record.as_ref();
+        let span = record.and_then(|record| span(&record.phases));
+        span.map_or(0, |(start, end)| (end - start).num_seconds())
+    }
+
+    fn until(&self) -> String {
+        match &self.build.stays {
+            None => String::new(),
+            Some(stay) => stay.until.map_or_else(
+                || "no end".to_owned(),
+                |until| until.format("%Y-%m-%d").to_string(),
+            ),
+        }
+    }
+
+    /// Sorts rows by how long they stay; what has no end comes last.
+    fn until_key(&self) -> String {
+        let until = self.build.stays.as_ref().and_then(|stay| stay.until);
+        until.map_or_else(|| "9".to_owned(), rfc3339)
+    }
+
+    fn changes(&self) -> Option<&PackageChanges> {
+        self.build.changes.as_ref()
+    }
+}
+
+impl Bar<'_> {
+    fn class(&self) -> &'static str {
+        match self.phase.status {
+            PhaseStatus::Succeeded => "ok",
+            PhaseStatus::Failed | PhaseStatus::TimedOut => "bad",
+            PhaseStatus::Cancelled | PhaseStatus::Skipped => "off",
+        }
+    }
+}
+
+/// The phases that ran, each where it lies in the time of the whole.
+fn bars(phases: &[PhaseRecord]) -> Vec<Bar<'_>> {
+    let Some((start, end)) = span(phases) else {
+        return Vec::new();
+    };
+    let whole = (end - start).num_milliseconds().max(1);
+    let place = |time: DateTime<Utc>| (time - start).num_milliseconds() * 100 / whole;
+    let ran = phases.iter().filter_map(|phase| {
+        let (started, finished) = (phase.started?, phase.finished?);
+        Some(Bar {
+            phase,
+            took: duration(finished - started),
+            x: place(started),
+            width: (place(finished) - place(started)).max(1),
+        })
+    });
+    ran.collect()
+}
+
+/// The time from the first start to the last end.
+fn span(phases: &[PhaseRecord]) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let start = phases.iter().filter_map(|phase| phase.started).min()?;
+    let end = phases.iter().filter_map(|phase| phase.finished).max()?;
+    Some((start, end))
+}
+
+/// A length of time for people: `3 h 20 min`, `45 s`.
+fn duration(time: TimeDelta) -> String {
+    match (
+        time.num_hours(),
+        time.num_minutes() % 60,
+        time.num_seconds() % 60,
+    ) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// A number of bytes for people, in powers of 1024.
+fn size(bytes: u64) -> String {
+    humansize::format_size(bytes, humansize::BINARY)
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// `2018-11-05 06:00 UTC`.
+fn moment(date: &BuildDate) -> String {
+    date.time().format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+fn epoch() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH
+}
+
+fn file_name(media: &Media) -> &str {
+    media.path.file_name()
+}
+
+fn outcome(result: Option<BuildOutcome>) -> &'static str {
+    result.map_or("unknown", BuildOutcome::as_str)
+}

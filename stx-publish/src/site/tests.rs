@@ -1,0 +1,159 @@
+use chrono::{TimeDelta, TimeZone as _, Utc};
+use stx_layout::{BuildOutcome, ImageRecord, PhaseRecord, PhaseStatus, Sha256, SourceRecord};
+
+use super::{PageId, PageName, Refreshed, Site, Stay, refresh};
+use crate::conformance::{sample_id, sample_request};
+use crate::incoming::Entry;
+use crate::index::{ChannelIndex, PackageChanges, RootIndex};
+use crate::publish::{prepare, publish};
+use crate::store::memory::MemoryStore;
+use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
+
+/// Publishes a build of a package of that release, with a record that has everything.
+async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) {
+    let mut request = sample_request(day, result, &format!("day {day}"));
+    let package = format!("outputs/RPMS/std/a-1-{release}.noarch.rpm");
+    request.incoming.entries.insert(
+        package.parse().expect("a path"),
+        Entry::Generated(format!("release {release}").into()),
+    );
+    let start = request.record.id.date.time();
+    let phase = |name: &str, from: i64, to: i64, status| PhaseRecord {
+        name: name.to_owned(),
+        status,
+        required: true,
+        attempts: 1,
+        started: Some(start + TimeDelta::seconds(from)),
+        finished: Some(start + TimeDelta::seconds(to)),
+        reason: None,
+    };
+    let failed = result == BuildOutcome::Fail;
+    let last = if failed {
+        PhaseStatus::Failed
+    } else {
+        PhaseStatus::Succeeded
+    };
+    let record = &mut request.record;
+    record.trigger = Some("commit: <b>bold</b> & \u{1b}[31mred".to_owned());
+    record.phases = vec![
+        phase("sync", 0, 60, PhaseStatus::Succeeded),
+        phase("compile", 60, 7260, last),
+    ];
+    record.first_failing_phase = failed.then(|| "compile".to_owned());
+    record.sources = vec![SourceRecord {
+        path: "stx/config".to_owned(),
+        url: None,
+        commit: "1".repeat(40),
+    }];
+    record.images = vec![ImageRecord {
+        name: "starlingx/stx-keystone:master-centos-stable-latest".to_owned(),
+        digest: Sha256([7; 32]),
+    }];
+    let plan = prepare(store, request).await.expect("a plan");
+    publish(store, &plan).await.expect("published");
+}
+
+fn channel_page(name: PageName) -> PageId {
+    PageId {
+        channel: Some(sample_id(1).channel),
+        name,
+    }
+}
+
+async fn text(store: &MemoryStore, page: &PageId) -> String {
+    let bytes = store.page(page).await.expect("read").expect("a page");
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+async fn example() -> (MemoryStore, Site) {
+    let store = MemoryStore::new();
+    put(&store, 1, BuildOutcome::Success, 1).await;
+    put(&store, 2, BuildOutcome::Fail, 2).await;
+    put(&store, 3, BuildOutcome::Success, 2).await;
+    let stay = Stay {
+        until: Some(Utc.with_ymd_and_hms(2018, 11, 15, 6, 0, 0).unwrap()),
+        reasons: vec!["younger than 14 days".to_owned()],
+    };
+    let site = Site {
+        stays: [(sample_id(1), stay)].into(),
+        ..Site::default()
+    };
+    (store, site)
+}
+
+#[tokio::test]
+async fn the_pages_of_a_channel() {
+    let (store, site) = example().await;
+    refresh(&store, &site).await.expect("pages");
+    for name in PageName::ALL {
+        let page = channel_page(name);
+        insta::assert_snapshot!(name.file_name(), text(&store, &page).await);
+    }
+    let root = PageId {
+        channel: None,
+        name: PageName::IndexHtml,
+    };
+    insta::assert_snapshot!("root", text(&store, &root).await);
+}
+
+#[tokio::test]
+async fn what_a_build_says_of_itself_is_escaped() {
+    let (store, site) = example().await;
+    refresh(&store, &site).await.expect("pages");
+    for name in [PageName::IndexHtml, PageName::Feed] {
+        let html = text(&store, &channel_page(name)).await;
+        assert!(!html.contains("<b>"), "{name:?}");
+        assert!(!html.contains('\u{1b}'), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_gives_back_the_catalog() {
+    let (store, site) = example().await;
+    refresh(&store, &site).await.expect("pages");
+    let index = text(&store, &channel_page(PageName::IndexJson)).await;
+    let index = ChannelIndex::from_json(index.as_bytes()).expect("an index");
+    assert_eq!(
+        index.builds[0].changes.as_ref().map(PackageChanges::count),
+        Some(1)
+    );
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    assert_eq!(index.entry(), catalog.channels[&sample_id(1).channel]);
+    let newer = br#"{"schema": 99}"#;
+    assert!(RootIndex::from_json(newer).is_err());
+}
+
+#[tokio::test]
+async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
+    let (store, site) = example().await;
+    let first = refresh(&store, &site).await.expect("pages");
+    assert_eq!(first.written.len(), 5);
+    assert_eq!(
+        refresh(&store, &site).await.expect("pages"),
+        Refreshed::default()
+    );
+
+    let id = sample_id(2);
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    writer
+        .retire(id.date, id.date.time())
+        .await
+        .expect("retired");
+    let second = refresh(&store, &site).await.expect("pages");
+    assert_eq!(second.written.len(), 5);
+    let html = text(&store, &channel_page(PageName::IndexHtml)).await;
+    assert!(!html.contains("20181102T060000Z"));
+
+    let latest = stx_layout::AliasName::latest_build();
+    let shown = store.alias(&id.channel, &latest).await.expect("an alias");
+    writer
+        .point(&latest, shown.as_ref(), None)
+        .await
+        .expect("removed");
+    for day in [1, 3] {
+        let date = sample_id(day).date;
+        writer.retire(date, date.time()).await.expect("retired");
+    }
+    let third = refresh(&store, &site).await.expect("pages");
+    assert_eq!(third.removed.len(), 3);
+}

@@ -1,0 +1,519 @@
+//! A mirror behind a web server, for reading: nothing is asked of the server but files.
+//!
+//! The catalog comes from `index.json`, an alias from `ALIAS/build.json`, the rest from the builds themselves; directory
+//! listings are never looked at. A request that fails for a while (no connection, 429, 500, 502, 503, 504) is made again,
+//! as `Retry-After` says (RFC 9110, 10.2.3) or after a wait that doubles; a file that breaks off in the middle is an
+//! error of the stream, and [`read`](MirrorRead::read) goes on from where it broke off.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use chrono::DateTime;
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, ChannelEntry, Sums,
+};
+
+use super::{Depth, FileBody, Inspection, MirrorRead, Scope, StoreError};
+use crate::index::{ChannelIndex, IndexError, PageId, PageName, RootIndex};
+
+mod inspect;
+
+/// Longest `index.json`, `build.json` or `SHA256SUMS` that is read, in bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Redirects that are followed for one request.
+const MOST_REDIRECTS: usize = 5;
+
+/// How a mirror is read over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// How long a connection may take to come about.
+    pub connect: Duration,
+    /// How long nothing may arrive before a request is given up.
+    pub idle: Duration,
+    /// How often a request is made before its failure is believed.
+    pub attempts: u32,
+    /// The wait before the second attempt; it doubles from there.
+    pub first_wait: Duration,
+    /// The longest wait, also if the server asks for more.
+    pub longest_wait: Duration,
+    /// How many files are read side by side.
+    pub connections: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            idle: Duration::from_mins(1),
+            attempts: 5,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_mins(1),
+            connections: 4,
+        }
+    }
+}
+
+/// A mirror behind a web server. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct HttpStore {
+    client: Client,
+    root: Url,
+    options: Arc<HttpOptions>,
+    /// The strong entity tags of files that were begun, so that one that changes is noticed when it is gone on with.
+    tags: Arc<Mutex<HashMap<Url, String>>>,
+}
+
+/// A URL that no mirror can be read from.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Not a URL.
+    #[error("{text:?} is no URL")]
+    Url {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        source: url::ParseError,
+    },
+    /// A URL of another kind.
+    #[error("{url}: a mirror's URL begins with http:// or https:// and has no query")]
+    Kind {
+        /// The URL.
+        url: String,
+    },
+    /// No client could be made, for want of certificates or of a usable proxy setting.
+    #[error("cannot set up HTTP")]
+    Client {
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl HttpStore {
+    /// The mirror whose root `url` names. No request is made yet.
+    ///
+    /// Proxies are taken from the environment (`http_proxy`, `https_proxy`, `no_proxy`), certificates from the system.
+    pub fn new(url: &str, options: HttpOptions) -> Result<Self, HttpError> {
+        let mut root = Url::parse(url).map_err(|source| HttpError::Url {
+            text: url.to_owned(),
+            source,
+        })?;
+        if !matches!(root.scheme(), "http" | "https")
+            || root.query().is_some()
+            || root.fragment().is_some()
+        {
+            return Err(HttpError::Kind {
+                url: url.to_owned(),
+            });
+        }
+        if !root.path().ends_with('/') {
+            root.set_path(&format!("{}/", root.path()));
+        }
+        let client = client(&options).map_err(|source| HttpError::Client { source })?;
+        Ok(Self {
+            client,
+            root,
+            options: Arc::new(options),
+            tags: Arc::default(),
+        })
+    }
+
+    /// The URL of the mirror's root, with a slash at its end.
+    pub fn root(&self) -> &Url {
+        &self.root
+    }
+
+    /// The URL of a path in the mirror.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        url
+    }
+
+    /// A small file, whole; `None` where there is none.
+    async fn text(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        let url = self.url(path);
+        let mut attempt = 0;
+        loop {
+            let response = match self.send(&url, &[]).await {
+                Err(StoreError::NotFound { .. }) => return Ok(None),
+                response => response?,
+            };
+            match whole(response, &url).await {
+                Err(error @ StoreError::Network { .. }) if attempt + 1 < self.options.attempts => {
+                    drop(error);
+                    tokio::time::sleep(self.wait(attempt)).await;
+                    attempt += 1;
+                }
+                result => return result.map(Some),
+            }
+        }
+    }
+
+    /// A small file that has to be there.
+    async fn needed(&self, path: &str) -> Result<Bytes, StoreError> {
+        let text = self.text(path).await?;
+        text.ok_or_else(|| StoreError::NotFound {
+            what: self.url(path).to_string(),
+        })
+    }
+
+    fn wait(&self, attempt: u32) -> Duration {
+        let wait = self.options.first_wait * 2_u32.saturating_pow(attempt);
+        wait.min(self.options.longest_wait)
+    }
+
+    /// Asks for a URL, until there is an answer that another attempt would not change.
+    async fn send(
+        &self,
+        url: &Url,
+        headers: &[(HeaderName, String)],
+    ) -> Result<Response, StoreError> {
+        let mut attempt = 0;
+        loop {
+            let request = headers
+                .iter()
+                .fold(self.client.get(url.clone()), |request, (name, value)| {
+                    request.header(name, value)
+                });
+            let (wait, error) = match request.send().await {
+                Ok(response) if is_transient(response.status()) => (
+                    retry_after(response.headers()),
+                    network(url, format!("the server says {}", response.status())),
+                ),
+                Ok(response) => return answer(url, response),
+                Err(error) if error.is_redirect() || error.is_builder() => {
+                    return Err(network(url, error.without_url()));
+                }
+                Err(error) => (None, network(url, error.without_url())),
+            };
+            attempt += 1;
+            if attempt >= self.options.attempts {
+                return Err(error);
+            }
+            let wait = wait.unwrap_or_else(|| self.wait(attempt - 1));
+            tokio::time::sleep(wait.min(self.options.longest_wait)).await;
+        }
+    }
+
+    /// The strong entity tag of a file that was begun before.
+    fn tag(&self, url: &Url) -> Option<String> {
+        self.tags
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(url)
+            .cloned()
+    }
+
+    fn keep_tag(&self, url: &Url, headers: &HeaderMap) {
+        let tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        match tag.filter(|tag| !tag.starts_with("W/")) {
+            Some(tag) => drop(tags.insert(url.clone(), tag.to_owned())),
+            None => drop(tags.remove(url)),
+        }
+    }
+
+    async fn channel_index(&self, channel: &Channel) -> Result<Option<ChannelEntry>, StoreError> {
+        let page = PageId {
+            channel: Some(channel.clone()),
+            name: PageName::IndexJson,
+        };
+        let path = page.path();
+        let Some(text) = self.text(&path).await? else {
+            return Ok(None);
+        };
+        let index = ChannelIndex::from_json(&text).map_err(|error| self.damaged(&path, error))?;
+        if index.channel != *channel {
+            let found = format!("it is that of {}", index.channel);
+            return Err(self.damaged(&path, found));
+        }
+        Ok(Some(index.entry()))
+    }
+
+    fn damaged(&self, path: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+        StoreError::Damaged {
+            what: self.url(path).to_string(),
+            source: source.into(),
+        }
+    }
+
+    /// The record at a path below the channel of a build, that of a build or that of an alias.
+    async fn record_at(&self, channel: &Channel, name: &str) -> Result<BuildRecord, StoreError> {
+        let path = format!("{channel}/{name}/{}", BuildRecord::FILE_NAME);
+        let text = self.needed(&path).await?;
+        let text = str::from_utf8(&text).map_err(|error| self.damaged(&path, error))?;
+        let record = BuildRecord::from_json(text).map_err(|error| self.damaged(&path, error))?;
+        if record.id.channel != *channel {
+            let found = format!("it is that of {}", record.id);
+            return Err(self.damaged(&path, found));
+        }
+        Ok(record)
+    }
+}
+
+fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    let client = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("stx-builds/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(options.connect)
+        .read_timeout(options.idle)
+        .pool_max_idle_per_host(options.connections)
+        .redirect(redirect::Policy::custom(follow));
+    Ok(client.build()?)
+}
+
+/// Follows a redirect to the web, but not from a safe connection to an open one.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let from = attempt.previous().last().map(Url::scheme);
+    let refused = match (from, attempt.url().scheme()) {
+        _ if attempt.previous().len() > MOST_REDIRECTS => {
+            Some(format!("more than {MOST_REDIRECTS} redirects"))
+        }
+        (Some("https"), "http") => Some("a redirect from https to http".to_owned()),
+        (_, "http" | "https") => None,
+        (_, scheme) => Some(format!("a redirect to {scheme}:")),
+    };
+    match refused {
+        None => attempt.follow(),
+        Some(why) => attempt.error(why),
+    }
+}
+
+fn network(url: &Url, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::Network {
+        url: url.to_string(),
+        source: source.into(),
+    }
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// What `Retry-After` asks for: seconds, or a date, which is read against the server's own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let after = text(header::RETRY_AFTER)?;
+    if let Ok(seconds) = after.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| DateTime::parse_from_rfc2822(text).ok();
+    let wait = date(after)? - date(text(header::DATE)?)?;
+    Some(wait.to_std().unwrap_or_default())
+}
+
+/// An answer, or why it is none.
+fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
+    match response.status() {
+        status if status.is_success() => Ok(response),
+        StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(StoreError::NotFound {
+            what: url.to_string(),
+        }),
+        status => Err(StoreError::Refused {
+            what: url.to_string(),
+            reason: format!("the server says {status}"),
+        }),
+    }
+}
+
+/// The body of a small file.
+async fn whole(response: Response, url: &Url) -> Result<Bytes, StoreError> {
+    let too_long = || StoreError::Refused {
+        what: url.to_string(),
+        reason: format!("longer than {} MiB", LONGEST_TEXT >> 20),
+    };
+    let size = response.content_length();
+    if size.is_some_and(|size| size > LONGEST_TEXT) {
+        return Err(too_long());
+    }
+    let mut body = BytesMut::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| network(url, error.without_url()))?;
+        if (body.len() + chunk.len()) as u64 > LONGEST_TEXT {
+            return Err(too_long());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// `bytes FROM-TO/SIZE` or `bytes */SIZE`: where it begins, and the size of the whole.
+fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, u64)> {
+    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let from = range
+        .split_once('-')
+        .and_then(|(from, _)| from.parse().ok());
+    Some((from, size.parse().ok()?))
+}
+
+/// A stream without its first bytes.
+fn drop_first(
+    bytes: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+    count: u64,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+    bytes
+        .scan(count, |left, chunk| {
+            let chunk = chunk.map(|mut chunk| {
+                let skipped =
+                    usize::try_from(*left).map_or(chunk.len(), |left| left.min(chunk.len()));
+                *left -= skipped as u64;
+                chunk.split_off(skipped)
+            });
+            std::future::ready(Some(chunk))
+        })
+        .try_filter(|chunk| std::future::ready(!chunk.is_empty()))
+}
+
+#[async_trait]
+impl MirrorRead for HttpStore {
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        let mut catalog = Catalog::default();
+        let channels = match scope {
+            Scope::All => {
+                let page = PageName::IndexJson.file_name();
+                let root = RootIndex::from_json(&self.needed(page).await?)
+                    .map_err(|error: IndexError| self.damaged(page, error))?;
+                root.channels
+                    .into_iter()
+                    .map(|known| known.channel)
+                    .collect()
+            }
+            Scope::Channel(channel) => vec![channel.clone()],
+            Scope::Build(id) => vec![id.channel.clone()],
+        };
+        let entries = channels.into_iter().map(|channel| async move {
+            let entry = self.channel_index(&channel).await?;
+            Ok::<_, StoreError>(entry.map(|entry| (channel, entry)))
+        });
+        let mut entries = stream::iter(entries).buffered(self.options.connections.max(1));
+        while let Some(entry) = entries.try_next().await? {
+            // A channel that went away since the root's index was made is none.
+            let Some((channel, mut entry)) = entry else {
+                continue;
+            };
+            if let Scope::Build(id) = scope {
+                entry.builds.retain(|date, _| *date == id.date);
+                entry.strays.clear();
+            }
+            catalog.channels.insert(channel, entry);
+        }
+        Ok(catalog)
+    }
+
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        let record = self.record_at(&id.channel, &id.date.to_string()).await?;
+        if record.id != *id {
+            let found = format!("its record is that of {}", record.id);
+            return Err(self.damaged(&id.to_string(), found));
+        }
+        Ok(record)
+    }
+
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        let path = format!("{id}/{}", Sums::FILE_NAME);
+        let text = self.needed(&path).await?;
+        let text = str::from_utf8(&text).map_err(|error| self.damaged(&path, error))?;
+        text.parse()
+            .map_err(|error: stx_layout::SumsError| self.damaged(&path, error))
+    }
+
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        match self.record_at(channel, alias.as_str()).await {
+            Ok(record) => Ok(Some(AliasEntry::Build(record.id.date))),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+    ) -> Result<FileBody, StoreError> {
+        let url = self.url(&format!("{id}/{path}"));
+        let mut headers = Vec::new();
+        let tag = self.tag(&url);
+        if from > 0 {
+            headers.push((header::RANGE, format!("bytes={from}-")));
+            headers.extend(tag.clone().map(|tag| (header::IF_RANGE, tag)));
+        }
+        let response = self.send(&url, &headers).await?;
+        self.keep_tag(&url, response.headers());
+        let part = content_range(response.headers());
+        let (size, skip) = match (response.status(), part) {
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some((_, size))) => {
+                return Ok(FileBody {
+                    size,
+                    stream: stream::empty().boxed(),
+                });
+            }
+            (StatusCode::PARTIAL_CONTENT, Some((Some(begins), size))) if begins == from => {
+                (size, 0)
+            }
+            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
+                return Err(network(
+                    &url,
+                    "the server sent another part than was asked for",
+                ));
+            }
+            // A server that knows no ranges sends it all; so does one whose file changed.
+            _ if from > 0 && tag.is_some() && tag != self.tag(&url) => {
+                return Err(StoreError::Changed {
+                    path: url.to_string(),
+                });
+            }
+            _ => {
+                let length = response.content_length();
+                let size = length
+                    .ok_or_else(|| network(&url, "the server does not say how long it is"))?;
+                (size, from)
+            }
+        };
+        let rest = response
+            .bytes_stream()
+            .map_err(move |error| network(&url, error.without_url()));
+        Ok(FileBody {
+            size,
+            stream: drop_first(rest, skip).boxed(),
+        })
+    }
+
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        self.text(&page.path()).await
+    }
+
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+        self.look(id, depth).await
+    }
+}

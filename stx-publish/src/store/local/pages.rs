@@ -1,0 +1,97 @@
+//! Derived pages of a mirror in a directory.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fs_err as fs;
+
+use super::disk::{io_error, remove_file, set_mode};
+use super::{Inner, blocking};
+use crate::index::PageId;
+use crate::store::{PageWriter, StoreError};
+
+impl Inner {
+    pub(super) fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        let path = self.root.join(page.path());
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error("read", path)(source)),
+        }
+    }
+
+    /// Waits for the lock of the pages.
+    pub(super) fn lock_pages(&self) -> Result<fs::File, StoreError> {
+        self.make_private()?;
+        let path = self.pages().join("lock");
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        file.file().lock().map_err(io_error("lock", path))?;
+        Ok(file)
+    }
+}
+
+/// The lock of the pages, shared with every task that still writes.
+#[derive(Debug, Clone)]
+pub(super) struct LocalPages {
+    inner: Arc<Inner>,
+    lock: Arc<Unlock>,
+}
+
+/// Unlocks by name, as the lock of a channel does.
+#[derive(Debug)]
+struct Unlock(fs::File);
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        // It ends with the process at the latest.
+        drop(self.0.file().unlock());
+    }
+}
+
+impl LocalPages {
+    pub(super) fn new(inner: Arc<Inner>, lock: fs::File) -> Self {
+        Self {
+            inner,
+            lock: Arc::new(Unlock(lock)),
+        }
+    }
+
+    fn replace(&self, page: &PageId, bytes: &[u8]) -> Result<(), StoreError> {
+        let part = self.inner.pages().join("part");
+        let path = self.inner.root.join(page.path());
+        let made = fs::File::create(&part).and_then(|mut file| {
+            file.write_all(bytes)?;
+            // Or a reader finds an empty page after a loss of power.
+            file.sync_all()
+        });
+        made.map_err(io_error("write", &part))?;
+        set_mode(&part, 0o644)?;
+        self.inner.step("page: move")?;
+        fs::rename(&part, &path).map_err(io_error("move over", path))
+    }
+}
+
+#[async_trait]
+impl PageWriter for LocalPages {
+    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError> {
+        let (pages, page) = (self.clone(), page.clone());
+        blocking(move || pages.replace(&page, &bytes)).await
+    }
+
+    async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
+        let (pages, page) = (self.clone(), page.clone());
+        blocking(move || {
+            // A task that outlives its caller still has the lock.
+            let _lock = &pages.lock;
+            remove_file(&pages.inner.root.join(page.path()))
+        })
+        .await
+    }
+}
