@@ -170,7 +170,7 @@ fn ends_exactly(placed: &Placed) {
         placed.build(&date, &text).code(3);
         assert_eq!(placed.reason(&date), reason, "{script}");
         let log = placed.log(&date);
-        assert!(log.contains(&format!("\nlast words of {index}\n")), "{log}");
+        assert!(log.contains(&format!(" last words of {index}\n")), "{log}");
     }
     placed.build("20200102T000000Z", GOOD).code(0);
     assert_eq!(placed.small.latest(), "20200102T000000Z");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
-use super::{Job, Placed, launcher, marker_script, trial, with_lifeline};
+use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
 use crate::Invocation;
 
 /// A container that is made for each run of a phase, and removed after it. Its image has to have bash and `flock`.
@@ -85,6 +85,6 @@ impl Container {
     ) -> Invocation {
         let mut args = self.args(job);
         args.extend(["/bin/sh".to_owned(), "-c".to_owned(), marker_script(marker)]);
-        trial(&self.engine, args, tools)
+        of_no_phase(trial(&self.engine, args, tools))
     }
 }

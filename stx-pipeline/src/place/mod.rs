@@ -234,20 +234,23 @@ fn with_lifeline(mut invocation: Invocation) -> Invocation {
     invocation
 }
 
-/// A process that belongs to no phase: it tries a place, asks it or closes a connection.
+/// A process that tries a place, with what it has to know of a phase.
 fn trial(program: &str, args: Vec<String>, tools: &BTreeMap<String, String>) -> Invocation {
-    let mut env = tools.clone();
-    // What it leaves behind, such as a connection that phases share, outlasts every phase.
-    env.insert("PHASE".to_owned(), String::new());
     Invocation {
         program: program.to_owned(),
         args,
-        env,
+        env: tools.clone(),
         dir: Utf8PathBuf::from("/"),
         log: Utf8PathBuf::from("/dev/null"),
         log_limit: None,
         timeout: None,
     }
+}
+
+/// The same process, what it leaves behind being of no phase, so that it outlasts each: a connection that they share, say.
+fn of_no_phase(mut invocation: Invocation) -> Invocation {
+    invocation.env.insert("PHASE".to_owned(), String::new());
+    invocation
 }
 
 /// What a place needs, and the marker's text, as a script for `sh -c`.

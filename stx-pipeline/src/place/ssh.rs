@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
-use super::{Job, Placed, launcher, marker_script, trial, with_lifeline};
+use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
 use crate::Invocation;
 
 /// The longest path of a socket, less what `ssh` appends to it while it makes one.
@@ -25,8 +25,8 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// The command line up to the host.
-    fn args(&self, job: &Job) -> Vec<String> {
+    /// The command line up to the host; `opens`: whether it makes the connection that the others share.
+    fn args(&self, job: &Job, opens: bool) -> Vec<String> {
         let mut args = vec!["-T".to_owned()];
         let mut option = |text: String| args.extend(["-o".to_owned(), text]);
         for text in &self.options {
@@ -43,7 +43,7 @@ impl Ssh {
         ] {
             option(text.to_owned());
         }
-        for text in sharing(job.dir.parent().unwrap_or(&job.dir)) {
+        for text in sharing(job.dir.parent().unwrap_or(&job.dir), opens) {
             option(text);
         }
         if let Some(port) = self.port {
@@ -65,7 +65,8 @@ impl Ssh {
     ) -> Placed {
         let mut words = start(&job.script(), true);
         words.push("0".to_owned());
-        let mut args = self.args(job);
+        // Made by a phase, the connection would end with it.
+        let mut args = self.args(job, false);
         args.push(format!("exec {}", shell_words::join(words)));
         Placed::Process {
             files: vec![job.run_script(invocation)],
@@ -80,31 +81,33 @@ impl Ssh {
         job: &Job,
         tools: &BTreeMap<String, String>,
     ) -> Invocation {
-        let mut args = self.args(job);
+        let mut args = self.args(job, true);
         let words = ["exec", "/bin/sh", "-c", &marker_script(marker)];
         args.push(shell_words::join(words));
-        trial("ssh", args, tools)
+        of_no_phase(trial("ssh", args, tools))
     }
 
     /// Ends the shared connection of a build, should there be one.
     pub fn close(&self, job: &Job, tools: &BTreeMap<String, String>) -> Invocation {
         let mut args = vec!["-O".to_owned(), "exit".to_owned()];
-        args.extend(self.args(job));
+        args.extend(self.args(job, false));
         trial("ssh", args, tools)
     }
 }
 
 /// Connections of a build are shared through a socket in `dir`, unless its path is too long for a socket's.
-fn sharing(dir: &Utf8Path) -> Vec<String> {
+fn sharing(dir: &Utf8Path, opens: bool) -> Vec<String> {
     // `%C` becomes a digest of 40 digits.
     if dir.as_str().len() + "/".len() + 40 > SOCKET {
         return vec!["ControlPath=none".to_owned()];
     }
     let dir = dir.as_str().replace('%', "%%").replace('"', "\\\"");
-    vec![
-        "ControlMaster=auto".to_owned(),
-        format!("ControlPath=\"{dir}/%C\""),
-        // Longer than a build idles: made anew, it would be a child of whichever phase needs it, and end with that.
-        "ControlPersist=12h".to_owned(),
-    ]
+    let mut options = vec![format!("ControlPath=\"{dir}/%C\"")];
+    if opens {
+        // Longer than a build idles; a phase that finds none has a connection of its own.
+        options.extend(["ControlMaster=auto", "ControlPersist=12h"].map(str::to_owned));
+    } else {
+        options.push("ControlMaster=no".to_owned());
+    }
+    options
 }

@@ -102,7 +102,7 @@ fn ssh_runs_the_script_on_another_host() {
         options = ["StrictHostKeyChecking=yes"]
         "#
     ), @r##"
-    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlMaster=auto' -o 'ControlPath="/s/jobs/%C"' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0'
+    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlPath="/s/jobs/%C"' -o 'ControlMaster=no' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0'
       env HOME MY_WORKSPACE PATH PHASE
     /s/jobs/iso.0/run:
     # One run of a phase: its command and its environment.
@@ -121,8 +121,8 @@ fn ssh_runs_the_script_on_another_host() {
     }
 
 
-    check: ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlMaster=auto' -o 'ControlPath="/s/jobs/%C"' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /bin/sh -c '\''test -x /bin/bash && command -v flock > /dev/null || { echo '\''\'\'''\''bash and flock have to be there'\''\'\'''\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'\'''
-      env HOME PATH
+    check: ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlPath="/s/jobs/%C"' -o 'ControlMaster=auto' -o 'ControlPersist=12h' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /bin/sh -c '\''test -x /bin/bash && command -v flock > /dev/null || { echo '\''\'\'''\''bash and flock have to be there'\''\'\'''\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'\'''
+      env HOME PATH PHASE
     "##);
 }
 
@@ -160,7 +160,7 @@ fn podman_runs_the_script_in_a_container() {
 
 
     check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/work:/s/work' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
-      env HOME PATH
+      env HOME PATH PHASE
     "##);
 }
 
@@ -196,7 +196,7 @@ fn docker_is_told_who_the_files_belong_to() {
 
 
     check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/work:/s/work' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
-      env HOME PATH
+      env HOME PATH PHASE
     "##);
 }
 
