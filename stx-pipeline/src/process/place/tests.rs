@@ -135,3 +135,50 @@ async fn the_status_of_a_connection_is_not_that_of_a_phase() {
     let wanted = "lost: place there: exit status 0, before the phase said how it ended";
     assert_eq!(ended.to_string(), wanted);
 }
+
+#[tokio::test]
+async fn a_shared_connection_outlasts_the_phases() {
+    let dir = Utf8TempDir::new().unwrap();
+    let ssh = dir.path().join("ssh");
+    let script = "#!/bin/bash\nsetsid sleep 60 > /dev/null 2>&1 &\necho $!\n";
+    fs_err::write(&ssh, script).unwrap();
+    fs_err::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).unwrap();
+    let phase = Invocation {
+        program: "true".into(),
+        args: Vec::new(),
+        env: [
+            ("PATH", "/usr/bin:/bin"),
+            ("PHASE", "p"),
+            ("MY_WORKSPACE", dir.path().as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        dir: dir.path().to_owned(),
+        log: dir.path().join("p.log"),
+        log_limit: None,
+        timeout: None,
+    };
+    let runner = ProcessRunner::new(dir.path().join("state"));
+    // From now on this program is the parent of what loses its own.
+    runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
+    let tools = BTreeMap::from([("PATH".to_owned(), format!("{}:/usr/bin:/bin", dir.path()))]);
+    let job = Job {
+        name: "check".into(),
+        dir: dir.path().join("jobs/check"),
+        lock: dir.path().join("jobs/check.lock"),
+        owner: (0, 0),
+        shared: Vec::new(),
+    };
+    let place = Place::Ssh(crate::place::Ssh {
+        host: "h".into(),
+        ..Default::default()
+    });
+    let Some(crate::place::Check::Prints(check)) = place.check(&job.script(), &job, &tools) else {
+        panic!("it is tried by what it prints")
+    };
+    let master = said(check).await.unwrap().stdout.trim().parse().unwrap();
+    runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
+    let left = stat(master).filter(|stat| !stat.is_dead());
+    assert!(left.is_some_and(|stat| stat.parent == own()), "{left:?}");
+    super::super::proc::signal(&left.unwrap(), rustix::process::Signal::KILL);
+}
