@@ -85,8 +85,8 @@ pub async fn run(store: &dyn MirrorStore) {
     aliases_compare_and_swap(store).await;
     pages(store).await;
     retire_and_back(store).await;
-    corners::run(store).await;
     retention::run(store).await;
+    corners::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "the suite leaves a right mirror");
 }
