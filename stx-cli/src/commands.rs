@@ -1,13 +1,16 @@
 //! One module a command; what several of them need stands here.
 
 pub(crate) mod build;
+pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod list;
+mod packages;
 pub(crate) mod parse;
 pub(crate) mod publish;
 pub(crate) mod retention;
 pub(crate) mod show;
+pub(crate) mod since;
 pub(crate) mod verify;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -85,6 +88,14 @@ impl Reader {
         match self {
             Self::Local(store) => store,
             Self::Http(store) => store,
+        }
+    }
+
+    /// The bytes that came over the network so far; `None` for a directory.
+    pub(crate) fn received(&self) -> Option<u64> {
+        match self {
+            Self::Local(_) => None,
+            Self::Http(store) => Some(store.received()),
         }
     }
 

@@ -60,6 +60,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => commands::build::run(&context, args).await,
         Command::Publish(args) => commands::publish::run(&context, args).await,
         Command::Fetch(args) => commands::fetch::run(&context, args).await,
+        Command::Compare(args) => commands::compare::run(&context, args).await,
+        Command::Since(args) => commands::since::run(&context, args).await,
         Command::List(args) => commands::list::run(&context, args).await,
         Command::Show(args) => commands::show::run(&context, args).await,
         Command::Prune(args) => commands::retention::prune(&context, args).await,

@@ -73,7 +73,10 @@ mod tests {
                 let same: Vec<_> = (0..count).map(|index| index >= change).collect();
                 let (found, looks) = search(&same);
                 assert_eq!(found, (change, change.checked_sub(1)), "of {count}");
-                assert!(looks <= 2 + count.ilog2() as usize, "{looks} looks at {count}");
+                assert!(
+                    looks <= 2 + count.ilog2() as usize,
+                    "{looks} looks at {count}"
+                );
             }
         }
         assert_eq!(Bisection::new(0), None);

@@ -105,10 +105,7 @@ fn header_at(bytes: &[u8], at: usize) -> Result<Result<usize, usize>, HeaderErro
         return Ok(Err(at + INTRO));
     };
     if !intro.starts_with(&[0x8e, 0xad, 0xe8, 0x01]) {
-        return Err(HeaderError::NotAPackage {
-            what: "header",
-            at,
-        });
+        return Err(HeaderError::NotAPackage { what: "header", at });
     }
     let size = INTRO as u64 * (1 + u64::from(number(intro, 8))) + u64::from(number(intro, 12));
     let end = at as u64 + size;

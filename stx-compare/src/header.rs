@@ -7,8 +7,8 @@ use rpm::{
 };
 use sha2::Digest as _;
 
-pub use crate::frame::{Frame, HeaderError, LONGEST_HEADER, frame};
 use crate::compare::SOURCE_PACKAGE;
+pub use crate::frame::{Frame, HeaderError, LONGEST_HEADER, frame};
 use crate::package::{
     ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
 };
@@ -303,19 +303,27 @@ fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>,
         ("posttrans", IndexTag::RPMTAG_POSTTRANSPROG),
     ] {
         if let Ok(program) = metadata.header.get_entry_data_as_string_array(tag) {
-            let scriptlet = all.entry(name.to_owned()).or_insert_with(Scriptlet::default);
+            let scriptlet = all
+                .entry(name.to_owned())
+                .or_insert_with(Scriptlet::default);
             scriptlet.program = program.into_iter().map(ToOwned::to_owned).collect();
         }
     }
     for (kind, found) in [
         ("trigger", metadata.get_triggers()?),
         ("file trigger", metadata.get_file_triggers()?),
-        ("transaction file trigger", metadata.get_trans_file_triggers()?),
+        (
+            "transaction file trigger",
+            metadata.get_trans_file_triggers()?,
+        ),
     ] {
         for trigger in found {
             let conditions = trigger.conditions.iter().map(|found| {
                 let condition = condition(found.flags, &found.version);
-                [moment(found.flags), &found.name, &condition].join(" ").trim().to_owned()
+                [moment(found.flags), &found.name, &condition]
+                    .join(" ")
+                    .trim()
+                    .to_owned()
             });
             let name = format!("{kind} {}", Vec::from_iter(conditions).join(", "));
             let scriptlet = Scriptlet {

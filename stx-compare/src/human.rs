@@ -18,7 +18,9 @@ const MOST_PATHS: usize = 3;
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             plain.extend(character.escape_default());
         } else {
             plain.push(character);
@@ -107,7 +109,8 @@ fn list_noise(f: &mut fmt::Formatter<'_>, noise: &[Noise]) -> fmt::Result {
 
 /// `FROM -> TO`, with a dash for what is not there.
 fn moved<T: fmt::Display>(from: Option<T>, to: Option<T>) -> String {
-    let shown = |value: Option<T>| value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()));
+    let shown =
+        |value: Option<T>| value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()));
     format!("{} -> {}", shown(from), shown(to))
 }
 
@@ -133,8 +136,16 @@ impl fmt::Display for Change {
                 let name = plain(name);
                 let list = |conditions: &[String]| plain(&conditions.join(", "));
                 match (from.is_empty(), to.is_empty()) {
-                    (true, _) => write!(f, "{}", format!("+ {relation} {name} {}", list(to)).trim_end()),
-                    (_, true) => write!(f, "{}", format!("- {relation} {name} {}", list(from)).trim_end()),
+                    (true, _) => write!(
+                        f,
+                        "{}",
+                        format!("+ {relation} {name} {}", list(to)).trim_end()
+                    ),
+                    (_, true) => write!(
+                        f,
+                        "{}",
+                        format!("- {relation} {name} {}", list(from)).trim_end()
+                    ),
                     (false, false) => {
                         let shown = |side: &[String]| match list(side) {
                             text if text.is_empty() => "any".to_owned(),
@@ -160,12 +171,22 @@ impl fmt::Display for Change {
                 for (sign, entry) in entries {
                     let first = entry.text.lines().next().unwrap_or_default();
                     let author = plain(&entry.author);
-                    writeln!(text, "{sign} changelog {} {author}: {}", day(entry.time), plain(first))?;
+                    writeln!(
+                        text,
+                        "{sign} changelog {} {author}: {}",
+                        day(entry.time),
+                        plain(first)
+                    )?;
                 }
                 f.write_str(text.trim_end())
             }
             Self::Payload { aspect, from, to } => {
-                write!(f, "payload {} {}", plain(aspect), moved(Some(from), Some(to)))
+                write!(
+                    f,
+                    "payload {} {}",
+                    plain(aspect),
+                    moved(Some(from), Some(to))
+                )
             }
         }
     }
@@ -230,7 +251,9 @@ impl fmt::Display for Aspect {
             Self::Capabilities { from, to } => {
                 write!(f, "capabilities {}", moved(from.as_ref(), to.as_ref()))
             }
-            Self::Language { from, to } => write!(f, "language {}", moved(from.as_ref(), to.as_ref())),
+            Self::Language { from, to } => {
+                write!(f, "language {}", moved(from.as_ref(), to.as_ref()))
+            }
             Self::Device { from, to } => write!(f, "device {}", moved(*from, *to)),
             Self::Verify { from, to } => write!(f, "verify flags {}", moved(*from, *to)),
         }
@@ -255,7 +278,11 @@ impl fmt::Display for Noise {
                 _ => f.write_str("another signature"),
             },
             Self::FileTimes { paths } => {
-                let named: Vec<_> = paths.iter().take(MOST_PATHS).map(|path| plain(path)).collect();
+                let named: Vec<_> = paths
+                    .iter()
+                    .take(MOST_PATHS)
+                    .map(|path| plain(path))
+                    .collect();
                 write!(f, "times of {}", named.join(", "))?;
                 match paths.len().saturating_sub(MOST_PATHS) {
                     0 => Ok(()),
@@ -272,11 +299,20 @@ impl fmt::Display for Noise {
 
 /// A time in seconds since 1970, as RFC 3339 has it.
 fn time(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    time.map_or_else(|| format!("@{seconds}"), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.map_or_else(
+        || format!("@{seconds}"),
+        |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
 }
 
 /// The day of a time.
 fn day(seconds: u64) -> String {
-    time(seconds).split('T').next().unwrap_or_default().to_owned()
+    time(seconds)
+        .split('T')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }

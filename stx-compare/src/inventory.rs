@@ -140,7 +140,12 @@ impl Inventory {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// The package of that name and architecture: of that version if it is there, else the newest; of that phase; what the
+    /// The files of a package, from old to new.
+    pub fn get(&self, key: &Key) -> &[Entry] {
+        self.0.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The package of that name and architecture (empty: any but that of source packages, if there are others): of that version if it is there, else the newest; of that phase; what the
     /// build made goes before what it was made with.
     pub fn choose(
         &self,
@@ -161,9 +166,13 @@ impl Inventory {
                 Some((key, same.or(entries.last())?))
             })
             .collect();
-        if found.iter().any(|(key, _)| key.place.starts_with("outputs/")) {
-            found.retain(|(key, _)| key.place.starts_with("outputs/"));
-        }
+        let mut prefer = |better: &dyn Fn(&Key) -> bool| {
+            if found.iter().any(|(key, _)| better(key)) {
+                found.retain(|(key, _)| better(key));
+            }
+        };
+        prefer(&|key| key.place.starts_with("outputs/"));
+        prefer(&|key| !arch.is_empty() || key.arch != "src");
         let Some((key, entry)) = found.first().copied() else {
             return Err(ChooseError::Absent {
                 name: name.to_owned(),
@@ -191,17 +200,19 @@ pub fn older(a: &str, b: &str) -> Ordering {
 /// Puts the packages of two builds together. Files of one key and digest are the same; returned is how many are, and the
 /// pairs of the others: those of one version, then the newest with the newest.
 pub fn pair(from: &Inventory, to: &Inventory) -> (usize, Vec<Pair>) {
-    let none = Vec::new();
     let keys: std::collections::BTreeSet<_> = from.0.keys().chain(to.0.keys()).collect();
     let mut same = 0;
     let mut pairs = Vec::new();
     for key in keys {
-        let mut old: Vec<_> = from.0.get(key).unwrap_or(&none).iter().collect();
-        let mut new: Vec<_> = to.0.get(key).unwrap_or(&none).iter().collect();
+        let mut old: Vec<_> = from.get(key).iter().collect();
+        let mut new: Vec<_> = to.get(key).iter().collect();
         same += matched(&mut old, &mut new, |a, b| a.digest == b.digest).len();
         let mut rest = matched(&mut old, &mut new, |a, b| a.version == b.version);
         let left = old.len().min(new.len());
-        let newest = (old.split_off(old.len() - left), new.split_off(new.len() - left));
+        let newest = (
+            old.split_off(old.len() - left),
+            new.split_off(new.len() - left),
+        );
         rest.extend(newest.0.into_iter().zip(newest.1));
         let both = rest.into_iter().map(|(from, to)| (Some(from), Some(to)));
         let gone = old.into_iter().map(|from| (Some(from), None));

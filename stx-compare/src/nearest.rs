@@ -82,6 +82,24 @@ pub fn nearest<'a>(
     best
 }
 
+/// The gits that a build's `CONTEXT` names: `(cd PATH && git checkout -f COMMIT)` a line; other lines are passed over.
+pub fn context_sources(text: &str) -> Vec<SourceRecord> {
+    let sources = text.lines().filter_map(|line| {
+        let (path, rest) = line
+            .trim()
+            .strip_prefix("(cd ")?
+            .split_once(" && git checkout ")?;
+        let commit = rest.trim_end_matches(')').rsplit(' ').next()?;
+        let digits = commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (commit.len() >= 40 && digits).then(|| SourceRecord {
+            path: path.trim_start_matches("./").to_owned(),
+            url: None,
+            commit: commit.to_owned(),
+        })
+    });
+    sources.collect()
+}
+
 /// The commits of one git between two builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CommitRange {
@@ -118,7 +136,7 @@ pub fn commit_ranges(from: &[SourceRecord], to: &[SourceRecord]) -> Vec<CommitRa
 mod tests {
     use stx_layout::{BuildId, SourceRecord};
 
-    use super::{Ancestry, commit_ranges, nearest};
+    use super::{Ancestry, commit_ranges, context_sources, nearest};
 
     fn source(path: &str, commit: &str) -> SourceRecord {
         SourceRecord {
@@ -156,12 +174,33 @@ mod tests {
             (id(4), vec![source("other", "y"), source("config", "f")]),
         ];
         let nearest = |builds: &[(BuildId, Vec<SourceRecord>)]| {
-            nearest(builds.iter().map(|(id, sources)| (id, &sources[..])), &ancestry)
+            nearest(
+                builds.iter().map(|(id, sources)| (id, &sources[..])),
+                &ancestry,
+            )
         };
         let found = nearest(&builds).expect("one");
         assert_eq!((found.build, found.ahead), (id(3), 2));
-        assert_eq!((found.path.as_str(), found.commit.as_str()), ("config", "d"));
+        assert_eq!(
+            (found.path.as_str(), found.commit.as_str()),
+            ("config", "d")
+        );
         assert_eq!(nearest(&builds[3..]), None);
+    }
+
+    #[test]
+    fn a_context_names_gits() {
+        let commit = "0123456789012345678901234567890123456789";
+        let text = format!(
+            "# made by hand\n(cd ./cgcs-root/stx/config && git checkout -f {commit})\n\
+             (cd x && git checkout -f short)\n(cd y && git checkout -f {commit}) # z\n"
+        );
+        let sources = context_sources(&text);
+        let shown: Vec<_> = sources
+            .iter()
+            .map(|source| (source.path.as_str(), source.commit.as_str()))
+            .collect();
+        assert_eq!(shown, [("cgcs-root/stx/config", commit)]);
     }
 
     #[test]
@@ -171,7 +210,13 @@ mod tests {
         let ranges = commit_ranges(&from, &to);
         let shown: Vec<_> = ranges
             .iter()
-            .map(|range| (range.path.as_str(), range.from.as_deref(), range.to.as_deref()))
+            .map(|range| {
+                (
+                    range.path.as_str(),
+                    range.from.as_deref(),
+                    range.to.as_deref(),
+                )
+            })
             .collect();
         let expected = [
             ("b", Some("1"), Some("2")),

@@ -17,8 +17,8 @@ pub struct Report {
     pub identical: usize,
     /// The others.
     pub packages: Vec<Comparison>,
-    /// Bytes that were read of the mirror.
-    pub transferred: u64,
+    /// Bytes that came over the network; absent for a mirror in a directory.
+    pub transferred: Option<u64>,
 }
 
 /// What came out of comparing one package.

@@ -122,7 +122,10 @@ mod tests {
     fn ar(time: &str, text: &str) -> Vec<u8> {
         let size = text.len();
         let odd = if size % 2 == 1 { "\n" } else { "" };
-        let member = format!("{:16}{time:12}{:6}{:6}{:8}{size:<10}`\n{text}{odd}", "a.o/", 0, 0, 644);
+        let member = format!(
+            "{:16}{time:12}{:6}{:6}{:8}{size:<10}`\n{text}{odd}",
+            "a.o/", 0, 0, 644
+        );
         format!("!<arch>\n{member}{member}").into_bytes()
     }
 
@@ -133,35 +136,82 @@ mod tests {
 
     #[test]
     fn times_are_told_from_content() {
-        let gzip = |time: u8, text: &[u8]| [&[0x1f, 0x8b, 8, 0, time, 0, 0, 0, 0, 3], text].concat();
-        let (early, late, size) = (&[1_u8, 2, 3, 4][..], &[2_u8, 2, 3, 4][..], &[9_u8, 0, 0, 0][..]);
+        let gzip =
+            |time: u8, text: &[u8]| [&[0x1f, 0x8b, 8, 0, time, 0, 0, 0, 0, 3], text].concat();
+        let (early, late, size) = (
+            &[1_u8, 2, 3, 4][..],
+            &[2_u8, 2, 3, 4][..],
+            &[9_u8, 0, 0, 0][..],
+        );
         let zero = &[0_u8; 4][..];
         let cases = [
             ("a.gz", gzip(1, b"x"), gzip(2, b"x"), Some("gzip")),
             ("a.gz", gzip(1, b"x"), gzip(2, b"y"), None),
-            ("a.jar", zip(2019, "x", 0o644), zip(2020, "x", 0o644), Some("zip")),
+            (
+                "a.jar",
+                zip(2019, "x", 0o644),
+                zip(2020, "x", 0o644),
+                Some("zip"),
+            ),
             ("a.jar", zip(2019, "x", 0o644), zip(2020, "y", 0o644), None),
             ("a.jar", zip(2019, "x", 0o644), zip(2020, "x", 0o755), None),
             ("a.a", ar("1", "x"), ar("2", "x"), Some("ar")),
             ("a.a", ar("1", "xy"), ar("2", "xy"), Some("ar")),
             ("a.a", ar("1", "x"), ar("2", "y"), None),
             // Python 2.7, 3.6, 3.9 by time, 3.9 by hash.
-            ("a.pyc", pyc(62211, [early, b"", b""]), pyc(62211, [late, b"", b""]), Some("pyc")),
-            ("a.pyo", pyc(3379, [early, size, b""]), pyc(3379, [late, size, b""]), Some("pyc")),
-            ("a.pyc", pyc(3425, [zero, early, size]), pyc(3425, [zero, late, size]), Some("pyc")),
-            ("a.pyc", pyc(3425, [&[1, 0, 0, 0], early, size]), pyc(3425, [&[1, 0, 0, 0], late, size]), None),
-            ("a.pyc", pyc(3425, [zero, early, size]), pyc(3425, [zero, early, late]), None),
+            (
+                "a.pyc",
+                pyc(62211, [early, b"", b""]),
+                pyc(62211, [late, b"", b""]),
+                Some("pyc"),
+            ),
+            (
+                "a.pyo",
+                pyc(3379, [early, size, b""]),
+                pyc(3379, [late, size, b""]),
+                Some("pyc"),
+            ),
+            (
+                "a.pyc",
+                pyc(3425, [zero, early, size]),
+                pyc(3425, [zero, late, size]),
+                Some("pyc"),
+            ),
+            (
+                "a.pyc",
+                pyc(3425, [&[1, 0, 0, 0], early, size]),
+                pyc(3425, [&[1, 0, 0, 0], late, size]),
+                None,
+            ),
+            (
+                "a.pyc",
+                pyc(3425, [zero, early, size]),
+                pyc(3425, [zero, early, late]),
+                None,
+            ),
             ("a.txt", b"1".to_vec(), b"2".to_vec(), None),
         ];
         for (path, from, to, expected) in cases {
-            assert_eq!(only_times(path, &from, &to), expected, "{path} {from:?} {to:?}");
-            assert_eq!(only_times(path, &to, &from), expected, "{path}, the other way");
+            assert_eq!(
+                only_times(path, &from, &to),
+                expected,
+                "{path} {from:?} {to:?}"
+            );
+            assert_eq!(
+                only_times(path, &to, &from),
+                expected,
+                "{path}, the other way"
+            );
         }
     }
 
     #[test]
     fn what_is_cut_off_anywhere_is_not_known() {
-        for whole in [zip(2019, "x", 0o644), ar("1", "x"), pyc(3425, [&[0; 4], &[1; 4], &[2; 4]])] {
+        for whole in [
+            zip(2019, "x", 0o644),
+            ar("1", "x"),
+            pyc(3425, [&[0; 4], &[1; 4], &[2; 4]]),
+        ] {
             for length in 0..whole.len() {
                 let mut other = whole.clone();
                 other[length] ^= 0x55;

@@ -411,11 +411,7 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
 }
 
 /// The body of a small file.
-async fn whole(
-    response: Response,
-    url: &Url,
-    received: &AtomicU64,
-) -> Result<Bytes, StoreError> {
+async fn whole(response: Response, url: &Url, received: &AtomicU64) -> Result<Bytes, StoreError> {
     let too_long = || StoreError::Refused {
         what: url.to_string(),
         reason: format!("longer than {} MiB", LONGEST_TEXT >> 20),
