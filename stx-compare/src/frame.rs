@@ -158,3 +158,7 @@ fn strings(bytes: &[u8], count: usize) -> Option<usize> {
     let end = memchr::memchr_iter(0, bytes).nth(count - 1)?;
     Some(end + 1)
 }
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

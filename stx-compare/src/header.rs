@@ -62,7 +62,11 @@ pub fn package(bytes: &[u8]) -> Result<Package, HeaderError> {
 fn parse(mut bytes: &[u8]) -> Result<Package, HeaderError> {
     let metadata = PackageMetadata::parse(&mut bytes)?;
     metadata.check_digests()?.result()?;
-    let text = |tag| string(&metadata, tag);
+    Ok(read(&metadata)?)
+}
+
+pub(crate) fn read(metadata: &PackageMetadata) -> Result<Package, rpm::Error> {
+    let text = |tag| string(metadata, tag);
     let arch = if metadata.is_source_package() {
         "src"
     } else {
@@ -74,10 +78,10 @@ fn parse(mut bytes: &[u8]) -> Result<Package, HeaderError> {
         version: metadata.get_version()?.to_owned(),
         release: metadata.get_release()?.to_owned(),
         arch: arch.to_owned(),
-        attributes: attributes(&metadata)?,
-        files: files(&metadata)?,
-        dependencies: dependencies(&metadata)?,
-        scriptlets: scriptlets(&metadata)?,
+        attributes: attributes(metadata)?,
+        files: files(metadata)?,
+        dependencies: dependencies(metadata)?,
+        scriptlets: scriptlets(metadata)?,
         changelog: metadata
             .get_changelog_entries()?
             .into_iter()
@@ -97,7 +101,7 @@ fn parse(mut bytes: &[u8]) -> Result<Package, HeaderError> {
             time: metadata.get_build_time().ok(),
             host: text(IndexTag::RPMTAG_BUILDHOST),
             tool: text(IndexTag::RPMTAG_RPMVERSION),
-            signatures: signatures(&metadata),
+            signatures: signatures(metadata),
         },
     })
 }

@@ -8,6 +8,7 @@
 
 mod arrows;
 mod builds;
+mod compare;
 mod demo;
 mod documents;
 mod harness;
