@@ -92,7 +92,10 @@ fn files(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<String>
 
 /// How a file differs, its modification time apart.
 pub fn aspects(from: &File, to: &File) -> Vec<Aspect> {
-    let flags = |file: &File| Vec::from_iter(file.flags.iter().map(String::as_str)).join(",");
+    let flags = |file: &File| {
+        let flags: Vec<_> = file.flags.iter().map(String::as_str).collect();
+        flags.join(",")
+    };
     let mut aspects = Vec::new();
     if from.digest != to.digest {
         aspects.push(Aspect::Content {

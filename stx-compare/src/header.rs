@@ -127,7 +127,8 @@ fn attributes(metadata: &PackageMetadata) -> Result<BTreeMap<String, String>, rp
 /// What a tag holds, as text.
 fn shown(data: IndexData) -> String {
     fn list<T: ToString>(items: &[T]) -> String {
-        Vec::from_iter(items.iter().map(T::to_string)).join(" ")
+        let items: Vec<_> = items.iter().map(T::to_string).collect();
+        items.join(" ")
     }
     match data {
         IndexData::Null => String::new(),
@@ -268,7 +269,8 @@ fn when(flags: DependencyFlags) -> String {
         (DependencyFlags::META, "meta"),
     ];
     let names = names.iter().filter(|(flag, _)| flags.contains(*flag));
-    Vec::from_iter(names.map(|(_, name)| *name)).join(",")
+    let names: Vec<_> = names.map(|(_, name)| *name).collect();
+    names.join(",")
 }
 
 fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>, rpm::Error> {
@@ -329,7 +331,7 @@ fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>,
                     .trim()
                     .to_owned()
             });
-            let name = format!("{kind} {}", Vec::from_iter(conditions).join(", "));
+            let name = format!("{kind} {}", conditions.collect::<Vec<_>>().join(", "));
             let scriptlet = Scriptlet {
                 program: trigger.program,
                 script: trigger.script,

@@ -205,8 +205,10 @@ fn scriptlet(
     };
     write!(f, "{sign} scriptlet {}", plain(name))?;
     let program = |side: Option<&Scriptlet>| side.map(|side| side.program.join(" "));
-    if program(from) != program(to) {
-        write!(f, " by {}", moved(program(from), program(to)))?;
+    match (program(from), program(to)) {
+        (from, to) if from == to => {}
+        (Some(from), Some(to)) => write!(f, " by {}", moved(Some(from), Some(to)))?,
+        (from, to) => write!(f, " by {}", plain(&from.or(to).unwrap_or_default()))?,
     }
     let flags = |side: Option<&Scriptlet>| side.and_then(|side| side.flags);
     if flags(from) != flags(to) {

@@ -67,7 +67,7 @@ pub struct Inventory(BTreeMap<Key, Vec<Entry>>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
     /// There is none of that name and architecture.
-    #[error("no package {name}.{arch}{}", phase.as_ref().map(|phase| format!(" of phase {phase}")).unwrap_or_default())]
+    #[error("no package {}{}", [name.as_str(), arch].join(".").trim_end_matches('.'), phase.as_ref().map(|phase| format!(" of phase {phase}")).unwrap_or_default())]
     Absent {
         /// Its name.
         name: String,
@@ -105,7 +105,7 @@ impl Inventory {
         let mut packages = BTreeMap::<Key, Vec<Entry>>::new();
         for line in sums.lines() {
             let file_name = line.path.file_name();
-            if !file_name.ends_with(".rpm") {
+            if line.path.as_path().extension() != Some("rpm") {
                 continue;
             }
             let FileName {

@@ -148,7 +148,7 @@ impl Dependency {
     pub fn is_soname(&self) -> bool {
         !self.name.starts_with(['/', '(']) && {
             let library = self.name.split('(').next().unwrap_or_default();
-            library.ends_with(".so") || library.contains(".so.")
+            library.rsplit('.').next() == Some("so") || library.contains(".so.")
         }
     }
 }

@@ -123,7 +123,6 @@ impl Report {
     pub fn apply(&mut self, mode: NoiseMode) {
         for package in &mut self.packages {
             match (&mut package.outcome, mode) {
-                (_, NoiseMode::List) => {}
                 (Outcome::Same { noise } | Outcome::Different { noise, .. }, NoiseMode::Hide) => {
                     noise.clear();
                 }
@@ -134,7 +133,7 @@ impl Report {
                         too_large: Vec::new(),
                     };
                 }
-                (_, NoiseMode::Hide | NoiseMode::Count) => {}
+                (_, NoiseMode::List | NoiseMode::Hide | NoiseMode::Count) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use stx_layout::SumLine;
 
 use crate::change::{Aspect, Change, Differences, FileSummary, Noise};
 use crate::compare;
@@ -221,15 +222,11 @@ fn noise_place(noise: &Noise) -> usize {
     }
 }
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 fn aspects() -> Vec<Aspect> {
     vec![
         Aspect::Content {
-            from: some("sha256:00"),
-            to: some("sha256:11"),
+            from: Some("sha256:00".to_owned()),
+            to: Some("sha256:11".to_owned()),
         },
         Aspect::Size { from: 1, to: 2 },
         Aspect::Mode {
@@ -242,7 +239,7 @@ fn aspects() -> Vec<Aspect> {
         },
         Aspect::Target {
             from: None,
-            to: some("b"),
+            to: Some("b".to_owned()),
         },
         Aspect::Flags {
             from: String::new(),
@@ -250,10 +247,10 @@ fn aspects() -> Vec<Aspect> {
         },
         Aspect::Capabilities {
             from: None,
-            to: some("cap_net_raw=ep"),
+            to: Some("cap_net_raw=ep".to_owned()),
         },
         Aspect::Language {
-            from: some("de"),
+            from: Some("de".to_owned()),
             to: None,
         },
         Aspect::Device {
@@ -276,7 +273,7 @@ fn changes() -> Vec<Change> {
     };
     let link = FileSummary {
         mode: 0o120_777,
-        target: some("a"),
+        target: Some("a".to_owned()),
         ..file.clone()
     };
     vec![
@@ -286,7 +283,7 @@ fn changes() -> Vec<Change> {
         },
         Change::Attribute {
             name: "license".to_owned(),
-            from: some("MIT"),
+            from: Some("MIT".to_owned()),
             to: None,
         },
         Change::FileAdded {
@@ -356,11 +353,11 @@ fn every_kind_of_noise_has_a_text() {
             to: Some(1_577_836_800),
         },
         Noise::BuildHost {
-            from: some("a"),
-            to: some("b"),
+            from: Some("a".to_owned()),
+            to: Some("b".to_owned()),
         },
         Noise::BuildTool {
-            from: some("4.11.3"),
+            from: Some("4.11.3".to_owned()),
             to: None,
         },
         Noise::Signature {
@@ -384,7 +381,7 @@ fn every_kind_of_noise_has_a_text() {
         },
         Noise::PayloadBytes {
             from: None,
-            to: some("00"),
+            to: Some("00".to_owned()),
         },
     ];
     let places: BTreeSet<_> = noise.iter().map(noise_place).collect();
@@ -454,11 +451,11 @@ fn sonames_are_told_from_other_names() {
 }
 
 fn inventory(lines: &[(&str, char)]) -> Inventory {
-    let text: String = lines
-        .iter()
-        .map(|(path, digit)| format!("{}  {path}\n", digit.to_string().repeat(64)))
-        .collect();
-    Inventory::of(&text.parse().expect("sums"))
+    let lines = lines.iter().map(|(path, digit)| SumLine {
+        path: path.parse().expect("a path"),
+        digest: digit.to_string().repeat(64).parse().expect("a digest"),
+    });
+    Inventory::of(&lines.collect())
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn without_times(path: &str, bytes: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     } else if bytes.starts_with(AR) {
         clear_ar(&mut bytes)?;
         "ar"
-    } else if path.ends_with(".pyc") || path.ends_with(".pyo") {
+    } else if matches!(path.rsplit('.').next(), Some("pyc" | "pyo")) {
         clear_pyc(&mut bytes)?;
         "pyc"
     } else {
@@ -216,9 +216,10 @@ mod tests {
                 let mut other = whole.clone();
                 other[length] ^= 0x55;
                 let cut = &whole[..length];
-                // Neither a panic nor an end that does not come.
                 assert_eq!(only_times("a.pyc", cut, &whole), None, "{length}");
-                drop(only_times("a.pyc", &other, &whole));
+                // Of a changed byte all that matters is that there is an answer.
+                let format = only_times("a.pyc", &other, &whole);
+                assert!(format.is_none_or(|format| ["zip", "ar", "pyc"].contains(&format)));
             }
         }
     }

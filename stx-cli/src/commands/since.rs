@@ -1,5 +1,7 @@
 //! `since`: the build from which on a package is as it is now.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use stx_compare::bisect::Bisection;
 use stx_compare::change::Change;
@@ -92,11 +94,11 @@ pub(crate) async fn run(context: &Context, args: &Since) -> Result<(), Failure> 
         args,
         builds,
     };
-    let mut looked_at = 1;
+    let mut looked_at = BTreeMap::from([(search.builds.len() - 1, Some(place))]);
     while let Some(index) = bisection.next() {
-        let (same, _) = search.look(index).await?;
+        let (same, place) = search.look(index).await?;
         bisection.tell(index, same);
-        looked_at += 1;
+        looked_at.insert(index, place);
     }
     let found = search.found(bisection.found(), looked_at).await?;
     output::print(context.format(), &found, || shown(&found, args))
@@ -152,7 +154,7 @@ impl Search<'_> {
     async fn found(
         &self,
         (changed, before): (usize, Option<usize>),
-        looked_at: usize,
+        mut looked_at: BTreeMap<usize, Option<Place>>,
     ) -> Result<Found, Failure> {
         let oldest = &self.builds[0];
         let mut found = Found {
@@ -163,7 +165,7 @@ impl Search<'_> {
             versions: (None, Some(self.newest.0.version.clone())),
             changes: Vec::new(),
             commits: Vec::new(),
-            looked_at: (looked_at, self.builds.len()),
+            looked_at: (looked_at.len(), self.builds.len()),
             transferred: self.reader.received(),
         };
         let Some(before) = before else {
@@ -177,7 +179,8 @@ impl Search<'_> {
             }
             return Ok(found);
         };
-        let ((_, old), (_, new)) = (self.look(before).await?, self.look(changed).await?);
+        let mut place = |index| looked_at.remove(&index).flatten();
+        let (old, new) = (place(before), place(changed));
         let version = |place: &Option<Place>| match place {
             Some(Place::Mirror(_, entry)) => Some(entry.version.clone()),
             _ => None,
