@@ -26,11 +26,14 @@ lint:
 	$(CARGO) clippy --locked -p stx-layout -p stx-retention -p stx-pipeline -p stx-publish -p stx-compare -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
 	shellcheck scripts/*.sh .ci/run recipes/sample/upstream
+	grep -lE '^#!.*(bash|/sh)' -r recipes/sample | xargs shellcheck -x -P SCRIPTDIR
 
 unit:
 	$(CARGO) test --locked --workspace --all-features
 
+## How long things take, next to other tools where there are any; the publishing part needs 12 GiB and some minutes.
 bench:
+	scripts/setup.sh bench
 	$(CARGO) bench --locked --workspace --all-features
 
 clean:

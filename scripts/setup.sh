@@ -4,6 +4,7 @@
 #   scripts/setup.sh build    what cargo needs to build stx-builds
 #   scripts/setup.sh demo     and what the sample distribution is built with
 #   scripts/setup.sh test     and what the tests use (the default)
+#   scripts/setup.sh bench    and what the benchmarks compare with
 #
 # Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
 # happens when nothing is missing.
@@ -55,9 +56,16 @@ test  | cmd:nginx              | nginx-light        | nginx-core           | ser
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | makes a disk that is soon full
+test  | cmd:mount              | mount              | util-linux-core      | mounts it
+test  | cmd:ip                 | iproute2           | iproute              | gives a machine an address
+test  | cmd:unshare            | util-linux         | util-linux           | gives a machine a name
+test  | cmd:setpriv            | util-linux         | util-linux-core      | publishes as an ordinary user
+test  | cmd:gzip               | gzip               | gzip                 | packs logs
 test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
+bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with
 '
 
 say() { echo "setup: $*"; }
@@ -72,7 +80,8 @@ case $group in
 build) groups=' build ' ;;
 demo) groups=' build demo ' ;;
 test) groups=' build demo test ' ;;
-*) die "unknown group '$group': build, demo or test" ;;
+bench) groups=' build demo test bench ' ;;
+*) die "unknown group '$group': build, demo, test or bench" ;;
 esac
 
 if [[ -n $(type -P apt-get) ]]; then

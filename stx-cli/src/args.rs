@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 
 use camino::Utf8PathBuf;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel};
+use stx_retention::{Rate, SpanError};
+
+use crate::commands::resume::Target;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -84,6 +87,13 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Builds a branch and publishes the result
     Build(Build),
+    /// Goes on with a build that was interrupted, at its first unfinished phase
+    Resume(Resume),
+    /// Ends a running build; nothing of it is published
+    Cancel(Cancel),
+    /// Checks and draws recipe files
+    #[command(subcommand)]
+    Recipe(Recipe),
     /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
     /// Fetches files of a build, every byte checked; goes on where it was killed
@@ -99,12 +109,30 @@ pub(crate) enum Command {
     Show(Show),
     /// Applies the retention rules: takes out of sight what may go, deletes what went long enough ago
     Prune(Prune),
-    /// Brings a pruned build back, within 3 days
+    /// Keeps a build whatever the retention rules say
+    Pin(Pin),
+    /// Takes a pin away
+    Unpin(Unpin),
+    /// Lists pins
+    Pins(Pins),
+    /// Brings a pruned build and its sections back, within 3 days
     Undelete(Undelete),
+    /// Lists pruned builds and until when they can be brought back
+    Trash,
     /// Says why a build stays or goes
     Explain(Explain),
     /// Says what will go, and how full the mirror gets, day by day
     Forecast(Forecast),
+    /// Runs the build service: triggers, builds, publication, retention
+    Daemon(Daemon),
+    /// Asks the build service for a build, or takes that back
+    Trigger(Trigger),
+    /// Says what waits and runs, what came last, and what should not be so
+    Status,
+    /// Lists what was asked for, why and by whom, and what came of it
+    History(History),
+    /// Says how long the last builds and their phases took
+    Stats(Stats),
     /// Checks sums, records and aliases
     Verify(Verify),
     /// Says what mirror paths and URLs mean
@@ -325,6 +353,68 @@ pub(crate) struct Build {
     /// Moves `latest_build` although it points at a newer build
     #[arg(long)]
     pub(crate) force_alias: bool,
+
+    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) events: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) target: Target,
+
+    /// Publishes it as failed, with the reason `interrupted` [default: as `on_interrupt` of the configuration says]
+    #[arg(long)]
+    pub(crate) as_failed: bool,
+
+    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) target: Target,
+
+    /// How long it is waited for the end, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recipe {
+    /// Says everything that is wrong with a recipe file, with file, line and column
+    Check(RecipeCheck),
+    /// Draws the phases of a recipe and what they need
+    Graph(RecipeGraph),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeCheck {
+    /// The recipe file
+    pub(crate) file: Utf8PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeGraph {
+    /// The recipe file
+    pub(crate) file: Utf8PathBuf,
+
+    /// The language of the drawing
+    #[arg(long = "as", value_enum, default_value_t = Drawing::Mermaid)]
+    pub(crate) drawing: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drawing {
+    /// Mermaid, which Markdown pages show
+    Mermaid,
+    /// Graphviz's language
+    Dot,
 }
 
 #[derive(Debug, Args)]
@@ -344,7 +434,11 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "success|fail", value_parser = outcome)]
     pub(crate) result: BuildOutcome,
 
-    /// Prints the plan and does nothing
+    /// Takes what lies below DIR where a symlink of the tree leads there; else such a symlink is refused
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source_root: Vec<Utf8PathBuf>,
+
+    /// Prints the plan and does nothing; reads every file, to say which the mirror has already
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -386,6 +480,40 @@ pub(crate) struct Prune {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`; an alias is resolved now, and the build stays pinned when it moves on
+    pub(crate) build: String,
+
+    /// Why
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) reason: String,
+
+    /// The end of the pin, YYYY-MM-DD, RFC 3339 or YYYYMMDDTHHMMSSZ [default: until it is taken away]
+    #[arg(long, value_name = "DATE", value_parser = day_or_time)]
+    pub(crate) until: Option<DateTime<Utc>>,
+
+    /// Who says so; a build has at most one pin an author [default: your user name]
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unpin {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    pub(crate) build: String,
+
+    /// Whose pin [default: yours]
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pins {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Undelete {
     /// The build, `CHANNEL/BUILD-DATE`
     pub(crate) build: BuildId,
@@ -393,8 +521,8 @@ pub(crate) struct Undelete {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The build, `CHANNEL/BUILD-DATE`
-    pub(crate) build: BuildId,
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    pub(crate) build: String,
 }
 
 #[derive(Debug, Args)]
@@ -402,6 +530,61 @@ pub(crate) struct Forecast {
     /// How many days ahead
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) days: u32,
+
+    /// How often a channel gets a build, and how many bytes each adds, such as `master/centos=1 day,4000000000`
+    /// [default: as in the last 30 days]
+    #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
+    pub(crate) rate: Vec<(Channel, Rate)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    /// Checks the configuration, says what would be built when, and does nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    /// Git branch or tag such as `r/2018.10`, or release identifier such as `milestone/2019.05b1`
+    #[arg(required_unless_present = "cancel")]
+    pub(crate) branch: Option<String>,
+
+    /// The git branch or tag that is built, if BRANCH is another name
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+
+    /// Why; recorded
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+
+    /// Builds although nothing changed since the last success
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Cancels a request that waits, or the build that came of it; `history` has the numbers
+    #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force"])]
+    pub(crate) cancel: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+
+    /// How many requests, newest first
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// The channel
+    pub(crate) channel: Channel,
+
+    /// How many builds
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) builds: usize,
 }
 
 #[derive(Debug, Args)]
@@ -422,6 +605,35 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|error| format!("{error}; expected 2018-11-05T06:00:00Z or 20181105T060000Z"))
+}
+
+fn day_or_time(text: &str) -> Result<DateTime<Utc>, String> {
+    match text.parse::<NaiveDate>() {
+        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => time(text),
+    }
+}
+
+fn rate(text: &str) -> Result<(Channel, Rate), String> {
+    let parts = text.split_once('=').and_then(|(channel, rate)| {
+        let (every, bytes) = rate.rsplit_once(',')?;
+        Some((channel, every, bytes))
+    });
+    let (channel, every, bytes) = parts.ok_or("expected CHANNEL=EVERY,BYTES")?;
+    let rate = Rate {
+        every: every
+            .parse()
+            .map_err(|error: SpanError| error.to_string())?,
+        bytes: bytes
+            .trim()
+            .parse()
+            .map_err(|_| format!("{bytes:?}: expected a whole number of bytes"))?,
+    };
+    if rate.every.as_seconds() == 0 {
+        return Err("a build every 0 seconds never ends".to_owned());
+    }
+    let channel = channel.parse::<Channel>();
+    Ok((channel.map_err(|error| error.to_string())?, rate))
 }
 
 fn outcome(text: &str) -> Result<BuildOutcome, String> {

@@ -1,16 +1,24 @@
 //! One module a command; what several of them need stands here.
 
+pub(crate) mod asked;
 pub(crate) mod build;
 pub(crate) mod compare;
+pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod fetch;
+pub(crate) mod history;
 pub(crate) mod list;
 mod packages;
 pub(crate) mod parse;
 pub(crate) mod publish;
+pub(crate) mod recipe;
+pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod show;
 pub(crate) mod since;
+pub(crate) mod status;
+pub(crate) mod trash;
+pub(crate) mod trigger;
 pub(crate) mod verify;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -22,6 +30,7 @@ use crate::config::{Config, is_url};
 use crate::exit::{Exit, Failure};
 
 /// What every command is given.
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) global: Global,

@@ -2,15 +2,21 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::args::Global;
+use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
+
+mod privacy;
+
+pub(crate) use privacy::PrivacyTable;
 
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
 
 /// What `stx-builds.toml` says; relative paths are relative to the file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// The mirror's root directory.
@@ -21,6 +27,25 @@ pub(crate) struct Config {
     recipe: Option<Utf8PathBuf>,
     /// The retention policy.
     policy: Option<Utf8PathBuf>,
+    /// Directories whose files `publish` takes where a symlink of the tree leads there.
+    #[serde(default)]
+    source_roots: Vec<Utf8PathBuf>,
+    /// What no build may tell.
+    #[serde(default)]
+    pub(crate) privacy: PrivacyTable,
+    /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
+    #[serde(default)]
+    on_interrupt: OnInterrupt,
+    /// What the service does; `stx_pipeline::service::ServiceConfig` reads these three, with positions.
+    #[serde(rename = "service", default)]
+    _service: IgnoredAny,
+    #[serde(rename = "branch", default)]
+    _branch: IgnoredAny,
+    #[serde(rename = "milestone", default)]
+    _milestone: IgnoredAny,
+    /// The file itself.
+    #[serde(skip)]
+    file: Option<Utf8PathBuf>,
 }
 
 impl Config {
@@ -36,6 +61,7 @@ impl Config {
         let text = fs_err::read_to_string(&file).map_err(Failure::usage)?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
+        config.file = Some(file.clone());
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
         for path in [
             &mut config.mirror,
@@ -45,11 +71,13 @@ impl Config {
         ]
         .into_iter()
         .flatten()
+        .chain(&mut config.source_roots)
         {
             if !is_url(path) {
                 *path = dir.join(&path);
             }
         }
+        config.privacy.resolve(dir);
         Ok(config)
     }
 
@@ -77,6 +105,27 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.
+    pub(crate) fn source_roots(&self, given: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
+        [given, &self.source_roots].concat()
+    }
+
+    /// The file that this was read from.
+    pub(crate) fn file(&self) -> Option<&Utf8Path> {
+        self.file.as_deref()
+    }
+
+    /// A path of the file, which is relative to it.
+    pub(crate) fn below(&self, path: &Utf8Path) -> Utf8PathBuf {
+        let dir = self.file.as_deref().and_then(Utf8Path::parent);
+        dir.unwrap_or(Utf8Path::new("")).join(path)
+    }
+
+    /// What is done with a build that was interrupted.
+    pub(crate) fn on_interrupt(&self) -> OnInterrupt {
+        self.on_interrupt
     }
 
     /// The recipe: `--recipe`, else the configuration's.

@@ -68,6 +68,16 @@ impl Failure {
         self
     }
 
+    /// The error with its chain and the hint, in a line.
+    pub(crate) fn line(&self) -> String {
+        let error = self
+            .error
+            .as_ref()
+            .map(|error| Chain(error.as_ref()).to_string());
+        let parts = error.into_iter().chain(self.hint.clone());
+        parts.collect::<Vec<_>>().join("; ")
+    }
+
     /// Prints the error with its chain and the hint to standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(error) = &self.error {

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod config;
 mod exit;
+mod identity;
 mod output;
 mod progress;
 
@@ -58,16 +59,29 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Demo(args) => commands::demo::run(&context, args).await,
         Command::Build(args) => commands::build::run(&context, args).await,
+        Command::Resume(args) => commands::resume::run(&context, args).await,
+        Command::Cancel(args) => commands::resume::cancel(&context, args).await,
+        Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(&context, args),
+        Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(&context, args),
         Command::Publish(args) => commands::publish::run(&context, args).await,
         Command::Fetch(args) => commands::fetch::run(&context, args).await,
         Command::Compare(args) => commands::compare::run(&context, args).await,
         Command::Since(args) => commands::since::run(&context, args).await,
         Command::List(args) => commands::list::run(&context, args).await,
         Command::Show(args) => commands::show::run(&context, args).await,
-        Command::Prune(args) => commands::retention::prune(&context, args).await,
-        Command::Undelete(args) => commands::retention::undelete(&context, args).await,
-        Command::Explain(args) => commands::retention::explain(&context, args).await,
-        Command::Forecast(args) => commands::retention::forecast(&context, args).await,
+        Command::Trash => commands::trash::run(&context).await,
+        Command::Prune(args) => commands::retention::prune::prune(&context, args).await,
+        Command::Pin(args) => commands::retention::pins::pin(&context, args).await,
+        Command::Unpin(args) => commands::retention::pins::unpin(&context, args).await,
+        Command::Pins(args) => commands::retention::pins::pins(&context, args).await,
+        Command::Undelete(args) => commands::retention::undelete::undelete(&context, args).await,
+        Command::Explain(args) => commands::retention::explain::explain(&context, args).await,
+        Command::Forecast(args) => commands::retention::forecast::forecast(&context, args).await,
+        Command::Daemon(args) => commands::daemon::run(&context, args).await,
+        Command::Trigger(args) => commands::trigger::run(&context, args),
+        Command::Status => commands::status::run(&context),
+        Command::History(args) => commands::history::run(&context, args),
+        Command::Stats(args) => commands::history::stats(&context, args),
         Command::Verify(args) => commands::verify::run(&context, args).await,
         Command::Parse(args) => commands::parse::paths(&context, args),
         Command::Image(args::Image::Parse(args)) => commands::parse::images(&context, args),

@@ -112,6 +112,7 @@ mod git;
 pub mod image;
 pub mod mirror;
 pub mod path;
+mod pin;
 #[cfg(test)]
 mod properties;
 pub mod record;
@@ -138,6 +139,7 @@ pub use mirror::{
     PathRelease, Section,
 };
 pub use path::{BuildPath, BuildPhase};
+pub use pin::Pin;
 pub use record::{
     BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord,
 };

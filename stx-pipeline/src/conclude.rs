@@ -83,11 +83,11 @@ pub fn conclude(
     };
     let failing =
         |record: &&PhaseRecord| record.required && record.status != PhaseStatus::Succeeded;
-    // Phases that never ran come after all that did.
-    let first = records
-        .iter()
-        .filter(failing)
-        .min_by_key(|record| (record.finished.is_none(), record.finished));
+    // Phases that were cut short come after those that failed, and before those that never ran.
+    let first = records.iter().filter(failing).min_by_key(|record| {
+        let skipped = record.status == PhaseStatus::Skipped;
+        (skipped, record.finished.is_none(), record.finished)
+    });
     let mut sources = sources.to_vec();
     sources.sort();
     let mut record = BuildRecord::new(plan.id.clone(), result);

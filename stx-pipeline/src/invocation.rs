@@ -22,6 +22,9 @@ pub struct Invocation {
     pub dir: Utf8PathBuf,
     /// The file that standard output and error are appended to.
     pub log: Utf8PathBuf,
+    /// How many bytes of output one run adds to the log at most: the first and the last of them; all if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_limit: Option<u64>,
     /// After how long it is ended.
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,

@@ -11,29 +11,41 @@
 //! | [`recipe`] | how one distribution is built, read from TOML with every mistake found at once |
 //! | [`plan`](mod@plan) | a recipe and a request made into commands, with nothing left to choose |
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
-//! | [`source`] | `CONTEXT`, `CHANGELOG`, which gits changed |
+//! | [`journal`] | what a killed build goes on from |
+//! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
+//! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions |
+//! | [`ledger`] | what the service remembers; feature `sqlite`: in a file |
+//! | [`service`] | the build service; feature `service`: its loop |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
-//! Without the feature the crate does no I/O, reads no clock and starts no process.
+//! Without its features the crate does no I/O, reads no clock and starts no process.
 
+mod build_info;
 pub mod conclude;
 mod duration_text;
 pub mod execute;
 pub mod invocation;
+pub mod journal;
+pub mod ledger;
 pub mod plan;
 #[cfg(feature = "process")]
 pub mod process;
 pub mod recipe;
+pub mod schedule;
 mod scope;
+pub mod service;
 pub mod source;
+pub mod trigger;
 
+pub use build_info::BuildInfo;
 pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude};
 pub use execute::{
     Cancel, Ended, Event, EventKind, Executed, Execution, Runner, ScriptedRunner, Step, Stream,
     execute,
 };
 pub use invocation::Invocation;
+pub use journal::Journal;
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
 pub use recipe::{Finding, Recipe, RecipeError};
-pub use source::{Change, SourceChange, changed, changelog, context};
+pub use source::{Change, SourceChange, changed, changelog, context, last_commits};

@@ -88,6 +88,18 @@ impl Scope<'_> {
         self.expand_with(text, str::to_owned)
     }
 
+    /// The value of every name; else the text that cannot be expanded.
+    pub(crate) fn environment(&self) -> Result<BTreeMap<String, String>, (String, ScopeFault)> {
+        let mut values = BTreeMap::new();
+        for name in self.layers.iter().flat_map(|layer| layer.keys()) {
+            let value = self
+                .value(name, self.layers.len(), &mut Vec::new())
+                .map_err(|fault| (format!("${{{name}}}"), fault))?;
+            values.insert(name.clone(), value);
+        }
+        Ok(values)
+    }
+
     /// The value that `name` has below layer `top`.
     fn value(
         &self,

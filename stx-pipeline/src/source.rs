@@ -58,6 +58,18 @@ pub fn context(sources: &[SourceRecord]) -> String {
     text
 }
 
+/// The text of `LAST_COMMITS`: `<git> <sha>`, a line a git.
+///
+/// The difference of two of them is what changed between two builds. Those of the last success decide whether a build is
+/// needed; a build that failed says too what it was built from, and decides nothing.
+pub fn last_commits(sources: &[SourceRecord]) -> String {
+    let mut text = String::new();
+    for SourceRecord { path, commit, .. } in sources {
+        writeln!(text, "{path} {commit}").expect("a text takes every write");
+    }
+    text
+}
+
 /// The gits that are not at the same commit in `old` and `new`, by path.
 pub fn changed(old: &[SourceRecord], new: &[SourceRecord]) -> Vec<SourceChange> {
     let mut gits: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
@@ -166,6 +178,14 @@ mod tests {
             ),
         ]
         "#);
+    }
+
+    #[test]
+    fn last_commits_are_a_line_a_git() {
+        assert_eq!(
+            last_commits(&[git("stx/config", "1"), git("stx/integ", "2")]),
+            "stx/config 1\nstx/integ 2\n"
+        );
     }
 
     #[test]

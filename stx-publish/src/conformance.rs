@@ -11,6 +11,9 @@ use crate::publish::{prepare, publish};
 use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
+mod corners;
+pub mod retention;
+
 /// A build of the channel `master/centos`, the `day`th of November 2018.
 pub fn sample_id(day: u32) -> BuildId {
     format!("master/centos/201811{day:02}T060000Z")
@@ -82,6 +85,8 @@ pub async fn run(store: &dyn MirrorStore) {
     aliases_compare_and_swap(store).await;
     pages(store).await;
     retire_and_back(store).await;
+    corners::run(store).await;
+    retention::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "the suite leaves a right mirror");
 }
@@ -298,9 +303,15 @@ async fn aliases_compare_and_swap(store: &dyn MirrorStore) {
         .expect("moved");
     assert_eq!(shown(store, &channel).await, Some(first.clone()));
     assert!(!held(store, &channel).await, "nobody holds it");
-    writer.hold(&latest, sample_id(1).date).await.expect("held");
+    writer
+        .hold_alias(&latest, sample_id(1).date)
+        .await
+        .expect("held");
     assert!(held(store, &channel).await, "it is where it is held");
-    writer.hold(&latest, sample_id(4).date).await.expect("held");
+    writer
+        .hold_alias(&latest, sample_id(4).date)
+        .await
+        .expect("held");
     assert!(!held(store, &channel).await, "it is elsewhere");
     writer
         .point(&latest, Some(&first), None)
@@ -411,6 +422,7 @@ async fn retire_and_back(store: &dyn MirrorStore) {
     let other = crate::store::Retired {
         id: "master/debian/20181101T060000Z".parse().expect("a build"),
         at: retired.at,
+        section: None,
     };
     assert!(
         matches!(writer.purge(&other).await, Err(StoreError::Refused { .. })),

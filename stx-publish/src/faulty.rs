@@ -1,5 +1,6 @@
 //! A store that fails on demand, for finding out what a crash at any call leaves behind.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -9,15 +10,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
 };
 
 use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::store::{
-    Added, ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore,
+    Added, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
     PageWriter, Retired, Scope, StagedBuild, StoreError,
 };
+use crate::tiers::ThinnedSection;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +152,9 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         through!(self.fuse, self.inner.inspect(id, depth))
     }
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        through!(self.fuse, self.inner.hold(id))
+    }
 }
 
 #[async_trait]
@@ -174,6 +179,18 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         through!(self.fuse, self.inner.leftovers(scope))
     }
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.settle(channel))
+    }
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        through!(self.fuse, self.inner.strays())
+    }
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        through!(self.fuse, self.inner.pins(scope))
+    }
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        through!(self.fuse, self.inner.in_use(builds))
+    }
 }
 
 #[async_trait]
@@ -196,11 +213,24 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     ) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.point(alias, expected, to))
     }
-    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.hold(alias, at))
+    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.hold_alias(alias, at))
     }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         through!(self.fuse, self.inner.retire(date, now))
+    }
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        through!(self.fuse, self.inner.thin(date, sections))
+    }
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.pin(pin))
+    }
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
+        through!(self.fuse, self.inner.unpin(date, author))
     }
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.restore(retired))

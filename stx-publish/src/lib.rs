@@ -13,6 +13,8 @@
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
+//! | [`privacy`] | what a text tells of the build server |
+//! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
@@ -28,7 +30,10 @@ pub mod fetch;
 pub mod incoming;
 pub mod index;
 pub mod metadata;
+#[cfg(test)]
+mod model_test;
 pub mod plan;
+pub mod privacy;
 pub mod publish;
 #[cfg(feature = "local")]
 pub mod scan;
@@ -37,25 +42,34 @@ pub mod site;
 pub mod store;
 #[cfg(test)]
 mod sweep;
+pub mod tiers;
 pub mod verify;
 
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
 pub use index::{PageId, PageName};
 pub use plan::{
-    AliasStep, AliasVerdict, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
+    AliasStep, AliasVerdict, Known, Linked, PlanError, PublishAction, PublishPlan, PublishRequest,
+    plan,
 };
-pub use publish::{PrepareError, PublishError, PublishReport, prepare, publish, publish_observed};
 #[cfg(feature = "local")]
-pub use scan::{GatherError, ScanError, gather, scan};
+pub use privacy::{Cleared, clear};
+pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
+pub use publish::{
+    PrepareError, PublishError, PublishReport, prepare, prepare_in_full, publish, publish_observed,
+};
+#[cfg(feature = "local")]
+pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 #[cfg(feature = "http")]
 pub use store::http::{HttpError, HttpOptions, HttpStore};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
-    Added, ByteStream, ChannelWriter, Depth, FileBody, Found, Inspection, Leftover, MirrorRead,
-    MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
+    Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
 };
+pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{
-    Finding, FindingKind, RepairReport, Severity, VerifyReport, repair, repair_aliases, verify,
+    Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
+    repair_aliases, verify, verify_observed,
 };

@@ -12,9 +12,12 @@ use stx_layout::{
 
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
+use crate::privacy::PrivacyReport;
 use crate::store::record_path;
 
+mod known;
 mod show;
+pub use known::{Known, Linked, Twin};
 pub(crate) use show::show_alias;
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,10 @@ pub struct PublishRequest {
     pub force_alias: bool,
     /// The sums of the build that the mirror has under this id already, where it has one.
     pub existing: Option<Sums>,
+    /// What the search of its files came to.
+    pub privacy: PrivacyReport,
+    /// The bytes that the mirror has, where it is to be said what will be linked.
+    pub known: Option<Known>,
     /// The time now.
     pub now: DateTime<Utc>,
 }
@@ -45,6 +52,8 @@ impl PublishRequest {
             aliases: vec![AliasName::latest_build()],
             force_alias: false,
             existing: None,
+            privacy: PrivacyReport::default(),
+            known: None,
             now,
         }
     }
@@ -69,6 +78,11 @@ pub struct PublishPlan {
     pub repositories: BTreeSet<BuildPath>,
     /// Files that are not published, because the publisher makes them itself.
     pub left_out: Vec<BuildPath>,
+    /// What was redacted, and what was not searched.
+    pub privacy: PrivacyReport,
+    /// The files whose bytes the mirror has, and where; absent where nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linked: Option<Linked>,
     /// The files and symlinks, the marker of the outcome among them.
     pub incoming: Incoming,
     /// The record; its counts are filled in when the build is committed.
@@ -217,6 +231,8 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         aliases,
         force_alias,
         existing,
+        privacy,
+        known,
         now,
     } = request;
     let id = Box::new(record.id.clone());
@@ -301,6 +317,8 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         id: *id,
         repositories,
         left_out,
+        privacy,
+        linked: known.map(|known| known.linked(&incoming)),
         incoming,
         record,
     })

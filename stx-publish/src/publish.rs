@@ -1,5 +1,6 @@
 //! Publishes a build as its plan says.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +10,9 @@ use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel};
 
 use crate::plan::{
-    AliasStep, AliasVerdict, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
+    AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
 };
+use crate::privacy::PrivacyReport;
 use crate::store::{Added, ChannelWriter, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
 
 /// What was done.
@@ -28,6 +30,10 @@ pub struct PublishReport {
     pub shared: u64,
     /// Aliases that point at the build now and did not before.
     pub moved: Vec<AliasName>,
+    /// What was decided about each alias, and why.
+    pub aliases: Vec<AliasStep>,
+    /// What was redacted, and what was not searched.
+    pub privacy: Box<PrivacyReport>,
 }
 
 impl fmt::Display for PublishReport {
@@ -46,11 +52,18 @@ impl fmt::Display for PublishReport {
                     "published {id}: {files} files, {bytes} bytes, of which {shared} were on the mirror"
                 )?;
             }
-            PublishAction::Same => writeln!(f, "{} was published already", self.id)?,
+            PublishAction::Same => {
+                writeln!(f, "{} was published already, the same files", self.id)?;
+            }
         }
-        self.moved
-            .iter()
-            .try_for_each(|alias| writeln!(f, "{alias} -> {}", self.id.date))
+        write!(f, "{}", self.privacy)?;
+        self.aliases.iter().try_for_each(|step| {
+            if self.moved.contains(&step.alias) {
+                writeln!(f, "{} -> {}", step.alias, self.id.date)
+            } else {
+                writeln!(f, "{step}")
+            }
+        })
     }
 }
 
@@ -147,17 +160,52 @@ pub async fn prepare(
         .is_some_and(|build| build.record().is_some())
     {
         request.existing = Some(store.sums(&id).await.map_err(fail)?);
-        #[cfg(feature = "local")]
-        {
-            let incoming = std::mem::take(&mut request.incoming);
-            let hashed = crate::scan::hash(incoming).await;
-            request.incoming = hashed.map_err(|source| PrepareError::Scan {
-                id: Box::new(id.clone()),
-                source,
-            })?;
-        }
+        request = hashed(request).await?;
     }
     Ok(plan(&catalog, request)?)
+}
+
+/// Makes the plan that [`prepare`] makes, and says which files the mirror has already. The sums of every build are read
+/// and, with feature `local`, every file.
+pub async fn prepare_in_full(
+    store: &dyn MirrorRead,
+    request: PublishRequest,
+) -> Result<PublishPlan, PrepareError> {
+    let id = request.record.id.clone();
+    let mut request = hashed(request).await?;
+    let catalog = store.catalog(&Scope::All).await;
+    let catalog = catalog.map_err(|source| PrepareError::Store {
+        id: Box::new(id.clone()),
+        source,
+    })?;
+    let mut builds = Vec::new();
+    for (build, _) in catalog.builds() {
+        // A build whose sums cannot be read shares nothing.
+        if let Ok(sums) = store.sums(&build).await {
+            builds.push((build, sums));
+        }
+    }
+    request.known = Some(Known::new(&id.channel, builds));
+    prepare(store, request).await
+}
+
+/// The request with the digests of its files, where files can be read.
+#[cfg(feature = "local")]
+async fn hashed(mut request: PublishRequest) -> Result<PublishRequest, PrepareError> {
+    let incoming = std::mem::take(&mut request.incoming);
+    let hashed = crate::scan::hash(incoming).await;
+    request.incoming = hashed.map_err(|source| PrepareError::Scan {
+        id: Box::new(request.record.id.clone()),
+        source,
+    })?;
+    Ok(request)
+}
+
+/// The request as it is.
+#[cfg(not(feature = "local"))]
+#[expect(clippy::unused_async, reason = "with feature `local` files are read")]
+async fn hashed(request: PublishRequest) -> Result<PublishRequest, PrepareError> {
+    Ok(request)
 }
 
 /// Does what `plan` says.
@@ -184,9 +232,15 @@ pub async fn publish_observed(
         bytes: 0,
         shared: 0,
         moved: Vec::new(),
+        aliases: plan.aliases.clone(),
+        privacy: Box::new(plan.privacy.clone()),
     };
     if plan.is_noop() {
-        return Ok(report);
+        // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
+        let settled = store.settle(&id.channel).await;
+        return settled
+            .map(|()| report)
+            .map_err(|source| stopped(id, source));
     }
     let writer = store
         .lock(&id.channel)
@@ -243,7 +297,7 @@ async fn move_alias(
     to: BuildDate,
 ) -> Result<(), StoreError> {
     if let AliasVerdict::Force { .. } = step.verdict {
-        writer.hold(&step.alias, to).await?;
+        writer.hold_alias(&step.alias, to).await?;
     }
     let shown = step.shown.as_ref();
     writer.point(&step.alias, shown, Some(to)).await
@@ -256,8 +310,11 @@ async fn fill(
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
 ) -> Result<u64, PublishError> {
     let stop = AtomicBool::new(false);
-    let mut adds = Vec::with_capacity(plan.incoming.entries.len());
-    for (path, entry) in &plan.incoming.entries {
+    let mut entries: Vec<_> = plan.incoming.entries.iter().collect();
+    // The largest first, so that none is left over to be read alone in the end.
+    entries.sort_by_key(|(_, entry)| Reverse(entry.size()));
+    let mut adds = Vec::with_capacity(entries.len());
+    for (path, entry) in entries {
         adds.push(add(staged, path, entry));
     }
     let pending = adds

@@ -8,14 +8,16 @@ use fs_err as fs;
 use rayon::prelude::*;
 use rustix::fs::Access;
 use stx_layout::BuildPath;
-use walkdir::WalkDir;
 
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::store::local::copy::Source;
 use crate::store::local::inspect::name_of;
 
+mod survey;
 #[cfg(test)]
 mod tests;
+
+use survey::Surveyor;
 
 /// A tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
@@ -36,76 +38,60 @@ pub enum ScanError {
     },
 }
 
+/// What lies in a tree, and what of it must not be published.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// What may be published.
+    pub incoming: Incoming,
+    /// Everything else, by path.
+    pub problems: Vec<Problem>,
+}
+
 /// Reads the tree in `dir`. No file's bytes are read. Empty directories are left out.
 ///
 /// # Errors
 /// [`ScanError::Refused`] names everything that is wrong, not just the first.
 pub fn scan(dir: &Utf8Path) -> Result<Incoming, ScanError> {
-    let tops: Vec<_> = ["inputs", "outputs"]
-        .map(|top| dir.join(top))
-        .into_iter()
-        .filter(|top| fs::symlink_metadata(top).is_ok())
-        .collect();
-    if tops.is_empty() {
+    let Survey { incoming, problems } = survey(dir, &[])?;
+    if problems.is_empty() {
+        return Ok(incoming);
+    }
+    Err(ScanError::Refused {
+        dir: dir.to_owned(),
+        problems,
+    })
+}
+
+/// Reads the tree in `dir`, as [`scan`] does, and goes on after what is wrong.
+///
+/// Symlinks that stay in the tree are kept. Others are followed to the end if it lies below one of `roots`; what is there,
+/// a file or a directory with all that is in it, takes the symlink's place.
+///
+/// # Errors
+/// [`ScanError::Empty`] only.
+pub fn survey(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Survey, ScanError> {
+    let mut surveyor = Surveyor::default();
+    for top in ["inputs", "outputs"] {
+        if fs::symlink_metadata(dir.join(top)).is_ok() {
+            surveyor.walk(&dir.join(top), top);
+        }
+    }
+    if surveyor.is_empty() {
         return Err(ScanError::Empty {
             dir: dir.to_owned(),
         });
     }
-    let mut incoming = Incoming::default();
-    let mut problems = Vec::new();
-    for entry in tops
-        .iter()
-        .flat_map(|top| WalkDir::new(top).follow_root_links(false))
-    {
-        let looked = entry.map_err(|error| Problem {
-            path: error
-                .path()
-                .map(|path| shown(dir, path))
-                .unwrap_or_default(),
-            kind: ProblemKind::Unreadable {
-                reason: error.to_string(),
-            },
-        });
-        match looked.and_then(|entry| look(dir, &entry)) {
-            Ok(Some((path, entry))) => drop(incoming.entries.insert(path, entry)),
-            Ok(None) => {}
-            Err(problem) => problems.push(problem),
-        }
+    let roots: Vec<_> = roots.iter().filter_map(|root| real(root)).collect();
+    if !roots.is_empty() {
+        surveyor.follow(&roots);
     }
-    problems.extend(incoming.problems());
-    problems.sort_by(|a, b| a.path.cmp(&b.path));
-    if problems.is_empty() {
-        Ok(incoming)
-    } else {
-        Err(ScanError::Refused {
-            dir: dir.to_owned(),
-            problems,
-        })
-    }
+    Ok(surveyor.end())
 }
 
-fn shown(dir: &Utf8Path, path: &std::path::Path) -> String {
-    path.strip_prefix(dir)
-        .unwrap_or(path)
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<(BuildPath, Entry)>, Problem> {
-    let shown = shown(dir, entry.path());
-    let name = |reason: String| Problem {
-        path: shown.clone(),
-        kind: ProblemKind::Name { reason },
-    };
-    let source = Utf8Path::from_path(entry.path()).ok_or_else(|| name("not UTF-8".to_owned()))?;
-    let path = shown
-        .parse::<BuildPath>()
-        .map_err(|error| name(error.to_string()))?;
-    if entry.file_type().is_dir() {
-        return Ok(None);
-    }
-    let entry = examine(source).map_err(|kind| Problem { path: shown, kind })?;
-    Ok(Some((path, entry)))
+/// The real path of something, if it is there.
+fn real(path: &Utf8Path) -> Option<Utf8PathBuf> {
+    let real = fs::canonicalize(path).ok()?;
+    Utf8PathBuf::from_path_buf(real).ok()
 }
 
 /// What lies at `source`, itself and not what it may point at.

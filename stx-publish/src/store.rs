@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
-//!                                     ├─ hold / point
-//!                                     └─ retire / restore / purge / sweep
+//!                                     ├─ hold_alias / point
+//!                                     ├─ pin / unpin
+//!                                     └─ retire / thin / restore / purge / sweep
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,21 +22,26 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sha256,
-    SumLine, Sums,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin,
+    Sha256, SumLine, Sums,
 };
 
 use crate::incoming::{Entry, digest_of};
 use crate::index::PageId;
+use crate::tiers::{Thinned, ThinnedSection};
 
 mod error;
+mod hold;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
+mod pins;
 
 pub use error::StoreError;
+pub use hold::Hold;
+pub(crate) use pins::{check_pins, in_use, put_pin, take_pin};
 
 /// The bytes of a file, in order, in chunks of the store's choice.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
@@ -145,15 +152,54 @@ pub struct Inspection {
     pub found: BTreeMap<BuildPath, Found>,
     /// What could not be looked at, or has a name that the grammar refuses: where, and why.
     pub unreadable: Vec<(String, String)>,
+    /// The sections that were taken from it on purpose.
+    pub thinned: Thinned,
 }
 
-/// A build that was taken out of sight and can be brought back.
+/// One run over many builds: the digests of the stored files that it has read, which several builds may share.
+///
+/// It knows nothing of earlier runs, so each run reads every byte once. Clones are the same run.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    digests: Arc<Mutex<HashMap<StoredFile, Sha256>>>,
+}
+
+/// What names a file of a store whatever path it has, and changes when somebody writes to it: device, inode, and the
+/// time of change in seconds and nanoseconds.
+pub type StoredFile = (u64, u64, i64, i64);
+
+impl Audit {
+    /// The digest of a file that was read in this run.
+    pub fn digest(&self, file: &StoredFile) -> Option<Sha256> {
+        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.get(file).copied()
+    }
+
+    /// Notes the digest of a file that was read now.
+    pub fn note(&self, file: StoredFile, digest: Sha256) {
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.insert(file, digest);
+    }
+}
+
+/// A build, or a section of one, that was taken out of sight and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Retired {
     /// The build.
     pub id: BuildId,
     /// When, in whole seconds.
     pub at: BuildDate,
+    /// The section, where the build itself stayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<BuildPath>,
+}
+
+impl fmt::Display for Retired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let section = self.section.as_ref();
+        self.id.fmt(f)?;
+        section.map_or(Ok(()), |section| write!(f, "/{section}"))
+    }
 }
 
 /// Something that a dead publisher left behind, out of every reader's sight.
@@ -170,7 +216,8 @@ pub struct Leftover {
 /// # Contract
 /// - **Atomicity.** A build is in the catalog, and its record, sums and files can be read, entirely or not at all.
 /// - **Immutability.** What is read of a build never changes while the build is there. It may be retired at any time; then
-///   [`StoreError::NotFound`] is returned, also in the middle of a [`FileBody`].
+///   [`StoreError::NotFound`] is returned, also in the middle of a [`FileBody`]. The one exception: a section that retention
+///   takes from a build is not found any more, and `THINNED.json` has said so before. [`hold`](Self::hold) rules out both.
 /// - **Ordering.** Whoever has seen an alias point at a build finds that build, unless it was retired since.
 /// - **No waiting.** Reading takes no lock and is never [`StoreError::Busy`].
 /// - **May vary.** How old a catalog may be on a store with caches; whether permission bits are known; chunk sizes.
@@ -213,8 +260,22 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// A derived page; `None` where there is none.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
 
-    /// What really lies in a build, except `SHA256SUMS`.
+    /// What really lies in a build, except `SHA256SUMS` and [`THINNED.json`](Thinned::FILE_NAME), which is read.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
+
+    /// Holds a build for as long as the guard lives: no writer retires or thins it meanwhile. [`StoreError::NotFound`] for
+    /// a build that is not there. A mirror that cannot tell its writers, such as a plain web server, holds nothing.
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let _ = id;
+        Ok(Hold::nothing())
+    }
+
+    /// As [`inspect`](Self::inspect) with [`Depth::Digests`], as part of a run over many builds: bytes that builds share
+    /// need be read only once a run.
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        let _ = run;
+        self.inspect(id, Depth::Digests).await
+    }
 }
 
 /// A mirror that can be written.
@@ -231,11 +292,30 @@ pub trait MirrorStore: MirrorRead {
     /// Takes the lock of the derived pages; waits for it.
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError>;
 
-    /// The builds that can be restored, by id, then by time of retirement.
+    /// The builds and sections that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
 
     /// What dead publishers left behind within `scope`; of a channel that is locked, nothing is said.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
+
+    /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
+    /// nothing can be seen that is not durable has nothing to do.
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        let _: &Channel = channel;
+        Ok(())
+    }
+
+    /// What lies above the channels and belongs to none, by path; a store that holds channels only has nothing there.
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The pins within `scope`, by build, then by author; also those that have ended, and those of builds that are not
+    /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError>;
+
+    /// Which of these builds somebody [holds](MirrorRead::hold). A store that cannot know says none.
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError>;
 }
 
 /// The lock of a channel, and with it the right to change the channel.
@@ -267,19 +347,40 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Notes that `alias` shows an older build on purpose: it is [`held`](stx_layout::ChannelEntry::held) in the catalog
     /// while it points at `at`, also if it does so only after this call. A later note replaces this one.
-    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError>;
+    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError>;
 
-    /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it.
+    /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it, a
+    /// pin of it holds at `now`, or somebody [holds](MirrorRead::hold) it.
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError>;
 
-    /// Brings a build back. [`StoreError::AlreadyExists`] if another one has its id by now.
+    /// Takes sections of a build out of sight, each at one instant and each to be restored on its own; `THINNED.json` has
+    /// recorded all of them before the first one goes. One that has gone already is passed over. What a crash leaves half
+    /// done, [`sweep`](Self::sweep) finishes.
+    ///
+    /// [`StoreError::Refused`] as for [`retire`](Self::retire), for what a build is known by
+    /// ([`check_section`](crate::tiers::check_section)), and for a section that a symlink of the rest leads into;
+    /// [`StoreError::NotFound`] for one that is not there.
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError>;
+
+    /// Pins a build that is there ([`StoreError::NotFound`]), in place of an earlier pin of the same author.
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError>;
+
+    /// Takes away an author's pin of a build, whether or not the build is there. [`StoreError::NotFound`] if there is none.
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError>;
+
+    /// Brings a build or a section back. [`StoreError::AlreadyExists`] if another one is in its place by now,
+    /// [`StoreError::Refused`] for a section that was not taken from the build that is there.
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError>;
 
-    /// Deletes a retired build for good and returns the bytes that it had, of which other builds may share some. From the
+    /// Deletes a retired build or section for good and returns the bytes that it had, of which other builds may share some. From the
     /// first instant on it cannot be restored any more.
     async fn purge(&self, retired: &Retired) -> Result<u64, StoreError>;
 
-    /// Removes what dead publishers left behind in this channel.
+    /// Removes what dead publishers left behind in this channel, and finishes what they were thinning or restoring.
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;
 }
 

@@ -11,6 +11,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope};
 use crate::verify::{FindingKind, repair, verify};
 
+mod retention;
+
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
 async fn put(store: &dyn MirrorStore, day: u32) -> bool {
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
@@ -96,6 +98,7 @@ async fn memory_survives_a_fault_at_every_call() {
 
 #[cfg(feature = "local")]
 mod local {
+    use std::fs::File;
     use std::io;
     use std::sync::Arc;
     use std::sync::Mutex;
@@ -117,7 +120,7 @@ mod local {
 
     #[async_trait::async_trait]
     impl RepoMetadata for ListOfPackages {
-        async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError> {
+        async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<(), StoreError> {
             let repodata = dir.join("repodata");
             let made = fs_err::create_dir(&repodata)
                 .and_then(|()| fs_err::write(repodata.join("repomd.xml"), date.to_string()));

@@ -1,11 +1,12 @@
 //! Compares a mirror with what it says of itself, and repairs what is derived.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel, ChannelEntry};
 
-use crate::store::{Depth, MirrorStore, Scope, StoreError};
+use crate::store::{Audit, MirrorStore, Scope, StoreError};
 
 mod check;
 mod repair;
@@ -25,6 +26,16 @@ pub enum Severity {
     Warning,
     /// A reader gets something wrong, or nothing.
     Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
 }
 
 /// What is wrong.
@@ -65,7 +76,7 @@ pub enum FindingKind {
     AliasMissing,
     /// A dead publisher left something behind.
     Leftover,
-    /// Something in a channel is neither build nor alias.
+    /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
 }
 
@@ -121,12 +132,13 @@ impl FindingKind {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The channel.
-    pub channel: Channel,
+    /// The channel; absent for what lies above all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// The build, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildId>,
-    /// The path in the build, or the name in the channel.
+    /// The path in the build, the name in the channel, or the path on the mirror.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// What is wrong.
@@ -157,7 +169,7 @@ impl Finding {
         message: impl Into<String>,
     ) -> Self {
         Self {
-            channel: channel.clone(),
+            channel: Some(channel.clone()),
             build: None,
             path: path.map(str::to_owned),
             kind,
@@ -169,13 +181,14 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.build {
-            Some(id) => write!(f, "{id}")?,
-            None => write!(f, "{}", self.channel)?,
-        }
-        if let Some(path) = &self.path {
-            write!(f, "/{path}")?;
-        }
+        let (build, channel) = (self.build.as_ref(), self.channel.as_ref());
+        let parts = [
+            build.map(ToString::to_string),
+            channel.filter(|_| build.is_none()).map(ToString::to_string),
+            self.path.clone(),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(&parts.join("/"))?;
         write!(f, ": {}", self.message)
     }
 }
@@ -217,7 +230,7 @@ impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.findings
             .iter()
-            .try_for_each(|finding| writeln!(f, "{finding}"))?;
+            .try_for_each(|finding| writeln!(f, "{}: {finding}", finding.severity))?;
         writeln!(
             f,
             "{} builds, {} files, {} bytes: {} findings",
@@ -241,8 +254,17 @@ pub struct VerifyError {
 
 /// Compares `scope` with its sums, records and aliases. Every byte is read.
 ///
-/// A build that is retired meanwhile is left out.
+/// A build that is retired meanwhile is left out, and so are the aliases of a channel in which a publisher is at work.
 pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyReport, VerifyError> {
+    verify_observed(store, scope, &|_, _, _| {}).await
+}
+
+/// Verifies, and tells `observe` before each build how many are done, how many there are, and which one is next.
+pub async fn verify_observed(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
+) -> Result<VerifyReport, VerifyError> {
     let fail = |source| VerifyError {
         scope: Box::new(scope.clone()),
         source,
@@ -259,8 +281,11 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
         }));
     }
     let mut report = VerifyReport::default();
-    for (id, build) in catalog.builds() {
-        let inspection = match store.inspect(&id, Depth::Digests).await {
+    let run = Audit::default();
+    let all = catalog.builds().count() as u64;
+    for (done, (id, build)) in (0..).zip(catalog.builds()) {
+        observe(done, all, &id);
+        let inspection = match store.audit(&id, &run).await {
             Ok(inspection) => inspection,
             Err(StoreError::NotFound { .. }) => continue,
             Err(source) => return Err(fail(source)),
@@ -271,6 +296,7 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
             BuildState::Unreadable(reason) => Err(reason.as_str()),
         };
         report.builds += 1;
+        let found = report.findings.len();
         check_build(
             &id,
             record,
@@ -278,11 +304,20 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
             &inspection,
             &mut report,
         );
+        if report.findings.len() > found {
+            // Retired while it was read?
+            let now = store.catalog(&Scope::Build(id.clone())).await;
+            if now.map_err(fail)?.build(&id).is_none() {
+                report.findings.truncate(found);
+            }
+        }
     }
     match scope {
         Scope::All | Scope::Channel(_) => {
             for (channel, entry) in &catalog.channels {
-                check_aliases(channel, entry, &mut report);
+                if let Some(entry) = settled(store, channel, entry).await.map_err(fail)? {
+                    check_aliases(channel, &entry, &mut report);
+                }
             }
             for leftover in store.leftovers(scope).await.map_err(fail)? {
                 let what = Some(leftover.what.as_str());
@@ -297,8 +332,41 @@ pub async fn verify(store: &dyn MirrorStore, scope: &Scope) -> Result<VerifyRepo
         }
         Scope::Build(_) => {}
     }
+    if *scope == Scope::All {
+        for path in store.strays().await.map_err(fail)? {
+            report.findings.push(Finding {
+                channel: None,
+                build: None,
+                path: Some(path),
+                kind: FindingKind::Stray,
+                severity: FindingKind::Stray.severity(),
+                message: "belongs to no channel".to_owned(),
+            });
+        }
+    }
     report.findings.sort();
     Ok(report)
+}
+
+/// What stands in a channel while nobody is at work in it; `None`: somebody is, and may be about to move its aliases.
+async fn settled<'a>(
+    store: &dyn MirrorStore,
+    channel: &Channel,
+    seen: &'a ChannelEntry,
+) -> Result<Option<Cow<'a, ChannelEntry>>, StoreError> {
+    let mut report = VerifyReport::default();
+    check_aliases(channel, seen, &mut report);
+    if report.findings.is_empty() {
+        return Ok(Some(Cow::Borrowed(seen)));
+    }
+    let _writer = match store.lock(channel).await {
+        Ok(writer) => writer,
+        Err(StoreError::Busy { .. }) => return Ok(None),
+        // Nobody works on a mirror that cannot be locked, on a disk that is mounted to be read only.
+        Err(_) => return Ok(Some(Cow::Borrowed(seen))),
+    };
+    let mut catalog = store.catalog(&Scope::Channel(channel.clone())).await?;
+    Ok(catalog.channels.remove(channel).map(Cow::Owned))
 }
 
 /// An error with all its causes, in a line.

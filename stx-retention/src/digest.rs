@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use stx_layout::{AliasEntry, BuildId, BuildOutcome, BuildState, Catalog, Sha256};
 
 use crate::Facts;
+use crate::identity::Fold;
 
 /// Feeds values with their lengths, so that no two different sequences of values feed the same bytes.
 struct Canonical {
@@ -39,7 +40,7 @@ impl Canonical {
 /// The digest of everything in `catalog` and `facts` that a decision goes by.
 ///
 /// Two that differ in a build, an outcome, a size, an alias, a `KEEP` file, a pin, a reader, a file or a dropped section
-/// have different digests; the order in which pins and files are listed makes no difference, nor does the free space.
+/// have different digests, but for chance (one in 2⁶⁴); the order in which pins and files are listed makes no difference, nor does the free space.
 pub fn digest(catalog: &Catalog, facts: &Facts) -> Sha256 {
     let mut sum = Canonical {
         hasher: Hasher::new(),
@@ -50,21 +51,25 @@ pub fn digest(catalog: &Catalog, facts: &Facts) -> Sha256 {
         sum.text(&channel.to_string());
         sum.number(entry.builds.len() as u64);
         for (date, build) in &entry.builds {
-            sum.number(date.time().timestamp().cast_unsigned());
-            sum.number(u64::from(build.keep_file));
+            // One word for most builds: there are many, and a cryptographic digest takes its time by the byte.
+            let mut fold = Fold::default();
+            fold.number(date.time().timestamp().cast_unsigned());
+            fold.number(u64::from(build.keep_file));
+            if let BuildState::Known(record) = &build.state {
+                fold.number(match record.result {
+                    BuildOutcome::Success => 1,
+                    BuildOutcome::Fail => 2,
+                });
+                fold.number(record.bytes);
+            }
+            sum.number(fold.word());
             match &build.state {
                 BuildState::Known(record) => {
-                    sum.number(match record.result {
-                        BuildOutcome::Success => 1,
-                        BuildOutcome::Fail => 2,
-                    });
-                    sum.number(record.bytes);
                     if record.id.date != *date || record.id.channel != *channel {
                         sum.build(&record.id);
                     }
                 }
                 BuildState::Unreadable(why) => {
-                    sum.number(0);
                     sum.text(why);
                 }
             }

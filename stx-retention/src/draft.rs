@@ -11,8 +11,8 @@ use crate::digest::digest;
 use crate::judge::{Bench, Judged};
 use crate::text::Moment;
 use crate::{
-    ExpireEntry, ExpiryRule, Facts, KeepEntry, Period, Policy, PrunePlan, Reason, Releases,
-    Retention, Rules, SectionEntry, Verdict, Warning,
+    ExpireEntry, ExpiryRule, Facts, FileFact, KeepEntry, Period, Policy, PrunePlan, Reason,
+    Releases, Retention, Rules, SectionEntry, Seen, Verdict, Warning,
 };
 
 /// The date of the newest build of all channels that is not dated in the future.
@@ -107,85 +107,73 @@ impl Draft<'_> {
             }
             self.warn(channel, entry, &judged);
             let sentences = Sentences::new(&rules);
-            for Judged {
-                build,
-                verdict,
-                bytes,
-            } in judged
-            {
-                match verdict {
-                    Verdict::Keep { reasons, until } => self.keep(build, reasons, until, &rules),
+            for judged in judged {
+                let seen = || judged.record.map(Seen::of).unwrap_or_default();
+                let (reasons, until) = match judged.verdict {
+                    Verdict::Keep { reasons, until } => (reasons, until),
                     Verdict::Expire { rule, since } if doubted => {
-                        self.keep(
-                            build,
-                            vec![Reason::ClockDoubted { rule, since }],
-                            None,
-                            &rules,
-                        );
+                        (vec![Reason::ClockDoubted { rule, since }], None)
                     }
                     Verdict::Expire { rule, since } if limited => {
-                        self.keep(
-                            build,
-                            vec![Reason::RemovalLimit { rule, since }],
-                            None,
-                            &rules,
-                        );
+                        (vec![Reason::RemovalLimit { rule, since }], None)
                     }
                     Verdict::Expire { rule, since } => {
-                        let message = sentences.message(rule, since);
                         self.expire.push(ExpireEntry {
-                            build,
+                            build: judged.build,
                             rule,
                             since,
                             // Until the plan is closed, what the record says.
-                            bytes_freed: bytes,
-                            message,
+                            bytes_freed: judged.record.map_or(0, |record| record.bytes),
+                            message: sentences.message(rule, since),
+                            seen: seen(),
                         });
+                        continue;
                     }
-                }
-            }
-        }
-    }
-
-    fn keep(
-        &mut self,
-        build: BuildId,
-        reasons: Vec<Reason>,
-        until: Option<DateTime<Utc>>,
-        rules: &Rules,
-    ) {
-        if !rules.tiers.is_empty() && !reasons.iter().any(Reason::keeps_whole) {
-            let dropped = self.bench.facts.dropped.get(&build);
-            for tier in &rules.tiers {
-                let due = tier.after.after(build.date.time());
-                let Some(since) = due.filter(|due| *due <= self.bench.now) else {
-                    continue;
                 };
-                if dropped.is_some_and(|dropped| dropped.contains(&tier.section)) {
-                    continue;
+                if !rules.tiers.is_empty() && !reasons.iter().any(Reason::keeps_whole) {
+                    self.thin(&judged.build, seen(), &rules);
                 }
-                self.sections.push(SectionEntry {
-                    build: build.clone(),
-                    section: tier.section.clone(),
-                    since,
-                    bytes_freed: 0,
-                    message: format!(
-                        "`{}` goes when its build is {} old, which it was on {}",
-                        tier.section,
-                        tier.after,
-                        Moment(since)
-                    ),
+                self.keep.push(KeepEntry {
+                    build: judged.build,
+                    reasons,
+                    until,
                 });
             }
         }
-        self.keep.push(KeepEntry {
-            build,
-            reasons,
-            until,
-        });
     }
 
-    fn warn(&mut self, channel: &Channel, entry: &ChannelEntry, judged: &[Judged]) {
+    /// Adds the sections of a kept build that go before it.
+    fn thin(&mut self, build: &BuildId, seen: Seen, rules: &Rules) {
+        let facts = self.bench.facts;
+        let (dropped, files) = (facts.dropped.get(build), facts.files.get(build));
+        for tier in &rules.tiers {
+            let due = tier.after.after(build.date.time());
+            let Some(since) = due.filter(|due| *due <= self.bench.now) else {
+                continue;
+            };
+            let has_gone = dropped.is_some_and(|dropped| dropped.contains(&tier.section));
+            let holds =
+                |files: &Vec<FileFact>| files.iter().any(|file| file.lies_in(&tier.section));
+            if has_gone || !files.is_none_or(holds) {
+                continue;
+            }
+            self.sections.push(SectionEntry {
+                build: build.clone(),
+                section: tier.section.clone(),
+                since,
+                bytes_freed: 0,
+                message: format!(
+                    "`{}` goes when its build is {} old, which it was on {}",
+                    tier.section,
+                    tier.after,
+                    Moment(since)
+                ),
+                seen,
+            });
+        }
+    }
+
+    fn warn(&mut self, channel: &Channel, entry: &ChannelEntry, judged: &[Judged<'_>]) {
         let count = |wanted: fn(&Reason) -> bool| {
             let with = judged.iter().filter(|judged| match &judged.verdict {
                 Verdict::Keep { reasons, .. } => reasons.iter().any(wanted),
@@ -243,16 +231,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Orders what goes, counts its bytes and closes the plan.
-    fn finish(mut self) -> PrunePlan {
-        let facts = self.bench.facts;
-        let pressed = match (self.policy.free_space, facts.free) {
-            (Some(wanted), Some(free)) if free < wanted => Some((wanted, free)),
-            (Some(_) | None, Some(_) | None) => None,
-        };
-        if pressed.is_some() {
-            self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
-        }
+    /// Counts the bytes that each step frees after those before it.
+    fn count_bytes(&mut self, facts: &Facts) {
         let builds = self
             .expire
             .iter()
@@ -266,19 +246,36 @@ impl Draft<'_> {
         drop(steps);
         let targets = self.expire.iter_mut().map(|entry| &mut entry.bytes_freed);
         let targets = targets.chain(self.sections.iter_mut().map(|entry| &mut entry.bytes_freed));
-        for (target, bytes) in targets.zip(&bytes) {
-            *target = *bytes;
+        for (target, bytes) in targets.zip(bytes) {
+            *target = bytes;
+        }
+    }
+
+    /// Orders what goes, counts its bytes and closes the plan.
+    fn finish(mut self) -> PrunePlan {
+        let facts = self.bench.facts;
+        let pressed = match (self.policy.free_space, facts.free) {
+            (Some(wanted), Some(free)) if free < wanted => Some((wanted, free)),
+            (Some(_) | None, Some(_) | None) => None,
+        };
+        if pressed.is_some() {
+            self.expire.sort_by_key(|entry| Reverse(entry.bytes_freed));
+        }
+        // Where no file is known, nothing is shared, and what the records say stands already.
+        if !facts.files.is_empty() {
+            self.count_bytes(facts);
         }
         if let Some((wanted, free)) = pressed {
-            let reached = bytes
-                .iter()
-                .fold(free, |sum, bytes| sum.saturating_add(*bytes));
+            let builds = self.expire.iter().map(|entry| entry.bytes_freed);
+            let sections = self.sections.iter().map(|entry| entry.bytes_freed);
+            let reached = builds.chain(sections).fold(free, u64::saturating_add);
             if reached < wanted {
                 self.warnings.push(Warning::SpaceShort { wanted, reached });
             }
         }
-        for build in self.bench.pins.keys() {
-            if self.catalog.build(build).is_none() {
+        for (build, pins) in &self.bench.pins {
+            let holds = pins.iter().any(|pin| pin.holds(self.bench.now));
+            if holds && self.catalog.build(build).is_none() {
                 self.warnings.push(Warning::PinOfNothing {
                     build: (*build).clone(),
                 });

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildPath, Sha256};
+use stx_layout::{BuildId, BuildPath, Pin, Sha256};
 
 /// What a decision has to know beyond the catalog. All of it may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,27 +17,6 @@ pub struct Facts {
     pub dropped: BTreeMap<BuildId, BTreeSet<BuildPath>>,
     /// Free bytes of the disk, where known.
     pub free: Option<u64>,
-}
-
-/// A wish to keep one build.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Pin {
-    /// The build.
-    pub build: BuildId,
-    /// Why.
-    pub reason: String,
-    /// Who said so.
-    pub author: String,
-    /// The instant from which it no longer holds; without one it holds until it is taken away.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<DateTime<Utc>>,
-}
-
-impl Pin {
-    /// Whether it holds at `now`.
-    pub fn holds(&self, now: DateTime<Utc>) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
 }
 
 /// One file of a build. Files of the same digest share their bytes, in one build and across builds.

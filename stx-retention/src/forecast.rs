@@ -21,6 +21,16 @@ pub struct Rate {
     pub bytes: u64,
 }
 
+impl Rate {
+    /// The bytes that come in a day, on average.
+    pub fn bytes_per_day(&self) -> u64 {
+        let day = Span::days(1).as_seconds();
+        let bytes =
+            u128::from(self.bytes) * u128::from(day) / u128::from(self.every.as_seconds().max(1));
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
 /// What the policy will do, day by day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildState, Catalog, Channel,
-    ChannelEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, BuildState, Catalog,
+    Channel, ChannelEntry,
 };
 
 use crate::verdict::End;
@@ -40,11 +40,10 @@ struct Known {
 }
 
 /// One build, judged.
-pub(crate) struct Judged {
+pub(crate) struct Judged<'a> {
     pub(crate) build: BuildId,
     pub(crate) verdict: Verdict,
-    /// The bytes that its record says it has.
-    pub(crate) bytes: u64,
+    pub(crate) record: Option<&'a BuildRecord>,
 }
 
 impl<'a> Bench<'a> {
@@ -78,12 +77,12 @@ impl<'a> Bench<'a> {
 
 impl Bench<'_> {
     /// The verdict of every build of a channel, oldest first.
-    pub(crate) fn judge(
+    pub(crate) fn judge<'e>(
         &self,
         channel: &Channel,
-        entry: &ChannelEntry,
+        entry: &'e ChannelEntry,
         rules: &Rules,
-    ) -> Vec<Judged> {
+    ) -> Vec<Judged<'e>> {
         let mut known = Known::default();
         let mut standings = Vec::with_capacity(entry.builds.len());
         for (date, build) in entry.builds.iter().rev() {
@@ -143,7 +142,7 @@ impl Bench<'_> {
                 }
                 let due = self.schedule(*date, standing, rules, &known, &mut reasons);
                 Judged {
-                    bytes: build.record().map_or(0, |record| record.bytes),
+                    record: build.record(),
                     verdict: self.verdict(&id, reasons, due),
                     build: id,
                 }

@@ -68,6 +68,7 @@
 //!
 //! - *monotone in time* *: what may go may go later too, as long as nothing is built or pinned.
 //! - *aliases hold*: what an alias points at stays.
+//! - *pins hold* *: what is pinned stays, and nothing else goes or stays because of it.
 //! - *never empty*: a channel keeps at least one build, and its newest success.
 //! - *newcomers spare milestones and releases* *: a build of another channel or a pin lets no build of those go. The one
 //!   exception is what a release period is made of: the first build of a release that the calendar did not know and
@@ -80,7 +81,8 @@
 //!   as long as the policy and the release days are the same.
 //! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, the plan of now.
 //! - *as the specification says*: in every world of up to five builds, whatever their outcomes, on six days, asked at three
-//!   times under nine policies, exactly those builds go that a second, plain statement of the rules lets go; a second
+//!   times under nine policies, and with each of its builds pinned, exactly those builds go that a second, plain
+//!   statement of the rules lets go; a second
 //!   before [`ExpireEntry::since`] they would not have gone, and at [`KeepEntry::until`], not before, the others will.
 //!
 //! # The map
@@ -97,6 +99,7 @@ mod draft;
 mod explain;
 mod facts;
 mod forecast;
+mod identity;
 mod judge;
 mod parse;
 mod plan;
@@ -112,14 +115,16 @@ pub use apply::apply;
 pub use calendar::{Calendar, Period, Releases};
 pub use digest::digest;
 pub use explain::{describe, explain};
-pub use facts::{Facts, FileFact, Pin};
+pub use facts::{Facts, FileFact};
 pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};
+pub use identity::Seen;
 pub use parse::channel_glob;
 pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry, plan, plan_with};
 pub use policy::{ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier};
 pub use policy_file::{Mistake, PolicyError, PolicyFile, PolicyLines, Position};
 pub use recheck::{Change, Recheck, Rechecked, recheck};
 pub use span::{Span, SpanError};
+pub use stx_layout::Pin;
 pub use verdict::{ExpiryRule, Reason, Verdict};
 pub use warning::Warning;
 

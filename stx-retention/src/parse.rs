@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::NaiveDate;
 use globset::{Glob, GlobBuilder};
-use stx_layout::ReleaseKind;
+use stx_layout::{BuildOutcome, BuildPath, ReleaseKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -275,7 +275,7 @@ impl Reader<'_> {
             };
             for (key, at, value) in entries(table) {
                 match key {
-                    "section" => section = self.parsed(value, "a path in a build"),
+                    "section" => section = self.section(value),
                     "after" => after = self.span(value),
                     unknown => self.unknown(at, unknown, "`section` and `after`"),
                 }
@@ -290,6 +290,25 @@ impl Reader<'_> {
             }
         }
         tiers
+    }
+
+    /// A section without which a build is still known: something in `inputs` or `outputs`, and not the marker.
+    fn section(&mut self, value: &Value<'_>) -> Option<BuildPath> {
+        let section: BuildPath = self.parsed(value, "a path in a build")?;
+        let outcomes = [BuildOutcome::Success, BuildOutcome::Fail].map(BuildOutcome::as_str);
+        let bulky = match section.as_str().split_once('/') {
+            Some(("inputs", _)) => true,
+            Some(("outputs", below)) => !outcomes.contains(&below),
+            Some(_) => false,
+            None => section.as_str() == "inputs",
+        };
+        if !bulky {
+            let message = format!(
+                "`{section}` stays as long as its build: a section lies in `inputs` or `outputs` and is not the marker"
+            );
+            self.mistake(value.span().start, message);
+        }
+        bulky.then_some(section)
     }
 
     fn retention(&mut self, value: &Value<'_>) -> Option<Retention> {

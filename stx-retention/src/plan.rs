@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, BuildPath, Catalog, Sha256};
 
 use crate::draft::Draft;
-use crate::{ExpiryRule, Facts, Policy, Reason, Verdict, Warning};
+use crate::{ExpiryRule, Facts, Policy, Reason, Seen, Verdict, Warning};
 
 /// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct ExpireEntry {
     pub bytes_freed: u64,
     /// Why, in a sentence.
     pub message: String,
+    /// What its record was like.
+    pub seen: Seen,
 }
 
 /// A section that goes before its build.
@@ -56,6 +58,8 @@ pub struct SectionEntry {
     pub bytes_freed: u64,
     /// Why, in a sentence.
     pub message: String,
+    /// What its build's record was like.
+    pub seen: Seen,
 }
 
 /// A build that stays.

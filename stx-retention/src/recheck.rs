@@ -9,7 +9,8 @@ use stx_layout::{BuildId, BuildOutcome, BuildPath, Catalog, Channel};
 
 use crate::judge::{Bench, Judged};
 use crate::{
-    ExpiryRule, Facts, PrunePlan, Reason, Releases, Retention, Rules, Span, Verdict, digest,
+    ExpireEntry, ExpiryRule, Facts, PrunePlan, Reason, Releases, Retention, Rules, Seen, Span,
+    Verdict, digest,
 };
 
 /// What became of one step of a plan since it was made.
@@ -46,6 +47,8 @@ pub enum Change {
     Gone,
     /// The section has gone already.
     SectionGone,
+    /// Its record is not the one that was seen: another build was published under its id.
+    Replaced,
     /// Something protects it now.
     Protected {
         /// What.
@@ -69,6 +72,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("it is not there any more"),
+            Self::Replaced => f.write_str("its record is not the one that the plan saw"),
             Self::SectionGone => f.write_str("the section has gone already"),
             Self::Protected { reason } => write!(f, "it is protected now: {reason}"),
             Self::Outcome { now } => {
@@ -84,10 +88,10 @@ impl fmt::Display for Change {
 
 /// Rechecks every step of a plan, in the plan's order, against what the mirror holds now.
 ///
-/// The time is the plan's, for it has not become less late. A mirror with the plan's digest passes at once. Otherwise
-/// each step stands alone: the build has to be there, with the outcome that its rule is for, protected by nothing, with
-/// as many newer successes as the plan counted on. What else changed, a new build or another build's pin, is no
-/// reason to refuse it.
+/// The time is the plan's, for it has not become less late. Each step stands alone: the build has to be there, with the
+/// record that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer successes as the
+/// plan counted on. What else changed, a new build or another build's pin, is no reason to refuse it. On a mirror with the
+/// plan's digest only the records are compared.
 pub fn recheck(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Rechecked> {
     let unchanged = digest(catalog, facts) == plan.digest;
     let judged = if unchanged {
@@ -96,39 +100,34 @@ pub fn recheck(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Rechec
         protections(plan, catalog, facts)
     };
     let counted = counted(plan);
-    let check = |build: &BuildId, why: Vec<Change>| {
-        let section = None;
-        let check = if unchanged || why.is_empty() {
-            Recheck::Ok
-        } else {
-            Recheck::Changed { why }
-        };
-        Rechecked {
-            build: build.clone(),
-            section,
-            check,
-        }
+    let replaced = |build: &BuildId, seen: Seen| {
+        let record = catalog.build(build).and_then(|build| build.record());
+        record.is_some_and(|record| Seen::of(record) != seen)
     };
     let builds = plan.expire.iter().map(|entry| {
-        let mut why = changes(&entry.build, &judged);
-        if let Some(record) = catalog.build(&entry.build).and_then(|build| build.record()) {
-            if !stands_for(entry.rule, record.result) {
-                why.push(Change::Outcome { now: record.result });
-            }
-            let planned = counted.get(&entry.build.channel).copied().unwrap_or(0);
-            let now = newer_successes(catalog, &entry.build, plan.now);
-            if record.result == BuildOutcome::Success && now < planned {
-                why.push(Change::FewerSuccesses { planned, now });
-            }
+        let mut why = Vec::new();
+        if replaced(&entry.build, entry.seen) {
+            why.push(Change::Replaced);
         }
-        check(&entry.build, why)
+        if !unchanged {
+            changes(&entry.build, &judged, &mut why);
+            newer(plan, catalog, entry, &counted, &mut why);
+        }
+        Rechecked::new(&entry.build, None, why)
     });
     let sections = plan.sections.iter().map(|entry| {
-        let mut why = changes(&entry.build, &judged);
+        let mut why = Vec::new();
+        if replaced(&entry.build, entry.seen) {
+            why.push(Change::Replaced);
+        }
+        if !unchanged {
+            changes(&entry.build, &judged, &mut why);
+        }
         why.retain(|change| match change {
             Change::Protected { reason } => reason.keeps_whole(),
             Change::Gone
             | Change::SectionGone
+            | Change::Replaced
             | Change::Outcome { .. }
             | Change::FewerSuccesses { .. } => true,
         });
@@ -136,12 +135,44 @@ pub fn recheck(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Rechec
         if dropped.is_some_and(|dropped| dropped.contains(&entry.section)) {
             why.push(Change::SectionGone);
         }
-        Rechecked {
-            section: Some(entry.section.clone()),
-            ..check(&entry.build, why)
-        }
+        Rechecked::new(&entry.build, Some(&entry.section), why)
     });
     builds.chain(sections).collect()
+}
+
+impl Rechecked {
+    fn new(build: &BuildId, section: Option<&BuildPath>, why: Vec<Change>) -> Self {
+        Self {
+            build: build.clone(),
+            section: section.cloned(),
+            check: if why.is_empty() {
+                Recheck::Ok
+            } else {
+                Recheck::Changed { why }
+            },
+        }
+    }
+}
+
+/// Adds what speaks against a rule that looks at a build's outcome and at those after it.
+fn newer(
+    plan: &PrunePlan,
+    catalog: &Catalog,
+    entry: &ExpireEntry,
+    counted: &BTreeMap<&Channel, usize>,
+    why: &mut Vec<Change>,
+) {
+    let Some(record) = catalog.build(&entry.build).and_then(|build| build.record()) else {
+        return;
+    };
+    if !stands_for(entry.rule, record.result) {
+        why.push(Change::Outcome { now: record.result });
+    }
+    let planned = counted.get(&entry.build.channel).copied().unwrap_or(0);
+    let now = newer_successes(catalog, &entry.build, plan.now);
+    if record.result == BuildOutcome::Success && now < planned {
+        why.push(Change::FewerSuccesses { planned, now });
+    }
 }
 
 /// Every build of the plan's channels with what protects it whatever its age.
@@ -167,15 +198,12 @@ fn protections(
         .collect()
 }
 
-fn changes(build: &BuildId, judged: &BTreeMap<BuildId, Vec<Reason>>) -> Vec<Change> {
+fn changes(build: &BuildId, judged: &BTreeMap<BuildId, Vec<Reason>>, why: &mut Vec<Change>) {
     match judged.get(build) {
-        None => vec![Change::Gone],
-        Some(reasons) => reasons
-            .iter()
-            .map(|reason| Change::Protected {
-                reason: reason.clone(),
-            })
-            .collect(),
+        None => why.push(Change::Gone),
+        Some(reasons) => why.extend(reasons.iter().map(|reason| Change::Protected {
+            reason: reason.clone(),
+        })),
     }
 }
 

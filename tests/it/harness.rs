@@ -188,3 +188,27 @@ pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
         );
     }
 }
+
+/// A small package, built once a run.
+pub(crate) fn package() -> &'static Utf8Path {
+    static PACKAGE: OnceLock<Utf8PathBuf> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
+        let dir = Utf8Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
+        fs_err::create_dir_all(&dir).expect("a directory");
+        let spec = dir.join("message.spec");
+        let text = "Name: message\nVersion: 1\nRelease: 1\nSummary: A message\nLicense: Apache-2.0\nBuildArch: noarch\n\
+            %description\nA message.\n%install\nmkdir -p %{buildroot}/etc\necho hello > %{buildroot}/etc/message\n\
+            %files\n/etc/message\n";
+        fs_err::write(&spec, text).expect("a file");
+        let top = format!("_topdir {dir}");
+        run(&mut tool("rpmbuild", ["-bb", "--quiet", "--define", &top, spec.as_str()])).ok();
+        let package = dir.join("RPMS/noarch/message-1-1.noarch.rpm");
+        assert!(package.is_file(), "rpmbuild makes {package}");
+        package
+    })
+}
+
+/// A directory in memory: there is no disk to wait for, and nobody else's writes to sync.
+pub(crate) fn in_memory() -> camino_tempfile::Utf8TempDir {
+    camino_tempfile::Utf8TempDir::new_in("/dev/shm").expect("a directory in memory, at /dev/shm")
+}

@@ -7,13 +7,27 @@
 )]
 
 mod arrows;
+mod audit;
 mod builds;
 mod compare;
+mod daemon;
 mod demo;
 mod documents;
+mod full_disk;
+mod guard;
 mod harness;
 mod kill;
+mod ledger;
 mod nginx;
 mod parsing;
+mod power_loss;
 mod publishing;
+mod race;
+mod recipes;
+mod repodata;
+mod resume;
 mod retention;
+mod retention_pins;
+mod retention_shown;
+mod retention_tiers;
+mod syscalls;

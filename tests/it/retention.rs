@@ -8,75 +8,101 @@ use serde_json::Value;
 
 use crate::harness::{assert_whole, builds, run, stx};
 
-/// A mirror of daily `master` builds in January 2020, every tenth of them a failure, and a release.
-struct Mirror {
+/// A mirror that is published build by build, by default with daily `master` builds in January 2020, every tenth of them a
+/// failure, and a release.
+pub(crate) struct Mirror {
     dir: Utf8TempDir,
 }
 
 impl Mirror {
-    fn new(days: u32) -> Self {
-        let mirror = Self {
+    pub(crate) fn empty() -> Self {
+        Self {
             dir: Utf8TempDir::new().expect("a temporary directory"),
-        };
+        }
+    }
+
+    pub(crate) fn new(days: u32) -> Self {
+        let mirror = Self::empty();
         for day in 1..=days {
             let result = if day % 10 == 0 { "fail" } else { "success" };
-            mirror.publish("master/centos", day, result);
+            mirror.publish("master/centos", &january(day), result);
         }
-        mirror.publish("release/2018.10/centos", 1, "success");
+        mirror.publish("release/2018.10/centos", &january(1), "success");
         mirror
     }
 
-    fn at(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn at(&self, name: &str) -> Utf8PathBuf {
         self.dir.path().join(name)
     }
 
-    fn publish(&self, channel: &str, day: u32, result: &str) {
-        let outputs = self.at("tree/outputs");
-        fs_err::create_dir_all(outputs.join("iso")).expect("a directory");
-        fs_err::write(
-            outputs.join("iso/bootimage.iso"),
-            format!("image of day {day}"),
-        )
-        .expect("a file");
-        fs_err::write(outputs.join("CONTEXT"), "the same in every build").expect("a file");
-        let date = format!("202001{day:02}T060000Z");
+    /// Publishes a build with a few bytes of its own and some that all builds share.
+    pub(crate) fn publish(&self, channel: &str, date: &str, result: &str) {
         let tree = self.at("tree");
+        for (path, text) in [
+            ("outputs/iso/bootimage.iso", format!("image of {date}")),
+            ("outputs/logs/build.log", format!("log of {channel} {date}")),
+            ("outputs/CONTEXT", "the same in every build".to_owned()),
+            ("inputs/downloads/source.tar", "the same".to_owned()),
+        ] {
+            let file = tree.join(path);
+            fs_err::create_dir_all(file.parent().expect("below")).expect("a directory");
+            fs_err::write(file, text).expect("a file");
+        }
         let args = [
             "publish",
             tree.as_str(),
             "--channel",
             channel,
             "--date",
-            &date,
+            date,
             "--result",
             result,
         ];
         run(&mut self.stx(&args)).ok();
     }
 
-    fn stx(&self, args: &[&str]) -> Command {
+    /// The program with this mirror and, once there is one, its policy; prints JSON.
+    pub(crate) fn stx(&self, args: &[&str]) -> Command {
         let mut command = stx(["--mirror", self.at("mirror").as_str(), "--format", "json"]);
+        if self.at("stx-builds.toml").is_file() {
+            command.args(["--config", self.at("stx-builds.toml").as_str()]);
+        }
         command.args(args);
         command
     }
 
-    fn builds(&self) -> Vec<String> {
+    /// The same, for people.
+    pub(crate) fn say(&self, args: &[&str]) -> String {
+        run(self.stx(args).args(["--format", "human"])).ok()
+    }
+
+    pub(crate) fn policy(&self, text: &str) {
+        fs_err::write(self.at("stx-builds.toml"), "policy = \"policy.toml\"\n").expect("a file");
+        fs_err::write(self.at("policy.toml"), text).expect("a file");
+    }
+
+    pub(crate) fn builds(&self) -> Vec<String> {
         builds(&self.at("mirror"), "master/centos")
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         run(&mut self.stx(args)).code(0).json()
     }
 }
 
-fn expired(plan: &Value) -> Vec<&str> {
+/// 06:00 on a day of January 2020.
+pub(crate) fn january(day: u32) -> String {
+    format!("202001{day:02}T060000Z")
+}
+
+pub(crate) fn expired(plan: &Value) -> Vec<&str> {
     let expire = plan["expire"].as_array().expect("expire").iter();
     expire
         .map(|entry| entry["build"].as_str().expect("a build"))
         .collect()
 }
 
-const NOW: &str = "2020-01-22T12:00:00Z";
+pub(crate) const NOW: &str = "2020-01-22T12:00:00Z";
 
 #[test]
 fn the_run_removes_what_the_dry_run_said_and_undelete_brings_it_back() {

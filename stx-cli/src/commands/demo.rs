@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
 use camino::Utf8Path;
+use stx_pipeline::Cancel;
 
 use super::Context;
-use super::build::{Built, Work};
+use super::build::{BuildOrder, Built, Site, build, watched};
 use crate::args::{self, Demo};
 use crate::config::{Config, absolute};
 use crate::exit::{Exit, Failure};
@@ -46,27 +47,30 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
         },
         now: context.now,
     };
-    let mut set = vec![(
-        "MANIFEST_URL".to_owned(),
-        upstream.join("manifest").into_string(),
-    )];
-    // Phases see no environment but the recipe's; where the set-up put the downloads has to be said.
-    set.extend(cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache)));
-    let build = args::Build {
+    let manifest = upstream.join("manifest").into_string();
+    let mut order = BuildOrder {
+        release: None,
+        skip_failed: false,
         branch: "master".to_owned(),
-        recipe: Some(recipe),
+        recipe,
         date: None,
-        force: true,
-        dry_run: false,
         reason: "demo".to_owned(),
-        set,
+        set: [("MANIFEST_URL".to_owned(), manifest)].into(),
+        force: true,
         force_alias: false,
     };
-    let work = Work::new(&context, &build)?;
-    succeeded(work.build().await?, &mirror)?;
-    context.say("changing one package");
-    upstream_script(&sample, &["change", upstream.as_str()])?;
-    succeeded(work.build().await?, &mirror)?;
+    // Phases see no environment but the recipe's; where the set-up put the downloads has to be said.
+    let cache = cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache));
+    order.set.extend(cache);
+    let site = Site::new(&context)?;
+    let cancel = Cancel::new();
+    watched(&context, None, &cancel, async |watch| {
+        succeeded(build(&site, &order, watch).await?, &mirror)?;
+        context.say("changing one package");
+        upstream_script(&sample, &["change", upstream.as_str()])?;
+        succeeded(build(&site, &order, watch).await?, &mirror)
+    })
+    .await?;
     fs_err::create_dir_all(dir.join("nginx")).map_err(Failure::usage)?;
     fs_err::write(dir.join("nginx.conf"), nginx_conf(&dir)?).map_err(Failure::usage)?;
     output::write(&shown(&dir, &mirror)?)

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
-use stx_publish::{MirrorRead as _, Scope};
+use stx_publish::{MirrorRead as _, Scope, ThinnedSection};
 use stx_retention::{PrunePlan, Verdict};
 
 use super::{Context, refused};
@@ -22,6 +22,9 @@ pub(crate) struct Listed {
     files: Option<u64>,
     bytes: Option<u64>,
     first_failing_phase: Option<String>,
+    /// What went before the build, as the rules say; absent where nothing did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) thinned: Vec<ThinnedSection>,
     /// What retention says of it.
     pub(crate) retention: Option<Verdict>,
 }
@@ -32,6 +35,7 @@ impl Listed {
         plan: &PrunePlan,
         build: BuildId,
         entry: &BuildEntry,
+        thinned: Vec<ThinnedSection>,
     ) -> Self {
         let record = entry.record();
         let aliases = catalog
@@ -53,6 +57,7 @@ impl Listed {
             files: record.map(|record| record.files),
             bytes: record.map(|record| record.bytes),
             first_failing_phase: record.and_then(|record| record.first_failing_phase.clone()),
+            thinned,
             retention: plan.verdict(&build),
             build,
         }
@@ -64,6 +69,19 @@ impl Listed {
             (Some(BuildOutcome::Fail), Some(phase)) => format!("fail ({phase})"),
             (Some(outcome), _) => outcome.to_string(),
             (None, _) => "unreadable".to_owned(),
+        }
+    }
+
+    /// What went before it, in a few words.
+    fn without(&self) -> String {
+        let sections: Vec<_> = self
+            .thinned
+            .iter()
+            .map(|gone| gone.section.as_str())
+            .collect();
+        match sections.as_slice() {
+            [] => String::new(),
+            sections => format!("without {}", sections.join(", ")),
         }
     }
 
@@ -98,24 +116,21 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
                 .hint(format!("the mirror holds: {}", known.join(", "))),
         );
     }
-    let plan = stx_retention::plan(
-        &catalog,
-        &super::retention::policy(context)?.policy,
-        context.now,
-    );
+    let plan = super::retention::verdicts(context, &store, &catalog).await?;
     let wanted = |id: &BuildId| {
         args.channel
             .as_ref()
             .is_none_or(|channel| *channel == id.channel)
     };
-    let listing = Listing {
+    let mut listing = Listing {
         mirror: context.mirror()?.into_string(),
-        builds: catalog
-            .builds()
-            .filter(|(id, _)| wanted(id))
-            .map(|(id, entry)| Listed::new(&catalog, &plan, id, entry))
-            .collect(),
+        builds: Vec::new(),
     };
+    for (id, entry) in catalog.builds().filter(|(id, _)| wanted(id)) {
+        let thinned = super::retention::thinned(&store, &id).await?;
+        let listed = Listed::new(&catalog, &plan, id, entry, thinned);
+        listing.builds.push(listed);
+    }
     output::print(context.format(), &listing, || {
         if listing.builds.is_empty() {
             return "no builds".to_owned();
@@ -132,6 +147,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
                     listed.bytes.map(output::bytes).unwrap_or_default(),
                     listed.stays(),
                     aliases.join(" "),
+                    listed.without(),
                 ]
             })
             .collect();

@@ -1,38 +1,132 @@
 //! `publish`: a finished tree becomes a build of the mirror.
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildId, BuildRecord, Catalog};
+use serde::Serialize;
+use stx_layout::{BuildId, BuildRecord};
 use stx_publish::{
-    Incoming, MirrorStore, PlanError, PrepareError, PublishError, PublishReport, PublishRequest,
-    StoreError, plan, prepare, scan,
+    Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, ProblemKind,
+    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear,
+    prepare, prepare_in_full, survey,
 };
 
 use super::{Context, exit_of, open_or_create};
-use crate::args::Publish;
+use crate::args::{Format, Publish};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure> {
-    let incoming = scan(&args.dir).map_err(|error| {
-        Failure::new(Exit::Mirror, error)
-            .hint("nothing was published; mend the tree and run the same command again")
-    })?;
+    let roots = context.config.source_roots(&args.source_root);
+    let Survey { incoming, problems } =
+        survey(&args.dir, &roots).map_err(|error| Failure::new(Exit::NotFound, error))?;
     let mut record = BuildRecord::new(BuildId::new(args.channel.clone(), args.date), args.result);
     record.trigger = Some("publish".to_owned());
     let request = request(context.now, record, incoming, args.force_alias);
     if args.dry_run {
+        let (request, _copies) = guard(context, request, problems)?;
         let plan = match context.open() {
-            Ok(store) => prepare(&store, request).await.map_err(unprepared)?,
+            Ok(store) => prepare_in_full(&store, request).await,
             Err(failure) if failure.exit == Exit::NotFound => {
-                plan(&Catalog::default(), request).map_err(unplanned)?
+                prepare_in_full(&MemoryStore::new(), request).await
             }
             Err(failure) => return Err(failure),
         };
-        return output::print(context.format(), &plan, || plan.to_string());
+        let plan = plan.map_err(|error| unprepared(context, error))?;
+        return output::print(context.format(), &document(&plan)?, || plan.to_string());
     }
+    let guarded = guard(context, request, problems)?;
     let store = open_or_create(&context.mirror()?)?;
-    let report = publish(&store, request).await?;
+    let report = publish_guarded(context, &store, guarded).await?;
     output::print(context.format(), &report, || report.to_string())
+}
+
+/// A plan as JSON. Where a redacted copy lay while the plan was made is of no use to anybody afterwards.
+fn document(plan: &PublishPlan) -> Result<serde_json::Value, Failure> {
+    let mut json = serde_json::to_value(plan).map_err(|error| Failure::new(Exit::Bug, error))?;
+    for path in plan.privacy.redacted.keys() {
+        let entry = json["incoming"][path.as_str()].as_object_mut();
+        entry.and_then(|entry| entry.remove("source"));
+    }
+    Ok(json)
+}
+
+/// What was refused, as JSON.
+#[derive(Serialize)]
+struct Refused<'a> {
+    refused: &'a [Problem],
+}
+
+/// All that must not leave, a line each, and nothing else done.
+fn refuse(context: &Context, id: &BuildId, problems: &[Problem]) -> Failure {
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| format!("\n  {problem}"))
+        .collect();
+    let count = match problems.len() {
+        1 => "1 thing".to_owned(),
+        count => format!("{count} things"),
+    };
+    let failure = match context.format() {
+        Format::Human => Failure::new(
+            Exit::Mirror,
+            format!("{id}: {count} must not be published:{}", lines.concat()),
+        ),
+        Format::Json => {
+            match output::print(Format::Json, &Refused { refused: problems }, String::new) {
+                Ok(()) => {
+                    Failure::new(Exit::Mirror, format!("{id}: {count} must not be published"))
+                }
+                Err(failure) => return failure,
+            }
+        }
+    };
+    let private = problems.iter().any(|problem| {
+        matches!(
+            problem.kind,
+            ProblemKind::Private { .. }
+                | ProblemKind::PrivateName { .. }
+                | ProblemKind::Unsearchable { .. }
+        )
+    });
+    failure.hint(if private {
+        "nothing was published; mend the tree and run the same command again; \
+         `allow` in [privacy] names files that may leave as they are"
+    } else {
+        "nothing was published; mend the tree and run the same command again"
+    })
+}
+
+/// Searches what is to be published for what it tells of this machine. Everything that must not leave is refused at once,
+/// with the `problems` that are known already.
+fn guard(
+    context: &Context,
+    mut request: PublishRequest,
+    mut problems: Vec<Problem>,
+) -> Result<(PublishRequest, Option<Cleared>), Failure> {
+    let Some(privacy) = context.config.privacy.compile()? else {
+        context.say("nothing is searched for what it tells of this machine: [privacy] says so");
+        return match problems.as_slice() {
+            [] => Ok((request, None)),
+            problems => Err(refuse(context, &request.record.id, problems)),
+        };
+    };
+    if context.global.verbose {
+        for name in privacy.plain_names() {
+            context.say(&format!(
+                "this machine's name {name} is a plain word, found after `@` and `://` only; `hosts` in [privacy] finds it anywhere"
+            ));
+        }
+    }
+    let incoming = std::mem::take(&mut request.incoming);
+    let mut cleared = tokio::task::block_in_place(|| clear(incoming, &request.record, &privacy))
+        .map_err(|error| Failure::new(Exit::Bug, error))?;
+    problems.append(&mut cleared.problems);
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    if !problems.is_empty() {
+        return Err(refuse(context, &request.record.id, &problems));
+    }
+    request.incoming = std::mem::take(&mut cleared.incoming);
+    request.privacy = std::mem::take(&mut cleared.report);
+    Ok((request, Some(cleared)))
 }
 
 /// A request for `latest_build`.
@@ -47,16 +141,28 @@ pub(crate) fn request(
     request
 }
 
-/// Plans and publishes; once more if another publisher came between.
+/// Searches, plans and publishes.
 pub(crate) async fn publish(
+    context: &Context,
     store: &dyn MirrorStore,
     request: PublishRequest,
 ) -> Result<PublishReport, Failure> {
-    let mut plan = prepare(store, request.clone()).await.map_err(unprepared)?;
+    let guarded = guard(context, request, Vec::new())?;
+    publish_guarded(context, store, guarded).await
+}
+
+/// Plans and publishes; once more if another publisher came between. The redacted copies last until the end.
+async fn publish_guarded(
+    context: &Context,
+    store: &dyn MirrorStore,
+    (request, _copies): (PublishRequest, Option<Cleared>),
+) -> Result<PublishReport, Failure> {
+    let fail = |error| unprepared(context, error);
+    let mut plan = prepare(store, request.clone()).await.map_err(fail)?;
     loop {
         match stx_publish::publish(store, &plan).await {
             Err(PublishError::Outdated { .. }) => {
-                let again = prepare(store, request.clone()).await.map_err(unprepared)?;
+                let again = prepare(store, request.clone()).await.map_err(fail)?;
                 if again == plan {
                     return Err(Failure::new(
                         Exit::Mirror,
@@ -73,9 +179,16 @@ pub(crate) async fn publish(
     }
 }
 
-fn unprepared(error: PrepareError) -> Failure {
+fn unprepared(context: &Context, error: PrepareError) -> Failure {
     match error {
         PrepareError::Store { ref source, .. } => Failure::new(exit_of(source), error),
+        PrepareError::Scan {
+            id,
+            source: ScanError::Refused { problems, .. },
+        }
+        | PrepareError::Plan(PlanError::Refused { id, problems }) => {
+            refuse(context, &id, &problems)
+        }
         PrepareError::Scan { .. } => Failure::new(Exit::Mirror, error),
         PrepareError::Plan(error) => unplanned(error),
     }

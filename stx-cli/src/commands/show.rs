@@ -3,36 +3,15 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Channel, PhaseRecord};
-use stx_publish::{MirrorRead as _, Scope};
+use stx_layout::{BuildRecord, PhaseRecord};
+use stx_publish::{MirrorRead as _, Scope, ThinnedSection};
 use stx_retention::Verdict;
 
 use super::list::Listed;
-use super::{Context, refused};
+use super::{Context, asked, refused};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output;
-
-/// A build as it was asked for.
-enum Asked {
-    Build(BuildId),
-    Alias(Channel, AliasName),
-}
-
-fn asked(text: &str) -> Result<Asked, Failure> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    let Some((channel, name)) = text.rsplit_once('/') else {
-        return Err(Failure::usage(format!(
-            "{text:?}: expected CHANNEL/BUILD-DATE or CHANNEL/ALIAS"
-        )));
-    };
-    let channel: Channel = channel.parse().map_err(Failure::usage)?;
-    if name.starts_with("latest_") {
-        return Ok(Asked::Alias(channel, name.parse().map_err(Failure::usage)?));
-    }
-    let date: BuildDate = name.parse().map_err(Failure::usage)?;
-    Ok(Asked::Build(BuildId::new(channel, date)))
-}
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -43,27 +22,7 @@ struct Shown<'a> {
 
 pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
     let store = context.open()?;
-    let id = match asked(&args.build)? {
-        Asked::Build(id) => id,
-        Asked::Alias(channel, alias) => {
-            match store.alias(&channel, &alias).await.map_err(refused)? {
-                Some(AliasEntry::Build(date)) => BuildId::new(channel, date),
-                Some(AliasEntry::Other(target)) => {
-                    return Err(Failure::new(
-                        Exit::Mirror,
-                        format!("{channel}/{alias} points at {target:?}, which is no build"),
-                    )
-                    .hint("`stx-builds verify --repair` points it at the newest success"));
-                }
-                None => {
-                    return Err(Failure::new(
-                        Exit::NotFound,
-                        format!("{channel}/{alias}: no such alias"),
-                    ));
-                }
-            }
-        }
-    };
+    let id = asked::resolve(&store, &args.build).await?;
     let catalog = store
         .catalog(&Scope::Channel(id.channel.clone()))
         .await
@@ -79,12 +38,9 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
             None => failure.hint("`stx-builds list` names the channels and builds"),
         });
     };
-    let plan = stx_retention::plan(
-        &catalog,
-        &super::retention::policy(context)?.policy,
-        context.now,
-    );
-    let listed = Listed::new(&catalog, &plan, id, entry);
+    let plan = super::retention::verdicts(context, &store, &catalog).await?;
+    let thinned = super::retention::thinned(&store, &id).await?;
+    let listed = Listed::new(&catalog, &plan, id, entry, thinned);
     let shown = Shown {
         listed,
         record: entry.record(),
@@ -128,6 +84,13 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
             .filter(|row| !row[1].is_empty())
             .collect::<Vec<_>>(),
     );
+    for section in &shown.listed.thinned {
+        let ThinnedSection {
+            section, at, rule, ..
+        } = section;
+        let day = at.time().format("%Y-%m-%d");
+        let _ = writeln!(text, "thinned  {section} on {day}: {rule}");
+    }
     for deliverable in &record.missing_deliverables {
         let _ = writeln!(text, "missing  {deliverable}");
     }

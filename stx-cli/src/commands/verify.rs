@@ -1,10 +1,15 @@
 //! `verify`: the mirror against what it says of itself.
 
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
-use stx_publish::{RepairReport, Scope, VerifyReport, repair, verify};
+use stx_publish::{
+    LocalStore, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
+};
 
-use super::Context;
+use super::{Context, exit_of};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -18,6 +23,31 @@ struct Verified {
     repaired: Option<RepairReport>,
 }
 
+/// Verifies, with a bar of the builds on a terminal.
+async fn check(
+    context: &Context,
+    store: &LocalStore,
+    scope: &Scope,
+) -> Result<VerifyReport, VerifyError> {
+    let shown = std::io::stderr().is_terminal() && !context.global.quiet;
+    let bar = if shown {
+        ProgressBar::new(0)
+    } else {
+        ProgressBar::hidden()
+    };
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} builds {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    let report = verify_observed(store, scope, &|done, all, id| {
+        bar.set_length(all);
+        bar.set_position(done);
+        bar.set_message(id.to_string());
+    })
+    .await;
+    bar.finish_and_clear();
+    report
+}
+
 pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure> {
     let scope = match &args.scope {
         None => Scope::All,
@@ -28,12 +58,12 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         },
     };
     let store = context.open()?;
-    let fail = |error| Failure::new(Exit::Mirror, error);
-    let mut report = verify(&store, &scope).await.map_err(fail)?;
+    let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
+    let mut report = check(context, &store, &scope).await.map_err(fail)?;
     let mut repaired = None;
     if args.repair {
         repaired = Some(repair(&store, &report).await.map_err(fail)?);
-        report = verify(&store, &scope).await.map_err(fail)?;
+        report = check(context, &store, &scope).await.map_err(fail)?;
     }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {

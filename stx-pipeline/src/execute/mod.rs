@@ -3,12 +3,16 @@
 mod cancel;
 mod event;
 mod runner;
+mod schedule;
 mod scripted;
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, select};
 use futures_util::stream::FuturesUnordered;
 use stx_layout::{PhaseRecord, PhaseStatus};
 
@@ -18,6 +22,7 @@ pub use runner::{Ended, Runner};
 pub use scripted::{Scripted, ScriptedRunner};
 
 use crate::{BuildPlan, Invocation, PhasePlan};
+pub(crate) use schedule::Schedule;
 
 /// Which part of a plan is run.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +31,8 @@ pub enum Step<'a> {
     Source,
     /// Every other phase.
     Rest {
-        /// What is already recorded, the source phase among it. Phases that succeeded are not run again and their records
-        /// are kept; so a build that was interrupted goes on.
+        /// What is already recorded, the source phase among it. These phases are not run again and their records are
+        /// kept; so a build that was interrupted goes on.
         done: &'a [PhaseRecord],
         /// Committer time of the newest source commit, in seconds since 1970.
         source_date_epoch: Option<i64>,
@@ -43,6 +48,10 @@ pub struct Execution<'a> {
     pub now: &'a (dyn Fn() -> DateTime<Utc> + Sync),
     /// Takes the events as they happen.
     pub events: &'a (dyn Fn(Event) + Sync),
+    /// Takes the record of each phase that ran, before anything that needs the phase starts.
+    pub finished: &'a (dyn Fn(&PhaseRecord) + Sync),
+    /// Waits; between attempts.
+    pub sleep: &'a (dyn Fn(Duration) -> BoxFuture<'static, ()> + Sync),
     /// Ends it early.
     pub cancel: &'a Cancel,
     /// When the whole build has to be over. Nothing starts after it, and what runs is ended then.
@@ -63,135 +72,79 @@ pub struct Executed {
 /// After a required phase failed nothing new is started; what runs is let finish. A phase that needs one that did not
 /// succeed is skipped. Dropping the future drops the runner's futures.
 pub async fn execute(plan: &BuildPlan, step: Step<'_>, execution: &Execution<'_>) -> Executed {
-    let (mut records, mut left) = match step {
-        Step::Source => (
-            Vec::new(),
-            plan.phases
-                .iter()
-                .filter(|phase| phase.source)
-                .collect::<Vec<_>>(),
-        ),
-        Step::Rest { done, .. } => {
-            let known = |phase: &PhasePlan| {
-                done.iter().find(|record| {
-                    record.name == phase.name
-                        && (phase.source || record.status == PhaseStatus::Succeeded)
-                })
-            };
-            (
-                plan.phases.iter().filter_map(known).cloned().collect(),
-                plan.phases
-                    .iter()
-                    .filter(|phase| known(phase).is_none())
-                    .collect(),
-            )
-        }
-    };
-    let epoch = match step {
-        Step::Source => None,
+    let (done, epoch) = match step {
+        Step::Source => (&[][..], None),
         Step::Rest {
-            source_date_epoch, ..
-        } => source_date_epoch,
+            done,
+            source_date_epoch,
+        } => (done, source_date_epoch),
     };
-    let mut first_failing = records
+    let before: HashMap<&str, &PhaseRecord> = done
         .iter()
-        .find(|record| record.required && record.status != PhaseStatus::Succeeded)
+        .map(|record| (record.name.as_str(), record))
+        .collect();
+    let mut records: Vec<Option<PhaseRecord>> = plan
+        .phases
+        .iter()
+        .map(|phase| before.get(phase.name.as_str()).copied().cloned())
+        .collect();
+    let source_only = matches!(step, Step::Source);
+    let mut schedule = Schedule::new(&plan.phases, |at| {
+        records[at].is_none() && (plan.phases[at].source || !source_only)
+    });
+    for (at, record) in records.iter().enumerate() {
+        if record.as_ref().is_some_and(|record| !succeeded(record)) {
+            schedule.failed_before(&plan.phases, at);
+        }
+    }
+    let mut first_failing = done
+        .iter()
+        .find(|record| record.required && !succeeded(record))
         .map(|record| record.name.clone());
     let mut running = FuturesUnordered::new();
     loop {
-        while let Some((index, verdict)) = next(
-            &left,
-            &records,
-            first_failing.as_deref(),
-            running.len(),
-            plan,
-            execution,
-        ) {
-            let phase = left.remove(index);
-            match verdict {
-                Verdict::Start => running.push(attempts(phase, epoch, execution)),
-                Verdict::Skip(reason) => {
-                    execution.emit(
-                        &phase.name,
-                        EventKind::Skipped {
-                            reason: reason.clone(),
-                        },
-                    );
-                    if phase.required && first_failing.is_none() && !execution.cancel.is_cancelled()
-                    {
-                        first_failing = Some(phase.name.clone());
-                    }
-                    records.push(skipped(phase, reason));
-                }
+        while running.len() < plan.jobs
+            && let Some((at, broken)) = schedule.next()
+        {
+            let phase = &plan.phases[at];
+            let reason = execution.over(first_failing.as_deref()).or_else(|| {
+                let need = &plan.phases[broken?].name;
+                Some(format!("it needs phase {need}, which did not succeed"))
+            });
+            let Some(reason) = reason else {
+                running.push(async move { (at, attempts(phase, epoch, execution).await) });
+                continue;
+            };
+            execution.emit(
+                &phase.name,
+                EventKind::Skipped {
+                    reason: reason.clone(),
+                },
+            );
+            if phase.required && first_failing.is_none() && !execution.cancel.is_cancelled() {
+                first_failing = Some(phase.name.clone());
             }
+            schedule.over(at, false);
+            records[at] = Some(skipped(phase, reason));
         }
-        let Some(record) = running.next().await else {
+        let Some((at, record)) = running.next().await else {
             break;
         };
-        if record.required && record.status != PhaseStatus::Succeeded && first_failing.is_none() {
+        (execution.finished)(&record);
+        if record.required && !succeeded(&record) && first_failing.is_none() {
             first_failing = Some(record.name.clone());
         }
-        records.push(record);
+        schedule.over(at, succeeded(&record));
+        records[at] = Some(record);
     }
-    records.sort_by_key(|record| {
-        plan.phases
-            .iter()
-            .position(|phase| phase.name == record.name)
-    });
     Executed {
-        records,
+        records: records.into_iter().flatten().collect(),
         first_failing,
     }
 }
 
-enum Verdict {
-    Start,
-    Skip(String),
-}
-
-/// The next phase that something can be said of.
-fn next(
-    left: &[&PhasePlan],
-    records: &[PhaseRecord],
-    failing: Option<&str>,
-    running: usize,
-    plan: &BuildPlan,
-    execution: &Execution<'_>,
-) -> Option<(usize, Verdict)> {
-    let over = if execution.cancel.is_cancelled() {
-        Some("the build was cancelled".to_owned())
-    } else if let Some(failing) = failing {
-        Some(format!("phase {failing} failed"))
-    } else if execution.remaining().is_some_and(|left| left.is_zero()) {
-        Some("the build ran out of time".to_owned())
-    } else {
-        None
-    };
-    if let (Some(reason), false) = (over, left.is_empty()) {
-        return Some((0, Verdict::Skip(reason)));
-    }
-    let status = |name: &str| {
-        records
-            .iter()
-            .find(|record| record.name == name)
-            .map(|record| record.status)
-    };
-    for (index, phase) in left.iter().enumerate() {
-        let broken = phase
-            .needs
-            .iter()
-            .find(|need| status(need).is_some_and(|status| status != PhaseStatus::Succeeded));
-        if let Some(need) = broken {
-            return Some((
-                index,
-                Verdict::Skip(format!("it needs phase {need}, which did not succeed")),
-            ));
-        }
-        if running < plan.jobs && phase.needs.iter().all(|need| status(need).is_some()) {
-            return Some((index, Verdict::Start));
-        }
-    }
-    None
+fn succeeded(record: &PhaseRecord) -> bool {
+    record.status == PhaseStatus::Succeeded
 }
 
 fn skipped(phase: &PhasePlan, reason: String) -> PhaseRecord {
@@ -256,6 +209,13 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
         if !again {
             break (status, Some(ended.to_string()));
         }
+        execution.pause(phase.pause_after(attempt)).await;
+        if execution.cancel.is_cancelled() {
+            break (PhaseStatus::Cancelled, Some(Ended::Cancelled.to_string()));
+        }
+        if execution.over(None).is_some() {
+            break (status, Some(ended.to_string()));
+        }
     };
     execution.emit(
         &phase.name,
@@ -282,6 +242,27 @@ impl Execution<'_> {
             phase: phase.to_owned(),
             what,
         });
+    }
+
+    /// Why nothing more is started, if so.
+    fn over(&self, failing: Option<&str>) -> Option<String> {
+        if self.cancel.is_cancelled() {
+            Some("the build was cancelled".to_owned())
+        } else if let Some(failing) = failing {
+            Some(format!("phase {failing} failed"))
+        } else if self.remaining().is_some_and(|left| left.is_zero()) {
+            Some("the build ran out of time".to_owned())
+        } else {
+            None
+        }
+    }
+
+    /// Waits before another attempt: as long as the recipe says, not beyond the build's end.
+    async fn pause(&self, pause: Duration) {
+        let pause = self.remaining().map_or(pause, |left| left.min(pause));
+        if !pause.is_zero() {
+            select((self.sleep)(pause), pin!(self.cancel.cancelled())).await;
+        }
     }
 
     /// How long the build may still take.

@@ -41,6 +41,8 @@ fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
         runner,
         now: &|| DateTime::UNIX_EPOCH,
         events: &|event| events.lock().unwrap().push(event),
+        finished: &|_| (),
+        sleep: &|_| Box::pin(async {}),
         cancel: &cancel,
         deadline: None,
     };
@@ -161,6 +163,103 @@ fn a_failed_source_phase_leaves_everything_skipped() {
         &ScriptedRunner::new().on("sync", [exits(1)]),
     );
     assert_eq!(statuses(&executed), "sync Failed 1, a Skipped 0");
+}
+
+#[test]
+fn pauses_double_and_end_with_the_build() {
+    let plan = build_plan(&phase("a", "retries = 9\nbackoff = \"20m\""), 1);
+    let pauses: Vec<_> = (1..=4)
+        .map(|attempt| plan.phases[1].pause_after(attempt).as_secs() / 60)
+        .collect();
+    assert_eq!(pauses, [20, 40, 60, 60]);
+    let slept = Mutex::new(Vec::new());
+    let cancel = Cancel::new();
+    let runner = ScriptedRunner::new().on("a", (0..9).map(|_| exits(1)));
+    let minutes = |minutes| DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(minutes);
+    let now = || {
+        let slept: Vec<Duration> = slept.lock().unwrap().clone();
+        let slept: Duration = slept.iter().sum();
+        minutes(i64::try_from(slept.as_secs() / 60).unwrap())
+    };
+    let execution = Execution {
+        runner: &runner,
+        now: &now,
+        events: &|_| (),
+        finished: &|_| (),
+        sleep: &|pause| {
+            slept.lock().unwrap().push(pause);
+            Box::pin(async {})
+        },
+        cancel: &cancel,
+        deadline: Some(minutes(70)),
+    };
+    let executed = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(async {
+            let source = execute(&plan, Step::Source, &execution).await;
+            let rest = Step::Rest {
+                done: &source.records,
+                source_date_epoch: None,
+            };
+            execute(&plan, rest, &execution).await
+        });
+    assert_eq!(statuses(&executed), "sync Succeeded 1, a Failed 3");
+    let slept: Vec<_> = slept
+        .lock()
+        .unwrap()
+        .iter()
+        .map(Duration::as_secs)
+        .collect();
+    assert_eq!(slept, [20 * 60, 40 * 60, 10 * 60]);
+}
+
+#[test]
+fn what_is_over_is_not_run_again_whatever_came_of_it() {
+    let phases = [
+        phase("a", "required = false"),
+        phase("b", "needs = [\"a\"]\nrequired = false"),
+        phase("c", ""),
+    ];
+    let plan = build_plan(&phases.concat(), 1);
+    let runner = ScriptedRunner::new();
+    let cancel = Cancel::new();
+    let finished = Mutex::new(Vec::new());
+    let execution = Execution {
+        runner: &runner,
+        now: &|| DateTime::UNIX_EPOCH,
+        events: &|_| (),
+        finished: &|record| finished.lock().unwrap().push(record.name.clone()),
+        sleep: &|_| Box::pin(async {}),
+        cancel: &cancel,
+        deadline: None,
+    };
+    let record = |name: &str, status| PhaseRecord {
+        name: name.into(),
+        status,
+        required: name == "sync",
+        attempts: 1,
+        started: None,
+        finished: None,
+        reason: None,
+    };
+    let done = [
+        record("sync", PhaseStatus::Succeeded),
+        record("a", PhaseStatus::Failed),
+    ];
+    let rest = Step::Rest {
+        done: &done,
+        source_date_epoch: None,
+    };
+    let executed = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(execute(&plan, rest, &execution));
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Failed 1, b Skipped 0, c Succeeded 1"
+    );
+    assert_eq!(*finished.lock().unwrap(), ["c"]);
 }
 
 proptest! {

@@ -1,3 +1,4 @@
+use super::planner::split;
 use super::*;
 
 fn request(recipe: &Recipe) -> BuildRequest {

@@ -8,18 +8,9 @@ use globset::GlobBuilder;
 use stx_layout::SourceRecord;
 use walkdir::WalkDir;
 
-use super::tools;
+use super::{Sources, tools};
 use crate::source::{self, Change, LOG_FORMAT};
 use crate::{BuildPlan, changed};
-
-/// The gits of a build.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sources {
-    /// The gits, by path.
-    pub records: Vec<SourceRecord>,
-    /// Committer time of the newest commit, in seconds since 1970; absent without gits.
-    pub newest: Option<i64>,
-}
 
 /// The sources of a build cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -2,13 +2,23 @@
 
 mod collect;
 mod git;
-mod group;
+mod journal;
+mod log;
 mod orphan;
+mod proc;
 mod runner;
 mod tools;
+mod tree;
+mod upstream;
 
 pub use collect::{CollectError, collect};
-pub use git::{SourceError, Sources, read_changes, read_sources};
+pub use git::{SourceError, read_changes, read_sources};
+pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, this_boot};
+pub use log::{DEFAULT_LOG_LIMIT, settle_log};
 pub use orphan::{Orphan, end_orphans};
 pub use runner::ProcessRunner;
 pub use tools::{MissingTool, missing_tools};
+pub use upstream::GitUpstream;
+
+/// The commits of a build.
+pub use crate::journal::SourcesRead as Sources;

@@ -8,7 +8,12 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::group::{end, members, stat};
+use rustix::process::Signal;
+
+use super::proc::{Stat, all, boot, has_env, names_env, own, signal, stat};
+
+/// How often it is looked whether what was asked to end is gone.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A group that was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +35,6 @@ impl Drop for Registered {
     }
 }
 
-fn boot() -> String {
-    fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
 /// Writes the file of a group whose leader is alive or a zombie.
 pub(super) fn register(
     state: &Utf8Path,
@@ -44,12 +42,11 @@ pub(super) fn register(
     phase: &str,
     workspace: &str,
 ) -> io::Result<Registered> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let own = own();
     let (Some(leader), Some(builder)) = (stat(group), stat(own)) else {
         return Err(io::Error::other("no /proc/PID/stat"));
     };
     let dir = state.join("running");
-    fs_err::create_dir_all(&dir)?;
     let file = dir.join(group.to_string());
     let text = format!(
         "{}\n{}\n{own}\n{}\n{phase}\n{workspace}\n",
@@ -57,22 +54,31 @@ pub(super) fn register(
         leader.started,
         builder.started
     );
-    fs_err::write(&file, text)?;
+    if fs_err::write(&file, &text).is_err() {
+        fs_err::create_dir_all(&dir)?;
+        fs_err::write(&file, &text)?;
+    }
     Ok(Registered(file))
 }
 
-/// Ends the groups that a killed builder left behind: those registered in the state directory `dir`, still the same, and whose
-/// builder is gone. Each gets `grace` before it is killed. Returns those that were ended.
+/// Ends what a killed builder left behind: the groups registered in the state directory `dir` that are still the same and
+/// whose builder is gone, and every process that some phase in `workspace` started, wherever it went. All of it gets `grace`
+/// before it is killed. Nobody else may build in the directory meanwhile. Returns the phases that were ended.
 ///
 /// # Errors
 /// When the directory cannot be read; a directory without registrations is none.
-pub async fn end_orphans(dir: &Utf8Path, grace: Duration) -> io::Result<Vec<Orphan>> {
+pub async fn end_orphans(
+    dir: &Utf8Path,
+    workspace: &Utf8Path,
+    grace: Duration,
+) -> io::Result<Vec<Orphan>> {
+    let mut groups = Vec::new();
+    let mut over = Vec::new();
     let entries = match fs_err::read_dir(dir.join("running")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => Some(entries?),
     };
-    let mut ended = Vec::new();
-    for entry in entries {
+    for entry in entries.into_iter().flatten() {
         let entry = entry?;
         let Some(group) = entry
             .file_name()
@@ -93,31 +99,75 @@ pub async fn end_orphans(dir: &Utf8Path, grace: Duration) -> io::Result<Vec<Orph
                 continue;
             }
             if same_boot && is_ours(group, started, workspace) {
-                end(group, grace).await;
-                ended.push(Orphan {
+                groups.push(Orphan {
                     group,
                     phase: phase.to_owned(),
                 });
             }
         }
-        fs_err::remove_file(entry.path())?;
+        over.push(entry.path());
     }
-    Ok(ended)
+    let strays = end(&groups, workspace, grace).await;
+    for file in over {
+        fs_err::remove_file(file)?;
+    }
+    for stray in strays {
+        if groups.iter().all(|orphan| orphan.group != stray.group) {
+            groups.push(Orphan {
+                group: stray.group,
+                phase: String::new(),
+            });
+        }
+    }
+    Ok(groups)
+}
+
+/// Asks, waits, kills; what was asked first.
+async fn end(groups: &[Orphan], workspace: &Utf8Path, grace: Duration) -> Vec<Stat> {
+    let marks = [format!("MY_WORKSPACE={workspace}")];
+    let left = || {
+        let mut left = all();
+        left.retain(|stat| {
+            let orphaned = || groups.iter().any(|orphan| orphan.group == stat.group);
+            let strayed = || has_env(stat.pid, &marks) && names_env(stat.pid, "PHASE");
+            !stat.is_dead() && stat.pid != own() && (orphaned() || strayed())
+        });
+        left
+    };
+    let first = left();
+    for stat in &first {
+        signal(stat, Signal::TERM);
+    }
+    let gone = async {
+        while !left().is_empty() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if !first.is_empty() && tokio::time::timeout(grace, gone).await.is_err() {
+        // The kernel takes a moment; one that sleeps in it uninterruptibly is not waited for.
+        for _ in 0..100 {
+            let left = left();
+            if left.is_empty() {
+                break;
+            }
+            for stat in left {
+                signal(&stat, Signal::KILL);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    first
 }
 
 /// Whether a live group is the one that was registered: by its leader's start, or, the leader gone, by its members' workspace.
 fn is_ours(group: i32, started: &str, workspace: &str) -> bool {
-    let alive = members(group);
+    let mut alive = all();
+    alive.retain(|stat| stat.group == group && !stat.is_dead());
     if let Some(leader) = stat(group) {
         return leader.started.to_string() == started && !alive.is_empty();
     }
-    let wanted = format!("MY_WORKSPACE={workspace}");
+    let wanted = [format!("MY_WORKSPACE={workspace}")];
     !workspace.is_empty()
         && !alive.is_empty()
-        && alive.iter().all(|member| {
-            fs_err::read(format!("/proc/{}/environ", member.pid)).is_ok_and(|env| {
-                env.split(|byte| *byte == 0)
-                    .any(|entry| entry == wanted.as_bytes())
-            })
-        })
+        && alive.iter().all(|member| has_env(member.pid, &wanted))
 }

@@ -1,6 +1,7 @@
 //! Phases as processes of this machine.
 
-use std::io::{self, Write as _};
+use std::fmt::Write as _;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
@@ -8,11 +9,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+use chrono::Utc;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
-use super::{group, orphan, tools};
+use super::log::{DEFAULT_LOG_LIMIT, PhaseLog, stamp};
+use super::tree::{Tree, adopt};
+use super::{orphan, tools};
 use crate::{Cancel, Ended, Invocation, Runner, Stream};
 
 /// How long output is waited for that a process outside of the group may still hold open.
@@ -23,7 +27,12 @@ const LINE: usize = 16 * 1024;
 
 /// Runs invocations as processes of this machine, each in a process group of its own. Needs a tokio runtime with I/O and time.
 ///
-/// When a process ends, what it left behind in its group is ended too. A process that made a session of its own is out of reach.
+/// When a process ends, everything that it started and left behind is ended too, also what made a session of its own. For
+/// that the program becomes the reaper of its descendants. Processes that it starts by other means are left alone as long as
+/// they stay in its session and have no `PHASE` in their environment.
+///
+/// Each line of a log has the time before it. What an attempt writes beyond [`Invocation::log_limit`], or
+/// [`DEFAULT_LOG_LIMIT`], is left out between its first and its last lines, and the log says how many bytes that were.
 #[derive(Debug, Clone)]
 pub struct ProcessRunner {
     /// Where running groups are registered, for [`end_orphans`](super::end_orphans).
@@ -35,14 +44,14 @@ pub struct ProcessRunner {
 /// A started process, with its group; killed when dropped before its end.
 struct Started {
     child: Child,
-    group: i32,
+    tree: Tree,
     over: bool,
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
         if !self.over {
-            group::signal(self.group, Signal::KILL);
+            self.tree.kill();
             drop(self.child.wait());
         }
     }
@@ -66,7 +75,7 @@ impl ProcessRunner {
         cancel: &Cancel,
     ) -> io::Result<Ended> {
         let mut pipe = Receiver::from_owned_fd(reader)?;
-        let pid = Pid::from_raw(started.group);
+        let pid = Pid::from_raw(started.tree.leader());
         // The leader stays a zombie until its group is gone, so that the group's number cannot be taken by another.
         let exited = tokio::task::spawn_blocking(move || {
             let pid = pid.ok_or_else(|| io::Error::other("no process"))?;
@@ -103,7 +112,12 @@ impl ProcessRunner {
         };
         {
             // Ending and reading go together: a process that writes its last words must not block on them.
-            let ending = group::end(started.group, self.grace);
+            let ending = async {
+                match reason {
+                    None => started.tree.sweep(self.grace).await,
+                    Some(_) => started.tree.end(self.grace).await,
+                }
+            };
             let draining = async {
                 drop(lines.read(&mut pipe).await);
                 std::future::pending::<()>().await;
@@ -116,10 +130,11 @@ impl ProcessRunner {
         if let Ok(result) = tokio::time::timeout(DRAIN, lines.read(&mut pipe)).await {
             result?;
         }
-        lines.finish()?;
         let status = started.child.wait()?;
         started.over = true;
-        Ok(reason.unwrap_or_else(|| ended(status)))
+        let ended = reason.unwrap_or_else(|| ended(status));
+        lines.finish(&ended)?;
+        Ok(ended)
     }
 }
 
@@ -159,27 +174,15 @@ fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
         .stderr(writer)
         .process_group(0)
         .spawn()?;
-    let group = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let leader = i32::try_from(child.id()).map_err(io::Error::other)?;
     Ok((
         Started {
             child,
-            group,
+            tree: Tree::new(leader, invocation),
             over: false,
         },
         reader.into(),
     ))
-}
-
-fn open_log(invocation: &Invocation) -> io::Result<fs_err::File> {
-    if let Some(dir) = invocation.log.parent() {
-        fs_err::create_dir_all(dir)?;
-    }
-    let mut log = fs_err::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&invocation.log)?;
-    writeln!(log, "$ {invocation}")?;
-    Ok(log)
 }
 
 #[async_trait]
@@ -196,28 +199,24 @@ impl Runner for ProcessRunner {
         let not_started = |error: io::Error| Ended::NotStarted {
             reason: error.to_string(),
         };
-        let log = match open_log(invocation) {
-            Ok(log) => log,
+        adopt();
+        let mut lines = match Lines::open(invocation, output) {
+            Ok(lines) => lines,
             Err(error) => return not_started(error),
-        };
-        let mut lines = Lines {
-            log,
-            output,
-            line: Vec::new(),
         };
         let (started, reader) = match start(invocation) {
             Ok(started) => started,
             Err(error) => {
                 let ended = not_started(error);
                 // The reason is in the record too, so a log that cannot be written loses nothing.
-                drop(writeln!(lines.log, "{ended}"));
+                drop(lines.finish(&ended));
                 return ended;
             }
         };
         let value = |name: &str| invocation.env.get(name).map_or("", String::as_str);
         let registered = orphan::register(
             &self.state,
-            started.group,
+            started.tree.leader(),
             value("PHASE"),
             value("MY_WORKSPACE"),
         );
@@ -240,48 +239,94 @@ impl Runner for ProcessRunner {
 
 /// Output on its way to the log and, line by line, to the events.
 struct Lines<'a> {
-    log: fs_err::File,
+    log: PhaseLog,
     output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
     line: Vec<u8>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn open(
+        invocation: &Invocation,
+        output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
+    ) -> io::Result<Self> {
+        let limit = invocation.log_limit.unwrap_or(DEFAULT_LOG_LIMIT);
+        let mut log = PhaseLog::open(&invocation.log, limit)?;
+        let mut text = String::new();
+        for (at, line) in invocation.to_string().lines().enumerate() {
+            let prompt = if at == 0 { "$" } else { ">" };
+            writeln!(text, "{}{prompt} {line}", now()).map_err(io::Error::other)?;
+        }
+        log.write(text.as_bytes())?;
+        Ok(Self {
+            log,
+            output,
+            line: Vec::new(),
+        })
+    }
+
     /// Reads to the end. What was read is never lost when it is dropped in between.
     async fn read(&mut self, pipe: &mut Receiver) -> io::Result<()> {
-        let mut buffer = vec![0; 8192];
+        let mut buffer = vec![0; 16 * 1024];
         loop {
             let count = pipe.read(&mut buffer).await?;
             if count == 0 {
                 return Ok(());
             }
-            self.log.write_all(&buffer[..count])?;
-            for byte in &buffer[..count] {
-                match byte {
-                    b'\n' => self.emit(),
-                    byte => {
-                        self.line.push(*byte);
-                        if self.line.len() >= LINE {
-                            self.emit();
-                        }
-                    }
-                }
-            }
+            self.take(&buffer[..count])?;
         }
     }
 
-    fn emit(&mut self) {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stamp = now();
+        let mut text = Vec::with_capacity(2 * bytes.len());
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (piece, ends) = match piece.strip_suffix(b"\n") {
+                Some(line) => (line, true),
+                None => (piece, false),
+            };
+            for piece in pieces(piece, LINE.saturating_sub(self.line.len())) {
+                if self.line.len() >= LINE && !piece.is_empty() {
+                    self.emit(&stamp, &mut text);
+                }
+                self.line.extend_from_slice(piece);
+            }
+            if ends {
+                self.emit(&stamp, &mut text);
+            }
+        }
+        self.log.write(&text)
+    }
+
+    fn emit(&mut self, stamp: &str, log: &mut Vec<u8>) {
+        log.extend_from_slice(stamp.as_bytes());
+        log.extend_from_slice(&self.line);
+        log.push(b'\n');
         let text = String::from_utf8_lossy(&self.line);
         (self.output)(Stream::Merged, text.trim_end_matches('\r'));
         self.line.clear();
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn finish(&mut self, ended: &Ended) -> io::Result<()> {
+        let mut text = Vec::new();
+        let stamp = now();
         if !self.line.is_empty() {
-            self.emit();
-            self.log.write_all(b"\n")?;
+            self.emit(&stamp, &mut text);
         }
-        self.log.flush()
+        text.extend_from_slice(format!("{stamp}= {ended}\n").as_bytes());
+        self.log.write(&text)?;
+        self.log.finish()
     }
+}
+
+/// Cuts bytes after the first `first`, then after every [`LINE`].
+fn pieces(bytes: &[u8], first: usize) -> impl Iterator<Item = &[u8]> {
+    let (head, rest) = bytes.split_at(first.min(bytes.len()));
+    std::iter::once(head).chain(rest.chunks(LINE))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a log says when, by the clock")]
+fn now() -> String {
+    stamp(Utc::now())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Instant;
 use camino::Utf8Path;
 
 use super::super::end_orphans;
-use super::super::group::members;
+use super::super::proc;
 use super::*;
 
 fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
@@ -20,6 +20,7 @@ fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
         .into(),
         dir: dir.to_owned(),
         log: dir.join("logs/p.log"),
+        log_limit: None,
         timeout,
     }
 }
@@ -48,7 +49,7 @@ async fn run(
 }
 
 fn gone(pid: &str) -> bool {
-    group::stat(pid.parse().unwrap()).is_none_or(|stat| stat.state == b'Z')
+    proc::stat(pid.parse().unwrap()).is_none_or(|stat| stat.is_dead())
 }
 
 #[tokio::test]
@@ -66,7 +67,9 @@ async fn output_goes_to_the_log_and_to_the_events() {
     );
     assert!(!lines.iter().any(|line| line.starts_with("HOME=")));
     assert!(
-        log.starts_with("$ bash -c ") && log.ends_with("\nend\n"),
+        log.lines().next().unwrap()[25..].starts_with("$ bash -c ")
+            && log.lines().rev().nth(1).unwrap().ends_with("Z end")
+            && log.ends_with("= exit status 3\n"),
         "{log}"
     );
 }
@@ -125,12 +128,14 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     let dir = camino_tempfile::tempdir().unwrap();
     let (mut ours, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
     let (other, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
-    let ours_file = dir.path().join(format!("running/{}", ours.group));
-    let other_file = dir.path().join(format!("running/{}", other.group));
-    std::mem::forget(orphan::register(dir.path(), ours.group, "p", "/w").unwrap());
+    let ours_file = dir.path().join(format!("running/{}", ours.tree.leader()));
+    let other_file = dir.path().join(format!("running/{}", other.tree.leader()));
+    std::mem::forget(orphan::register(dir.path(), ours.tree.leader(), "p", "/w").unwrap());
     let grace = Duration::from_secs(2);
     assert_eq!(
-        end_orphans(dir.path(), grace).await.unwrap(),
+        end_orphans(dir.path(), "/none".into(), grace)
+            .await
+            .unwrap(),
         [],
         "our builder is alive"
     );
@@ -140,13 +145,98 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     fs_err::write(&ours_file, lines.join("\n")).unwrap();
     lines[1] = "1";
     fs_err::write(&other_file, lines.join("\n")).unwrap();
-    let ended = end_orphans(dir.path(), grace).await.unwrap();
+    let ended = end_orphans(dir.path(), "/none".into(), grace)
+        .await
+        .unwrap();
     assert_eq!(
         ended.iter().map(|orphan| orphan.group).collect::<Vec<_>>(),
-        [ours.group]
+        [ours.tree.leader()]
     );
-    assert!(members(ours.group).is_empty());
-    assert!(!members(other.group).is_empty());
+    assert!(ours.tree.members().is_empty());
+    assert!(!other.tree.members().is_empty());
     drop(ours.child.wait());
     ours.over = true;
+}
+
+#[tokio::test]
+async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
+    let stray = "setsid bash -c 'trap \"\" TERM; echo $$ > stray; exec sleep 60' & \
+        while [ ! -s stray ]; do sleep 0.01; done";
+    let (one, two) = (
+        camino_tempfile::tempdir().unwrap(),
+        camino_tempfile::tempdir().unwrap(),
+    );
+    let pid = |dir: &Utf8Path| {
+        fs_err::read_to_string(dir.join("stray"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let runner = |dir: &Utf8Path| ProcessRunner {
+        state: dir.join("state"),
+        grace: Duration::from_millis(100),
+    };
+    let long = format!("{stray}; while [ ! -e over ]; do sleep 0.01; done");
+    let (long, short) = (bash(one.path(), &long, None), bash(two.path(), stray, None));
+    let cancel = Cancel::new();
+    let (first, second) = (runner(one.path()), runner(two.path()));
+    let quiet = |_, _: &str| ();
+    let short = async {
+        while !one.path().join("stray").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let ended = second.run(&short, &quiet, &cancel).await;
+        assert!(gone(&pid(two.path())));
+        assert!(
+            !gone(&pid(one.path())),
+            "the phase that runs lost its process"
+        );
+        fs_err::write(one.path().join("over"), "").unwrap();
+        ended
+    };
+    let (long, short) = tokio::join!(first.run(&long, &quiet, &cancel), short);
+    assert_eq!(
+        (long, short),
+        (Ended::Exited { code: 0 }, Ended::Exited { code: 0 })
+    );
+    assert!(gone(&pid(one.path())));
+}
+
+#[tokio::test]
+async fn a_line_that_never_ends_is_cut_and_nothing_of_it_is_lost() {
+    let (_, lines, log) = run(
+        "head -c 40000 /dev/zero | tr '\\0' Q; echo; echo end",
+        None,
+        &Cancel::new(),
+    )
+    .await;
+    let sizes: Vec<_> = lines.iter().map(String::len).collect();
+    assert_eq!(sizes, [16384, 16384, 7232, 3]);
+    assert_eq!(log.matches('Q').count(), 40001);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is of processes that no runner starts"
+)]
+#[tokio::test]
+async fn what_the_program_starts_by_other_means_is_left_alone() {
+    use std::os::unix::process::CommandExt as _;
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .process_group(0)
+        .env_clear()
+        .spawn()
+        .unwrap();
+    let mut short = std::process::Command::new("true")
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (ended, ..) = run("set -m; sleep 60 & echo $!", None, &Cancel::new()).await;
+    assert_eq!(ended, Ended::Exited { code: 0 });
+    assert!(short.wait().unwrap().success(), "it was reaped by another");
+    assert!(other.try_wait().unwrap().is_none(), "it was ended");
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

@@ -1,12 +1,16 @@
 //! Recipes: how one distribution is built, as a file.
 
+mod graph;
 mod read;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
 use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
+
+pub use graph::{Node, dot, edges, mermaid};
 
 /// How one distribution is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Recipe {
     pub jobs: Option<usize>,
     /// The programs that the phases call, by name.
     pub tools: BTreeMap<String, Tool>,
+    /// Those of the variables that the caller's environment may replace.
+    pub inherit: Vec<String>,
     /// Environment of every phase, not yet expanded.
     pub variables: BTreeMap<String, String>,
     /// The phase that syncs the sources.
@@ -59,6 +65,10 @@ pub struct Phase {
     pub timeout: Option<Duration>,
     /// Attempts after the first.
     pub retries: u32,
+    /// How long is waited before the second attempt; twice as long before each further one.
+    pub backoff: Option<Duration>,
+    /// How many bytes of output an attempt adds to the log at most.
+    pub log_limit: Option<u64>,
     /// Environment on top of the recipe's variables.
     pub env: BTreeMap<String, String>,
     /// The phases before it; the source phase is not named.
@@ -92,7 +102,7 @@ pub struct Publish {
 }
 
 /// One mistake in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What is wrong.
     pub message: String,

@@ -4,16 +4,17 @@
     reason = "the backend that runs createrepo_c"
 )]
 
+use std::fs::File;
 use std::io;
-use std::process::Stdio;
 
 use async_trait::async_trait;
 use camino::Utf8Path;
 use stx_layout::BuildDate;
 use tokio::process::Command;
 
-use super::RepoMetadata;
+use super::{RepoMetadata, whole};
 use crate::store::StoreError;
+use crate::store::local::blocking;
 
 /// Runs `createrepo_c`, dated by the build and without the databases that no current `dnf` reads.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl CreaterepoC {
 
 #[async_trait]
 impl RepoMetadata for CreaterepoC {
-    async fn index(&self, dir: &Utf8Path, date: BuildDate) -> Result<(), StoreError> {
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, lock: File) -> Result<(), StoreError> {
         let revision = date.time().timestamp().to_string();
         let mut command = Command::new(&self.program);
         command
@@ -60,7 +61,8 @@ impl RepoMetadata for CreaterepoC {
             .current_dir(dir)
             .env("LC_ALL", "C")
             .env("SOURCE_DATE_EPOCH", &revision)
-            .stdin(Stdio::null())
+            // It reads nothing; what it holds open, it holds locked.
+            .stdin(lock)
             .kill_on_drop(true);
         let what = format!("{} in {dir}", self.program);
         let output = match command.output().await {
@@ -79,15 +81,19 @@ impl RepoMetadata for CreaterepoC {
                 });
             }
         };
+        let mut reason = output.status.to_string();
         if output.status.success() {
-            return Ok(());
+            let dir = dir.to_owned();
+            match blocking(move || Ok(whole::check(&dir))).await? {
+                Ok(()) => return Ok(()),
+                Err(error) => reason = format!("{reason}, but {error}"),
+            }
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let last: Vec<_> = said.lines().rev().take(5).collect();
-        let last: Vec<_> = last.into_iter().rev().collect();
-        Err(StoreError::Tool {
-            what,
-            reason: format!("{}: {}", output.status, last.join("; ")),
-        })
+        for line in last.into_iter().rev() {
+            reason = format!("{reason}; {line}");
+        }
+        Err(StoreError::Tool { what, reason })
     }
 }

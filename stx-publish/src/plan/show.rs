@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stx_layout::AliasEntry;
+use stx_layout::{AliasEntry, BuildDate, BuildPath};
 
 use crate::incoming::Entry;
 
@@ -11,19 +11,23 @@ use super::{AliasStep, AliasVerdict, PublishAction, PublishPlan};
 impl fmt::Display for PublishPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.action {
-            PublishAction::New => writeln!(
-                f,
-                "publish {} ({}): {} files, {} bytes",
-                self.id, self.result, self.files, self.bytes
-            )
-            .and_then(|()| {
-                let mut entries = self.incoming.entries.iter();
-                entries.try_for_each(|(path, entry)| match entry {
-                    Entry::File { size, .. } => writeln!(f, "  {path}, {size} bytes"),
-                    Entry::Symlink { target } => writeln!(f, "  {path} -> {target}"),
-                    Entry::Generated(_) => writeln!(f, "  {path}, made by the publisher"),
-                })
-            })?,
+            PublishAction::New => {
+                let Self {
+                    id,
+                    result,
+                    files,
+                    bytes,
+                    ..
+                } = self;
+                write!(f, "publish {id} ({result}): {files} files, {bytes} bytes")?;
+                match &self.linked {
+                    Some(linked) => writeln!(f, ", of which {} are on the mirror", linked.bytes)?,
+                    None => writeln!(f)?,
+                }
+                for (path, entry) in &self.incoming.entries {
+                    self.entry(f, path, entry)?;
+                }
+            }
             PublishAction::Same => {
                 writeln!(f, "{} ({}) is published already", self.id, self.result)?;
             }
@@ -34,9 +38,35 @@ impl fmt::Display for PublishPlan {
         for path in &self.left_out {
             writeln!(f, "  left out, made anew: {path}")?;
         }
+        for line in self.privacy.to_string().lines() {
+            writeln!(f, "  {line}")?;
+        }
         self.aliases
             .iter()
             .try_for_each(|step| writeln!(f, "  {step}"))
+    }
+}
+
+impl PublishPlan {
+    /// What is done with one file.
+    fn entry(&self, f: &mut fmt::Formatter<'_>, path: &BuildPath, entry: &Entry) -> fmt::Result {
+        let twin = self
+            .linked
+            .as_ref()
+            .and_then(|linked| linked.files.get(path));
+        match (entry, twin) {
+            (Entry::File { size, .. }, None) => writeln!(f, "  {path}, {size} bytes"),
+            (Entry::File { size, .. }, Some(twin)) if twin.path == *path => {
+                writeln!(f, "  {path}, {size} bytes, linked from {}", twin.build)
+            }
+            (Entry::File { size, .. }, Some(twin)) => writeln!(
+                f,
+                "  {path}, {size} bytes, linked from {}/{}",
+                twin.build, twin.path
+            ),
+            (Entry::Symlink { target }, _) => writeln!(f, "  {path} -> {target}"),
+            (Entry::Generated(_), _) => writeln!(f, "  {path}, made by the publisher"),
+        }
     }
 }
 
@@ -44,18 +74,26 @@ impl fmt::Display for AliasStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let alias = &self.alias;
         let shown = show_alias(self.shown.as_ref());
+        let is_newer = |newer: &BuildDate| {
+            if self.shown == Some(AliasEntry::Build(*newer)) {
+                "which is newer".to_owned()
+            } else {
+                format!("and {newer} is newer")
+            }
+        };
         match &self.verdict {
             AliasVerdict::Create => write!(f, "{alias}: made"),
             AliasVerdict::Move => write!(f, "{alias}: moved from {shown}"),
-            AliasVerdict::Force { newer } => write!(
-                f,
-                "{alias}: moved back from {shown}, although {newer} is newer"
-            ),
+            AliasVerdict::Force { newer } => {
+                write!(f, "{alias}: moved back from {shown}, {}", is_newer(newer))
+            }
             AliasVerdict::Stays => write!(f, "{alias}: points here already"),
             AliasVerdict::Failed => write!(f, "{alias}: stays at {shown}, this build is a failure"),
-            AliasVerdict::Older { newer } => {
-                write!(f, "{alias}: stays at {shown}, {newer} is newer")
-            }
+            AliasVerdict::Older { newer } => write!(
+                f,
+                "{alias}: stays at {shown}, {}; --force-alias moves it here",
+                is_newer(newer)
+            ),
         }
     }
 }

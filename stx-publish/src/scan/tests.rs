@@ -69,3 +69,69 @@ async fn a_changed_file_is_named() {
     };
     assert_eq!(problems[0].kind, ProblemKind::Changed);
 }
+
+#[test]
+fn symlinks_below_a_source_root_are_followed_and_others_are_not() {
+    let dir = tempdir().expect("a directory");
+    let (tree, root) = (dir.path().join("tree"), dir.path().join("import"));
+    for made in ["tree/inputs/RPMS", "import/sub", "other"] {
+        fs::create_dir_all(dir.path().join(made)).expect("made");
+    }
+    for (file, text) in [
+        ("import/a.rpm", "a"),
+        ("import/sub/b.rpm", "b"),
+        ("other/c", "c"),
+    ] {
+        fs::write(dir.path().join(file), text).expect("written");
+    }
+    let link = |target: &Utf8Path, name: &Utf8Path| {
+        fs::os::unix::fs::symlink(target, name).expect("made");
+    };
+    link("b.rpm".into(), &root.join("sub/kept"));
+    // Would be another file where it is published.
+    link("../a.rpm".into(), &root.join("sub/up"));
+    link("../../other/c".into(), &root.join("sub/out"));
+    let rpms = tree.join("inputs/RPMS");
+    link(&root.join("a.rpm"), &rpms.join("a.rpm"));
+    link("../../../import/sub".into(), &rpms.join("sub"));
+    let found = survey(&tree, std::slice::from_ref(&root)).expect("surveyed");
+    let problems: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        ["inputs/RPMS/sub/out: symlink to \"../../other/c\", outside of the tree"]
+    );
+    let entries: Vec<_> = found
+        .incoming
+        .entries
+        .iter()
+        .map(|(path, entry)| match entry {
+            Entry::File { source, .. } => {
+                format!(
+                    "{path}: {}",
+                    source.strip_prefix(dir.path()).expect("below")
+                )
+            }
+            Entry::Symlink { target } => format!("{path} -> {target}"),
+            Entry::Generated(_) => unreachable!("nothing is made"),
+        })
+        .collect();
+    insta::assert_snapshot!(entries.join("\n"), @r"
+    inputs/RPMS/a.rpm: import/a.rpm
+    inputs/RPMS/sub/b.rpm: import/sub/b.rpm
+    inputs/RPMS/sub/kept -> b.rpm
+    inputs/RPMS/sub/up: import/a.rpm
+    ");
+    assert_eq!(survey(&tree, &[]).expect("surveyed").problems.len(), 2);
+    link(&dir.path().join("other/c"), &rpms.join("c"));
+    link(&root, &root.join("sub/loop"));
+    let problems = survey(&tree, &[root]).expect("surveyed").problems;
+    let paths: Vec<_> = problems.iter().map(|problem| &*problem.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "inputs/RPMS/c",
+            "inputs/RPMS/sub/loop",
+            "inputs/RPMS/sub/out"
+        ]
+    );
+}

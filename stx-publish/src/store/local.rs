@@ -6,15 +6,19 @@
 //! ROOT/.stx/                                   mode 0700, nothing a reader needs
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
+//!     trash/<channel>/<date>@<retired at>@<section>   a section of a build that stayed, each `/` of it written `%2F`
 //!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
 //!     pages/                                   derived pages on their way, and their lock
+//!     pins/<channel>/<date>.json               the pins of a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
+//!     cache/                                   what can be found out again; may be removed at any time
 //! ```
 //!
 //! What is not a date in those directories begins with `%2E`, which no name of the grammar does. Files are published with
 //! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
 //! modification are kept.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -26,25 +30,35 @@ use fs_err as fs;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+};
 
 use super::{
-    ChannelWriter, Depth, FileBody, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
-    Retired, Scope, StoreError,
+    Audit, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
+    PageWriter, Retired, Scope, StoreError,
 };
 use crate::index::PageId;
-use crate::metadata::{CreaterepoC, RepoMetadata};
+use crate::metadata::{RepoMetadata, Repodata};
 
+mod cache;
 pub(crate) mod copy;
 mod disk;
+mod hints;
+mod hold;
+mod index;
 pub(crate) mod inspect;
 mod list;
 mod pages;
+mod pins;
 mod private;
 mod shared;
 mod staged;
+mod strays;
 #[cfg(test)]
 mod tests;
+mod thin;
+mod trash;
 mod writer;
 
 use disk::io_error;
@@ -76,11 +90,13 @@ impl fmt::Debug for Inner {
 impl Inner {
     /// A step of a change that a crash may come before.
     fn step(&self, name: &'static str) -> Result<(), StoreError> {
-        let crash = self
-            .crash_point
+        self.crash(name).map_err(io_error("take the step", name))
+    }
+
+    fn crash(&self, name: &'static str) -> io::Result<()> {
+        self.crash_point
             .as_ref()
-            .map_or(Ok(()), |crash| crash(name));
-        crash.map_err(io_error("take the step", name))
+            .map_or(Ok(()), |crash| crash(name))
     }
 }
 
@@ -110,13 +126,14 @@ impl LocalStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 root,
-                metadata: Arc::new(CreaterepoC::new()),
+                metadata: Arc::new(Repodata),
                 crash_point: None,
             }),
         })
     }
 
-    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there.
+    /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there. The
+    /// first commit makes them durable.
     ///
     /// # Errors
     /// What the file system refuses.
@@ -124,18 +141,11 @@ impl LocalStore {
         let root = root.into();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
         let store = Self::open(root)?;
-        if let Some(parent) = store
-            .root()
-            .parent()
-            .filter(|parent| !parent.as_str().is_empty())
-        {
-            disk::sync_dir(parent)?;
-        }
         store.inner.make_private()?;
         Ok(store)
     }
 
-    /// The same mirror with other means to make repository metadata; the default is [`CreaterepoC`].
+    /// The same mirror with other means to make repository metadata; the default is [`Repodata`].
     #[must_use]
     pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
         Self {
@@ -157,6 +167,17 @@ impl LocalStore {
         }
     }
 
+    /// Free bytes of its disk that may be used.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn free_space(&self) -> Result<u64, StoreError> {
+        let root = self.root();
+        let found = rustix::fs::statvfs(root.as_str())
+            .map_err(|error| io_error("ask for the free space of", root)(error.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// The directory.
     pub fn root(&self) -> &Utf8Path {
         &self.inner.root
@@ -173,7 +194,7 @@ impl LocalStore {
 }
 
 /// Runs `work` where blocking does no harm.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
@@ -247,7 +268,23 @@ impl MirrorRead for LocalStore {
 
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let id = id.clone();
-        self.blocking(move |inner| inner.inspect(&id, depth)).await
+        self.blocking(move |inner| match depth {
+            Depth::Listing => inner.inspect(&id, None),
+            Depth::Digests => inner.inspect(&id, Some(&Audit::default())),
+        })
+        .await
+    }
+
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        let (id, run) = (id.clone(), run.clone());
+        self.blocking(move |inner| inner.inspect(&id, Some(&run)))
+            .await
+    }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let id = id.clone();
+        let held = self.blocking(move |inner| inner.hold(&id)).await?;
+        Ok(Hold::until_dropped(held))
     }
 }
 
@@ -314,5 +351,24 @@ impl MirrorStore for LocalStore {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.leftovers(&scope)).await
+    }
+
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
+        let dir = self.inner.root.join(channel.to_string());
+        blocking(move || disk::sync_dir(&dir)).await
+    }
+
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        self.blocking(Inner::strays).await
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.pins(&scope)).await
+    }
+
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let builds = builds.to_vec();
+        self.blocking(move |inner| inner.in_use(&builds)).await
     }
 }

@@ -11,15 +11,16 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
-    Catalog, Channel, Sums,
+    Catalog, Channel, Pin, Sums,
 };
 
 use super::{
-    Depth, FileBody, Found, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter, Retired,
-    Scope, StoreError,
+    Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
+    Retired, Scope, StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;
+use crate::tiers::Thinned;
 
 mod writer;
 
@@ -36,11 +37,13 @@ pub struct MemoryStore {
 struct State {
     builds: BTreeMap<BuildId, Stored>,
     aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
-    held: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
+    held_aliases: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
     retired: BTreeMap<Retired, Stored>,
     pages: BTreeMap<PageId, Bytes>,
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
+    pins: BTreeMap<BuildId, Vec<Pin>>,
+    held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
 }
 
@@ -49,6 +52,7 @@ struct Stored {
     record: Option<BuildRecord>,
     sums: Sums,
     files: BTreeMap<BuildPath, Content>,
+    thinned: Thinned,
 }
 
 /// A file or symlink that is stored.
@@ -135,6 +139,9 @@ impl Stored {
         if path.as_str() == Sums::FILE_NAME {
             return Some(self.sums.to_string().into());
         }
+        if path.as_str() == Thinned::FILE_NAME && !self.thinned.sections.is_empty() {
+            return Some(self.thinned.to_json().into());
+        }
         match self.files.get(path)? {
             Content::File { bytes, .. } => Some(bytes.clone()),
             Content::Symlink { .. } => match self.incoming().links().get(path)? {
@@ -183,7 +190,7 @@ impl MirrorRead for MemoryStore {
             if wanted && !aliases.is_empty() {
                 let entry = catalog.channels.entry(channel.clone()).or_default();
                 entry.aliases.clone_from(aliases);
-                let held = state.held.get(channel).into_iter().flatten();
+                let held = state.held_aliases.get(channel).into_iter().flatten();
                 entry.held = held
                     .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
                     .map(|(alias, _)| alias.clone())
@@ -267,7 +274,40 @@ impl MirrorRead for MemoryStore {
         Ok(Inspection {
             found: found.collect(),
             unreadable: Vec::new(),
+            thinned: build.thinned.clone(),
         })
+    }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        let mut state = self.state();
+        if !state.builds.contains_key(id) {
+            return Err(no_build(id));
+        }
+        *state.held.entry(id.clone()).or_default() += 1;
+        Ok(Hold::until_dropped(Held {
+            store: self.clone(),
+            id: id.clone(),
+        }))
+    }
+}
+
+/// One reader of a build.
+struct Held {
+    store: MemoryStore,
+    id: BuildId,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(readers) = self.store.state().held.get_mut(&self.id) {
+            *readers -= 1;
+        }
+    }
+}
+
+impl State {
+    fn is_held(&self, id: &BuildId) -> bool {
+        self.held.get(id).is_some_and(|readers| *readers > 0)
     }
 }
 
@@ -312,6 +352,22 @@ impl MirrorStore for MemoryStore {
                 what: id.to_string(),
             })
             .collect())
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let state = self.state();
+        let pins = state.pins.iter().filter(|(id, _)| match scope {
+            Scope::All => true,
+            Scope::Channel(channel) => id.channel == *channel,
+            Scope::Build(wanted) => *id == wanted,
+        });
+        Ok(pins.flat_map(|(_, pins)| pins).cloned().collect())
+    }
+
+    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let state = self.state();
+        let held = builds.iter().filter(|id| state.is_held(id));
+        Ok(held.cloned().collect())
     }
 }
 

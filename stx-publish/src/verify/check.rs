@@ -10,6 +10,7 @@ use stx_layout::{
 use super::{Finding, FindingKind, SeenAlias, VerifyReport};
 use crate::incoming::{Entry, Incoming, LinkEnd};
 use crate::store::{Found, Inspection, record_path};
+use crate::tiers::{Thinned, lies_in};
 
 /// Checks one build: its record and its sums, or why they cannot be read, against what lies there.
 pub fn check_build(
@@ -38,7 +39,7 @@ pub fn check_build(
     }
     match sums {
         Err(reason) => check.find(Sums::FILE_NAME, FindingKind::SumsUnreadable, reason),
-        Ok(sums) => check.sums(sums, &entries, &links),
+        Ok(sums) => check.sums(sums, &entries, &links, &inspection.thinned),
     }
     match record {
         Err(reason) => check.find(
@@ -46,8 +47,18 @@ pub fn check_build(
             FindingKind::RecordUnreadable,
             reason,
         ),
-        Ok(record) => check.record(record, sums.ok(), &entries),
+        Ok(record) => check.record(record, sums.ok(), &entries, &inspection.thinned),
     }
+}
+
+/// The build team's oldest form of a pin, put into a build after its commit.
+const KEEP: &str = "KEEP";
+
+/// The sections that are recorded to have gone, and have: one of which something is there counts as a whole.
+fn gone<'a>(thinned: &'a Thinned, entries: &Incoming) -> Vec<&'a BuildPath> {
+    let there = |section: &BuildPath| entries.entries.keys().any(|path| lies_in(path, section));
+    let sections = thinned.sections.iter().map(|section| &section.section);
+    sections.filter(|section| !there(section)).collect()
 }
 
 /// The check of one build.
@@ -113,7 +124,14 @@ impl BuildCheck<'_> {
     }
 
     /// Every line against its file, and every file against its line.
-    fn sums(&mut self, sums: &Sums, entries: &Incoming, links: &BTreeMap<BuildPath, LinkEnd>) {
+    fn sums(
+        &mut self,
+        sums: &Sums,
+        entries: &Incoming,
+        links: &BTreeMap<BuildPath, LinkEnd>,
+        thinned: &Thinned,
+    ) {
+        let gone = gone(thinned, entries);
         for line in sums.lines() {
             let end = match links.get(&line.path) {
                 Some(LinkEnd::File(end)) => end,
@@ -128,6 +146,7 @@ impl BuildCheck<'_> {
                     FindingKind::Changed,
                     "other bytes than SHA256SUMS says",
                 ),
+                None if gone.iter().any(|section| lies_in(&line.path, section)) => {}
                 None => self.find(
                     line.path.as_str(),
                     FindingKind::Missing,
@@ -138,7 +157,7 @@ impl BuildCheck<'_> {
         for path in entries
             .entries
             .keys()
-            .filter(|path| sums.get(path).is_none())
+            .filter(|path| sums.get(path).is_none() && path.as_str() != KEEP)
         {
             match links.get(path) {
                 None | Some(LinkEnd::File(_)) => {
@@ -150,7 +169,13 @@ impl BuildCheck<'_> {
     }
 
     /// The record against the directory's name, the marker and the counts.
-    fn record(&mut self, record: &BuildRecord, sums: Option<&Sums>, entries: &Incoming) {
+    fn record(
+        &mut self,
+        record: &BuildRecord,
+        sums: Option<&Sums>,
+        entries: &Incoming,
+        thinned: &Thinned,
+    ) {
         if record.id != *self.id {
             self.find(
                 BuildRecord::FILE_NAME,
@@ -169,10 +194,13 @@ impl BuildCheck<'_> {
         }
         let mut others = entries.clone();
         others.entries.remove(&record_path());
+        others.entries.retain(|path, _| path.as_str() != KEEP);
         if let (Some(sums), Some((_, bytes))) = (sums, others.sums()) {
             let lines = sums.lines().iter();
             let files = lines.filter(|line| line.path != record_path()).count() as u64;
-            if (files, bytes) != (record.files, record.bytes) {
+            // The bytes of what has gone on purpose are not known any more.
+            let whole = gone(thinned, entries).is_empty();
+            if files != record.files || (whole && bytes != record.bytes) {
                 let message = format!(
                     "says {} files of {} bytes, there are {files} of {bytes}",
                     record.files, record.bytes

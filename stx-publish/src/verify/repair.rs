@@ -79,7 +79,9 @@ pub async fn repair(
         .findings
         .iter()
         .filter(|finding| finding.kind == FindingKind::Leftover);
-    let swept: BTreeSet<_> = swept.map(|finding| &finding.channel).collect();
+    let swept: BTreeSet<_> = swept
+        .filter_map(|finding| finding.channel.as_ref())
+        .collect();
     let channels: BTreeSet<_> = report
         .aliases
         .iter()

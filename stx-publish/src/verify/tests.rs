@@ -81,3 +81,14 @@ async fn wrong_aliases_are_found_and_repaired() {
         assert_eq!(shown, Some(AliasEntry::Build(sample_id(2).date)));
     }
 }
+
+#[tokio::test]
+async fn an_alias_that_a_publisher_is_about_to_move_is_not_wrong() {
+    let (channel, latest) = (sample_id(1).channel, AliasName::latest_build());
+    let store = mirror().await;
+    store.tamper_alias(&channel, &latest, AliasEntry::Build(sample_id(1).date));
+    let writer = store.lock(&channel).await.expect("nobody else");
+    assert_eq!(kinds(&store).await, []);
+    drop(writer);
+    assert_eq!(kinds(&store).await, [FindingKind::AliasNotNewest]);
+}

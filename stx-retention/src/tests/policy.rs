@@ -89,7 +89,7 @@ faild = "7 days"
 [kind.feature]
 keep = "5 days"
 failed = "6 days"
-tiers = [{ section = "/logs", after = 3 }, { after = "9 days", section = "logs" }]
+tiers = [{ section = "/logs", after = 3 }, { after = "9 days", section = "outputs/logs" }, { after = "1 day", section = "outputs/fail" }]
 [[channel]]
 keep = "soon"
 [[channel]]

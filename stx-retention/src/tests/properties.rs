@@ -105,6 +105,16 @@ proptest! {
         }
     }
 
+    /// *Pins hold*: what is pinned stays, and no other build of a channel without limits gets another verdict by it.
+    #[test]
+    fn pins_hold(builds in builds(), policy in policy(), now in 0_i64..90, pinned in build()) {
+        let catalog = mirror(&builds);
+        let facts = Facts { pins: vec![pin(&pinned)], ..Facts::default() };
+        let mut without = expired(&plan(&catalog, &policy, day(now)));
+        without.remove(&id(CHANNELS[pinned.0], pinned.1));
+        prop_assert_eq!(expired(&plan_with(&catalog, &facts, &policy, day(now))), without);
+    }
+
     /// *Never empty*: a channel keeps at least one build, and its newest success.
     #[test]
     fn never_empty(builds in builds(), policy in policy(), now in 0_i64..900) {
@@ -255,14 +265,18 @@ proptest! {
     }
 }
 
+/// The properties that a text names in lines that begin like this.
+fn named<'a>(text: &'a str, start: &'a str) -> BTreeSet<String> {
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(start)?.split_once('*'));
+    names.map(|(name, _)| name.replace(' ', "_")).collect()
+}
+
 /// Every property that the documentation names is a test, and the other way round.
 #[test]
 fn documented_properties_are_tests() {
-    let docs = include_str!("../lib.rs").lines();
-    let named: BTreeSet<String> = docs
-        .filter_map(|line| line.strip_prefix("//! - *")?.split_once('*'))
-        .map(|(name, _)| name.replace(' ', "_"))
-        .collect();
+    let named = named(include_str!("../lib.rs"), "//! - *");
     let sources = [
         include_str!("properties.rs"),
         include_str!("small_worlds.rs"),

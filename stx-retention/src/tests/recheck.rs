@@ -1,6 +1,6 @@
 //! What changes between a plan and its run.
 
-use stx_layout::Catalog;
+use stx_layout::{BuildState, Catalog, SourceRecord};
 
 use super::world::{Made, add, daily, day, id, point};
 use crate::{
@@ -54,6 +54,7 @@ fn every_change_refuses_its_build_only() {
         Change::Protected { .. } => 1,
         Change::Outcome { .. } => 2,
         Change::SectionGone | Change::FewerSuccesses { .. } => 3,
+        Change::Replaced => 4,
     };
     let only = |changes: Vec<Change>| {
         assert_eq!(changes.len(), 1, "{changes:?}");
@@ -92,7 +93,22 @@ fn every_change_refuses_its_build_only() {
 
     let mut replaced = catalog.clone();
     add(&mut replaced, MASTER, 2, Made::Failure);
-    assert_eq!(only(changes(&plan, &replaced, &facts)), 2);
+    let why = changes(&plan, &replaced, &facts);
+    assert_eq!(why.iter().map(number).collect::<Vec<_>>(), [4, 2]);
+
+    // Another build under the same id, as good as the one that was seen: its commit tells.
+    let mut rebuilt = catalog.clone();
+    for entry in rebuilt.channels.values_mut() {
+        let found = entry.builds.get_mut(&build.date).expect("it");
+        if let BuildState::Known(record) = &mut found.state {
+            record.sources.push(SourceRecord {
+                path: "cgcs-root".to_owned(),
+                url: None,
+                commit: "0123456789012345678901234567890123456789".to_owned(),
+            });
+        }
+    }
+    assert_eq!(only(changes(&plan, &rebuilt, &facts)), 4);
 }
 
 #[test]

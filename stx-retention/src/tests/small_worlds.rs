@@ -5,7 +5,7 @@ use stx_layout::Catalog;
 
 use super::oracle::{Kept, Said, go};
 use super::world::{Made, channel, day, id, point};
-use crate::{Limits, Policy, Retention, Rules, Span, Verdict, plan};
+use crate::{Facts, Limits, Pin, Policy, Retention, Rules, Span, Verdict, plan, plan_with};
 
 /// The days on which there may be a build; the last lies in the future of the earliest `now`.
 const DAYS: [i64; 6] = [0, 5, 6, 13, 14, 20];
@@ -124,6 +124,48 @@ fn check(catalog: &Catalog, world: &[(i64, Made)], alias: Option<usize>, said: &
     }
 }
 
+/// Compares one plan with the oracle, where one build is pinned: it stays, and goes by its rule from the pin's end on.
+fn check_pinned(catalog: &Catalog, world: &[(i64, Made)], pinned: usize, said: &Said, now: i64) {
+    let builds: Vec<_> = world
+        .iter()
+        .map(|(days, made)| (day(*days).timestamp(), *made))
+        .collect();
+    for (until, holds) in [
+        (None, true),
+        (Some(day(now + 1)), true),
+        (Some(day(now)), false),
+    ] {
+        let pin = Pin {
+            build: id("milestone/m/centos", world[pinned].0),
+            reason: "why".to_owned(),
+            author: "who".to_owned(),
+            until,
+        };
+        let facts = Facts {
+            pins: vec![pin.clone()],
+            ..Facts::default()
+        };
+        let plan = plan_with(catalog, &facts, &policy(said), day(now));
+        let mut expected = go(said, &builds, None, day(now).timestamp());
+        let free = expected[pinned];
+        expected[pinned] &= !holds;
+        for (place, (days, _)) in world.iter().enumerate() {
+            let build = id("milestone/m/centos", *days);
+            let goes = plan.expire.iter().find(|entry| entry.build == build);
+            assert_eq!(
+                goes.is_some(),
+                expected[place],
+                "{world:?} {pin:?} build {place}"
+            );
+        }
+        match plan.verdict(&pin.build).expect("a verdict") {
+            Verdict::Expire { since, .. } => assert_eq!(Some(since), until.max(Some(since))),
+            Verdict::Keep { until: end, .. } if free && holds => assert_eq!(end, until),
+            Verdict::Keep { .. } => {}
+        }
+    }
+}
+
 /// *As the specification says*: in every world of up to five builds, with every outcome, on a few days, under a few
 /// policies, at a few times, exactly those builds go that the plain reading of the sentences lets go, since and until
 /// exactly then.
@@ -135,6 +177,9 @@ fn as_the_specification_says() {
             for now in NOWS {
                 check(&plain, &world, None, &said, now);
             }
+        }
+        for place in 0..world.len() {
+            check_pinned(&plain, &world, place, &policies()[0], 20);
         }
         if let Some((days, _)) = world.first() {
             let mut aliased = plain;

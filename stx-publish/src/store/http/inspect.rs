@@ -31,6 +31,7 @@ impl HttpStore {
         Ok(Inspection {
             found: found.try_collect().await?,
             unreadable: Vec::new(),
+            thinned: crate::tiers::thinned(self, id).await?,
         })
     }
 

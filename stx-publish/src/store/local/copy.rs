@@ -1,29 +1,47 @@
 //! Reads a file once, to hash it and to copy it.
 
+use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 use fs_err as fs;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Advice, Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_layout::Sha256;
+
+use crate::store::StoredFile;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
 
+thread_local! {
+    /// Where a thread reads to: most files are smaller than a fresh buffer takes to clear.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What tells that a file was written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Stamp {
-    inode: (u64, u64),
+    /// Device and number.
+    pub(super) inode: (u64, u64),
     pub(crate) size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 impl Stamp {
     fn of(file: &fs::File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
+        Self::from_metadata(&file.metadata()?)
+    }
+
+    /// That of what lies at `path`, a symlink not followed.
+    pub(crate) fn at(path: &Utf8Path) -> io::Result<Self> {
+        Self::from_metadata(&fs::symlink_metadata(path)?)
+    }
+
+    pub(crate) fn from_metadata(metadata: &std::fs::Metadata) -> io::Result<Self> {
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
@@ -33,6 +51,17 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// The file itself, whatever its path is.
+    pub(crate) fn file(&self) -> StoredFile {
+        let ((device, inode), (seconds, nanoseconds)) = (self.inode, self.changed);
+        (device, inode, seconds, nanoseconds)
+    }
+
+    /// The later one of its two times, in whole seconds since 1970.
+    pub(crate) fn newest(&self) -> i64 {
+        self.modified.0.max(self.changed.0)
     }
 }
 
@@ -48,6 +77,8 @@ impl Source {
     pub(crate) fn open(path: &Utf8Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path.as_str(), flags, Mode::empty())?;
+        // Read ahead far; a file system that cannot be told so is no worse than before.
+        let _ = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);
         let file = fs::File::from_parts(std::fs::File::from(fd), path);
         Ok(Self {
             stamp: Stamp::of(&file)?,
@@ -58,21 +89,23 @@ impl Source {
     /// Hashes the file from where it stands to its end, writing what is read to `copy`.
     pub(crate) fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
         let mut hasher = sha2::Sha256::new();
-        let mut buffer = vec![0; CHUNK];
         let mut size = 0;
-        loop {
-            let count = match self.file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            hasher.update(&buffer[..count]);
-            if let Some(copy) = &mut copy {
-                copy.write_all(&buffer[..count])?;
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(CHUNK, 0);
+            loop {
+                let count = match self.file.read(buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                };
+                hasher.update(&buffer[..count]);
+                if let Some(copy) = &mut copy {
+                    copy.write_all(&buffer[..count])?;
+                }
+                size += count as u64;
             }
-            size += count as u64;
-        }
+        })?;
         Ok((Sha256(hasher.finalize().into()), size))
     }
 

@@ -1,11 +1,15 @@
 //! The one place that knows what makes a change to a directory tree durable.
 
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use camino::Utf8Path;
 use fs_err as fs;
+use rayon::prelude::*;
 use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use walkdir::WalkDir;
 
 use crate::store::StoreError;
 
@@ -28,20 +32,32 @@ pub(super) fn set_mode(path: &Utf8Path, mode: u32) -> Result<(), StoreError> {
         .map_err(io_error("set the mode of", path))
 }
 
-/// Makes the directory `root/relative` and its parents below `root`, durably.
-///
-/// Every parent is synced even where the directory was there: whoever made it may have died before doing so.
+/// Makes the directory `root/relative` and its parents below `root`.
 pub(super) fn make_dirs(root: &Utf8Path, relative: &Utf8Path, mode: u32) -> Result<(), StoreError> {
     let mut dir = root.to_owned();
     for segment in relative {
-        let parent = dir.clone();
         dir.push(segment);
-        match fs::create_dir(&dir) {
-            Ok(()) => set_mode(&dir, mode)?,
+        // With its mode from the first instant on; the mask may have taken bits away.
+        match std::fs::DirBuilder::new().mode(mode).create(&dir) {
+            Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(source) => return Err(io_error("make", &dir)(source)),
         }
-        sync_dir(&parent)?;
+        // Not only a new one: whoever made it may have died before doing so. More than is needed is the operator's choice.
+        let found = fs::metadata(&dir).map_err(io_error("look at", &dir))?;
+        if found.permissions().mode() & mode != mode {
+            set_mode(&dir, mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names of the directories from `root` to `root/relative` durable, whoever made them.
+pub(super) fn sync_dirs(root: &Utf8Path, relative: &Utf8Path) -> Result<(), StoreError> {
+    let mut dir = root.to_owned();
+    for segment in relative {
+        sync_dir(&dir)?;
+        dir.push(segment);
     }
     Ok(())
 }
@@ -77,9 +93,7 @@ pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreErro
         rustix::fs::renameat_with(CWD, from.as_str(), CWD, to.as_str(), RenameFlags::NOREPLACE);
     let renamed = match renamed {
         // Not every file system knows the flag; a plain rename never replaces a directory that holds something.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
-            if fs::symlink_metadata(to).is_err() =>
-        {
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
             fs::rename(from, to)
         }
         renamed => renamed.map_err(io::Error::from),
@@ -98,12 +112,10 @@ pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreErro
         }
         Err(source) => return Err(io_error("rename", format!("{from} to {to}"))(source)),
     }
-    for path in [to, from] {
-        if let Some(parent) = path.parent() {
-            sync_dir(parent)?;
-        }
-    }
-    Ok(())
+    let (new, old) = (to.parent(), from.parent());
+    new.map_or(Ok(()), sync_dir)?;
+    // No journal needs this one: the name is gone from there with the same change. It costs little.
+    old.filter(|old| Some(*old) != new).map_or(Ok(()), sync_dir)
 }
 
 /// Puts a symlink with the text `target` in the place of `link`, by way of `temporary`, and makes that durable.
@@ -118,6 +130,23 @@ pub(super) fn replace_link(
     link.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Puts a file with the text `text` in the place of `file`, by way of `temporary`, and makes that durable.
+pub(super) fn replace_file(
+    text: &str,
+    mode: u32,
+    temporary: &Utf8Path,
+    file: &Utf8Path,
+) -> Result<(), StoreError> {
+    remove_file(temporary)?;
+    fs::write(temporary, text).map_err(io_error("write", temporary))?;
+    set_mode(temporary, mode)?;
+    fs::File::open(temporary)
+        .and_then(|written| written.sync_all())
+        .map_err(io_error("sync", temporary))?;
+    fs::rename(temporary, file).map_err(io_error("move over", file))?;
+    file.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Removes a file or symlink that need not be there.
 pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
@@ -126,12 +155,42 @@ pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes a directory and all below, or a file; it need not be there.
-pub(super) fn remove_all(path: &Utf8Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotADirectory => remove_file(path),
-        Err(source) => Err(io_error("remove", path)(source)),
+/// Removes a directory and all below, or a file; it need not be there. Returns the bytes that its files had.
+///
+/// Several files are removed side by side: the names in a directory go one after the other, but giving back the blocks of
+/// a file that no other build shares takes longer than that.
+pub(super) fn remove_all(path: &Utf8Path) -> Result<u64, StoreError> {
+    let mut dirs = Vec::new();
+    let mut others = Vec::new();
+    let mut bytes = 0;
+    for entry in WalkDir::new(path) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if is_gone(error.io_error()) => continue,
+            Err(error) => return Err(io_error("list", path)(error.into())),
+        };
+        if entry.file_type().is_dir() {
+            dirs.push(entry.into_path());
+            continue;
+        }
+        if entry.file_type().is_file() {
+            bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+        }
+        others.push(entry.into_path());
     }
+    let gone = |removed: io::Result<()>, path: &Path| match removed {
+        Err(error) if !is_gone(Some(&error)) => Err(io_error("remove", path.display())(error)),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    others
+        .par_iter()
+        .try_for_each(|path| gone(fs::remove_file(path), path))?;
+    // What is below a directory comes after it.
+    let mut dirs = dirs.iter().rev();
+    dirs.try_for_each(|path| gone(fs::remove_dir(path), path))?;
+    Ok(bytes)
+}
+
+fn is_gone(error: Option<&io::Error>) -> bool {
+    error.is_some_and(|error| error.kind() == ErrorKind::NotFound)
 }

@@ -1,19 +1,29 @@
 //! Looks at what really lies in a build.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 use camino::Utf8Path;
 use fs_err as fs;
 use rayon::prelude::*;
-use stx_layout::{BuildId, BuildPath, Sums};
+use stx_layout::{BuildId, BuildPath, Sha256, Sums};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::copy::hash_file;
-use crate::store::{Depth, Found, Inspection, StoreError};
+use super::copy::{Source, Stamp};
+use crate::store::{Audit, Found, Inspection, StoreError};
+use crate::tiers::Thinned;
+use crate::verify::chain;
 
 impl Inner {
-    pub(super) fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+    /// What lies in a build; with the digests of its files, those read in the same `run` before not read again.
+    pub(super) fn inspect(
+        &self,
+        id: &BuildId,
+        run: Option<&Audit>,
+    ) -> Result<Inspection, StoreError> {
         let dir = self.build_dir(id);
         if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {
             return Err(StoreError::NotFound {
@@ -21,6 +31,7 @@ impl Inner {
             });
         }
         let mut inspection = Inspection::default();
+        let mut files: HashMap<Stamp, Vec<BuildPath>> = HashMap::new();
         for entry in WalkDir::new(&dir).min_depth(1) {
             let looked = entry.map_err(|error| {
                 (
@@ -32,14 +43,24 @@ impl Inner {
                 )
             });
             match looked.and_then(|entry| look(&dir, &entry)) {
-                Ok(Some((path, found))) => drop(inspection.found.insert(path, found)),
+                Ok(Some((path, found, stamp))) => {
+                    if let Some(stamp) = stamp {
+                        files.entry(stamp).or_default().push(path.clone());
+                    }
+                    inspection.found.insert(path, found);
+                }
                 Ok(None) => {}
                 Err(unreadable) => inspection.unreadable.push(unreadable),
             }
         }
-        match depth {
-            Depth::Listing => {}
-            Depth::Digests => hash_all(&dir, &mut inspection),
+        match self.thinned(id) {
+            Ok(thinned) => inspection.thinned = thinned,
+            Err(error) => inspection
+                .unreadable
+                .push((Thinned::FILE_NAME.to_owned(), chain(&error))),
+        }
+        if let Some(run) = run {
+            hash_all(&dir, files, run, &mut inspection);
         }
         if fs::symlink_metadata(&dir).is_err() {
             return Err(StoreError::NotFound {
@@ -50,30 +71,52 @@ impl Inner {
     }
 }
 
-/// Hashes every file, several side by side.
-fn hash_all(dir: &Utf8Path, inspection: &mut Inspection) {
-    let hash = |(path, found): (&BuildPath, &mut Found)| match found {
-        Found::File { digest, .. } => {
-            let hashed = hash_file(&dir.join(path.as_path()));
-            *digest = Some(
-                hashed
-                    .map(|(digest, _)| digest)
-                    .map_err(|error| error.to_string()),
-            );
+/// Hashes every file once, several side by side and the largest first, so that none is left over for one thread alone.
+fn hash_all(
+    dir: &Utf8Path,
+    files: HashMap<Stamp, Vec<BuildPath>>,
+    run: &Audit,
+    inspection: &mut Inspection,
+) {
+    let mut files: Vec<_> = files.into_iter().collect();
+    files.sort_unstable_by_key(|(stamp, _)| Reverse(stamp.size));
+    let hashed: Vec<_> = files
+        .into_iter()
+        .par_bridge()
+        .flat_map_iter(|(stamp, paths)| {
+            let hash = |path: &BuildPath| hash(&dir.join(path.as_path()), &stamp, run);
+            let hashed: Vec<_> = paths.iter().map(hash).collect();
+            paths.into_iter().zip(hashed)
+        })
+        .collect();
+    for (path, hashed) in hashed {
+        if let Some(Found::File { digest, .. }) = inspection.found.get_mut(&path) {
+            *digest = Some(hashed.map_err(|error| error.to_string()));
         }
-        Found::Symlink { .. } | Found::Directory { .. } | Found::Other { .. } => {}
-    };
-    inspection.found.par_iter_mut().for_each(hash);
+    }
 }
 
-/// One directory entry; or where it is, and why it cannot be understood.
-fn look(
-    dir: &Utf8Path,
-    entry: &walkdir::DirEntry,
-) -> Result<Option<(BuildPath, Found)>, (String, String)> {
+/// The digest of the file at `path`, which is read unless it was in this run.
+fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
+    if let Some(digest) = run.digest(&stamp.file()) {
+        return Ok(digest);
+    }
+    let mut source = Source::open(path)?;
+    let (digest, _) = source.hash(None)?;
+    if source.is_unchanged()? {
+        run.note(source.stamp.file(), digest);
+    }
+    Ok(digest)
+}
+
+/// What was found where, with the stamp of a file.
+type Looked = (BuildPath, Found, Option<Stamp>);
+
+/// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.
+fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
     let shown = relative.to_string_lossy().into_owned();
-    if shown == Sums::FILE_NAME {
+    if shown == Sums::FILE_NAME || shown == Thinned::FILE_NAME {
         return Ok(None);
     }
     let text = relative
@@ -108,7 +151,8 @@ fn look(
             what: name_of(kind).to_owned(),
         }
     };
-    Ok(Some((path, found)))
+    let stamp = Stamp::from_metadata(&metadata).ok();
+    Ok(Some((path, found, stamp)))
 }
 
 /// What a directory entry is that is neither file, directory nor symlink.

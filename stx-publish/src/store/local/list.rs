@@ -16,7 +16,7 @@ use crate::store::{Scope, StoreError};
 use crate::verify::chain;
 
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
-const DEEPEST: usize = 6;
+pub(super) const DEEPEST: usize = 6;
 
 /// What stands in the place of a symlink's text where an alias is no symlink.
 const NOT_A_LINK: &str = "(not a symlink)";

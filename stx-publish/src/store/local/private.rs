@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
+use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -9,24 +10,38 @@ use stx_layout::{BuildDate, BuildId, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::disk::{io_error, make_dirs, remove_all, set_mode};
+use super::disk::{io_error, make_dirs, remove_all, set_mode, sync_dirs};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
 const PRIVATE: &str = ".stx";
+/// The pins of each build.
+pub(super) const PINS: &str = "pins";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const HELD: &str = "held";
 const PAGES: &str = "pages";
 const LOCKS: &str = "locks";
+const CACHE: &str = "cache";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
+
+/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+const SLASH: &str = "%2F";
 
 /// The lock of a channel: a kernel lock on a file that is never removed, gone when the last holder closes it or dies.
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) channel: Channel,
     file: fs::File,
+}
+
+impl Lock {
+    /// A copy for a program that is started: while it has it, the channel stays locked, whatever becomes of this one.
+    pub(super) fn copy(&self) -> Result<std::fs::File, StoreError> {
+        let copy = self.file.file().try_clone();
+        copy.map_err(io_error("copy the lock of", &self.channel))
+    }
 }
 
 impl Drop for Lock {
@@ -39,7 +54,7 @@ impl Drop for Lock {
 }
 
 impl Inner {
-    fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
+    pub(super) fn area(&self, area: &str, channel: &Channel) -> Utf8PathBuf {
         self.root.join(PRIVATE).join(area).join(channel.to_string())
     }
 
@@ -47,13 +62,37 @@ impl Inner {
         self.area(STAGING, channel)
     }
 
+    /// A file of the staging area that is about to be moved to its place.
+    pub(super) fn temporary(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
+        self.staging(channel).join(format!("{MARK}{name}"))
+    }
+
     pub(super) fn trash(&self, channel: &Channel) -> Utf8PathBuf {
         self.area(TRASH, channel)
     }
 
+    /// Where the cache `name` of the whole mirror is kept.
+    pub(super) fn cache(&self, name: &str) -> Utf8PathBuf {
+        self.root
+            .join(PRIVATE)
+            .join(CACHE)
+            .join(format!("{MARK}{name}"))
+    }
+
+    /// Where the cache `name` of a channel is kept.
+    pub(super) fn channel_cache(&self, channel: &Channel, name: &str) -> Utf8PathBuf {
+        self.area(CACHE, channel).join(format!("{MARK}{name}"))
+    }
+
     pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {
-        self.trash(&retired.id.channel)
-            .join(format!("{}@{}", retired.id.date, retired.at))
+        let section = retired.section.as_ref();
+        let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
+        self.trash(&retired.id.channel).join(format!(
+            "{}@{}{}",
+            retired.id.date,
+            retired.at,
+            section.unwrap_or_default()
+        ))
     }
 
     /// Where it is noted at which build an alias is held.
@@ -66,20 +105,31 @@ impl Inner {
         self.root.join(PRIVATE).join(PAGES)
     }
 
-    /// Makes the private area, for its owner only.
+    /// Makes the private area, for its owner only. A crash may take it away again: a lock means nothing by then, what is
+    /// staged is synced with all above it before it is moved, and the trash before anything is moved there.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
         make_dirs(&self.root, Utf8Path::new(PRIVATE), 0o700)?;
-        set_mode(&self.root.join(PRIVATE), 0o700)?;
-        for area in [STAGING, TRASH, HELD, PAGES, LOCKS] {
-            make_dirs(&self.root.join(PRIVATE), Utf8Path::new(area), 0o700)?;
+        let private = self.root.join(PRIVATE);
+        let mode = fs::metadata(&private).map(|found| found.mode() & 0o7777);
+        if mode.map_err(io_error("look at", &private))? != 0o700 {
+            set_mode(&private, 0o700)?;
+        }
+        for area in [STAGING, TRASH, HELD, PAGES, PINS, LOCKS] {
+            make_dirs(&private, Utf8Path::new(area), 0o700)?;
         }
         Ok(())
     }
 
-    /// Makes the directory of a channel in an area.
+    /// Makes the directory of a channel in an area, not durably.
     pub(super) fn make_area(&self, dir: &Utf8Path) -> Result<(), StoreError> {
         let relative = dir.strip_prefix(&self.root).unwrap_or(dir);
         make_dirs(&self.root, relative, 0o700)
+    }
+
+    /// Makes the directory of a channel in an area, durably: what is put there must be found again.
+    pub(super) fn make_durable(&self, dir: &Utf8Path) -> Result<(), StoreError> {
+        self.make_area(dir)?;
+        sync_dirs(&self.root, dir.strip_prefix(&self.root).unwrap_or(dir))
     }
 
     pub(super) fn lock(&self, channel: &Channel) -> Result<Lock, StoreError> {
@@ -106,7 +156,10 @@ impl Inner {
     }
 
     /// The entries of an area that do not belong to a deeper channel: channel, name, path.
-    fn entries(&self, area: &str) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
+    pub(super) fn entries(
+        &self,
+        area: &str,
+    ) -> Result<Vec<(Channel, String, Utf8PathBuf)>, StoreError> {
         let root = self.root.join(PRIVATE).join(area);
         let mut entries = Vec::new();
         let mut walk = WalkDir::new(&root)
@@ -129,7 +182,7 @@ impl Inner {
                 continue;
             };
             let name = path.file_name().unwrap_or_default();
-            let date = name.split_once('@').map_or(name, |(date, _)| date);
+            let date = name.split(['@', '.']).next().unwrap_or(name);
             if date.parse::<BuildDate>().is_err() && !name.starts_with(MARK) {
                 continue;
             }
@@ -149,12 +202,17 @@ impl Inner {
     pub(super) fn retired(&self) -> Result<Vec<Retired>, StoreError> {
         let mut retired = Vec::new();
         for (channel, name, _) in self.entries(TRASH)? {
-            if let Some((date, at)) = name.split_once('@')
-                && let (Ok(date), Ok(at)) = (date.parse(), at.parse())
+            let mut parts = name.splitn(3, '@');
+            let (Some(date), Some(at)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
+            if let (Ok(date), Ok(at), Ok(section)) = (date.parse(), at.parse(), section.transpose())
             {
                 retired.push(Retired {
                     id: BuildId::new(channel, date),
                     at,
+                    section,
                 });
             }
         }
@@ -213,6 +271,9 @@ impl Inner {
             .into_iter()
             .filter(|(channel, _)| *channel == lock.channel)
         {
+            if !self.finish(&channel, &path)? {
+                continue;
+            }
             self.step("sweep")?;
             remove_all(&path)?;
             swept.push(self.leftover(channel, &path));

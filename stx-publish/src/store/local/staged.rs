@@ -10,12 +10,14 @@ use fs_err as fs;
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
 use walkdir::WalkDir;
 
-use super::copy::{Source, hash_file};
+use super::copy::{Source, Stamp, hash_file};
 use super::disk::{FileSystem, io_error, make_dirs, remove_all, rename_new, set_mode};
-use super::private::Lock;
+use super::hints::{self, Hints};
+use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
+use crate::metadata::{Earlier, Known};
 use crate::store::{Added, StagedBuild, StoreError, check_record, seal};
 
 #[derive(Debug)]
@@ -27,10 +29,11 @@ pub(super) struct LocalStaged {
 #[derive(Debug)]
 struct Work {
     inner: Arc<Inner>,
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
     id: BuildId,
     dir: Utf8PathBuf,
     shared: Shared,
+    hints: Hints,
     file_system: FileSystem,
     added: Mutex<Incoming>,
 }
@@ -42,14 +45,16 @@ impl LocalStaged {
         id: BuildId,
         dir: Utf8PathBuf,
         shared: Shared,
+        hints: Hints,
     ) -> Result<Self, StoreError> {
         let file_system = FileSystem::of(&dir)?;
         let work = Work {
             inner,
-            _lock: lock,
+            lock,
             id,
             dir,
             shared,
+            hints,
             file_system,
             added: Mutex::default(),
         };
@@ -101,7 +106,10 @@ impl Work {
         Ok(added)
     }
 
-    /// Copies and hashes a file in one pass, or links what the mirror has.
+    /// Links what the mirror has, or copies and hashes a file in one pass.
+    ///
+    /// A file that is likely to be known, by its name and size, is hashed first and read a second time if it is not: the
+    /// other way round, all of an unchanged build would be written before it is known not to be needed.
     fn add_file(
         &self,
         path: &BuildPath,
@@ -115,16 +123,27 @@ impl Work {
             path: from.to_string(),
         };
         let mode = if executable { 0o755 } else { 0o644 };
+        let since = hints::now();
+        if let Ok(stamp) = Stamp::at(from)
+            && stamp.size == size
+            && let Some(digest) = self.hints.digest(&stamp)
+            && self.shared.link(&self.inner, digest, size, mode, to)?
+        {
+            self.hints.keep(stamp, digest);
+            return Ok((Added::Shared(size), digest));
+        }
+        self.inner.step("read")?;
         let mut source = Source::open(from).map_err(read)?;
         if source.stamp.size != size {
             return Err(changed());
         }
-        if self.shared.is_likely(path.file_name()) {
+        if self.shared.is_likely(path.file_name(), size) {
             let (digest, count) = source.hash(None).map_err(read)?;
             if count != size || !source.is_unchanged().map_err(read)? {
                 return Err(changed());
             }
-            if self.shared.link(digest, size, mode, to)? {
+            if self.shared.link(&self.inner, digest, size, mode, to)? {
+                self.hints.remember(source.stamp, digest, since);
                 return Ok((Added::Shared(size), digest));
             }
             source.file.rewind().map_err(read)?;
@@ -136,6 +155,7 @@ impl Work {
         if count != size || !source.is_unchanged().map_err(read)? {
             return Err(changed());
         }
+        self.hints.remember(source.stamp, digest, since);
         let modified = source
             .file
             .metadata()
@@ -147,12 +167,54 @@ impl Work {
         drop(copy);
         set_mode(to, mode)?;
         // The same bytes under another name.
-        let twin = self.dir.join(format!("{}{digest}", super::private::MARK));
-        if self.shared.link(digest, size, mode, &twin).unwrap_or(false) {
-            fs::rename(&twin, to).map_err(io_error("move over", to))?;
-            return Ok((Added::Shared(size), digest));
+        Ok(if self.replace(digest, size, mode, to)? {
+            (Added::Shared(size), digest)
+        } else {
+            (Added::Stored(size), digest)
+        })
+    }
+
+    /// Puts the mirror's copy in the place of `to`, which holds the same bytes, if there is one that can be shared.
+    fn replace(
+        &self,
+        digest: Sha256,
+        size: u64,
+        mode: u32,
+        to: &Utf8Path,
+    ) -> Result<bool, StoreError> {
+        let twin = self.dir.join(format!("{MARK}{digest}"));
+        let shared = self.shared.link(&self.inner, digest, size, mode, &twin);
+        // Another thread is at it with the same bytes: they are stored.
+        if !shared.unwrap_or(false) {
+            return Ok(false);
         }
-        Ok((Added::Stored(size), digest))
+        fs::rename(&twin, to).map_err(io_error("move over", to))?;
+        Ok(true)
+    }
+
+    /// What is known of the packages of a repository.
+    fn known(&self, dir: &BuildPath) -> Known {
+        let prefix = format!("{dir}/");
+        let mut known = Known::default();
+        for line in self
+            .added()
+            .sums()
+            .iter()
+            .flat_map(|(sums, _)| sums.lines())
+        {
+            if let Some(path) = line.path.as_str().strip_prefix(&prefix) {
+                known.digests.insert(path.to_owned(), line.digest);
+            }
+        }
+        let newest = dir.join("repodata/repomd.xml").ok();
+        known.earlier =
+            newest
+                .and_then(|path| self.shared.newest(&path))
+                .and_then(|(repomd_xml, repomd)| {
+                    let repodata = repomd_xml.parent()?.to_owned();
+                    Some(Earlier { repodata, repomd })
+                });
+        known
     }
 
     fn create(&self, path: &BuildPath, to: &Utf8Path) -> Result<fs::File, StoreError> {
@@ -190,11 +252,18 @@ impl Work {
             let path = path.map_err(|error| damaged(error.into()))?;
             set_mode(file, 0o644)?;
             let (digest, size) = hash_file(file).map_err(io_error("read", file))?;
+            self.replace(digest, size, 0o644, file)?;
             self.added()
                 .entries
                 .insert(path, stored(size, digest, false));
         }
         Ok(())
+    }
+
+    /// Removes what is staged; of a build that was committed nothing is.
+    fn discard(&self) -> Result<(), StoreError> {
+        self.inner.step("discard")?;
+        remove_all(&self.dir).map(drop)
     }
 
     fn commit(&self, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
@@ -227,16 +296,19 @@ impl Work {
                 set_mode(path, 0o755)?;
             }
         }
-        self.inner.step("commit: sync")?;
-        self.file_system.sync()?;
         make_dirs(
             &self.inner.root,
             Utf8Path::new(&self.id.channel.to_string()),
             0o755,
         )?;
+        self.inner.step("commit: sync")?;
+        // The build, and the directories that it is moved to.
+        self.file_system.sync()?;
         self.inner.step("commit: rename")?;
         rename_new(&self.dir, &self.inner.build_dir(&self.id))?;
         self.inner.step("commit: done")?;
+        self.hints
+            .write(&self.inner.temporary(&self.id.channel, "inputs"));
         Ok(record)
     }
 }
@@ -268,24 +340,30 @@ impl StagedBuild for LocalStaged {
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
         self.work.inner.step("index")?;
-        self.work
-            .inner
-            .metadata
-            .index(&self.work.dir.join(dir.as_path()), self.work.id.date)
-            .await?;
-        let (work, dir) = (Arc::clone(&self.work), dir.clone());
+        let work = Arc::clone(&self.work);
+        let below = dir.clone();
+        let known = blocking(move || Ok(work.known(&below))).await?;
+        let work = Arc::clone(&self.work);
+        let (path, lock) = (work.dir.join(dir.as_path()), work.lock.copy()?);
+        let metadata = &work.inner.metadata;
+        metadata.update(&path, work.id.date, known, lock).await?;
+        let dir = dir.clone();
         blocking(move || work.take_metadata(&dir)).await
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        blocking(move || self.work.commit(record)).await
+        blocking(move || {
+            let committed = self.work.commit(record);
+            if committed.is_err() {
+                // On a full disk the next publisher, of whatever channel, needs the room.
+                drop(self.work.discard());
+            }
+            committed
+        })
+        .await
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
-        blocking(move || {
-            self.work.inner.step("discard")?;
-            remove_all(&self.work.dir)
-        })
-        .await
+        blocking(move || self.work.discard()).await
     }
 }

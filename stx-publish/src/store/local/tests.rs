@@ -1,11 +1,13 @@
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
 use camino_tempfile::{Utf8TempDir, tempdir};
-use stx_layout::{BuildOutcome, BuildRecord};
+use stx_layout::{BuildDate, BuildOutcome, BuildRecord};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
+use crate::metadata::CreaterepoC;
 use crate::plan::PublishRequest;
 use crate::publish::{PublishError, prepare, publish};
 use crate::scan::scan;
@@ -16,13 +18,13 @@ struct FakeMetadata;
 
 #[async_trait]
 impl RepoMetadata for FakeMetadata {
-    async fn index(&self, dir: &Utf8Path, date: stx_layout::BuildDate) -> Result<(), StoreError> {
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<(), StoreError> {
         fs::create_dir(dir.join("repodata")).map_err(io_error("make", dir))?;
         fs::write(dir.join("repodata/repomd.xml"), date.to_string()).map_err(io_error("write", dir))
     }
 }
 
-fn mirror() -> (Utf8TempDir, LocalStore) {
+pub(super) fn mirror() -> (Utf8TempDir, LocalStore) {
     let dir = tempdir().expect("a directory");
     let store = LocalStore::create(dir.path().join("mirror"))
         .expect("a mirror")
@@ -31,7 +33,7 @@ fn mirror() -> (Utf8TempDir, LocalStore) {
 }
 
 /// A finished tree with a package, an image and a script.
-fn tree(dir: &Utf8Path) -> Utf8PathBuf {
+pub(super) fn tree(dir: &Utf8Path) -> Utf8PathBuf {
     let tree = dir.join("tree");
     for (path, text) in [
         ("outputs/RPMS/std/a.rpm", "a package"),
@@ -50,7 +52,7 @@ fn tree(dir: &Utf8Path) -> Utf8PathBuf {
     tree
 }
 
-fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
+pub(super) fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
     let id = sample_id(day);
     let now = id.date.time();
     PublishRequest::new(
@@ -60,7 +62,7 @@ fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
     )
 }
 
-async fn put(store: &LocalStore, day: u32, tree: &Utf8Path) -> crate::PublishReport {
+pub(super) async fn put(store: &LocalStore, day: u32, tree: &Utf8Path) -> crate::PublishReport {
     let plan = prepare(store, request(day, tree)).await.expect("a plan");
     publish(store, &plan).await.expect("published")
 }
@@ -228,8 +230,7 @@ async fn what_a_careless_hand_did_is_found() {
         "{escape:?}"
     );
     let report = verify(&store, &Scope::All).await.expect("verified");
-    let kinds: std::collections::BTreeSet<_> =
-        report.findings.iter().map(|finding| finding.kind).collect();
+    let kinds: BTreeSet<_> = report.findings.iter().map(|finding| finding.kind).collect();
     for kind in [
         FindingKind::WrongMode,
         FindingKind::Unreadable,
@@ -248,6 +249,18 @@ async fn what_a_careless_hand_did_is_found() {
         fs::read_link(&latest).expect("a link"),
         Utf8Path::new("20181101T060000Z")
     );
+}
+
+#[tokio::test]
+async fn a_lock_holds_for_every_opening_of_a_mirror() {
+    let (_dir, store) = mirror();
+    let channel = sample_id(1).channel;
+    let other = LocalStore::open(store.root()).expect("a mirror");
+    let writer = store.lock(&channel).await.expect("the lock");
+    let busy = other.lock(&channel).await;
+    assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
+    drop(writer);
+    drop(other.lock(&channel).await.expect("free again"));
 }
 
 #[test]
@@ -284,7 +297,14 @@ async fn createrepo_c_gives_the_same_metadata_twice() {
         let repository = dir.path().join(name);
         fs::create_dir(&repository).expect("made");
         let indexed = CreaterepoC::new()
-            .index(&repository, sample_id(1).date)
+            .index(
+                &repository,
+                sample_id(1).date,
+                fs::File::open("/dev/null")
+                    .expect("it is there")
+                    .into_parts()
+                    .0,
+            )
             .await;
         indexed.expect("createrepo_c of the package createrepo-c");
         fs::read_to_string(repository.join("repodata/repomd.xml")).expect("written")

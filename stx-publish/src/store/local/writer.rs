@@ -6,19 +6,23 @@ use async_trait::async_trait;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel};
-use walkdir::WalkDir;
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, Pin};
 
 use super::disk::{
-    io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir,
+    io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir, sync_dirs,
 };
+use super::hints::Hints;
+use super::hold::Held;
+use super::index::Index;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
 use super::{Inner, blocking};
 use crate::store::{
     ChannelWriter, Leftover, Retired, Scope, StagedBuild, StoreError, check_alias, check_channel,
+    check_pins,
 };
+use crate::tiers::ThinnedSection;
 
 /// The lock of a channel, shared with every task that still writes.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl ChannelWriter for LocalWriter {
 
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = BuildId::new(self.lock.channel.clone(), date);
-        let (dir, shared, id) = self
+        let (dir, shared, hints, id) = self
             .blocking(move |inner, lock| {
                 if fs::symlink_metadata(inner.build_dir(&id)).is_ok() {
                     return Err(StoreError::AlreadyExists {
@@ -67,7 +71,15 @@ impl ChannelWriter for LocalWriter {
                 inner.step("begin")?;
                 let dir = inner.staging(&id.channel).join(date.to_string());
                 inner.make_area(&dir)?;
-                Ok((dir, Shared::read(inner, &id.channel)?, id))
+                // Made while there is room: retiring has to be possible on a full disk.
+                let trash = inner.trash(&id.channel);
+                if !trash.is_dir() {
+                    inner.make_area(&trash)?;
+                }
+                let index = Index::read(inner, &inner.temporary(&id.channel, "digests"));
+                let shared = Shared::new(inner, index, &id.channel);
+                let hints = Hints::read(inner.channel_cache(&id.channel, "inputs"));
+                Ok((dir, shared, hints, id))
             })
             .await?;
         Ok(Box::new(LocalStaged::new(
@@ -76,6 +88,7 @@ impl ChannelWriter for LocalWriter {
             id,
             dir,
             shared,
+            hints,
         )?))
     }
 
@@ -96,19 +109,19 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
-    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
         let (alias, pointing) = (alias.clone(), Arc::clone(&self.pointing));
         self.blocking(move |inner, lock| {
             let _pointing = pointing
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             let (held, staging) = (inner.held(&lock.channel), inner.staging(&lock.channel));
-            inner.make_area(&held)?;
+            inner.make_durable(&held)?;
             inner.make_area(&staging)?;
             inner.step("hold")?;
             replace_link(
                 &at.to_string(),
-                &staging.join(format!("{MARK}alias")),
+                &staging.join(format!("{MARK}held")),
                 &held.join(alias.as_str()),
             )
         })
@@ -122,16 +135,46 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        let sections = sections.to_vec();
+        self.blocking(move |inner, lock| {
+            inner.thin(&BuildId::new(lock.channel.clone(), date), &sections)
+        })
+        .await
+    }
+
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        let pin = pin.clone();
+        self.blocking(move |inner, lock| {
+            check_channel(&lock.channel, &pin.build)?;
+            inner.pin(&pin)
+        })
+        .await
+    }
+
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
+        let author = author.to_owned();
+        self.blocking(move |inner, lock| {
+            inner.unpin(&BuildId::new(lock.channel.clone(), date), &author)
+        })
+        .await
+    }
+
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         let retired = retired.clone();
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
-            make_dirs(
-                &inner.root,
-                Utf8Path::new(&retired.id.channel.to_string()),
-                0o755,
-            )?;
+            if let Some(section) = &retired.section {
+                return inner.restore_section(&retired, section, &from);
+            }
+            let channel = retired.id.channel.to_string();
+            make_dirs(&inner.root, Utf8Path::new(&channel), 0o755)?;
+            sync_dirs(&inner.root, Utf8Path::new(&channel))?;
             inner.step("restore")?;
             rename_new(&from, &inner.build_dir(&retired.id))
         })
@@ -143,7 +186,6 @@ impl ChannelWriter for LocalWriter {
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;
             let from = trashed(inner, &retired)?;
-            let bytes = bytes_below(&from);
             // Under a name that no restore finds: a build that is partly gone must not come back.
             let gone = inner
                 .trash(&retired.id.channel)
@@ -152,8 +194,7 @@ impl ChannelWriter for LocalWriter {
             inner.step("purge: rename")?;
             rename_new(&from, &gone)?;
             inner.step("purge: remove")?;
-            remove_all(&gone)?;
-            Ok(bytes)
+            remove_all(&gone)
         })
         .await
     }
@@ -191,11 +232,7 @@ fn point(
     let staging = inner.staging(channel);
     inner.make_area(&staging)?;
     inner.step("point: move")?;
-    replace_link(
-        &date.to_string(),
-        &staging.join(format!("{MARK}alias")),
-        &link,
-    )
+    replace_link(&date.to_string(), &inner.temporary(channel, "alias"), &link)
 }
 
 fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
@@ -205,6 +242,25 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
     };
     let at =
         BuildDate::at(now).ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
+    let _alone = check_free(inner, id, now)?;
+    let retired = Retired {
+        id: id.clone(),
+        at,
+        section: None,
+    };
+    inner.make_durable(&inner.trash(&id.channel))?;
+    inner.step("retire")?;
+    rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
+    Ok(retired)
+}
+
+/// Refuses to take away what an alias, a pin or a reader keeps, or what is not there; nobody begins to read it while the
+/// guard lives.
+pub(super) fn check_free(
+    inner: &Inner,
+    id: &BuildId,
+    now: DateTime<Utc>,
+) -> Result<Held, StoreError> {
     let catalog = inner.catalog(&Scope::Build(id.clone()))?;
     if catalog.build(id).is_none() {
         return Err(StoreError::NotFound {
@@ -219,14 +275,14 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
             }
         };
         if points_here {
-            return Err(refuse(format!("{alias} points at it")));
+            return Err(StoreError::Refused {
+                what: id.to_string(),
+                reason: format!("{alias} points at it"),
+            });
         }
     }
-    let retired = Retired { id: id.clone(), at };
-    inner.make_area(&inner.trash(&id.channel))?;
-    inner.step("retire")?;
-    rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
-    Ok(retired)
+    check_pins(id, &inner.pins(&Scope::Build(id.clone()))?, now)?;
+    inner.alone(id)
 }
 
 fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, StoreError> {
@@ -238,15 +294,4 @@ fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, Stor
         }),
         Err(source) => Err(io_error("look at", path)(source)),
     }
-}
-
-fn bytes_below(dir: &Utf8Path) -> u64 {
-    let files = WalkDir::new(dir)
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.file_type().is_file());
-    files
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
 }

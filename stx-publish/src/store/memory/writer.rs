@@ -7,16 +7,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, Pin,
 };
 
-use super::{Content, MemoryStore, Stored, no_build};
+use super::{Content, MemoryStore, State, Stored, no_build};
 use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::store::{
     Added, ChannelWriter, Leftover, PageWriter, Retired, StagedBuild, StoreError, check_alias,
-    check_record, record_path, seal,
+    check_pins, check_record, in_use, put_pin, record_path, seal, take_pin,
 };
+use crate::tiers::{ThinnedSection, check_taken, check_thin, latest, lies_in};
 
 /// The lock; ends when the last one who holds it is dropped.
 struct Lock {
@@ -110,9 +111,12 @@ impl ChannelWriter for MemoryWriter {
         Ok(())
     }
 
-    async fn hold(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
+    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
         let mut state = self.lock.store.state();
-        let held = state.held.entry(self.lock.channel.clone()).or_default();
+        let held = state
+            .held_aliases
+            .entry(self.lock.channel.clone())
+            .or_default();
         held.insert(alias.clone(), at);
         Ok(())
     }
@@ -126,17 +130,12 @@ impl ChannelWriter for MemoryWriter {
         let at = BuildDate::at(now)
             .ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
         let mut state = self.lock.store.state();
-        if let Some(aliases) = state.aliases.get(&id.channel) {
-            for (alias, entry) in aliases {
-                if *entry == AliasEntry::Build(date) {
-                    return Err(refuse(format!("{alias} points at it")));
-                }
-            }
-        }
-        if !state.builds.contains_key(&id) {
-            return Err(no_build(&id));
-        }
-        let retired = Retired { id: id.clone(), at };
+        state.check_free(&id, now)?;
+        let retired = Retired {
+            id: id.clone(),
+            at,
+            section: None,
+        };
         if state.retired.contains_key(&retired) {
             return Err(StoreError::AlreadyExists {
                 what: format!("{id} retired at {at}"),
@@ -147,11 +146,73 @@ impl ChannelWriter for MemoryWriter {
         Ok(retired)
     }
 
+    async fn thin(
+        &self,
+        date: BuildDate,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        let id = self.id(date);
+        let mut state = self.lock.store.state();
+        state.check_free(&id, latest(sections))?;
+        let stored = state.builds.get_mut(&id).ok_or_else(|| no_build(&id))?;
+        let mut new = Vec::new();
+        let before = stored.thinned.clone();
+        for section in sections
+            .iter()
+            .filter(|wanted| !before.has(&wanted.section))
+        {
+            check_thin(&id, &section.section, &stored.incoming())?;
+            new.push(section.clone());
+        }
+        let mut gone = Vec::new();
+        for section in new {
+            let (taken, rest) = std::mem::take(&mut stored.files)
+                .into_iter()
+                .partition(|(path, _)| lies_in(path, &section.section));
+            stored.files = rest;
+            let taken = Stored {
+                files: taken,
+                ..Stored::default()
+            };
+            let retired = Retired {
+                id: id.clone(),
+                at: section.at,
+                section: Some(section.section.clone()),
+            };
+            stored.thinned.sections.push(section);
+            gone.push((retired, taken));
+        }
+        let names = gone.iter().map(|(retired, _)| retired.clone()).collect();
+        state.retired.extend(gone);
+        Ok(names)
+    }
+
+    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        crate::store::check_channel(&self.lock.channel, &pin.build)?;
+        let mut state = self.lock.store.state();
+        if !state.builds.contains_key(&pin.build) {
+            return Err(no_build(&pin.build));
+        }
+        let pins = state.pins.entry(pin.build.clone()).or_default();
+        put_pin(pins, pin);
+        Ok(())
+    }
+
+    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
+        let id = self.id(date);
+        let mut state = self.lock.store.state();
+        let pins = state.pins.entry(id.clone()).or_default();
+        take_pin(&id, pins, author)
+    }
+
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         self.check_channel(retired)?;
         let mut state = self.lock.store.state();
         if !state.retired.contains_key(retired) {
             return Err(no_build(&retired.id));
+        }
+        if let Some(section) = &retired.section {
+            return state.restore_section(retired, section);
         }
         if state.builds.contains_key(&retired.id) {
             return Err(StoreError::AlreadyExists {
@@ -191,6 +252,49 @@ impl ChannelWriter for MemoryWriter {
             !dead
         });
         Ok(swept)
+    }
+}
+
+impl State {
+    /// Refuses to take away what an alias, a pin or a reader keeps, or what is not there.
+    fn check_free(&self, id: &BuildId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let aliases = self.aliases.get(&id.channel).into_iter().flatten();
+        for (alias, entry) in aliases {
+            if *entry == AliasEntry::Build(id.date) {
+                return Err(StoreError::Refused {
+                    what: id.to_string(),
+                    reason: format!("{alias} points at it"),
+                });
+            }
+        }
+        if !self.builds.contains_key(id) {
+            return Err(no_build(id));
+        }
+        if let Some(pins) = self.pins.get(id) {
+            check_pins(id, pins, now)?;
+        }
+        if self.is_held(id) {
+            return Err(in_use(id));
+        }
+        Ok(())
+    }
+
+    fn restore_section(
+        &mut self,
+        retired: &Retired,
+        section: &BuildPath,
+    ) -> Result<(), StoreError> {
+        let id = &retired.id;
+        let stored = self.builds.get_mut(id).ok_or_else(|| no_build(id))?;
+        check_taken(retired, section, &stored.thinned)?;
+        if let Some(taken) = self.retired.remove(retired) {
+            stored.files.extend(taken.files);
+            stored
+                .thinned
+                .sections
+                .retain(|known| known.section != *section);
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,98 @@
+//! Watching a build from the command line: progress, a stream of events, signals.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use camino::Utf8Path;
+use stx_pipeline::{Cancel, Event};
+
+use super::Watch;
+use crate::commands::Context;
+use crate::exit::Failure;
+use crate::progress::Progress;
+
+/// Runs a build that shows its progress, writes its events to `file`, if any (`-` is standard output), and ends at the
+/// first SIGINT, SIGTERM or SIGHUP.
+pub(crate) async fn watched<T>(
+    context: &Context,
+    file: Option<&Utf8Path>,
+    cancel: &Cancel,
+    work: impl AsyncFnOnce(Watch<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let progress = Progress::new(context.global.quiet, context.global.verbose);
+    let stream = file.map(Events::create).transpose()?;
+    let events = |event: &Event| {
+        progress.show(event);
+        if let Some(stream) = &stream {
+            stream.write(event);
+        }
+    };
+    let say = |text: &str| context.say(text);
+    let interrupted = tokio::spawn(cancel_on_signal(cancel.clone()));
+    let result = work(Watch {
+        events: &events,
+        say: &say,
+        cancel,
+    })
+    .await;
+    interrupted.abort();
+    match stream.and_then(Events::fault) {
+        Some(error) => {
+            context.say(&format!("the events are not all there: {error}"));
+            result
+        }
+        None => result,
+    }
+}
+
+/// Events as JSON, one a line, as they happen.
+struct Events(Mutex<(Box<dyn Write + Send>, Option<io::Error>)>);
+
+impl Events {
+    fn create(file: &Utf8Path) -> Result<Self, Failure> {
+        let writer: Box<dyn Write + Send> = if file == "-" {
+            Box::new(io::stdout())
+        } else {
+            Box::new(fs_err::File::create(file).map_err(Failure::usage)?)
+        };
+        Ok(Self(Mutex::new((writer, None))))
+    }
+
+    /// A reader that went away ends the stream, not the build.
+    fn write(&self, event: &Event) {
+        let (writer, fault) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if fault.is_some() {
+            return;
+        }
+        let mut line = serde_json::to_vec(event).expect("an event has no map");
+        line.push(b'\n');
+        *fault = writer.write_all(&line).and_then(|()| writer.flush()).err();
+    }
+
+    fn fault(self) -> Option<io::Error> {
+        self.0
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+    }
+}
+
+/// Switches `cancel` at the first SIGINT, SIGTERM or SIGHUP.
+async fn cancel_on_signal(cancel: Cancel) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    eprintln!("ending the phases that run");
+    cancel.cancel();
+}

@@ -1,0 +1,236 @@
+//! A build on its way: its phases run, its files published.
+
+use std::sync::Mutex;
+
+use camino::Utf8Path;
+use chrono::{TimeDelta, Utc};
+use stx_layout::{BuildId, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus};
+use stx_pipeline::journal::{Entry, Started};
+use stx_pipeline::process::{JournalWriter, ProcessRunner, Sources};
+use stx_pipeline::{
+    Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
+};
+use stx_publish::LocalStore;
+
+use super::outputs::incoming;
+use super::state::unwritten;
+use super::{Built, Site, Watch};
+use crate::commands::publish::{publish, request};
+use crate::commands::resume::requested;
+use crate::exit::{Exit, Failure};
+
+/// A build whose channel is locked and whose journal is open.
+pub(super) struct Run<'a> {
+    pub(super) site: &'a Site,
+    pub(super) state: &'a Utf8Path,
+    pub(super) store: &'a LocalStore,
+    pub(super) channel: &'a ChannelEntry,
+    pub(super) watch: Watch<'a>,
+    pub(super) writer: JournalWriter,
+}
+
+impl Run<'_> {
+    /// Runs what is left, and publishes.
+    pub(super) async fn go_on(&self, journal: Journal) -> Result<Built, Failure> {
+        let cancel = Cancel::new();
+        let ran = {
+            let _asked = [
+                Task(tokio::spawn(forward(
+                    self.watch.cancel.clone(),
+                    cancel.clone(),
+                ))),
+                Task(tokio::spawn(requested(
+                    self.state.to_owned(),
+                    cancel.clone(),
+                ))),
+            ];
+            self.run(&journal, &cancel).await?
+        };
+        let id = &journal.started.plan.id;
+        let (sources, records) = match ran {
+            Ran::Unchanged(build) => {
+                self.finish_aliases(&build.channel).await?;
+                process::remove_journal(self.state).map_err(unwritten)?;
+                return Ok(Built::Unchanged { build });
+            }
+            Ran::Over(sources, records) => (sources, records),
+        };
+        if !cancel.is_cancelled() {
+            return self.publish(&journal.started, &sources, &records).await;
+        }
+        if self.watch.cancel.is_cancelled() {
+            return Err(Failure::new(
+                Exit::BuildFailed,
+                format!("{id}: interrupted; nothing was published"),
+            )
+            .hint(format!("`resume {}` goes on with it", id.channel)));
+        }
+        process::remove_journal(self.state).map_err(unwritten)?;
+        Err(Failure::new(
+            Exit::BuildFailed,
+            format!("{id}: cancelled; nothing was published"),
+        ))
+    }
+
+    async fn run(&self, journal: &Journal, cancel: &Cancel) -> Result<Ran, Failure> {
+        let plan = &journal.started.plan;
+        let runner = ProcessRunner::new(self.state.to_owned());
+        let unwritable = Mutex::new(None);
+        let write = |entry: &Entry| {
+            if let Err(error) = self.writer.add(entry) {
+                // A build that could not be resumed would break its promise.
+                unwritable.lock().expect("no panic").get_or_insert(error);
+                cancel.cancel();
+            }
+        };
+        let events = |event: Event| {
+            if let EventKind::Started { attempt, .. } = event.what {
+                write(&Entry::Attempt {
+                    phase: event.phase.clone(),
+                    attempt,
+                    time: event.time,
+                });
+            }
+            (self.watch.events)(&event);
+        };
+        let finished = |record: &PhaseRecord| {
+            write(&Entry::Phase {
+                record: record.clone(),
+            });
+        };
+        let limit = plan
+            .timeout
+            .and_then(|timeout| TimeDelta::from_std(timeout).ok());
+        // Phases are timed by the clock, whatever `--now` asks.
+        let execution = Execution {
+            runner: &runner,
+            now: &Utc::now,
+            events: &events,
+            finished: &finished,
+            sleep: &|pause| Box::pin(tokio::time::sleep(pause)),
+            cancel,
+            deadline: limit.map(|limit| Utc::now() + limit),
+        };
+        let mut done = journal.records.clone();
+        if done.is_empty() {
+            done = execute(plan, Step::Source, &execution).await.records;
+        }
+        let synced = done
+            .iter()
+            .all(|record| record.status == PhaseStatus::Succeeded || !record.required);
+        let mut sources = journal.sources.clone().unwrap_or_default();
+        if synced && !cancel.is_cancelled() {
+            let now = process::read_sources(plan).map_err(|error| {
+                Failure::new(Exit::Usage, error)
+                    .hint("`repositories` of the recipe names the git work trees")
+            })?;
+            if journal.sources.is_none() {
+                if let Some(build) = self.unchanged(&journal.started, &now) {
+                    return Ok(Ran::Unchanged(build));
+                }
+                write(&Entry::Sources {
+                    sources: now.clone(),
+                });
+            } else if now != sources {
+                return Err(Failure::usage(format!(
+                    "{}: the sources in {} are not those that it was started with",
+                    plan.id, plan.source_root
+                ))
+                .hint("`resume --as-failed` publishes what there is, a new `build` starts over"));
+            }
+            sources = now;
+        }
+        let rest = Step::Rest {
+            done: &done,
+            source_date_epoch: sources.newest,
+        };
+        let executed = execute(plan, rest, &execution).await;
+        match unwritable.into_inner().expect("no panic") {
+            Some(error) => Err(unwritten(error)),
+            None => Ok(Ran::Over(sources, executed.records)),
+        }
+    }
+
+    /// The last success, if it was built from the same commits and another build is not forced; where failures count, too,
+    /// the last build.
+    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<BuildId> {
+        let date = if started.skip_failed {
+            *self.channel.builds.keys().next_back()?
+        } else {
+            self.channel.newest_success()?
+        };
+        let record = self.channel.builds.get(&date)?.record()?;
+        let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
+        (same && !started.force).then(|| BuildId::new(started.plan.id.channel.clone(), date))
+    }
+
+    /// Moves the aliases that a publisher that was killed left behind its build.
+    async fn finish_aliases(&self, channel: &Channel) -> Result<(), Failure> {
+        let repaired = stx_publish::repair_aliases(self.store, channel)
+            .await
+            .map_err(|error| Failure::new(Exit::Mirror, error))?;
+        let repaired = repaired.to_string();
+        if !repaired.is_empty() {
+            (self.watch.say)(repaired.trim_end());
+        }
+        Ok(())
+    }
+
+    pub(super) async fn publish(
+        &self,
+        started: &Started,
+        sources: &Sources,
+        records: &[PhaseRecord],
+    ) -> Result<Built, Failure> {
+        let plan = &started.plan;
+        let collection = process::collect(plan, records).map_err(|error| {
+            Failure::new(Exit::Usage, error)
+                .hint("`publish` of the recipe says which files go where")
+        })?;
+        let record = conclude(plan, &sources.records, records, &collection);
+        let incoming = incoming(self.channel, plan, sources, &record, collection)?;
+        let request = request(
+            self.site.now(),
+            record.clone(),
+            incoming,
+            started.force_alias,
+        );
+        let published = publish(&self.site.context, self.store, request).await?;
+        process::remove_journal(self.state).map_err(unwritten)?;
+        let BuildRecord {
+            result,
+            first_failing_phase,
+            missing_deliverables,
+            ..
+        } = record;
+        Ok(Built::Published {
+            result,
+            published,
+            first_failing_phase,
+            missing_deliverables,
+        })
+    }
+}
+
+/// What came of the phases.
+enum Ran {
+    /// The last success has the same commits.
+    Unchanged(BuildId),
+    /// They are over.
+    Over(Sources, Vec<PhaseRecord>),
+}
+
+/// A task that ends when it is dropped.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Switches `to` when `from` is.
+async fn forward(from: Cancel, to: Cancel) {
+    from.cancelled().await;
+    to.cancel();
+}

@@ -1,0 +1,276 @@
+//! A build before its phases run: its recipe read, its channel locked, its journal begun or read.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::Utc;
+use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId};
+use stx_pipeline::journal::Started;
+use stx_pipeline::process::JournalWriter;
+use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
+use stx_publish::{LocalStore, MirrorRead as _, Scope};
+
+use super::run::Run;
+use super::state::{end_orphans, lock, remove_tree, unwritten};
+use super::{BuildOrder, Built, OnInterrupt, Site, Watch};
+use crate::commands::resume::unrequested;
+use crate::commands::{open_or_create, refused};
+use crate::exit::{Exit, Failure};
+
+/// Reads a recipe file, or finds what is wrong with it.
+pub(crate) fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, Vec<Finding>>, Failure> {
+    let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
+    Ok(Recipe::from_toml(&text).map_err(|error| error.findings))
+}
+
+/// Reads a recipe file.
+pub(crate) fn read_recipe(file: &Utf8Path) -> Result<Recipe, Failure> {
+    recipe_findings(file)?.map_err(|findings| {
+        let findings: Vec<_> = findings
+            .iter()
+            .map(|finding| {
+                format!(
+                    "{file}:{}:{}: {}",
+                    finding.line, finding.column, finding.message
+                )
+            })
+            .collect();
+        Failure::usage(findings.join("\n")).hint("docs/recipe.md describes the form")
+    })
+}
+
+/// A build that can be planned.
+pub(super) struct Work<'a> {
+    site: &'a Site,
+    order: &'a BuildOrder,
+    recipe: Recipe,
+    channel: Channel,
+    state: Utf8PathBuf,
+}
+
+impl<'a> Work<'a> {
+    /// Reads the recipe and finds the channel; changes nothing.
+    pub(super) fn new(site: &'a Site, order: &'a BuildOrder) -> Result<Self, Failure> {
+        let recipe = read_recipe(&order.recipe)?;
+        let release = match &order.release {
+            Some(release) => release.clone(),
+            None => ReleaseId::from_git(&order.branch).map_err(Failure::usage)?,
+        };
+        let channel = recipe.channel(release);
+        let state = site.channel(&channel);
+        Ok(Self {
+            site,
+            order,
+            recipe,
+            channel,
+            state,
+        })
+    }
+
+    pub(super) fn date_now(&self) -> Result<BuildDate, Failure> {
+        BuildDate::at(self.site.now())
+            .ok_or_else(|| Failure::usage("the clock shows a year that no build date can name"))
+    }
+
+    fn request(&self, date: BuildDate) -> BuildRequest {
+        let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+        let mut overrides = self.order.set.clone();
+        for (name, value) in self.recipe.inherit.iter().filter_map(|name| variable(name)) {
+            overrides.entry(name).or_insert(value);
+        }
+        BuildRequest {
+            channel: self.channel.clone(),
+            branch: self.order.branch.clone(),
+            date,
+            trigger: Some(self.order.reason.clone()),
+            overrides,
+            recipe_dir: self.order.recipe_dir(),
+            source_root: self.state.join("sources"),
+            workspace: self.state.join("work"),
+            logs: self.state.join("logs"),
+            jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            base_env: ["PATH", "HOME", "USER"]
+                .into_iter()
+                .filter_map(variable)
+                .collect(),
+        }
+    }
+
+    pub(super) fn plan(&self, date: BuildDate) -> Result<BuildPlan, Failure> {
+        planned(&self.recipe, &self.request(date))
+    }
+
+    /// Builds and publishes.
+    pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Failure> {
+        tools(&self.recipe)?;
+        let store = open_or_create(&self.site.mirror)?;
+        let _lock = lock(&self.state, &self.channel)?;
+        unrequested(&self.state)?;
+        end_orphans(&self.state, watch).await?;
+        if let Ok(Some(journal)) = process::read_journal(&self.state) {
+            let id = &journal.started.plan.id;
+            (watch.say)(&format!(
+                "{id} was interrupted with {} of {} phases over; it is given up for a new build (`resume` would have gone on)",
+                journal.records.len(),
+                journal.started.plan.phases.len()
+            ));
+        }
+        let channel = channel_of(&store, &self.channel).await?;
+        process::remove_journal(&self.state).map_err(unwritten)?;
+        for dir in [self.state.join("work"), self.state.join("logs")] {
+            remove_tree(&dir)?;
+            fs_err::create_dir_all(&dir).map_err(|error| Failure::new(Exit::Bug, error))?;
+        }
+        fs_err::create_dir_all(self.state.join("sources"))
+            .map_err(|error| Failure::new(Exit::Bug, error))?;
+        let date = self.date(&channel).await?;
+        let request = self.request(date);
+        let plan = planned(&self.recipe, &request)?;
+        (watch.say)(&format!("building {}", plan.id));
+        let started = Started {
+            schema: Started::SCHEMA,
+            time: Utc::now(),
+            boot: process::this_boot(),
+            recipe: self.order.recipe.clone(),
+            force: self.order.force,
+            force_alias: self.order.force_alias,
+            skip_failed: self.order.skip_failed,
+            request,
+            plan,
+        };
+        let writer = JournalWriter::start(&self.state, &started).map_err(unwritten)?;
+        let run = Run {
+            site: self.site,
+            state: &self.state,
+            store: &store,
+            channel: &channel,
+            watch,
+            writer,
+        };
+        run.go_on(Journal::new(started, "", "")).await
+    }
+
+    /// The build date: the one that was asked for, else now, when the source sync starts.
+    async fn date(&self, channel: &ChannelEntry) -> Result<BuildDate, Failure> {
+        if let Some(date) = self.order.date {
+            if channel.builds.contains_key(&date) {
+                return Err(Failure::new(
+                    Exit::Mirror,
+                    format!("{}/{date}: is there already", self.channel),
+                )
+                .hint("builds never change; build under another date"));
+            }
+            return Ok(date);
+        }
+        loop {
+            let date = self.date_now()?;
+            if !channel.builds.contains_key(&date) {
+                return Ok(date);
+            }
+            if self.site.now.is_some() {
+                return Err(Failure::new(
+                    Exit::Mirror,
+                    format!("{}/{date}: is there already", self.channel),
+                ));
+            }
+            // The build before took less than a second.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Goes on with an unfinished build, or publishes it as failed.
+pub(super) async fn resume(
+    site: &Site,
+    channel: &Channel,
+    only: Option<&BuildId>,
+    how: OnInterrupt,
+    watch: Watch<'_>,
+) -> Result<Built, Failure> {
+    let state = site.channel(channel);
+    let none = || Failure::new(Exit::NotFound, format!("{channel}: no build is unfinished"));
+    if !state.exists() {
+        return Err(none());
+    }
+    let _lock = lock(&state, channel)?;
+    unrequested(&state)?;
+    let journal = process::read_journal(&state).map_err(unwritten)?;
+    let journal = journal.ok_or_else(none)?;
+    let id = &journal.started.plan.id;
+    if let Some(only) = only.filter(|only| *only != id) {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("{only}: is not unfinished; {id} is"),
+        ));
+    }
+    end_orphans(&state, watch).await?;
+    for phase in &journal.started.plan.phases {
+        process::settle_log(&phase.invocation.log)
+            .map_err(|error| Failure::new(Exit::Bug, error))?;
+    }
+    if how == OnInterrupt::Resume {
+        let recipe = read_recipe(&journal.started.recipe)?;
+        let now = planned(&recipe, &journal.started.request)?;
+        let differences = journal.differences(&now);
+        if !differences.is_empty() {
+            return Err(Failure::usage(format!(
+                "{id}: its recipe {} changed since: {}",
+                journal.started.recipe,
+                differences.join(", ")
+            ))
+            .hint("`resume --as-failed` publishes what there is, a new `build` starts over"));
+        }
+        tools(&recipe)?;
+    }
+    let store = open_or_create(&site.mirror)?;
+    let entry = channel_of(&store, channel).await?;
+    let writer = JournalWriter::resume(&state, &journal).map_err(unwritten)?;
+    let run = Run {
+        site,
+        state: &state,
+        store: &store,
+        channel: &entry,
+        watch,
+        writer,
+    };
+    match how {
+        OnInterrupt::Resume => {
+            let from = match journal.unfinished().first() {
+                Some(phase) => format!("at phase {phase}"),
+                None => "with its publication".to_owned(),
+            };
+            (watch.say)(&format!("going on with {id} {from}"));
+            run.go_on(journal).await
+        }
+        OnInterrupt::Fail => {
+            let records = journal.given_up("interrupted");
+            let sources = journal.sources.clone().unwrap_or_default();
+            run.publish(&journal.started, &sources, &records).await
+        }
+    }
+}
+
+fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Failure> {
+    plan(recipe, request).map_err(|error| {
+        Failure::usage(error).hint("--set gives values for the variables of the recipe")
+    })
+}
+
+/// Fails if a program is not there that the phases call.
+fn tools(recipe: &Recipe) -> Result<(), Failure> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let missing = process::missing_tools(recipe, &path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    Err(Failure::usage(missing.join("\n")).hint("install them and run the same command again"))
+}
+
+async fn channel_of(store: &LocalStore, channel: &Channel) -> Result<ChannelEntry, Failure> {
+    let catalog = store
+        .catalog(&Scope::Channel(channel.clone()))
+        .await
+        .map_err(refused)?;
+    Ok(catalog.channels.into_values().next().unwrap_or_default())
+}

@@ -1,0 +1,174 @@
+//! Builds of the service, by the same functions as `build` and `resume`.
+
+mod apart;
+
+use async_trait::async_trait;
+use camino::Utf8Path;
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel};
+use stx_pipeline::Cancel;
+use stx_pipeline::ledger::RunEnd;
+use stx_pipeline::process;
+use stx_pipeline::service::{Builder, Left, Order, Tell};
+use stx_publish::{LocalStore, MirrorRead as _, Scope};
+
+use self::apart::Work;
+use crate::commands::build::{BuildOrder, Built, OnInterrupt, Site};
+use crate::exit::{Exit, Failure};
+
+/// Builds in a site.
+#[derive(Debug)]
+pub(super) struct SiteBuilder {
+    site: Site,
+}
+
+impl SiteBuilder {
+    pub(super) fn new(site: Site) -> Self {
+        Self { site }
+    }
+
+    /// What a build left, as the ledger has it.
+    async fn left(
+        &self,
+        channel: &Channel,
+        built: Result<Built, Failure>,
+        cancel: &Cancel,
+    ) -> Left {
+        match built {
+            Ok(Built::Unchanged { build }) => Left::Over(RunEnd::Unchanged { since: build }),
+            Ok(Built::Published { published, .. }) => match self.published(&published.id).await {
+                Ok(Some(end)) => Left::Over(end),
+                Ok(None) => refused(format!("{} was published, and is not there", published.id)),
+                Err(reason) => refused(reason),
+            },
+            Err(_) if cancel.is_cancelled() => {
+                // What somebody does not want any more is not gone on with.
+                match process::remove_journal(&self.site.channel(channel)) {
+                    Ok(()) => Left::Over(RunEnd::Cancelled),
+                    Err(error) => refused(error.to_string()),
+                }
+            }
+            Err(failure) if failure.exit == Exit::Busy => Left::Busy(failure.line()),
+            Err(failure) => refused(failure.line()),
+        }
+    }
+}
+
+fn refused(reason: String) -> Left {
+    Left::Over(RunEnd::Refused { reason })
+}
+
+#[async_trait]
+impl Builder for SiteBuilder {
+    async fn build(&self, order: &Order, tell: &Tell, cancel: &Cancel) -> Left {
+        let channel = &order.target.channel;
+        let reasons = order.reasons.iter();
+        let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
+        let work = Work::Build(BuildOrder {
+            branch: order.target.git.clone(),
+            release: Some(channel.release.clone()),
+            recipe: order.target.recipe.clone(),
+            date: None,
+            reason: reasons.join("; "),
+            set: std::collections::BTreeMap::new(),
+            force: order.force,
+            skip_failed: !order.retry_failed,
+            force_alias: false,
+        });
+        let built = apart::run(&self.site, channel, work, tell, cancel).await;
+        self.left(channel, built, cancel).await
+    }
+
+    async fn resume(&self, id: &BuildId, tell: &Tell, cancel: &Cancel) -> Left {
+        let work = Work::Resume(id.clone(), OnInterrupt::Resume);
+        match apart::run(&self.site, &id.channel, work, tell, cancel).await {
+            // It cannot go on as it was started, or is gone: another build starts over.
+            Err(failure) if matches!(failure.exit, Exit::Usage | Exit::NotFound) => {
+                Left::Busy(failure.line())
+            }
+            built => self.left(&id.channel, built, cancel).await,
+        }
+    }
+
+    async fn abandon(&self, id: &BuildId, _: &str) -> Left {
+        let work = Work::Resume(id.clone(), OnInterrupt::Fail);
+        let cancel = Cancel::new();
+        let built = apart::run(&self.site, &id.channel, work, &|_| {}, &cancel).await;
+        self.left(&id.channel, built, &cancel).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<BuildId>, String> {
+        let mut found = Vec::new();
+        walk(&self.site.state, 0, &mut |dir| {
+            let journal = process::read_journal(dir).map_err(|error| error.to_string())?;
+            found.extend(journal.map(|journal| journal.started.plan.id));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    async fn published(&self, id: &BuildId) -> Result<Option<RunEnd>, String> {
+        if !self.site.mirror.exists() {
+            return Ok(None);
+        }
+        let store = LocalStore::open(&self.site.mirror).map_err(|error| error.to_string())?;
+        let scope = Scope::Channel(id.channel.clone());
+        let catalog = store
+            .catalog(&scope)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(catalog.build(id).and_then(|entry| entry.record()).map(end))
+    }
+}
+
+fn end(record: &BuildRecord) -> RunEnd {
+    let reason = match (record.result, &record.first_failing_phase) {
+        (BuildOutcome::Success, _) => None,
+        (BuildOutcome::Fail, Some(phase)) => {
+            let why = record.phases.iter().find(|known| known.name == *phase);
+            let why = why
+                .and_then(|phase| phase.reason.as_deref())
+                .unwrap_or("failed");
+            Some(format!("phase {phase}: {why}"))
+        }
+        (BuildOutcome::Fail, None) => Some(format!(
+            "missing: {}",
+            record.missing_deliverables.join(", ")
+        )),
+    };
+    RunEnd::Published {
+        result: record.result,
+        reason,
+        sources: record.sources.clone(),
+    }
+}
+
+/// What the state directory of a channel holds of its own.
+const OWN: [&str; 5] = ["sources", "work", "logs", "running", "journal"];
+
+/// Visits the state directories of channels, which hold a lock.
+fn walk(
+    dir: &Utf8Path,
+    depth: usize,
+    visit: &mut dyn FnMut(&Utf8Path) -> Result<(), String>,
+) -> Result<(), String> {
+    // A channel has at most six segments.
+    if depth > 6 || !dir.exists() {
+        return Ok(());
+    }
+    let channel = depth > 0 && dir.join("lock").exists();
+    if channel {
+        visit(dir)?;
+    }
+    let entries = dir
+        .read_dir_utf8()
+        .map_err(|error| format!("{dir}: {error}"))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("{dir}: {error}"))?;
+        // A layer has its state within that of the channel without one.
+        let own = channel && OWN.contains(&entry.file_name());
+        if !own && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(entry.path(), depth + 1, visit)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The machine that the service runs on.
+
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use sd_notify::NotifyState;
+use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
+use stx_pipeline::ledger::State;
+use stx_pipeline::service::metrics::metrics;
+use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice};
+use stx_pipeline::trigger::Target;
+use stx_publish::{LocalStore, MirrorRead as _, Scope};
+
+use super::hook::Hook;
+use super::setup::{Service, channel};
+use super::spool;
+use crate::args::Global;
+use crate::commands::build::Site;
+use crate::commands::retention;
+use crate::exit::Failure;
+
+/// How often the metrics are written.
+const METRICS: Duration = Duration::from_secs(10);
+
+/// Clock, spool, mirror, disks, hook and service manager.
+pub(super) struct Machine {
+    pub(super) global: Global,
+    site: Site,
+    service: RwLock<Service>,
+    spool: Utf8PathBuf,
+    _alive: fs_err::File,
+    hook: Mutex<Option<Hook>>,
+    written: Mutex<Option<Instant>>,
+}
+
+impl Machine {
+    pub(super) fn new(site: Site, global: Global, service: Service) -> Result<Self, Failure> {
+        let spool = service.spool(&site);
+        spool::make(&spool).map_err(Failure::usage)?;
+        let alive = spool::alive(&spool).map_err(Failure::usage)?;
+        Ok(Self {
+            global,
+            site,
+            service: RwLock::new(service),
+            spool,
+            _alive: alive,
+            hook: Mutex::new(Some(Hook::new())),
+            written: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn replace(&self, service: Service) {
+        *self.service.write().unwrap_or_else(PoisonError::into_inner) = service;
+    }
+
+    fn service(&self) -> Service {
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        service.clone()
+    }
+
+    /// Waits for the notices that wait, but not for long.
+    pub(super) async fn finish(&self, limit: Duration) {
+        let hook = self
+            .hook
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(hook) = hook {
+            hook.finish(limit).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Host for Machine {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        let (messages, wrong) = spool::read(&self.spool);
+        for (id, why) in wrong {
+            eprintln!("{}: refused: {why}", self.spool.join(&id));
+            self.discard(&id);
+        }
+        messages
+    }
+
+    fn discard(&self, id: &str) {
+        if let Err(error) = spool::discard(&self.spool, id) {
+            eprintln!("{error}");
+        }
+    }
+
+    fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
+        let recipe = self
+            .service()
+            .config
+            .recipe(None)
+            .map_err(|failure| failure.line())?;
+        let (recipe, channel) = channel(&recipe, release)?;
+        let git = git.to_owned();
+        Ok(Target {
+            channel,
+            git,
+            recipe,
+        })
+    }
+
+    async fn survey(&self) -> Facts {
+        let mut facts = Facts::default();
+        if self.site.mirror.exists() {
+            match LocalStore::open(&self.site.mirror) {
+                Ok(store) => match store.catalog(&Scope::All).await {
+                    Ok(catalog) => facts.channels = channels(&catalog),
+                    Err(error) => facts.unknown.push(error.to_string()),
+                },
+                Err(error) => facts.unknown.push(error.to_string()),
+            }
+        }
+        for dir in [&self.site.mirror, &self.site.state] {
+            if !dir.exists() {
+                continue;
+            }
+            match rustix::fs::statvfs(dir.as_std_path()) {
+                Ok(found) => facts.disks.push(Disk {
+                    dir: dir.to_string(),
+                    total: found.f_blocks * found.f_frsize,
+                    free: found.f_bavail * found.f_frsize,
+                }),
+                Err(error) => facts.unknown.push(format!("{dir}: {error}")),
+            }
+        }
+        facts
+    }
+
+    async fn prune(&self) -> Result<String, String> {
+        let context = self.service().context(&self.global);
+        retention::prune::prune_now(&context)
+            .await
+            .map_err(|failure| failure.line())
+    }
+
+    fn notify(&self, notice: Notice) {
+        let service = self.service().said;
+        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hook) = &*hook {
+            hook.call(&service.hook, service.hook_timeout, notice);
+        }
+    }
+
+    fn pulse(&self, state: &State, facts: &Facts) {
+        let status = format!("{} run, {} wait", state.runs.len(), state.queue.len());
+        // Without a service manager there is nobody to tell; with one that does not listen, its watchdog says so.
+        drop(sd_notify::notify(&[
+            NotifyState::Watchdog,
+            NotifyState::Status(&status),
+        ]));
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.is_some_and(|at| at.elapsed() < METRICS) {
+            return;
+        }
+        *written = Some(Instant::now());
+        let service = self.service();
+        if let Some(file) = &service.said.metrics {
+            let file = service.config.below(file);
+            if let Err(error) = write_metrics(&file, &metrics(state, facts, Utc::now())) {
+                eprintln!("metrics: {error}");
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        eprintln!("{text}");
+    }
+}
+
+/// Writes the file whole or not at all.
+fn write_metrics(file: &Utf8Path, text: &str) -> std::io::Result<()> {
+    let part = file.with_file_name(format!(".{}.part", file.file_name().unwrap_or("metrics")));
+    fs_err::write(&part, text)?;
+    fs_err::rename(part, file)
+}
+
+/// What the mirror's aliases show.
+fn channels(catalog: &Catalog) -> std::collections::BTreeMap<stx_layout::Channel, ChannelFacts> {
+    let channels = catalog.channels.iter();
+    channels
+        .map(|(channel, entry)| {
+            let aliases = entry.aliases.iter();
+            let latest = aliases
+                .filter(|(name, _)| name.to_string() == "latest_build")
+                .find_map(|(_, alias)| match alias {
+                    AliasEntry::Build(date) => Some(date.time()),
+                    AliasEntry::Other(_) => None,
+                });
+            let facts = ChannelFacts {
+                newest_success: entry.newest_success().map(BuildDate::time),
+                latest_build: latest,
+            };
+            (channel.clone(), facts)
+        })
+        .collect()
+}

@@ -1,0 +1,129 @@
+//! `history` and `stats`: what was asked for, what came of it, and how long it took.
+
+use chrono::{DateTime, Utc};
+use stx_pipeline::ledger::stats::{Series, sparkline, stats as durations};
+use stx_pipeline::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow};
+
+use super::Context;
+use super::daemon::{read_ledger, unreadable};
+use crate::args::{History, Stats};
+use crate::exit::Failure;
+use crate::output;
+
+pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
+    let ledger = read_ledger(context)?;
+    let history = ledger
+        .history(args.channel.as_ref(), args.limit)
+        .map_err(unreadable)?;
+    output::print(context.format(), &history, || {
+        output::columns(&history.iter().flat_map(rows).collect::<Vec<_>>())
+    })
+}
+
+fn rows(filed: &Filed) -> Vec<Vec<String>> {
+    let request = &filed.request;
+    let reasons: Vec<_> = request
+        .reasons
+        .iter()
+        .map(|reason| match &reason.cause {
+            cause @ stx_pipeline::trigger::Cause::Manual { uid, .. } => {
+                format!("{cause} (user {uid})")
+            }
+            cause => cause.to_string(),
+        })
+        .collect();
+    let row = |at: DateTime<Utc>, what: String| {
+        let at = at.format("%Y-%m-%d %H:%M:%S").to_string();
+        let number = format!("#{}", request.id);
+        vec![
+            at,
+            number,
+            request.target.channel.to_string(),
+            what,
+            reasons.join("; "),
+        ]
+    };
+    if let Some((at, closed)) = &filed.closed {
+        let what = match closed {
+            Closed::Cancelled { uid } => format!("cancelled by user {uid}"),
+            Closed::Skipped { why } => format!("skipped: {why}"),
+        };
+        return vec![row(*at, what)];
+    }
+    let asked = request
+        .reasons
+        .first()
+        .map_or_else(Utc::now, |reason| reason.at);
+    if filed.runs.is_empty() {
+        return vec![row(asked, "waits".to_owned())];
+    }
+    filed
+        .runs
+        .iter()
+        .rev()
+        .map(|run| row(run.started, ran(run)))
+        .collect()
+}
+
+fn ran(run: &RunRow) -> String {
+    let date = run
+        .build
+        .as_ref()
+        .map(|build| format!("{} ", build.date))
+        .unwrap_or_default();
+    let times = match run.interruptions {
+        0 => String::new(),
+        1 => ", interrupted once".to_owned(),
+        times => format!(", interrupted {times} times"),
+    };
+    let Some(end) = &run.end else {
+        return format!("{date}runs{times}");
+    };
+    let took = (end.at - run.started).num_seconds().max(0);
+    match &end.how {
+        RunEnd::Published {
+            result,
+            reason: None,
+            ..
+        } => format!("{date}{result} in {took} s{times}"),
+        RunEnd::Published {
+            result,
+            reason: Some(reason),
+            ..
+        } => format!("{date}{result} in {took} s{times}: {reason}"),
+        RunEnd::Unchanged { since } => format!("unchanged since {}{times}", since.date),
+        RunEnd::Refused { reason } => format!("{date}nothing was published{times}: {reason}"),
+        RunEnd::Cancelled => format!("{date}cancelled{times}"),
+        RunEnd::Requeued { reason } => format!("{date}starts over{times}: {reason}"),
+    }
+}
+
+pub(crate) fn stats(context: &Context, args: &Stats) -> Result<(), Failure> {
+    let ledger = read_ledger(context)?;
+    // Requests that came to no build are many where nothing changes.
+    let history = ledger
+        .history(Some(&args.channel), usize::MAX)
+        .map_err(unreadable)?;
+    let stats = durations(&history, args.builds);
+    output::print(context.format(), &stats, || {
+        let rows: Vec<_> = stats.series.iter().map(row).collect();
+        format!("{} builds\n{}", stats.builds.len(), output::columns(&rows))
+    })
+}
+
+fn row(series: &Series) -> Vec<String> {
+    let newest = series.seconds.last().copied().flatten();
+    let seconds =
+        |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value} s"));
+    let trend = series
+        .trend_percent
+        .map(|percent| format!("{percent:+} %"))
+        .unwrap_or_default();
+    vec![
+        series.name.clone(),
+        sparkline(&series.seconds),
+        format!("last {}", seconds(newest)),
+        format!("median {}", seconds(series.median)),
+        trend,
+    ]
+}

@@ -1,0 +1,67 @@
+//! `recipe check` and `recipe graph`.
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use stx_pipeline::{Finding, recipe};
+
+use super::Context;
+use super::build::{read_recipe, recipe_findings};
+use crate::args::{Drawing, RecipeCheck, RecipeGraph};
+use crate::exit::Failure;
+use crate::output;
+
+/// What `recipe check` prints.
+#[derive(Debug, Serialize)]
+struct Checked {
+    file: Utf8PathBuf,
+    /// The recipe's name; null if the file is no recipe.
+    name: Option<String>,
+    phases: usize,
+    findings: Vec<Finding>,
+}
+
+pub(crate) fn check(context: &Context, args: &RecipeCheck) -> Result<(), Failure> {
+    let file = &args.file;
+    let checked = match recipe_findings(file)? {
+        Ok(recipe) => Checked {
+            file: file.clone(),
+            name: Some(recipe.name),
+            phases: recipe.phases.len(),
+            findings: Vec::new(),
+        },
+        Err(findings) => Checked {
+            file: file.clone(),
+            name: None,
+            phases: 0,
+            findings,
+        },
+    };
+    output::print(context.format(), &checked, || {
+        if let Some(name) = &checked.name {
+            return format!("{file}: recipe {name}, {} phases", checked.phases);
+        }
+        let findings = checked.findings.iter().map(|finding| {
+            let Finding {
+                message,
+                line,
+                column,
+            } = finding;
+            format!("{file}:{line}:{column}: {message}\n")
+        });
+        findings.collect()
+    })?;
+    match checked.findings.len() {
+        0 => Ok(()),
+        count => Err(Failure::usage(format!("{file}: {count} mistakes"))
+            .hint("docs/recipe.md describes the form")),
+    }
+}
+
+pub(crate) fn graph(context: &Context, args: &RecipeGraph) -> Result<(), Failure> {
+    let recipe = read_recipe(&args.file)?;
+    let text = match args.drawing {
+        Drawing::Mermaid => recipe::mermaid(&recipe),
+        Drawing::Dot => recipe::dot(&recipe),
+    };
+    output::print(context.format(), &recipe::edges(&recipe), || text)
+}

@@ -1,0 +1,108 @@
+//! `forecast`: what will go, and how full the mirror gets, day by day.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use stx_layout::Channel;
+use stx_publish::{MirrorRead as _, Scope};
+use stx_retention::{ForecastDay, Rate};
+
+use super::{facts, policy};
+use crate::args::Forecast;
+use crate::commands::{Context, refused};
+use crate::exit::Failure;
+use crate::output;
+
+/// A forecast, and what it takes for granted.
+#[derive(Debug, Serialize)]
+struct Foretold {
+    /// How often each channel gets a build, and the bytes that each adds.
+    rates: BTreeMap<Channel, Rate>,
+    /// Bytes that all of them add a day.
+    bytes_per_day: u64,
+    #[serde(flatten)]
+    forecast: stx_retention::Forecast,
+}
+
+pub(crate) async fn forecast(context: &Context, args: &Forecast) -> Result<(), Failure> {
+    let store = context.open()?;
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let facts = facts(&store, &catalog).await?;
+    let mut rates = stx_retention::observe(&catalog, &facts, context.now);
+    rates.extend(args.rate.iter().cloned());
+    let policy = policy(context)?.policy;
+    let (now, days) = (context.now, args.days);
+    let foretold = Foretold {
+        bytes_per_day: rates.values().map(Rate::bytes_per_day).sum(),
+        forecast: stx_retention::forecast(&catalog, &facts, &policy, now, days, &rates),
+        rates,
+    };
+    output::print(context.format(), &foretold, || human(&foretold))
+}
+
+fn human(foretold: &Foretold) -> String {
+    let mut text = String::new();
+    for (channel, rate) in &foretold.rates {
+        let bytes = output::bytes(rate.bytes);
+        let _ = writeln!(
+            text,
+            "{channel}: a build every {}, {bytes} each",
+            rate.every
+        );
+    }
+    let forecast = &foretold.forecast;
+    let high = forecast.high_water;
+    let rows: Vec<_> = forecast
+        .days
+        .iter()
+        .map(|day| row(day, high.bytes))
+        .collect();
+    text.push_str(&output::columns(&rows));
+    for day in forecast.days.iter().filter(|day| goes(day)) {
+        let _ = writeln!(text, "\n{}", day.at.format("%Y-%m-%d"));
+        for entry in &day.expire {
+            let _ = writeln!(text, "  {} by rule {}", entry.build, entry.rule);
+        }
+        for entry in &day.sections {
+            let _ = writeln!(text, "  {}/{}", entry.build, entry.section);
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n{} a day come in; at most {} on {}",
+        output::bytes(foretold.bytes_per_day),
+        output::bytes(high.bytes),
+        high.at.format("%Y-%m-%d")
+    );
+    let _ = match forecast.full {
+        Some(full) => writeln!(text, "the disk is full on {}", full.format("%Y-%m-%d")),
+        None => writeln!(text, "the disk does not fill in that time"),
+    };
+    text
+}
+
+/// Whether something goes that day.
+fn goes(day: &ForecastDay) -> bool {
+    !day.expire.is_empty() || !day.sections.is_empty()
+}
+
+fn row(day: &ForecastDay, most: u64) -> Vec<String> {
+    let count = |sign: char, count: usize| match count {
+        0 => String::new(),
+        count => format!("{sign}{count}"),
+    };
+    vec![
+        day.at.format("%Y-%m-%d").to_string(),
+        output::bytes(day.bytes_used),
+        bar(day.bytes_used, most),
+        count('+', day.added.len()),
+        count('-', day.expire.len()),
+    ]
+}
+
+/// A bar as long as its part of the whole, 30 characters at most.
+fn bar(part: u64, whole: u64) -> String {
+    let length = u128::from(part) * 30 / u128::from(whole.max(1));
+    "█".repeat(usize::try_from(length).unwrap_or(30))
+}

@@ -1,0 +1,399 @@
+//! `prune`: plans, or takes a plan, and applies it step by step.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use camino::Utf8Path;
+use chrono::TimeDelta;
+use serde::Serialize;
+use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog};
+use stx_publish::{
+    ChannelWriter, Depth, LocalStore, MirrorRead as _, MirrorStore as _, Retired, Scope,
+    StoreError, ThinnedSection,
+};
+use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
+
+use super::{dropped, facts, policy, protections, until};
+use crate::args::Prune;
+use crate::commands::{Context, refused};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// How long a retired build can be brought back.
+pub(crate) const GRACE: TimeDelta = TimeDelta::days(3);
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+struct Pruned {
+    /// What was to be done.
+    plan: PrunePlan,
+    /// The builds that were taken out of sight; `undelete` brings them back.
+    retired: Vec<BuildId>,
+    /// The sections that were; `undelete` brings them back too.
+    thinned: Vec<String>,
+    /// What was left, a build or a section of one, and why.
+    left: BTreeMap<String, String>,
+    /// What dead runs had left undone, and is done.
+    finished: Vec<String>,
+    /// What had its grace period over, and is gone for good.
+    purged: Vec<Retired>,
+}
+
+pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
+    let store = context.open()?;
+    let plan: PrunePlan = if let Some(file) = &args.plan {
+        let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::usage(format!("{file}: {error}")).hint("`prune --plan-out FILE` writes a plan")
+        })?
+    } else {
+        let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+        let mut policy = policy(context)?.policy;
+        policy.limits.allow = args.allow.or(policy.limits.allow);
+        let facts = facts(&store, &catalog).await?;
+        stx_retention::plan_with(&catalog, &facts, &policy, context.now)
+    };
+    if let Some(file) = &args.plan_out {
+        write_plan(file, &plan)?;
+    }
+    if args.dry_run || args.plan_out.is_some() {
+        return output::print(context.format(), &plan, || human(&plan));
+    }
+    let pruned = apply(context, &store, plan).await?;
+    output::print(context.format(), &pruned, || done(&pruned))?;
+    if !pruned.left.is_empty() {
+        let hint = "what changed since the plan was made was left as it is; plan again";
+        return Err(Failure::said(Exit::Mirror).hint(hint));
+    }
+    if pruned.plan.warnings.iter().any(held_back) {
+        let hint =
+            "is the clock right? `--allow N` lets a run remove N builds of a channel all the same";
+        return Err(Failure::said(Exit::Mirror).hint(hint));
+    }
+    Ok(())
+}
+
+/// Applies the policy, as the service does it on its schedule; what was done, in a line.
+pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
+    let store = context.open()?;
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let facts = facts(&store, &catalog).await?;
+    let policy = policy(context)?.policy;
+    let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
+    let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
+    let pruned = apply(context, &store, plan).await?;
+    let left = pruned
+        .left
+        .iter()
+        .map(|(what, why)| format!("left {what}: {why}"));
+    done.extend(left);
+    let (retired, purged) = (pruned.retired.len(), pruned.purged.len());
+    done.push(format!("{retired} builds retired, {purged} purged"));
+    Ok(done.join("; "))
+}
+
+/// Whether a warning says that eligible builds were kept because removing them seemed wrong.
+fn held_back(warning: &Warning) -> bool {
+    match warning {
+        Warning::ClockDoubted { .. } | Warning::RemovalLimit { .. } => true,
+        Warning::FutureBuilds { .. }
+        | Warning::UnreadableRecords { .. }
+        | Warning::Strays { .. }
+        | Warning::DanglingAlias { .. }
+        | Warning::PinOfNothing { .. }
+        | Warning::NoRelease { .. }
+        | Warning::SpaceShort { .. } => false,
+    }
+}
+
+/// Writes a plan, whole or not at all.
+fn write_plan(file: &Utf8Path, plan: &PrunePlan) -> Result<(), Failure> {
+    let mut text =
+        serde_json::to_string_pretty(plan).map_err(|error| Failure::new(Exit::Bug, error))?;
+    text.push('\n');
+    let part = file.with_file_name(format!("{}.part", file.file_name().unwrap_or("plan")));
+    fs_err::write(&part, text)
+        .and_then(|()| fs_err::rename(&part, file))
+        .map_err(Failure::usage)
+}
+
+/// A step of a plan: a build, or a section of one.
+struct Step<'a> {
+    build: &'a BuildId,
+    section: Option<&'a SectionEntry>,
+}
+
+/// What became of a step.
+enum Outcome {
+    Done(Vec<Retired>),
+    Left(String),
+}
+
+/// Does what a plan says, step by step, each only if all that the plan went by still holds.
+async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result<Pruned, Failure> {
+    // What is gone for good makes room first: on a full disk nothing can be retired.
+    let finished = finish(store).await?;
+    let purged = purge(context, store).await?;
+    let builds = plan.expire.iter().map(|entry| Step {
+        build: &entry.build,
+        section: None,
+    });
+    let sections = plan.sections.iter().map(|entry| Step {
+        build: &entry.build,
+        section: Some(entry),
+    });
+    let mut elsewhere = store.catalog(&Scope::All).await.map_err(refused)?;
+    for channel in elsewhere.channels.values_mut() {
+        channel.builds.clear();
+    }
+    let (mut retired, mut thinned) = (Vec::new(), Vec::new());
+    let mut left = BTreeMap::new();
+    for step in builds.chain(sections) {
+        let name = match step.section {
+            None => step.build.to_string(),
+            Some(section) => format!("{}/{}", step.build, section.section),
+        };
+        match take(context, store, &plan, &elsewhere, &step).await? {
+            Outcome::Left(why) => drop(left.insert(name, why)),
+            Outcome::Done(_) if step.section.is_none() => retired.push(step.build.clone()),
+            Outcome::Done(taken) => thinned.extend(taken.iter().map(ToString::to_string)),
+        }
+    }
+    Ok(Pruned {
+        purged,
+        plan,
+        retired,
+        thinned,
+        left,
+        finished,
+    })
+}
+
+/// Takes one step of a plan; or says why not.
+async fn take(
+    context: &Context,
+    store: &LocalStore,
+    plan: &PrunePlan,
+    elsewhere: &Catalog,
+    step: &Step<'_>,
+) -> Result<Outcome, Failure> {
+    let channel = &step.build.channel;
+    let writer = match store.lock(channel).await {
+        Ok(writer) => writer,
+        Err(error @ StoreError::Busy { .. }) => return Ok(Outcome::Left(error.to_string())),
+        Err(error) => return Err(refused(error)),
+    };
+    // What the channel holds is read under its lock: nothing comes between the check and the act.
+    if let Some(why) = changed(store, plan, elsewhere, step).await? {
+        return Ok(Outcome::Left(why));
+    }
+    let done = match step.section {
+        None => writer
+            .retire(step.build.date, context.now)
+            .await
+            .map(|retired| vec![retired]),
+        Some(section) => thin(context, &*writer, section).await,
+    };
+    match done {
+        Ok(taken) => match pointed(store, step.build).await? {
+            None => Ok(Outcome::Done(taken)),
+            Some(alias) => {
+                for retired in &taken {
+                    writer.restore(retired).await.map_err(refused)?;
+                }
+                Ok(Outcome::Left(format!(
+                    "{alias} was pointed at it just then, and it was brought back"
+                )))
+            }
+        },
+        Err(error @ (StoreError::Refused { .. } | StoreError::NotFound { .. })) => {
+            Ok(Outcome::Left(error.to_string()))
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// An alias that points at a build: nobody who holds the lock moves one there, but a careless hand does.
+async fn pointed(store: &LocalStore, build: &BuildId) -> Result<Option<String>, Failure> {
+    let catalog = store.catalog(&Scope::Build(build.clone())).await;
+    let catalog = catalog.map_err(refused)?;
+    let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
+    let mut pointing = aliases.filter(|(_, target)| match target {
+        AliasEntry::Build(date) => *date == build.date,
+        AliasEntry::Other(text) => text.contains(&build.date.to_string()),
+    });
+    Ok(pointing.next().map(|(alias, _)| alias.to_string()))
+}
+
+async fn thin(
+    context: &Context,
+    writer: &dyn ChannelWriter,
+    entry: &SectionEntry,
+) -> Result<Vec<Retired>, StoreError> {
+    let at = BuildDate::at(context.now).ok_or_else(|| StoreError::Refused {
+        what: entry.build.to_string(),
+        reason: format!("no date can be written for {}", context.now),
+    })?;
+    let section = ThinnedSection {
+        section: entry.section.clone(),
+        since: entry.since,
+        at,
+        rule: entry.message.clone(),
+    };
+    writer.thin(entry.build.date, &[section]).await
+}
+
+/// Why a step may not be taken any more.
+///
+/// What the build's own channel holds is read now; of the others only the aliases matter, as they were when the run began.
+async fn changed(
+    store: &LocalStore,
+    plan: &PrunePlan,
+    elsewhere: &Catalog,
+    step: &Step<'_>,
+) -> Result<Option<String>, Failure> {
+    let build = step.build;
+    let channel = Scope::Channel(build.channel.clone());
+    let fresh = store.catalog(&channel).await.map_err(refused)?;
+    let mut catalog = elsewhere.clone();
+    catalog.channels.remove(&build.channel);
+    catalog.channels.extend(fresh.channels);
+    let scope = Scope::Build(build.clone());
+    let only = store.catalog(&scope).await.map_err(refused)?;
+    let mut facts = protections(store, &scope, &only).await?;
+    match store.inspect(build, Depth::Listing).await {
+        Ok(inspection) => dropped(&mut facts, build, &inspection),
+        // The recheck finds that it is gone.
+        Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(refused(error)),
+    }
+    let section = step.section.map(|section| &section.section);
+    let rechecked = stx_retention::recheck(plan, &catalog, &facts).into_iter();
+    let mut mine =
+        rechecked.filter(|step| step.build == *build && step.section.as_ref() == section);
+    Ok(mine.find_map(|step| match step.check {
+        Recheck::Ok => None,
+        Recheck::Changed { why } => {
+            let why: Vec<_> = why.iter().map(ToString::to_string).collect();
+            Some(why.join("; "))
+        }
+    }))
+}
+
+/// Finishes what dead runs left undone; channels that someone works on wait.
+async fn finish(store: &LocalStore) -> Result<Vec<String>, Failure> {
+    let leftovers = store.leftovers(&Scope::All).await.map_err(refused)?;
+    let mut channels: Vec<_> = leftovers
+        .into_iter()
+        .map(|leftover| leftover.channel)
+        .collect();
+    channels.dedup();
+    let mut finished = Vec::new();
+    for channel in channels {
+        match store.lock(&channel).await {
+            Ok(writer) => {
+                let swept = writer.sweep().await.map_err(refused)?;
+                finished.extend(swept.into_iter().map(|leftover| leftover.what));
+            }
+            Err(StoreError::Busy { .. }) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Ok(finished)
+}
+
+/// Deletes for good what was retired longer ago than the grace period; channels that someone works on wait.
+async fn purge(context: &Context, store: &LocalStore) -> Result<Vec<Retired>, Failure> {
+    let mut purged = Vec::new();
+    for retired in store.retired().await.map_err(refused)? {
+        if context.now - retired.at.time() < GRACE {
+            continue;
+        }
+        match store.lock(&retired.id.channel).await {
+            Ok(writer) => drop(writer.purge(&retired).await.map_err(refused)?),
+            Err(StoreError::Busy { .. }) => continue,
+            Err(error) => return Err(refused(error)),
+        }
+        purged.push(retired);
+    }
+    Ok(purged)
+}
+
+fn human(plan: &PrunePlan) -> String {
+    let mut text = String::new();
+    for warning in &plan.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for entry in &plan.expire {
+        let _ = writeln!(
+            text,
+            "expire {}: {}, frees {}",
+            entry.build,
+            entry.message,
+            output::bytes(entry.bytes_freed)
+        );
+    }
+    for entry in &plan.sections {
+        let _ = writeln!(
+            text,
+            "thin   {}: {}, frees {}",
+            entry.build,
+            entry.message,
+            output::bytes(entry.bytes_freed)
+        );
+    }
+    for entry in &plan.keep {
+        let reasons: Vec<_> = entry.reasons.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            text,
+            "keep   {}: {}{}",
+            entry.build,
+            reasons.join("; "),
+            until(entry.until)
+        );
+    }
+    let sections = match plan.sections.len() {
+        0 => String::new(),
+        sections => format!(" and {sections} sections before their builds"),
+    };
+    let (go, stay, freed) = (
+        plan.expire.len(),
+        plan.keep.len(),
+        output::bytes(plan.bytes_freed()),
+    );
+    let _ = writeln!(
+        text,
+        "{go} would go{sections}, free {freed}; {stay} would stay"
+    );
+    text
+}
+
+fn done(pruned: &Pruned) -> String {
+    let mut text = String::new();
+    for warning in &pruned.plan.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for build in &pruned.retired {
+        let _ = writeln!(text, "retired {build}");
+    }
+    for section in &pruned.thinned {
+        let _ = writeln!(text, "thinned {section}");
+    }
+    for what in &pruned.finished {
+        let _ = writeln!(text, "swept   {what}");
+    }
+    for (what, why) in &pruned.left {
+        let _ = writeln!(text, "left    {what}: {why}");
+    }
+    for retired in &pruned.purged {
+        let _ = writeln!(text, "purged  {retired}");
+    }
+    let days = GRACE.num_days();
+    let _ = writeln!(
+        text,
+        "{} retired and {} sections thinned, `undelete` brings them back for {days} days",
+        pruned.retired.len(),
+        pruned.thinned.len()
+    );
+    text
+}

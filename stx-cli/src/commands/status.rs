@@ -1,0 +1,96 @@
+//! `status`: what waits, what runs, and what should not be so.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use stx_pipeline::ledger::{Ledger as _, State};
+
+use super::Context;
+use super::build::Site;
+use super::daemon::{Service, read_ledger, spool};
+use crate::exit::Failure;
+use crate::output;
+
+#[derive(Debug, Serialize)]
+struct Status<'a> {
+    service_running: bool,
+    #[serde(flatten)]
+    state: &'a State,
+}
+
+pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+    let ledger = read_ledger(context)?;
+    let state = ledger.state();
+    let service = Service::load(&context.global)?;
+    let status = Status {
+        service_running: spool::is_alive(&service.spool(&Site::new(context)?)),
+        state,
+    };
+    output::print(context.format(), &status, || human(context, &status))
+}
+
+fn human(context: &Context, status: &Status<'_>) -> String {
+    let Status {
+        service_running,
+        state,
+    } = status;
+    let age = |then| output::age(context.now, then);
+    let mut text = String::new();
+    let running = if *service_running {
+        "the service runs"
+    } else {
+        "no service runs"
+    };
+    let _ = writeln!(text, "{running}");
+    let mut rows = Vec::new();
+    for run in state.runs.values() {
+        let phase = run.phases.iter().rfind(|phase| phase.finished.is_none());
+        let phase = phase.map_or_else(String::new, |phase| format!("phase {}, ", phase.name));
+        let build = run.build.as_ref();
+        let what = build.map_or_else(|| run.request.target.to_string(), ToString::to_string);
+        rows.push(vec![
+            "runs".to_owned(),
+            what,
+            format!("{phase}since {}", age(run.started)),
+        ]);
+    }
+    for request in state.queue.values() {
+        let reasons: Vec<_> = request
+            .reasons
+            .iter()
+            .map(|reason| reason.cause.to_string())
+            .collect();
+        let what = format!("{} (request {})", request.target, request.id);
+        rows.push(vec!["waits".to_owned(), what, reasons.join("; ")]);
+    }
+    for (channel, last) in &state.last {
+        let good = last.good.map_or_else(
+            || "never good".to_owned(),
+            |good| format!("good {} ago", age(good)),
+        );
+        let build = last
+            .build
+            .as_ref()
+            .map(|build| build.date.to_string())
+            .unwrap_or_default();
+        let result = last
+            .result
+            .map(|result| result.to_string())
+            .unwrap_or_default();
+        rows.push(vec![
+            "last".to_owned(),
+            channel.to_string(),
+            format!("{build} {result}, {good}"),
+        ]);
+    }
+    for (alarm, (since, words)) in &state.alarms {
+        let subject = format!("{} {}", alarm.kind.as_str(), alarm.subject);
+        rows.push(vec![
+            "alarm".to_owned(),
+            subject,
+            format!("{words} (since {})", age(*since)),
+        ]);
+    }
+    text.push_str(&output::columns(&rows));
+    text
+}

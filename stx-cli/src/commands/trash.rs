@@ -1,0 +1,66 @@
+//! `trash`: the builds that were taken out of sight and can be brought back.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use stx_layout::{BuildDate, BuildId, BuildOutcome};
+use stx_publish::MirrorStore as _;
+
+use super::retention::prune::GRACE;
+use super::{Context, refused};
+use crate::exit::Failure;
+use crate::output;
+
+/// A build that can be brought back.
+#[derive(Debug, Serialize)]
+struct Row {
+    build: BuildId,
+    /// Since when it is out of sight.
+    since: BuildDate,
+    /// Until when it can be brought back; the first `prune` after that deletes it.
+    until: DateTime<Utc>,
+    /// How it ended; absent where its record cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<BuildOutcome>,
+    /// Its bytes, of which published builds may share some; absent where its record cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+    let store = context.open()?;
+    let mut rows = Vec::new();
+    for retired in store.retired().await.map_err(refused)? {
+        let record = store.retired_record(&retired).await.ok();
+        rows.push(Row {
+            since: retired.at,
+            until: retired.at.time() + GRACE,
+            result: record.as_ref().map(|record| record.result),
+            bytes: record.as_ref().map(|record| record.bytes),
+            build: retired.id,
+        });
+    }
+    output::print(context.format(), &rows, || {
+        let lines: Vec<_> = rows.iter().map(|row| line(context, row)).collect();
+        output::columns(&lines)
+    })?;
+    if rows.is_empty() {
+        context.say("no build is in the trash");
+    }
+    Ok(())
+}
+
+fn line(context: &Context, row: &Row) -> Vec<String> {
+    let until = if row.until <= context.now {
+        "until the next prune".to_owned()
+    } else {
+        format!("until {}", row.until.format("%Y-%m-%d %H:%M"))
+    };
+    vec![
+        row.build.to_string(),
+        row.result
+            .map_or_else(|| "unknown".to_owned(), |result| result.to_string()),
+        row.bytes.map(output::bytes).unwrap_or_default(),
+        format!("since {}", row.since.time().format("%Y-%m-%d %H:%M")),
+        until,
+    ]
+}

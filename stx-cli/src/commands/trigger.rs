@@ -1,0 +1,86 @@
+//! `trigger`: asks the service for a build, or takes that back.
+
+use serde::Serialize;
+use stx_layout::{GitMapping, ReleaseId};
+use stx_pipeline::service::Ask;
+
+use super::Context;
+use super::build::Site;
+use super::daemon::{Service, spool};
+use crate::args::Trigger;
+use crate::exit::Failure;
+use crate::output;
+
+/// What was asked for.
+#[derive(Debug, Serialize)]
+struct Left<'a> {
+    message: String,
+    #[serde(flatten)]
+    ask: &'a Ask,
+    service_running: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
+    let service = Service::load(&context.global)?;
+    let dir = service.spool(&Site::new(context)?);
+    let ask = match (args.cancel, &args.branch) {
+        (Some(request), _) => Ask::Cancel { request },
+        (None, Some(branch)) => build(branch, args)?,
+        (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
+    };
+    if !dir.exists() {
+        return Err(Failure::usage(format!("{dir}: is not there"))
+            .hint("the service makes it when it starts for the first time"));
+    }
+    let message = spool::leave(&dir, &ask, context.now).map_err(|error| {
+        let failure = Failure::usage(format!("{dir}: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                failure.hint("only members of the build group may ask for builds")
+            }
+            _ => failure,
+        }
+    })?;
+    let service_running = spool::is_alive(&dir);
+    let left = Left {
+        message,
+        ask: &ask,
+        service_running,
+    };
+    output::print(context.format(), &left, || match &ask {
+        Ask::Build { release, git, .. } => format!("asked for {release} of {git}"),
+        Ask::Cancel { request } => format!("asked to cancel request {request}"),
+    })?;
+    if !service_running {
+        context.say("no service runs; it reads this when it starts");
+    }
+    Ok(())
+}
+
+/// A branch as git has it, or a release identifier as the mirror has it.
+fn build(branch: &str, args: &Trigger) -> Result<Ask, Failure> {
+    let (release, git) = match (branch.parse::<ReleaseId>(), ReleaseId::from_git(branch)) {
+        (Ok(release), _) => {
+            let git = args
+                .tag
+                .clone()
+                .or_else(|| release.to_git(GitMapping::Candidate));
+            let git = git.ok_or_else(|| {
+                Failure::usage(format!("{release}: no branch or tag is known for it"))
+                    .hint("name it by --tag")
+            })?;
+            (release, git)
+        }
+        (Err(_), Ok(release)) => (
+            release,
+            args.tag.clone().unwrap_or_else(|| branch.to_owned()),
+        ),
+        (Err(_), Err(error)) => return Err(Failure::usage(error)),
+    };
+    Ok(Ask::Build {
+        release,
+        git,
+        reason: args.reason.clone().unwrap_or_default(),
+        force: args.force,
+    })
+}

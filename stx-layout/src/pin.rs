@@ -1,0 +1,29 @@
+//! A wish to keep one build.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::BuildId;
+
+/// A wish to keep one build. A build has at most one pin an author.
+///
+/// `Ord` is by build, then by reason and author; it makes lists of pins comparable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pin {
+    /// The build.
+    pub build: BuildId,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub author: String,
+    /// The instant from which it no longer holds; without one it holds until it is taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Pin {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}

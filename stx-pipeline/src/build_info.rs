@@ -1,0 +1,108 @@
+//! `BUILD_INFO`: what a build is, for shell scripts.
+
+use std::fmt;
+
+use stx_layout::BuildRecord;
+
+use crate::BuildPlan;
+
+/// What `BUILD_INFO` says; `Display` is its text: a line `KEY="value"` each, which a shell reads.
+///
+/// The file of the real builds also has `BUILD_HOST` and `BUILD_BY`. A build server's name, address and user are nobody's
+/// business on a mirror, so they are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildInfo {
+    keys: Vec<(&'static str, String)>,
+}
+
+impl BuildInfo {
+    /// The keys of a build. `SW_VERSION` and `BUILD_TYPE` are those of the recipe's variables, where it has them;
+    /// `BUILD_NUMBER` is not known here.
+    pub fn new(plan: &BuildPlan, record: &BuildRecord) -> Self {
+        let variable = |name: &str| plan.env.get(name).cloned();
+        let date = plan.id.date;
+        let keys = [
+            ("OS", Some(plan.id.channel.distro.to_string())),
+            ("SW_VERSION", variable("SW_VERSION")),
+            (
+                "BUILD_TARGET",
+                Some(variable("BUILD_TARGET").unwrap_or_else(|| "Host Installer".to_owned())),
+            ),
+            (
+                "BUILD_TYPE",
+                Some(variable("BUILD_TYPE").unwrap_or_else(|| "Formal".to_owned())),
+            ),
+            ("BUILD_ID", Some(date.to_string())),
+            ("JOB", Some(plan.id.channel.to_string())),
+            ("BRANCH", record.branch.clone()),
+            (
+                "BUILD_DATE",
+                Some(date.time().format("%Y-%m-%d %H:%M:%S +0000").to_string()),
+            ),
+        ];
+        let keys = keys
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        Self { keys }
+    }
+}
+
+impl fmt::Display for BuildInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in &self.keys {
+            let mut quoted = String::with_capacity(value.len());
+            for character in value.chars().filter(|character| !character.is_control()) {
+                if matches!(character, '"' | '\\' | '$' | '`') {
+                    quoted.push('\\');
+                }
+                quoted.push(character);
+            }
+            writeln!(f, "{key}=\"{quoted}\"")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stx_layout::{BuildOutcome, ReleaseId};
+
+    use super::*;
+    use crate::{BuildRequest, Recipe, plan};
+
+    #[test]
+    fn it_is_shell_and_says_nothing_of_the_build_server() {
+        let recipe = Recipe::from_toml(
+            "schema = 1\nname = \"t\"\ndistro = \"centos\"\nvariables = { SW_VERSION = '18.10 \"`$x' }\n\
+             source = { phase = \"sync\" }\n[[phase]]\nname = \"sync\"\nrun = [\"sync\"]\n",
+        )
+        .unwrap();
+        let request = BuildRequest {
+            channel: recipe.channel(ReleaseId::Master),
+            branch: "master".into(),
+            date: "20181105T060000Z".parse().unwrap(),
+            trigger: None,
+            overrides: [].into(),
+            recipe_dir: "/r".into(),
+            source_root: "/s".into(),
+            workspace: "/w".into(),
+            logs: "/l".into(),
+            jobs: 4,
+            base_env: [("USER".to_owned(), "builder".to_owned())].into(),
+        };
+        let plan = plan(&recipe, &request).unwrap();
+        let mut record = BuildRecord::new(plan.id.clone(), BuildOutcome::Success);
+        record.branch = Some("master".into());
+        insta::assert_snapshot!(BuildInfo::new(&plan, &record), @r#"
+        OS="centos"
+        SW_VERSION="18.10 \"\`\$x"
+        BUILD_TARGET="Host Installer"
+        BUILD_TYPE="Formal"
+        BUILD_ID="20181105T060000Z"
+        JOB="master/centos"
+        BRANCH="master"
+        BUILD_DATE="2018-11-05 06:00:00 +0000"
+        "#);
+    }
+}

@@ -1,0 +1,296 @@
+//! What every ledger keeps to, as a suite that each of them runs.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::{BuildOutcome, PhaseStatus, SourceRecord};
+
+use super::{
+    Alarm, AlarmKind, Change, Closed, Ended, Ledger, LedgerError, MemoryLedger, PhaseRun, Request,
+    RunEnd,
+};
+use crate::trigger::{Cause, Mark, Pending, Reason, Target};
+
+/// The time of a step.
+fn at(step: u32) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_577_836_800, 123_000_000).expect("a time")
+        + TimeDelta::seconds(i64::from(step))
+}
+
+fn target(number: u32) -> Target {
+    let channel = [
+        "master/centos",
+        "release/2018.10/centos",
+        "master/debian/bullseye/amd64",
+    ];
+    Target {
+        channel: channel[number as usize % channel.len()]
+            .parse()
+            .expect("a channel"),
+        git: "master".into(),
+        recipe: "/srv/recipe.toml".into(),
+    }
+}
+
+fn reason(step: u32) -> Reason {
+    let cause = match step % 3 {
+        0 => Cause::Manual {
+            uid: 1000 + step,
+            text: "for a \"friend\"\n".into(),
+        },
+        1 => Cause::Periodic {
+            due: at(step),
+            missed: step.is_multiple_of(2),
+        },
+        _ => Cause::Commit {
+            heads: [(
+                "https://example.org/config".to_owned(),
+                format!("{step:040x}"),
+            )]
+            .into(),
+        },
+    };
+    Reason {
+        at: at(step),
+        cause,
+    }
+}
+
+fn end(step: u32, channel: u32) -> Ended {
+    let how = match step % 5 {
+        0 => RunEnd::Cancelled,
+        1 => RunEnd::Refused {
+            reason: "the disk is full".into(),
+        },
+        2 => RunEnd::Unchanged {
+            since: format!("{}/20200101T000000Z", target(channel).channel)
+                .parse()
+                .expect("a build"),
+        },
+        odd => RunEnd::Published {
+            result: if odd == 3 {
+                BuildOutcome::Success
+            } else {
+                BuildOutcome::Fail
+            },
+            reason: (odd == 4).then(|| "phase compile failed".into()),
+            sources: vec![SourceRecord {
+                path: "cgcs-root/stx/config".into(),
+                url: (step.is_multiple_of(2)).then(|| "https://example.org/config".into()),
+                commit: format!("{step:040x}"),
+            }],
+        },
+    };
+    Ended { at: at(step), how }
+}
+
+/// The change that a script's byte means at a step; most fit the state, some do not.
+fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
+    let state = ledger.state();
+    let pick = u32::from(code / 16);
+    let request = state
+        .queue
+        .keys()
+        .nth(pick as usize % state.queue.len().max(1))
+        .copied()
+        .unwrap_or(0);
+    let run = state
+        .runs
+        .keys()
+        .nth(pick as usize % state.runs.len().max(1))
+        .copied()
+        .unwrap_or(0);
+    let alarm = Alarm {
+        kind: AlarmKind::ALL[pick as usize % AlarmKind::ALL.len()],
+        subject: format!("/srv/{}", pick % 2),
+    };
+    match code % 16 {
+        0..=2 => Change::Requested(Request {
+            id: state.id(0),
+            target: target(pick),
+            force: pick.is_multiple_of(2),
+            retry_failed: pick.is_multiple_of(3),
+            reasons: vec![reason(step), reason(pick)],
+        }),
+        3 => Change::Joined {
+            request,
+            reason: reason(step),
+            force: pick.is_multiple_of(2),
+            retry_failed: true,
+        },
+        4 => Change::Closed {
+            request,
+            at: at(step),
+            how: if pick.is_multiple_of(2) {
+                Closed::Cancelled { uid: pick }
+            } else {
+                Closed::Skipped {
+                    why: "no path matters".into(),
+                }
+            },
+        },
+        5..=7 => Change::Started {
+            run: state.id(0),
+            request,
+            at: at(step),
+        },
+        8 => Change::Named {
+            run,
+            build: format!("{}/20200102T030405Z", target(pick).channel)
+                .parse()
+                .expect("a build"),
+        },
+        9 => Change::Phase {
+            run,
+            phase: PhaseRun {
+                name: format!("phase-{}", pick % 3),
+                attempts: step,
+                started: at(step),
+                finished: pick.is_multiple_of(2).then(|| at(step + 1)),
+                status: pick.is_multiple_of(2).then_some(PhaseStatus::TimedOut),
+            },
+        },
+        10 => Change::Interrupted { run },
+        11 => Change::Ended {
+            run,
+            end: end(step, pick),
+        },
+        12 => Change::Requeued {
+            run,
+            at: at(step),
+            reason: "busy".into(),
+        },
+        13 => Change::Marked {
+            key: format!("watch-{}", pick % 2),
+            mark: Mark {
+                fired: Some(at(step)),
+                considered: Some([("x".to_owned(), "y".to_owned())].into()),
+                pending: pick.is_multiple_of(2).then(|| Pending {
+                    heads: [("x".to_owned(), "z".to_owned())].into(),
+                    since: at(step),
+                    moved: at(step + 1),
+                }),
+            },
+        },
+        14 if pick.is_multiple_of(2) => Change::Raised {
+            alarm,
+            at: at(step),
+            text: "5% left".into(),
+        },
+        14 => Change::Lowered { alarm },
+        _ if pick.is_multiple_of(2) => Change::Received {
+            id: format!("message-{}", pick % 4),
+        },
+        _ => Change::Cleared {
+            id: format!("message-{}", pick % 4),
+        },
+    }
+}
+
+/// Records what a script says, a byte a change and a list a transaction, in a ledger and in the reference; after each
+/// transaction both answer the same, and so does the ledger opened again.
+///
+/// # Panics
+/// When they differ.
+pub(super) fn follows_the_reference<L: Ledger>(
+    mut ledger: L,
+    reopen: impl Fn(L) -> L,
+    script: &[Vec<u8>],
+) {
+    let mut reference = MemoryLedger::default();
+    let mut step = 0;
+    for (index, codes) in script.iter().enumerate() {
+        // Each change is made to fit the state that those before it leave.
+        let mut ahead = reference.clone();
+        let mut changes = Vec::new();
+        for code in codes {
+            step += 1;
+            let change = change(&ahead, step, *code);
+            let fits = ahead.record(std::slice::from_ref(&change)).is_ok();
+            changes.push(change);
+            if !fits {
+                break;
+            }
+        }
+        let expected = reference.record(&changes);
+        let found = ledger.record(&changes);
+        match (&expected, &found) {
+            (Ok(()), Ok(())) => {}
+            (
+                Err(LedgerError::Refused { why, .. }),
+                Err(LedgerError::Refused { why: also, .. }),
+            ) => {
+                assert_eq!(why, also);
+            }
+            _ => panic!("{changes:?}: {found:?}, and the reference: {expected:?}"),
+        }
+        if index.is_multiple_of(7) {
+            ledger = reopen(ledger);
+        }
+        assert_eq!(ledger.state(), reference.state(), "after {changes:?}");
+    }
+    ledger = reopen(ledger);
+    assert_eq!(ledger.state(), reference.state());
+    for channel in [None, Some(target(0).channel), Some(target(1).channel)] {
+        for limit in [1, 3, 1000] {
+            assert_eq!(
+                ledger.history(channel.as_ref(), limit).expect("a history"),
+                reference
+                    .history(channel.as_ref(), limit)
+                    .expect("a history"),
+            );
+        }
+    }
+}
+
+/// What the contract says in words, on an empty ledger.
+///
+/// # Panics
+/// When the ledger does not keep to it.
+pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
+    let request = |id| {
+        Change::Requested(Request {
+            id,
+            target: target(0),
+            force: false,
+            retry_failed: false,
+            reasons: vec![reason(0)],
+        })
+    };
+    let start = |run, request| Change::Started {
+        run,
+        request,
+        at: at(1),
+    };
+    ledger
+        .record(&[request(1), request(2)])
+        .expect("two requests");
+    ledger.record(&[start(3, 1)]).expect("a run");
+    let before = ledger.state().clone();
+    // All or nothing: the second change does not fit, so the first one is not made.
+    for refused in [
+        vec![request(4), start(5, 2)],
+        vec![request(4), request(4)],
+        vec![request(4), start(5, 99)],
+        vec![
+            Change::Interrupted { run: 3 },
+            Change::Interrupted { run: 9 },
+        ],
+        vec![request(1)],
+    ] {
+        let error = ledger.record(&refused).expect_err("it does not fit");
+        assert!(matches!(error, LedgerError::Refused { .. }), "{error}");
+        assert_eq!(*ledger.state(), before, "{refused:?}");
+    }
+    ledger
+        .record(&[
+            Change::Ended {
+                run: 3,
+                end: end(3, 0),
+            },
+            start(4, 2),
+        ])
+        .expect("the channel is free");
+    let history = ledger.history(None, 10).expect("a history");
+    let ids: Vec<_> = history.iter().map(|filed| filed.request.id).collect();
+    assert_eq!(ids, [2, 1]);
+    assert!(history[1].runs[0].end.is_some() && history[0].runs[0].end.is_none());
+}

@@ -1,0 +1,404 @@
+//! The service's memory: requests, runs, what was last seen and built, and why.
+//!
+//! Everything that happens is a [`Change`]; [`State::apply`] says what a change means, and every ledger keeps to it.
+//! What is over leaves the state and stays in the history.
+
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod state;
+pub mod stats;
+
+#[cfg(test)]
+mod conformance;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildId, BuildOutcome, Channel, PhaseStatus, SourceRecord};
+
+pub use memory::MemoryLedger;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
+pub use state::{Done, Last, State};
+
+use crate::trigger::{Mark, Reason, Target};
+
+/// A build that somebody or something asked for. Numbers are never used twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its number.
+    pub id: u64,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub target: Target,
+    /// Whether it is built although nothing changed.
+    pub force: bool,
+    /// Whether sources that failed to build are built again.
+    pub retry_failed: bool,
+    /// Everything that asked for it, oldest first; never empty.
+    pub reasons: Vec<Reason>,
+}
+
+/// How a request ended that no run took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "closed", rename_all = "kebab-case")]
+pub enum Closed {
+    /// Somebody took it back.
+    Cancelled {
+        /// Their user id.
+        uid: u32,
+    },
+    /// There was nothing to build.
+    Skipped {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A phase of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRun {
+    /// Its name.
+    pub name: String,
+    /// How often it was started.
+    pub attempts: u32,
+    /// When its first attempt started.
+    pub started: DateTime<Utc>,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<DateTime<Utc>>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<PhaseStatus>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum RunEnd {
+    /// A build was published.
+    Published {
+        /// How it ended.
+        result: BuildOutcome,
+        /// Why it failed, in a line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// What it was built from.
+        sources: Vec<SourceRecord>,
+    },
+    /// Nothing had changed.
+    Unchanged {
+        /// Since this build.
+        since: BuildId,
+    },
+    /// Nothing could be built or published.
+    Refused {
+        /// Why, in a line.
+        reason: String,
+    },
+    /// Somebody ended it.
+    Cancelled,
+    /// It gave its request back, to be run again.
+    Requeued {
+        /// Why, in a line.
+        reason: String,
+    },
+}
+
+/// A request on its way, or its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its number.
+    pub id: u64,
+    /// What it does, with the reasons that there were when it started.
+    pub request: Request,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// The build, once it has its date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildId>,
+    /// How often it was interrupted and goes on.
+    pub interruptions: u32,
+    /// The phases so far, in the order in which they started.
+    pub phases: Vec<PhaseRun>,
+    /// When and how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Ended>,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How.
+    #[serde(flatten)]
+    pub how: RunEnd,
+}
+
+/// What should not be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlarmKind {
+    /// Something is to be built, for too long.
+    NotBuilt,
+    /// The last run could not publish.
+    NotPublished,
+    /// The newest success is not what `latest_build` shows.
+    NotAliased,
+    /// `latest_build` is older than its cadence.
+    Stale,
+    /// A disk gets full.
+    DiskFilling,
+    /// A trigger can not fire.
+    NeverFires,
+}
+
+impl AlarmKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::NotBuilt,
+        Self::NotPublished,
+        Self::NotAliased,
+        Self::Stale,
+        Self::DiskFilling,
+        Self::NeverFires,
+    ];
+
+    /// The word that JSON and metrics have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotBuilt => "not-built",
+            Self::NotPublished => "not-published",
+            Self::NotAliased => "not-aliased",
+            Self::Stale => "stale",
+            Self::DiskFilling => "disk-filling",
+            Self::NeverFires => "never-fires",
+        }
+    }
+}
+
+/// Something that should not be so.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Alarm {
+    /// What kind.
+    pub kind: AlarmKind,
+    /// The channel, directory or trigger that it is about.
+    pub subject: String,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// What is remembered of a watch is this now.
+    Marked {
+        /// The watch.
+        key: String,
+        /// What.
+        mark: Mark,
+    },
+    /// A request was filed.
+    Requested(Request),
+    /// A request that waits has one more reason.
+    Joined {
+        /// The request.
+        request: u64,
+        /// The reason.
+        reason: Reason,
+        /// Whether this reason wants it built although nothing changed.
+        force: bool,
+        /// Whether this reason wants failed sources built again.
+        retry_failed: bool,
+    },
+    /// A request ended without a run.
+    Closed {
+        /// The request.
+        request: u64,
+        /// When.
+        at: DateTime<Utc>,
+        /// How.
+        how: Closed,
+    },
+    /// A run took a request.
+    Started {
+        /// The run.
+        run: u64,
+        /// The request.
+        request: u64,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// A run has a build now.
+    Named {
+        /// The run.
+        run: u64,
+        /// The build.
+        build: BuildId,
+    },
+    /// A phase of a run is so.
+    Phase {
+        /// The run.
+        run: u64,
+        /// The phase, by name.
+        phase: PhaseRun,
+    },
+    /// A run was cut off, and goes on later.
+    Interrupted {
+        /// The run.
+        run: u64,
+    },
+    /// A run ended.
+    Ended {
+        /// The run.
+        run: u64,
+        /// When and how.
+        end: Ended,
+    },
+    /// A run ended as [`RunEnd::Requeued`], and its request waits again.
+    Requeued {
+        /// The run.
+        run: u64,
+        /// When.
+        at: DateTime<Utc>,
+        /// Why.
+        reason: String,
+    },
+    /// An alarm is on.
+    Raised {
+        /// Which.
+        alarm: Alarm,
+        /// Since when.
+        at: DateTime<Utc>,
+        /// What is wrong.
+        text: String,
+    },
+    /// An alarm is off.
+    Lowered {
+        /// Which.
+        alarm: Alarm,
+    },
+    /// A message was acted upon; it is not, again, should it still be there after a crash.
+    Received {
+        /// The message.
+        id: String,
+    },
+    /// A message is gone.
+    Cleared {
+        /// The message.
+        id: String,
+    },
+}
+
+/// A request and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filed {
+    /// The request.
+    #[serde(flatten)]
+    pub request: Request,
+    /// When and how it ended, if no run took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<(DateTime<Utc>, Closed)>,
+    /// Its runs, oldest first.
+    pub runs: Vec<RunRow>,
+}
+
+/// A run, without its request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// Its number.
+    pub id: u64,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// The build, once it had its date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildId>,
+    /// How often it was interrupted and went on.
+    pub interruptions: u32,
+    /// The phases, in the order in which they started.
+    pub phases: Vec<PhaseRun>,
+    /// When and how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Ended>,
+}
+
+impl From<Run> for RunRow {
+    fn from(run: Run) -> Self {
+        Self {
+            id: run.id,
+            started: run.started,
+            build: run.build,
+            interruptions: run.interruptions,
+            phases: run.phases,
+            end: run.end,
+        }
+    }
+}
+
+/// A ledger that cannot be read or written, or a change that it refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The change does not fit the state: who made it is wrong.
+    #[error("the ledger refuses {change}: {why}")]
+    Refused {
+        /// The change.
+        change: String,
+        /// Why.
+        why: String,
+    },
+    /// The ledger was written by a later version.
+    #[error(
+        "ledger {file} has schema version {found}, and this program knows up to {known}; \
+         use the newer stx-builds again, or put a backup of the ledger in its place"
+    )]
+    TooNew {
+        /// Its file.
+        file: String,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// It holds what no ledger of ours does.
+    #[error("ledger: {what} cannot be read: {reason}")]
+    Damaged {
+        /// What.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be read or written.
+    #[error("ledger: {op}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The service's memory.
+///
+/// # Contract
+/// - [`record`](Self::record) makes all of the changes or none of them, and when it returns, they outlive a crash.
+/// - The state is what [`State::apply`] makes of all changes ever recorded, also after it was opened again.
+/// - A change that `apply` refuses is refused, with all that came with it.
+/// - There is one writer; readers may read at any time, and see whole records.
+pub trait Ledger: Send {
+    /// What is so now.
+    fn state(&self) -> &State;
+
+    /// Records changes.
+    ///
+    /// # Errors
+    /// Nothing was recorded; after anything but [`LedgerError::Refused`] the ledger has to be opened again.
+    fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError>;
+
+    /// The newest `limit` requests of a channel, or of all, newest first; those that wait or run are among them.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! The ledger in a database of `SQLite`.
+
+mod load;
+mod store;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rusqlite::{Connection, OpenFlags};
+use stx_layout::Channel;
+
+use super::{Change, Filed, Ledger, LedgerError, State};
+
+/// The statements that make each version of the schema from the one before it.
+const MIGRATIONS: [&str; SqliteLedger::SCHEMA as usize] = [include_str!("schema.sql")];
+
+/// A ledger in a file.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    db: Connection,
+    file: Utf8PathBuf,
+    state: State,
+    /// Whether the state in memory may be ahead of the file.
+    doubtful: bool,
+}
+
+impl SqliteLedger {
+    /// The version of the schema that this program writes.
+    pub const SCHEMA: u32 = 1;
+
+    /// Opens the ledger in `file` to write it, makes it if it is not there, and brings an older schema up to date.
+    ///
+    /// # Errors
+    /// See [`LedgerError`]; a newer schema is refused and left alone.
+    pub fn open(file: &Utf8Path) -> Result<Self, LedgerError> {
+        let db = Connection::open(file).map_err(io("open"))?;
+        let set =
+            |name: &str, value: &str| db.pragma_update(None, name, value).map_err(io("set it up"));
+        set("journal_mode", "WAL")?;
+        set("synchronous", "FULL")?;
+        set("foreign_keys", "ON")?;
+        let mut ledger = Self::with(db, file)?;
+        ledger.migrate()?;
+        ledger.state = load::state(&ledger.db)?;
+        Ok(ledger)
+    }
+
+    /// Opens the ledger in `file` to read it, as it is at this moment.
+    ///
+    /// # Errors
+    /// See [`LedgerError`]; a file that is not there is one, and so is another version of the schema.
+    pub fn read(file: &Utf8Path) -> Result<Self, LedgerError> {
+        let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(io("open"))?;
+        db.pragma_update(None, "query_only", "ON")
+            .map_err(io("set it up"))?;
+        let mut ledger = Self::with(db, file)?;
+        let version = ledger.version()?;
+        if version != Self::SCHEMA {
+            return Err(ledger.wrong_version(version));
+        }
+        // One transaction: what is read belongs together.
+        let snapshot = ledger.db.unchecked_transaction().map_err(io("read"))?;
+        let state = load::state(&snapshot)?;
+        drop(snapshot);
+        ledger.state = state;
+        Ok(ledger)
+    }
+
+    fn with(db: Connection, file: &Utf8Path) -> Result<Self, LedgerError> {
+        db.busy_timeout(std::time::Duration::from_secs(10))
+            .map_err(io("set it up"))?;
+        Ok(Self {
+            db,
+            file: file.to_owned(),
+            state: State::default(),
+            doubtful: false,
+        })
+    }
+
+    fn version(&self) -> Result<u32, LedgerError> {
+        self.db
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(io("read its version"))
+    }
+
+    fn wrong_version(&self, found: u32) -> LedgerError {
+        if found > Self::SCHEMA {
+            return LedgerError::TooNew {
+                file: self.file.to_string(),
+                found,
+                known: Self::SCHEMA,
+            };
+        }
+        LedgerError::Damaged {
+            what: self.file.to_string(),
+            reason: format!(
+                "its schema has the old version {found}; `daemon` brings it up to date"
+            ),
+        }
+    }
+
+    fn migrate(&mut self) -> Result<(), LedgerError> {
+        let version = self.version()?;
+        if version > Self::SCHEMA {
+            return Err(self.wrong_version(version));
+        }
+        for (number, statements) in (1_u32..).zip(MIGRATIONS) {
+            if number <= version {
+                continue;
+            }
+            let step = self.db.transaction().map_err(io("migrate"))?;
+            step.execute_batch(statements).map_err(io("migrate"))?;
+            step.pragma_update(None, "user_version", number)
+                .map_err(io("migrate"))?;
+            step.commit().map_err(io("migrate"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the changes in the state and in a transaction, which is committed if all went well.
+    fn write(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
+        let transaction = self.db.transaction().map_err(io("write"))?;
+        for change in changes {
+            let done = self.state.apply(change)?;
+            store::change(&transaction, &self.state, change, done.as_ref())?;
+        }
+        transaction.commit().map_err(io("write"))
+    }
+}
+
+impl Ledger for SqliteLedger {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
+        if self.doubtful {
+            self.state = load::state(&self.db)?;
+        }
+        self.doubtful = true;
+        let written = self.write(changes);
+        if written.is_err() {
+            // What was not written did not happen.
+            self.state = load::state(&self.db)?;
+        }
+        self.doubtful = false;
+        written
+    }
+
+    fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
+        load::history(&self.db, channel, limit)
+    }
+}
+
+/// The error of an operation on the database.
+fn io(op: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {
+    move |source| LedgerError::Io {
+        op,
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,229 @@
+//! What is so now, and what a change does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord};
+
+use super::{Alarm, Change, Closed, Ended, LedgerError, Request, Run, RunEnd};
+use crate::trigger::{Mark, Target};
+
+/// What waits, what runs, and what is remembered of the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct State {
+    /// The highest number that a request or a run ever had.
+    pub last_id: u64,
+    /// What is remembered of each watch.
+    pub marks: BTreeMap<String, Mark>,
+    /// The requests that wait.
+    pub queue: BTreeMap<u64, Request>,
+    /// The runs that have not ended.
+    pub runs: BTreeMap<u64, Run>,
+    /// What came of the channels' last runs.
+    pub last: BTreeMap<Channel, Last>,
+    /// The alarms that are on, since when, and what they say.
+    #[serde(with = "alarms")]
+    pub alarms: BTreeMap<Alarm, (DateTime<Utc>, String)>,
+    /// Messages that were acted upon and may still be there.
+    pub messages: BTreeSet<String>,
+}
+
+/// What came of a channel's runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Last {
+    /// How the newest one ended, requeued ones left out.
+    pub end: Option<Ended>,
+    /// The newest build that was published.
+    pub build: Option<BuildId>,
+    /// How that one ended.
+    pub result: Option<BuildOutcome>,
+    /// When the newest success ended, or was found to be unchanged.
+    pub good: Option<DateTime<Utc>>,
+    /// What the newest published build was made from.
+    pub sources: Vec<SourceRecord>,
+}
+
+/// What a change took out of the state: history keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// A request that no run took.
+    Request(Box<Request>, DateTime<Utc>, Closed),
+    /// A run.
+    Run(Box<Run>),
+}
+
+impl State {
+    /// A number that no request and no run has; `ahead` of them are in use already.
+    pub fn id(&self, ahead: u64) -> u64 {
+        self.last_id + 1 + ahead
+    }
+
+    /// The request that waits for this very target.
+    pub fn waiting(&self, target: &Target) -> Option<&Request> {
+        self.queue
+            .values()
+            .find(|request| request.target == *target)
+    }
+
+    /// Whether a run of the channel has not ended.
+    pub fn is_busy(&self, channel: &Channel) -> bool {
+        let mut runs = self.runs.values();
+        runs.any(|run| run.request.target.channel == *channel)
+    }
+
+    /// Makes a change, and gives what is over by it.
+    ///
+    /// # Errors
+    /// A change of something that is not there, or is there already; the state is as it was.
+    pub fn apply(&mut self, change: &Change) -> Result<Option<Done>, LedgerError> {
+        let refuse = |why: &str| LedgerError::Refused {
+            change: format!("{change:?}"),
+            why: why.to_owned(),
+        };
+        let no_request = || refuse("no such request waits");
+        let no_run = || refuse("no such run goes on");
+        match change {
+            Change::Marked { key, mark } => drop(self.marks.insert(key.clone(), mark.clone())),
+            Change::Requested(request) => {
+                if request.id <= self.last_id {
+                    return Err(refuse("the number was used before"));
+                }
+                self.last_id = request.id;
+                self.queue.insert(request.id, request.clone());
+            }
+            Change::Joined {
+                request,
+                reason,
+                force,
+                retry_failed,
+            } => {
+                let request = self.queue.get_mut(request).ok_or_else(no_request)?;
+                request.reasons.push(reason.clone());
+                request.force |= force;
+                request.retry_failed |= retry_failed;
+            }
+            Change::Closed { request, at, how } => {
+                let request = self.queue.remove(request).ok_or_else(no_request)?;
+                return Ok(Some(Done::Request(Box::new(request), *at, how.clone())));
+            }
+            Change::Started { run, request, at } => {
+                if *run <= self.last_id {
+                    return Err(refuse("the number was used before"));
+                }
+                let waiting = self.queue.get(request).ok_or_else(no_request)?;
+                if self.is_busy(&waiting.target.channel) {
+                    return Err(refuse("another run of the channel goes on"));
+                }
+                let request = self.queue.remove(request).ok_or_else(no_request)?;
+                self.last_id = *run;
+                self.runs.insert(*run, started(*run, request, *at));
+            }
+            Change::Named { run, build } => {
+                let run = self.runs.get_mut(run).ok_or_else(no_run)?;
+                run.build = Some(build.clone());
+            }
+            Change::Phase { run, phase } => {
+                let run = self.runs.get_mut(run).ok_or_else(no_run)?;
+                match run.phases.iter_mut().find(|known| known.name == phase.name) {
+                    Some(known) => *known = phase.clone(),
+                    None => run.phases.push(phase.clone()),
+                }
+            }
+            Change::Interrupted { run } => {
+                let run = self.runs.get_mut(run).ok_or_else(no_run)?;
+                run.interruptions += 1;
+            }
+            Change::Ended { run, end } => {
+                let mut run = self.runs.remove(run).ok_or_else(no_run)?;
+                run.end = Some(end.clone());
+                let last = self.last.entry(run.request.target.channel.clone());
+                last.or_default().note(&run, end);
+                return Ok(Some(Done::Run(Box::new(run))));
+            }
+            Change::Requeued { run, at, reason } => {
+                let mut run = self.runs.remove(run).ok_or_else(no_run)?;
+                let how = RunEnd::Requeued {
+                    reason: reason.clone(),
+                };
+                run.end = Some(Ended { at: *at, how });
+                self.queue.insert(run.request.id, run.request.clone());
+                return Ok(Some(Done::Run(Box::new(run))));
+            }
+            Change::Raised { alarm, at, text } => {
+                self.alarms.insert(alarm.clone(), (*at, text.clone()));
+            }
+            Change::Lowered { alarm } => drop(self.alarms.remove(alarm)),
+            Change::Received { id } => {
+                if !self.messages.insert(id.clone()) {
+                    return Err(refuse("the message was acted upon before"));
+                }
+            }
+            Change::Cleared { id } => drop(self.messages.remove(id)),
+        }
+        Ok(None)
+    }
+}
+
+pub(super) fn started(id: u64, request: Request, at: DateTime<Utc>) -> Run {
+    Run {
+        id,
+        request,
+        started: at,
+        build: None,
+        interruptions: 0,
+        phases: Vec::new(),
+        end: None,
+    }
+}
+
+impl Last {
+    /// Takes note of the end of a run.
+    pub(super) fn note(&mut self, run: &Run, end: &Ended) {
+        self.end = Some(end.clone());
+        match &end.how {
+            RunEnd::Published {
+                result, sources, ..
+            } => {
+                self.build.clone_from(&run.build);
+                self.result = Some(*result);
+                self.sources.clone_from(sources);
+                if *result == BuildOutcome::Success {
+                    self.good = Some(end.at);
+                }
+            }
+            RunEnd::Unchanged { since } => {
+                // Since a failed build, where failed sources are not built again: that is nothing good.
+                if self.build.as_ref() != Some(since) || self.result == Some(BuildOutcome::Success)
+                {
+                    self.good = Some(end.at);
+                }
+            }
+            RunEnd::Refused { .. } | RunEnd::Cancelled | RunEnd::Requeued { .. } => {}
+        }
+    }
+}
+
+/// Alarms as a list: JSON has no structured keys.
+mod alarms {
+    use super::{Alarm, BTreeMap, DateTime, Serialize, Utc};
+
+    #[derive(Serialize)]
+    struct Row<'a> {
+        #[serde(flatten)]
+        alarm: &'a Alarm,
+        since: DateTime<Utc>,
+        text: &'a str,
+    }
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        alarms: &BTreeMap<Alarm, (DateTime<Utc>, String)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(alarms.iter().map(|(alarm, (since, text))| Row {
+            alarm,
+            since: *since,
+            text,
+        }))
+    }
+}

@@ -1,0 +1,273 @@
+//! Phases of a recipe, made into processes.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+
+use super::{BuildRequest, PhasePlan, PlanError, PublishRule};
+use crate::Invocation;
+use crate::recipe::{Command, Phase, Publish, Recipe};
+use crate::scope::{Part, Scope, ScopeFault, parts};
+
+/// Stands for a value that is put in when the sources are known.
+const EPOCH: &str = "${SOURCE_DATE_EPOCH}";
+
+pub(super) struct Planner<'a> {
+    recipe: &'a Recipe,
+    request: &'a BuildRequest,
+    /// What the build sets, without `PHASE`.
+    base: BTreeMap<String, String>,
+    variables: &'a BTreeMap<String, String>,
+    /// The environment of a phase that has none of its own, without `PHASE`; unless it depends on the phase's name.
+    shared: Option<BTreeMap<String, String>>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        recipe: &'a Recipe,
+        request: &'a BuildRequest,
+        variables: &'a BTreeMap<String, String>,
+    ) -> Self {
+        let mut base = base_env(recipe, request);
+        base.insert(Invocation::SOURCE_DATE_EPOCH.to_owned(), EPOCH.to_owned());
+        // A variable that cannot be expanded is reported of the phase that has it.
+        let shared = Scope {
+            layers: &[&base, variables],
+        }
+        .environment()
+        .ok();
+        Self {
+            recipe,
+            request,
+            base,
+            variables,
+            shared,
+        }
+    }
+
+    /// Expands a text of a phase; `escape` is applied to the values.
+    fn expand(
+        &self,
+        phase: &Phase,
+        text: &str,
+        escape: fn(&str) -> String,
+    ) -> Result<String, PlanError> {
+        if !text.contains("${") {
+            return Ok(text.to_owned());
+        }
+        if let Some(shared) = self.shared.as_ref().filter(|_| phase.env.is_empty()) {
+            let value = |name: &str| match name {
+                "PHASE" => Some(&phase.name),
+                name => shared.get(name),
+            };
+            if let Some(text) = from_values(text, value, escape) {
+                return Ok(text);
+            }
+        }
+        let mut base = self.base.clone();
+        base.insert("PHASE".to_owned(), phase.name.clone());
+        let layers = [&base, self.variables, &phase.env];
+        Scope { layers: &layers }
+            .expand_with(text, escape)
+            .map_err(|fault| failed(phase, text, &fault))
+    }
+
+    fn plain(&self, phase: &Phase, text: &str) -> Result<String, PlanError> {
+        self.expand(phase, text, str::to_owned)
+    }
+
+    fn env(&self, phase: &Phase) -> Result<BTreeMap<String, String>, PlanError> {
+        let mut env = match &self.shared {
+            Some(shared) if phase.env.is_empty() => shared.clone(),
+            Some(_) | None => {
+                let mut base = self.base.clone();
+                base.insert("PHASE".to_owned(), phase.name.clone());
+                Scope {
+                    layers: &[&base, self.variables, &phase.env],
+                }
+                .environment()
+                .map_err(|(text, fault)| failed(phase, &text, &fault))?
+            }
+        };
+        env.remove(Invocation::SOURCE_DATE_EPOCH);
+        env.insert("PHASE".to_owned(), phase.name.clone());
+        Ok(env)
+    }
+
+    /// What all phases have in their environment.
+    pub(super) fn common_env(&self, phases: &[PhasePlan]) -> BTreeMap<String, String> {
+        let mut env = phases
+            .first()
+            .map(|phase| phase.invocation.env.clone())
+            .unwrap_or_default();
+        env.remove("PHASE");
+        let own: Vec<_> = match &self.shared {
+            // The others have the same.
+            Some(_) => self
+                .recipe
+                .phases
+                .iter()
+                .filter(|phase| !phase.env.is_empty())
+                .map(|phase| &phase.name)
+                .collect(),
+            None => self.recipe.phases.iter().map(|phase| &phase.name).collect(),
+        };
+        let own: std::collections::HashSet<_> = own.into_iter().collect();
+        for phase in phases.iter().filter(|phase| own.contains(&phase.name)) {
+            env.retain(|name, value| phase.invocation.env.get(name) == Some(value));
+        }
+        if let Some(shared) = &self.shared {
+            env.retain(|name, value| shared.get(name) == Some(value));
+        }
+        env
+    }
+
+    pub(super) fn phase(&self, phase: &Phase) -> Result<PhasePlan, PlanError> {
+        let source = phase.name == self.recipe.source_phase;
+        let mut words = match &phase.command {
+            Command::Run(words) => words
+                .iter()
+                .map(|word| self.plain(phase, word))
+                .collect::<Result<Vec<_>, _>>()?,
+            Command::Script(script) => ["bash", "-euo", "pipefail", "-c", script]
+                .map(str::to_owned)
+                .to_vec(),
+        };
+        let program = if words.is_empty() {
+            String::new()
+        } else {
+            words.remove(0)
+        };
+        let dir = match &phase.dir {
+            None => self.request.workspace.clone(),
+            Some(dir) => self.request.workspace.join(self.plain(phase, dir)?),
+        };
+        let mut needs = phase.needs.clone();
+        if !source && !needs.contains(&self.recipe.source_phase) {
+            needs.insert(0, self.recipe.source_phase.clone());
+        }
+        Ok(PhasePlan {
+            name: phase.name.clone(),
+            source,
+            invocation: Invocation {
+                program,
+                args: words,
+                env: self.env(phase)?,
+                dir,
+                log: self.request.logs.join(format!("{}.log", phase.name)),
+                log_limit: phase.log_limit,
+                timeout: phase.timeout,
+            },
+            needs,
+            retries: phase.retries,
+            backoff: phase.backoff,
+            required: phase.required,
+            publish: phase
+                .publish
+                .iter()
+                .map(|publish| self.publish(phase, publish))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn publish(&self, phase: &Phase, publish: &Publish) -> Result<PublishRule, PlanError> {
+        let (base, glob) = match split(&publish.from) {
+            (prefix, Some(glob)) => (
+                self.request.workspace.join(self.plain(phase, prefix)?),
+                self.expand(phase, glob, globset::escape)?,
+            ),
+            (whole, None) => {
+                let path = self.request.workspace.join(self.plain(phase, whole)?);
+                let name = path.file_name().unwrap_or_default().to_owned();
+                (
+                    path.parent().map(Utf8PathBuf::from).unwrap_or_default(),
+                    globset::escape(&name),
+                )
+            }
+        };
+        // A workspace joined to an empty prefix ends in a slash.
+        let base = base.components().collect();
+        Ok(PublishRule {
+            from: publish.from.clone(),
+            base,
+            glob,
+            except: publish.except.clone(),
+            to: publish.to.clone(),
+            min: publish.min,
+        })
+    }
+}
+
+fn failed(phase: &Phase, text: &str, fault: &ScopeFault) -> PlanError {
+    PlanError::Expand {
+        phase: phase.name.clone(),
+        text: text.to_owned(),
+        reason: fault.to_string(),
+    }
+}
+
+/// Expands a text by values; `None` where one is missing.
+fn from_values<'v>(
+    text: &str,
+    value: impl Fn(&str) -> Option<&'v String>,
+    escape: fn(&str) -> String,
+) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    for part in parts(text).ok()? {
+        match part {
+            Part::Text(text) => out.push_str(text),
+            Part::Variable(name) => out.push_str(&escape(value(name)?)),
+        }
+    }
+    Some(out)
+}
+
+/// The variables that the build itself sets, without `PHASE`.
+fn base_env(recipe: &Recipe, request: &BuildRequest) -> BTreeMap<String, String> {
+    let publish_root = request.workspace.join("publish");
+    let mut env: BTreeMap<_, _> = [
+        ("LANG", "C.UTF-8".to_owned()),
+        ("TZ", "UTC".to_owned()),
+        ("PROJECT", recipe.name.clone()),
+        ("BRANCH", request.branch.clone()),
+        ("TIMESTAMP", request.date.to_string()),
+        ("PUBLISH_TIMESTAMP", request.date.to_string()),
+        ("DISTRO", recipe.distro.to_string()),
+        ("MY_REPO_ROOT", request.source_root.to_string()),
+        ("MY_WORKSPACE", request.workspace.to_string()),
+        (
+            "PUBLISH_DISTRO_BASE",
+            format!("{publish_root}/{}", request.channel),
+        ),
+        ("PUBLISH_ROOT", publish_root.into_string()),
+        ("RECIPE_DIR", request.recipe_dir.to_string()),
+        ("JOBS", request.jobs.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    for name in ["PATH", "HOME", "USER"] {
+        if let Some(value) = request.base_env.get(name) {
+            env.insert(name.to_owned(), value.clone());
+        }
+    }
+    env
+}
+
+/// A glob as the directories before its first wildcard and the rest; no rest without a wildcard.
+pub(super) fn split(from: &str) -> (&str, Option<&str>) {
+    let mut start = 0;
+    for segment in from.split('/') {
+        let mut text = segment.to_owned();
+        for part in parts(segment).unwrap_or_default() {
+            if let Part::Variable(name) = part {
+                text = text.replace(&format!("${{{name}}}"), "");
+            }
+        }
+        if text.contains(['*', '?', '[', '{', '\\']) {
+            return (from[..start].trim_end_matches('/'), Some(&from[start..]));
+        }
+        start += segment.len() + 1;
+    }
+    (from, None)
+}

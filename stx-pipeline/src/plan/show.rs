@@ -1,0 +1,113 @@
+//! Plans for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::SubsecRound as _;
+
+use super::{BuildPlan, PhasePlan};
+
+impl fmt::Display for BuildPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "build {} of branch {}, recipe {}",
+            self.id, self.branch, self.recipe
+        )?;
+        writeln!(
+            f,
+            "  started {}",
+            self.id
+                .date
+                .time()
+                .trunc_subsecs(0)
+                .format("%Y-%m-%d %H:%M:%S UTC")
+        )?;
+        if let Some(trigger) = &self.trigger {
+            writeln!(f, "  trigger {trigger}")?;
+        }
+        if let Some(timeout) = self.timeout {
+            writeln!(f, "  timeout {}", humantime::format_duration(timeout))?;
+        }
+        writeln!(f, "  up to {} phases side by side", self.jobs)?;
+        writeln!(
+            f,
+            "  sources {} in {}",
+            self.repositories.join(" "),
+            self.source_root
+        )?;
+        writeln!(f, "\nevery phase has")?;
+        for (name, value) in &self.env {
+            writeln!(f, "  {name}={}", shell_words::quote(value))?;
+        }
+        for (index, phase) in self.phases.iter().enumerate() {
+            writeln!(f)?;
+            phase.write(f, index + 1, &self.env)?;
+        }
+        Ok(())
+    }
+}
+
+impl PhasePlan {
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        number: usize,
+        common: &BTreeMap<String, String>,
+    ) -> fmt::Result {
+        write!(f, "{number}. {}", self.name)?;
+        if self.source {
+            f.write_str(" (source phase)")?;
+        }
+        if !self.required {
+            f.write_str(" (optional)")?;
+        }
+        if !self.needs.is_empty() {
+            write!(f, " after {}", self.needs.join(", "))?;
+        }
+        writeln!(f)?;
+        writeln!(
+            f,
+            "   in {}",
+            shell_words::quote(self.invocation.dir.as_str())
+        )?;
+        for (name, value) in &self.invocation.env {
+            if name != "PHASE" && common.get(name) != Some(value) {
+                writeln!(f, "   {name}={}", shell_words::quote(value))?;
+            }
+        }
+        writeln!(
+            f,
+            "   $ {}",
+            self.invocation
+                .to_string()
+                .trim_end()
+                .replace('\n', "\n     ")
+        )?;
+        if let Some(timeout) = self.invocation.timeout {
+            writeln!(f, "   timeout {}", humantime::format_duration(timeout))?;
+        }
+        if self.retries > 0 {
+            write!(f, "   up to {} attempts", self.retries + 1)?;
+            if let Some(backoff) = self.backoff {
+                write!(
+                    f,
+                    ", the second after {}, then twice as long each",
+                    humantime::format_duration(backoff)
+                )?;
+            }
+            writeln!(f)?;
+        }
+        for rule in &self.publish {
+            write!(f, "   publishes {} to {}", rule.from, rule.to)?;
+            if !rule.except.is_empty() {
+                write!(f, " except {}", rule.except.join(" "))?;
+            }
+            if rule.min > 0 {
+                write!(f, ", at least {}", rule.min)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

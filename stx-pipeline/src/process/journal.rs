@@ -1,0 +1,250 @@
+//! The journal of the build that works in a state directory.
+
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::proc::boot;
+use crate::journal::{Entry, Journal, Started};
+
+/// The file of [`Started`].
+const STARTED: &str = "build.json";
+
+/// The file of the lines.
+const FINISHED: &str = "finished.jsonl";
+
+/// How much work is lost to a power failure at most, about: so often the workspace is written to the disk.
+const SYNC: Duration = Duration::from_secs(10);
+
+/// A journal cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file system refuses.
+    #[error("the journal of {dir}")]
+    Io {
+        /// The state directory.
+        dir: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not the form of this version.
+    #[error("{file}")]
+    Form {
+        /// The file.
+        file: Utf8PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Written by another version.
+    #[error("{file} is of schema {found}; this version reads {}", Started::SCHEMA)]
+    Schema {
+        /// The file.
+        file: Utf8PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+}
+
+/// The boot of this machine.
+pub fn this_boot() -> String {
+    boot()
+}
+
+/// Reads the journal of a build that was not published; `None` if there is none.
+///
+/// # Errors
+/// See [`JournalError`].
+pub fn read_journal(state: &Utf8Path) -> Result<Option<Journal>, JournalError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let failed = |source| JournalError::Io {
+        dir: state.to_owned(),
+        source,
+    };
+    let file = state.join(STARTED);
+    let Some(text) = read(&file).map_err(failed)? else {
+        return Ok(None);
+    };
+    let form = |source| JournalError::Form {
+        file: file.clone(),
+        source,
+    };
+    let Version { schema: found } = serde_json::from_str(&text).map_err(form)?;
+    if found != Started::SCHEMA {
+        return Err(JournalError::Schema { file, found });
+    }
+    let started = serde_json::from_str(&text).map_err(form)?;
+    let lines = read(&state.join(FINISHED)).map_err(failed)?;
+    Ok(Some(Journal::new(
+        started,
+        lines.as_deref().unwrap_or_default(),
+        &boot(),
+    )))
+}
+
+fn read(file: &Utf8Path) -> io::Result<Option<String>> {
+    match fs_err::read(file) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Forgets the build of a state directory: it was published, or is given up.
+///
+/// # Errors
+/// See [`JournalError`].
+pub fn remove_journal(state: &Utf8Path) -> Result<(), JournalError> {
+    for name in [STARTED, FINISHED] {
+        match fs_err::remove_file(state.join(name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(JournalError::Io {
+                    dir: state.to_owned(),
+                    source,
+                });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes the journal of a running build.
+#[derive(Debug)]
+pub struct JournalWriter {
+    dir: Utf8PathBuf,
+    shared: Arc<Shared>,
+    synced: Mutex<Instant>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    file: Mutex<Lines>,
+    syncing: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Lines {
+    file: fs_err::File,
+    count: usize,
+}
+
+impl JournalWriter {
+    /// Begins the journal of a new build.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn start(state: &Utf8Path, started: &Started) -> Result<Self, JournalError> {
+        remove_journal(state)?;
+        Self::write(state, started, &[])
+    }
+
+    /// Goes on with a journal that was read.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn resume(state: &Utf8Path, journal: &Journal) -> Result<Self, JournalError> {
+        let mut lines = journal.lines();
+        let started = Started {
+            boot: boot(),
+            ..journal.started.clone()
+        };
+        if started.boot != journal.started.boot {
+            // Nothing else survived the other boot.
+            let count = lines.len();
+            lines.push(Entry::Synced { lines: count });
+        }
+        Self::write(state, &started, &lines)
+    }
+
+    /// The lines first: they go with the older start too.
+    fn write(state: &Utf8Path, started: &Started, lines: &[Entry]) -> Result<Self, JournalError> {
+        let open = || {
+            let text: Vec<_> = lines.iter().map(line).collect();
+            let finished = state.join(FINISHED);
+            replace(&finished, text.concat().as_bytes())?;
+            let text = serde_json::to_vec(started).map_err(io::Error::other)?;
+            replace(&state.join(STARTED), &text)?;
+            fs_err::OpenOptions::new().append(true).open(finished)
+        };
+        let file = open().map_err(|source| JournalError::Io {
+            dir: state.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            dir: started.plan.workspace.clone(),
+            shared: Arc::new(Shared {
+                file: Mutex::new(Lines {
+                    file,
+                    count: lines.len(),
+                }),
+                syncing: AtomicBool::new(false),
+            }),
+            synced: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Adds a line. It is there for who reads the journal after a kill; a power failure may take the last seconds.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub fn add(&self, entry: &Entry) -> Result<(), JournalError> {
+        self.shared.add(entry).map_err(|source| JournalError::Io {
+            dir: self.dir.clone(),
+            source,
+        })?;
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if synced.elapsed() >= SYNC && !self.shared.syncing.swap(true, Ordering::AcqRel) {
+            *synced = Instant::now();
+            let (dir, shared) = (self.dir.clone(), Arc::clone(&self.shared));
+            // A busy disk takes its time, which no phase should wait for.
+            std::thread::spawn(move || {
+                // What cannot be synced is not trusted after a power failure, and that is all.
+                drop(shared.sync(&dir));
+                shared.syncing.store(false, Ordering::Release);
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, entry: &Entry) -> io::Result<()> {
+        let mut lines = self.lines();
+        lines.file.write_all(line(entry).as_bytes())?;
+        lines.count += 1;
+        Ok(())
+    }
+
+    fn sync(&self, dir: &Utf8Path) -> io::Result<()> {
+        let before = self.lines().count;
+        rustix::fs::syncfs(fs_err::File::open(dir)?)?;
+        self.add(&Entry::Synced { lines: before })?;
+        self.lines().file.sync_data()
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    let mut text = serde_json::to_string(entry).expect("no map has keys that are not text");
+    text.push('\n');
+    text
+}
+
+/// Replaces a file by one rename.
+fn replace(file: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    let new = Utf8PathBuf::from(format!("{file}.new"));
+    let mut writer = fs_err::File::create(&new)?;
+    writer.write_all(bytes)?;
+    writer.sync_data()?;
+    drop(writer);
+    fs_err::rename(&new, file)
+}

@@ -1,0 +1,133 @@
+//! What should not be so, from what is known.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Facts, Setup};
+use crate::ledger::{Alarm, AlarmKind, RunEnd, State};
+use crate::trigger::{Cause, Watch};
+
+/// How often a look at a watch's repositories has to fail, one time after the other, before that is an alarm.
+pub const LOOKS: u32 = 3;
+
+/// Looks at a watch's repositories that failed: how many since the last that did not, and why.
+pub type Blind = BTreeMap<String, (u32, String)>;
+
+/// Everything that should not be so at `now`, in words.
+pub fn check(
+    state: &State,
+    setup: &Setup,
+    facts: &Facts,
+    blind: &Blind,
+    now: DateTime<Utc>,
+) -> BTreeMap<Alarm, String> {
+    let mut alarms = BTreeMap::new();
+    let mut raise = |kind, subject: &str, text: String| {
+        let subject = subject.to_owned();
+        alarms.insert(Alarm { kind, subject }, text);
+    };
+    let overdue = span(setup.settings.overdue);
+    for watch in &setup.watches {
+        if let Some((times, why)) = blind.get(&watch.key)
+            && *times >= LOOKS
+        {
+            let text = format!("its commits could not be seen {times} times: {why}");
+            raise(AlarmKind::NeverFires, &watch.key, text);
+        }
+        if let Some(since) = moved(state, watch)
+            && now - since > overdue
+        {
+            let text = format!("upstream moved {}, and nothing was built", ago(now, since));
+            raise(AlarmKind::NotBuilt, &watch.key, text);
+        }
+        if let Some((good, limit)) = stale(state, facts, watch, now) {
+            let text = format!(
+                "the newest success is from {}, and every {} there should be one",
+                ago(now, good),
+                humantime::format_duration(limit.to_std().unwrap_or_default()),
+            );
+            raise(AlarmKind::Stale, &watch.key, text);
+        }
+    }
+    for (channel, last) in &state.last {
+        if let Some(end) = &last.end
+            && let RunEnd::Refused { reason } = &end.how
+        {
+            raise(
+                AlarmKind::NotPublished,
+                &channel.to_string(),
+                reason.clone(),
+            );
+        }
+    }
+    for (channel, of) in &facts.channels {
+        if of.newest_success > of.latest_build && !state.is_busy(channel) {
+            let text = "the newest success is not what `latest_build` shows; \
+                        `verify --repair` points it there";
+            raise(AlarmKind::NotAliased, &channel.to_string(), text.to_owned());
+        }
+    }
+    for disk in &facts.disks {
+        let percent = u128::from(disk.free) * 100 / u128::from(disk.total.max(1));
+        if percent < u128::from(setup.settings.min_free_percent) {
+            let text = format!("{percent} % of the disk is free");
+            raise(AlarmKind::DiskFilling, &disk.dir, text);
+        }
+    }
+    alarms
+}
+
+/// Since when commits of a watch wait for a build.
+fn moved(state: &State, watch: &Watch) -> Option<DateTime<Utc>> {
+    let pending = state
+        .marks
+        .get(&watch.key)
+        .and_then(|mark| Some(mark.pending.as_ref()?.since));
+    let running = state.runs.values().map(|run| &run.request);
+    let asked = state
+        .queue
+        .values()
+        .chain(running)
+        .filter(|request| request.target.channel == watch.channel)
+        .flat_map(|request| &request.reasons)
+        .filter(|reason| matches!(reason.cause, Cause::Commit { .. }))
+        .map(|reason| reason.at);
+    asked.chain(pending).min()
+}
+
+/// The newest success of a watch, and how old it may be, if it is older.
+fn stale(
+    state: &State,
+    facts: &Facts,
+    watch: &Watch,
+    now: DateTime<Utc>,
+) -> Option<(DateTime<Utc>, TimeDelta)> {
+    if watch.milestone.is_some() {
+        return None;
+    }
+    let limit = match watch.max_age {
+        Some(age) => span(age),
+        None => watch.schedule.as_ref()?.gap(now)?.checked_mul(2)?,
+    };
+    let ended = state.last.get(&watch.channel).and_then(|last| last.good);
+    let shown = facts
+        .channels
+        .get(&watch.channel)
+        .and_then(|of| of.latest_build);
+    let good = ended.max(shown)?;
+    (now - good > limit).then_some((good, limit))
+}
+
+fn span(span: std::time::Duration) -> TimeDelta {
+    TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)
+}
+
+fn ago(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    let minutes = (now - then).num_minutes();
+    match minutes {
+        ..120 => format!("{minutes} minutes ago"),
+        120..2880 => format!("{} hours ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}

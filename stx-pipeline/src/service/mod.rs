@@ -1,0 +1,312 @@
+//! The build service: triggers, a queue, runs, and what is remembered of them.
+//!
+//! ```text
+//! clock, commits, messages ──> decide ──> ledger (one transaction) ──> start builds ──> record how they end
+//! ```
+//!
+//! [`serve`] is the loop. What is outside of it comes through three traits: the [`Builder`], the [`Upstream`] and the
+//! [`Host`]. Every decision is a function of the ledger's [`State`] and what was seen, and what it leads to is recorded
+//! before it is done. So the service may die at any moment: what it had promised is in the ledger, and
+//! the next [`serve`] goes on from there.
+
+mod config;
+mod fields;
+pub mod health;
+pub mod metrics;
+#[cfg(feature = "service")]
+mod serve;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildId, Channel, ReleaseId};
+
+pub use config::{BranchConfig, ConfigError, ServiceConfig};
+#[cfg(feature = "service")]
+pub use serve::{Control, ServeError, serve};
+
+use crate::execute::{Cancel, Event};
+use crate::ledger::{Alarm, RunEnd, State};
+use crate::schedule::Schedule;
+use crate::trigger::{Heads, Observation, Reason, Target, Watch};
+
+/// What becomes of running builds when the service is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStop {
+    /// They are waited for.
+    #[default]
+    Finish,
+    /// They are cut off, and go on at the next start.
+    Interrupt,
+}
+
+/// What becomes of builds that were cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnInterrupted {
+    /// They go on at the first unfinished phase.
+    #[default]
+    Resume,
+    /// They are published as failed, with their logs.
+    Fail,
+}
+
+/// How the service behaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// How many builds run side by side at most.
+    pub max_builds: usize,
+    /// What becomes of running builds when the service is stopped.
+    pub on_stop: OnStop,
+    /// What becomes of builds that were cut off.
+    pub on_interrupted: OnInterrupted,
+    /// When retention is applied; `None` for never.
+    pub prune: Option<Schedule>,
+    /// How long something may wait to be built before that is an alarm.
+    pub overdue: Duration,
+    /// Below how many percent of free space a disk is filling.
+    pub min_free_percent: u8,
+    /// How often the clock and the messages are looked at.
+    pub tick: Duration,
+    /// How often mirror and disks are looked at.
+    pub survey: Duration,
+}
+
+/// Everything the service goes by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setup {
+    /// How it behaves.
+    pub settings: Settings,
+    /// What it builds.
+    pub watches: Vec<Watch>,
+}
+
+/// What is to be built, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What.
+    pub target: Target,
+    /// Why; never empty.
+    pub reasons: Vec<Reason>,
+    /// Whether it is built although nothing changed.
+    pub force: bool,
+    /// Whether sources that failed to build are built again.
+    pub retry_failed: bool,
+}
+
+/// What a build tells on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// It has its date; it can be resumed from now on.
+    Named(BuildId),
+    /// Something happened to a phase.
+    Phase(Event),
+}
+
+/// Where a build tells its progress.
+pub type Tell = dyn Fn(Progress) + Send + Sync;
+
+/// How a build left the builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// It is over.
+    Over(RunEnd),
+    /// Somebody else works on the channel; another try is worth it.
+    Busy(String),
+}
+
+/// Builds and publishes.
+///
+/// # Contract
+/// - One build a channel at a time is asked for; several channels side by side.
+/// - A build tells its id before anything of it can be resumed, and its phases in order.
+/// - Dropping a future of `build` or `resume` ends what it runs, as a crash would; the build is then unfinished, or published.
+/// - What is unfinished stays so until `resume` or `abandon` ends it. After that it is published, or gone.
+/// - Orphans of a builder that was killed are ended before a build of their channel goes on.
+#[async_trait]
+pub trait Builder: Send + Sync {
+    /// Makes one build.
+    async fn build(&self, order: &Order, tell: &Tell, cancel: &Cancel) -> Left;
+
+    /// Goes on with an unfinished build at its first unfinished phase.
+    async fn resume(&self, build: &BuildId, tell: &Tell, cancel: &Cancel) -> Left;
+
+    /// Publishes an unfinished build as failed, for `reason`.
+    async fn abandon(&self, build: &BuildId, reason: &str) -> Left;
+
+    /// The builds that can be resumed.
+    ///
+    /// # Errors
+    /// Why that is not known, in a line.
+    async fn unfinished(&self) -> Result<Vec<BuildId>, String>;
+
+    /// How a build ended, if it is published.
+    ///
+    /// # Errors
+    /// Why that is not known, in a line.
+    async fn published(&self, build: &BuildId) -> Result<Option<RunEnd>, String>;
+}
+
+/// Sees commits.
+#[async_trait]
+pub trait Upstream: Send + Sync {
+    /// What the repositories of a watch are at, and which files changed since `before` if the watch has path globs.
+    ///
+    /// # Errors
+    /// Why that is not known, in a line; one of a branch that is not there says so.
+    async fn observe(&self, watch: &Watch, before: Option<&Heads>) -> Result<Observation, String>;
+}
+
+/// What somebody asks of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// A build.
+    Build {
+        /// Where it is published.
+        release: ReleaseId,
+        /// The git branch or tag.
+        git: String,
+        /// Why.
+        reason: String,
+        /// Whether it is built although nothing changed.
+        force: bool,
+    },
+    /// The end of a request that waits, or of the run that took it.
+    Cancel {
+        /// The request.
+        request: u64,
+    },
+}
+
+/// A message from somebody on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What it is known by.
+    pub id: String,
+    /// Who wrote it, as the operating system says.
+    pub uid: u32,
+    /// What they ask.
+    pub ask: Ask,
+}
+
+/// What the mirror and the machine look like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The channels of the mirror.
+    pub channels: BTreeMap<Channel, ChannelFacts>,
+    /// The disks that fill.
+    pub disks: Vec<Disk>,
+    /// What of this could not be seen, and why.
+    pub unknown: Vec<String>,
+}
+
+/// What the mirror says of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChannelFacts {
+    /// The date of the newest success.
+    pub newest_success: Option<DateTime<Utc>>,
+    /// The date of the build that `latest_build` shows.
+    pub latest_build: Option<DateTime<Utc>>,
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// A directory on it.
+    pub dir: String,
+    /// Its bytes.
+    pub total: u64,
+    /// Those that are free.
+    pub free: u64,
+}
+
+/// Something that people are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Notice {
+    /// A run did not come to a success.
+    Failure {
+        /// When.
+        at: DateTime<Utc>,
+        /// Where.
+        channel: Channel,
+        /// The build, if it has a date.
+        build: Option<BuildId>,
+        /// Why, in a line.
+        reason: String,
+    },
+    /// The first success after that.
+    Recovery {
+        /// When.
+        at: DateTime<Utc>,
+        /// Where.
+        channel: Channel,
+        /// The build.
+        build: Option<BuildId>,
+    },
+    /// Something should not be so.
+    Alarm {
+        /// When.
+        at: DateTime<Utc>,
+        /// What.
+        #[serde(flatten)]
+        alarm: Alarm,
+        /// The same in words.
+        text: String,
+    },
+    /// It is right again.
+    AlarmOver {
+        /// When.
+        at: DateTime<Utc>,
+        /// What.
+        #[serde(flatten)]
+        alarm: Alarm,
+    },
+}
+
+/// Everything else outside of the service.
+///
+/// # Contract
+/// - What is not `async` returns at once, and nothing here makes the service fail.
+/// - A message is given again and again until it is discarded.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// The clock.
+    fn now(&self) -> DateTime<Utc>;
+
+    /// What people ask.
+    fn messages(&self) -> Vec<Message>;
+
+    /// Removes a message that was acted upon.
+    fn discard(&self, id: &str);
+
+    /// What is built of a branch or tag that no watch names.
+    ///
+    /// # Errors
+    /// Why nothing can be, in a line.
+    fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String>;
+
+    /// Looks at mirror and disks.
+    async fn survey(&self) -> Facts;
+
+    /// Applies the retention policy; what was done, in a line.
+    ///
+    /// # Errors
+    /// Why it was not, in a line.
+    async fn prune(&self) -> Result<String, String>;
+
+    /// Tells people.
+    fn notify(&self, notice: Notice);
+
+    /// The service is alive, and this is what is so.
+    fn pulse(&self, state: &State, facts: &Facts);
+
+    /// A line for the log.
+    fn say(&self, text: &str);
+}
+
+#[cfg(all(test, feature = "service"))]
+mod tests;

@@ -1,0 +1,60 @@
+//! What should not be so is looked for, recorded and told.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Event, ServeError, Service};
+use crate::ledger::Change;
+use crate::service::{Notice, health};
+
+impl Service<'_> {
+    pub(super) fn survey(&mut self) {
+        let now = Instant::now();
+        if self.surveying || self.next_survey > now {
+            return;
+        }
+        self.surveying = true;
+        self.next_survey = now + self.setup.settings.survey;
+        let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
+        tokio::spawn(async move {
+            let facts = host.survey().await;
+            drop(sender.send(Event::Surveyed(facts)));
+        });
+    }
+
+    pub(super) fn check_health(&mut self) -> Result<(), ServeError> {
+        let at = self.host.now();
+        let state = self.ledger.state();
+        let alarms = health::check(state, &self.setup, &self.facts, &self.blind, at);
+        let mut changes = Vec::new();
+        let mut notices = Vec::new();
+        for (alarm, text) in &alarms {
+            if !state.alarms.contains_key(alarm) {
+                let (alarm, text) = (alarm.clone(), text.clone());
+                changes.push(Change::Raised {
+                    alarm: alarm.clone(),
+                    at,
+                    text: text.clone(),
+                });
+                notices.push(Notice::Alarm { at, alarm, text });
+            }
+        }
+        for alarm in state.alarms.keys() {
+            if !alarms.contains_key(alarm) {
+                let alarm = alarm.clone();
+                changes.push(Change::Lowered {
+                    alarm: alarm.clone(),
+                });
+                notices.push(Notice::AlarmOver { at, alarm });
+            }
+        }
+        if !changes.is_empty() {
+            self.record(&changes)?;
+        }
+        for notice in notices {
+            self.host.notify(notice);
+        }
+        Ok(())
+    }
+}

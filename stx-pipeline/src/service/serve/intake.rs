@@ -1,0 +1,295 @@
+//! What comes in: ticks, commits and messages become requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Event, Look, ServeError, Service};
+use crate::ledger::{Change, Closed, LedgerError, Request, State};
+use crate::schedule::Tick;
+use crate::service::{Ask, Message};
+use crate::trigger::{Cause, Mark, Observation, Reason, Target, Verdict, Watch, judge, periodic};
+
+/// How long a look at repositories may take.
+const LOOK: Duration = Duration::from_mins(10);
+/// What the retention schedule is remembered by; no channel is called so.
+const PRUNE: &str = "prune";
+
+impl Service<'_> {
+    pub(super) fn read_clock(&mut self) -> Result<(), ServeError> {
+        let now = self.host.now();
+        for watch in self.setup.watches.clone() {
+            let mark = self.mark(&watch.key);
+            let Some((mark, reason)) = periodic(&watch, &mark, now) else {
+                continue;
+            };
+            let mut changes = vec![marked(&watch.key, mark)];
+            if let Some(reason) = reason {
+                let Cause::Periodic { due, .. } = reason.cause else {
+                    continue;
+                };
+                let target = watch.target(due);
+                changes.push(file(
+                    self.state(),
+                    target,
+                    reason,
+                    false,
+                    watch.retry_failed,
+                ));
+            }
+            self.record(&changes)?;
+        }
+        self.prune_if_due()
+    }
+
+    fn prune_if_due(&mut self) -> Result<(), ServeError> {
+        let Some(schedule) = self.setup.settings.prune.clone() else {
+            return Ok(());
+        };
+        if self.pruning {
+            return Ok(());
+        }
+        let mut mark = self.mark(PRUNE);
+        let due = match schedule.tick(mark.fired, self.host.now()) {
+            Tick::Wait => return Ok(()),
+            Tick::Rebase(at) => {
+                mark.fired = Some(at);
+                false
+            }
+            Tick::Act(due) => {
+                mark.fired = Some(due.at);
+                true
+            }
+        };
+        self.record(&[marked(PRUNE, mark)])?;
+        if due {
+            self.pruning = true;
+            let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
+            tokio::spawn(async move {
+                let pruned = host.prune().await;
+                // Nobody listens any more once the service has stopped.
+                drop(sender.send(Event::Pruned(pruned)));
+            });
+        }
+        Ok(())
+    }
+
+    fn mark(&self, key: &str) -> Mark {
+        self.state().marks.get(key).cloned().unwrap_or_default()
+    }
+
+    fn watch(&self, key: &str) -> Option<Watch> {
+        let mut watches = self.setup.watches.iter();
+        watches.find(|watch| watch.key == key).cloned()
+    }
+
+    /// Looks at the repositories of the watches whose time it is.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        let watches = &self.setup.watches;
+        let polled = watches.iter().filter(|watch| watch.poll.is_some());
+        for watch in polled {
+            let look = self.looks.entry(watch.key.clone()).or_insert(Look {
+                next: now,
+                task: None,
+            });
+            if look.task.is_some() || look.next > now {
+                continue;
+            }
+            let mark = self.ledger.state().marks.get(&watch.key);
+            let before = mark.and_then(|mark| mark.considered.clone());
+            let (upstream, sender) = (Arc::clone(&self.upstream), self.sender.clone());
+            let watch = watch.clone();
+            look.task = Some(tokio::spawn(async move {
+                let seen = upstream.observe(&watch, before.as_ref());
+                let seen = tokio::time::timeout(LOOK, seen)
+                    .await
+                    .unwrap_or_else(|_| Err(format!("it took more than {} s", LOOK.as_secs())));
+                let key = watch.key;
+                drop(sender.send(Event::Observed { key, seen }));
+            }));
+        }
+    }
+
+    pub(super) fn observed(
+        &mut self,
+        key: &str,
+        seen: Result<Observation, String>,
+    ) -> Result<(), ServeError> {
+        let Some((watch, poll)) = self
+            .watch(key)
+            .and_then(|watch| watch.poll.map(|poll| (watch, poll)))
+        else {
+            self.looks.remove(key);
+            return Ok(());
+        };
+        let mut next = Instant::now() + poll;
+        match seen {
+            Err(why) => {
+                let (times, text) = self.blind.entry(key.to_owned()).or_default();
+                *times += 1;
+                text.clone_from(&why);
+                self.host
+                    .say(&format!("{key}: commits cannot be seen: {why}"));
+            }
+            Ok(seen) => {
+                self.blind.remove(key);
+                let now = self.host.now();
+                let verdict = judge(&watch, &self.mark(key), &seen, now);
+                if let Verdict::Gather { until, .. } = &verdict {
+                    let quiet = (*until - now).to_std().unwrap_or(poll);
+                    next = Instant::now() + quiet.clamp(Duration::from_millis(100), poll);
+                }
+                self.act(&watch, verdict)?;
+            }
+        }
+        if let Some(look) = self.looks.get_mut(key) {
+            look.task = None;
+            look.next = next;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, watch: &Watch, verdict: Verdict) -> Result<(), LedgerError> {
+        let now = self.host.now();
+        match verdict {
+            Verdict::Same => Ok(()),
+            Verdict::Gather { mark, .. } => {
+                if self.mark(&watch.key) == mark {
+                    return Ok(());
+                }
+                self.record(&[marked(&watch.key, mark)])
+            }
+            Verdict::Irrelevant { mark, reason } => {
+                let id = self.state().id(0);
+                let request = request(id, watch.target(now), reason, false, false);
+                let why = "none of the changed paths matters".to_owned();
+                let closed = Change::Closed {
+                    request: id,
+                    at: now,
+                    how: Closed::Skipped { why },
+                };
+                self.record(&[marked(&watch.key, mark), Change::Requested(request), closed])
+            }
+            Verdict::Build { mark, reason } => {
+                let filed = file(self.state(), watch.target(now), reason, false, false);
+                self.record(&[marked(&watch.key, mark), filed])
+            }
+        }
+    }
+
+    pub(super) fn read_messages(&mut self) -> Result<(), ServeError> {
+        let messages = self.host.messages();
+        let there: Vec<_> = messages.iter().map(|message| &message.id).collect();
+        let gone: Vec<_> = self
+            .state()
+            .messages
+            .iter()
+            .filter(|id| !there.contains(id))
+            .map(|id| Change::Cleared { id: id.clone() })
+            .collect();
+        if !gone.is_empty() {
+            self.record(&gone)?;
+        }
+        for message in messages {
+            let id = message.id.clone();
+            if !self.state().messages.contains(&id) {
+                self.read_message(message)?;
+            }
+            self.host.discard(&id);
+        }
+        Ok(())
+    }
+
+    fn read_message(&mut self, message: Message) -> Result<(), ServeError> {
+        let at = self.host.now();
+        let Message { id, uid, ask } = message;
+        let mut changes = vec![Change::Received { id }];
+        match ask {
+            Ask::Build {
+                release,
+                git,
+                reason: text,
+                force,
+            } => {
+                let mut watches = self.setup.watches.iter();
+                let known = watches.find(|watch| {
+                    watch.milestone.is_none()
+                        && watch.git == git
+                        && watch.channel.release == release
+                });
+                let target = match known {
+                    Some(watch) => Ok(watch.target(at)),
+                    None => self.host.target(&release, &git),
+                };
+                let cause = Cause::Manual { uid, text };
+                match target {
+                    Ok(target) => {
+                        changes.push(file(
+                            self.state(),
+                            target,
+                            Reason { at, cause },
+                            force,
+                            true,
+                        ));
+                    }
+                    Err(why) => self.host.say(&format!("{git} cannot be built: {why}")),
+                }
+            }
+            Ask::Cancel { request } => self.cancel(request, uid, &mut changes),
+        }
+        Ok(self.record(&changes)?)
+    }
+
+    fn cancel(&self, request: u64, uid: u32, changes: &mut Vec<Change>) {
+        let state = self.state();
+        let run = state.runs.values().find(|run| run.request.id == request);
+        let build = run.and_then(|run| self.builds.get(&run.id));
+        if state.queue.contains_key(&request) {
+            changes.push(Change::Closed {
+                request,
+                at: self.host.now(),
+                how: Closed::Cancelled { uid },
+            });
+        } else if let Some((cancel, _)) = build {
+            self.host
+                .say(&format!("user {uid} cancels request {request}"));
+            cancel.cancel();
+        } else {
+            let text =
+                format!("user {uid} cancels request {request}, which neither waits nor runs");
+            self.host.say(&text);
+        }
+    }
+}
+
+fn marked(key: &str, mark: Mark) -> Change {
+    Change::Marked {
+        key: key.to_owned(),
+        mark,
+    }
+}
+
+fn request(id: u64, target: Target, reason: Reason, force: bool, retry_failed: bool) -> Request {
+    Request {
+        id,
+        target,
+        force,
+        retry_failed,
+        reasons: vec![reason],
+    }
+}
+
+/// Files a request, or joins the one that waits for the same.
+fn file(state: &State, target: Target, reason: Reason, force: bool, retry_failed: bool) -> Change {
+    match state.waiting(&target) {
+        Some(waiting) => Change::Joined {
+            request: waiting.id,
+            reason,
+            force,
+            retry_failed,
+        },
+        None => Change::Requested(request(state.id(0), target, reason, force, retry_failed)),
+    }
+}

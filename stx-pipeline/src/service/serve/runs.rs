@@ -1,0 +1,222 @@
+//! Runs: how they start, what they tell, and how they end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stx_layout::{BuildId, BuildOutcome, Channel};
+use tokio::time::Instant;
+
+use super::{Event, ServeError, Service};
+use crate::execute::{Cancel, EventKind};
+use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State};
+use crate::service::{Left, Notice, Order, Progress, Setup};
+
+/// How long a request waits whose channel somebody else works on.
+const BUSY: Duration = Duration::from_mins(1);
+
+/// What a build task does.
+pub(super) enum Job {
+    Build(Order),
+    Resume(BuildId),
+    Abandon(BuildId, String),
+}
+
+impl Service<'_> {
+    /// Starts what may start, the longest waiting first.
+    pub(super) fn start_builds(&mut self) -> Result<(), ServeError> {
+        let now = Instant::now();
+        self.held.retain(|_, until| *until > now);
+        while let Some(request) = startable(self.state(), &self.setup, &self.held) {
+            let request = request.clone();
+            let run = self.state().id(0);
+            let at = self.host.now();
+            self.record(&[Change::Started {
+                run,
+                request: request.id,
+                at,
+            }])?;
+            self.host.say(&format!("run {run}: {}", request.target));
+            self.spawn(
+                run,
+                Job::Build(Order {
+                    target: request.target,
+                    reasons: request.reasons,
+                    force: request.force,
+                    retry_failed: request.retry_failed,
+                }),
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn spawn(&mut self, run: u64, job: Job) {
+        let cancel = Cancel::new();
+        let (builder, sender) = (Arc::clone(&self.builder), self.sender.clone());
+        let switch = cancel.clone();
+        let task = tokio::spawn(async move {
+            let told = sender.clone();
+            let tell = move |progress| drop(told.send(Event::Told { run, progress }));
+            let left = match job {
+                Job::Build(order) => builder.build(&order, &tell, &switch).await,
+                Job::Resume(build) => builder.resume(&build, &tell, &switch).await,
+                Job::Abandon(build, reason) => builder.abandon(&build, &reason).await,
+            };
+            drop(sender.send(Event::Over { run, left }));
+        });
+        self.builds.insert(run, (cancel, task));
+    }
+
+    pub(super) fn told(&mut self, id: u64, progress: Progress) -> Result<(), ServeError> {
+        let Some(run) = self.state().runs.get(&id) else {
+            return Ok(());
+        };
+        let change = match progress {
+            Progress::Named(build) => Change::Named { run: id, build },
+            Progress::Phase(event) => match phase(run, &event.phase, event.time, &event.what) {
+                Some(phase) => Change::Phase { run: id, phase },
+                None => return Ok(()),
+            },
+        };
+        Ok(self.record(&[change])?)
+    }
+
+    pub(super) fn over(&mut self, id: u64, left: Left) -> Result<(), ServeError> {
+        self.builds.remove(&id);
+        let Some(run) = self.state().runs.get(&id).cloned() else {
+            return Ok(());
+        };
+        let at = self.host.now();
+        match left {
+            Left::Busy(reason) => {
+                let request = run.request.id;
+                self.host.say(&format!(
+                    "run {id}: {reason}; tried again in {} s",
+                    BUSY.as_secs()
+                ));
+                self.record(&[Change::Requeued {
+                    run: id,
+                    at,
+                    reason,
+                }])?;
+                self.held.insert(request, Instant::now() + BUSY);
+                Ok(())
+            }
+            Left::Over(how) => self.ended(&run, Ended { at, how }),
+        }
+    }
+
+    /// Records the end of a run, and tells who wants to know.
+    pub(super) fn ended(&mut self, run: &Run, end: Ended) -> Result<(), ServeError> {
+        let channel = run.request.target.channel.clone();
+        let before = self.state().last.get(&channel).cloned().unwrap_or_default();
+        let (at, build) = (end.at, run.build.clone());
+        let failed = |reason: &str| Notice::Failure {
+            at,
+            channel: channel.clone(),
+            build: build.clone(),
+            reason: reason.to_owned(),
+        };
+        let was_bad = match before.end.as_ref().map(|end| &end.how) {
+            Some(RunEnd::Refused { .. }) => true,
+            Some(_) | None => before.result == Some(BuildOutcome::Fail),
+        };
+        let notice = match &end.how {
+            RunEnd::Published {
+                result: BuildOutcome::Fail,
+                reason,
+                ..
+            } => Some(failed(reason.as_deref().unwrap_or("the build failed"))),
+            RunEnd::Refused { reason } => Some(failed(reason)),
+            RunEnd::Published {
+                result: BuildOutcome::Success,
+                ..
+            } if was_bad => Some(Notice::Recovery {
+                at,
+                channel: channel.clone(),
+                build: build.clone(),
+            }),
+            RunEnd::Published {
+                result: BuildOutcome::Success,
+                ..
+            }
+            | RunEnd::Unchanged { .. }
+            | RunEnd::Cancelled
+            | RunEnd::Requeued { .. } => None,
+        };
+        self.host
+            .say(&format!("run {}: {}", run.id, said(&end.how)));
+        self.record(&[Change::Ended { run: run.id, end }])?;
+        // Mirror and disk are not what they were.
+        self.next_survey = Instant::now();
+        if let Some(notice) = notice {
+            self.host.notify(notice);
+        }
+        Ok(())
+    }
+}
+
+/// The request that has waited longest of those that may start.
+fn startable<'s>(
+    state: &'s State,
+    setup: &Setup,
+    held: &BTreeMap<u64, Instant>,
+) -> Option<&'s Request> {
+    if state.runs.len() >= setup.settings.max_builds {
+        return None;
+    }
+    let free = |channel: &Channel| !state.is_busy(channel);
+    let mut queue = state.queue.values();
+    queue.find(|request| free(&request.target.channel) && !held.contains_key(&request.id))
+}
+
+/// What a phase of a run is after an event, if that changes it.
+fn phase(
+    run: &Run,
+    name: &str,
+    time: chrono::DateTime<chrono::Utc>,
+    what: &EventKind,
+) -> Option<PhaseRun> {
+    let known = run.phases.iter().find(|phase| phase.name == name);
+    match what {
+        EventKind::Started { attempt, .. } => Some(PhaseRun {
+            name: name.to_owned(),
+            attempts: *attempt,
+            started: known
+                .filter(|_| *attempt > 1)
+                .map_or(time, |known| known.started),
+            finished: None,
+            status: None,
+        }),
+        EventKind::Finished { status, attempts } => Some(PhaseRun {
+            name: name.to_owned(),
+            attempts: *attempts,
+            started: known.map_or(time, |known| known.started),
+            finished: Some(time),
+            status: Some(*status),
+        }),
+        EventKind::Output { .. } | EventKind::AttemptFailed { .. } | EventKind::Skipped { .. } => {
+            None
+        }
+    }
+}
+
+/// The end of a run in a line.
+fn said(how: &RunEnd) -> String {
+    match how {
+        RunEnd::Published {
+            result,
+            reason: None,
+            ..
+        } => format!("published, {result}"),
+        RunEnd::Published {
+            result,
+            reason: Some(reason),
+            ..
+        } => format!("published, {result}: {reason}"),
+        RunEnd::Unchanged { since } => format!("nothing changed since {since}"),
+        RunEnd::Refused { reason } => format!("nothing was published: {reason}"),
+        RunEnd::Cancelled => "cancelled".to_owned(),
+        RunEnd::Requeued { reason } => format!("runs again: {reason}"),
+    }
+}

@@ -1,0 +1,184 @@
+//! Killed at every write and every event, the service converges to what it would have done.
+
+use std::collections::BTreeSet;
+
+use stx_layout::BuildOutcome;
+
+use super::world::*;
+use crate::ledger::Ledger as _;
+use crate::service::{Control, OnStop, Setup};
+use crate::trigger::Cause;
+
+/// Where the service is killed.
+#[derive(Debug, Clone, Copy)]
+enum Kill {
+    Never,
+    BeforeWrite(u32),
+    AfterWrite(u32),
+    Event(u32),
+}
+
+fn watches() -> Setup {
+    let mut daily = polled("master", 50);
+    daily.schedule = scheduled("master", "*/10 * * * *").schedule;
+    setup([daily, polled("f/x", 70)])
+}
+
+/// A quarter of an hour with commits, ticks, a failing commit and people; killed once, started again at once, or after
+/// a while. Gives the numbers of writes and events.
+async fn run(kill: Kill, down: u64) -> (u32, u32) {
+    const FUSE: u32 = 1_000_000;
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    world.push("master", "m1");
+    world.push("f/x", "x1");
+    world.lock().broken.insert("m2".into());
+    match kill {
+        Kill::Never => world.lock().fuse = Some(FUSE),
+        Kill::BeforeWrite(n) => ledger.breaks = Some((n, false)),
+        Kill::AfterWrite(n) => ledger.breaks = Some((n, true)),
+        Kill::Event(n) => world.lock().fuse = Some(n),
+    }
+    let pushes = world.clone();
+    let upstream = tokio::spawn(async move {
+        seconds(250).await;
+        pushes.push("master", "m2");
+        pushes.ask_build("first", "f/x", true);
+        seconds(250).await;
+        pushes.push("f/x", "x2");
+        seconds(100).await;
+        pushes.push("master", "m3");
+        pushes.ask_build("second", "m/2020.b1", false);
+        pushes.push("m/2020.b1", "tag");
+    });
+    let killed = serve_during(&world, &mut ledger, watches(), async |_| {
+        seconds(1200).await;
+    })
+    .await;
+    let writes = ledger.writes;
+    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
+    drop(killed);
+    ledger.breaks = None;
+    world.lock().fuse = None;
+    seconds(down).await;
+    serve_during(&world, &mut ledger, watches(), async |control| {
+        seconds(1800).await;
+        control.send(Control::Stop).unwrap();
+        seconds(1800).await;
+    })
+    .await
+    .unwrap();
+    upstream.await.unwrap();
+    check(&world, &ledger, kill);
+    (writes, events)
+}
+
+fn check(world: &World, ledger: &Breaking, kill: Kill) {
+    // Nothing waits, nothing runs, no message is left.
+    let state = ledger.state();
+    assert!(
+        state.queue.is_empty() && state.runs.is_empty(),
+        "{kill:?}: {state:#?}"
+    );
+    assert!(
+        state.messages.is_empty() && world.lock().messages.is_empty(),
+        "{kill:?}"
+    );
+    // Each commit that was the last one for long enough was built, and none twice but where it was forced.
+    for (channel, last) in [
+        ("master/centos", "m3"),
+        ("feature/x/centos", "x2"),
+        ("milestone/2020.b1/centos", "tag"),
+    ] {
+        let commits = world.commits(channel);
+        assert_eq!(
+            commits.last().map(String::as_str),
+            Some(last),
+            "{kill:?} {channel}"
+        );
+    }
+    let inner = world.lock();
+    let mut seen = BTreeSet::new();
+    for build in inner.published.iter().filter(|build| !build.forced) {
+        assert!(
+            seen.insert((&build.id.channel, &build.commit)),
+            "{kill:?}: {} is built twice: {:#?}",
+            build.commit,
+            inner.published
+        );
+        let bad = if build.commit == "m2" {
+            BuildOutcome::Fail
+        } else {
+            BuildOutcome::Success
+        };
+        assert_eq!(build.result, bad, "{kill:?}");
+    }
+    // The forced request was honoured once, and each message is one reason.
+    assert_eq!(
+        inner.published.iter().filter(|build| build.forced).count(),
+        1,
+        "{kill:?}: {:#?}",
+        inner.published
+    );
+    let history = ledger.history();
+    let reasons = history.iter().flat_map(|filed| &filed.request.reasons);
+    let manual: Vec<_> = reasons
+        .filter_map(|reason| match &reason.cause {
+            Cause::Manual { text, .. } => Some(text.as_str()),
+            Cause::Periodic { .. } | Cause::Commit { .. } => None,
+        })
+        .collect();
+    assert_eq!(manual.len(), 2, "{kill:?}: {manual:?}");
+    // A finished phase was not run again, and every build of the ledger is on the mirror.
+    for ((id, phase), times) in &inner.phases_run {
+        assert!(*times <= 2, "{kill:?}: {id} {phase} ran {times} times");
+    }
+    let resumed = inner
+        .phases_run
+        .values()
+        .filter(|times| **times == 2)
+        .count();
+    assert!(
+        resumed <= 2,
+        "{kill:?}: only what was cut off runs again: {:#?}",
+        inner.phases_run
+    );
+    for run in history.iter().flat_map(|filed| &filed.runs) {
+        assert!(run.end.is_some(), "{kill:?}: {run:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_write_it_converges() {
+    let (writes, _) = run(Kill::Never, 0).await;
+    assert!(writes > 50, "{writes}");
+    for n in 0..writes {
+        run(Kill::BeforeWrite(n), 0).await;
+        run(Kill::AfterWrite(n), 300).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_event_it_converges() {
+    let (_, events) = run(Kill::Never, 0).await;
+    assert!(events > 30, "{events}");
+    for n in 0..events {
+        run(Kill::Event(n), 0).await;
+        run(Kill::Event(n), 300).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_kills_the_service_again_and_again_is_given_up() {
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    world.push("master", "m1");
+    world.ask_build("a", "master", false);
+    for _ in 0..12 {
+        serve_during(&world, &mut ledger, setup([]), async |_| seconds(30).await)
+            .await
+            .unwrap();
+    }
+    assert_eq!(world.lock().published[0].result, BuildOutcome::Fail);
+    assert_ne!(setup([]).settings.on_stop, OnStop::Interrupt);
+}

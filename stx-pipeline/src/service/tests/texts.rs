@@ -1,0 +1,213 @@
+//! Configuration, alarms and metrics.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::world::{polled, scheduled, setup, target};
+use crate::ledger::{AlarmKind, Change, Ended, Ledger as _, MemoryLedger, Request, RunEnd, State};
+use crate::service::health::{Blind, check};
+use crate::service::metrics::metrics;
+use crate::service::{ChannelFacts, Disk, Facts, ServiceConfig, Setup};
+use crate::trigger::{Cause, Reason};
+
+fn now() -> DateTime<Utc> {
+    "2020-01-10T00:00:00Z".parse().unwrap()
+}
+
+fn hours(hours: i64) -> DateTime<Utc> {
+    now() + TimeDelta::hours(hours)
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_found_at_once() {
+    let text = r#"
+mirror = "mirror"
+[service]
+max_builds = 0
+on_stop = "sometimes"
+hook = "notify"
+prune = "whenever"
+colour = "blue"
+
+[[branch]]
+name = "devel"
+poll = "2m"
+paths = ["src/**", "[", "!docs/**"]
+quiet = "5m"
+quiet_max = "1m"
+
+[[branch]]
+schedule = "0 6 31 2 *"
+watch = []
+retry_failed = "yes"
+
+[[milestone]]
+branch = "master"
+name = "%Q"
+"#;
+    let error = ServiceConfig::from_toml(text).unwrap_err();
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn a_configuration_becomes_watches() {
+    let text = r#"
+[[branch]]
+name = "master"
+schedule = "0 6 * * *"
+manifest = "https://example.org/manifest"
+poll = "2m"
+quiet = "5m"
+
+[[milestone]]
+branch = "master"
+name = "%Y.%m"
+schedule = "0 6 1 * *"
+"#;
+    let config = ServiceConfig::from_toml(text).unwrap().unwrap();
+    let resolve = |branch: &super::super::BranchConfig| {
+        let target = target(&branch.release.to_string(), &branch.git);
+        Ok((target.recipe, target.channel))
+    };
+    let setup = config.setup(resolve).unwrap();
+    let keys: Vec<_> = setup
+        .watches
+        .iter()
+        .map(|watch| watch.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        ["master/centos", "milestone %Y.%m of master (centos)"]
+    );
+    assert_eq!(setup.watches[0].quiet_max, Duration::from_mins(30));
+    assert_eq!(
+        setup.watches[1].target(now()).channel.to_string(),
+        "milestone/2020.01/centos"
+    );
+    assert_eq!(ServiceConfig::from_toml("mirror = \"x\"").unwrap(), None);
+
+    let twice = format!("{text}\n[[branch]]\nname = \"master\"\n");
+    let config = ServiceConfig::from_toml(&twice).unwrap().unwrap();
+    let error = config.setup(resolve).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 14, column 1: master/centos is built by another entry already"
+    );
+}
+
+/// A state in which a run of `master` ended so, a day ago.
+fn ended(how: RunEnd) -> State {
+    let mut ledger = MemoryLedger::default();
+    let request = Request {
+        id: 1,
+        target: target("master", "master"),
+        force: false,
+        retry_failed: false,
+        reasons: vec![Reason {
+            at: hours(-24),
+            cause: Cause::Commit { heads: [].into() },
+        }],
+    };
+    let start = Change::Started {
+        run: 2,
+        request: 1,
+        at: hours(-24),
+    };
+    let end = Change::Ended {
+        run: 2,
+        end: Ended {
+            at: hours(-24),
+            how,
+        },
+    };
+    ledger
+        .record(&[Change::Requested(request), start, end])
+        .unwrap();
+    ledger.state().clone()
+}
+
+fn kinds(state: &State, setup: &Setup, facts: &Facts) -> Vec<AlarmKind> {
+    let alarms = check(state, setup, facts, &Blind::new(), now());
+    alarms.keys().map(|alarm| alarm.kind).collect()
+}
+
+#[test]
+fn each_alarm_has_its_cause() {
+    let quiet = Facts::default();
+    let good = ended(RunEnd::Unchanged {
+        since: "master/centos/20200101T000000Z".parse().unwrap(),
+    });
+    let daily = setup([scheduled("master", "0 6 * * *")]);
+    assert_eq!(kinds(&good, &daily, &quiet), []);
+    let hourly = setup([scheduled("master", "0 * * * *")]);
+    assert_eq!(kinds(&good, &hourly, &quiet), [AlarmKind::Stale]);
+
+    let refused = ended(RunEnd::Refused {
+        reason: "the disk is full".into(),
+    });
+    assert_eq!(kinds(&refused, &daily, &quiet), [AlarmKind::NotPublished]);
+
+    let mut facts = Facts::default();
+    let date = |days| Some(now() - TimeDelta::days(days));
+    let mut of = ChannelFacts {
+        newest_success: date(1),
+        latest_build: date(2),
+    };
+    let channel = target("master", "master").channel;
+    facts.channels.insert(channel.clone(), of.clone());
+    assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::NotAliased]);
+    of.latest_build = of.newest_success;
+    facts.channels.insert(channel, of);
+    assert_eq!(kinds(&good, &setup([]), &facts), []);
+    facts.disks.push(Disk {
+        dir: "/srv".into(),
+        total: 1000,
+        free: 99,
+    });
+    assert_eq!(kinds(&good, &setup([]), &facts), [AlarmKind::DiskFilling]);
+
+    // A commit that waits.
+    let mut waiting = good.clone();
+    let mut request = waiting_request();
+    waiting.queue.insert(9, request.clone());
+    let polled = setup([polled("master", 60)]);
+    assert_eq!(kinds(&waiting, &polled, &quiet), [AlarmKind::NotBuilt]);
+    request.reasons[0].at = hours(-1);
+    waiting.queue.insert(9, request);
+    assert_eq!(kinds(&waiting, &polled, &quiet), []);
+}
+
+fn waiting_request() -> Request {
+    Request {
+        id: 9,
+        target: target("master", "master"),
+        force: false,
+        retry_failed: false,
+        reasons: vec![Reason {
+            at: hours(-13),
+            cause: Cause::Commit { heads: [].into() },
+        }],
+    }
+}
+
+#[test]
+fn metrics_have_prometheus_form() {
+    let mut state = ended(RunEnd::Unchanged {
+        since: "master/centos/20200101T000000Z".parse().unwrap(),
+    });
+    let alarm = crate::ledger::Alarm {
+        kind: AlarmKind::DiskFilling,
+        subject: "/srv/\"quoted\"".into(),
+    };
+    state.alarms.insert(alarm, (now(), "1 %".into()));
+    let facts = Facts {
+        disks: vec![Disk {
+            dir: "/srv".into(),
+            total: 1000,
+            free: 99,
+        }],
+        ..Facts::default()
+    };
+    insta::assert_snapshot!(metrics(&state, &facts, now()));
+}

@@ -1,0 +1,558 @@
+//! What the service is run against: everything outside of it, as values, and its time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel, PhaseStatus, ReleaseId, SourceRecord};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::super::*;
+use crate::execute::EventKind;
+use crate::ledger::{Change, Filed, Ledger, LedgerError, MemoryLedger};
+use crate::trigger::PathRules;
+
+pub(super) const PHASES: [&str; 3] = ["sync", "compile", "image"];
+
+/// A build of which not all phases are done.
+#[derive(Debug, Clone)]
+struct Journal {
+    commit: Option<String>,
+    force: bool,
+    done: usize,
+}
+
+/// A published build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Published {
+    pub(super) id: BuildId,
+    pub(super) commit: String,
+    pub(super) result: BuildOutcome,
+    pub(super) forced: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    /// What each git branch is at.
+    pub(super) heads: BTreeMap<String, String>,
+    pub(super) changed: Option<BTreeSet<String>>,
+    /// Commits that do not compile.
+    pub(super) broken: BTreeSet<String>,
+    pub(super) offline: bool,
+    /// Somebody else works on this channel.
+    pub(super) busy: BTreeSet<Channel>,
+    pub(super) messages: BTreeMap<String, Message>,
+    pub(super) published: Vec<Published>,
+    journals: BTreeMap<BuildId, Journal>,
+    running: BTreeSet<Channel>,
+    pub(super) most_running: usize,
+    pub(super) phases_run: BTreeMap<(BuildId, &'static str), u32>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) said: Vec<String>,
+    pub(super) pruned: u32,
+    pub(super) free: u64,
+    /// How far the clock is from where time is.
+    pub(super) clock: TimeDelta,
+    /// Events until the service is killed.
+    pub(super) fuse: Option<u32>,
+}
+
+/// The world outside of the service; clones share it.
+#[derive(Clone)]
+pub(super) struct World {
+    inner: Arc<Mutex<Inner>>,
+    start: Instant,
+    pub(super) killed: Arc<Notify>,
+}
+
+/// A channel on which a build runs, until it is dropped.
+struct Running(World, Channel);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.lock().running.remove(&self.1);
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let world = Self {
+            inner: Arc::default(),
+            start: Instant::now(),
+            killed: Arc::default(),
+        };
+        world.lock().free = 50;
+        world
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    pub(super) fn push(&self, branch: &str, commit: &str) {
+        self.lock()
+            .heads
+            .insert(branch.to_owned(), commit.to_owned());
+    }
+
+    pub(super) fn ask(&self, id: &str, ask: Ask) {
+        let message = Message {
+            id: id.to_owned(),
+            uid: 1000,
+            ask,
+        };
+        self.lock().messages.insert(id.to_owned(), message);
+    }
+
+    pub(super) fn ask_build(&self, id: &str, git: &str, force: bool) {
+        let ask = Ask::Build {
+            release: ReleaseId::from_git(git).unwrap(),
+            git: git.to_owned(),
+            reason: id.to_owned(),
+            force,
+        };
+        self.ask(id, ask);
+    }
+
+    /// The commits that were published of a channel, oldest first.
+    pub(super) fn commits(&self, channel: &str) -> Vec<String> {
+        let inner = self.lock();
+        let of_channel = inner.published.iter();
+        of_channel
+            .filter(|build| build.id.channel.to_string() == channel)
+            .map(|build| build.commit.clone())
+            .collect()
+    }
+
+    /// One event, after which the service may be no more.
+    async fn event(&self) {
+        let burnt = {
+            let mut inner = self.lock();
+            match &mut inner.fuse {
+                Some(0) => true,
+                Some(left) => {
+                    *left -= 1;
+                    false
+                }
+                None => false,
+            }
+        };
+        if burnt {
+            self.killed.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn occupy(&self, channel: &Channel) -> Option<Running> {
+        let mut inner = self.lock();
+        if inner.busy.contains(channel) {
+            return None;
+        }
+        assert!(
+            inner.running.insert(channel.clone()),
+            "two builds of {channel} at a time"
+        );
+        inner.most_running = inner.most_running.max(inner.running.len());
+        drop(inner);
+        Some(Running(self.clone(), channel.clone()))
+    }
+
+    fn last(&self, channel: &Channel, retry_failed: bool) -> Option<Published> {
+        let inner = self.lock();
+        let of_channel = inner.published.iter().rev();
+        let mut counted = of_channel.filter(|build| {
+            build.id.channel == *channel && (!retry_failed || build.result == BuildOutcome::Success)
+        });
+        counted.next().cloned()
+    }
+
+    fn publish(&self, id: &BuildId, journal: &Journal, result: BuildOutcome) -> RunEnd {
+        let mut inner = self.lock();
+        let commit = journal.commit.clone().unwrap_or_default();
+        assert!(
+            inner.published.iter().all(|known| known.id != *id),
+            "{id} twice"
+        );
+        inner.published.push(Published {
+            id: id.clone(),
+            commit: commit.clone(),
+            result,
+            forced: journal.force,
+        });
+        inner.journals.remove(id);
+        end(&commit, result)
+    }
+
+    async fn run(
+        &self,
+        id: &BuildId,
+        git: &str,
+        retry_failed: bool,
+        tell: &Tell,
+        cancel: &Cancel,
+    ) -> Left {
+        let mut journal = self.lock().journals[id].clone();
+        while let Some(name) = PHASES.get(journal.done).copied() {
+            let phase = |what| {
+                tell(Progress::Phase(Event {
+                    time: self.now(),
+                    phase: name.to_owned(),
+                    what,
+                }));
+            };
+            self.event().await;
+            let command = name.to_owned();
+            phase(EventKind::Started {
+                attempt: 1,
+                command,
+            });
+            *self
+                .lock()
+                .phases_run
+                .entry((id.clone(), name))
+                .or_default() += 1;
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    self.lock().journals.remove(id);
+                    return Left::Over(RunEnd::Cancelled);
+                }
+                () = tokio::time::sleep(Duration::from_mins(1)) => {}
+            }
+            self.event().await;
+            if name == "sync" {
+                let commit = self.lock().heads.get(git).cloned();
+                journal.commit.clone_from(&commit);
+                let last = self.last(&id.channel, retry_failed);
+                if let Some(last) = last
+                    && Some(&last.commit) == commit.as_ref()
+                    && !journal.force
+                {
+                    self.lock().journals.remove(id);
+                    return Left::Over(RunEnd::Unchanged { since: last.id });
+                }
+            }
+            let broken = name == "compile"
+                && self
+                    .lock()
+                    .broken
+                    .contains(journal.commit.as_deref().unwrap_or(""));
+            let status = if broken {
+                PhaseStatus::Failed
+            } else {
+                PhaseStatus::Succeeded
+            };
+            phase(EventKind::Finished {
+                status,
+                attempts: 1,
+            });
+            if broken {
+                return Left::Over(self.publish(id, &journal, BuildOutcome::Fail));
+            }
+            journal.done += 1;
+            self.lock().journals.insert(id.clone(), journal.clone());
+            self.event().await;
+        }
+        let how = self.publish(id, &journal, BuildOutcome::Success);
+        self.event().await;
+        Left::Over(how)
+    }
+}
+
+fn end(commit: &str, result: BuildOutcome) -> RunEnd {
+    RunEnd::Published {
+        result,
+        reason: (result == BuildOutcome::Fail).then(|| "phase compile failed".to_owned()),
+        sources: vec![SourceRecord {
+            path: "config".into(),
+            url: None,
+            commit: commit.to_owned(),
+        }],
+    }
+}
+
+#[async_trait]
+impl Builder for World {
+    async fn build(&self, order: &Order, tell: &Tell, cancel: &Cancel) -> Left {
+        let channel = &order.target.channel;
+        self.event().await;
+        let Some(_running) = self.occupy(channel) else {
+            return Left::Busy(format!("{channel} is busy"));
+        };
+        let id = loop {
+            let date = BuildDate::at(self.now()).unwrap();
+            let id = BuildId::new(channel.clone(), date);
+            let known = |build: &Published| build.id == id;
+            if !self.lock().published.iter().any(known) {
+                break id;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let journal = Journal {
+            commit: None,
+            force: order.force,
+            done: 0,
+        };
+        {
+            // A build empties its channel's workspace: what was unfinished there is gone.
+            let mut inner = self.lock();
+            inner.journals.retain(|other, _| other.channel != *channel);
+            inner.journals.insert(id.clone(), journal);
+        }
+        self.event().await;
+        tell(Progress::Named(id.clone()));
+        self.event().await;
+        self.run(&id, &order.target.git, order.retry_failed, tell, cancel)
+            .await
+    }
+
+    async fn resume(&self, build: &BuildId, tell: &Tell, cancel: &Cancel) -> Left {
+        let Some(_running) = self.occupy(&build.channel) else {
+            return Left::Busy("busy".into());
+        };
+        let git = build
+            .channel
+            .release
+            .to_git(stx_layout::GitMapping::Candidate)
+            .unwrap();
+        self.run(build, &git, true, tell, cancel).await
+    }
+
+    async fn abandon(&self, build: &BuildId, reason: &str) -> Left {
+        let journal = self.lock().journals[build].clone();
+        let RunEnd::Published {
+            result, sources, ..
+        } = self.publish(build, &journal, BuildOutcome::Fail)
+        else {
+            unreachable!()
+        };
+        let reason = Some(reason.to_owned());
+        Left::Over(RunEnd::Published {
+            result,
+            reason,
+            sources,
+        })
+    }
+
+    async fn unfinished(&self) -> Result<Vec<BuildId>, String> {
+        Ok(self.lock().journals.keys().cloned().collect())
+    }
+
+    async fn published(&self, build: &BuildId) -> Result<Option<RunEnd>, String> {
+        let inner = self.lock();
+        let found = inner.published.iter().find(|known| known.id == *build);
+        Ok(found.map(|known| end(&known.commit, known.result)))
+    }
+}
+
+#[async_trait]
+impl Upstream for World {
+    async fn observe(&self, watch: &Watch, _: Option<&Heads>) -> Result<Observation, String> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let inner = self.lock();
+        if inner.offline {
+            return Err("no route to host".into());
+        }
+        let head = inner.heads.get(&watch.git).ok_or("no such branch")?;
+        Ok(Observation {
+            heads: [("git://x/config".to_owned(), head.clone())].into(),
+            changed: inner.changed.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl Host for World {
+    fn now(&self) -> DateTime<Utc> {
+        let start: DateTime<Utc> = "2020-01-01T00:00:00Z".parse().unwrap();
+        start + TimeDelta::from_std(self.start.elapsed()).unwrap() + self.lock().clock
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        self.lock().messages.values().cloned().collect()
+    }
+
+    fn discard(&self, id: &str) {
+        self.lock().messages.remove(id);
+    }
+
+    fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
+        Ok(target(&release.to_string(), git))
+    }
+
+    async fn survey(&self) -> Facts {
+        let inner = self.lock();
+        let mut facts = Facts {
+            disks: vec![Disk {
+                dir: "/srv".into(),
+                total: 100,
+                free: inner.free,
+            }],
+            ..Facts::default()
+        };
+        for build in inner
+            .published
+            .iter()
+            .filter(|build| build.result == BuildOutcome::Success)
+        {
+            let of = facts.channels.entry(build.id.channel.clone()).or_default();
+            of.newest_success = Some(build.id.date.time());
+            of.latest_build = of.newest_success;
+        }
+        facts
+    }
+
+    async fn prune(&self) -> Result<String, String> {
+        self.lock().pruned += 1;
+        Ok("pruned".into())
+    }
+
+    fn notify(&self, notice: Notice) {
+        self.lock().notices.push(notice);
+    }
+
+    fn pulse(&self, _: &State, _: &Facts) {}
+
+    fn say(&self, text: &str) {
+        self.lock().said.push(text.to_owned());
+    }
+}
+
+pub(super) fn target(release: &str, git: &str) -> Target {
+    Target {
+        channel: format!("{release}/centos").parse().unwrap(),
+        git: git.into(),
+        recipe: "/recipe.toml".into(),
+    }
+}
+
+pub(super) fn watch(git: &str) -> Watch {
+    let Target {
+        channel,
+        git,
+        recipe,
+    } = target(&ReleaseId::from_git(git).unwrap().to_string(), git);
+    Watch {
+        key: channel.to_string(),
+        git,
+        channel,
+        recipe,
+        milestone: None,
+        schedule: None,
+        poll: None,
+        upstream: None,
+        paths: PathRules::default(),
+        quiet: Duration::ZERO,
+        quiet_max: Duration::ZERO,
+        retry_failed: false,
+        max_age: None,
+    }
+}
+
+pub(super) fn polled(git: &str, seconds: u64) -> Watch {
+    Watch {
+        poll: Some(Duration::from_secs(seconds)),
+        ..watch(git)
+    }
+}
+
+pub(super) fn scheduled(git: &str, cron: &str) -> Watch {
+    Watch {
+        schedule: Some(Schedule::new(cron, Duration::ZERO, git).unwrap()),
+        ..watch(git)
+    }
+}
+
+pub(super) fn setup(watches: impl IntoIterator<Item = Watch>) -> Setup {
+    Setup {
+        settings: Settings {
+            max_builds: 2,
+            on_stop: OnStop::Finish,
+            on_interrupted: OnInterrupted::Resume,
+            prune: None,
+            overdue: Duration::from_hours(12),
+            min_free_percent: 10,
+            tick: Duration::from_secs(20),
+            survey: Duration::from_mins(10),
+        },
+        watches: watches.into_iter().collect(),
+    }
+}
+
+/// A ledger that breaks at its n-th transaction, before or after it is written.
+pub(super) struct Breaking {
+    pub(super) inner: MemoryLedger,
+    pub(super) writes: u32,
+    pub(super) breaks: Option<(u32, bool)>,
+}
+
+impl Breaking {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: MemoryLedger::default(),
+            writes: 0,
+            breaks: None,
+        }
+    }
+
+    pub(super) fn history(&self) -> Vec<Filed> {
+        self.inner.history(None, usize::MAX).unwrap()
+    }
+}
+
+impl Ledger for Breaking {
+    fn state(&self) -> &State {
+        self.inner.state()
+    }
+
+    fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
+        let broken = || LedgerError::Io {
+            op: "write",
+            source: "killed".into(),
+        };
+        let at = self.writes;
+        self.writes += 1;
+        match self.breaks {
+            Some((n, false)) if n == at => Err(broken()),
+            Some((n, true)) if n == at => {
+                self.inner.record(changes)?;
+                Err(broken())
+            }
+            _ => self.inner.record(changes),
+        }
+    }
+
+    fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
+        self.inner.history(channel, limit)
+    }
+}
+
+/// Serves until `script` is done, then dies at once, or stops if the script told it to.
+pub(super) async fn serve_during(
+    world: &World,
+    ledger: &mut dyn Ledger,
+    setup: Setup,
+    script: impl AsyncFnOnce(&mpsc::UnboundedSender<Control>),
+) -> Result<(), ServeError> {
+    use futures_util::FutureExt as _;
+    // What two builds met at once kills once.
+    let _earlier: Option<()> = world.killed.notified().now_or_never();
+    let (control, receiver) = mpsc::unbounded_channel();
+    let all = Arc::new(world.clone());
+    let serving = serve(ledger, setup, all.clone(), all.clone(), all, receiver);
+    let script = async {
+        script(&control).await;
+    };
+    tokio::select! {
+        biased;
+        served = serving => served,
+        () = world.killed.notified() => Ok(()),
+        () = script => Ok(()),
+    }
+}
+
+pub(super) async fn seconds(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}

@@ -1,0 +1,239 @@
+//! Why builds start: pure decisions from what was seen and what is remembered.
+//!
+//! ```text
+//! schedule ─┐
+//! commits  ─┼─> Reason ──> request (filed once, further reasons join it) ──> run
+//! people   ─┘
+//! ```
+//!
+//! What is remembered of a [`Watch`] is its [`Mark`]. It moves in the same transaction in which the request is filed, so a
+//! commit or a tick is either still to be acted upon or is a reason of a request; it is never neither.
+
+mod commit;
+mod manifest;
+mod paths;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{Channel, Name, ReleaseId};
+
+pub use commit::{Observation, Verdict, judge};
+pub use manifest::{ManifestError, Project, projects};
+pub use paths::{PathRules, PathRulesError};
+
+use crate::schedule::{Schedule, Tick};
+
+/// What the branches of a watch's repositories are at, by URL.
+pub type Heads = BTreeMap<String, String>;
+
+/// What is to be built: a git branch or tag by a recipe, for a channel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    /// Where it is published.
+    pub channel: Channel,
+    /// The git branch or tag.
+    pub git: String,
+    /// The recipe file, absolute.
+    pub recipe: Utf8PathBuf,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.channel, self.git)
+    }
+}
+
+/// Why a build was asked for, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why.
+    #[serde(flatten)]
+    pub cause: Cause,
+}
+
+/// Why a build was asked for. `Display` is the trigger as a build's record has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "kebab-case")]
+pub enum Cause {
+    /// It was time.
+    Periodic {
+        /// The nominal time.
+        due: DateTime<Utc>,
+        /// Whether this makes up for earlier times, too.
+        missed: bool,
+    },
+    /// There are new commits.
+    Commit {
+        /// What the repositories are at, those that moved only.
+        heads: Heads,
+    },
+    /// Somebody asked.
+    Manual {
+        /// Their user id, as the operating system says it.
+        uid: u32,
+        /// What they said.
+        text: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Periodic { due, missed } => {
+                write!(f, "periodic {}", due.format("%Y-%m-%dT%H:%M:%SZ"))?;
+                f.write_str(if *missed { ", after missed times" } else { "" })
+            }
+            Self::Commit { heads } => {
+                f.write_str("commit")?;
+                for (index, (url, commit)) in heads.iter().enumerate() {
+                    let name = url.trim_end_matches('/').rsplit('/').next().unwrap_or(url);
+                    let name = name.strip_suffix(".git").unwrap_or(name);
+                    let short = commit.get(..10).unwrap_or(commit);
+                    let separator = if index == 0 { " " } else { ", " };
+                    write!(f, "{separator}{name} {short}")?;
+                }
+                Ok(())
+            }
+            Self::Manual { text, .. } if text.is_empty() => f.write_str("manual"),
+            Self::Manual { text, .. } => write!(f, "manual: {text}"),
+        }
+    }
+}
+
+/// Where the commits of a watch are seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    /// These repositories.
+    Repositories(Vec<String>),
+    /// The manifest of this URL, and the projects that it names.
+    Manifest {
+        /// The manifest's repository.
+        url: String,
+        /// The file in it.
+        file: String,
+    },
+}
+
+/// One thing that is built by itself: a branch, or milestones of one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watch {
+    /// What it is remembered by; the channel, or its pattern.
+    pub key: String,
+    /// The git branch or tag.
+    pub git: String,
+    /// The channel; of a milestone its release identifier is that of the next one.
+    pub channel: Channel,
+    /// The recipe file, absolute.
+    pub recipe: Utf8PathBuf,
+    /// How a milestone is called, as a pattern of `strftime`; `None` for a branch.
+    pub milestone: Option<String>,
+    /// When it is built by the clock.
+    pub schedule: Option<Schedule>,
+    /// How often commits are looked for; `None` for never.
+    pub poll: Option<Duration>,
+    /// Where.
+    pub upstream: Option<Upstream>,
+    /// Which changed files matter.
+    pub paths: PathRules,
+    /// How long it has to be quiet after a commit.
+    pub quiet: Duration,
+    /// How long commits may be gathered at most.
+    pub quiet_max: Duration,
+    /// Whether sources that failed to build are built again at the next tick.
+    pub retry_failed: bool,
+    /// How old `latest_build` may get; `None` for twice the schedule's gap.
+    pub max_age: Option<Duration>,
+}
+
+/// What is remembered of a watch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// The nominal time of the last tick that was acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fired: Option<DateTime<Utc>>,
+    /// The heads that were last acted upon, or found not to matter; `None` before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub considered: Option<Heads>,
+    /// Commits that are being gathered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+}
+
+/// Commits that wait for a quiet time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The heads.
+    pub heads: Heads,
+    /// When the first of the commits was seen.
+    pub since: DateTime<Utc>,
+    /// When the last of them was.
+    pub moved: DateTime<Utc>,
+}
+
+/// The name of a milestone of time `at`.
+///
+/// # Errors
+/// Patterns that are none of `strftime`, or whose text is no name of the mirror's grammar; in a line.
+pub fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, String> {
+    use chrono::format::{Item, StrftimeItems};
+    let wrong = |why: &dyn fmt::Display| format!("`{pattern}` names no milestone: {why}");
+    let items: Vec<_> = StrftimeItems::new(pattern).collect();
+    if items.contains(&Item::Error) {
+        return Err(wrong(&"not a pattern of strftime, such as `%Y.%m`"));
+    }
+    let text = at.format_with_items(items.iter()).to_string();
+    text.parse().map_err(|error| wrong(&error))
+}
+
+impl Watch {
+    /// What is built of it for the tick of nominal time `at`.
+    pub fn target(&self, at: DateTime<Utc>) -> Target {
+        let mut channel = self.channel.clone();
+        let name = self
+            .milestone
+            .as_deref()
+            .and_then(|pattern| milestone_name(pattern, at).ok());
+        if let Some(name) = name {
+            channel.release = ReleaseId::Milestone(name);
+        }
+        Target {
+            channel,
+            git: self.git.clone(),
+            recipe: self.recipe.clone(),
+        }
+    }
+
+    /// Whether nothing but people ever starts it.
+    pub fn manual_only(&self) -> bool {
+        self.schedule.is_none() && self.poll.is_none()
+    }
+}
+
+/// What the clock wants of a watch: the mark to remember, and the reason to build, if there is one.
+pub fn periodic(watch: &Watch, mark: &Mark, now: DateTime<Utc>) -> Option<(Mark, Option<Reason>)> {
+    let schedule = watch.schedule.as_ref()?;
+    let mut mark = mark.clone();
+    match schedule.tick(mark.fired, now) {
+        Tick::Wait => None,
+        Tick::Rebase(at) => {
+            mark.fired = Some(at);
+            Some((mark, None))
+        }
+        Tick::Act(due) => {
+            mark.fired = Some(due.at);
+            let (due, missed) = (due.at, due.missed);
+            let cause = Cause::Periodic { due, missed };
+            Some((mark, Some(Reason { at: now, cause })))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use super::*;
+
+fn time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_577_836_800 + seconds, 0).unwrap()
+}
+
+pub(crate) fn watch() -> Watch {
+    Watch {
+        key: "master/centos".into(),
+        git: "master".into(),
+        channel: "master/centos".parse().unwrap(),
+        recipe: "/recipe.toml".into(),
+        milestone: None,
+        schedule: None,
+        poll: Some(Duration::from_mins(1)),
+        upstream: None,
+        paths: PathRules::default(),
+        quiet: Duration::from_mins(5),
+        quiet_max: Duration::from_mins(30),
+        retry_failed: false,
+        max_age: None,
+    }
+}
+
+fn seen(commit: &str, changed: Option<&[&str]>) -> Observation {
+    Observation {
+        heads: [("git://x/config.git".to_owned(), commit.to_owned())].into(),
+        changed: changed.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect()),
+    }
+}
+
+/// The seconds at which a build is asked for.
+fn builds(watch: &Watch, looks: &[(i64, &str)]) -> Vec<i64> {
+    let mut mark = Mark::default();
+    let mut builds = Vec::new();
+    for (second, commit) in looks {
+        match judge(watch, &mark, &seen(commit, None), time(*second)) {
+            Verdict::Same => {}
+            Verdict::Gather { mark: next, .. } | Verdict::Irrelevant { mark: next, .. } => {
+                mark = next;
+            }
+            Verdict::Build { mark: next, .. } => {
+                mark = next;
+                builds.push(*second);
+            }
+        }
+    }
+    builds
+}
+
+#[test]
+fn pushes_are_gathered_until_it_is_quiet() {
+    let looks = [
+        (0, "a"),
+        (60, "b"),
+        (120, "c"),
+        (360, "c"),
+        (420, "c"),
+        (480, "c"),
+    ];
+    assert_eq!(builds(&watch(), &looks), [420]);
+}
+
+#[test]
+fn pushes_without_end_are_built_after_the_longest_time() {
+    let commits: Vec<_> = (0..100).map(|n| (n * 60, format!("c{n}"))).collect();
+    let looks: Vec<_> = commits
+        .iter()
+        .map(|(at, commit)| (*at, commit.as_str()))
+        .collect();
+    assert_eq!(builds(&watch(), &looks)[..3], [1800, 3660, 5520]);
+}
+
+#[test]
+fn a_push_that_is_taken_back_is_not_built() {
+    let mut quick = watch();
+    quick.quiet = Duration::ZERO;
+    let Verdict::Build { mark, .. } = judge(&quick, &Mark::default(), &seen("a", None), time(0))
+    else {
+        panic!("the first look builds");
+    };
+    let Verdict::Gather { mark, .. } = judge(&watch(), &mark, &seen("b", None), time(10)) else {
+        panic!("it is gathered");
+    };
+    let Verdict::Gather { mark, .. } = judge(&watch(), &mark, &seen("a", None), time(20)) else {
+        panic!("it is forgotten");
+    };
+    assert_eq!(mark.pending, None);
+    assert_eq!(
+        judge(&watch(), &mark, &seen("a", None), time(9999)),
+        Verdict::Same
+    );
+}
+
+#[test]
+fn paths_decide_and_what_is_not_known_counts() {
+    let mut docs = watch();
+    docs.quiet = Duration::ZERO;
+    docs.paths = PathRules::new(&["!docs/**"]).unwrap();
+    let judged = |changed| judge(&docs, &Mark::default(), &seen("a", changed), time(0));
+    assert!(matches!(
+        judged(Some(&["docs/a.md"][..])),
+        Verdict::Irrelevant { .. }
+    ));
+    assert!(matches!(
+        judged(Some(&["docs/a.md", "src/b.c"][..])),
+        Verdict::Build { .. }
+    ));
+    assert!(matches!(judged(None), Verdict::Build { .. }));
+}
+
+#[test]
+fn globs_that_leave_nothing_are_refused() {
+    assert!(PathRules::new(&["src/**", "!**"]).is_err());
+    assert!(PathRules::new(&["[", "x"]).is_err());
+}
+
+#[test]
+fn a_milestone_is_named_by_its_time() {
+    let mut milestone = watch();
+    milestone.milestone = Some("%Y.%m".into());
+    assert_eq!(
+        milestone.target(time(0)).channel.to_string(),
+        "milestone/2020.01/centos"
+    );
+    assert!(milestone_name("%Q", time(0)).is_err());
+    assert!(milestone_name("%Y/%m", time(0)).is_err());
+}
+
+#[test]
+fn causes_read_well() {
+    let cause = Cause::Commit {
+        heads: [
+            ("https://x/stx/config.git", "0123456789abcdef"),
+            ("/srv/metal", "f00"),
+        ]
+        .map(|(url, commit)| (url.to_owned(), commit.to_owned()))
+        .into(),
+    };
+    assert_eq!(cause.to_string(), "commit metal f00, config 0123456789");
+}
+
+#[test]
+fn a_manifest_names_its_projects() {
+    let xml = r#"<manifest>
+        <remote name="x" fetch=".."/> <remote name="y" fetch="https://y.example.org/g/" revision="main"/>
+        <default remote="x" revision="master"/>
+        <project name="config" path="a/b"/> <project name="integ" revision="r/1"/> <project name="other" remote="y"/>
+        </manifest>"#;
+    let of = |url| -> Vec<_> {
+        let projects = projects(xml, url).unwrap();
+        projects
+            .into_iter()
+            .map(|project| format!("{} {}", project.url, project.revision))
+            .collect()
+    };
+    assert_eq!(
+        of("https://x.example.org/a/manifest"),
+        [
+            "https://x.example.org/config master",
+            "https://x.example.org/integ r/1",
+            "https://y.example.org/g/other main"
+        ]
+    );
+    assert_eq!(of("/srv/a/manifest/")[0], "/srv/config master");
+    assert!(projects("<manifest><include name='x'/></manifest>", "/x").is_err());
+    assert!(projects("<manifest/>", "/x").is_err());
+    assert!(projects("<manifest>", "/x").is_err());
+}
+
+proptest! {
+    /// Whatever is pushed and whenever one looks: once pushes end and looks go on, the last commit was built; and no
+    /// two builds in a row are for the same heads.
+    #[test]
+    fn the_last_commit_is_always_built(
+        looks in prop::collection::vec((1_i64..1000, 0_u8..4), 1..40),
+        quiet in 0_u64..900,
+    ) {
+        let mut watch = watch();
+        watch.quiet = Duration::from_secs(quiet);
+        let mut now = time(0);
+        let mut mark = Mark::default();
+        let mut built = Vec::new();
+        let last = looks.last().unwrap().1;
+        let tail = [(2000, last), (1, last)];
+        for (step, commit) in looks.into_iter().chain(tail) {
+            now += TimeDelta::seconds(step);
+            let seen = seen(&commit.to_string(), None);
+            match judge(&watch, &mark, &seen, now) {
+                Verdict::Same => {}
+                Verdict::Gather { mark: next, .. } => mark = next,
+                Verdict::Irrelevant { .. } => prop_assert!(false),
+                Verdict::Build { mark: next, .. } => {
+                    mark = next;
+                    built.push(commit);
+                }
+            }
+        }
+        prop_assert_eq!(built.last(), Some(&last));
+        prop_assert!(built.windows(2).all(|pair| pair[0] != pair[1]));
+        prop_assert_eq!(mark.pending, None);
+    }
+}

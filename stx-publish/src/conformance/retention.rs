@@ -1,0 +1,220 @@
+//! The part of the suite that is about pins, readers and sections that go before their build.
+
+use chrono::{DateTime, Utc};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, Pin};
+
+use super::{path, put, sample_id};
+use crate::store::{ChannelWriter, Depth, MirrorStore, Scope, StoreError, read_all};
+use crate::tiers::{ThinnedSection, thinned};
+use crate::verify::verify;
+
+/// A pin of a build.
+pub fn sample_pin(id: &BuildId, author: &str, until: Option<DateTime<Utc>>) -> Pin {
+    Pin {
+        build: id.clone(),
+        reason: "a customer runs it".to_owned(),
+        author: author.to_owned(),
+        until,
+    }
+}
+
+/// A section that goes on the `day`th of November 2018.
+pub fn sample_section(section: &str, day: u32) -> ThinnedSection {
+    let at = sample_id(day).date;
+    ThinnedSection {
+        section: path(section),
+        since: at.time(),
+        at,
+        rule: "inputs go after 10 days".to_owned(),
+    }
+}
+
+pub(super) async fn run(store: &dyn MirrorStore) {
+    pins_keep(store).await;
+    readers_hold(store).await;
+    sections_go_and_come_back(store).await;
+    what_a_build_is_known_by_stays(store).await;
+}
+
+async fn locked(store: &dyn MirrorStore) -> Box<dyn ChannelWriter> {
+    let lock = store.lock(&sample_id(1).channel).await;
+    lock.expect("the lock")
+}
+
+fn refused<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Refused { .. }))
+}
+
+fn not_found<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::NotFound { .. }))
+}
+
+async fn pins_keep(store: &dyn MirrorStore) {
+    let (id, now) = (sample_id(1), sample_id(20).date.time());
+    let scope = Scope::Build(id.clone());
+    let pins = async |scope: &Scope| store.pins(scope).await.expect("pins");
+    assert_eq!(pins(&Scope::All).await, []);
+    let writer = locked(store).await;
+    let nowhere = sample_pin(&sample_id(9), "ann", None);
+    assert!(not_found(&writer.pin(&nowhere).await), "no such build");
+    let mut elsewhere = nowhere;
+    elsewhere.build = "master/debian/20181101T060000Z".parse().expect("a build");
+    assert!(refused(&writer.pin(&elsewhere).await), "another's lock");
+
+    // One pin an author, in the order of the authors; the later one counts.
+    let (ann, bob) = (
+        sample_pin(&id, "ann", None),
+        sample_pin(&id, "bob", Some(now)),
+    );
+    writer.pin(&bob).await.expect("pinned");
+    let first = sample_pin(&id, "ann", Some(now));
+    writer.pin(&first).await.expect("pinned");
+    writer.pin(&ann).await.expect("pinned again");
+    assert_eq!(pins(&scope).await, [ann.clone(), bob.clone()]);
+    assert_eq!(pins(&Scope::All).await, [ann.clone(), bob.clone()]);
+    let channel = Scope::Channel(id.channel.clone());
+    assert_eq!(pins(&channel).await, [ann.clone(), bob.clone()]);
+    assert_eq!(pins(&Scope::Build(sample_id(4))).await, []);
+    assert!(refused(&writer.retire(id.date, now).await), "pinned");
+    let section = [sample_section("inputs", 20)];
+    assert!(refused(&writer.thin(id.date, &section).await), "pinned");
+
+    // Anybody's pin keeps it; one that has ended does not.
+    let before = sample_id(19).date.time();
+    let gone = writer.unpin(id.date, "ann").await.expect("unpinned");
+    assert_eq!(gone, ann);
+    assert!(not_found(&writer.unpin(id.date, "ann").await));
+    assert!(refused(&writer.retire(id.date, before).await));
+    let retired = writer.retire(id.date, now).await.expect("the pin ended");
+
+    // Pins outlive their build.
+    assert_eq!(pins(&Scope::All).await, std::slice::from_ref(&bob));
+    writer.restore(&retired).await.expect("restored");
+    assert_eq!(pins(&scope).await, [bob]);
+    drop(writer.unpin(id.date, "bob").await.expect("unpinned"));
+    assert_eq!(pins(&Scope::All).await, []);
+}
+
+async fn readers_hold(store: &dyn MirrorStore) {
+    let (id, now) = (sample_id(1), sample_id(20).date.time());
+    let all = [sample_id(1), sample_id(4), sample_id(9)];
+    assert!(not_found(&store.hold(&sample_id(9)).await));
+    let one = store.hold(&id).await.expect("held");
+    if !one.is_effective() {
+        return;
+    }
+    let other = store.hold(&id).await.expect("held twice");
+    let writer = locked(store).await;
+    let section = [sample_section("inputs", 20)];
+    for hold in [one, other] {
+        let used = store.in_use(&all).await.expect("an answer");
+        assert!(used.into_iter().eq([id.clone()]));
+        assert!(refused(&writer.retire(id.date, now).await));
+        assert!(refused(&writer.thin(id.date, &section).await));
+        drop(hold);
+    }
+    assert!(store.in_use(&all).await.expect("an answer").is_empty());
+    let retired = writer.retire(id.date, now).await.expect("nobody reads it");
+    assert!(not_found(&store.hold(&id).await));
+    writer.restore(&retired).await.expect("restored");
+}
+
+/// How many files of a build are there.
+async fn files(store: &dyn MirrorStore, id: &BuildId) -> usize {
+    let inspection = store.inspect(id, Depth::Listing).await.expect("there");
+    inspection.found.len()
+}
+
+async fn sections_go_and_come_back(store: &dyn MirrorStore) {
+    put(store, 6, BuildOutcome::Success).await;
+    put(store, 7, BuildOutcome::Success).await;
+    let (id, latest) = (sample_id(6), sample_id(7));
+    let writer = locked(store).await;
+    let wanted = [
+        sample_section("inputs", 20),
+        sample_section("outputs/iso", 20),
+    ];
+    let date: BuildDate = latest.date;
+    assert!(
+        refused(&writer.thin(date, &wanted).await),
+        "an alias is there"
+    );
+    let whole = files(store, &id).await;
+    let taken = writer.thin(id.date, &wanted).await.expect("thinned");
+    let names: Vec<_> = taken.iter().map(ToString::to_string).collect();
+    assert_eq!(names, [format!("{id}/inputs"), format!("{id}/outputs/iso")]);
+    assert_eq!(store.retired().await.expect("a list"), taken);
+    assert_eq!(files(store, &id).await, whole - 3);
+    let recorded = thinned(store, &id).await.expect("a record");
+    assert_eq!(recorded.sections, wanted);
+    assert_eq!(
+        store
+            .inspect(&id, Depth::Listing)
+            .await
+            .expect("there")
+            .thinned,
+        recorded
+    );
+    let source = path("inputs/downloads/source.tar");
+    assert!(not_found(&read_all(store, &id, &source, 100).await));
+    let again = writer.thin(id.date, &wanted).await.expect("nothing left");
+    assert_eq!(again, []);
+    let report = verify(store, &Scope::Build(id.clone())).await;
+    assert_eq!(report.expect("verified").findings, [], "all as recorded");
+
+    // Out of sight and back again with the build; the sections are there on their own.
+    let now = sample_id(21).date.time();
+    let retired = writer.retire(id.date, now).await.expect("retired");
+    assert!(
+        not_found(&writer.restore(&taken[0]).await),
+        "no build to restore to"
+    );
+    writer.restore(&retired).await.expect("restored");
+    writer
+        .restore(&taken[1])
+        .await
+        .expect("the images come back");
+    assert!(not_found(&writer.restore(&taken[1]).await));
+    assert_eq!(
+        thinned(store, &id).await.expect("a record").sections,
+        wanted[..1]
+    );
+    assert!(writer.purge(&taken[0]).await.expect("purged") > 0);
+    assert!(not_found(&writer.restore(&taken[0]).await));
+    assert_eq!(store.retired().await.expect("a list"), []);
+    let report = verify(store, &Scope::Build(id.clone())).await;
+    assert_eq!(report.expect("verified").findings, []);
+
+    // A section goes back only to the build that it was taken from.
+    let taken = writer.thin(id.date, &wanted[1..]).await.expect("thinned");
+    let mut other = taken[0].clone();
+    other.at = sample_id(1).date;
+    let wrong = writer.restore(&other).await;
+    assert!(refused(&wrong) || not_found(&wrong));
+    writer.restore(&taken[0]).await.expect("restored");
+}
+
+async fn what_a_build_is_known_by_stays(store: &dyn MirrorStore) {
+    let id = sample_id(6);
+    let writer = locked(store).await;
+    for section in [
+        "outputs",
+        "outputs/success",
+        "build.json",
+        "SHA256SUMS",
+        "THINNED.json",
+        "KEEP",
+        // latest.iso leads to it.
+        "outputs/iso/bootimage.iso",
+    ] {
+        let wanted = [sample_section(section, 20)];
+        let result = writer.thin(id.date, &wanted).await;
+        assert!(refused(&result), "{section}: {result:?}");
+    }
+    let wanted = [sample_section("outputs/installer", 20)];
+    assert!(not_found(&writer.thin(id.date, &wanted).await));
+    let wanted = [sample_section("inputs", 20)];
+    assert!(not_found(&writer.thin(sample_id(9).date, &wanted).await));
+    let sections = thinned(store, &id).await.expect("a record").sections;
+    assert_eq!(sections.len(), 1, "only what went before");
+}

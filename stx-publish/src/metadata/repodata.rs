@@ -1,0 +1,344 @@
+//! Repository metadata without a process: the headers of new packages are read, all else is known.
+//!
+//! `primary`, `filelists` and `other` are lists with one element a package, in the order of the packages' paths. What an
+//! earlier build's metadata says of a package is taken over as it stands if the package has the same bytes, path and time.
+//! Of other packages the header is read; the digest of the whole file is known from publishing it. So the metadata of the
+//! same packages is the same, byte for byte, whether there was an earlier build or not.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use fs_err as fs;
+use rayon::prelude::*;
+use rpmrepo_metadata::utils::{create_xml_reader, create_xml_writer};
+use rpmrepo_metadata::{
+    Checksum, FilelistsXml, MetadataError, OtherXml, Package, PackageOptions, PackageSource,
+    PrimaryXml, RepomdXml,
+};
+use stx_layout::{BuildDate, Sha256};
+use walkdir::WalkDir;
+
+use super::{Earlier, Known, RepoMetadata};
+use crate::incoming::digest_of;
+use crate::store::StoreError;
+use crate::store::local::copy::hash_file;
+
+/// Makes the metadata in this process. A file that is no RPM package, whatever its name, is left out, as `createrepo_c`
+/// does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Repodata;
+
+/// One of the three lists.
+struct List {
+    name: &'static str,
+    open: &'static str,
+    close: &'static str,
+}
+
+const LISTS: [List; 3] = [
+    List {
+        name: "primary",
+        open: r#"<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm""#,
+        close: "</metadata>\n",
+    },
+    List {
+        name: "filelists",
+        open: r#"<filelists xmlns="http://linux.duke.edu/metadata/filelists""#,
+        close: "</filelists>\n",
+    },
+    List {
+        name: "other",
+        open: r#"<otherdata xmlns="http://linux.duke.edu/metadata/other""#,
+        close: "</otherdata>\n",
+    },
+];
+
+/// Begins each list. Its number grows when packages are written otherwise; what another form says is not taken over.
+const PROLOGUE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- stx-builds, form 1 -->\n";
+
+/// Ends each package.
+const END: &str = "</package>\n";
+
+/// What the lists say of a package, in the order of [`LISTS`].
+type Said<'a> = [Cow<'a, str>; LISTS.len()];
+
+/// A file that may be a package.
+struct Candidate {
+    path: Utf8PathBuf,
+    /// Relative to the repository.
+    href: String,
+    digest: Sha256,
+    size: u64,
+    /// Time of modification, in whole seconds since 1970.
+    time: u64,
+}
+
+#[async_trait]
+impl RepoMetadata for Repodata {
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, lock: File) -> Result<(), StoreError> {
+        self.update(dir, date, Known::default(), lock).await
+    }
+
+    async fn update(
+        &self,
+        dir: &Utf8Path,
+        date: BuildDate,
+        known: Known,
+        lock: File,
+    ) -> Result<(), StoreError> {
+        let dir = dir.to_owned();
+        let make = move || {
+            // Also if the caller does not wait for it.
+            let _lock = lock;
+            make(&dir, date, &known)
+        };
+        let made = tokio::task::spawn_blocking(make).await;
+        made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
+fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<(), StoreError> {
+    let fail = |op, path: &Utf8Path| {
+        let path = path.to_string();
+        move |source| StoreError::Io { op, path, source }
+    };
+    let candidates = candidates(dir, known).map_err(fail("list the packages of", dir))?;
+    let texts = known.earlier.as_ref().and_then(read_earlier);
+    let earlier = texts.as_ref().map(split).unwrap_or_default();
+    let said: Vec<_> = candidates
+        .par_iter()
+        .filter_map(|package| match earlier.get(&key(package)) {
+            Some(said) => Some(Ok(said.clone())),
+            None => describe(package).transpose(),
+        })
+        .collect::<io::Result<_>>()
+        .map_err(fail("read the packages of", dir))?;
+
+    let repodata = dir.join("repodata");
+    fs::create_dir_all(&repodata).map_err(fail("make", &repodata))?;
+    let written: Vec<_> = (0..LISTS.len())
+        .into_par_iter()
+        .map(|list| write_list(&repodata, list, &said))
+        .collect::<io::Result<_>>()
+        .map_err(fail("write", &repodata))?;
+    let repomd = repodata.join("repomd.xml");
+    fs::write(&repomd, repomd_of(date, &written)).map_err(fail("write", &repomd))
+}
+
+/// The files below `dir` that are called packages, by path.
+fn candidates(dir: &Utf8Path, known: &Known) -> io::Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(dir).follow_links(true) {
+        let entry = entry?;
+        let Some(path) = Utf8Path::from_path(entry.path()) else {
+            continue;
+        };
+        if path.extension() != Some("rpm") || !entry.file_type().is_file() {
+            continue;
+        }
+        let metadata = entry.metadata()?;
+        let href = path.strip_prefix(dir).unwrap_or(path).to_string();
+        let digest = match known.digests.get(&href) {
+            Some(digest) => *digest,
+            None => hash_file(path)?.0,
+        };
+        found.push(Candidate {
+            path: path.to_owned(),
+            href,
+            digest,
+            size: metadata.size(),
+            time: u64::try_from(metadata.mtime()).unwrap_or_default(),
+        });
+    }
+    found.sort_by(|a, b| a.href.cmp(&b.href));
+    Ok(found)
+}
+
+/// What says that a package is the same: its digest, as the lists write it, its path, and its time.
+type Key = (String, String, String);
+
+fn key(package: &Candidate) -> Key {
+    let Candidate {
+        digest, href, time, ..
+    } = package;
+    (digest.to_string(), href.clone(), time.to_string())
+}
+
+/// The texts of an earlier build's lists, if they are of this form and whole.
+fn read_earlier(earlier: &Earlier) -> Option<[String; LISTS.len()]> {
+    let repomd = fs::read(earlier.repodata.join("repomd.xml")).ok()?;
+    if digest_of(&repomd) != earlier.repomd {
+        return None;
+    }
+    let repomd = RepomdXml::read_data(create_xml_reader(repomd.as_slice())).ok()?;
+    let texts: Vec<_> = LISTS
+        .par_iter()
+        .map(|list| {
+            let record = repomd.get_record(list.name)?;
+            let name = record.location_href.file_name()?.to_str()?;
+            let packed = fs::read(earlier.repodata.join(name)).ok()?;
+            if record.checksum != Checksum::Sha256(digest_of(&packed).to_string()) {
+                return None;
+            }
+            let mut text = String::new();
+            GzDecoder::new(packed.as_slice())
+                .read_to_string(&mut text)
+                .ok()?;
+            Some(text)
+        })
+        .collect::<Option<_>>()?;
+    texts.try_into().ok()
+}
+
+/// What earlier lists say of each package.
+fn split(texts: &[String; LISTS.len()]) -> HashMap<Key, Said<'_>> {
+    let mut lists = Vec::with_capacity(LISTS.len());
+    for (text, list) in texts.iter().zip(&LISTS) {
+        let body = text
+            .strip_prefix(PROLOGUE)
+            .and_then(|text| text.strip_prefix(list.open))
+            .and_then(|text| text.split_once(">\n"))
+            .and_then(|(_, text)| text.strip_suffix(list.close));
+        lists.push(body.unwrap_or_default().split_inclusive(END));
+    }
+    let [primary, filelists, other] = &mut lists[..] else {
+        return HashMap::new();
+    };
+    primary
+        .zip(filelists)
+        .zip(other)
+        .filter_map(|((primary, filelists), other)| {
+            let id = between(primary, r#" pkgid="YES">"#, "<")?;
+            let same = [filelists, other]
+                .iter()
+                .all(|said| between(said, r#" pkgid=""#, "\"") == Some(id));
+            let href = between(primary, r#"<location href=""#, "\"")?;
+            let time = between(primary, r#"<time file=""#, "\"")?;
+            // A path with a character that XML escapes is none that a package is looked up by.
+            same.then(|| {
+                let key = (id.to_owned(), href.to_owned(), time.to_owned());
+                (key, [primary, filelists, other].map(Cow::Borrowed))
+            })
+        })
+        .collect()
+}
+
+/// The text between the first `before` and the next `after`.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    Some(rest.split_once(after)?.0)
+}
+
+/// Reads the header of a package; `None` for a file that is no package.
+fn describe(candidate: &Candidate) -> io::Result<Option<Said<'static>>> {
+    let mut file = BufReader::new(fs::File::open(&candidate.path)?);
+    let Ok(header) = rpm::PackageMetadata::parse(&mut file) else {
+        return Ok(None);
+    };
+    let source = PackageSource {
+        checksum: Some(Checksum::Sha256(candidate.digest.to_string())),
+        size_package: Some(candidate.size),
+        time_file: candidate.time,
+        location_href: candidate.href.clone(),
+        location_base: None,
+    };
+    let package = Package::from_package_metadata(&header, source, PackageOptions::default());
+    let Ok(package) = package else {
+        return Ok(None);
+    };
+    let said = say(&package).map_err(io::Error::other)?;
+    Ok(Some(said.map(Cow::Owned)))
+}
+
+/// One element a list.
+fn say(package: &Package) -> Result<[String; LISTS.len()], MetadataError> {
+    let mut primary = PrimaryXml::new_writer(create_xml_writer(Vec::new()));
+    primary.write_package(package)?;
+    let mut filelists = FilelistsXml::new_writer(create_xml_writer(Vec::new()));
+    filelists.write_package(package)?;
+    let mut other = OtherXml::new_writer(create_xml_writer(Vec::new()));
+    other.write_package(package)?;
+    let elements = [
+        primary.into_inner(),
+        filelists.into_inner(),
+        other.into_inner(),
+    ];
+    Ok(elements.map(|element| String::from_utf8_lossy(element.trim_ascii()).into_owned() + "\n"))
+}
+
+/// A list as it was written.
+struct Written {
+    name: &'static str,
+    file: String,
+    packed: (Sha256, usize),
+    open: (Sha256, usize),
+}
+
+fn write_list(repodata: &Utf8Path, list: usize, said: &[Said<'_>]) -> io::Result<Written> {
+    let List { name, open, close } = &LISTS[list];
+    let mut text = format!("{PROLOGUE}{open} packages=\"{}\">\n", said.len());
+    for said in said {
+        text.push_str(&said[list]);
+    }
+    text.push_str(close);
+    // Without a name and a time in its header, the same text is packed into the same bytes.
+    let mut packed = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
+    packed.write_all(text.as_bytes())?;
+    let packed = packed.finish()?;
+    let digest = digest_of(&packed);
+    let file = format!("{digest}-{name}.xml.gz");
+    fs::write(repodata.join(&file), &packed)?;
+    Ok(Written {
+        name,
+        file,
+        packed: (digest, packed.len()),
+        open: (digest_of(text.as_bytes()), text.len()),
+    })
+}
+
+/// How hard gzip tries.
+const LEVEL: u32 = 6;
+
+/// The list of the lists, dated by the build.
+fn repomd_of(date: BuildDate, lists: &[Written]) -> String {
+    let time = date.time().timestamp();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <repomd xmlns=\"http://linux.duke.edu/metadata/repo\" xmlns:rpm=\"http://linux.duke.edu/metadata/rpm\">\n  \
+         <revision>{time}</revision>\n"
+    );
+    for Written {
+        name,
+        file,
+        packed,
+        open,
+    } in lists
+    {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "  <data type=\"{name}\">\n    \
+             <checksum type=\"sha256\">{}</checksum>\n    \
+             <open-checksum type=\"sha256\">{}</open-checksum>\n    \
+             <location href=\"repodata/{file}\"/>\n    \
+             <timestamp>{time}</timestamp>\n    \
+             <size>{}</size>\n    \
+             <open-size>{}</open-size>\n  \
+             </data>\n",
+            packed.0, open.0, packed.1, open.1
+        );
+    }
+    text + "</repomd>\n"
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Whether the metadata of a repository is all there.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use camino::Utf8Path;
+use fs_err as fs;
+use roxmltree::{Document, Node};
+
+use crate::store::local::copy::hash_file;
+
+/// Without these no `dnf` installs from the repository.
+const NEEDED: [&str; 3] = ["filelists", "other", "primary"];
+
+/// Says what `repomd.xml` below `dir/repodata` names and is not there, byte for byte, and what is there and is not named.
+///
+/// `createrepo_c` 0.17 ends well when it could not write `repomd.xml`, or could not give a file its name.
+pub(super) fn check(dir: &Utf8Path) -> io::Result<()> {
+    let wrong = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    let text = fs::read_to_string(dir.join("repodata/repomd.xml"))?;
+    let document =
+        Document::parse(&text).map_err(|error| wrong(format!("repodata/repomd.xml: {error}")))?;
+    let mut named = BTreeSet::from(["repodata/repomd.xml".to_owned()]);
+    let mut kinds = BTreeSet::new();
+    for data in elements(document.root_element(), "data") {
+        let location = elements(data, "location").find_map(|node| node.attribute("href"));
+        let digest = elements(data, "checksum").find_map(|node| node.text());
+        let (Some(location), Some(digest)) = (location, digest) else {
+            return Err(wrong(
+                "repodata/repomd.xml: a file without a place or a digest".to_owned(),
+            ));
+        };
+        let is_named_by_digest = location
+            .strip_prefix("repodata/")
+            .is_some_and(|name| name.starts_with(digest) && !name.contains('/'));
+        if !is_named_by_digest || hash_file(&dir.join(location))?.0.to_string() != digest {
+            return Err(wrong(format!("{location}: not the file of that digest")));
+        }
+        named.insert(location.to_owned());
+        kinds.extend(data.attribute("type"));
+    }
+    if let Some(missing) = NEEDED.iter().find(|kind| !kinds.contains(*kind)) {
+        return Err(wrong(format!("repodata/repomd.xml: names no {missing}")));
+    }
+    for entry in fs::read_dir(dir.join("repodata"))? {
+        let path = format!("repodata/{}", entry?.file_name().to_string_lossy());
+        if !named.contains(&path) {
+            return Err(wrong(format!("{path}: not in repomd.xml")));
+        }
+    }
+    Ok(())
+}
+
+fn elements<'a, 'input>(
+    node: Node<'a, 'input>,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'input>> {
+    node.children()
+        .filter(move |child| child.tag_name().name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use camino_tempfile::tempdir;
+    use sha2::Digest as _;
+
+    use super::*;
+
+    /// What `createrepo_c` makes, in little; its files.
+    fn metadata(dir: &Utf8Path) -> Vec<String> {
+        fs::create_dir(dir.join("repodata")).expect("made");
+        let (mut index, mut files) = (String::new(), vec!["repodata/repomd.xml".to_owned()]);
+        for kind in NEEDED {
+            let digest = stx_layout::Sha256(sha2::Sha256::digest(kind).into());
+            let location = format!("repodata/{digest}-{kind}.xml.gz");
+            fs::write(dir.join(&location), kind).expect("written");
+            let _ = write!(
+                index,
+                "<data type='{kind}'><checksum type='sha256'>{digest}</checksum><location href='{location}'/></data>"
+            );
+            files.push(location);
+        }
+        let index = format!("<repomd xmlns='http://linux.duke.edu/metadata/repo'>{index}</repomd>");
+        fs::write(dir.join(&files[0]), index).expect("written");
+        files
+    }
+
+    #[test]
+    fn what_is_missing_or_changed_or_too_much_is_found() {
+        let cases = [
+            (Some(0), Some(""), "root"),
+            (Some(0), Some("<repomd/>"), "names no filelists"),
+            (Some(0), None, "No such file"),
+            (Some(1), None, "No such file"),
+            (Some(2), Some("else"), "not the file"),
+            (None, Some(""), "not in repomd.xml"),
+        ];
+        for (file, text, said) in cases {
+            let dir = tempdir().expect("a directory");
+            let files = metadata(dir.path());
+            check(dir.path()).expect("all there");
+            let file = file.map_or("repodata/primary.xml.gz", |file: usize| &files[file]);
+            match text {
+                Some(text) => fs::write(dir.path().join(file), text).expect("written"),
+                None => fs::remove_file(dir.path().join(file)).expect("removed"),
+            }
+            let error = check(dir.path()).expect_err(said).to_string();
+            assert!(error.contains(said), "{said}: {error}");
+        }
+    }
+}

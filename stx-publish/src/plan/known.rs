@@ -1,0 +1,66 @@
+//! Which bytes the mirror has already.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use stx_layout::{BuildId, BuildPath, Channel, Sha256, Sums};
+
+use crate::incoming::{Entry, Incoming};
+
+/// A file of a published build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Twin {
+    /// The build.
+    pub build: BuildId,
+    /// The file.
+    pub path: BuildPath,
+}
+
+/// The files of published builds, by their bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    files: HashMap<Sha256, Twin>,
+}
+
+impl Known {
+    /// The files of `builds`. Of equal ones that of the newest build of `channel` is named, else that of the newest one.
+    pub fn new(channel: &Channel, builds: impl IntoIterator<Item = (BuildId, Sums)>) -> Self {
+        let mut builds: Vec<_> = builds.into_iter().collect();
+        builds.sort_by_key(|(id, _)| (id.channel != *channel, std::cmp::Reverse(id.date)));
+        let mut known = Self::default();
+        for (build, sums) in builds {
+            for line in sums.lines() {
+                known.files.entry(line.digest).or_insert_with(|| Twin {
+                    build: build.clone(),
+                    path: line.path.clone(),
+                });
+            }
+        }
+        known
+    }
+
+    /// Which of the files are among them. Empty files and those whose digest is not known are not.
+    pub fn linked(&self, incoming: &Incoming) -> Linked {
+        let mut linked = Linked::default();
+        for (path, entry) in &incoming.entries {
+            if !matches!(entry, Entry::File { .. }) || entry.size() == 0 {
+                continue;
+            }
+            if let Some(twin) = entry.digest().and_then(|digest| self.files.get(&digest)) {
+                linked.bytes += entry.size();
+                linked.files.insert(path.clone(), twin.clone());
+            }
+        }
+        linked
+    }
+}
+
+/// Files whose bytes the mirror has. They are linked if the mirror's copy has the same mode and can take one more link, and
+/// copied otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Linked {
+    /// Their bytes.
+    pub bytes: u64,
+    /// Each with what it is linked to.
+    pub files: BTreeMap<BuildPath, Twin>,
+}

@@ -1,0 +1,369 @@
+//! What a text says of the server that built it: host names, addresses, accounts, secrets.
+//!
+//! ```text
+//! Identity* ──> Privacy ──┬─ Search ──> Findings        (text is refused)
+//!                         └─ Search ──> redacted text   (logs are redacted)
+//! ```
+//!
+//! # What is found
+//! | of | is found |
+//! |---|---|
+//! | a name of the machine that is distinctive | anywhere, unless a letter or digit touches it |
+//! | a name of the machine that is a plain word | after `account@` and `://` only |
+//! | a name that is configured | anywhere if it is distinctive, else where no letter, digit, `-` or `_` touches it |
+//! | an IPv4 address | unless a letter, a digit, or a dot and a digit touches it |
+//! | an IPv6 address | in its short, long and padded form, unless more of an address touches it |
+//! | an account | what stands before `@` and a name or an address of the machine, up to 128 bytes |
+//! | `BUILD_HOST` | the value after `BUILD_HOST=` or `BUILD_HOST:`, unless it is empty, a variable, or `localhost` |
+//! | a secret | its very bytes anywhere, and as they are written in a URL; one of several lines line by line |
+//!
+//! Names are found in either case and take the domain that follows them along. A name is *distinctive* if it has a dot, or at
+//! least four characters, a digit or a hyphen, and a word that is not that of an operating system or an architecture:
+//! `yow-lab7` is, `build`, `vm` and `debian-12` are not. `localhost`, loopback and unspecified addresses, and the addresses
+//! that every docker, libvirt and QEMU has (`172.17.0.1`, `192.168.122.1`, `10.0.2.15`) tell nobody anything and are not
+//! looked for.
+//!
+//! ```
+//! use stx_publish::privacy::{Identity, Privacy};
+//!
+//! let privacy = Privacy::new([Identity::machine("yow-lab7"), Identity::machine("build")], []).unwrap();
+//! let (text, findings) = privacy.redact(b"jenkins@yow-lab7.example.com: rpmbuild of build-tools on yow-lab7");
+//! assert_eq!(text, b"[redacted account]: rpmbuild of build-tools on [redacted host]");
+//! assert_eq!(findings.total(), 2);
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use aho_corasick::AhoCorasick;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::{Serialize, Serializer};
+use stx_layout::BuildPath;
+
+mod content;
+#[cfg(feature = "local")]
+mod guard;
+mod rules;
+mod search;
+mod stretch;
+#[cfg(test)]
+mod tests;
+
+pub use content::{Content, is_log};
+#[cfg(feature = "local")]
+pub use guard::{Cleared, clear};
+pub use search::Search;
+
+use rules::{Pattern, Rule};
+
+/// Fewer bytes than this would be found everywhere.
+const SHORTEST_SECRET: usize = 6;
+
+/// Something that tells of the build server.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A name that the machine has, with or without its domain. One that is a plain word is only found where it surely is a name.
+    Machine(String),
+    /// A name that somebody wants to be found anywhere.
+    Host(String),
+    /// An address of the machine.
+    Address(IpAddr),
+    /// Bytes that must not get out.
+    Secret {
+        /// What it is called in reports.
+        label: String,
+        /// The bytes.
+        value: Vec<u8>,
+    },
+}
+
+impl Identity {
+    /// A name that the machine has.
+    pub fn machine(name: &str) -> Self {
+        Self::Machine(name.to_owned())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(name) => f.debug_tuple("Machine").field(name).finish(),
+            Self::Host(name) => f.debug_tuple("Host").field(name).finish(),
+            Self::Address(address) => f.debug_tuple("Address").field(address).finish(),
+            // The bytes are printed nowhere.
+            Self::Secret { label, .. } => f.debug_tuple("Secret").field(label).finish(),
+        }
+    }
+}
+
+/// What was found, as it may be printed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Private {
+    /// An account on the build server, with the server's name.
+    Account,
+    /// An address of the build server.
+    Address,
+    /// A name of the build server.
+    Host,
+    /// The value of `BUILD_HOST`.
+    BuildHost,
+    /// A secret, by its label.
+    Secret(String),
+}
+
+impl Private {
+    /// What stands in its place in a redacted text.
+    pub fn replacement(&self) -> &'static [u8] {
+        match self {
+            Self::Account => b"[redacted account]",
+            Self::Address => b"[redacted address]",
+            Self::Host => b"[redacted host]",
+            Self::BuildHost => b"[redacted build host]",
+            Self::Secret(_) => b"[redacted secret]",
+        }
+    }
+}
+
+impl fmt::Display for Private {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account => f.write_str("account"),
+            Self::Address => f.write_str("address"),
+            Self::Host => f.write_str("host"),
+            Self::BuildHost => f.write_str("build host"),
+            Self::Secret(label) => write!(f, "secret {label}"),
+        }
+    }
+}
+
+impl Serialize for Private {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How often something was found, and where first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Seen {
+    /// How often.
+    pub count: u64,
+    /// The first lines, counted from 1, each once.
+    pub lines: Vec<u64>,
+}
+
+/// What was found in one text.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Findings(pub BTreeMap<Private, Seen>);
+
+impl Findings {
+    /// How many lines are named.
+    const NAMED: usize = 5;
+
+    /// How much was found in all.
+    pub fn total(&self) -> u64 {
+        self.0.values().map(|seen| seen.count).sum()
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, what: &Private, line: u64) {
+        let seen = self.0.entry(what.clone()).or_default();
+        seen.count += 1;
+        if seen.lines.len() < Self::NAMED && seen.lines.last() != Some(&line) {
+            seen.lines.push(line);
+        }
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self
+            .0
+            .iter()
+            .map(|(what, seen)| format!("{} × {what}", seen.count))
+            .collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+/// What the search of a build came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct PrivacyReport {
+    /// Files that were searched.
+    pub searched: u64,
+    /// What was redacted, by log.
+    pub redacted: BTreeMap<BuildPath, Findings>,
+    /// Texts that could not be searched, and why.
+    pub unsearched: BTreeMap<BuildPath, String>,
+    /// Files that were not searched because the configuration lets them out as they are.
+    pub allowed: BTreeSet<BuildPath>,
+}
+
+impl fmt::Display for PrivacyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (path, findings) in &self.redacted {
+            writeln!(f, "redacted in {path}: {findings}")?;
+        }
+        for (path, reason) in &self.unsearched {
+            writeln!(f, "not searched: {path}: {reason}")?;
+        }
+        for path in &self.allowed {
+            writeln!(f, "not searched, allowed: {path}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Identities that cannot be looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivacyError {
+    /// It would be found everywhere.
+    #[error("secret {label}: shorter than {SHORTEST_SECRET} bytes, or all of its lines are")]
+    ShortSecret {
+        /// What it is called.
+        label: String,
+    },
+    /// No name of a host.
+    #[error("host {name:?}: not the name of a host that can be told from others")]
+    Host {
+        /// The name.
+        name: String,
+    },
+    /// A glob that cannot be understood.
+    #[error("allow {glob:?}: cannot be understood")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// Why.
+        source: globset::Error,
+    },
+    /// Too much to look for.
+    #[error("too many or too long names and secrets")]
+    Size(#[from] aho_corasick::BuildError),
+}
+
+/// What to look for, compiled.
+#[derive(Clone)]
+pub struct Privacy {
+    automaton: AhoCorasick,
+    patterns: Vec<Pattern>,
+    /// The longest pattern, in bytes.
+    longest: usize,
+    allow: GlobSet,
+    plain: BTreeSet<String>,
+}
+
+impl fmt::Debug for Privacy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Privacy")
+            .field("patterns", &self.patterns.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Privacy {
+    /// Looks for `identities`, and for `BUILD_HOST`, in every file that none of the globs `allow` matches.
+    pub fn new(
+        identities: impl IntoIterator<Item = Identity>,
+        allow: impl IntoIterator<Item = String>,
+    ) -> Result<Self, PrivacyError> {
+        let mut patterns = vec![Pattern::assignment()];
+        let mut plain = BTreeSet::new();
+        for identity in identities {
+            match identity {
+                Identity::Machine(name) => {
+                    let of_name = Pattern::of_machine(&name);
+                    plain.extend(
+                        of_name
+                            .iter()
+                            .filter(|pattern| pattern.rule == Rule::Position)
+                            .map(Pattern::shown),
+                    );
+                    patterns.extend(of_name);
+                }
+                Identity::Host(name) => match Pattern::of_host(&name) {
+                    Some(pattern) => patterns.push(pattern),
+                    None => return Err(PrivacyError::Host { name }),
+                },
+                Identity::Address(address) => patterns.extend(Pattern::of_address(address)),
+                Identity::Secret { label, value } => {
+                    let of_secret = Pattern::of_secret(&label, &value);
+                    if of_secret.is_empty() {
+                        return Err(PrivacyError::ShortSecret { label });
+                    }
+                    patterns.extend(of_secret);
+                }
+            }
+        }
+        patterns.sort_by(|a, b| (&a.text, &a.what, &a.rule).cmp(&(&b.text, &b.what, &b.rule)));
+        patterns.dedup();
+        let wide: BTreeSet<_> = patterns
+            .iter()
+            .filter(|pattern| pattern.rule != Rule::Position)
+            .map(Pattern::shown)
+            .collect();
+        plain.retain(|name| !wide.contains(name));
+        let mut globs = GlobSetBuilder::new();
+        for glob in allow {
+            globs.add(Glob::new(&glob).map_err(|source| PrivacyError::Glob { glob, source })?);
+        }
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build(patterns.iter().map(|pattern| &pattern.text))?;
+        let longest = patterns.iter().map(|pattern| pattern.text.len()).max();
+        Ok(Self {
+            automaton,
+            longest: longest.unwrap_or(0),
+            patterns,
+            allow: globs.build().map_err(|source| PrivacyError::Glob {
+                glob: String::new(),
+                source,
+            })?,
+            plain,
+        })
+    }
+
+    /// Whether a file may leave as it is.
+    pub fn allows(&self, path: &BuildPath) -> bool {
+        self.allow.is_match(path.as_str())
+    }
+
+    /// Names of the machine that are plain words and are found after `account@` and `://` only.
+    pub fn plain_names(&self) -> &BTreeSet<String> {
+        &self.plain
+    }
+
+    /// Whether `name`, all of it or up to its first dot, is a name of the build server.
+    pub fn is_host(&self, name: &str) -> bool {
+        let short = name.split('.').next().unwrap_or(name);
+        self.patterns
+            .iter()
+            .filter(|pattern| pattern.rule.is_name())
+            .any(|pattern| {
+                [name, short]
+                    .iter()
+                    .any(|name| name.as_bytes().eq_ignore_ascii_case(&pattern.text))
+            })
+    }
+
+    /// What a text in memory holds.
+    pub fn find(&self, text: &[u8]) -> Findings {
+        let mut search = Search::new(self);
+        search.push(text, |_| {});
+        search.finish(|_| {})
+    }
+
+    /// A text in memory without what it holds.
+    pub fn redact(&self, text: &[u8]) -> (Vec<u8>, Findings) {
+        let mut redacted = Vec::with_capacity(text.len());
+        let mut search = Search::new(self);
+        search.push(text, |piece| redacted.extend_from_slice(piece));
+        let findings = search.finish(|piece| redacted.extend_from_slice(piece));
+        (redacted, findings)
+    }
+}

@@ -1,0 +1,66 @@
+//! What kind of file something is, by its path and its first bytes.
+
+use stx_layout::BuildPath;
+
+/// How many of a file's first bytes tell what it is.
+#[cfg(feature = "local")]
+pub(super) const HEAD: usize = 8 * 1024;
+
+/// What a file holds, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Text, as far as can be told: there is no NUL.
+    Text,
+    /// Something compressed by gzip.
+    Gzip,
+    /// Something packed in another way, which is not searched.
+    Packed(&'static str),
+    /// Anything else.
+    Binary,
+}
+
+impl Content {
+    /// Looks at the first bytes of a file, 8 KiB of them if there are that many.
+    pub fn of(head: &[u8]) -> Self {
+        const PACKED: [(&[u8], &str); 4] = [
+            (b"\xfd7zXZ\0", "xz"),
+            (b"\x28\xb5\x2f\xfd", "zstd"),
+            (b"BZh", "bzip2"),
+            (b"PK\x03\x04", "zip"),
+        ];
+        if head.starts_with(b"\x1f\x8b") {
+            return Self::Gzip;
+        }
+        if let Some((_, name)) = PACKED.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Self::Packed(name);
+        }
+        if memchr::memchr(0, head).is_some() {
+            Self::Binary
+        } else {
+            Self::Text
+        }
+    }
+}
+
+/// Whether a file is a log, which may be redacted: it lies below a directory `logs`, or is called `NAME.log`, perhaps with a
+/// number or the suffix of a compression after it.
+pub fn is_log(path: &BuildPath) -> bool {
+    if path
+        .parent()
+        .is_some_and(|parent| parent.segments().any(|segment| segment == "logs"))
+    {
+        return true;
+    }
+    let mut name = path.file_name();
+    while let Some((stem, suffix)) = name.rsplit_once('.') {
+        let packed = matches!(suffix, "gz" | "xz" | "zst" | "bz2");
+        if suffix == "log" && !stem.is_empty() {
+            return true;
+        }
+        if !packed && !suffix.bytes().all(|byte| byte.is_ascii_digit()) {
+            return false;
+        }
+        name = stem;
+    }
+    false
+}

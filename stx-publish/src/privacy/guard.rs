@@ -1,0 +1,357 @@
+//! Searches what is to be published: logs are redacted, other texts are refused.
+
+use std::io::{self, BufReader, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::{Utf8TempDir, tempdir};
+use flate2::read::MultiGzDecoder;
+use flate2::{Compression, GzBuilder};
+use fs_err as fs;
+use rayon::prelude::*;
+use stx_layout::{BuildPath, BuildRecord};
+
+use super::content::{Content, HEAD, is_log};
+use super::{Findings, Privacy, PrivacyReport, Search};
+use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
+use crate::metadata::{is_metadata, repositories};
+use crate::store::local::copy::Source;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Files that may leave: as they are, or as redacted copies, which last as long as this value.
+#[derive(Debug)]
+pub struct Cleared {
+    /// What is to be published.
+    pub incoming: Incoming,
+    /// What was redacted, and what was not searched.
+    pub report: PrivacyReport,
+    /// What must not be published.
+    pub problems: Vec<Problem>,
+    /// Where the redacted copies lie.
+    _copies: Utf8TempDir,
+}
+
+/// What came of one entry.
+#[derive(Debug, Default)]
+struct Outcome {
+    searched: bool,
+    redacted: Option<(Entry, Findings)>,
+    unsearched: Option<String>,
+    allowed: bool,
+    problems: Vec<ProblemKind>,
+}
+
+/// Searches the names, the links and the texts of a build, several files side by side, and its record.
+///
+/// Each file that is a text by its first bytes is read once. Redacted copies are written to a new directory below the
+/// system's directory for temporary files; they are the same whenever the text and `privacy` are. The metadata of RPM
+/// repositories is left out, because it is made anew.
+///
+/// # Errors
+/// Only if that directory cannot be made; what must not leave is in [`Cleared::problems`].
+pub fn clear(
+    mut incoming: Incoming,
+    record: &BuildRecord,
+    privacy: &Privacy,
+) -> io::Result<Cleared> {
+    let copies = tempdir()?;
+    let number = AtomicUsize::new(0);
+    let repositories = repositories(incoming.entries.keys());
+    let outcomes: Vec<_> = incoming
+        .entries
+        .par_iter()
+        .filter(|(path, _)| !is_metadata(&repositories, path))
+        .map(|(path, entry)| {
+            let guard = Guard {
+                privacy,
+                path,
+                copies: copies.path(),
+                number: &number,
+            };
+            let mut outcome = Outcome::default();
+            if let Err(kind) = guard.look(entry, &mut outcome) {
+                outcome.problems.push(kind);
+            }
+            (path.clone(), outcome)
+        })
+        .collect();
+    let mut report = PrivacyReport::default();
+    let mut problems = Vec::new();
+    for (path, outcome) in outcomes {
+        report.searched += u64::from(outcome.searched);
+        let of_path = outcome.problems.into_iter().map(|kind| Problem {
+            path: path.to_string(),
+            kind,
+        });
+        problems.extend(of_path);
+        if outcome.allowed {
+            report.allowed.insert(path.clone());
+        }
+        if let Some(reason) = outcome.unsearched {
+            report.unsearched.insert(path.clone(), reason);
+        }
+        if let Some((entry, findings)) = outcome.redacted {
+            report.redacted.insert(path.clone(), findings);
+            incoming.entries.insert(path, entry);
+        }
+    }
+    let of_record = private(privacy.find(record.to_json().as_bytes()));
+    problems.extend(of_record.into_iter().map(|kind| Problem {
+        path: BuildRecord::FILE_NAME.to_owned(),
+        kind,
+    }));
+    Ok(Cleared {
+        incoming,
+        report,
+        problems,
+        _copies: copies,
+    })
+}
+
+/// One problem for each kind of thing that was found.
+fn private(findings: Findings) -> Vec<ProblemKind> {
+    let each = findings.0.into_iter();
+    each.map(|(what, seen)| ProblemKind::Private { what, seen })
+        .collect()
+}
+
+/// How a text may end.
+enum Looked {
+    Done(Findings),
+    /// It is no text at all, or a damaged one.
+    NotText(String),
+}
+
+/// The look at one entry.
+struct Guard<'a> {
+    privacy: &'a Privacy,
+    path: &'a BuildPath,
+    copies: &'a Utf8Path,
+    number: &'a AtomicUsize,
+}
+
+impl Guard<'_> {
+    fn look(&self, entry: &Entry, outcome: &mut Outcome) -> Result<(), ProblemKind> {
+        if self.privacy.allows(self.path) {
+            outcome.allowed = true;
+            return Ok(());
+        }
+        let mut name = vec![self.path.as_str()];
+        if let Entry::Symlink { target } = entry {
+            name.push(target);
+        }
+        for name in name {
+            for what in self.privacy.find(name.as_bytes()).0.into_keys() {
+                outcome.problems.push(ProblemKind::PrivateName { what });
+            }
+        }
+        match entry {
+            Entry::Symlink { .. } => Ok(()),
+            Entry::Generated(text) => {
+                outcome.searched = true;
+                if is_log(self.path) {
+                    let (redacted, findings) = self.privacy.redact(text);
+                    if !findings.is_empty() {
+                        let entry = Entry::Generated(Bytes::from(redacted));
+                        outcome.redacted = Some((entry, findings));
+                    }
+                } else {
+                    outcome.problems.extend(private(self.privacy.find(text)));
+                }
+                Ok(())
+            }
+            Entry::File {
+                source,
+                size,
+                executable,
+                ..
+            } => self.file(source, *size, *executable, outcome),
+        }
+    }
+
+    fn file(
+        &self,
+        from: &Utf8Path,
+        size: u64,
+        executable: bool,
+        outcome: &mut Outcome,
+    ) -> Result<(), ProblemKind> {
+        let mut source = Source::open(from).map_err(|error| unreadable(&error))?;
+        if source.stamp.size != size {
+            return Err(ProblemKind::Changed);
+        }
+        let head = head(&mut source.file).map_err(|error| unreadable(&error))?;
+        let log = is_log(self.path);
+        let gzip = match Content::of(&head) {
+            Content::Text => false,
+            Content::Gzip => true,
+            Content::Packed(how) if log => {
+                return Err(ProblemKind::Unsearchable {
+                    reason: format!("it is packed by {how}"),
+                });
+            }
+            Content::Packed(how) => {
+                if is_text_name(self.path) {
+                    outcome.unsearched = Some(format!("packed by {how}"));
+                }
+                return Ok(());
+            }
+            // A log with a NUL in it is searched, but is not ours to rewrite.
+            Content::Binary if log => false,
+            Content::Binary => {
+                if head.starts_with(b"\xed\xab\xee\xdb") {
+                    self.package(from)?;
+                }
+                return Ok(());
+            }
+        };
+        let rewrite = log && Content::of(&head) != Content::Binary;
+        let copy = self
+            .copies
+            .join(self.number.fetch_add(1, Ordering::Relaxed).to_string());
+        let read = self.read(&mut source, &head, gzip, rewrite.then_some(&*copy));
+        let read = read.map_err(|error| unreadable(&error))?;
+        if !source.is_unchanged().map_err(|error| unreadable(&error))? {
+            return Err(ProblemKind::Changed);
+        }
+        match read {
+            Looked::NotText(reason) if log => Err(ProblemKind::Unsearchable { reason }),
+            Looked::NotText(reason) => {
+                if is_text_name(self.path) {
+                    outcome.unsearched = Some(reason);
+                }
+                Ok(())
+            }
+            Looked::Done(findings) => {
+                outcome.searched = true;
+                if findings.is_empty() {
+                    return Ok(());
+                }
+                if !rewrite {
+                    outcome.problems.extend(private(findings));
+                    return Ok(());
+                }
+                let entry =
+                    redacted(copy, &source, executable).map_err(|error| unreadable(&error))?;
+                outcome.redacted = Some((entry, findings));
+                Ok(())
+            }
+        }
+    }
+
+    /// Searches a file, and writes the redacted text to `copy` once something was found.
+    fn read(
+        &self,
+        source: &mut Source,
+        head: &[u8],
+        gzip: bool,
+        copy: Option<&Utf8Path>,
+    ) -> io::Result<Looked> {
+        let whole = head.chain(&mut source.file);
+        if !gzip {
+            let findings = self.search(whole, None)?;
+            if let (Some(copy), false) = (copy, findings.is_empty()) {
+                io::Seek::rewind(&mut source.file)?;
+                let mut out = fs::File::create(copy)?;
+                self.search(&mut source.file, Some(&mut out))?;
+            }
+            return Ok(Looked::Done(findings));
+        }
+        let mut unpacked = MultiGzDecoder::new(BufReader::with_capacity(CHUNK, whole));
+        let damaged = |error: io::Error| format!("it cannot be unpacked: {error}");
+        let head = match self::head(&mut unpacked) {
+            Ok(head) if Content::of(&head) != Content::Text => {
+                return Ok(Looked::NotText(
+                    "what is packed in it is no text".to_owned(),
+                ));
+            }
+            Ok(head) => head,
+            Err(error) => return Ok(Looked::NotText(damaged(error))),
+        };
+        let findings = match self.search(head.chain(unpacked), None) {
+            Ok(findings) => findings,
+            Err(error) => return Ok(Looked::NotText(damaged(error))),
+        };
+        if let (Some(copy), false) = (copy, findings.is_empty()) {
+            io::Seek::rewind(&mut source.file)?;
+            let unpacked = MultiGzDecoder::new(BufReader::with_capacity(CHUNK, &mut source.file));
+            // No name, no time: the same text gives the same bytes.
+            let mut out = GzBuilder::new().write(fs::File::create(copy)?, Compression::new(6));
+            self.search(unpacked, Some(&mut out))?;
+            out.finish()?;
+        }
+        Ok(Looked::Done(findings))
+    }
+
+    fn search(&self, mut from: impl Read, mut to: Option<&mut dyn Write>) -> io::Result<Findings> {
+        let mut search = Search::new(self.privacy);
+        let mut written = Ok(());
+        let mut write = |piece: &[u8]| {
+            if let (Some(to), true) = (&mut to, written.is_ok()) {
+                written = to.write_all(piece);
+            }
+        };
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => search.push(&buffer[..count], &mut write),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let findings = search.finish(&mut write);
+        written.map(|()| findings)
+    }
+
+    /// Refuses a package whose header names the build server as the host that it was built on.
+    fn package(&self, from: &Utf8Path) -> Result<(), ProblemKind> {
+        // What is no package after all is the business of those who make the metadata.
+        let Ok(metadata) = rpm::PackageMetadata::open(from) else {
+            return Ok(());
+        };
+        match metadata.get_build_host() {
+            Ok(host) if self.privacy.is_host(host) => Err(ProblemKind::PackageHost),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+fn unreadable(error: &io::Error) -> ProblemKind {
+    ProblemKind::Unreadable {
+        reason: error.to_string(),
+    }
+}
+
+/// The first bytes, as many as tell what a file is.
+fn head(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    from.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// A redacted copy as an entry; as old as what it was made of.
+fn redacted(copy: Utf8PathBuf, source: &Source, executable: bool) -> io::Result<Entry> {
+    let file = fs::OpenOptions::new().write(true).open(&copy)?;
+    file.file()
+        .set_modified(source.file.metadata()?.modified()?)?;
+    Ok(Entry::File {
+        size: file.metadata()?.len(),
+        source: copy,
+        executable,
+        digest: None,
+    })
+}
+
+/// Whether a packed file is called as texts are, so that it must be said that it was not searched.
+fn is_text_name(path: &BuildPath) -> bool {
+    const TEXTS: [&str; 12] = [
+        "cfg", "conf", "csv", "html", "ini", "json", "ks", "lst", "md", "txt", "xml", "yaml",
+    ];
+    let stem = path.as_path().file_stem().unwrap_or_default();
+    let suffix = Utf8Path::new(stem).extension();
+    suffix.is_some_and(|suffix| TEXTS.contains(&suffix))
+}

@@ -1,0 +1,72 @@
+//! Small files of the private area that are only ever hints: losing one costs time, nothing else.
+//!
+//! A cache is a line that names its form, the SHA-256 of the rest, and the rest. What is not exactly that, of another
+//! version, torn or damaged, is as good as not there. So nothing waits for a cache to be on stable storage, and an error
+//! of writing one stops nothing.
+
+use camino::Utf8Path;
+use fs_err as fs;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::incoming::digest_of;
+
+/// Bytes of a SHA-256 digest.
+const DIGEST: usize = 32;
+
+/// Reads a cache of the form `form`.
+pub(super) fn read<T: DeserializeOwned>(path: &Utf8Path, form: &str) -> Option<T> {
+    let bytes = fs::read(path).ok()?;
+    let rest = bytes
+        .strip_prefix(form.as_bytes())?
+        .strip_prefix(b"\n".as_slice())?;
+    let (digest, rest) = rest.split_at_checked(DIGEST)?;
+    if digest_of(rest).0 != *digest {
+        return None;
+    }
+    postcard::from_bytes(rest).ok()
+}
+
+/// Writes a cache of the form `form` by way of `temporary`, which is on the same file system.
+pub(super) fn write<T: Serialize>(path: &Utf8Path, temporary: &Utf8Path, form: &str, value: &T) {
+    let Ok(rest) = postcard::to_stdvec(value) else {
+        return;
+    };
+    let bytes = [form.as_bytes(), b"\n", &digest_of(&rest).0, &rest].concat();
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    // A cache that could not be written is not there.
+    drop(
+        made.and_then(|()| fs::write(temporary, bytes))
+            .and_then(|()| fs::rename(temporary, path)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use camino_tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        let dir = tempdir().expect("a directory");
+        let (path, temporary) = (dir.path().join("a/cache"), dir.path().join("temporary"));
+        let value = vec![("one".to_owned(), 1_u64), ("two".to_owned(), 2)];
+        let back = |form: &str| read::<Vec<(String, u64)>>(&path, form);
+        assert_eq!(back("form 1"), None, "not there");
+        write(&path, &temporary, "form 1", &value);
+        assert_eq!(back("form 1"), Some(value));
+        assert_eq!(back("form 2"), None, "another version");
+        let whole = fs::read(&path).expect("a file");
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).expect("written");
+            assert_eq!(back("form 1"), None, "torn after {length} bytes");
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).expect("written");
+            assert_eq!(back("form 1"), None, "damaged at byte {at}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Who reads a build: a shared kernel lock on its directory, which needs no right to write.
+
+use std::collections::BTreeSet;
+use std::fs::TryLockError;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use fs_err as fs;
+use stx_layout::BuildId;
+
+use super::Inner;
+use super::disk::io_error;
+use crate::store::{StoreError, in_use};
+
+/// A lock on the directory of a build, shared by its readers or alone; gone with the process at the latest.
+#[derive(Debug)]
+pub(super) struct Held(fs::File);
+
+impl Drop for Held {
+    /// Unlocks by name: closing would leave the lock with a child process that is being started just now.
+    fn drop(&mut self) {
+        // It ends with the process at the latest.
+        drop(self.0.file().unlock());
+    }
+}
+
+impl Held {
+    /// Whether the directory of this name is still the one that is locked.
+    fn is_still(&self, dir: &Utf8Path) -> bool {
+        let identity = |found: &std::fs::Metadata| (found.dev(), found.ino());
+        match (self.0.metadata(), fs::symlink_metadata(dir)) {
+            (Ok(locked), Ok(named)) => identity(&locked) == identity(&named),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
+    }
+}
+
+impl Inner {
+    fn open_build(&self, id: &BuildId) -> Result<fs::File, StoreError> {
+        let dir = self.build_dir(id);
+        let not_found = || StoreError::NotFound {
+            what: id.to_string(),
+        };
+        if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {
+            return Err(not_found());
+        }
+        fs::File::open(&dir).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => not_found(),
+            _ => io_error("open", &dir)(error),
+        })
+    }
+
+    /// Holds a build for reading. Whoever looks whether it is in use has it for an instant only: that is waited for.
+    pub(super) fn hold(&self, id: &BuildId) -> Result<Held, StoreError> {
+        let dir = self.build_dir(id);
+        let file = self.open_build(id)?;
+        file.file().lock_shared().map_err(io_error("lock", &dir))?;
+        let held = Held(file);
+        // Retired while it was waited for.
+        if !held.is_still(&dir) {
+            return Err(StoreError::NotFound {
+                what: id.to_string(),
+            });
+        }
+        Ok(held)
+    }
+
+    /// Keeps readers from beginning, if there is none.
+    ///
+    /// A file system that locks no directory exclusively, as NFS does not, cannot tell of its readers: there are none then.
+    pub(super) fn alone(&self, id: &BuildId) -> Result<Held, StoreError> {
+        let file = self.open_build(id)?;
+        match file.file().try_lock() {
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Held(file)),
+            Err(TryLockError::WouldBlock) => Err(in_use(id)),
+        }
+    }
+
+    pub(super) fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        let mut used = BTreeSet::new();
+        for id in builds {
+            match self.alone(id) {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(StoreError::Refused { .. }) => drop(used.insert(id.clone())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(used)
+    }
+}

@@ -1,0 +1,120 @@
+//! The pins of a mirror in a directory: one small file a build, replaced as a whole by a rename.
+
+use std::io::ErrorKind;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildDate, BuildId, Pin};
+
+use super::Inner;
+use super::disk::{io_error, remove_file, replace_file, sync_dir};
+use super::private::{MARK, PINS};
+use crate::store::{Scope, StoreError, put_pin, take_pin};
+use crate::verify::chain;
+
+/// The text of a pin file.
+#[derive(Debug, Serialize, Deserialize)]
+struct PinFile {
+    pins: Vec<Pin>,
+}
+
+/// The pins that a file holds, all of them of its build.
+fn read(id: &BuildId, file: &Utf8Path) -> Result<Vec<Pin>, StoreError> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(io_error("read", file)(source)),
+    };
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
+        what: file.to_string(),
+        source,
+    };
+    let found: PinFile = serde_json::from_str(&text).map_err(|error| damaged(error.into()))?;
+    match found.pins.iter().find(|pin| pin.build != *id) {
+        Some(pin) => Err(damaged(format!("it holds a pin of {}", pin.build).into())),
+        None => Ok(found.pins),
+    }
+}
+
+impl Inner {
+    fn pin_file(&self, id: &BuildId) -> Utf8PathBuf {
+        self.area(PINS, &id.channel)
+            .join(format!("{}.json", id.date))
+    }
+
+    pub(super) fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        let files = match scope {
+            Scope::Build(id) => vec![(id.clone(), self.pin_file(id))],
+            Scope::All | Scope::Channel(_) => self.pin_files()?,
+        };
+        let mut pins = Vec::new();
+        for (id, file) in files {
+            let wanted = match scope {
+                Scope::Channel(channel) => id.channel == *channel,
+                Scope::All | Scope::Build(_) => true,
+            };
+            if !wanted {
+                continue;
+            }
+            match read(&id, &file) {
+                Ok(found) => pins.extend(found),
+                Err(error @ StoreError::Damaged { .. }) => pins.push(Pin {
+                    build: id,
+                    reason: format!("unknown means keep: {}", chain(&error)),
+                    author: "unknown".to_owned(),
+                    until: None,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pins)
+    }
+
+    /// The pin files of all channels, by build.
+    fn pin_files(&self) -> Result<Vec<(BuildId, Utf8PathBuf)>, StoreError> {
+        let files = self.entries(PINS)?.into_iter();
+        let mut files: Vec<_> = files
+            .filter_map(|(channel, name, path)| {
+                let date: BuildDate = name.strip_suffix(".json")?.parse().ok()?;
+                Some((BuildId::new(channel, date), path))
+            })
+            .collect();
+        files.sort();
+        Ok(files)
+    }
+
+    pub(super) fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        let id = &pin.build;
+        if !fs::symlink_metadata(self.build_dir(id)).is_ok_and(|found| found.is_dir()) {
+            return Err(StoreError::NotFound {
+                what: id.to_string(),
+            });
+        }
+        let mut pins = read(id, &self.pin_file(id))?;
+        put_pin(&mut pins, pin);
+        self.write_pins(id, pins)
+    }
+
+    pub(super) fn unpin(&self, id: &BuildId, author: &str) -> Result<Pin, StoreError> {
+        let mut pins = read(id, &self.pin_file(id))?;
+        let pin = take_pin(id, &mut pins, author)?;
+        self.write_pins(id, pins)?;
+        Ok(pin)
+    }
+
+    fn write_pins(&self, id: &BuildId, pins: Vec<Pin>) -> Result<(), StoreError> {
+        let file = self.pin_file(id);
+        self.make_durable(&self.area(PINS, &id.channel))?;
+        if pins.is_empty() {
+            self.step("unpin")?;
+            remove_file(&file)?;
+            return sync_dir(&self.area(PINS, &id.channel));
+        }
+        let staging = self.staging(&id.channel);
+        self.make_area(&staging)?;
+        let text = serde_json::to_string_pretty(&PinFile { pins }).expect("texts and times") + "\n";
+        self.step("pin")?;
+        replace_file(&text, 0o600, &staging.join(format!("{MARK}pin")), &file)
+    }
+}

@@ -1,0 +1,293 @@
+//! What is stored once, and how it is found out.
+
+use std::sync::{Arc, Mutex};
+
+use camino::Utf8Path;
+use fs_err as fs;
+use rustix::io::Errno;
+
+use super::super::LocalStore;
+use super::super::copy::Stamp;
+use super::super::tests::{mirror, put, request, tree};
+use super::*;
+use crate::conformance::sample_id;
+use crate::publish::{prepare, publish};
+use crate::store::{
+    Audit, ChannelWriter, Found, MirrorRead as _, MirrorStore as _, Scope, StoreError,
+};
+use crate::verify::FindingKind::{AliasNotNewest, Changed, Leftover};
+use crate::verify::verify;
+
+/// The bytes of [`tree`].
+const BYTES: u64 = 9 + 8 + 10;
+
+/// The same mirror, and how many of its steps of a kind were taken.
+fn counted(store: &LocalStore, kind: &'static str) -> (LocalStore, Arc<Mutex<usize>>) {
+    let count = Arc::new(Mutex::new(0));
+    let steps = Arc::clone(&count);
+    let counted = store.clone().with_crash_point(Arc::new(move |step| {
+        *steps.lock().expect("not poisoned") += usize::from(step == kind);
+        Ok(())
+    }));
+    (counted, count)
+}
+
+async fn is_right(store: &LocalStore) {
+    let report = verify(store, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, []);
+}
+
+/// Publishes the `day`th build; how many files were read for it, and the bytes that were shared.
+async fn reads(store: &LocalStore, day: u32, tree: &Utf8Path) -> (usize, u64) {
+    let (store, count) = counted(store, "read");
+    let report = put(&store, day, tree).await;
+    let count = *count.lock().expect("not poisoned");
+    (count, report.shared)
+}
+
+/// Writes other bytes of the same number and puts the time of modification back.
+fn rewrite(path: &Utf8Path, text: &str) {
+    let before = fs::metadata(path).expect("a file");
+    assert_eq!(before.size(), text.len() as u64);
+    fs::write(path, text).expect("written");
+    let file = fs::OpenOptions::new().write(true).open(path);
+    let file = file.expect("a file");
+    let modified = before.modified().expect("a time");
+    file.file().set_modified(modified).expect("set");
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_read_again() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    let image = tree.join("outputs/iso/bootimage.iso");
+    let published = |day| {
+        let build = store.inner.build_dir(&sample_id(day));
+        fs::read_to_string(build.join("outputs/iso/bootimage.iso")).expect("a file")
+    };
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    assert_eq!(reads(&store, 1, &tree).await, (3, 0));
+    assert_eq!(reads(&store, 2, &tree).await, (0, BYTES));
+
+    rewrite(&image, "an IMAGE");
+    assert_eq!(reads(&store, 3, &tree).await, (1, BYTES - 8));
+    assert_eq!(published(3), "an IMAGE");
+    // Too fresh to be remembered: another write could have left the same times.
+    assert_eq!(reads(&store, 4, &tree).await, (1, BYTES));
+
+    let cache = store.inner.channel_cache(&sample_id(1).channel, "inputs");
+    fs::write(&cache, "damaged").expect("written");
+    assert_eq!(reads(&store, 5, &tree).await, (3, BYTES));
+    assert_eq!(reads(&store, 6, &tree).await.0, 1, "the image at most");
+    fs::remove_dir_all(store.root().join(".stx/cache")).expect("removed");
+    assert_eq!(reads(&store, 7, &tree).await, (3, BYTES));
+    is_right(&store).await;
+}
+
+#[tokio::test]
+async fn a_hint_never_leads_to_bytes_that_the_mirror_does_not_have() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    reads(&store, 1, &tree).await;
+    fs::rename(store.root(), dir.path().join("old")).expect("moved");
+    let store = LocalStore::create(store.root())
+        .expect("a mirror")
+        .with_metadata(Arc::clone(&store.inner.metadata));
+    let cache = Utf8Path::new(".stx/cache/master/centos");
+    fs::create_dir_all(store.root().join(cache)).expect("made");
+    for name in fs::read_dir(dir.path().join("old").join(cache)).expect("a cache") {
+        let name = name.expect("an entry");
+        let to = store.root().join(cache);
+        fs::copy(name.path(), to.as_std_path().join(name.file_name())).expect("copied");
+    }
+    assert_eq!(reads(&store, 2, &tree).await, (3, 0));
+    is_right(&store).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_linked_is_copied() {
+    for error in [Errno::MLINK, Errno::XDEV, Errno::NOENT, Errno::PERM] {
+        let (dir, store) = mirror();
+        let tree = tree(dir.path());
+        put(&store, 1, &tree).await;
+        let refusing = store.clone().with_crash_point(Arc::new(move |step| {
+            if step == "link" {
+                Err(error.into())
+            } else {
+                Ok(())
+            }
+        }));
+        let report = put(&refusing, 2, &tree).await;
+        assert!(
+            report.shared == 0 || report.shared == BYTES,
+            "cloned or copied"
+        );
+        is_right(&store).await;
+        let inode = |day| {
+            let build = store.inner.build_dir(&sample_id(day));
+            let image = build.join("outputs/iso/bootimage.iso");
+            fs::metadata(image).expect("a file").ino()
+        };
+        assert_ne!(inode(1), inode(2), "{error}");
+        // The copy of the newest build is the one that is linked from then on.
+        assert_eq!(put(&store, 3, &tree).await.shared, BYTES);
+        assert_eq!(inode(2), inode(3), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_copy_of_a_build_that_was_retired_meanwhile_is_taken_from_another() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    for day in 1..=3 {
+        put(&store, day, &tree).await;
+    }
+    let plan = prepare(&store, request(4, &tree)).await.expect("a plan");
+    // Between the listing of the builds and the first link, all but the oldest go.
+    let inner = Arc::clone(&store.inner);
+    let retiring = store.clone().with_crash_point(Arc::new(move |step| {
+        if step == "add" {
+            for day in 2..=3 {
+                drop(fs::remove_dir_all(inner.build_dir(&sample_id(day))));
+            }
+        }
+        Ok(())
+    }));
+    let report = publish(&retiring, &plan).await.expect("published");
+    assert_eq!(report.shared, BYTES);
+}
+
+#[tokio::test]
+async fn bytes_are_shared_across_channels_and_names() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    put(&store, 1, &tree).await;
+    fs::rename(
+        tree.join("outputs/RPMS/std/a.rpm"),
+        tree.join("outputs/RPMS/std/b.rpm"),
+    )
+    .expect("renamed");
+    let mut request = request(2, &tree);
+    request.record.id = "feature/x/debian/20181102T060000Z"
+        .parse()
+        .expect("a build");
+    let plan = prepare(&store, request).await.expect("a plan");
+    let report = publish(&store, &plan).await.expect("published");
+    assert_eq!(report.shared, BYTES);
+    is_right(&store).await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_of_linking_and_copying_leaves_no_partial_build() {
+    for at in 0.. {
+        let (dir, store) = mirror();
+        let tree = tree(dir.path());
+        put(&store, 1, &tree).await;
+        rewrite(&tree.join("outputs/iso/bootimage.iso"), "an IMAGE");
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&steps);
+        let crashing = store.clone().with_crash_point(Arc::new(move |step| {
+            let mut seen = seen.lock().expect("not poisoned");
+            seen.push(step);
+            if seen.len() > at {
+                Err(io::Error::other(step))
+            } else {
+                Ok(())
+            }
+        }));
+        let plan = prepare(&store, request(2, &tree)).await.expect("a plan");
+        let done = publish(&crashing, &plan).await;
+        let report = verify(&store, &Scope::All).await.expect("verified");
+        for finding in report.findings {
+            let kind = finding.kind;
+            assert!(
+                matches!(kind, Leftover | AliasNotNewest),
+                "step {at}: {finding}"
+            );
+        }
+        put(&store, 2, &tree).await;
+        is_right(&store).await;
+        let steps = steps.lock().expect("not poisoned");
+        if steps.len() <= at {
+            done.expect("published");
+            for step in ["read", "link"] {
+                assert!(steps.contains(&step), "{steps:?}");
+            }
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_inode_is_wrong_in_each_build_and_each_run() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    for day in 1..=3 {
+        put(&store, day, &tree).await;
+    }
+    let image = |day| {
+        let build = store.inner.build_dir(&sample_id(day));
+        build.join("outputs/iso/bootimage.iso")
+    };
+    // One inode: what is wrong with it is wrong in each build, in each run.
+    fs::write(image(1), "an IMAGE").expect("written");
+    for _ in 0..2 {
+        let report = verify(&store, &Scope::All).await.expect("verified");
+        let kinds: Vec<_> = report.findings.iter().map(|found| found.kind).collect();
+        // The image, and the symlink to it.
+        assert_eq!(kinds, [Changed; 6]);
+    }
+    fs::write(image(1), "an image").expect("written");
+    is_right(&store).await;
+}
+
+#[tokio::test]
+async fn what_a_run_has_read_is_not_read_again() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    for day in 1..=2 {
+        put(&store, day, &tree).await;
+    }
+    let path: BuildPath = "outputs/iso/bootimage.iso".parse().expect("a path");
+    let file = store.inner.build_dir(&sample_id(1)).join(path.as_path());
+    let run = Audit::default();
+    let digest = async |day| {
+        let inspection = store.audit(&sample_id(day), &run).await.expect("audited");
+        let Some(Found::File { digest, .. }) = inspection.found.get(&path) else {
+            panic!("{inspection:?}")
+        };
+        digest.clone().expect("a digest").expect("readable")
+    };
+    let right = digest(1).await;
+    let stored = Stamp::at(&file).expect("a file").file();
+    assert_eq!(run.digest(&stored), Some(right));
+    // If the second build were read, its own digest would be found.
+    run.note(stored, Sha256([7; 32]));
+    assert_eq!(digest(2).await, Sha256([7; 32]));
+    // Another run knows nothing of it.
+    is_right(&store).await;
+}
+
+#[tokio::test]
+async fn a_build_is_purged_with_all_that_lies_in_it() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    put(&store, 1, &tree).await;
+    put(&store, 2, &tree).await;
+    let id = sample_id(1);
+    let bytes = verify(&store, &Scope::Build(id.clone()))
+        .await
+        .expect("verified")
+        .bytes;
+    let writer: Box<dyn ChannelWriter> = store.lock(&id.channel).await.expect("the lock");
+    let retired = writer.retire(id.date, id.date.time()).await.expect("gone");
+    let sums = store.inner.trashed(&retired).join("SHA256SUMS");
+    let sums = fs::metadata(sums).expect("a file").size();
+    assert_eq!(writer.purge(&retired).await.expect("purged"), bytes + sums);
+    let again = writer.purge(&retired).await;
+    assert!(matches!(again, Err(StoreError::NotFound { .. })));
+    let trash = fs::read_dir(store.inner.trash(&id.channel)).expect("a directory");
+    assert_eq!(trash.count(), 0);
+    is_right(&store).await;
+}

@@ -1,0 +1,189 @@
+//! Takes sections of a build out of sight, and brings them back.
+//!
+//! ```text
+//! staging/<channel>/%2Ethin-<date>        what is going on, for whoever comes after a crash
+//! <build>/THINNED.json                    durable before the first section goes
+//! <build>/<section>  ──rename──>  trash/<channel>/<date>@<at>@<section>
+//! ```
+//!
+//! The mark in staging goes last; [`Inner::finish`] does for it what was left to do.
+
+use std::io::ErrorKind;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use stx_layout::{BuildId, BuildPath, Channel};
+
+use super::Inner;
+use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir};
+use super::private::MARK;
+use super::writer::check_free;
+use crate::store::{Retired, StoreError};
+use crate::tiers::{Thinned, ThinnedSection, check_taken, check_thin, entries, latest};
+
+/// What was going on with a build when a mark was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    /// Sections were being taken away.
+    Away,
+    /// A section was being brought back.
+    Back,
+}
+
+impl Going {
+    fn prefix(self) -> String {
+        match self {
+            Self::Away => format!("{MARK}thin-"),
+            Self::Back => format!("{MARK}restore-"),
+        }
+    }
+}
+
+impl Inner {
+    fn thinned_file(&self, id: &BuildId) -> Utf8PathBuf {
+        self.build_dir(id).join(Thinned::FILE_NAME)
+    }
+
+    /// What was taken from a build; nothing where that is not recorded.
+    pub(super) fn thinned(&self, id: &BuildId) -> Result<Thinned, StoreError> {
+        let file = self.thinned_file(id);
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Thinned::default()),
+            Err(source) => return Err(io_error("read", file)(source)),
+        };
+        Thinned::from_json(&text).map_err(|reason| StoreError::Damaged {
+            what: format!("{id}/{}", Thinned::FILE_NAME),
+            source: reason.into(),
+        })
+    }
+
+    fn write_thinned(&self, id: &BuildId, thinned: &Thinned) -> Result<(), StoreError> {
+        let file = self.thinned_file(id);
+        if thinned.sections.is_empty() {
+            remove_file(&file)?;
+            return sync_dir(&self.build_dir(id));
+        }
+        let temporary = self.staging(&id.channel).join(format!("{MARK}thinned"));
+        replace_file(&thinned.to_json(), 0o644, &temporary, &file)
+    }
+
+    pub(super) fn thin(
+        &self,
+        id: &BuildId,
+        sections: &[ThinnedSection],
+    ) -> Result<Vec<Retired>, StoreError> {
+        let _alone = check_free(self, id, latest(sections))?;
+        let mut thinned = self.thinned(id)?;
+        let new: Vec<_> = sections
+            .iter()
+            .filter(|section| !thinned.has(&section.section))
+            .collect();
+        if new.is_empty() {
+            return self.take_away(id, &thinned);
+        }
+        let entries = entries(&self.inspect(id, None)?);
+        for section in &new {
+            check_thin(id, &section.section, &entries)?;
+        }
+        thinned.sections.extend(new.into_iter().cloned());
+        let mark = self.mark(id, Going::Away)?;
+        self.step("thin: record")?;
+        self.write_thinned(id, &thinned)?;
+        let retired = self.take_away(id, &thinned)?;
+        self.step("thin: done")?;
+        remove_file(&mark)?;
+        Ok(retired)
+    }
+
+    /// Says durably what is going to happen to a build.
+    fn mark(&self, id: &BuildId, going: Going) -> Result<Utf8PathBuf, StoreError> {
+        let staging = self.staging(&id.channel);
+        self.make_durable(&staging)?;
+        self.make_durable(&self.trash(&id.channel))?;
+        let mark = staging.join(format!("{}{}", going.prefix(), id.date));
+        self.step("thin: mark")?;
+        fs::write(&mark, "").map_err(io_error("write", &mark))?;
+        sync_dir(&staging)?;
+        Ok(mark)
+    }
+
+    /// Takes away every section that is recorded and there.
+    fn take_away(&self, id: &BuildId, thinned: &Thinned) -> Result<Vec<Retired>, StoreError> {
+        let mut taken = Vec::new();
+        for section in &thinned.sections {
+            let from = self.build_dir(id).join(section.section.as_path());
+            if fs::symlink_metadata(&from).is_err() {
+                continue;
+            }
+            let retired = Retired {
+                id: id.clone(),
+                at: section.at,
+                section: Some(section.section.clone()),
+            };
+            self.make_durable(&self.trash(&id.channel))?;
+            self.step("thin: take away")?;
+            rename_new(&from, &self.trashed(&retired))?;
+            taken.push(retired);
+        }
+        Ok(taken)
+    }
+
+    /// Brings a section back from `from`, and takes it out of the record after that.
+    pub(super) fn restore_section(
+        &self,
+        retired: &Retired,
+        section: &BuildPath,
+        from: &Utf8Path,
+    ) -> Result<(), StoreError> {
+        let id = &retired.id;
+        let dir = self.build_dir(id);
+        if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {
+            return Err(StoreError::NotFound {
+                what: id.to_string(),
+            });
+        }
+        check_taken(retired, section, &self.thinned(id)?)?;
+        let mark = self.mark(id, Going::Back)?;
+        self.step("restore: section")?;
+        rename_new(from, &dir.join(section.as_path()))?;
+        self.forget_present(id)?;
+        self.step("restore: done")?;
+        remove_file(&mark)
+    }
+
+    /// Takes out of the record what is there.
+    fn forget_present(&self, id: &BuildId) -> Result<(), StoreError> {
+        let dir = self.build_dir(id);
+        let mut thinned = self.thinned(id)?;
+        thinned
+            .sections
+            .retain(|section| fs::symlink_metadata(dir.join(section.section.as_path())).is_err());
+        self.step("restore: record")?;
+        self.write_thinned(id, &thinned)
+    }
+
+    /// Finishes what a mark in staging says was going on, and whether it may go now: not before the build's last reader
+    /// has. Other entries of staging are nothing to it.
+    pub(super) fn finish(&self, channel: &Channel, path: &Utf8Path) -> Result<bool, StoreError> {
+        let name = path.file_name().unwrap_or_default();
+        for going in [Going::Away, Going::Back] {
+            let date = name.strip_prefix(&going.prefix());
+            let Some(Ok(date)) = date.map(str::parse) else {
+                continue;
+            };
+            let id = BuildId::new(channel.clone(), date);
+            let _alone = match self.alone(&id) {
+                Ok(alone) => alone,
+                Err(StoreError::NotFound { .. }) => continue,
+                Err(StoreError::Refused { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            match going {
+                Going::Away => drop(self.take_away(&id, &self.thinned(&id)?)?),
+                Going::Back => self.forget_present(&id)?,
+            }
+        }
+        Ok(true)
+    }
+}

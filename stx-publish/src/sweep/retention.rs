@@ -1,0 +1,267 @@
+//! What `prune` does to a mirror, stopped at every store call and at every step of the mirror in a directory: a pin, a
+//! section, a build out of sight, a purge, and the way back.
+
+use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin};
+
+use super::put;
+use crate::conformance::retention::{sample_pin, sample_section};
+use crate::conformance::{sample_id, sample_request};
+use crate::faulty::{Fault, FaultyStore};
+use crate::publish::{prepare, publish};
+use crate::store::memory::MemoryStore;
+use crate::store::{ChannelWriter, MirrorStore, Scope, StoreError};
+use crate::tiers::thinned;
+use crate::verify::{FindingKind, verify};
+
+/// A mirror of six successes; that of day 1 was retired on day 10, and that of day 2 lost its inputs then.
+pub(super) async fn prepared(store: &dyn MirrorStore) {
+    for day in 1..=6 {
+        let request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
+        let plan = prepare(store, request).await.expect("a plan");
+        publish(store, &plan).await.expect("published");
+    }
+    let writer = store.lock(&sample_id(1).channel).await.expect("the lock");
+    let now = sample_id(10).date.time();
+    drop(
+        writer
+            .retire(sample_id(1).date, now)
+            .await
+            .expect("retired"),
+    );
+    let inputs = [sample_section("inputs", 10)];
+    let thin = writer.thin(sample_id(2).date, &inputs).await;
+    drop(thin.expect("thinned"));
+}
+
+/// What ended with this is done already.
+fn done<T>(result: Result<T, StoreError>) -> Result<(), StoreError> {
+    match result {
+        Ok(_) | Err(StoreError::NotFound { .. } | StoreError::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn pin() -> Pin {
+    sample_pin(&sample_id(5), "ann", None)
+}
+
+/// The steps, as a run of `prune` takes them: sweep first, each step under the lock, purge last.
+async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
+    let channel = sample_id(1).channel;
+    let now = sample_id(20).date.time();
+    let lock =
+        async || -> Result<Box<dyn ChannelWriter>, StoreError> { store.lock(&channel).await };
+    drop(lock().await?.sweep().await?);
+    lock().await?.pin(&pin()).await?;
+    let sections = [
+        sample_section("inputs", 20),
+        sample_section("outputs/iso", 20),
+    ];
+    drop(lock().await?.thin(sample_id(4).date, &sections).await?);
+    done(lock().await?.retire(sample_id(3).date, now).await)?;
+    // The way back, of a section and of a build.
+    for retired in store.retired().await? {
+        let is_day_2 = retired.id == sample_id(2);
+        let is_day_1 = retired.id == sample_id(1);
+        if is_day_2 {
+            done(lock().await?.restore(&retired).await)?;
+        } else if is_day_1 {
+            let bytes = lock().await?.purge(&retired).await?;
+            assert!(bytes > 0);
+        }
+    }
+    Ok(())
+}
+
+/// Whether all steps were taken.
+async fn run(store: &dyn MirrorStore) -> bool {
+    steps(store).await.is_ok()
+}
+
+/// What has to hold at any time: no damage, only what a dead run left; the alias shows the newest; nothing half there.
+pub(super) async fn check(store: &dyn MirrorStore, context: &str) {
+    let report = verify(store, &Scope::All).await.expect("verified");
+    let wrong: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind != FindingKind::Leftover)
+        .collect();
+    assert!(wrong.is_empty(), "{context}: {wrong:?}");
+    let latest = AliasName::latest_build();
+    let shown = store.alias(&sample_id(1).channel, &latest).await;
+    let newest = AliasEntry::Build(sample_id(6).date);
+    assert_eq!(shown.expect("an alias"), Some(newest), "{context}");
+    let pins = store.pins(&Scope::All).await.expect("pins");
+    assert!(pins.is_empty() || pins == [pin()], "{context}: {pins:?}");
+}
+
+/// The next run finishes.
+pub(super) async fn converge(store: &dyn MirrorStore, context: &str) {
+    assert!(run(store).await, "{context}: the next run");
+    let report = verify(store, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, [], "{context}");
+    assert_eq!(
+        store.pins(&Scope::All).await.expect("pins"),
+        [pin()],
+        "{context}"
+    );
+    let sections = async |day| {
+        let record = thinned(store, &sample_id(day)).await.expect("a record");
+        record.sections.len()
+    };
+    assert_eq!((sections(4).await, sections(2).await), (2, 0), "{context}");
+    let retired = store.retired().await.expect("a list");
+    let names: Vec<_> = retired.iter().map(ToString::to_string).collect();
+    let (third, fourth) = (sample_id(3), sample_id(4));
+    let expected = [
+        third.to_string(),
+        format!("{fourth}/inputs"),
+        format!("{fourth}/outputs/iso"),
+    ];
+    assert_eq!(names, expected, "{context}");
+    // Nothing was lost on the way: all of it comes back.
+    let writer = store.lock(&third.channel).await.expect("the lock");
+    for retired in &retired {
+        writer.restore(retired).await.expect("restored");
+    }
+    drop(writer);
+    let report = verify(store, &Scope::All).await.expect("verified");
+    assert_eq!(
+        (report.findings, report.builds),
+        (Vec::new(), 5),
+        "{context}"
+    );
+}
+
+/// Stops a run at every call in these ways, on a [`prepared`] mirror each time.
+pub(super) async fn every_call<S: MirrorStore + Clone>(
+    ways: &[Fault],
+    fresh: impl AsyncFn() -> S,
+) -> usize {
+    let mut runs = 0;
+    for &fault in ways {
+        for at in 0.. {
+            let store = fresh().await;
+            let faulty = FaultyStore::new(store.clone(), fault, at);
+            let done = run(&faulty).await;
+            let context = format!("{fault:?} at call {at}");
+            check(&store, &context).await;
+            converge(&store, &context).await;
+            runs += 1;
+            if !faulty.has_failed() {
+                assert!(done, "{context}");
+                break;
+            }
+        }
+    }
+    runs
+}
+
+#[tokio::test]
+async fn memory_survives_a_fault_at_every_call() {
+    let fresh = async || {
+        let store = MemoryStore::new();
+        prepared(&store).await;
+        store
+    };
+    assert!(every_call(&Fault::ALL, fresh).await > 30);
+}
+
+/// A publisher that comes after a dead run finishes what that left, and is not harmed by it.
+#[tokio::test]
+async fn a_publisher_after_a_dead_run_is_not_harmed() {
+    let store = MemoryStore::new();
+    prepared(&store).await;
+    let faulty = FaultyStore::new(store.clone(), Fault::FromThenOn, 8);
+    assert!(!run(&faulty).await);
+    assert!(put(&store, 7).await);
+}
+
+#[cfg(feature = "local")]
+mod local {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use camino::Utf8Path;
+    use camino_tempfile::{Utf8TempDir, tempdir};
+    use walkdir::WalkDir;
+
+    use super::{check, converge, every_call, prepared, run};
+    use crate::faulty::Fault;
+    use crate::store::local::LocalStore;
+
+    /// A prepared mirror, to be copied for each run.
+    struct Template(Utf8TempDir);
+
+    impl Template {
+        async fn new() -> Self {
+            let dir = tempdir().expect("a directory");
+            let store = LocalStore::create(dir.path()).expect("a mirror");
+            prepared(&store).await;
+            Self(dir)
+        }
+
+        fn copy(&self) -> (Utf8TempDir, LocalStore) {
+            let dir = tempdir().expect("a directory");
+            for entry in WalkDir::new(self.0.path()).min_depth(1) {
+                let entry = entry.expect("readable");
+                let from = Utf8Path::from_path(entry.path()).expect("UTF-8");
+                let to = dir
+                    .path()
+                    .join(from.strip_prefix(self.0.path()).expect("below"));
+                let kind = entry.file_type();
+                let made = if kind.is_dir() {
+                    fs_err::create_dir(&to)
+                } else if kind.is_symlink() {
+                    let target = from.read_link_utf8().expect("a link");
+                    fs_err::os::unix::fs::symlink(target, &to)
+                } else {
+                    fs_err::copy(from, &to).map(drop)
+                };
+                made.expect("copied");
+            }
+            let store = LocalStore::create(dir.path()).expect("a mirror");
+            (dir, store)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_survives_a_fault_at_every_call() {
+        let template = Template::new().await;
+        let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
+        let fresh = async || {
+            let (dir, store) = template.copy();
+            dirs.lock().expect("not poisoned").push(dir);
+            store
+        };
+        // The other ways are the same to every store, and memory is faster.
+        assert!(every_call(&[Fault::FromThenOn], fresh).await > 10);
+    }
+
+    #[tokio::test]
+    async fn a_directory_survives_a_crash_at_every_step() {
+        let template = Template::new().await;
+        for at in 0.. {
+            let (_dir, store) = template.copy();
+            let steps = Arc::new(AtomicUsize::new(0));
+            let seen = Arc::clone(&steps);
+            let crashing = store.clone().with_crash_point(Arc::new(move |step| {
+                if seen.fetch_add(1, Ordering::SeqCst) < at {
+                    Ok(())
+                } else {
+                    Err(io::Error::other(step))
+                }
+            }));
+            let done = run(&crashing).await;
+            let context = format!("a crash at step {at}");
+            check(&store, &context).await;
+            converge(&store, &context).await;
+            if steps.load(Ordering::SeqCst) <= at {
+                assert!(done, "{context}");
+                assert!(at >= 12, "only {at} steps");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What retention took from a build before the build: its record, and what may be taken at all.
+//!
+//! A build is never written after its commit, with one exception: bulky sections may go before the build does. Then
+//! `THINNED.json` in the build's directory says which, since when and by which rule, for every reader and over plain HTTP.
+//! It is written, durably, before the first section goes. `SHA256SUMS` stays as it was, so that what is left can still be
+//! checked: `sha256sum -c --ignore-missing SHA256SUMS`.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord};
+
+#[cfg(feature = "local")]
+use crate::incoming::Entry;
+use crate::incoming::{Incoming, LinkEnd};
+#[cfg(feature = "local")]
+use crate::store::{Found, Inspection};
+use crate::store::{MirrorRead, Retired, StoreError, read_all};
+
+/// Bytes that a `THINNED.json` has at most.
+const LONGEST: u64 = 1 << 20;
+
+/// The sections that were taken from a build on purpose: its `THINNED.json`.
+///
+/// ```
+/// # use stx_publish::Thinned;
+/// let thinned = Thinned::from_json(r#"{"schema": 1, "sections": [{"section": "outputs/logs",
+///     "since": "2020-01-11T06:00:00Z", "at": "20200112T030000Z", "rule": "logs go after 10 days"}]}"#)?;
+/// assert!(thinned.covers(&"outputs/logs/build.log".parse()?).is_some());
+/// assert!(thinned.covers(&"outputs/logs2".parse()?).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thinned {
+    /// Version of this form; see [`Thinned::SCHEMA`].
+    pub schema: u32,
+    /// The sections, in the order in which they went.
+    pub sections: Vec<ThinnedSection>,
+}
+
+/// One section that was taken from a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThinnedSection {
+    /// The directory or file in the build.
+    pub section: BuildPath,
+    /// Since when the rule allowed it.
+    pub since: DateTime<Utc>,
+    /// When it was taken out of sight, in whole seconds.
+    pub at: BuildDate,
+    /// The rule, in a sentence.
+    pub rule: String,
+}
+
+impl Default for Thinned {
+    fn default() -> Self {
+        Self {
+            schema: Self::SCHEMA,
+            sections: Vec::new(),
+        }
+    }
+}
+
+impl Thinned {
+    /// The name of the file in a build's directory.
+    pub const FILE_NAME: &'static str = "THINNED.json";
+
+    /// The version that this crate writes, and the newest it reads.
+    pub const SCHEMA: u32 = 1;
+
+    /// Reads the text of a `THINNED.json`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, in a line.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let thinned: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if thinned.schema > Self::SCHEMA {
+            return Err(format!(
+                "schema {}; this version reads up to {}",
+                thinned.schema,
+                Self::SCHEMA
+            ));
+        }
+        Ok(thinned)
+    }
+
+    /// The text of the `THINNED.json`, ending with a newline.
+    pub fn to_json(&self) -> String {
+        let text = serde_json::to_string_pretty(self).expect("it has no map with other keys");
+        text + "\n"
+    }
+
+    /// The recorded section that a path lies in, or is.
+    pub fn covers(&self, path: &BuildPath) -> Option<&ThinnedSection> {
+        let mut sections = self.sections.iter();
+        sections.find(|section| lies_in(path, &section.section))
+    }
+
+    /// Whether exactly this section is recorded.
+    pub fn has(&self, section: &BuildPath) -> bool {
+        let mut sections = self.sections.iter();
+        sections.any(|known| known.section == *section)
+    }
+}
+
+/// Whether a path is `section` or lies below it.
+pub(crate) fn lies_in(path: &BuildPath, section: &BuildPath) -> bool {
+    let rest = path.as_str().strip_prefix(section.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Refuses a section without which a build is not known any more: only what lies in `inputs` and `outputs` may go, not
+/// `outputs` as a whole, and not the markers.
+///
+/// # Errors
+/// The rule, in a line.
+pub fn check_section(section: &BuildPath) -> Result<(), String> {
+    let mut segments = section.segments();
+    let bulky = match segments.next() {
+        Some("inputs") => true,
+        Some("outputs") => segments.next().is_some(),
+        Some(_) | None => false,
+    };
+    if !bulky {
+        return Err(
+            "only `inputs` and what lies in `inputs` or `outputs` may go before its build"
+                .to_owned(),
+        );
+    }
+    let markers = [BuildOutcome::Success, BuildOutcome::Fail].map(BuildRecord::marker);
+    if markers.iter().any(|marker| lies_in(marker, section)) {
+        return Err("a build is known by its marker, which stays".to_owned());
+    }
+    Ok(())
+}
+
+/// Refuses a section that must not go, or is not there.
+pub(crate) fn check_thin(
+    id: &BuildId,
+    section: &BuildPath,
+    entries: &Incoming,
+) -> Result<(), StoreError> {
+    let what = format!("{id}/{section}");
+    check_section(section).map_err(|reason| StoreError::Refused {
+        what: what.clone(),
+        reason,
+    })?;
+    if !entries.entries.keys().any(|path| lies_in(path, section)) {
+        return Err(StoreError::NotFound { what });
+    }
+    check_links(id, section, entries)
+}
+
+/// Refuses to bring back a section that was not taken, just then, from the build that is there.
+pub(crate) fn check_taken(
+    retired: &Retired,
+    section: &BuildPath,
+    thinned: &Thinned,
+) -> Result<(), StoreError> {
+    let mut sections = thinned.sections.iter();
+    if sections.any(|known| known.section == *section && known.at == retired.at) {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: retired.to_string(),
+        reason: "it was not taken from the build that is there now".to_owned(),
+    })
+}
+
+/// The time at which sections go: the latest that any of them records.
+pub(crate) fn latest(sections: &[ThinnedSection]) -> DateTime<Utc> {
+    let times = sections.iter().map(|section| section.at.time());
+    times.max().unwrap_or_default()
+}
+
+/// What lies in a build, as entries.
+#[cfg(feature = "local")]
+pub(crate) fn entries(inspection: &Inspection) -> Incoming {
+    let entries = inspection.found.iter().filter_map(|(path, found)| {
+        let entry = match found {
+            Found::File { size, .. } => Entry::File {
+                source: path.as_path().to_owned(),
+                size: *size,
+                executable: false,
+                digest: None,
+            },
+            Found::Symlink { target } => Entry::Symlink {
+                target: target.clone(),
+            },
+            Found::Directory { .. } | Found::Other { .. } => return None,
+        };
+        Some((path.clone(), entry))
+    });
+    Incoming {
+        entries: entries.collect(),
+    }
+}
+
+/// Refuses a section without which a symlink of the rest of the build would lead nowhere.
+pub(crate) fn check_links(
+    id: &BuildId,
+    section: &BuildPath,
+    entries: &Incoming,
+) -> Result<(), StoreError> {
+    let leads = |end: &LinkEnd| match end {
+        LinkEnd::File(_) | LinkEnd::Directory => true,
+        LinkEnd::Wrong(_) => false,
+    };
+    let before = entries.links();
+    let mut rest = entries.clone();
+    rest.entries.retain(|path, _| !lies_in(path, section));
+    let after = rest.links();
+    let broken = after
+        .iter()
+        .find(|(path, end)| !leads(end) && before.get(*path).is_some_and(leads));
+    match broken {
+        None => Ok(()),
+        Some((path, _)) => Err(StoreError::Refused {
+            what: format!("{id}/{section}"),
+            reason: format!("the symlink {path} leads into it"),
+        }),
+    }
+}
+
+/// What was taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
+///
+/// # Errors
+/// [`StoreError::Damaged`] for one that cannot be understood; otherwise as [`MirrorRead::read`].
+pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, StoreError> {
+    let path = Thinned::FILE_NAME.parse().expect("a valid path");
+    let bytes = match read_all(store, id, &path, LONGEST).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Ok(Thinned::default()),
+        Err(error) => return Err(error),
+    };
+    Thinned::from_json(&String::from_utf8_lossy(&bytes)).map_err(|reason| StoreError::Damaged {
+        what: format!("{id}/{}", Thinned::FILE_NAME),
+        source: reason.into(),
+    })
+}

@@ -1,0 +1,223 @@
+//! How long publishing, verifying and removing take, next to what people use for that: `rsync`, `sha256sum`,
+//! `createrepo_c` and `rm`.
+//!
+//! Both sides do the same work on the same data in turn, in one run: 2,000 files, 2 GiB in all, of which a few are large,
+//! incompressible, the same each time. The figures are medians; the processor time of all processes stands beside the
+//! time that passed, for a machine on which others work. All data is in the page cache, as what was built just now is.
+//! A target that is missed is said, and no error.
+//!
+//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
+//! need 12 GiB there.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs and times real processes on real files"
+)]
+
+mod data;
+mod peers;
+mod table;
+
+use camino::Utf8PathBuf;
+use data::Tree;
+use peers::{Bench, CHANNEL};
+
+/// Files of a build.
+const FILES: usize = 2_000;
+
+fn main() {
+    // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let runs = number("STX_BENCH_RUNS", 5);
+    let bytes = number("STX_BENCH_MIB", 2_048) << 20;
+    let dir = std::env::var("STX_BENCH_DIR").map_or_else(
+        |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("publish"),
+        Utf8PathBuf::from,
+    );
+    let bench = Bench::new(&dir);
+    table::begin(&format!("{FILES} files, {bytes} bytes, {runs} runs"));
+    let tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
+    first(&bench, &tree, runs);
+    daily(&bench, tree, runs);
+    disk(&bench, bytes / 4);
+    metadata(&bench, runs);
+    fs_err::remove_dir_all(&bench.dir).expect("removed");
+}
+
+/// The first publish into an empty mirror.
+fn first(bench: &Bench, tree: &Tree, runs: u64) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        bench.clear();
+        ours.push(bench.publish(tree, 1));
+        theirs.push(bench.time(&format!(
+            "rsync -a {tree}/ theirs/1/ && {} && sync -f theirs",
+            peers::sums("theirs/1"),
+            tree = tree.dir
+        )));
+    }
+    let peer = "rsync -a, sha256sum, sync -f";
+    table::row(
+        "first publish, sums included, durable",
+        peer,
+        &ours,
+        &theirs,
+        0.6,
+    );
+}
+
+/// A daily build, 2 % of it changed, over and over; then the builds are verified and removed.
+fn daily(bench: &Bench, mut tree: Tree, runs: u64) {
+    let mut day = 1;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        tree.change(FILES / 50);
+        tree.rewrite();
+        bench.settle();
+        day += 1;
+        ours.push(bench.publish(&tree, day));
+        theirs.push(bench.time(&format!(
+            "rsync -a --link-dest=../{before} {tree}/ theirs/{day}/ && {}",
+            peers::sums(&format!("theirs/{day}")),
+            before = day - 1,
+            tree = tree.dir
+        )));
+    }
+    let peer = "rsync -a --link-dest, sha256sum";
+    table::row(
+        "next build, 2 % changed, all inodes new",
+        peer,
+        &ours,
+        &theirs,
+        0.2,
+    );
+
+    let (mut ours, mut theirs, mut durable) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs {
+        tree.change(FILES / 50);
+        bench.settle();
+        day += 1;
+        ours.push(bench.publish(&tree, day));
+        let rsync = format!(
+            "rsync -a --link-dest=../{before} {tree}/ theirs/{day}/",
+            before = day - 1,
+            tree = tree.dir
+        );
+        theirs.push(bench.time(&rsync));
+        bench.time("rm -rf theirs/again");
+        durable.push(bench.time(&format!(
+            "{} && sync -f theirs",
+            rsync.replace(&format!("theirs/{day}/"), "theirs/again/")
+        )));
+        bench.time("rm -rf theirs/again");
+        bench.time(&peers::sums(&format!("theirs/{day}")));
+    }
+    let case = "next build, 2 % changed, the rest untouched";
+    table::row(
+        case,
+        "rsync -a --link-dest, not durable",
+        &ours,
+        &theirs,
+        1.0,
+    );
+    table::row(case, "rsync -a --link-dest, sync -f", &ours, &durable, 1.0);
+
+    let (mut ours, mut all, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs {
+        ours.push(bench.stx(&format!("verify {CHANNEL}/{}", peers::date(day))));
+        all.push(bench.stx("verify"));
+        theirs.push(bench.time(&format!(
+            "cd theirs/{day} && sha256sum --quiet -c SHA256SUMS"
+        )));
+    }
+    let case = "verify, one build";
+    table::row(case, "sha256sum -c", &ours, &theirs, 0.15);
+    let mut each = Vec::new();
+    for _ in 0..runs.min(2) {
+        each.push(bench.time(&format!(
+            "for day in $(seq {day}); do (cd theirs/$day && sha256sum --quiet -c SHA256SUMS) || exit; done"
+        )));
+    }
+    let case = format!("verify, a mirror of {day} builds");
+    table::row(&case, "sha256sum -c in each", &all, &each, 0.15);
+
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let plan = |file: &str, now: String| {
+        bench.stx(&format!("prune --plan-out {file} --now {now}"));
+    };
+    plan("nothing.json", peers::time(1, 0));
+    for oldest in 1..=usize::try_from(runs).expect("few") {
+        plan("oldest.json", peers::time(oldest + 14, 1));
+        bench.settle();
+        ours.push(bench.stx_all(&[
+            format!(
+                "prune --plan oldest.json --now {}",
+                peers::time(oldest + 14, 1)
+            ),
+            format!(
+                "prune --plan nothing.json --now {}",
+                peers::time(oldest + 18, 1)
+            ),
+        ]));
+        assert!(!bench.has(oldest), "day {oldest} is gone");
+        theirs.push(bench.time(&format!("rm -rf theirs/{oldest}")));
+    }
+    table::row(
+        "retire and purge a build by plan, two commands",
+        "rm -rf",
+        &ours,
+        &theirs,
+        1.2,
+    );
+}
+
+/// Fourteen daily builds, 5 % changed each.
+fn disk(bench: &Bench, bytes: u64) {
+    bench.clear();
+    let mut tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);
+    for day in 1..=14 {
+        bench.publish(&tree, day);
+        bench.time(&format!(
+            "rsync -a --link-dest=../{before} {tree}/ theirs/{day}/ && {}",
+            peers::sums(&format!("theirs/{day}")),
+            before = day - 1,
+            tree = tree.dir
+        ));
+        tree.change(FILES / 20);
+    }
+    let (ours, theirs) = (bench.disk("mirror"), bench.disk("theirs"));
+    table::bytes("disk, 14 daily builds, 5 % changed each", ours, theirs, 1.0);
+}
+
+/// The metadata of 2,000 packages, 2 % of them new.
+fn metadata(bench: &Bench, runs: u64) {
+    bench.clear();
+    let mut packages = data::Packages::make(&bench.dir.join("packages"), FILES);
+    let ours_dir = bench.dir.join("ours");
+    peers::index(&packages.known(), &packages.dir, &ours_dir);
+    bench.time("cd packages && createrepo_c --quiet --no-database .");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        packages.renew(FILES / 50);
+        bench.settle();
+        let known = packages.known_after(&ours_dir);
+        let theirs_dir = packages.dir.join("repodata");
+        let aside = bench.dir.join("theirs-repodata");
+        fs_err::rename(&theirs_dir, &aside).expect("moved");
+        ours.push(peers::index(&known, &packages.dir, &ours_dir));
+        fs_err::rename(&aside, &theirs_dir).expect("moved");
+        theirs.push(bench.time("cd packages && createrepo_c --quiet --no-database --update ."));
+    }
+    let peer = "createrepo_c --update --no-database";
+    table::row(
+        "metadata of 2,000 packages, 2 % new",
+        peer,
+        &ours,
+        &theirs,
+        1.0,
+    );
+}

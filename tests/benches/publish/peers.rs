@@ -1,0 +1,193 @@
+//! Both sides of a comparison, as commands.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use stx_layout::BuildDate;
+use stx_publish::metadata::{Earlier, Known, RepoMetadata as _, Repodata};
+
+use crate::data::Tree;
+use crate::table::Took;
+
+pub(crate) const CHANNEL: &str = "master/centos";
+
+/// When a build of the `day`th day begins, plus so many hours.
+pub(crate) fn time(day: usize, hours: u64) -> String {
+    let date: BuildDate = "20200101T060000Z".parse().expect("a date");
+    let days = i64::try_from(day - 1).expect("few days");
+    let hours = i64::try_from(hours).expect("few hours");
+    let time = date.time() + chrono::TimeDelta::days(days) + chrono::TimeDelta::hours(hours);
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+pub(crate) fn date(day: usize) -> BuildDate {
+    let time = time(day, 0).parse().expect("a time");
+    BuildDate::at(time).expect("a date")
+}
+
+/// Writes the sums of all files of a directory, as a shell command.
+pub(crate) fn sums(dir: &str) -> String {
+    format!(
+        "(cd {dir} && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum > SHA256SUMS)"
+    )
+}
+
+/// Where both sides work, and the program that is measured.
+pub(crate) struct Bench {
+    pub(crate) dir: Utf8PathBuf,
+    program: Utf8PathBuf,
+}
+
+impl Bench {
+    pub(crate) fn new(dir: &Utf8Path) -> Self {
+        if dir.exists() {
+            fs_err::remove_dir_all(dir).expect("removed");
+        }
+        fs_err::create_dir_all(dir).expect("made");
+        let bench = Self {
+            dir: dir.to_owned(),
+            program: build(),
+        };
+        bench.clear();
+        bench
+    }
+
+    /// Begins anew, with nothing of the last case left to be written to disk.
+    pub(crate) fn clear(&self) {
+        self.time("rm -rf mirror theirs packages ours && mkdir theirs");
+        self.settle();
+    }
+
+    /// Nothing waits to be written, and no file was written to within the last two seconds.
+    pub(crate) fn settle(&self) {
+        self.time("sync -f .");
+        std::thread::sleep(Duration::from_millis(3_100));
+    }
+
+    /// Times a shell command; it must succeed.
+    pub(crate) fn time(&self, command: &str) -> Took {
+        let script = format!("TIMEFORMAT='%3R %3U %3S'; time {{ {command}; }}");
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(&self.dir)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .output()
+            .expect("bash");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {said}");
+        let last = said.lines().last().expect("the times");
+        let times: Vec<f64> = last
+            .split(' ')
+            .map(|time| time.parse().expect("seconds"))
+            .collect();
+        Took {
+            wall: times[0],
+            cpu: Some(times[1] + times[2]),
+        }
+    }
+
+    /// Times `stx-builds`.
+    pub(crate) fn stx(&self, args: &str) -> Took {
+        self.stx_all(&[args.to_owned()])
+    }
+
+    /// Times `stx-builds`, called several times.
+    pub(crate) fn stx_all(&self, calls: &[String]) -> Took {
+        let calls = calls
+            .iter()
+            .map(|args| format!("{} --mirror mirror {args}", self.program));
+        self.time(&calls.collect::<Vec<_>>().join(" && "))
+    }
+
+    /// Times the publishing of a tree.
+    pub(crate) fn publish(&self, tree: &Tree, day: usize) -> Took {
+        self.stx(&format!(
+            "publish {} --channel {CHANNEL} --date {} --result success",
+            tree.dir,
+            date(day)
+        ))
+    }
+
+    /// Whether the mirror has anything of a build, in the trash or out of it.
+    pub(crate) fn has(&self, day: usize) -> bool {
+        let date = date(day).to_string();
+        let below = |dir: &str| {
+            let names = self.dir.join("mirror").join(dir).read_dir_utf8();
+            names.is_ok_and(|mut names| {
+                names.any(|name| name.is_ok_and(|name| name.file_name().starts_with(&date)))
+            })
+        };
+        below(CHANNEL) || below(&format!(".stx/trash/{CHANNEL}"))
+    }
+
+    /// The bytes that a directory takes on disk.
+    pub(crate) fn disk(&self, name: &str) -> u64 {
+        let output = Command::new("du")
+            .args(["-s", "--block-size=1", name])
+            .current_dir(&self.dir)
+            .output()
+            .expect("du");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let bytes = said.split_whitespace().next().expect("a number");
+        bytes.parse().expect("a number")
+    }
+}
+
+/// The release build of `stx-builds`.
+fn build() -> Utf8PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "stx-cli",
+            "--message-format=json-render-diagnostics",
+        ])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "stx-builds cannot be built");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(Utf8PathBuf::from))
+        .expect("cargo names the executable")
+}
+
+/// Times the metadata of the packages in `dir`, made in this process, and moves it to `to`.
+pub(crate) fn index(known: &Known, dir: &Utf8Path, to: &Utf8Path) -> Took {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let lock = std::fs::File::open(dir).expect("a directory");
+    let start = Instant::now();
+    let made = runtime.block_on(Repodata.update(dir, date(1), known.clone(), lock));
+    let wall = start.elapsed().as_secs_f64();
+    made.expect("made");
+    if to.exists() {
+        fs_err::remove_dir_all(to).expect("removed");
+    }
+    fs_err::rename(dir.join("repodata"), to).expect("moved");
+    Took { wall, cpu: None }
+}
+
+/// What a publisher knows that has published these packages before.
+pub(crate) fn known(
+    digests: BTreeMap<String, stx_layout::Sha256>,
+    earlier: Option<&Utf8Path>,
+) -> Known {
+    Known {
+        digests,
+        earlier: earlier.map(|repodata| Earlier {
+            repodata: repodata.to_owned(),
+            repomd: crate::data::digest(
+                &fs_err::read(repodata.join("repomd.xml")).expect("metadata"),
+            ),
+        }),
+    }
+}

@@ -1,0 +1,74 @@
+//! What was measured, side by side.
+
+/// What a command took, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Took {
+    /// Time that passed.
+    pub(crate) wall: f64,
+    /// Processor time of all its processes; none where it was not measured.
+    pub(crate) cpu: Option<f64>,
+}
+
+/// Begins the table. Each row is printed as soon as it is known, so that a run that is stopped has said something.
+pub(crate) fn begin(title: &str) {
+    println!("{title}\n");
+    println!("| case | against | ours | theirs | ratio | target | | processor time | ratio |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+}
+
+/// Medians of both sides, and their ratio.
+pub(crate) fn row(case: &str, peer: &str, ours: &[Took], theirs: &[Took], target: f64) {
+    let walls = |side: &[Took]| median(side.iter().map(|took| took.wall).collect());
+    let cpus = |side: &[Took]| {
+        let all: Option<Vec<_>> = side.iter().map(|took| took.cpu).collect();
+        all.map(median)
+    };
+    let (wall, peer_wall) = (walls(ours), walls(theirs));
+    let cpu = match (cpus(ours), cpus(theirs)) {
+        (Some(ours), Some(theirs)) => {
+            format!("{ours:.3} s, {theirs:.3} s | {:.3}", ours / theirs)
+        }
+        (None, _) | (_, None) => "not measured | ".to_owned(),
+    };
+    let ratio = wall / peer_wall;
+    println!(
+        "| {case} | {peer} | {wall:.3} s | {peer_wall:.3} s | {ratio:.3} | {target} | {} | {cpu} |",
+        verdict(ratio, target)
+    );
+    let list = |side: &[Took]| {
+        let walls: Vec<_> = side
+            .iter()
+            .map(|took| format!("{:.3}", took.wall))
+            .collect();
+        walls.join(" ")
+    };
+    eprintln!("    ours {}; theirs {}", list(ours), list(theirs));
+}
+
+/// Bytes of both sides, and their ratio.
+pub(crate) fn bytes(case: &str, ours: u64, theirs: u64, target: f64) {
+    let ratio = kib(ours) / kib(theirs);
+    println!(
+        "| {case} | rsync -a --link-dest, sha256sum | {ours} B | {theirs} B | {ratio:.4} | {target} | {} | | |",
+        verdict(ratio, target)
+    );
+}
+
+/// Whole KiB, which a disk of 4 TiB has few enough of.
+fn kib(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes >> 10).expect("less than 4 TiB"))
+}
+
+fn verdict(ratio: f64, target: f64) -> &'static str {
+    if ratio <= target { "met" } else { "missed" }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
+    }
+}

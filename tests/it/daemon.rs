@@ -1,0 +1,395 @@
+//! The build service as it runs: the real binary, a real git, signals and kills.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+
+use crate::builds::Small;
+use crate::harness::{assert_whole, run, tool};
+
+/// A site with a service.
+struct Site {
+    small: Small,
+}
+
+/// Long enough for a loaded machine.
+const LIMIT: Duration = Duration::from_mins(1);
+
+impl Site {
+    fn new(service: &str, branch: &str) -> Self {
+        let site = Self {
+            small: Small::new(),
+        };
+        site.configure(service, branch);
+        site
+    }
+
+    fn configure(&self, service: &str, branch: &str) {
+        let small = &self.small;
+        let text = format!(
+            "mirror = \"mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n\n[service]\nmetrics = \"stx-builds.prom\"\n\
+             survey = \"1s\"\nhook = [\"sh\", \"-c\", \"cat >> {0}/notices\"]\n{service}\n\n[[branch]]\nname = \"master\"\n\
+             watch = [\"{0}/upstream\"]\n{branch}\n",
+            small.dir.path()
+        );
+        fs_err::write(small.at("stx-builds.toml"), text).expect("a configuration");
+    }
+
+    fn stx(&self, args: &[&str]) -> Command {
+        let mut command = crate::harness::stx(args.iter().copied());
+        command.current_dir(self.small.dir.path());
+        command
+    }
+
+    fn start(&self) -> Daemon {
+        let log = fs_err::OpenOptions::new();
+        let mut log = log;
+        let log = log
+            .create(true)
+            .append(true)
+            .open(self.small.at("daemon.log"))
+            .expect("a log");
+        let child = self
+            .stx(&["daemon"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log.into_parts().0))
+            .spawn()
+            .expect("the service starts");
+        Daemon(child)
+    }
+
+    fn log(&self) -> String {
+        fs_err::read_to_string(self.small.at("daemon.log")).unwrap_or_default()
+    }
+
+    fn history(&self) -> Vec<Value> {
+        let ran = run(&mut self.stx(&["history", "--format", "json", "--limit", "1000"]));
+        let history = ran.code(0).json();
+        history.as_array().expect("a list").clone()
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !so() {
+            assert!(Instant::now() < end, "{what}: not in time\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn until_file(&self, name: &str) {
+        self.until(name, || self.small.at(name).exists());
+    }
+
+    /// The messages that were built, oldest first.
+    fn messages(&self) -> Vec<String> {
+        let mirror = self.small.at("mirror/master/centos");
+        self.small
+            .builds()
+            .iter()
+            .map(|build| mirror.join(build).join("outputs/wheels/message.whl"))
+            .filter_map(|file| fs_err::read_to_string(file).ok())
+            .map(|text| text.trim().to_owned())
+            .collect()
+    }
+
+    fn commit(&self, message: &str) {
+        self.small.commit("message", &format!("{message}\n"));
+    }
+}
+
+struct Daemon(Child);
+
+impl Daemon {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("the service runs");
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.0.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// An `image.sh` that waits in its middle while there is a file `hold`, having said its process in `holds`.
+fn holding(dir: &Utf8Path) -> String {
+    format!(
+        "echo $$ > {dir}/holds.new && mv {dir}/holds.new {dir}/holds\nwhile [ -e {dir}/hold ]; do sleep 0.05; done\n\
+         rm -f {dir}/holds\nmkdir -p image && cp wheels/message.whl image/bootimage.iso\n"
+    )
+}
+
+#[test]
+fn each_commit_is_built_once_whatever_happens_to_the_service() {
+    let poll = "poll = \"1s\"\nschedule = \"*/2 * * * * *\"";
+    let site = Site::new("on_stop = \"interrupt\"", poll);
+    let dir = site.small.dir.path().to_owned();
+    site.small.commit("image.sh", &holding(&dir));
+    let mut expected = vec!["one".to_owned()];
+
+    let daemon = site.start();
+    site.until("the first build", || site.messages() == expected);
+    // Another service keeps out.
+    run(&mut site.stx(&["daemon"])).code(6);
+
+    // Killed in the middle of a phase.
+    fs_err::write(site.small.at("hold"), "").expect("a file");
+    site.commit("two");
+    site.until_file("holds");
+    let orphan = fs_err::read_to_string(site.small.at("holds")).expect("a pid");
+    let orphan = Pid::from_raw(orphan.trim().parse().expect("a pid")).expect("a pid");
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.end(), None);
+    test_kill_process(orphan).expect("there is something to end");
+    fs_err::remove_file(site.small.at("holds")).expect("a file");
+
+    // Started again, it ends the orphan and goes on with the phase.
+    let daemon = site.start();
+    site.until("the orphan's end", || test_kill_process(orphan).is_err());
+    site.until_file("holds");
+
+    // A bad configuration is refused; a good one holds, and the build goes on.
+    let good = fs_err::read_to_string(site.small.at("stx-builds.toml")).expect("a configuration");
+    site.configure("max_builds = 0\nnothing = 1", "poll = \"never\"");
+    daemon.signal(Signal::HUP);
+    site.until("the refusal", || site.log().contains("the old one holds"));
+    for mistake in [
+        "max_builds",
+        "unknown key `nothing`",
+        "`poll` is no duration",
+    ] {
+        assert!(site.log().contains(mistake), "{mistake}: {}", site.log());
+    }
+    fs_err::write(site.small.at("stx-builds.toml"), good).expect("a configuration");
+    daemon.signal(Signal::HUP);
+    site.until("the reload", || {
+        site.log().contains("the new configuration holds")
+    });
+
+    // Interrupted by a clean stop.
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    assert_eq!(site.messages(), expected, "nothing half-built is visible");
+    fs_err::remove_file(site.small.at("hold")).expect("a file");
+    expected.push("two".into());
+    let daemon = site.start();
+    site.until("the second build", || site.messages() == expected);
+
+    // Asked by hand, forced.
+    let asked = run(&mut site.stx(&["trigger", "master", "--reason", "for the demo", "--force"]));
+    assert!(!asked.code(0).stderr.contains("no service runs"));
+    expected.push("two".into());
+    site.until("the forced build", || site.messages() == expected);
+    for message in ["three", "four"] {
+        site.commit(message);
+        expected.push(message.into());
+        site.until(message, || site.messages() == expected);
+    }
+    let mirror = site.small.at("mirror");
+    site.until("the alias", || {
+        site.small.builds().last() == Some(&site.small.latest())
+    });
+    assert_whole(&mirror, "master/centos");
+    site.until("the metrics", || {
+        let text = fs_err::read_to_string(site.small.at("stx-builds.prom")).unwrap_or_default();
+        text.contains("stx_builds_last_success_seconds{channel=\"master/centos\"}")
+    });
+    // Ticks without a change are recorded.
+    site.until("a tick", || {
+        let newest = site.history().swap_remove(0);
+        newest["runs"][0]["end"]["outcome"] == "unchanged"
+    });
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+
+    // The ledger tells the story.
+    let history = site.history();
+    let all = serde_json::to_string(&history).expect("JSON");
+    assert!(all.contains("for the demo"), "{all}");
+    let of = |outcome: &str| {
+        let runs = history
+            .iter()
+            .flat_map(|filed| filed["runs"].as_array().expect("runs"));
+        runs.filter(|run| run["end"]["outcome"] == outcome).count()
+    };
+    assert_eq!(of("published"), expected.len());
+    assert!(of("unchanged") > 0, "{all}");
+    let runs = history
+        .iter()
+        .flat_map(|filed| filed["runs"].as_array().expect("runs"));
+    let interruptions: Vec<_> = runs
+        .filter_map(|run| run["interruptions"].as_u64())
+        .filter(|n| *n > 0)
+        .collect();
+    assert_eq!(
+        interruptions,
+        [2],
+        "the second build was killed once and stopped once"
+    );
+    for table in [&["history"][..], &["status"], &["stats", "master/centos"]] {
+        let text = run(&mut site.stx(table)).ok();
+        assert!(
+            text.contains("master/centos") || text.contains("compile"),
+            "{text}"
+        );
+    }
+    run(&mut site.stx(&["verify"])).ok();
+}
+
+#[test]
+fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
+    let site = Site::new("hook_timeout = \"1s\"", "poll = \"1s\"");
+    let daemon = site.start();
+    site.until("the first build", || site.messages() == ["one"]);
+    site.small.commit("image.sh", "exit 3\n");
+    let notices = || fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
+    site.until("the failure", || {
+        notices().contains("\"event\":\"failure\"")
+    });
+    // It is not built again without a reason.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(site.small.builds().len(), 2);
+    let text = fs_err::read_to_string(site.small.at("stx-builds.toml")).expect("a configuration");
+    let hangs = text.replace("cat >>", "sleep 1000; cat >>");
+    fs_err::write(site.small.at("stx-builds.toml"), hangs).expect("a configuration");
+    daemon.signal(Signal::HUP);
+    site.until("the reload", || {
+        site.log().contains("the new configuration holds")
+    });
+    site.small.commit(
+        "image.sh",
+        "mkdir image && cp wheels/message.whl image/bootimage.iso\n",
+    );
+    site.until("the recovery", || {
+        site.log().contains("took more than 1 s, ended")
+    });
+    site.commit("two");
+    site.until("the next build", || {
+        site.messages().last().is_some_and(|last| last == "two")
+    });
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
+fn only_the_build_group_asks_and_who_asked_is_recorded() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new("", "");
+    // Others have to get as far as the spool.
+    fs_err::set_permissions(site.small.dir.path(), PermissionsExt::from_mode(0o755))
+        .expect("a mode");
+    let early = run(&mut site.stx(&["trigger", "master"])).code(2);
+    assert!(
+        early.stderr.contains("when it starts for the first time"),
+        "{}",
+        early.stderr
+    );
+    let daemon = site.start();
+    site.until_file("state.spool");
+    let mode = |path: &str| {
+        let found = fs_err::symlink_metadata(site.small.at(path)).expect("metadata");
+        found.permissions().mode() & 0o7777
+    };
+    site.until("the modes", || {
+        mode("state.spool") == 0o3770 && mode("state/.service") == 0o700
+    });
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+
+    // As somebody else, with and without the group.
+    let binary = site.small.at("stx-builds");
+    fs_err::copy(crate::harness::binary(), &binary).expect("a copy");
+    let as_user = |group: &str| {
+        let mut command = tool("setpriv", ["--reuid=65534", "--regid=65534", group, "--"]);
+        command.args([
+            binary.as_str(),
+            "trigger",
+            "r/2018.10",
+            "--reason",
+            "please",
+        ]);
+        command.current_dir(site.small.dir.path());
+        run(&mut command)
+    };
+    let refused = as_user("--clear-groups").code(2);
+    assert!(refused.stderr.contains("build group"), "{}", refused.stderr);
+    let asked = as_user("--groups=0").code(0);
+    assert!(asked.stderr.contains("no service runs"), "{}", asked.stderr);
+    run(&mut site.stx(&["trigger", "milestone/2019.05b1", "--tag", "r/2018.10"])).ok();
+    run(&mut site.stx(&["trigger", "main"])).code(2);
+    // What is no message, or somebody else's file under a second name, is refused.
+    fs_err::write(site.small.at("state.spool/bad.json"), "{}").expect("a file");
+    let stolen = site.small.at("state.spool/stolen.json");
+    fs_err::write(
+        site.small.at("mine.json"),
+        r#"{"ask":"cancel","request":1}"#,
+    )
+    .expect("a file");
+    fs_err::hard_link(site.small.at("mine.json"), stolen).expect("a link");
+
+    let mut branch = tool("git", ["branch", "r/2018.10"]);
+    run(branch.current_dir(site.small.at("upstream"))).ok();
+    let daemon = site.start();
+    for channel in ["release/2018.10/centos", "milestone/2019.05b1/centos"] {
+        let alias = site.small.at("mirror").join(channel).join("latest_build");
+        site.until(channel, || alias.exists());
+    }
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    let history = site.history();
+    let reasons: Vec<_> = history.iter().map(|filed| &filed["reasons"][0]).collect();
+    let asked = reasons
+        .iter()
+        .find(|reason| reason["text"] == "please")
+        .expect("the request");
+    assert_eq!(asked["uid"], 65534, "{asked}");
+    assert_eq!(history.len(), 2);
+    for name in ["bad.json", "stolen.json"] {
+        assert!(
+            site.log().contains(&format!("{name}: refused")),
+            "{}",
+            site.log()
+        );
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_with_every_mistake_at_once() {
+    let site = Site::new(
+        "on_stop = \"never\"",
+        "schedule = \"0 6 30 2 *\"\npaths = [\"!**\"]\nquiet = 5",
+    );
+    let failed = run(&mut site.stx(&["daemon", "--check"])).code(2);
+    for mistake in [
+        "`finish` or `interrupt`",
+        "never happens",
+        "takes every path out",
+        "`quiet` has to be a text",
+    ] {
+        assert!(
+            failed.stderr.contains(mistake),
+            "{mistake}: {}",
+            failed.stderr
+        );
+    }
+    let lines = failed
+        .stderr
+        .lines()
+        .filter(|line| line.contains("stx-builds.toml:"));
+    assert_eq!(lines.count(), 4, "{}", failed.stderr);
+    site.configure("", "schedule = \"0 6 * * *\"");
+    let checked = run(&mut site.stx(&["daemon", "--check", "--now", "2020-02-28T12:00:00Z"])).ok();
+    assert!(checked.contains("next 2020-02-29 06:00:00"), "{checked}");
+    assert!(!site.small.at("state").exists());
+}

@@ -1,0 +1,267 @@
+//! A disk with no room, or too little: a small file system of its own, filled up to the last so many bytes.
+
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{Ran, in_memory, names, package, run, stx, tool};
+use crate::syscalls::outside::wrong;
+use crate::syscalls::tree::Tree;
+
+/// Size of the file system, and of its blocks.
+const SIZE: u64 = 4 << 20;
+const BLOCK: u64 = 1024;
+
+/// A small ext4 file system, mounted while the value lives.
+struct Disk {
+    dir: Utf8TempDir,
+}
+
+/// A tool that only root may use.
+fn root_tool(program: &str, args: &[&str]) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return tool(program, args);
+    }
+    tool("sudo", ["--non-interactive", program].iter().chain(args))
+}
+
+impl Disk {
+    fn new() -> Self {
+        let disk = Self { dir: in_memory() };
+        let (image, mount) = (disk.dir.path().join("image"), disk.path());
+        let file = fs_err::File::create(&image).expect("a file");
+        file.set_len(SIZE).expect("a size");
+        let block = BLOCK.to_string();
+        let options = [
+            "-q",
+            "-F",
+            "-m",
+            "0",
+            "-b",
+            &block,
+            "-O",
+            "^has_journal",
+            image.as_str(),
+        ];
+        run(&mut tool("mkfs.ext4", options)).ok();
+        fs_err::create_dir(&mount).expect("a directory");
+        run(&mut root_tool(
+            "mount",
+            &["-o", "loop", image.as_str(), mount.as_str()],
+        ))
+        .ok();
+        let user = rustix::process::geteuid().as_raw().to_string();
+        run(&mut root_tool("chown", &[&user, mount.as_str()])).ok();
+        disk
+    }
+
+    /// Where it is mounted.
+    fn path(&self) -> Utf8PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    fn mirror(&self) -> Utf8PathBuf {
+        self.path().join("mirror")
+    }
+
+    fn free(&self) -> u64 {
+        // What is written is given its blocks at the latest now.
+        run(&mut tool("sync", ["--file-system", self.path().as_str()])).ok();
+        let found = rustix::fs::statvfs(self.path().as_std_path()).expect("a file system");
+        found.f_bavail * found.f_frsize
+    }
+
+    /// Takes all room but `left` bytes, as near as blocks allow.
+    fn fill(&self, left: u64) {
+        let filler = fs_err::File::create(self.path().join("filler")).expect("a file");
+        let room = self.free().saturating_sub(left);
+        // The map of a large file's blocks takes room, too.
+        for less in 0.. {
+            let size = (room / BLOCK).saturating_sub(less) * BLOCK;
+            let flags = rustix::fs::FallocateFlags::empty();
+            if size == 0 || rustix::fs::fallocate(filler.file(), flags, 0, size).is_ok() {
+                break;
+            }
+        }
+        let free = self.free();
+        assert!(
+            free <= left + 8 * BLOCK,
+            "{free} bytes are left, not {left}"
+        );
+    }
+
+    fn empty(&self) {
+        fs_err::remove_file(self.path().join("filler")).expect("removed");
+    }
+
+    /// The mirror is as `before`.
+    fn restore(&self, before: &Utf8Path) {
+        if self.mirror().exists() {
+            fs_err::remove_dir_all(self.mirror()).expect("removed");
+        }
+        run(&mut tool(
+            "cp",
+            ["-a", before.as_str(), self.mirror().as_str()],
+        ))
+        .ok();
+    }
+
+    fn stx(&self, args: &[&str]) -> Ran {
+        run(stx(["--mirror", self.mirror().as_str()]).args(args))
+    }
+
+    #[track_caller]
+    fn assert_right(&self, known: &[&Tree]) {
+        let mirror = self.mirror();
+        let wrong = wrong(&mirror, &Tree::read(&mirror), known);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Not while a test that failed is unwinding: a second panic would hide the first.
+        let unmounted = root_tool("umount", &[self.path().as_str()]).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} could not be unmounted", self.path());
+        }
+    }
+}
+
+/// A finished tree of about 60 KiB; `day` is in most of its bytes.
+fn finished(dir: &Utf8Path, day: u32) -> Utf8PathBuf {
+    let tree = dir.join(format!("tree-{day}"));
+    let std = tree.join("outputs/RPMS/std");
+    fs_err::create_dir_all(&std).expect("a directory");
+    fs_err::copy(package(), std.join("message-1-1.noarch.rpm")).expect("a package");
+    for name in ["iso/bootimage.iso", "logs/build.log", "wheels/a.whl"] {
+        let file = tree.join("outputs").join(name);
+        fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+        fs_err::write(file, format!("{name} of day {day}\n").repeat(700)).expect("a file");
+    }
+    tree
+}
+
+fn publish_args(tree: &Utf8Path, day: u32) -> Vec<String> {
+    let date = format!("202002{day:02}T060000Z");
+    let args = [
+        "publish",
+        tree.as_str(),
+        "--channel",
+        "master/centos",
+        "--date",
+        &date,
+        "--result",
+    ];
+    let outcome = if day == 1 { "fail" } else { "success" };
+    args.into_iter()
+        .chain([outcome])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A mirror with builds of these days.
+fn mirror(dir: &Utf8Path, days: &[u32]) -> Utf8PathBuf {
+    let mirror = dir.join("before");
+    for day in days {
+        let args = publish_args(&finished(dir, *day), *day);
+        run(stx(["--mirror", mirror.as_str()]).args(args)).ok();
+    }
+    mirror
+}
+
+#[test]
+fn publish_fails_cleanly_at_every_amount_of_room_and_succeeds_with_enough() {
+    let disk = Disk::new();
+    let dir = disk.dir.path();
+    let before = mirror(dir, &[2]);
+    let args = publish_args(&finished(dir, 3), 3);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    disk.restore(&before);
+    disk.stx(&args).ok();
+    let (before_tree, goal) = (Tree::read(&before), Tree::read(&disk.mirror()));
+    let mut failed = 0;
+    for step in 0.. {
+        disk.restore(&before);
+        disk.fill(step * 2 * BLOCK);
+        let ran = disk.stx(&args);
+        disk.assert_right(&[&before_tree, &goal]);
+        if ran.code == Some(0) {
+            assert_eq!(
+                Tree::read(&disk.mirror()).differences(&goal),
+                Vec::<String>::new()
+            );
+            disk.empty();
+            break;
+        }
+        failed += 1;
+        let ran = ran.code(4);
+        assert!(
+            ran.stderr.contains("No space left on device") || ran.stderr.contains("createrepo_c"),
+            "{}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        let staging = disk.mirror().join(".stx/staging/master/centos");
+        assert_eq!(names(&staging), Vec::<String>::new(), "{}", ran.stderr);
+        disk.empty();
+        disk.stx(&args).ok();
+        assert_eq!(
+            Tree::read(&disk.mirror()).differences(&goal),
+            Vec::<String>::new()
+        );
+        assert!(step < 200, "never enough room");
+    }
+    println!("publish: {failed} amounts of room were too little");
+    assert!(failed > 20, "only {failed}");
+    disk.stx(&["verify"]).ok();
+}
+
+#[test]
+fn repair_works_on_a_full_disk() {
+    let disk = Disk::new();
+    let before = mirror(disk.dir.path(), &[2, 3]);
+    let goal = Tree::read(&before);
+    let staging = before.join(".stx/staging/master/centos/20200220T060000Z");
+    fs_err::create_dir_all(&staging).expect("a directory");
+    fs_err::write(staging.join("half"), "half".repeat(2000)).expect("a file");
+    let alias = before.join("master/centos/latest_build");
+    fs_err::remove_file(&alias).expect("removed");
+    fs_err::os::unix::fs::symlink("20200202T060000Z", alias).expect("a stale alias");
+    disk.restore(&before);
+    disk.fill(0);
+    disk.stx(&["verify", "--repair"]).ok();
+    assert_eq!(
+        Tree::read(&disk.mirror()).differences(&goal),
+        Vec::<String>::new()
+    );
+    disk.stx(&["verify"]).ok();
+}
+
+#[test]
+fn prune_makes_room_on_a_full_disk() {
+    let disk = Disk::new();
+    let before = mirror(disk.dir.path(), &[1, 3, 4]);
+    disk.restore(&before);
+    let tree = Tree::read(&before);
+    // A first run only takes out of sight; it needs no room, although nothing was ever retired here.
+    disk.fill(0);
+    let full = disk.free();
+    let said = disk.stx(&["prune", "--now", "2020-02-10T12:00:00Z"]).ok();
+    assert!(
+        said.contains("retired master/centos/20200201T060000Z"),
+        "{said}"
+    );
+    disk.assert_right(&[&tree]);
+    let later = disk.stx(&["prune", "--now", "2020-02-14T12:00:00Z"]).ok();
+    assert!(
+        later.contains("purged  master/centos/20200201T060000Z"),
+        "{later}"
+    );
+    disk.assert_right(&[&tree]);
+    let free = disk.free();
+    println!("prune: {full} bytes were free, {free} are");
+    assert!(free > full + 50_000, "{full} bytes were free, {free} are");
+    disk.stx(&["verify"]).ok();
+}

@@ -1,0 +1,646 @@
+//! What must not leave: a hostile tree, a machine with a name, and what a user is told of a publish.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use fs_err::os::unix::fs::symlink;
+
+use crate::harness::{Ran, assert_whole, binary, builds, names, run, tool};
+
+const CHANNEL: &str = "master/centos";
+const CONFIG: &str = r#"
+mirror = "mirror"
+
+[privacy]
+hosts = ["yow-lab7"]
+secrets = [{ name = "registry", file = "registry.key" }]
+secrets_file = "secrets"
+"#;
+/// What must be nowhere.
+const HIDDEN: [&str; 5] = [
+    "yow-lab7",
+    "jenkins@",
+    "hunter2-registry",
+    "tok-0123456789",
+    "corp.example",
+];
+
+/// A place with a configuration, a tree and perhaps a mirror.
+struct Place {
+    dir: Utf8TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self {
+            dir: Utf8TempDir::new().expect("a temporary directory"),
+        };
+        place.write("stx-builds.toml", CONFIG);
+        place.write("registry.key", "hunter2-registry\n");
+        place.write("secrets", "# of the builder\n\ntok-0123456789\n");
+        place.write("tree/outputs/iso/bootimage.iso", "an image\0 of yow-lab7");
+        place.write("tree/inputs/downloads/notes.txt", "rpmbuild on some host\n");
+        place
+    }
+
+    fn path(&self, path: &str) -> Utf8PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let file = self.path(path);
+        fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+        fs_err::write(file, text).expect("a file");
+    }
+
+    /// Another program that then becomes `stx-builds publish`.
+    fn publish_by(&self, program: &str, before: &[&str], date: &str) -> Command {
+        let mut command = tool(program, before);
+        command
+            .args([
+                "publish",
+                "tree",
+                "--channel",
+                CHANNEL,
+                "--result",
+                "success",
+            ])
+            .args(["--date", date])
+            .current_dir(self.dir.path())
+            .env_remove("STX_BUILDS_CONFIG");
+        command
+    }
+
+    fn publish(&self, date: &str) -> Command {
+        self.publish_by(binary().as_str(), &[], date)
+    }
+
+    fn stx(&self, args: &[&str]) -> Command {
+        let mut command = tool(binary().as_str(), args);
+        command
+            .current_dir(self.dir.path())
+            .env_remove("STX_BUILDS_CONFIG");
+        command
+    }
+
+    fn build(&self, date: &str, path: &str) -> Utf8PathBuf {
+        self.path("mirror").join(CHANNEL).join(date).join(path)
+    }
+}
+
+/// Fails the test if something that is hidden is in a text.
+#[track_caller]
+fn assert_hidden(what: &str, text: &[u8]) {
+    for hidden in HIDDEN {
+        let found = text
+            .windows(hidden.len())
+            .any(|window| window == hidden.as_bytes());
+        assert!(
+            !found,
+            "{what} holds {hidden}:\n{}",
+            String::from_utf8_lossy(text)
+        );
+    }
+}
+
+#[track_caller]
+fn assert_said_nothing(ran: &Ran) {
+    assert_hidden(&ran.command, ran.stdout.as_bytes());
+    assert_hidden(&ran.command, ran.stderr.as_bytes());
+}
+
+/// A tree that has all that must not leave, owned by root and readable by everybody but where it says so.
+fn hostile() -> Place {
+    let place = Place::new();
+    let outputs = place.path("tree/outputs");
+    for (name, target) in [
+        ("link-absolute", "/etc/passwd"),
+        ("link-dangling", "nowhere"),
+        ("link-good", "iso/bootimage.iso"),
+        ("link-loop", "link-loop"),
+        ("link-outside", "../../registry.key"),
+        ("link-to-refused", "setuid"),
+    ] {
+        symlink(target, outputs.join(name)).expect("a symlink");
+    }
+    for args in [["block", "b", "7", "0"], ["character", "c", "1", "3"]] {
+        run(tool("mknod", args).current_dir(&outputs)).ok();
+    }
+    run(tool("mkfifo", ["fifo"]).current_dir(&outputs)).ok();
+    drop(std::os::unix::net::UnixListener::bind(outputs.join("socket")).expect("a socket"));
+    for (name, mode) in [
+        ("setuid", 0o4755),
+        ("setgid", 0o2755),
+        ("unreadable", 0o600),
+        ("unreadable-dir/file", 0o644),
+    ] {
+        place.write(&format!("tree/outputs/{name}"), "x");
+        let permissions = std::fs::Permissions::from_mode(mode);
+        fs_err::set_permissions(outputs.join(name), permissions).expect("a mode");
+    }
+    let closed = std::fs::Permissions::from_mode(0o700);
+    fs_err::set_permissions(outputs.join("unreadable-dir"), closed).expect("a mode");
+    for name in [
+        &b"name-\xff-not-utf8"[..],
+        b"name-\n-newline",
+        b"name-\x1b[31m-control",
+        b"name-100%25",
+        b"name-back\\slash",
+    ] {
+        let name = std::ffi::OsStr::from_bytes(name);
+        fs_err::write(outputs.as_std_path().join(name), "x").expect("a file");
+    }
+    let deep = (0..13).fold(outputs.clone(), |dir, _| dir.join("d".repeat(250)));
+    fs_err::create_dir_all(&deep).expect("a deep directory");
+    fs_err::write(deep.join("deep"), "x").expect("a deep file");
+
+    place.write(
+        "tree/outputs/BUILD_INFO",
+        "OS=\"centos\"\nBUILD_HOST=\"192.0.2.77\"\n",
+    );
+    place.write(
+        "tree/outputs/CHANGELOG",
+        "stx/config 0123 2020-01-01 jenkins@yow-lab7.corp.example Fix\nx\nsee yow-lab7 and yow-lab7\n",
+    );
+    place.write("tree/outputs/helm.json", "{\"auth\": \"hunter2-registry\"}");
+    place.write("tree/outputs/logs/YOW-LAB7.log", "fine");
+    place.write("tree/outputs/logs/packed.log.xz", b"\xfd7zXZ\0\0\0");
+    place.write(
+        "tree/outputs/logs/damaged.log.gz",
+        b"\x1f\x8b\x08\0half of it",
+    );
+    place
+}
+
+#[test]
+fn a_hostile_tree_is_refused_all_at_once() {
+    let place = hostile();
+    // Root may read everything: an ordinary user looks, with a copy of the program that it may start.
+    let open = std::fs::Permissions::from_mode(0o755);
+    fs_err::set_permissions(place.dir.path(), open).expect("a mode");
+    let program = place.path("stx-builds");
+    fs_err::copy(binary(), &program).expect("a copy");
+    let nobody = [
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        program.as_str(),
+    ];
+    let refused = run(&mut place.publish_by("setpriv", &nobody, "20200101T000000Z")).code(4);
+    assert_eq!(refused.stdout, "");
+    insta::assert_snapshot!(refused.stderr.replace(&"d".repeat(250), "ddd"));
+    // But for the name of a file, which has to be said.
+    assert_hidden(
+        "the report",
+        refused
+            .stderr
+            .to_lowercase()
+            .replace("yow-lab7.log", "")
+            .as_bytes(),
+    );
+    assert!(!place.path("mirror").exists(), "nothing is published");
+
+    let json = [
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        program.as_str(),
+        "--format",
+        "json",
+    ];
+    let refused = run(&mut place.publish_by("setpriv", &json, "20200101T000000Z")).code(4);
+    let problems = refused.json();
+    let kinds: BTreeSet<_> = problems["refused"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|problem| problem["problem"].as_str().expect("a kind"))
+        .collect();
+    let expected = [
+        "absolute-link",
+        "dangling-link",
+        "link-loop",
+        "name",
+        "not-a-file",
+        "outside-link",
+        "private",
+        "private-name",
+        "set-id",
+        "unreadable",
+        "unsearchable",
+    ];
+    assert_eq!(kinds, expected.into_iter().collect());
+}
+
+#[test]
+fn logs_are_redacted_the_same_way_every_time_and_secrets_are_never_said() {
+    let place = Place::new();
+    // What is hidden lies across every boundary there is.
+    let mut log = String::new();
+    for line in 0..8_000 {
+        log.push_str(&"x".repeat(line % 97));
+        log.push_str(
+            " jenkins@yow-lab7.corp.example: docker login -p hunter2-registry # tok-0123456789\n",
+        );
+    }
+    place.write("tree/outputs/logs/big.log", &log);
+    place.write(
+        "tree/outputs/std/build.log",
+        "on yow-lab7, rpmbuild of building\n",
+    );
+    place.write("tree/outputs/logs/clean.log", "nothing\n");
+    run(tool("gzip", ["--keep", "big.log"]).current_dir(place.path("tree/outputs/logs"))).ok();
+    let plan = run(place
+        .publish("20200101T000000Z")
+        .args(["--dry-run", "--format", "json"]))
+    .code(0);
+    assert_said_nothing(&plan);
+    assert!(
+        !place.path("mirror").exists(),
+        "a dry run publishes nothing"
+    );
+    let again = run(place
+        .publish("20200101T000000Z")
+        .args(["--dry-run", "--format", "json"]))
+    .ok();
+    assert_eq!(plan.stdout, again, "the same tree has the same plan");
+    let published = run(place.publish("20200101T000000Z").args(["--format", "json"])).code(0);
+    assert_said_nothing(&published);
+    let redacted = &published.json()["privacy"]["redacted"];
+    assert_eq!(redacted, &plan.json()["privacy"]["redacted"]);
+    for name in ["big.log", "big.log.gz"] {
+        let of_file = &redacted[format!("outputs/logs/{name}")];
+        for what in ["account", "secret registry", "secret secrets:3"] {
+            assert_eq!(of_file[what]["count"], 8_000, "{name}: {what}: {of_file}");
+        }
+    }
+    assert_eq!(
+        redacted["outputs/std/build.log"]["host"]["lines"],
+        serde_json::json!([1])
+    );
+    assert_eq!(
+        redacted.as_object().expect("an object").len(),
+        3,
+        "{redacted}"
+    );
+
+    let text = |path: &str| fs_err::read(place.build("20200101T000000Z", path)).expect("a file");
+    let big = text("outputs/logs/big.log");
+    assert_hidden("big.log", &big);
+    assert_eq!(
+        String::from_utf8_lossy(&big).lines().nth(3),
+        Some("xxx [redacted account]: docker login -p [redacted secret] # [redacted secret]")
+    );
+    let packed = place.build("20200101T000000Z", "outputs/logs/big.log.gz");
+    let unpacked = run(&mut tool("zcat", [packed.as_str()])).ok();
+    assert!(
+        unpacked.as_bytes() == big,
+        "what is packed is the same text"
+    );
+    assert_eq!(
+        text("outputs/std/build.log"),
+        b"on [redacted host], rpmbuild of building\n"
+    );
+    assert_eq!(text("outputs/logs/clean.log"), b"nothing\n");
+    // What is no text is published as it is.
+    assert_eq!(text("outputs/iso/bootimage.iso"), b"an image\0 of yow-lab7");
+
+    // The same tree again is the same build, and another one shares its bytes.
+    let again = run(&mut place.publish("20200101T000000Z")).code(0);
+    assert_said_nothing(&again);
+    assert!(
+        again.stdout.contains("published already, the same files"),
+        "{}",
+        again.stdout
+    );
+    run(&mut place.publish("20200102T000000Z")).code(0);
+    let inode = |date| {
+        fs_err::metadata(place.build(date, "outputs/logs/big.log.gz"))
+            .expect("a file")
+            .ino()
+    };
+    assert_eq!(inode("20200101T000000Z"), inode("20200102T000000Z"));
+    assert_whole(&place.path("mirror"), CHANNEL);
+}
+
+#[test]
+fn a_machine_does_not_tell_its_own_names_and_addresses() {
+    let place = Place::new();
+    place.write("stx-builds.toml", "mirror = \"mirror\"\n");
+    place.write(
+        "tree/outputs/logs/build.log",
+        "yow-lab7 yow-lab70 10.77.3.9 110.77.3.9 2001:db8:77::9 127.0.0.1 root@localhost root@yow-lab7\n",
+    );
+    let script = "echo \"$1\" >/proc/sys/kernel/hostname; ip addr add 10.77.3.9/24 dev lo; \
+        ip addr add 2001:db8:77::9/64 dev lo nodad; shift; exec \"$@\"";
+    let publish = |name: &str, date: &str| {
+        let before = [
+            "--uts",
+            "--net",
+            "sh",
+            "-euc",
+            script,
+            "sh",
+            name,
+            binary().as_str(),
+        ];
+        run(&mut place.publish_by("unshare", &before, date))
+    };
+    publish("yow-lab7", "20200101T000000Z").code(0);
+    let log =
+        |date| fs_err::read_to_string(place.build(date, "outputs/logs/build.log")).expect("a log");
+    assert_eq!(
+        log("20200101T000000Z"),
+        "[redacted host] yow-lab70 [redacted address] 110.77.3.9 [redacted address] 127.0.0.1 root@localhost [redacted account]\n"
+    );
+    // A machine whose name is a word wrecks nothing.
+    place.write(
+        "tree/outputs/logs/build.log",
+        "build rpmbuild: building root@build:/build\n",
+    );
+    place.write("tree/outputs/build.cfg", "build = build\n");
+    publish("build", "20200102T000000Z").code(0);
+    assert_eq!(
+        log("20200102T000000Z"),
+        "build rpmbuild: building [redacted account]:/build\n"
+    );
+    place.write("tree/outputs/build.cfg", "server = 10.77.3.9\n");
+    let refused = publish("build", "20200103T000000Z").code(4);
+    assert!(
+        refused
+            .stderr
+            .contains("outputs/build.cfg: tells of the build server: address in line 1"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn a_package_that_names_the_build_server_is_refused() {
+    let place = Place::new();
+    place.write(
+        "p.spec",
+        "Name: p\nVersion: 1\nRelease: 1\nSummary: p\nLicense: none\nBuildArch: noarch\n%description\np\n%files\n",
+    );
+    let rpms = place.path("tree/outputs/RPMS/std");
+    let package = |host: &str| {
+        let (top, dir) = (
+            format!("_topdir {}", place.path("top")),
+            format!("_rpmdir {rpms}"),
+        );
+        let host = format!("_buildhost {host}");
+        let defines = ["--define", &top, "--define", &dir, "--define", &host];
+        run(tool(
+            "rpmbuild",
+            ["-bb", "--quiet", place.path("p.spec").as_str()],
+        )
+        .args(defines))
+        .ok();
+    };
+    package("yow-lab7.corp.example");
+    let refused = run(&mut place.publish("20200101T000000Z")).code(4);
+    assert!(
+        refused
+            .stderr
+            .contains("p-1-1.noarch.rpm: built with the build server's name in the header")
+            && refused.stderr.contains("_buildhost"),
+        "{}",
+        refused.stderr
+    );
+    package("stx");
+    run(&mut place.publish("20200101T000000Z")).code(0);
+}
+
+#[test]
+fn what_the_configuration_allows_leaves_as_it_is_and_is_said() {
+    let place = Place::new();
+    place.write("tree/outputs/CONTEXT", "# on yow-lab7\n");
+    place.write("tree/outputs/logs/x.log.xz", b"\xfd7zXZ\0");
+    run(&mut place.publish("20200101T000000Z")).code(4);
+    let allow = format!("{CONFIG}allow = [\"outputs/CONTEXT\", \"**/*.xz\"]\n");
+    place.write("stx-builds.toml", allow);
+    let published = run(&mut place.publish("20200101T000000Z")).ok();
+    assert!(
+        published.contains("not searched, allowed: outputs/CONTEXT"),
+        "{published}"
+    );
+    place.write(
+        "stx-builds.toml",
+        "mirror = \"mirror\"\n[privacy]\nenabled = false\n",
+    );
+    place.write("tree/outputs/logs/x.log", "on yow-lab7\n");
+    let published = run(&mut place.publish("20200102T000000Z")).code(0);
+    assert!(
+        published.stderr.contains("nothing is searched"),
+        "{}",
+        published.stderr
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_kept_is_an_error_that_tells_no_secret() {
+    let place = Place::new();
+    for (privacy, said) in [
+        (
+            "secrets = [{ name = \"pin\", file = \"pin\" }]",
+            "secret pin: shorter than 6 bytes",
+        ),
+        (
+            "secrets = [{ name = \"pin\", env = \"NO_SUCH\" }]",
+            "secret pin: the environment has no NO_SUCH",
+        ),
+        (
+            "secrets = [{ name = \"pin\" }]",
+            "secret pin: give either `file` or `env`",
+        ),
+        ("secrets_file = \"gone\"", "gone"),
+        ("hosts = [\"localhost\"]", "host \"localhost\""),
+        ("allow = [\"a[\"]", "allow \"a[\""),
+    ] {
+        place.write("pin", "4711");
+        place.write(
+            "stx-builds.toml",
+            format!("mirror = \"mirror\"\n[privacy]\n{privacy}\n"),
+        );
+        let refused = run(&mut place.publish("20200101T000000Z")).code(2);
+        assert!(
+            refused.stderr.contains(said),
+            "{privacy}: {}",
+            refused.stderr
+        );
+        assert!(!refused.stderr.contains("4711"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn symlinks_to_a_source_root_are_published_as_what_they_lead_to() {
+    let place = Place::new();
+    place.write("import/a.src.rpm.txt", "a source\n");
+    symlink(
+        place.path("import/a.src.rpm.txt"),
+        place.path("tree/inputs/downloads/a.txt"),
+    )
+    .expect("a symlink");
+    let refused = run(&mut place.publish("20200101T000000Z")).code(4);
+    assert!(
+        refused
+            .stderr
+            .contains("inputs/downloads/a.txt: symlink to the absolute path"),
+        "{}",
+        refused.stderr
+    );
+    run(place
+        .publish("20200101T000000Z")
+        .args(["--source-root", "import"]))
+    .code(0);
+    let file = place.build("20200101T000000Z", "inputs/downloads/a.txt");
+    assert!(fs_err::symlink_metadata(&file).expect("a file").is_file());
+    assert_eq!(fs_err::read_to_string(file).expect("a text"), "a source\n");
+    place.write(
+        "stx-builds.toml",
+        format!("source_roots = [\"import\"]\n{CONFIG}"),
+    );
+    run(&mut place.publish("20200102T000000Z")).code(0);
+    // What lies there is searched, too.
+    place.write("import/a.src.rpm.txt", "on yow-lab7\n");
+    run(&mut place.publish("20200103T000000Z")).code(4);
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_published() {
+    let place = Place::new();
+    place.write("tree/outputs/iso/bootimage.iso", vec![0; 64 * 1024 * 1024]);
+    let stop = AtomicBool::new(false);
+    let refused = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = fs_err::OpenOptions::new()
+                .append(true)
+                .open(place.path("tree/outputs/iso/bootimage.iso"));
+            let mut file = file.expect("a file");
+            while !stop.load(Ordering::Relaxed) {
+                std::io::Write::write_all(&mut file, b"more").expect("written");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let refused = run(&mut place.publish("20200101T000000Z"));
+        stop.store(true, Ordering::Relaxed);
+        refused
+    });
+    let refused = refused.code(4);
+    assert!(
+        refused.stderr.contains("bootimage.iso")
+            && refused.stderr.contains("changed while it was read"),
+        "{}",
+        refused.stderr
+    );
+    assert!(builds(&place.path("mirror"), CHANNEL).is_empty());
+    // It does not go on growing, and the same command goes on.
+    run(&mut place.publish("20200101T000000Z")).code(0);
+    assert_whole(&place.path("mirror"), CHANNEL);
+}
+
+#[test]
+fn a_plan_says_what_is_linked_and_from_where_and_that_comes_true() {
+    let place = Place::new();
+    place.write("tree/outputs/logs/build.log", "on yow-lab7\n");
+    run(&mut place.publish("20200101T000000Z")).code(0);
+    place.write("tree/outputs/installer/new.img", "an image\0 of yow-lab7");
+    place.write("tree/outputs/CONTEXT", "new\n");
+    let plan = run(place
+        .publish("20200102T000000Z")
+        .args(["--dry-run", "--format", "json"]))
+    .code(0)
+    .json();
+    let linked: Vec<_> = plan["linked"]["files"]
+        .as_object()
+        .expect("an object")
+        .iter()
+        .map(|(path, twin)| format!("{path} <- {}", twin["path"].as_str().expect("a path")))
+        .collect();
+    insta::assert_snapshot!(linked.join("\n"), @r"
+    inputs/downloads/notes.txt <- inputs/downloads/notes.txt
+    outputs/installer/new.img <- outputs/iso/bootimage.iso
+    outputs/iso/bootimage.iso <- outputs/iso/bootimage.iso
+    outputs/logs/build.log <- outputs/logs/build.log
+    ");
+    let human = run(place.publish("20200102T000000Z").arg("--dry-run")).ok();
+    insta::assert_snapshot!(human);
+    assert_eq!(builds(&place.path("mirror"), CHANNEL), ["20200101T000000Z"]);
+    let report = run(place.publish("20200102T000000Z").args(["--format", "json"]))
+        .code(0)
+        .json();
+    assert_eq!(report["shared"], plan["linked"]["bytes"]);
+    for path in linked.iter().filter_map(|line| line.split(" <- ").next()) {
+        let file = place.build("20200102T000000Z", path);
+        assert!(
+            fs_err::metadata(&file).expect("a file").nlink() > 1,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_publish_says_what_came_of_it() {
+    let place = Place::new();
+    run(&mut place.publish("20200103T000000Z")).code(0);
+    let older = run(&mut place.publish("20200101T000000Z")).ok();
+    assert!(
+        older.contains(
+            "latest_build: stays at 20200103T000000Z, which is newer; --force-alias moves it here"
+        ),
+        "{older}"
+    );
+    let forced = run(place.publish("20200101T000000Z").arg("--force-alias")).ok();
+    assert_eq!(
+        forced,
+        "master/centos/20200101T000000Z was published already, the same files\nlatest_build -> 20200101T000000Z\n"
+    );
+    place.write("tree/outputs/iso/bootimage.iso", "another image\0");
+    place.write("tree/outputs/extra", "x\n");
+    fs_err::remove_file(place.path("tree/inputs/downloads/notes.txt")).expect("removed");
+    let refused = run(&mut place.publish("20200101T000000Z")).code(4);
+    insta::assert_snapshot!(refused.stderr);
+    let mirror = place.path("mirror");
+    assert_eq!(
+        names(Utf8Path::new(&mirror.join(CHANNEL))),
+        ["20200101T000000Z", "20200103T000000Z", "latest_build"]
+    );
+}
+
+#[test]
+fn the_trash_says_what_can_be_brought_back_and_until_when() {
+    let place = Place::new();
+    for day in 1..=8 {
+        run(&mut place.publish(&format!("202001{day:02}T000000Z"))).code(0);
+    }
+    let now = "20200301T000000Z";
+    assert_eq!(run(&mut place.stx(&["trash"])).ok(), "");
+    let pruned =
+        run(&mut place.stx(&["prune", "--now", now, "--allow", "8", "--format", "json"])).code(0);
+    let retired = pruned.json()["retired"].as_array().expect("a list").len();
+    let rows = run(&mut place.stx(&["trash", "--now", now, "--format", "json"]))
+        .code(0)
+        .json();
+    let rows = rows.as_array().expect("a list");
+    assert!(retired > 0 && rows.len() == retired, "{rows:?}");
+    assert_eq!(rows[0]["since"], "20200301T000000Z");
+    assert_eq!(rows[0]["until"], "2020-03-04T00:00:00Z");
+    assert_eq!(rows[0]["result"], "success");
+    assert!(rows[0]["bytes"].as_u64() > Some(0));
+    let human = run(&mut place.stx(&["trash", "--now", now])).ok();
+    assert!(
+        human.contains("since 2020-03-01 00:00  until 2020-03-04 00:00"),
+        "{human}"
+    );
+    let late = run(&mut place.stx(&["trash", "--now", "20200401T000000Z"])).ok();
+    assert!(late.contains("until the next prune"), "{late}");
+    let build = rows[0]["build"].as_str().expect("a build");
+    run(&mut place.stx(&["undelete", build])).code(0);
+    let left = run(&mut place.stx(&["trash", "--format", "json"])).json();
+    assert_eq!(left.as_array().expect("a list").len(), retired - 1);
+}

@@ -1,0 +1,71 @@
+//! The ledger's file, as commands meet it.
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::builds::Small;
+use crate::harness::{run, stx};
+
+fn command(small: &Small, args: &[&str]) -> Command {
+    let mut command = stx(args.iter().copied());
+    command.current_dir(small.dir.path());
+    command
+}
+
+fn stopped(mut child: Child) {
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("the service runs");
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
+    let small = Small::new();
+    let text = "mirror = \"mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n[service]\n";
+    fs_err::write(small.at("stx-builds.toml"), text).expect("a configuration");
+    let missing = run(&mut command(&small, &["status"])).code(5);
+    assert!(
+        missing.stderr.contains("`daemon` makes it"),
+        "{}",
+        missing.stderr
+    );
+
+    let child = command(&small, &["daemon"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the service starts");
+    let end = Instant::now() + Duration::from_secs(30);
+    while !small.at("state.spool/.service").exists() {
+        assert!(Instant::now() < end, "the service does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // A reader while the service runs.
+    let status = run(&mut command(&small, &["status", "--format", "json"]));
+    assert_eq!(status.code(0).json()["service_running"], true);
+    stopped(child);
+    let status = run(&mut command(&small, &["status", "--format", "json"]));
+    assert_eq!(status.code(0).json()["service_running"], false);
+
+    // SQLite's `user_version` is the four bytes at 60, big end first.
+    let ledger = small.at("state/.service/ledger.sqlite");
+    let mut file = fs_err::OpenOptions::new()
+        .write(true)
+        .open(&ledger)
+        .expect("a ledger");
+    file.seek(SeekFrom::Start(60)).expect("a position");
+    file.write_all(&77_u32.to_be_bytes()).expect("four bytes");
+    drop(file);
+    let before = fs_err::read(&ledger).expect("a ledger");
+    for args in [&["daemon"][..], &["status"], &["history"]] {
+        let refused = run(&mut command(&small, args)).code(2);
+        assert!(
+            refused.stderr.contains("schema version 77")
+                && refused.stderr.contains("newer stx-builds"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(fs_err::read(&ledger).expect("a ledger"), before);
+}

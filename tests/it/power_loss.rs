@@ -1,0 +1,339 @@
+//! The power fails at any time: durable before visible, asked of what the real program does.
+//!
+//! `strace` records each call of the program that changes the mirror or makes a change durable. The record is played back
+//! on a file system in memory ([`disk`]) that knows what is durable, and after every single call the power fails there, in
+//! every way that [`disk::Disk::after_power_loss`] lists. What is left must keep the promises of [`view`], and the real
+//! program must make of it what it would have made without the failure.
+//!
+//! A file system in user space that forgets on demand would be the other way. It is none for this program: the kernel
+//! hands `syncfs` on to virtiofs and fuseblk only, so the one call that publishing rests on would not be seen there. A
+//! record can be cut, too: [`no_sync_can_be_left_out`] takes the syncs out of it one by one, and each time a promise breaks,
+//! which shows that the checks can see and that the program makes no sync in vain.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{Ran, assert_whole, run, stx};
+
+mod disk;
+mod image;
+mod reader;
+mod trace;
+mod view;
+
+use disk::Disk;
+use image::Image;
+use trace::{Call, Event, record};
+use view::{Expected, View, fingerprint};
+
+const CHANNEL: &str = "master/centos";
+
+/// Nothing is left out.
+const ALL: Range<usize> = 0..0;
+
+/// One run of the program on a mirror.
+struct Scenario {
+    /// What it is, for messages.
+    name: &'static str,
+    /// The arguments of the run.
+    args: &'static [&'static str],
+    /// What is on the disk before it.
+    before: Image,
+    /// What the run did.
+    events: Vec<Event>,
+    /// What was right before and is after.
+    expected: Expected,
+}
+
+/// A directory for a mirror, a tree to publish and a record; its parents are durable.
+struct Place {
+    dir: Utf8TempDir,
+}
+
+impl Place {
+    fn new(image: &Image) -> Self {
+        // Where there is one, in a file system without a disk: what the real one does is not asked here, and it is slow.
+        let memory = Utf8Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            Utf8TempDir::new_in(memory)
+        } else {
+            Utf8TempDir::new()
+        };
+        let dir = dir.expect("a temporary directory");
+        fs_err::create_dir(dir.path().join("disk")).expect("made");
+        let place = Self { dir };
+        image.write(&place.disk());
+        place
+    }
+
+    fn disk(&self) -> Utf8PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    fn stx(&self, args: &[&str]) -> Command {
+        let mut command = stx(["--mirror", self.disk().join("mirror").as_str(), "--quiet"]);
+        command.args(args).current_dir(trees());
+        command
+    }
+
+    fn image(&self) -> Image {
+        Image::read(&self.disk())
+    }
+}
+
+/// The trees that are published, made once.
+fn trees() -> &'static Utf8Path {
+    static TREES: OnceLock<Utf8TempDir> = OnceLock::new();
+    let made = || {
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        for (path, text) in [
+            ("one/outputs/iso/bootimage.iso", "an image"),
+            ("one/outputs/CONTEXT", "the same in both"),
+            ("two/outputs/iso/bootimage.iso", "another image"),
+            ("two/outputs/CONTEXT", "the same in both"),
+            ("fail/outputs/logs/log", "it failed"),
+        ] {
+            let path = dir.path().join(path);
+            fs_err::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs_err::write(path, text).expect("a file");
+        }
+        fs_err::os::unix::fs::symlink("bootimage.iso", dir.path().join("two/outputs/iso/latest"))
+            .expect("a link");
+        dir
+    };
+    TREES.get_or_init(made).path()
+}
+
+/// The failure is over a week old then, and no success is over two.
+const RETIRE: &[&str] = &["prune", "--now", "2020-01-10T12:00:00Z"];
+
+const UNDELETE: &[&str] = &["undelete", "master/centos/20200103T000000Z"];
+
+/// The arguments that publish a tree.
+macro_rules! publish {
+    ($tree:literal, $date:literal, $result:literal $(, $more:literal)*) => {
+        ["publish", $tree, "--channel", CHANNEL, "--date", $date, "--result", $result $(, $more)*]
+    };
+}
+/// Every kind of run that changes a mirror, one after the other on the same one.
+fn scenarios() -> &'static [Scenario] {
+    static SCENARIOS: OnceLock<Vec<Scenario>> = OnceLock::new();
+    SCENARIOS.get_or_init(run_scenarios)
+}
+
+fn run_scenarios() -> Vec<Scenario> {
+    let place = Place::new(&Image::empty());
+    let mut scenarios = Vec::new();
+    let mut go = |name: &'static str, place: &Place, args: &'static [&'static str]| {
+        let before = place.image();
+        let (ran, events) = record(&place.stx(args), &place.disk());
+        ran.ok();
+        let events = Disk::new(before.clone()).in_order(events);
+        let mirror = place.disk().join("mirror");
+        assert_whole(&mirror, CHANNEL);
+        scenarios.push(Scenario {
+            name,
+            args,
+            expected: Expected {
+                before: View::of(&before),
+                after: View::of(&place.image()),
+            },
+            before,
+            events,
+        });
+    };
+    go(
+        "the first publish",
+        &place,
+        &publish!("one", "20200101T000000Z", "success"),
+    );
+    go(
+        "the next publish",
+        &place,
+        &publish!("two", "20200102T000000Z", "success"),
+    );
+    go(
+        "a failure is published",
+        &place,
+        &publish!("fail", "20200103T000000Z", "fail"),
+    );
+    go(
+        "the alias goes back",
+        &place,
+        &publish!("one", "20200101T000000Z", "success", "--force-alias"),
+    );
+    // As a crash between a build and its alias leaves it, and in the middle of staging.
+    let held = place.disk().join("mirror/.stx/held").join(CHANNEL);
+    fs_err::remove_file(held.join("latest_build")).expect("held");
+    let alias = place
+        .disk()
+        .join("mirror")
+        .join(CHANNEL)
+        .join("latest_build");
+    let staging = place.disk().join("mirror/.stx/staging").join(CHANNEL);
+    fs_err::create_dir_all(staging.join("20200104T000000Z/outputs")).expect("made");
+    fs_err::write(staging.join("20200104T000000Z/outputs/CONTEXT"), "half").expect("written");
+    assert_eq!(
+        alias.read_link_utf8().expect("an alias"),
+        "20200101T000000Z"
+    );
+    go("a repair", &place, &["verify", "--repair"]);
+    run(&mut place.stx(&publish!("one", "20200105T000000Z", "success"))).ok();
+    // A mirror that was copied without what is private.
+    fs_err::remove_dir_all(place.disk().join("mirror/.stx")).expect("removed");
+    go("a build is retired", &place, RETIRE);
+    let emptied = Place::new(&place.image());
+    fs_err::remove_dir_all(emptied.disk().join("mirror/master")).expect("removed");
+    go("a build is brought back alone", &emptied, UNDELETE);
+    go("a build is brought back", &place, UNDELETE);
+    run(&mut place.stx(RETIRE)).ok();
+    go(
+        "a build is purged",
+        &place,
+        &["prune", "--now", "2020-01-14T00:00:00Z"],
+    );
+    scenarios
+}
+
+impl Scenario {
+    /// Plays the record back and lets the power fail after every call; `skip` leaves one call out, and nothing before it is
+    /// asked again. What breaks first, and where.
+    fn play(
+        &self,
+        disk: &mut Disk,
+        events: &[Event],
+        without: &Range<usize>,
+        promises: bool,
+        mut seen: impl FnMut(&Image),
+    ) -> Option<String> {
+        let mut known = std::collections::BTreeSet::new();
+        let mut ended = false;
+        for (index, event) in events.iter().enumerate() {
+            let left_out = events.get(without.start).map(|event| &event.call);
+            if !(without.contains(&index) && Some(&event.call) == left_out) {
+                disk.call(event);
+            }
+            ended |= promises && event.call == Call::Exit;
+            if index < without.start {
+                continue;
+            }
+            for image in disk.after_power_loss() {
+                if !known.insert((fingerprint(&image), ended)) {
+                    continue;
+                }
+                if let Some(broken) = self.expected.broken(&image, ended) {
+                    return Some(format!("{}: after {:?}: {broken}", self.name, event.call));
+                }
+                seen(&image);
+            }
+        }
+        None
+    }
+
+    /// The calls that made something durable that was not, each with what follows until something changes.
+    fn syncs(&self) -> Vec<Range<usize>> {
+        let mut disk = Disk::new(self.before.clone());
+        let mut syncs = Vec::new();
+        for (index, event) in self.events.iter().enumerate() {
+            if disk.call(event) {
+                let rest = self.events[index..].iter();
+                let rest = rest.take_while(|event| event.call.is_sync());
+                syncs.push(index..index + rest.count());
+            }
+        }
+        syncs
+    }
+
+    /// Fails the test unless a rerun succeeded, or found that a build had been brought back before.
+    #[track_caller]
+    fn is_done(&self, ran: &Ran) {
+        let back = self.args[0] == "undelete" && ran.code == Some(5);
+        assert!(back || ran.code == Some(0), "{ran:#?}");
+    }
+
+    /// Lets the real program go on from what a power loss left; it has to come to where it would have come without.
+    fn converge(&self, image: &Image) {
+        let place = Place::new(image);
+        self.is_done(&run(&mut place.stx(self.args)));
+        let after = View::of(&place.image());
+        assert_eq!(after, self.expected.after, "{}", self.name);
+        run(&mut place.stx(&["verify", "--repair"])).ok();
+    }
+}
+
+#[test]
+fn nothing_half_made_is_seen_after_a_power_loss_and_a_rerun_completes_it() {
+    let mut left = Vec::new();
+    for scenario in scenarios() {
+        let mut distinct = BTreeMap::new();
+        let mut disk = Disk::new(scenario.before.clone());
+        let broken = scenario.play(&mut disk, &scenario.events, &ALL, true, |image| {
+            distinct
+                .entry(fingerprint(image))
+                .or_insert_with(|| image.clone());
+        });
+        assert_eq!(broken, None);
+        left.extend(distinct.into_values().map(|image| (scenario, image)));
+    }
+    assert!(left.len() > 300, "only {} images", left.len());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            threads.spawn(|| {
+                while let Some((scenario, image)) = left.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    scenario.converge(image);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn no_sync_can_be_left_out() {
+    let mut vain = Vec::new();
+    let mut needed = 0;
+    for scenario in scenarios() {
+        for sync in scenario.syncs() {
+            let mut disk = Disk::new(scenario.before.clone());
+            let broken = scenario.play(&mut disk, &scenario.events, &sync, true, |_| ());
+            let call = &scenario.events[sync.start].call;
+            match broken {
+                None => vain.push(format!("{}: {call:?}", scenario.name)),
+                Some(broken) => {
+                    needed += 1;
+                    println!("without {call:?}: {broken}");
+                }
+            }
+        }
+    }
+    assert!(vain.is_empty(), "made in vain: {vain:#?}");
+    assert!(needed > 15, "only {needed} syncs");
+}
+
+#[test]
+fn a_program_that_was_killed_before_it_synced_leaves_nothing_to_a_later_power_loss() {
+    for scenario in scenarios() {
+        for sync in scenario.syncs() {
+            let mut disk = Disk::new(scenario.before.clone());
+            for event in &scenario.events[..sync.start] {
+                disk.call(event);
+            }
+            let place = Place::new(disk.now());
+            let (ran, events) = record(&place.stx(scenario.args), &place.disk());
+            scenario.is_done(&ran);
+            disk.begin_program();
+            let events = disk.clone().in_order(events);
+            // Who publishes again and is told that it is done may throw the tree away.
+            let promises = scenario.args[0] == "publish";
+            let broken = scenario.play(&mut disk, &events, &ALL, promises, |_| ());
+            let call = &scenario.events[sync.start].call;
+            assert_eq!(broken, None, "killed before {call:?}");
+        }
+    }
+}

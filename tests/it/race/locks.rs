@@ -1,0 +1,129 @@
+//! Who is kept out, by whom, and who never waits.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+
+use super::{CHANNELS, Site, date};
+use crate::harness::{Ran, assert_whole, builds, run};
+
+/// A `createrepo_c` whose first call goes on writing to its directory until it is told to stop.
+struct Slow {
+    bin: Utf8PathBuf,
+}
+
+impl Slow {
+    fn new(site: &Site) -> Self {
+        let bin = site.dir.path().join("bin");
+        fs_err::create_dir(&bin).expect("a directory");
+        let script = format!(
+            "#!/bin/sh\n\
+             if mkdir {bin}/first 2>/dev/null; then\n\
+             : > {bin}/started; i=0\n\
+             while [ ! -e {bin}/stop ]; do i=$((i+1)); mkdir -p late; : > late/$i; done 2>/dev/null\n\
+             rm -rf late; : > {bin}/ended\n\
+             fi\n\
+             PATH=${{PATH#*:}} exec createrepo_c \"$@\"\n"
+        );
+        let program = bin.join("createrepo_c");
+        fs_err::write(&program, script).expect("a script");
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("set");
+        Self { bin }
+    }
+
+    fn with(&self, mut command: Command) -> Command {
+        let path = std::env::var("PATH").expect("a PATH");
+        command.env("PATH", format!("{}:{path}", self.bin));
+        command
+    }
+
+    /// Starts a publisher, and waits until its `createrepo_c` writes.
+    fn start(&self, command: Command) -> Child {
+        let child = self
+            .with(command)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        self.wait_for("started");
+        child
+    }
+
+    fn stop(&self) {
+        fs_err::write(self.bin.join("stop"), "").expect("a file");
+        self.wait_for("ended");
+    }
+
+    fn wait_for(&self, name: &str) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !self.bin.join(name).exists() {
+            assert!(Instant::now() < end, "never {name}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Runs a command that must not wait for anybody.
+fn at_once(mut command: Command) -> Ran {
+    let started = Instant::now();
+    let ran = run(&mut command);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{command:?} waited"
+    );
+    ran
+}
+
+#[test]
+fn a_second_publisher_is_told_at_once_and_readers_never_wait() {
+    let site = Site::new(1);
+    let [first, second, third] = [1, 2, 3].map(date);
+    run(&mut site.publish(0, CHANNELS[0], &first)).ok();
+    let slow = Slow::new(&site);
+    let mut publisher = slow.start(site.publish(0, CHANNELS[0], &second));
+    let busy = at_once(slow.with(site.publish(0, CHANNELS[0], &third))).code(6);
+    assert!(busy.stderr.contains(CHANNELS[0]), "{}", busy.stderr);
+    let listed = at_once(site.stx(&["list"])).ok();
+    assert!(
+        listed.contains(&first) && !listed.contains(&second),
+        "{listed}"
+    );
+    at_once(site.stx(&["verify"])).ok();
+    // Nobody is in the way of another channel.
+    at_once(slow.with(site.publish(0, CHANNELS[1], &second))).ok();
+    slow.stop();
+    assert!(publisher.wait().expect("it ends").success());
+    assert_eq!(builds(&site.mirror(), CHANNELS[0]), [first, second]);
+    assert_whole(&site.mirror(), CHANNELS[0]);
+}
+
+#[test]
+fn what_a_killed_publisher_started_keeps_the_next_one_out_while_it_writes() {
+    let site = Site::new(1);
+    let date = date(1);
+    let slow = Slow::new(&site);
+    let mut publisher = slow.start(site.publish(0, CHANNELS[0], &date));
+    publisher.kill().expect("a running process");
+    publisher.wait().expect("it ends");
+    // The orphan writes on: its directory can neither be swept nor staged to.
+    for _ in 0..5 {
+        at_once(slow.with(site.publish(0, CHANNELS[0], &date))).code(6);
+        at_once(site.stx(&["verify", "--repair"])).ok();
+    }
+    slow.stop();
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let ran = run(&mut slow.with(site.publish(0, CHANNELS[0], &date)));
+        if ran.code != Some(6) {
+            ran.code(0);
+            break;
+        }
+        assert!(Instant::now() < end, "the lock outlives the orphan");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(builds(&site.mirror(), CHANNELS[0]), [date]);
+    assert_whole(&site.mirror(), CHANNELS[0]);
+    run(&mut site.stx(&["verify"])).ok();
+}

@@ -1,0 +1,647 @@
+//! Builds that were killed go on where they were, end as failed, or are cancelled.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::harness::{Ran, assert_whole, builds, run, stx, tool};
+
+/// A mirror, a state directory, an upstream git and a recipe. Each phase says in the file `counter` that it finished, and
+/// waits in its middle as long as there is a file `hold-PHASE`.
+struct Site(Utf8TempDir);
+
+const SYNC: &str = r#"
+schema = 1
+name = "small"
+distro = "centos"
+jobs = 2
+[variables]
+HERE = "${RECIPE_DIR}"
+[source]
+phase = "sync"
+repositories = ["*"]
+[[phase]]
+name = "sync"
+dir = "${MY_REPO_ROOT}"
+script = '''
+test -d config || git clone -q "$HERE/upstream" config
+. "$HERE/hold"
+'''
+"#;
+
+/// A phase that makes `outputs/RPMS/PHASE/PHASE.rpm` from those it needs.
+fn phase(name: &str, needs: &[&str]) -> String {
+    let inputs: Vec<_> = needs
+        .iter()
+        .map(|need| format!("{need}/{need}.rpm"))
+        .collect();
+    let needs: Vec<_> = needs.iter().map(|need| format!("{need:?}")).collect();
+    format!(
+        "[[phase]]\nname = {name:?}\nneeds = [{}]\nscript = '''\nrm -rf {name}; mkdir {name}\n\
+         cat /dev/null {} > {name}/{name}.rpm\n. \"$HERE/hold\"\necho {name} $SOURCE_DATE_EPOCH >> {name}/{name}.rpm\n'''\n\
+         publish = [{{ from = \"{name}/*.rpm\", to = \"outputs/helm-charts\", min = 1 }}]\n",
+        needs.join(", "),
+        inputs.join(" "),
+    )
+}
+
+impl Site {
+    fn new() -> Self {
+        let site = Self(Utf8TempDir::new().expect("a temporary directory"));
+        let phases = [
+            phase("one", &[]),
+            phase("two", &["one"]),
+            phase("left", &["two"]),
+            phase("right", &["two"]),
+            phase("last", &["left", "right"]),
+        ];
+        site.write("recipe.toml", &format!("{SYNC}{}", phases.concat()));
+        site.write(
+            "hold",
+            "echo $$ > \"$HERE/pid-$PHASE\"\nn=0\nwhile [ -e \"$HERE/hold-$PHASE\" ] && [ $((n += 1)) -lt 6000 ]; do sleep 0.01; done\n\
+             echo \"$PHASE\" >> \"$HERE/counter\"\n",
+        );
+        let upstream = site.at("upstream");
+        fs_err::create_dir(&upstream).expect("upstream");
+        site.write("upstream/message", "one\n");
+        for args in [
+            &["init", "-q", "-b", "master"][..],
+            &["add", "."],
+            &["commit", "-q", "-m", "first"],
+        ] {
+            let mut git = tool(
+                "git",
+                ["-c", "user.name=B", "-c", "user.email=b@example.org"],
+            );
+            git.env("GIT_COMMITTER_DATE", "2019-12-31T00:00:00Z")
+                .env("GIT_AUTHOR_DATE", "2019-12-31T00:00:00Z");
+            run(git.args(args).current_dir(&upstream)).ok();
+        }
+        site
+    }
+
+    fn at(&self, name: &str) -> Utf8PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs_err::write(self.at(name), text).expect("a file");
+    }
+
+    fn stx(&self, args: &[&str]) -> std::process::Command {
+        let mut command = stx(["--mirror", self.at("mirror").as_str()]);
+        command.args(args).current_dir(self.0.path());
+        command
+    }
+
+    fn build(&self) -> std::process::Command {
+        self.stx(&[
+            "build",
+            "--recipe",
+            "recipe.toml",
+            "--date",
+            "20200101T000000Z",
+        ])
+    }
+
+    fn resume(&self, more: &[&str]) -> Ran {
+        run(self.stx(&["resume", "master/centos"]).args(more))
+    }
+
+    /// Starts a build that stays in the middle of `phase`.
+    fn held(&self, phase: &str) -> Child {
+        self.write(&format!("hold-{phase}"), "");
+        let mut child = self
+            .build()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        self.wait_for(&mut child, &self.at(&format!("pid-{phase}")));
+        child
+    }
+
+    fn wait_for(&self, child: &mut Child, file: &Utf8Path) {
+        let end = Instant::now() + Duration::from_mins(1);
+        while fs_err::read_to_string(file).is_ok_and(|text| text.is_empty()) || !file.exists() {
+            let over = child.try_wait().expect("a child");
+            assert!(over.is_none(), "the build ended before {file} was there");
+            assert!(
+                Instant::now() < end,
+                "{file} does not come in {}",
+                self.0.path()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn release(&self, phase: &str) {
+        fs_err::remove_file(self.at(&format!("hold-{phase}"))).expect("the file that holds it");
+    }
+
+    fn pid(&self, phase: &str) -> Pid {
+        let text = fs_err::read_to_string(self.at(&format!("pid-{phase}"))).expect("a pid");
+        Pid::from_raw(text.trim().parse().expect("a number")).expect("a pid")
+    }
+
+    /// The phases that finished, each as often as it did, sorted.
+    fn finished(&self) -> Vec<String> {
+        let text = fs_err::read_to_string(self.at("counter")).unwrap_or_default();
+        let mut phases: Vec<_> = text.lines().map(ToOwned::to_owned).collect();
+        phases.sort();
+        phases
+    }
+
+    /// The published files with their contents, without what has times in it.
+    fn tree(&self) -> Vec<(String, String)> {
+        let build = self.at("mirror/master/centos/20200101T000000Z");
+        let mut files = Vec::new();
+        for entry in walkdir::WalkDir::new(&build).sort_by_file_name() {
+            let entry = entry.expect("a readable tree");
+            let path = entry
+                .path()
+                .strip_prefix(&build)
+                .expect("below")
+                .to_str()
+                .expect("UTF-8");
+            if !entry.file_type().is_file() || path == "SHA256SUMS" {
+                continue;
+            }
+            let mut text = fs_err::read_to_string(entry.path()).expect("a text");
+            if path == "build.json" {
+                let mut record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                for phase in record["phases"].as_array_mut().expect("phases") {
+                    phase["started"].take();
+                    phase["finished"].take();
+                }
+                for key in ["sources", "bytes"] {
+                    record[key].take();
+                }
+                text = record.to_string();
+            }
+            if path.starts_with("outputs/logs/") {
+                text.clear();
+            }
+            files.push((path.to_owned(), text));
+        }
+        files
+    }
+
+    fn record(&self) -> serde_json::Value {
+        let file = self.at("mirror/master/centos/20200101T000000Z/build.json");
+        serde_json::from_str(&fs_err::read_to_string(file).expect("a record")).expect("JSON")
+    }
+
+    fn builds(&self) -> Vec<String> {
+        builds(&self.at("mirror"), "master/centos")
+    }
+
+    fn is_journal_there(&self) -> bool {
+        self.at("mirror.state/master/centos/build.json").exists()
+    }
+}
+
+const PHASES: [&str; 6] = ["sync", "one", "two", "left", "right", "last"];
+
+fn once() -> Vec<String> {
+    let mut phases = PHASES.map(ToOwned::to_owned).to_vec();
+    phases.sort();
+    phases
+}
+
+fn kill(child: &mut Child) {
+    child.kill().expect("a running process");
+    child.wait().expect("it ends");
+}
+
+fn assert_gone(pid: Pid) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while test_kill_process(pid).is_ok() {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+        if stat.is_ok_and(|stat| stat.contains(") Z ")) {
+            return;
+        }
+        assert!(Instant::now() < end, "{pid:?} lives on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The published tree of a build that nothing disturbed.
+fn undisturbed() -> Vec<(String, String)> {
+    let site = Site::new();
+    run(&mut site.build()).code(0);
+    assert_eq!(site.finished(), once());
+    assert!(!site.is_journal_there());
+    site.tree()
+}
+
+#[test]
+fn killed_in_the_middle_of_each_phase_it_goes_on_there_and_nothing_runs_twice() {
+    let expected = undisturbed();
+    for phase in PHASES {
+        let site = Site::new();
+        let mut child = site.held(phase);
+        let orphan = site.pid(phase);
+        // What ran beside it is over, and known to be.
+        let over = match phase {
+            "left" | "right" => 4,
+            phase => PHASES
+                .iter()
+                .position(|name| *name == phase)
+                .expect("a phase"),
+        };
+        let end = Instant::now() + Duration::from_mins(1);
+        while journal_phases(&site).len() < over {
+            assert!(
+                Instant::now() < end,
+                "the journal does not get to {over} phases"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        kill(&mut child);
+        assert!(site.builds().is_empty());
+        test_kill_process(orphan).expect("the orphan lives on: there is something to end");
+        let resumed = site
+            .stx(&["resume", "master/centos"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        assert_gone(orphan);
+        site.release(phase);
+        let resumed = resumed.wait_with_output().expect("it ends");
+        let stderr = String::from_utf8_lossy(&resumed.stderr);
+        assert!(resumed.status.success(), "{stderr}");
+        assert!(stderr.contains(&format!("at phase {phase}")), "{stderr}");
+        assert_eq!(site.finished(), once(), "killed in {phase}");
+        assert_eq!(site.tree(), expected, "killed in {phase}");
+        assert_whole(&site.at("mirror"), "master/centos");
+        assert!(!site.is_journal_there());
+        let again = site.resume(&[]).code(5);
+        assert!(
+            again.stderr.contains("no build is unfinished"),
+            "{}",
+            again.stderr
+        );
+    }
+}
+
+/// Kills the build when its journal has `lines` lines; whether it came so far.
+fn killed_at_line(site: &Site, lines: usize) -> bool {
+    let journal = site.at("mirror.state/master/centos/finished.jsonl");
+    let mut child = site
+        .build()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    loop {
+        let text = fs_err::read_to_string(&journal);
+        if text.is_ok_and(|text| text.lines().count() >= lines) {
+            kill(&mut child);
+            return true;
+        }
+        if child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+    }
+}
+
+#[test]
+fn killed_at_each_line_of_its_journal_it_ends_as_if_nothing_had_happened() {
+    let expected = undisturbed();
+    let mut killed = 0;
+    // Two lines a phase, and one for the sources.
+    for lines in 0..=2 * PHASES.len() + 1 {
+        let site = Site::new();
+        if !killed_at_line(&site, lines) || !site.is_journal_there() {
+            continue;
+        }
+        killed += 1;
+        let before = journal_phases(&site);
+        site.resume(&[]).code(0);
+        assert_eq!(site.tree(), expected, "killed at line {lines}");
+        let finished = site.finished();
+        for phase in &before {
+            let times = finished.iter().filter(|name| *name == phase).count();
+            assert_eq!(
+                times, 1,
+                "{phase} was finished at line {lines}: {finished:?}"
+            );
+        }
+    }
+    assert!(killed >= 2 * PHASES.len() - 2, "killed only {killed} times");
+}
+
+/// The phases that the journal has as finished.
+fn journal_phases(site: &Site) -> Vec<String> {
+    let text = fs_err::read_to_string(site.at("mirror.state/master/centos/finished.jsonl"))
+        .unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|entry| Some(entry["record"]["name"].as_str()?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_torn_last_line_is_as_if_it_were_not_there() {
+    let site = Site::new();
+    let mut child = site.held("left");
+    kill(&mut child);
+    site.release("left");
+    let journal = site.at("mirror.state/master/centos/finished.jsonl");
+    let mut text = fs_err::read_to_string(&journal).expect("a journal");
+    let last = text.lines().last().expect("a line").len();
+    text.truncate(text.len() - last / 2);
+    fs_err::write(&journal, text).expect("a journal");
+    site.resume(&[]).code(0);
+    assert_eq!(site.record()["result"], "success");
+}
+
+#[test]
+fn an_interrupted_build_can_be_published_as_failed() {
+    for by_configuration in [false, true] {
+        let site = Site::new();
+        let mut child = site.held("two");
+        let orphan = site.pid("two");
+        kill(&mut child);
+        if by_configuration {
+            site.write("stx-builds.toml", "on_interrupt = \"fail\"\n");
+            site.resume(&[]).code(3);
+        } else {
+            site.resume(&["--as-failed"]).code(3);
+        }
+        assert_gone(orphan);
+        let record = site.record();
+        assert_eq!(record["result"], "fail");
+        assert_eq!(record["first_failing_phase"], "two");
+        let two = &record["phases"][2];
+        assert_eq!(
+            (&two["name"], &two["reason"]),
+            (&"two".into(), &"interrupted".into())
+        );
+        let build = site.at("mirror/master/centos/20200101T000000Z");
+        assert!(build.join("outputs/logs/two.log").is_file());
+        assert_eq!(
+            (&two["status"], &two["attempts"]),
+            (&"cancelled".into(), &1.into())
+        );
+        assert_eq!(record["phases"][5]["status"], "skipped");
+        assert!(!site.at("mirror/master/centos/latest_build").exists());
+        assert_whole(&site.at("mirror"), "master/centos");
+        site.resume(&[]).code(5);
+    }
+}
+
+#[test]
+fn a_build_whose_recipe_changed_does_not_go_on_and_says_which_phase() {
+    let site = Site::new();
+    let mut child = site.held("two");
+    kill(&mut child);
+    let recipe = fs_err::read_to_string(site.at("recipe.toml")).expect("a recipe");
+    site.write(
+        "recipe.toml",
+        &recipe.replace("mkdir left", "mkdir -p left"),
+    );
+    let refused = site.resume(&[]).code(2);
+    assert!(
+        refused.stderr.contains("phase left changed"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("--as-failed"), "{}", refused.stderr);
+    // A comment changes nothing that is run.
+    site.write("recipe.toml", &format!("# more\n{recipe}"));
+    site.release("two");
+    site.resume(&[]).code(0);
+    assert_eq!(site.record()["result"], "success");
+}
+
+#[test]
+fn a_new_build_gives_the_interrupted_one_up_and_says_so() {
+    let site = Site::new();
+    let mut child = site.held("two");
+    kill(&mut child);
+    site.release("two");
+    let built = run(&mut site.build()).code(0);
+    assert!(built.stderr.contains("was interrupted"), "{}", built.stderr);
+    assert!(built.stderr.contains("resume"), "{}", built.stderr);
+    site.resume(&[]).code(5);
+}
+
+#[test]
+fn a_running_build_is_cancelled_from_elsewhere_and_nothing_is_published() {
+    let site = Site::new();
+    let none = run(&mut site.stx(&["cancel", "master/centos"])).code(5);
+    assert!(
+        none.stderr.contains("no build is running"),
+        "{}",
+        none.stderr
+    );
+    let child = site.held("left");
+    let phase = site.pid("left");
+    let other = run(&mut site.stx(&["cancel", "master/centos/20190101T000000Z"])).code(5);
+    assert!(
+        other.stderr.contains("20200101T000000Z"),
+        "{}",
+        other.stderr
+    );
+    let busy = site.resume(&[]).code(6);
+    assert!(busy.stderr.contains("another build"), "{}", busy.stderr);
+    let cancelled = run(&mut site.stx(&["cancel", "master/centos/20200101T000000Z"])).code(0);
+    assert!(
+        cancelled.stdout.contains("was cancelled"),
+        "{}",
+        cancelled.stdout
+    );
+    let output = child.wait_with_output().expect("it ended");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(
+        stderr.contains("cancelled; nothing was published"),
+        "{stderr}"
+    );
+    assert_gone(phase);
+    assert!(site.builds().is_empty());
+    site.resume(&[]).code(5);
+}
+
+#[test]
+fn a_build_that_was_told_to_end_by_a_signal_can_go_on() {
+    let site = Site::new();
+    let child = site.held("left");
+    let phase = site.pid("left");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("a running process");
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(3));
+    assert_gone(phase);
+    site.release("left");
+    site.resume(&[]).code(0);
+    assert_eq!(site.record()["result"], "success");
+    let finished = site.finished();
+    assert_eq!(
+        finished.iter().filter(|name| *name == "two").count(),
+        1,
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
+    let site = Site::new();
+    let recipe = format!(
+        "{SYNC}[[phase]]\nname = \"daemon\"\ntimeout = \"2s\"\nscript = '''\n\
+         setsid bash -c 'trap \"\" TERM HUP INT; echo $$ > \"$HERE/pid-stray\"; sleep 600 & wait; sleep 600' &\n\
+         env -i setsid bash -c 'trap \"\" TERM; echo $$ > '\"$HERE\"'/pid-bare; exec sleep 600' &\n\
+         while [ ! -s \"$HERE/pid-stray\" ] || [ ! -s \"$HERE/pid-bare\" ]; do sleep 0.01; done\n\
+         [ -e \"$HERE/quick\" ] || sleep 600\n'''\n"
+    );
+    site.write("recipe.toml", &recipe);
+    // Once by the time limit, once because the phase is over.
+    for quick in [false, true] {
+        if quick {
+            site.write("quick", "");
+        }
+        for name in ["pid-stray", "pid-bare"] {
+            fs_err::remove_file(site.at(name)).ok();
+        }
+        let date = if quick {
+            "20200102T000000Z"
+        } else {
+            "20200101T000000Z"
+        };
+        let build = [
+            "build",
+            "--force",
+            "--recipe",
+            "recipe.toml",
+            "--date",
+            date,
+        ];
+        run(&mut site.stx(&build)).code(if quick { 0 } else { 3 });
+        assert_gone(site.pid("stray"));
+        assert_gone(site.pid("bare"));
+    }
+    // A build that is killed leaves the daemon; the next one ends it.
+    fs_err::remove_file(site.at("quick")).expect("a file");
+    fs_err::remove_file(site.at("pid-stray")).expect("a file");
+    let mut child = site
+        .stx(&[
+            "build",
+            "--force",
+            "--recipe",
+            "recipe.toml",
+            "--date",
+            "20200103T000000Z",
+        ])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    site.wait_for(&mut child, &site.at("pid-stray"));
+    kill(&mut child);
+    let stray = site.pid("stray");
+    test_kill_process(stray).expect("it lives on: there is something to end");
+    site.resume(&["--as-failed"]).code(3);
+    assert_gone(stray);
+}
+
+#[test]
+fn a_phase_that_writes_much_costs_no_memory_and_its_log_says_what_is_left_out() {
+    let site = Site::new();
+    let recipe = format!(
+        "{}[[phase]]\nname = \"loud\"\nscript = '''\nfor i in $(seq 100); do printf 'line %s\\n' \"$i\"; head -c 1048576 /dev/zero | tr '\\\\0' 'x' | fold -w 100; echo; done\n'''\n",
+        SYNC.replace("distro =", "log_limit = \"1 MiB\"\ndistro =")
+    );
+    site.write("recipe.toml", &recipe);
+    let mut child = site
+        .build()
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let mut peak = 0;
+    while child.try_wait().expect("a child").is_none() {
+        peak = peak.max(peak_memory(child.id()).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.wait().expect("it ended").success());
+    let log = site.at("mirror/master/centos/20200101T000000Z/outputs/logs/loud.log");
+    let text = fs_err::read_to_string(log).expect("a log");
+    assert!(text.len() < 1_100_000, "{} bytes", text.len());
+    assert!(text.contains("line 1\n"), "its beginning is not there");
+    assert!(text.ends_with("= exit status 0\n"), "its end is not there");
+    let said = text
+        .lines()
+        .find(|line| line.starts_with("[..."))
+        .expect("a line that says so");
+    let left_out: usize = said
+        .split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("{said}"));
+    // A hundred times a mebibyte, and a time on each line of a hundred bytes.
+    assert!(left_out > 100_000_000, "{said}");
+    assert!(
+        text.lines()
+            .filter(|line| !line.starts_with("[..."))
+            .all(|line| { line.get(10..11) == Some("T") && line.get(23..25) == Some("Z ") })
+    );
+    assert!(peak > 0 && peak < 48 * 1024, "{peak} KiB");
+}
+
+/// The most memory that a process had, in KiB.
+fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn events_are_a_line_of_json_each() {
+    let site = Site::new();
+    let built = run(site.build().args(["--events", "events.jsonl"])).code(0);
+    assert!(
+        built.stdout.contains("20200101T000000Z"),
+        "{}",
+        built.stdout
+    );
+    let text = fs_err::read_to_string(site.at("events.jsonl")).expect("events");
+    let events: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+    assert_eq!((of("started"), of("finished")), (6, 6), "{text}");
+    assert!(
+        events
+            .iter()
+            .all(|event| event["time"].is_string() && event["phase"].is_string())
+    );
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_after_a_pause_that_doubles() {
+    let site = Site::new();
+    let recipe = format!(
+        "{SYNC}[[phase]]\nname = \"flaky\"\nretries = 2\nbackoff = \"300ms\"\nscript = '''\n\
+         date +%s%N >> \"$HERE/attempts\"\n[ $(wc -l < \"$HERE/attempts\") = 3 ]\n'''\n"
+    );
+    site.write("recipe.toml", &recipe);
+    run(&mut site.build()).code(0);
+    let attempts: Vec<u64> = fs_err::read_to_string(site.at("attempts"))
+        .expect("attempts")
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    let pauses: Vec<_> = attempts
+        .windows(2)
+        .map(|two| (two[1] - two[0]) / 1_000_000)
+        .collect();
+    assert!(pauses[0] >= 300 && pauses[1] >= 600, "{pauses:?}");
+    assert_eq!(site.record()["phases"][1]["attempts"], 3);
+}
