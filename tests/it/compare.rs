@@ -556,70 +556,82 @@ fn the_reference_may_be_the_build_that_a_work_tree_is_nearest_to() {
 
 #[test]
 fn packages_that_lie_are_errors_and_the_others_are_compared() {
-    let Rebuilt { work: made, .. } = rebuilt();
-    let good = made.at("first/RPMS/noarch/hello-1.0-1.noarch.rpm");
-    let bytes = fs_err::read(&good).expect("a package");
+    let Rebuilt {
+        work: made, again, ..
+    } = rebuilt();
+    let first = made.at("first/RPMS/noarch/hello-1.0-1.noarch.rpm");
+    let bytes = fs_err::read(&first).expect("a package");
     let work = Work::new();
+    let names = ["damaged", "hello", "huge", "other", "page", "short"];
+    let paths = names.map(|name| format!("std/{name}-1.0-1.noarch.rpm"));
+    for (day, package) in [(1, &first), (2, again)] {
+        let packages: Vec<_> = paths
+            .iter()
+            .map(|path| (path.as_str(), package.as_path()))
+            .collect();
+        work.publish(day, COMMIT, &packages);
+    }
+    // The mirror is not what it was: a header that says it has 4 GB, one that ends early, a page in the place of a package,
+    // and a digit in the middle of a header. One package was never what its file is called.
     let lie = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = bytes.clone();
         change(&mut bytes);
-        let path = work.at(name);
-        fs_err::write(&path, bytes).expect("a file");
-        path
+        let path = format!(
+            "mirror/master/centos/20200101T000000Z/outputs/RPMS/std/{name}-1.0-1.noarch.rpm"
+        );
+        fs_err::remove_file(work.at(&path)).expect("removed");
+        fs_err::write(work.at(&path), bytes).expect("a file");
     };
-    // A header of 4 GB; one that ends in the middle; the package of another name; no package at all.
-    let huge = lie("huge", &|bytes| bytes[96 + 8..96 + 16].fill(0xff));
-    let short = lie("short", &|bytes| bytes.truncate(1000));
-    let page = lie("page", &|bytes| *bytes = b"<html>not found</html>".to_vec());
-    let names = [
-        ("std/huge-1-1.noarch.rpm", &huge, "no more than"),
-        (
-            "std/other-1-1.noarch.rpm",
-            &good,
-            "the header is that of hello.noarch, not of other.noarch",
-        ),
-        ("std/page-1-1.noarch.rpm", &page, "not an RPM package"),
-        (
-            "std/short-1-1.noarch.rpm",
-            &short,
-            "the file ends at byte 1000",
-        ),
-    ];
-    let again = &rebuilt().again;
-    let mut packages: Vec<_> = names
-        .iter()
-        .map(|(to, path, _)| (*to, path.as_path()))
-        .collect();
-    packages.push(("std/hello-1.0-1.noarch.rpm", &good));
-    work.publish(1, COMMIT, &packages);
-    // Everything else is other bytes on the second day.
-    for path in [&huge, &short, &page] {
-        let mut bytes = fs_err::read(path).expect("a file");
-        *bytes.last_mut().expect("bytes") ^= 1;
-        fs_err::write(path, bytes).expect("a file");
-    }
-    packages[1].1 = again;
-    packages[4].1 = again;
-    work.publish(2, COMMIT, &packages);
+    lie("huge", &|bytes| bytes[96 + 8..96 + 16].fill(0xff));
+    lie("short", &|bytes| bytes.truncate(1000));
+    lie("page", &|bytes| *bytes = b"<html>not found</html>".to_vec());
+    lie("damaged", &|bytes| {
+        let greets = b"greets\0";
+        let at = bytes
+            .windows(greets.len())
+            .position(|window| window == greets);
+        bytes[at.expect("the summary")] = b'G';
+    });
     let builds = ["compare", "master/centos/20200101T000000Z", "master/centos"];
     let ran = work
         .stx(&[&builds[..], &["--format", "json"]].concat())
         .code(4);
+    assert!(
+        ran.stderr.contains("error: damaged.noarch: "),
+        "{}",
+        ran.stderr
+    );
     let report = ran.json();
     let packages = report["packages"].as_array().expect("packages");
-    for (path, _, reason) in names {
-        let package = packages.iter().find(|package| {
-            package["from"]
-                .as_str()
-                .is_some_and(|from| from.ends_with(path))
-        });
-        let package = package.unwrap_or_else(|| panic!("{path}: {report:#}"));
-        let found = package["reason"].as_str().unwrap_or_default();
-        assert!(found.contains(reason), "{path}: {package:#}");
+    let found: Vec<_> = packages
+        .iter()
+        .map(|package| {
+            let reason = package["reason"].as_str().unwrap_or_default();
+            (
+                package["name"].as_str().expect("a name"),
+                package["outcome"].as_str(),
+                reason,
+            )
+        })
+        .collect();
+    assert_eq!(found.len(), names.len(), "{report:#}");
+    for (package, (name, outcome, reason)) in found.iter().zip([
+        ("damaged", "failed", "the header is damaged: "),
+        ("hello", "different", ""),
+        ("huge", "failed", "no more than 33554432 are read"),
+        (
+            "other",
+            "failed",
+            "the header is that of hello.noarch, not of other.noarch",
+        ),
+        ("page", "failed", "not an RPM package"),
+        ("short", "failed", "the file ends at byte 1000"),
+    ]) {
+        assert_eq!((package.0, package.1), (name, Some(outcome)), "{report:#}");
+        assert!(package.2.contains(reason), "{reason}: {report:#}");
     }
-    let good = packages.iter().find(|package| package["name"] == "hello");
-    assert_eq!(
-        good.map(|package| &package["outcome"]),
-        Some(&"different".into())
-    );
+    // What is looked into is checked against the sums.
+    lie("hello", &|bytes| *bytes.last_mut().expect("bytes") ^= 1);
+    let ran = work.stx(&["compare", again.as_str(), "--with", builds[1], "--contents"]);
+    assert!(ran.code(4).stdout.contains("corrupt on the mirror"));
 }

@@ -13,14 +13,14 @@ use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
 use stx_layout::{BuildId, Channel, ParseError, SourceRecord};
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
-use super::packages::{self, Place, differences};
+use super::packages::{self, Place, Seats, differences};
 use super::{Context, Reader, fetch, refused};
 use crate::args::{Compare, Noise};
 use crate::exit::{Exit, Failure, chain};
 use crate::output;
 
-/// Packages that are compared side by side; each may take the memory of the longest headers twice.
-const PARALLEL: usize = 4;
+/// Pairs of packages that are read and compared side by side.
+const PARALLEL: u32 = 4;
 
 /// The file that says which commits a build was made of, and the longest that is read, in bytes.
 const CONTEXT: &str = "outputs/CONTEXT";
@@ -237,7 +237,7 @@ async fn nearest_build(
     let ids = successes(reader, &channel).await?;
     let found = stream::iter(&ids)
         .map(|id| sources(reader, id))
-        .buffered(PARALLEL);
+        .buffered(PARALLEL as usize);
     let found: Vec<_> = found.try_collect().await?;
     let builds = ids
         .iter()
@@ -310,10 +310,11 @@ async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -
     let pairs = by_key
         .into_iter()
         .flat_map(|(key, sides)| sides.into_iter().map(move |sides| (key.clone(), sides)));
+    let seats = &Seats::new(PARALLEL);
     stream::iter(pairs)
         .map(|(key, (from, to))| async move {
             let outcome = match (&from, &to) {
-                (Some(from), Some(to)) => differences(store, from, to, contents)
+                (Some(from), Some(to)) => differences(store, from, to, contents, seats)
                     .await
                     .unwrap_or_else(|error| Outcome::Failed {
                         reason: chain(&error).to_string(),
@@ -328,7 +329,7 @@ async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -
                 outcome,
             }
         })
-        .buffered(PARALLEL)
+        .buffered(PARALLEL as usize)
         .collect()
         .await
 }

@@ -16,12 +16,37 @@ use stx_compare::{Differences, Package, compare};
 use stx_layout::{BuildId, BuildPath, Sha256};
 use stx_publish::fetch::{FetchError, FetchOptions, Wanted, fetch};
 use stx_publish::{MirrorRead, StoreError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Bytes that are asked for first: the lead, most signature headers, and the beginning of the main header.
 const FIRST: usize = 8 << 10;
 
 /// How often a header is asked for without a byte of it arriving.
 const ATTEMPTS: u32 = 3;
+
+/// Headers of a pair beyond which it is compared alone, in bytes.
+const LARGE: usize = 2 << 20;
+
+/// Room for pairs that are compared side by side.
+pub(crate) struct Seats {
+    count: u32,
+    free: Semaphore,
+}
+
+impl Seats {
+    pub(crate) fn new(count: u32) -> Self {
+        Self {
+            count,
+            free: Semaphore::new(count as usize),
+        }
+    }
+
+    /// Waits for room for a pair with so many bytes of headers. Nobody closes the semaphore.
+    async fn take(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let seats = if bytes > LARGE { self.count } else { 1 };
+        self.free.acquire_many(seats).await.ok()
+    }
+}
 
 /// A package that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +90,25 @@ impl std::fmt::Display for Place {
 
 /// The package at a place.
 pub(crate) async fn read(store: &dyn MirrorRead, place: &Place) -> Result<Package, PackageError> {
-    let bytes = match place {
-        Place::Mirror(id, entry) => head(store, id, &entry.path).await?,
+    let bytes = headers(store, place).await?;
+    let place = place.clone();
+    apart(move || parse(&bytes, &place)).await
+}
+
+/// The headers of the package at a place.
+async fn headers(store: &dyn MirrorRead, place: &Place) -> Result<Vec<u8>, PackageError> {
+    match place {
+        Place::Mirror(id, entry) => head(store, id, &entry.path).await,
         Place::File(path) => {
             let path = path.clone();
-            apart(move || file_head(&path)).await?
+            apart(move || file_head(&path)).await
         }
-    };
-    let package = apart(move || Ok(package(&bytes)?)).await?;
+    }
+}
+
+/// The package of these headers, which on a mirror has to be the one that the file's name says.
+fn parse(bytes: &[u8], place: &Place) -> Result<Package, PackageError> {
+    let package = package(bytes)?;
     if let Place::Mirror(_, entry) = place
         && let Some(named) = FileName::parse(entry.path.file_name())
     {
@@ -185,14 +221,26 @@ pub(crate) async fn digest(path: &Utf8Path) -> Result<Sha256, PackageError> {
 }
 
 /// Compares two packages; `contents` looks into files of which only the bytes differ.
+///
+/// A package takes about seven times the memory of its headers. Small ones take a seat of `seats` while they do, large ones
+/// all of them.
 pub(crate) async fn differences(
     store: &dyn MirrorRead,
     from: &Place,
     to: &Place,
     contents: bool,
+    seats: &Seats,
 ) -> Result<Outcome, PackageError> {
-    let (old, new) = futures_util::future::try_join(read(store, from), read(store, to)).await?;
-    let mut differences = apart(move || Ok(compare(&old, &new))).await?;
+    let (old, new) = futures_util::future::join(headers(store, from), headers(store, to)).await;
+    let (old, new) = (old?, new?);
+    let seat = seats.take(old.len() + new.len()).await;
+    let places = (from.clone(), to.clone());
+    let mut differences = apart(move || {
+        let (old, new) = (parse(&old, &places.0)?, parse(&new, &places.1)?);
+        Ok(compare(&old, &new))
+    })
+    .await?;
+    drop(seat);
     let mut too_large = Vec::new();
     if contents && !differences.opaque().is_empty() {
         (differences, too_large) = looked_into(store, from, to, differences).await?;
