@@ -135,6 +135,10 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Checks sums, records and aliases
     Verify(Verify),
+    /// Makes the catalog pages anew: `index.html`, `index.json` and `feed.xml`
+    ///
+    /// Commands that change the mirror do it at their end; this is for a mirror that was changed by other means.
+    Pages,
     /// Says what mirror paths and URLs mean
     Parse(Parse),
     /// Reads and makes names of container images

@@ -9,6 +9,7 @@ pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
 mod packages;
+pub(crate) mod pages;
 pub(crate) mod parse;
 pub(crate) mod publish;
 pub(crate) mod recipe;

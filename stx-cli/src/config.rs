@@ -4,6 +4,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use stx_publish::site::Site;
+
 use crate::args::Global;
 use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
@@ -33,6 +35,9 @@ pub(crate) struct Config {
     /// What no build may tell.
     #[serde(default)]
     pub(crate) privacy: PrivacyTable,
+    /// What the catalog pages say of the mirror.
+    #[serde(default)]
+    site: SiteTable,
     /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
     #[serde(default)]
     on_interrupt: OnInterrupt,
@@ -46,6 +51,17 @@ pub(crate) struct Config {
     /// The file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
+}
+
+/// The table `[site]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SiteTable {
+    /// The heading of the pages.
+    #[serde(default)]
+    title: String,
+    /// The URL of the mirror's root.
+    url: Option<String>,
 }
 
 impl Config {
@@ -105,6 +121,15 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// What the catalog pages say of the mirror; how long builds stay is not in it.
+    pub(crate) fn site(&self) -> Site {
+        Site {
+            title: self.site.title.clone(),
+            url: self.site.url.clone(),
+            ..Site::default()
+        }
     }
 
     /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.

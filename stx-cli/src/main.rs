@@ -56,35 +56,51 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         global: cli.global,
         now,
     };
-    match &cli.command {
-        Command::Demo(args) => commands::demo::run(&context, args).await,
-        Command::Build(args) => commands::build::run(&context, args).await,
-        Command::Resume(args) => commands::resume::run(&context, args).await,
-        Command::Cancel(args) => commands::resume::cancel(&context, args).await,
-        Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(&context, args),
-        Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(&context, args),
-        Command::Publish(args) => commands::publish::run(&context, args).await,
-        Command::Fetch(args) => commands::fetch::run(&context, args).await,
-        Command::Compare(args) => commands::compare::run(&context, args).await,
-        Command::Since(args) => commands::since::run(&context, args).await,
-        Command::List(args) => commands::list::run(&context, args).await,
-        Command::Show(args) => commands::show::run(&context, args).await,
-        Command::Trash => commands::trash::run(&context).await,
-        Command::Prune(args) => commands::retention::prune::prune(&context, args).await,
-        Command::Pin(args) => commands::retention::pins::pin(&context, args).await,
-        Command::Unpin(args) => commands::retention::pins::unpin(&context, args).await,
-        Command::Pins(args) => commands::retention::pins::pins(&context, args).await,
-        Command::Undelete(args) => commands::retention::undelete::undelete(&context, args).await,
-        Command::Explain(args) => commands::retention::explain::explain(&context, args).await,
-        Command::Forecast(args) => commands::retention::forecast::forecast(&context, args).await,
-        Command::Daemon(args) => commands::daemon::run(&context, args).await,
-        Command::Trigger(args) => commands::trigger::run(&context, args),
-        Command::Status => commands::status::run(&context),
-        Command::History(args) => commands::history::run(&context, args),
-        Command::Stats(args) => commands::history::stats(&context, args),
-        Command::Verify(args) => commands::verify::run(&context, args).await,
-        Command::Parse(args) => commands::parse::paths(&context, args),
-        Command::Image(args::Image::Parse(args)) => commands::parse::images(&context, args),
-        Command::Image(args::Image::Name(args)) => commands::parse::image_name(&context, args),
+    let changes = match &cli.command {
+        Command::Publish(args) => !args.dry_run,
+        Command::Prune(args) => !args.dry_run && args.plan_out.is_none(),
+        Command::Verify(args) => args.repair,
+        Command::Undelete(_) | Command::Pin(_) | Command::Unpin(_) => true,
+        _ => false,
+    };
+    let result = dispatch(&context, &cli.command).await;
+    if changes {
+        commands::pages::after(&context).await;
+    }
+    result
+}
+
+async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => commands::demo::run(context, args).await,
+        Command::Build(args) => commands::build::run(context, args).await,
+        Command::Resume(args) => commands::resume::run(context, args).await,
+        Command::Cancel(args) => commands::resume::cancel(context, args).await,
+        Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(context, args),
+        Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(context, args),
+        Command::Publish(args) => commands::publish::run(context, args).await,
+        Command::Fetch(args) => commands::fetch::run(context, args).await,
+        Command::Compare(args) => commands::compare::run(context, args).await,
+        Command::Since(args) => commands::since::run(context, args).await,
+        Command::List(args) => commands::list::run(context, args).await,
+        Command::Show(args) => commands::show::run(context, args).await,
+        Command::Pages => commands::pages::run(context).await,
+        Command::Trash => commands::trash::run(context).await,
+        Command::Prune(args) => commands::retention::prune::prune(context, args).await,
+        Command::Pin(args) => commands::retention::pins::pin(context, args).await,
+        Command::Unpin(args) => commands::retention::pins::unpin(context, args).await,
+        Command::Pins(args) => commands::retention::pins::pins(context, args).await,
+        Command::Undelete(args) => commands::retention::undelete::undelete(context, args).await,
+        Command::Explain(args) => commands::retention::explain::explain(context, args).await,
+        Command::Forecast(args) => commands::retention::forecast::forecast(context, args).await,
+        Command::Daemon(args) => commands::daemon::run(context, args).await,
+        Command::Trigger(args) => commands::trigger::run(context, args),
+        Command::Status => commands::status::run(context),
+        Command::History(args) => commands::history::run(context, args),
+        Command::Stats(args) => commands::history::stats(context, args),
+        Command::Verify(args) => commands::verify::run(context, args).await,
+        Command::Parse(args) => commands::parse::paths(context, args),
+        Command::Image(args::Image::Parse(args)) => commands::parse::images(context, args),
+        Command::Image(args::Image::Name(args)) => commands::parse::image_name(context, args),
     }
 }

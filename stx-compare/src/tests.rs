@@ -390,6 +390,140 @@ fn every_kind_of_noise_has_a_text() {
     insta::assert_snapshot!("noise", text.join("\n"));
 }
 
+/// A package in which nothing is empty.
+fn full() -> Package {
+    let text = || "x".to_owned();
+    let file = File {
+        mode: 0o100_644,
+        owner: "root:root".to_owned(),
+        size: 1,
+        digest: Some(text()),
+        flags: BTreeSet::from(["doc".to_owned()]),
+        ..File::default()
+    };
+    Package {
+        name: text(),
+        version: "1".to_owned(),
+        release: "1".to_owned(),
+        files: BTreeMap::from([("/a".to_owned(), file)]),
+        origin: Origin {
+            time: Some(1),
+            host: Some(text()),
+            tool: Some(text()),
+            signatures: Vec::new(),
+        },
+        ..Package::default()
+    }
+}
+
+/// Changes one thing of a package, or of its file.
+type Edit = fn(&mut Package, &mut File);
+
+#[test]
+fn each_thing_alone_is_found_and_nothing_else() {
+    let edits: [(&str, Edit); 28] = [
+        ("version 1-1 -> 1:1-1", |package, _| package.epoch = Some(1)),
+        ("version 1-1 -> 2-1", |package, _| {
+            package.version = "2".to_owned()
+        }),
+        ("version 1-1 -> 1-2", |package, _| {
+            package.release = "2".to_owned()
+        }),
+        ("name x -> y", |package, _| package.name = "y".to_owned()),
+        ("architecture  -> y", |package, _| {
+            package.arch = "y".to_owned()
+        }),
+        ("license - -> y", |package, _| {
+            package
+                .attributes
+                .insert("license".to_owned(), "y".to_owned());
+        }),
+        ("~ /a: content", |_, file| file.digest = None),
+        ("~ /a: size 1 -> 2", |_, file| file.size = 2),
+        ("~ /a: mode 100644 -> 104755", |_, file| {
+            file.mode = 0o104_755
+        }),
+        ("~ /a: owner root:root -> a:root", |_, file| {
+            file.owner = "a:root".to_owned()
+        }),
+        ("~ /a: target - -> y", |_, file| {
+            file.target = Some("y".to_owned())
+        }),
+        ("~ /a: flags doc -> -", |_, file| file.flags.clear()),
+        ("~ /a: capabilities - -> y", |_, file| {
+            file.capabilities = Some("y".to_owned())
+        }),
+        ("~ /a: language - -> y", |_, file| {
+            file.language = Some("y".to_owned())
+        }),
+        ("~ /a: device - -> 1", |_, file| file.device = Some(1)),
+        ("~ /a: verify flags - -> 1", |_, file| file.verify = Some(1)),
+        ("+ /b (0, , 0 bytes)", |package, _| {
+            package.files.insert("/b".to_owned(), File::default());
+        }),
+        ("+ scriptlet y by", |package, _| {
+            package
+                .scriptlets
+                .insert("y".to_owned(), Scriptlet::default());
+        }),
+        ("+ changelog 1970-01-01 : ", |package, _| {
+            package.changelog.push(ChangelogEntry::default())
+        }),
+        ("payload format  -> y", |package, _| {
+            package.payload.format = "y".to_owned()
+        }),
+        ("payload compression  -> y", |package, _| {
+            package.payload.compression = "y".to_owned()
+        }),
+        ("payload level  -> y", |package, _| {
+            package.payload.level = "y".to_owned()
+        }),
+        ("noise: packed bytes", |package, _| {
+            package.payload.digest = Some("y".to_owned())
+        }),
+        (
+            "noise: build time 1970-01-01T00:00:01Z -> -",
+            |package, _| package.origin.time = None,
+        ),
+        ("noise: build host x -> -", |package, _| {
+            package.origin.host = None
+        }),
+        ("noise: built by rpm x -> -", |package, _| {
+            package.origin.tool = None
+        }),
+        ("noise: signed", |package, _| {
+            package.origin.signatures.push("y".to_owned())
+        }),
+        ("noise: times of /a", |_, file| file.modified = 1),
+    ];
+    for (expected, edit) in edits {
+        let (from, mut to) = (full(), full());
+        let mut file = to.files["/a"].clone();
+        edit(&mut to, &mut file);
+        to.files.insert("/a".to_owned(), file);
+        let found = compare(&from, &to);
+        let changes = found.changes.iter().map(ToString::to_string);
+        let noise = found.noise.iter().map(|noise| format!("noise: {noise}"));
+        let shown: Vec<_> = changes.chain(noise).collect();
+        assert_eq!(
+            shown.iter().map(|line| line.trim_end()).collect::<Vec<_>>(),
+            [expected.trim_end()]
+        );
+    }
+    for relation in Relation::ALL {
+        let (from, mut to) = (full(), full());
+        let dependency = Dependency {
+            name: "y".to_owned(),
+            ..Dependency::default()
+        };
+        to.dependencies
+            .insert(relation, BTreeSet::from([dependency]));
+        let changes = compare(&from, &to).changes;
+        let shown: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [format!("+ {relation} y")]);
+    }
+}
+
 #[test]
 fn what_moves_with_the_version_of_its_package_does_not_change() {
     let package = |release: &str, of: &str| {

@@ -15,6 +15,7 @@ use stx_publish::LocalStore;
 use super::outputs::incoming;
 use super::state::unwritten;
 use super::{Built, Site, Watch};
+use crate::commands::pages;
 use crate::commands::publish::{publish, request};
 use crate::commands::resume::requested;
 use crate::exit::{Exit, Failure};
@@ -171,6 +172,7 @@ impl Run<'_> {
             .map_err(|error| Failure::new(Exit::Mirror, error))?;
         let repaired = repaired.to_string();
         if !repaired.is_empty() {
+            pages::renew(&self.site.context, self.store, self.site.now()).await;
             (self.watch.say)(repaired.trim_end());
         }
         Ok(())
@@ -196,6 +198,7 @@ impl Run<'_> {
             started.force_alias,
         );
         let published = publish(&self.site.context, self.store, request).await?;
+        pages::renew(&self.site.context, self.store, self.site.now()).await;
         process::remove_journal(self.state).map_err(unwritten)?;
         let BuildRecord {
             result,

@@ -15,7 +15,7 @@ use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
 
 use super::{dropped, facts, policy, protections, until};
 use crate::args::Prune;
-use crate::commands::{Context, refused};
+use crate::commands::{Context, pages, refused};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -82,6 +82,7 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
     let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
     let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
     let pruned = apply(context, &store, plan).await?;
+    pages::renew(context, &store, context.now).await;
     let left = pruned
         .left
         .iter()

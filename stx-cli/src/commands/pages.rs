@@ -1,0 +1,104 @@
+//! `pages`, and what every command that changes a mirror does at its end: the catalog pages are made anew.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use stx_layout::{BuildId, Catalog};
+use stx_publish::index::Stay;
+use stx_publish::site::{Refreshed, Site, refresh};
+use stx_publish::{LocalStore, MirrorRead as _, Scope};
+use stx_retention::{PrunePlan, Verdict};
+
+use super::retention::verdicts;
+use super::{Context, refused};
+use crate::exit::{Failure, chain};
+use crate::output;
+
+/// The pages that were written or removed, by their paths in the mirror.
+#[derive(Serialize)]
+struct Report {
+    written: Vec<String>,
+    removed: Vec<String>,
+}
+
+impl From<Refreshed> for Report {
+    fn from(done: Refreshed) -> Self {
+        let paths =
+            |pages: Vec<stx_publish::PageId>| pages.iter().map(|page| page.path()).collect();
+        Self {
+            written: paths(done.written),
+            removed: paths(done.removed),
+        }
+    }
+}
+
+pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+    let store = context.open()?;
+    let report = Report::from(make(context, &store, context.now).await?);
+    output::print(context.format(), &report, || {
+        let lines = report.written.iter().map(|path| format!("wrote {path}"));
+        let gone = report.removed.iter().map(|path| format!("removed {path}"));
+        let mut lines: Vec<_> = lines.chain(gone).collect();
+        lines.push(String::new());
+        lines.join("\n")
+    })
+}
+
+/// Makes the pages after a command that may have changed the mirror, if there is one.
+pub(crate) async fn after(context: &Context) {
+    if let Ok(store) = context.open() {
+        renew(context, &store, context.now).await;
+    }
+}
+
+/// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and
+/// fails nothing.
+pub(crate) async fn renew(context: &Context, store: &LocalStore, now: DateTime<Utc>) {
+    if let Err(failure) = make(context, store, now).await {
+        let why = failure
+            .error
+            .as_deref()
+            .map(|error| chain(error).to_string());
+        let why = why.unwrap_or_default();
+        context.say(&format!(
+            "warning: the catalog pages are not up to date: {why}; `stx-builds pages` makes them"
+        ));
+    }
+}
+
+async fn make(
+    context: &Context,
+    store: &LocalStore,
+    now: DateTime<Utc>,
+) -> Result<Refreshed, Failure> {
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let context = Context {
+        now,
+        ..context.clone()
+    };
+    let plan = verdicts(&context, store, &catalog).await?;
+    let site = Site {
+        stays: stays(&catalog, &plan),
+        ..context.config.site()
+    };
+    refresh(store, &site).await.map_err(refused)
+}
+
+/// How long each build stays, in words.
+fn stays(catalog: &Catalog, plan: &PrunePlan) -> BTreeMap<BuildId, Stay> {
+    let builds = catalog.builds().filter_map(|(id, _)| {
+        let stay = match plan.verdict(&id)? {
+            Verdict::Keep { reasons, until } => Stay {
+                until,
+                reasons: reasons.iter().map(ToString::to_string).collect(),
+            },
+            Verdict::Expire { rule, since } => Stay {
+                until: Some(since),
+                reasons: vec![rule.to_string()],
+            },
+        };
+        Some((id, stay))
+    });
+    builds.collect()
+}
