@@ -510,6 +510,10 @@ fn each_thing_alone_is_found_and_nothing_else() {
             [expected.trim_end()]
         );
     }
+}
+
+#[test]
+fn each_kind_of_dependency_is_found() {
     for relation in Relation::ALL {
         let (from, mut to) = (full(), full());
         let dependency = Dependency {
