@@ -424,14 +424,14 @@ fn each_thing_alone_is_found_and_nothing_else() {
     let edits: [(&str, Edit); 28] = [
         ("version 1-1 -> 1:1-1", |package, _| package.epoch = Some(1)),
         ("version 1-1 -> 2-1", |package, _| {
-            package.version = "2".to_owned()
+            package.version = "2".to_owned();
         }),
         ("version 1-1 -> 1-2", |package, _| {
-            package.release = "2".to_owned()
+            package.release = "2".to_owned();
         }),
         ("name x -> y", |package, _| package.name = "y".to_owned()),
         ("architecture  -> y", |package, _| {
-            package.arch = "y".to_owned()
+            package.arch = "y".to_owned();
         }),
         ("license - -> y", |package, _| {
             package
@@ -441,20 +441,20 @@ fn each_thing_alone_is_found_and_nothing_else() {
         ("~ /a: content", |_, file| file.digest = None),
         ("~ /a: size 1 -> 2", |_, file| file.size = 2),
         ("~ /a: mode 100644 -> 104755", |_, file| {
-            file.mode = 0o104_755
+            file.mode = 0o104_755;
         }),
         ("~ /a: owner root:root -> a:root", |_, file| {
-            file.owner = "a:root".to_owned()
+            file.owner = "a:root".to_owned();
         }),
         ("~ /a: target - -> y", |_, file| {
-            file.target = Some("y".to_owned())
+            file.target = Some("y".to_owned());
         }),
         ("~ /a: flags doc -> -", |_, file| file.flags.clear()),
         ("~ /a: capabilities - -> y", |_, file| {
-            file.capabilities = Some("y".to_owned())
+            file.capabilities = Some("y".to_owned());
         }),
         ("~ /a: language - -> y", |_, file| {
-            file.language = Some("y".to_owned())
+            file.language = Some("y".to_owned());
         }),
         ("~ /a: device - -> 1", |_, file| file.device = Some(1)),
         ("~ /a: verify flags - -> 1", |_, file| file.verify = Some(1)),
@@ -467,32 +467,32 @@ fn each_thing_alone_is_found_and_nothing_else() {
                 .insert("y".to_owned(), Scriptlet::default());
         }),
         ("+ changelog 1970-01-01 : ", |package, _| {
-            package.changelog.push(ChangelogEntry::default())
+            package.changelog.push(ChangelogEntry::default());
         }),
         ("payload format  -> y", |package, _| {
-            package.payload.format = "y".to_owned()
+            package.payload.format = "y".to_owned();
         }),
         ("payload compression  -> y", |package, _| {
-            package.payload.compression = "y".to_owned()
+            package.payload.compression = "y".to_owned();
         }),
         ("payload level  -> y", |package, _| {
-            package.payload.level = "y".to_owned()
+            package.payload.level = "y".to_owned();
         }),
         ("noise: packed bytes", |package, _| {
-            package.payload.digest = Some("y".to_owned())
+            package.payload.digest = Some("y".to_owned());
         }),
         (
             "noise: build time 1970-01-01T00:00:01Z -> -",
             |package, _| package.origin.time = None,
         ),
         ("noise: build host x -> -", |package, _| {
-            package.origin.host = None
+            package.origin.host = None;
         }),
         ("noise: built by rpm x -> -", |package, _| {
-            package.origin.tool = None
+            package.origin.tool = None;
         }),
         ("noise: signed", |package, _| {
-            package.origin.signatures.push("y".to_owned())
+            package.origin.signatures.push("y".to_owned());
         }),
         ("noise: times of /a", |_, file| file.modified = 1),
     ];
