@@ -69,6 +69,7 @@ test  | cmd:ip                 | iproute2           | iproute              | giv
 test  | cmd:unshare            | util-linux         | util-linux           | gives a machine a name
 test  | cmd:setpriv            | util-linux         | util-linux-core      | publishes as an ordinary user
 test  | cmd:gzip               | gzip               | gzip                 | packs logs
+test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with

@@ -20,6 +20,13 @@ Exit codes:
   5  not found
   6  busy: another build or publisher works on the channel";
 
+const COMPARE_HELP: &str = "\
+Exit codes, as those of diff:
+  0  nothing differs that matters
+  1  something differs
+  4  a package could not be compared, or the mirror is wrong
+  2, 5  as for the other commands";
+
 /// Builds StarlingX branches and hosts the result on a mirror.
 ///
 /// Results go to standard output, everything else to standard error.
@@ -91,6 +98,11 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Fetches files of a build, every byte checked; goes on where it was killed
     Fetch(Fetch),
+    /// Says what differs between packages and the reference build, or between two builds
+    #[command(after_help = COMPARE_HELP)]
+    Compare(Compare),
+    /// Says since which build a package, or a file of it, is as it is, and which commits came with that
+    Since(Since),
     /// Lists channels and builds: age, result, size, how long each stays
     List(List),
     /// Shows one build, by its date or through an alias
@@ -155,6 +167,69 @@ pub(crate) struct Fetch {
     /// How many files are fetched side by side
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// Package files and directories of them, with `--with`; else two builds: `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`
+    #[arg(value_name = "RPM|BUILD", required = true)]
+    pub(crate) what: Vec<String>,
+
+    /// The reference: `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    #[arg(long, value_name = "BUILD")]
+    pub(crate) with: Option<String>,
+
+    /// Takes the channel's build that this git work tree descends from with the fewest commits between
+    #[arg(long, value_name = "GITDIR", requires = "with")]
+    pub(crate) source: Option<Utf8PathBuf>,
+
+    /// The phase of the reference package, where it is in several
+    #[arg(long, requires = "with")]
+    pub(crate) phase: Option<String>,
+
+    /// Transfers packages of which files differ, and tells apart files that differ in times only
+    #[arg(long)]
+    pub(crate) contents: bool,
+
+    /// What is done with build times and hosts, signatures and time stamps
+    #[arg(long, value_enum, default_value_t = Noise::List)]
+    pub(crate) noise: Noise,
+
+    /// Writes the result as JUnit's XML as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Noise {
+    /// Listed apart, and no difference
+    List,
+    /// Not listed
+    Hide,
+    /// A difference as any other
+    Count,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Since {
+    /// The package: `NAME` or `NAME.ARCH`
+    pub(crate) package: String,
+
+    /// The channel whose builds are looked at
+    #[arg(long = "in", value_name = "CHANNEL")]
+    pub(crate) channel: Channel,
+
+    /// Only this file of the package
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<String>,
+
+    /// The first build with this version or a newer one: `1.0` or `1.0-2.tis`
+    #[arg(long, value_name = "V", conflicts_with = "file")]
+    pub(crate) version: Option<String>,
+
+    /// The phase, where the package is in several
+    #[arg(long)]
+    pub(crate) phase: Option<String>,
 }
 
 #[derive(Debug, Args)]

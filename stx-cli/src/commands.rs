@@ -2,11 +2,13 @@
 
 pub(crate) mod asked;
 pub(crate) mod build;
+pub(crate) mod compare;
 pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
+mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
 pub(crate) mod publish;
@@ -14,6 +16,7 @@ pub(crate) mod recipe;
 pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod show;
+pub(crate) mod since;
 pub(crate) mod status;
 pub(crate) mod trash;
 pub(crate) mod trigger;
@@ -95,6 +98,14 @@ impl Reader {
         match self {
             Self::Local(store) => store,
             Self::Http(store) => store,
+        }
+    }
+
+    /// The bytes that came over the network so far; `None` for a directory.
+    pub(crate) fn received(&self) -> Option<u64> {
+        match self {
+            Self::Local(_) => None,
+            Self::Http(store) => Some(store.received()),
         }
     }
 

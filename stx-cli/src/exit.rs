@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Unexpected; a bug.
+    /// Unexpected; a bug. As with `diff`, also what [`Exit::DIFFERENT`] is.
     Bug = 1,
     /// Usage or configuration.
     Usage = 2,
@@ -20,6 +20,11 @@ pub(crate) enum Exit {
     NotFound = 5,
     /// Busy: another publisher or build.
     Busy = 6,
+}
+
+impl Exit {
+    /// `compare` found a difference.
+    pub(crate) const DIFFERENT: Self = Self::Bug;
 }
 
 /// A command that ends without its result: the error and its chain, the exit code, and what to do next.

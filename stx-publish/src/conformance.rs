@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chrono::TimeDelta;
+use futures_util::StreamExt as _;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel};
 
 use crate::incoming::{Entry, Incoming};
@@ -193,10 +194,28 @@ async fn published_is_there(store: &dyn MirrorStore) {
         .expect("read");
     assert_eq!(rest.size, 5);
     let mut bytes = Vec::new();
-    while let Some(chunk) = futures_util::StreamExt::next(&mut rest.stream).await {
+    while let Some(chunk) = rest.stream.next().await {
         bytes.extend_from_slice(&chunk.expect("a chunk"));
     }
     assert_eq!(bytes, b"1");
+    for (from, length, expected) in [
+        (1, 3, &b"ay "[..]),
+        (3, 100, b" 1"),
+        (0, 0, b""),
+        (9, 1, b""),
+    ] {
+        let part = store
+            .read_part(&id, &path("outputs/CONTEXT"), from, length)
+            .await
+            .expect("read");
+        assert_eq!(part.size, 5);
+        let chunks: Vec<_> = part.stream.collect().await;
+        let bytes: Vec<u8> = chunks
+            .into_iter()
+            .flat_map(|chunk| chunk.expect("a chunk"))
+            .collect();
+        assert_eq!(bytes, expected, "{length} bytes from {from}");
+    }
     assert_eq!(
         shown(store, &id.channel).await,
         Some(AliasEntry::Build(id.date))

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin,
@@ -59,6 +59,29 @@ impl fmt::Debug for FileBody {
         f.debug_struct("FileBody")
             .field("size", &self.size)
             .finish_non_exhaustive()
+    }
+}
+
+impl FileBody {
+    /// The same body, whose stream ends after `length` bytes.
+    #[must_use]
+    pub fn cut(self, length: u64) -> Self {
+        let stream = stream::unfold((self.stream, length), |(mut rest, left)| async move {
+            if left == 0 {
+                return None;
+            }
+            let chunk = rest.next().await?.map(|mut chunk| {
+                let most = usize::try_from(left).unwrap_or(usize::MAX);
+                chunk.truncate(most);
+                chunk
+            });
+            let read = chunk.as_ref().map_or(left, |chunk| chunk.len() as u64);
+            Some((chunk, (rest, left - read)))
+        });
+        Self {
+            size: self.size,
+            stream: stream.boxed(),
+        }
     }
 }
 
@@ -221,6 +244,18 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// too. From the end of the file or beyond, the stream is empty.
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
+
+    /// At most `length` bytes of a file from byte `from` on; otherwise as [`read`](Self::read). A store that can transfer
+    /// no more than these does so.
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        Ok(self.read(id, path, from).await?.cut(length))
+    }
 
     /// A derived page; `None` where there is none.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;

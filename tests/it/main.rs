@@ -9,6 +9,7 @@
 mod arrows;
 mod audit;
 mod builds;
+mod compare;
 mod daemon;
 mod demo;
 mod documents;

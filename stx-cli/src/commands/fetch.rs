@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use stx_layout::{AliasName, BuildDate, BuildId, Channel};
+use stx_layout::{AliasName, BuildDate, BuildId, Channel, Sums};
 use stx_publish::StoreError;
 use stx_publish::fetch::{
     FetchError, FetchEvent, FetchOptions, FetchReport, Fetched, Wanted, What, fetch, resolve,
@@ -63,20 +63,8 @@ pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> 
     let what = args.what.iter().map(|word| word.parse());
     let what: Vec<What> = what.collect::<Result<_, _>>().map_err(Failure::usage)?;
     let reader = context.reader()?;
-    let (id, alias) = match asked(&args.build)? {
-        Asked::Build(id) => (id, None),
-        Asked::Alias(channel, alias) => {
-            let id = resolve(reader.store(), &channel, &alias).await;
-            (id.map_err(|error| not_there(context, error))?, Some(alias))
-        }
-    };
-    if let Some(alias) = alias {
-        context.say(&format!("{}/{alias} is {}", id.channel, id.date));
-    }
-    let sums = match reader.store().sums(&id).await {
-        Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),
-        sums => sums.map_err(refused)?,
-    };
+    let id = build(context, &reader, &args.build).await?;
+    let sums = sums(&reader, &id).await?;
     let wanted = select(&sums, &what).map_err(|error| {
         Failure::new(Exit::NotFound, format!("{id}: {error}")).hint(format!(
             "{}/SHA256SUMS names its files",
@@ -97,6 +85,31 @@ pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> 
     .await;
     progress.end();
     finish(context, &reader, &id, report).await
+}
+
+/// The build that `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE` means.
+pub(crate) async fn build(
+    context: &Context,
+    reader: &Reader,
+    text: &str,
+) -> Result<BuildId, Failure> {
+    match asked(text)? {
+        Asked::Build(id) => Ok(id),
+        Asked::Alias(channel, alias) => {
+            let id = resolve(reader.store(), &channel, &alias).await;
+            let id = id.map_err(|error| not_there(context, error))?;
+            context.say(&format!("{channel}/{alias} is {}", id.date));
+            Ok(id)
+        }
+    }
+}
+
+/// The sums of a build.
+pub(crate) async fn sums(reader: &Reader, id: &BuildId) -> Result<Sums, Failure> {
+    match reader.store().sums(id).await {
+        Err(error @ StoreError::NotFound { .. }) => Err(gone(reader, id, error).await),
+        sums => sums.map_err(refused),
+    }
 }
 
 /// An alias or a channel that is not there.

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ pub struct HttpStore {
     options: Arc<HttpOptions>,
     /// The strong entity tags of files that were begun, so that one that changes is noticed when it is gone on with.
     tags: Arc<Mutex<HashMap<Url, String>>>,
+    received: Arc<AtomicU64>,
 }
 
 /// A URL that no mirror can be read from.
@@ -123,7 +125,13 @@ impl HttpStore {
             root,
             options: Arc::new(options),
             tags: Arc::default(),
+            received: Arc::default(),
         })
+    }
+
+    /// The bytes of bodies that arrived so far, of this store and its clones.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The URL of the mirror's root, with a slash at its end.
@@ -149,7 +157,7 @@ impl HttpStore {
                 Err(StoreError::NotFound { .. }) => return Ok(None),
                 response => response?,
             };
-            match whole(response, &url).await {
+            match whole(response, &url, &self.received).await {
                 Err(error @ StoreError::Network { .. }) if attempt + 1 < self.options.attempts => {
                     drop(error);
                     tokio::time::sleep(self.wait(attempt)).await;
@@ -222,6 +230,68 @@ impl HttpStore {
             Some(tag) => drop(tags.insert(url.clone(), tag.to_owned())),
             None => drop(tags.remove(url)),
         }
+    }
+
+    /// A file from byte `from` on. The server is asked for no more than `length` bytes, and may send more.
+    async fn range(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: Option<u64>,
+    ) -> Result<FileBody, StoreError> {
+        let url = self.url(&format!("{id}/{path}"));
+        let mut headers = Vec::new();
+        let tag = self.tag(&url);
+        let last = length.map(|length| from.saturating_add(length.max(1)) - 1);
+        if from > 0 || last.is_some() {
+            let last = last.map(|last| last.to_string()).unwrap_or_default();
+            headers.push((header::RANGE, format!("bytes={from}-{last}")));
+            headers.extend(tag.clone().map(|tag| (header::IF_RANGE, tag)));
+        }
+        let response = self.send(&url, &headers).await?;
+        self.keep_tag(&url, response.headers());
+        let part = content_range(response.headers());
+        let (size, skip) = match (response.status(), part) {
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some((_, size))) => {
+                return Ok(FileBody {
+                    size,
+                    stream: stream::empty().boxed(),
+                });
+            }
+            (StatusCode::PARTIAL_CONTENT, Some((Some(begins), size))) if begins == from => {
+                (size, 0)
+            }
+            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
+                return Err(network(
+                    &url,
+                    "the server sent another part than was asked for",
+                ));
+            }
+            // A server that knows no ranges sends it all; so does one whose file changed.
+            _ if from > 0 && tag.is_some() && tag != self.tag(&url) => {
+                return Err(StoreError::Changed {
+                    path: url.to_string(),
+                });
+            }
+            _ => {
+                let length = response.content_length();
+                let size = length
+                    .ok_or_else(|| network(&url, "the server does not say how long it is"))?;
+                (size, from)
+            }
+        };
+        let received = Arc::clone(&self.received);
+        let rest = response
+            .bytes_stream()
+            .inspect_ok(move |chunk| {
+                received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            })
+            .map_err(move |error| network(&url, error.without_url()));
+        Ok(FileBody {
+            size,
+            stream: drop_first(rest, skip).boxed(),
+        })
     }
 
     async fn channel_index(&self, channel: &Channel) -> Result<Option<ChannelEntry>, StoreError> {
@@ -341,7 +411,7 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
 }
 
 /// The body of a small file.
-async fn whole(response: Response, url: &Url) -> Result<Bytes, StoreError> {
+async fn whole(response: Response, url: &Url, received: &AtomicU64) -> Result<Bytes, StoreError> {
     let too_long = || StoreError::Refused {
         what: url.to_string(),
         reason: format!("longer than {} MiB", LONGEST_TEXT >> 20),
@@ -354,6 +424,7 @@ async fn whole(response: Response, url: &Url) -> Result<Bytes, StoreError> {
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| network(url, error.without_url()))?;
+        received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         if (body.len() + chunk.len()) as u64 > LONGEST_TEXT {
             return Err(too_long());
         }
@@ -461,52 +532,18 @@ impl MirrorRead for HttpStore {
         path: &BuildPath,
         from: u64,
     ) -> Result<FileBody, StoreError> {
-        let url = self.url(&format!("{id}/{path}"));
-        let mut headers = Vec::new();
-        let tag = self.tag(&url);
-        if from > 0 {
-            headers.push((header::RANGE, format!("bytes={from}-")));
-            headers.extend(tag.clone().map(|tag| (header::IF_RANGE, tag)));
-        }
-        let response = self.send(&url, &headers).await?;
-        self.keep_tag(&url, response.headers());
-        let part = content_range(response.headers());
-        let (size, skip) = match (response.status(), part) {
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some((_, size))) => {
-                return Ok(FileBody {
-                    size,
-                    stream: stream::empty().boxed(),
-                });
-            }
-            (StatusCode::PARTIAL_CONTENT, Some((Some(begins), size))) if begins == from => {
-                (size, 0)
-            }
-            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
-                return Err(network(
-                    &url,
-                    "the server sent another part than was asked for",
-                ));
-            }
-            // A server that knows no ranges sends it all; so does one whose file changed.
-            _ if from > 0 && tag.is_some() && tag != self.tag(&url) => {
-                return Err(StoreError::Changed {
-                    path: url.to_string(),
-                });
-            }
-            _ => {
-                let length = response.content_length();
-                let size = length
-                    .ok_or_else(|| network(&url, "the server does not say how long it is"))?;
-                (size, from)
-            }
-        };
-        let rest = response
-            .bytes_stream()
-            .map_err(move |error| network(&url, error.without_url()));
-        Ok(FileBody {
-            size,
-            stream: drop_first(rest, skip).boxed(),
-        })
+        self.range(id, path, from, None).await
+    }
+
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        let body = self.range(id, path, from, Some(length)).await?;
+        Ok(body.cut(length))
     }
 
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {

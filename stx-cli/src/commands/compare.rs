@@ -1,0 +1,335 @@
+//! `compare`: packages against the reference build, or build against build.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use stx_compare::human::plain;
+use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, pair};
+use stx_compare::junit::junit;
+use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
+use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
+use stx_layout::{BuildId, Channel, ParseError, SourceRecord};
+use stx_publish::{MirrorRead, Scope, StoreError, read_all};
+
+use super::packages::{self, Place, Seats, differences};
+use super::{Context, Reader, fetch, refused};
+use crate::args::{Compare, Noise};
+use crate::exit::{Exit, Failure, chain};
+use crate::output;
+
+/// Pairs of packages that are read and compared side by side.
+const PARALLEL: u32 = 4;
+
+/// The file that says which commits a build was made of, and the longest that is read, in bytes.
+const CONTEXT: &str = "outputs/CONTEXT";
+const LONGEST_CONTEXT: u64 = 4 << 20;
+
+/// Two package files that belong together.
+type Sides = (Option<Place>, Option<Place>);
+
+pub(crate) async fn run(context: &Context, args: &Compare) -> Result<(), Failure> {
+    let reader = context.reader()?;
+    let mut report = match (&args.with, &args.what[..]) {
+        (Some(with), files) => with_reference(context, args, &reader, with, files).await?,
+        (None, [from, to]) => builds(context, args, &reader, from, to).await?,
+        (None, _) => {
+            return Err(
+                Failure::usage("two builds are compared, or packages --with a build")
+                    .hint("compare *.rpm --with master/centos, or compare BUILD BUILD"),
+            );
+        }
+    };
+    report.transferred = reader.received();
+    report.apply(match args.noise {
+        Noise::List => NoiseMode::List,
+        Noise::Hide => NoiseMode::Hide,
+        Noise::Count => NoiseMode::Count,
+    });
+    if let Some(file) = &args.junit {
+        let text = junit(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
+        fs::write(file, text).map_err(Failure::usage)?;
+    }
+    output::print(context.format(), &report, || report.to_string())?;
+    if let Some(bytes) = report.transferred {
+        context.say(&format!("{bytes} bytes came over the network"));
+    }
+    finish(&report)
+}
+
+fn finish(report: &Report) -> Result<(), Failure> {
+    let failed = report
+        .packages
+        .iter()
+        .find_map(|package| match &package.outcome {
+            Outcome::Failed { reason } => Some(format!(
+                "{}.{}: {}",
+                plain(&package.key.name),
+                plain(&package.key.arch),
+                plain(reason)
+            )),
+            _ => None,
+        });
+    match failed {
+        Some(first) => Err(Failure::new(Exit::Mirror, first)
+            .hint("the other packages were compared; `verify` checks a mirror's files")),
+        None if report.differs() => Err(Failure::said(Exit::DIFFERENT)),
+        None => Ok(()),
+    }
+}
+
+/// Build against build.
+async fn builds(
+    context: &Context,
+    args: &Compare,
+    reader: &Reader,
+    from: &str,
+    to: &str,
+) -> Result<Report, Failure> {
+    let from = fetch::build(context, reader, from).await?;
+    let to = fetch::build(context, reader, to).await?;
+    let before = Inventory::of(&fetch::sums(reader, &from).await?);
+    let after = Inventory::of(&fetch::sums(reader, &to).await?);
+    let (identical, pairs) = pair(&before, &after);
+    let place = |id: &BuildId, entry: Option<Entry>| Some(Place::Mirror(id.clone(), entry?));
+    let pairs = pairs
+        .into_iter()
+        .map(|pair| (pair.key, (place(&from, pair.from), place(&to, pair.to))));
+    let packages = all(reader.store(), pairs.collect(), args.contents).await;
+    Ok(Report {
+        from: Some(from),
+        to: Some(to),
+        identical,
+        packages,
+        transferred: None,
+    })
+}
+
+/// Package files against a build.
+async fn with_reference(
+    context: &Context,
+    args: &Compare,
+    reader: &Reader,
+    with: &str,
+    files: &[String],
+) -> Result<Report, Failure> {
+    let files = package_files(files)?;
+    let id = match &args.source {
+        Some(dir) => nearest_build(context, reader, with, dir).await?,
+        None => fetch::build(context, reader, with).await?,
+    };
+    let inventory = Inventory::of(&fetch::sums(reader, &id).await?);
+    let mut report = Report {
+        from: Some(id.clone()),
+        ..Report::default()
+    };
+    let mut pairs = Vec::new();
+    for file in files {
+        let place = Place::File(file.clone());
+        let package = packages::read(reader.store(), &place)
+            .await
+            .map_err(|error| {
+                Failure::usage(format!("{file}: {}", chain(&error)))
+                    .hint("is it a whole RPM package?")
+            })?;
+        let version = format!("{}-{}", package.version, package.release);
+        let chosen = choose(
+            &inventory,
+            &package.name,
+            &package.arch,
+            &version,
+            args,
+            &file,
+        );
+        match chosen {
+            Ok((key, entry)) => {
+                let digest = packages::digest(&file).await;
+                if digest.map_err(Failure::usage)? == entry.digest {
+                    report.identical += 1;
+                } else {
+                    let reference = Place::Mirror(id.clone(), entry.clone());
+                    pairs.push((key.clone(), (Some(reference), Some(place))));
+                }
+            }
+            Err(ChooseError::Absent { name, arch, phase }) => {
+                let place_name = phase.unwrap_or_default();
+                let key = Key {
+                    place: place_name,
+                    name,
+                    arch,
+                };
+                pairs.push((key, (None, Some(place))));
+            }
+            Err(error @ ChooseError::Ambiguous { .. }) => {
+                return Err(Failure::usage(format!("{file}: {error}"))
+                    .hint("--phase says which one is meant, such as --phase std"));
+            }
+        }
+    }
+    report.packages = all(reader.store(), pairs, args.contents).await;
+    Ok(report)
+}
+
+/// The reference of a package: in the phase that was asked for; else, where it is in several, in the one that a directory
+/// of the file's path names.
+fn choose<'a>(
+    inventory: &'a Inventory,
+    name: &str,
+    arch: &str,
+    version: &str,
+    args: &Compare,
+    file: &Utf8Path,
+) -> Result<(&'a Key, &'a Entry), ChooseError> {
+    let phase = args.phase.as_deref();
+    let chosen = inventory.choose(name, arch, phase, Some(version));
+    if !matches!(chosen, Err(ChooseError::Ambiguous { .. })) || phase.is_some() {
+        return chosen;
+    }
+    let absolute = file.canonicalize_utf8().unwrap_or_else(|_| file.to_owned());
+    let phases = absolute.components().rev().map(|part| part.as_str());
+    let mut found = phases.filter_map(|phase| {
+        let chosen = inventory.choose(name, arch, Some(phase), Some(version));
+        chosen.ok()
+    });
+    found.next().map_or(chosen, Ok)
+}
+
+/// The package files that were named, and those in the directories that were.
+fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for name in named.iter().map(Utf8Path::new) {
+        if !fs::metadata(name)
+            .map_err(|error| Failure::new(Exit::NotFound, error))?
+            .is_dir()
+        {
+            files.push(name.to_owned());
+            continue;
+        }
+        let before = files.len();
+        for entry in walkdir::WalkDir::new(name).sort_by_file_name() {
+            let entry = entry.map_err(Failure::usage)?;
+            let path = Utf8Path::from_path(entry.path())
+                .filter(|path| entry.file_type().is_file() && path.extension() == Some("rpm"));
+            files.extend(path.map(ToOwned::to_owned));
+        }
+        if files.len() == before {
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!("{name}: no *.rpm below it"),
+            ));
+        }
+    }
+    Ok(files)
+}
+
+/// The channel's build that is nearest to a work tree.
+async fn nearest_build(
+    context: &Context,
+    reader: &Reader,
+    with: &str,
+    dir: &Utf8Path,
+) -> Result<BuildId, Failure> {
+    let channel: Channel = with.parse().map_err(|error| {
+        Failure::usage(error).hint("--source picks a build of a channel: --with CHANNEL")
+    })?;
+    let ancestry = Ancestry::parse(&history(dir)?);
+    let ids = successes(reader, &channel).await?;
+    let found = stream::iter(&ids)
+        .map(|id| sources(reader, id))
+        .buffered(PARALLEL as usize);
+    let found: Vec<_> = found.try_collect().await?;
+    let builds = ids
+        .iter()
+        .zip(&found)
+        .map(|(id, sources)| (id, &sources[..]));
+    let Some(Nearest {
+        build,
+        path,
+        commit,
+        ahead,
+    }) = nearest(builds, &ancestry)
+    else {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("{dir} descends from no commit of a build of {channel}"),
+        )
+        .hint("is it a work tree of one of the builds' gits? `show` names them; or name a build with --with"));
+    };
+    context.say(&format!(
+        "{build} is nearest: {path} is at {}, {ahead} commits behind {dir}",
+        commit.get(..12).unwrap_or(&commit)
+    ));
+    Ok(build)
+}
+
+/// The successes of a channel, oldest first.
+pub(super) async fn successes(reader: &Reader, channel: &Channel) -> Result<Vec<BuildId>, Failure> {
+    let scope = Scope::Channel(channel.clone());
+    let catalog = reader.store().catalog(&scope).await.map_err(refused)?;
+    let successes = catalog.builds().filter(|(_, build)| build.is_success());
+    Ok(successes.map(|(id, _)| id).collect())
+}
+
+/// The gits of a build: those of its record, or where that names none, of its `CONTEXT`.
+pub(super) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceRecord>, Failure> {
+    let record = reader.store().record(id).await.map_err(refused)?;
+    if !record.sources.is_empty() {
+        return Ok(record.sources);
+    }
+    let path = CONTEXT
+        .parse()
+        .map_err(|error| Failure::new(Exit::Bug, error as ParseError))?;
+    match read_all(reader.store(), id, &path, LONGEST_CONTEXT).await {
+        Ok(text) => Ok(context_sources(&String::from_utf8_lossy(&text))),
+        Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// The commits of a work tree, each with its parents.
+fn history(dir: &Utf8Path) -> Result<String, Failure> {
+    let output = std::process::Command::new("git")
+        .args(["-C", dir.as_str(), "rev-list", "--parents", "HEAD"])
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .map_err(|error| Failure::usage(format!("git: {error}")).hint("--source needs git"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::usage(format!("{dir}: {}", said.trim())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Compares pairs side by side, in order.
+async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<Comparison> {
+    let mut by_key = BTreeMap::<Key, Vec<Sides>>::new();
+    for (key, sides) in pairs {
+        by_key.entry(key).or_default().push(sides);
+    }
+    let pairs = by_key
+        .into_iter()
+        .flat_map(|(key, sides)| sides.into_iter().map(move |sides| (key.clone(), sides)));
+    let seats = &Seats::new(PARALLEL);
+    stream::iter(pairs)
+        .map(|(key, (from, to))| async move {
+            let outcome = match (&from, &to) {
+                (Some(from), Some(to)) => differences(store, from, to, contents, seats)
+                    .await
+                    .unwrap_or_else(|error| Outcome::Failed {
+                        reason: chain(&error).to_string(),
+                    }),
+                (None, _) => Outcome::Added,
+                (_, None) => Outcome::Removed,
+            };
+            Comparison {
+                key,
+                from: from.map(|place| place.to_string()),
+                to: to.map(|place| place.to_string()),
+                outcome,
+            }
+        })
+        .buffered(PARALLEL as usize)
+        .collect()
+        .await
+}

@@ -1,0 +1,116 @@
+//! What is in files of which only the bytes differ, out of the payloads of both packages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, Read as _};
+
+use rpm::PackageReader;
+
+use crate::change::Differences;
+use crate::frame::{Frame, HeaderError, frame};
+use crate::times::only_times;
+
+/// Longest file that is looked into, in bytes. All that are looked into are held in memory, of both packages: no more
+/// than [`MOST_BYTES`] of each.
+pub const LONGEST_FILE: u64 = 64 << 20;
+
+/// Most bytes of one package that are looked into at a time.
+pub const MOST_BYTES: u64 = 256 << 20;
+
+/// A payload that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentsError {
+    /// The file cannot be read.
+    #[error("the package cannot be read")]
+    Io {
+        /// Why.
+        #[from]
+        source: io::Error,
+    },
+    /// Its headers.
+    #[error(transparent)]
+    Header {
+        /// What is wrong with them.
+        #[from]
+        source: HeaderError,
+    },
+    /// Its payload.
+    #[error("the payload is damaged")]
+    Payload {
+        /// Why.
+        #[from]
+        source: rpm::Error,
+    },
+}
+
+/// Looks into the files of which only the bytes differ, and takes those for noise in which only a time does. Returns the
+/// paths of those that were too large to be looked into.
+pub fn look_into(
+    differences: &mut Differences,
+    from: impl BufRead + 'static,
+    to: impl BufRead + 'static,
+) -> Result<Vec<String>, ContentsError> {
+    let wanted: BTreeSet<String> = differences
+        .opaque()
+        .into_iter()
+        .map(ToOwned::to_owned)
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (from, to) = (files(from, &wanted)?, files(to, &wanted)?);
+    let mut skipped = Vec::new();
+    for path in &wanted {
+        let (Some(from), Some(to)) = (from.get(path), to.get(path)) else {
+            skipped.push(path.clone());
+            continue;
+        };
+        if let Some(format) = only_times(path, from, to) {
+            differences.only_times(path, format);
+        }
+    }
+    Ok(skipped)
+}
+
+/// The bytes of the wanted files, without those that are too large.
+fn files(
+    mut package: impl BufRead + 'static,
+    wanted: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Vec<u8>>, ContentsError> {
+    let head = head(&mut package)?;
+    let mut reader = PackageReader::parse(io::Cursor::new(head).chain(package))?;
+    let mut files = BTreeMap::new();
+    let mut left = MOST_BYTES;
+    while let Some(mut file) = reader.next_file()? {
+        let path = [file.metadata.dirname(), file.metadata.basename()].concat();
+        if !wanted.contains(&path) || !file.has_payload() {
+            file.finish()?;
+            continue;
+        }
+        let most = LONGEST_FILE.min(left);
+        let mut bytes = Vec::new();
+        let read = (&mut file).take(most + 1).read_to_end(&mut bytes)? as u64;
+        file.finish()?;
+        if read <= most {
+            left -= read;
+            files.insert(path, bytes);
+        }
+    }
+    Ok(files)
+}
+
+/// The lead and the headers of a package, once they are known to be sound.
+fn head(package: &mut impl BufRead) -> Result<Vec<u8>, ContentsError> {
+    let mut head = Vec::new();
+    loop {
+        match frame(&head)? {
+            Frame::Whole { .. } => return Ok(head),
+            Frame::Needs(needed) => {
+                let more = (needed - head.len()) as u64;
+                if package.take(more).read_to_end(&mut head)? as u64 != more {
+                    let length = head.len();
+                    return Err(HeaderError::Truncated { length, needed }.into());
+                }
+            }
+        }
+    }
+}

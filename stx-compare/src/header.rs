@@ -1,0 +1,375 @@
+//! Packages out of the bytes of their headers, by the `rpm` crate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rpm::{
+    DependencyFlags, FileFlags, IndexData, IndexSignatureTag, IndexTag, PackageMetadata, Tag,
+};
+use sha2::Digest as _;
+
+use crate::compare::SOURCE_PACKAGE;
+pub use crate::frame::{Frame, HeaderError, LONGEST_HEADER, frame};
+use crate::package::{
+    ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
+};
+
+/// Attributes that have a name; the others are called by their number.
+const NAMES: [(u32, &str); 18] = [
+    (1004, "summary"),
+    (1005, "description"),
+    (1010, "distribution"),
+    (1011, "vendor"),
+    (1014, "license"),
+    (1015, "packager"),
+    (1016, "group"),
+    (1020, "url"),
+    (1021, "operating system"),
+    (1044, SOURCE_PACKAGE),
+    (1098, "prefixes"),
+    (1122, "compiler options"),
+    (1123, "distribution url"),
+    (1132, "platform"),
+    (5011, "file digest algorithm"),
+    (5012, "bug url"),
+    (5034, "version control"),
+    (5096, "module"),
+];
+
+/// Tags that are read into something else, or follow from the rest: sizes, digests, inodes, classes, colors, the cookie.
+fn is_covered(tag: u32) -> bool {
+    matches!(tag,
+        ..1000
+        | 1000..=1003 | 1006..=1009 | 1022..=1043 | 1045..=1050 | 1053..=1055 | 1064..=1069
+        | 1079..=1082 | 1085..=1088 | 1090..=1092 | 1094..=1097 | 1100 | 1106 | 1112..=1118
+        | 1124..=1126 | 1140..=1146 | 1151..=1154 | 1156..=1161 | 1177
+        | 5008..=5010 | 5020..=5027 | 5045..=5057 | 5062..=5082 | 5090..=5093 | 5097 | 5103..=5108
+        | 5112..=5113 | 5115..=5124)
+}
+
+/// The package whose file begins with `bytes`, which have to hold its headers whole.
+///
+/// The digests of the main header that stand in the signature header are checked; signatures are not.
+pub fn package(bytes: &[u8]) -> Result<Package, HeaderError> {
+    match frame(bytes)? {
+        Frame::Whole { header, .. } => parse(&bytes[..header.end]),
+        Frame::Needs(needed) => Err(HeaderError::Truncated {
+            length: bytes.len(),
+            needed,
+        }),
+    }
+}
+
+fn parse(mut bytes: &[u8]) -> Result<Package, HeaderError> {
+    let metadata = PackageMetadata::parse(&mut bytes)?;
+    metadata.check_digests()?.result()?;
+    Ok(read(&metadata)?)
+}
+
+pub(crate) fn read(metadata: &PackageMetadata) -> Result<Package, rpm::Error> {
+    let text = |tag| string(metadata, tag);
+    let arch = if metadata.is_source_package() {
+        "src"
+    } else {
+        metadata.get_arch()?
+    };
+    Ok(Package {
+        name: metadata.get_name()?.to_owned(),
+        epoch: metadata.get_epoch().ok(),
+        version: metadata.get_version()?.to_owned(),
+        release: metadata.get_release()?.to_owned(),
+        arch: arch.to_owned(),
+        attributes: attributes(metadata)?,
+        files: files(metadata)?,
+        dependencies: dependencies(metadata)?,
+        scriptlets: scriptlets(metadata)?,
+        changelog: metadata
+            .get_changelog_entries()?
+            .into_iter()
+            .map(|entry| ChangelogEntry {
+                time: entry.timestamp,
+                author: entry.name,
+                text: entry.description,
+            })
+            .collect(),
+        payload: Payload {
+            format: text(IndexTag::RPMTAG_PAYLOADFORMAT).unwrap_or_default(),
+            compression: text(IndexTag::RPMTAG_PAYLOADCOMPRESSOR).unwrap_or_default(),
+            level: text(IndexTag::RPMTAG_PAYLOADFLAGS).unwrap_or_default(),
+            digest: text(IndexTag::RPMTAG_PAYLOADSHA256),
+        },
+        origin: Origin {
+            time: metadata.get_build_time().ok(),
+            host: text(IndexTag::RPMTAG_BUILDHOST),
+            tool: text(IndexTag::RPMTAG_RPMVERSION),
+            signatures: signatures(metadata),
+        },
+    })
+}
+
+fn string(metadata: &PackageMetadata, tag: IndexTag) -> Option<String> {
+    let text = metadata.header.get_entry_data_as_string(tag).ok()?;
+    Some(text.to_owned())
+}
+
+fn attributes(metadata: &PackageMetadata) -> Result<BTreeMap<String, String>, rpm::Error> {
+    let mut attributes = BTreeMap::new();
+    for (tag, data) in metadata.header.get_all_entries()? {
+        if is_covered(tag) {
+            continue;
+        }
+        let name = NAMES.iter().find(|(number, _)| *number == tag);
+        let name = name.map_or_else(|| format!("tag {tag}"), |(_, name)| (*name).to_owned());
+        attributes.insert(name, shown(data));
+    }
+    Ok(attributes)
+}
+
+/// What a tag holds, as text.
+fn shown(data: IndexData) -> String {
+    fn list<T: ToString>(items: &[T]) -> String {
+        let items: Vec<_> = items.iter().map(T::to_string).collect();
+        items.join(" ")
+    }
+    match data {
+        IndexData::Null => String::new(),
+        IndexData::Char(items) | IndexData::Int8(items) => list(&items),
+        IndexData::Int16(items) => list(&items),
+        IndexData::Int32(items) => list(&items),
+        IndexData::Int64(items) => list(&items),
+        IndexData::StringTag(text) => text,
+        IndexData::StringArray(texts) | IndexData::I18NString(texts) => texts.join("\n"),
+        IndexData::Bin(bytes) => digest(&bytes),
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digest = stx_layout::Sha256(sha2::Sha256::digest(bytes).into());
+    format!("sha256:{digest}")
+}
+
+/// The type bits of a mode, and those of a regular file and of devices.
+const TYPE: u16 = 0o170_000;
+const REGULAR: u16 = 0o100_000;
+const DEVICES: [u16; 2] = [0o020_000, 0o060_000];
+
+fn files(metadata: &PackageMetadata) -> Result<BTreeMap<String, File>, rpm::Error> {
+    let verify = metadata
+        .header
+        .get_entry_data_as_u32_array(IndexTag::RPMTAG_FILEVERIFYFLAGS)
+        .unwrap_or_default();
+    let mut files = BTreeMap::new();
+    let mut index = 0;
+    metadata.for_each_file_entry(|entry| {
+        let mode = u16::from(entry.mode());
+        let regular = mode & TYPE == REGULAR;
+        let file = File {
+            mode,
+            owner: format!("{}:{}", entry.user(), entry.group()),
+            size: if regular { entry.size() as u64 } else { 0 },
+            digest: entry.digest().map(|digest| {
+                let algorithm = format!("{:?}", digest.algorithm()).to_lowercase();
+                format!("{}:{}", algorithm.replace("sha2_", "sha"), digest.as_hex())
+            }),
+            target: entry.linkto().map(ToOwned::to_owned),
+            flags: flags(entry.flags()),
+            capabilities: text(entry.caps()),
+            language: text(entry.language()),
+            device: DEVICES.contains(&(mode & TYPE)).then(|| entry.rdev()),
+            verify: verify.get(index).copied(),
+            modified: entry.modified_at().0,
+        };
+        index += 1;
+        files.insert([entry.dirname(), entry.basename()].concat(), file);
+        Ok(())
+    })?;
+    Ok(files)
+}
+
+/// A text that is there and not empty.
+fn text(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(ToOwned::to_owned)
+}
+
+fn flags(flags: FileFlags) -> BTreeSet<String> {
+    let mut left = flags;
+    let mut names = BTreeSet::new();
+    for (flag, name) in [
+        (FileFlags::CONFIG, "config"),
+        (FileFlags::DOC, "doc"),
+        (FileFlags::MISSINGOK, "missingok"),
+        (FileFlags::NOREPLACE, "noreplace"),
+        (FileFlags::SPECFILE, "specfile"),
+        (FileFlags::GHOST, "ghost"),
+        (FileFlags::LICENSE, "license"),
+        (FileFlags::README, "readme"),
+        (FileFlags::PUBKEY, "pubkey"),
+        (FileFlags::ARTIFACT, "artifact"),
+    ] {
+        if flags.contains(flag) {
+            names.insert(name.to_owned());
+            left.remove(flag);
+        }
+    }
+    if !left.is_empty() {
+        names.insert(format!("0x{:x}", left.bits()));
+    }
+    names
+}
+
+fn dependencies(
+    metadata: &PackageMetadata,
+) -> Result<BTreeMap<Relation, BTreeSet<Dependency>>, rpm::Error> {
+    let mut all = BTreeMap::new();
+    for relation in Relation::ALL {
+        let dependencies = match relation {
+            Relation::Requires => metadata.get_requires(),
+            Relation::Provides => metadata.get_provides(),
+            Relation::Conflicts => metadata.get_conflicts(),
+            Relation::Obsoletes => metadata.get_obsoletes(),
+            Relation::Recommends => metadata.get_recommends(),
+            Relation::Suggests => metadata.get_suggests(),
+            Relation::Supplements => metadata.get_supplements(),
+            Relation::Enhances => metadata.get_enhances(),
+        }?;
+        let found: BTreeSet<_> = dependencies
+            .into_iter()
+            .map(|found| Dependency {
+                condition: condition(found.flags, &found.version),
+                when: when(found.flags),
+                name: found.name,
+            })
+            .collect();
+        if !found.is_empty() {
+            all.insert(relation, found);
+        }
+    }
+    Ok(all)
+}
+
+fn condition(flags: DependencyFlags, version: &str) -> String {
+    match flags.comparator_str() {
+        "" => version.to_owned(),
+        comparator => format!("{comparator} {version}"),
+    }
+}
+
+/// When a dependency matters.
+fn when(flags: DependencyFlags) -> String {
+    let names = [
+        (DependencyFlags::PREREQ, "prereq"),
+        (DependencyFlags::PRETRANS, "pretrans"),
+        (DependencyFlags::SCRIPT_PRE, "pre"),
+        (DependencyFlags::SCRIPT_POST, "post"),
+        (DependencyFlags::SCRIPT_PREUN, "preun"),
+        (DependencyFlags::SCRIPT_POSTUN, "postun"),
+        (DependencyFlags::POSTTRANS, "posttrans"),
+        (DependencyFlags::PREUNTRANS, "preuntrans"),
+        (DependencyFlags::POSTUNTRANS, "postuntrans"),
+        (DependencyFlags::SCRIPT_VERIFY, "verify"),
+        (DependencyFlags::META, "meta"),
+    ];
+    let names = names.iter().filter(|(flag, _)| flags.contains(*flag));
+    let names: Vec<_> = names.map(|(_, name)| *name).collect();
+    names.join(",")
+}
+
+fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>, rpm::Error> {
+    let mut all = BTreeMap::new();
+    for (name, found) in [
+        ("pre", metadata.get_pre_install_script()),
+        ("post", metadata.get_post_install_script()),
+        ("preun", metadata.get_pre_uninstall_script()),
+        ("postun", metadata.get_post_uninstall_script()),
+        ("pretrans", metadata.get_pre_trans_script()),
+        ("posttrans", metadata.get_post_trans_script()),
+        ("preuntrans", metadata.get_pre_untrans_script()),
+        ("postuntrans", metadata.get_post_untrans_script()),
+        ("verify", metadata.get_verify_script()),
+    ] {
+        match found {
+            Ok(found) => {
+                let scriptlet = Scriptlet {
+                    program: found.program.unwrap_or_default(),
+                    script: found.script,
+                    flags: found.flags.map(|flags| flags.bits()),
+                };
+                all.insert(name.to_owned(), scriptlet);
+            }
+            Err(rpm::Error::TagNotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A scriptlet without a text is a program alone.
+    for (name, tag) in [
+        ("pre", IndexTag::RPMTAG_PREINPROG),
+        ("post", IndexTag::RPMTAG_POSTINPROG),
+        ("preun", IndexTag::RPMTAG_PREUNPROG),
+        ("postun", IndexTag::RPMTAG_POSTUNPROG),
+        ("pretrans", IndexTag::RPMTAG_PRETRANSPROG),
+        ("posttrans", IndexTag::RPMTAG_POSTTRANSPROG),
+    ] {
+        if let Ok(program) = metadata.header.get_entry_data_as_string_array(tag) {
+            let scriptlet = all
+                .entry(name.to_owned())
+                .or_insert_with(Scriptlet::default);
+            scriptlet.program = program.into_iter().map(ToOwned::to_owned).collect();
+        }
+    }
+    for (kind, found) in [
+        ("trigger", metadata.get_triggers()?),
+        ("file trigger", metadata.get_file_triggers()?),
+        (
+            "transaction file trigger",
+            metadata.get_trans_file_triggers()?,
+        ),
+    ] {
+        for trigger in found {
+            let conditions = trigger.conditions.iter().map(|found| {
+                let condition = condition(found.flags, &found.version);
+                [moment(found.flags), &found.name, &condition]
+                    .join(" ")
+                    .trim()
+                    .to_owned()
+            });
+            let name = format!("{kind} {}", conditions.collect::<Vec<_>>().join(", "));
+            let scriptlet = Scriptlet {
+                program: trigger.program,
+                script: trigger.script,
+                flags: None,
+            };
+            all.insert(name, scriptlet);
+        }
+    }
+    Ok(all)
+}
+
+/// When a trigger fires.
+fn moment(flags: DependencyFlags) -> &'static str {
+    let moments = [
+        (DependencyFlags::TRIGGERPREIN, "prein"),
+        (DependencyFlags::TRIGGERIN, "in"),
+        (DependencyFlags::TRIGGERUN, "un"),
+        (DependencyFlags::TRIGGERPOSTUN, "postun"),
+    ];
+    let found = moments.iter().find(|(flag, _)| flags.contains(*flag));
+    found.map_or("", |(_, name)| name)
+}
+
+/// The digests of everything that signs the package, old forms too.
+fn signatures(metadata: &PackageMetadata) -> Vec<String> {
+    let tags = [
+        IndexSignatureTag::RPMSIGTAG_PGP,
+        IndexSignatureTag::RPMSIGTAG_GPG,
+        IndexSignatureTag::RPMSIGTAG_RSA,
+        IndexSignatureTag::RPMSIGTAG_DSA,
+        IndexSignatureTag::RPMSIGTAG_OPENPGP,
+        IndexSignatureTag::RPMSIGTAG_FILESIGNATURES,
+        IndexSignatureTag::RPMSIGTAG_VERITYSIGNATURES,
+    ];
+    let found = tags.into_iter().filter_map(|tag| {
+        let data = metadata.signature.entry(tag.to_u32()).ok()?;
+        Some(digest(shown(data).as_bytes()))
+    });
+    let digests: BTreeSet<_> = found.collect();
+    digests.into_iter().collect()
+}

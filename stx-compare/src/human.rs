@@ -1,0 +1,320 @@
+//! Differences as text for people.
+//!
+//! What packages say is shown without its control characters, so that none of them reaches a terminal.
+
+use std::fmt::{self, Write as _};
+
+use chrono::DateTime;
+use similar::TextDiff;
+
+use crate::change::{Aspect, Change, FileSummary, Noise};
+use crate::package::Scriptlet;
+use crate::report::{Comparison, Counts, Outcome, Report};
+
+/// Paths that are named before the rest is counted.
+const MOST_PATHS: usize = 3;
+
+/// A text without control characters: those are shown as Rust escapes them.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for package in &self.packages {
+            package.fmt(f)?;
+        }
+        self.counts().fmt(f)
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            same,
+            different,
+            added,
+            removed,
+            failed,
+        } = self;
+        write!(
+            f,
+            "{different} different, {added} added, {removed} removed, {same} the same"
+        )?;
+        if *failed > 0 {
+            write!(f, ", {failed} not compared")?;
+        }
+        writeln!(f)
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.key.arch.as_str() {
+            "" => plain(&self.key.name),
+            arch => plain(&format!("{}.{arch}", self.key.name)),
+        };
+        let place = plain(&self.key.place);
+        let place = if place.is_empty() {
+            place
+        } else {
+            format!(" ({place})")
+        };
+        match &self.outcome {
+            Outcome::Same { noise } if noise.is_empty() => writeln!(f, "{name}{place}: the same"),
+            Outcome::Same { noise } => {
+                writeln!(f, "{name}{place}: the same but for noise")?;
+                list_noise(f, noise)
+            }
+            Outcome::Different {
+                changes,
+                noise,
+                too_large,
+            } => {
+                writeln!(f, "{name}{place}: different")?;
+                for change in changes {
+                    for line in change.to_string().lines() {
+                        writeln!(f, "  {line}")?;
+                    }
+                }
+                for path in too_large {
+                    writeln!(f, "  {}: too large to be looked into", plain(path))?;
+                }
+                list_noise(f, noise)
+            }
+            Outcome::Added => writeln!(f, "{name}{place}: added"),
+            Outcome::Removed => writeln!(f, "{name}{place}: removed"),
+            Outcome::Failed { reason } => {
+                writeln!(f, "{name}{place}: not compared: {}", plain(reason))
+            }
+        }
+    }
+}
+
+fn list_noise(f: &mut fmt::Formatter<'_>, noise: &[Noise]) -> fmt::Result {
+    noise
+        .iter()
+        .try_for_each(|noise| writeln!(f, "  noise: {noise}"))
+}
+
+/// `FROM -> TO`, with a dash for what is not there.
+fn moved<T: fmt::Display>(from: Option<T>, to: Option<T>) -> String {
+    let shown =
+        |value: Option<T>| value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()));
+    format!("{} -> {}", shown(from), shown(to))
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { from, to } => write!(f, "version {}", moved(Some(from), Some(to))),
+            Self::Attribute { name, from, to } => {
+                write!(f, "{} {}", plain(name), moved(from.as_ref(), to.as_ref()))
+            }
+            Self::FileAdded { path, file } => write!(f, "+ {} {file}", plain(path)),
+            Self::FileRemoved { path, file } => write!(f, "- {} {file}", plain(path)),
+            Self::FileChanged { path, aspects } => {
+                let aspects: Vec<_> = aspects.iter().map(ToString::to_string).collect();
+                write!(f, "~ {}: {}", plain(path), aspects.join(", "))
+            }
+            Self::Dependency {
+                relation,
+                name,
+                from,
+                to,
+            } => {
+                let name = plain(name);
+                let list = |conditions: &[String]| plain(&conditions.join(", "));
+                match (from.is_empty(), to.is_empty()) {
+                    (true, _) => write!(
+                        f,
+                        "{}",
+                        format!("+ {relation} {name} {}", list(to)).trim_end()
+                    ),
+                    (_, true) => write!(
+                        f,
+                        "{}",
+                        format!("- {relation} {name} {}", list(from)).trim_end()
+                    ),
+                    (false, false) => {
+                        let shown = |side: &[String]| match list(side) {
+                            text if text.is_empty() => "any".to_owned(),
+                            text => text,
+                        };
+                        write!(f, "~ {relation} {name}: {} -> {}", shown(from), shown(to))
+                    }
+                }
+            }
+            Self::Soname {
+                relation,
+                name,
+                added,
+            } => {
+                let sign = if *added { '+' } else { '-' };
+                write!(f, "{sign} {relation} library {}", plain(name))
+            }
+            Self::Scriptlet { name, from, to } => scriptlet(f, name, from.as_ref(), to.as_ref()),
+            Self::Changelog { added, removed } => {
+                let entries = added.iter().map(|entry| ('+', entry));
+                let entries = entries.chain(removed.iter().map(|entry| ('-', entry)));
+                let mut text = String::new();
+                for (sign, entry) in entries {
+                    let first = entry.text.lines().next().unwrap_or_default();
+                    let author = plain(&entry.author);
+                    writeln!(
+                        text,
+                        "{sign} changelog {} {author}: {}",
+                        day(entry.time),
+                        plain(first)
+                    )?;
+                }
+                f.write_str(text.trim_end())
+            }
+            Self::Payload { aspect, from, to } => {
+                write!(
+                    f,
+                    "payload {} {}",
+                    plain(aspect),
+                    moved(Some(from), Some(to))
+                )
+            }
+        }
+    }
+}
+
+fn scriptlet(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    from: Option<&Scriptlet>,
+    to: Option<&Scriptlet>,
+) -> fmt::Result {
+    let sign = match (from, to) {
+        (None, _) => '+',
+        (_, None) => '-',
+        (Some(_), Some(_)) => '~',
+    };
+    write!(f, "{sign} scriptlet {}", plain(name))?;
+    let program = |side: Option<&Scriptlet>| side.map(|side| side.program.join(" "));
+    match (program(from), program(to)) {
+        (from, to) if from == to => {}
+        (Some(from), Some(to)) => write!(f, " by {}", moved(Some(from), Some(to)))?,
+        (from, to) => write!(f, " by {}", plain(&from.or(to).unwrap_or_default()))?,
+    }
+    let flags = |side: Option<&Scriptlet>| side.and_then(|side| side.flags);
+    if flags(from) != flags(to) {
+        write!(f, ", flags {}", moved(flags(from), flags(to)))?;
+    }
+    let script = |side: Option<&Scriptlet>| side.map_or(String::new(), |side| side.script.clone());
+    let (from, to) = (script(from), script(to));
+    for change in TextDiff::from_lines(&from, &to).iter_all_changes() {
+        let sign = match change.tag() {
+            similar::ChangeTag::Equal => continue,
+            similar::ChangeTag::Delete => '-',
+            similar::ChangeTag::Insert => '+',
+        };
+        write!(f, "\n  {sign} {}", plain(change.value().trim_end()))?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for FileSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({:o}, {}", self.mode, plain(&self.owner))?;
+        match &self.target {
+            Some(target) => write!(f, ", to {})", plain(target)),
+            None => write!(f, ", {} bytes)", self.size),
+        }
+    }
+}
+
+impl fmt::Display for Aspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let octal = |mode: &u16| Some(format!("{mode:o}"));
+        match self {
+            Self::Content { .. } => f.write_str("content"),
+            Self::Size { from, to } => write!(f, "size {}", moved(Some(from), Some(to))),
+            Self::Mode { from, to } => write!(f, "mode {}", moved(octal(from), octal(to))),
+            Self::Owner { from, to } => write!(f, "owner {}", moved(Some(from), Some(to))),
+            Self::Target { from, to } => write!(f, "target {}", moved(from.as_ref(), to.as_ref())),
+            Self::Flags { from, to } => {
+                let some = |text: &'_ String| Some(text.clone()).filter(|text| !text.is_empty());
+                write!(f, "flags {}", moved(some(from), some(to)))
+            }
+            Self::Capabilities { from, to } => {
+                write!(f, "capabilities {}", moved(from.as_ref(), to.as_ref()))
+            }
+            Self::Language { from, to } => {
+                write!(f, "language {}", moved(from.as_ref(), to.as_ref()))
+            }
+            Self::Device { from, to } => write!(f, "device {}", moved(*from, *to)),
+            Self::Verify { from, to } => write!(f, "verify flags {}", moved(*from, *to)),
+        }
+    }
+}
+
+impl fmt::Display for Noise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuildTime { from, to } => {
+                write!(f, "build time {}", moved(from.map(time), to.map(time)))
+            }
+            Self::BuildHost { from, to } => {
+                write!(f, "build host {}", moved(from.as_ref(), to.as_ref()))
+            }
+            Self::BuildTool { from, to } => {
+                write!(f, "built by rpm {}", moved(from.as_ref(), to.as_ref()))
+            }
+            Self::Signature { from, to } => match (from.len(), to.len()) {
+                (0, _) => f.write_str("signed"),
+                (_, 0) => f.write_str("not signed any more"),
+                _ => f.write_str("another signature"),
+            },
+            Self::FileTimes { paths } => {
+                let named: Vec<_> = paths
+                    .iter()
+                    .take(MOST_PATHS)
+                    .map(|path| plain(path))
+                    .collect();
+                write!(f, "times of {}", named.join(", "))?;
+                match paths.len().saturating_sub(MOST_PATHS) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+            Self::EmbeddedTimes { path, format } => {
+                write!(f, "times within {} ({format})", plain(path))
+            }
+            Self::PayloadBytes { .. } => f.write_str("packed bytes"),
+        }
+    }
+}
+
+/// A time in seconds since 1970, as RFC 3339 has it.
+fn time(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.map_or_else(
+        || format!("@{seconds}"),
+        |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
+
+/// The day of a time.
+fn day(seconds: u64) -> String {
+    time(seconds)
+        .split('T')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,244 @@
+//! The packages of a build by what their files are called, and which belong together.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use stx_layout::{BuildPath, Sha256, Sums};
+
+/// The name of a package's file: `NAME-VERSION-RELEASE.ARCH.rpm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileName<'a> {
+    /// `kernel-rt-devel`.
+    pub name: &'a str,
+    /// `3.10.0-957.1.3.el7.tis`: version and release.
+    pub version: &'a str,
+    /// `x86_64`.
+    pub arch: &'a str,
+}
+
+impl<'a> FileName<'a> {
+    /// Reads a file name from its end; `None` where it is none of a package.
+    pub fn parse(file_name: &'a str) -> Option<Self> {
+        let (rest, arch) = file_name.strip_suffix(".rpm")?.rsplit_once('.')?;
+        let (at, _) = rest.rmatch_indices('-').nth(1)?;
+        Some(Self {
+            name: &rest[..at],
+            version: &rest[at + 1..],
+            arch,
+        })
+    }
+}
+
+/// What a package is beside its version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Key {
+    /// The directory in the build, whose last segment is the phase: `outputs/RPMS/std`.
+    pub place: String,
+    /// The package's name; the whole file name where that is not in the usual form.
+    pub name: String,
+    /// Its architecture.
+    pub arch: String,
+}
+
+impl Key {
+    /// The phase: the last segment of the place.
+    pub fn phase(&self) -> &str {
+        self.place.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// A package file of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is.
+    pub path: BuildPath,
+    /// Its digest.
+    pub digest: Sha256,
+    /// Version and release, as the file's name has them.
+    pub version: String,
+}
+
+/// The packages of a build, each key's versions from old to new.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory(BTreeMap<Key, Vec<Entry>>);
+
+/// No package that could be the reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChooseError {
+    /// There is none of that name and architecture.
+    #[error("no package {}{}", [name.as_str(), arch].join(".").trim_end_matches('.'), phase.as_ref().map(|phase| format!(" of phase {phase}")).unwrap_or_default())]
+    Absent {
+        /// Its name.
+        name: String,
+        /// Its architecture.
+        arch: String,
+        /// The phase that was asked for.
+        phase: Option<String>,
+    },
+    /// There are different ones in several phases.
+    #[error("{name}.{arch} is in {}, and is not the same there", places.join(" and "))]
+    Ambiguous {
+        /// Its name.
+        name: String,
+        /// Its architecture.
+        arch: String,
+        /// Where they are.
+        places: Vec<String>,
+    },
+}
+
+/// A package of two builds, or of one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// What it is.
+    pub key: Key,
+    /// As it was; absent if it was not there.
+    pub from: Option<Entry>,
+    /// As it is; absent if it is not there.
+    pub to: Option<Entry>,
+}
+
+impl Inventory {
+    /// The packages that a build's sums name: every `*.rpm`.
+    pub fn of(sums: &Sums) -> Self {
+        let mut packages = BTreeMap::<Key, Vec<Entry>>::new();
+        for line in sums.lines() {
+            let file_name = line.path.file_name();
+            if line.path.as_path().extension() != Some("rpm") {
+                continue;
+            }
+            let FileName {
+                name,
+                version,
+                arch,
+            } = FileName::parse(file_name).unwrap_or(FileName {
+                name: file_name,
+                version: "",
+                arch: "",
+            });
+            let place = line.path.parent();
+            let key = Key {
+                place: place.map(|place| place.to_string()).unwrap_or_default(),
+                name: name.to_owned(),
+                arch: arch.to_owned(),
+            };
+            packages.entry(key).or_default().push(Entry {
+                path: line.path.clone(),
+                digest: line.digest,
+                version: version.to_owned(),
+            });
+        }
+        for entries in packages.values_mut() {
+            entries.sort_by(|a, b| older(&a.version, &b.version).then_with(|| a.path.cmp(&b.path)));
+        }
+        Self(packages)
+    }
+
+    /// How many package files there are.
+    pub fn count(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    /// The files of a package, from old to new.
+    pub fn get(&self, key: &Key) -> &[Entry] {
+        self.0.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The package of that name and architecture (empty: any but that of source packages, if there are others): of that version if it is there, else the newest; of that phase; what the
+    /// build made goes before what it was made with.
+    pub fn choose(
+        &self,
+        name: &str,
+        arch: &str,
+        phase: Option<&str>,
+        version: Option<&str>,
+    ) -> Result<(&Key, &Entry), ChooseError> {
+        let mut found: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(key, _)| key.name == name && (arch.is_empty() || key.arch == arch))
+            .filter(|(key, _)| phase.is_none_or(|phase| key.phase() == phase))
+            .filter_map(|(key, entries)| {
+                let same = entries
+                    .iter()
+                    .find(|entry| Some(entry.version.as_str()) == version);
+                Some((key, same.or(entries.last())?))
+            })
+            .collect();
+        let mut prefer = |better: &dyn Fn(&Key) -> bool| {
+            if found.iter().any(|(key, _)| better(key)) {
+                found.retain(|(key, _)| better(key));
+            }
+        };
+        prefer(&|key| key.place.starts_with("outputs/"));
+        prefer(&|key| !arch.is_empty() || key.arch != "src");
+        let Some((key, entry)) = found.first().copied() else {
+            return Err(ChooseError::Absent {
+                name: name.to_owned(),
+                arch: arch.to_owned(),
+                phase: phase.map(ToOwned::to_owned),
+            });
+        };
+        if found.iter().all(|(_, other)| other.digest == entry.digest) {
+            return Ok((key, entry));
+        }
+        let place = |(key, _): &(&Key, &Entry)| format!("{} ({})", key.place, key.arch);
+        Err(ChooseError::Ambiguous {
+            name: name.to_owned(),
+            arch: arch.to_owned(),
+            places: found.iter().map(place).collect(),
+        })
+    }
+}
+
+/// Which version is older, as rpm compares them.
+pub fn older(a: &str, b: &str) -> Ordering {
+    rpm_version::rpm_evr_compare(a, b)
+}
+
+/// Puts the packages of two builds together. Files of one key and digest are the same; returned is how many are, and the
+/// pairs of the others: those of one version, then the newest with the newest.
+pub fn pair(from: &Inventory, to: &Inventory) -> (usize, Vec<Pair>) {
+    let keys: std::collections::BTreeSet<_> = from.0.keys().chain(to.0.keys()).collect();
+    let mut same = 0;
+    let mut pairs = Vec::new();
+    for key in keys {
+        let mut old: Vec<_> = from.get(key).iter().collect();
+        let mut new: Vec<_> = to.get(key).iter().collect();
+        same += matched(&mut old, &mut new, |a, b| a.digest == b.digest).len();
+        let mut rest = matched(&mut old, &mut new, |a, b| a.version == b.version);
+        let left = old.len().min(new.len());
+        let newest = (
+            old.split_off(old.len() - left),
+            new.split_off(new.len() - left),
+        );
+        rest.extend(newest.0.into_iter().zip(newest.1));
+        let both = rest.into_iter().map(|(from, to)| (Some(from), Some(to)));
+        let gone = old.into_iter().map(|from| (Some(from), None));
+        let come = new.into_iter().map(|to| (None, Some(to)));
+        pairs.extend(both.chain(gone).chain(come).map(|(from, to)| Pair {
+            key: key.clone(),
+            from: from.cloned(),
+            to: to.cloned(),
+        }));
+    }
+    (same, pairs)
+}
+
+/// Takes out of both what belongs together.
+fn matched<'a>(
+    old: &mut Vec<&'a Entry>,
+    new: &mut Vec<&'a Entry>,
+    belong: impl Fn(&Entry, &Entry) -> bool,
+) -> Vec<(&'a Entry, &'a Entry)> {
+    let mut found = Vec::new();
+    old.retain(|from| {
+        let at = new.iter().position(|to| belong(from, to));
+        if let Some(at) = at {
+            found.push((*from, new.remove(at)));
+        }
+        at.is_none()
+    });
+    found
+}

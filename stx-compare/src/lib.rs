@@ -1,0 +1,49 @@
+//! What differs between two RPM packages, and between the packages of two builds.
+//!
+//! Two [`Package`]s in, [`Differences`] out: [`compare`] is a function of values, and so is everything that is made of
+//! what it returns. Nothing here reads a file or a mirror; whoever does hands over bytes, digests and records.
+//!
+//! ```
+//! use stx_compare::{Package, change::Change, compare};
+//!
+//! let from = Package { version: "1.0".into(), release: "1".into(), ..Package::default() };
+//! let to = Package { release: "2".into(), ..from.clone() };
+//! let expected = Change::Version { from: "1.0-1".into(), to: "1.0-2".into() };
+//! assert_eq!(compare(&from, &to).changes, [expected]);
+//! assert!(compare(&from, &from).is_empty());
+//! ```
+//!
+//! | module | is |
+//! |---|---|
+//! | [`package`] | a package as a value |
+//! | [`change`] | what can differ: changes, and the noise that every rebuild brings |
+//! | [`inventory`] | the packages of a build by their files' names, and which belong together |
+//! | [`nearest`] | the build that a work tree is nearest to; the commits between two builds |
+//! | [`bisect`] | since when something is as it is |
+//! | [`report`], [`human`], [`junit`] | many comparisons, as a value, as text and as XML |
+//! | `header` (feature `rpm`) | a package out of the bytes of its headers, which may be anybody's |
+//! | `contents`, `times` (feature `contents`) | times within files, out of payloads |
+
+pub mod bisect;
+pub mod change;
+mod compare;
+#[cfg(feature = "contents")]
+pub mod contents;
+#[cfg(feature = "rpm")]
+mod frame;
+#[cfg(feature = "rpm")]
+pub mod header;
+pub mod human;
+pub mod inventory;
+pub mod junit;
+pub mod nearest;
+pub mod package;
+pub mod report;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "contents")]
+pub mod times;
+
+pub use change::Differences;
+pub use compare::{aspects, compare};
+pub use package::Package;

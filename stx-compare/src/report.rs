@@ -1,0 +1,140 @@
+//! What came out of comparing many packages.
+
+use serde::Serialize;
+use stx_layout::BuildId;
+
+use crate::change::{Change, Noise};
+use crate::inventory::Key;
+
+/// What came out of comparing packages. Packages whose files are the same, byte for byte, are counted and not named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    /// The build that is compared with.
+    pub from: Option<BuildId>,
+    /// The build that is compared; absent for files.
+    pub to: Option<BuildId>,
+    /// Packages that were found the same by the digests of their files.
+    pub identical: usize,
+    /// The others.
+    pub packages: Vec<Comparison>,
+    /// Bytes that came over the network; absent for a mirror in a directory.
+    pub transferred: Option<u64>,
+}
+
+/// What came out of comparing one package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// Which.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The file as it was; absent for a package that is new.
+    pub from: Option<String>,
+    /// The file as it is; absent for a package that is gone.
+    pub to: Option<String>,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How the comparison of a package ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing that matters differs.
+    Same {
+        /// What differs otherwise.
+        noise: Vec<Noise>,
+    },
+    /// Something differs.
+    Different {
+        /// What.
+        changes: Vec<Change>,
+        /// What differs otherwise.
+        noise: Vec<Noise>,
+        /// Files that differ and were to be looked into, but are too large.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        too_large: Vec<String>,
+    },
+    /// It was not there.
+    Added,
+    /// It is not there any more.
+    Removed,
+    /// It could not be compared.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What is done with noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NoiseMode {
+    /// It is said, apart, and is no difference.
+    #[default]
+    List,
+    /// It is not said.
+    Hide,
+    /// It is a difference.
+    Count,
+}
+
+/// How many packages came out how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counts {
+    /// The same, or with noise only.
+    pub same: usize,
+    /// Different.
+    pub different: usize,
+    /// New.
+    pub added: usize,
+    /// Gone.
+    pub removed: usize,
+    /// Not compared.
+    pub failed: usize,
+}
+
+impl Report {
+    /// How many packages came out how.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            same: self.identical,
+            ..Counts::default()
+        };
+        for package in &self.packages {
+            let count = match package.outcome {
+                Outcome::Same { .. } => &mut counts.same,
+                Outcome::Different { .. } => &mut counts.different,
+                Outcome::Added => &mut counts.added,
+                Outcome::Removed => &mut counts.removed,
+                Outcome::Failed { .. } => &mut counts.failed,
+            };
+            *count += 1;
+        }
+        counts
+    }
+
+    /// Whether anything differs, for the exit code.
+    pub fn differs(&self) -> bool {
+        let counts = self.counts();
+        counts.different + counts.added + counts.removed > 0
+    }
+
+    /// Treats noise as `mode` says, in place.
+    pub fn apply(&mut self, mode: NoiseMode) {
+        for package in &mut self.packages {
+            match (&mut package.outcome, mode) {
+                (Outcome::Same { noise } | Outcome::Different { noise, .. }, NoiseMode::Hide) => {
+                    noise.clear();
+                }
+                (Outcome::Same { noise }, NoiseMode::Count) if !noise.is_empty() => {
+                    package.outcome = Outcome::Different {
+                        changes: Vec::new(),
+                        noise: std::mem::take(noise),
+                        too_large: Vec::new(),
+                    };
+                }
+                (_, NoiseMode::List | NoiseMode::Hide | NoiseMode::Count) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,693 @@
+//! What comparing promises: nothing for the same, the mirrored for the other way round, and a text for every kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use stx_layout::SumLine;
+
+use crate::change::{Aspect, Change, Differences, FileSummary, Noise};
+use crate::compare;
+use crate::inventory::{ChooseError, Inventory, pair};
+use crate::package::{
+    ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
+};
+
+/// Few values, so that packages share much.
+fn word() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "a",
+        "b",
+        "libz.so.1()(64bit)",
+        "= 1-1",
+        "= 1-2",
+        "",
+        "x\u{1b}[2J",
+    ])
+    .prop_map(ToOwned::to_owned)
+}
+
+fn words() -> impl Strategy<Value = BTreeMap<String, String>> {
+    prop::collection::btree_map(word(), word(), 0..4)
+}
+
+prop_compose! {
+    fn file()(
+        mode in 0..3_u16, owner in word(), size in 0..2_u64, digest in prop::option::of(word()),
+        target in prop::option::of(word()), flags in prop::collection::btree_set(word(), 0..2),
+        capabilities in prop::option::of(word()), device in prop::option::of(0..2_u16),
+        verify in prop::option::of(0..2_u32), modified in 0..2_u32,
+    ) -> File {
+        File { mode, owner, size, digest, target, flags, capabilities, language: None, device, verify, modified }
+    }
+}
+
+fn dependencies() -> impl Strategy<Value = BTreeMap<Relation, BTreeSet<Dependency>>> {
+    let dependency = (word(), word(), word()).prop_map(|(name, condition, when)| Dependency {
+        name,
+        condition,
+        when,
+    });
+    let relation = prop::sample::select(Relation::ALL.to_vec());
+    prop::collection::btree_map(
+        relation,
+        prop::collection::btree_set(dependency, 1..4),
+        0..4,
+    )
+}
+
+prop_compose! {
+    fn package()(
+        epoch in prop::option::of(0..2_u32), release in prop::sample::select(vec!["1", "2"]),
+        attributes in words(), files in prop::collection::btree_map(word(), file(), 0..4),
+        dependencies in dependencies(), scripts in words(),
+        changelog in prop::collection::vec(word(), 0..4), level in word(),
+        digest in prop::option::of(word()), time in prop::option::of(0..2_u64), host in prop::option::of(word()),
+        signatures in prop::collection::vec(word(), 0..2),
+    ) -> Package {
+        Package {
+            name: "a".to_owned(), epoch, version: "1".to_owned(), release: release.to_owned(), arch: "noarch".to_owned(),
+            attributes, files, dependencies,
+            scriptlets: scripts.into_iter().map(|(name, script)| (name, Scriptlet { script, ..Scriptlet::default() })).collect(),
+            changelog: changelog.into_iter().map(|text| ChangelogEntry { text, ..ChangelogEntry::default() }).collect(),
+            payload: Payload { level, digest, ..Payload::default() },
+            origin: Origin { time, host: host.clone(), tool: host, signatures },
+        }
+    }
+}
+
+/// The change that there is the other way round.
+fn mirrored(change: &Change) -> Change {
+    let mut value = serde_json::to_value(change).expect("JSON");
+    swap(&mut value);
+    let added = value["kind"].as_str().map(|kind| match kind {
+        "file-added" => "file-removed",
+        "file-removed" => "file-added",
+        kind => kind,
+    });
+    value["kind"] = added.expect("a kind").into();
+    serde_json::from_value(value).expect("a change")
+}
+
+/// Swaps `from` with `to`, `added` with `removed`, at every level.
+fn swap(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (one, other) in [("from", "to"), ("added", "removed")] {
+                if let (Some(first), Some(second)) =
+                    (map.get(one).cloned(), map.get(other).cloned())
+                {
+                    map.insert(one.to_owned(), second);
+                    map.insert(other.to_owned(), first);
+                } else if let Some(serde_json::Value::Bool(added)) = map.get_mut(one) {
+                    *added = !*added;
+                }
+            }
+            map.iter_mut()
+                .filter(|(name, _)| *name == "aspects")
+                .for_each(|(_, inner)| swap(inner));
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(swap),
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_package_does_not_differ_from_itself(package in package()) {
+        prop_assert_eq!(compare(&package, &package), Differences::default());
+    }
+
+    #[test]
+    fn the_other_way_round_everything_is_mirrored(from in package(), to in package()) {
+        let there = compare(&from, &to);
+        let back = compare(&to, &from);
+        let mut expected: Vec<_> = there.changes.iter().map(mirrored).collect();
+        expected.sort();
+        prop_assert_eq!(back.changes, expected);
+        prop_assert_eq!(back.noise.len(), there.noise.len());
+    }
+
+    /// What is compared by is all that there is: packages without differences are equal, but for what moves with the
+    /// version of its package.
+    #[test]
+    fn what_differs_is_found(from in package(), to in package()) {
+        let differences = compare(&from, &to);
+        if differences.is_empty() {
+            prop_assert_eq!(&from.files, &to.files);
+            prop_assert_eq!(&from.attributes, &to.attributes);
+            prop_assert_eq!(&from.scriptlets, &to.scriptlets);
+            prop_assert_eq!(&from.dependencies, &to.dependencies);
+            prop_assert_eq!(&from.origin, &to.origin);
+            prop_assert_eq!(&from.payload, &to.payload);
+        }
+    }
+
+    #[test]
+    fn no_control_character_reaches_a_terminal(from in package(), to in package()) {
+        let differences = compare(&from, &to);
+        let text: Vec<_> = differences.changes.iter().map(ToString::to_string)
+            .chain(differences.noise.iter().map(ToString::to_string)).collect();
+        for line in text {
+            prop_assert!(!line.contains('\u{1b}'), "{line:?}");
+        }
+    }
+}
+
+fn scriptlet(script: &str) -> Scriptlet {
+    Scriptlet {
+        program: vec!["/bin/sh".to_owned()],
+        script: script.to_owned(),
+        flags: None,
+    }
+}
+
+fn entry(text: &str) -> ChangelogEntry {
+    ChangelogEntry {
+        time: 1_577_836_800,
+        author: "Jane <jane@example.org> - 1.0-1".to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+fn dependency(from: &[&str], to: &[&str]) -> Change {
+    let owned = |side: &[&str]| side.iter().copied().map(ToOwned::to_owned).collect();
+    Change::Dependency {
+        relation: Relation::Requires,
+        name: "bash".to_owned(),
+        from: owned(from),
+        to: owned(to),
+    }
+}
+
+/// The place of a change's kind in the list below: a new kind has to be given one, and a sample.
+fn place(change: &Change) -> usize {
+    match change {
+        Change::Version { .. } => 0,
+        Change::Attribute { .. } => 1,
+        Change::FileAdded { .. } => 2,
+        Change::FileRemoved { .. } => 3,
+        Change::FileChanged { .. } => 4,
+        Change::Dependency { .. } => 5,
+        Change::Soname { .. } => 6,
+        Change::Scriptlet { .. } => 7,
+        Change::Changelog { .. } => 8,
+        Change::Payload { .. } => 9,
+    }
+}
+
+fn aspect_place(aspect: &Aspect) -> usize {
+    match aspect {
+        Aspect::Content { .. } => 0,
+        Aspect::Size { .. } => 1,
+        Aspect::Mode { .. } => 2,
+        Aspect::Owner { .. } => 3,
+        Aspect::Target { .. } => 4,
+        Aspect::Flags { .. } => 5,
+        Aspect::Capabilities { .. } => 6,
+        Aspect::Language { .. } => 7,
+        Aspect::Device { .. } => 8,
+        Aspect::Verify { .. } => 9,
+    }
+}
+
+fn noise_place(noise: &Noise) -> usize {
+    match noise {
+        Noise::BuildTime { .. } => 0,
+        Noise::BuildHost { .. } => 1,
+        Noise::BuildTool { .. } => 2,
+        Noise::Signature { .. } => 3,
+        Noise::FileTimes { .. } => 4,
+        Noise::EmbeddedTimes { .. } => 5,
+        Noise::PayloadBytes { .. } => 6,
+    }
+}
+
+fn aspects() -> Vec<Aspect> {
+    vec![
+        Aspect::Content {
+            from: Some("sha256:00".to_owned()),
+            to: Some("sha256:11".to_owned()),
+        },
+        Aspect::Size { from: 1, to: 2 },
+        Aspect::Mode {
+            from: 0o100_644,
+            to: 0o100_755,
+        },
+        Aspect::Owner {
+            from: "root:root".to_owned(),
+            to: "root:wheel".to_owned(),
+        },
+        Aspect::Target {
+            from: None,
+            to: Some("b".to_owned()),
+        },
+        Aspect::Flags {
+            from: String::new(),
+            to: "config,noreplace".to_owned(),
+        },
+        Aspect::Capabilities {
+            from: None,
+            to: Some("cap_net_raw=ep".to_owned()),
+        },
+        Aspect::Language {
+            from: Some("de".to_owned()),
+            to: None,
+        },
+        Aspect::Device {
+            from: Some(1),
+            to: Some(2),
+        },
+        Aspect::Verify {
+            from: Some(0),
+            to: Some(7),
+        },
+    ]
+}
+
+fn changes() -> Vec<Change> {
+    let file = FileSummary {
+        mode: 0o100_644,
+        owner: "root:root".to_owned(),
+        size: 3,
+        target: None,
+    };
+    let link = FileSummary {
+        mode: 0o120_777,
+        target: Some("a".to_owned()),
+        ..file.clone()
+    };
+    vec![
+        Change::Version {
+            from: "1.0-1".to_owned(),
+            to: "1:1.0-2".to_owned(),
+        },
+        Change::Attribute {
+            name: "license".to_owned(),
+            from: Some("MIT".to_owned()),
+            to: None,
+        },
+        Change::FileAdded {
+            path: "/usr/a".to_owned(),
+            file,
+        },
+        Change::FileRemoved {
+            path: "/usr/b\u{1b}[31m".to_owned(),
+            file: link,
+        },
+        Change::FileChanged {
+            path: "/usr/c".to_owned(),
+            aspects: aspects(),
+        },
+        dependency(&[], &[">= 4"]),
+        dependency(&["(pre)"], &[]),
+        dependency(&[""], &[">= 4", "< 6"]),
+        Change::Soname {
+            relation: Relation::Provides,
+            name: "libz.so.1()(64bit)".to_owned(),
+            added: true,
+        },
+        Change::Soname {
+            relation: Relation::Requires,
+            name: "libz.so.1()(64bit)".to_owned(),
+            added: false,
+        },
+        Change::Scriptlet {
+            name: "post".to_owned(),
+            from: Some(scriptlet("a\nb\n")),
+            to: Some(scriptlet("a\nc\n")),
+        },
+        Change::Scriptlet {
+            name: "pre".to_owned(),
+            from: None,
+            to: Some(scriptlet("a\n")),
+        },
+        Change::Changelog {
+            added: vec![entry("- new\n- more")],
+            removed: vec![entry("- old")],
+        },
+        Change::Payload {
+            aspect: "compression".to_owned(),
+            from: "xz".to_owned(),
+            to: "zstd".to_owned(),
+        },
+    ]
+}
+
+#[test]
+fn every_kind_of_change_has_a_text() {
+    let (changes, aspects) = (changes(), aspects());
+    let places: BTreeSet<_> = changes.iter().map(place).collect();
+    assert!(places.into_iter().eq(0..10), "a kind without a sample");
+    let places: BTreeSet<_> = aspects.iter().map(aspect_place).collect();
+    assert!(places.into_iter().eq(0..10), "an aspect without a sample");
+    let text: Vec<_> = changes.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("changes", text.join("\n"));
+    insta::assert_json_snapshot!("changes-json", changes);
+}
+
+#[test]
+fn every_kind_of_noise_has_a_text() {
+    let noise = vec![
+        Noise::BuildTime {
+            from: Some(0),
+            to: Some(1_577_836_800),
+        },
+        Noise::BuildHost {
+            from: Some("a".to_owned()),
+            to: Some("b".to_owned()),
+        },
+        Noise::BuildTool {
+            from: Some("4.11.3".to_owned()),
+            to: None,
+        },
+        Noise::Signature {
+            from: vec![],
+            to: vec!["sha256:00".to_owned()],
+        },
+        Noise::Signature {
+            from: vec!["sha256:00".to_owned()],
+            to: vec![],
+        },
+        Noise::Signature {
+            from: vec!["sha256:00".to_owned()],
+            to: vec!["sha256:11".to_owned()],
+        },
+        Noise::FileTimes {
+            paths: ["a", "b", "c", "d", "e"].map(ToOwned::to_owned).to_vec(),
+        },
+        Noise::EmbeddedTimes {
+            path: "/a.gz".to_owned(),
+            format: "gzip".to_owned(),
+        },
+        Noise::PayloadBytes {
+            from: None,
+            to: Some("00".to_owned()),
+        },
+    ];
+    let places: BTreeSet<_> = noise.iter().map(noise_place).collect();
+    assert!(places.into_iter().eq(0..7), "a kind without a sample");
+    let text: Vec<_> = noise.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("noise", text.join("\n"));
+}
+
+/// A package in which nothing is empty.
+fn full() -> Package {
+    let text = || "x".to_owned();
+    let file = File {
+        mode: 0o100_644,
+        owner: "root:root".to_owned(),
+        size: 1,
+        digest: Some(text()),
+        flags: BTreeSet::from(["doc".to_owned()]),
+        ..File::default()
+    };
+    Package {
+        name: text(),
+        version: "1".to_owned(),
+        release: "1".to_owned(),
+        files: BTreeMap::from([("/a".to_owned(), file)]),
+        origin: Origin {
+            time: Some(1),
+            host: Some(text()),
+            tool: Some(text()),
+            signatures: Vec::new(),
+        },
+        ..Package::default()
+    }
+}
+
+/// Changes one thing of a package, or of its file.
+type Edit = fn(&mut Package, &mut File);
+
+#[test]
+fn each_thing_alone_is_found_and_nothing_else() {
+    let edits: [(&str, Edit); 28] = [
+        ("version 1-1 -> 1:1-1", |package, _| package.epoch = Some(1)),
+        ("version 1-1 -> 2-1", |package, _| {
+            package.version = "2".to_owned();
+        }),
+        ("version 1-1 -> 1-2", |package, _| {
+            package.release = "2".to_owned();
+        }),
+        ("name x -> y", |package, _| package.name = "y".to_owned()),
+        ("architecture  -> y", |package, _| {
+            package.arch = "y".to_owned();
+        }),
+        ("license - -> y", |package, _| {
+            package
+                .attributes
+                .insert("license".to_owned(), "y".to_owned());
+        }),
+        ("~ /a: content", |_, file| file.digest = None),
+        ("~ /a: size 1 -> 2", |_, file| file.size = 2),
+        ("~ /a: mode 100644 -> 104755", |_, file| {
+            file.mode = 0o104_755;
+        }),
+        ("~ /a: owner root:root -> a:root", |_, file| {
+            file.owner = "a:root".to_owned();
+        }),
+        ("~ /a: target - -> y", |_, file| {
+            file.target = Some("y".to_owned());
+        }),
+        ("~ /a: flags doc -> -", |_, file| file.flags.clear()),
+        ("~ /a: capabilities - -> y", |_, file| {
+            file.capabilities = Some("y".to_owned());
+        }),
+        ("~ /a: language - -> y", |_, file| {
+            file.language = Some("y".to_owned());
+        }),
+        ("~ /a: device - -> 1", |_, file| file.device = Some(1)),
+        ("~ /a: verify flags - -> 1", |_, file| file.verify = Some(1)),
+        ("+ /b (0, , 0 bytes)", |package, _| {
+            package.files.insert("/b".to_owned(), File::default());
+        }),
+        ("+ scriptlet y by", |package, _| {
+            package
+                .scriptlets
+                .insert("y".to_owned(), Scriptlet::default());
+        }),
+        ("+ changelog 1970-01-01 : ", |package, _| {
+            package.changelog.push(ChangelogEntry::default());
+        }),
+        ("payload format  -> y", |package, _| {
+            package.payload.format = "y".to_owned();
+        }),
+        ("payload compression  -> y", |package, _| {
+            package.payload.compression = "y".to_owned();
+        }),
+        ("payload level  -> y", |package, _| {
+            package.payload.level = "y".to_owned();
+        }),
+        ("noise: packed bytes", |package, _| {
+            package.payload.digest = Some("y".to_owned());
+        }),
+        (
+            "noise: build time 1970-01-01T00:00:01Z -> -",
+            |package, _| package.origin.time = None,
+        ),
+        ("noise: build host x -> -", |package, _| {
+            package.origin.host = None;
+        }),
+        ("noise: built by rpm x -> -", |package, _| {
+            package.origin.tool = None;
+        }),
+        ("noise: signed", |package, _| {
+            package.origin.signatures.push("y".to_owned());
+        }),
+        ("noise: times of /a", |_, file| file.modified = 1),
+    ];
+    for (expected, edit) in edits {
+        let (from, mut to) = (full(), full());
+        let mut file = to.files["/a"].clone();
+        edit(&mut to, &mut file);
+        to.files.insert("/a".to_owned(), file);
+        let found = compare(&from, &to);
+        let changes = found.changes.iter().map(ToString::to_string);
+        let noise = found.noise.iter().map(|noise| format!("noise: {noise}"));
+        let shown: Vec<_> = changes.chain(noise).collect();
+        assert_eq!(
+            shown.iter().map(|line| line.trim_end()).collect::<Vec<_>>(),
+            [expected.trim_end()]
+        );
+    }
+}
+
+#[test]
+fn each_kind_of_dependency_is_found() {
+    for relation in Relation::ALL {
+        let (from, mut to) = (full(), full());
+        let dependency = Dependency {
+            name: "y".to_owned(),
+            ..Dependency::default()
+        };
+        to.dependencies
+            .insert(relation, BTreeSet::from([dependency]));
+        let changes = compare(&from, &to).changes;
+        let shown: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [format!("+ {relation} y")]);
+    }
+}
+
+#[test]
+fn what_moves_with_the_version_of_its_package_does_not_change() {
+    let package = |release: &str, of: &str| {
+        let own = Dependency {
+            name: "hello".to_owned(),
+            condition: format!("= 1-{of}"),
+            when: String::new(),
+        };
+        let provides = BTreeMap::from([(Relation::Provides, BTreeSet::from([own]))]);
+        Package {
+            version: "1".to_owned(),
+            release: release.to_owned(),
+            dependencies: provides,
+            ..Package::default()
+        }
+    };
+    let only_version = compare(&package("1", "1"), &package("2", "2")).changes;
+    assert!(
+        matches!(only_version[..], [Change::Version { .. }]),
+        "{only_version:?}"
+    );
+    let stayed_behind = compare(&package("1", "1"), &package("2", "1")).changes;
+    assert!(
+        matches!(
+            stayed_behind[..],
+            [Change::Version { .. }, Change::Dependency { .. }]
+        ),
+        "{stayed_behind:?}"
+    );
+}
+
+#[test]
+fn sonames_are_told_from_other_names() {
+    let is = |name: &str| {
+        Dependency {
+            name: name.to_owned(),
+            ..Dependency::default()
+        }
+        .is_soname()
+    };
+    for name in [
+        "libz.so.1",
+        "libz.so.1()(64bit)",
+        "libz.so.1(ZLIB_1.2.0)(64bit)",
+        "libfoo-1.2.so()(64bit)",
+    ] {
+        assert!(is(name), "{name}");
+    }
+    for name in [
+        "bash",
+        "/usr/lib/libz.so.1",
+        "rpmlib(CompressedFileNames)",
+        "config(so)",
+        "(libz.so.1 or b)",
+        "a.sofa",
+    ] {
+        assert!(!is(name), "{name}");
+    }
+}
+
+fn inventory(lines: &[(&str, char)]) -> Inventory {
+    let lines = lines.iter().map(|(path, digit)| SumLine {
+        path: path.parse().expect("a path"),
+        digest: digit.to_string().repeat(64).parse().expect("a digest"),
+    });
+    Inventory::of(&lines.collect())
+}
+
+#[test]
+fn the_reference_is_chosen_by_name_architecture_and_phase() {
+    let inventory = inventory(&[
+        ("inputs/RPMS/bash-4.2-1.x86_64.rpm", '1'),
+        ("inputs/RPMS/only-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/rt/bash-4.2-9.x86_64.rpm", '2'),
+        ("outputs/RPMS/rt/same-1-1.noarch.rpm", '5'),
+        ("outputs/RPMS/std/bash-4.2-10.x86_64.rpm", '3'),
+        ("outputs/RPMS/std/bash-4.2-9.x86_64.rpm", '4'),
+        ("outputs/RPMS/std/repodata/repomd.xml", '4'),
+        ("outputs/RPMS/std/same-1-1.noarch.rpm", '5'),
+        ("outputs/SRPMS/std/same-1-1.src.rpm", '6'),
+    ]);
+    let choose = |name, arch, phase, version| {
+        let chosen = inventory.choose(name, arch, phase, version);
+        chosen.map(|(_, entry)| entry.path.to_string())
+    };
+    let std10 = Ok("outputs/RPMS/std/bash-4.2-10.x86_64.rpm".to_owned());
+    let std9 = Ok("outputs/RPMS/std/bash-4.2-9.x86_64.rpm".to_owned());
+    assert_eq!(
+        choose("bash", "x86_64", Some("std"), None),
+        std10,
+        "10 is newer than 9"
+    );
+    assert_eq!(choose("bash", "x86_64", Some("std"), Some("4.2-11")), std10);
+    assert_eq!(choose("bash", "x86_64", Some("std"), Some("4.2-9")), std9);
+    assert!(matches!(
+        choose("bash", "x86_64", None, None),
+        Err(ChooseError::Ambiguous { .. })
+    ));
+    assert!(matches!(
+        choose("bash", "noarch", None, None),
+        Err(ChooseError::Absent { .. })
+    ));
+    assert_eq!(
+        choose("only", "noarch", None, None),
+        Ok("inputs/RPMS/only-1-1.noarch.rpm".to_owned())
+    );
+    assert_eq!(
+        choose("same", "", None, None),
+        Ok("outputs/RPMS/rt/same-1-1.noarch.rpm".to_owned())
+    );
+    assert_eq!(
+        choose("same", "src", None, None),
+        Ok("outputs/SRPMS/std/same-1-1.src.rpm".to_owned())
+    );
+}
+
+#[test]
+fn packages_of_two_builds_are_put_together() {
+    let from = inventory(&[
+        ("outputs/RPMS/std/a-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/std/b-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/std/gone-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/std/many-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/std/many-1-2.noarch.rpm", '2'),
+        ("outputs/RPMS/std/many-1-9.noarch.rpm", '3'),
+    ]);
+    let to = inventory(&[
+        ("outputs/RPMS/std/a-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/std/b-1-2.noarch.rpm", '2'),
+        ("outputs/RPMS/std/many-1-10.noarch.rpm", '6'),
+        ("outputs/RPMS/std/many-1-2.noarch.rpm", '5'),
+        ("outputs/RPMS/std/new-1-1.noarch.rpm", '1'),
+        ("outputs/RPMS/std/odd.rpm", '1'),
+    ]);
+    let (same, pairs) = pair(&from, &to);
+    assert_eq!((same, from.count(), to.count()), (1, 6, 6));
+    let version = |entry: &Option<crate::inventory::Entry>| {
+        entry
+            .as_ref()
+            .map_or("-".to_owned(), |entry| entry.version.clone())
+    };
+    let shown: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            format!(
+                "{} {} {}",
+                pair.key.name,
+                version(&pair.from),
+                version(&pair.to)
+            )
+        })
+        .collect();
+    let expected = [
+        "b 1-1 1-2",
+        "gone 1-1 -",
+        "many 1-2 1-2",
+        "many 1-9 1-10",
+        "many 1-1 -",
+        "new - 1-1",
+        "odd.rpm - ",
+    ];
+    assert_eq!(shown, expected);
+}

@@ -1,0 +1,637 @@
+//! `compare` and `since` on packages that a real rpmbuild made.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use serde_json::Value;
+
+use crate::harness::{Ran, run, stx, tool};
+use crate::nginx::Nginx;
+
+/// How the package is built.
+#[derive(Clone, Copy)]
+struct Spec<'a> {
+    version: &'a str,
+    greeting: &'a str,
+    requires: &'a str,
+    host: &'a str,
+    /// Seconds since 1970.
+    time: u32,
+}
+
+const FIRST: Spec<'_> = Spec {
+    version: "1.0",
+    greeting: "one",
+    requires: "bash",
+    host: "first.example.org",
+    time: 1_577_836_800,
+};
+
+const TEXT: &str = "Name: hello
+Version: %{v}
+Release: 1
+Summary: greets
+License: MIT
+BuildArch: noarch
+Requires: %{needs}
+%description
+greets
+%install
+dir=%{buildroot}/usr/share/hello
+mkdir -p $dir
+printf '%s' '%{greeting}' > $dir/greeting
+printf same > $dir/same
+touch -d @%{at} $dir/same
+printf '\\037\\213\\010\\000%%s\\000\\003text' '%{stamp}' > $dir/times.gz
+head -c 400000 %{noise} > $dir/large
+%files
+/usr/share/hello
+";
+
+/// A directory with packages, trees and a mirror.
+struct Work {
+    dir: Utf8TempDir,
+}
+
+impl Work {
+    fn new() -> Self {
+        let work = Self {
+            dir: Utf8TempDir::new().expect("a temporary directory"),
+        };
+        // Bytes that no compression makes smaller, so that headers are told from payloads by what is transferred.
+        let mut state = 1_u64;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .take(50_000)
+        .flatten()
+        .collect();
+        fs_err::write(work.at("noise"), bytes).expect("a file");
+        fs_err::write(work.at("hello.spec"), TEXT).expect("a spec file");
+        work
+    }
+
+    fn at(&self, path: &str) -> Utf8PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Builds the package below the directory `into`; its file.
+    fn build(&self, into: &str, spec: Spec<'_>) -> Utf8PathBuf {
+        let top = self.at(into);
+        let stamp = format!("{:04}", spec.time % 10_000);
+        let mut command = tool("rpmbuild", ["-bb", "--nodeps"]);
+        for (name, value) in [
+            ("_topdir", top.as_str()),
+            ("v", spec.version),
+            ("greeting", spec.greeting),
+            ("needs", spec.requires),
+            ("_buildhost", spec.host),
+            ("at", &spec.time.to_string()),
+            ("stamp", &stamp),
+            ("noise", self.at("noise").as_str()),
+            ("use_source_date_epoch_as_buildtime", "1"),
+            ("_build_id_links", "none"),
+        ] {
+            command.arg("--define").arg(format!("{name} {value}"));
+        }
+        command
+            .arg(self.at("hello.spec"))
+            .env("SOURCE_DATE_EPOCH", spec.time.to_string());
+        run(&mut command).ok();
+        top.join(format!("RPMS/noarch/hello-{}-1.noarch.rpm", spec.version))
+    }
+
+    /// Publishes packages as the build of a day, made of the commit `commit`.
+    fn publish(&self, day: u32, commit: &str, packages: &[(&str, &Utf8Path)]) {
+        let tree = self.at(&format!("tree-{day}"));
+        for (to, package) in packages {
+            let to = tree.join("outputs/RPMS").join(to);
+            fs_err::create_dir_all(to.parent().expect("a parent")).expect("a directory");
+            fs_err::copy(package, to).expect("a copy");
+        }
+        fs_err::write(
+            tree.join("outputs/CONTEXT"),
+            format!("(cd ./stx/config && git checkout -f {commit})\n"),
+        )
+        .expect("CONTEXT");
+        let date = format!("202001{day:02}T000000Z");
+        let args = ["publish", tree.as_str(), "--channel", "master/centos"];
+        run(stx(["--mirror", self.at("mirror").as_str()])
+            .args(args)
+            .args(["--date", &date, "--result", "success"]))
+        .ok();
+    }
+
+    /// `stx-builds` on the mirror.
+    fn stx(&self, args: &[&str]) -> Ran {
+        run(stx(["--mirror", self.at("mirror").as_str()]).args(args))
+    }
+}
+
+const COMMIT: &str = "0123456789012345678901234567890123456789";
+
+/// A mirror with one build of the package, and the package built again: another file, another requirement, another host,
+/// at another time; and once more with nothing but another host and time.
+struct Rebuilt {
+    work: Work,
+    again: Utf8PathBuf,
+    noise: Utf8PathBuf,
+}
+
+fn rebuilt() -> &'static Rebuilt {
+    static REBUILT: OnceLock<Rebuilt> = OnceLock::new();
+    REBUILT.get_or_init(|| {
+        let work = Work::new();
+        let first = work.build("first", FIRST);
+        work.publish(1, COMMIT, &[("std/hello-1.0-1.noarch.rpm", &first)]);
+        let noise = Spec {
+            host: "second.example.org",
+            time: FIRST.time + 86_400,
+            ..FIRST
+        };
+        let again = Spec {
+            greeting: "two",
+            requires: "bash, new-thing >= 2",
+            ..noise
+        };
+        Rebuilt {
+            again: work.build("again", again),
+            noise: work.build("noise-only", noise),
+            work,
+        }
+    })
+}
+
+/// The kinds of a list of changes or noise.
+fn kinds(list: &Value) -> BTreeSet<&str> {
+    let list = list.as_array().expect("a list").iter();
+    list.map(|item| item["kind"].as_str().expect("a kind"))
+        .collect()
+}
+
+#[test]
+fn a_rebuilt_package_differs_in_what_was_changed_and_the_noise_is_apart() {
+    let Rebuilt { work, again, .. } = rebuilt();
+    let args = ["compare", again.as_str(), "--with", "master/centos"];
+    let json = work.stx(&[&args[..], &["--format", "json", "--contents"]].concat());
+    let report = json.code(1).json();
+    let package = &report["packages"][0];
+    assert_eq!(report["packages"].as_array().map(Vec::len), Some(1));
+    assert_eq!(package["outcome"], "different", "{package:#}");
+    let changes = package["changes"].as_array().expect("changes");
+    let found: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            (
+                change["kind"].as_str(),
+                change["path"].as_str(),
+                change["name"].as_str(),
+                &change["to"],
+            )
+        })
+        .collect();
+    let added = serde_json::json!([">= 2"]);
+    let expected = [
+        (
+            Some("file-changed"),
+            Some("/usr/share/hello/greeting"),
+            None,
+            &Value::Null,
+        ),
+        (Some("dependency"), None, Some("new-thing"), &added),
+    ];
+    assert_eq!(found, expected, "{package:#}");
+    let aspects = changes[0]["aspects"].as_array().expect("aspects");
+    assert!(
+        matches!(&aspects[..], [only] if only["aspect"] == "content"),
+        "{aspects:?}"
+    );
+    let noise = ["build-host", "build-time", "embedded-times", "file-times"];
+    assert_eq!(
+        kinds(&package["noise"]),
+        BTreeSet::from(noise),
+        "{package:#}"
+    );
+
+    let human = work.stx(&args).code(1);
+    for line in [
+        "  ~ /usr/share/hello/greeting: content\n",
+        "  + requires new-thing >= 2\n",
+        "  noise: build host first.example.org -> second.example.org\n",
+        "1 different, 0 added, 0 removed, 0 the same\n",
+    ] {
+        assert!(human.stdout.contains(line), "{line}\n{}", human.stdout);
+    }
+    let hidden = work
+        .stx(&[&args[..], &["--noise", "hide"]].concat())
+        .code(1);
+    assert!(!hidden.stdout.contains("noise"), "{}", hidden.stdout);
+}
+
+#[test]
+fn noise_is_no_difference_unless_it_is_asked_for() {
+    let Rebuilt { work, noise, .. } = rebuilt();
+    let args = ["compare", noise.as_str(), "--with", "master/centos"];
+    // Without the contents, a compressed file with another time in it is another file.
+    let shallow = work.stx(&args).code(1);
+    assert!(
+        shallow
+            .stdout
+            .contains("~ /usr/share/hello/times.gz: content"),
+        "{}",
+        shallow.stdout
+    );
+    let contents = work.stx(&[&args[..], &["--contents"]].concat()).code(0);
+    assert!(
+        contents
+            .stdout
+            .contains("noise: times within /usr/share/hello/times.gz (gzip)"),
+        "{}",
+        contents.stdout
+    );
+    let count = ["--contents", "--noise", "count", "--junit"];
+    let junit = work.at("junit.xml");
+    work.stx(&[&args[..], &count, &[junit.as_str()]].concat())
+        .code(1);
+    let junit = fs_err::read_to_string(junit).expect("junit.xml");
+    assert!(
+        junit.contains("<testcase name=\"hello.noarch\" classname=\"outputs.RPMS.std\">"),
+        "{junit}"
+    );
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+}
+
+#[test]
+fn the_very_package_is_the_same_and_one_that_nobody_knows_is_added() {
+    let Rebuilt { work, .. } = rebuilt();
+    let first = work.at("first/RPMS");
+    let same = work
+        .stx(&["compare", first.as_str(), "--with", "master/centos"])
+        .code(0);
+    assert_eq!(same.stdout, "0 different, 0 added, 0 removed, 1 the same\n");
+    let other = work.stx(&[
+        "compare",
+        first.as_str(),
+        "--with",
+        "master/centos",
+        "--phase",
+        "rt",
+    ]);
+    assert!(
+        other
+            .code(1)
+            .stdout
+            .starts_with("hello.noarch (rt): added\n")
+    );
+    work.stx(&["compare", first.as_str(), "--with", "master/debian"])
+        .code(5);
+    work.stx(&["compare", first.as_str()]).code(2);
+    work.stx(&["compare", "no-such.rpm", "--with", "master/centos"])
+        .code(5);
+}
+
+#[test]
+fn from_a_url_only_headers_are_transferred() {
+    let Rebuilt { work, again, .. } = rebuilt();
+    let conf = "daemon off;\npid nginx.pid;\nevents {}\nhttp {\naccess_log access.log;\nserver {\nlisten 127.0.0.1:8080;\n\
+        root mirror;\nlocation / {}\n}\n}\n";
+    let nginx = Nginx::serve(work.dir.path(), conf);
+    let compare = |more: &[&str]| {
+        let args = [
+            "compare",
+            again.as_str(),
+            "--with",
+            "master/centos",
+            "--format",
+            "json",
+        ];
+        let ran = run(stx(["--mirror", &nginx.url("")]).args(args).args(more)).code(1);
+        let bytes = ran.json()["transferred"].as_u64().expect("a number");
+        assert!(
+            ran.stderr
+                .contains(&format!("{bytes} bytes came over the network")),
+            "{}",
+            ran.stderr
+        );
+        bytes
+    };
+    let sent = || -> u64 {
+        let log = fs_err::read_to_string(work.at("access.log")).expect("a log");
+        log.lines()
+            .filter_map(|line| {
+                line.split("\" ")
+                    .nth(1)?
+                    .split(' ')
+                    .nth(1)?
+                    .parse::<u64>()
+                    .ok()
+            })
+            .sum()
+    };
+    let headers = compare(&[]);
+    // The package has 400 kB that cannot be compressed.
+    assert!(
+        headers < 40_000,
+        "{headers} bytes for a comparison of headers"
+    );
+    assert_eq!(headers, sent(), "what is said is what the server sent");
+    let whole = compare(&["--contents"]);
+    assert!(
+        whole > 400_000,
+        "{whole} bytes for a comparison of contents"
+    );
+}
+
+/// A channel with a build a day, each made of another commit. The package was changed on the 4th, got another version on
+/// the 6th, and was built again on another host on the 7th.
+struct Week {
+    work: Work,
+    changed: Utf8PathBuf,
+    commits: Vec<String>,
+}
+
+/// Runs git in the work tree that the builds are made of.
+fn git(work: &Work, args: &[&str]) -> String {
+    let mut command = tool("git", ["-C", work.at("config").as_str()]);
+    let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+    run(command.args(who).args(args)).ok().trim().to_owned()
+}
+
+fn week() -> &'static Week {
+    static WEEK: OnceLock<Week> = OnceLock::new();
+    WEEK.get_or_init(|| {
+        let work = Work::new();
+        let changed = Spec {
+            greeting: "two",
+            ..FIRST
+        };
+        let newer = Spec {
+            version: "1.1",
+            ..changed
+        };
+        let elsewhere = Spec {
+            host: "second.example.org",
+            ..newer
+        };
+        let first = work.build("first", FIRST);
+        let changed = work.build("changed", changed);
+        let newer = work.build("newer", newer);
+        let elsewhere = work.build("elsewhere", elsewhere);
+        fs_err::create_dir(work.at("config")).expect("a directory");
+        git(&work, &["init", "-q"]);
+        let commits: Vec<_> = (1..=7)
+            .map(|day| {
+                git(
+                    &work,
+                    &["commit", "-q", "--allow-empty", "-m", &day.to_string()],
+                );
+                git(&work, &["rev-parse", "HEAD"])
+            })
+            .collect();
+        for (day, commit) in (1..).zip(&commits) {
+            let package = match day {
+                1..=3 => &first,
+                4..=5 => &changed,
+                6 => &newer,
+                _ => &elsewhere,
+            };
+            let version = if day < 6 { "1.0" } else { "1.1" };
+            let name = format!("std/hello-{version}-1.noarch.rpm");
+            let other = if day == 1 { "gone" } else { "come" };
+            let other = format!("rt/{other}-1-1.noarch.rpm");
+            work.publish(day, commit, &[(&name, package), (&other, &first)]);
+        }
+        Week {
+            work,
+            changed,
+            commits,
+        }
+    })
+}
+
+#[test]
+fn packages_of_two_builds_are_put_together_and_compared() {
+    let Week { work, .. } = week();
+    let compare = |from: &str, to: &str, code| {
+        let id = |day| format!("master/centos/202001{day}T000000Z");
+        let ran = work.stx(&["compare", &id(from), &id(to), "--noise", "hide"]);
+        ran.code(code).stdout
+    };
+    assert_eq!(
+        compare("02", "04", 1),
+        "hello.noarch (outputs/RPMS/std): different\n  ~ /usr/share/hello/greeting: content\n\
+         1 different, 0 added, 0 removed, 1 the same\n"
+    );
+    assert_eq!(
+        compare("01", "02", 1),
+        "come.noarch (outputs/RPMS/rt): added\ngone.noarch (outputs/RPMS/rt): removed\n\
+         0 different, 1 added, 1 removed, 1 the same\n"
+    );
+    assert_eq!(
+        compare("06", "07", 0),
+        "hello.noarch (outputs/RPMS/std): the same\n0 different, 0 added, 0 removed, 2 the same\n"
+    );
+    let version = compare("05", "06", 1);
+    assert!(
+        version.contains("\n  version 1.0-1 -> 1.1-1\n1 different"),
+        "{version}"
+    );
+    work.stx(&["compare", "master/centos", "master/centos"])
+        .code(0);
+}
+
+#[test]
+fn the_build_in_which_something_changed_is_found_with_its_commits() {
+    let Week { work, commits, .. } = week();
+    let id = |day: u32| Value::from(format!("master/centos/202001{day:02}T000000Z"));
+    let asked = ["since", "hello", "--in", "master/centos"];
+    let since = |args: &[&str]| {
+        let args = [&asked[..], &["--format", "json"], args].concat();
+        work.stx(&args).code(0).json()
+    };
+    let file = since(&["--file", "/usr/share/hello/greeting"]);
+    assert_eq!(
+        (&file["changed"], &file["before"]),
+        (&id(4), &id(3)),
+        "{file:#}"
+    );
+    assert_eq!(kinds(&file["changes"]), BTreeSet::from(["file-changed"]));
+    assert_eq!(file["looked_at"], serde_json::json!([5, 7]), "{file:#}");
+    let range = serde_json::json!([{
+        "path": "stx/config", "url": null, "from": commits[2], "to": commits[3],
+    }]);
+    assert_eq!(file["commits"], range);
+    // The build on another host, which is the newest, is no change.
+    let package = since(&[]);
+    assert_eq!(
+        (&package["changed"], &package["before"]),
+        (&id(6), &id(5)),
+        "{package:#}"
+    );
+    assert_eq!(package["versions"], serde_json::json!(["1.0-1", "1.1-1"]));
+    let version = since(&["--version", "1.1"]);
+    assert_eq!(
+        (&version["changed"], &version["before"]),
+        (&id(6), &id(5)),
+        "{version:#}"
+    );
+    let always = since(&["--file", "/usr/share/hello/same"]);
+    assert_eq!(
+        (&always["changed"], &always["oldest"]),
+        (&Value::Null, &id(1))
+    );
+    for (args, message) in [
+        (["--version", "2"], "no build has 2 yet"),
+        (["--file", "/no"], "no file /no in any retained build"),
+        (["--phase", "rt"], "no package hello of phase rt"),
+    ] {
+        let ran = work.stx(&[&asked[..], &args[..]].concat()).code(5);
+        assert!(ran.stderr.contains(message), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_reference_may_be_the_build_that_a_work_tree_is_nearest_to() {
+    let Week {
+        work,
+        changed,
+        commits,
+    } = week();
+    let mine = work.at("mine");
+    let config = work.at("config");
+    run(&mut tool(
+        "git",
+        ["clone", "-q", config.as_str(), mine.as_str()],
+    ))
+    .ok();
+    let in_mine = |args: &[&str]| {
+        let who = [
+            "-C",
+            mine.as_str(),
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+        ];
+        run(tool("git", who).args(args)).ok();
+    };
+    in_mine(&["reset", "-q", "--hard", &commits[2]]);
+    in_mine(&["commit", "-q", "--allow-empty", "-m", "mine"]);
+    in_mine(&["commit", "-q", "--allow-empty", "-m", "mine too"]);
+    let with = [
+        "compare",
+        changed.as_str(),
+        "--with",
+        "master/centos",
+        "--source",
+    ];
+    let ran = work.stx(&[&with[..], &[mine.as_str()]].concat()).code(1);
+    for said in [
+        "master/centos/20200103T000000Z is nearest",
+        "2 commits behind",
+    ] {
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    assert!(
+        ran.stdout.contains("~ /usr/share/hello/greeting: content"),
+        "{}",
+        ran.stdout
+    );
+    in_mine(&["checkout", "-q", "--orphan", "other"]);
+    in_mine(&["commit", "-q", "--allow-empty", "-m", "not of them"]);
+    let ran = work.stx(&[&with[..], &[mine.as_str()]].concat()).code(5);
+    assert!(
+        ran.stderr.contains("descends from no commit"),
+        "{}",
+        ran.stderr
+    );
+    work.stx(&[&with[..], &[work.at("first").as_str()]].concat())
+        .code(2);
+}
+
+#[test]
+fn packages_that_lie_are_errors_and_the_others_are_compared() {
+    let Rebuilt {
+        work: made, again, ..
+    } = rebuilt();
+    let first = made.at("first/RPMS/noarch/hello-1.0-1.noarch.rpm");
+    let bytes = fs_err::read(&first).expect("a package");
+    let work = Work::new();
+    let names = ["damaged", "hello", "huge", "other", "page", "short"];
+    let paths = names.map(|name| format!("std/{name}-1.0-1.noarch.rpm"));
+    for (day, package) in [(1, &first), (2, again)] {
+        let packages: Vec<_> = paths
+            .iter()
+            .map(|path| (path.as_str(), package.as_path()))
+            .collect();
+        work.publish(day, COMMIT, &packages);
+    }
+    // The mirror is not what it was: a header that says it has 4 GB, one that ends early, a page in the place of a package,
+    // and a digit in the middle of a header. One package was never what its file is called.
+    let lie = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = bytes.clone();
+        change(&mut bytes);
+        let path = format!(
+            "mirror/master/centos/20200101T000000Z/outputs/RPMS/std/{name}-1.0-1.noarch.rpm"
+        );
+        fs_err::remove_file(work.at(&path)).expect("removed");
+        fs_err::write(work.at(&path), bytes).expect("a file");
+    };
+    lie("huge", &|bytes| bytes[96 + 8..96 + 16].fill(0xff));
+    lie("short", &|bytes| bytes.truncate(1000));
+    lie("page", &|bytes| *bytes = b"<html>not found</html>".to_vec());
+    lie("damaged", &|bytes| {
+        let greets = b"greets\0";
+        let at = bytes
+            .windows(greets.len())
+            .position(|window| window == greets);
+        bytes[at.expect("the summary")] = b'G';
+    });
+    let builds = ["compare", "master/centos/20200101T000000Z", "master/centos"];
+    let ran = work
+        .stx(&[&builds[..], &["--format", "json"]].concat())
+        .code(4);
+    assert!(
+        ran.stderr.contains("error: damaged.noarch: "),
+        "{}",
+        ran.stderr
+    );
+    let report = ran.json();
+    let packages = report["packages"].as_array().expect("packages");
+    let found: Vec<_> = packages
+        .iter()
+        .map(|package| {
+            let reason = package["reason"].as_str().unwrap_or_default();
+            (
+                package["name"].as_str().expect("a name"),
+                package["outcome"].as_str(),
+                reason,
+            )
+        })
+        .collect();
+    assert_eq!(found.len(), names.len(), "{report:#}");
+    for (package, (name, outcome, reason)) in found.iter().zip([
+        ("damaged", "failed", "the header is damaged: "),
+        ("hello", "different", ""),
+        ("huge", "failed", "no more than 33554432 are read"),
+        (
+            "other",
+            "failed",
+            "the header is that of hello.noarch, not of other.noarch",
+        ),
+        ("page", "failed", "not an RPM package"),
+        ("short", "failed", "the file ends at byte 1000"),
+    ]) {
+        assert_eq!((package.0, package.1), (name, Some(outcome)), "{report:#}");
+        assert!(package.2.contains(reason), "{reason}: {report:#}");
+    }
+    // What is looked into is checked against the sums.
+    lie("hello", &|bytes| *bytes.last_mut().expect("bytes") ^= 1);
+    let ran = work.stx(&["compare", again.as_str(), "--with", builds[1], "--contents"]);
+    assert!(ran.code(4).stdout.contains("corrupt on the mirror"));
+}
