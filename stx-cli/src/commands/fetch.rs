@@ -73,6 +73,11 @@ pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> 
     if let Some(alias) = alias {
         context.say(&format!("{}/{alias} is {}", id.channel, id.date));
     }
+    // Where the mirror can tell its writers: the build stays until its files are here.
+    let _hold = match reader.store().hold(&id).await {
+        Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),
+        hold => hold.map_err(refused)?,
+    };
     let sums = match reader.store().sums(&id).await {
         Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),
         sums => sums.map_err(refused)?,
