@@ -16,6 +16,7 @@ mod fetch;
 mod full_disk;
 mod guard;
 mod harness;
+mod hostile;
 mod kill;
 mod ledger;
 mod nginx;
