@@ -20,6 +20,7 @@ mod hostile;
 mod kill;
 mod ledger;
 mod nginx;
+mod pages;
 mod parsing;
 mod power_loss;
 mod publishing;

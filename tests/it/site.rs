@@ -38,16 +38,16 @@ impl Site {
     }
 
     pub(crate) fn publish(&self, image: &[u8], date: &str) {
+        self.publish_to(CHANNEL, date, "success", image);
+    }
+
+    pub(crate) fn publish_to(&self, channel: &str, date: &str, result: &str, image: &[u8]) {
         let tree = self.dir.path().join("tree");
+        let context =
+            format!("(cd ./{date} && git checkout -f 0123456789012345678901234567890123456789)\n");
         for (path, bytes) in [
             ("outputs/iso/bootimage.iso", image),
-            (
-                "outputs/CONTEXT",
-                format!(
-                    "(cd ./{date} && git checkout -f 0123456789012345678901234567890123456789)\n"
-                )
-                .as_bytes(),
-            ),
+            ("outputs/CONTEXT", context.as_bytes()),
             ("outputs/installer/vmlinuz", date.as_bytes()),
         ] {
             let file = tree.join(path);
@@ -61,11 +61,11 @@ impl Site {
             "publish",
             tree.as_str(),
             "--channel",
-            CHANNEL,
+            channel,
             "--date",
             date,
             "--result",
-            "success",
+            result,
         ]))
         .ok();
     }
