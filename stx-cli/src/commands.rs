@@ -13,6 +13,7 @@ pub(crate) mod publish;
 pub(crate) mod recipe;
 pub(crate) mod resume;
 pub(crate) mod retention;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod trash;

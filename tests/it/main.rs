@@ -32,5 +32,6 @@ mod retention;
 mod retention_pins;
 mod retention_shown;
 mod retention_tiers;
+mod serving;
 mod site;
 mod syscalls;
