@@ -142,6 +142,10 @@ fn shown(dir: &Utf8Path, mirror: &Utf8Path) -> Result<String, Failure> {
             let _ = writeln!(text, "  {name} -> {target}");
             continue;
         }
+        if !path.is_dir() {
+            let _ = writeln!(text, "  {name}");
+            continue;
+        }
         let _ = writeln!(text, "  {name}/");
         for section in names(&path).map_err(io)? {
             let below = path.join(&section);
