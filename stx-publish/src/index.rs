@@ -50,6 +50,11 @@ impl PageName {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::IndexJson, Self::IndexHtml, Self::Feed];
 
+    /// Whether a file of this name is a derived one.
+    pub fn is(file_name: &str) -> bool {
+        Self::ALL.iter().any(|page| page.file_name() == file_name)
+    }
+
     /// The name of the file.
     pub fn file_name(self) -> &'static str {
         match self {

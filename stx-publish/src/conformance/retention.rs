@@ -55,7 +55,7 @@ async fn pins_keep(store: &dyn MirrorStore) {
     let pins = async |scope: &Scope| store.pins(scope).await.expect("pins");
     assert_eq!(pins(&Scope::All).await, []);
     let writer = locked(store).await;
-    let nowhere = sample_pin(&sample_id(9), "ann", None);
+    let nowhere = sample_pin(&sample_id(27), "ann", None);
     assert!(not_found(&writer.pin(&nowhere).await), "no such build");
     let mut elsewhere = nowhere;
     elsewhere.build = "master/debian/20181101T060000Z".parse().expect("a build");
@@ -97,8 +97,8 @@ async fn pins_keep(store: &dyn MirrorStore) {
 
 async fn readers_hold(store: &dyn MirrorStore) {
     let (id, now) = (sample_id(1), sample_id(20).date.time());
-    let all = [sample_id(1), sample_id(4), sample_id(9)];
-    assert!(not_found(&store.hold(&sample_id(9)).await));
+    let all = [sample_id(1), sample_id(4), sample_id(27)];
+    assert!(not_found(&store.hold(&sample_id(27)).await));
     let one = store.hold(&id).await.expect("held");
     if !one.is_effective() {
         return;
@@ -214,7 +214,7 @@ async fn what_a_build_is_known_by_stays(store: &dyn MirrorStore) {
     let wanted = [sample_section("outputs/installer", 20)];
     assert!(not_found(&writer.thin(id.date, &wanted).await));
     let wanted = [sample_section("inputs", 20)];
-    assert!(not_found(&writer.thin(sample_id(9).date, &wanted).await));
+    assert!(not_found(&writer.thin(sample_id(27).date, &wanted).await));
     let sections = thinned(store, &id).await.expect("a record").sections;
     assert_eq!(sections.len(), 1, "only what went before");
 }

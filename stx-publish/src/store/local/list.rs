@@ -11,6 +11,7 @@ use stx_layout::{
 
 use super::Inner;
 use super::disk::io_error;
+use super::strays::is_bare;
 use crate::index::PageName;
 use crate::store::{Scope, StoreError};
 use crate::verify::chain;
@@ -72,7 +73,7 @@ impl Inner {
                 continue;
             }
             let below = depth < DEEPEST && self.visit(&relative.join(&name), depth + 1, catalog)?;
-            if !below {
+            if !below && !is_bare(&self.root.join(relative).join(&name)) {
                 entry.strays.push(name);
             }
             found |= below;
@@ -135,7 +136,7 @@ impl Inner {
                     }
                     entry.aliases.insert(alias, shown);
                 }
-            } else if PageName::ALL.iter().all(|page| page.file_name() != name) {
+            } else if !PageName::is(&name) {
                 entry.strays.push(name);
             }
         }

@@ -6,12 +6,25 @@ use std::io::ErrorKind;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
+use walkdir::WalkDir;
+
 use super::Inner;
 use super::disk::io_error;
+use crate::index::PageName;
 use crate::store::{Scope, StoreError};
 
+/// Whether a directory holds nothing but directories and pages: a channel whose first build is not there yet, or whose last
+/// one is gone.
+pub(super) fn is_bare(dir: &Utf8Path) -> bool {
+    WalkDir::new(dir).into_iter().all(|entry| {
+        entry.is_ok_and(|entry| {
+            entry.file_type().is_dir() || entry.file_name().to_str().is_some_and(PageName::is)
+        })
+    })
+}
+
 impl Inner {
-    /// Files that are no index page, and directories in which there is no channel; hidden ones are left out.
+    /// Files that are no page, and directories in which there is no channel but something else; hidden ones are left out.
     pub(super) fn strays(&self) -> Result<Vec<String>, StoreError> {
         let catalog = self.catalog(&Scope::All)?;
         let channels: BTreeSet<_> = catalog
@@ -43,14 +56,14 @@ impl Inner {
             let kind = entry.file_type().map_err(io_error("look at", &dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = relative.join(&name);
-            let index = matches!(name.as_str(), "index.html" | "index.json");
-            if name.starts_with('.') || index || channels.contains(&path) {
+            if name.starts_with('.') || PageName::is(&name) || channels.contains(&path) {
                 continue;
             }
             // `r2018.10` and `release/latest_release` are aliases of releases.
             let leads_on = channels.iter().any(|channel| channel.starts_with(&path));
             match (kind.is_dir(), leads_on) {
                 (true, true) => self.above(&path, channels, strays)?,
+                (true, false) if is_bare(&self.root.join(&path)) => {}
                 _ if kind.is_symlink() && self.root.join(&path).is_dir() => {}
                 _ => strays.push(path.into_string()),
             }
