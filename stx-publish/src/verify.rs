@@ -400,7 +400,10 @@ async fn settled<'a>(
         Err(_) => return Ok(Some(Cow::Borrowed(seen))),
     };
     let mut catalog = store.catalog(&Scope::Channel(channel.clone())).await?;
-    Ok(catalog.channels.remove(channel).map(Cow::Owned))
+    let fresh = catalog.channels.remove(channel);
+    // Whether a directory belongs to a deeper channel is known where the whole mirror was looked at.
+    let strays = seen.strays.clone();
+    Ok(fresh.map(|entry| Cow::Owned(ChannelEntry { strays, ..entry })))
 }
 
 /// An error with all its causes, in a line.

@@ -216,6 +216,7 @@ const LASTING: [Harm; 19] = [
         let above = channel.parent().expect("a parent");
         write(&above.join("notes.txt"), "x");
         fs_err::create_dir_all(above.join("someones")).expect("a directory");
+        write(&above.join("someones/file"), "theirs");
     }),
 ];
 

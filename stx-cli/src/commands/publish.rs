@@ -117,8 +117,8 @@ fn guard(
         }
     }
     let incoming = std::mem::take(&mut request.incoming);
-    let mut cleared = tokio::task::block_in_place(|| clear(incoming, &request.record, &privacy))
-        .map_err(|error| Failure::new(Exit::Bug, error))?;
+    let cleared = clear(incoming, &request.record, &privacy);
+    let mut cleared = cleared.map_err(|error| Failure::new(Exit::Bug, error))?;
     problems.append(&mut cleared.problems);
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     if !problems.is_empty() {
