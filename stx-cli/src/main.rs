@@ -81,7 +81,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Publish(args) => commands::publish::run(context, args).await,
         Command::Fetch(args) => commands::fetch::run(context, args).await,
         Command::List(args) => commands::list::run(context, args).await,
-        Command::Serve(args) => commands::serve::run(&context, args).await,
+        Command::Serve(args) => commands::serve::run(context, args).await,
         Command::Show(args) => commands::show::run(context, args).await,
         Command::Pages => commands::pages::run(context).await,
         Command::Trash => commands::trash::run(context).await,

@@ -101,8 +101,8 @@ impl RepoMetadata for Repodata {
             let _lock = lock;
             make(&dir, date, &known)
         };
-        let made = tokio::task::spawn_blocking(make).await;
-        made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        let result = tokio::task::spawn_blocking(make).await;
+        result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
 
