@@ -25,11 +25,16 @@ fn transferred(ran: &Ran) -> u64 {
         .expect("a number of bytes")
 }
 
+/// Whether a file is an unfinished one.
+fn is_part(name: &str) -> bool {
+    Utf8Path::new(name).extension() == Some("part")
+}
+
 /// Waits until a fetch has written `bytes` to an unfinished file in `to`.
 fn wait_for_part(to: &Utf8Path, bytes: u64, child: &mut Child) {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
-        let part = names(to).into_iter().find(|name| name.ends_with(".part"));
+        let part = names(to).into_iter().find(|name| is_part(name));
         let length = part.and_then(|part| Some(fs_err::metadata(to.join(part)).ok()?.len()));
         if length.is_some_and(|length| length >= bytes) {
             return;
@@ -151,7 +156,7 @@ fn killed_half_way_and_run_again_only_the_rest_is_transferred() {
         child.wait().expect("it ends");
         let left = names(&to);
         assert_eq!(left.len(), 1, "{left:?}");
-        assert!(left[0].ends_with(".part"), "{left:?}");
+        assert!(is_part(&left[0]), "{left:?}");
         fs_err::metadata(to.join(&left[0])).expect("a part").len()
     };
     let fast = site.serve("");

@@ -1,5 +1,6 @@
 //! What `docs/serving.md` says, done with the real servers.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -214,7 +215,7 @@ fn apache_as_documented() {
     ] {
         let file = format!("{modules}/mod_{module}.so");
         if Utf8Path::new(&file).is_file() {
-            conf += &format!("LoadModule {module}_module {file}\n");
+            writeln!(conf, "LoadModule {module}_module {file}").expect("text");
         }
     }
     conf += "TypesConfig /etc/mime.types\nUser daemon\nGroup daemon\n";

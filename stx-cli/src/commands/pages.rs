@@ -25,7 +25,7 @@ struct Report {
 impl From<Refreshed> for Report {
     fn from(done: Refreshed) -> Self {
         let paths =
-            |pages: Vec<stx_publish::PageId>| pages.iter().map(|page| page.path()).collect();
+            |pages: Vec<stx_publish::PageId>| pages.iter().map(stx_publish::PageId::path).collect();
         Self {
             written: paths(done.written),
             removed: paths(done.removed),

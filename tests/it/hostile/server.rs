@@ -138,7 +138,7 @@ impl State {
             }
             Answer::Stall(bytes) => {
                 self.send(&mut stream, &bytes)?;
-                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+                stream.set_read_timeout(Some(Duration::from_mins(1)))?;
                 stream.read(&mut [0]).map(drop)
             }
         }

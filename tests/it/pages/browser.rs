@@ -1,4 +1,4 @@
-//! Chromium, headless, driven by the WebDriver protocol (W3C) through `curl`.
+//! Chromium, headless, driven by the protocol of the W3C for that, `WebDriver`, through `curl`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use serde_json::{Value, json};
 
-/// The key of an element's reference (WebDriver, 11).
+/// The key of an element's reference (`WebDriver`, 11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window; ends with this value.

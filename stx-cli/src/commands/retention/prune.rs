@@ -161,12 +161,12 @@ async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result
         }
     }
     Ok(Pruned {
-        purged,
         plan,
         retired,
         thinned,
         left,
         finished,
+        purged,
     })
 }
 

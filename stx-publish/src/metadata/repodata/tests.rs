@@ -184,7 +184,12 @@ async fn the_lists_say_what_those_of_createrepo_c_say() {
     let (dir, repository) = repository();
     let date = sample_id(1).date;
     let ours = dir.path().join("ours");
-    let lock = || File::open(dir.path()).expect("a directory");
+    let lock = || {
+        fs::File::open(dir.path())
+            .expect("a directory")
+            .into_parts()
+            .0
+    };
     let made = Repodata.index(&repository, date, lock()).await;
     made.expect("made");
     fs::rename(repository.join("repodata"), &ours).expect("moved");
