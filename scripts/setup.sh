@@ -56,6 +56,13 @@ test  | cmd:nginx              | nginx-light        | nginx-core           | ser
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
+test  | cmd:ssh                | openssh-client     | openssh-clients      | runs phases on another host
+test  | cmd:sshd               | openssh-server     | openssh-server       | is that host
+test  | cmd:sbatch             | slurm-client       | slurm                | runs phases on a cluster
+test  | cmd:slurmctld          | slurmctld          | slurm-slurmctld      | is that cluster
+test  | cmd:slurmd             | slurmd             | slurm-slurmd         | is its nodes
+test  | file:/usr/lib/x86_64-linux-gnu/slurm-wlm/select_cons_tres.so,/usr/lib/aarch64-linux-gnu/slurm-wlm/select_cons_tres.so,/usr/lib64/slurm/select_cons_tres.so | slurm-wlm-basic-plugins | slurm | gives its processors to phases
+test  | cmd:munged             | munge              | munge                | tells its daemons who is who
 test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | makes a disk that is soon full
 test  | cmd:mount              | mount              | util-linux-core      | mounts it
 test  | cmd:ip                 | iproute2           | iproute              | gives a machine an address

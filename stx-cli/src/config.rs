@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
+use stx_pipeline::Places;
 use stx_publish::site::Site;
 
 use crate::args::Global;
@@ -48,6 +48,13 @@ pub(crate) struct Config {
     _branch: IgnoredAny,
     #[serde(rename = "milestone", default)]
     _milestone: IgnoredAny,
+    /// Where phases run, and which phase runs where; [`Places`] reads these two, with positions.
+    #[serde(rename = "place", default)]
+    _place: IgnoredAny,
+    #[serde(rename = "place-rule", default)]
+    _place_rule: IgnoredAny,
+    #[serde(skip)]
+    places: Places,
     /// The file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
@@ -79,6 +86,19 @@ impl Config {
             .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
         config.file = Some(file.clone());
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
+        config.places = Places::from_toml(&text, &absolute(dir)?).map_err(|error| {
+            let findings: Vec<_> = error
+                .findings
+                .iter()
+                .map(|finding| {
+                    format!(
+                        "{file}:{}:{}: {}",
+                        finding.line, finding.column, finding.message
+                    )
+                })
+                .collect();
+            Failure::usage(findings.join("\n")).hint("docs/places.md describes the form")
+        })?;
         for path in [
             &mut config.mirror,
             &mut config.state,
@@ -130,6 +150,11 @@ impl Config {
             url: self.site.url.clone(),
             ..Site::default()
         }
+    }
+
+    /// Where phases run.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.

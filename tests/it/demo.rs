@@ -20,7 +20,12 @@ impl Demo {
         self.dir.path().join("demo/mirror")
     }
 
-    fn build(&self, index: usize) -> Utf8PathBuf {
+    /// The gits that it was built from; they are now as they were for the second build.
+    pub(crate) fn upstream(&self) -> Utf8PathBuf {
+        self.dir.path().join("demo/upstream")
+    }
+
+    pub(crate) fn build(&self, index: usize) -> Utf8PathBuf {
         let builds = builds(&self.mirror(), "master/centos");
         self.mirror().join("master/centos").join(&builds[index])
     }

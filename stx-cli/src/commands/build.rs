@@ -3,6 +3,7 @@
 mod events;
 mod order;
 mod outputs;
+mod places;
 mod run;
 mod state;
 mod work;

@@ -1,4 +1,4 @@
-//! Groups that outlive a builder that was killed.
+//! Groups, and jobs of a cluster, that outlive a builder that was killed.
 //!
 //! Each started group stands in a file `running/PGID` of the state directory: boot, leader's start, and the builder's own
 //! process and start. The next build ends those whose builder is gone, if they are still the same.
@@ -15,13 +15,22 @@ use super::proc::{Stat, all, boot, has_env, names_env, own, signal, stat};
 /// How often it is looked whether what was asked to end is gone.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A group that was ended.
+/// Something that outlived its builder, and was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
-    /// Its process group.
-    pub group: i32,
+    /// What.
+    pub kind: OrphanKind,
     /// The phase it belonged to.
     pub phase: String,
+}
+
+/// What can outlive a builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrphanKind {
+    /// The process group of this number.
+    Group(i32),
+    /// The jobs of this name on a cluster.
+    Job(String),
 }
 
 /// The file of a running group; removed when dropped.
@@ -63,10 +72,11 @@ pub(super) fn register(
 
 /// Ends what a killed builder left behind: the groups registered in the state directory `dir` that are still the same and
 /// whose builder is gone, and every process that some phase in `workspace` started, wherever it went. All of it gets `grace`
-/// before it is killed. Nobody else may build in the directory meanwhile. Returns the phases that were ended.
+/// before it is killed. Then the builder's jobs on a cluster are cancelled. Nobody else may build in the directory meanwhile.
+/// Returns what was ended.
 ///
 /// # Errors
-/// When the directory cannot be read; a directory without registrations is none.
+/// When the directory cannot be read, or a job cannot be cancelled; a directory without registrations is none.
 pub async fn end_orphans(
     dir: &Utf8Path,
     workspace: &Utf8Path,
@@ -74,7 +84,8 @@ pub async fn end_orphans(
 ) -> io::Result<Vec<Orphan>> {
     let mut groups = Vec::new();
     let mut over = Vec::new();
-    let entries = match fs_err::read_dir(dir.join("running")) {
+    let running = dir.join("running");
+    let entries = match fs_err::read_dir(&running) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         entries => Some(entries?),
     };
@@ -99,10 +110,7 @@ pub async fn end_orphans(
                 continue;
             }
             if same_boot && is_ours(group, started, workspace) {
-                groups.push(Orphan {
-                    group,
-                    phase: phase.to_owned(),
-                });
+                groups.push((group, phase.to_owned()));
             }
         }
         over.push(entry.path());
@@ -112,23 +120,29 @@ pub async fn end_orphans(
         fs_err::remove_file(file)?;
     }
     for stray in strays {
-        if groups.iter().all(|orphan| orphan.group != stray.group) {
-            groups.push(Orphan {
-                group: stray.group,
-                phase: String::new(),
-            });
+        if groups.iter().all(|(group, _)| *group != stray.group) {
+            groups.push((stray.group, String::new()));
         }
     }
-    Ok(groups)
+    let groups = groups.into_iter().map(|(group, phase)| Orphan {
+        kind: OrphanKind::Group(group),
+        phase,
+    });
+    let mut ended: Vec<_> = groups.collect();
+    if running.is_dir() {
+        // After the processes of this machine, so that no `sbatch` is left that submits one more.
+        ended.extend(super::place::end_jobs(dir).await?);
+    }
+    Ok(ended)
 }
 
 /// Asks, waits, kills; what was asked first.
-async fn end(groups: &[Orphan], workspace: &Utf8Path, grace: Duration) -> Vec<Stat> {
+async fn end(groups: &[(i32, String)], workspace: &Utf8Path, grace: Duration) -> Vec<Stat> {
     let marks = [format!("MY_WORKSPACE={workspace}")];
     let left = || {
         let mut left = all();
         left.retain(|stat| {
-            let orphaned = || groups.iter().any(|orphan| orphan.group == stat.group);
+            let orphaned = || groups.iter().any(|(group, _)| *group == stat.group);
             let strayed = || has_env(stat.pid, &marks) && names_env(stat.pid, "PHASE");
             !stat.is_dead() && stat.pid != own() && (orphaned() || strayed())
         });

@@ -193,6 +193,20 @@ impl Runner for ProcessRunner {
         output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
         cancel: &Cancel,
     ) -> Ended {
+        self.run_shown(invocation, &invocation.to_string(), output, cancel)
+            .await
+    }
+}
+
+impl ProcessRunner {
+    /// Runs a process whose log begins with the command `shown`.
+    pub(super) async fn run_shown(
+        &self,
+        invocation: &Invocation,
+        shown: &str,
+        output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended {
         if cancel.is_cancelled() {
             return Ended::Cancelled;
         }
@@ -200,7 +214,7 @@ impl Runner for ProcessRunner {
             reason: error.to_string(),
         };
         adopt();
-        let mut lines = match Lines::open(invocation, output) {
+        let mut lines = match Lines::open(invocation, shown, output) {
             Ok(lines) => lines,
             Err(error) => return not_started(error),
         };
@@ -238,21 +252,23 @@ impl Runner for ProcessRunner {
 }
 
 /// Output on its way to the log and, line by line, to the events.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     log: PhaseLog,
     output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
     line: Vec<u8>,
 }
 
 impl<'a> Lines<'a> {
-    fn open(
+    /// Opens the log of an invocation, which begins with the command `shown`.
+    pub(super) fn open(
         invocation: &Invocation,
+        shown: &str,
         output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
     ) -> io::Result<Self> {
         let limit = invocation.log_limit.unwrap_or(DEFAULT_LOG_LIMIT);
         let mut log = PhaseLog::open(&invocation.log, limit)?;
         let mut text = String::new();
-        for (at, line) in invocation.to_string().lines().enumerate() {
+        for (at, line) in shown.lines().enumerate() {
             let prompt = if at == 0 { "$" } else { ">" };
             writeln!(text, "{}{prompt} {line}", now()).map_err(io::Error::other)?;
         }
@@ -276,7 +292,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         let stamp = now();
         let mut text = Vec::with_capacity(2 * bytes.len());
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -306,7 +322,7 @@ impl<'a> Lines<'a> {
         self.line.clear();
     }
 
-    fn finish(&mut self, ended: &Ended) -> io::Result<()> {
+    pub(super) fn finish(&mut self, ended: &Ended) -> io::Result<()> {
         let mut text = Vec::new();
         let stamp = now();
         if !self.line.is_empty() {

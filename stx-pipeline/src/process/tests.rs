@@ -3,8 +3,8 @@ use std::time::Instant;
 
 use camino::Utf8Path;
 
-use super::super::end_orphans;
 use super::super::proc;
+use super::super::{OrphanKind, end_orphans};
 use super::*;
 
 fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
@@ -149,8 +149,11 @@ async fn orphans_are_ended_and_strangers_left_alone() {
         .await
         .unwrap();
     assert_eq!(
-        ended.iter().map(|orphan| orphan.group).collect::<Vec<_>>(),
-        [ours.tree.leader()]
+        ended
+            .into_iter()
+            .map(|orphan| orphan.kind)
+            .collect::<Vec<_>>(),
+        [OrphanKind::Group(ours.tree.leader())]
     );
     assert!(ours.tree.members().is_empty());
     assert!(!other.tree.members().is_empty());

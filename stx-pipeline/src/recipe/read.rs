@@ -40,19 +40,22 @@ pub(super) fn read(text: &str) -> Result<Recipe, RecipeError> {
             findings: reader
                 .faults
                 .into_iter()
-                .map(|(at, message)| finding(text, at, message))
+                .map(|(at, message)| Finding::at(text, at, message))
                 .collect(),
         }),
     }
 }
 
-fn finding(text: &str, at: usize, message: String) -> Finding {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Finding {
-        message,
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
+impl Finding {
+    /// A mistake at a byte offset of `text`.
+    pub(crate) fn at(text: &str, at: usize, message: String) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            message,
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
     }
 }
 

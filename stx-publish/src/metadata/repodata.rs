@@ -96,13 +96,13 @@ impl RepoMetadata for Repodata {
         lock: File,
     ) -> Result<(), StoreError> {
         let dir = dir.to_owned();
-        let make = move || {
+        let work = move || {
             // Also if the caller does not wait for it.
             let _lock = lock;
             make(&dir, date, &known)
         };
-        let result = tokio::task::spawn_blocking(make).await;
-        result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        let made = tokio::task::spawn_blocking(work).await;
+        made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
 

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use chrono::{TimeDelta, Utc};
 use stx_layout::{BuildId, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus};
 use stx_pipeline::journal::{Entry, Started};
-use stx_pipeline::process::{JournalWriter, ProcessRunner, Sources};
+use stx_pipeline::process::{JournalWriter, PlacedRunner, Sources};
 use stx_pipeline::{
     Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
 };
@@ -27,6 +27,7 @@ pub(super) struct Run<'a> {
     pub(super) store: &'a LocalStore,
     pub(super) channel: &'a ChannelEntry,
     pub(super) watch: Watch<'a>,
+    pub(super) runner: &'a PlacedRunner,
     pub(super) writer: JournalWriter,
 }
 
@@ -75,7 +76,6 @@ impl Run<'_> {
 
     async fn run(&self, journal: &Journal, cancel: &Cancel) -> Result<Ran, Failure> {
         let plan = &journal.started.plan;
-        let runner = ProcessRunner::new(self.state.to_owned());
         let unwritable = Mutex::new(None);
         let write = |entry: &Entry| {
             if let Err(error) = self.writer.add(entry) {
@@ -104,7 +104,7 @@ impl Run<'_> {
             .and_then(|timeout| TimeDelta::from_std(timeout).ok());
         // Phases are timed by the clock, whatever `--now` asks.
         let execution = Execution {
-            runner: &runner,
+            runner: self.runner,
             now: &Utc::now,
             events: &events,
             finished: &finished,

@@ -6,13 +6,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::Utc;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId};
 use stx_pipeline::journal::Started;
-use stx_pipeline::process::JournalWriter;
+use stx_pipeline::process::{JournalWriter, PlacedRunner};
 use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
 use stx_publish::{LocalStore, MirrorRead as _, Scope};
 
 use super::run::Run;
 use super::state::{end_orphans, lock, remove_tree, unwritten};
-use super::{BuildOrder, Built, OnInterrupt, Site, Watch};
+use super::{BuildOrder, Built, OnInterrupt, Site, Watch, places};
 use crate::commands::resume::unrequested;
 use crate::commands::{open_or_create, refused};
 use crate::exit::{Exit, Failure};
@@ -115,7 +115,25 @@ impl<'a> Work<'a> {
                 journal.started.plan.phases.len()
             ));
         }
-        let channel = channel_of(&store, &self.channel).await?;
+        let plan = self.plan(self.date_now()?)?;
+        let runner = places::runner(self.site, &self.state, &plan).await?;
+        let built = async {
+            places::check(self.site, &runner, &plan, watch).await?;
+            self.start(&store, &runner, watch).await
+        };
+        let built = built.await;
+        runner.close().await;
+        built
+    }
+
+    /// Begins a build in an empty workspace.
+    async fn start(
+        &self,
+        store: &LocalStore,
+        runner: &PlacedRunner,
+        watch: Watch<'_>,
+    ) -> Result<Built, Failure> {
+        let channel = channel_of(store, &self.channel).await?;
         process::remove_journal(&self.state).map_err(unwritten)?;
         for dir in [self.state.join("work"), self.state.join("logs")] {
             remove_tree(&dir)?;
@@ -142,9 +160,10 @@ impl<'a> Work<'a> {
         let run = Run {
             site: self.site,
             state: &self.state,
-            store: &store,
+            store,
             channel: &channel,
             watch,
+            runner,
             writer,
         };
         run.go_on(Journal::new(started, "", "")).await
@@ -222,15 +241,38 @@ pub(super) async fn resume(
         }
         tools(&recipe)?;
     }
+    let runner = places::runner(site, &state, &journal.started.plan).await?;
+    let resumed = async {
+        if how == OnInterrupt::Resume {
+            places::check(site, &runner, &journal.started.plan, watch).await?;
+        }
+        go_on(site, &state, &runner, journal, how, watch).await
+    };
+    let resumed = resumed.await;
+    runner.close().await;
+    resumed
+}
+
+/// Goes on with a build of which nothing runs any more.
+async fn go_on(
+    site: &Site,
+    state: &Utf8Path,
+    runner: &PlacedRunner,
+    journal: Journal,
+    how: OnInterrupt,
+    watch: Watch<'_>,
+) -> Result<Built, Failure> {
+    let id = &journal.started.plan.id;
     let store = open_or_create(&site.mirror)?;
-    let entry = channel_of(&store, channel).await?;
-    let writer = JournalWriter::resume(&state, &journal).map_err(unwritten)?;
+    let entry = channel_of(&store, &id.channel).await?;
+    let writer = JournalWriter::resume(state, &journal).map_err(unwritten)?;
     let run = Run {
         site,
-        state: &state,
+        state,
         store: &store,
         channel: &entry,
         watch,
+        runner,
         writer,
     };
     match how {

@@ -1,0 +1,69 @@
+//! Where the phases of a build run, as the configuration says.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+use stx_pipeline::BuildPlan;
+use stx_pipeline::process::{PlaceError, PlacedRunner, ProcessRunner};
+
+use super::{Site, Watch};
+use crate::exit::{Exit, Failure};
+
+/// What runs the phases of a plan, once nothing of an earlier build does so any more; the lock has to be held.
+pub(super) async fn runner(
+    site: &Site,
+    state: &Utf8Path,
+    plan: &BuildPlan,
+) -> Result<PlacedRunner, Failure> {
+    let local = ProcessRunner::new(state.to_owned());
+    let places = site.context.config.places().clone();
+    PlacedRunner::new(local, places, place_env(), plan)
+        .await
+        .map_err(unusable)
+}
+
+/// Tries the places that the phases need, and says which rules name none of them.
+pub(super) async fn check(
+    site: &Site,
+    runner: &PlacedRunner,
+    plan: &BuildPlan,
+    watch: Watch<'_>,
+) -> Result<(), Failure> {
+    let phases: Vec<_> = plan.phases.iter().map(|phase| &*phase.name).collect();
+    for glob in site.context.config.places().idle(&phases) {
+        (watch.say)(&format!(
+            "warning: place-rule: no phase of recipe {} is named {glob}",
+            plan.recipe
+        ));
+    }
+    runner.check(plan).await.map_err(unusable)
+}
+
+fn unusable(error: PlaceError) -> Failure {
+    match error {
+        PlaceError::StillRunning { .. } => {
+            Failure::new(Exit::Busy, error).hint("end it there; the lock is free when it is gone")
+        }
+        PlaceError::Unusable { .. } | PlaceError::NotShared { .. } => {
+            Failure::usage(error).hint("docs/places.md says what a place needs")
+        }
+        PlaceError::Prepare { .. } => Failure::new(Exit::Bug, error),
+    }
+}
+
+/// What `ssh`, `podman`, `sbatch` and the like go by, from our own environment.
+fn place_env() -> BTreeMap<String, String> {
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "SSH_AUTH_SOCK",
+        "SLURM_CONF",
+        "DOCKER_HOST",
+        "CONTAINER_HOST",
+        "XDG_RUNTIME_DIR",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+    .collect()
+}

@@ -1,0 +1,172 @@
+//! The script that runs one phase at its place, and what it leaves behind.
+//!
+//! A phase's command and environment travel in a file that only the builder's user can read, not in a command line that every
+//! user of a machine can see. The script starts the phase in a process group of its own, ends that group when it is told to
+//! (by a signal, or by the end of its lifeline), and writes how the phase ended into a file, by rename. It needs bash and
+//! `flock`.
+
+use std::fmt::Write as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::scope::is_name;
+use crate::{Ended, Invocation};
+
+/// What every script ends with.
+const BODY: &str = include_str!("run.sh");
+
+/// Variables that a shell keeps for itself: it sets them, or refuses to have them set.
+const OF_THE_SHELL: [&str; 22] = [
+    "BASH",
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_ARGC",
+    "BASH_ARGV",
+    "BASH_ENV",
+    "BASH_LINENO",
+    "BASH_SOURCE",
+    "BASH_VERSINFO",
+    "DIRSTACK",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "IFS",
+    "LD_PRELOAD",
+    "OLDPWD",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PWD",
+    "SHELLOPTS",
+    "UID",
+    "_",
+];
+
+/// Variables that a shell exports without being asked.
+const UNASKED: [&str; 4] = ["OLDPWD", "PWD", "SHLVL", "_"];
+
+/// Seconds between asking a phase to end and killing it.
+pub const GRACE: u32 = 10;
+
+/// Seconds that a run waits for an earlier run of the same phase.
+const PATIENCE: u32 = 900;
+
+/// One run of a phase as files on the file system that the builder shares with its places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// A name that no other job of any builder has: letters, digits, `-`, `.` and `_`.
+    pub name: String,
+    /// The job's own directory, absolute.
+    pub dir: Utf8PathBuf,
+    /// The file that is locked while a run of the phase goes on.
+    pub lock: Utf8PathBuf,
+    /// User and group of the builder.
+    pub owner: (u32, u32),
+    /// Directories that have to be visible at the place, absolute: workspace, sources, the recipe's.
+    pub shared: Vec<Utf8PathBuf>,
+}
+
+/// A file of a job; mode 0600.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFile {
+    /// Where.
+    pub path: Utf8PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+impl Job {
+    /// The script.
+    pub fn script(&self) -> Utf8PathBuf {
+        self.dir.join("run")
+    }
+
+    /// What the script writes at its end; see [`outcome`].
+    pub fn result(&self) -> Utf8PathBuf {
+        self.dir.join("result")
+    }
+
+    /// Where everything goes that a job of a cluster writes.
+    pub fn output(&self) -> Utf8PathBuf {
+        self.dir.join("output")
+    }
+
+    /// The script that runs `invocation`, whatever strings are in it.
+    pub fn run_script(&self, invocation: &Invocation) -> JobFile {
+        JobFile {
+            path: self.script(),
+            text: script(self, invocation),
+        }
+    }
+}
+
+fn script(job: &Job, invocation: &Invocation) -> String {
+    let quote = shell_words::quote;
+    let mut text = String::from("# One run of a phase: its command and its environment.\n");
+    for (name, value) in [
+        ("job", job.dir.as_str()),
+        ("lock", job.lock.as_str()),
+        ("work", invocation.dir.as_str()),
+        ("program", &invocation.program),
+        (
+            "path",
+            invocation.env.get("PATH").map_or("", String::as_str),
+        ),
+    ] {
+        let value = quote(value);
+        writeln!(text, "{name}={value}").expect("a string takes all");
+    }
+    writeln!(text, "grace={GRACE} patience={PATIENCE}\nphase() {{").expect("a string takes all");
+    let mut words = vec!["/usr/bin/env".to_owned()];
+    for name in UNASKED {
+        words.extend(["-u".to_owned(), name.to_owned()]);
+    }
+    for (name, value) in &invocation.env {
+        let own = OF_THE_SHELL.contains(&name.as_str()) || UNASKED.contains(&name.as_str());
+        if own || !is_name(name) {
+            words.push(format!("{name}={value}"));
+        } else {
+            writeln!(text, "    export {name}={}", quote(value)).expect("a string takes all");
+        }
+    }
+    words.push(invocation.program.clone());
+    words.extend(invocation.args.iter().cloned());
+    writeln!(text, "    exec {}\n}}\n", shell_words::join(words)).expect("a string takes all");
+    text + BODY
+}
+
+/// How a phase ended, as its script wrote it; `None` for a text that no script wrote.
+pub fn outcome(text: &str) -> Option<Ended> {
+    let (kind, rest) = text.lines().next()?.split_once(' ')?;
+    match kind {
+        "exit" => Some(Ended::Exited {
+            code: rest.parse().ok()?,
+        }),
+        "signal" => Some(Ended::Signalled {
+            signal: rest.parse().ok()?,
+        }),
+        "not-started" => Some(Ended::NotStarted {
+            reason: rest.to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// The command line that runs a job's script, as a POSIX shell reads it. `lifeline`: whether it ends with its standard input.
+pub(super) fn start(script: &Utf8Path, lifeline: bool) -> Vec<String> {
+    let lifeline = if lifeline { "stdin" } else { "none" };
+    [
+        "/usr/bin/env",
+        "-i",
+        "/bin/bash",
+        "--noprofile",
+        "--norc",
+        script.as_str(),
+        lifeline,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+#[cfg(all(test, feature = "process"))]
+#[path = "script_tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! Another host, through the program `ssh`.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::script::start;
+use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
+use crate::Invocation;
+
+/// The longest path of a socket, less what `ssh` appends to it while it makes one.
+const SOCKET: usize = 107 - 18;
+
+/// Another host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ssh {
+    /// `[user@]host`, or a name of `ssh`'s own configuration.
+    pub host: String,
+    /// The port.
+    pub port: Option<u16>,
+    /// The file of the private key.
+    pub identity: Option<Utf8PathBuf>,
+    /// `Key=value` in the form of `ssh_config(5)`; they come before our own and win over them.
+    pub options: Vec<String>,
+}
+
+impl Ssh {
+    /// The command line up to the host; `opens`: whether it makes the connection that the others share.
+    fn args(&self, job: &Job, opens: bool) -> Vec<String> {
+        let mut args = vec!["-T".to_owned()];
+        let mut option = |text: String| args.extend(["-o".to_owned(), text]);
+        for text in &self.options {
+            option(text.clone());
+        }
+        for text in [
+            "BatchMode=yes",
+            "ConnectTimeout=20",
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=4",
+            "EscapeChar=none",
+            "ClearAllForwardings=yes",
+            "LogLevel=ERROR",
+        ] {
+            option(text.to_owned());
+        }
+        for text in sharing(job.dir.parent().unwrap_or(&job.dir), opens) {
+            option(text);
+        }
+        if let Some(port) = self.port {
+            args.extend(["-p".to_owned(), port.to_string()]);
+        }
+        if let Some(identity) = &self.identity {
+            let own = ["-o", "IdentitiesOnly=yes", "-i", identity.as_str()];
+            args.extend(own.map(str::to_owned));
+        }
+        args.extend(["--".to_owned(), self.host.clone()]);
+        args
+    }
+
+    pub(super) fn rewrite(
+        &self,
+        invocation: &Invocation,
+        job: &Job,
+        tools: &BTreeMap<String, String>,
+    ) -> Placed {
+        let mut words = start(&job.script(), true);
+        words.push("0".to_owned());
+        // Made by a phase, the connection would end with it.
+        let mut args = self.args(job, false);
+        args.push(format!("exec {}", shell_words::join(words)));
+        Placed::Process {
+            files: vec![job.run_script(invocation)],
+            invocation: with_lifeline(launcher("ssh", args, invocation, tools)),
+            end: None,
+        }
+    }
+
+    pub(super) fn check(
+        &self,
+        marker: &Utf8Path,
+        job: &Job,
+        tools: &BTreeMap<String, String>,
+    ) -> Invocation {
+        let mut args = self.args(job, true);
+        let words = ["exec", "/bin/sh", "-c", &marker_script(marker)];
+        args.push(shell_words::join(words));
+        of_no_phase(trial("ssh", args, tools))
+    }
+
+    /// Ends the shared connection of a build, should there be one.
+    pub fn close(&self, job: &Job, tools: &BTreeMap<String, String>) -> Invocation {
+        let mut args = vec!["-O".to_owned(), "exit".to_owned()];
+        args.extend(self.args(job, false));
+        trial("ssh", args, tools)
+    }
+}
+
+/// Connections of a build are shared through a socket in `dir`, unless its path is too long for a socket's.
+fn sharing(dir: &Utf8Path, opens: bool) -> Vec<String> {
+    // `%C` becomes a digest of 40 digits.
+    if dir.as_str().len() + "/".len() + 40 > SOCKET {
+        return vec!["ControlPath=none".to_owned()];
+    }
+    let dir = dir.as_str().replace('%', "%%").replace('"', "\\\"");
+    let mut options = vec![format!("ControlPath=\"{dir}/%C\"")];
+    if opens {
+        // Longer than a build idles; a phase that finds none has a connection of its own.
+        options.extend(["ControlMaster=auto", "ControlPersist=12h"].map(str::to_owned));
+    } else {
+        options.push("ControlMaster=no".to_owned());
+    }
+    options
+}

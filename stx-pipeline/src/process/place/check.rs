@@ -1,0 +1,88 @@
+//! What has to be so before the first phase starts.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::command::said;
+use super::{END, PlaceError, PlacedRunner, files};
+use crate::place::{Check, JobFile};
+use crate::{BuildPlan, Place};
+
+impl PlacedRunner {
+    /// Waits until nothing of an earlier build runs at a place, and removes its jobs.
+    pub(super) async fn clear(&self) -> Result<(), PlaceError> {
+        let dir = self.dir();
+        let prepare = |source| PlaceError::Prepare {
+            dir: dir.clone(),
+            source,
+        };
+        for lock in files::locks(&dir).map_err(prepare)? {
+            if !files::gone(&lock, END * 2).await {
+                return Err(PlaceError::StillRunning { lock });
+            }
+        }
+        self.close().await;
+        match fs_err::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(prepare(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tries every place that a phase of the plan runs at: it has to be reached, and to see the build's files.
+    ///
+    /// # Errors
+    /// The first place that is of no use.
+    pub async fn check(&self, plan: &BuildPlan) -> Result<(), PlaceError> {
+        let used: BTreeMap<&str, &Place> = plan
+            .phases
+            .iter()
+            .filter_map(|phase| self.places.of(&phase.name))
+            .collect();
+        for (name, place) in used {
+            self.try_place(name, place).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_place(&self, name: &str, place: &Place) -> Result<(), PlaceError> {
+        let unusable = |reason| PlaceError::Unusable {
+            place: name.to_owned(),
+            reason,
+        };
+        let job = self.job("check");
+        let marker = JobFile {
+            path: job.dir.join("marker"),
+            text: format!("{}\n", job.name),
+        };
+        let (check, file) = match place.check(&marker.path, &job, &self.tools) {
+            None => return Ok(()),
+            Some(Check::Prints(invocation)) => (invocation, &marker),
+            Some(Check::Succeeds {
+                ref file,
+                invocation,
+            }) => (invocation, &file.clone()),
+        };
+        files::write(&job.dir, std::slice::from_ref(file)).map_err(|source| {
+            PlaceError::Prepare {
+                dir: job.dir.clone(),
+                source,
+            }
+        })?;
+        let program = check.program.clone();
+        let said = said(check)
+            .await
+            .map_err(|error| unusable(error.to_string()))?;
+        let other = file == &marker && said.ok() && said.stdout != marker.text;
+        if other || said.stderr.contains(marker.path.as_str()) {
+            return Err(PlaceError::NotShared {
+                place: name.to_owned(),
+                dir: self.local.state.clone(),
+            });
+        }
+        if said.ok() {
+            Ok(())
+        } else {
+            Err(unusable(said.failure(&program)))
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Short processes that bring a phase to its place, ask after it or end it.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+
+use super::super::tools;
+use crate::Invocation;
+
+/// What a process said, to its end.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// Its exit status; none if a signal ended it.
+    pub(super) code: Option<i32>,
+    pub(super) stdout: String,
+    /// Without white space around it.
+    pub(super) stderr: String,
+}
+
+impl Said {
+    pub(super) fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// How it failed, in a line.
+    pub(super) fn failure(&self, program: &str) -> String {
+        let code = self
+            .code
+            .map_or_else(|| "a signal".to_owned(), |code| format!("status {code}"));
+        let said = self.stderr.replace('\n', "; ");
+        format!("{program} ended with {code}: {said}")
+    }
+}
+
+/// Runs a process to its end.
+#[expect(clippy::disallowed_methods, reason = "this is the runner of places")]
+pub(super) fn run(invocation: &Invocation) -> io::Result<Said> {
+    let path = invocation.env.get("PATH").map_or("", String::as_str);
+    let program = if invocation.program.contains('/') {
+        invocation.dir.join(&invocation.program)
+    } else {
+        tools::find(&invocation.program, path)
+            .ok_or_else(|| io::Error::other(format!("{} is not in PATH", invocation.program)))?
+    };
+    // A group of its own: what ends the builder from a terminal is not to end this half-way.
+    let output = std::process::Command::new(program)
+        .args(&invocation.args)
+        .env_clear()
+        .envs(&invocation.env)
+        .current_dir(&invocation.dir)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .output()?;
+    Ok(Said {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// Runs a process to its end, even when the future is dropped.
+pub(super) async fn said(invocation: Invocation) -> io::Result<Said> {
+    tokio::task::spawn_blocking(move || run(&invocation))
+        .await
+        .map_err(io::Error::other)?
+}

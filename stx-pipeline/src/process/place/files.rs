@@ -1,0 +1,75 @@
+//! The files of jobs: what goes there, what comes back, and the lock of a phase that runs.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use tokio::time::Instant;
+
+use crate::Ended;
+use crate::place::{Job, JobFile, outcome};
+
+/// How often it is looked whether a phase is gone.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Writes the files of a job into its directory, which only this user can enter.
+pub(super) fn write(dir: &Utf8Path, files: &[JobFile]) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    for file in files {
+        if file.text.contains('\0') {
+            return Err(io::Error::other(
+                "a NUL byte in its command or its environment",
+            ));
+        }
+        fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file.path)?
+            .write_all(file.text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The result that a job left.
+pub(super) fn result(job: &Job) -> Option<Ended> {
+    outcome(&fs_err::read_to_string(job.result()).ok()?)
+}
+
+/// The locks of the phases in a directory of jobs.
+pub(super) fn locks(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+    let entries = match dir.read_dir_utf8() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut locks = Vec::new();
+    for entry in entries {
+        let path = entry?.into_path();
+        if path.extension() == Some("lock") {
+            locks.push(path);
+        }
+    }
+    Ok(locks)
+}
+
+/// Waits until nothing holds a lock, so that no run of its phase goes on; false if that takes longer than `limit`.
+pub(super) async fn gone(lock: &Utf8Path, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        match fs_err::OpenOptions::new().append(true).open(lock) {
+            Ok(file) => match file.file().try_lock() {
+                Ok(()) => return true,
+                Err(_) if Instant::now() >= end => return false,
+                Err(_) => {}
+            },
+            // A phase that never started has none.
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

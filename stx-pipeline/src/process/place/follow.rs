@@ -1,0 +1,268 @@
+//! Following a job of a cluster from its submission to its end.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::time::Duration;
+
+use camino::Utf8Path;
+use tokio::time::Instant;
+
+use super::super::runner::Lines;
+use super::command::{Said, said};
+use super::orphaned::{Registered, register};
+use super::{END, files};
+use crate::place::{Job, JobState, Slurm, Verdict, job_id, job_state, verdict};
+use crate::{Cancel, Ended, Invocation, Stream};
+
+/// How often the job's output is read.
+const READ: Duration = Duration::from_millis(100);
+
+/// How often the cluster is asked after a job: at first, and at last.
+const ASK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How long the cluster has to kill what does not end when it is asked to; Slurm's `KillWait` is 30 seconds.
+const KILL: Duration = Duration::from_mins(1);
+
+/// What is to be run, and how.
+pub(super) struct Following<'a> {
+    pub(super) place: (&'a str, &'a Slurm),
+    pub(super) state: &'a Utf8Path,
+    pub(super) tools: &'a BTreeMap<String, String>,
+    pub(super) job: &'a Job,
+    pub(super) submit: &'a Invocation,
+    pub(super) end: &'a Invocation,
+}
+
+/// What the cluster says of a job.
+enum Answer {
+    State(JobState),
+    /// It has forgotten the job, which happens some time after its end.
+    Unknown,
+    /// It does not answer.
+    Silent(String),
+}
+
+/// The job's output on its way to the log.
+struct Tail<'a> {
+    lines: Lines<'a>,
+    read: u64,
+}
+
+impl Tail<'_> {
+    /// Passes on what was written since the last time.
+    fn follow(&mut self, file: &Utf8Path) -> io::Result<()> {
+        // Opened anew, a file on a network file system shows what is there now.
+        let mut file = match fs_err::File::open(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        file.seek(SeekFrom::Start(self.read))?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.read += count as u64;
+            self.lines.take(&buffer[..count])?;
+        }
+    }
+}
+
+impl Following<'_> {
+    pub(super) async fn run(
+        &self,
+        phase: &str,
+        shown: &str,
+        events: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended {
+        let not_started = |error: io::Error| Ended::NotStarted {
+            reason: error.to_string(),
+        };
+        let lines = match Lines::open(self.submit, shown, events) {
+            Ok(lines) => lines,
+            Err(error) => return not_started(error),
+        };
+        let mut tail = Tail { lines, read: 0 };
+        let registered = match register(self.state, self.job, phase, self.end) {
+            Ok(registered) => registered,
+            Err(error) => return not_started(error),
+        };
+        match self.submitted(registered, &mut tail, events, cancel).await {
+            Ok(ended) => ended,
+            Err(error) => Ended::Lost {
+                reason: format!("its output: {error}"),
+            },
+        }
+    }
+
+    async fn submitted(
+        &self,
+        mut registered: Registered,
+        tail: &mut Tail<'_>,
+        events: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> io::Result<Ended> {
+        let start = Instant::now();
+        let limit = async {
+            match self.submit.timeout {
+                Some(after) => {
+                    tokio::time::sleep_until(start + after).await;
+                    after
+                }
+                None => std::future::pending().await,
+            }
+        };
+        // Not given up half-way: a job that is on its way into the cluster cannot be cancelled yet.
+        let id = match self.submission().await {
+            Ok(id) => id,
+            Err(reason) => {
+                registered.over = self.end_job().await;
+                return Ok(Ended::NotStarted { reason });
+            }
+        };
+        let (ended, over) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => (Ended::Cancelled, false),
+            after = limit => (Ended::TimedOut { after }, false),
+            over = self.until_over(id, tail, events) => over?,
+        };
+        registered.over = over || self.end_job().await;
+        tail.follow(&self.job.output())?;
+        tail.lines.finish(&ended)?;
+        Ok(ended)
+    }
+
+    /// Submits the job; its number.
+    async fn submission(&self) -> Result<u64, String> {
+        let said = said(self.submit.clone())
+            .await
+            .map_err(|error| error.to_string())?;
+        if let (true, Some(id)) = (said.ok(), job_id(&said.stdout)) {
+            return Ok(id);
+        }
+        // An answer that was lost on its way does not mean that the job was.
+        let (name, slurm) = self.place;
+        let found = self::said(slurm.find(self.job, self.tools)).await;
+        match found.ok().filter(Said::ok).map(|said| said.stdout) {
+            Some(text) if job_id(&text).is_some() => Ok(job_id(&text).unwrap_or_default()),
+            Some(_) | None => Err(format!("place {name}: {}", said.failure("sbatch"))),
+        }
+    }
+
+    async fn ask(&self, id: u64) -> Answer {
+        let (_, slurm) = self.place;
+        match said(slurm.ask(id, self.tools)).await {
+            Ok(said) if said.ok() => match job_state(&said.stdout) {
+                Some(state) => Answer::State(state),
+                None => Answer::Silent(format!("scontrol prints {:?}", said.stdout)),
+            },
+            Ok(said) if said.stderr.contains("Invalid job id") => Answer::Unknown,
+            Ok(said) => Answer::Silent(said.failure("scontrol")),
+            Err(error) => Answer::Silent(error.to_string()),
+        }
+    }
+
+    /// Follows the job to its end: how the phase ended, and whether nothing is left to cancel.
+    async fn until_over(
+        &self,
+        id: u64,
+        tail: &mut Tail<'_>,
+        events: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+    ) -> io::Result<(Ended, bool)> {
+        let (name, slurm) = self.place;
+        let output = self.job.output();
+        let mut last = String::new();
+        let mut between = ASK.0;
+        loop {
+            let answer = self.ask(id).await;
+            let now = match &answer {
+                Answer::State(job) => said_of(id, job),
+                Answer::Unknown => format!("Slurm does not know job {id} any more"),
+                Answer::Silent(reason) => format!("still following job {id}: {reason}"),
+            };
+            if now != last {
+                // For those who watch; the log is published, and is the phase's alone.
+                events(Stream::Merged, &format!("stx-builds: {now}"));
+                last = now;
+                between = ASK.0;
+            }
+            match answer {
+                Answer::State(job) => match verdict(id, &job, name, slurm) {
+                    Verdict::GoesOn => {}
+                    Verdict::Over => return Ok((self.result(id, &job).await, true)),
+                    Verdict::Ended(ended) => return Ok((ended, true)),
+                    Verdict::Held(ended) => return Ok((ended, false)),
+                },
+                Answer::Unknown => {
+                    let ended = files::result(self.job).unwrap_or_else(|| Ended::Lost {
+                        reason: format!(
+                            "place {name}: Slurm has forgotten job {id}, and it left no result"
+                        ),
+                    });
+                    return Ok((ended, true));
+                }
+                Answer::Silent(_) => {}
+            }
+            let next = Instant::now() + between;
+            while Instant::now() < next {
+                tokio::time::sleep(READ).await;
+                tail.follow(&output)?;
+            }
+            between = (between * 3 / 2).min(ASK.1);
+        }
+    }
+
+    /// The result of a job whose script came to its end.
+    async fn result(&self, id: u64, job: &JobState) -> Ended {
+        // A network file system may take a moment to show what a node wrote.
+        for _ in 0..50 {
+            if let Some(ended) = files::result(self.job) {
+                return ended;
+            }
+            tokio::time::sleep(READ).await;
+        }
+        let node = job.node.as_deref().unwrap_or("its node");
+        Ended::Lost {
+            reason: format!(
+                "place {}: Slurm job {id} ended as {} without a result: does {node} see {}?",
+                self.place.0, job.state, self.job.dir
+            ),
+        }
+    }
+
+    /// Cancels the job and waits until it is gone; whether it is.
+    async fn end_job(&self) -> bool {
+        let (_, slurm) = self.place;
+        let end = Instant::now() + KILL;
+        let mut cancelled = false;
+        loop {
+            cancelled = cancelled || said(self.end.clone()).await.is_ok_and(|said| said.ok());
+            let found = said(slurm.find(self.job, self.tools)).await;
+            let none = found.is_ok_and(|said| said.ok() && said.stdout.trim().is_empty());
+            if cancelled && none {
+                return files::gone(&self.job.lock, END).await;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            tokio::time::sleep(ASK.0 * 3).await;
+        }
+    }
+}
+
+/// What a job does, for people.
+fn said_of(id: u64, job: &JobState) -> String {
+    let mut text = format!("Slurm job {id} is {}", job.state.to_ascii_lowercase());
+    if let Some(node) = &job.node {
+        text = format!("{text} on {node}");
+    }
+    if job.reason != "None" {
+        text = format!("{text} ({})", job.reason);
+    }
+    if job.restarts > 0 {
+        text = format!("{text}, started again {} times", job.restarts);
+    }
+    text
+}

@@ -1,0 +1,246 @@
+//! Phases at their places.
+
+mod check;
+mod command;
+mod files;
+mod follow;
+mod orphaned;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camino::Utf8PathBuf;
+
+use self::command::said;
+use self::follow::Following;
+pub(super) use self::orphaned::end_jobs;
+use super::ProcessRunner;
+use super::proc::{boot, own, stat};
+use crate::place::{GRACE, Job, Placed};
+use crate::{BuildPlan, Cancel, Ended, Invocation, Place, Places, Runner, Stream};
+
+/// How long a phase may take that was told to end, at a place that can be reached.
+const END: Duration = Duration::from_secs(GRACE as u64 + 20);
+
+/// A place where no phase can run, or a phase of an earlier build that still does.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The place cannot be reached, or lacks something.
+    #[error("place {place}: {reason}")]
+    Unusable {
+        /// Its name.
+        place: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+    /// The place has other files under the build's paths.
+    #[error("place {place} does not see {dir}, or not as the build server does")]
+    NotShared {
+        /// Its name.
+        place: String,
+        /// The directory that it was tried with.
+        dir: Utf8PathBuf,
+    },
+    /// A phase of an earlier build did not end.
+    #[error("a phase of an earlier build still runs at its place, and holds {lock}")]
+    StillRunning {
+        /// The file that it keeps locked.
+        lock: Utf8PathBuf,
+    },
+    /// The files of the jobs cannot be written.
+    #[error("cannot prepare {dir}")]
+    Prepare {
+        /// The directory of the jobs.
+        dir: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs each phase of a build at its place: those of the build server itself with a [`ProcessRunner`], the others as a script
+/// in `jobs/` of the state directory, which their places have to see under the same path.
+///
+/// It knows a phase by the variable `PHASE` of its invocation.
+#[derive(Debug)]
+pub struct PlacedRunner {
+    local: ProcessRunner,
+    places: Places,
+    tools: BTreeMap<String, String>,
+    /// Distinguishes the jobs of this runner from those of any other.
+    series: String,
+    shared: Vec<Utf8PathBuf>,
+    started: AtomicU32,
+}
+
+impl PlacedRunner {
+    /// A runner for the phases of `plan`. What a killed builder left running at a place has been told to end, by
+    /// [`end_orphans`](super::end_orphans); this waits until it has. No phase runs before [`check`](Self::check) has tried the
+    /// places.
+    ///
+    /// `tools` is the environment of `ssh`, `podman`, `sbatch` and the like.
+    ///
+    /// # Errors
+    /// See [`PlaceError`].
+    pub async fn new(
+        local: ProcessRunner,
+        places: Places,
+        tools: BTreeMap<String, String>,
+        plan: &BuildPlan,
+    ) -> Result<Self, PlaceError> {
+        static RUNNERS: AtomicU32 = AtomicU32::new(0);
+        let start = stat(own()).map_or(0, |stat| stat.started);
+        let number = RUNNERS.fetch_add(1, Ordering::Relaxed);
+        let boot: String = boot().chars().take(8).collect();
+        let recipe = plan.env.get("RECIPE_DIR").map(Utf8PathBuf::from);
+        let runner = Self {
+            series: format!("{boot}.{}.{start}.{number}", own()),
+            shared: [plan.workspace.clone(), plan.source_root.clone()]
+                .into_iter()
+                .chain(recipe)
+                .collect(),
+            local,
+            places,
+            tools,
+            started: AtomicU32::new(0),
+        };
+        runner.clear().await?;
+        Ok(runner)
+    }
+
+    /// Gives back what phases share, such as connections.
+    pub async fn close(&self) {
+        for place in self.places.all() {
+            if let Place::Ssh(ssh) = place
+                && self.dir().is_dir()
+            {
+                // One that stays ends by itself, half a day later, or with the next build.
+                drop(said(ssh.close(&self.job("close"), &self.tools)).await);
+            }
+        }
+    }
+
+    /// Where the jobs are.
+    fn dir(&self) -> Utf8PathBuf {
+        self.local.state.join("jobs")
+    }
+
+    fn job(&self, phase: &str) -> Job {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let dir = self.dir();
+        Job {
+            name: format!("{phase}.{}.{number}", self.series),
+            lock: dir.join(format!("{phase}.lock")),
+            dir: dir.join(format!("{phase}.{number}")),
+            owner: (
+                rustix::process::getuid().as_raw(),
+                rustix::process::getgid().as_raw(),
+            ),
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// How a phase ended whose process of the build server ended as `ended`.
+    async fn conclude(
+        &self,
+        (name, place): (&str, &Place),
+        job: &Job,
+        ended: Ended,
+        end: Option<Invocation>,
+    ) -> Ended {
+        let ours = match &ended {
+            Ended::Cancelled | Ended::TimedOut { .. } | Ended::NotStarted { .. } => true,
+            Ended::Exited { .. } | Ended::Signalled { .. } | Ended::Lost { .. } => false,
+        };
+        if let (false, Some(outcome)) = (ours, files::result(job)) {
+            return outcome;
+        }
+        if let Some(end) = end {
+            // There is nothing to end if the engine never started it.
+            drop(said(end).await);
+        }
+        let gone = files::gone(&job.lock, END).await;
+        if ours {
+            return ended;
+        }
+        let why = match (place, &ended) {
+            (Place::Ssh(_), Ended::Exited { code: 255 }) => {
+                "the connection was refused, or it broke".to_owned()
+            }
+            _ => format!("{ended}, before the phase said how it ended"),
+        };
+        let still = if gone {
+            ""
+        } else {
+            "; the phase may go on there, and it is not started again before that ended"
+        };
+        Ended::Lost {
+            reason: format!("place {name}: {why}{still}"),
+        }
+    }
+}
+
+#[async_trait]
+impl Runner for PlacedRunner {
+    async fn run(
+        &self,
+        invocation: &Invocation,
+        output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended {
+        let phase = invocation.env.get("PHASE").map_or("", String::as_str);
+        let Some((name, place)) = self.places.of(phase) else {
+            return self.local.run(invocation, output, cancel).await;
+        };
+        if cancel.is_cancelled() {
+            return Ended::Cancelled;
+        }
+        let job = self.job(phase);
+        let shown = format!("{invocation}  # at place {name}");
+        let placed = place.rewrite(invocation, &job, &self.tools);
+        let (Placed::Process { files, .. } | Placed::Submitted { files, .. }) = &placed;
+        if let Err(error) = files::write(&job.dir, files) {
+            return Ended::NotStarted {
+                reason: error.to_string(),
+            };
+        }
+        match placed {
+            Placed::Process {
+                invocation, end, ..
+            } => {
+                let ended = self
+                    .local
+                    .run_shown(&invocation, &shown, output, cancel)
+                    .await;
+                let ended = self.conclude((name, place), &job, ended, end).await;
+                // It holds what may be secret, and is not needed again.
+                drop(fs_err::remove_file(job.script()));
+                ended
+            }
+            Placed::Submitted {
+                submit,
+                cancel: end,
+                ..
+            } => {
+                let Place::Slurm(slurm) = place else {
+                    unreachable!("only a cluster takes jobs")
+                };
+                let following = Following {
+                    place: (name, slurm),
+                    state: &self.local.state,
+                    tools: &self.tools,
+                    job: &job,
+                    submit: &submit,
+                    end: &end,
+                };
+                following.run(phase, &shown, output, cancel).await
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

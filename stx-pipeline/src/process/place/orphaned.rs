@@ -1,0 +1,111 @@
+//! Jobs of a cluster that outlive a builder that was killed.
+//!
+//! Each is registered in a file `running/job.NAME` of the state directory before it is submitted, with what cancels it by its
+//! name: a builder that dies while `sbatch` runs never learns the job's number.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::super::orphan::{Orphan, OrphanKind};
+use super::super::proc::{boot, own, stat};
+use super::command::{run, said};
+use crate::Invocation;
+use crate::place::Job;
+
+/// What the file of a job holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Registration {
+    boot: String,
+    builder: i32,
+    builder_started: u64,
+    phase: String,
+    cancel: Invocation,
+}
+
+/// A job that may be in the cluster; cancelled when dropped before it is over.
+#[derive(Debug)]
+pub(super) struct Registered {
+    file: Utf8PathBuf,
+    script: Utf8PathBuf,
+    cancel: Invocation,
+    /// Nothing is in the cluster any more.
+    pub(super) over: bool,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // Should the cluster take the job only now, it finds nothing to run.
+        drop(fs_err::remove_file(&self.script));
+        // A job that cannot be cancelled stays registered, and the next build ends it.
+        if self.over || run(&self.cancel).is_ok_and(|said| said.ok()) {
+            drop(fs_err::remove_file(&self.file));
+        }
+    }
+}
+
+pub(super) fn register(
+    state: &Utf8Path,
+    job: &Job,
+    phase: &str,
+    cancel: &Invocation,
+) -> io::Result<Registered> {
+    let builder = own();
+    let registration = Registration {
+        boot: boot(),
+        builder,
+        builder_started: stat(builder).map_or(0, |stat| stat.started),
+        phase: phase.to_owned(),
+        cancel: cancel.clone(),
+    };
+    let text = toml::to_string(&registration).map_err(io::Error::other)?;
+    let dir = state.join("running");
+    fs_err::create_dir_all(&dir)?;
+    let file = dir.join(format!("job.{}", job.name));
+    fs_err::write(&file, text)?;
+    Ok(Registered {
+        file,
+        script: job.script(),
+        cancel: cancel.clone(),
+        over: false,
+    })
+}
+
+/// Cancels the jobs that are registered in the state directory and whose builder is gone, or is this program: what it could
+/// not cancel at the end of a build.
+pub(in crate::process) async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
+    let mut ended = Vec::new();
+    for entry in state.join("running").read_dir_utf8()? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().strip_prefix("job.") else {
+            continue;
+        };
+        let text = fs_err::read_to_string(entry.path())?;
+        // A builder that died while it wrote this had submitted nothing yet.
+        if let Ok(registration) = toml::from_str::<Registration>(&text) {
+            let alive = registration.builder != own()
+                && registration.boot == boot()
+                && stat(registration.builder)
+                    .is_some_and(|stat| stat.started == registration.builder_started);
+            if alive {
+                continue;
+            }
+            // The machine may have started anew since; the cluster has not.
+            let program = registration.cancel.program.clone();
+            let said = said(registration.cancel).await?;
+            if !said.ok() {
+                return Err(io::Error::other(format!(
+                    "job {name} of a build that was killed cannot be cancelled: {}",
+                    said.failure(&program)
+                )));
+            }
+            ended.push(Orphan {
+                kind: OrphanKind::Job(name.to_owned()),
+                phase: registration.phase,
+            });
+        }
+        fs_err::remove_file(entry.path())?;
+    }
+    Ok(ended)
+}

@@ -1,0 +1,184 @@
+//! What a real cluster and a real host do only when they are in trouble; small scripts play their programs.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Mutex;
+
+use camino::Utf8Path;
+use camino_tempfile::Utf8TempDir;
+
+use super::*;
+
+/// Takes the job, and loses its answer.
+const SBATCH: &str = r#"
+for batch; do :; done
+SLURMD_NODENAME=n1 sh "$batch" >> "${batch%batch}output" 2>&1 &
+echo 'Socket timed out on send/recv operation' >&2
+exit 1
+"#;
+
+/// Says nothing while the job runs, and has forgotten it then.
+const SCONTROL: &str = r#"
+if test -e "$HOME"/state/jobs/p.0/result; then
+    echo 'slurm_load_jobs error: Invalid job id specified' >&2
+else
+    echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2
+fi
+exit 1
+"#;
+
+/// Runs a phase at a place whose programs are scripts; how it ended, and what was said.
+async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec<String>) {
+    let dir = Utf8TempDir::new().unwrap();
+    let bin = dir.path().join("bin");
+    fs_err::create_dir(&bin).unwrap();
+    for (name, script) in programs {
+        let file = bin.join(name);
+        fs_err::write(&file, format!("#!/bin/bash\n{script}")).unwrap();
+        fs_err::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let config =
+        format!("[place.there]\n{place}\n[[place-rule]]\nphases = [\"p\"]\nplace = \"there\"\n");
+    let tools = [
+        ("PATH", format!("{bin}:/usr/bin:/bin")),
+        ("HOME", dir.path().to_string()),
+    ];
+    let state = dir.path().join("state");
+    let runner = PlacedRunner {
+        local: ProcessRunner::new(state.clone()),
+        places: Places::from_toml(&config, Utf8Path::new("/")).unwrap(),
+        tools: tools.map(|(name, value)| (name.to_owned(), value)).into(),
+        series: "test".into(),
+        shared: Vec::new(),
+        started: AtomicU32::new(0),
+    };
+    let env = [("PATH", "/usr/bin:/bin"), ("PHASE", "p")];
+    let invocation = Invocation {
+        program: "bash".into(),
+        args: vec!["-c".into(), phase.into()],
+        env: env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        dir: "/".into(),
+        log: dir.path().join("p.log"),
+        log_limit: None,
+        timeout: None,
+    };
+    let lines = Mutex::new(Vec::new());
+    let output = |_, line: &str| lines.lock().unwrap().push(line.to_owned());
+    let ended = runner.run(&invocation, &output, &Cancel::new()).await;
+    let running = fs_err::read_dir(state.join("running")).map_or(0, Iterator::count);
+    assert_eq!(running, 0, "it is still registered");
+    assert!(
+        !state.join("jobs/p.0/run").exists(),
+        "its script is still there"
+    );
+    (ended, lines.into_inner().unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_does_not_lose_the_job() {
+    let programs = [
+        ("sbatch", SBATCH),
+        ("squeue", "echo 5"),
+        ("scontrol", SCONTROL),
+    ];
+    let (ended, lines) = run(
+        "kind = \"slurm\"",
+        &programs,
+        "sleep 0.5; echo done; exit 3",
+    )
+    .await;
+    assert_eq!(ended, Ended::Exited { code: 3 });
+    assert!(lines.contains(&"done".to_owned()), "{lines:?}");
+    let silent = "stx-builds: still following job 5: scontrol ended with status 1: \
+                  slurm_load_jobs error: Unable to contact slurm controller";
+    assert_eq!(lines.iter().filter(|line| *line == silent).count(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_is_refused_never_started() {
+    let programs = [
+        ("sbatch", "echo 'sbatch: error: no' >&2; exit 1"),
+        ("squeue", ""),
+        ("scancel", ""),
+    ];
+    let (ended, _) = run("kind = \"slurm\"", &programs, "exit 0").await;
+    let wanted = "not started: place there: sbatch ended with status 1: sbatch: error: no";
+    assert_eq!(ended.to_string(), wanted);
+}
+
+#[tokio::test]
+async fn a_node_without_the_files_is_named() {
+    let state = "JobState=FAILED Reason=NonZeroExitCode Restarts=0 BatchHost=n7";
+    let scontrol = format!("echo '{state}'");
+    let programs = [("sbatch", "echo 5"), ("scontrol", &*scontrol)];
+    let (ended, _) = run("kind = \"slurm\"", &programs, "exit 0").await;
+    let ended = ended.to_string();
+    assert!(
+        ended.starts_with(
+            "lost: place there: Slurm job 5 ended as FAILED without a result: does n7 see /"
+        ),
+        "{ended}"
+    );
+}
+
+#[tokio::test]
+async fn the_status_of_a_connection_is_not_that_of_a_phase() {
+    let place = "kind = \"ssh\"\nhost = \"h\"";
+    let runs = [("ssh", r#"for last; do :; done; sh -c "$last"; exit 255"#)];
+    let (ended, _) = run(place, &runs, "exit 255").await;
+    assert_eq!(ended, Ended::Exited { code: 255 });
+    let (ended, _) = run(place, &[("ssh", "exit 255")], "exit 0").await;
+    let wanted = "lost: place there: the connection was refused, or it broke";
+    assert_eq!(ended.to_string(), wanted);
+    let (ended, _) = run(place, &[("ssh", "exit 0")], "exit 0").await;
+    let wanted = "lost: place there: exit status 0, before the phase said how it ended";
+    assert_eq!(ended.to_string(), wanted);
+}
+
+#[tokio::test]
+async fn a_shared_connection_outlasts_the_phases() {
+    let dir = Utf8TempDir::new().unwrap();
+    let ssh = dir.path().join("ssh");
+    let script = "#!/bin/bash\nsetsid sleep 60 > /dev/null 2>&1 &\necho $!\n";
+    fs_err::write(&ssh, script).unwrap();
+    fs_err::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).unwrap();
+    let phase = Invocation {
+        program: "true".into(),
+        args: Vec::new(),
+        env: [
+            ("PATH", "/usr/bin:/bin"),
+            ("PHASE", "p"),
+            ("MY_WORKSPACE", dir.path().as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        dir: dir.path().to_owned(),
+        log: dir.path().join("p.log"),
+        log_limit: None,
+        timeout: None,
+    };
+    let runner = ProcessRunner::new(dir.path().join("state"));
+    // From now on this program is the parent of what loses its own.
+    runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
+    let tools = BTreeMap::from([("PATH".to_owned(), format!("{}:/usr/bin:/bin", dir.path()))]);
+    let job = Job {
+        name: "check".into(),
+        dir: dir.path().join("jobs/check"),
+        lock: dir.path().join("jobs/check.lock"),
+        owner: (0, 0),
+        shared: Vec::new(),
+    };
+    let place = Place::Ssh(crate::place::Ssh {
+        host: "h".into(),
+        ..Default::default()
+    });
+    let Some(crate::place::Check::Prints(check)) = place.check(&job.script(), &job, &tools) else {
+        panic!("it is tried by what it prints")
+    };
+    let master = said(check).await.unwrap().stdout.trim().parse().unwrap();
+    runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
+    let left = stat(master).filter(|stat| !stat.is_dead());
+    assert!(left.is_some_and(|stat| stat.parent == own()), "{left:?}");
+    super::super::proc::signal(&left.unwrap(), rustix::process::Signal::KILL);
+}
