@@ -72,6 +72,7 @@ test  | cmd:gzip               | gzip               | gzip                 | pac
 test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
+bench | cmd:aria2c             | aria2                | aria2                | what fetch is compared with
 bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with
 '
 
@@ -103,7 +104,12 @@ fi
 there() {
     local file
     case $1 in
-    cmd:*) [[ -n $(type -P "${1#cmd:}") ]] ;;
+    cmd:*)
+        for file in $(tr , ' ' <<< "${1#cmd:}"); do
+            [[ -z $(type -P "$file") ]] || return 0
+        done
+        return 1
+        ;;
     file:*)
         for file in $(tr , ' ' <<< "${1#file:}"); do
             [[ ! -e $file ]] || return 0
@@ -202,6 +208,23 @@ if [[ $group != build ]]; then
         said=$("${get_kernel[@]}" 2>&1) || die "$said"
     fi
     [[ $said != *downloading* ]] || say "the kernel of the sample distribution is in the cache now"
+fi
+
+# axe-core, which looks for what keeps people from using the catalog pages, comes in a wheel.
+if [[ $group == test || $group == bench ]]; then
+    axe=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/axe-core-4/axe.min.js
+    if [[ ! -s $axe ]]; then
+        wheel=$(mktemp -d)
+        trap 'rm -rf "$wheel"' EXIT
+        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheel" axe-playwright-python==0.1.8 ||
+            die "axe-core could not be downloaded: is there a network?"
+        unzip -q -o "$wheel"/*.whl '*/axe.min.js' -d "$wheel"
+        mkdir -p "${axe%/*}"
+        # Moved at once: a killed download leaves nothing that looks whole.
+        cp "$wheel/axe_playwright_python/axe.min.js" "$axe.part"
+        mv "$axe.part" "$axe"
+        say "axe-core is in the cache now"
+    fi
 fi
 
 say "everything for '$group' is here"

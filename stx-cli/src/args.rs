@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Since(Since),
     /// Lists channels and builds: age, result, size, how long each stays
     List(List),
+    /// Serves a mirror on the loopback interface, to try it out
+    Serve(Serve),
     /// Shows one build, by its date or through an alias
     Show(Show),
     /// Applies the retention rules: takes out of sight what may go, deletes what went long enough ago
@@ -455,6 +457,16 @@ pub(crate) struct Publish {
 pub(crate) struct List {
     /// Only this channel
     pub(crate) channel: Option<Channel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The mirror's root directory; without it, that of `--mirror` or the configuration
+    pub(crate) dir: Option<Utf8PathBuf>,
+
+    /// The port; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
 }
 
 #[derive(Debug, Args)]

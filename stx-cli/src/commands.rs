@@ -15,6 +15,7 @@ pub(crate) mod publish;
 pub(crate) mod recipe;
 pub(crate) mod resume;
 pub(crate) mod retention;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod since;
 pub(crate) mod status;
@@ -55,7 +56,7 @@ impl Context {
         if is_url(&root) {
             return Err(
                 Failure::usage(format!("{root}: this needs a mirror in a directory"))
-                    .hint("what lies behind a URL can only be read: list, show, fetch"),
+                    .hint("what lies behind a URL can only be read: list, show, verify, fetch"),
             );
         }
         LocalStore::open(&root).map_err(|error| {
@@ -82,7 +83,7 @@ impl Context {
     /// Says something on standard error, unless `--quiet` was given.
     pub(crate) fn say(&self, text: &str) {
         if !self.global.quiet {
-            eprintln!("{text}");
+            eprintln!("{}", crate::output::printable(text));
         }
     }
 }

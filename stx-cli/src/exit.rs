@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output::printable;
+
 /// Why the program ends, as a number that scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -81,10 +83,11 @@ impl Failure {
     /// Prints the error with its chain and the hint to standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(error) = &self.error {
-            eprintln!("error: {}", Chain(error.as_ref()));
+            let text = Chain(error.as_ref()).to_string();
+            eprintln!("error: {}", printable(&text));
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", printable(hint));
         }
         ExitCode::from(self.exit as u8)
     }

@@ -83,6 +83,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Compare(args) => commands::compare::run(context, args).await,
         Command::Since(args) => commands::since::run(context, args).await,
         Command::List(args) => commands::list::run(context, args).await,
+        Command::Serve(args) => commands::serve::run(context, args).await,
         Command::Show(args) => commands::show::run(context, args).await,
         Command::Pages => commands::pages::run(context).await,
         Command::Trash => commands::trash::run(context).await,

@@ -15,7 +15,7 @@ pub(crate) fn print<T: Serialize>(
     human: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
     let mut text = match format {
-        Format::Human => human(),
+        Format::Human => printable(&human()),
         Format::Json => {
             serde_json::to_string_pretty(json).map_err(|error| Failure::new(Exit::Bug, error))?
         }
@@ -24,6 +24,12 @@ pub(crate) fn print<T: Serialize>(
         text.push('\n');
     }
     write(&text)
+}
+
+/// A text without what would steer a terminal: much of what is printed was written by others.
+pub(crate) fn printable(text: &str) -> String {
+    let steers = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    text.replace(steers, "\u{fffd}")
 }
 
 /// Writes to standard output; a reader that has seen enough is no error.

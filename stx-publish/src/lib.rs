@@ -71,5 +71,5 @@ pub use store::{
 pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
-    repair_aliases, verify, verify_observed,
+    repair_aliases, verify, verify_observed, verify_readable,
 };

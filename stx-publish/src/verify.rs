@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Channel, ChannelEntry};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry};
 
-use crate::store::{Audit, MirrorStore, Scope, StoreError};
+use crate::store::{Audit, MirrorRead, MirrorStore, Scope, StoreError};
 
 mod check;
 mod repair;
@@ -269,6 +269,73 @@ pub async fn verify_observed(
         scope: Box::new(scope.clone()),
         source,
     };
+    let (catalog, mut report) = builds(store, scope, observe).await?;
+    match scope {
+        Scope::All | Scope::Channel(_) => {
+            for (channel, entry) in &catalog.channels {
+                if let Some(entry) = settled(store, channel, entry).await.map_err(fail)? {
+                    check_aliases(channel, &entry, &mut report);
+                }
+            }
+            for leftover in store.leftovers(scope).await.map_err(fail)? {
+                let what = Some(leftover.what.as_str());
+                let message = "left behind by a publisher that died";
+                report.findings.push(Finding::channel(
+                    &leftover.channel,
+                    what,
+                    FindingKind::Leftover,
+                    message,
+                ));
+            }
+        }
+        Scope::Build(_) => {}
+    }
+    if *scope == Scope::All {
+        for path in store.strays().await.map_err(fail)? {
+            report.findings.push(Finding {
+                channel: None,
+                build: None,
+                path: Some(path),
+                kind: FindingKind::Stray,
+                severity: FindingKind::Stray.severity(),
+                message: "belongs to no channel".to_owned(),
+            });
+        }
+    }
+    report.findings.sort();
+    Ok(report)
+}
+
+/// Verifies a mirror that can only be read, as behind a web server: what only its owner sees, such as what a dead publisher
+/// left behind, is not looked for, and the aliases are those of one catalog.
+pub async fn verify_readable(
+    store: &dyn MirrorRead,
+    scope: &Scope,
+    observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
+) -> Result<VerifyReport, VerifyError> {
+    let (catalog, mut report) = builds(store, scope, observe).await?;
+    match scope {
+        Scope::All | Scope::Channel(_) => {
+            for (channel, entry) in &catalog.channels {
+                check_aliases(channel, entry, &mut report);
+            }
+        }
+        Scope::Build(_) => {}
+    }
+    report.findings.sort();
+    Ok(report)
+}
+
+/// The catalog of `scope`, and what is wrong with its builds.
+async fn builds(
+    store: &dyn MirrorRead,
+    scope: &Scope,
+    observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
+) -> Result<(Catalog, VerifyReport), VerifyError> {
+    let fail = |source| VerifyError {
+        scope: Box::new(scope.clone()),
+        source,
+    };
     let catalog = store.catalog(scope).await.map_err(fail)?;
     let none = match scope {
         Scope::All => false,
@@ -312,40 +379,7 @@ pub async fn verify_observed(
             }
         }
     }
-    match scope {
-        Scope::All | Scope::Channel(_) => {
-            for (channel, entry) in &catalog.channels {
-                if let Some(entry) = settled(store, channel, entry).await.map_err(fail)? {
-                    check_aliases(channel, &entry, &mut report);
-                }
-            }
-            for leftover in store.leftovers(scope).await.map_err(fail)? {
-                let what = Some(leftover.what.as_str());
-                let message = "left behind by a publisher that died";
-                report.findings.push(Finding::channel(
-                    &leftover.channel,
-                    what,
-                    FindingKind::Leftover,
-                    message,
-                ));
-            }
-        }
-        Scope::Build(_) => {}
-    }
-    if *scope == Scope::All {
-        for path in store.strays().await.map_err(fail)? {
-            report.findings.push(Finding {
-                channel: None,
-                build: None,
-                path: Some(path),
-                kind: FindingKind::Stray,
-                severity: FindingKind::Stray.severity(),
-                message: "belongs to no channel".to_owned(),
-            });
-        }
-    }
-    report.findings.sort();
-    Ok(report)
+    Ok((catalog, report))
 }
 
 /// What stands in a channel while nobody is at work in it; `None`: somebody is, and may be about to move its aliases.

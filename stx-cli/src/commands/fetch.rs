@@ -64,6 +64,11 @@ pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> 
     let what: Vec<What> = what.collect::<Result<_, _>>().map_err(Failure::usage)?;
     let reader = context.reader()?;
     let id = build(context, &reader, &args.build).await?;
+    // Where the mirror can tell its writers: the build stays until its files are here.
+    let _hold = match reader.store().hold(&id).await {
+        Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),
+        hold => hold.map_err(refused)?,
+    };
     let sums = sums(&reader, &id).await?;
     let wanted = select(&sums, &what).map_err(|error| {
         Failure::new(Exit::NotFound, format!("{id}: {error}")).hint(format!(

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
-use stx_publish::{MirrorRead as _, Scope, ThinnedSection};
+use stx_publish::{Scope, ThinnedSection};
 use stx_retention::{PrunePlan, Verdict};
 
-use super::{Context, refused};
+use super::{Context, Reader, refused};
 use crate::args::List;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -32,7 +32,7 @@ pub(crate) struct Listed {
 impl Listed {
     pub(crate) fn new(
         catalog: &Catalog,
-        plan: &PrunePlan,
+        plan: Option<&PrunePlan>,
         build: BuildId,
         entry: &BuildEntry,
         thinned: Vec<ThinnedSection>,
@@ -58,7 +58,7 @@ impl Listed {
             bytes: record.map(|record| record.bytes),
             first_failing_phase: record.and_then(|record| record.first_failing_phase.clone()),
             thinned,
-            retention: plan.verdict(&build),
+            retention: plan.and_then(|plan| plan.verdict(&build)),
             build,
         }
     }
@@ -105,8 +105,8 @@ struct Listing {
 }
 
 pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
-    let store = context.open()?;
-    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let reader = context.reader()?;
+    let catalog = reader.store().catalog(&Scope::All).await.map_err(refused)?;
     if let Some(channel) = &args.channel
         && !catalog.channels.contains_key(channel)
     {
@@ -116,7 +116,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
                 .hint(format!("the mirror holds: {}", known.join(", "))),
         );
     }
-    let plan = super::retention::verdicts(context, &store, &catalog).await?;
+    let plan = super::retention::known_verdicts(context, &reader, &catalog).await?;
     let wanted = |id: &BuildId| {
         args.channel
             .as_ref()
@@ -127,8 +127,12 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
         builds: Vec::new(),
     };
     for (id, entry) in catalog.builds().filter(|(id, _)| wanted(id)) {
-        let thinned = super::retention::thinned(&store, &id).await?;
-        let listed = Listed::new(&catalog, &plan, id, entry, thinned);
+        let thinned = match &reader {
+            Reader::Local(store) => super::retention::thinned(store, &id).await?,
+            // A request for each build; `show` makes the one that is needed.
+            Reader::Http(_) => Vec::new(),
+        };
+        let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
         listing.builds.push(listed);
     }
     output::print(context.format(), &listing, || {

@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, Catalog};
 use stx_publish::{
-    Depth, Found, Inspection, LocalStore, MirrorRead as _, MirrorStore as _, Scope, StoreError,
+    Depth, Found, Inspection, LocalStore, MirrorRead, MirrorStore as _, Scope, StoreError,
     ThinnedSection, tiers,
 };
 use stx_retention::{Facts, FileFact, PolicyFile, PrunePlan, plan_with};
 
-use super::{Context, refused};
+use super::{Context, Reader, refused};
 use crate::exit::Failure;
 
 /// The policy that the configuration names, or the specification's.
@@ -100,13 +100,30 @@ pub(crate) async fn protections(
 
 /// The sections that went before a build. A record of them that cannot be read is for `verify` to name.
 pub(crate) async fn thinned(
-    store: &LocalStore,
+    store: &dyn MirrorRead,
     id: &BuildId,
 ) -> Result<Vec<ThinnedSection>, Failure> {
     match tiers::thinned(store, id).await {
         Ok(thinned) => Ok(thinned.sections),
         Err(StoreError::Damaged { .. }) => Ok(Vec::new()),
         Err(error) => Err(refused(error)),
+    }
+}
+
+/// As [`verdicts`]; `None` behind a URL, where neither pins nor readers are known.
+pub(crate) async fn known_verdicts(
+    context: &Context,
+    reader: &Reader,
+    catalog: &Catalog,
+) -> Result<Option<PrunePlan>, Failure> {
+    match reader {
+        Reader::Local(store) => verdicts(context, store, catalog).await.map(Some),
+        Reader::Http(_) => {
+            context.say(
+                "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
+            );
+            Ok(None)
+        }
     }
 }
 

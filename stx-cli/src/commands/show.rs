@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use stx_layout::{BuildRecord, PhaseRecord};
-use stx_publish::{MirrorRead as _, Scope, ThinnedSection};
+use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Verdict;
 
 use super::list::Listed;
@@ -21,9 +21,10 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
-    let store = context.open()?;
-    let id = asked::resolve(&store, &args.build).await?;
-    let catalog = store
+    let reader = context.reader()?;
+    let id = asked::resolve(reader.store(), &args.build).await?;
+    let catalog = reader
+        .store()
         .catalog(&Scope::Channel(id.channel.clone()))
         .await
         .map_err(refused)?;
@@ -38,9 +39,9 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
             None => failure.hint("`stx-builds list` names the channels and builds"),
         });
     };
-    let plan = super::retention::verdicts(context, &store, &catalog).await?;
-    let thinned = super::retention::thinned(&store, &id).await?;
-    let listed = Listed::new(&catalog, &plan, id, entry, thinned);
+    let plan = super::retention::known_verdicts(context, &reader, &catalog).await?;
+    let thinned = super::retention::thinned(reader.store(), &id).await?;
+    let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
     let shown = Shown {
         listed,
         record: entry.record(),

@@ -6,10 +6,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
 use stx_publish::{
-    LocalStore, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
+    RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
 };
 
-use super::{Context, exit_of};
+use super::{Context, Reader, exit_of};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -26,7 +26,7 @@ struct Verified {
 /// Verifies, with a bar of the builds on a terminal.
 async fn check(
     context: &Context,
-    store: &LocalStore,
+    reader: &Reader,
     scope: &Scope,
 ) -> Result<VerifyReport, VerifyError> {
     let shown = std::io::stderr().is_terminal() && !context.global.quiet;
@@ -38,12 +38,15 @@ async fn check(
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} builds {elapsed} {msg}") {
         bar.set_style(style);
     }
-    let report = verify_observed(store, scope, &|done, all, id| {
+    let observe = |done, all, id: &BuildId| {
         bar.set_length(all);
         bar.set_position(done);
         bar.set_message(id.to_string());
-    })
-    .await;
+    };
+    let report = match reader {
+        Reader::Local(store) => verify_observed(store, scope, &observe).await,
+        Reader::Http(store) => verify_readable(store, scope, &observe).await,
+    };
     bar.finish_and_clear();
     report
 }
@@ -57,13 +60,19 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
             (Err(_), Err(error)) => return Err(Failure::usage(error)),
         },
     };
-    let store = context.open()?;
+    let to_repair = args.repair.then(|| context.open()).transpose()?;
+    let reader = context.reader()?;
+    if let Reader::Http(_) = reader {
+        context.say(
+            "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
+        );
+    }
     let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
-    let mut report = check(context, &store, &scope).await.map_err(fail)?;
+    let mut report = check(context, &reader, &scope).await.map_err(fail)?;
     let mut repaired = None;
-    if args.repair {
-        repaired = Some(repair(&store, &report).await.map_err(fail)?);
-        report = check(context, &store, &scope).await.map_err(fail)?;
+    if let Some(store) = &to_repair {
+        repaired = Some(repair(store, &report).await.map_err(fail)?);
+        report = check(context, &reader, &scope).await.map_err(fail)?;
     }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {

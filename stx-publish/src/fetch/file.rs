@@ -94,6 +94,12 @@ impl File<'_> {
                     part = blocking(move || part.empty()).await?;
                     trusted = true;
                 }
+                Transfer::Whole | Transfer::Short(_) if part.length > size && trusted => {
+                    blocking(move || part.remove()).await?;
+                    return Err(self.failed(StoreError::Changed {
+                        path: format!("{}/{}", self.id, self.wanted.path),
+                    }));
+                }
                 // Longer than the file: it is not a part of it.
                 Transfer::Whole | Transfer::Short(_) if part.length > size => {
                     part = blocking(move || part.empty()).await?;

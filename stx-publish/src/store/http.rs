@@ -403,6 +403,11 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(StoreError::NotFound {
             what: url.to_string(),
         }),
+        // To the web it would have been followed.
+        status if status.is_redirection() => Err(StoreError::Refused {
+            what: url.to_string(),
+            reason: format!("a redirect that leads to no web server ({status})"),
+        }),
         status => Err(StoreError::Refused {
             what: url.to_string(),
             reason: format!("the server says {status}"),

@@ -4,7 +4,6 @@ use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 use super::*;
 use crate::conformance::{sample_id, sample_request};
 use crate::publish::{prepare, publish};
-use crate::store::MirrorRead as _;
 use crate::store::memory::MemoryStore;
 
 async fn mirror() -> MemoryStore {

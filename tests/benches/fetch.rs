@@ -1,0 +1,268 @@
+//! How long `fetch` takes, next to what people use for that: `curl` or `aria2c`, then `sha256sum`; and how long the catalog
+//! pages of a channel with 1,000 builds take.
+//!
+//! One ISO image, 2 GiB, over the loopback interface from nginx, in the page cache. Both sides end with a checked file. The
+//! figures are medians; a target that is missed is said, and no error. `STX_BENCH_RUNS` says how often each case is run,
+//! `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how large an image; 2 GiB of it need 8 GiB there.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs and times real processes on real files"
+)]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
+
+const CHANNEL: &str = "master/centos";
+const BUILDS: u32 = 1_000;
+
+fn main() {
+    // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let runs = number("STX_BENCH_RUNS", 5);
+    let mib = number("STX_BENCH_MIB", 2_048);
+    let dir = std::env::var("STX_BENCH_DIR").map_or_else(
+        |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fetch"),
+        Utf8PathBuf::from,
+    );
+    let stx = build();
+    downloads(&stx, &dir, mib, runs);
+    pages(&stx, &dir, runs);
+    fs_err::remove_dir_all(&dir).expect("removed");
+}
+
+fn downloads(stx: &Utf8Path, dir: &Utf8Path, mib: u64, runs: u64) {
+    let iso = dir.join("tree/outputs/iso");
+    clear(dir);
+    fs_err::create_dir_all(&iso).expect("a directory");
+    let mut file = fs_err::File::create(iso.join("bootimage.iso")).expect("a file");
+    let mut state = 1_u64;
+    for _ in 0..mib {
+        let block: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .take((1 << 20) / 8)
+        .flatten()
+        .collect();
+        file.write_all(&block).expect("written");
+    }
+    publish(stx, dir);
+    let sums = dir
+        .join("mirror")
+        .join(CHANNEL)
+        .join("latest_build/SHA256SUMS");
+    let sums = fs_err::read_to_string(sums).expect("sums");
+    let sum = sums
+        .lines()
+        .find(|line| line.contains("outputs/iso/"))
+        .expect("an image");
+    fs_err::write(
+        dir.join("sums"),
+        format!("{}  to/bootimage.iso\n", &sum[..64]),
+    )
+    .expect("a file");
+    let server = Nginx::start(dir);
+    let url = &server.url;
+    let image = format!("{url}{CHANNEL}/latest_build/outputs/iso/bootimage.iso");
+    let ours = format!("{stx} --quiet --mirror {url} fetch {CHANNEL} iso --to to");
+    println!("{mib} MiB over loopback, {runs} runs\n");
+    println!(
+        "| case | against | ours | theirs | ratio | target | |\n|---|---|---|---|---|---|---|"
+    );
+    for (name, peer) in [
+        (
+            "curl, sha256sum",
+            format!("curl -s -o to/bootimage.iso {image}"),
+        ),
+        (
+            "aria2c -x4, sha256sum",
+            format!("aria2c -q -x4 -s4 --file-allocation=none -d to -o bootimage.iso {image}"),
+        ),
+    ] {
+        let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            mine.push(time(dir, &ours));
+            theirs.push(time(dir, &format!("{peer} && sha256sum --quiet -c sums")));
+        }
+        let (mine, theirs) = (median(mine), median(theirs));
+        let ratio = mine / theirs;
+        let met = if ratio <= 0.8 { "met" } else { "missed" };
+        println!("| fetch iso | {name} | {mine:.3} s | {theirs:.3} s | {ratio:.3} | 0.8 | {met} |");
+    }
+}
+
+/// A channel of many builds, each of three files, and its pages: made for the first time, then after one more build.
+fn pages(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
+    clear(dir);
+    let tree = dir.join("tree/outputs");
+    fs_err::create_dir_all(tree.join("iso")).expect("a directory");
+    fs_err::write(tree.join("iso/bootimage.iso"), "an image").expect("a file");
+    publish(stx, dir);
+    let channel = dir.join("mirror").join(CHANNEL);
+    let first = channel.join("20100101T000000Z");
+    let record = fs_err::read_to_string(first.join("build.json")).expect("a record");
+    let sums = fs_err::read_to_string(first.join("SHA256SUMS")).expect("sums");
+    for number in 1..BUILDS {
+        let (hour, day, month) = (number % 24, number / 24 % 28 + 1, number / 672 + 2);
+        let date = format!("2010{month:02}{day:02}T{hour:02}0000Z");
+        let build = channel.join(&date);
+        let copied = Command::new("cp")
+            .args(["-a", first.as_str(), build.as_str()])
+            .status();
+        assert!(copied.expect("cp").success());
+        let record = record.replace("20100101T000000Z", &date);
+        let mut digest = String::new();
+        for byte in Sha256::digest(&record) {
+            write!(digest, "{byte:02x}").expect("text");
+        }
+        let sums: Vec<_> = sums
+            .lines()
+            .map(|line| match line.strip_suffix("  build.json") {
+                Some(_) => format!("{digest}  build.json\n"),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        fs_err::write(build.join("build.json"), record).expect("a record");
+        fs_err::write(build.join("SHA256SUMS"), sums.concat()).expect("sums");
+    }
+    let command = format!("{stx} --quiet --mirror mirror pages");
+    let (mut whole, mut again) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        for page in ["index.json", "index.html", "feed.xml"] {
+            for dir in [&dir.join("mirror"), &channel] {
+                drop(fs_err::remove_file(dir.join(page)));
+            }
+        }
+        whole.push(time(dir, &command));
+        again.push(time(dir, &command));
+    }
+    let met = |seconds: f64| if seconds <= 0.2 { "met" } else { "missed" };
+    let (whole, again) = (median(whole), median(again));
+    println!("\n| pages of {BUILDS} builds, the whole command | | target | |\n|---|---|---|---|");
+    println!("| none there | {whole:.3} s | 0.2 s | {} |", met(whole));
+    println!(
+        "| nothing changed | {again:.3} s | 0.2 s | {} |",
+        met(again)
+    );
+}
+
+fn publish(stx: &Utf8Path, dir: &Utf8Path) {
+    let command = format!(
+        "{stx} --quiet --mirror mirror publish tree --channel {CHANNEL} --date 20100101T000000Z --result success"
+    );
+    time(dir, &command);
+}
+
+fn clear(dir: &Utf8Path) {
+    if dir.exists() {
+        fs_err::remove_dir_all(dir).expect("removed");
+    }
+    fs_err::create_dir_all(dir).expect("a directory");
+}
+
+/// Times a command of the shell, which begins with an empty directory `to`.
+fn time(dir: &Utf8Path, command: &str) -> f64 {
+    clear(&dir.join("to"));
+    let start = Instant::now();
+    let status = Command::new("sh")
+        .args(["-ec", command])
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .status()
+        .expect("sh");
+    let took = start.elapsed().as_secs_f64();
+    assert!(
+        status.success(),
+        "{command}: {status}; `scripts/setup.sh bench` installs what it needs"
+    );
+    took
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+struct Nginx {
+    child: Child,
+    url: String,
+}
+
+impl Nginx {
+    fn start(dir: &Utf8Path) -> Self {
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = probe.local_addr().expect("a port").port();
+        drop(probe);
+        // Workers of root's nginx are nobody else, who may not read here; without root the line does nothing.
+        let conf = format!(
+            "user root; daemon off; pid {dir}/pid; worker_processes 1; events {{}}\nhttp {{ access_log off; sendfile on; \
+             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
+             scgi_temp_path scgi; server {{ listen 127.0.0.1:{port}; root {dir}/mirror; }} }}\n"
+        );
+        fs_err::write(dir.join("nginx.conf"), conf).expect("a file");
+        let path = std::env::var("PATH").expect("PATH");
+        let child = Command::new("nginx")
+            .args([
+                "-p",
+                dir.as_str(),
+                "-e",
+                "stderr",
+                "-c",
+                dir.join("nginx.conf").as_str(),
+            ])
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx");
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "nginx does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let url = format!("http://127.0.0.1:{port}/");
+        Self { child, url }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Killed, the master would leave its workers behind.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        drop(self.child.wait());
+    }
+}
+
+/// The release build of `stx-builds`.
+fn build() -> Utf8PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "stx-cli",
+            "--message-format=json-render-diagnostics",
+        ])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "stx-builds cannot be built");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(Utf8PathBuf::from))
+        .expect("cargo names the executable")
+}

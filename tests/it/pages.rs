@@ -1,0 +1,147 @@
+//! The catalog pages in a real browser, served by nginx from files only.
+
+use serde_json::{Value, json};
+
+use crate::harness::root;
+use crate::site::{CHANNEL, DATES, Site, noise};
+
+mod browser;
+
+use browser::Browser;
+
+/// Width and height of a phone and of a desktop, in CSS pixels.
+const SIZES: [(&str, u64, u64); 2] = [("phone", 390, 844), ("desktop", 1280, 900)];
+
+fn site() -> Site {
+    let site = Site::new(&[&noise(7, 3 << 20), &noise(8, 4 << 20)]);
+    site.publish_to(CHANNEL, "20200103T000000Z", "fail", b"an image");
+    site.publish_to(
+        "feature/x/centos",
+        "20200101T000000Z",
+        "success",
+        &noise(9, 9 << 20),
+    );
+    site.publish_to("rc/3.0/centos", "20200101T000000Z", "fail", b"an image");
+    site
+}
+
+fn list(found: &Value) -> Vec<&str> {
+    let found = found.as_array().expect("an array");
+    found
+        .iter()
+        .map(|text| text.as_str().expect("text"))
+        .collect()
+}
+
+/// The text of the first cells of the rows that are shown.
+const SHOWN: &str = "return [...document.querySelectorAll('tbody tr')].filter(row => !row.hidden)\
+    .map(row => row.cells[0].innerText.trim().split('\\n')[0]);";
+
+#[test]
+fn people_filter_sort_and_find_the_image() {
+    let site = site();
+    let nginx = site.serve("");
+    let browser = Browser::start();
+    browser.open(&nginx.url(""));
+    assert_eq!(
+        browser.script("return document.title;", &[]),
+        "StarlingX builds"
+    );
+    let shown = browser.script(SHOWN, &[]);
+    assert_eq!(
+        list(&shown),
+        ["master/centos", "feature/x/centos", "rc/3.0/centos"]
+    );
+
+    browser.keys("input[type=search]", "master");
+    assert_eq!(list(&browser.script(SHOWN, &[])), ["master/centos"]);
+    assert_eq!(
+        browser.script("return document.querySelector('output').textContent;", &[]),
+        "1 of 3 shown"
+    );
+    browser.click("tbody tr:not([hidden]) th a");
+    assert_eq!(
+        browser.address(),
+        nginx.url(&format!("{CHANNEL}/index.html"))
+    );
+
+    let first = browser.script(SHOWN, &[]);
+    assert_eq!(list(&first).len(), 3);
+    let (mut back, newest) = (list(&first), list(&first)[0]);
+    assert!(newest.contains("2020-01-03"), "{newest}");
+    back.reverse();
+    browser.click("thead th:first-child button");
+    assert_eq!(list(&browser.script(SHOWN, &[])), back);
+    assert_eq!(
+        browser.script("return document.querySelector('thead th').ariaSort;", &[]),
+        "ascending"
+    );
+    browser.click("thead th:first-child button");
+    assert_eq!(list(&browser.script(SHOWN, &[])), list(&first));
+    browser.script(
+        "let field = document.querySelector('select'); field.value = 'fail';\
+         field.dispatchEvent(new Event('input', {bubbles: true}));",
+        &[],
+    );
+    assert_eq!(list(&browser.script(SHOWN, &[])), [newest]);
+
+    // The image behind the link is the one whose digest stands below it, and it lies in a dated build.
+    let found = browser.script_later(
+        "let link = document.querySelector('.get a'), done = arguments[0];\
+         fetch(link.href).then(got => got.arrayBuffer()).then(bytes => crypto.subtle.digest('SHA-256', bytes))\
+         .then(sum => done({href: link.href, said: document.querySelector('main').innerText,\
+           sum: [...new Uint8Array(sum)].map(byte => byte.toString(16).padStart(2, '0')).join('')}))\
+         .catch(error => done({error: String(error)}));",
+        &[],
+    );
+    let (href, sum) = (
+        found["href"].as_str().expect("a link"),
+        found["sum"].as_str().expect("a sum"),
+    );
+    assert_eq!(
+        href,
+        nginx.url(&format!("{CHANNEL}/{}/outputs/iso/bootimage.iso", DATES[1]))
+    );
+    assert!(
+        found["said"].as_str().expect("text").contains(sum),
+        "{found}"
+    );
+    browser.click("nav a");
+    assert_eq!(browser.address(), nginx.url("index.html"));
+    browser.no_errors();
+}
+
+#[test]
+fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
+    let site = site();
+    let nginx = site.serve("");
+    let browser = Browser::start();
+    for (page, path) in [
+        ("root", "index.html"),
+        ("channel", "master/centos/index.html"),
+    ] {
+        for (size, width, height) in SIZES {
+            for scheme in ["light", "dark"] {
+                let shown = format!("{page}-{size}-{scheme}");
+                browser.look(width, height, scheme);
+                browser.open(&nginx.url(path));
+                let wide = browser.script("return document.documentElement.scrollWidth;", &[]);
+                assert!(
+                    wide.as_u64().expect("a width") <= width,
+                    "{shown}: {wide} wide"
+                );
+                let found = browser.axe();
+                assert_eq!(found, json!([]), "{shown}: {found:#}");
+                if std::env::var_os("STX_TEST_SCREENSHOTS").is_some() {
+                    let dir = root().join("target/screenshots");
+                    fs_err::create_dir_all(&dir).expect("a directory");
+                    browser.screenshot(&dir.join(format!("{shown}.png")));
+                }
+            }
+        }
+    }
+    // It does see something: a picture without words.
+    browser.script("document.body.append(document.createElement('img'));", &[]);
+    assert!(browser.axe().to_string().contains("image-alt"));
+    browser.no_errors();
+}

@@ -1,0 +1,336 @@
+//! What `docs/serving.md` says, done with the real servers.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{assert_whole, builds, names, root, run, stx, tool};
+use crate::nginx::Nginx;
+use crate::site::{CHANNEL, DATES, Site};
+
+/// The blocks of a language in `docs/serving.md`, for the mirror of `site`.
+fn blocks(language: &str, site: &Site) -> Vec<String> {
+    let text = fs_err::read_to_string(root().join("docs/serving.md")).expect("docs/serving.md");
+    let begin = format!("```{language}\n");
+    let blocks = text.split(&begin).skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks
+        .map(|block| block.replace("/srv/mirror", site.mirror().as_str()))
+        .collect()
+}
+
+fn in_nginx(site: &Site, block: &str) -> Nginx {
+    let conf = format!(
+        "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; \
+         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
+         uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n{block}\n}}\n"
+    );
+    Nginx::serve(&site.to("nginx"), &conf)
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    probe.local_addr().expect("a port").port()
+}
+
+/// A server that ends with this value.
+struct Server(Child);
+
+impl Server {
+    #[track_caller]
+    fn start(command: &mut Command, port: u16) -> Self {
+        let child = command.stdin(Stdio::null()).spawn();
+        let mut server = Self(child.unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; `scripts/setup.sh test` installs it")
+        }));
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.0.try_wait().expect("a child");
+            assert!(ended.is_none(), "{command:?}: {ended:?}");
+            assert!(Instant::now() < end, "{command:?} does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        drop(self.0.wait());
+    }
+}
+
+/// The status and the headers of an answer, in lower case.
+fn head(url: &str, more: &[&str]) -> String {
+    let args = [
+        "--silent",
+        "--show-error",
+        "--dump-header",
+        "-",
+        "--output",
+        "/dev/null",
+        "--noproxy",
+        "*",
+        url,
+    ];
+    run(tool("curl", args).args(more)).ok().to_lowercase()
+}
+
+fn has(url: &str, more: &[&str], wanted: &[&str]) {
+    let found = head(url, more);
+    for text in wanted {
+        assert!(found.contains(text), "{url}: {text} is not in\n{found}");
+    }
+}
+
+/// What has to hold of every server; `url` ends with a slash.
+fn is_a_mirror(url: &str, site: &Site) {
+    let dated = format!("{url}{CHANNEL}/{}", DATES[1]);
+    let image = format!("{dated}/outputs/iso/bootimage.iso");
+    for private in [
+        ".stx/",
+        ".stx",
+        ".stx/retired",
+        "%2estx/",
+        &format!("{CHANNEL}/../../.stx/"),
+    ] {
+        has(&format!("{url}{private}"), &["--path-as-is"], &[" 404"]);
+    }
+    has(
+        &image,
+        &[],
+        &[
+            " 200",
+            "immutable",
+            "content-type: application/x-iso9660-image",
+        ],
+    );
+    has(
+        &image,
+        &["--range", "3-6"],
+        &[" 206", "content-range: bytes 3-6/13", "content-length: 4"],
+    );
+    let latest = format!("{url}{CHANNEL}/latest_build/outputs/iso/bootimage.iso");
+    for (changes, kind) in [
+        (format!("{url}index.json"), "content-type: application/json"),
+        (format!("{url}index.html"), "content-type: text/html"),
+        (
+            format!("{url}{CHANNEL}/feed.xml"),
+            "content-type: application/atom+xml",
+        ),
+        (latest, "content-type: application/x-iso9660-image"),
+    ] {
+        has(&changes, &[], &[" 200", "cache-control: no-cache", kind]);
+    }
+    run(&mut stx(["--mirror", url, "verify"])).ok();
+    run(&mut stx(["--mirror", url, "list"])).ok();
+    let to = site.to("fetched");
+    run(&mut stx([
+        "--mirror",
+        url,
+        "fetch",
+        CHANNEL,
+        "iso",
+        "--to",
+        to.as_str(),
+    ]))
+    .ok();
+    let image = fs_err::read(to.join("bootimage.iso")).expect("an image");
+    assert_eq!(image, b"another image");
+}
+
+fn site() -> Site {
+    Site::new(&[b"an image", b"another image"])
+}
+
+#[test]
+fn nginx_as_documented() {
+    let site = site();
+    let [block, redirect] = &blocks("nginx", &site)[..] else {
+        panic!("two blocks for nginx");
+    };
+    is_a_mirror(&in_nginx(&site, block).url(""), &site);
+
+    let nginx = in_nginx(&site, redirect);
+    let alias = nginx.url("master/centos/latest_build/outputs/iso/bootimage.iso");
+    has(
+        &alias,
+        &[],
+        &[
+            " 302",
+            &format!("/{}/outputs/iso/bootimage.iso", DATES[1].to_lowercase()),
+        ],
+    );
+    let to = site.to("redirected");
+    run(&mut stx([
+        "--mirror",
+        &nginx.url(""),
+        "fetch",
+        CHANNEL,
+        "iso",
+        "--to",
+        to.as_str(),
+    ]))
+    .ok();
+    assert_eq!(names(&to), ["bootimage.iso"]);
+}
+
+#[test]
+fn apache_as_documented() {
+    let site = site();
+    let [block] = &blocks("apache", &site)[..] else {
+        panic!("one block for Apache");
+    };
+    let dir = Utf8TempDir::new().expect("a directory");
+    let path = dir.path();
+    let program = ["/usr/sbin/apache2", "/usr/sbin/httpd"]
+        .into_iter()
+        .find(|file| Utf8Path::new(file).is_file());
+    let modules = ["/usr/lib/apache2/modules", "/usr/lib64/httpd/modules"]
+        .into_iter()
+        .find(|dir| Utf8Path::new(dir).is_dir());
+    let modules = modules.expect("Apache's modules; `scripts/setup.sh test` installs them");
+    let port = free_port();
+    let mut conf = format!(
+        "ServerName localhost\nServerRoot {path}\nPidFile {path}/pid\nListen 127.0.0.1:{port}\nErrorLog {path}/log\n\
+         DefaultRuntimeDir {path}\n"
+    );
+    for module in [
+        "mpm_event",
+        "unixd",
+        "authz_core",
+        "alias",
+        "autoindex",
+        "dir",
+        "headers",
+        "mime",
+    ] {
+        let file = format!("{modules}/mod_{module}.so");
+        if Utf8Path::new(&file).is_file() {
+            writeln!(conf, "LoadModule {module}_module {file}").expect("text");
+        }
+    }
+    conf += "TypesConfig /etc/mime.types\nUser daemon\nGroup daemon\n";
+    fs_err::write(path.join("httpd.conf"), conf + block).expect("a file");
+    if rustix::process::getuid().is_root() {
+        // Its workers are somebody else.
+        for dir in [site.dir.path(), path] {
+            run(&mut tool("chmod", ["755", dir.as_str()])).ok();
+        }
+    }
+    let mut command = tool(
+        program.expect("Apache; `scripts/setup.sh test` installs it"),
+        ["-DFOREGROUND", "-f", path.join("httpd.conf").as_str()],
+    );
+    let _server = Server::start(&mut command, port);
+    is_a_mirror(&format!("http://127.0.0.1:{port}/"), &site);
+}
+
+#[test]
+fn rsync_as_documented_and_a_downstream_mirror() {
+    let site = site();
+    let [block] = &blocks("rsync", &site)[..] else {
+        panic!("one block for rsync");
+    };
+    let [script] = &blocks("sh", &site)[..] else {
+        panic!("one script");
+    };
+    let dir = Utf8TempDir::new().expect("a directory");
+    let port = free_port();
+    let conf = dir.path().join("rsyncd.conf");
+    fs_err::write(
+        &conf,
+        format!("use chroot = no\naddress = 127.0.0.1\nport = {port}\n{block}"),
+    )
+    .expect("a file");
+    let config = format!("--config={conf}");
+    let _server = Server::start(
+        &mut tool("rsync", ["--daemon", "--no-detach", &config]),
+        port,
+    );
+    let script = script.replace("rsync://localhost/", &format!("rsync://127.0.0.1:{port}/"));
+    let sync = || run(tool("sh", ["-e", "-c", &script]).current_dir(dir.path())).ok();
+    sync();
+    let mirror = dir.path().join("mirror");
+    assert!(!mirror.join(".stx").exists(), "the private area was copied");
+    assert_eq!(builds(&mirror, CHANNEL), DATES);
+    assert_whole(&mirror, CHANNEL);
+    run(&mut stx(["--mirror", mirror.as_str(), "verify"])).ok();
+    // What was retired goes, what is new comes.
+    site.publish(b"the third image", "20200103T000000Z");
+    let old = site.mirror().join(CHANNEL).join(DATES[0]);
+    fs_err::rename(old, site.dir.path().join("retired")).expect("moved away");
+    sync();
+    assert_eq!(builds(&mirror, CHANNEL), [DATES[1], "20200103T000000Z"]);
+    let alias = mirror.join(CHANNEL).join("latest_build");
+    assert_eq!(
+        alias.read_link_utf8().expect("an alias"),
+        "20200103T000000Z"
+    );
+    let private = format!("rsync://127.0.0.1:{port}/starlingx/.stx/");
+    assert_ne!(run(&mut tool("rsync", [&private])).code, Some(0));
+}
+
+#[test]
+fn serve_shows_a_mirror_on_the_loopback_interface() {
+    let site = site();
+    let mut child = stx(["serve", "--port", "0", site.mirror().as_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut url = String::new();
+    let stdout = child.stdout.take().expect("a pipe");
+    let _server = Server(child);
+    BufReader::new(stdout).read_line(&mut url).expect("a line");
+    let url = url.trim_end();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    for private in [
+        ".stx/",
+        ".stx",
+        ".stx/retired",
+        "%2estx/",
+        ".st%78/pins",
+        "x/../.stx/",
+    ] {
+        has(&format!("{url}{private}"), &["--path-as-is"], &[" 404"]);
+    }
+    has(
+        &format!("{url}../../etc/passwd"),
+        &["--path-as-is"],
+        &[" 404"],
+    );
+    let image = format!("{url}{CHANNEL}/latest_build/outputs/iso/bootimage.iso");
+    has(
+        &image,
+        &["--range", "3-6"],
+        &[" 206", "content-range: bytes 3-6/13"],
+    );
+    has(url, &[], &[" 200", "content-type: text/html"]);
+    has(
+        &format!("{url}index.json"),
+        &[],
+        &["content-type: application/json"],
+    );
+    let to = site.to("fetched");
+    run(&mut stx(["--mirror", url, "verify"])).ok();
+    run(&mut stx([
+        "--mirror",
+        url,
+        "fetch",
+        CHANNEL,
+        "iso",
+        "--to",
+        to.as_str(),
+    ]))
+    .ok();
+    assert_eq!(names(&to), ["bootimage.iso"]);
+}

@@ -1,0 +1,98 @@
+//! A small mirror with big ISO images, for those who read it.
+
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{in_memory, run, stx};
+use crate::nginx::Nginx;
+
+/// The channel that has builds.
+pub(crate) const CHANNEL: &str = "master/centos";
+/// The dates of two builds.
+pub(crate) const DATES: [&str; 2] = ["20200101T000000Z", "20200102T000000Z"];
+
+/// A mirror in memory.
+pub(crate) struct Site {
+    pub(crate) dir: Utf8TempDir,
+}
+
+impl Site {
+    /// A mirror with a build for each of these ISO images, dated [`DATES`].
+    pub(crate) fn new(images: &[&[u8]]) -> Self {
+        let site = Self { dir: in_memory() };
+        for (image, date) in images.iter().zip(DATES) {
+            site.publish(image, date);
+        }
+        site
+    }
+
+    pub(crate) fn mirror(&self) -> Utf8PathBuf {
+        self.dir.path().join("mirror")
+    }
+
+    /// An empty place to fetch to.
+    pub(crate) fn to(&self, name: &str) -> Utf8PathBuf {
+        let to = self.dir.path().join("to").join(name);
+        fs_err::create_dir_all(&to).expect("a directory");
+        to
+    }
+
+    pub(crate) fn publish(&self, image: &[u8], date: &str) {
+        self.publish_to(CHANNEL, date, "success", image);
+    }
+
+    pub(crate) fn publish_to(&self, channel: &str, date: &str, result: &str, image: &[u8]) {
+        let tree = self.dir.path().join("tree");
+        let context =
+            format!("(cd ./{date} && git checkout -f 0123456789012345678901234567890123456789)\n");
+        for (path, bytes) in [
+            ("outputs/iso/bootimage.iso", image),
+            ("outputs/CONTEXT", context.as_bytes()),
+            ("outputs/installer/vmlinuz", date.as_bytes()),
+        ] {
+            let file = tree.join(path);
+            fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+            fs_err::write(file, bytes).expect("a file");
+        }
+        let mirror = self.mirror();
+        run(&mut stx([
+            "--mirror",
+            mirror.as_str(),
+            "publish",
+            tree.as_str(),
+            "--channel",
+            channel,
+            "--date",
+            date,
+            "--result",
+            result,
+        ]))
+        .ok();
+    }
+
+    /// The mirror behind nginx; `more` goes into its `server`.
+    pub(crate) fn serve(&self, more: &str) -> Nginx {
+        let mirror = self.mirror();
+        let conf = format!(
+            "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; \
+             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
+             scgi_temp_path scgi; server {{ listen 127.0.0.1:8080; root {mirror}; {more} }} }}\n"
+        );
+        let prefix = self.to("nginx");
+        Nginx::serve(&prefix, &conf)
+    }
+}
+
+/// Bytes that look like nothing, the same ones for the same seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
