@@ -241,7 +241,11 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 /// Reads the header of a package; `None` for a file that is no package.
 fn describe(candidate: &Candidate) -> io::Result<Option<Said<'static>>> {
     let mut file = BufReader::new(fs::File::open(&candidate.path)?);
-    let Ok(header) = rpm::PackageMetadata::parse(&mut file) else {
+    // The parser panics where a header claims to be of an absurd size.
+    let parsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        rpm::PackageMetadata::parse(&mut file)
+    }));
+    let Ok(Ok(header)) = parsed else {
         return Ok(None);
     };
     let source = PackageSource {
