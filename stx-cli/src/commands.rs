@@ -23,12 +23,15 @@ pub(crate) mod trash;
 pub(crate) mod trigger;
 pub(crate) mod verify;
 
+use std::sync::Arc;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
+use stx_publish::metadata::CreaterepoC;
 use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, StoreError};
 
 use crate::args::{Format, Global};
-use crate::config::{Config, is_url};
+use crate::config::{Config, Metadata, is_url};
 use crate::exit::{Exit, Failure};
 
 /// What every command is given.
@@ -120,8 +123,12 @@ impl Reader {
 }
 
 /// The mirror in `root`, made if it is not there.
-pub(crate) fn open_or_create(root: &Utf8Path) -> Result<LocalStore, Failure> {
-    LocalStore::create(root).map_err(refused)
+pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<LocalStore, Failure> {
+    let store = LocalStore::create(root).map_err(refused)?;
+    Ok(match context.config.metadata {
+        Metadata::BuiltIn => store,
+        Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
+    })
 }
 
 /// The exit code of a store's refusal.

@@ -35,6 +35,9 @@ pub(crate) struct Config {
     /// What no build may tell.
     #[serde(default)]
     pub(crate) privacy: PrivacyTable,
+    /// What makes the metadata of RPM repositories.
+    #[serde(default)]
+    pub(crate) metadata: Metadata,
     /// What the catalog pages say of the mirror.
     #[serde(default)]
     site: SiteTable,
@@ -58,6 +61,18 @@ pub(crate) struct Config {
     /// The file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
+}
+
+/// What makes the metadata of RPM repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub(crate) enum Metadata {
+    /// This program, which knows what publishing found out already.
+    #[default]
+    #[serde(rename = "built-in")]
+    BuiltIn,
+    /// `createrepo_c`.
+    #[serde(rename = "createrepo_c")]
+    CreaterepoC,
 }
 
 /// The table `[site]`.

@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
         return output::print(context.format(), &document(&plan)?, || plan.to_string());
     }
     let guarded = guard(context, request, problems)?;
-    let store = open_or_create(&context.mirror()?)?;
+    let store = open_or_create(context, &context.mirror()?)?;
     let report = publish_guarded(context, &store, guarded).await?;
     output::print(context.format(), &report, || report.to_string())
 }

@@ -18,6 +18,9 @@ impl Slow {
     fn new(site: &Site) -> Self {
         let bin = site.dir.path().join("bin");
         fs_err::create_dir(&bin).expect("a directory");
+        let config = fs_err::read_to_string(site.config()).expect("a configuration");
+        let config = format!("metadata = \"createrepo_c\"\n{config}");
+        fs_err::write(site.config(), config).expect("a configuration");
         let script = format!(
             "#!/bin/sh\n\
              if mkdir {bin}/first 2>/dev/null; then\n\

@@ -103,7 +103,7 @@ impl<'a> Work<'a> {
     /// Builds and publishes.
     pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Failure> {
         tools(&self.recipe)?;
-        let store = open_or_create(&self.site.mirror)?;
+        let store = open_or_create(&self.site.context, &self.site.mirror)?;
         let _lock = lock(&self.state, &self.channel)?;
         unrequested(&self.state)?;
         end_orphans(&self.state, watch).await?;
@@ -263,7 +263,7 @@ async fn go_on(
     watch: Watch<'_>,
 ) -> Result<Built, Failure> {
     let id = &journal.started.plan.id;
-    let store = open_or_create(&site.mirror)?;
+    let store = open_or_create(&site.context, &site.mirror)?;
     let entry = channel_of(&store, &id.channel).await?;
     let writer = JournalWriter::resume(state, &journal).map_err(unwritten)?;
     let run = Run {
