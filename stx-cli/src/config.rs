@@ -79,6 +79,8 @@ pub(crate) enum Metadata {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SiteTable {
+    /// Whether commands that change the mirror make the pages anew; `pages` does in any case.
+    enabled: Option<bool>,
     /// The heading of the pages.
     #[serde(default)]
     title: String,
@@ -170,6 +172,11 @@ impl Config {
     /// Where phases run.
     pub(crate) fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// Whether the catalog pages are made after each change.
+    pub(crate) fn makes_pages(&self) -> bool {
+        self.site.enabled.unwrap_or(true)
     }
 
     /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.

@@ -608,7 +608,14 @@ fn a_publish_says_what_came_of_it() {
     let mirror = place.path("mirror");
     assert_eq!(
         names(Utf8Path::new(&mirror.join(CHANNEL))),
-        ["20200101T000000Z", "20200103T000000Z", "latest_build"]
+        [
+            "20200101T000000Z",
+            "20200103T000000Z",
+            "feed.xml",
+            "index.html",
+            "index.json",
+            "latest_build"
+        ]
     );
 }
 

@@ -122,6 +122,19 @@ pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command
     command
 }
 
+/// The same without catalog pages, which are derived and may be lost, for what is asked of the rest.
+pub(crate) fn stx_without_pages<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    static CONFIG: OnceLock<camino_tempfile::Utf8TempDir> = OnceLock::new();
+    let dir = CONFIG.get_or_init(|| {
+        let dir = in_memory();
+        fs_err::write(dir.path().join("config.toml"), "[site]\nenabled = false\n").expect("a file");
+        dir
+    });
+    let mut command = stx(args);
+    command.env("STX_BUILDS_CONFIG", dir.path().join("config.toml"));
+    command
+}
+
 /// The names in a directory, sorted.
 pub(crate) fn names(dir: &Utf8Path) -> Vec<String> {
     let Ok(entries) = dir.read_dir_utf8() else {

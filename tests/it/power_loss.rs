@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{Ran, assert_whole, run, stx};
+use crate::harness::{Ran, assert_whole, run, stx_without_pages};
 
 mod disk;
 mod image;
@@ -77,7 +77,8 @@ impl Place {
     }
 
     fn stx(&self, args: &[&str]) -> Command {
-        let mut command = stx(["--mirror", self.disk().join("mirror").as_str(), "--quiet"]);
+        let mut command =
+            stx_without_pages(["--mirror", self.disk().join("mirror").as_str(), "--quiet"]);
         command.args(args).current_dir(trees());
         command
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::harness::{names, run, stx};
+use crate::harness::{names, run, stx_without_pages};
 
 mod decode;
 pub(crate) mod outside;
@@ -26,7 +26,7 @@ const TODAY: u32 = 18;
 /// the same points.
 fn command<S: AsRef<str>>(sandbox: &Utf8Path, day: u32, args: &[S]) -> Command {
     let now = format!("2020-02-{day:02}T12:00:00Z");
-    let mut command = stx(["--mirror", "mirror", "--now", &now]);
+    let mut command = stx_without_pages(["--mirror", "mirror", "--now", &now]);
     command
         .args(args.iter().map(AsRef::as_ref))
         .env_remove("XDG_CACHE_HOME")

@@ -55,6 +55,9 @@ pub(crate) async fn after(context: &Context) {
 /// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and
 /// fails nothing.
 pub(crate) async fn renew(context: &Context, store: &LocalStore, now: DateTime<Utc>) {
+    if !context.config.makes_pages() {
+        return;
+    }
     if let Err(failure) = make(context, store, now).await {
         let why = failure
             .error

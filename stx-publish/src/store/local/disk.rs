@@ -194,3 +194,13 @@ pub(super) fn remove_all(path: &Utf8Path) -> Result<u64, StoreError> {
 fn is_gone(error: Option<&io::Error>) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::NotFound)
 }
+
+/// Removes what was renamed out of sight by somebody who may have died before that was durable: once it is partly gone, its
+/// old name must not come back.
+pub(super) fn remove_hidden(path: &Utf8Path) -> Result<(), StoreError> {
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    path.parent().map_or(Ok(()), sync_dir)?;
+    remove_all(path).map(drop)
+}

@@ -10,7 +10,7 @@ use stx_layout::{BuildDate, BuildId, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::disk::{io_error, make_dirs, remove_all, set_mode, sync_dirs};
+use super::disk::{io_error, make_dirs, remove_hidden, set_mode, sync_dirs};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
@@ -275,7 +275,7 @@ impl Inner {
                 continue;
             }
             self.step("sweep")?;
-            remove_all(&path)?;
+            remove_hidden(&path)?;
             swept.push(self.leftover(channel, &path));
         }
         Ok(swept)

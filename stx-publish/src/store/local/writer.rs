@@ -9,7 +9,8 @@ use fs_err as fs;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, Pin};
 
 use super::disk::{
-    io_error, make_dirs, remove_all, remove_file, rename_new, replace_link, sync_dir, sync_dirs,
+    io_error, make_dirs, remove_all, remove_file, remove_hidden, rename_new, replace_link,
+    sync_dir, sync_dirs,
 };
 use super::hints::Hints;
 use super::hold::Held;
@@ -190,7 +191,7 @@ impl ChannelWriter for LocalWriter {
             let gone = inner
                 .trash(&retired.id.channel)
                 .join(format!("{MARK}purge"));
-            remove_all(&gone)?;
+            remove_hidden(&gone)?;
             inner.step("purge: rename")?;
             rename_new(&from, &gone)?;
             inner.step("purge: remove")?;
