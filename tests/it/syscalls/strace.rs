@@ -25,6 +25,11 @@ pub(super) fn counted(sweep: &Sweep) -> BTreeMap<String, usize> {
     strace
         .arg(command.get_program())
         .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .current_dir(&sandbox);
     run(&mut strace).ok();
     let mut counts = BTreeMap::new();

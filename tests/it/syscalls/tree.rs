@@ -65,7 +65,7 @@ impl Tree {
         below.collect()
     }
 
-    /// The paths at which two trees differ.
+    /// The paths at which two trees differ; caches, which may be lost and then hold less, are left out.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let paths = self.nodes.keys().chain(other.nodes.keys());
         let differ = paths.filter(|path| {
@@ -75,6 +75,7 @@ impl Tree {
         let mut differ: Vec<_> = differ.cloned().collect();
         differ.sort_unstable();
         differ.dedup();
+        differ.retain(|path| !path.contains(".stx/cache"));
         differ
     }
 }

@@ -34,11 +34,13 @@ pub(super) fn write<T: Serialize>(path: &Utf8Path, temporary: &Utf8Path, form: &
     };
     let bytes = [form.as_bytes(), b"\n", &digest_of(&rest).0, &rest].concat();
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-    // A cache that could not be written is not there.
-    drop(
-        made.and_then(|()| fs::write(temporary, bytes))
-            .and_then(|()| fs::rename(temporary, path)),
-    );
+    let written = made
+        .and_then(|()| fs::write(temporary, bytes))
+        .and_then(|()| fs::rename(temporary, path));
+    if written.is_err() {
+        // A cache that could not be written is not there, and takes no room.
+        drop(fs::remove_file(temporary));
+    }
 }
 
 #[cfg(test)]

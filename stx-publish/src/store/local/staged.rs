@@ -301,14 +301,15 @@ impl Work {
             Utf8Path::new(&self.id.channel.to_string()),
             0o755,
         )?;
+        // What it says of a build that does not come about is of no use, and does no harm.
+        self.hints
+            .write(&self.inner.temporary(&self.id.channel, "inputs"));
         self.inner.step("commit: sync")?;
         // The build, and the directories that it is moved to.
         self.file_system.sync()?;
         self.inner.step("commit: rename")?;
         rename_new(&self.dir, &self.inner.build_dir(&self.id))?;
         self.inner.step("commit: done")?;
-        self.hints
-            .write(&self.inner.temporary(&self.id.channel, "inputs"));
         Ok(record)
     }
 }
