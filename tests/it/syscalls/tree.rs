@@ -34,6 +34,10 @@ impl Tree {
             let entry = entry.expect("a readable tree");
             let path = Utf8Path::from_path(entry.path()).expect("UTF-8");
             let name = path.strip_prefix(root).expect("below").to_string();
+            // Caches may be lost, and hold times.
+            if name == ".stx/cache" || name.starts_with(".stx/cache/") {
+                continue;
+            }
             let metadata = entry.metadata().expect("metadata");
             let mode = metadata.mode() & 0o7777;
             let node = if metadata.is_dir() {
@@ -65,7 +69,7 @@ impl Tree {
         below.collect()
     }
 
-    /// The paths at which two trees differ; caches, which may be lost and then hold less, are left out.
+    /// The paths at which two trees differ.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let paths = self.nodes.keys().chain(other.nodes.keys());
         let differ = paths.filter(|path| {
@@ -75,7 +79,6 @@ impl Tree {
         let mut differ: Vec<_> = differ.cloned().collect();
         differ.sort_unstable();
         differ.dedup();
-        differ.retain(|path| !path.contains(".stx/cache"));
         differ
     }
 }
