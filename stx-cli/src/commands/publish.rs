@@ -118,7 +118,10 @@ fn guard(
     }
     let incoming = std::mem::take(&mut request.incoming);
     let cleared = clear(incoming, &request.record, &privacy);
-    let mut cleared = cleared.map_err(|error| Failure::new(Exit::Bug, error))?;
+    let mut cleared = cleared.map_err(|error| {
+        Failure::new(Exit::Mirror, error)
+            .hint("nothing was published; redacted copies need room in TMPDIR")
+    })?;
     problems.append(&mut cleared.problems);
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     if !problems.is_empty() {

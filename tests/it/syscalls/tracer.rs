@@ -281,7 +281,11 @@ impl Tracer<'_> {
     fn point(&mut self, thread: Pid, change: &Change) -> Point {
         let below = |path: &Path| {
             let below = path.strip_prefix(self.watched).unwrap_or(path);
-            below.to_string_lossy().into_owned()
+            // A temporary directory has another name in each run.
+            match below.to_string_lossy().split_once("/.tmp") {
+                Some((dir, rest)) => format!("{dir}/.tmp{}", rest.get(6..).unwrap_or_default()),
+                None => below.to_string_lossy().into_owned(),
+            }
         };
         let paths = change.paths.iter().map(|path| below(path)).collect();
         let mut point = Point {
