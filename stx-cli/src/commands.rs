@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
+mod mirror;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
@@ -23,15 +24,13 @@ pub(crate) mod trash;
 pub(crate) mod trigger;
 pub(crate) mod verify;
 
-use std::sync::Arc;
-
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use stx_publish::metadata::CreaterepoC;
-use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, StoreError};
+use stx_publish::StoreError;
 
+pub(crate) use self::mirror::{Mirror, Reader};
 use crate::args::{Format, Global};
-use crate::config::{Config, Metadata, is_url};
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 
 /// What every command is given.
@@ -54,33 +53,13 @@ impl Context {
     }
 
     /// The mirror, which has to be there.
-    pub(crate) fn open(&self) -> Result<LocalStore, Failure> {
-        let root = self.mirror()?;
-        if is_url(&root) {
-            return Err(
-                Failure::usage(format!("{root}: this needs a mirror in a directory"))
-                    .hint("what lies behind a URL can only be read: list, show, verify, fetch"),
-            );
-        }
-        LocalStore::open(&root).map_err(|error| {
-            let failure = refused(error);
-            match failure.exit {
-                Exit::NotFound => failure.hint(format!(
-                    "is {root} the mirror's root? `publish` and `build` make a new one"
-                )),
-                _ => failure,
-            }
-        })
+    pub(crate) fn open(&self) -> Result<Mirror, Failure> {
+        Mirror::open(self, &self.mirror()?)
     }
 
-    /// The mirror for reading, in a directory or behind a URL.
+    /// The mirror for reading, which may also lie behind a web server.
     pub(crate) fn reader(&self) -> Result<Reader, Failure> {
-        let root = self.mirror()?;
-        if is_url(&root) {
-            let store = HttpStore::new(root.as_str(), HttpOptions::default());
-            return store.map(Reader::Http).map_err(Failure::usage);
-        }
-        self.open().map(Reader::Local)
+        Reader::open(self, &self.mirror()?)
     }
 
     /// Says something on standard error, unless `--quiet` was given.
@@ -89,46 +68,6 @@ impl Context {
             eprintln!("{}", crate::output::printable(text));
         }
     }
-}
-
-/// A mirror for reading.
-pub(crate) enum Reader {
-    Local(LocalStore),
-    Http(HttpStore),
-}
-
-impl Reader {
-    pub(crate) fn store(&self) -> &dyn MirrorRead {
-        match self {
-            Self::Local(store) => store,
-            Self::Http(store) => store,
-        }
-    }
-
-    /// The bytes that came over the network so far; `None` for a directory.
-    pub(crate) fn received(&self) -> Option<u64> {
-        match self {
-            Self::Local(_) => None,
-            Self::Http(store) => Some(store.received()),
-        }
-    }
-
-    /// Where a path of the mirror is: a URL, or a file.
-    pub(crate) fn place(&self, path: &str) -> String {
-        match self {
-            Self::Local(store) => store.root().join(path).into_string(),
-            Self::Http(store) => store.url(path).into(),
-        }
-    }
-}
-
-/// The mirror in `root`, made if it is not there.
-pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<LocalStore, Failure> {
-    let store = LocalStore::create(root).map_err(refused)?;
-    Ok(match context.config.metadata {
-        Metadata::BuiltIn => store,
-        Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
-    })
 }
 
 /// The exit code of a store's refusal.

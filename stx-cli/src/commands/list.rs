@@ -128,7 +128,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
     };
     for (id, entry) in catalog.builds().filter(|(id, _)| wanted(id)) {
         let thinned = match &reader {
-            Reader::Local(store) => super::retention::thinned(store, &id).await?,
+            Reader::Own(mirror) => super::retention::thinned(&**mirror, &id).await?,
             // A request for each build; `show` makes the one that is needed.
             Reader::Http(_) => Vec::new(),
         };

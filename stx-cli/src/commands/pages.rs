@@ -7,7 +7,7 @@ use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
 use stx_publish::index::Stay;
 use stx_publish::site::{Refreshed, Site, refresh};
-use stx_publish::{LocalStore, MirrorRead as _, Scope};
+use stx_publish::{MirrorStore, Scope};
 use stx_retention::{PrunePlan, Verdict};
 
 use super::retention::verdicts;
@@ -35,7 +35,7 @@ impl From<Refreshed> for Report {
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let store = context.open()?;
-    let report = Report::from(make(context, &store, context.now).await?);
+    let report = Report::from(make(context, &*store, context.now).await?);
     output::print(context.format(), &report, || {
         let lines = report.written.iter().map(|path| format!("wrote {path}"));
         let gone = report.removed.iter().map(|path| format!("removed {path}"));
@@ -48,13 +48,13 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 /// Makes the pages after a command that may have changed the mirror, if there is one.
 pub(crate) async fn after(context: &Context) {
     if let Ok(store) = context.open() {
-        renew(context, &store, context.now).await;
+        renew(context, &*store, context.now).await;
     }
 }
 
 /// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and
 /// fails nothing.
-pub(crate) async fn renew(context: &Context, store: &LocalStore, now: DateTime<Utc>) {
+pub(crate) async fn renew(context: &Context, store: &dyn MirrorStore, now: DateTime<Utc>) {
     if !context.config.makes_pages() {
         return;
     }
@@ -72,7 +72,7 @@ pub(crate) async fn renew(context: &Context, store: &LocalStore, now: DateTime<U
 
 async fn make(
     context: &Context,
-    store: &LocalStore,
+    store: &dyn MirrorStore,
     now: DateTime<Utc>,
 ) -> Result<Refreshed, Failure> {
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;

@@ -9,7 +9,7 @@ use stx_publish::{
     prepare, prepare_in_full, survey,
 };
 
-use super::{Context, exit_of, open_or_create};
+use super::{Context, Mirror, exit_of};
 use crate::args::{Format, Publish};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -24,7 +24,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
     if args.dry_run {
         let (request, _copies) = guard(context, request, problems)?;
         let plan = match context.open() {
-            Ok(store) => prepare_in_full(&store, request).await,
+            Ok(store) => prepare_in_full(&*store, request).await,
             Err(failure) if failure.exit == Exit::NotFound => {
                 prepare_in_full(&MemoryStore::new(), request).await
             }
@@ -34,8 +34,8 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
         return output::print(context.format(), &document(&plan)?, || plan.to_string());
     }
     let guarded = guard(context, request, problems)?;
-    let store = open_or_create(context, &context.mirror()?)?;
-    let report = publish_guarded(context, &store, guarded).await?;
+    let store = Mirror::open_or_create(context, &context.mirror()?)?;
+    let report = publish_guarded(context, &*store, guarded).await?;
     output::print(context.format(), &report, || report.to_string())
 }
 

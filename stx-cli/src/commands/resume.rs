@@ -127,7 +127,11 @@ pub(crate) async fn cancel(context: &Context, args: &args::Cancel) -> Result<(),
     };
     unrequested(&state)?;
     drop(lock);
-    if site.mirror.join(id.to_string()).exists() {
+    let there = match site.published()? {
+        None => false,
+        Some(mirror) => mirror.record(&id).await.is_ok(),
+    };
+    if there {
         return Err(Failure::new(
             Exit::Mirror,
             format!("{id}: was being published already, and is"),

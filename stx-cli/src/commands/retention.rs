@@ -11,12 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, Catalog};
 use stx_publish::{
-    Depth, Found, Inspection, LocalStore, MirrorRead, MirrorStore as _, Scope, StoreError,
-    ThinnedSection, tiers,
+    Depth, Found, Inspection, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, tiers,
 };
 use stx_retention::{Facts, FileFact, PolicyFile, PrunePlan, plan_with};
 
-use super::{Context, Reader, refused};
+use super::{Context, Mirror, Reader, refused};
 use crate::exit::Failure;
 
 /// The policy that the configuration names, or the specification's.
@@ -42,9 +41,9 @@ pub(crate) fn policy(context: &Context) -> Result<PolicyFile, Failure> {
 }
 
 /// What a decision has to know beyond the catalog: pins, readers, what went before its build, and which bytes are shared.
-pub(crate) async fn facts(store: &LocalStore, catalog: &Catalog) -> Result<Facts, Failure> {
-    let mut facts = protections(store, &Scope::All, catalog).await?;
-    facts.free = Some(store.free_space().map_err(refused)?);
+pub(crate) async fn facts(store: &Mirror, catalog: &Catalog) -> Result<Facts, Failure> {
+    let mut facts = protections(&**store, &Scope::All, catalog).await?;
+    facts.free = store.free_space().map_err(refused)?;
     for (id, entry) in catalog.builds() {
         if entry.record().is_none() {
             continue;
@@ -83,7 +82,7 @@ fn dropped(facts: &mut Facts, id: &BuildId, inspection: &Inspection) {
 
 /// What protects builds within `scope`: pins and readers.
 pub(crate) async fn protections(
-    store: &LocalStore,
+    store: &dyn MirrorStore,
     scope: &Scope,
     catalog: &Catalog,
 ) -> Result<Facts, Failure> {
@@ -117,7 +116,7 @@ pub(crate) async fn known_verdicts(
     catalog: &Catalog,
 ) -> Result<Option<PrunePlan>, Failure> {
     match reader {
-        Reader::Local(store) => verdicts(context, store, catalog).await.map(Some),
+        Reader::Own(mirror) => verdicts(context, &**mirror, catalog).await.map(Some),
         Reader::Http(_) => {
             context.say(
                 "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
@@ -130,7 +129,7 @@ pub(crate) async fn known_verdicts(
 /// What the rules say of every build, for somebody who only looks.
 pub(crate) async fn verdicts(
     context: &Context,
-    store: &LocalStore,
+    store: &dyn MirrorStore,
     catalog: &Catalog,
 ) -> Result<PrunePlan, Failure> {
     let facts = visible(context, store, catalog).await?;
@@ -141,7 +140,7 @@ pub(crate) async fn verdicts(
 /// What is known to somebody who only looks: without pins, and saying so, where the private area is not readable.
 async fn visible(
     context: &Context,
-    store: &LocalStore,
+    store: &dyn MirrorStore,
     catalog: &Catalog,
 ) -> Result<Facts, Failure> {
     match protections(store, &Scope::All, catalog).await {

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
-use super::{Context, refused};
+use super::{Context, Mirror, refused};
 use crate::args::Serve;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -26,7 +26,9 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
             .map_err(refused)?
             .root()
             .to_owned(),
-        None => context.open()?.root().to_owned(),
+        None => match context.open()? {
+            Mirror::Directory(store) => store.root().to_owned(),
+        },
     };
     let address = (Ipv4Addr::LOCALHOST, args.port);
     let listener = TcpListener::bind(address)

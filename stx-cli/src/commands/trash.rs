@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildDate, BuildId, BuildOutcome};
-use stx_publish::MirrorStore as _;
 
 use super::retention::prune::GRACE;
 use super::{Context, refused};

@@ -44,7 +44,7 @@ async fn check(
         bar.set_message(id.to_string());
     };
     let report = match reader {
-        Reader::Local(store) => verify_observed(store, scope, &observe).await,
+        Reader::Own(mirror) => verify_observed(&**mirror, scope, &observe).await,
         Reader::Http(store) => verify_readable(store, scope, &observe).await,
     };
     bar.finish_and_clear();
@@ -71,7 +71,7 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     let mut report = check(context, &reader, &scope).await.map_err(fail)?;
     let mut repaired = None;
     if let Some(store) = &to_repair {
-        repaired = Some(repair(store, &report).await.map_err(fail)?);
+        repaired = Some(repair(&**store, &report).await.map_err(fail)?);
         report = check(context, &reader, &scope).await.map_err(fail)?;
     }
     let verified = Verified { report, repaired };

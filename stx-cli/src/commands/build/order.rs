@@ -9,9 +9,9 @@ use stx_layout::{BuildDate, Channel, ReleaseId};
 use stx_pipeline::{Cancel, Event};
 
 use crate::args;
-use crate::commands::Context;
+use crate::commands::{Context, Mirror};
 use crate::config::absolute;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// One build that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,15 @@ impl Site {
             now: context.global.now,
             context: context.clone(),
         })
+    }
+
+    /// The mirror, if it is there.
+    pub(crate) fn published(&self) -> Result<Option<Mirror>, Failure> {
+        match Mirror::open(&self.context, &self.mirror) {
+            Ok(mirror) => Ok(Some(mirror)),
+            Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The state of one channel.

@@ -10,7 +10,7 @@ use stx_pipeline::process::{JournalWriter, PlacedRunner, Sources};
 use stx_pipeline::{
     Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
 };
-use stx_publish::LocalStore;
+use stx_publish::MirrorStore;
 
 use super::outputs::incoming;
 use super::state::unwritten;
@@ -24,7 +24,7 @@ use crate::exit::{Exit, Failure};
 pub(super) struct Run<'a> {
     pub(super) site: &'a Site,
     pub(super) state: &'a Utf8Path,
-    pub(super) store: &'a LocalStore,
+    pub(super) store: &'a dyn MirrorStore,
     pub(super) channel: &'a ChannelEntry,
     pub(super) watch: Watch<'a>,
     pub(super) runner: &'a PlacedRunner,

@@ -8,13 +8,13 @@ use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::{JournalWriter, PlacedRunner};
 use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
-use stx_publish::{LocalStore, MirrorRead as _, Scope};
+use stx_publish::{MirrorStore, Scope};
 
 use super::run::Run;
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildOrder, Built, OnInterrupt, Site, Watch, places};
 use crate::commands::resume::unrequested;
-use crate::commands::{open_or_create, refused};
+use crate::commands::{Mirror, refused};
 use crate::exit::{Exit, Failure};
 
 /// Reads a recipe file, or finds what is wrong with it.
@@ -103,7 +103,7 @@ impl<'a> Work<'a> {
     /// Builds and publishes.
     pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Failure> {
         tools(&self.recipe)?;
-        let store = open_or_create(&self.site.context, &self.site.mirror)?;
+        let store = Mirror::open_or_create(&self.site.context, &self.site.mirror)?;
         let _lock = lock(&self.state, &self.channel)?;
         unrequested(&self.state)?;
         end_orphans(&self.state, watch).await?;
@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
         let runner = places::runner(self.site, &self.state, &plan).await?;
         let built = async {
             places::check(self.site, &runner, &plan, watch).await?;
-            self.start(&store, &runner, watch).await
+            self.start(&*store, &runner, watch).await
         };
         let built = built.await;
         runner.close().await;
@@ -129,7 +129,7 @@ impl<'a> Work<'a> {
     /// Begins a build in an empty workspace.
     async fn start(
         &self,
-        store: &LocalStore,
+        store: &dyn MirrorStore,
         runner: &PlacedRunner,
         watch: Watch<'_>,
     ) -> Result<Built, Failure> {
@@ -263,13 +263,13 @@ async fn go_on(
     watch: Watch<'_>,
 ) -> Result<Built, Failure> {
     let id = &journal.started.plan.id;
-    let store = open_or_create(&site.context, &site.mirror)?;
-    let entry = channel_of(&store, &id.channel).await?;
+    let store = Mirror::open_or_create(&site.context, &site.mirror)?;
+    let entry = channel_of(&*store, &id.channel).await?;
     let writer = JournalWriter::resume(state, &journal).map_err(unwritten)?;
     let run = Run {
         site,
         state,
-        store: &store,
+        store: &*store,
         channel: &entry,
         watch,
         runner,
@@ -309,7 +309,7 @@ fn tools(recipe: &Recipe) -> Result<(), Failure> {
     Err(Failure::usage(missing.join("\n")).hint("install them and run the same command again"))
 }
 
-async fn channel_of(store: &LocalStore, channel: &Channel) -> Result<ChannelEntry, Failure> {
+async fn channel_of(store: &dyn MirrorStore, channel: &Channel) -> Result<ChannelEntry, Failure> {
     let catalog = store
         .catalog(&Scope::Channel(channel.clone()))
         .await

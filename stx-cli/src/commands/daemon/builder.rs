@@ -9,7 +9,7 @@ use stx_pipeline::Cancel;
 use stx_pipeline::ledger::RunEnd;
 use stx_pipeline::process;
 use stx_pipeline::service::{Builder, Left, Order, Tell};
-use stx_publish::{LocalStore, MirrorRead as _, Scope};
+use stx_publish::Scope;
 
 use self::apart::Work;
 use crate::commands::build::{BuildOrder, Built, OnInterrupt, Site};
@@ -107,10 +107,9 @@ impl Builder for SiteBuilder {
     }
 
     async fn published(&self, id: &BuildId) -> Result<Option<RunEnd>, String> {
-        if !self.site.mirror.exists() {
+        let Some(store) = self.site.published().map_err(|failure| failure.line())? else {
             return Ok(None);
-        }
-        let store = LocalStore::open(&self.site.mirror).map_err(|error| error.to_string())?;
+        };
         let scope = Scope::Channel(id.channel.clone());
         let catalog = store
             .catalog(&scope)

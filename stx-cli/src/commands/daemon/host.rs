@@ -12,7 +12,7 @@ use stx_pipeline::ledger::State;
 use stx_pipeline::service::metrics::metrics;
 use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice};
 use stx_pipeline::trigger::Target;
-use stx_publish::{LocalStore, MirrorRead as _, Scope};
+use stx_publish::Scope;
 
 use super::hook::Hook;
 use super::setup::{Service, channel};
@@ -112,14 +112,13 @@ impl Host for Machine {
 
     async fn survey(&self) -> Facts {
         let mut facts = Facts::default();
-        if self.site.mirror.exists() {
-            match LocalStore::open(&self.site.mirror) {
-                Ok(store) => match store.catalog(&Scope::All).await {
-                    Ok(catalog) => facts.channels = channels(&catalog),
-                    Err(error) => facts.unknown.push(error.to_string()),
-                },
+        match self.site.published() {
+            Ok(None) => {}
+            Ok(Some(store)) => match store.catalog(&Scope::All).await {
+                Ok(catalog) => facts.channels = channels(&catalog),
                 Err(error) => facts.unknown.push(error.to_string()),
-            }
+            },
+            Err(failure) => facts.unknown.push(failure.line()),
         }
         for dir in [&self.site.mirror, &self.site.state] {
             if !dir.exists() {

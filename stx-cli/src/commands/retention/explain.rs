@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stx_publish::{MirrorRead as _, Scope};
+use stx_publish::Scope;
 
 use super::{facts, policy};
 use crate::args::Explain;
@@ -12,7 +12,7 @@ use crate::output;
 
 pub(crate) async fn explain(context: &Context, args: &Explain) -> Result<(), Failure> {
     let store = context.open()?;
-    let build = asked::resolve(&store, &args.build).await?;
+    let build = asked::resolve(&*store, &args.build).await?;
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
     let file = policy(context)?;
     let lines = context.config.policy().map(|_| &file.lines);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use stx_layout::Channel;
-use stx_publish::{MirrorRead as _, Scope};
+use stx_publish::Scope;
 use stx_retention::{ForecastDay, Rate};
 
 use super::{facts, policy};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use stx_layout::{Catalog, Pin};
-use stx_publish::{MirrorRead as _, MirrorStore as _, Scope, StoreError};
+use stx_publish::{Scope, StoreError};
 
 use crate::args;
 use crate::commands::{Context, asked, refused};
@@ -31,7 +31,7 @@ pub(crate) async fn pin(context: &Context, args: &args::Pin) -> Result<(), Failu
         return Err(Failure::usage("the pin's end is over already"));
     }
     let pin = Pin {
-        build: asked::resolve(&store, &args.build).await?,
+        build: asked::resolve(&*store, &args.build).await?,
         reason: args.reason.clone(),
         author: author(args.author.as_ref())?,
         until: args.until,
@@ -58,7 +58,7 @@ pub(crate) async fn pin(context: &Context, args: &args::Pin) -> Result<(), Failu
 
 pub(crate) async fn unpin(context: &Context, args: &args::Unpin) -> Result<(), Failure> {
     let store = context.open()?;
-    let build = asked::resolve(&store, &args.build).await?;
+    let build = asked::resolve(&*store, &args.build).await?;
     let author = author(args.author.as_ref())?;
     let writer = store.lock(&build.channel).await.map_err(refused)?;
     let scope = Scope::Build(build.clone());

@@ -7,10 +7,7 @@ use camino::Utf8Path;
 use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog};
-use stx_publish::{
-    ChannelWriter, Depth, LocalStore, MirrorRead as _, MirrorStore as _, Retired, Scope,
-    StoreError, ThinnedSection,
-};
+use stx_publish::{ChannelWriter, Depth, MirrorStore, Retired, Scope, StoreError, ThinnedSection};
 use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
 
 use super::{dropped, facts, policy, protections, until};
@@ -59,7 +56,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     if args.dry_run || args.plan_out.is_some() {
         return output::print(context.format(), &plan, || human(&plan));
     }
-    let pruned = apply(context, &store, plan).await?;
+    let pruned = apply(context, &*store, plan).await?;
     output::print(context.format(), &pruned, || done(&pruned))?;
     if !pruned.left.is_empty() {
         let hint = "what changed since the plan was made was left as it is; plan again";
@@ -81,8 +78,8 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
     let policy = policy(context)?.policy;
     let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
     let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
-    let pruned = apply(context, &store, plan).await?;
-    pages::renew(context, &store, context.now).await;
+    let pruned = apply(context, &*store, plan).await?;
+    pages::renew(context, &*store, context.now).await;
     let left = pruned
         .left
         .iter()
@@ -131,7 +128,11 @@ enum Outcome {
 }
 
 /// Does what a plan says, step by step, each only if all that the plan went by still holds.
-async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result<Pruned, Failure> {
+async fn apply(
+    context: &Context,
+    store: &dyn MirrorStore,
+    plan: PrunePlan,
+) -> Result<Pruned, Failure> {
     // What is gone for good makes room first: on a full disk nothing can be retired.
     let finished = finish(store).await?;
     let purged = purge(context, store).await?;
@@ -173,7 +174,7 @@ async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result
 /// Takes one step of a plan; or says why not.
 async fn take(
     context: &Context,
-    store: &LocalStore,
+    store: &dyn MirrorStore,
     plan: &PrunePlan,
     elsewhere: &Catalog,
     step: &Step<'_>,
@@ -215,7 +216,7 @@ async fn take(
 }
 
 /// An alias that points at a build: nobody who holds the lock moves one there, but a careless hand does.
-async fn pointed(store: &LocalStore, build: &BuildId) -> Result<Option<String>, Failure> {
+async fn pointed(store: &dyn MirrorStore, build: &BuildId) -> Result<Option<String>, Failure> {
     let catalog = store.catalog(&Scope::Build(build.clone())).await;
     let catalog = catalog.map_err(refused)?;
     let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
@@ -248,7 +249,7 @@ async fn thin(
 ///
 /// What the build's own channel holds is read now; of the others only the aliases matter, as they were when the run began.
 async fn changed(
-    store: &LocalStore,
+    store: &dyn MirrorStore,
     plan: &PrunePlan,
     elsewhere: &Catalog,
     step: &Step<'_>,
@@ -282,7 +283,7 @@ async fn changed(
 }
 
 /// Finishes what dead runs left undone; channels that someone works on wait.
-async fn finish(store: &LocalStore) -> Result<Vec<String>, Failure> {
+async fn finish(store: &dyn MirrorStore) -> Result<Vec<String>, Failure> {
     let leftovers = store.leftovers(&Scope::All).await.map_err(refused)?;
     let mut channels: Vec<_> = leftovers
         .into_iter()
@@ -304,7 +305,7 @@ async fn finish(store: &LocalStore) -> Result<Vec<String>, Failure> {
 }
 
 /// Deletes for good what was retired longer ago than the grace period; channels that someone works on wait.
-async fn purge(context: &Context, store: &LocalStore) -> Result<Vec<Retired>, Failure> {
+async fn purge(context: &Context, store: &dyn MirrorStore) -> Result<Vec<Retired>, Failure> {
     let mut purged = Vec::new();
     for retired in store.retired().await.map_err(refused)? {
         if context.now - retired.at.time() < GRACE {

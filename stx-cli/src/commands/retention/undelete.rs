@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use stx_layout::BuildId;
-use stx_publish::{MirrorRead as _, MirrorStore as _, Retired, Scope};
+use stx_publish::{Retired, Scope};
 
 use crate::args::Undelete;
 use crate::commands::{Context, refused};
