@@ -165,7 +165,7 @@ impl Incoming {
                 refuse(ProblemKind::FileAndDirectory);
             }
             if let Entry::Symlink { target } = entry {
-                match end_of_link(&self.entries, &directories, path, target) {
+                match end_of_link(&self.entries, &directories, path.parent(), target) {
                     LinkEnd::File(_) | LinkEnd::Directory => {}
                     LinkEnd::Wrong(kind) => refuse(kind),
                 }
@@ -180,11 +180,17 @@ impl Incoming {
         let links = self.entries.iter().filter_map(|(path, entry)| match entry {
             Entry::Symlink { target } => Some((
                 path.clone(),
-                end_of_link(&self.entries, &directories, path, target),
+                end_of_link(&self.entries, &directories, path.parent(), target),
             )),
             Entry::File { .. } | Entry::Generated(_) => None,
         });
         links.collect()
+    }
+
+    /// Where a path leads by way of the symlinks in it.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn resolve(&self, path: &BuildPath) -> LinkEnd {
+        end_of_link(&self.entries, &self.directories(), None, path.as_str())
     }
 
     fn directories(&self) -> BTreeSet<String> {
@@ -202,18 +208,17 @@ impl Incoming {
     }
 }
 
-/// Follows a symlink as the kernel does, within the entries of a build.
+/// Follows a symlink in the directory `parent` as the kernel does, within the entries of a build.
 fn end_of_link(
     entries: &BTreeMap<BuildPath, Entry>,
     directories: &BTreeSet<String>,
-    path: &BuildPath,
+    parent: Option<BuildPath>,
     target: &str,
 ) -> LinkEnd {
     /// The kernel's own limit.
     const MOST_LINKS: usize = 40;
     let original = target;
     let wrong = |kind: fn(String) -> ProblemKind| LinkEnd::Wrong(kind(original.to_owned()));
-    let parent = path.parent();
     let mut at: Vec<&str> = parent
         .as_ref()
         .map(|parent| parent.segments().collect())

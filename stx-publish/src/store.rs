@@ -37,10 +37,14 @@ pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
+#[cfg(feature = "object-store")]
+pub mod object;
 mod pins;
 
 pub use error::StoreError;
 pub use hold::Hold;
+#[cfg(feature = "local")]
+pub(crate) use pins::PinFile;
 pub(crate) use pins::{check_pins, in_use, put_pin, take_pin};
 
 /// The bytes of a file, in order, in chunks of the store's choice.
@@ -125,6 +129,8 @@ pub enum Found {
         size: u64,
         /// Its permission bits, where the store has them.
         mode: Option<u32>,
+        /// Its time of modification, where the store keeps one.
+        modified: Option<DateTime<Utc>>,
         /// Its digest, where it was asked for; or why it could not be read, in a line.
         digest: Option<Result<Sha256, String>>,
     },

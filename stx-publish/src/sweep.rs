@@ -11,10 +11,10 @@ use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope};
 use crate::verify::{FindingKind, repair, verify};
 
-mod retention;
+pub(crate) mod retention;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
-async fn put(store: &dyn MirrorStore, day: u32) -> bool {
+pub(crate) async fn put(store: &dyn MirrorStore, day: u32) -> bool {
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
     let package = Entry::Generated(Bytes::from_static(b"a package"));
     request
@@ -28,7 +28,7 @@ async fn put(store: &dyn MirrorStore, day: u32) -> bool {
 }
 
 /// What has to hold at any time: no partial build, and an alias that resolves to a complete success.
-async fn check(store: &dyn MirrorStore, context: &str) {
+pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report
         .findings
@@ -53,7 +53,7 @@ async fn check(store: &dyn MirrorStore, context: &str) {
 }
 
 /// A repair or a rerun makes all of it right.
-async fn converge(store: &dyn MirrorStore, context: &str) {
+pub(crate) async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(put(store, 2).await, "{context}: the rerun");
     let report = verify(store, &Scope::All).await.expect("verified");
     repair(store, &report).await.expect("repaired");

@@ -332,7 +332,8 @@ impl HttpStore {
     }
 }
 
-fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
+/// A client that trusts what the system trusts.
+pub(crate) fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

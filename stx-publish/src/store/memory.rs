@@ -260,6 +260,7 @@ impl MirrorRead for MemoryStore {
                 Content::File { bytes, executable } => Found::File {
                     size: bytes.len() as u64,
                     mode: Some(if *executable { 0o755 } else { 0o644 }),
+                    modified: None,
                     digest: match depth {
                         Depth::Listing => None,
                         Depth::Digests => Some(Ok(digest_of(bytes))),

@@ -14,7 +14,7 @@ use crate::tiers::thinned;
 use crate::verify::{FindingKind, verify};
 
 /// A mirror of six successes; that of day 1 was retired on day 10, and that of day 2 lost its inputs then.
-pub(super) async fn prepared(store: &dyn MirrorStore) {
+pub(crate) async fn prepared(store: &dyn MirrorStore) {
     for day in 1..=6 {
         let request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
         let plan = prepare(store, request).await.expect("a plan");
@@ -74,12 +74,12 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
 }
 
 /// Whether all steps were taken.
-async fn run(store: &dyn MirrorStore) -> bool {
+pub(crate) async fn run(store: &dyn MirrorStore) -> bool {
     steps(store).await.is_ok()
 }
 
 /// What has to hold at any time: no damage, only what a dead run left; the alias shows the newest; nothing half there.
-pub(super) async fn check(store: &dyn MirrorStore, context: &str) {
+pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report
         .findings
@@ -96,7 +96,7 @@ pub(super) async fn check(store: &dyn MirrorStore, context: &str) {
 }
 
 /// The next run finishes.
-pub(super) async fn converge(store: &dyn MirrorStore, context: &str) {
+pub(crate) async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(run(store).await, "{context}: the next run");
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "{context}");
@@ -134,7 +134,7 @@ pub(super) async fn converge(store: &dyn MirrorStore, context: &str) {
 }
 
 /// Stops a run at every call in these ways, on a [`prepared`] mirror each time.
-pub(super) async fn every_call<S: MirrorStore + Clone>(
+pub(crate) async fn every_call<S: MirrorStore + Clone>(
     ways: &[Fault],
     fresh: impl AsyncFn() -> S,
 ) -> usize {

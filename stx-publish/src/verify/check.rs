@@ -81,7 +81,9 @@ impl BuildCheck<'_> {
     fn entry(&mut self, path: &BuildPath, found: &Found) -> Option<Entry> {
         let at = path.as_str();
         match found {
-            Found::File { size, mode, digest } => {
+            Found::File {
+                size, mode, digest, ..
+            } => {
                 self.report.files += 1;
                 self.report.bytes += size;
                 if let Some(mode) = mode.filter(|mode| *mode != 0o644 && *mode != 0o755) {

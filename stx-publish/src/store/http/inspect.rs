@@ -54,6 +54,7 @@ impl HttpStore {
         Ok(Some(Found::File {
             size,
             mode: None,
+            modified: None,
             digest,
         }))
     }

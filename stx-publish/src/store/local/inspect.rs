@@ -144,6 +144,7 @@ fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (St
         Found::File {
             size: metadata.size(),
             mode: Some(mode),
+            modified: metadata.modified().ok().map(Into::into),
             digest: None,
         }
     } else {

@@ -4,36 +4,19 @@ use std::io::ErrorKind;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, Pin};
 
 use super::Inner;
 use super::disk::{io_error, remove_file, replace_file, sync_dir};
 use super::private::{MARK, PINS};
-use crate::store::{Scope, StoreError, put_pin, take_pin};
-use crate::verify::chain;
-
-/// The text of a pin file.
-#[derive(Debug, Serialize, Deserialize)]
-struct PinFile {
-    pins: Vec<Pin>,
-}
+use crate::store::{PinFile, Scope, StoreError, put_pin, take_pin};
 
 /// The pins that a file holds, all of them of its build.
 fn read(id: &BuildId, file: &Utf8Path) -> Result<Vec<Pin>, StoreError> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(io_error("read", file)(source)),
-    };
-    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
-        what: file.to_string(),
-        source,
-    };
-    let found: PinFile = serde_json::from_str(&text).map_err(|error| damaged(error.into()))?;
-    match found.pins.iter().find(|pin| pin.build != *id) {
-        Some(pin) => Err(damaged(format!("it holds a pin of {}", pin.build).into())),
-        None => Ok(found.pins),
+    match fs::read(file) {
+        Ok(text) => PinFile::read(id, file.as_str(), &text),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(io_error("read", file)(source)),
     }
 }
 
@@ -59,12 +42,7 @@ impl Inner {
             }
             match read(&id, &file) {
                 Ok(found) => pins.extend(found),
-                Err(error @ StoreError::Damaged { .. }) => pins.push(Pin {
-                    build: id,
-                    reason: format!("unknown means keep: {}", chain(&error)),
-                    author: "unknown".to_owned(),
-                    until: None,
-                }),
+                Err(error @ StoreError::Damaged { .. }) => pins.push(PinFile::unknown(id, &error)),
                 Err(error) => return Err(error),
             }
         }
@@ -113,7 +91,7 @@ impl Inner {
         }
         let staging = self.staging(&id.channel);
         self.make_area(&staging)?;
-        let text = serde_json::to_string_pretty(&PinFile { pins }).expect("texts and times") + "\n";
+        let text = PinFile { pins }.to_json();
         self.step("pin")?;
         replace_file(&text, 0o600, &staging.join(format!("{MARK}pin")), &file)
     }

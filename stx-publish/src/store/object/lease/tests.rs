@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use super::super::tests::TestClock;
+use super::*;
+
+fn terms(clock: &TestClock, objects: &Objects) -> Terms {
+    Terms {
+        clock: clock.clock(),
+        lasts: super::super::LEASE,
+        keepers: objects.clone(),
+    }
+}
+
+fn bucket() -> Objects {
+    Objects::new(Arc::new(InMemory::new()), Path::from("mirror"))
+}
+
+async fn taken(objects: &Objects, clock: &TestClock) -> Option<Lease> {
+    let terms = terms(clock, objects);
+    take(objects, "lock".to_owned(), terms)
+        .await
+        .expect("asked")
+}
+
+#[tokio::test]
+async fn a_lease_is_given_back_when_it_is_dropped() {
+    let (objects, clock) = (bucket(), TestClock::default());
+    for _ in 0..3 {
+        let lease = taken(&objects, &clock).await.expect("free");
+        assert!(taken(&objects, &clock).await.is_none(), "one at a time");
+        let is_held = async || {
+            is_held(&objects, "lock", &clock.clock())
+                .await
+                .expect("asked")
+        };
+        assert!(is_held().await);
+        drop(lease);
+        assert!(!is_held().await);
+    }
+    let left = objects.list("lock").await.expect("listed");
+    assert_eq!(left.len(), 1, "older generations go: {left:?}");
+}
+
+#[tokio::test]
+async fn who_comes_late_finds_that_the_lock_is_anothers() {
+    let (objects, clock) = (bucket(), TestClock::default());
+    // It lives, but its keeper has no time to renew it: as after a machine was suspended.
+    let late = taken(&objects, &clock).await.expect("free");
+    clock.pass(TimeDelta::from_std(super::super::LEASE).expect("a minute"));
+    assert!(
+        taken(&objects, &clock).await.is_none(),
+        "clocks may be apart"
+    );
+    clock.outlive();
+    let next = taken(&objects, &clock).await.expect("it ended");
+    next.check(&objects).await.expect("its own");
+    let refused = late.check(&objects).await;
+    assert!(
+        matches!(refused, Err(StoreError::Refused { .. })),
+        "{refused:?}"
+    );
+    // Giving back what it has not does no harm to the one who has it.
+    drop(late);
+    next.check(&objects).await.expect("its own");
+    assert!(taken(&objects, &clock).await.is_none());
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_took_goes_on() {
+    let (objects, clock) = (bucket(), TestClock::default());
+    let lease = taken(&objects, &clock).await.expect("free");
+    clock.outlive();
+    lease.check(&objects).await.expect("nobody took it");
+    assert!(taken(&objects, &clock).await.is_none(), "it was renewed");
+}
+
+#[tokio::test]
+async fn what_is_no_lease_is_no_free_lock() {
+    let (objects, clock) = (bucket(), TestClock::default());
+    let name = keys::generation("lock", 7);
+    objects.put(&name, "?", Keep::Not).await.expect("written");
+    let terms = terms(&clock, &objects);
+    let taken = take(&objects, "lock".to_owned(), terms).await;
+    assert!(
+        matches!(taken, Err(StoreError::Damaged { .. })),
+        "{taken:?}"
+    );
+}

@@ -1,0 +1,497 @@
+//! A build that is being put together: its files lie in their places, and nothing leads to them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use camino::Utf8Path;
+use chrono::{DateTime, Utc};
+use fs_err as fs;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
+use tokio::sync::Semaphore;
+use walkdir::WalkDir;
+
+use super::Inner;
+use super::keys::{self, Going};
+use super::lease::Lease;
+use super::manifest::Manifest;
+use super::objects::Keep;
+use super::shared::Shared;
+use super::upload::{self, LARGE};
+use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+use crate::metadata::Known;
+use crate::store::local::blocking;
+use crate::store::{Added, StagedBuild, StoreError, check_record, seal};
+
+/// Files that are added side by side.
+const ADDS: usize = 32;
+/// Bytes of small files that are in memory at the same time, in MiB.
+const MEMORY: usize = 128;
+/// The largest object that a server copies in one request: 5 GiB.
+const COPYABLE: u64 = 5 << 30;
+
+pub(super) struct BucketStaged {
+    inner: Arc<Inner>,
+    lease: Arc<Lease>,
+    id: BuildId,
+    shared: Shared,
+    /// What lay in the build's place at the beginning: objects of an attempt that broke off.
+    before: HashMap<String, (u64, Option<String>)>,
+    memory: Semaphore,
+    added: Mutex<Files>,
+}
+
+/// What was added.
+#[derive(Debug, Default)]
+struct Files {
+    /// The paths, also of what is still on its way.
+    taken: HashSet<BuildPath>,
+    incoming: Incoming,
+    modified: BTreeMap<BuildPath, DateTime<Utc>>,
+}
+
+/// A file that the bucket has now.
+struct Sent {
+    added: Added,
+    digest: Sha256,
+    modified: Option<DateTime<Utc>>,
+}
+
+impl fmt::Debug for BucketStaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BucketStaged({})", self.id)
+    }
+}
+
+impl BucketStaged {
+    pub(super) async fn begin(
+        inner: Arc<Inner>,
+        lease: Arc<Lease>,
+        id: BuildId,
+    ) -> Result<Self, StoreError> {
+        let shared = inner.shared(&id.channel).await?;
+        let before = inner.objects.list(&keys::build(&id)).await?;
+        Ok(Self {
+            before: before
+                .into_iter()
+                .map(|it| (it.name, (it.size, it.tag)))
+                .collect(),
+            inner,
+            lease,
+            id,
+            shared,
+            memory: Semaphore::new(MEMORY),
+            added: Mutex::default(),
+        })
+    }
+
+    fn added(&self) -> MutexGuard<'_, Files> {
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, path: &BuildPath) -> String {
+        format!("{}/{path}", self.id)
+    }
+
+    /// Has the server copy bytes that it has.
+    async fn copied(
+        &self,
+        path: &BuildPath,
+        digest: &Sha256,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        if size == 0 || size > COPYABLE {
+            return Ok(false);
+        }
+        match self.shared.find(digest, path.file_name()) {
+            Some(from) => self.inner.objects.copy(from, &self.name(path)).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether an attempt that broke off has sent these very bytes, as the server's entity tag says: that of an object that
+    /// was sent in one request is its MD5, on every server that has no reason to make something else up.
+    fn is_there(&self, path: &BuildPath, bytes: &[u8]) -> bool {
+        let Some((size, Some(tag))) = self.before.get(path.as_str()) else {
+            return false;
+        };
+        *size == bytes.len() as u64 && tag.trim_matches('"') == md5(bytes)
+    }
+
+    /// Whether an attempt that broke off has sent a large file with this digest.
+    async fn is_there_large(
+        &self,
+        path: &BuildPath,
+        digest: &Sha256,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        if self
+            .before
+            .get(path.as_str())
+            .is_none_or(|known| known.0 != size)
+        {
+            return Ok(false);
+        }
+        let sent = self.inner.sent_large(&self.id, path, size).await?;
+        Ok(sent == Some(*digest))
+    }
+
+    async fn send_bytes(&self, path: &BuildPath, bytes: Bytes) -> Result<Sent, StoreError> {
+        let size = bytes.len() as u64;
+        let digest = digest_of(&bytes);
+        let there = self.is_there(path, &bytes);
+        let added = if there || self.copied(path, &digest, size).await? {
+            Added::Shared(size)
+        } else {
+            let name = self.name(path);
+            self.inner.objects.put(&name, bytes, Keep::ForEver).await?;
+            Added::Stored(size)
+        };
+        Ok(Sent {
+            added,
+            digest,
+            modified: None,
+        })
+    }
+
+    async fn send_file(
+        &self,
+        path: &BuildPath,
+        from: &Utf8Path,
+        size: u64,
+    ) -> Result<Sent, StoreError> {
+        if size > LARGE {
+            return self.send_large(path, from, size).await;
+        }
+        let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(1);
+        let permit = self.memory.acquire_many(mebibytes).await;
+        let _permit = permit.expect("it is never closed");
+        let whole = upload::read_whole(from, size).await?;
+        let sent = self.send_bytes(path, whole.bytes).await?;
+        Ok(Sent {
+            digest: whole.digest,
+            modified: whole.modified,
+            ..sent
+        })
+    }
+
+    /// A file that is likely to be known, by its name, is hashed first and read a second time if it is not.
+    async fn send_large(
+        &self,
+        path: &BuildPath,
+        from: &Utf8Path,
+        size: u64,
+    ) -> Result<Sent, StoreError> {
+        let shared = |digest, modified| Sent {
+            added: Added::Shared(size),
+            digest,
+            modified,
+        };
+        let before = self.before.contains_key(path.as_str());
+        if before || self.shared.is_likely(path.file_name()) {
+            let (digest, modified) = upload::hash(from, size).await?;
+            if self.is_there_large(path, &digest, size).await?
+                || self.copied(path, &digest, size).await?
+            {
+                return Ok(shared(digest, modified));
+            }
+        }
+        let (digest, modified) = self.inner.send_large(&self.id, path, from, size).await?;
+        Ok(Sent {
+            added: Added::Stored(size),
+            digest,
+            modified,
+        })
+    }
+
+    /// Puts the symlinks to files as copies under their own paths, and says what there has to be.
+    async fn put_links(&self, incoming: &Incoming) -> Result<HashMap<String, u64>, StoreError> {
+        let mut expected = HashMap::new();
+        let mut pairs = Vec::new();
+        let links = incoming.links();
+        for (path, entry) in &incoming.entries {
+            let end = match links.get(path) {
+                None => entry,
+                Some(LinkEnd::File(end)) => {
+                    pairs.push((end, path));
+                    match incoming.entries.get(end) {
+                        Some(entry) => entry,
+                        None => continue,
+                    }
+                }
+                Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => continue,
+            };
+            expected.insert(path.to_string(), end.size());
+        }
+        let copies = pairs.into_iter().map(|(from, to)| async move {
+            let (from, to) = (self.name(from), self.name(to));
+            match self.inner.objects.copy(&from, &to).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(StoreError::NotFound { what: from }),
+                Err(error) => Err(error),
+            }
+        });
+        let copies: Vec<_> = copies.collect();
+        let done = stream::iter(copies).buffer_unordered(ADDS);
+        done.try_collect::<Vec<()>>().await?;
+        Ok(expected)
+    }
+
+    /// Compares what lies there with what was added, and removes what an attempt that broke off left.
+    async fn check_objects(&self, expected: &HashMap<String, u64>) -> Result<(), StoreError> {
+        let found = self.inner.objects.list(&keys::build(&self.id)).await?;
+        let mut others = Vec::new();
+        let mut right = 0;
+        for object in found {
+            match expected.get(&object.name) {
+                None => others.push(format!("{}/{}", self.id, object.name)),
+                Some(size) if *size == object.size => right += 1,
+                Some(size) => {
+                    return Err(StoreError::Refused {
+                        what: format!("{}/{}", self.id, object.name),
+                        reason: format!(
+                            "the bucket says that it has {} bytes, and {size} were sent",
+                            object.size
+                        ),
+                    });
+                }
+            }
+        }
+        if right != expected.len() {
+            return Err(StoreError::Refused {
+                what: self.id.to_string(),
+                reason: format!(
+                    "the bucket lists {right} of the {} files that were sent",
+                    expected.len()
+                ),
+            });
+        }
+        self.inner.objects.delete(others).await
+    }
+
+    fn manifest(&self) -> Manifest {
+        let files = self.added();
+        let mut manifest = Manifest {
+            modified: files.modified.clone(),
+            ..Manifest::default()
+        };
+        for (path, entry) in &files.incoming.entries {
+            match entry {
+                Entry::Symlink { target } => {
+                    manifest.links.insert(path.clone(), target.clone());
+                }
+                Entry::File {
+                    executable: true, ..
+                } => drop(manifest.executable.insert(path.clone())),
+                Entry::File { .. } | Entry::Generated(_) => {}
+            }
+        }
+        manifest
+    }
+
+    /// Puts what was added, as symlinks to where it comes from, where a program can read it.
+    async fn shadow(&self) -> Result<camino_tempfile::Utf8TempDir, StoreError> {
+        let incoming = self.added().incoming.clone();
+        blocking(move || {
+            let failed = |path: &Utf8Path| {
+                let path = path.to_string();
+                move |source| StoreError::Io {
+                    op: "make",
+                    path,
+                    source,
+                }
+            };
+            let dir = camino_tempfile::tempdir().map_err(failed("a directory".into()))?;
+            for (path, entry) in &incoming.entries {
+                let to = dir.path().join(path.as_path());
+                let parent = to.parent().unwrap_or(dir.path());
+                fs::create_dir_all(parent).map_err(failed(parent))?;
+                let made = match entry {
+                    Entry::File { source, .. } => {
+                        let source = std::path::absolute(source);
+                        source.and_then(|source| fs::os::unix::fs::symlink(source, &to))
+                    }
+                    Entry::Symlink { target } => fs::os::unix::fs::symlink(target, &to),
+                    Entry::Generated(bytes) => fs::write(&to, bytes),
+                };
+                made.map_err(failed(&to))?;
+            }
+            Ok(dir)
+        })
+        .await
+    }
+
+    /// The digests of the packages of a repository.
+    fn known(&self, dir: &BuildPath) -> Known {
+        let prefix = format!("{dir}/");
+        let sums = self.added().incoming.sums();
+        let lines = sums.iter().flat_map(|(sums, _)| sums.lines());
+        let digests = lines.filter_map(|line| {
+            let path = line.path.as_str().strip_prefix(&prefix)?;
+            Some((path.to_owned(), line.digest))
+        });
+        Known {
+            digests: digests.collect(),
+            earlier: None,
+        }
+    }
+}
+
+/// The MD5 of bytes, in hexadecimal.
+fn md5(bytes: &[u8]) -> String {
+    use md5::Digest as _;
+    let mut text = String::with_capacity(32);
+    for byte in md5::Md5::digest(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The files below a directory, by their paths relative to `root`.
+fn files(root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<(BuildPath, u64)>, StoreError> {
+    let damaged = |what: String, source| StoreError::Damaged { what, source };
+    let mut found = Vec::new();
+    for entry in WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.map_err(|error| StoreError::Io {
+            op: "list",
+            path: dir.to_string(),
+            source: error.into(),
+        })?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let shown = entry.path().display().to_string();
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let path = path.to_str().map(str::parse::<BuildPath>);
+        let path = match path {
+            None => return Err(damaged(shown, "the name is not UTF-8".into())),
+            Some(path) => path.map_err(|error| damaged(shown.clone(), error.into()))?,
+        };
+        let size = entry
+            .metadata()
+            .map_err(|error| damaged(shown, error.into()))?;
+        found.push((path, size.len()));
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl StagedBuild for BucketStaged {
+    fn id(&self) -> &BuildId {
+        &self.id
+    }
+
+    fn parallel(&self) -> usize {
+        ADDS
+    }
+
+    async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        if !self.added().taken.insert(path.clone()) {
+            return Err(StoreError::AlreadyExists {
+                what: self.name(path),
+            });
+        }
+        let (sent, stored) = match entry {
+            Entry::Symlink { .. } => {
+                let mut files = self.added();
+                files.incoming.entries.insert(path.clone(), entry.clone());
+                return Ok(Added::Link);
+            }
+            Entry::Generated(bytes) => (self.send_bytes(path, bytes.clone()).await?, entry.clone()),
+            Entry::File {
+                source,
+                size,
+                executable,
+                ..
+            } => {
+                let sent = self.send_file(path, source, *size).await?;
+                let stored = Entry::File {
+                    source: source.clone(),
+                    size: *size,
+                    executable: *executable,
+                    digest: Some(sent.digest),
+                };
+                (sent, stored)
+            }
+        };
+        let mut files = self.added();
+        files.incoming.entries.insert(path.clone(), stored);
+        files
+            .modified
+            .extend(sent.modified.map(|time| (path.clone(), time)));
+        Ok(sent.added)
+    }
+
+    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
+        let shadow = self.shadow().await?;
+        let below = shadow.path().join(dir.as_path());
+        let lock = blocking(|| {
+            camino_tempfile::tempfile().map_err(|source| StoreError::Io {
+                op: "make",
+                path: "a temporary file".to_owned(),
+                source,
+            })
+        })
+        .await?;
+        let metadata = &self.inner.metadata;
+        metadata
+            .update(&below, self.id.date, self.known(dir), lock)
+            .await?;
+        let made = files(shadow.path(), &below.join("repodata"))?;
+        for (path, size) in made {
+            let source = shadow.path().join(path.as_path());
+            let sent = self.send_file(&path, &source, size).await?;
+            let stored = Entry::File {
+                source,
+                size,
+                executable: false,
+                digest: Some(sent.digest),
+            };
+            let mut files = self.added();
+            files.taken.insert(path.clone());
+            files
+                .modified
+                .extend(sent.modified.map(|time| (path.clone(), time)));
+            files.incoming.entries.insert(path, stored);
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
+        check_record(&self.id, &record)?;
+        let incoming = self.added().incoming.clone();
+        let Some((sums, bytes)) = incoming.sums() else {
+            return Err(StoreError::Refused {
+                what: self.id.to_string(),
+                reason: "a file has no digest".to_owned(),
+            });
+        };
+        let (sums, text) = seal(&sums, bytes, &mut record);
+        let expected = self.put_links(&incoming).await?;
+        self.check_objects(&expected).await?;
+        let objects = &self.inner.objects;
+        let name = format!("{}/{}", self.id, Sums::FILE_NAME);
+        objects.put(&name, sums.to_string(), Keep::ForEver).await?;
+        self.inner.put_manifest(&self.id, &self.manifest()).await?;
+        self.lease.check(objects).await?;
+        if !objects.create(&keys::record(&self.id), text).await? {
+            return Err(StoreError::AlreadyExists {
+                what: self.id.to_string(),
+            });
+        }
+        // It is there. What cannot be removed now is swept later.
+        drop(self.inner.abort_uploads(&self.id).await);
+        drop(self.inner.unmark(&self.id, Going::Publish).await);
+        Ok(record)
+    }
+
+    async fn discard(self: Box<Self>) -> Result<(), StoreError> {
+        self.lease.check(&self.inner.objects).await?;
+        self.inner.drop_staged(&self.id).await?;
+        self.inner.unmark(&self.id, Going::Publish).await
+    }
+}
