@@ -52,7 +52,7 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<Utf8PathBuf>,
 
-    /// The mirror's root directory, or a URL to read from [default: `mirror` of the configuration]
+    /// The mirror: a directory, s3://BUCKET/PREFIX, or a URL to read from [default: `mirror` of the configuration]
     #[arg(long, global = true, value_name = "DIR|URL")]
     pub(crate) mirror: Option<Utf8PathBuf>,
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stx_pipeline::Places;
 use stx_publish::site::Site;
+use stx_publish::{BucketOptions, Secret};
 
 use crate::args::Global;
 use crate::commands::build::OnInterrupt;
@@ -21,8 +22,11 @@ const FILE_NAME: &str = "stx-builds.toml";
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// The mirror's root directory.
+    /// The mirror's root directory, or its URL.
     mirror: Option<Utf8PathBuf>,
+    /// How mirrors in buckets are reached.
+    #[serde(rename = "object-store", default)]
+    object_store: ObjectStoreTable,
     /// Where source trees, workspaces and logs of builds are kept.
     state: Option<Utf8PathBuf>,
     /// The recipe that `build` takes when none is given.
@@ -73,6 +77,19 @@ pub(crate) enum Metadata {
     /// `createrepo_c`.
     #[serde(rename = "createrepo_c")]
     CreaterepoC,
+}
+
+/// The table `[object-store]`. Credentials have no place in it: they come from the environment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ObjectStoreTable {
+    /// The server; AWS without one.
+    endpoint: Option<String>,
+    /// The region.
+    region: Option<String>,
+    /// Whether the bucket is part of the endpoint's host name.
+    #[serde(default)]
+    virtual_hosted: bool,
 }
 
 /// The table `[site]`.
@@ -126,7 +143,7 @@ impl Config {
         .flatten()
         .chain(&mut config.source_roots)
         {
-            if !is_url(path) {
+            if Place::of(path) == Place::Directory {
                 *path = dir.join(&path);
             }
         }
@@ -147,12 +164,37 @@ impl Config {
             })
     }
 
-    /// Where builds work: the configuration's `state`, else a directory beside the mirror.
-    pub(crate) fn state(&self, mirror: &Utf8Path) -> Utf8PathBuf {
-        self.state.clone().unwrap_or_else(|| {
-            let name = mirror.file_name().unwrap_or("mirror");
-            mirror.with_file_name(format!("{name}.state"))
-        })
+    /// Where builds work: the configuration's `state`, else a directory beside the mirror, which has to be one then.
+    pub(crate) fn state(&self, mirror: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+        if let Some(state) = &self.state {
+            return Ok(state.clone());
+        }
+        if Place::of(mirror) != Place::Directory {
+            return Err(
+                Failure::usage(format!("{mirror}: no directory is named to build in")).hint(
+                    format!(
+                        "`state = \"DIR\"` in {FILE_NAME} names it; beside a URL there is none"
+                    ),
+                ),
+            );
+        }
+        let name = mirror.file_name().unwrap_or("mirror");
+        Ok(mirror.with_file_name(format!("{name}.state")))
+    }
+
+    /// How mirrors in buckets are reached: the environment's `AWS_…`, else what the file says.
+    pub(crate) fn bucket(&self) -> BucketOptions {
+        let table = &self.object_store;
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            name.starts_with("AWS_").then(|| (name, Secret::new(value)))
+        });
+        BucketOptions {
+            endpoint: table.endpoint.clone(),
+            region: table.region.clone(),
+            virtual_hosted: table.virtual_hosted,
+            environment: environment.collect(),
+        }
     }
 
     /// The retention policy's file; without one the specification's rules hold.
@@ -222,11 +264,33 @@ fn nearest() -> Result<Option<Utf8PathBuf>, Failure> {
         .find(|file| file.is_file()))
 }
 
-/// Whether a mirror is named by its URL.
-pub(crate) fn is_url(mirror: &Utf8Path) -> bool {
-    ["http://", "https://"]
-        .iter()
-        .any(|scheme| mirror.as_str().starts_with(scheme))
+/// Where a mirror is, by how it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a directory: a path.
+    Directory,
+    /// In a bucket: `s3://…`.
+    Bucket,
+    /// Behind a web server: `http://…` or `https://…`.
+    Web,
+}
+
+impl Place {
+    pub(crate) fn of(mirror: &Utf8Path) -> Self {
+        match mirror.as_str().split_once("://") {
+            Some(("http" | "https", _)) => Self::Web,
+            Some(("s3", _)) => Self::Bucket,
+            Some(_) | None => Self::Directory,
+        }
+    }
+}
+
+/// A mirror's name as it is from anywhere: a path from the root, a URL as it stands.
+pub(crate) fn anywhere(mirror: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    match Place::of(mirror) {
+        Place::Directory => absolute(mirror),
+        Place::Bucket | Place::Web => Ok(mirror.to_owned()),
+    }
 }
 
 /// The current directory.

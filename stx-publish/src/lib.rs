@@ -65,7 +65,7 @@ pub use store::http::{HttpError, HttpOptions, HttpStore};
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 #[cfg(feature = "object-store")]
-pub use store::object::{BucketError, BucketOptions, BucketStore};
+pub use store::object::{BucketError, BucketOptions, BucketStore, Secret};
 pub use store::{
     Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
     MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,

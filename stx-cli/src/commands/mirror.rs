@@ -1,17 +1,19 @@
-//! The mirror that a command works on: a directory, or what lies behind a URL.
+//! The mirror that a command works on: a directory, a bucket, or what lies behind a web server.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use camino::Utf8Path;
+use chrono::Utc;
 use stx_layout::BuildRecord;
 use stx_publish::metadata::CreaterepoC;
 use stx_publish::{
-    HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired, StoreError,
+    BucketError, BucketStore, HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired,
+    StoreError,
 };
 
 use super::{Context, refused};
-use crate::config::{Metadata, is_url};
+use crate::config::{Metadata, Place};
 use crate::exit::{Exit, Failure};
 
 /// A mirror that can be written.
@@ -19,6 +21,8 @@ use crate::exit::{Exit, Failure};
 pub(crate) enum Mirror {
     /// In a directory.
     Directory(LocalStore),
+    /// In a bucket of an object store.
+    Bucket(BucketStore),
 }
 
 impl Deref for Mirror {
@@ -27,6 +31,7 @@ impl Deref for Mirror {
     fn deref(&self) -> &Self::Target {
         match self {
             Self::Directory(store) => store,
+            Self::Bucket(store) => store,
         }
     }
 }
@@ -34,11 +39,16 @@ impl Deref for Mirror {
 impl Mirror {
     /// The mirror in `root`, which has to be there.
     pub(crate) fn open(context: &Context, root: &Utf8Path) -> Result<Self, Failure> {
-        if is_url(root) {
-            return Err(
-                Failure::usage(format!("{root}: this needs a mirror in a directory"))
-                    .hint("what lies behind a URL can only be read: list, show, verify, fetch"),
-            );
+        match Place::of(root) {
+            Place::Directory => {}
+            Place::Bucket => return bucket(context, root).map(Self::Bucket),
+            Place::Web => {
+                let failure = Failure::usage(format!(
+                    "{root}: this needs a mirror that is not behind a web server"
+                ));
+                return Err(failure
+                    .hint("what lies there can only be read: list, show, verify, fetch, copy"));
+            }
         }
         let store = LocalStore::open(root).map_err(|error| {
             let failure = refused(error);
@@ -54,8 +64,9 @@ impl Mirror {
 
     /// The mirror in `root`, made if it is not there.
     pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<Self, Failure> {
-        if is_url(root) {
-            return Self::open(context, root);
+        match Place::of(root) {
+            Place::Directory => {}
+            Place::Bucket | Place::Web => return Self::open(context, root),
         }
         let store = LocalStore::create(root).map_err(refused)?;
         Ok(Self::Directory(with_metadata(context, store)))
@@ -65,6 +76,7 @@ impl Mirror {
     pub(crate) fn free_space(&self) -> Result<Option<u64>, StoreError> {
         match self {
             Self::Directory(store) => store.free_space().map(Some),
+            Self::Bucket(_) => Ok(None),
         }
     }
 
@@ -75,8 +87,32 @@ impl Mirror {
     ) -> Result<BuildRecord, StoreError> {
         match self {
             Self::Directory(store) => store.retired_record(retired).await,
+            Self::Bucket(store) => store.retired_record(retired).await,
         }
     }
+}
+
+/// The mirror in a bucket. Its locks go by the clock, whatever `--now` asks.
+fn bucket(context: &Context, root: &Utf8Path) -> Result<BucketStore, Failure> {
+    let options = context.config.bucket();
+    let store = BucketStore::open(root.as_str(), &options, Arc::new(Utc::now));
+    let store = store.map_err(|error| {
+        let hint = match &error {
+            BucketError::NoCredentials { .. } => Some(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else of the kind AWS's tools read from the environment, say who asks",
+            ),
+            BucketError::Url { .. } | BucketError::Endpoint { .. } | BucketError::Settings { .. } => None,
+        };
+        let failure = Failure::usage(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })?;
+    Ok(match context.config.metadata {
+        Metadata::BuiltIn => store,
+        Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
+    })
 }
 
 fn with_metadata(context: &Context, store: LocalStore) -> LocalStore {
@@ -97,11 +133,13 @@ pub(crate) enum Reader {
 impl Reader {
     /// The mirror in or behind `root`.
     pub(crate) fn open(context: &Context, root: &Utf8Path) -> Result<Self, Failure> {
-        if is_url(root) {
-            let store = HttpStore::new(root.as_str(), HttpOptions::default());
-            return store.map(Self::Http).map_err(Failure::usage);
+        match Place::of(root) {
+            Place::Directory | Place::Bucket => Mirror::open(context, root).map(Self::Own),
+            Place::Web => {
+                let store = HttpStore::new(root.as_str(), HttpOptions::default());
+                store.map(Self::Http).map_err(Failure::usage)
+            }
         }
-        Mirror::open(context, root).map(Self::Own)
     }
 
     pub(crate) fn store(&self) -> &dyn MirrorRead {
@@ -111,10 +149,10 @@ impl Reader {
         }
     }
 
-    /// The bytes that came over the network so far; `None` for a directory.
+    /// The bytes that came over the network so far, where they are counted.
     pub(crate) fn received(&self) -> Option<u64> {
         match self {
-            Self::Own(Mirror::Directory(_)) => None,
+            Self::Own(Mirror::Directory(_) | Mirror::Bucket(_)) => None,
             Self::Http(store) => Some(store.received()),
         }
     }
@@ -123,6 +161,7 @@ impl Reader {
     pub(crate) fn place(&self, path: &str) -> String {
         match self {
             Self::Own(Mirror::Directory(store)) => store.root().join(path).into_string(),
+            Self::Own(Mirror::Bucket(store)) => store.place(path),
             Self::Http(store) => store.url(path).into(),
         }
     }

@@ -28,6 +28,10 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
             .to_owned(),
         None => match context.open()? {
             Mirror::Directory(store) => store.root().to_owned(),
+            Mirror::Bucket(_) => {
+                let failure = Failure::usage("only a mirror in a directory can be served");
+                return Err(failure.hint("a bucket is served by its object store"));
+            }
         },
     };
     let address = (Ipv4Addr::LOCALHOST, args.port);

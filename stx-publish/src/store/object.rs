@@ -89,6 +89,8 @@ struct Inner {
     objects: Objects,
     terms: Terms,
     metadata: Arc<dyn RepoMetadata>,
+    /// Files of more bytes are sent in parts, of so many bytes at least.
+    large: u64,
     /// Whether the server was found to keep writers apart.
     probed: Arc<tokio::sync::OnceCell<()>>,
     /// Small objects that were read, by name and entity tag.
@@ -122,6 +124,7 @@ impl BucketStore {
                     keepers,
                 },
                 metadata: Arc::new(Repodata),
+                large: upload::LARGE,
                 probed: Arc::default(),
                 texts: Arc::default(),
                 sums: Arc::default(),

@@ -10,7 +10,7 @@ use stx_pipeline::{Cancel, Event};
 
 use crate::args;
 use crate::commands::{Context, Mirror};
-use crate::config::absolute;
+use crate::config::{absolute, anywhere};
 use crate::exit::{Exit, Failure};
 
 /// One build that is wanted.
@@ -79,8 +79,8 @@ pub(crate) struct Site {
 impl Site {
     /// The site of the configuration.
     pub(crate) fn new(context: &Context) -> Result<Self, Failure> {
-        let mirror = absolute(&context.mirror()?)?;
-        let state = absolute(&context.config.state(&mirror))?;
+        let mirror = anywhere(&context.mirror()?)?;
+        let state = absolute(&context.config.state(&mirror)?)?;
         Ok(Self {
             mirror,
             state,

@@ -253,8 +253,9 @@ impl Inner {
     /// Removes the entry of a build, and what lies aside of it.
     async fn forget(&self, retired: &Retired, is_aside: bool) -> Result<(), StoreError> {
         self.objects.delete([keys::retired(retired)]).await?;
+        // Also what was on its way there when a publisher died.
+        self.objects.delete_below(&keys::aside(retired)).await?;
         if is_aside {
-            self.objects.delete_below(&keys::aside(retired)).await?;
             self.objects.delete([keys::aside_mark(retired)]).await?;
         }
         Ok(())
@@ -325,8 +326,9 @@ impl Inner {
             return Ok(0);
         }
         let mark = keys::aside_mark(retired);
+        // Also what was on its way there when a publisher died.
+        let bytes = self.objects.delete_below(&keys::aside(retired)).await?;
         if aside.contains(retired) {
-            let bytes = self.objects.delete_below(&keys::aside(retired)).await?;
             self.objects.delete([mark]).await?;
             return Ok(bytes);
         }

@@ -20,7 +20,7 @@ use super::lease::Lease;
 use super::manifest::Manifest;
 use super::objects::Keep;
 use super::shared::Shared;
-use super::upload::{self, LARGE};
+use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::metadata::Known;
 use crate::store::local::blocking;
@@ -163,7 +163,7 @@ impl BucketStaged {
         from: &Utf8Path,
         size: u64,
     ) -> Result<Sent, StoreError> {
-        if size > LARGE {
+        if size > self.inner.large {
             return self.send_large(path, from, size).await;
         }
         let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(1);

@@ -19,7 +19,7 @@ use object_store::{
 use stx_layout::{BuildOutcome, BuildPath};
 
 use super::lease::Clock;
-use super::{Backend, BucketStore, LEASE, MARGIN};
+use super::{Backend, BucketStore, Inner, LEASE, MARGIN};
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::Fault;
 use crate::publish::{prepare, publish};
@@ -28,6 +28,9 @@ use crate::sweep;
 use crate::verify::{Finding, FindingKind, repair, verify};
 
 mod files;
+
+/// Bytes of a part of a large file.
+const PART: u64 = 1 << 10;
 
 /// A clock that tests set.
 #[derive(Clone, Default)]
@@ -215,7 +218,13 @@ impl MultipartStore for Failing {
 
 fn store(backend: Arc<dyn Backend>, clock: &TestClock) -> BucketStore {
     let keepers = Arc::clone(&backend);
-    BucketStore::new(backend, keepers, Path::from("mirror"), clock.clock())
+    let store = BucketStore::new(backend, keepers, Path::from("mirror"), clock.clock());
+    BucketStore {
+        inner: Arc::new(Inner {
+            large: PART,
+            ..(*store.inner).clone()
+        }),
+    }
 }
 
 fn sound(bucket: &Arc<InMemory>, clock: &TestClock) -> BucketStore {

@@ -176,7 +176,7 @@ impl Inner {
         let upload = upload
             .await
             .map_err(|error| self.objects.failed(to, error))?;
-        let part = LARGE.max(size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20));
+        let part = self.large.max(size.div_ceil(MOST_PARTS));
         let parts = usize::try_from(size.div_ceil(part)).unwrap_or_default();
         Ok(Journal {
             schema: 1,
