@@ -16,8 +16,8 @@ use stx_layout::{
 use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::store::{
-    Added, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
-    PageWriter, Retired, Scope, StagedBuild, StoreError,
+    Added, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile, Leftover, MirrorRead,
+    MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError,
 };
 use crate::tiers::ThinnedSection;
 
@@ -263,6 +263,9 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
     }
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
         through!(self.fuse, self.inner.add(path, entry))
+    }
+    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
+        through!(self.fuse, self.inner.share(path, file))
     }
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.index(dir))

@@ -18,7 +18,7 @@
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
-//! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
+//! measured by. Feature `local` brings mirrors in a directory, `object-store` mirrors in a bucket, the scan of a finished tree and `createrepo_c`; feature
 //! `testing` the conformance suite and a store that fails on demand.
 
 #[cfg(any(test, feature = "testing"))]
@@ -35,6 +35,8 @@ mod model_test;
 pub mod plan;
 pub mod privacy;
 pub mod publish;
+#[cfg(feature = "copy")]
+pub mod replicate;
 #[cfg(feature = "local")]
 pub mod scan;
 #[cfg(feature = "site")]
@@ -67,8 +69,9 @@ pub use store::memory::MemoryStore;
 #[cfg(feature = "object-store")]
 pub use store::object::{BucketError, BucketOptions, BucketStore, Secret};
 pub use store::{
-    Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, Leftover,
-    MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError, read_all,
+    Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, KnownFile,
+    Leftover, MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError,
+    read_all,
 };
 pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{

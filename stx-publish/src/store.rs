@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -56,6 +57,20 @@ pub struct FileBody {
     pub size: u64,
     /// The bytes from the offset on.
     pub stream: ByteStream,
+}
+
+/// Refuses a file whose bytes are not those that its entry names.
+pub(crate) fn check_digest(
+    path: &BuildPath,
+    entry: &Entry,
+    digest: &Sha256,
+) -> Result<(), StoreError> {
+    match entry.digest() {
+        Some(expected) if expected != *digest => Err(StoreError::Changed {
+            path: path.to_string(),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 impl fmt::Debug for FileBody {
@@ -266,6 +281,17 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// A derived page; `None` where there is none.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
 
+    /// Where a file of a build lies for programs of this machine, if it does; symlinks are not followed.
+    fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf> {
+        let _ = (id, path);
+        None
+    }
+
+    /// Whether only names and bytes of files can be seen of a build: no symlinks, modes and times.
+    fn shows_files_only(&self) -> bool {
+        false
+    }
+
     /// What really lies in a build, except `SHA256SUMS` and [`THINNED.json`](Thinned::FILE_NAME), which is read.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 
@@ -404,6 +430,19 @@ pub trait PageWriter: fmt::Debug + Send + Sync {
     async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
 }
 
+/// A file that a mirror may have already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFile {
+    /// The digest of its bytes.
+    pub digest: Sha256,
+    /// Its size in bytes, where that is known.
+    pub size: Option<u64>,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+    /// Its time of modification, for stores that keep one for each path.
+    pub modified: Option<DateTime<Utc>>,
+}
+
 /// How a file came into a staged build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
@@ -421,7 +460,8 @@ pub enum Added {
 /// - **Order.** Files in any order and side by side, each path once ([`StoreError::AlreadyExists`]); then
 ///   [`index`](Self::index); then [`commit`](Self::commit), which is the only call that makes anything visible.
 /// - **Integrity.** The digests of the committed sums are those of the bytes that were stored. A source that is not the
-///   size that its entry says, or changes while it is read, is [`StoreError::Changed`].
+///   size that its entry says, or has another digest than its entry says, or changes while it is read, is
+///   [`StoreError::Changed`].
 /// - **Isolation.** Nothing is shared with a source: writing to it later changes no build.
 /// - **Abandoning.** Dropped without a commit, it is a [`Leftover`] at worst.
 #[async_trait]
@@ -436,6 +476,13 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
 
     /// Adds a file or a symlink.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
+
+    /// Adds a file whose bytes the mirror has already, and returns its size; `None`: it has them not, or cannot tell, and
+    /// they have to be [added](Self::add).
+    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
+        let _ = (path, file);
+        Ok(None)
+    }
 
     /// Makes the RPM repository metadata of a directory, in its `repodata/`. [`StoreError::MissingTool`] where the program
     /// for that is not installed.

@@ -8,6 +8,7 @@
 
 mod arrows;
 mod audit;
+mod bucket;
 mod builds;
 mod compare;
 mod daemon;

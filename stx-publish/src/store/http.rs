@@ -556,6 +556,10 @@ impl MirrorRead for HttpStore {
         self.text(&page.path()).await
     }
 
+    fn shows_files_only(&self) -> bool {
+        true
+    }
+
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         self.look(id, depth).await
     }

@@ -261,6 +261,10 @@ impl MirrorRead for LocalStore {
         .await
     }
 
+    fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf> {
+        Some(self.inner.build_dir(id).join(path.as_path()))
+    }
+
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
         let page = page.clone();
         self.blocking(move |inner| inner.page(&page)).await

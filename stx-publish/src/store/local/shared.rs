@@ -116,6 +116,14 @@ impl Shared {
         Ok(false)
     }
 
+    /// The size of the preferred file with these bytes.
+    pub(super) fn size(&self, digest: &Sha256) -> Option<u64> {
+        let files = self.digests.get(&digest.0)?.iter();
+        let (_, build, file) = files.flat_map(|&file| self.copies(file)).min()?;
+        let found = fs::symlink_metadata(self.path(build, file)).ok()?;
+        found.is_file().then(|| found.size())
+    }
+
     /// The preferred one of the files with the path `path`, whatever they hold: where it lies, and its digest.
     pub(super) fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
         let files = self.names.get(path.file_name())?.iter().copied();

@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::metadata::{Earlier, Known};
-use crate::store::{Added, StagedBuild, StoreError, check_record, seal};
+use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record, seal};
 
 #[derive(Debug)]
 pub(super) struct LocalStaged {
@@ -99,11 +99,34 @@ impl Work {
                 ..
             } => {
                 let (added, digest) = self.add_file(path, &to, source, *size, *executable)?;
+                check_digest(path, entry, &digest)?;
                 (added, stored(*size, digest, *executable))
             }
         };
         self.added().entries.insert(path.clone(), entry);
         Ok(added)
+    }
+
+    /// Links what the mirror has; the size of it.
+    fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
+        self.inner.step("share")?;
+        let Some(size) = file.size.or_else(|| self.shared.size(&file.digest)) else {
+            return Ok(None);
+        };
+        let to = self.dir.join(path.as_path());
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(io_error("make", parent))?;
+        }
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        if !self
+            .shared
+            .link(&self.inner, file.digest, size, mode, &to)?
+        {
+            return Ok(None);
+        }
+        let entry = stored(size, file.digest, file.executable);
+        self.added().entries.insert(path.clone(), entry);
+        Ok(Some(size))
     }
 
     /// Links what the mirror has, or copies and hashes a file in one pass.
@@ -337,6 +360,11 @@ impl StagedBuild for LocalStaged {
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
         let (work, path, entry) = (Arc::clone(&self.work), path.clone(), entry.clone());
         blocking(move || work.add(&path, &entry)).await
+    }
+
+    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
+        let (work, path, file) = (Arc::clone(&self.work), path.clone(), file.clone());
+        blocking(move || work.share(&path, &file)).await
     }
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -24,7 +24,7 @@ use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::metadata::Known;
 use crate::store::local::blocking;
-use crate::store::{Added, StagedBuild, StoreError, check_record, seal};
+use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record, seal};
 
 /// Files that are added side by side.
 const ADDS: usize = 32;
@@ -409,6 +409,7 @@ impl StagedBuild for BucketStaged {
                 ..
             } => {
                 let sent = self.send_file(path, source, *size).await?;
+                check_digest(path, entry, &sent.digest)?;
                 let stored = Entry::File {
                     source: source.clone(),
                     size: *size,
@@ -424,6 +425,35 @@ impl StagedBuild for BucketStaged {
             .modified
             .extend(sent.modified.map(|time| (path.clone(), time)));
         Ok(sent.added)
+    }
+
+    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
+        let size = match (file.size, self.shared.find(&file.digest, path.file_name())) {
+            (_, None) => None,
+            (Some(size), Some(_)) => Some(size),
+            (None, Some(from)) => {
+                let known = self.inner.objects.head(from).await?;
+                known.map(|meta| meta.size)
+            }
+        };
+        let Some(size) = size else {
+            return Ok(None);
+        };
+        if !self.copied(path, &file.digest, size).await? {
+            return Ok(None);
+        }
+        let entry = Entry::File {
+            source: Utf8PathBuf::new(),
+            size,
+            executable: file.executable,
+            digest: Some(file.digest),
+        };
+        let mut files = self.added();
+        files.taken.insert(path.clone());
+        files.incoming.entries.insert(path.clone(), entry);
+        let modified = file.modified.map(|time| (path.clone(), time));
+        files.modified.extend(modified);
+        Ok(Some(size))
     }
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {

@@ -1,0 +1,344 @@
+//! Copies builds from one mirror to another: how a downstream mirror is made.
+//!
+//! ```text
+//! survey(from), survey(to) ──> plan ──> CopyPlan ──> copy ──> CopyReport
+//! ```
+//!
+//! A build arrives with the very `build.json` and `SHA256SUMS` that it has, or not at all; every byte is checked against
+//! these sums on the way. Builds come in the order of their dates, aliases after them. What was copied before is not copied
+//! again; what broke off is gone on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Sums};
+
+use crate::plan::show_alias;
+use crate::store::{MirrorRead, Scope, StoreError};
+use crate::tiers::thinned;
+use crate::verify::chain;
+
+mod execute;
+#[cfg(test)]
+mod tests;
+
+pub use execute::{CopyError, CopyEvent, CopyReport, copy};
+
+/// What is to be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CopyRequest {
+    /// These channels; all of them where there is none.
+    pub channels: BTreeSet<Channel>,
+    /// Whether builds that the other mirror has not are retired.
+    pub delete: bool,
+}
+
+impl CopyRequest {
+    fn wants(&self, channel: &Channel) -> bool {
+        self.channels.is_empty() || self.channels.contains(channel)
+    }
+}
+
+/// What a plan goes by, of one mirror.
+#[derive(Debug, Clone, Default)]
+pub struct Side {
+    /// Its builds and aliases.
+    pub catalog: Catalog,
+    /// The sums of builds that both mirrors have, or why they cannot be read, in a line.
+    pub sums: BTreeMap<BuildId, Result<Sums, String>>,
+    /// Builds from which sections were taken on purpose.
+    pub thinned: BTreeSet<BuildId>,
+}
+
+/// What is to become of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum BuildVerdict {
+    /// It is copied.
+    Copy,
+    /// It is there, with the same sums.
+    Same,
+    /// Another one is there under its date. Builds never change: one of the two mirrors is wrong.
+    Different,
+    /// It is not whole any more: sections of it went before it.
+    Thinned,
+    /// It cannot be understood.
+    Unreadable {
+        /// Why, in a line.
+        reason: String,
+    },
+}
+
+/// A build that the first mirror has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BuildStep {
+    /// The build.
+    pub build: BuildId,
+    /// Its files, as its record says.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is to become of it.
+    #[serde(flatten)]
+    pub verdict: BuildVerdict,
+}
+
+/// What is to become of an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum AliasVerdict {
+    /// It is pointed at the build.
+    Point {
+        /// Whether it is noted that it shows an older build on purpose.
+        held: bool,
+    },
+    /// It is there, and the same.
+    Same,
+    /// It shows a newer build of this mirror's own, and no alias goes back in time.
+    Newer,
+    /// Its build is not there.
+    NoBuild,
+}
+
+/// An alias that the first mirror has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CopyAlias {
+    /// The channel.
+    pub channel: Channel,
+    /// The alias.
+    pub alias: AliasName,
+    /// What it shows on the second mirror.
+    pub shown: Option<AliasEntry>,
+    /// What it shows on the first.
+    pub to: BuildDate,
+    /// What is to become of it.
+    #[serde(flatten)]
+    pub verdict: AliasVerdict,
+}
+
+/// What copying would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CopyPlan {
+    /// The builds, by date.
+    pub builds: Vec<BuildStep>,
+    /// The aliases, by channel.
+    pub aliases: Vec<CopyAlias>,
+    /// Builds that are to be retired, oldest first: the first mirror has them not.
+    pub retire: Vec<BuildId>,
+}
+
+/// Reads what a plan needs to know of two mirrors.
+///
+/// # Errors
+/// Why one of them cannot be read.
+pub async fn survey(
+    from: &dyn MirrorRead,
+    to: &dyn MirrorRead,
+    request: &CopyRequest,
+) -> Result<(Side, Side), StoreError> {
+    let mut sides = (side(from, request).await?, side(to, request).await?);
+    let builds: Vec<_> = sides.0.catalog.builds().map(|(id, _)| id).collect();
+    for id in builds {
+        if sides.1.catalog.build(&id).is_some() {
+            for (store, side) in [(from, &mut sides.0), (to, &mut sides.1)] {
+                let sums = store.sums(&id).await.map_err(|error| chain(&error));
+                side.sums.insert(id.clone(), sums);
+            }
+        } else if !thinned(from, &id).await?.sections.is_empty() {
+            sides.0.thinned.insert(id);
+        }
+    }
+    Ok(sides)
+}
+
+async fn side(store: &dyn MirrorRead, request: &CopyRequest) -> Result<Side, StoreError> {
+    let mut catalog = Catalog::default();
+    if request.channels.is_empty() {
+        catalog = store.catalog(&Scope::All).await?;
+    }
+    for channel in &request.channels {
+        let found = store.catalog(&Scope::Channel(channel.clone())).await?;
+        catalog.channels.extend(found.channels);
+    }
+    Ok(Side {
+        catalog,
+        ..Side::default()
+    })
+}
+
+/// Says what copying has to do.
+pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
+    let channels = from.catalog.channels.iter();
+    let wanted = channels.filter(|(channel, _)| request.wants(channel));
+    let (mut builds, mut aliases) = (Vec::new(), Vec::new());
+    for (channel, entry) in wanted {
+        for date in entry.builds.keys() {
+            builds.push(judge(from, to, BuildId::new(channel.clone(), *date)));
+        }
+        for (alias, shown) in &entry.aliases {
+            if let AliasEntry::Build(date) = shown {
+                let held = entry.held.contains(alias);
+                let step = judge_alias(to, request, channel, alias, *date, held, &builds);
+                aliases.push(step);
+            }
+        }
+    }
+    builds.sort_by(|a, b| {
+        let key = |step: &BuildStep| (step.build.date, step.build.channel.clone());
+        key(a).cmp(&key(b))
+    });
+    let mut retire = Vec::new();
+    if request.delete {
+        let gone = to.catalog.builds().map(|(id, _)| id);
+        let gone = gone.filter(|id| request.wants(&id.channel) && from.catalog.build(id).is_none());
+        retire.extend(gone);
+        retire.sort_by_key(|id| id.date);
+    }
+    CopyPlan {
+        builds,
+        aliases,
+        retire,
+    }
+}
+
+fn judge(from: &Side, to: &Side, build: BuildId) -> BuildStep {
+    let unreadable = |reason: &str| BuildVerdict::Unreadable {
+        reason: reason.to_owned(),
+    };
+    let state = from.catalog.build(&build).map(|entry| &entry.state);
+    let record = match state {
+        Some(BuildState::Known(record)) => Ok(record),
+        Some(BuildState::Unreadable(reason)) => Err(reason.as_str()),
+        None => Err("it is not there"),
+    };
+    let there = to.catalog.build(&build).is_some();
+    let verdict = match (&record, from.sums.get(&build), to.sums.get(&build)) {
+        (Err(reason), _, _) => unreadable(reason),
+        (Ok(_), _, _) if from.thinned.contains(&build) => BuildVerdict::Thinned,
+        (Ok(_), _, _) if !there => BuildVerdict::Copy,
+        (Ok(_), Some(Err(reason)), _) => unreadable(reason),
+        (Ok(_), Some(Ok(one)), Some(Ok(other))) if one == other => BuildVerdict::Same,
+        (Ok(_), _, _) => BuildVerdict::Different,
+    };
+    BuildStep {
+        files: record.map_or(0, |record| record.files),
+        bytes: record.map_or(0, |record| record.bytes),
+        build,
+        verdict,
+    }
+}
+
+fn judge_alias(
+    to: &Side,
+    request: &CopyRequest,
+    channel: &Channel,
+    alias: &AliasName,
+    date: BuildDate,
+    held: bool,
+    builds: &[BuildStep],
+) -> CopyAlias {
+    let entry = to.catalog.channels.get(channel);
+    let shown = entry.and_then(|entry| entry.aliases.get(alias)).cloned();
+    let known = |date: BuildDate| {
+        let mut builds = builds.iter();
+        builds.find(|step| step.build.date == date && step.build.channel == *channel)
+    };
+    let arrives = known(date).is_some_and(|step| match step.verdict {
+        BuildVerdict::Copy | BuildVerdict::Same => true,
+        BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,
+    });
+    let verdict = match &shown {
+        _ if !arrives => AliasVerdict::NoBuild,
+        Some(AliasEntry::Build(shown)) if *shown == date => AliasVerdict::Same,
+        // What it shows is one of the first mirror's own builds, or is to go: it follows.
+        Some(AliasEntry::Build(shown)) if *shown > date => {
+            if held || request.delete || known(*shown).is_some() {
+                AliasVerdict::Point { held: true }
+            } else {
+                AliasVerdict::Newer
+            }
+        }
+        Some(_) | None => AliasVerdict::Point { held },
+    };
+    CopyAlias {
+        channel: channel.clone(),
+        alias: alias.clone(),
+        shown,
+        to: date,
+        verdict,
+    }
+}
+
+impl CopyPlan {
+    /// What keeps the second mirror from being like the first, a line each.
+    pub fn problems(&self) -> Vec<String> {
+        let builds = self.builds.iter().filter_map(|step| {
+            let why = match &step.verdict {
+                BuildVerdict::Copy | BuildVerdict::Same => return None,
+                BuildVerdict::Different => "another build is there under its date".to_owned(),
+                BuildVerdict::Thinned => {
+                    "sections of it are gone, and only whole builds are copied".to_owned()
+                }
+                BuildVerdict::Unreadable { reason } => reason.clone(),
+            };
+            Some(format!("{}: {why}", step.build))
+        });
+        let aliases = self.aliases.iter().filter_map(|step| {
+            let why = match step.verdict {
+                AliasVerdict::Point { .. } | AliasVerdict::Same => return None,
+                AliasVerdict::Newer => "shows a newer build, which the other mirror has not",
+                AliasVerdict::NoBuild => "its build is not copied",
+            };
+            Some(format!("{}/{}: {why}", step.channel, step.alias))
+        });
+        builds.chain(aliases).collect()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_noop(&self) -> bool {
+        let copies = |step: &BuildStep| step.verdict == BuildVerdict::Copy;
+        let points = |step: &CopyAlias| matches!(step.verdict, AliasVerdict::Point { .. });
+        !self.builds.iter().any(copies)
+            && !self.aliases.iter().any(points)
+            && self.retire.is_empty()
+    }
+}
+
+impl fmt::Display for CopyPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut same = 0;
+        for step in &self.builds {
+            match step.verdict {
+                BuildVerdict::Copy => {
+                    writeln!(
+                        f,
+                        "copy   {}: {} files, {} bytes",
+                        step.build, step.files, step.bytes
+                    )?;
+                }
+                BuildVerdict::Same => same += 1,
+                BuildVerdict::Different
+                | BuildVerdict::Thinned
+                | BuildVerdict::Unreadable { .. } => {}
+            }
+        }
+        for step in &self.aliases {
+            if let AliasVerdict::Point { .. } = step.verdict {
+                let shown = show_alias(step.shown.as_ref());
+                writeln!(
+                    f,
+                    "point  {}/{} -> {}, now {shown}",
+                    step.channel, step.alias, step.to
+                )?;
+            }
+        }
+        for build in &self.retire {
+            writeln!(f, "retire {build}")?;
+        }
+        for problem in self.problems() {
+            writeln!(f, "leave  {problem}")?;
+        }
+        writeln!(f, "{same} builds are there already")
+    }
+}

@@ -1,0 +1,511 @@
+//! Copies what a plan says.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use fs_err as fs;
+use futures_util::stream::{self, StreamExt as _};
+use serde::Serialize;
+use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Channel, Sha256, Sums};
+
+use super::{AliasVerdict, BuildVerdict, CopyPlan};
+use crate::fetch::{FetchError, FetchEvent, FetchOptions, Wanted, fetch};
+use crate::incoming::{Entry, Incoming};
+use crate::store::local::blocking;
+use crate::store::{
+    Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, read_all,
+    record_path, seal,
+};
+
+/// Longest `build.json` or `SHA256SUMS` that is read, in bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Files of one build that are on their way at the same time.
+const PARALLEL: usize = 8;
+
+/// What happens while builds are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyEvent<'a> {
+    /// A build begins.
+    Build {
+        /// The build.
+        build: &'a BuildId,
+        /// How many were copied before it.
+        done: u64,
+        /// How many there are to copy.
+        of: u64,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// Bytes arrived, or were found to be there.
+    Bytes(u64),
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct CopyReport {
+    /// The builds that were copied.
+    pub copied: Vec<BuildId>,
+    /// Bytes that came from the first mirror.
+    pub transferred: u64,
+    /// Bytes that the second mirror had already.
+    pub shared: u64,
+    /// The aliases that were moved.
+    pub moved: Vec<String>,
+    /// The builds that were retired.
+    pub retired: Vec<BuildId>,
+    /// What was left as it is, and why, a line each.
+    pub left: Vec<String>,
+}
+
+/// A copy that stopped. What was copied before it stays, and is not copied again.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A build could not be read from the first mirror.
+    #[error("{build}: cannot be read")]
+    Source {
+        /// The build.
+        build: Box<BuildId>,
+        /// Why.
+        source: StoreError,
+    },
+    /// A file of it could not be fetched, or is not what its sums say.
+    #[error("{build}: a file did not arrive")]
+    File {
+        /// The build.
+        build: Box<BuildId>,
+        /// Which, and why.
+        source: FetchError,
+    },
+    /// Its files make another `build.json` or `SHA256SUMS` than it has.
+    #[error("{build}: would not be the same build: {what}")]
+    Unlike {
+        /// The build.
+        build: Box<BuildId>,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The second mirror did not take it.
+    #[error("{what}: not copied")]
+    Target {
+        /// What was to be copied.
+        what: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// The directory for files on their way cannot be used.
+    #[error("{op} {path}")]
+    Work {
+        /// What was tried, a verb.
+        op: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Copies what a plan says. `work` is a directory for files on their way, of which the largest build has to fit; who
+/// goes on with a copy that broke off gives the same. `now` is when builds are retired.
+pub async fn copy(
+    from: &dyn MirrorRead,
+    to: &dyn MirrorStore,
+    plan: &CopyPlan,
+    work: &Utf8Path,
+    now: DateTime<Utc>,
+    observe: &(dyn Fn(CopyEvent<'_>) + Sync),
+) -> Result<CopyReport, CopyError> {
+    let mut report = CopyReport {
+        left: plan.problems(),
+        ..CopyReport::default()
+    };
+    let wanted = plan.builds.iter();
+    let wanted: Vec<_> = wanted
+        .filter(|step| step.verdict == BuildVerdict::Copy)
+        .collect();
+    for (step, done) in wanted.iter().zip(0..) {
+        observe(CopyEvent::Build {
+            build: &step.build,
+            done,
+            of: wanted.len() as u64,
+            bytes: step.bytes,
+        });
+        let one = One {
+            from,
+            to,
+            id: &step.build,
+            work,
+            observe,
+            counts: Mutex::default(),
+        };
+        let counts = one.copy().await?;
+        report.transferred += counts.transferred;
+        report.shared += counts.shared;
+        report.copied.push(step.build.clone());
+    }
+    for step in &plan.aliases {
+        if let AliasVerdict::Point { held } = step.verdict {
+            let name = format!("{}/{}", step.channel, step.alias);
+            let moved = point(to, step, held).await;
+            moved.map_err(|source| CopyError::Target {
+                what: name.clone(),
+                source,
+            })?;
+            report.moved.push(name);
+        }
+    }
+    for build in &plan.retire {
+        let failed = |source| CopyError::Target {
+            what: build.to_string(),
+            source,
+        };
+        let writer = to.lock(&build.channel).await.map_err(failed)?;
+        match writer.retire(build.date, now).await {
+            Ok(_) => report.retired.push(build.clone()),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error @ StoreError::Refused { .. }) => report.left.push(error.to_string()),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(report)
+}
+
+async fn point(
+    to: &dyn MirrorStore,
+    step: &super::CopyAlias,
+    held: bool,
+) -> Result<(), StoreError> {
+    let (channel, alias): (&Channel, &AliasName) = (&step.channel, &step.alias);
+    let writer = to.lock(channel).await?;
+    if held {
+        writer.hold_alias(alias, step.to).await?;
+    }
+    let shown = step.shown.as_ref();
+    writer.point(alias, shown, Some(step.to)).await
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    transferred: u64,
+    shared: u64,
+}
+
+/// A file of the build.
+struct File {
+    path: BuildPath,
+    digest: Sha256,
+    known: KnownFile,
+}
+
+/// One build on its way.
+struct One<'a> {
+    from: &'a dyn MirrorRead,
+    to: &'a dyn MirrorStore,
+    id: &'a BuildId,
+    work: &'a Utf8Path,
+    observe: &'a (dyn Fn(CopyEvent<'_>) + Sync),
+    counts: Mutex<Counts>,
+}
+
+impl One<'_> {
+    fn source(&self, source: StoreError) -> CopyError {
+        CopyError::Source {
+            build: Box::new(self.id.clone()),
+            source,
+        }
+    }
+
+    fn target(&self, source: StoreError) -> CopyError {
+        CopyError::Target {
+            what: self.id.to_string(),
+            source,
+        }
+    }
+
+    fn unlike(&self, what: &'static str) -> CopyError {
+        CopyError::Unlike {
+            build: Box::new(self.id.clone()),
+            what,
+        }
+    }
+
+    async fn text(&self, name: &str) -> Result<String, CopyError> {
+        let path = name.parse().expect("a valid path");
+        let read = read_all(self.from, self.id, &path, LONGEST_TEXT).await;
+        let text = String::from_utf8(read.map_err(|error| self.source(error))?);
+        text.map_err(|error| {
+            self.source(StoreError::Damaged {
+                what: format!("{}/{name}", self.id),
+                source: error.into(),
+            })
+        })
+    }
+
+    async fn copy(&self) -> Result<Counts, CopyError> {
+        let (record, sums) = (
+            self.text(BuildRecord::FILE_NAME).await?,
+            self.text(Sums::FILE_NAME).await?,
+        );
+        let damaged = |name: &str, source| {
+            self.source(StoreError::Damaged {
+                what: format!("{}/{name}", self.id),
+                source,
+            })
+        };
+        let parsed = BuildRecord::from_json(&record);
+        let parsed = parsed.map_err(|error| damaged(BuildRecord::FILE_NAME, error.into()))?;
+        let lines: Sums = match sums.parse() {
+            Ok(lines) => lines,
+            Err(error) => {
+                let error: stx_layout::SumsError = error;
+                return Err(damaged(Sums::FILE_NAME, error.into()));
+            }
+        };
+        let (files, links) = self.content(&lines).await?;
+        let dir = self.work.to_owned();
+        let made = blocking_io("make", self.work, move || fs::create_dir_all(dir));
+        made.await?;
+
+        let writer = self.to.lock(&self.id.channel).await;
+        let writer = writer.map_err(|error| self.target(error))?;
+        let staged = writer.begin(self.id.date).await;
+        let staged = staged.map_err(|error| self.target(error))?;
+        let filled = self.fill(&*staged, &files, &links).await;
+        let checked =
+            filled.and_then(|sizes| self.check(&parsed, &record, &sums, &files, &links, &sizes));
+        if let Err(error) = checked {
+            // The first error is the one to report; what stays behind is swept by the next publisher.
+            drop(staged.discard().await);
+            return Err(error);
+        }
+        let committed = staged.commit(parsed).await;
+        drop(committed.map_err(|error| self.target(error))?);
+        let used: Vec<_> = files.iter().map(|file| self.arrived(file)).collect();
+        let removed = move || {
+            for file in used {
+                // Those that came another way were never there.
+                drop(fs::remove_file(file));
+            }
+            Ok(())
+        };
+        blocking_io("empty", self.work, removed).await?;
+        Ok(*self.counts.lock().expect("no panic while it is held"))
+    }
+
+    /// The files of the build, and its symlinks.
+    async fn content(
+        &self,
+        sums: &Sums,
+    ) -> Result<(Vec<File>, BTreeMap<BuildPath, String>), CopyError> {
+        let mut found = BTreeMap::new();
+        // What only a web server shows is known by its sums alone: names and digests.
+        if !self.from.shows_files_only() {
+            let inspection = self.from.inspect(self.id, Depth::Listing).await;
+            found = inspection.map_err(|error| self.source(error))?.found;
+        }
+        let mut files = Vec::new();
+        for line in sums.lines() {
+            if line.path == record_path() {
+                continue;
+            }
+            let known = match found.get(&line.path) {
+                Some(Found::Symlink { .. }) => continue,
+                Some(Found::File {
+                    size,
+                    mode,
+                    modified,
+                    ..
+                }) => KnownFile {
+                    digest: line.digest,
+                    size: Some(*size),
+                    executable: mode.is_some_and(|mode| mode & 0o100 != 0),
+                    modified: *modified,
+                },
+                Some(Found::Directory { .. } | Found::Other { .. }) | None => KnownFile {
+                    digest: line.digest,
+                    size: None,
+                    executable: false,
+                    modified: None,
+                },
+            };
+            files.push(File {
+                path: line.path.clone(),
+                digest: line.digest,
+                known,
+            });
+        }
+        // The largest first, so that none is left over in the end.
+        files.sort_by_key(|file| std::cmp::Reverse(file.known.size));
+        let links = found.into_iter().filter_map(|(path, found)| match found {
+            Found::Symlink { target } => Some((path, target)),
+            Found::File { .. } | Found::Directory { .. } | Found::Other { .. } => None,
+        });
+        Ok((files, links.collect()))
+    }
+
+    /// Where a file arrives that is on its way.
+    fn arrived(&self, file: &File) -> Utf8PathBuf {
+        self.work.join(file.path.as_str().replace('/', "%2F"))
+    }
+
+    /// Adds every file; returns their sizes.
+    async fn fill(
+        &self,
+        staged: &dyn StagedBuild,
+        files: &[File],
+        links: &BTreeMap<BuildPath, String>,
+    ) -> Result<BTreeMap<BuildPath, u64>, CopyError> {
+        for (path, target) in links {
+            let target = target.clone();
+            let added = staged.add(path, &Entry::Symlink { target }).await;
+            drop(added.map_err(|error| self.target(error))?);
+        }
+        let adds: Vec<_> = files.iter().map(|file| self.add(staged, file)).collect();
+        let mut adds = adds.into_iter();
+        let mut running: stream::FuturesUnordered<_> = adds.by_ref().take(PARALLEL).collect();
+        let mut sizes = BTreeMap::new();
+        let mut failed = None;
+        // After an error those that run are waited for, so that none writes into what is being removed.
+        while let Some(added) = running.next().await {
+            match added {
+                Ok((path, size)) => drop(sizes.insert(path, size)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            if failed.is_none() {
+                running.extend(adds.next());
+            }
+        }
+        failed.map_or(Ok(sizes), Err)
+    }
+
+    async fn add(
+        &self,
+        staged: &dyn StagedBuild,
+        file: &File,
+    ) -> Result<(BuildPath, u64), CopyError> {
+        let shared = staged.share(&file.path, &file.known).await;
+        if let Some(size) = shared.map_err(|error| self.target(error))? {
+            self.counts
+                .lock()
+                .expect("no panic while it is held")
+                .shared += size;
+            (self.observe)(CopyEvent::Bytes(size));
+            return Ok((file.path.clone(), size));
+        }
+        let (source, size) = match (self.from.file(self.id, &file.path), file.known.size) {
+            // It is read, and checked, where it lies.
+            (Some(source), Some(size)) => {
+                (self.observe)(CopyEvent::Bytes(size));
+                self.counts
+                    .lock()
+                    .expect("no panic while it is held")
+                    .transferred += size;
+                (source, size)
+            }
+            (Some(_), None) | (None, _) => self.bring(file).await?,
+        };
+        let entry = Entry::File {
+            source,
+            size,
+            executable: file.known.executable,
+            digest: Some(file.digest),
+        };
+        let added = staged.add(&file.path, &entry).await;
+        drop(added.map_err(|error| self.target(error))?);
+        Ok((file.path.clone(), size))
+    }
+
+    /// Fetches a file; every byte is checked against its sum, and what is there of it is not fetched again.
+    async fn bring(&self, file: &File) -> Result<(Utf8PathBuf, u64), CopyError> {
+        let to = self.arrived(file);
+        let wanted = Wanted {
+            path: file.path.clone(),
+            sha256: file.digest,
+            to: Utf8PathBuf::from(to.file_name().unwrap_or_default()),
+        };
+        let observe = |event: FetchEvent<'_>| match event {
+            FetchEvent::Bytes(bytes) => (self.observe)(CopyEvent::Bytes(bytes)),
+            FetchEvent::Begun { .. } | FetchEvent::Ended { .. } => {}
+        };
+        let options = FetchOptions::default();
+        let mut report = fetch(self.from, self.id, &[wanted], self.work, &options, &observe).await;
+        if let Some(source) = report.failed.pop() {
+            return Err(CopyError::File {
+                build: Box::new(self.id.clone()),
+                source,
+            });
+        }
+        let fetched = report.fetched.pop();
+        let bytes = fetched.as_ref().map_or(0, |fetched| fetched.bytes);
+        self.counts
+            .lock()
+            .expect("no panic while it is held")
+            .transferred += report.transferred() + fetched.map_or(0, |fetched| fetched.transferred);
+        if let Some(modified) = file.known.modified {
+            let path = to.clone();
+            let set = move || {
+                let file = fs::OpenOptions::new().write(true).open(path)?;
+                file.file().set_modified(modified.into())
+            };
+            blocking_io("set the time of", &to, set).await?;
+        }
+        Ok((to, bytes))
+    }
+
+    /// Refuses what would not be the very same build, before anybody sees it.
+    fn check(
+        &self,
+        parsed: &BuildRecord,
+        record: &str,
+        sums: &str,
+        files: &[File],
+        links: &BTreeMap<BuildPath, String>,
+        sizes: &BTreeMap<BuildPath, u64>,
+    ) -> Result<(), CopyError> {
+        let mut incoming = Incoming::default();
+        for file in files {
+            let entry = Entry::File {
+                source: Utf8PathBuf::new(),
+                size: sizes.get(&file.path).copied().unwrap_or_default(),
+                executable: file.known.executable,
+                digest: Some(file.digest),
+            };
+            incoming.entries.insert(file.path.clone(), entry);
+        }
+        for (path, target) in links {
+            let target = target.clone();
+            incoming
+                .entries
+                .insert(path.clone(), Entry::Symlink { target });
+        }
+        let made = incoming.sums();
+        let (made, bytes) = made.ok_or_else(|| self.unlike("a symlink leads out of its files"))?;
+        let (made_sums, made_record) = seal(&made, bytes, &mut parsed.clone());
+        if made_record != record {
+            return Err(self.unlike("its build.json is not what this version makes of its files"));
+        }
+        if made_sums.to_string() != sums {
+            return Err(self.unlike("its SHA256SUMS is not what its files make"));
+        }
+        Ok(())
+    }
+}
+
+async fn blocking_io(
+    op: &'static str,
+    path: &Utf8Path,
+    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> Result<(), CopyError> {
+    let mut result = Ok(());
+    let ran = blocking(move || Ok(work())).await;
+    if let Ok(ran) = ran {
+        result = ran;
+    }
+    result.map_err(|source| CopyError::Work {
+        op,
+        path: path.to_owned(),
+        source,
+    })
+}

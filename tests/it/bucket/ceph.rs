@@ -1,0 +1,254 @@
+//! A real object store: Ceph with its RADOS gateway, in memory, on free ports of the loopback interface.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::server::Server;
+use crate::harness::{run, tool};
+
+/// A running cluster of one monitor, one store and one gateway; ends with this value.
+pub(crate) struct Ceph {
+    /// The monitor first, so that the others end before it.
+    daemons: Vec<Child>,
+    port: u16,
+    dir: Utf8TempDir,
+}
+
+const KEY: &str = "AKTEST";
+const SECRET: &str = "SKTEST";
+
+/// Where its programs lie besides `PATH`.
+fn path() -> String {
+    let path = std::env::var("PATH").expect("PATH");
+    format!("{path}:/usr/sbin:/sbin")
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until the last one is known, so that they differ.
+    let probes = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    probes.map(|probe| probe.local_addr().expect("a port").port())
+}
+
+impl Ceph {
+    /// The one of this process, started by who comes first and stopped by who goes last.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Ceph>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ceph) = shared.upgrade() {
+            return ceph;
+        }
+        let ceph = Arc::new(Self::start());
+        *shared = Arc::downgrade(&ceph);
+        ceph
+    }
+
+    fn start() -> Self {
+        // Not below the project: the paths of its sockets have to be short.
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        let [messages, old_messages, port] = free_ports();
+        let mut ceph = Self {
+            daemons: Vec::new(),
+            port,
+            dir,
+        };
+        ceph.configure(messages, old_messages);
+        for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
+            ceph.daemon(program, &["-i", name]);
+        }
+        let (uuid, key) = (ceph.admin("uuidgen", &[]), ceph.key());
+        ceph.store(uuid.trim(), key.trim());
+        ceph.daemon("ceph-osd", &["-i", "0"]);
+        ceph.daemon("radosgw", &["-n", "client.rgw"]);
+        ceph.wait();
+        let user = ["--uid=stx", "--display-name=stx"];
+        let keys = [format!("--access-key={KEY}"), format!("--secret={SECRET}")];
+        let mut create = vec!["-c", "ceph.conf", "user", "create"];
+        create.extend(user);
+        create.extend(keys.iter().map(String::as_str));
+        ceph.admin("radosgw-admin", &create);
+        ceph
+    }
+
+    fn root(&self) -> &Utf8Path {
+        self.dir.path()
+    }
+
+    /// Runs one of its tools to its end.
+    fn admin(&self, program: &str, args: &[&str]) -> String {
+        run(tool(program, args)
+            .current_dir(self.root())
+            .env("PATH", path()))
+        .ok()
+    }
+
+    fn key(&self) -> String {
+        self.admin("ceph-authtool", &["--gen-print-key"])
+    }
+
+    /// Writes the configuration, the keys and an empty monitor. Authentication is essential: without it the gateway never
+    /// finds the monitor.
+    fn configure(&self, messages: u16, old_messages: u16) {
+        let (root, port) = (self.root(), self.port);
+        for dir in ["mon.a", "mgr.x", "osd.0", "rgw", "run", "log"] {
+            fs_err::create_dir_all(root.join("d").join(dir)).expect("a directory");
+        }
+        let id = self.admin("uuidgen", &[]);
+        let (id, address) = (
+            id.trim(),
+            format!("[v2:127.0.0.1:{messages},v1:127.0.0.1:{old_messages}]"),
+        );
+        let conf = include_str!("ceph.conf")
+            .replace("@ID@", id)
+            .replace("@ADDRESS@", &address)
+            .replace("@DIR@", root.as_str())
+            .replace("@BYTES@", &(2_u64 << 30).to_string())
+            .replace("@PORT@", &port.to_string());
+        fs_err::write(root.join("ceph.conf"), conf).expect("a file");
+        self.admin(
+            "monmaptool",
+            &[
+                "--create", "--fsid", id, "--addv", "a", &address, "d/monmap",
+            ],
+        );
+        for (first, name, caps) in [
+            (true, "mon.", &["--cap", "mon", "allow *"][..]),
+            (
+                false,
+                "client.admin",
+                &[
+                    "--cap", "mon", "allow *", "--cap", "osd", "allow *", "--cap", "mgr", "allow *",
+                ],
+            ),
+            (
+                false,
+                "mgr.x",
+                &[
+                    "--cap",
+                    "mon",
+                    "allow profile mgr",
+                    "--cap",
+                    "osd",
+                    "allow *",
+                ],
+            ),
+            (
+                false,
+                "client.rgw",
+                &[
+                    "--cap",
+                    "mon",
+                    "allow rw",
+                    "--cap",
+                    "osd",
+                    "allow rwx",
+                    "--cap",
+                    "mgr",
+                    "allow rw",
+                ],
+            ),
+        ] {
+            let mut args = Vec::new();
+            if first {
+                args.push("--create-keyring");
+            }
+            args.extend(["d/kr", "--gen-key", "-n", name]);
+            args.extend(caps);
+            self.admin("ceph-authtool", &args);
+        }
+        let mon = [
+            "--mkfs",
+            "-i",
+            "a",
+            "--monmap",
+            "d/monmap",
+            "--keyring",
+            "d/kr",
+        ];
+        let mut args = vec!["-c", "ceph.conf"];
+        args.extend(mon);
+        self.admin("ceph-mon", &args);
+    }
+
+    /// Makes the store that keeps objects, and tells the monitor of it.
+    fn store(&self, uuid: &str, key: &str) {
+        let secret = self.root().join("d/secret");
+        fs_err::write(&secret, format!("{{\"cephx_secret\": \"{key}\"}}")).expect("a file");
+        self.admin(
+            "ceph",
+            &["-c", "ceph.conf", "osd", "new", uuid, "-i", secret.as_str()],
+        );
+        let keyring = "d/osd.0/keyring";
+        self.admin(
+            "ceph-authtool",
+            &["--create-keyring", keyring, "-n", "osd.0", "--add-key", key],
+        );
+        self.admin(
+            "ceph-osd",
+            &["-c", "ceph.conf", "-i", "0", "--mkfs", "--osd-uuid", uuid],
+        );
+    }
+
+    fn daemon(&mut self, program: &str, args: &[&str]) {
+        let log = self.log(program);
+        let log = fs_err::File::create(&log).expect("a log").into_parts().0;
+        let child = Command::new(program)
+            .args(["-c", "ceph.conf"])
+            .args(args)
+            .arg("-f")
+            .current_dir(self.root())
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn();
+        let child = child.unwrap_or_else(|error| {
+            panic!("{program}: {error}; `scripts/setup.sh test` installs what the tests need")
+        });
+        self.daemons.push(child);
+    }
+
+    fn log(&self, program: &str) -> Utf8PathBuf {
+        self.root().join("d/log").join(format!("{program}.out"))
+    }
+
+    /// Waits until the gateway answers.
+    fn wait(&mut self) {
+        let end = Instant::now() + Duration::from_mins(2);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            for daemon in &mut self.daemons {
+                if let Some(status) = daemon.try_wait().expect("a child") {
+                    let log = fs_err::read_to_string(self.log("radosgw")).unwrap_or_default();
+                    panic!("a daemon of Ceph ended with {status}\n{log}");
+                }
+            }
+            assert!(Instant::now() < end, "radosgw does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Server for Ceph {
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn credentials(&self) -> (&'static str, &'static str) {
+        (KEY, SECRET)
+    }
+}
+
+impl Drop for Ceph {
+    fn drop(&mut self) {
+        for daemon in self.daemons.iter_mut().rev() {
+            // Nothing is kept that an orderly end would save.
+            drop(kill_process(Pid::from_child(daemon), Signal::KILL));
+            drop(daemon.wait());
+        }
+    }
+}
