@@ -98,6 +98,11 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Fetches files of a build, every byte checked; goes on where it was killed
     Fetch(Fetch),
+    /// Copies builds of one mirror to another: directories, s3://BUCKET/PREFIX, and from URLs
+    ///
+    /// A build that is there with the same sums is not copied again; every byte is checked against the sums of its build.
+    /// Builds come in the order of their dates, aliases and pages last. What broke off is gone on with by the same command.
+    Copy(Copy),
     /// Says what differs between packages and the reference build, or between two builds
     #[command(after_help = COMPARE_HELP)]
     Compare(Compare),
@@ -169,6 +174,33 @@ pub(crate) struct Fetch {
     /// How many files are fetched side by side
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The mirror that is copied: a directory, s3://BUCKET/PREFIX, or a URL
+    #[arg(value_name = "FROM")]
+    pub(crate) from: Utf8PathBuf,
+
+    /// The mirror that builds are copied to: a directory, which is made if it is not there, or s3://BUCKET/PREFIX
+    #[arg(value_name = "TO")]
+    pub(crate) to: Utf8PathBuf,
+
+    /// Copies this channel only; may be given more than once
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) channel: Vec<Channel>,
+
+    /// Retires the builds of TO that FROM has not
+    #[arg(long)]
+    pub(crate) delete: bool,
+
+    /// Where files on their way are kept [default: `TO.copy` beside a directory, else in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<Utf8PathBuf>,
+
+    /// Prints what would be done and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 pub(crate) mod asked;
 pub(crate) mod build;
 pub(crate) mod compare;
+pub(crate) mod copy;
 pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod fetch;

@@ -80,6 +80,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(context, args),
         Command::Publish(args) => commands::publish::run(context, args).await,
         Command::Fetch(args) => commands::fetch::run(context, args).await,
+        Command::Copy(args) => commands::copy::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,
         Command::Since(args) => commands::since::run(context, args).await,
         Command::List(args) => commands::list::run(context, args).await,

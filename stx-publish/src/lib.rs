@@ -12,6 +12,7 @@
 //! | [`incoming`] | what is to be published, as a value, and what must not be |
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
+//! | `replicate` | copies builds from one mirror to another (feature `copy`) |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |

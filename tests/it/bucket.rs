@@ -7,12 +7,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::{Utf8TempDir, tempdir};
 use serde_json::Value;
 
-use crate::harness::{Ran, package, run, stx};
+use crate::harness::{Ran, assert_whole, package, run, stx, tool};
 
 mod ceph;
+mod in_process;
 mod server;
 
 use ceph::Ceph;
+use in_process::{Lying, S3s};
 use server::Server;
 
 const CHANNEL: &str = "master/centos";
@@ -147,8 +149,11 @@ fn a_mirror(place: &Place) {
         assert!(shared > 90_000, "what does not change is not sent: {said}");
     }
     let listed = place.json(&["list"]);
-    let builds: Vec<_> = listed.as_array().expect("a list").iter().collect();
-    assert_eq!(builds.len(), 4, "{listed}");
+    assert_eq!(
+        listed["builds"].as_array().map(Vec::len),
+        Some(4),
+        "{listed}"
+    );
     let shown = place.json(&["show", &format!("{CHANNEL}/latest_build")]);
     assert_eq!(shown["build"], build(4));
 
@@ -240,4 +245,248 @@ fn a_directory_is_a_mirror() {
 fn a_bucket_of_ceph_is_a_mirror() {
     let ceph: Arc<dyn Server> = Ceph::shared();
     a_mirror(&Place::bucket(&ceph, "whole"));
+}
+
+#[test]
+fn a_bucket_of_another_server_is_a_mirror() {
+    let server: Arc<dyn Server> = Arc::new(S3s::start());
+    a_mirror(&Place::bucket(&server, "whole"));
+}
+
+/// Who keeps no conditions keeps no publishers apart.
+#[test]
+fn a_server_that_ignores_conditions_is_refused() {
+    let work = tempdir().expect("a directory");
+    let tree = tree(work.path(), 1);
+    let server: Arc<dyn Server> = Arc::new(Lying::start());
+    let place = Place::Bucket {
+        server,
+        bucket: "lying",
+    };
+    let ran = place.publish(&tree, 1).code(4);
+    assert!(
+        ran.stderr.contains("ignores `If-None-Match: *`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn no_credentials_are_a_mistake_of_the_caller() {
+    let ran = run(&mut stx(["--mirror", "s3://stx/mirror", "list"])).code(2);
+    assert!(ran.stderr.contains("AWS_ACCESS_KEY_ID"), "{}", ran.stderr);
+}
+
+/// Readers over plain HTTP, who know nothing of object stores.
+#[test]
+fn a_public_bucket_is_read_as_a_web_server_is() {
+    let work = tempdir().expect("a directory");
+    let ceph: Arc<dyn Server> = Ceph::shared();
+    let place = Place::bucket(&ceph, "public");
+    ceph.publish_bucket("public", "mirror");
+    for day in [1, 2] {
+        drop(place.publish(&tree(work.path(), day), day).ok());
+    }
+    let url = format!("{}/public/mirror", ceph.endpoint());
+    let web = |args: &[&str]| {
+        let mut command = stx(["--mirror", &url]);
+        run(command.args(args))
+    };
+    let listed = web(&["list", "--format", "json"]).json();
+    assert_eq!(
+        listed["builds"].as_array().map(Vec::len),
+        Some(2),
+        "{listed}"
+    );
+    web(&["verify"]).ok();
+    let to = work.path().join("fetched");
+    let what = ["iso", "outputs/iso/latest.iso", "context"];
+    let args = [&["fetch", CHANNEL][..], &what, &["--to", to.as_str()]].concat();
+    let said = web(&args).code(0).stderr;
+    assert!(said.contains("latest_build is 20181102T060000Z"), "{said}");
+    let image = fs_err::read(to.join("bootimage.iso")).expect("fetched");
+    assert_eq!(image, b"image of day 2");
+    // What no reader needs is shown to none.
+    let manifest = format!("{url}/.stx/manifests/{CHANNEL}/{}.json", date(1));
+    let args = [
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+    ];
+    let code = run(tool("curl", args).arg(manifest)).ok();
+    assert_eq!(code, "403");
+    let head = |path: &str| {
+        let args = ["--silent", "--head"];
+        run(tool("curl", args).arg(format!("{url}/{path}")))
+            .ok()
+            .to_ascii_lowercase()
+    };
+    let page = head("index.html");
+    assert!(
+        page.contains("content-type: text/html") && page.contains("cache-control: no-cache"),
+        "{page}"
+    );
+    let file = head(&format!("{CHANNEL}/{}/outputs/iso/bootimage.iso", date(1)));
+    assert!(file.contains("immutable"), "{file}");
+}
+
+/// What a tree is: names, kinds, modes, times, bytes, and which names are one file.
+fn listing(root: &Utf8Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut inodes = std::collections::BTreeMap::new();
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    let entries = entries.filter_entry(|entry| {
+        // The private area, and what is made of the tree.
+        let name = entry.file_name().to_str().unwrap_or_default();
+        name != ".stx" && !["index.json", "index.html", "feed.xml"].contains(&name)
+    });
+    let mut lines = Vec::new();
+    for entry in entries {
+        let entry = entry.expect("a readable tree");
+        let path = Utf8Path::from_path(entry.path()).expect("UTF-8");
+        let name = path.strip_prefix(root).expect("below").to_string();
+        let found = entry.metadata().expect("there");
+        let kind = entry.file_type();
+        let what = if kind.is_symlink() {
+            format!("-> {}", path.read_link_utf8().expect("a symlink"))
+        } else if kind.is_file() {
+            let first = inodes.entry(found.ino()).or_insert_with(|| name.clone());
+            // `build.json` and `SHA256SUMS` are written when the build is.
+            let own = ["build.json", "SHA256SUMS", "success"]
+                .contains(&entry.file_name().to_str().unwrap_or_default());
+            let time = (found.mtime(), found.mtime_nsec());
+            let time = (!own).then_some(time);
+            let bytes = fs_err::read(path).expect("read");
+            format!("{:o} {time:?} {first} {bytes:?}", found.mode() & 0o7777)
+        } else {
+            format!("{:o}/", found.mode() & 0o7777)
+        };
+        lines.push(format!("{name} {what}"));
+    }
+    lines
+}
+
+#[test]
+fn a_mirror_is_copied_to_a_bucket_and_back() {
+    let work = tempdir().expect("a directory");
+    let first = Place::Directory(tempdir().expect("a directory"));
+    for day in 1..=3 {
+        drop(first.publish(&tree(work.path(), day), day).ok());
+    }
+    let ceph: Arc<dyn Server> = Ceph::shared();
+    let bucket = Place::bucket(&ceph, "copied");
+    let copy = |from: &str, to: &str, more: &[&str]| {
+        let mut command = ceph.stx("unused", &["copy", from, to]);
+        run(command.args(more).args(["--format", "json"]))
+    };
+    let (from, there) = (first.mirror(), bucket.mirror());
+    let planned = copy(&from, &there, &["--dry-run"]).code(0).json();
+    assert_eq!(
+        planned["builds"].as_array().map(Vec::len),
+        Some(3),
+        "{planned}"
+    );
+    assert_eq!(planned["builds"][0]["verdict"], "copy");
+    let copied = copy(&from, &there, &[]).code(0).json();
+    assert_eq!(
+        copied["copied"].as_array().map(Vec::len),
+        Some(3),
+        "{copied}"
+    );
+    assert!(
+        copied["shared"].as_u64() > Some(180_000),
+        "what is there is not sent: {copied}"
+    );
+    bucket.run(&["verify"]).ok();
+    let again = copy(&from, &there, &[]).code(0).json();
+    assert_eq!(again["copied"], serde_json::json!([]));
+    assert_eq!(again["transferred"], 0);
+
+    let back = work.path().join("back");
+    copy(&there, back.as_str(), &[]).code(0);
+    assert_whole(&back, CHANNEL);
+    let (one, other) = (listing(Utf8Path::new(&from)), listing(&back));
+    for (one, other) in one.iter().zip(&other) {
+        assert_eq!(one, other);
+    }
+    assert_eq!(one.len(), other.len());
+    assert!(
+        !back.with_file_name("back.copy").exists(),
+        "nothing is left on its way"
+    );
+
+    // What is gone goes, what is pinned stays; another build under a known date is refused.
+    first.run(&["prune", "--now", "2018-11-20T00:00:00Z"]).ok();
+    let kept = copy(&from, back.as_str(), &[]).code(0).json();
+    assert_eq!(kept["retired"], serde_json::json!([]));
+    let gone = copy(&from, back.as_str(), &["--delete"]).code(0).json();
+    let oldest = format!("{CHANNEL}/{}", date(1));
+    assert_eq!(gone["retired"], serde_json::json!([oldest]), "{gone}");
+    let other = Place::Directory(tempdir().expect("a directory"));
+    drop(other.publish(&tree(work.path(), 4), 3).ok());
+    let refused = copy(&other.mirror(), back.as_str(), &[]).code(4).json();
+    assert!(
+        refused["left"][0]
+            .as_str()
+            .is_some_and(|why| why.contains("another build")),
+        "{refused}"
+    );
+}
+
+/// A byte that changed on the way, or before, is in no copy.
+#[test]
+fn what_is_not_right_is_not_copied() {
+    let work = tempdir().expect("a directory");
+    let first = Place::Directory(tempdir().expect("a directory"));
+    drop(first.publish(&tree(work.path(), 1), 1).ok());
+    first.tamper(&format!("{CHANNEL}/{}/outputs/CONTEXT", date(1)), "day 2\n");
+    let to = work.path().join("to");
+    let args = ["copy", &first.mirror(), to.as_str()];
+    let ran = run(&mut stx(args)).code(4);
+    assert!(ran.stderr.contains("outputs/CONTEXT"), "{}", ran.stderr);
+    assert!(
+        crate::harness::builds(&to, CHANNEL).is_empty(),
+        "nothing of it is seen"
+    );
+}
+
+/// A copy from a web server, killed and gone on with.
+#[test]
+fn a_downstream_mirror_is_made_over_http() {
+    let work = tempdir().expect("a directory");
+    let first = Place::Directory(tempdir().expect("a directory"));
+    for day in [1, 2] {
+        drop(first.publish(&tree(work.path(), day), day).ok());
+    }
+    let conf = "daemon off; pid nginx.pid; events {}\nhttp { access_log off; client_body_temp_path /tmp/stx-none; \
+        server { listen 127.0.0.1:8080; root mirror; } }\n";
+    let Place::Directory(dir) = &first else {
+        unreachable!("it is a directory");
+    };
+    let user = if rustix::process::geteuid().is_root() {
+        "user root; "
+    } else {
+        ""
+    };
+    let conf = format!("{user}{conf}").replace("root mirror", &format!("root {}", first.mirror()));
+    let server = crate::nginx::Nginx::serve(dir.path(), &conf);
+    let to = work.path().join("to");
+    let url = server.url("");
+    let args = ["copy", url.as_str(), to.as_str(), "--format", "json"];
+    let copied = run(&mut stx(args)).code(0).json();
+    assert_eq!(
+        copied["copied"].as_array().map(Vec::len),
+        Some(2),
+        "{copied}"
+    );
+    assert!(copied["shared"].as_u64() > Some(90_000), "{copied}");
+    assert_whole(&to, CHANNEL);
+    for name in ["build.json", "SHA256SUMS"] {
+        let read = |mirror: &Utf8Path| fs_err::read(mirror.join(CHANNEL).join(date(2)).join(name));
+        let same =
+            read(&to).expect("copied") == read(Utf8Path::new(&first.mirror())).expect("published");
+        assert!(same, "{name} is the very same");
+    }
 }

@@ -15,7 +15,7 @@ use crate::fetch::{FetchError, FetchEvent, FetchOptions, Wanted, fetch};
 use crate::incoming::{Entry, Incoming};
 use crate::store::local::blocking;
 use crate::store::{
-    Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, read_all,
+    Added, Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, read_all,
     record_path, seal,
 };
 
@@ -360,7 +360,7 @@ impl One<'_> {
         for (path, target) in links {
             let target = target.clone();
             let added = staged.add(path, &Entry::Symlink { target }).await;
-            drop(added.map_err(|error| self.target(error))?);
+            let _: Added = added.map_err(|error| self.target(error))?;
         }
         let adds: Vec<_> = files.iter().map(|file| self.add(staged, file)).collect();
         let mut adds = adds.into_iter();
@@ -413,7 +413,7 @@ impl One<'_> {
             digest: Some(file.digest),
         };
         let added = staged.add(&file.path, &entry).await;
-        drop(added.map_err(|error| self.target(error))?);
+        let _: Added = added.map_err(|error| self.target(error))?;
         Ok((file.path.clone(), size))
     }
 

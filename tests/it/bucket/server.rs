@@ -6,7 +6,7 @@ use crate::harness::{Ran, root, run, stx, tool};
 
 /// The policy that the documentation shows.
 fn bucket_policy() -> String {
-    let text = fs_err::read_to_string(root().join("docs/operations.md")).expect("documentation");
+    let text = fs_err::read_to_string(root().join("docs/buckets.md")).expect("documentation");
     let policy = text
         .split("```json\n")
         .find(|block| block.contains("s3:GetObject"));
@@ -30,12 +30,12 @@ pub(crate) trait Server {
     }
 
     /// Lets everybody read what a mirror at `prefix` shows, and nothing of its private area: the policy of
-    /// `docs/operations.md`.
+    /// `docs/buckets.md`.
     fn publish_bucket(&self, bucket: &str, prefix: &str) {
         let policy = bucket_policy()
             .replace("BUCKET", bucket)
             .replace("PREFIX", prefix);
-        self.put(&format!("{bucket}?policy"), &policy).ok();
+        self.put(&format!("{bucket}?policy="), &policy).ok();
     }
 
     /// A signed `PUT`.
@@ -51,6 +51,9 @@ pub(crate) trait Server {
                 "aws:amz:us-east-1:s3",
                 "--user",
                 &format!("{key}:{secret}"),
+                // Without it what is signed is not what the server takes it for.
+                "--header",
+                "x-amz-content-sha256: UNSIGNED-PAYLOAD",
                 "--request",
                 "PUT",
                 "--data-binary",

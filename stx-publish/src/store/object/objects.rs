@@ -126,10 +126,17 @@ impl Objects {
             Error::AlreadyExists { .. } => StoreError::AlreadyExists {
                 what: name.to_owned(),
             },
-            error => StoreError::Network {
-                url: format!("{}/{}", self.backend, name),
-                source: error.into(),
-            },
+            error => {
+                let said = said(&error);
+                if said.contains("NoSuchBucket") {
+                    let what = format!("{}: no such bucket", self.backend);
+                    return StoreError::NotFound { what };
+                }
+                StoreError::Network {
+                    url: format!("{}/{name}", self.backend),
+                    source: said.into(),
+                }
+            }
         }
     }
 
@@ -340,6 +347,25 @@ impl Objects {
         level.objects.sort_by(|a, b| a.name.cmp(&b.name));
         level.prefixes.sort();
         Ok(level)
+    }
+}
+
+/// What went wrong, once: errors of the client repeat their causes, and answers of servers are XML.
+fn said(error: &Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    let text = deepest.to_string();
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        let (value, _) = rest.split_once(&format!("</{name}>"))?;
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => format!("the server says {code}: {message}"),
+        (Some(code), None) => format!("the server says {code}"),
+        (None, _) => text,
     }
 }
 
