@@ -1,0 +1,141 @@
+//! `manual` and `completions`: the definition of the command line in other forms.
+//!
+//! Both are made by the program itself, so that a package holds what its own binary understands.
+
+mod configuration;
+
+use clap::builder::ValueHint;
+use clap::{Arg, CommandFactory as _};
+use clap_complete::aot;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+use super::Context;
+use crate::args::{Cli, Completions, Manual, Shell};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// What the manual is called in the head of its pages.
+const TITLE: &str = "StarlingX builds";
+
+pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
+    let mut command = hinted(Cli::command());
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    match args.shell {
+        Shell::Bash => aot::generate(aot::Shell::Bash, &mut command, name, &mut script),
+        Shell::Zsh => aot::generate(aot::Shell::Zsh, &mut command, name, &mut script),
+        Shell::Fish => aot::generate(aot::Shell::Fish, &mut command, name, &mut script),
+    }
+    let script = String::from_utf8(script).map_err(|error| Failure::new(Exit::Bug, error))?;
+    output::write(&script)
+}
+
+/// A command whose arguments say what is completed: files and directories where the name of the value says so.
+fn hinted(command: clap::Command) -> clap::Command {
+    let hint = |arg: Arg| {
+        let said = arg.get_value_names().unwrap_or_default();
+        let is = |name| {
+            said.iter()
+                .any(|said| said.split('|').any(|said| said == name))
+        };
+        let hint = if is("DIR") || is("GITDIR") {
+            ValueHint::DirPath
+        } else if is("FILE") || is("RPM") {
+            ValueHint::FilePath
+        } else {
+            ValueHint::Other
+        };
+        if arg.get_action().takes_values() {
+            arg.value_hint(hint)
+        } else {
+            arg
+        }
+    };
+    command.mut_args(hint).mut_subcommands(hinted)
+}
+
+pub(crate) fn manual(context: &Context, args: &Manual) -> Result<(), Failure> {
+    let date = context.now.format("%Y-%m-%d").to_string();
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    add_pages(&mut pages, None, &command, &date);
+    let version = command.get_version().unwrap_or_default();
+    let source = format!("{} {version}", command.get_name());
+    pages.push((
+        "stx-builds.toml.5".to_owned(),
+        configuration::page(&date, &source),
+    ));
+    fs_err::create_dir_all(&args.to).map_err(Failure::usage)?;
+    let mut written = Vec::new();
+    for (name, page) in pages {
+        let file = args.to.join(name);
+        fs_err::write(&file, page).map_err(Failure::usage)?;
+        written.push(file);
+    }
+    output::print(context.format(), &written, || {
+        let lines: Vec<_> = written.iter().map(|file| file.as_str()).collect();
+        lines.join("\n")
+    })
+}
+
+/// Adds the page of a command, and those of its subcommands, each with its file's name.
+fn add_pages(
+    pages: &mut Vec<(String, String)>,
+    parent: Option<&str>,
+    command: &clap::Command,
+    date: &str,
+) {
+    let man = Man::new(command.clone()).date(date).manual(TITLE);
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    pages.push((man.get_filename(), page(&man, parent, command)));
+    for subcommand in command.get_subcommands() {
+        if !subcommand.is_hide_set() {
+            add_pages(pages, Some(name), subcommand, date);
+        }
+    }
+}
+
+fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
+    let mut text = Vec::new();
+    let mut parts: Vec<fn(&Man, &mut dyn std::io::Write) -> std::io::Result<()>> = vec![
+        Man::render_title,
+        Man::render_name_section,
+        Man::render_synopsis_section,
+        Man::render_description_section,
+        Man::render_options_section,
+    ];
+    if command.has_subcommands() {
+        parts.push(Man::render_subcommands_section);
+    }
+    for part in parts {
+        part(man, &mut text).expect("writing to memory does not fail");
+    }
+    let mut page = String::from_utf8(text).expect("the text is made of texts");
+
+    let mut rest = Roff::default();
+    match command.get_after_help().map(ToString::to_string) {
+        Some(more) => {
+            for section in more.split("\n\n") {
+                let is_status = section.starts_with("Exit codes");
+                rest.control("SH", [if is_status { "EXIT STATUS" } else { "NOTES" }]);
+                rest.control("nf", []);
+                for line in section.lines() {
+                    rest.text([roman(line)]);
+                }
+                rest.control("fi", []);
+            }
+        }
+        None => {
+            rest.control("SH", ["EXIT STATUS"]);
+            rest.text([roman("As stx-builds(1) says.")]);
+        }
+    }
+    rest.control("SH", ["SEE ALSO"]);
+    let parent = parent.map(|name| format!("{name}(1), "));
+    let also = format!("{}stx-builds.toml(5)", parent.unwrap_or_default());
+    rest.text([roman(also)]);
+    page.push_str(&rest.to_roff());
+    page
+}
