@@ -25,7 +25,8 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked -p stx-layout -p stx-retention -p stx-pipeline -p stx-publish -p stx-compare -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
-	shellcheck scripts/*.sh .ci/run recipes/sample/upstream
+	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
+	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample | xargs shellcheck -x -P SCRIPTDIR
 
 unit:
