@@ -21,35 +21,45 @@ const TITLE: &str = "StarlingX builds";
 pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
     let mut command = hinted(Cli::command());
     let name = command.get_name().to_owned();
-    let mut script = Vec::new();
-    match args.shell {
-        Shell::Bash => aot::generate(aot::Shell::Bash, &mut command, name, &mut script),
-        Shell::Zsh => aot::generate(aot::Shell::Zsh, &mut command, name, &mut script),
-        Shell::Fish => aot::generate(aot::Shell::Fish, &mut command, name, &mut script),
-    }
-    let script = String::from_utf8(script).map_err(|error| Failure::new(Exit::Bug, error))?;
+    let mut made = |shell: aot::Shell, name: &str| {
+        let mut script = Vec::new();
+        aot::generate(shell, &mut command, name, &mut script);
+        String::from_utf8(script).map_err(|error| Failure::new(Exit::Bug, error))
+    };
+    let script = match args.shell {
+        Shell::Bash => {
+            // With a hyphen in the program's name nothing behind a command is completed (clap-rs/clap#6421), so the
+            // script is made for another name; only its last lines say which program it is for.
+            let other = name.replace('-', "__");
+            let program = |name: &str| format!(" -o default {name}\n");
+            made(aot::Shell::Bash, &other)?.replace(&program(&other), &program(&name))
+        }
+        Shell::Zsh => made(aot::Shell::Zsh, &name)?,
+        Shell::Fish => made(aot::Shell::Fish, &name)?,
+    };
     output::write(&script)
 }
 
 /// A command whose arguments say what is completed: files and directories where the name of the value says so.
 fn hinted(command: clap::Command) -> clap::Command {
     let hint = |arg: Arg| {
+        if !arg.get_action().takes_values() {
+            return arg;
+        }
         let said = arg.get_value_names().unwrap_or_default();
         let is = |name| {
-            said.iter()
-                .any(|said| said.split('|').any(|said| said == name))
+            let mut said = said.iter().flat_map(|said| said.split('|'));
+            said.any(|said| said == name)
         };
-        let hint = if is("DIR") || is("GITDIR") {
-            ValueHint::DirPath
+        if is("DIR") || is("GITDIR") {
+            arg.value_hint(ValueHint::DirPath)
         } else if is("FILE") || is("RPM") {
-            ValueHint::FilePath
-        } else {
-            ValueHint::Other
-        };
-        if arg.get_action().takes_values() {
-            arg.value_hint(hint)
-        } else {
+            arg.value_hint(ValueHint::FilePath)
+        } else if arg.is_positional() {
+            // Where zsh is told that there is nothing to complete, it completes no options either.
             arg
+        } else {
+            arg.value_hint(ValueHint::Other)
         }
     };
     command.mut_args(hint).mut_subcommands(hinted)
