@@ -109,38 +109,35 @@ fn add_pages(
 
 fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
     let mut text = Vec::new();
-    let mut parts: Vec<fn(&Man, &mut dyn std::io::Write) -> std::io::Result<()>> = vec![
-        Man::render_title,
-        Man::render_name_section,
-        Man::render_synopsis_section,
-        Man::render_description_section,
-        Man::render_options_section,
-    ];
-    if command.has_subcommands() {
-        parts.push(Man::render_subcommands_section);
-    }
-    for part in parts {
-        part(man, &mut text).expect("writing to memory does not fail");
-    }
+    man.render_title(&mut text)
+        .and_then(|()| man.render_name_section(&mut text))
+        .and_then(|()| man.render_synopsis_section(&mut text))
+        .and_then(|()| man.render_description_section(&mut text))
+        .and_then(|()| man.render_options_section(&mut text))
+        .and_then(|()| {
+            if command.has_subcommands() {
+                man.render_subcommands_section(&mut text)
+            } else {
+                Ok(())
+            }
+        })
+        .expect("writing to memory does not fail");
     let mut page = String::from_utf8(text).expect("the text is made of texts");
 
     let mut rest = Roff::default();
-    match command.get_after_help().map(ToString::to_string) {
-        Some(more) => {
-            for section in more.split("\n\n") {
-                let is_status = section.starts_with("Exit codes");
-                rest.control("SH", [if is_status { "EXIT STATUS" } else { "NOTES" }]);
-                rest.control("nf", []);
-                for line in section.lines() {
-                    rest.text([roman(line)]);
-                }
-                rest.control("fi", []);
+    if let Some(more) = command.get_after_help().map(ToString::to_string) {
+        for section in more.split("\n\n") {
+            let is_status = section.starts_with("Exit codes");
+            rest.control("SH", [if is_status { "EXIT STATUS" } else { "NOTES" }]);
+            rest.control("nf", []);
+            for line in section.lines() {
+                rest.text([roman(line)]);
             }
+            rest.control("fi", []);
         }
-        None => {
-            rest.control("SH", ["EXIT STATUS"]);
-            rest.text([roman("As stx-builds(1) says.")]);
-        }
+    } else {
+        rest.control("SH", ["EXIT STATUS"]);
+        rest.text([roman("As stx-builds(1) says.")]);
     }
     rest.control("SH", ["SEE ALSO"]);
     let parent = parent.map(|name| format!("{name}(1), "));
