@@ -22,6 +22,7 @@ mod hostile;
 mod kill;
 mod ledger;
 mod nginx;
+mod packages;
 mod pages;
 mod parsing;
 mod places;
