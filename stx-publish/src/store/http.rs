@@ -404,6 +404,10 @@ fn answer(url: &Url, response: Response) -> Result<Response, StoreError> {
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(StoreError::NotFound {
             what: url.to_string(),
         }),
+        // An object store says so of what is not there, to those who may not list.
+        status @ StatusCode::FORBIDDEN => Err(StoreError::NotFound {
+            what: format!("{url} (the server says {status})"),
+        }),
         // To the web it would have been followed.
         status if status.is_redirection() => Err(StoreError::Refused {
             what: url.to_string(),
