@@ -9,11 +9,8 @@ pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
-<<<<<<< HEAD
 mod mirror;
-=======
 pub(crate) mod manual;
->>>>>>> main
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
