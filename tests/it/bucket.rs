@@ -1,13 +1,13 @@
 //! Mirrors in buckets: what a mirror in a directory does, on real servers that speak S3.
 
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::{Utf8TempDir, tempdir};
 use serde_json::Value;
 
-use crate::harness::{Ran, assert_whole, package, run, stx, tool};
+use crate::harness::{Ran, assert_whole, package, root, run, stx, tool};
 
 mod ceph;
 mod in_process;
@@ -18,6 +18,41 @@ use in_process::{Lying, S3s};
 use server::Server;
 
 const CHANNEL: &str = "master/centos";
+
+/// The Ceph of this process, started by who comes first and stopped by who goes last.
+fn shared() -> Arc<Ceph> {
+    static SHARED: Mutex<Weak<Ceph>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(ceph) = shared.upgrade() {
+        return ceph;
+    }
+    let ceph = Arc::new(Ceph::start(2 << 30));
+    *shared = Arc::downgrade(&ceph);
+    ceph
+}
+
+/// `stx-builds` for a mirror in a bucket of a server.
+fn asked(server: &dyn Server, mirror: &str, args: &[&str]) -> Command {
+    let mut command = stx(["--mirror", mirror]);
+    let (key, secret) = server.credentials();
+    command
+        .args(args)
+        .env("AWS_ENDPOINT_URL", server.endpoint())
+        .env("AWS_ACCESS_KEY_ID", key)
+        .env("AWS_SECRET_ACCESS_KEY", secret);
+    command
+}
+
+/// Lets everybody read what the mirror in a bucket shows, and nothing of its private area: the policy of the documentation.
+fn open_to_all(server: &dyn Server, bucket: &str) {
+    let text = fs_err::read_to_string(root().join("docs/buckets.md")).expect("documentation");
+    let mut blocks = text.split("```json\n");
+    let policy = blocks.find(|block| block.contains("s3:GetObject"));
+    let policy = policy.and_then(|block| block.split_once("```"));
+    let (policy, _) = policy.expect("a policy");
+    let policy = policy.replace("BUCKET", bucket).replace("PREFIX", "mirror");
+    server.put(&format!("{bucket}?policy="), &policy);
+}
 
 /// Where a mirror is, and how it is asked.
 enum Place {
@@ -51,7 +86,7 @@ impl Place {
                 command.args(args);
                 command
             }
-            Self::Bucket { server, .. } => server.stx(&self.mirror(), args),
+            Self::Bucket { server, .. } => asked(&**server, &self.mirror(), args),
         }
     }
 
@@ -90,7 +125,7 @@ impl Place {
                 fs_err::write(&file, text).expect("written");
             }
             Self::Bucket { server, bucket } => {
-                drop(server.put(&format!("{bucket}/mirror/{path}"), text).ok());
+                server.put(&format!("{bucket}/mirror/{path}"), text);
             }
         }
     }
@@ -243,7 +278,7 @@ fn a_directory_is_a_mirror() {
 
 #[test]
 fn a_bucket_of_ceph_is_a_mirror() {
-    let ceph: Arc<dyn Server> = Ceph::shared();
+    let ceph: Arc<dyn Server> = shared();
     a_mirror(&Place::bucket(&ceph, "whole"));
 }
 
@@ -281,9 +316,9 @@ fn no_credentials_are_a_mistake_of_the_caller() {
 #[test]
 fn a_public_bucket_is_read_as_a_web_server_is() {
     let work = tempdir().expect("a directory");
-    let ceph: Arc<dyn Server> = Ceph::shared();
+    let ceph: Arc<dyn Server> = shared();
     let place = Place::bucket(&ceph, "public");
-    ceph.publish_bucket("public", "mirror");
+    open_to_all(&*ceph, "public");
     for day in [1, 2] {
         drop(place.publish(&tree(work.path(), day), day).ok());
     }
@@ -375,10 +410,10 @@ fn a_mirror_is_copied_to_a_bucket_and_back() {
     for day in 1..=3 {
         drop(first.publish(&tree(work.path(), day), day).ok());
     }
-    let ceph: Arc<dyn Server> = Ceph::shared();
+    let ceph: Arc<dyn Server> = shared();
     let bucket = Place::bucket(&ceph, "copied");
     let copy = |from: &str, to: &str, more: &[&str]| {
-        let mut command = ceph.stx("unused", &["copy", from, to]);
+        let mut command = asked(&*ceph, "unused", &["copy", from, to]);
         run(command.args(more).args(["--format", "json"]))
     };
     let (from, there) = (first.mirror(), bucket.mirror());

@@ -1,1 +1,149 @@
+use camino_tempfile::{Utf8TempDir, tempdir};
+use stx_layout::{BuildOutcome, BuildRecord};
 
+use super::*;
+use crate::conformance::{sample_id, sample_request};
+use crate::faulty::{Fault, FaultyStore};
+use crate::publish::{prepare, publish};
+use crate::store::local::LocalStore;
+use crate::store::{MirrorStore, read_all};
+use crate::verify::{FindingKind, repair, verify};
+
+async fn put(store: &dyn MirrorStore, day: u32, result: BuildOutcome, text: &str) {
+    let plan = prepare(store, sample_request(day, result, text)).await;
+    let published = publish(store, &plan.expect("a plan")).await;
+    drop(published.expect("published"));
+}
+
+fn mirror() -> (Utf8TempDir, LocalStore) {
+    let dir = tempdir().expect("a directory");
+    let store = LocalStore::create(dir.path().join("mirror")).expect("a mirror");
+    (dir, store)
+}
+
+async fn planned(from: &dyn MirrorStore, to: &dyn MirrorStore, delete: bool) -> CopyPlan {
+    let request = CopyRequest {
+        delete,
+        ..CopyRequest::default()
+    };
+    let (one, other) = survey(from, to, &request).await.expect("read");
+    plan(&one, &other, &request)
+}
+
+async fn copied(
+    from: &dyn MirrorStore,
+    to: &dyn MirrorStore,
+    delete: bool,
+) -> Result<CopyReport, CopyError> {
+    let plan = planned(from, to, delete).await;
+    let work = tempdir().expect("a directory");
+    let now = sample_id(20).date.time();
+    copy(from, to, &plan, work.path(), now, &|_| {}).await
+}
+
+#[tokio::test]
+async fn builds_come_by_date_and_once() {
+    let ((_one, from), (_other, to)) = (mirror(), mirror());
+    for day in [3, 1, 2] {
+        let text = format!("day {day}");
+        put(&from, day, BuildOutcome::Success, &text).await;
+    }
+    put(&from, 4, BuildOutcome::Fail, "day 4").await;
+    let report = copied(&from, &to, false).await.expect("copied");
+    assert_eq!(report.copied, [1, 2, 3, 4].map(sample_id));
+    assert_eq!(report.moved, ["master/centos/latest_build"]);
+    assert!(report.shared > 0, "what is there is not brought again");
+    for day in 1..=4 {
+        for name in [BuildRecord::FILE_NAME, Sums::FILE_NAME] {
+            let path = name.parse().expect("a path");
+            let read = async |store: &LocalStore| {
+                let read = read_all(store, &sample_id(day), &path, 10_000).await;
+                read.expect("read")
+            };
+            assert_eq!(read(&from).await, read(&to).await, "{day}: {name}");
+        }
+    }
+    let report = verify(&to, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, []);
+    let again = planned(&from, &to, true).await;
+    assert!(again.is_noop(), "{again}");
+    assert_eq!(again.problems(), [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_goes_back_in_time_unless_it_has_to() {
+    let ((_one, from), (_other, to)) = (mirror(), mirror());
+    put(&from, 1, BuildOutcome::Success, "day 1").await;
+    put(&to, 2, BuildOutcome::Success, "its own").await;
+    let report = copied(&from, &to, false).await.expect("copied");
+    assert_eq!(report.copied, [sample_id(1)]);
+    assert_eq!(report.moved, [""; 0]);
+    assert_eq!(report.left.len(), 1, "{report:?}");
+    let report = copied(&from, &to, true).await.expect("copied");
+    assert_eq!(report.moved, ["master/centos/latest_build"]);
+    assert_eq!(report.retired, [sample_id(2)]);
+    let report = verify(&to, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, []);
+    // Retired builds are not copied, and can be brought back.
+    let writer = to.lock(&sample_id(2).channel).await.expect("the lock");
+    let retired = to.retired().await.expect("a list");
+    writer.restore(&retired[0]).await.expect("restored");
+}
+
+#[tokio::test]
+async fn another_build_under_the_same_date_is_no_copy() {
+    let ((_one, from), (_other, to)) = (mirror(), mirror());
+    put(&from, 1, BuildOutcome::Success, "one").await;
+    put(&to, 1, BuildOutcome::Success, "another").await;
+    let plan = planned(&from, &to, false).await;
+    assert_eq!(plan.builds[0].verdict, BuildVerdict::Different);
+    assert!(!plan.problems().is_empty());
+    let report = copied(&from, &to, false).await.expect("nothing to do");
+    assert_eq!(report.copied, []);
+}
+
+#[tokio::test]
+async fn a_copy_that_stops_anywhere_is_gone_on_with() {
+    let (_one, from) = mirror();
+    for day in [1, 2] {
+        let text = format!("day {day}");
+        put(&from, day, BuildOutcome::Success, &text).await;
+    }
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let (_other, to) = mirror();
+            let faulty = FaultyStore::new(to.clone(), fault, at);
+            let request = CopyRequest::default();
+            let context = format!("{fault:?} at call {at}");
+            let done = match survey(&from, &faulty, &request).await {
+                Err(_) => false,
+                Ok((one, other)) => {
+                    let plan = plan(&one, &other, &request);
+                    let work = tempdir().expect("a directory");
+                    let now = sample_id(20).date.time();
+                    copy(&from, &faulty, &plan, work.path(), now, &|_| {})
+                        .await
+                        .is_ok()
+                }
+            };
+            let report = verify(&to, &Scope::All).await.expect("verified");
+            let wrong = report.findings.iter().filter(|finding| {
+                !matches!(
+                    finding.kind,
+                    FindingKind::Leftover | FindingKind::AliasMissing | FindingKind::AliasNotNewest
+                )
+            });
+            assert_eq!(wrong.count(), 0, "{context}: {report}");
+            copied(&from, &to, false).await.expect("the rerun");
+            let report = verify(&to, &Scope::All).await.expect("verified");
+            repair(&to, &report).await.expect("repaired");
+            let report = verify(&to, &Scope::All).await.expect("verified");
+            assert_eq!(report.findings, [], "{context}");
+            if !faulty.has_failed() {
+                assert!(done, "{context}");
+                assert!(at > 10, "only {at} calls");
+                break;
+            }
+        }
+    }
+}

@@ -2,15 +2,13 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::server::Server;
-use crate::harness::{run, tool};
+use super::server::{Server, ended};
 
 /// A running cluster of one monitor, one store and one gateway; ends with this value.
 pub(crate) struct Ceph {
@@ -36,19 +34,8 @@ fn free_ports<const N: usize>() -> [u16; N] {
 }
 
 impl Ceph {
-    /// The one of this process, started by who comes first and stopped by who goes last.
-    pub(crate) fn shared() -> Arc<Self> {
-        static SHARED: Mutex<Weak<Ceph>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ceph) = shared.upgrade() {
-            return ceph;
-        }
-        let ceph = Arc::new(Self::start());
-        *shared = Arc::downgrade(&ceph);
-        ceph
-    }
-
-    fn start() -> Self {
+    /// Starts one that keeps so many bytes.
+    pub(crate) fn start(bytes: u64) -> Self {
         // Not below the project: the paths of its sockets have to be short.
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let [messages, old_messages, port] = free_ports();
@@ -57,7 +44,7 @@ impl Ceph {
             port,
             dir,
         };
-        ceph.configure(messages, old_messages);
+        ceph.configure(messages, old_messages, bytes);
         for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
             ceph.daemon(program, &["-i", name]);
         }
@@ -81,10 +68,9 @@ impl Ceph {
 
     /// Runs one of its tools to its end.
     fn admin(&self, program: &str, args: &[&str]) -> String {
-        run(tool(program, args)
-            .current_dir(self.root())
-            .env("PATH", path()))
-        .ok()
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.root());
+        ended(command.env("PATH", path()).env("LC_ALL", "C.UTF-8"))
     }
 
     fn key(&self) -> String {
@@ -93,7 +79,7 @@ impl Ceph {
 
     /// Writes the configuration, the keys and an empty monitor. Authentication is essential: without it the gateway never
     /// finds the monitor.
-    fn configure(&self, messages: u16, old_messages: u16) {
+    fn configure(&self, messages: u16, old_messages: u16, bytes: u64) {
         let (root, port) = (self.root(), self.port);
         for dir in ["mon.a", "mgr.x", "osd.0", "rgw", "run", "log"] {
             fs_err::create_dir_all(root.join("d").join(dir)).expect("a directory");
@@ -107,7 +93,7 @@ impl Ceph {
             .replace("@ID@", id)
             .replace("@ADDRESS@", &address)
             .replace("@DIR@", root.as_str())
-            .replace("@BYTES@", &(2_u64 << 30).to_string())
+            .replace("@BYTES@", &bytes.to_string())
             .replace("@PORT@", &port.to_string());
         fs_err::write(root.join("ceph.conf"), conf).expect("a file");
         self.admin(

@@ -1,20 +1,6 @@
-//! Servers that speak S3.
+//! Servers that speak S3. The benchmarks use this, too.
 
-use std::process::Command;
-
-use crate::harness::{Ran, root, run, stx, tool};
-
-/// The policy that the documentation shows.
-fn bucket_policy() -> String {
-    let text = fs_err::read_to_string(root().join("docs/buckets.md")).expect("documentation");
-    let policy = text
-        .split("```json\n")
-        .find(|block| block.contains("s3:GetObject"));
-    let (policy, _) = policy
-        .and_then(|block| block.split_once("```"))
-        .expect("a policy");
-    policy.to_owned()
-}
+use std::process::{Command, Stdio};
 
 /// A server that speaks S3.
 pub(crate) trait Server {
@@ -26,52 +12,46 @@ pub(crate) trait Server {
 
     /// Makes a bucket, for its owner only.
     fn make_bucket(&self, bucket: &str) {
-        self.put(bucket, "").ok();
-    }
-
-    /// Lets everybody read what a mirror at `prefix` shows, and nothing of its private area: the policy of
-    /// `docs/buckets.md`.
-    fn publish_bucket(&self, bucket: &str, prefix: &str) {
-        let policy = bucket_policy()
-            .replace("BUCKET", bucket)
-            .replace("PREFIX", prefix);
-        self.put(&format!("{bucket}?policy="), &policy).ok();
+        self.put(bucket, "");
     }
 
     /// A signed `PUT`.
-    fn put(&self, path: &str, body: &str) -> Ran {
+    fn put(&self, path: &str, body: &str) {
         let (key, secret) = self.credentials();
-        run(&mut tool(
-            "curl",
-            [
-                "--silent",
-                "--show-error",
-                "--fail-with-body",
-                "--aws-sigv4",
-                "aws:amz:us-east-1:s3",
-                "--user",
-                &format!("{key}:{secret}"),
-                // Without it what is signed is not what the server takes it for.
-                "--header",
-                "x-amz-content-sha256: UNSIGNED-PAYLOAD",
-                "--request",
-                "PUT",
-                "--data-binary",
-                body,
-                &format!("{}/{path}", self.endpoint()),
-            ],
-        ))
+        ended(Command::new("curl").args([
+            "--silent",
+            "--show-error",
+            "--fail-with-body",
+            "--aws-sigv4",
+            "aws:amz:us-east-1:s3",
+            "--user",
+            &format!("{key}:{secret}"),
+            // Without it what is signed is not what the server takes it for.
+            "--header",
+            "x-amz-content-sha256: UNSIGNED-PAYLOAD",
+            "--request",
+            "PUT",
+            "--data-binary",
+            body,
+            &format!("{}/{path}", self.endpoint()),
+        ]));
     }
+}
 
-    /// `stx-builds` for a mirror in a bucket of this server.
-    fn stx(&self, mirror: &str, args: &[&str]) -> Command {
-        let mut command = stx(["--mirror", mirror]);
-        let (key, secret) = self.credentials();
-        command
-            .args(args)
-            .env("AWS_ENDPOINT_URL", self.endpoint())
-            .env("AWS_ACCESS_KEY_ID", key)
-            .env("AWS_SECRET_ACCESS_KEY", secret);
-        command
-    }
+/// Runs a tool to its end, which has to be a success; its standard output.
+#[track_caller]
+pub(crate) fn ended(command: &mut Command) -> String {
+    let shown = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("{shown}: {error}; `scripts/setup.sh test` installs what the tests need")
+    });
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{shown}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    stdout
 }

@@ -1,0 +1,248 @@
+//! How long it takes to bring a build to a bucket, next to what people use for that: `rclone copy` and `aws s3 sync`.
+//!
+//! The server is Ceph with its RADOS gateway, in memory, over the loopback interface. Both sides bring 2,000 files, 2 GiB in
+//! all, incompressible and in the page cache, to a prefix of their own; a build is brought under its own date each time, as
+//! published builds never change. The peers bring files and no more: no sums, no pages, nothing that is there all at once or
+//! not at all. Beside the second build stands what they take if they first have the server copy the build before, and if
+//! they write over it in its place, which loses it. The figures are medians; a target that is missed is said, and no error.
+//!
+//! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
+//! need 2 GiB there and 16 GiB of memory. `scripts/setup.sh bench` installs the peers.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs and times real processes on real files"
+)]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+#[path = "shared/bucket.rs"]
+mod bucket;
+#[path = "shared/release.rs"]
+mod release;
+
+use bucket::{Ceph, Server as _};
+
+const FILES: u64 = 2_000;
+
+fn main() {
+    // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let runs = number("STX_BENCH_RUNS", 3);
+    let bytes = number("STX_BENCH_MIB", 2_048) << 20;
+    let dir = std::env::var("STX_BENCH_DIR").map_or_else(
+        |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bucket"),
+        Utf8PathBuf::from,
+    );
+    let bench = Bench::new(&dir, bytes);
+    println!("{FILES} files, {bytes} bytes, {runs} runs\n");
+    println!(
+        "| case | against | ours | theirs | ratio | target | |\n|---|---|---|---|---|---|---|"
+    );
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let mut peers: Vec<_> = Peer::ALL
+        .iter()
+        .map(|peer| (peer, Times::default()))
+        .collect();
+    for run in 0..runs {
+        bench.change(run * 2);
+        first.push(bench.ours(run, 1));
+        for (peer, times) in &mut peers {
+            times.first.push(bench.theirs(peer.upload, 1));
+        }
+        bench.change(run * 2 + 1);
+        second.push(bench.ours(run, 2));
+        for (peer, times) in &mut peers {
+            times.second.push(bench.theirs(peer.upload, 2));
+            times
+                .copied
+                .push(bench.theirs(&format!("{}\n{}", peer.copy, peer.upload), 3));
+            times.over.push(bench.theirs(peer.upload, 3));
+            bench.theirs(peer.remove, 0);
+        }
+    }
+    let (first, second) = (median(first), median(second));
+    for (peer, times) in peers {
+        row(
+            "first build",
+            peer.name,
+            first,
+            median(times.first),
+            Some(0.8),
+        );
+        let case = "next build, 2 % changed";
+        row(case, peer.name, second, median(times.second), Some(0.5));
+        let copied = format!("{}, the build before copied by the server", peer.name);
+        row(case, &copied, second, median(times.copied), None);
+        let over = format!("{}, over the same files, nothing changed", peer.name);
+        row(case, &over, second, median(times.over), None);
+    }
+    fs_err::remove_dir_all(&dir).expect("removed");
+}
+
+#[derive(Default)]
+struct Times {
+    first: Vec<f64>,
+    second: Vec<f64>,
+    copied: Vec<f64>,
+    over: Vec<f64>,
+}
+
+/// Another tool: how it brings `tree` to the prefix `$DAY`, and how it has the server copy the build before there.
+struct Peer {
+    name: &'static str,
+    upload: &'static str,
+    copy: &'static str,
+    remove: &'static str,
+}
+
+impl Peer {
+    const ALL: [Self; 2] = [
+        Self {
+            name: "rclone copy",
+            upload: "rclone copy --quiet --transfers 16 --checkers 16 tree s3:bench/rclone/$DAY",
+            copy: "rclone copy --quiet --transfers 16 --checkers 16 s3:bench/rclone/1 s3:bench/rclone/$DAY",
+            remove: "rclone purge --quiet s3:bench/rclone",
+        },
+        Self {
+            name: "aws s3 sync",
+            upload: "aws s3 sync --quiet tree s3://bench/aws/$DAY",
+            copy: "aws s3 sync --quiet s3://bench/aws/1 s3://bench/aws/$DAY",
+            remove: "aws s3 rm --quiet --recursive s3://bench/aws",
+        },
+    ];
+}
+
+struct Bench {
+    dir: Utf8PathBuf,
+    stx: Utf8PathBuf,
+    size: u64,
+    ceph: Ceph,
+}
+
+impl Bench {
+    fn new(dir: &Utf8Path, bytes: u64) -> Self {
+        if dir.exists() {
+            fs_err::remove_dir_all(dir).expect("removed");
+        }
+        fs_err::create_dir_all(dir.join("tree/outputs/packages")).expect("a directory");
+        let bench = Self {
+            dir: dir.to_owned(),
+            stx: release::release(),
+            size: bytes / FILES,
+            // Room for what was removed and is not forgotten yet.
+            ceph: Ceph::start(8 * bytes + (4 << 30)),
+        };
+        bench.ceph.make_bucket("bench");
+        for file in 0..FILES {
+            bench.write(file, 0);
+        }
+        bench
+    }
+
+    /// Gives 2 % of the files other bytes.
+    fn change(&self, version: u64) {
+        for file in (0..FILES).filter(|file| file % 50 == version % 50) {
+            self.write(file, version + 1);
+        }
+    }
+
+    fn write(&self, file: u64, version: u64) {
+        let mut state = (version * FILES + file + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let words = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        let count = usize::try_from(self.size / 8).expect("fits");
+        let bytes: Vec<u8> = words.take(count).flatten().collect();
+        let path = self
+            .dir
+            .join(format!("tree/outputs/packages/file-{file:04}.bin"));
+        let file = fs_err::File::create(path);
+        file.and_then(|mut file| file.write_all(&bytes))
+            .expect("written");
+    }
+
+    /// Publishes the tree as the build of a day, into a mirror of this run.
+    fn ours(&self, run: u64, day: u64) -> f64 {
+        let took = self.time(
+            &format!(
+                "{} --quiet --mirror s3://bench/ours{run} publish tree --channel master/centos \
+             --date 201811{day:02}T060000Z --result success",
+                self.stx
+            ),
+            day,
+        );
+        assert!(took > 0.0);
+        took
+    }
+
+    fn theirs(&self, command: &str, day: u64) -> f64 {
+        self.time(command, day)
+    }
+
+    /// Times a command of the shell.
+    fn time(&self, command: &str, day: u64) -> f64 {
+        let cache = std::env::var("STX_BUILDS_CACHE").map_or_else(
+            |_| {
+                let home = std::env::var("XDG_CACHE_HOME");
+                let home = home.unwrap_or_else(|_| {
+                    format!("{}/.cache", std::env::var("HOME").unwrap_or_default())
+                });
+                format!("{home}/stx-builds")
+            },
+            |cache| cache,
+        );
+        let path = std::env::var("PATH").expect("PATH");
+        let (key, secret) = self.ceph.credentials();
+        let start = Instant::now();
+        let status = Command::new("sh")
+            .args(["-ec", command])
+            .current_dir(&self.dir)
+            .env("PATH", format!("{cache}/s3-peers-1/bin:{path}"))
+            .env("DAY", day.to_string())
+            .env("AWS_ENDPOINT_URL", self.ceph.endpoint())
+            .env("AWS_ACCESS_KEY_ID", key)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+            .env("RCLONE_CONFIG_S3_TYPE", "s3")
+            .env("RCLONE_CONFIG_S3_PROVIDER", "Ceph")
+            .env("RCLONE_CONFIG_S3_ENDPOINT", self.ceph.endpoint())
+            .env("RCLONE_CONFIG_S3_ENV_AUTH", "true")
+            .stdout(Stdio::null())
+            .status()
+            .expect("sh");
+        let took = start.elapsed().as_secs_f64();
+        assert!(
+            status.success(),
+            "{command}: {status}; `scripts/setup.sh bench` installs what it needs"
+        );
+        took
+    }
+}
+
+fn row(case: &str, peer: &str, ours: f64, theirs: f64, target: Option<f64>) {
+    let ratio = ours / theirs;
+    let (target, met) = match target {
+        Some(target) if ratio <= target => (target.to_string(), "met"),
+        Some(target) => (target.to_string(), "missed"),
+        None => ("-".to_owned(), ""),
+    };
+    println!("| {case} | {peer} | {ours:.3} s | {theirs:.3} s | {ratio:.3} | {target} | {met} |");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
