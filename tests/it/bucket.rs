@@ -266,7 +266,7 @@ fn a_mirror(place: &Place) {
     place.run(&["verify"]).ok();
 
     // What moves packages between builds knows them by their metadata.
-    let since = ["since", "message", "in", CHANNEL];
+    let since = ["since", "message", "--in", CHANNEL];
     let said = place.run(&since).ok();
     assert!(said.contains(&date(3)), "{said}");
 }

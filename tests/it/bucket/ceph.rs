@@ -233,7 +233,7 @@ impl Drop for Ceph {
     fn drop(&mut self) {
         for daemon in self.daemons.iter_mut().rev() {
             // Nothing is kept that an orderly end would save.
-            drop(kill_process(Pid::from_child(daemon), Signal::KILL));
+            let _ = kill_process(Pid::from_child(daemon), Signal::KILL);
             drop(daemon.wait());
         }
     }
