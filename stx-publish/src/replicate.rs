@@ -20,10 +20,12 @@ use crate::tiers::thinned;
 use crate::verify::chain;
 
 mod execute;
+mod report;
 #[cfg(test)]
 mod tests;
 
-pub use execute::{CopyError, CopyEvent, CopyReport, copy};
+pub use execute::copy;
+pub use report::{CopyError, CopyEvent, CopyReport};
 
 /// What is to be copied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

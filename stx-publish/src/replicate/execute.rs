@@ -7,11 +7,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _};
-use serde::Serialize;
 use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Channel, Sha256, Sums};
 
-use super::{AliasVerdict, BuildVerdict, CopyPlan};
-use crate::fetch::{FetchError, FetchEvent, FetchOptions, Wanted, fetch};
+use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
+use crate::fetch::{FetchEvent, FetchOptions, Wanted, fetch};
 use crate::incoming::{Entry, Incoming};
 use crate::store::local::blocking;
 use crate::store::{
@@ -24,88 +23,6 @@ const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Files of one build that are on their way at the same time.
 const PARALLEL: usize = 8;
-
-/// What happens while builds are copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyEvent<'a> {
-    /// A build begins.
-    Build {
-        /// The build.
-        build: &'a BuildId,
-        /// How many were copied before it.
-        done: u64,
-        /// How many there are to copy.
-        of: u64,
-        /// Its bytes.
-        bytes: u64,
-    },
-    /// Bytes arrived, or were found to be there.
-    Bytes(u64),
-}
-
-/// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct CopyReport {
-    /// The builds that were copied.
-    pub copied: Vec<BuildId>,
-    /// Bytes that came from the first mirror.
-    pub transferred: u64,
-    /// Bytes that the second mirror had already.
-    pub shared: u64,
-    /// The aliases that were moved.
-    pub moved: Vec<String>,
-    /// The builds that were retired.
-    pub retired: Vec<BuildId>,
-    /// What was left as it is, and why, a line each.
-    pub left: Vec<String>,
-}
-
-/// A copy that stopped. What was copied before it stays, and is not copied again.
-#[derive(Debug, thiserror::Error)]
-pub enum CopyError {
-    /// A build could not be read from the first mirror.
-    #[error("{build}: cannot be read")]
-    Source {
-        /// The build.
-        build: Box<BuildId>,
-        /// Why.
-        source: StoreError,
-    },
-    /// A file of it could not be fetched, or is not what its sums say.
-    #[error("{build}: a file did not arrive")]
-    File {
-        /// The build.
-        build: Box<BuildId>,
-        /// Which, and why.
-        source: FetchError,
-    },
-    /// Its files make another `build.json` or `SHA256SUMS` than it has.
-    #[error("{build}: would not be the same build: {what}")]
-    Unlike {
-        /// The build.
-        build: Box<BuildId>,
-        /// What differs.
-        what: &'static str,
-    },
-    /// The second mirror did not take it.
-    #[error("{what}: not copied")]
-    Target {
-        /// What was to be copied.
-        what: String,
-        /// Why.
-        source: StoreError,
-    },
-    /// The directory for files on their way cannot be used.
-    #[error("{op} {path}")]
-    Work {
-        /// What was tried, a verb.
-        op: &'static str,
-        /// On what.
-        path: Utf8PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-}
 
 /// Copies what a plan says. `work` is a directory for files on their way, of which the largest build has to fit; who
 /// goes on with a copy that broke off gives the same. `now` is when builds are retired.

@@ -61,6 +61,7 @@ mod read;
 mod retired;
 mod s3;
 mod sections;
+mod shadow;
 mod shared;
 mod staged;
 #[cfg(test)]

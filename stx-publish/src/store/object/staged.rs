@@ -8,11 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
-use fs_err as fs;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
 use tokio::sync::Semaphore;
-use walkdir::WalkDir;
 
 use super::Inner;
 use super::keys::{self, Going};
@@ -22,8 +19,6 @@ use super::objects::Keep;
 use super::shared::Shared;
 use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
-use crate::metadata::Known;
-use crate::store::local::blocking;
 use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record, seal};
 
 /// Files that are added side by side.
@@ -34,9 +29,9 @@ const MEMORY: usize = 128;
 const COPYABLE: u64 = 5 << 30;
 
 pub(super) struct BucketStaged {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     lease: Arc<Lease>,
-    id: BuildId,
+    pub(super) id: BuildId,
     shared: Shared,
     /// What lay in the build's place at the beginning: objects of an attempt that broke off.
     before: HashMap<String, (u64, Option<String>)>,
@@ -46,18 +41,18 @@ pub(super) struct BucketStaged {
 
 /// What was added.
 #[derive(Debug, Default)]
-struct Files {
+pub(super) struct Files {
     /// The paths, also of what is still on its way.
-    taken: HashSet<BuildPath>,
-    incoming: Incoming,
-    modified: BTreeMap<BuildPath, DateTime<Utc>>,
+    pub(super) taken: HashSet<BuildPath>,
+    pub(super) incoming: Incoming,
+    pub(super) modified: BTreeMap<BuildPath, DateTime<Utc>>,
 }
 
 /// A file that the bucket has now.
-struct Sent {
-    added: Added,
-    digest: Sha256,
-    modified: Option<DateTime<Utc>>,
+pub(super) struct Sent {
+    pub(super) added: Added,
+    pub(super) digest: Sha256,
+    pub(super) modified: Option<DateTime<Utc>>,
 }
 
 impl fmt::Debug for BucketStaged {
@@ -88,7 +83,7 @@ impl BucketStaged {
         })
     }
 
-    fn added(&self) -> MutexGuard<'_, Files> {
+    pub(super) fn added(&self) -> MutexGuard<'_, Files> {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -157,7 +152,7 @@ impl BucketStaged {
         })
     }
 
-    async fn send_file(
+    pub(super) async fn send_file(
         &self,
         path: &BuildPath,
         from: &Utf8Path,
@@ -226,17 +221,10 @@ impl BucketStaged {
             };
             expected.insert(path.to_string(), end.size());
         }
-        let copies = pairs.into_iter().map(|(from, to)| async move {
-            let (from, to) = (self.name(from), self.name(to));
-            match self.inner.objects.copy(&from, &to).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(StoreError::NotFound { what: from }),
-                Err(error) => Err(error),
-            }
-        });
-        let copies: Vec<_> = copies.collect();
-        let done = stream::iter(copies).buffer_unordered(ADDS);
-        done.try_collect::<Vec<()>>().await?;
+        let pairs = pairs.into_iter();
+        let pairs = pairs.map(|(from, to)| (self.name(from), self.name(to)));
+        let pairs: Vec<_> = pairs.collect();
+        self.inner.objects.copy_all(pairs).await?;
         Ok(expected)
     }
 
@@ -291,53 +279,6 @@ impl BucketStaged {
         }
         manifest
     }
-
-    /// Puts what was added, as symlinks to where it comes from, where a program can read it.
-    async fn shadow(&self) -> Result<camino_tempfile::Utf8TempDir, StoreError> {
-        let incoming = self.added().incoming.clone();
-        blocking(move || {
-            let failed = |path: &Utf8Path| {
-                let path = path.to_string();
-                move |source| StoreError::Io {
-                    op: "make",
-                    path,
-                    source,
-                }
-            };
-            let dir = camino_tempfile::tempdir().map_err(failed("a directory".into()))?;
-            for (path, entry) in &incoming.entries {
-                let to = dir.path().join(path.as_path());
-                let parent = to.parent().unwrap_or(dir.path());
-                fs::create_dir_all(parent).map_err(failed(parent))?;
-                let made = match entry {
-                    Entry::File { source, .. } => {
-                        let source = std::path::absolute(source);
-                        source.and_then(|source| fs::os::unix::fs::symlink(source, &to))
-                    }
-                    Entry::Symlink { target } => fs::os::unix::fs::symlink(target, &to),
-                    Entry::Generated(bytes) => fs::write(&to, bytes),
-                };
-                made.map_err(failed(&to))?;
-            }
-            Ok(dir)
-        })
-        .await
-    }
-
-    /// The digests of the packages of a repository.
-    fn known(&self, dir: &BuildPath) -> Known {
-        let prefix = format!("{dir}/");
-        let sums = self.added().incoming.sums();
-        let lines = sums.iter().flat_map(|(sums, _)| sums.lines());
-        let digests = lines.filter_map(|line| {
-            let path = line.path.as_str().strip_prefix(&prefix)?;
-            Some((path.to_owned(), line.digest))
-        });
-        Known {
-            digests: digests.collect(),
-            earlier: None,
-        }
-    }
 }
 
 /// The MD5 of bytes, in hexadecimal.
@@ -349,34 +290,6 @@ fn md5(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-/// The files below a directory, by their paths relative to `root`.
-fn files(root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<(BuildPath, u64)>, StoreError> {
-    let damaged = |what: String, source| StoreError::Damaged { what, source };
-    let mut found = Vec::new();
-    for entry in WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.map_err(|error| StoreError::Io {
-            op: "list",
-            path: dir.to_string(),
-            source: error.into(),
-        })?;
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        let shown = entry.path().display().to_string();
-        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        let path = path.to_str().map(str::parse::<BuildPath>);
-        let path = match path {
-            None => return Err(damaged(shown, "the name is not UTF-8".into())),
-            Some(path) => path.map_err(|error| damaged(shown.clone(), error.into()))?,
-        };
-        let size = entry
-            .metadata()
-            .map_err(|error| damaged(shown, error.into()))?;
-        found.push((path, size.len()));
-    }
-    Ok(found)
 }
 
 #[async_trait]
@@ -457,38 +370,7 @@ impl StagedBuild for BucketStaged {
     }
 
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
-        let shadow = self.shadow().await?;
-        let below = shadow.path().join(dir.as_path());
-        let lock = blocking(|| {
-            camino_tempfile::tempfile().map_err(|source| StoreError::Io {
-                op: "make",
-                path: "a temporary file".to_owned(),
-                source,
-            })
-        })
-        .await?;
-        let metadata = &self.inner.metadata;
-        metadata
-            .update(&below, self.id.date, self.known(dir), lock)
-            .await?;
-        let made = files(shadow.path(), &below.join("repodata"))?;
-        for (path, size) in made {
-            let source = shadow.path().join(path.as_path());
-            let sent = self.send_file(&path, &source, size).await?;
-            let stored = Entry::File {
-                source,
-                size,
-                executable: false,
-                digest: Some(sent.digest),
-            };
-            let mut files = self.added();
-            files.taken.insert(path.clone());
-            files
-                .modified
-                .extend(sent.modified.map(|time| (path.clone(), time)));
-            files.incoming.entries.insert(path, stored);
-        }
-        Ok(())
+        self.make_metadata(dir).await
     }
 
     async fn commit(self: Box<Self>, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {

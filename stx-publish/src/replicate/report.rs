@@ -1,0 +1,90 @@
+//! What happens while builds are copied, and what came of it.
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use stx_layout::BuildId;
+
+use crate::fetch::FetchError;
+use crate::store::StoreError;
+
+/// What happens while builds are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyEvent<'a> {
+    /// A build begins.
+    Build {
+        /// The build.
+        build: &'a BuildId,
+        /// How many were copied before it.
+        done: u64,
+        /// How many there are to copy.
+        of: u64,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// Bytes arrived, or were found to be there.
+    Bytes(u64),
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct CopyReport {
+    /// The builds that were copied.
+    pub copied: Vec<BuildId>,
+    /// Bytes that came from the first mirror.
+    pub transferred: u64,
+    /// Bytes that the second mirror had already.
+    pub shared: u64,
+    /// The aliases that were moved.
+    pub moved: Vec<String>,
+    /// The builds that were retired.
+    pub retired: Vec<BuildId>,
+    /// What was left as it is, and why, a line each.
+    pub left: Vec<String>,
+}
+
+/// A copy that stopped. What was copied before it stays, and is not copied again.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A build could not be read from the first mirror.
+    #[error("{build}: cannot be read")]
+    Source {
+        /// The build.
+        build: Box<BuildId>,
+        /// Why.
+        source: StoreError,
+    },
+    /// A file of it could not be fetched, or is not what its sums say.
+    #[error("{build}: a file did not arrive")]
+    File {
+        /// The build.
+        build: Box<BuildId>,
+        /// Which, and why.
+        source: FetchError,
+    },
+    /// Its files make another `build.json` or `SHA256SUMS` than it has.
+    #[error("{build}: would not be the same build: {what}")]
+    Unlike {
+        /// The build.
+        build: Box<BuildId>,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The second mirror did not take it.
+    #[error("{what}: not copied")]
+    Target {
+        /// What was to be copied.
+        what: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// The directory for files on their way cannot be used.
+    #[error("{op} {path}")]
+    Work {
+        /// What was tried, a verb.
+        op: &'static str,
+        /// On what.
+        path: Utf8PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}

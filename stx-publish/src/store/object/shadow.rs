@@ -1,0 +1,126 @@
+//! Repository metadata of a build in a bucket: made in a directory in which each file of the build is a symlink to where it
+//! came from.
+
+use camino::Utf8Path;
+use fs_err as fs;
+use stx_layout::BuildPath;
+use walkdir::WalkDir;
+
+use super::staged::BucketStaged;
+use crate::incoming::Entry;
+use crate::metadata::Known;
+use crate::store::StoreError;
+use crate::store::local::blocking;
+
+impl BucketStaged {
+    /// Makes the metadata of a repository where its files can be read, and sends it.
+    pub(super) async fn make_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
+        let shadow = self.shadow().await?;
+        let below = shadow.path().join(dir.as_path());
+        let lock = blocking(|| {
+            camino_tempfile::tempfile().map_err(|source| StoreError::Io {
+                op: "make",
+                path: "a temporary file".to_owned(),
+                source,
+            })
+        })
+        .await?;
+        let metadata = &self.inner.metadata;
+        metadata
+            .update(&below, self.id.date, self.known(dir), lock)
+            .await?;
+        let made = files(shadow.path(), &below.join("repodata"))?;
+        for (path, size) in made {
+            let source = shadow.path().join(path.as_path());
+            let sent = self.send_file(&path, &source, size).await?;
+            let stored = Entry::File {
+                source,
+                size,
+                executable: false,
+                digest: Some(sent.digest),
+            };
+            let mut files = self.added();
+            files.taken.insert(path.clone());
+            files
+                .modified
+                .extend(sent.modified.map(|time| (path.clone(), time)));
+            files.incoming.entries.insert(path, stored);
+        }
+        Ok(())
+    }
+
+    /// Puts what was added, as symlinks to where it comes from, where a program can read it.
+    async fn shadow(&self) -> Result<camino_tempfile::Utf8TempDir, StoreError> {
+        let incoming = self.added().incoming.clone();
+        blocking(move || {
+            let failed = |path: &Utf8Path| {
+                let path = path.to_string();
+                move |source| StoreError::Io {
+                    op: "make",
+                    path,
+                    source,
+                }
+            };
+            let dir = camino_tempfile::tempdir().map_err(failed("a directory".into()))?;
+            for (path, entry) in &incoming.entries {
+                let to = dir.path().join(path.as_path());
+                let parent = to.parent().unwrap_or(dir.path());
+                fs::create_dir_all(parent).map_err(failed(parent))?;
+                let made = match entry {
+                    Entry::File { source, .. } => {
+                        let source = std::path::absolute(source);
+                        source.and_then(|source| fs::os::unix::fs::symlink(source, &to))
+                    }
+                    Entry::Symlink { target } => fs::os::unix::fs::symlink(target, &to),
+                    Entry::Generated(bytes) => fs::write(&to, bytes),
+                };
+                made.map_err(failed(&to))?;
+            }
+            Ok(dir)
+        })
+        .await
+    }
+
+    /// The digests of the packages of a repository.
+    fn known(&self, dir: &BuildPath) -> Known {
+        let prefix = format!("{dir}/");
+        let sums = self.added().incoming.sums();
+        let lines = sums.iter().flat_map(|(sums, _)| sums.lines());
+        let digests = lines.filter_map(|line| {
+            let path = line.path.as_str().strip_prefix(&prefix)?;
+            Some((path.to_owned(), line.digest))
+        });
+        Known {
+            digests: digests.collect(),
+            earlier: None,
+        }
+    }
+}
+
+/// The files below a directory, by their paths relative to `root`.
+fn files(root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<(BuildPath, u64)>, StoreError> {
+    let damaged = |what: String, source| StoreError::Damaged { what, source };
+    let mut found = Vec::new();
+    for entry in WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.map_err(|error| StoreError::Io {
+            op: "list",
+            path: dir.to_string(),
+            source: error.into(),
+        })?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let shown = entry.path().display().to_string();
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let path = path.to_str().map(str::parse::<BuildPath>);
+        let path = match path {
+            None => return Err(damaged(shown, "the name is not UTF-8".into())),
+            Some(path) => path.map_err(|error| damaged(shown.clone(), error.into()))?,
+        };
+        let size = entry
+            .metadata()
+            .map_err(|error| damaged(shown, error.into()))?;
+        found.push((path, size.len()));
+    }
+    Ok(found)
+}
