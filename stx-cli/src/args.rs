@@ -52,7 +52,7 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<Utf8PathBuf>,
 
-    /// The mirror: a directory, s3://BUCKET/PREFIX, or a URL to read from [default: `mirror` of the configuration]
+    /// The mirror: a directory, `s3://BUCKET/PREFIX`, or a URL to read from [default: `mirror` of the configuration]
     #[arg(long, global = true, value_name = "DIR|URL")]
     pub(crate) mirror: Option<Utf8PathBuf>,
 
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Fetches files of a build, every byte checked; goes on where it was killed
     Fetch(Fetch),
-    /// Copies builds of one mirror to another: directories, s3://BUCKET/PREFIX, and from URLs
+    /// Copies builds of one mirror to another: directories, `s3://BUCKET/PREFIX`, and from URLs
     ///
     /// A build that is there with the same sums is not copied again; every byte is checked against the sums of its build.
     /// Builds come in the order of their dates, aliases and pages last. What broke off is gone on with by the same command.
@@ -205,11 +205,11 @@ pub(crate) struct Fetch {
 
 #[derive(Debug, Args)]
 pub(crate) struct Copy {
-    /// The mirror that is copied: a directory, s3://BUCKET/PREFIX, or a URL
+    /// The mirror that is copied: a directory, `s3://BUCKET/PREFIX`, or a URL
     #[arg(value_name = "FROM")]
     pub(crate) from: Utf8PathBuf,
 
-    /// The mirror that builds are copied to: a directory, which is made if it is not there, or s3://BUCKET/PREFIX
+    /// The mirror that builds are copied to: a directory, which is made if it is not there, or `s3://BUCKET/PREFIX`
     #[arg(value_name = "TO")]
     pub(crate) to: Utf8PathBuf,
 

@@ -165,7 +165,7 @@ impl Incoming {
                 refuse(ProblemKind::FileAndDirectory);
             }
             if let Entry::Symlink { target } = entry {
-                match end_of_link(&self.entries, &directories, path.parent(), target) {
+                match end_of_link(&self.entries, &directories, path.parent().as_ref(), target) {
                     LinkEnd::File(_) | LinkEnd::Directory => {}
                     LinkEnd::Wrong(kind) => refuse(kind),
                 }
@@ -180,7 +180,7 @@ impl Incoming {
         let links = self.entries.iter().filter_map(|(path, entry)| match entry {
             Entry::Symlink { target } => Some((
                 path.clone(),
-                end_of_link(&self.entries, &directories, path.parent(), target),
+                end_of_link(&self.entries, &directories, path.parent().as_ref(), target),
             )),
             Entry::File { .. } | Entry::Generated(_) => None,
         });
@@ -212,7 +212,7 @@ impl Incoming {
 fn end_of_link(
     entries: &BTreeMap<BuildPath, Entry>,
     directories: &BTreeSet<String>,
-    parent: Option<BuildPath>,
+    parent: Option<&BuildPath>,
     target: &str,
 ) -> LinkEnd {
     /// The kernel's own limit.

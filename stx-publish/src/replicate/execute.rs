@@ -173,14 +173,14 @@ impl One<'_> {
         };
         let parsed = BuildRecord::from_json(&record);
         let parsed = parsed.map_err(|error| damaged(BuildRecord::FILE_NAME, error.into()))?;
-        let lines: Sums = match sums.parse() {
-            Ok(lines) => lines,
+        let named: Sums = match sums.parse() {
+            Ok(named) => named,
             Err(error) => {
                 let error: stx_layout::SumsError = error;
                 return Err(damaged(Sums::FILE_NAME, error.into()));
             }
         };
-        let (files, links) = self.content(&lines).await?;
+        let (files, links) = self.content(&named).await?;
         let dir = self.work.to_owned();
         let made = blocking_io("make", self.work, move || fs::create_dir_all(dir));
         made.await?;

@@ -97,8 +97,11 @@ struct Inner {
     /// Small objects that were read, by name and entity tag.
     texts: Arc<Mutex<HashMap<String, (String, Bytes)>>>,
     /// The sums of builds that were read, which never change.
-    sums: Arc<Mutex<HashMap<(BuildId, String), Arc<Sums>>>>,
+    sums: Arc<Mutex<KnownSums>>,
 }
+
+/// Sums by build, and the entity tag of its record.
+type KnownSums = HashMap<(BuildId, String), Arc<Sums>>;
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

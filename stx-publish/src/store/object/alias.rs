@@ -88,7 +88,6 @@ impl Inner {
     }
 
     /// The aliases of one channel, or of all, and which of them are held.
-    #[expect(clippy::type_complexity, reason = "what a catalog is made of")]
     pub(super) async fn aliases(
         &self,
         only: Option<&Channel>,
@@ -134,14 +133,12 @@ impl Inner {
         let names = listed.iter().filter_map(|it| {
             let (name, generation) = it.name.rsplit_once('/')?;
             keys::number(generation)?;
-            match only {
-                // Deeper ones belong to a deeper channel.
-                Some(channel) => Some((channel.clone(), name.parse().ok()?)),
-                None => {
-                    let (channel, alias) = name.rsplit_once('/')?;
-                    Some((channel.parse().ok()?, alias.parse().ok()?))
-                }
+            // Of one channel, deeper ones belong to a deeper channel.
+            if let Some(channel) = only {
+                return Some((channel.clone(), name.parse().ok()?));
             }
+            let (channel, alias) = name.rsplit_once('/')?;
+            Some((channel.parse().ok()?, alias.parse().ok()?))
         });
         Ok(names.collect())
     }

@@ -208,11 +208,7 @@ impl Held {
         };
         let objects = &self.terms.keepers;
         let mut wait = self.terms.lasts / 4;
-        loop {
-            match stopped.recv_timeout(wait) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-            }
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
             wait = match runtime.block_on(self.renew(objects)) {
                 Ok(true) => self.terms.lasts / 4,
                 // Whoever holds it now gives it back.

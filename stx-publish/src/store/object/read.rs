@@ -23,8 +23,10 @@ use crate::verify::chain;
 pub(super) struct Top {
     /// The entity tag of its record, where the server gives one.
     record: Option<String>,
-    /// That of its `THINNED.json`; the outer one is absent where there is none.
-    thinned: Option<Option<String>>,
+    /// Whether it has a `THINNED.json`.
+    is_thinned: bool,
+    /// The entity tag of that.
+    thinned: Option<String>,
     /// Whether it has a `KEEP` file.
     pub(super) keep_file: bool,
 }
@@ -45,7 +47,8 @@ impl Inner {
         };
         Ok(Some(Top {
             record: record.tag.clone(),
-            thinned: find(Thinned::FILE_NAME).map(|it| it.tag.clone()),
+            is_thinned: find(Thinned::FILE_NAME).is_some(),
+            thinned: find(Thinned::FILE_NAME).and_then(|it| it.tag.clone()),
             keep_file: find("KEEP").is_some(),
         }))
     }
@@ -111,11 +114,11 @@ impl Inner {
 
     /// What was taken from a build that is there.
     pub(super) async fn thinned_of(&self, id: &BuildId, top: &Top) -> Result<Thinned, StoreError> {
-        let Some(tag) = &top.thinned else {
+        if !top.is_thinned {
             return Ok(Thinned::default());
-        };
+        }
         let name = thinned_name(&keys::build(id));
-        match self.text(&name, tag.as_deref()).await? {
+        match self.text(&name, top.thinned.as_deref()).await? {
             None => Ok(Thinned::default()),
             Some(text) => parse_thinned(&name, &text),
         }

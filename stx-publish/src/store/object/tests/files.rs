@@ -127,7 +127,7 @@ async fn bytes_that_are_there_are_copied_by_the_server() {
         [
             (
                 "inputs/RPMS.txt",
-                file(&dir.path().join("same"), &[7; 100_000]),
+                file(&dir.path().join("same"), &vec![7; 100_000]),
             ),
             (
                 "outputs/a.txt",
@@ -148,7 +148,7 @@ async fn bytes_that_are_there_are_copied_by_the_server() {
     let third = put(&store, 3, entries("three")).await.expect("published");
     assert_eq!(third.shared, 0);
     let read = read_all(&store, &sample_id(3), &path("inputs/RPMS.txt"), 200_000).await;
-    assert_eq!(read.expect("read"), [7; 100_000]);
+    assert_eq!(read.expect("read"), vec![7; 100_000]);
 }
 
 /// Three parts, and a little more.
