@@ -60,6 +60,7 @@ pub struct FileBody {
 }
 
 /// Refuses a file whose bytes are not those that its entry names.
+#[cfg(feature = "local")]
 pub(crate) fn check_digest(
     path: &BuildPath,
     entry: &Entry,
