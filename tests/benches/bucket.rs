@@ -183,7 +183,6 @@ impl Bench {
             ),
             day,
         );
-        assert!(took > 0.0);
         took
     }
 
@@ -193,16 +192,14 @@ impl Bench {
 
     /// Times a command of the shell.
     fn time(&self, command: &str, day: u64) -> f64 {
-        let cache = std::env::var("STX_BUILDS_CACHE").map_or_else(
-            |_| {
-                let home = std::env::var("XDG_CACHE_HOME");
-                let home = home.unwrap_or_else(|_| {
-                    format!("{}/.cache", std::env::var("HOME").unwrap_or_default())
-                });
-                format!("{home}/stx-builds")
-            },
-            |cache| cache,
-        );
+        let named = |name: &str| std::env::var(name).ok();
+        let cache = named("STX_BUILDS_CACHE").unwrap_or_else(|| {
+            let home = || format!("{}/.cache", named("HOME").unwrap_or_default());
+            format!(
+                "{}/stx-builds",
+                named("XDG_CACHE_HOME").unwrap_or_else(home)
+            )
+        });
         let path = std::env::var("PATH").expect("PATH");
         let (key, secret) = self.ceph.credentials();
         let start = Instant::now();

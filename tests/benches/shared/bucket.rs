@@ -1,7 +1,5 @@
 //! The object store of the tests, for benchmarks.
 
-use std::process::Command;
-
 #[path = "../../it/bucket/ceph.rs"]
 mod ceph;
 #[path = "../../it/bucket/server.rs"]
