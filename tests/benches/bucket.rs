@@ -175,15 +175,12 @@ impl Bench {
 
     /// Publishes the tree as the build of a day, into a mirror of this run.
     fn ours(&self, run: u64, day: u64) -> f64 {
-        let took = self.time(
-            &format!(
-                "{} --quiet --mirror s3://bench/ours{run} publish tree --channel master/centos \
+        let command = format!(
+            "{} --quiet --mirror s3://bench/ours{run} publish tree --channel master/centos \
              --date 201811{day:02}T060000Z --result success",
-                self.stx
-            ),
-            day,
+            self.stx
         );
-        took
+        self.time(&command, day)
     }
 
     fn theirs(&self, command: &str, day: u64) -> f64 {
