@@ -9,6 +9,8 @@ mod keyring;
 mod packages;
 mod run;
 mod signer;
+#[cfg(all(test, feature = "site"))]
+mod tests;
 mod vouched;
 
 pub use audit::verify_signatures;

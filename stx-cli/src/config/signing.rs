@@ -53,6 +53,11 @@ impl SigningTable {
         }
     }
 
+    /// Whether anything is signed.
+    pub(crate) fn signs(&self) -> bool {
+        self.gpg.is_some() || self.command.is_some() || self.key_file.is_some()
+    }
+
     /// Whether packages are signed, where anything is.
     pub(crate) fn signs_packages(&self) -> bool {
         self.packages.unwrap_or(true)
