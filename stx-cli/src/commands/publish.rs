@@ -218,11 +218,12 @@ fn unpublished(error: PublishError) -> Failure {
         PublishError::Busy { .. } => {
             Failure::new(Exit::Busy, error).hint("run the same command again when it is done")
         }
-        PublishError::Metadata {
-            source: StoreError::MissingTool { .. },
-            ..
-        } => Failure::new(Exit::Usage, error)
-            .hint("nothing was published; install it and run the same command again"),
+        PublishError::Metadata { source, .. } | PublishError::NotPublished { source, .. }
+            if exit_of(source) == Exit::Usage =>
+        {
+            Failure::new(Exit::Usage, error)
+                .hint("nothing was published; install it and run the same command again")
+        }
         PublishError::Outdated { .. }
         | PublishError::Metadata { .. }
         | PublishError::NotPublished { .. } => Failure::new(Exit::Mirror, error)
