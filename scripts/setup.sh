@@ -75,9 +75,13 @@ test  | cmd:unshare            | util-linux         | util-linux           | giv
 test  | cmd:setpriv            | util-linux         | util-linux-core      | publishes as an ordinary user
 test  | cmd:gzip               | gzip               | gzip                 | packs logs
 test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
+test  | cmd:apache2,httpd      | apache2            | httpd                | serves a mirror too
+test  | cmd:chromium,chromium-browser | chromium    | chromium             | shows the catalog pages
+test  | cmd:chromedriver       | chromium-driver    | chromedriver         | drives it
+test  | cmd:unzip              | unzip              | unzip                | unpacks what looks at the pages
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
-bench | cmd:aria2c             | aria2                | aria2                | what fetch is compared with
+bench | cmd:aria2c             | aria2              | aria2                | what fetch is compared with
 bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with
 '
 
