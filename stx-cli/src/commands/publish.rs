@@ -5,8 +5,8 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord};
 use stx_publish::{
     Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, ProblemKind,
-    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear,
-    prepare, prepare_in_full, survey,
+    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, Survey, clear, prepare,
+    prepare_in_full, survey,
 };
 
 use super::{Context, exit_of, open_or_create, signing};
