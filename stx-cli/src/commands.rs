@@ -18,10 +18,12 @@ pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod signing;
 pub(crate) mod since;
 pub(crate) mod status;
 pub(crate) mod trash;
 pub(crate) mod trigger;
+pub(crate) mod trust;
 pub(crate) mod verify;
 
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use stx_publish::metadata::CreaterepoC;
-use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, StoreError};
+use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, SignError, StoreError};
 
 use crate::args::{Format, Global};
 use crate::config::{Config, Metadata, is_url};
@@ -96,6 +98,8 @@ impl Context {
 pub(crate) enum Reader {
     Local(LocalStore),
     Http(HttpStore),
+    /// Another one, as far as a keyring vouches for it.
+    Vouched(Box<Self>, Box<trust::Trusted>),
 }
 
 impl Reader {
@@ -103,6 +107,7 @@ impl Reader {
         match self {
             Self::Local(store) => store,
             Self::Http(store) => store,
+            Self::Vouched(_, trusted) => &trusted.mirror,
         }
     }
 
@@ -111,6 +116,7 @@ impl Reader {
         match self {
             Self::Local(_) => None,
             Self::Http(store) => Some(store.received()),
+            Self::Vouched(reader, _) => reader.received(),
         }
     }
 
@@ -119,13 +125,15 @@ impl Reader {
         match self {
             Self::Local(store) => store.root().join(path).into_string(),
             Self::Http(store) => store.url(path).into(),
+            Self::Vouched(reader, _) => reader.place(path),
         }
     }
 }
 
 /// The mirror in `root`, made if it is not there.
 pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<LocalStore, Failure> {
-    let store = LocalStore::create(root).map_err(refused)?;
+    let seal = signing::seal(context)?;
+    let store = LocalStore::create(root).map_err(refused)?.with_seal(seal);
     Ok(match context.config.metadata {
         Metadata::BuiltIn => store,
         Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
@@ -137,12 +145,19 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
     match error {
         StoreError::Busy { .. } => Exit::Busy,
         StoreError::NotFound { .. } => Exit::NotFound,
-        StoreError::MissingTool { .. } => Exit::Usage,
+        StoreError::MissingTool { .. }
+        | StoreError::Unsigned {
+            source: SignError::MissingTool { .. },
+            ..
+        } => Exit::Usage,
         StoreError::AlreadyExists { .. }
         | StoreError::Conflict { .. }
         | StoreError::Refused { .. }
         | StoreError::Changed { .. }
         | StoreError::Tool { .. }
+        | StoreError::Unsigned { .. }
+        | StoreError::Untrusted { .. }
+        | StoreError::Stale { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Damaged { .. }
         | StoreError::Network { .. }
@@ -152,5 +167,16 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
 
 /// A store's refusal as a failure.
 pub(crate) fn refused(error: StoreError) -> Failure {
-    Failure::new(exit_of(&error), error)
+    let untrusted = matches!(error, StoreError::Untrusted { .. });
+    let stale = matches!(error, StoreError::Stale { .. });
+    let failure = Failure::new(exit_of(&error), error);
+    if untrusted {
+        return failure.hint(
+            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom",
+        );
+    }
+    if stale {
+        return failure.hint("nothing of it was taken; `--allow-stale` takes it all the same");
+    }
+    failure
 }

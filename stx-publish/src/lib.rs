@@ -12,10 +12,12 @@
 //! | [`incoming`] | what is to be published, as a value, and what must not be |
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
+//! | [`seal`] | what a commit writes of its own: record, sums, signature |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
+//! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it; feature `openpgp` |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
 //! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
@@ -32,11 +34,14 @@ pub mod index;
 pub mod metadata;
 #[cfg(test)]
 mod model_test;
+#[cfg(feature = "openpgp")]
+pub mod openpgp;
 pub mod plan;
 pub mod privacy;
 pub mod publish;
 #[cfg(feature = "local")]
 pub mod scan;
+pub mod seal;
 #[cfg(feature = "site")]
 pub mod site;
 pub mod store;
@@ -59,6 +64,7 @@ pub use publish::{
 };
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
+pub use seal::{Attester, Seal, Sealed, SignError, Signer};
 #[cfg(feature = "http")]
 pub use store::http::{HttpError, HttpOptions, HttpStore};
 #[cfg(feature = "local")]

@@ -56,6 +56,10 @@ pub enum FindingKind {
     Unlisted,
     /// A mode is not 0644 or 0755.
     WrongMode,
+    /// No trusted key has signed it; looked for only where there is a keyring.
+    Untrusted,
+    /// A signed index should be newer; looked for only where there is a keyring.
+    Stale,
     /// A symlink leads nowhere or out of the build.
     BadLink,
     /// A device, a FIFO or a socket.
@@ -89,6 +93,8 @@ impl FindingKind {
             | Self::Unreadable
             | Self::Missing
             | Self::Changed
+            | Self::Untrusted
+            | Self::Stale
             | Self::BadLink
             | Self::AliasDangling
             | Self::AliasToFailure
@@ -119,6 +125,8 @@ impl FindingKind {
             | Self::Missing
             | Self::Changed
             | Self::Unlisted
+            | Self::Untrusted
+            | Self::Stale
             | Self::WrongMode
             | Self::BadLink
             | Self::NotAFile
@@ -150,7 +158,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn build(
+    pub(crate) fn build(
         id: &BuildId,
         path: Option<&str>,
         kind: FindingKind,
