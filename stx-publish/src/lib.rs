@@ -14,6 +14,7 @@
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
+//! | [`provenance`] | where a build comes from, stated and signed |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
@@ -34,6 +35,7 @@ pub mod metadata;
 mod model_test;
 pub mod plan;
 pub mod privacy;
+pub mod provenance;
 pub mod publish;
 #[cfg(feature = "local")]
 pub mod scan;
