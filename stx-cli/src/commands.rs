@@ -28,7 +28,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use stx_publish::metadata::CreaterepoC;
-use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, StoreError};
+use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, SignError, StoreError};
 
 use crate::args::{Format, Global};
 use crate::config::{Config, Metadata, is_url};
@@ -136,12 +136,17 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
     match error {
         StoreError::Busy { .. } => Exit::Busy,
         StoreError::NotFound { .. } => Exit::NotFound,
-        StoreError::MissingTool { .. } => Exit::Usage,
+        StoreError::MissingTool { .. }
+        | StoreError::Unsigned {
+            source: SignError::MissingTool { .. },
+            ..
+        } => Exit::Usage,
         StoreError::AlreadyExists { .. }
         | StoreError::Conflict { .. }
         | StoreError::Refused { .. }
         | StoreError::Changed { .. }
         | StoreError::Tool { .. }
+        | StoreError::Unsigned { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Damaged { .. }
         | StoreError::Network { .. }

@@ -15,6 +15,7 @@ use stx_layout::{
 
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::seal::Sealed;
 use crate::store::{
     Added, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
     PageWriter, Retired, Scope, StagedBuild, StoreError,
@@ -269,6 +270,9 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
     }
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         through!(self.fuse, self.inner.commit(record))
+    }
+    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.commit_as(original))
     }
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.discard())

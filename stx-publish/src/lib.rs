@@ -12,6 +12,7 @@
 //! | [`incoming`] | what is to be published, as a value, and what must not be |
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
+//! | [`seal`] | what a commit writes of its own: record, sums, signature |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
 //! | [`provenance`] | where a build comes from, stated and signed |
@@ -39,6 +40,7 @@ pub mod provenance;
 pub mod publish;
 #[cfg(feature = "local")]
 pub mod scan;
+pub mod seal;
 #[cfg(feature = "site")]
 pub mod site;
 pub mod store;
@@ -61,6 +63,7 @@ pub use publish::{
 };
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
+pub use seal::{Attester, Seal, Sealed, SignError, Signer};
 #[cfg(feature = "http")]
 pub use store::http::{HttpError, HttpOptions, HttpStore};
 #[cfg(feature = "local")]

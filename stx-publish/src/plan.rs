@@ -13,7 +13,6 @@ use stx_layout::{
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
 use crate::privacy::PrivacyReport;
-use crate::store::record_path;
 
 mod known;
 mod show;
@@ -343,7 +342,8 @@ fn same(
         }
     }
     for line in existing.lines() {
-        let derived = is_metadata(repositories, &line.path) || line.path == record_path();
+        // What lies beside `inputs` and `outputs` was made by the commit.
+        let derived = is_metadata(repositories, &line.path) || line.path.parent().is_none();
         if sums.get(&line.path).is_none() && !derived {
             differences.push((line.path.clone(), Difference::Removed(line.path.clone())));
         }
