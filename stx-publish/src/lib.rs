@@ -12,6 +12,7 @@
 //! | [`incoming`] | what is to be published, as a value, and what must not be |
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
+//! | [`sbom`] | what is in an ISO image |
 //! | [`seal`] | what a commit writes of its own: record, sums, signature |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
@@ -38,6 +39,7 @@ pub mod plan;
 pub mod privacy;
 pub mod provenance;
 pub mod publish;
+pub mod sbom;
 #[cfg(feature = "local")]
 pub mod scan;
 pub mod seal;

@@ -15,11 +15,12 @@
 //! A build has one of the two files: without a key nothing is put into an envelope. Both are summed in `SHA256SUMS` as every
 //! other file is. `docs/provenance.md` says how readers check them without this program.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sums};
 
-use dsse::SignError;
-
+use crate::seal::{Attester, SignError};
 use crate::store::{MirrorRead, StoreError, read_all};
 
 pub mod check;
@@ -120,23 +121,29 @@ pub async fn read(
     })
 }
 
-/// The file that a build gets: the statement, in an envelope where there is someone to sign it.
-///
-/// # Errors
-/// What the signer refuses.
-pub fn file(
-    record: &BuildRecord,
-    sums: &Sums,
-    builder: &Builder,
-    signer: Option<&dyn EnvelopeSigner>,
-) -> Result<(BuildPath, Bytes), SignError> {
-    let statement = statement(record, sums, builder);
-    let path = |name: &str| name.parse::<BuildPath>().expect("a valid path");
-    Ok(match signer {
-        None => (path(STATEMENT_FILE), statement.to_json().into()),
-        Some(signer) => {
-            let envelope = Envelope::sign(statement.to_payload(), signer)?;
-            (path(ENVELOPE_FILE), envelope.to_jsonl().into())
-        }
-    })
+/// States where each build comes from, when it is committed.
+#[derive(Debug, Clone, Default)]
+pub struct Attestation {
+    /// Who builds.
+    pub builder: Builder,
+    /// Signs the statement; without one it is published as it is.
+    pub signer: Option<Arc<dyn EnvelopeSigner>>,
+}
+
+impl Attester for Attestation {
+    fn attest(
+        &self,
+        record: &BuildRecord,
+        sums: &Sums,
+    ) -> Result<Vec<(BuildPath, Bytes)>, SignError> {
+        let statement = statement(record, sums, &self.builder);
+        let (name, text) = match &self.signer {
+            None => (STATEMENT_FILE, statement.to_json()),
+            Some(signer) => {
+                let envelope = Envelope::sign(statement.to_payload(), &**signer)?;
+                (ENVELOPE_FILE, envelope.to_jsonl())
+            }
+        };
+        Ok(vec![(name.parse().expect("a valid path"), text.into())])
+    }
 }

@@ -9,18 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// An envelope that was not signed.
-#[derive(Debug, thiserror::Error)]
-pub enum SignError {
-    /// There is no such key, or it must not be used.
-    #[error("{signer}: {reason}")]
-    Refused {
-        /// What was to sign.
-        signer: String,
-        /// Why it does not.
-        reason: String,
-    },
-}
+use crate::seal::SignError;
 
 /// The type of a payload that is an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";

@@ -5,7 +5,6 @@ use stx_layout::{
     SourceRecord, SumLine, Sums,
 };
 
-use super::dsse::{EnvelopeKey, SignError};
 use super::statement::{BUILT, PUBLISHED};
 use super::*;
 
@@ -196,12 +195,18 @@ impl EnvelopeKey for Mirroring {
 
 #[test]
 fn an_envelope_is_what_was_put_into_it_and_the_signature_covers_payload_and_type() {
-    let (path, bytes) =
-        file(&record(), &sums(&FILES), &builder(), Some(&Mirroring)).expect("signed");
+    let attestation = Attestation {
+        builder: builder(),
+        signer: Some(Arc::new(Mirroring)),
+    };
+    let files = attestation.attest(&record(), &sums(&FILES));
+    let [(path, bytes)] = &files.expect("signed")[..] else {
+        panic!("one file is made")
+    };
     assert_eq!(path.as_str(), ENVELOPE_FILE);
-    assert!(is_provenance(&path));
+    assert!(is_provenance(path));
     assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
-    let read = Provenance::from_bytes(path.as_str(), &bytes).expect("provenance");
+    let read = Provenance::from_bytes(path.as_str(), bytes).expect("provenance");
     let Provenance::Signed {
         statement: stated,
         envelope,
