@@ -78,5 +78,5 @@ pub use store::{
 pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
-    repair_aliases, verify, verify_observed, verify_readable,
+    repair_aliases, verify, verify_observed, verify_readable, verify_stated,
 };

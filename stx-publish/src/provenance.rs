@@ -29,7 +29,7 @@ pub mod dsse;
 pub mod key;
 pub mod statement;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use check::{Disagreement, check};
 pub use dsse::{Envelope, EnvelopeError, EnvelopeKey, EnvelopeSigner};

@@ -8,6 +8,7 @@
 //! It lies beside the image and is a file of the build like any other: summed, and stated by the provenance. It is derived,
 //! so a build that is published again may come without it, or with one that a later version writes otherwise.
 
+use percent_encoding::percent_decode_str;
 use stx_layout::BuildPath;
 
 #[cfg(feature = "sbom")]
@@ -34,4 +35,22 @@ pub fn is_image(path: &BuildPath) -> bool {
 pub fn image_of(path: &BuildPath) -> Option<BuildPath> {
     let image = path.as_str().strip_suffix(SUFFIX)?.parse().ok()?;
     is_image(&image).then_some(image)
+}
+
+/// The file of the build that a relative reference of an image's bill leads to; `None` for a reference to somewhere else.
+pub(crate) fn resolve(image: &BuildPath, reference: &str) -> Option<BuildPath> {
+    let parent = image.parent();
+    let mut at: Vec<_> = parent.iter().flat_map(BuildPath::segments).collect();
+    let decoded = percent_decode_str(reference).decode_utf8().ok()?;
+    if decoded.contains("://") || decoded.starts_with('/') {
+        return None;
+    }
+    for segment in decoded.split('/') {
+        if segment == ".." {
+            at.pop()?;
+        } else {
+            at.push(segment);
+        }
+    }
+    at.join("/").parse().ok()
 }

@@ -171,7 +171,7 @@ fn every_disagreement_is_found() {
 
 /// Its signature of a message is the message.
 #[derive(Debug)]
-struct Mirroring;
+pub(crate) struct Mirroring;
 
 impl EnvelopeSigner for Mirroring {
     fn key_id(&self) -> &'static str {
