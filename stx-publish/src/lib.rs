@@ -19,6 +19,7 @@
 //! | [`provenance`] | where a build comes from, stated and signed |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
+//! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it; feature `openpgp` |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
 //! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
@@ -35,6 +36,8 @@ pub mod index;
 pub mod metadata;
 #[cfg(test)]
 mod model_test;
+#[cfg(feature = "openpgp")]
+pub mod openpgp;
 pub mod plan;
 pub mod privacy;
 pub mod provenance;

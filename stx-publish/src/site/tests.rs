@@ -85,7 +85,7 @@ async fn example() -> (MemoryStore, Site) {
 async fn the_pages_of_a_channel() {
     let (store, site) = example().await;
     refresh(&store, &site).await.expect("pages");
-    for name in PageName::ALL {
+    for name in [PageName::IndexJson, PageName::IndexHtml, PageName::Feed] {
         let page = channel_page(name);
         insta::assert_snapshot!(name.file_name(), text(&store, &page).await);
     }

@@ -76,6 +76,23 @@ pub enum StoreError {
         /// Why not.
         source: SignError,
     },
+    /// Nobody who is trusted vouches for it.
+    #[error("{what}: not trusted")]
+    Untrusted {
+        /// The file.
+        what: String,
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// It is vouched for, but should be newer: somebody holds the mirror back, or nobody keeps it.
+    #[cfg(feature = "openpgp")]
+    #[error("{what}: stale")]
+    Stale {
+        /// The file.
+        what: String,
+        /// What is wrong with its age.
+        source: crate::openpgp::IndexError,
+    },
     /// The store cannot do this at all.
     #[error("{what}: this kind of mirror cannot do that")]
     Unsupported {
