@@ -6,7 +6,6 @@
 
 mod keyring;
 mod packages;
-mod run;
 mod signer;
 mod vouched;
 

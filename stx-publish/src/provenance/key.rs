@@ -14,6 +14,7 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, pem};
 use super::dsse::{EnvelopeKey, EnvelopeSigner};
 use crate::incoming::digest_of;
 use crate::seal::SignError;
+use crate::seal::run::run;
 
 /// A public key in DER form is one of these, and the key itself; DER has one way to write them.
 /// Ed25519: RFC 8410, section 4. P-256: RFC 5480, section 2, with an uncompressed point.
@@ -103,6 +104,39 @@ impl EnvelopeKey for PublicKey {
         };
         let key = UnparsedPublicKey::new(algorithm, &self.point);
         key.verify(message, signature).is_ok()
+    }
+}
+
+/// A program that signs, for keys in hardware modules and signing services: what is to be signed on its standard input, the
+/// signature and nothing else on its standard output.
+#[derive(Debug, Clone)]
+pub struct SigningCommand {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The public half of the key that it signs with. A signature that it does not check is not given away.
+    pub public: PublicKey,
+}
+
+impl EnvelopeSigner for SigningCommand {
+    fn key_id(&self) -> &str {
+        self.public.id()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let refused = |reason: &str| SignError::Refused {
+            signer: self.argv.join(" "),
+            reason: reason.to_owned(),
+        };
+        let Some((program, args)) = self.argv.split_first() else {
+            return Err(refused("no program is named"));
+        };
+        let signature = run(program, "of the signing service", args, &[], message)?;
+        if self.public.verifies(message, &signature) {
+            return Ok(signature);
+        }
+        Err(refused(
+            "what it wrote is no signature by the key whose public half is configured",
+        ))
     }
 }
 

@@ -37,6 +37,10 @@ const IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'+');
 
+/// Where packages of an image are published, by their digests in the image; with the digests of what is published, which
+/// are others where it is signed anew.
+pub(super) type Published = BTreeMap<Sha256, Vec<(BuildPath, Sha256)>>;
+
 /// The bill of materials of the image at `path` of a build, whose packages are `published` where these paths say.
 ///
 /// The same image, build and version give the same bytes.
@@ -47,7 +51,7 @@ pub(super) fn write(
     id: &BuildId,
     path: &BuildPath,
     image: &Image,
-    published: &BTreeMap<Sha256, Vec<BuildPath>>,
+    published: &Published,
     version: &str,
 ) -> Result<Bytes, String> {
     let components: Vec<_> = image
@@ -137,17 +141,12 @@ fn metadata(
     })
 }
 
-fn component(
-    id: &BuildId,
-    image: &BuildPath,
-    file: &File,
-    published: &BTreeMap<Sha256, Vec<BuildPath>>,
-) -> Component {
+fn component(id: &BuildId, image: &BuildPath, file: &File, published: &Published) -> Component {
     let mut references = Vec::new();
-    for path in published.get(&file.digest).into_iter().flatten() {
+    for (path, digest) in published.get(&file.digest).into_iter().flatten() {
         let url = Uri::new(&relative(image, path));
         references.push(ExternalReference {
-            hashes: Some(sha256(file.digest)),
+            hashes: Some(sha256(*digest)),
             ..ExternalReference::new(ExternalReferenceType::Distribution, url)
         });
     }

@@ -1,12 +1,14 @@
 //! Adds the bill of materials to what is to be published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io::BufReader;
 
 use bytes::Bytes;
 use camino::Utf8Path;
-use stx_layout::{BuildId, BuildPath, Sha256};
+use stx_layout::{BuildId, BuildPath};
 
-use super::iso::{Image, read};
+use super::bill::Published;
+use super::iso::{Image, package, read};
 use super::{SUFFIX, bill, is_image};
 use crate::incoming::{Entry, Incoming};
 use crate::store::local::copy::hash_file;
@@ -41,8 +43,8 @@ pub enum SbomError {
 }
 
 /// Adds a bill of materials for each ISO image in `outputs/` that has none yet; returns the images that could not be
-/// described, and why. `version` is that of the program that calls. Reads the images, and packages whose names and sizes
-/// are those of packages in an image.
+/// described, and why. `version` is that of the program that calls. Reads the images, and what has the name of a
+/// package in an image.
 ///
 /// Symlinks are passed over: what they lead to has a bill of its own.
 pub fn describe(
@@ -86,43 +88,45 @@ fn describe_one(
     })
 }
 
-/// Where the packages of an image are published, by their digests. Only what may be one of them is read.
-fn published(
-    incoming: &Incoming,
-    image: &Image,
-) -> Result<BTreeMap<Sha256, Vec<BuildPath>>, SbomError> {
-    let wanted: BTreeSet<_> = image
-        .files
-        .iter()
-        .filter(|file| file.package.is_some())
-        .map(|file| (file.name(), file.size))
-        .collect();
-    let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// Where the packages of an image are published, by their digests in the image, with the digests of what is published: the
+/// same bytes, or the same package with another signature. Only what has the name of a package of the image is read.
+fn published(incoming: &Incoming, image: &Image) -> Result<Published, SbomError> {
+    let mut wanted: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for file in &image.files {
+        if let Some(package) = &file.package {
+            let named = wanted.entry(file.name()).or_default();
+            named.push((file.digest, package.header.as_deref()));
+        }
+    }
+    let mut published = Published::new();
     for (path, entry) in &incoming.entries {
-        let Entry::File {
-            source,
-            size,
-            digest,
-            ..
-        } = entry
+        let (Entry::File { source, digest, .. }, Some(named)) =
+            (entry, wanted.get(path.file_name()))
         else {
             continue;
         };
-        if !wanted.contains(&(path.file_name(), *size)) {
-            continue;
-        }
+        let fail = |error| SbomError::Io {
+            path: source.to_string(),
+            source: error,
+        };
         let digest = match digest {
             Some(digest) => *digest,
-            None => {
-                hash_file(source)
-                    .map_err(|error| SbomError::Io {
-                        path: source.to_string(),
-                        source: error,
-                    })?
-                    .0
-            }
+            None => hash_file(source).map_err(fail)?.0,
         };
-        published.entry(digest).or_default().push(path.clone());
+        let mut same: Vec<_> = named.iter().filter(|(own, _)| *own == digest).collect();
+        if same.is_empty() {
+            let file = fs_err::File::open(source).map_err(fail)?;
+            let header = package(&mut BufReader::new(file)).and_then(|package| package.header);
+            same.extend(
+                named
+                    .iter()
+                    .filter(|(_, own)| own.is_some() && *own == header.as_deref()),
+            );
+        }
+        for (own, _) in same {
+            let places = published.entry(*own).or_default();
+            places.push((path.clone(), digest));
+        }
     }
     Ok(published)
 }

@@ -9,6 +9,7 @@ use fs_err as fs;
 use hadris_iso::directory::DirectoryRef;
 use hadris_iso::file::EntryType;
 use hadris_iso::read::{DirEntry, Extent, IsoImage, RootDir};
+use rpm::IndexSignatureTag;
 use sha2::Digest as _;
 use stx_layout::Sha256;
 
@@ -64,6 +65,8 @@ pub(super) struct Package {
     pub(super) summary: Option<String>,
     /// The name of the file of its source package.
     pub(super) source: Option<String>,
+    /// The digest of its header without signatures, which is the same before and after it is signed.
+    pub(super) header: Option<String>,
 }
 
 /// Reads an image; every byte of its files is read.
@@ -264,7 +267,7 @@ impl<R: Read + Seek> Read for Contents<'_, R> {
 }
 
 /// What the header of a package says; `None` for a file that is none.
-fn package(file: &mut impl io::BufRead) -> Option<Package> {
+pub(super) fn package(file: &mut impl io::BufRead) -> Option<Package> {
     // The parser panics where a header claims to be of an absurd size.
     let parsed = catch_unwind(AssertUnwindSafe(|| rpm::PackageMetadata::parse(file)));
     let header = parsed.ok()?.ok()?;
@@ -287,5 +290,10 @@ fn package(file: &mut impl io::BufRead) -> Option<Package> {
         url: text(header.get_url()),
         summary: text(header.get_summary()),
         source: text(header.get_source_rpm()),
+        header: text(
+            header
+                .signature
+                .get_entry_data_as_string(IndexSignatureTag::RPMSIGTAG_SHA256),
+        ),
     })
 }

@@ -66,9 +66,9 @@ fn image() -> Image {
     }
 }
 
-fn published() -> BTreeMap<Sha256, Vec<BuildPath>> {
+fn published() -> bill::Published {
     let at = path("outputs/RPMS/std/libplatform++-1.0-2.el7.x86_64.rpm");
-    BTreeMap::from([(Sha256([1; 32]), vec![at])])
+    BTreeMap::from([(Sha256([1; 32]), vec![(at, Sha256([7; 32]))])])
 }
 
 #[test]
