@@ -51,6 +51,11 @@ demo  | python:wheel           | python3-wheel      | python3-wheel        | whe
 demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Helm charts
 test  | cmd:dnf                | dnf                | dnf                  | installs published packages
 test  | python:dnfpluginscore  | dnf-plugins-core | dnf-plugins-core | downloads published packages with dnf
+test  | cmd:gpg                | gpg                | gnupg2               | signs and checks signatures
+test  | cmd:gpgconf            | gpgconf            | gnupg2               | ends its agent
+test  | cmd:gpg-agent          | gpg-agent          | gnupg2               | keeps keys of the tests
+test  | cmd:rpmsign            | rpm                | rpm-sign             | signs packages as packagers do
+test  | cmd:rpmkeys            | rpm                | rpm                  | checks signatures of packages
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror

@@ -169,6 +169,21 @@ pub(crate) struct Fetch {
     /// How many files are fetched side by side
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// Whose signatures are believed.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Takes nothing that no public key of this file has signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<Utf8PathBuf>,
+
+    /// With a keyring: also takes an index that has expired, or is older than one that was seen
+    #[arg(long)]
+    pub(crate) allow_stale: bool,
 }
 
 #[derive(Debug, Args)]
@@ -612,6 +627,10 @@ pub(crate) struct Verify {
     /// Repairs what can be derived: aliases, leftovers
     #[arg(long)]
     pub(crate) repair: bool,
+
+    /// Also finds builds and indexes that no public key of this file has signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<Utf8PathBuf>,
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

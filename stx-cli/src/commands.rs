@@ -17,10 +17,12 @@ pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod signing;
 pub(crate) mod since;
 pub(crate) mod status;
 pub(crate) mod trash;
 pub(crate) mod trigger;
+pub(crate) mod trust;
 pub(crate) mod verify;
 
 use std::sync::Arc;
@@ -95,6 +97,8 @@ impl Context {
 pub(crate) enum Reader {
     Local(LocalStore),
     Http(HttpStore),
+    /// Another one, as far as a keyring vouches for it.
+    Vouched(Box<Self>, Box<trust::Trusted>),
 }
 
 impl Reader {
@@ -102,6 +106,7 @@ impl Reader {
         match self {
             Self::Local(store) => store,
             Self::Http(store) => store,
+            Self::Vouched(_, trusted) => &trusted.mirror,
         }
     }
 
@@ -110,6 +115,7 @@ impl Reader {
         match self {
             Self::Local(_) => None,
             Self::Http(store) => Some(store.received()),
+            Self::Vouched(reader, _) => reader.received(),
         }
     }
 
@@ -118,13 +124,15 @@ impl Reader {
         match self {
             Self::Local(store) => store.root().join(path).into_string(),
             Self::Http(store) => store.url(path).into(),
+            Self::Vouched(reader, _) => reader.place(path),
         }
     }
 }
 
 /// The mirror in `root`, made if it is not there.
 pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<LocalStore, Failure> {
-    let store = LocalStore::create(root).map_err(refused)?;
+    let seal = signing::seal(context)?;
+    let store = LocalStore::create(root).map_err(refused)?.with_seal(seal);
     Ok(match context.config.metadata {
         Metadata::BuiltIn => store,
         Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
@@ -147,6 +155,8 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
         | StoreError::Changed { .. }
         | StoreError::Tool { .. }
         | StoreError::Unsigned { .. }
+        | StoreError::Untrusted { .. }
+        | StoreError::Stale { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Damaged { .. }
         | StoreError::Network { .. }
@@ -156,5 +166,14 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
 
 /// A store's refusal as a failure.
 pub(crate) fn refused(error: StoreError) -> Failure {
-    Failure::new(exit_of(&error), error)
+    let hint = match &error {
+        StoreError::Untrusted { .. } => {
+            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom"
+        }
+        StoreError::Stale { .. } => {
+            "nothing of it was taken; `--allow-stale` takes it all the same"
+        }
+        _ => return Failure::new(exit_of(&error), error),
+    };
+    Failure::new(exit_of(&error), error).hint(hint)
 }

@@ -11,8 +11,10 @@ use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
 
 mod privacy;
+mod signing;
 
 pub(crate) use privacy::PrivacyTable;
+pub(crate) use signing::SigningTable;
 
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
@@ -35,6 +37,11 @@ pub(crate) struct Config {
     /// What no build may tell.
     #[serde(default)]
     pub(crate) privacy: PrivacyTable,
+    /// Whose signatures readers of a mirror believe.
+    keyring: Option<Utf8PathBuf>,
+    /// What signs builds, packages and indexes.
+    #[serde(default)]
+    pub(crate) signing: SigningTable,
     /// What makes the metadata of RPM repositories.
     #[serde(default)]
     pub(crate) metadata: Metadata,
@@ -121,6 +128,7 @@ impl Config {
             &mut config.state,
             &mut config.recipe,
             &mut config.policy,
+            &mut config.keyring,
         ]
         .into_iter()
         .flatten()
@@ -131,6 +139,7 @@ impl Config {
             }
         }
         config.privacy.resolve(dir);
+        config.signing.resolve(dir);
         Ok(config)
     }
 
@@ -158,6 +167,11 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// The public keys whose signatures are believed; without them, no signature is looked at.
+    pub(crate) fn keyring(&self) -> Option<&Utf8Path> {
+        self.keyring.as_deref()
     }
 
     /// What the catalog pages say of the mirror; how long builds stay is not in it.

@@ -58,6 +58,10 @@ pub enum FindingKind {
     Unlisted,
     /// A mode is not 0644 or 0755.
     WrongMode,
+    /// No trusted key has signed it; looked for only where there is a keyring.
+    Untrusted,
+    /// A signed index should be newer; looked for only where there is a keyring.
+    Stale,
     /// A symlink leads nowhere or out of the build.
     BadLink,
     /// A device, a FIFO or a socket.
@@ -101,6 +105,8 @@ impl FindingKind {
             | Self::Unreadable
             | Self::Missing
             | Self::Changed
+            | Self::Untrusted
+            | Self::Stale
             | Self::BadLink
             | Self::ProvenanceUnreadable
             | Self::ProvenanceDiffers
@@ -136,6 +142,8 @@ impl FindingKind {
             | Self::Missing
             | Self::Changed
             | Self::Unlisted
+            | Self::Untrusted
+            | Self::Stale
             | Self::WrongMode
             | Self::BadLink
             | Self::NotAFile
@@ -172,7 +180,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn build(
+    pub(crate) fn build(
         id: &BuildId,
         path: Option<&str>,
         kind: FindingKind,

@@ -38,5 +38,6 @@ mod retention_pins;
 mod retention_shown;
 mod retention_tiers;
 mod serving;
+mod signing;
 mod site;
 mod syscalls;

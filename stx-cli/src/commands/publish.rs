@@ -9,7 +9,7 @@ use stx_publish::{
     prepare, prepare_in_full, survey,
 };
 
-use super::{Context, exit_of, open_or_create};
+use super::{Context, exit_of, open_or_create, signing};
 use crate::args::{Format, Publish};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -22,7 +22,8 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
     record.trigger = Some("publish".to_owned());
     let request = request(context.now, record, incoming, args.force_alias);
     if args.dry_run {
-        let (request, _copies) = guard(context, request, problems)?;
+        let (request, _redacted) = guard(context, request, problems)?;
+        let (request, _signed) = signing::packages(context, request)?;
         let plan = match context.open() {
             Ok(store) => prepare_in_full(&store, request).await,
             Err(failure) if failure.exit == Exit::NotFound => {
@@ -154,12 +155,13 @@ pub(crate) async fn publish(
     publish_guarded(context, store, guarded).await
 }
 
-/// Plans and publishes; once more if another publisher came between. The redacted copies last until the end.
+/// Signs packages, plans and publishes; once more if another publisher came between. The copies last until the end.
 async fn publish_guarded(
     context: &Context,
     store: &dyn MirrorStore,
-    (request, _copies): (PublishRequest, Option<Cleared>),
+    (request, _redacted): (PublishRequest, Option<Cleared>),
 ) -> Result<PublishReport, Failure> {
+    let (request, _signed) = signing::packages(context, request)?;
     let fail = |error| unprepared(context, error);
     let mut plan = prepare(store, request.clone()).await.map_err(fail)?;
     loop {

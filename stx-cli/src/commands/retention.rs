@@ -118,7 +118,7 @@ pub(crate) async fn known_verdicts(
 ) -> Result<Option<PrunePlan>, Failure> {
     match reader {
         Reader::Local(store) => verdicts(context, store, catalog).await.map(Some),
-        Reader::Http(_) => {
+        Reader::Http(_) | Reader::Vouched(..) => {
             context.say(
                 "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
             );

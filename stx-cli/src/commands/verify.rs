@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
+use stx_publish::openpgp::{Keyring, verify_signatures};
 use stx_publish::{
     RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
 };
@@ -28,6 +29,7 @@ async fn check(
     context: &Context,
     reader: &Reader,
     scope: &Scope,
+    keyring: Option<&Keyring>,
 ) -> Result<VerifyReport, VerifyError> {
     let shown = std::io::stderr().is_terminal() && !context.global.quiet;
     let bar = if shown {
@@ -45,10 +47,17 @@ async fn check(
     };
     let report = match reader {
         Reader::Local(store) => verify_observed(store, scope, &observe).await,
-        Reader::Http(store) => verify_readable(store, scope, &observe).await,
+        Reader::Http(_) | Reader::Vouched(..) => {
+            verify_readable(reader.store(), scope, &observe).await
+        }
     };
     bar.finish_and_clear();
-    report
+    let mut report = report?;
+    if let Some(keyring) = keyring {
+        let (store, now) = (reader.shared(), context.now);
+        verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
+    }
+    Ok(report)
 }
 
 pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure> {
@@ -62,17 +71,22 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     };
     let to_repair = args.repair.then(|| context.open()).transpose()?;
     let reader = context.reader()?;
+    let keyring = context.keyring(args.keyring.as_deref())?;
     if let Reader::Http(_) = reader {
         context.say(
             "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
         );
     }
     let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
-    let mut report = check(context, &reader, &scope).await.map_err(fail)?;
+    let mut report = check(context, &reader, &scope, keyring.as_ref())
+        .await
+        .map_err(fail)?;
     let mut repaired = None;
     if let Some(store) = &to_repair {
         repaired = Some(repair(store, &report).await.map_err(fail)?);
-        report = check(context, &reader, &scope).await.map_err(fail)?;
+        report = check(context, &reader, &scope, keyring.as_ref())
+            .await
+            .map_err(fail)?;
     }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -90,6 +90,9 @@ pub enum IndexError {
         /// The time now.
         now: DateTime<Utc>,
     },
+    /// There is none at the mirror's root.
+    #[error("there is none: what the mirror holds is signed nowhere")]
+    Missing,
     /// It does not say which version it is, or until when it is good.
     #[error("has no serial or no end")]
     Undated,
@@ -100,9 +103,9 @@ pub enum IndexError {
 /// What is read of a build other than its sums and its record is what the mirror says; [`MirrorRead::sums`] tell whether it
 /// is right.
 #[derive(Debug)]
-pub struct Vouched<'a> {
-    inner: &'a dyn MirrorRead,
-    keyring: &'a Keyring,
+pub struct Vouched {
+    inner: Arc<dyn MirrorRead>,
+    keyring: Keyring,
     now: DateTime<Utc>,
     stale: bool,
     known: Seen,
@@ -111,12 +114,12 @@ pub struct Vouched<'a> {
     sums: Mutex<HashMap<BuildId, (Bytes, Bytes)>>,
 }
 
-impl<'a> Vouched<'a> {
+impl Vouched {
     /// `inner`, of which the serials of `known` were seen before. With `stale`, an index that is expired, or older than one
     /// that was seen, is believed all the same.
     pub fn new(
-        inner: &'a dyn MirrorRead,
-        keyring: &'a Keyring,
+        inner: Arc<dyn MirrorRead>,
+        keyring: Keyring,
         known: Seen,
         now: DateTime<Utc>,
         stale: bool,
@@ -144,7 +147,7 @@ impl<'a> Vouched<'a> {
             return Ok(known.clone());
         }
         let read = async |path: BuildPath| {
-            let read = read_all(self.inner, id, &path, LONGEST).await;
+            let read = read_all(&*self.inner, id, &path, LONGEST).await;
             read.map(Bytes::from)
         };
         let sums = read(sums_path()).await?;
@@ -202,7 +205,10 @@ impl<'a> Vouched<'a> {
         let mut waits = READS.into_iter();
         loop {
             let text = self.inner.page(page).await?;
-            let text = text.ok_or_else(|| StoreError::NotFound { what: page.path() })?;
+            let text = text.ok_or_else(|| match &page.channel {
+                None => untrusted(page.path(), IndexError::Missing),
+                Some(_) => StoreError::NotFound { what: page.path() },
+            })?;
             let signature = self.inner.page(&signature).await?.unwrap_or_default();
             let why = match self.keyring.verify(&text, &signature, self.now) {
                 Ok(good) => return Ok((text, good)),
@@ -219,13 +225,13 @@ impl<'a> Vouched<'a> {
         }
     }
 
-    async fn root(&self) -> Result<RootIndex, StoreError> {
+    pub(super) async fn root(&self) -> Result<RootIndex, StoreError> {
         let text = self.index(None).await?;
         RootIndex::from_json(&text).map_err(|error| damaged("index.json", error))
     }
 
     /// The index of a channel, which is not older than the root says.
-    async fn channel(&self, channel: &Channel) -> Result<ChannelIndex, StoreError> {
+    pub(super) async fn channel(&self, channel: &Channel) -> Result<ChannelIndex, StoreError> {
         let root = self.root().await?;
         let text = self.index(Some(channel)).await?;
         let path = format!("{channel}/index.json");
@@ -290,7 +296,7 @@ fn body(bytes: &Bytes, from: u64) -> FileBody {
 }
 
 #[async_trait]
-impl MirrorRead for Vouched<'_> {
+impl MirrorRead for Vouched {
     async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
         let channels = match scope {
             Scope::All => {
@@ -318,7 +324,7 @@ impl MirrorRead for Vouched<'_> {
 
     async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
         let sums = self.sums(id).await?;
-        let text = read_all(self.inner, id, &record_path(), LONGEST).await?;
+        let text = read_all(&*self.inner, id, &record_path(), LONGEST).await?;
         let what = format!("{id}/{}", BuildRecord::FILE_NAME);
         if sums.get(&record_path()) != Some(digest_of(&text)) {
             let found = "it is not the one that SHA256SUMS names".to_owned();
