@@ -78,7 +78,9 @@ async fn an_index_is_good_at_every_step_of_its_replacement() {
         let next = now() + TimeDelta::hours(1);
         let done = refresh_sealed(&faulty, &site, Some(&seal(next))).await;
         let mirror = vouched(&store, Seen::default(), next);
-        let alias = shown(&mirror).await.expect("whatever was written is signed");
+        let alias = shown(&mirror)
+            .await
+            .expect("whatever was written is signed");
         let days = [1, 2].map(|day| Some(AliasEntry::Build(sample_id(day).date)));
         assert!(days.contains(&alias), "step {at}: {alias:?}");
         mirror.catalog(&Scope::All).await.expect("the root as well");
@@ -132,13 +134,19 @@ async fn serials_grow_and_old_ones_are_refused() {
     let made = refresh_sealed(&store, &site, Some(&seal(half))).await;
     assert_eq!(made.expect("made").written.len(), 4, "two indexes, signed");
 
-    let known: Seen = serde_json::from_value(serde_json::json!({ key: { path: u64::MAX } }))
-        .expect("a memory");
+    let known: Seen =
+        serde_json::from_value(serde_json::json!({ key: { path: u64::MAX } })).expect("a memory");
     let refused = shown(&vouched(&store, known, half)).await;
-    assert!(matches!(refused, Err(StoreError::Stale { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Stale { .. })),
+        "{refused:?}"
+    );
     let late = vouched(&store, Seen::default(), half + TimeDelta::days(7));
     let refused = shown(&late).await;
-    assert!(matches!(refused, Err(StoreError::Stale { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Stale { .. })),
+        "{refused:?}"
+    );
     assert_eq!(late.seen(), Seen::default(), "what is refused is not seen");
 }
 
@@ -154,7 +162,10 @@ async fn a_record_that_the_sums_do_not_name_is_refused() {
     let sums = "SHA256SUMS".parse().expect("a path");
     store.tamper_file(&id, &sums, Some("".into()));
     let refused = vouched(&store, Seen::default(), now()).sums(&id).await;
-    assert!(matches!(refused, Err(StoreError::Untrusted { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Untrusted { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -162,7 +173,9 @@ fn a_signature_is_never_older_than_its_key() {
     let signer = signer();
     let old = DateTime::from_timestamp(0, 0).expect("a time");
     let signature = signer.sign(b"bytes", old).expect("signed");
-    let good = signer.public().verify(b"bytes", signature.as_bytes(), now());
+    let good = signer
+        .public()
+        .verify(b"bytes", signature.as_bytes(), now());
     assert!(good.expect("good").at > old);
     assert_eq!(signer.sign(b"bytes", old).expect("signed"), signature);
 }
