@@ -94,6 +94,8 @@ test  | cmd:apache2,httpd      | apache2            | httpd                | ser
 test  | cmd:chromium,chromium-browser | chromium    | chromium             | shows the catalog pages
 test  | cmd:chromedriver       | chromium-driver    | chromedriver         | drives it
 test  | cmd:unzip              | unzip              | unzip                | unpacks what looks at the pages
+test  | cmd:openssl            | openssl            | openssl              | signs and checks provenance
+test  | cmd:jq                 | jq                 | jq                   | takes provenance apart
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 bench | cmd:aria2c             | aria2              | aria2                | what fetch is compared with
@@ -249,6 +251,24 @@ if [[ $group == test || $group == bench ]]; then
         cp "$wheel/axe_playwright_python/axe.min.js" "$axe.part"
         mv "$axe.part" "$axe"
         say "axe-core is in the cache now"
+    fi
+fi
+
+# What in-toto and CycloneDX read their own forms with.
+if [[ $group == test || $group == bench ]]; then
+    readers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/attestation-readers-1
+    if [[ ! -d $readers ]]; then
+        mkdir -p "${readers%/*}"
+        part=$(mktemp -d "$readers.XXXXXX")
+        if ! "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$part" \
+            in-toto-attestation==0.9.3 'securesystemslib[crypto]==1.6.0' 'cyclonedx-python-lib[json-validation]==11.12.0'; then
+            rm -rf "$part"
+            die "the readers of provenance and bills of materials could not be downloaded: is there a network?"
+        fi
+        chmod 755 "$part"
+        # Moved at once, as above; another setup may have been faster.
+        mv -T "$part" "$readers" || rm -rf "$part"
+        say "the readers of provenance and bills of materials are in the cache now"
     fi
 fi
 

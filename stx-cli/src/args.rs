@@ -516,6 +516,14 @@ pub(crate) struct Show {
     /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`, such as `master/centos/latest_build`
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
+
+    /// Shows where it comes from: builder, sources, inputs, times, signature; as JSON, the statement itself
+    #[arg(long)]
+    pub(crate) provenance: bool,
+
+    /// With `--provenance`: shows nothing that none of these public keys (PEM) has signed
+    #[arg(long, value_name = "FILE", requires = "provenance")]
+    pub(crate) provenance_key: Vec<Utf8PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -658,6 +666,10 @@ pub(crate) struct Verify {
     /// Also finds builds and indexes that no public key of this file has signed
     #[arg(long, value_name = "FILE")]
     pub(crate) keyring: Option<Utf8PathBuf>,
+
+    /// Also finds builds whose provenance none of these public keys (PEM) has signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) provenance_key: Vec<Utf8PathBuf>,
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

@@ -12,6 +12,7 @@ pub(crate) mod manual;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
+pub(crate) mod provenance;
 pub(crate) mod publish;
 pub(crate) mod recipe;
 pub(crate) mod resume;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use stx_publish::metadata::CreaterepoC;
-use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, SignError, StoreError};
+use stx_publish::{HttpOptions, HttpStore, LocalStore, MirrorRead, Seal, SignError, StoreError};
 
 use crate::args::{Format, Global};
 use crate::config::{Config, Metadata, is_url};
@@ -132,7 +133,10 @@ impl Reader {
 
 /// The mirror in `root`, made if it is not there.
 pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<LocalStore, Failure> {
-    let seal = signing::seal(context)?;
+    let seal = Seal {
+        attester: provenance::attester(context)?,
+        ..signing::seal(context)?
+    };
     let store = LocalStore::create(root).map_err(refused)?.with_seal(seal);
     Ok(match context.config.metadata {
         Metadata::BuiltIn => store,

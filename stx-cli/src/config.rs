@@ -11,9 +11,11 @@ use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
 
 mod privacy;
+mod provenance;
 mod signing;
 
 pub(crate) use privacy::PrivacyTable;
+pub(crate) use provenance::{ProvenanceTable, SbomTable};
 pub(crate) use signing::SigningTable;
 
 /// The name that is looked for here and above.
@@ -42,6 +44,12 @@ pub(crate) struct Config {
     /// What signs builds, packages and indexes.
     #[serde(default)]
     pub(crate) signing: SigningTable,
+    /// What is stated of where builds come from, and with what that is signed.
+    #[serde(default)]
+    pub(crate) provenance: ProvenanceTable,
+    /// Which images get a bill of materials.
+    #[serde(default)]
+    pub(crate) sbom: SbomTable,
     /// What makes the metadata of RPM repositories.
     #[serde(default)]
     pub(crate) metadata: Metadata,
@@ -140,6 +148,7 @@ impl Config {
         }
         config.privacy.resolve(dir);
         config.signing.resolve(dir);
+        config.provenance.resolve(dir);
         Ok(config)
     }
 

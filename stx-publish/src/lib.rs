@@ -12,9 +12,11 @@
 //! | [`incoming`] | what is to be published, as a value, and what must not be |
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
+//! | [`sbom`] | what is in an ISO image |
 //! | [`seal`] | what a commit writes of its own: record, sums, signature |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
+//! | [`provenance`] | where a build comes from, stated and signed |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it; feature `openpgp` |
@@ -38,7 +40,9 @@ mod model_test;
 pub mod openpgp;
 pub mod plan;
 pub mod privacy;
+pub mod provenance;
 pub mod publish;
+pub mod sbom;
 #[cfg(feature = "local")]
 pub mod scan;
 pub mod seal;
@@ -77,5 +81,5 @@ pub use store::{
 pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
-    repair_aliases, verify, verify_observed, verify_readable,
+    repair_aliases, verify, verify_observed, verify_readable, verify_stated,
 };

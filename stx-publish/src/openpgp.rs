@@ -8,7 +8,6 @@ mod audit;
 mod component;
 mod keyring;
 mod packages;
-mod run;
 mod signer;
 #[cfg(all(test, feature = "site"))]
 mod tests;

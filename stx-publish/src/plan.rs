@@ -13,6 +13,7 @@ use stx_layout::{
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
 use crate::privacy::PrivacyReport;
+use crate::sbom::image_of;
 
 mod known;
 mod show;
@@ -292,7 +293,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
                     reason: "the files were not hashed".to_owned(),
                 });
             };
-            same(&id, &sums, &existing, &repositories)?;
+            same(&id, &incoming, &sums, &existing, &repositories)?;
             PublishAction::Same
         }
     };
@@ -323,17 +324,24 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     })
 }
 
-/// Refuses sums that are not those of the published build; repository metadata is made anew each time and not compared.
+/// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
+/// compared: repository metadata, bills of materials, and what lies beside `inputs` and `outputs`.
 fn same(
     id: &BuildId,
+    incoming: &Incoming,
     sums: &Sums,
     existing: &Sums,
     repositories: &BTreeSet<BuildPath>,
 ) -> Result<(), PlanError> {
     /// How many files are named.
     const NAMED: usize = 5;
+    let is_derived = |path: &BuildPath| {
+        let is_bill = image_of(path).is_some_and(|image| sums.get(&image).is_some())
+            && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
+        is_bill || is_metadata(repositories, path) || path.parent().is_none()
+    };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
-    for line in sums.lines() {
+    for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {
         let path = line.path.clone();
         match existing.get(&path) {
             Some(digest) if digest == line.digest => {}
@@ -342,9 +350,7 @@ fn same(
         }
     }
     for line in existing.lines() {
-        // What lies beside `inputs` and `outputs` was made by the commit.
-        let derived = is_metadata(repositories, &line.path) || line.path.parent().is_none();
-        if sums.get(&line.path).is_none() && !derived {
+        if sums.get(&line.path).is_none() && !is_derived(&line.path) {
             differences.push((line.path.clone(), Difference::Removed(line.path.clone())));
         }
     }

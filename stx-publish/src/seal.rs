@@ -21,6 +21,9 @@ use crate::incoming::digest_of;
 use crate::store::{MirrorRead, StoreError, read_all, record_path};
 use crate::tiers::Thinned;
 
+#[cfg(any(feature = "dsse", feature = "openpgp"))]
+pub(crate) mod run;
+
 /// The name of the signature of a build's `SHA256SUMS`, beside it.
 pub const SUMS_SIGNATURE: &str = "SHA256SUMS.asc";
 

@@ -10,11 +10,13 @@ use crate::store::{Audit, MirrorRead, MirrorStore, Scope, StoreError};
 
 mod check;
 mod repair;
+mod stated;
 #[cfg(test)]
 mod tests;
 
 pub use check::{check_aliases, check_build};
 pub use repair::{RepairReport, repair, repair_aliases};
+pub use stated::{check_provenance, verify_stated};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -68,6 +70,16 @@ pub enum FindingKind {
     WrongMarker,
     /// The counts of the record are not those of the sums.
     WrongCount,
+    /// The provenance is no statement of the kind.
+    ProvenanceUnreadable,
+    /// The provenance is about something else than what lies in the build.
+    ProvenanceDiffers,
+    /// Nobody who is trusted signed the provenance, or there is none.
+    ProvenanceUntrusted,
+    /// A bill of materials is none.
+    SbomUnreadable,
+    /// A bill of materials is about something else than what lies in the build.
+    SbomDiffers,
     /// An alias points at no build.
     AliasDangling,
     /// An alias points at a failure.
@@ -96,6 +108,11 @@ impl FindingKind {
             | Self::Untrusted
             | Self::Stale
             | Self::BadLink
+            | Self::ProvenanceUnreadable
+            | Self::ProvenanceDiffers
+            | Self::ProvenanceUntrusted
+            | Self::SbomUnreadable
+            | Self::SbomDiffers
             | Self::AliasDangling
             | Self::AliasToFailure
             | Self::AliasMalformed => Severity::Error,
@@ -132,6 +149,11 @@ impl FindingKind {
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
+            | Self::ProvenanceUnreadable
+            | Self::ProvenanceDiffers
+            | Self::ProvenanceUntrusted
+            | Self::SbomUnreadable
+            | Self::SbomDiffers
             | Self::Stray => false,
         }
     }

@@ -135,6 +135,16 @@ pub(crate) fn stx_without_pages<S: AsRef<OsStr>>(args: impl IntoIterator<Item = 
     command
 }
 
+/// Where `scripts/setup.sh` puts what no package brings.
+pub(crate) fn cache() -> Utf8PathBuf {
+    let variable = |name: &str| std::env::var(name).ok().map(Utf8PathBuf::from);
+    variable("STX_BUILDS_CACHE").unwrap_or_else(|| {
+        let cache = variable("XDG_CACHE_HOME");
+        let home = || variable("HOME").expect("HOME").join(".cache");
+        cache.unwrap_or_else(home).join("stx-builds")
+    })
+}
+
 /// The names in a directory, sorted.
 pub(crate) fn names(dir: &Utf8Path) -> Vec<String> {
     let Ok(entries) = dir.read_dir_utf8() else {

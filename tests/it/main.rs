@@ -29,6 +29,7 @@ mod places_cluster;
 mod places_farm;
 mod places_sshd;
 mod power_loss;
+mod provenance;
 mod publishing;
 mod race;
 mod recipes;

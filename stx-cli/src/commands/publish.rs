@@ -9,7 +9,7 @@ use stx_publish::{
     prepare_in_full, survey,
 };
 
-use super::{Context, exit_of, open_or_create, signing};
+use super::{Context, exit_of, open_or_create, provenance, signing};
 use crate::args::{Format, Publish};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -24,6 +24,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
     if args.dry_run {
         let (request, _redacted) = guard(context, request, problems)?;
         let (request, _signed) = signing::packages(context, request)?;
+        let request = provenance::describe(context, request)?;
         let plan = match context.open() {
             Ok(store) => prepare_in_full(&store, request).await,
             Err(failure) if failure.exit == Exit::NotFound => {
@@ -162,6 +163,7 @@ async fn publish_guarded(
     (request, _redacted): (PublishRequest, Option<Cleared>),
 ) -> Result<PublishReport, Failure> {
     let (request, _signed) = signing::packages(context, request)?;
+    let request = provenance::describe(context, request)?;
     let fail = |error| unprepared(context, error);
     let mut plan = prepare(store, request.clone()).await.map_err(fail)?;
     loop {

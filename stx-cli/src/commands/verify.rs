@@ -6,8 +6,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
 use stx_publish::openpgp::{Keyring, verify_signatures};
+use stx_publish::provenance::key::PublicKey;
 use stx_publish::{
     RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
+    verify_stated,
 };
 
 use super::{Context, Reader, exit_of};
@@ -24,12 +26,18 @@ struct Verified {
     repaired: Option<RepairReport>,
 }
 
+/// Whose signatures are asked for; nobody's where there are none.
+struct Keys {
+    openpgp: Option<Keyring>,
+    provenance: Vec<PublicKey>,
+}
+
 /// Verifies, with a bar of the builds on a terminal.
 async fn check(
     context: &Context,
     reader: &Reader,
     scope: &Scope,
-    keyring: Option<&Keyring>,
+    keys: &Keys,
 ) -> Result<VerifyReport, VerifyError> {
     let shown = std::io::stderr().is_terminal() && !context.global.quiet;
     let bar = if shown {
@@ -53,10 +61,11 @@ async fn check(
     };
     bar.finish_and_clear();
     let mut report = report?;
-    if let Some(keyring) = keyring {
+    if let Some(keyring) = &keys.openpgp {
         let (store, now) = (reader.shared(), context.now);
         verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
     }
+    verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
     Ok(report)
 }
 
@@ -71,22 +80,21 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     };
     let to_repair = args.repair.then(|| context.open()).transpose()?;
     let reader = context.reader()?;
-    let keyring = context.keyring(args.keyring.as_deref())?;
+    let keys = Keys {
+        openpgp: context.keyring(args.keyring.as_deref())?,
+        provenance: context.config.provenance.trusted(&args.provenance_key)?,
+    };
     if let Reader::Http(_) = reader {
         context.say(
             "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
         );
     }
     let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
-    let mut report = check(context, &reader, &scope, keyring.as_ref())
-        .await
-        .map_err(fail)?;
+    let mut report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
     let mut repaired = None;
     if let Some(store) = &to_repair {
         repaired = Some(repair(store, &report).await.map_err(fail)?);
-        report = check(context, &reader, &scope, keyring.as_ref())
-            .await
-            .map_err(fail)?;
+        report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
     }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {

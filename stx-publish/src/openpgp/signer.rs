@@ -7,7 +7,7 @@ use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, Signed
 use rpm::signature::Signing as _;
 
 use super::keyring::{Keyring, KeyringError};
-use super::run::run;
+use crate::seal::run::run;
 use crate::seal::{SignError, Signer};
 
 /// What makes the signatures.

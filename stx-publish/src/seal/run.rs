@@ -16,7 +16,7 @@ use crate::seal::SignError;
 const LONGEST: Duration = Duration::from_mins(2);
 
 /// Runs a program with `input` on its standard input; what it writes to its standard output.
-pub(super) fn run(
+pub(crate) fn run(
     program: &str,
     packages: &str,
     args: &[String],
