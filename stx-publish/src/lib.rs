@@ -15,6 +15,8 @@
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
+//! | [`registry`] | what a registry of container images can do: [`ImageRegistry`], and the registries there are |
+//! | [`images`] | a build's container images: their names, what is done with them, in one order with the build |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
@@ -27,6 +29,7 @@ pub mod conformance;
 pub mod faulty;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod images;
 pub mod incoming;
 pub mod index;
 pub mod metadata;
@@ -35,6 +38,7 @@ mod model_test;
 pub mod plan;
 pub mod privacy;
 pub mod publish;
+pub mod registry;
 #[cfg(feature = "local")]
 pub mod scan;
 #[cfg(feature = "site")]
@@ -57,6 +61,10 @@ pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Priv
 pub use publish::{
     PrepareError, PublishError, PublishReport, prepare, prepare_in_full, publish, publish_observed,
 };
+pub use registry::memory::MemoryRegistry;
+#[cfg(feature = "registry")]
+//OCI
+pub use registry::{ImageRegistry, RegistryError};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 #[cfg(feature = "http")]

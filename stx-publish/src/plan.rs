@@ -10,6 +10,7 @@ use stx_layout::{
     Catalog, ChannelEntry, Sums,
 };
 
+use crate::images::is_list;
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
 use crate::privacy::PrivacyReport;
@@ -324,7 +325,8 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     })
 }
 
-/// Refuses sums that are not those of the published build; repository metadata is made anew each time and not compared.
+/// Refuses sums that are not those of the published build; repository metadata and the lists of images are made anew each
+/// time and not compared.
 fn same(
     id: &BuildId,
     sums: &Sums,
@@ -334,7 +336,7 @@ fn same(
     /// How many files are named.
     const NAMED: usize = 5;
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
-    for line in sums.lines() {
+    for line in sums.lines().iter().filter(|line| !is_list(&line.path)) {
         let path = line.path.clone();
         match existing.get(&path) {
             Some(digest) if digest == line.digest => {}
@@ -343,7 +345,9 @@ fn same(
         }
     }
     for line in existing.lines() {
-        let derived = is_metadata(repositories, &line.path) || line.path == record_path();
+        let derived = is_metadata(repositories, &line.path)
+            || is_list(&line.path)
+            || line.path == record_path();
         if sums.get(&line.path).is_none() && !derived {
             differences.push((line.path.clone(), Difference::Removed(line.path.clone())));
         }
@@ -366,7 +370,7 @@ fn same(
 }
 
 /// An alias is moved to a success only, and back in time only where that is forced.
-fn alias_verdict(
+pub(crate) fn alias_verdict(
     channel: &ChannelEntry,
     shown: Option<&AliasEntry>,
     record: &BuildRecord,

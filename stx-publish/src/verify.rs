@@ -78,6 +78,14 @@ pub enum FindingKind {
     Leftover,
     /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
+    /// An image of a build is not on the registry under its name.
+    ImageMissing,
+    /// The registry shows another image under the name of one of a build.
+    ImageChanged,
+    /// A moving tag does not show the image of the newest success.
+    ImageTagNotNewest,
+    /// The registry could not be asked.
+    RegistryUnreachable,
 }
 
 impl FindingKind {
@@ -92,14 +100,18 @@ impl FindingKind {
             | Self::BadLink
             | Self::AliasDangling
             | Self::AliasToFailure
-            | Self::AliasMalformed => Severity::Error,
+            | Self::AliasMalformed
+            | Self::ImageMissing
+            | Self::ImageChanged => Severity::Error,
             Self::Unlisted
             | Self::WrongMode
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
             | Self::AliasNotNewest
-            | Self::AliasMissing => Severity::Warning,
+            | Self::AliasMissing
+            | Self::ImageTagNotNewest
+            | Self::RegistryUnreachable => Severity::Warning,
             Self::Leftover | Self::Stray => Severity::Note,
         }
     }
@@ -124,7 +136,11 @@ impl FindingKind {
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
-            | Self::Stray => false,
+            | Self::Stray
+            | Self::ImageMissing
+            | Self::ImageChanged
+            | Self::ImageTagNotNewest
+            | Self::RegistryUnreachable => false,
         }
     }
 }
@@ -150,7 +166,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn build(
+    pub(crate) fn build(
         id: &BuildId,
         path: Option<&str>,
         kind: FindingKind,
@@ -162,7 +178,7 @@ impl Finding {
         }
     }
 
-    fn channel(
+    pub(crate) fn channel(
         channel: &Channel,
         path: Option<&str>,
         kind: FindingKind,
