@@ -63,7 +63,7 @@ pub use publish::{
 };
 pub use registry::memory::MemoryRegistry;
 #[cfg(feature = "registry")]
-//OCI
+pub use registry::oci::{OciOptions, OciRegistry};
 pub use registry::{ImageRegistry, RegistryError};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};

@@ -1,0 +1,504 @@
+//! A registry behind HTTP, as the OCI distribution specification 1.1 has it.
+//!
+//! Why not a client crate: `oci-client` 0.18 keeps `Retry-After` to itself, has no call that deletes, and asks for no token
+//! that would allow one. So requests are made here; what they carry is read by `oci-spec`, challenges by `http-auth`,
+//! credentials by `docker_credential`.
+//!
+//! A request that fails for a while (no connection, 408, 429, 5xx) is made again, as `Retry-After` says or after a wait that
+//! doubles. An upload that is cut is begun anew, after a look whether the blob is there by now. Credentials go to the
+//! registry, and to where it says tokens are had, never to another host that an upload is sent to.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use camino::Utf8PathBuf;
+use futures_util::StreamExt as _;
+use reqwest::header::{self, HeaderValue};
+use reqwest::{Client, Method, Response, StatusCode, Url};
+use serde::Deserialize;
+use stx_layout::{ImageName, Sha256};
+
+use super::{Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest, repository};
+use crate::store::http::{self, HttpOptions};
+
+mod auth;
+mod body;
+mod upload;
+
+use auth::{Access, Auth};
+
+/// Longest manifest or list of tags that is read, in bytes.
+const LONGEST_TEXT: usize = 16 << 20;
+
+/// The manifests that are asked for; a registry may turn others into one of these.
+const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciOptions {
+    /// Waits and attempts.
+    pub http: HttpOptions,
+    /// How many blobs are sent side by side.
+    pub parallel: usize,
+    /// Whether `http` is spoken, not `https`.
+    pub plain_http: bool,
+    /// Docker's `config.json`, which knows credentials or the helper that does; it need not be there.
+    pub docker_config: Option<Utf8PathBuf>,
+}
+
+/// A registry behind HTTP. Clones share their connections and tokens.
+#[derive(Clone)]
+pub struct OciRegistry {
+    client: Client,
+    /// For uploads: bytes that are being sent are no reason to give up waiting for an answer.
+    patient: Client,
+    host: String,
+    base: Url,
+    options: Arc<OciOptions>,
+    auth: Arc<Auth>,
+    uploads: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for OciRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OciRegistry")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a registry says is wrong. Its codes are a closed set of words; its messages are not shown, for they may repeat what
+/// was sent.
+#[derive(Deserialize)]
+struct Errors {
+    errors: Vec<ErrorCode>,
+}
+
+#[derive(Deserialize)]
+struct ErrorCode {
+    code: String,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
+/// An attempt that did not come to an end that another would not change.
+struct Again {
+    /// How long the registry asks to wait.
+    wait: Option<Duration>,
+    /// The error, if this was the last attempt.
+    error: RegistryError,
+}
+
+/// The attempts that were made.
+struct Tries {
+    options: Arc<OciOptions>,
+    made: u32,
+}
+
+impl Tries {
+    /// Waits for the next attempt; or gives the error, if there shall be none.
+    async fn again(&mut self, again: Again) -> Result<(), RegistryError> {
+        let http = &self.options.http;
+        self.made += 1;
+        if self.made >= http.attempts {
+            return Err(again.error);
+        }
+        let doubled = http.first_wait * 2_u32.saturating_pow(self.made - 1);
+        let wait = again.wait.unwrap_or(doubled).min(http.longest_wait);
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// How an attempt ended.
+enum Attempt<T> {
+    Done(T),
+    Again(Again),
+}
+
+impl OciRegistry {
+    /// The registry `HOST[:PORT]`. No request is made yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::Refused`] for a host that no URL can have, and where HTTP cannot be set up.
+    pub fn new(host: &str, options: OciOptions) -> Result<Self, RegistryError> {
+        let refused = |reason: String| RegistryError::Refused {
+            what: host.to_owned(),
+            reason,
+        };
+        // The registry of the names `docker.io/…` is called so.
+        let server = match host {
+            "docker.io" => "registry-1.docker.io",
+            host => host,
+        };
+        let scheme = if options.plain_http { "http" } else { "https" };
+        let base = Url::parse(&format!("{scheme}://{server}/v2/"));
+        let base = base.map_err(|error| refused(error.to_string()))?;
+        let patient = HttpOptions {
+            idle: Duration::from_hours(24),
+            ..options.http.clone()
+        };
+        let client = http::client(&options.http).map_err(|error| refused(error.to_string()))?;
+        let patient = http::client(&patient).map_err(|error| refused(error.to_string()))?;
+        let auth = Auth::new(host, &base, options.docker_config.clone(), client.clone());
+        Ok(Self {
+            client,
+            patient,
+            host: host.to_owned(),
+            base,
+            options: Arc::new(options),
+            auth: Arc::new(auth),
+            uploads: Arc::default(),
+        })
+    }
+
+    /// Uploads that were begun so far, of this registry and its clones.
+    pub fn uploads(&self) -> u64 {
+        self.uploads.load(Ordering::Relaxed)
+    }
+
+    fn url(&self, name: &ImageName, rest: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("/v2/{}/{rest}", repository(name)));
+        url
+    }
+
+    fn tries(&self) -> Tries {
+        Tries {
+            options: Arc::clone(&self.options),
+            made: 0,
+        }
+    }
+
+    /// Asks for `url` with the credentials that the registry wants; an answer other than "not now" is one.
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        access: Access<'_>,
+        what: &str,
+        headers: &[(header::HeaderName, HeaderValue)],
+        body: Option<&Bytes>,
+    ) -> Result<Response, RegistryError> {
+        let mut tries = self.tries();
+        let mut answered = false;
+        loop {
+            let mut request = self.client.request(method.clone(), url.clone());
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            if let Some(body) = body {
+                request = request.body(body.clone());
+            }
+            if let Some(token) = self.auth.header(url, access) {
+                request = request.header(header::AUTHORIZATION, token);
+            }
+            let again = match self.outcome(request.send().await, what) {
+                Attempt::Again(again) => again,
+                // Once a request: a token may be missing, or old.
+                Attempt::Done(response)
+                    if response.status() == StatusCode::UNAUTHORIZED && !answered =>
+                {
+                    match self.auth.answer(access, response.headers(), what).await? {
+                        Attempt::Again(again) => again,
+                        Attempt::Done(()) => {
+                            answered = true;
+                            continue;
+                        }
+                    }
+                }
+                Attempt::Done(response) => return Ok(response),
+            };
+            tries.again(again).await?;
+        }
+    }
+
+    /// Tells an answer from one that asks to try again.
+    fn outcome(
+        &self,
+        sent: Result<Response, reqwest::Error>,
+        what: &str,
+    ) -> Attempt<Response> {
+        let network = |source: Box<dyn std::error::Error + Send + Sync>| RegistryError::Network {
+            what: self.shown(what),
+            source,
+        };
+        match sent {
+            Ok(response) if is_transient(response.status()) => Attempt::Again(Again {
+                wait: http::retry_after(response.headers()),
+                error: network(format!("the registry says {}", response.status()).into()),
+            }),
+            Ok(response) => Attempt::Done(response),
+            Err(error) => Attempt::Again(Again {
+                wait: None,
+                error: network(error.without_url().into()),
+            }),
+        }
+    }
+
+    fn shown(&self, what: &str) -> String {
+        format!("{}/{what}", self.host)
+    }
+
+    /// An answer that is none of those that were expected.
+    async fn refused(&self, response: Response, what: &str) -> RegistryError {
+        let status = response.status();
+        let text = whole(response).await.unwrap_or_default();
+        let codes = serde_json::from_slice::<Errors>(&text).map(|errors| errors.errors);
+        let codes: Vec<_> = codes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|error| error.code)
+            .filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+            .collect();
+        let reason = match codes.as_slice() {
+            [] => format!("the registry says {status}"),
+            codes => format!("the registry says {status}, {}", codes.join(", ")),
+        };
+        let what = self.shown(what);
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                RegistryError::Denied { what, reason }
+            }
+            StatusCode::NOT_FOUND => RegistryError::NotFound { what },
+            _ => RegistryError::Refused { what, reason },
+        }
+    }
+
+    /// A manifest by tag or digest, whatever digest the registry says it has.
+    async fn fetch(
+        &self,
+        name: &ImageName,
+        reference: &str,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let what = format!("{}:{reference}", repository(name));
+        let url = self.url(name, &format!("manifests/{reference}"));
+        let accept = (header::ACCEPT, HeaderValue::from_static(MANIFESTS));
+        let access = Access::pull(name);
+        let accept = [accept];
+        let mut tries = self.tries();
+        loop {
+            let response = self
+                .send(Method::GET, &url, access, &what, &accept, None)
+                .await?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(None),
+                _ => return Err(self.refused(response, &what).await),
+            }
+            let media_type = response.headers().get(header::CONTENT_TYPE);
+            let media_type = media_type.and_then(|value| value.to_str().ok());
+            let media_type = media_type.unwrap_or_default().to_owned();
+            match whole(response).await {
+                Ok(bytes) => return Ok(Some(Manifest { media_type, bytes })),
+                Err(source) => {
+                    let error = RegistryError::Network {
+                        what: self.shown(&what),
+                        source,
+                    };
+                    tries.again(Again { wait: None, error }).await?;
+                }
+            }
+        }
+    }
+
+    /// Stores a manifest under a tag or its digest.
+    async fn put(
+        &self,
+        name: &ImageName,
+        reference: &str,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let what = format!("{}:{reference}", repository(name));
+        let url = self.url(name, &format!("manifests/{reference}"));
+        let kind = HeaderValue::from_str(&manifest.media_type).map_err(|_| {
+            RegistryError::Refused {
+                what: self.shown(&what),
+                reason: format!("{:?} is no media type", manifest.media_type),
+            }
+        })?;
+        let headers = [(header::CONTENT_TYPE, kind)];
+        let body = Some(&manifest.bytes);
+        let response = self
+            .send(Method::PUT, &url, Access::push(name), &what, &headers, body)
+            .await?;
+        match response.status() {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
+            _ => Err(self.refused(response, &what).await),
+        }
+    }
+}
+
+/// Whether another attempt may have another answer.
+fn is_transient(status: StatusCode) -> bool {
+    http::is_transient(status) || status == StatusCode::REQUEST_TIMEOUT
+}
+
+/// The body of a small answer.
+async fn whole(response: Response) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let mut text = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(reqwest::Error::without_url)?;
+        if text.len() + chunk.len() > LONGEST_TEXT {
+            return Err(format!("longer than {LONGEST_TEXT} bytes").into());
+        }
+        text.extend_from_slice(&chunk);
+    }
+    Ok(text.into())
+}
+
+#[async_trait]
+impl ImageRegistry for OciRegistry {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn parallel(&self) -> usize {
+        self.options.parallel
+    }
+
+    async fn resolve(&self, name: &ImageName) -> Result<Option<Sha256>, RegistryError> {
+        let tag = name.parts().tag.to_string();
+        let found = self.fetch(name, &tag).await?;
+        Ok(found.map(|manifest| manifest.digest()))
+    }
+
+    async fn tags(&self, name: &ImageName) -> Result<Vec<String>, RegistryError> {
+        let what = repository(name);
+        let mut tags = Vec::new();
+        let mut next = Some(self.url(name, "tags/list"));
+        while let Some(url) = next {
+            let access = Access::pull(name);
+            let response = self
+                .send(Method::GET, &url, access, &what, &[], None)
+                .await?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(Vec::new()),
+                _ => return Err(self.refused(response, &what).await),
+            }
+            next = next_page(&url, response.headers());
+            let text = whole(response).await;
+            let page: Tags = text
+                .and_then(|text| Ok(serde_json::from_slice(&text)?))
+                .map_err(|source| RegistryError::Network {
+                    what: self.shown(&what),
+                    source,
+                })?;
+            let page = page.tags.unwrap_or_default();
+            if page.is_empty() {
+                break;
+            }
+            tags.extend(page);
+        }
+        tags.sort();
+        Ok(tags)
+    }
+
+    async fn manifest(
+        &self,
+        name: &ImageName,
+        digest: Sha256,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let Some(manifest) = self.fetch(name, &format!("sha256:{digest}")).await? else {
+            return Ok(None);
+        };
+        let found = manifest.digest();
+        if found != digest {
+            return Err(RegistryError::Digest {
+                what: self.shown(&by_digest(name, digest)),
+                found,
+            });
+        }
+        Ok(Some(manifest))
+    }
+
+    async fn push_blob(
+        &self,
+        name: &ImageName,
+        blob: &Blob,
+        from: Option<&ImageName>,
+    ) -> Result<Pushed, RegistryError> {
+        self.upload(name, blob, from).await
+    }
+
+    async fn push_manifest(
+        &self,
+        name: &ImageName,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let digest = manifest.digest();
+        self.put(name, &format!("sha256:{digest}"), manifest).await
+    }
+
+    async fn tag(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError> {
+        let manifest = self.manifest(name, digest).await?;
+        let manifest = manifest.ok_or_else(|| RegistryError::NotFound {
+            what: self.shown(&by_digest(name, digest)),
+        })?;
+        let tag = name.parts().tag.to_string();
+        self.put(name, &tag, &manifest).await
+    }
+
+    async fn untag(&self, name: &ImageName) -> Result<Untagged, RegistryError> {
+        if self.resolve(name).await?.is_none() {
+            return Ok(Untagged::Absent);
+        }
+        let tag = name.parts().tag.to_string();
+        let what = format!("{}:{tag}", repository(name));
+        let url = self.url(name, &format!("manifests/{tag}"));
+        let access = Access::delete(name);
+        let response = self
+            .send(Method::DELETE, &url, access, &what, &[], None)
+            .await?;
+        match response.status() {
+            StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT => {}
+            // Of before OCI 1.1: "400 or 405 ... if the registry does not support tag deletion".
+            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => {}
+            _ => return Err(self.refused(response, &what).await),
+        }
+        // What it says counts for less than what it shows.
+        Ok(match self.resolve(name).await? {
+            None => Untagged::Removed,
+            Some(_) => Untagged::Unsupported,
+        })
+    }
+
+    async fn delete(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError> {
+        let what = by_digest(name, digest);
+        let url = self.url(name, &format!("manifests/sha256:{digest}"));
+        let access = Access::delete(name);
+        let response = self
+            .send(Method::DELETE, &url, access, &what, &[], None)
+            .await?;
+        match response.status() {
+            StatusCode::ACCEPTED
+            | StatusCode::OK
+            | StatusCode::NO_CONTENT
+            | StatusCode::NOT_FOUND => Ok(()),
+            _ => Err(self.refused(response, &what).await),
+        }
+    }
+}
+
+/// The next page of a list: `Link: </v2/…?last=…>; rel="next"`, only on the same registry.
+fn next_page(url: &Url, headers: &header::HeaderMap) -> Option<Url> {
+    let link = headers.get(header::LINK)?.to_str().ok()?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !rest.contains("rel=\"next\"") && !rest.contains("rel=next") {
+        return None;
+    }
+    let next = url.join(target).ok()?;
+    (next.origin() == url.origin()).then_some(next)
+}

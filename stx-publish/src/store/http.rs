@@ -332,7 +332,7 @@ impl HttpStore {
     }
 }
 
-fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
+pub(crate) fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -372,7 +372,7 @@ fn network(url: &Url, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreE
     }
 }
 
-fn is_transient(status: StatusCode) -> bool {
+pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS
@@ -384,7 +384,7 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// What `Retry-After` asks for: seconds, or a date, which is read against the server's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let after = text(header::RETRY_AFTER)?;
     if let Ok(seconds) = after.trim().parse() {
