@@ -52,6 +52,7 @@ demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Hel
 test  | cmd:dnf                | dnf                | dnf                  | installs published packages
 test  | python:dnfpluginscore  | dnf-plugins-core | dnf-plugins-core | downloads published packages with dnf
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
+test  | cmd:docker-registry,registry | docker-registry | docker-distribution | is a registry of container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror

@@ -11,8 +11,10 @@ use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
 
 mod privacy;
+mod registry;
 
 pub(crate) use privacy::PrivacyTable;
+pub(crate) use registry::RegistryTable;
 
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     /// What no build may tell.
     #[serde(default)]
     pub(crate) privacy: PrivacyTable,
+    /// Where container images go.
+    pub(crate) registry: Option<RegistryTable>,
     /// What makes the metadata of RPM repositories.
     #[serde(default)]
     pub(crate) metadata: Metadata,

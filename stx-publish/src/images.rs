@@ -30,8 +30,8 @@ pub use lists::{add_lists, is_list};
 pub use name::{ImageRules, NameError, name};
 pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, plan, recorded};
 pub use push::{
-    FinishError, ImageError, ImageReport, PrepareImagesError, Prepared, finish, look, plan_for,
-    prepare_with_images, publish_with_images, push,
+    FinishError, ImageError, ImageReport, PrepareImagesError, Prepared, add_images, at_hand, finish, look, plan_for,
+    prepare_with_images, publish_with_images, push, with_registry,
 };
 pub use retain::{Charts, Fate, KeptBy, Keeper, UntagReport, fates, untag};
 

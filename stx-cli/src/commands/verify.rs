@@ -6,9 +6,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
 use stx_publish::{
-    RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
+    FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
 };
 
+use super::images::Registry;
 use super::{Context, Reader, exit_of};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
@@ -74,6 +75,11 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         repaired = Some(repair(store, &report).await.map_err(fail)?);
         report = check(context, &reader, &scope).await.map_err(fail)?;
     }
+    if let Some(registry) = Registry::open(context)? {
+        let found = registry.audit(reader.store(), &scope).await?;
+        report.findings.extend(found);
+        report.findings.sort();
+    }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {
         let repaired = verified
@@ -92,8 +98,16 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         .findings
         .iter()
         .any(|finding| finding.kind.is_repairable());
+    let images = verified.report.findings.iter().any(|finding| {
+        matches!(
+            finding.kind,
+            FindingKind::ImageMissing | FindingKind::ImageTagNotNewest
+        )
+    });
     Err(if repairable {
         failure.hint("`stx-builds verify --repair` puts right what is derived")
+    } else if images {
+        failure.hint("`stx-builds image push BUILD` brings to the registry what it lacks")
     } else {
         failure
     })

@@ -332,30 +332,53 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// A build without images.
+    pub fn of_files(plan: PublishPlan) -> Self {
+        Self {
+            images: ImagePlan {
+                build: plan.id.clone(),
+                images: Vec::new(),
+                moving: Vec::new(),
+            },
+            plan,
+            named: Vec::new(),
+            unrecorded: false,
+        }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_noop(&self) -> bool {
         self.plan.is_noop() && self.images.is_noop()
     }
 }
 
-/// Names the images of a build, puts them into its record and its lists, and makes the plans for mirror and registry.
-pub async fn prepare_with_images(
-    store: &dyn MirrorRead,
-    registry: &dyn ImageRegistry,
+/// Names the images of a build, and puts them into its record and its lists.
+pub fn add_images(
     rules: &ImageRules,
     found: Vec<FoundImage>,
-    mut request: PublishRequest,
-) -> Result<Prepared, PrepareImagesError> {
-    let id = Box::new(request.record.id.clone());
-    let mut named = name(&id, found, rules).map_err(|source| PrepareImagesError::Name {
-        id: id.clone(),
+    request: &mut PublishRequest,
+) -> Result<Vec<NamedImage>, PrepareImagesError> {
+    let id = request.record.id.clone();
+    let named = name(&id, found, rules).map_err(|source| PrepareImagesError::Name {
+        id: Box::new(id.clone()),
         source,
     })?;
     request.record.images = named.iter().map(NamedImage::record).collect();
     let latest = request.record.result == BuildOutcome::Success
         && rules.moving.contains(&Qualifier::Latest);
     add_lists(&mut request.incoming, &id, &named, latest);
-    let plan = prepare(store, request).await?;
+    Ok(named)
+}
+
+/// Adds to the plan of a build what is to be done with its images, which [`add_images`] named.
+pub async fn with_registry(
+    store: &dyn MirrorRead,
+    registry: &dyn ImageRegistry,
+    rules: &ImageRules,
+    plan: PublishPlan,
+    mut named: Vec<NamedImage>,
+) -> Result<Prepared, PrepareImagesError> {
+    let id = Box::new(plan.id.clone());
     let mut unrecorded = false;
     if plan.action == PublishAction::Same {
         let record = store.record(&id).await.map_err(|source| {
@@ -367,24 +390,21 @@ pub async fn prepare_with_images(
         unrecorded = record.images.is_empty() && !named.is_empty();
         named = at_hand(recorded(&record, &rules.registry), &named);
     }
-    let failed = |source| PrepareImagesError::Registry {
-        id: id.clone(),
-        registry: registry.host().to_owned(),
-        source,
-    };
-    let seen = look(registry, &named, &rules.moving).await.map_err(failed)?;
-    let latest = plan.aliases.iter().find(|step| step.alias == AliasName::latest_build());
+    let latest = AliasName::latest_build();
+    let latest = plan.aliases.iter().find(|step| step.alias == latest);
     let (verdict, moving) = match latest {
         Some(step) => (step.verdict.clone(), rules.moving.as_slice()),
         // What does not ask for `latest_build` does not ask for moving tags either.
         None => (AliasVerdict::Stays, &[][..]),
     };
-    let images = super::plan(&id, &named, moving, &verdict, &seen).map_err(|clashes| {
-        PrepareImagesError::Clash {
-            id: id.clone(),
-            clashes,
-        }
+    let seen = look(registry, &named, moving).await;
+    let seen = seen.map_err(|source| PrepareImagesError::Registry {
+        id: id.clone(),
+        registry: registry.host().to_owned(),
+        source,
     })?;
+    let images = super::plan(&id, &named, moving, &verdict, &seen)
+        .map_err(|clashes| PrepareImagesError::Clash { id, clashes })?;
     Ok(Prepared {
         plan,
         images,
@@ -393,8 +413,21 @@ pub async fn prepare_with_images(
     })
 }
 
+/// Makes the plans for mirror and registry, as [`prepare`] does for the mirror alone.
+pub async fn prepare_with_images(
+    store: &dyn MirrorRead,
+    registry: &dyn ImageRegistry,
+    rules: &ImageRules,
+    found: Vec<FoundImage>,
+    mut request: PublishRequest,
+) -> Result<Prepared, PrepareImagesError> {
+    let named = add_images(rules, found, &mut request)?;
+    let plan = prepare(store, request).await?;
+    with_registry(store, registry, rules, plan, named).await
+}
+
 /// The images of a record with the files of those that were found.
-fn at_hand(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImage> {
+pub fn at_hand(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImage> {
     let images = recorded.into_iter().map(|image| {
         let same = found.iter().find(|found| found.digest == image.digest);
         NamedImage {

@@ -35,9 +35,9 @@ impl SiteBuilder {
     ) -> Left {
         match built {
             Ok(Built::Unchanged { build }) => Left::Over(RunEnd::Unchanged { since: build }),
-            Ok(Built::Published { published, .. }) => match self.published(&published.id).await {
+            Ok(Built::Published { published, .. }) => match self.published(&published.report.id).await {
                 Ok(Some(end)) => Left::Over(end),
-                Ok(None) => refused(format!("{} was published, and is not there", published.id)),
+                Ok(None) => refused(format!("{} was published, and is not there", published.report.id)),
                 Err(reason) => refused(reason),
             },
             Err(_) if cancel.is_cancelled() => {
