@@ -30,10 +30,10 @@ pub use lists::{add_lists, is_list};
 pub use name::{ImageRules, NameError, name};
 pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, plan, recorded};
 pub use push::{
-    FinishError, ImageError, ImageReport, PrepareImagesError, Prepared, add_images, at_hand, finish, look, plan_for,
-    prepare_with_images, publish_with_images, push, with_registry,
+    FinishError, ImageError, ImageReport, PrepareImagesError, Prepared, add_images, at_hand,
+    finish, look, plan_for, prepare_with_images, publish_with_images, push, with_registry,
 };
-pub use retain::{Charts, Fate, KeptBy, Keeper, UntagReport, fates, untag};
+pub use retain::{Charts, Fate, Keeper, KeptBy, UntagReport, fates, untag};
 
 use crate::registry::{Blob, Manifest};
 
@@ -63,7 +63,9 @@ impl Image {
     pub fn size(&self) -> u64 {
         let manifests = self.parts.iter().chain([&self.manifest]);
         let manifests = manifests.map(|manifest| manifest.bytes.len() as u64);
-        manifests.chain(self.blobs.iter().map(|blob| blob.size)).sum()
+        manifests
+            .chain(self.blobs.iter().map(|blob| blob.size))
+            .sum()
     }
 }
 

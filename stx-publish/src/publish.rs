@@ -320,7 +320,11 @@ pub(crate) async fn publish_beside(
                 .await
                 .map_err(|source| stopped(id, source))?;
             let filled = match fill(&*staged, plan, observe).await {
-                Ok(shared) => beside.before_commit().await.map(|()| shared).map_err(not_pushed),
+                Ok(shared) => beside
+                    .before_commit()
+                    .await
+                    .map(|()| shared)
+                    .map_err(not_pushed),
                 Err(error) => Err(error),
             };
             let record = match filled {

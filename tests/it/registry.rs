@@ -108,7 +108,9 @@ pub(crate) fn record(build: &Utf8Path) -> Value {
 pub(crate) fn recorded(record: &Value, name: &str) -> String {
     let images = record["images"].as_array().expect("images").iter();
     let mut named = images.filter(|image| image["name"] == name);
-    let image = named.next().unwrap_or_else(|| panic!("{name} is not in {record:#}"));
+    let image = named
+        .next()
+        .unwrap_or_else(|| panic!("{name} is not in {record:#}"));
     image["digest"].as_str().expect("a digest").to_owned()
 }
 
@@ -119,9 +121,17 @@ fn make_layout(layout: &Utf8Path, tag: &str, text: &str) {
     fs_err::create_dir_all(layout.parent().expect("below")).expect("a directory");
     run(&mut tool("umoci", ["init", "--layout", layout.as_str()])).ok();
     run(&mut tool("umoci", ["new", "--image", &image])).ok();
-    run(&mut tool("umoci", ["unpack", "--rootless", "--image", &image, bundled.as_str()])).ok();
+    run(&mut tool(
+        "umoci",
+        ["unpack", "--rootless", "--image", &image, bundled.as_str()],
+    ))
+    .ok();
     fs_err::write(bundled.join("rootfs/message"), text).expect("a file");
-    run(&mut tool("umoci", ["repack", "--image", &image, bundled.as_str()])).ok();
+    run(&mut tool(
+        "umoci",
+        ["repack", "--image", &image, bundled.as_str()],
+    ))
+    .ok();
     run(&mut tool("umoci", ["gc", "--layout", layout.as_str()])).ok();
 }
 
@@ -137,10 +147,23 @@ fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing()
     run(&mut tool("skopeo", ["copy", &format!("oci:{heat}:x"), &to])).ok();
 
     let planned = run(here.publish(1).arg("--dry-run")).code(0).json();
-    assert_eq!(planned["images"]["images"].as_array().expect("images").len(), 3);
-    assert_eq!(registry.changes(), Vec::<String>::new(), "a dry run changes nothing");
+    assert_eq!(
+        planned["images"]["images"]
+            .as_array()
+            .expect("images")
+            .len(),
+        3
+    );
+    assert_eq!(
+        registry.changes(),
+        Vec::<String>::new(),
+        "a dry run changes nothing"
+    );
     let report = run(&mut here.publish(1)).code(0).json();
-    assert_eq!(report["images"]["stored"].as_array().expect("names").len(), 3);
+    assert_eq!(
+        report["images"]["stored"].as_array().expect("names").len(),
+        3
+    );
 
     let heat = here.name(&format!("stx-heat:dev-centos-pike-{}", january(1)));
     let audit = here.name("stx-audit:stx.6.0-v1.0.2");
@@ -177,8 +200,14 @@ fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing()
         list("images-centos-stable-versioned.lst"),
         format!("{audit}\n{}\n", here.nova(1))
     );
-    assert_eq!(list("images-centos-stable-latest.lst"), format!("{}\n", here.latest()));
-    assert_eq!(list("images-centos-pike-versioned.lst"), format!("{heat}\n"));
+    assert_eq!(
+        list("images-centos-stable-latest.lst"),
+        format!("{}\n", here.latest())
+    );
+    assert_eq!(
+        list("images-centos-pike-versioned.lst"),
+        format!("{heat}\n")
+    );
     assert_whole(&here.at("mirror"), "master/centos");
     run(&mut here.stx(&["verify"])).ok();
 
@@ -197,7 +226,10 @@ fn a_static_tag_with_other_content_is_refused_before_anything_is_published() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     run(&mut here.publish(1)).code(0);
-    let (audit, latest) = (here.name("stx-audit:stx.6.0-v1.0.2"), registry.digest(&here.latest()));
+    let (audit, latest) = (
+        here.name("stx-audit:stx.6.0-v1.0.2"),
+        registry.digest(&here.latest()),
+    );
     let (before, shown) = (registry.changes(), registry.digest(&audit));
     here.layout("stx-audit", "stx.6.0-v1.0.2", "another audit");
     here.layout("stx-nova", "stable", "two");
@@ -246,7 +278,12 @@ fn verify_says_what_the_registry_lacks_and_image_push_mends_it() {
     let other = here.at("other");
     make_layout(&other, "x", "another");
     let to = format!("docker://{audit}");
-    let args = ["copy", "--dest-tls-verify=false", &format!("oci:{other}:x"), &to];
+    let args = [
+        "copy",
+        "--dest-tls-verify=false",
+        &format!("oci:{other}:x"),
+        &to,
+    ];
     run(&mut tool("skopeo", args)).ok();
     let verified = run(&mut here.stx(&["verify"])).code(4);
     let found: Vec<_> = verified.json()["findings"]
@@ -268,16 +305,27 @@ fn verify_says_what_the_registry_lacks_and_image_push_mends_it() {
         finding(&nova, "image-missing", "error"),
         finding(&audit, "image-changed", "error"),
     ] {
-        assert!(found.contains(&expected), "{expected:?} is not in {found:?}");
+        assert!(
+            found.contains(&expected),
+            "{expected:?} is not in {found:?}"
+        );
     }
-    assert!(verified.stderr.contains("image push"), "{}", verified.stderr);
+    assert!(
+        verified.stderr.contains("image push"),
+        "{}",
+        verified.stderr
+    );
     // What shows another image is left to a person.
     let build = format!("master/centos/{}", january(1));
     let refused = run(&mut here.stx(&["image", "push", &build])).code(4);
     assert!(refused.stderr.contains(&audit), "{}", refused.stderr);
     run(&mut tool("skopeo", ["delete", "--tls-verify=false", &to])).ok();
-    let pushed = run(&mut here.stx(&["image", "push", &build])).code(0).json();
-    assert_eq!(pushed["done"]["stored"].as_array().expect("names").len(), 2);
+    let pushed = run(&mut here.stx(&["image", "push", &build]))
+        .code(0)
+        .json();
+    // The image of the static tag is still there by its digest.
+    assert_eq!(pushed["done"]["stored"], serde_json::json!([nova]));
+    assert_eq!(pushed["done"]["tagged"].as_array().expect("names").len(), 3);
     run(&mut here.stx(&["verify"])).ok();
 }
 
@@ -294,7 +342,11 @@ fn a_build_that_was_published_without_a_registry_is_made_up_for() {
     assert_eq!(registry.changes(), Vec::<String>::new());
     let build = format!("master/centos/{}", january(1));
     run(&mut here.stx(&["image", "push", &build])).code(0);
-    let nova = format!("{}/mine/stx-nova:master-centos-stable-{}.0", here.host, january(1));
+    let nova = format!(
+        "{}/mine/stx-nova:master-centos-stable-{}.0",
+        here.host,
+        january(1)
+    );
     assert!(registry.digest(&nova).is_some());
 }
 
@@ -303,7 +355,9 @@ fn a_layout_whose_bytes_are_not_what_it_says_is_refused() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
     let blobs = here.at("tree/outputs/docker-images/stx-nova/blobs/sha256");
-    let blobs = crate::harness::names(&blobs).into_iter().map(|name| blobs.join(name));
+    let blobs = crate::harness::names(&blobs)
+        .into_iter()
+        .map(|name| blobs.join(name));
     let layer = blobs
         .max_by_key(|blob| {
             let bytes = fs_err::read(blob).expect("a blob");
@@ -347,7 +401,11 @@ fn the_sample_distribution_brings_its_image_to_a_registry() {
         command.args(["--recipe", recipe.as_str(), "--set", &manifest]);
         for name in ["STX_BUILDS_CACHE", "XDG_CACHE_HOME"] {
             if let Some(cache) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
-                let at = if name == "STX_BUILDS_CACHE" { "" } else { "/stx-builds" };
+                let at = if name == "STX_BUILDS_CACHE" {
+                    ""
+                } else {
+                    "/stx-builds"
+                };
                 command.args(["--set", &format!("STX_BUILDS_CACHE={cache}{at}")]);
                 break;
             }
@@ -360,15 +418,24 @@ fn the_sample_distribution_brings_its_image_to_a_registry() {
     let image = &record["images"][0];
     let name = image["name"].as_str().expect("a name");
     assert!(
-        name.starts_with(&format!("{}/starlingx/stx-platform-info:master-centos-stable-", registry.host())),
+        name.starts_with(&format!(
+            "{}/starlingx/stx-platform-info:master-centos-stable-",
+            registry.host()
+        )),
         "{name}"
     );
     let seen = registry.inspect(name);
     let digest = format!("sha256:{}", image["digest"].as_str().expect("a digest"));
     assert_eq!(seen["Digest"], *digest);
-    println!("build.json: {image}\nskopeo inspect: {} {}", seen["Name"], seen["Digest"]);
+    println!(
+        "build.json: {image}\nskopeo inspect: {} {}",
+        seen["Name"], seen["Digest"]
+    );
     let (latest, _) = name.rsplit_once('-').expect("a date");
-    assert_eq!(registry.digest(&format!("{latest}-latest")).as_deref(), digest.strip_prefix("sha256:"));
+    assert_eq!(
+        registry.digest(&format!("{latest}-latest")).as_deref(),
+        digest.strip_prefix("sha256:")
+    );
     // The same sources again, as another build: the image is the same, and nothing of it is sent.
     let before = registry.changes();
     let second = build(&["--force"]).json();

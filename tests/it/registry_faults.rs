@@ -48,8 +48,12 @@ fn a_registry_that_asks_to_wait_is_waited_for() {
     let failed = Mutex::new(std::collections::BTreeSet::new());
     proxy.rule(move |number, head| {
         let line = head.lines().next().unwrap_or_default();
-        let line = line.split(['?', '_']).next().unwrap_or_default().to_owned();
-        if !failed.lock().expect("no panic").insert(line) {
+        // Each upload has an address of its own; which blob it is stands at its end.
+        let request = match line.split_once("&digest=") {
+            Some((_, digest)) => digest.to_owned(),
+            None => line.to_owned(),
+        };
+        if !failed.lock().expect("no panic").insert(request) {
             return Act::Pass;
         }
         match number {
@@ -60,7 +64,11 @@ fn a_registry_that_asks_to_wait_is_waited_for() {
     let start = Instant::now();
     run(&mut here.publish(1)).code(0);
     assert!(start.elapsed().as_millis() >= 1000, "Retry-After is obeyed");
-    assert!(registry.digest(&here.nova(1).replace(&proxy.host(), &registry.host())).is_some());
+    assert!(
+        registry
+            .digest(&here.nova(1).replace(&proxy.host(), &registry.host()))
+            .is_some()
+    );
     proxy.rule(|_, _| answer("429 Too Many Requests", "retry-after: 0\r\n", ""));
     let given_up = run(&mut here.publish(2)).code(4);
     assert!(given_up.stderr.contains("429"), "{}", given_up.stderr);
@@ -89,7 +97,9 @@ fn an_upload_that_is_cut_goes_on_with_what_is_missing() {
     let report = run(&mut here.publish(1)).code(0).json();
     assert_eq!(report["images"]["blobs"], 4);
     let sent = proxy.seen();
-    let sent = sent.iter().filter(|head| head.starts_with("PUT ") && head.contains("/blobs/"));
+    let sent = sent
+        .iter()
+        .filter(|head| head.starts_with("PUT ") && head.contains("/blobs/"));
     assert_eq!(sent.count(), 6, "four blobs, one of them three times");
 }
 
@@ -100,7 +110,10 @@ fn a_digest_that_the_registry_claims_counts_for_nothing() {
     let here = Published::on(&proxy.host());
     run(&mut here.publish(1)).code(0);
     let digest = recorded(&here.record(1), &here.nova(1));
-    let wanted = format!("GET /v2/starlingx/stx-nova/manifests/master-centos-stable-{}.0 ", january(1));
+    let wanted = format!(
+        "GET /v2/starlingx/stx-nova/manifests/master-centos-stable-{}.0 ",
+        january(1)
+    );
     proxy.rule(move |_, head| {
         if head.starts_with(&wanted) {
             let claim = format!(
@@ -111,13 +124,20 @@ fn a_digest_that_the_registry_claims_counts_for_nothing() {
         Act::Pass
     });
     let verified = run(&mut here.stx(&["verify"])).code(4);
-    assert!(verified.stdout.contains("image-changed"), "{}", verified.stdout);
+    assert!(
+        verified.stdout.contains("image-changed"),
+        "{}",
+        verified.stdout
+    );
 }
 
 /// Whether a text of the program, in whatever form, holds what must stay secret.
 fn assert_secret(ran: &Ran, secrets: &[&str]) {
     for secret in secrets {
-        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{ran:?}");
+        assert!(
+            !ran.stdout.contains(secret) && !ran.stderr.contains(secret),
+            "{ran:?}"
+        );
     }
 }
 
@@ -132,8 +152,9 @@ fn credentials_come_from_docker_and_are_never_said() {
     let dir = camino_tempfile::Utf8TempDir::new().expect("a temporary directory");
     let users = dir.path().join("users");
     fs_err::write(&users, format!("builder:{HASH}\n")).expect("a file");
-    let registry =
-        DockerRegistry::with(&format!("auth: {{htpasswd: {{realm: here, path: {users}}}}}\n"));
+    let registry = DockerRegistry::with(&format!(
+        "auth: {{htpasswd: {{realm: here, path: {users}}}}}\n"
+    ));
     let here = Published::on(&registry.host());
     let secrets = [PASSWORD, BASIC];
     let without = run(here.publish(1).arg("-v")).code(4);
@@ -141,7 +162,9 @@ fn credentials_come_from_docker_and_are_never_said() {
 
     let config = |text: &str| fs_err::write(here.at("config.json"), text).expect("a file");
     let host = &here.host;
-    config(&format!("{{\"auths\": {{\"{host}\": {{\"auth\": \"d3Jvbmc6d3Jvbmctc2VjcmV0\"}}}}}}"));
+    config(&format!(
+        "{{\"auths\": {{\"{host}\": {{\"auth\": \"d3Jvbmc6d3Jvbmctc2VjcmV0\"}}}}}}"
+    ));
     let denied = run(here.publish(1).arg("-v")).code(4);
     assert!(denied.stderr.contains("denies access"), "{}", denied.stderr);
     assert_secret(&denied, &["wrong-secret", "d3Jvbmc6d3Jvbmctc2VjcmV0"]);
@@ -158,14 +181,22 @@ fn credentials_come_from_docker_and_are_never_said() {
     config(&format!("{{\"credHelpers\": {{\"{host}\": \"test\"}}}}"));
     script(&format!("echo {PASSWORD}; echo {PASSWORD} >&2; exit 1"));
     let failed = run(here.publish(1).arg("-v").env("PATH", &path)).code(4);
-    assert!(failed.stderr.contains("docker-credential-test"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("docker-credential-test"),
+        "{}",
+        failed.stderr
+    );
     assert_secret(&failed, &secrets);
 
-    script(&format!("echo '{{\"Username\": \"builder\", \"Secret\": \"{PASSWORD}\"}}'"));
+    script(&format!(
+        "echo '{{\"Username\": \"builder\", \"Secret\": \"{PASSWORD}\"}}'"
+    ));
     let helped = run(here.publish(1).arg("-v").env("PATH", &path)).code(0);
     assert_secret(&helped, &secrets);
 
-    config(&format!("{{\"auths\": {{\"{host}\": {{\"auth\": \"{BASIC}\"}}}}}}"));
+    config(&format!(
+        "{{\"auths\": {{\"{host}\": {{\"auth\": \"{BASIC}\"}}}}}}"
+    ));
     let kept = run(here.publish(2).arg("-v")).code(0);
     assert_secret(&kept, &secrets);
     for file in walkdir::WalkDir::new(here.at("mirror")) {
@@ -173,7 +204,9 @@ fn credentials_come_from_docker_and_are_never_said() {
         if file.file_type().is_file() {
             let bytes = std::fs::read(file.path()).expect("a file");
             for secret in secrets {
-                let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+                let found = bytes
+                    .windows(secret.len())
+                    .any(|part| part == secret.as_bytes());
                 assert!(!found, "{} holds a secret", file.path().display());
             }
         }
@@ -186,7 +219,10 @@ fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
     let proxy = Proxy::before(&registry.host());
     let elsewhere = Proxy::before(&registry.host());
     let here = Published::on(&proxy.host());
-    let config = format!("{{\"auths\": {{\"{}\": {{\"auth\": \"{BASIC}\"}}}}}}", here.host);
+    let config = format!(
+        "{{\"auths\": {{\"{}\": {{\"auth\": \"{BASIC}\"}}}}}}",
+        here.host
+    );
     fs_err::write(here.at("config.json"), config).expect("a file");
     let (host, other) = (proxy.host(), elsewhere.host());
     proxy.rule(move |_, head| {
@@ -213,11 +249,19 @@ fn a_token_is_asked_for_where_the_registry_says_and_sent_nowhere_else() {
     assert_secret(&refused, &[PASSWORD, BASIC, "a.token.for.this"]);
     let asked = proxy.seen();
     let scope = "scope=repository%3Astarlingx%2Fstx-nova%3Apull%2Cpush";
-    assert!(asked.iter().any(|head| head.starts_with("GET /token?") && head.contains(scope)), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .any(|head| head.starts_with("GET /token?") && head.contains(scope)),
+        "{asked:?}"
+    );
     let leaked = elsewhere.seen();
     assert!(!leaked.is_empty());
     for head in leaked {
-        assert!(!head.to_ascii_lowercase().contains("authorization"), "{head}");
+        assert!(
+            !head.to_ascii_lowercase().contains("authorization"),
+            "{head}"
+        );
     }
 }
 
@@ -274,18 +318,31 @@ fn killed_before_any_request_nothing_is_announced_that_is_not_there_and_the_reru
         if built {
             let digest = recorded(&here.record(2), &here.nova(2));
             let stored = format!("{}@sha256:{digest}", at(&here.name("stx-nova")));
-            assert!(registry.digest(&stored).is_some(), "request {number}: {stored} is not there");
+            assert!(
+                registry.digest(&stored).is_some(),
+                "request {number}: {stored} is not there"
+            );
         }
-        let alias = here.at("mirror/master/centos/latest_build").read_link_utf8().expect("an alias");
+        let alias = here
+            .at("mirror/master/centos/latest_build")
+            .read_link_utf8()
+            .expect("an alias");
         if alias == january(2) {
-            assert!(tag.is_some() && latest == tag, "request {number}: aliased before its tags");
+            assert!(
+                tag.is_some() && latest == tag,
+                "request {number}: aliased before its tags"
+            );
         }
         assert_whole(&here.at("mirror"), "master/centos");
         run(&mut here.publish(2)).code(0);
         run(&mut here.stx(&["verify"])).code(0);
         let second = recorded(&here.record(2), &here.nova(2));
         for name in [here.nova(2), here.latest()] {
-            assert_eq!(registry.digest(&at(&name)), Some(second.clone()), "request {number}");
+            assert_eq!(
+                registry.digest(&at(&name)),
+                Some(second.clone()),
+                "request {number}"
+            );
         }
         if !killed {
             break;

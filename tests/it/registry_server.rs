@@ -93,7 +93,13 @@ impl DockerRegistry {
     /// The digest that `skopeo` sees, as 64 digits; `None` where there is no such image.
     pub(crate) fn digest(&self, name: &str) -> Option<String> {
         let image = format!("docker://{name}");
-        let args = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &image];
+        let args = [
+            "inspect",
+            "--tls-verify=false",
+            "--format",
+            "{{.Digest}}",
+            &image,
+        ];
         let ran = run(&mut tool("skopeo", args));
         match ran.code {
             Some(0) => {
@@ -110,7 +116,9 @@ impl DockerRegistry {
 
 impl Drop for DockerRegistry {
     fn drop(&mut self) {
-        self.child.kill().expect("the registry is there until it is stopped");
+        self.child
+            .kill()
+            .expect("the registry is there until it is stopped");
         self.child.wait().expect("the registry ends");
     }
 }

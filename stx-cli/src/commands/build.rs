@@ -20,8 +20,8 @@ pub(crate) use work::{read_recipe, recipe_findings};
 use self::work::Work;
 use super::Context;
 use crate::args::Build;
-use crate::exit::{Exit, Failure};
 use crate::commands::images::Published;
+use crate::exit::{Exit, Failure};
 use crate::output;
 
 /// What came of a build.

@@ -101,6 +101,20 @@ impl Registry {
         Ok(())
     }
 
+    /// The same for every channel of `scope`.
+    pub(crate) async fn finish_all(
+        &self,
+        context: &Context,
+        store: &dyn MirrorStore,
+        scope: &Scope,
+    ) -> Result<(), Failure> {
+        let catalog = store.catalog(scope).await.map_err(refused)?;
+        for channel in catalog.channels.keys() {
+            self.finish(context, store, channel).await?;
+        }
+        Ok(())
+    }
+
     /// What is wrong on the registry.
     pub(crate) async fn audit(
         &self,
@@ -197,10 +211,7 @@ async fn keepers(
     let pins = store.pins(&Scope::All).await.map_err(refused)?;
     let holding = pins.into_iter().filter(|pin| pin.holds(context.now));
     keepers.extend(holding.map(|pin| Keeper {
-        record: Ok(BuildRecord::new(
-            pin.build.clone(),
-            BuildOutcome::Success,
-        )),
+        record: Ok(BuildRecord::new(pin.build.clone(), BuildOutcome::Success)),
         build: pin.build,
         pin: true,
         charts: Vec::new(),
@@ -317,7 +328,10 @@ async fn images_of(
     if recorded.is_empty() {
         return Err(Failure::new(
             Exit::Mirror,
-            format!("{id}: its images are of another registry than {}", rules.registry),
+            format!(
+                "{id}: its images are of another registry than {}",
+                rules.registry
+            ),
         ));
     }
     Ok(images::at_hand(recorded, &named))

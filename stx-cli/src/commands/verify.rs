@@ -6,7 +6,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
 use stx_publish::{
-    FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
+    FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
+    verify_readable,
 };
 
 use super::images::Registry;
@@ -71,11 +72,16 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
     let mut report = check(context, &reader, &scope).await.map_err(fail)?;
     let mut repaired = None;
+    let registry = Registry::open(context)?;
     if let Some(store) = &to_repair {
+        if let Some(registry) = &registry {
+            // Before an alias is moved to a build, the tags of the build are made.
+            registry.finish_all(context, store, &scope).await?;
+        }
         repaired = Some(repair(store, &report).await.map_err(fail)?);
         report = check(context, &reader, &scope).await.map_err(fail)?;
     }
-    if let Some(registry) = Registry::open(context)? {
+    if let Some(registry) = &registry {
         let found = registry.audit(reader.store(), &scope).await?;
         report.findings.extend(found);
         report.findings.sort();

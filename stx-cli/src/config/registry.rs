@@ -84,7 +84,10 @@ impl RegistryTable {
     }
 
     fn is_loopback(&self) -> bool {
-        let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, _)| host);
+        let host = self
+            .host
+            .rsplit_once(':')
+            .map_or(self.host.as_str(), |(host, _)| host);
         let address = host.parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }

@@ -41,7 +41,9 @@ async fn findings(
 ) -> Result<Vec<Finding>, RegistryError> {
     let mut images: Vec<(BuildId, ImageName, Sha256)> = Vec::new();
     for (id, build) in catalog.builds() {
-        let named = build.record().map(|record| recorded(record, registry.host()));
+        let named = build
+            .record()
+            .map(|record| recorded(record, registry.host()));
         let named = named.into_iter().flatten();
         images.extend(named.map(|image| (id.clone(), image.name, image.digest)));
     }
@@ -102,7 +104,10 @@ async fn moving(
         };
         for step in plan.moving.iter().filter(|step| step.verdict.moves()) {
             let message = match step.shown {
-                None => format!("is not on the registry; {} is the newest success", record.id.date),
+                None => format!(
+                    "is not on the registry; {} is the newest success",
+                    record.id.date
+                ),
                 Some(shown) => format!(
                     "shows sha256:{shown} on the registry; sha256:{} of {} is the newest success",
                     step.digest, record.id.date

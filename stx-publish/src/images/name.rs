@@ -217,21 +217,85 @@ mod tests {
     fn a_name_is_that_of_the_layout_with_what_it_lacks() {
         let layout = "outputs/docker-images/stx-nova";
         for (build, origin, reference, expected) in [
-            (MASTER, layout, "master-centos-stable-20180101T000000Z.0", "starlingx/stx-nova:master-centos-stable-20180101T000000Z.0"),
-            (MASTER, layout, "stx.6.0-v1.0.2", "starlingx/stx-nova:stx.6.0-v1.0.2"),
-            (MASTER, layout, "master-centos-dev-latest", "starlingx/stx-nova:master-centos-dev-20181105T060000Z.0"),
-            (MASTER, layout, "dev-centos-pike-latest", "starlingx/stx-nova:dev-centos-pike-20181105T060000Z"),
-            (MASTER, layout, "dev", "starlingx/stx-nova:master-centos-dev-20181105T060000Z.0"),
-            (MASTER, layout, "", "starlingx/stx-nova:master-centos-stable-20181105T060000Z.0"),
-            (MASTER, "outputs/docker-images/rvmc.tar", "1.0", "starlingx/rvmc:1.0"),
-            (MASTER, layout, "docker.io/openstack/nova:1.0", "openstack/nova:1.0"),
-            (MASTER, layout, "localhost:5000/nova", "starlingx/nova:master-centos-stable-20181105T060000Z.0"),
-            (MASTER, layout, "nova:latest", "starlingx/nova:master-centos-stable-20181105T060000Z.0"),
-            ("rc/4.0/debian/bullseye/amd64/20181105T060000Z", layout, "stable", "starlingx/stx-nova:rc-4.0-debian-bullseye-amd64-stable-20181105T060000Z.0"),
-            ("feature/centos8/centos/20181105T060000Z", layout, "stable", "starlingx/stx-nova:f-centos8-centos-stable-20181105T060000Z.0"),
+            (
+                MASTER,
+                layout,
+                "master-centos-stable-20180101T000000Z.0",
+                "starlingx/stx-nova:master-centos-stable-20180101T000000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "stx.6.0-v1.0.2",
+                "starlingx/stx-nova:stx.6.0-v1.0.2",
+            ),
+            (
+                MASTER,
+                layout,
+                "master-centos-dev-latest",
+                "starlingx/stx-nova:master-centos-dev-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "dev-centos-pike-latest",
+                "starlingx/stx-nova:dev-centos-pike-20181105T060000Z",
+            ),
+            (
+                MASTER,
+                layout,
+                "dev",
+                "starlingx/stx-nova:master-centos-dev-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "",
+                "starlingx/stx-nova:master-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                "outputs/docker-images/rvmc.tar",
+                "1.0",
+                "starlingx/rvmc:1.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "docker.io/openstack/nova:1.0",
+                "openstack/nova:1.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "localhost:5000/nova",
+                "starlingx/nova:master-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "nova:latest",
+                "starlingx/nova:master-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                "rc/4.0/debian/bullseye/amd64/20181105T060000Z",
+                layout,
+                "stable",
+                "starlingx/stx-nova:rc-4.0-debian-bullseye-amd64-stable-20181105T060000Z.0",
+            ),
+            (
+                "feature/centos8/centos/20181105T060000Z",
+                layout,
+                "stable",
+                "starlingx/stx-nova:f-centos8-centos-stable-20181105T060000Z.0",
+            ),
         ] {
             let expected = format!("hub.example:5000/{expected}");
-            assert_eq!(named(build, origin, &[reference]), Ok(vec![expected]), "{reference}");
+            assert_eq!(
+                named(build, origin, &[reference]),
+                Ok(vec![expected]),
+                "{reference}"
+            );
         }
     }
 
@@ -240,11 +304,19 @@ mod tests {
         for (build, reference, word) in [
             (MASTER, "Nova:1.0", "small letters"),
             (MASTER, "nova:", "nova:"),
-            ("master/suse/20181105T060000Z", "stable", "suse is no operating system"),
+            (
+                "master/suse/20181105T060000Z",
+                "stable",
+                "suse is no operating system",
+            ),
         ] {
             let result = named(build, "outputs/docker-images/stx-nova", &[reference]);
             match result {
-                Err(error) => assert!(error.contains("outputs/docker-images/stx-nova") && error.contains(word) || word == "nova:", "{error}"),
+                Err(error) => assert!(
+                    error.contains("outputs/docker-images/stx-nova") && error.contains(word)
+                        || word == "nova:",
+                    "{error}"
+                ),
                 Ok(names) => assert_eq!(word, "nova:", "{names:?}"),
             }
         }
@@ -258,13 +330,24 @@ mod tests {
             moving: Vec::new(),
         };
         let build = MASTER.parse().expect("a build");
-        let (one, two) = ("outputs/docker-images/one.tar", "outputs/docker-images/two.tar");
-        let twice = vec![found(one, &["a/x:1"], "same"), found(two, &["b/x:1"], "same")];
+        let (one, two) = (
+            "outputs/docker-images/one.tar",
+            "outputs/docker-images/two.tar",
+        );
+        let twice = vec![
+            found(one, &["a/x:1"], "same"),
+            found(two, &["b/x:1"], "same"),
+        ];
         let names = name(&build, twice, &rules).expect("the same image");
         assert_eq!(names[0].name.as_str(), "hub.example/mine/x:1");
         assert_eq!(names.len(), 1);
         let differ = vec![found(one, &["x:1"], "one"), found(two, &["x:1"], "two")];
-        let error = name(&build, differ, &rules).expect_err("two images").to_string();
-        assert!(error.contains("one.tar") && error.contains("two.tar"), "{error}");
+        let error = name(&build, differ, &rules)
+            .expect_err("two images")
+            .to_string();
+        assert!(
+            error.contains("one.tar") && error.contains("two.tar"),
+            "{error}"
+        );
     }
 }

@@ -114,9 +114,7 @@ pub fn plan(
             }
         };
         let stored = tag == TagVerdict::Stays
-            || seen
-                .manifests
-                .contains(&(image.name.clone(), image.digest));
+            || seen.manifests.contains(&(image.name.clone(), image.digest));
         steps.push(ImageStep {
             name: image.name.clone(),
             digest: image.digest,
@@ -287,10 +285,30 @@ mod tests {
         };
         let none = seen(&[]);
         for (alias, without, with_other, with_this) in [
-            (AliasVerdict::Create, AliasVerdict::Create, AliasVerdict::Move, AliasVerdict::Stays),
-            (AliasVerdict::Move, AliasVerdict::Create, AliasVerdict::Move, AliasVerdict::Stays),
-            (AliasVerdict::Stays, AliasVerdict::Create, AliasVerdict::Move, AliasVerdict::Stays),
-            (AliasVerdict::Failed, AliasVerdict::Failed, AliasVerdict::Failed, AliasVerdict::Failed),
+            (
+                AliasVerdict::Create,
+                AliasVerdict::Create,
+                AliasVerdict::Move,
+                AliasVerdict::Stays,
+            ),
+            (
+                AliasVerdict::Move,
+                AliasVerdict::Create,
+                AliasVerdict::Move,
+                AliasVerdict::Stays,
+            ),
+            (
+                AliasVerdict::Stays,
+                AliasVerdict::Create,
+                AliasVerdict::Move,
+                AliasVerdict::Stays,
+            ),
+            (
+                AliasVerdict::Failed,
+                AliasVerdict::Failed,
+                AliasVerdict::Failed,
+                AliasVerdict::Failed,
+            ),
             (older(), older(), older(), older()),
         ] {
             assert_eq!(decide(&alias, &none), without);

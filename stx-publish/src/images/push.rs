@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry, ImageName, Qualifier,
-    Sha256,
+    AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry,
+    ImageName, Qualifier, Sha256,
 };
 
 use super::{
@@ -100,11 +100,7 @@ struct Images<'a> {
 
 impl<'a> Images<'a> {
     /// What `plan` says of `images`, about to be done.
-    fn new(
-        registry: &'a dyn ImageRegistry,
-        images: &'a [NamedImage],
-        plan: &'a ImagePlan,
-    ) -> Self {
+    fn new(registry: &'a dyn ImageRegistry, images: &'a [NamedImage], plan: &'a ImagePlan) -> Self {
         Self {
             registry,
             images,
@@ -227,12 +223,7 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    async fn set(
-        &self,
-        name: &ImageName,
-        digest: Sha256,
-        moves: Moves,
-    ) -> Result<(), ImageError> {
+    async fn set(&self, name: &ImageName, digest: Sha256, moves: Moves) -> Result<(), ImageError> {
         let shown = self.registry.resolve(name).await;
         match (shown.map_err(|error| self.fail(error))?, moves) {
             (Some(shown), _) if shown == digest => {
@@ -364,8 +355,8 @@ pub fn add_images(
         source,
     })?;
     request.record.images = named.iter().map(NamedImage::record).collect();
-    let latest = request.record.result == BuildOutcome::Success
-        && rules.moving.contains(&Qualifier::Latest);
+    let latest =
+        request.record.result == BuildOutcome::Success && rules.moving.contains(&Qualifier::Latest);
     add_lists(&mut request.incoming, &id, &named, latest);
     Ok(named)
 }

@@ -182,7 +182,9 @@ impl Tree {
             return Err(self.wrong(name, format!("is larger than {LARGEST_JSON} bytes")));
         }
         let mut bytes = Vec::new();
-        let read = part.open().and_then(|mut part| part.read_to_end(&mut bytes));
+        let read = part
+            .open()
+            .and_then(|mut part| part.read_to_end(&mut bytes));
         read.map_err(|source| ReadError::Io {
             path: self.path(name),
             source,

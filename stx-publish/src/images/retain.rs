@@ -122,7 +122,10 @@ fn names<'a>(
     rules: &'a ImageRules,
 ) -> impl Iterator<Item = (ImageName, Sha256)> + use<'a> {
     images.iter().flat_map(|image| {
-        let moving = rules.moving.iter().filter_map(|kind| image.name.moving(*kind));
+        let moving = rules
+            .moving
+            .iter()
+            .filter_map(|kind| image.name.moving(*kind));
         let names = [image.name.clone()].into_iter().chain(moving);
         names.map(|name| (name, image.digest))
     })

@@ -22,7 +22,9 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use stx_layout::{ImageName, Sha256};
 
-use super::{Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest, repository};
+use super::{
+    Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest, repository,
+};
 use crate::store::http::{self, HttpOptions};
 
 mod auth;
@@ -33,6 +35,9 @@ use auth::{Access, Auth};
 
 /// Longest manifest or list of tags that is read, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
+
+/// Most tags of a repository that are looked at.
+const MOST_TAGS: usize = 1_000_000;
 
 /// The manifests that are asked for; a registry may turn others into one of these.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -148,8 +153,16 @@ impl OciRegistry {
             idle: Duration::from_hours(24),
             ..options.http.clone()
         };
-        let client = http::client(&options.http).map_err(|error| refused(error.to_string()))?;
-        let patient = http::client(&patient).map_err(|error| refused(error.to_string()))?;
+        let client = |http: &HttpOptions| {
+            let mut builder = http::client_builder(http)?;
+            if options.plain_http {
+                // What goes out in the clear goes to this machine, and not by way of a proxy.
+                builder = builder.no_proxy();
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(builder.build()?)
+        };
+        let patient = client(&patient).map_err(|error| refused(error.to_string()))?;
+        let client = client(&options.http).map_err(|error| refused(error.to_string()))?;
         let auth = Auth::new(host, &base, options.docker_config.clone(), client.clone());
         Ok(Self {
             client,
@@ -224,11 +237,7 @@ impl OciRegistry {
     }
 
     /// Tells an answer from one that asks to try again.
-    fn outcome(
-        &self,
-        sent: Result<Response, reqwest::Error>,
-        what: &str,
-    ) -> Attempt<Response> {
+    fn outcome(&self, sent: Result<Response, reqwest::Error>, what: &str) -> Attempt<Response> {
         let network = |source: Box<dyn std::error::Error + Send + Sync>| RegistryError::Network {
             what: self.shown(what),
             source,
@@ -259,7 +268,10 @@ impl OciRegistry {
             .unwrap_or_default()
             .into_iter()
             .map(|error| error.code)
-            .filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+            .filter(|code| {
+                code.bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+            })
             .collect();
         let reason = match codes.as_slice() {
             [] => format!("the registry says {status}"),
@@ -321,12 +333,11 @@ impl OciRegistry {
     ) -> Result<(), RegistryError> {
         let what = format!("{}:{reference}", repository(name));
         let url = self.url(name, &format!("manifests/{reference}"));
-        let kind = HeaderValue::from_str(&manifest.media_type).map_err(|_| {
-            RegistryError::Refused {
+        let kind =
+            HeaderValue::from_str(&manifest.media_type).map_err(|_| RegistryError::Refused {
                 what: self.shown(&what),
                 reason: format!("{:?} is no media type", manifest.media_type),
-            }
-        })?;
+            })?;
         let headers = [(header::CONTENT_TYPE, kind)];
         let body = Some(&manifest.bytes);
         let response = self
@@ -401,6 +412,12 @@ impl ImageRegistry for OciRegistry {
                 break;
             }
             tags.extend(page);
+            if tags.len() > MOST_TAGS {
+                return Err(RegistryError::Refused {
+                    what: self.shown(&what),
+                    reason: format!("it has more than {MOST_TAGS} tags"),
+                });
+            }
         }
         tags.sort();
         Ok(tags)

@@ -30,7 +30,9 @@ fn rules() -> ImageRules {
 fn found(name: &str, reference: &str, text: &str) -> FoundImage {
     let (config, layer) = sample_blobs(text);
     FoundImage {
-        origin: format!("outputs/docker-images/{name}").parse().expect("a path"),
+        origin: format!("outputs/docker-images/{name}")
+            .parse()
+            .expect("a path"),
         references: vec![reference.to_owned()],
         image: Image {
             manifest: sample_manifest(&config, &layer),
@@ -45,7 +47,11 @@ fn found(name: &str, reference: &str, text: &str) -> FoundImage {
 fn images(day: u32) -> Vec<FoundImage> {
     vec![
         found("stx-nova", "stable", &format!("day {day}")),
-        found("stx-heat", "master-centos-stable-20180101T000000Z.0", "the same"),
+        found(
+            "stx-heat",
+            "master-centos-stable-20180101T000000Z.0",
+            "the same",
+        ),
         found("stx-audit", "stx.6.0-v1.0.2", "the same"),
     ]
 }

@@ -131,7 +131,11 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
     let config = tree.blob(&saved.config)?;
     let claims = configuration.rootfs().diff_ids();
     if claims.len() != saved.layers.len() {
-        let reason = format!("names {} layers; there are {}", claims.len(), saved.layers.len());
+        let reason = format!(
+            "names {} layers; there are {}",
+            claims.len(),
+            saved.layers.len()
+        );
         return Err(tree.wrong(&saved.config, reason));
     }
     let mut blobs = vec![config.clone()];
@@ -142,8 +146,9 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
             // The claim is that of the bytes inside.
             tree.blob(name)?
         } else {
-            let claimed: Option<Sha256> =
-                claim.strip_prefix("sha256:").and_then(|claim| claim.parse().ok());
+            let claimed: Option<Sha256> = claim
+                .strip_prefix("sha256:")
+                .and_then(|claim| claim.parse().ok());
             let claimed = claimed.ok_or_else(|| {
                 let reason = format!("{claim} is no digest that can be computed here");
                 tree.wrong(&saved.config, reason)

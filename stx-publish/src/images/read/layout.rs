@@ -39,10 +39,15 @@ pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<Vec<FoundImage>, R
 
 /// The digest that a descriptor claims.
 fn digest(tree: &Tree, descriptor: &Descriptor) -> Result<Sha256, ReadError> {
-    let digest = descriptor.as_digest_sha256().and_then(|digest| digest.parse().ok());
+    let digest = descriptor
+        .as_digest_sha256()
+        .and_then(|digest| digest.parse().ok());
     digest.ok_or_else(|| {
         let digest = descriptor.digest();
-        tree.wrong("blobs", format!("{digest} is no digest that can be computed here"))
+        tree.wrong(
+            "blobs",
+            format!("{digest} is no digest that can be computed here"),
+        )
     })
 }
 

@@ -18,7 +18,9 @@ impl Layout {
     fn put(&mut self, path: &str, text: impl Into<Bytes>) -> &mut Self {
         let path = format!("outputs/docker-images/stx-nova/{path}");
         let entry = Entry::Generated(text.into());
-        self.incoming.entries.insert(path.parse().expect("a path"), entry);
+        self.incoming
+            .entries
+            .insert(path.parse().expect("a path"), entry);
         self
     }
 
@@ -128,7 +130,9 @@ fn bytes_that_are_not_what_is_claimed_are_refused() {
         layout.put(&format!("blobs/sha256/{claimed}"), "layer of two");
         match read(&layout.incoming) {
             Err(ReadError::Digest {
-                found, claimed: said, ..
+                found,
+                claimed: said,
+                ..
             }) => {
                 assert_eq!(found, digest_of(b"layer of two"));
                 assert_eq!(said, claimed);
@@ -137,22 +141,38 @@ fn bytes_that_are_not_what_is_claimed_are_refused() {
         }
     }
     let (mut layout, _, layer) = nova("one");
-    let path = format!("outputs/docker-images/stx-nova/blobs/sha256/{}", layer.digest);
-    layout.incoming.entries.remove(&path.parse().expect("a path"));
-    let error = read(&layout.incoming).expect_err("a layer is missing").to_string();
+    let path = format!(
+        "outputs/docker-images/stx-nova/blobs/sha256/{}",
+        layer.digest
+    );
+    layout
+        .incoming
+        .entries
+        .remove(&path.parse().expect("a path"));
+    let error = read(&layout.incoming)
+        .expect_err("a layer is missing")
+        .to_string();
     assert!(error.ends_with("is not there"), "{error}");
     layout.put("index.json", "{");
-    assert!(matches!(read(&layout.incoming), Err(ReadError::Wrong { .. })));
+    assert!(matches!(
+        read(&layout.incoming),
+        Err(ReadError::Wrong { .. })
+    ));
 }
 
 /// An archive as `docker save` writes it: files, and one layer that is a symlink to another.
 fn archive(layers: &[&str], claims: &[Sha256], tags: &str) -> Vec<u8> {
-    let claims: Vec<_> = claims.iter().map(|claim| format!("\"sha256:{claim}\"")).collect();
+    let claims: Vec<_> = claims
+        .iter()
+        .map(|claim| format!("\"sha256:{claim}\""))
+        .collect();
     let config = format!(
         "{{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}",
         claims.join(",")
     );
-    let names: Vec<_> = (0..layers.len() + 1).map(|n| format!("\"{n}/layer.tar\"")).collect();
+    let names: Vec<_> = (0..layers.len() + 1)
+        .map(|n| format!("\"{n}/layer.tar\""))
+        .collect();
     let list = format!(
         "[{{\"Config\":\"config.json\",\"RepoTags\":{tags},\"Layers\":[{}]}}]",
         names.join(",")
@@ -162,7 +182,8 @@ fn archive(layers: &[&str], claims: &[Sha256], tags: &str) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, name, text.as_bytes()).expect("added");
+        tar.append_data(&mut header, name, text.as_bytes())
+            .expect("added");
     };
     add("config.json", &config);
     for (number, layer) in layers.iter().enumerate() {
@@ -173,7 +194,8 @@ fn archive(layers: &[&str], claims: &[Sha256], tags: &str) -> Vec<u8> {
     link.set_entry_type(tar::EntryType::Symlink);
     link.set_size(0);
     let name = format!("{}/layer.tar", layers.len());
-    tar.append_link(&mut link, name, "../0/layer.tar").expect("added");
+    tar.append_link(&mut link, name, "../0/layer.tar")
+        .expect("added");
     tar.into_inner().expect("a tar")
 }
 
@@ -187,7 +209,9 @@ fn read_archive(bytes: &[u8]) -> Result<Vec<FoundImage>, ReadError> {
         executable: false,
         digest: None,
     };
-    let path = "outputs/docker-images/stx-heat.tar".parse().expect("a path");
+    let path = "outputs/docker-images/stx-heat.tar"
+        .parse()
+        .expect("a path");
     read(&Incoming {
         entries: [(path, entry)].into(),
     })
@@ -199,13 +223,20 @@ fn the_digest_of_an_archive_is_a_function_of_its_bytes_alone() {
     let tags = "[\"starlingx/stx-heat:dev-centos-pike-latest\"]";
     let bytes = archive(&["layer one", "layer two"], &[one, two, one], tags);
     let found = read_archive(&bytes).expect("an image");
-    assert_eq!(found[0].references, ["starlingx/stx-heat:dev-centos-pike-latest"]);
+    assert_eq!(
+        found[0].references,
+        ["starlingx/stx-heat:dev-centos-pike-latest"]
+    );
     let image = &found[0].image;
     let manifest = String::from_utf8_lossy(&image.manifest.bytes);
     // Another form of the same manifest would be another image, under tags that never move.
     insta::assert_snapshot!(manifest, @"");
     assert_eq!(image.blobs.len(), 3, "a configuration and two layers");
-    let layer = image.blobs.iter().find(|blob| blob.digest == two).expect("a layer");
+    let layer = image
+        .blobs
+        .iter()
+        .find(|blob| blob.digest == two)
+        .expect("a layer");
     assert!(matches!(layer.source, BlobSource::File { offset, .. } if offset > 512));
 }
 

@@ -107,7 +107,10 @@ impl Auth {
         let wants_basic = challenge(headers, "basic").is_some();
         let credential = self.credential().await?;
         let value = if let Some(bearer) = bearer {
-            match self.token(access, &bearer, credential.as_deref(), what).await? {
+            match self
+                .token(access, &bearer, credential.as_deref(), what)
+                .await?
+            {
                 Attempt::Done(token) => format!("Bearer {token}"),
                 Attempt::Again(again) => return Ok(Attempt::Again(again)),
             }
@@ -121,7 +124,9 @@ impl Auth {
                     return Err(denied("it wants a password; there is an identity token"));
                 }
                 None => {
-                    return Err(denied("it wants credentials; Docker's config.json has none"));
+                    return Err(denied(
+                        "it wants credentials; Docker's config.json has none",
+                    ));
                 }
             }
         } else {
@@ -199,7 +204,7 @@ impl Auth {
     async fn credential(&self) -> Result<Option<Arc<DockerCredential>>, RegistryError> {
         let read = self.credential.get_or_try_init(|| async {
             let Some(file) = self.docker_config.clone() else {
-                return Ok(None);
+                return Ok::<_, RegistryError>(None);
             };
             let host = self.host.clone();
             let read = tokio::task::spawn_blocking(move || read(&file, &host)).await;

@@ -102,7 +102,8 @@ impl OciRegistry {
         };
         let location = begun.headers().get(LOCATION);
         let location = location.and_then(|location| location.to_str().ok());
-        let location = location.ok_or_else(|| refused("the registry names no place to send it to"))?;
+        let location =
+            location.ok_or_else(|| refused("the registry names no place to send it to"))?;
         let location = begun
             .url()
             .join(location)
@@ -175,7 +176,11 @@ async fn unless_idle<T>(
     let mut future = pin!(future);
     let mut before = taken.load(Ordering::Relaxed);
     loop {
-        let wait = if before == size { idle * PATIENCE } else { idle };
+        let wait = if before == size {
+            idle * PATIENCE
+        } else {
+            idle
+        };
         if let Ok(done) = tokio::time::timeout(wait, &mut future).await {
             return Some(done);
         }
