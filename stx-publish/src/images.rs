@@ -14,9 +14,11 @@
 //! `build.json` and on the registry.
 
 mod audit;
+mod finish;
 mod lists;
 mod name;
 mod plan;
+mod prepare;
 mod push;
 #[cfg(feature = "registry")]
 pub mod read;
@@ -26,13 +28,14 @@ use bytes::Bytes;
 use stx_layout::{BuildPath, ImageName, ImageRecord, Sha256};
 
 pub use audit::audit;
+pub use finish::{FinishError, finish, plan_for};
 pub use lists::{add_lists, is_list};
 pub use name::{ImageRules, NameError, name};
 pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, plan, recorded};
-pub use push::{
-    FinishError, ImageError, ImageReport, PrepareImagesError, Prepared, add_images, at_hand,
-    finish, look, plan_for, prepare_with_images, publish_with_images, push, with_registry,
+pub use prepare::{
+    PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
 };
+pub use push::{ImageError, ImageReport, publish_with_images, push};
 pub use retain::{Charts, Fate, Keeper, KeptBy, UntagReport, fates, untag};
 
 use crate::registry::{Blob, Manifest};

@@ -67,12 +67,10 @@ impl Tag<'_> {
     /// # Ok::<(), stx_layout::ParseError>(())
     /// ```
     pub fn moves(self) -> bool {
-        match (self.qualifier(), self) {
-            (Some(Qualifier::Latest | Qualifier::Stable), _) => true,
-            (Some(Qualifier::Built { .. }), _) => false,
-            (None, Tag::Other(text)) => matches!(text, "latest" | "stable"),
-            (None, Tag::Spec { .. } | Tag::Stream { .. } | Tag::Base { .. }) => false,
-            (None, Tag::Static { .. }) => false,
+        match self.qualifier() {
+            Some(Qualifier::Latest | Qualifier::Stable) => true,
+            Some(Qualifier::Built { .. }) => false,
+            None => matches!(self, Tag::Other("latest" | "stable")),
         }
     }
 }

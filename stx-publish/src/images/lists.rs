@@ -37,7 +37,8 @@ pub fn add_lists(incoming: &mut Incoming, build: &BuildId, images: &[NamedImage]
         }
     }
     for (path, names) in lists {
-        let text = names.iter().map(|name| format!("{name}\n")).collect();
+        let mut text = Vec::from_iter(names).join("\n");
+        text.push('\n');
         let path = path.parse().expect("a valid path");
         incoming.entries.insert(path, generated(text));
     }

@@ -125,7 +125,7 @@ fn is_registry(first: &str) -> bool {
 
 /// The tag that stays with this build's image.
 fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
-    let built = Qualifier::Built {
+    let numbered = Qualifier::Built {
         timestamp: build.date,
         patch: Some(0),
     };
@@ -142,7 +142,7 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
                 timestamp: build.date,
                 patch: None,
             };
-            let dated = [built, plain].into_iter().find_map(|qualifier| {
+            let dated = [numbered, plain].into_iter().find_map(|qualifier| {
                 let dated = tag.with_qualifier(qualifier)?.compose();
                 dated.ok()
             });
@@ -163,7 +163,7 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
         codename: platform.map(|platform| platform.codename.as_str()),
         arch: platform.map(|platform| platform.arch.as_str()),
         stream,
-        qualifier: built,
+        qualifier: numbered,
     };
     tag.compose().map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use bytes::Bytes;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::File;
 use sha2::Digest as _;
 use stx_layout::{BuildPath, Sha256};
@@ -80,7 +80,7 @@ fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
         let Entry::File { source, .. } = entry else {
             continue;
         };
-        if inside && !in_layout && path.as_str().ends_with(".tar") {
+        if inside && !in_layout && Utf8Path::new(path.as_str()).extension() == Some("tar") {
             let tree = archive::open(source, path)?;
             found.extend(archive::read(&tree, path)?);
         }

@@ -9,6 +9,9 @@ use stx_layout::{BuildId, BuildPath, BuildRecord, ImageName, Sha256};
 use super::{ImageRules, NamedImage, recorded};
 use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged, repository};
 
+#[cfg(test)]
+mod tests;
+
 /// The charts of a build as plain bytes; or why one cannot be read.
 pub type Charts = Vec<(BuildPath, Result<Vec<u8>, String>)>;
 
@@ -241,13 +244,14 @@ pub async fn untag(
                 }
                 report.removed.push(name);
             }
-            Untagged::Unsupported => match needed(registry, fate, &going).await? {
-                Some(why) => drop(report.left.insert(name, why)),
-                None => {
+            Untagged::Unsupported => {
+                if let Some(why) = needed(registry, fate, &going).await? {
+                    report.left.insert(name, why);
+                } else {
                     registry.delete(&name, fate.digest).await?;
                     report.removed.push(name);
                 }
-            },
+            }
         }
     }
     Ok(report)

@@ -14,11 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use camino::Utf8PathBuf;
-use futures_util::StreamExt as _;
 use reqwest::header::{self, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use stx_layout::{ImageName, Sha256};
 
@@ -29,12 +27,11 @@ use crate::store::http::{self, HttpOptions};
 
 mod auth;
 mod body;
+mod request;
 mod upload;
 
 use auth::{Access, Auth};
-
-/// Longest manifest or list of tags that is read, in bytes.
-const LONGEST_TEXT: usize = 16 << 20;
+use request::{Again, Attempt, is_transient, whole};
 
 /// Most tags of a repository that are looked at.
 const MOST_TAGS: usize = 1_000_000;
@@ -79,56 +76,9 @@ impl fmt::Debug for OciRegistry {
     }
 }
 
-/// What a registry says is wrong. Its codes are a closed set of words; its messages are not shown, for they may repeat what
-/// was sent.
-#[derive(Deserialize)]
-struct Errors {
-    errors: Vec<ErrorCode>,
-}
-
-#[derive(Deserialize)]
-struct ErrorCode {
-    code: String,
-}
-
 #[derive(Deserialize)]
 struct Tags {
     tags: Option<Vec<String>>,
-}
-
-/// An attempt that did not come to an end that another would not change.
-struct Again {
-    /// How long the registry asks to wait.
-    wait: Option<Duration>,
-    /// The error, if this was the last attempt.
-    error: RegistryError,
-}
-
-/// The attempts that were made.
-struct Tries {
-    options: Arc<OciOptions>,
-    made: u32,
-}
-
-impl Tries {
-    /// Waits for the next attempt; or gives the error, if there shall be none.
-    async fn again(&mut self, again: Again) -> Result<(), RegistryError> {
-        let http = &self.options.http;
-        self.made += 1;
-        if self.made >= http.attempts {
-            return Err(again.error);
-        }
-        let doubled = http.first_wait * 2_u32.saturating_pow(self.made - 1);
-        let wait = again.wait.unwrap_or(doubled).min(http.longest_wait);
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-}
-
-/// How an attempt ended.
-enum Attempt<T> {
-    Done(T),
-    Again(Again),
 }
 
 impl OciRegistry {
@@ -184,107 +134,6 @@ impl OciRegistry {
         let mut url = self.base.clone();
         url.set_path(&format!("/v2/{}/{rest}", repository(name)));
         url
-    }
-
-    fn tries(&self) -> Tries {
-        Tries {
-            options: Arc::clone(&self.options),
-            made: 0,
-        }
-    }
-
-    /// Asks for `url` with the credentials that the registry wants; an answer other than "not now" is one.
-    async fn send(
-        &self,
-        method: Method,
-        url: &Url,
-        access: Access<'_>,
-        what: &str,
-        headers: &[(header::HeaderName, HeaderValue)],
-        body: Option<&Bytes>,
-    ) -> Result<Response, RegistryError> {
-        let mut tries = self.tries();
-        let mut answered = false;
-        loop {
-            let mut request = self.client.request(method.clone(), url.clone());
-            for (name, value) in headers {
-                request = request.header(name, value);
-            }
-            if let Some(body) = body {
-                request = request.body(body.clone());
-            }
-            if let Some(token) = self.auth.header(url, access) {
-                request = request.header(header::AUTHORIZATION, token);
-            }
-            let again = match self.outcome(request.send().await, what) {
-                Attempt::Again(again) => again,
-                // Once a request: a token may be missing, or old.
-                Attempt::Done(response)
-                    if response.status() == StatusCode::UNAUTHORIZED && !answered =>
-                {
-                    match self.auth.answer(access, response.headers(), what).await? {
-                        Attempt::Again(again) => again,
-                        Attempt::Done(()) => {
-                            answered = true;
-                            continue;
-                        }
-                    }
-                }
-                Attempt::Done(response) => return Ok(response),
-            };
-            tries.again(again).await?;
-        }
-    }
-
-    /// Tells an answer from one that asks to try again.
-    fn outcome(&self, sent: Result<Response, reqwest::Error>, what: &str) -> Attempt<Response> {
-        let network = |source: Box<dyn std::error::Error + Send + Sync>| RegistryError::Network {
-            what: self.shown(what),
-            source,
-        };
-        match sent {
-            Ok(response) if is_transient(response.status()) => Attempt::Again(Again {
-                wait: http::retry_after(response.headers()),
-                error: network(format!("the registry says {}", response.status()).into()),
-            }),
-            Ok(response) => Attempt::Done(response),
-            Err(error) => Attempt::Again(Again {
-                wait: None,
-                error: network(error.without_url().into()),
-            }),
-        }
-    }
-
-    fn shown(&self, what: &str) -> String {
-        format!("{}/{what}", self.host)
-    }
-
-    /// An answer that is none of those that were expected.
-    async fn refused(&self, response: Response, what: &str) -> RegistryError {
-        let status = response.status();
-        let text = whole(response).await.unwrap_or_default();
-        let codes = serde_json::from_slice::<Errors>(&text).map(|errors| errors.errors);
-        let codes: Vec<_> = codes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|error| error.code)
-            .filter(|code| {
-                code.bytes()
-                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-            })
-            .collect();
-        let reason = match codes.as_slice() {
-            [] => format!("the registry says {status}"),
-            codes => format!("the registry says {status}, {}", codes.join(", ")),
-        };
-        let what = self.shown(what);
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                RegistryError::Denied { what, reason }
-            }
-            StatusCode::NOT_FOUND => RegistryError::NotFound { what },
-            _ => RegistryError::Refused { what, reason },
-        }
     }
 
     /// A manifest by tag or digest, whatever digest the registry says it has.
@@ -348,25 +197,6 @@ impl OciRegistry {
             _ => Err(self.refused(response, &what).await),
         }
     }
-}
-
-/// Whether another attempt may have another answer.
-fn is_transient(status: StatusCode) -> bool {
-    http::is_transient(status) || status == StatusCode::REQUEST_TIMEOUT
-}
-
-/// The body of a small answer.
-async fn whole(response: Response) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-    let mut text = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(reqwest::Error::without_url)?;
-        if text.len() + chunk.len() > LONGEST_TEXT {
-            return Err(format!("longer than {LONGEST_TEXT} bytes").into());
-        }
-        text.extend_from_slice(&chunk);
-    }
-    Ok(text.into())
 }
 
 #[async_trait]
@@ -480,9 +310,13 @@ impl ImageRegistry for OciRegistry {
             .send(Method::DELETE, &url, access, &what, &[], None)
             .await?;
         match response.status() {
-            StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT => {}
-            // Of before OCI 1.1: "400 or 405 ... if the registry does not support tag deletion".
-            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => {}
+            StatusCode::ACCEPTED
+            | StatusCode::OK
+            | StatusCode::NO_CONTENT
+            | StatusCode::NOT_FOUND
+            // Of before OCI 1.1: "400 or 405", where a tag cannot be deleted.
+            | StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED => {}
             _ => return Err(self.refused(response, &what).await),
         }
         // What it says counts for less than what it shows.

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use camino::Utf8Path;
 use flate2::read::MultiGzDecoder;
 use stx_layout::BuildId;
 
@@ -17,7 +18,7 @@ pub async fn read_charts(store: &dyn MirrorRead, id: &BuildId) -> Result<Charts,
     let sums = store.sums(id).await?;
     let paths = sums.lines().iter().map(|line| &line.path).filter(|path| {
         let name = path.as_str().strip_prefix("outputs/helm-charts/");
-        name.is_some_and(|name| name.ends_with(".tgz"))
+        name.is_some_and(|name| Utf8Path::new(name).extension() == Some("tgz"))
     });
     let mut charts = Charts::new();
     for path in paths {
