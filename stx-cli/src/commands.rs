@@ -9,6 +9,7 @@ pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod list;
+pub(crate) mod manual;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;

@@ -7,7 +7,7 @@ use camino_tempfile::Utf8TempDir;
 use serde_json::Value;
 
 use crate::harness::{Ran, assert_whole, run, stx, tool};
-use crate::registry_server::DockerRegistry;
+use crate::registry_server::{DockerRegistry, inspect, seen_digest};
 use crate::retention::january;
 
 /// A mirror with a registry beside it, and a tree with images that is published again and again.
@@ -172,7 +172,7 @@ fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing()
     assert_eq!(images.len(), 3);
     for image in images {
         let name = image["name"].as_str().expect("a name");
-        let seen = registry.inspect(name);
+        let seen = inspect(name);
         let digest = format!("sha256:{}", image["digest"].as_str().expect("a digest"));
         assert_eq!(seen["Digest"], *digest, "{name}");
         let platform = format!(
@@ -189,7 +189,7 @@ fn what_build_json_says_is_what_skopeo_sees_and_a_second_publish_sends_nothing()
         (here.latest(), here.nova(1)),
         (here.name("stx-heat:dev-centos-pike-latest"), heat.clone()),
     ] {
-        assert_eq!(registry.digest(&moving), Some(recorded(&record, &fixed)));
+        assert_eq!(seen_digest(&moving), Some(recorded(&record, &fixed)));
     }
     // The lists of the real form, part of the sums.
     let list = |name: &str| {
@@ -228,9 +228,9 @@ fn a_static_tag_with_other_content_is_refused_before_anything_is_published() {
     run(&mut here.publish(1)).code(0);
     let (audit, latest) = (
         here.name("stx-audit:stx.6.0-v1.0.2"),
-        registry.digest(&here.latest()),
+        seen_digest(&here.latest()),
     );
-    let (before, shown) = (registry.changes(), registry.digest(&audit));
+    let (before, shown) = (registry.changes(), seen_digest(&audit));
     here.layout("stx-audit", "stx.6.0-v1.0.2", "another audit");
     here.layout("stx-nova", "stable", "two");
     let refused = run(&mut here.publish(2)).code(4);
@@ -240,8 +240,8 @@ fn a_static_tag_with_other_content_is_refused_before_anything_is_published() {
         refused.stderr
     );
     assert_eq!(registry.changes(), before, "nothing is sent");
-    assert_eq!(registry.digest(&audit), shown);
-    assert_eq!(registry.digest(&here.latest()), latest);
+    assert_eq!(seen_digest(&audit), shown);
+    assert_eq!(seen_digest(&here.latest()), latest);
     assert!(!here.build(2).exists());
 }
 
@@ -249,17 +249,17 @@ fn a_static_tag_with_other_content_is_refused_before_anything_is_published() {
 fn moving_tags_follow_successes_and_never_go_back() {
     let registry = DockerRegistry::start();
     let here = Published::on(&registry.host());
-    let mut publish = |day: u32, result: &str| {
+    let publish = |day: u32, result: &str| {
         here.layout("stx-nova", "stable", &format!("day {day}"));
         run(&mut here.publish_as(day, result)).code(0);
-        registry.digest(&here.latest())
+        seen_digest(&here.latest())
     };
     let third = publish(3, "success");
-    assert_eq!(third, registry.digest(&here.nova(3)));
+    assert_eq!(third, seen_digest(&here.nova(3)));
     assert_eq!(publish(2, "success"), third, "an older build");
     assert_eq!(publish(4, "fail"), third, "a failed one");
-    assert!(registry.digest(&here.nova(2)).is_some() && registry.digest(&here.nova(4)).is_some());
-    assert_eq!(publish(5, "success"), registry.digest(&here.nova(5)));
+    assert!(seen_digest(&here.nova(2)).is_some() && seen_digest(&here.nova(4)).is_some());
+    assert_eq!(publish(5, "success"), seen_digest(&here.nova(5)));
     run(&mut here.stx(&["verify"])).ok();
 }
 
@@ -347,7 +347,7 @@ fn a_build_that_was_published_without_a_registry_is_made_up_for() {
         here.host,
         january(1)
     );
-    assert!(registry.digest(&nova).is_some());
+    assert!(seen_digest(&nova).is_some());
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn the_sample_distribution_brings_its_image_to_a_registry() {
         )),
         "{name}"
     );
-    let seen = registry.inspect(name);
+    let seen = inspect(name);
     let digest = format!("sha256:{}", image["digest"].as_str().expect("a digest"));
     assert_eq!(seen["Digest"], *digest);
     println!(
@@ -433,7 +433,7 @@ fn the_sample_distribution_brings_its_image_to_a_registry() {
     );
     let (latest, _) = name.rsplit_once('-').expect("a date");
     assert_eq!(
-        registry.digest(&format!("{latest}-latest")).as_deref(),
+        seen_digest(&format!("{latest}-latest")).as_deref(),
         digest.strip_prefix("sha256:")
     );
     // The same sources again, as another build: the image is the same, and nothing of it is sent.

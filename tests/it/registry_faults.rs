@@ -12,7 +12,7 @@ use stx_publish::{HttpOptions, OciOptions, OciRegistry};
 use crate::harness::{Ran, assert_whole, run};
 use crate::registry::{Published, recorded};
 use crate::registry_proxy::{Act, Proxy};
-use crate::registry_server::DockerRegistry;
+use crate::registry_server::{DockerRegistry, seen_digest};
 use crate::retention::january;
 
 #[test]
@@ -64,11 +64,7 @@ fn a_registry_that_asks_to_wait_is_waited_for() {
     let start = Instant::now();
     run(&mut here.publish(1)).code(0);
     assert!(start.elapsed().as_millis() >= 1000, "Retry-After is obeyed");
-    assert!(
-        registry
-            .digest(&here.nova(1).replace(&proxy.host(), &registry.host()))
-            .is_some()
-    );
+    assert!(seen_digest(&here.nova(1).replace(&proxy.host(), &registry.host())).is_some());
     proxy.rule(|_, _| answer("429 Too Many Requests", "retry-after: 0\r\n", ""));
     let given_up = run(&mut here.publish(2)).code(4);
     assert!(given_up.stderr.contains("429"), "{}", given_up.stderr);
@@ -191,8 +187,8 @@ fn credentials_come_from_docker_and_are_never_said() {
     script(&format!(
         "echo '{{\"Username\": \"builder\", \"Secret\": \"{PASSWORD}\"}}'"
     ));
-    let helped = run(here.publish(1).arg("-v").env("PATH", &path)).code(0);
-    assert_secret(&helped, &secrets);
+    let accepted = run(here.publish(1).arg("-v").env("PATH", &path)).code(0);
+    assert_secret(&accepted, &secrets);
 
     config(&format!(
         "{{\"auths\": {{\"{host}\": {{\"auth\": \"{BASIC}\"}}}}}}"
@@ -276,7 +272,7 @@ fn killed_at(here: &Published, proxy: &Proxy, number: usize) -> bool {
         loop {
             // The first request may come before it is known who asks.
             if let Some(pid) = *killed.lock().expect("no panic") {
-                drop(kill_process(pid, Signal::KILL));
+                kill_process(pid, Signal::KILL).expect("it runs until then");
                 return Act::Cut(0);
             }
             std::thread::yield_now();
@@ -307,8 +303,8 @@ fn killed_before_any_request_nothing_is_announced_that_is_not_there_and_the_reru
         proxy.rule(|_, _| Act::Pass);
         let at = |name: &str| name.replace(&proxy.host(), &registry.host());
         let built = here.build(2).join("build.json").is_file();
-        let tag = registry.digest(&at(&here.nova(2)));
-        let latest = registry.digest(&at(&here.latest()));
+        let tag = seen_digest(&at(&here.nova(2)));
+        let latest = seen_digest(&at(&here.latest()));
         let first = recorded(&here.record(1), &here.nova(1));
         match (&tag, built) {
             (Some(_), false) => panic!("request {number}: a tag without its build"),
@@ -319,7 +315,7 @@ fn killed_before_any_request_nothing_is_announced_that_is_not_there_and_the_reru
             let digest = recorded(&here.record(2), &here.nova(2));
             let stored = format!("{}@sha256:{digest}", at(&here.name("stx-nova")));
             assert!(
-                registry.digest(&stored).is_some(),
+                seen_digest(&stored).is_some(),
                 "request {number}: {stored} is not there"
             );
         }
@@ -339,7 +335,7 @@ fn killed_before_any_request_nothing_is_announced_that_is_not_there_and_the_reru
         let second = recorded(&here.record(2), &here.nova(2));
         for name in [here.nova(2), here.latest()] {
             assert_eq!(
-                registry.digest(&at(&name)),
+                seen_digest(&at(&name)),
                 Some(second.clone()),
                 "request {number}"
             );

@@ -113,41 +113,42 @@ fn serve(
     count: &AtomicUsize,
     rule: &Mutex<Arc<Rule>>,
 ) -> std::io::Result<()> {
-    while let Some((text, raw, length)) = head(&mut client)? {
-        seen.lock().expect("no panic").push(text.clone());
-        let rule = Arc::clone(&rule.lock().expect("no panic"));
-        let most = match rule(count.fetch_add(1, Ordering::SeqCst), &text) {
-            Act::Pass => usize::MAX,
-            Act::Cut(bytes) => bytes,
-            Act::Answer(answer) => {
-                let mut body = vec![0; length];
-                client.read_exact(&mut body)?;
-                client.write_all(answer.as_bytes())?;
-                return Ok(());
-            }
-        };
-        // A connection a request: the registry closes it when it has answered.
-        let mut server = TcpStream::connect(host)?;
-        let text = String::from_utf8_lossy(&raw).into_owned();
-        let closing = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
-        server.write_all(closing.as_bytes())?;
-        let mut left = length;
-        let mut sent = 0;
-        let mut buffer = [0; 4096];
-        while left > 0 {
-            let read = client.read(&mut buffer[..left.min(4096)])?;
-            if read == 0 || sent + read > most {
-                return Ok(());
-            }
-            server.write_all(&buffer[..read])?;
-            left -= read;
-            sent += read;
-        }
-        if most != usize::MAX {
+    // A connection a request: nobody has to know where one ends.
+    let Some((text, raw, length)) = head(&mut client)? else {
+        return Ok(());
+    };
+    seen.lock().expect("no panic").push(text.clone());
+    let rule = Arc::clone(&rule.lock().expect("no panic"));
+    let most = match rule(count.fetch_add(1, Ordering::SeqCst), &text) {
+        Act::Pass => usize::MAX,
+        Act::Cut(bytes) => bytes,
+        Act::Answer(answer) => {
+            let mut body = vec![0; length];
+            client.read_exact(&mut body)?;
+            client.write_all(answer.as_bytes())?;
             return Ok(());
         }
-        std::io::copy(&mut server, &mut client)?;
+    };
+    // A connection a request: the registry closes it when it has answered.
+    let mut server = TcpStream::connect(host)?;
+    let text = String::from_utf8_lossy(&raw).into_owned();
+    let closing = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    server.write_all(closing.as_bytes())?;
+    let mut left = length;
+    let mut sent = 0;
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let read = client.read(&mut buffer[..left.min(4096)])?;
+        if read == 0 || sent + read > most {
+            return Ok(());
+        }
+        server.write_all(&buffer[..read])?;
+        left -= read;
+        sent += read;
+    }
+    if most != usize::MAX {
         return Ok(());
     }
+    std::io::copy(&mut server, &mut client)?;
     Ok(())
 }

@@ -82,36 +82,26 @@ impl DockerRegistry {
         });
         lines.collect()
     }
+}
 
-    /// What `skopeo` says of an image.
-    pub(crate) fn inspect(&self, name: &str) -> serde_json::Value {
-        let image = format!("docker://{name}");
-        let args = ["inspect", "--tls-verify=false", &image];
-        run(&mut tool("skopeo", args)).code(0).json()
-    }
+/// What `skopeo` says of an image.
+pub(crate) fn inspect(name: &str) -> serde_json::Value {
+    let image = format!("docker://{name}");
+    let args = ["inspect", "--tls-verify=false", &image];
+    run(&mut tool("skopeo", args)).code(0).json()
+}
 
-    /// The digest that `skopeo` sees, as 64 digits; `None` where there is no such image.
-    pub(crate) fn digest(&self, name: &str) -> Option<String> {
-        let image = format!("docker://{name}");
-        let args = [
-            "inspect",
-            "--tls-verify=false",
-            "--format",
-            "{{.Digest}}",
-            &image,
-        ];
-        let ran = run(&mut tool("skopeo", args));
-        match ran.code {
-            Some(0) => {
-                let digest = ran.stdout.trim().strip_prefix("sha256:");
-                Some(digest.expect("a digest").to_owned())
-            }
-            _ => {
-                assert!(ran.stderr.contains("unknown"), "{}", ran.stderr);
-                None
-            }
-        }
+/// The digest that `skopeo` sees, as 64 digits; `None` where there is no such image.
+pub(crate) fn seen_digest(name: &str) -> Option<String> {
+    let image = format!("docker://{name}");
+    let args = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}"];
+    let ran = run(tool("skopeo", args).arg(&image));
+    if ran.code != Some(0) {
+        assert!(ran.stderr.contains("unknown"), "{}", ran.stderr);
+        return None;
     }
+    let digest = ran.stdout.trim().strip_prefix("sha256:");
+    Some(digest.expect("a digest").to_owned())
 }
 
 impl Drop for DockerRegistry {
