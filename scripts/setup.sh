@@ -72,6 +72,7 @@ test  | cmd:gpg-agent          | gpg-agent          | gnupg2               | kee
 test  | cmd:rpmsign            | rpm                | rpm-sign             | signs packages as packagers do
 test  | cmd:rpmkeys            | rpm                | rpm                  | checks signatures of packages
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
+test  | cmd:docker-registry,registry | docker-registry | docker-distribution | is a registry of container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror

@@ -143,7 +143,7 @@ pub(crate) enum Command {
     Pages,
     /// Says what mirror paths and URLs mean
     Parse(Parse),
-    /// Reads and makes names of container images
+    /// Reads and makes names of container images, and brings images to the registry
     #[command(subcommand)]
     Image(Image),
     /// Prints what a shell needs to complete the command line
@@ -289,6 +289,19 @@ pub(crate) enum Image {
     Parse(ImageParse),
     /// Makes a name from its parts
     Name(Box<ImageName>),
+    /// Brings the images of a published build to the registry
+    Push(ImagePush),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagePush {
+    /// `CHANNEL/BUILD-DATE`
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: BuildId,
+
+    /// Prints what would be done and changes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
+pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod manual;
 mod packages;

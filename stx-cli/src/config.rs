@@ -12,10 +12,12 @@ use crate::exit::{Exit, Failure};
 
 mod privacy;
 mod provenance;
+mod registry;
 mod signing;
 
 pub(crate) use privacy::PrivacyTable;
 pub(crate) use provenance::{ProvenanceTable, SbomTable};
+pub(crate) use registry::RegistryTable;
 pub(crate) use signing::SigningTable;
 
 /// The name that is looked for here and above.
@@ -39,6 +41,8 @@ pub(crate) struct Config {
     /// What no build may tell.
     #[serde(default)]
     pub(crate) privacy: PrivacyTable,
+    /// Where container images go.
+    pub(crate) registry: Option<RegistryTable>,
     /// Whose signatures readers of a mirror believe.
     keyring: Option<Utf8PathBuf>,
     /// What signs builds, packages and indexes.

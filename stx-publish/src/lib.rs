@@ -18,6 +18,8 @@
 //! | [`privacy`] | what a text tells of the build server |
 //! | [`provenance`] | where a build comes from, stated and signed |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
+//! | [`registry`] | what a registry of container images can do: [`ImageRegistry`], and the registries there are |
+//! | [`images`] | a build's container images: their names, what is done with them, in one order with the build |
 //! | [`metadata`] | the metadata of RPM repositories |
 //! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it; feature `openpgp` |
 //!
@@ -31,6 +33,7 @@ pub mod conformance;
 pub mod faulty;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod images;
 pub mod incoming;
 pub mod index;
 pub mod metadata;
@@ -42,6 +45,7 @@ pub mod plan;
 pub mod privacy;
 pub mod provenance;
 pub mod publish;
+pub mod registry;
 pub mod sbom;
 #[cfg(feature = "local")]
 pub mod scan;
@@ -66,6 +70,10 @@ pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Priv
 pub use publish::{
     PrepareError, PublishError, PublishReport, prepare, prepare_in_full, publish, publish_observed,
 };
+pub use registry::memory::MemoryRegistry;
+#[cfg(feature = "registry")]
+pub use registry::oci::{OciOptions, OciRegistry};
+pub use registry::{ImageRegistry, RegistryError};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, SignError, Signer};

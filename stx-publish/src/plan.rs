@@ -10,6 +10,7 @@ use stx_layout::{
     Catalog, ChannelEntry, Sums,
 };
 
+use crate::images::is_list;
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
 use crate::privacy::PrivacyReport;
@@ -325,7 +326,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
 }
 
 /// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
-/// compared: repository metadata, bills of materials, and what lies beside `inputs` and `outputs`.
+/// compared: repository metadata, bills of materials, lists of images, and what lies beside `inputs` and `outputs`.
 fn same(
     id: &BuildId,
     incoming: &Incoming,
@@ -338,7 +339,10 @@ fn same(
     let is_derived = |path: &BuildPath| {
         let is_bill = image_of(path).is_some_and(|image| sums.get(&image).is_some())
             && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
-        is_bill || is_metadata(repositories, path) || path.parent().is_none()
+        is_bill
+            || is_list(path)
+            || is_metadata(repositories, path)
+            || path.parent().is_none()
     };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
     for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {
@@ -372,7 +376,7 @@ fn same(
 }
 
 /// An alias is moved to a success only, and back in time only where that is forced.
-fn alias_verdict(
+pub(crate) fn alias_verdict(
     channel: &ChannelEntry,
     shown: Option<&AliasEntry>,
     record: &BuildRecord,

@@ -94,6 +94,14 @@ pub enum FindingKind {
     Leftover,
     /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
+    /// An image of a build is not on the registry under its name.
+    ImageMissing,
+    /// The registry shows another image under the name of one of a build.
+    ImageChanged,
+    /// A moving tag does not show the image of the newest success.
+    ImageTagNotNewest,
+    /// The registry could not be asked.
+    RegistryUnreachable,
 }
 
 impl FindingKind {
@@ -115,14 +123,18 @@ impl FindingKind {
             | Self::SbomDiffers
             | Self::AliasDangling
             | Self::AliasToFailure
-            | Self::AliasMalformed => Severity::Error,
+            | Self::AliasMalformed
+            | Self::ImageMissing
+            | Self::ImageChanged => Severity::Error,
             Self::Unlisted
             | Self::WrongMode
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
             | Self::AliasNotNewest
-            | Self::AliasMissing => Severity::Warning,
+            | Self::AliasMissing
+            | Self::ImageTagNotNewest
+            | Self::RegistryUnreachable => Severity::Warning,
             Self::Leftover | Self::Stray => Severity::Note,
         }
     }
@@ -154,7 +166,11 @@ impl FindingKind {
             | Self::ProvenanceUntrusted
             | Self::SbomUnreadable
             | Self::SbomDiffers
-            | Self::Stray => false,
+            | Self::Stray
+            | Self::ImageMissing
+            | Self::ImageChanged
+            | Self::ImageTagNotNewest
+            | Self::RegistryUnreachable => false,
         }
     }
 }
@@ -192,7 +208,7 @@ impl Finding {
         }
     }
 
-    fn channel(
+    pub(crate) fn channel(
         channel: &Channel,
         path: Option<&str>,
         kind: FindingKind,

@@ -8,10 +8,11 @@ use stx_layout::{BuildId, Channel};
 use stx_publish::openpgp::{Keyring, verify_signatures};
 use stx_publish::provenance::key::PublicKey;
 use stx_publish::{
-    RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
-    verify_stated,
+    FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
+    verify_readable, verify_stated,
 };
 
+use super::images::Registry;
 use super::{Context, Reader, exit_of};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
@@ -92,9 +93,19 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
     let mut report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
     let mut repaired = None;
+    let registry = Registry::open(context)?;
     if let Some(store) = &to_repair {
+        if let Some(registry) = &registry {
+            // Before an alias is moved to a build, the tags of the build are made.
+            registry.finish_all(context, store, &scope).await?;
+        }
         repaired = Some(repair(store, &report).await.map_err(fail)?);
         report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
+    }
+    if let Some(registry) = &registry {
+        let found = registry.audit(reader.store(), &scope).await?;
+        report.findings.extend(found);
+        report.findings.sort();
     }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {
@@ -114,8 +125,16 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         .findings
         .iter()
         .any(|finding| finding.kind.is_repairable());
+    let images = verified.report.findings.iter().any(|finding| {
+        matches!(
+            finding.kind,
+            FindingKind::ImageMissing | FindingKind::ImageTagNotNewest
+        )
+    });
     Err(if repairable {
         failure.hint("`stx-builds verify --repair` puts right what is derived")
+    } else if images {
+        failure.hint("`stx-builds image push BUILD` brings to the registry what it lacks")
     } else {
         failure
     })

@@ -48,6 +48,8 @@ async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) 
     record.images = vec![ImageRecord {
         name: "starlingx/stx-keystone:master-centos-stable-latest".to_owned(),
         digest: Sha256([7; 32]),
+        platform: None,
+        size: None,
     }];
     let plan = prepare(store, request).await.expect("a plan");
     publish(store, &plan).await.expect("published");

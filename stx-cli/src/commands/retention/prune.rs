@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use chrono::TimeDelta;
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog};
+use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, ImageName};
+use stx_publish::images::UntagReport;
 use stx_publish::{
     ChannelWriter, Depth, LocalStore, MirrorRead as _, MirrorStore as _, Retired, Scope,
     StoreError, ThinnedSection,
@@ -15,6 +16,7 @@ use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
 
 use super::{dropped, facts, policy, protections, until};
 use crate::args::Prune;
+use crate::commands::images::Registry;
 use crate::commands::{Context, pages, refused};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -37,6 +39,10 @@ struct Pruned {
     finished: Vec<String>,
     /// What had its grace period over, and is gone for good.
     purged: Vec<Retired>,
+    /// The tags on the registry that went with it.
+    untagged: Vec<ImageName>,
+    /// Those that stay, and why.
+    tags_kept: BTreeMap<ImageName, String>,
 }
 
 pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
@@ -134,7 +140,8 @@ enum Outcome {
 async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result<Pruned, Failure> {
     // What is gone for good makes room first: on a full disk nothing can be retired.
     let finished = finish(store).await?;
-    let purged = purge(context, store).await?;
+    let mut left = BTreeMap::new();
+    let (purged, tags) = purge(context, store, &mut left).await?;
     let builds = plan.expire.iter().map(|entry| Step {
         build: &entry.build,
         section: None,
@@ -148,7 +155,6 @@ async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result
         channel.builds.clear();
     }
     let (mut retired, mut thinned) = (Vec::new(), Vec::new());
-    let mut left = BTreeMap::new();
     for step in builds.chain(sections) {
         let name = match step.section {
             None => step.build.to_string(),
@@ -167,6 +173,8 @@ async fn apply(context: &Context, store: &LocalStore, plan: PrunePlan) -> Result
         left,
         finished,
         purged,
+        untagged: tags.removed,
+        tags_kept: tags.left,
     })
 }
 
@@ -304,20 +312,43 @@ async fn finish(store: &LocalStore) -> Result<Vec<String>, Failure> {
 }
 
 /// Deletes for good what was retired longer ago than the grace period; channels that someone works on wait.
-async fn purge(context: &Context, store: &LocalStore) -> Result<Vec<Retired>, Failure> {
+///
+/// The tags of a build's images go before its files, while its record can be read. Where the registry does not do it, the build
+/// is left in the trash for the next run.
+async fn purge(
+    context: &Context,
+    store: &LocalStore,
+    left: &mut BTreeMap<String, String>,
+) -> Result<(Vec<Retired>, UntagReport), Failure> {
+    let registry = Registry::open(context)?;
+    let mut tags = UntagReport::default();
     let mut purged = Vec::new();
     for retired in store.retired().await.map_err(refused)? {
         if context.now - retired.at.time() < GRACE {
             continue;
         }
         match store.lock(&retired.id.channel).await {
-            Ok(writer) => drop(writer.purge(&retired).await.map_err(refused)?),
+            Ok(writer) => {
+                if let (Some(registry), None) = (&registry, &retired.section) {
+                    match registry.untag(context, store, &retired).await {
+                        Ok(untagged) => {
+                            tags.removed.extend(untagged.removed);
+                            tags.left.extend(untagged.left);
+                        }
+                        Err(failure) => {
+                            left.insert(retired.id.to_string(), failure.line());
+                            continue;
+                        }
+                    }
+                }
+                writer.purge(&retired).await.map_err(refused)?;
+            }
             Err(StoreError::Busy { .. }) => continue,
             Err(error) => return Err(refused(error)),
         }
         purged.push(retired);
     }
-    Ok(purged)
+    Ok((purged, tags))
 }
 
 fn human(plan: &PrunePlan) -> String {
@@ -388,6 +419,12 @@ fn done(pruned: &Pruned) -> String {
     }
     for retired in &pruned.purged {
         let _ = writeln!(text, "purged  {retired}");
+    }
+    for name in &pruned.untagged {
+        let _ = writeln!(text, "untagged {name}");
+    }
+    for (name, why) in &pruned.tags_kept {
+        let _ = writeln!(text, "kept the tag {name}: {why}");
     }
     let days = GRACE.num_days();
     let _ = writeln!(
