@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod manual;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;

@@ -10,7 +10,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 use rpm::{BuildConfig, CompressionType, Dependency, FileOptions, PackageBuilder};
 
