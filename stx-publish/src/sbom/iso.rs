@@ -142,7 +142,8 @@ impl Names {
             Self::Joliet => {
                 let units = entry.name().chunks(2).map(|pair| match *pair {
                     [high, low] => u16::from_be_bytes([high, low]),
-                    _ => u16::from(char::REPLACEMENT_CHARACTER as u8),
+                    // Half a character: the replacement character.
+                    _ => 0xfffd,
                 });
                 let name: Result<String, _> = char::decode_utf16(units).collect();
                 without_version(name.map_err(io::Error::other)?)
@@ -275,9 +276,10 @@ pub(super) fn package(file: &mut impl io::BufRead) -> Option<Package> {
         let text = text.ok().filter(|text| !text.is_empty());
         text.map(str::to_owned)
     };
-    let arch = match header.is_source_package() {
-        true => Some("src".to_owned()),
-        false => text(header.get_arch()),
+    let arch = if header.is_source_package() {
+        Some("src".to_owned())
+    } else {
+        text(header.get_arch())
     };
     Some(Package {
         name: text(header.get_name())?,
