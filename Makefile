@@ -3,7 +3,7 @@ CARGO ?= cargo
 DEMO ?= demo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test setup check lint unit bench clean
+.PHONY: demo test setup check lint unit bench packages publish-check clean
 
 ## Builds the sample distribution twice into a new mirror below ./demo and says where to look.
 demo:
@@ -25,7 +25,8 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked -p stx-layout -p stx-retention -p stx-pipeline -p stx-publish -p stx-compare -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
-	shellcheck scripts/*.sh .ci/run recipes/sample/upstream
+	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
+	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample | xargs shellcheck -x -P SCRIPTDIR
 
 unit:
@@ -35,6 +36,17 @@ unit:
 bench:
 	scripts/setup.sh bench
 	$(CARGO) bench --locked --workspace --all-features
+
+## A .deb and an .rpm in target/packages. The binary tells nothing of where it was built.
+packages: export RUSTFLAGS += --remap-path-prefix=$(CURDIR)=stx-builds --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+packages:
+	scripts/setup.sh packages
+	$(CARGO) build --release --locked -p stx-cli
+	scripts/packages.sh target/release/stx-builds target/packages
+
+## Whether each crate could be published: packaged, and built from its package as a stranger would. Compiles everything anew.
+publish-check:
+	$(CARGO) publish --workspace --dry-run --locked
 
 clean:
 	$(CARGO) clean

@@ -5,6 +5,7 @@
 #   scripts/setup.sh demo     and what the sample distribution is built with
 #   scripts/setup.sh test     and what the tests use (the default)
 #   scripts/setup.sh bench    and what the benchmarks compare with
+#   scripts/setup.sh packages what cargo needs, and what packages of stx-builds are made with
 #
 # Uses apt-get, or dnf where that is the system's, and sudo when not root. Nothing
 # happens when nothing is missing.
@@ -49,6 +50,20 @@ demo  | python:pip             | python3-pip        | python3-pip          | whe
 demo  | python:setuptools      | python3-setuptools | python3-setuptools   | wheels
 demo  | python:wheel           | python3-wheel      | python3-wheel        | wheels
 demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Helm charts
+packages | cmd:dpkg-buildpackage | dpkg-dev       | dpkg-dev             | makes a .deb
+packages | cmd:dh             | debhelper          | debhelper            | makes it the way of Debian
+packages | cmd:fakeroot       | fakeroot           | fakeroot             | says that root owns its files
+packages | cmd:rpmbuild       | rpm                | rpm-build            | makes an .rpm
+packages | cmd:file           | file               | file                 | finds out what a program depends on
+packages | cmd:strip          | binutils           | binutils             | leaves out what only a debugger reads
+test  | cmd:lintian           | lintian            | lintian              | checks the .deb
+test  | cmd:rpmlint           | rpmlint            | rpmlint              | checks the .rpm
+test  | cmd:man               | man-db             | man-db               | shows the manual
+test  | cmd:mandoc            | mandoc             | mandoc               | checks it
+test  | cmd:bash              | bash               | bash                 | completes command lines
+test  | cmd:zsh               | zsh                | zsh                  | completes them too
+test  | cmd:fish              | fish               | fish                 | completes them too
+test  | file:/usr/lib/systemd/systemd,/lib/systemd/systemd | systemd | systemd | runs the service where the packages are tried
 test  | cmd:dnf                | dnf                | dnf                  | installs published packages
 test  | python:dnfpluginscore  | dnf-plugins-core | dnf-plugins-core | downloads published packages with dnf
 test  | cmd:gpg                | gpg                | gnupg2               | signs and checks signatures
@@ -77,9 +92,13 @@ test  | cmd:gzip               | gzip               | gzip                 | pac
 test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
 test  | cmd:openssl            | openssl            | openssl              | signs and checks provenance
 test  | cmd:jq                 | jq                 | jq                   | takes provenance apart
+test  | cmd:apache2,httpd      | apache2            | httpd                | serves a mirror too
+test  | cmd:chromium,chromium-browser | chromium    | chromium             | shows the catalog pages
+test  | cmd:chromedriver       | chromium-driver    | chromedriver         | drives it
+test  | cmd:unzip              | unzip              | unzip                | unpacks what looks at the pages
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
-bench | cmd:aria2c             | aria2                | aria2                | what fetch is compared with
+bench | cmd:aria2c             | aria2              | aria2                | what fetch is compared with
 bench | cmd:ninja              | ninja-build        | ninja-build          | what the cost of a phase is compared with
 '
 
@@ -94,9 +113,10 @@ group=${1:-test}
 case $group in
 build) groups=' build ' ;;
 demo) groups=' build demo ' ;;
-test) groups=' build demo test ' ;;
-bench) groups=' build demo test bench ' ;;
-*) die "unknown group '$group': build, demo, test or bench" ;;
+test) groups=' build demo packages test ' ;;
+bench) groups=' build demo packages test bench ' ;;
+packages) groups=' build packages ' ;;
+*) die "unknown group '$group': build, demo, test, bench or packages" ;;
 esac
 
 if [[ -n $(type -P apt-get) ]]; then
@@ -206,7 +226,7 @@ if [[ -n $lacking ]]; then
 fi
 
 # The kernel of the sample distribution is kept in a cache, so that builds need no network.
-if [[ $group != build ]]; then
+if [[ $group != build && $group != packages ]]; then
     get_kernel=("$here/recipes/sample/repos/build-tools/download-mirror" --cache-only)
     if ! said=$("${get_kernel[@]}" 2>&1); then
         [[ $system == apt ]] || die "$said"

@@ -146,6 +146,33 @@ pub(crate) enum Command {
     /// Reads and makes names of container images
     #[command(subcommand)]
     Image(Image),
+    /// Prints what a shell needs to complete the command line
+    Completions(Completions),
+    /// Writes the manual: a page for each command, and one for the configuration
+    Manual(Manual),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// To be sourced, or put into a directory of bash-completion as `stx-builds`
+    Bash,
+    /// To be put into a directory of `fpath` as `_stx-builds`
+    Zsh,
+    /// To be sourced, or put into a directory of completions as `stx-builds.fish`
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Manual {
+    /// Where pages go; `man -l FILE` shows one
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) to: Utf8PathBuf,
 }
 
 #[derive(Debug, Args)]

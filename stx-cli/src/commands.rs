@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod manual;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
@@ -170,14 +171,16 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
 
 /// A store's refusal as a failure.
 pub(crate) fn refused(error: StoreError) -> Failure {
-    let hint = match &error {
-        StoreError::Untrusted { .. } => {
-            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom"
-        }
-        StoreError::Stale { .. } => {
-            "nothing of it was taken; `--allow-stale` takes it all the same"
-        }
-        _ => return Failure::new(exit_of(&error), error),
-    };
-    Failure::new(exit_of(&error), error).hint(hint)
+    let untrusted = matches!(error, StoreError::Untrusted { .. });
+    let stale = matches!(error, StoreError::Stale { .. });
+    let failure = Failure::new(exit_of(&error), error);
+    if untrusted {
+        return failure.hint(
+            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom",
+        );
+    }
+    if stale {
+        return failure.hint("nothing of it was taken; `--allow-stale` takes it all the same");
+    }
+    failure
 }

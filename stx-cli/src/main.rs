@@ -49,7 +49,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let config = config::Config::load(&cli.global)?;
+    let config = match &cli.command {
+        // A wrong configuration keeps nobody from these.
+        Command::Completions(_) | Command::Manual(_) => config::Config::default(),
+        _ => config::Config::load(&cli.global)?,
+    };
     let now = cli.global.now.unwrap_or_else(Utc::now);
     let context = Context {
         config,
@@ -103,5 +107,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Parse(args) => commands::parse::paths(context, args),
         Command::Image(args::Image::Parse(args)) => commands::parse::images(context, args),
         Command::Image(args::Image::Name(args)) => commands::parse::image_name(context, args),
+        Command::Completions(args) => commands::manual::completions(args),
+        Command::Manual(args) => commands::manual::manual(context, args),
     }
 }

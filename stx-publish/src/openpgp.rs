@@ -5,6 +5,7 @@
 //! [`sign_packages`] signs RPMs, [`Vouched`] is a mirror of which nothing is believed that a keyring does not vouch for.
 
 mod audit;
+mod component;
 mod keyring;
 mod packages;
 mod signer;

@@ -153,9 +153,11 @@ impl Seal {
     /// # Errors
     /// What the signer refuses.
     pub fn sign(&self, bytes: &[u8], id: &BuildId) -> Result<Option<Bytes>, SignError> {
-        let signer = self.signer.as_ref();
-        let signed = signer.map(|signer| signer.sign(bytes, id.date.time()));
-        Ok(signed.transpose()?.map(Bytes::from))
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
+        let signature = signer.sign(bytes, id.date.time())?;
+        Ok(Some(Bytes::from(signature)))
     }
 }
 

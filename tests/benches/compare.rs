@@ -10,21 +10,19 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 use rpm::{BuildConfig, CompressionType, Dependency, FileOptions, PackageBuilder};
+
+#[path = "shared/release.rs"]
+mod release;
+
+use release::release;
 
 const PACKAGES: usize = 2_000;
 const FILES: usize = 20;
 const MOST: f64 = 0.05;
 const DATES: [&str; 2] = ["20200101T000000Z", "20200102T000000Z"];
-
-/// The root of the project.
-fn root() -> &'static Utf8Path {
-    Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the project")
-}
 
 /// A package of a build: in each build another file is different, and so are the build host and a requirement.
 fn write(dir: &Utf8Path, package: usize, build: usize) {
@@ -64,16 +62,7 @@ fn ran(command: &mut Command, code: i32) -> Duration {
 }
 
 fn main() {
-    let mut cargo = Command::new(env!("CARGO"));
-    let build = ["build", "--release", "--locked", "-p", "stx-cli"];
-    ran(cargo.args(build).current_dir(root()), 0);
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(
-        || root().join("target"),
-        |dir| Utf8PathBuf::try_from(std::path::PathBuf::from(dir)).expect("UTF-8"),
-    );
-    let binary = target.join("release/stx-builds");
-
+    let binary = release();
     let work = Utf8TempDir::new().expect("a temporary directory");
     let mirror = work.path().join("mirror");
     let dirs: Vec<_> = DATES

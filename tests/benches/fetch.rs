@@ -17,6 +17,11 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
+#[path = "shared/release.rs"]
+mod release;
+
+use release::release;
+
 const CHANNEL: &str = "master/centos";
 const BUILDS: u32 = 1_000;
 
@@ -34,7 +39,7 @@ fn main() {
         |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fetch"),
         Utf8PathBuf::from,
     );
-    let stx = build();
+    let stx = release();
     downloads(&stx, &dir, mib, runs);
     pages(&stx, &dir, runs);
     fs_err::remove_dir_all(&dir).expect("removed");
@@ -243,26 +248,4 @@ impl Drop for Nginx {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         drop(self.child.wait());
     }
-}
-
-/// The release build of `stx-builds`.
-fn build() -> Utf8PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "stx-cli",
-            "--message-format=json-render-diagnostics",
-        ])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo");
-    assert!(output.status.success(), "stx-builds cannot be built");
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(Utf8PathBuf::from))
-        .expect("cargo names the executable")
 }

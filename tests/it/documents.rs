@@ -4,6 +4,23 @@ use std::fmt::Write as _;
 
 use crate::harness::{root, run, stx};
 
+/// The commands that the help of the program names.
+pub(crate) fn commands(help: &str) -> Vec<String> {
+    help.lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            line.strip_prefix("  ")?
+                .split(' ')
+                .next()
+                .filter(|name| !name.is_empty())
+        })
+        .filter(|name| *name != "help")
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
 /// `docs/cli.md` from the real `--help`.
 fn reference() -> String {
     let mut text = "# Command line\n\n\
@@ -21,20 +38,7 @@ fn reference() -> String {
         help
     };
     let help = page("stx-builds", &["--help"]);
-    let commands: Vec<_> = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| {
-            line.strip_prefix("  ")?
-                .split(' ')
-                .next()
-                .filter(|name| !name.is_empty())
-        })
-        .filter(|name| *name != "help")
-        .map(ToOwned::to_owned)
-        .collect();
+    let commands = commands(&help);
     assert!(commands.len() >= 7, "{commands:?}");
     for command in commands {
         page(&command, &[&command, "--help"]);

@@ -165,7 +165,7 @@ pub(crate) fn builds(mirror: &Utf8Path, channel: &str) -> Vec<String> {
 }
 
 /// Fails the test unless every visible build is whole by coreutils' `sha256sum -c` and holds no file that its sums leave
-/// out, and every alias is a relative symlink to a success.
+/// out but these and their signature, and every alias is a relative symlink to a success.
 #[track_caller]
 pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
     for build in builds(mirror, channel) {
@@ -188,7 +188,8 @@ pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
                     .expect("UTF-8")
                     .to_owned();
                 assert!(
-                    path == "SHA256SUMS" || sums.lines().any(|line| line.get(66..) == Some(&path)),
+                    ["SHA256SUMS", "SHA256SUMS.asc"].contains(&path.as_str())
+                        || sums.lines().any(|line| line.get(66..) == Some(&path)),
                     "{dir}: {path} is in no sum"
                 );
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::builds::Small;
-use crate::harness::{assert_whole, run};
+use crate::harness::{assert_whole, run, tool};
 
 /// Starts a build, kills it after `delay`, and says whether it was still running then.
 fn killed_after(small: &Small, date: &str, delay: Duration) -> bool {
@@ -113,4 +113,26 @@ fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(small.builds(), ["20200102T000000Z"]);
+}
+
+#[test]
+fn strays_are_ended_also_where_the_session_began_outside_of_the_namespace() {
+    let small = Small::new();
+    small.commit(
+        "image.sh",
+        "setsid sleep 600 &\nmkdir image && cp wheels/message.whl image/bootimage.iso\n",
+    );
+    let build = small.build("20200101T000000Z");
+    // In a PID namespace of its own the program's session and group have the number 0.
+    let script = "\"$@\" && ! grep -sx sleep /proc/[0-9]*/comm";
+    let mut unshare = tool(
+        "unshare",
+        ["--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"],
+    );
+    unshare
+        .arg(build.get_program())
+        .args(build.get_args())
+        .current_dir(small.dir.path());
+    run(&mut unshare).code(0);
+    assert_eq!(small.latest(), "20200101T000000Z");
 }

@@ -21,6 +21,7 @@ mod hostile;
 mod kill;
 mod ledger;
 mod nginx;
+mod packages;
 mod pages;
 mod parsing;
 mod places;

@@ -5,8 +5,8 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord};
 use stx_publish::{
     Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, ProblemKind,
-    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear,
-    prepare, prepare_in_full, survey,
+    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, Survey, clear, prepare,
+    prepare_in_full, survey,
 };
 
 use super::{Context, exit_of, open_or_create, provenance, signing};
@@ -220,11 +220,12 @@ fn unpublished(error: PublishError) -> Failure {
         PublishError::Busy { .. } => {
             Failure::new(Exit::Busy, error).hint("run the same command again when it is done")
         }
-        PublishError::Metadata {
-            source: StoreError::MissingTool { .. },
-            ..
-        } => Failure::new(Exit::Usage, error)
-            .hint("nothing was published; install it and run the same command again"),
+        PublishError::Metadata { source, .. } | PublishError::NotPublished { source, .. }
+            if exit_of(source) == Exit::Usage =>
+        {
+            Failure::new(Exit::Usage, error)
+                .hint("nothing was published; install it and run the same command again")
+        }
         PublishError::Outdated { .. }
         | PublishError::Metadata { .. }
         | PublishError::NotPublished { .. } => Failure::new(Exit::Mirror, error)

@@ -57,17 +57,17 @@ pub(crate) fn packages(
         .join(".signed")
         .join(request.record.id.channel.to_string());
     let incoming = std::mem::take(&mut request.incoming);
-    let signed = sign_packages(incoming, &signer, &cache, context.now);
-    let mut signed = signed.map_err(unsigned)?;
-    if signed.signed > 0 {
+    let packages = sign_packages(incoming, &signer, &cache, context.now);
+    let mut packages = packages.map_err(unsigned)?;
+    if packages.signed > 0 {
         context.say(&format!(
             "{} packages signed, {} were",
-            signed.signed,
-            signed.known + signed.left
+            packages.signed,
+            packages.known + packages.left
         ));
     }
-    request.incoming = std::mem::take(&mut signed.incoming);
-    Ok((request, Some(signed)))
+    request.incoming = std::mem::take(&mut packages.incoming);
+    Ok((request, Some(packages)))
 }
 
 fn unsigned(error: SignPackagesError) -> Failure {

@@ -54,15 +54,18 @@ impl Context {
             return Ok(reader);
         };
         let memory = Memory::of(&reader.place(""));
-        let known = match &memory {
-            Some(memory) => memory.read()?,
-            None => {
-                self.say("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
-                Seen::default()
-            }
-        };
+        if memory.is_none() {
+            self.say("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
+        }
+        let known = memory.as_ref().map(Memory::read).transpose()?;
         let store = reader.shared();
-        let mirror = Vouched::new(store, keyring, known, self.now, args.allow_stale);
+        let mirror = Vouched::new(
+            store,
+            keyring,
+            known.unwrap_or_default(),
+            self.now,
+            args.allow_stale,
+        );
         Ok(Reader::Vouched(
             Box::new(reader),
             Box::new(Trusted { mirror, memory }),

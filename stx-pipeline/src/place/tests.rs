@@ -22,7 +22,7 @@ fn rewritten(text: &str) -> String {
     let env = [
         ("PATH", "/usr/bin"),
         ("PHASE", "iso"),
-        ("MY_WORKSPACE", "/s/work"),
+        ("MY_WORKSPACE", "/s/space"),
         ("TOKEN", "it's secret"),
     ];
     let map = |env: &[(&str, &str)]| {
@@ -34,7 +34,7 @@ fn rewritten(text: &str) -> String {
         program: "build-iso".into(),
         args: vec!["--label".into(), "a b".into()],
         env: map(&env),
-        dir: "/s/work".into(),
+        dir: "/s/space".into(),
         log: "/s/logs/iso.log".into(),
         log_limit: None,
         timeout: Some(Duration::from_secs(90)),
@@ -44,7 +44,7 @@ fn rewritten(text: &str) -> String {
         dir: "/s/jobs/iso.0".into(),
         lock: "/s/jobs/iso.lock".into(),
         owner: (1000, 100),
-        shared: ["/s/work", "/s/sources", "/r", "/s/work/deeper"]
+        shared: ["/s/space", "/s/sources", "/r", "/s/space/deeper"]
             .map(Utf8PathBuf::from)
             .to_vec(),
     };
@@ -108,12 +108,12 @@ fn ssh_runs_the_script_on_another_host() {
     # One run of a phase: its command and its environment.
     job=/s/jobs/iso.0
     lock=/s/jobs/iso.lock
-    work=/s/work
+    work=/s/space
     program=build-iso
     path=/usr/bin
     grace=10 patience=900
     phase() {
-        export MY_WORKSPACE=/s/work
+        export MY_WORKSPACE=/s/space
         export PATH=/usr/bin
         export PHASE=iso
         export TOKEN='it'\''s secret'
@@ -138,7 +138,7 @@ fn podman_runs_the_script_in_a_container() {
         options = ["--memory=8g"]
         "#
     ), @r##"
-    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/work:/s/work' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
+    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
       env HOME MY_WORKSPACE PATH PHASE
     end: podman kill iso.ab12.7.8.0
       env HOME PATH
@@ -146,12 +146,12 @@ fn podman_runs_the_script_in_a_container() {
     # One run of a phase: its command and its environment.
     job=/s/jobs/iso.0
     lock=/s/jobs/iso.lock
-    work=/s/work
+    work=/s/space
     program=build-iso
     path=/usr/bin
     grace=10 patience=900
     phase() {
-        export MY_WORKSPACE=/s/work
+        export MY_WORKSPACE=/s/space
         export PATH=/usr/bin
         export PHASE=iso
         export TOKEN='it'\''s secret'
@@ -159,7 +159,7 @@ fn podman_runs_the_script_in_a_container() {
     }
 
 
-    check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/work:/s/work' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
+    check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
       env HOME PATH PHASE
     "##);
 }
@@ -174,7 +174,7 @@ fn docker_is_told_who_the_files_belong_to() {
         image = "stx-builder"
         "#
     ), @r##"
-    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/work:/s/work' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
+    run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
       env HOME MY_WORKSPACE PATH PHASE
     end: docker kill iso.ab12.7.8.0
       env HOME PATH
@@ -182,12 +182,12 @@ fn docker_is_told_who_the_files_belong_to() {
     # One run of a phase: its command and its environment.
     job=/s/jobs/iso.0
     lock=/s/jobs/iso.lock
-    work=/s/work
+    work=/s/space
     program=build-iso
     path=/usr/bin
     grace=10 patience=900
     phase() {
-        export MY_WORKSPACE=/s/work
+        export MY_WORKSPACE=/s/space
         export PATH=/usr/bin
         export PHASE=iso
         export TOKEN='it'\''s secret'
@@ -195,7 +195,7 @@ fn docker_is_told_who_the_files_belong_to() {
     }
 
 
-    check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/work:/s/work' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
+    check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
       env HOME PATH PHASE
     "##);
 }
@@ -223,12 +223,12 @@ fn slurm_takes_the_script_as_a_job() {
     # One run of a phase: its command and its environment.
     job=/s/jobs/iso.0
     lock=/s/jobs/iso.lock
-    work=/s/work
+    work=/s/space
     program=build-iso
     path=/usr/bin
     grace=10 patience=900
     phase() {
-        export MY_WORKSPACE=/s/work
+        export MY_WORKSPACE=/s/space
         export PATH=/usr/bin
         export PHASE=iso
         export TOKEN='it'\''s secret'

@@ -10,8 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getsid, kill_process_group,
-    set_child_subreaper, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, set_child_subreaper, waitid,
 };
 
 use super::proc::{self, Stat};
@@ -183,17 +182,20 @@ fn anything_adopted() -> bool {
 /// Which processes this program adopted: children that it did not start.
 struct Adopted {
     own: i32,
+    /// 0 where the group's leader is outside of this program's PID namespace; the session's likewise.
     group: i32,
-    session: Option<i32>,
+    session: i32,
     leaders: BTreeSet<i32>,
 }
 
 impl Adopted {
     fn new() -> Self {
+        let own = proc::own();
+        let stat = proc::stat(own);
         Self {
-            own: proc::own(),
-            group: getpgrp().as_raw_nonzero().get(),
-            session: getsid(None).ok().map(|pid| pid.as_raw_nonzero().get()),
+            own,
+            group: stat.map_or(own, |stat| stat.group),
+            session: stat.map_or(own, |stat| stat.session),
             leaders: leaders().clone(),
         }
     }
@@ -204,7 +206,7 @@ impl Adopted {
         stat.parent == self.own
             && stat.group != self.group
             && !self.leaders.contains(&stat.pid)
-            && (Some(stat.session) != self.session
+            && (stat.session != self.session
                 || self.leaders.contains(&stat.group)
                 || proc::names_env(stat.pid, "PHASE"))
     }

@@ -83,7 +83,5 @@ pub async fn verify_signatures(
 /// Why something is not believed, without what it is.
 fn reason(error: &StoreError) -> String {
     use std::error::Error as _;
-    error
-        .source()
-        .map_or_else(|| error.to_string(), |source| chain(source))
+    error.source().map_or_else(|| error.to_string(), chain)
 }

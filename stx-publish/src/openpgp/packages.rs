@@ -116,7 +116,7 @@ pub fn sign_packages(
         .into_par_iter()
         .map(|(path, source, size)| Ok((path.clone(), signing.sign(path, source, size)?)))
         .collect::<Result<_, SignPackagesError>>()?;
-    let mut signed = SignedPackages {
+    let mut result = SignedPackages {
         incoming: Incoming::default(),
         signed: 0,
         known: 0,
@@ -127,15 +127,15 @@ pub fn sign_packages(
     for (path, done) in done {
         let (copy, length) = match done {
             Done::Left => {
-                signed.left += 1;
+                result.left += 1;
                 continue;
             }
             Done::Known(copy, length) => {
-                signed.known += 1;
+                result.known += 1;
                 (copy, length)
             }
             Done::Signed(copy, length) => {
-                signed.signed += 1;
+                result.signed += 1;
                 (copy, length)
             }
         };
@@ -151,8 +151,8 @@ pub fn sign_packages(
         }
     }
     sweep(cache, &dir, &used);
-    signed.incoming = incoming;
-    Ok(signed)
+    result.incoming = incoming;
+    Ok(result)
 }
 
 /// What a build made; what it was given as input is signed by others.

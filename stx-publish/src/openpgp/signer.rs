@@ -200,6 +200,10 @@ fn public(signer: &str, bytes: &[u8], key: &str) -> Result<Keyring, SignError> {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read better without a borrow"
+)]
 fn refused(signer: &str, reason: impl ToString) -> SignError {
     SignError::Refused {
         signer: signer.to_owned(),

@@ -3,7 +3,7 @@
 //! The keys are those of `fixtures/`, made by `gpg` in 2018; other kinds of keys, and what `gpg`, `rpm` and `dnf` say of the
 //! signatures, are in the tests of the whole program.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
@@ -26,7 +26,9 @@ fn now() -> DateTime<Utc> {
 }
 
 fn signer() -> OpenPgp {
-    OpenPgp::key(KEY, None, now()).expect("a key")
+    static SIGNER: OnceLock<OpenPgp> = OnceLock::new();
+    let signer = SIGNER.get_or_init(|| OpenPgp::key(KEY, None, now()).expect("a key"));
+    signer.clone()
 }
 
 fn seal(now: DateTime<Utc>) -> IndexSeal {

@@ -1,9 +1,5 @@
 //! A program that signs: bytes in, signature out.
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "the backend that runs a signer"
-)]
+#![expect(clippy::disallowed_methods, reason = "the backend that runs a signer")]
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -58,17 +54,13 @@ pub(crate) fn run(
             stdin.map(|mut stdin| stdin.write_all(input))
         });
         scope.spawn(move || send.send(child.wait_with_output()));
-        match ended.recv_timeout(LONGEST) {
-            Ok(output) => output,
-            Err(_) => {
-                // With all that it started, or its pipes would stay open.
-                let _ = kill_process_group(pid, Signal::KILL);
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("no signature within {} s", LONGEST.as_secs()),
-                ))
-            }
-        }
+        ended.recv_timeout(LONGEST).unwrap_or_else(|_| {
+            // With all that it started, or its pipes would stay open.
+            let _ = kill_process_group(pid, Signal::KILL);
+            let limit = LONGEST.as_secs();
+            let text = format!("no signature within {limit} s");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
     });
     let Output {
         status,

@@ -15,6 +15,8 @@
 
 mod data;
 mod peers;
+#[path = "../shared/release.rs"]
+mod release;
 mod table;
 
 use camino::Utf8PathBuf;

@@ -9,6 +9,7 @@ use stx_layout::BuildDate;
 use stx_publish::metadata::{Earlier, Known, RepoMetadata as _, Repodata};
 
 use crate::data::Tree;
+use crate::release::release;
 use crate::table::Took;
 
 pub(crate) const CHANNEL: &str = "master/centos";
@@ -48,7 +49,7 @@ impl Bench {
         fs_err::create_dir_all(dir).expect("made");
         let bench = Self {
             dir: dir.to_owned(),
-            program: build(),
+            program: release(),
         };
         bench.clear();
         bench
@@ -135,28 +136,6 @@ impl Bench {
         let bytes = said.split_whitespace().next().expect("a number");
         bytes.parse().expect("a number")
     }
-}
-
-/// The release build of `stx-builds`.
-fn build() -> Utf8PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "stx-cli",
-            "--message-format=json-render-diagnostics",
-        ])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo");
-    assert!(output.status.success(), "stx-builds cannot be built");
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(Utf8PathBuf::from))
-        .expect("cargo names the executable")
 }
 
 /// Times the metadata of the packages in `dir`, made in this process, and moves it to `to`.

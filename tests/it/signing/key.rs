@@ -37,7 +37,9 @@ impl Key {
         let listed = key.gpg(&["--with-colons", "--list-keys"]).ok();
         let line = listed.lines().find(|line| line.starts_with("fpr:"));
         let print = line.and_then(|line| line.split(':').nth(9));
-        key.fingerprint = print.expect("a fingerprint").to_owned();
+        print
+            .expect("a fingerprint")
+            .clone_into(&mut key.fingerprint);
         key
     }
 

@@ -1,0 +1,148 @@
+//! `manual` and `completions`: the definition of the command line in other forms.
+//!
+//! Both are made by the program itself, so that a package holds what its own binary understands.
+
+mod configuration;
+
+use clap::builder::ValueHint;
+use clap::{Arg, CommandFactory as _};
+use clap_complete::aot;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+use super::Context;
+use crate::args::{Cli, Completions, Manual, Shell};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// What the manual is called in the head of its pages.
+const TITLE: &str = "StarlingX builds";
+
+pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
+    let mut command = hinted(Cli::command());
+    let name = command.get_name().to_owned();
+    let mut made = |shell: aot::Shell, name: &str| {
+        let mut script = Vec::new();
+        aot::generate(shell, &mut command, name, &mut script);
+        String::from_utf8(script).map_err(|error| Failure::new(Exit::Bug, error))
+    };
+    let script = match args.shell {
+        Shell::Bash => {
+            // With a hyphen in the program's name nothing behind a command is completed (clap-rs/clap#6421), so the
+            // script is made for another name; only its last lines say which program it is for.
+            let other = name.replace('-', "__");
+            let program = |name: &str| format!(" -o default {name}\n");
+            made(aot::Shell::Bash, &other)?.replace(&program(&other), &program(&name))
+        }
+        Shell::Zsh => made(aot::Shell::Zsh, &name)?,
+        Shell::Fish => made(aot::Shell::Fish, &name)?,
+    };
+    output::write(&script)
+}
+
+/// A command whose arguments say what is completed: files and directories where the name of the value says so.
+fn hinted(command: clap::Command) -> clap::Command {
+    let hint = |arg: Arg| {
+        if !arg.get_action().takes_values() {
+            return arg;
+        }
+        let said = arg.get_value_names().unwrap_or_default();
+        let is = |name| {
+            let mut said = said.iter().flat_map(|said| said.split('|'));
+            said.any(|said| said == name)
+        };
+        if is("DIR") || is("GITDIR") {
+            arg.value_hint(ValueHint::DirPath)
+        } else if is("FILE") || is("RPM") {
+            arg.value_hint(ValueHint::FilePath)
+        } else if arg.is_positional() {
+            // Where zsh is told that there is nothing to complete, it completes no options either.
+            arg
+        } else {
+            arg.value_hint(ValueHint::Other)
+        }
+    };
+    command.mut_args(hint).mut_subcommands(hinted)
+}
+
+pub(crate) fn manual(context: &Context, args: &Manual) -> Result<(), Failure> {
+    let date = context.now.format("%Y-%m-%d").to_string();
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    add_pages(&mut pages, None, &command, &date);
+    let version = command.get_version().unwrap_or_default();
+    let source = format!("{} {version}", command.get_name());
+    pages.push((
+        "stx-builds.toml.5".to_owned(),
+        configuration::page(&date, &source),
+    ));
+    fs_err::create_dir_all(&args.to).map_err(Failure::usage)?;
+    let mut written = Vec::new();
+    for (name, page) in pages {
+        let file = args.to.join(name);
+        fs_err::write(&file, page).map_err(Failure::usage)?;
+        written.push(file);
+    }
+    output::print(context.format(), &written, || {
+        let lines: Vec<_> = written.iter().map(|file| file.as_str()).collect();
+        lines.join("\n")
+    })
+}
+
+/// Adds the page of a command, and those of its subcommands, each with its file's name.
+fn add_pages(
+    pages: &mut Vec<(String, String)>,
+    parent: Option<&str>,
+    command: &clap::Command,
+    date: &str,
+) {
+    let man = Man::new(command.clone()).date(date).manual(TITLE);
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    pages.push((man.get_filename(), page(&man, parent, command)));
+    for subcommand in command.get_subcommands() {
+        if !subcommand.is_hide_set() {
+            add_pages(pages, Some(name), subcommand, date);
+        }
+    }
+}
+
+fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
+    let mut text = Vec::new();
+    man.render_title(&mut text)
+        .and_then(|()| man.render_name_section(&mut text))
+        .and_then(|()| man.render_synopsis_section(&mut text))
+        .and_then(|()| man.render_description_section(&mut text))
+        .and_then(|()| man.render_options_section(&mut text))
+        .and_then(|()| {
+            if command.has_subcommands() {
+                man.render_subcommands_section(&mut text)
+            } else {
+                Ok(())
+            }
+        })
+        .expect("writing to memory does not fail");
+    let mut page = String::from_utf8(text).expect("the text is made of texts");
+
+    let mut rest = Roff::default();
+    if let Some(more) = command.get_after_help().map(ToString::to_string) {
+        for section in more.split("\n\n") {
+            let is_status = section.starts_with("Exit codes");
+            rest.control("SH", [if is_status { "EXIT STATUS" } else { "NOTES" }]);
+            rest.control("nf", []);
+            for line in section.lines() {
+                rest.text([roman(line)]);
+            }
+            rest.control("fi", []);
+        }
+    } else {
+        rest.control("SH", ["EXIT STATUS"]);
+        rest.text([roman("As stx-builds(1) says.")]);
+    }
+    rest.control("SH", ["SEE ALSO"]);
+    let parent = parent.map(|name| format!("{name}(1), "));
+    let also = format!("{}stx-builds.toml(5)", parent.unwrap_or_default());
+    rest.text([roman(also)]);
+    page.push_str(&rest.to_roff());
+    page
+}

@@ -1,0 +1,87 @@
+//! The sample configuration: the program takes it, and it tells of everything that the program knows.
+
+use camino::Utf8PathBuf;
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{Ran, root, run, stx};
+
+fn sample() -> String {
+    let file = root().join("stx-cli/src/commands/manual/sample.toml");
+    let text = fs_err::read_to_string(file).expect("the sample");
+    // The recipes where they are before they are installed.
+    let recipes = root().join("recipes");
+    text.replace("/usr/share/stx-builds/recipes", recipes.as_str())
+}
+
+/// The sample with everything in it that is commented out.
+fn whole() -> String {
+    let lines = sample();
+    let lines = lines.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with([' ', '#']) => rest,
+        _ => line,
+    });
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// What the service says of a configuration.
+fn checked(text: &str) -> Ran {
+    let dir = Utf8TempDir::new().expect("a directory");
+    let file: Utf8PathBuf = dir.path().join("stx-builds.toml");
+    fs_err::write(&file, text).expect("a file");
+    run(&mut stx(["--config", file.as_str(), "daemon", "--check"]))
+}
+
+#[test]
+fn the_service_takes_the_sample_as_it_is_and_as_a_whole() {
+    assert_eq!(checked(&sample()).ok(), "");
+    let planned = checked(&whole()).ok();
+    assert!(planned.contains("master/debian"), "{planned}");
+    assert!(planned.contains("milestone %Y.%m"), "{planned}");
+}
+
+/// What a refusal says is expected: "one of" a list, or one thing "or" another, with or without backticks.
+fn known(refusal: &str) -> Vec<String> {
+    let (_, list) = refusal
+        .split_once("expected ")
+        .unwrap_or_else(|| panic!("no list of what is known: {refusal}"));
+    let list = list.lines().next().unwrap_or_default();
+    let list = list.trim_start_matches("one of ").replace(" or ", ", ");
+    list.split(", ")
+        .map(|word| word.trim_matches('`').to_owned())
+        .collect()
+}
+
+#[test]
+fn the_sample_has_every_key_that_the_program_knows() {
+    let text = whole();
+    let mut tables = vec![String::new()];
+    tables.extend(
+        text.lines()
+            .filter(|line| line.starts_with('['))
+            .map(|line| format!("{line}\n")),
+    );
+    let mut all = 0;
+    for table in tables {
+        // A key that nobody knows, first in the table.
+        let wrong = if table.is_empty() {
+            format!("nobodys = 1\n{text}")
+        } else {
+            text.replacen(&table, &format!("{table}nobodys = 1\n"), 1)
+        };
+        let known = known(&checked(&wrong).code(2).stderr);
+        all += known.len();
+        for key in known {
+            let said = [
+                format!("\n{key} = "),
+                format!("`{key} = "),
+                format!("[{key}]"),
+                format!("[{key}."),
+            ];
+            assert!(
+                said.iter().any(|said| text.contains(said)),
+                "sample.toml does not say {key:?} of {table:?}"
+            );
+        }
+    }
+    assert!(all > 40, "{all} keys");
+}
