@@ -269,9 +269,12 @@ fn nothing_is_believed_that_the_key_did_not_sign() {
     let envelope =
         run(&mut tool("sha256sum", [build.join(ENVELOPE).as_str()])).ok()[..64].to_owned();
     rewrite("SHA256SUMS", &|text| {
-        let line = |line: &str| match line.ends_with(ENVELOPE) {
-            true => format!("{envelope}  {ENVELOPE}\n"),
-            false => format!("{line}\n"),
+        let line = |line: &str| {
+            if line.ends_with(ENVELOPE) {
+                format!("{envelope}  {ENVELOPE}\n")
+            } else {
+                format!("{line}\n")
+            }
         };
         text.lines().map(line).collect()
     });

@@ -204,9 +204,9 @@ impl Resource {
     /// The name of the digest of a file, and of an image's manifest.
     pub const SHA256: &'static str = "sha256";
 
-    fn file(name: impl ToString, digest: Sha256) -> Self {
+    fn file(name: &str, digest: Sha256) -> Self {
         Self {
-            name: Some(name.to_string()),
+            name: Some(name.to_owned()),
             uri: None,
             digest: [(Self::SHA256.to_owned(), digest.to_string())].into(),
         }
@@ -302,12 +302,12 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
             .iter()
             .filter(move |line| line.path.segments().next() == Some(section))
     };
-    let outputs = below("outputs").map(|line| Resource::file(&line.path, line.digest));
+    let outputs = below("outputs").map(|line| Resource::file(line.path.as_str(), line.digest));
     let images = record.images.iter();
     let images = images.map(|image| Resource::file(&image.name, image.digest));
     let inputs = below("inputs")
         .filter(|line| !is_metadata(&repositories, &line.path))
-        .map(|line| Resource::file(&line.path, line.digest));
+        .map(|line| Resource::file(line.path.as_str(), line.digest));
     let commits = record.sources.iter().map(Resource::commit);
     let finished = record.phases.iter().filter_map(|phase| phase.finished);
     let build_type = match record.recipe {

@@ -60,10 +60,10 @@ pub(super) fn write(
         .map(|file| component(id, path, file, published))
         .collect();
     let root = path.as_str().to_owned();
-    let contained = image.files.iter().map(|file| file.path.clone());
+    let contained = image.files.iter().map(|file| reference(&file.path));
     let dependency = Dependency {
         dependency_ref: root.clone(),
-        dependencies: contained.map(reference).collect(),
+        dependencies: contained.collect(),
     };
     let bom = Bom {
         version: 1,
@@ -167,7 +167,7 @@ fn component(id: &BuildId, image: &BuildPath, file: &File, published: &Published
         },
     };
     Component {
-        bom_ref: Some(reference(file.path.clone())),
+        bom_ref: Some(reference(&file.path)),
         hashes: Some(sha256(file.digest)),
         external_references: (!references.is_empty()).then_some(ExternalReferences(references)),
         properties: Some(Properties(properties)),
@@ -195,7 +195,7 @@ fn of_package(id: &BuildId, package: &Package) -> Component {
             name: Some(NormalizedString::new(vendor)),
             ..OrganizationalEntity::new("")
         }),
-        licenses: package.license.clone().map(licenses),
+        licenses: package.license.as_deref().map(licenses),
         purl: purl(id, package).and_then(|purl| purl.parse().ok()),
         ..Component::new(Classification::Library, name, &version, None)
     }
@@ -228,10 +228,10 @@ fn purl(id: &BuildId, package: &Package) -> Option<String> {
 }
 
 /// A licence as SPDX writes it, else under the name that the package gives it.
-fn licenses(license: String) -> Licenses {
-    Licenses(vec![match SpdxExpression::try_from(license.clone()) {
+fn licenses(license: &str) -> Licenses {
+    Licenses(vec![match SpdxExpression::try_from(license.to_owned()) {
         Ok(expression) => LicenseChoice::Expression(expression),
-        Err(_) => LicenseChoice::License(License::named_license(&license)),
+        Err(_) => LicenseChoice::License(License::named_license(license)),
     }])
 }
 
@@ -250,7 +250,7 @@ fn property(name: &str, value: &str) -> Property {
 }
 
 /// What a file of the image is called in the document; never what the image itself is called.
-fn reference(path: String) -> String {
+fn reference(path: &str) -> String {
     format!("/{path}")
 }
 

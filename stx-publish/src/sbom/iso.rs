@@ -8,6 +8,7 @@ use camino::Utf8Path;
 use fs_err as fs;
 use hadris_iso::directory::DirectoryRef;
 use hadris_iso::file::EntryType;
+use hadris_iso::io::ErrorKind;
 use hadris_iso::read::{DirEntry, Extent, IsoImage, RootDir};
 use rpm::IndexSignatureTag;
 use sha2::Digest as _;
@@ -91,9 +92,17 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     Ok(Image { digest, files })
 }
 
+/// What the library says, in words: of an image that is cut off it has a kind of error only.
+fn damaged(error: hadris_iso::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => io::Error::other("it ends too early"),
+        _ => io::Error::other(error),
+    }
+}
+
 /// The files of an image, by path.
 fn files<R: Read + Seek>(data: R) -> io::Result<Vec<File>> {
-    let image = IsoImage::open(data).map_err(io::Error::other)?;
+    let image = IsoImage::open(data).map_err(damaged)?;
     let (root, names) = tree(&image)?;
     let mut walk = Walk {
         image: &image,
@@ -142,7 +151,8 @@ impl Names {
             Self::Joliet => {
                 let units = entry.name().chunks(2).map(|pair| match *pair {
                     [high, low] => u16::from_be_bytes([high, low]),
-                    _ => u16::from(char::REPLACEMENT_CHARACTER as u8),
+                    // Half a character: the replacement character.
+                    _ => 0xfffd,
                 });
                 let name: Result<String, _> = char::decode_utf16(units).collect();
                 without_version(name.map_err(io::Error::other)?)
@@ -169,12 +179,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 "its directory /{at} lies in itself"
             )));
         }
-        for entry in self
-            .image
-            .open_dir(dir)
-            .read_entries()
-            .map_err(io::Error::other)?
-        {
+        for entry in self.image.open_dir(dir).read_entries().map_err(damaged)? {
             if entry.is_special() {
                 continue;
             }
@@ -189,7 +194,7 @@ impl<R: Read + Seek> Walk<'_, R> {
                 .as_ref()
                 .and_then(|rrip| rrip.symlink_target.as_ref());
             if entry.is_directory() {
-                let dir = entry.as_dir_ref(self.image).map_err(io::Error::other)?;
+                let dir = entry.as_dir_ref(self.image).map_err(damaged)?;
                 self.directory(dir, &path, depth + 1)?;
             } else if link.is_none() {
                 let file = self.file(&entry, path)?;
@@ -217,7 +222,7 @@ impl<R: Read + Seek> Walk<'_, R> {
             at: 0,
             hasher: sha2::Sha256::new(),
         });
-        let package = if path.ends_with(".rpm") {
+        let package = if Utf8Path::new(&path).extension() == Some("rpm") {
             package(&mut reader)
         } else {
             None
@@ -257,7 +262,7 @@ impl<R: Read + Seek> Read for Contents<'_, R> {
             let from = extent.sector.0 as u64 * SECTOR + u64::from(self.at);
             let read = &mut buffer[..count];
             let read_at = self.image.read_bytes_at(from, read);
-            read_at.map_err(io::Error::other)?;
+            read_at.map_err(damaged)?;
             self.hasher.update(read);
             self.at += u32::try_from(count).unwrap_or(left);
             return Ok(count);
@@ -275,9 +280,10 @@ pub(super) fn package(file: &mut impl io::BufRead) -> Option<Package> {
         let text = text.ok().filter(|text| !text.is_empty());
         text.map(str::to_owned)
     };
-    let arch = match header.is_source_package() {
-        true => Some("src".to_owned()),
-        false => text(header.get_arch()),
+    let arch = if header.is_source_package() {
+        Some("src".to_owned())
+    } else {
+        text(header.get_arch())
     };
     Some(Package {
         name: text(header.get_name())?,
