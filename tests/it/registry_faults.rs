@@ -169,7 +169,7 @@ fn credentials_come_from_docker_and_are_never_said() {
     let helper = here.at("docker-credential-test");
     let script = |text: &str| {
         use std::os::unix::fs::PermissionsExt as _;
-        fs_err::write(&helper, format!("#!/bin/sh\n{text}\n")).expect("a file");
+        fs_err::write(&helper, format!("#!/bin/sh\ncat > /dev/null\n{text}\n")).expect("a file");
         let mode = std::fs::Permissions::from_mode(0o755);
         fs_err::set_permissions(&helper, mode).expect("a mode");
     };

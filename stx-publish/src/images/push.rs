@@ -262,7 +262,7 @@ impl Beside for Images<'_> {
     }
 }
 
-/// Does what [`prepare_with_images`] planned: images before the build is visible, their tags after it, aliases last.
+/// Does what [`prepare_with_images`](super::prepare_with_images) planned: images before the build is visible, their tags after it, aliases last.
 ///
 /// After an error or a crash the mirror is as before and no tag was made, or the build is published and a rerun makes the
 /// tags and moves the aliases.

@@ -254,7 +254,7 @@ fn read(file: &Utf8PathBuf, host: &str) -> Result<Option<DockerCredential>, Stri
         Err(error) => Err(match error {
             CredentialRetrievalError::HelperFailure { helper, .. } => format!("{helper} fails"),
             CredentialRetrievalError::HelperCommunicationError => {
-                format!("the helper that {file} names cannot be started")
+                format!("the helper that {file} names cannot be asked")
             }
             CredentialRetrievalError::MalformedHelperResponse => {
                 format!("the helper that {file} names says what cannot be understood")
