@@ -339,10 +339,7 @@ fn same(
     let is_derived = |path: &BuildPath| {
         let is_bill = image_of(path).is_some_and(|image| sums.get(&image).is_some())
             && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
-        is_bill
-            || is_list(path)
-            || is_metadata(repositories, path)
-            || path.parent().is_none()
+        is_bill || is_list(path) || is_metadata(repositories, path) || path.parent().is_none()
     };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
     for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {

@@ -6,8 +6,8 @@ use stx_layout::{BuildId, BuildRecord};
 use stx_publish::images::Prepared;
 use stx_publish::{
     Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError, Problem,
-    ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, StoreError, Survey, clear,
-    prepare, prepare_in_full, survey,
+    ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear, prepare,
+    prepare_in_full, survey,
 };
 
 use super::images::{Published, Registry};

@@ -44,6 +44,8 @@ fn record() -> BuildRecord {
     record.images = vec![ImageRecord {
         name: "starlingx/stx-keystone:dev-centos-pike".to_owned(),
         digest: Sha256([0xab; 32]),
+        platform: None,
+        size: None,
     }];
     record
 }
