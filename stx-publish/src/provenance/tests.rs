@@ -207,7 +207,7 @@ fn an_envelope_is_what_was_put_into_it_and_the_signature_covers_payload_and_type
     };
     assert_eq!(path.as_str(), ENVELOPE_FILE);
     assert!(is_provenance(path));
-    assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert_eq!(bytes.split(|byte| *byte == b'\n').count(), 2);
     let read = Provenance::from_bytes(path.as_str(), bytes).expect("provenance");
     let Provenance::Signed {
         statement: stated,

@@ -135,7 +135,7 @@ fn what_cannot_be_described_is_said() {
         incoming.entries.insert(path(name), entry);
     };
     add("outputs/iso/empty.iso", b"");
-    add("outputs/iso/short.iso", &[0; 100_000]);
+    add("outputs/iso/short.iso", &vec![0; 100_000]);
     // A volume descriptor that says nothing.
     let mut torn = vec![0; 100_000];
     torn[16 * 2048..][..7].copy_from_slice(b"\x01CD001\x01");
