@@ -66,7 +66,13 @@ test  | cmd:fish              | fish               | fish                 | comp
 test  | file:/usr/lib/systemd/systemd,/lib/systemd/systemd | systemd | systemd | runs the service where the packages are tried
 test  | cmd:dnf                | dnf                | dnf                  | installs published packages
 test  | python:dnfpluginscore  | dnf-plugins-core | dnf-plugins-core | downloads published packages with dnf
+test  | cmd:gpg                | gpg                | gnupg2               | signs and checks signatures
+test  | cmd:gpgconf            | gpgconf            | gnupg2               | ends its agent
+test  | cmd:gpg-agent          | gpg-agent          | gnupg2               | keeps keys of the tests
+test  | cmd:rpmsign            | rpm                | rpm-sign             | signs packages as packagers do
+test  | cmd:rpmkeys            | rpm                | rpm                  | checks signatures of packages
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
+test  | cmd:docker-registry,registry | docker-registry | docker-distribution | is a registry of container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
@@ -95,6 +101,8 @@ test  | cmd:ceph-mgr           | ceph-mgr           | ceph-mgr             | is 
 test  | cmd:ceph-osd           | ceph-osd           | ceph-osd             | keeps its objects
 test  | cmd:ceph               | ceph-common        | ceph-common          | sets it up
 test  | cmd:uuidgen            | uuid-runtime       | util-linux           | names it
+test  | cmd:openssl            | openssl            | openssl              | signs and checks provenance
+test  | cmd:jq                 | jq                 | jq                   | takes provenance apart
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 bench | cmd:aria2c             | aria2              | aria2                | what fetch is compared with
@@ -263,6 +271,24 @@ if [[ $group == bench ]]; then
             die "rclone and the AWS command line could not be downloaded: is there a network?"
         touch "$peers/whole"
         say "rclone and the AWS command line are in the cache now"
+    fi
+fi
+
+# What in-toto and CycloneDX read their own forms with.
+if [[ $group == test || $group == bench ]]; then
+    readers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/attestation-readers-1
+    if [[ ! -d $readers ]]; then
+        mkdir -p "${readers%/*}"
+        part=$(mktemp -d "$readers.XXXXXX")
+        if ! "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$part" \
+            in-toto-attestation==0.9.3 'securesystemslib[crypto]==1.6.0' 'cyclonedx-python-lib[json-validation]==11.12.0'; then
+            rm -rf "$part"
+            die "the readers of provenance and bills of materials could not be downloaded: is there a network?"
+        fi
+        chmod 755 "$part"
+        # Moved at once, as above; another setup may have been faster.
+        mv -T "$part" "$readers" || rm -rf "$part"
+        say "the readers of provenance and bills of materials are in the cache now"
     fi
 fi
 

@@ -148,7 +148,7 @@ pub(crate) enum Command {
     Pages,
     /// Says what mirror paths and URLs mean
     Parse(Parse),
-    /// Reads and makes names of container images
+    /// Reads and makes names of container images, and brings images to the registry
     #[command(subcommand)]
     Image(Image),
     /// Prints what a shell needs to complete the command line
@@ -201,6 +201,21 @@ pub(crate) struct Fetch {
     /// How many files are fetched side by side
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// Whose signatures are believed.
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Takes nothing that no public key of this file has signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<Utf8PathBuf>,
+
+    /// With a keyring: also takes an index that has expired, or is older than one that was seen
+    #[arg(long)]
+    pub(crate) allow_stale: bool,
 }
 
 #[derive(Debug, Args)]
@@ -306,6 +321,19 @@ pub(crate) enum Image {
     Parse(ImageParse),
     /// Makes a name from its parts
     Name(Box<ImageName>),
+    /// Brings the images of a published build to the registry
+    Push(ImagePush),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagePush {
+    /// `CHANNEL/BUILD-DATE`
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: BuildId,
+
+    /// Prints what would be done and changes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -533,6 +561,14 @@ pub(crate) struct Show {
     /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`, such as `master/centos/latest_build`
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
+
+    /// Shows where it comes from: builder, sources, inputs, times, signature; as JSON, the statement itself
+    #[arg(long)]
+    pub(crate) provenance: bool,
+
+    /// With `--provenance`: shows nothing that none of these public keys (PEM) has signed
+    #[arg(long, value_name = "FILE", requires = "provenance")]
+    pub(crate) provenance_key: Vec<Utf8PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -671,6 +707,14 @@ pub(crate) struct Verify {
     /// Repairs what can be derived: aliases, leftovers
     #[arg(long)]
     pub(crate) repair: bool,
+
+    /// Also finds builds and indexes that no public key of this file has signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyring: Option<Utf8PathBuf>,
+
+    /// Also finds builds whose provenance none of these public keys (PEM) has signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) provenance_key: Vec<Utf8PathBuf>,
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

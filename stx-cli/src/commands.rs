@@ -8,27 +8,31 @@ pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod fetch;
 pub(crate) mod history;
+pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod manual;
 mod mirror;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
+pub(crate) mod provenance;
 pub(crate) mod publish;
 pub(crate) mod recipe;
 pub(crate) mod resume;
 pub(crate) mod retention;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod signing;
 pub(crate) mod since;
 pub(crate) mod status;
 pub(crate) mod trash;
 pub(crate) mod trigger;
+pub(crate) mod trust;
 pub(crate) mod verify;
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use stx_publish::StoreError;
+use stx_publish::{SignError, StoreError};
 
 pub(crate) use self::mirror::{Mirror, Reader};
 use crate::args::{Format, Global};
@@ -77,12 +81,19 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
     match error {
         StoreError::Busy { .. } => Exit::Busy,
         StoreError::NotFound { .. } => Exit::NotFound,
-        StoreError::MissingTool { .. } => Exit::Usage,
+        StoreError::MissingTool { .. }
+        | StoreError::Unsigned {
+            source: SignError::MissingTool { .. },
+            ..
+        } => Exit::Usage,
         StoreError::AlreadyExists { .. }
         | StoreError::Conflict { .. }
         | StoreError::Refused { .. }
         | StoreError::Changed { .. }
         | StoreError::Tool { .. }
+        | StoreError::Unsigned { .. }
+        | StoreError::Untrusted { .. }
+        | StoreError::Stale { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Damaged { .. }
         | StoreError::Network { .. }
@@ -92,5 +103,16 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
 
 /// A store's refusal as a failure.
 pub(crate) fn refused(error: StoreError) -> Failure {
-    Failure::new(exit_of(&error), error)
+    let untrusted = matches!(error, StoreError::Untrusted { .. });
+    let stale = matches!(error, StoreError::Stale { .. });
+    let failure = Failure::new(exit_of(&error), error);
+    if untrusted {
+        return failure.hint(
+            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom",
+        );
+    }
+    if stale {
+        return failure.hint("nothing of it was taken; `--allow-stale` takes it all the same");
+    }
+    failure
 }

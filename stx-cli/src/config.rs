@@ -12,8 +12,14 @@ use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
 
 mod privacy;
+mod provenance;
+mod registry;
+mod signing;
 
 pub(crate) use privacy::PrivacyTable;
+pub(crate) use provenance::{ProvenanceTable, SbomTable};
+pub(crate) use registry::RegistryTable;
+pub(crate) use signing::SigningTable;
 
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
@@ -39,6 +45,19 @@ pub(crate) struct Config {
     /// What no build may tell.
     #[serde(default)]
     pub(crate) privacy: PrivacyTable,
+    /// Where container images go.
+    pub(crate) registry: Option<RegistryTable>,
+    /// Whose signatures readers of a mirror believe.
+    keyring: Option<Utf8PathBuf>,
+    /// What signs builds, packages and indexes.
+    #[serde(default)]
+    pub(crate) signing: SigningTable,
+    /// What is stated of where builds come from, and with what that is signed.
+    #[serde(default)]
+    pub(crate) provenance: ProvenanceTable,
+    /// Which images get a bill of materials.
+    #[serde(default)]
+    pub(crate) sbom: SbomTable,
     /// What makes the metadata of RPM repositories.
     #[serde(default)]
     pub(crate) metadata: Metadata,
@@ -138,6 +157,7 @@ impl Config {
             &mut config.state,
             &mut config.recipe,
             &mut config.policy,
+            &mut config.keyring,
         ]
         .into_iter()
         .flatten()
@@ -148,6 +168,8 @@ impl Config {
             }
         }
         config.privacy.resolve(dir);
+        config.signing.resolve(dir);
+        config.provenance.resolve(dir);
         Ok(config)
     }
 
@@ -200,6 +222,11 @@ impl Config {
     /// The retention policy's file; without one the specification's rules hold.
     pub(crate) fn policy(&self) -> Option<&Utf8Path> {
         self.policy.as_deref()
+    }
+
+    /// The public keys whose signatures are believed; without them, no signature is looked at.
+    pub(crate) fn keyring(&self) -> Option<&Utf8Path> {
+        self.keyring.as_deref()
     }
 
     /// What the catalog pages say of the mirror; how long builds stay is not in it.

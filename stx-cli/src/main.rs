@@ -108,6 +108,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Parse(args) => commands::parse::paths(context, args),
         Command::Image(args::Image::Parse(args)) => commands::parse::images(context, args),
         Command::Image(args::Image::Name(args)) => commands::parse::image_name(context, args),
+        Command::Image(args::Image::Push(args)) => commands::images::push(context, args).await,
         Command::Completions(args) => commands::manual::completions(args),
         Command::Manual(args) => commands::manual::manual(context, args),
     }

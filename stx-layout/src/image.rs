@@ -10,6 +10,7 @@
 //! the colon is the image; everything between is the organisation. An image `stx-NAME` has a component, `NAME`. What the
 //! tag consists of is [`Tag`]'s to say.
 
+mod moving;
 mod tag;
 
 use std::fmt;

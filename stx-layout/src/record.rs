@@ -87,10 +87,16 @@ pub struct PhaseRecord {
 /// A container image that belongs to a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// `starlingx/stx-keystone:…`.
+    /// `docker.io/starlingx/stx-keystone:…`.
     pub name: String,
     /// The digest of its manifest.
     pub digest: Sha256,
+    /// What it runs on, `linux/amd64`; several with commas between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Bytes of its manifests, configurations and layers, as they are stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// What is known of one build, as written to its `build.json`.

@@ -374,6 +374,12 @@ pub fn build_record_of(id: BuildId) -> impl Strategy<Value = BuildRecord> {
                 images: images
                     .into_iter()
                     .map(|(name, digest)| ImageRecord {
+                        platform: digest.0[0]
+                            .is_multiple_of(2)
+                            .then(|| "linux/amd64".to_owned()),
+                        size: digest.0[1]
+                            .is_multiple_of(2)
+                            .then(|| u64::from(digest.0[2])),
                         name: name.to_string(),
                         digest,
                     })

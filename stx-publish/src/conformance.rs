@@ -14,6 +14,9 @@ use crate::verify::verify;
 
 mod corners;
 pub mod retention;
+mod sealed;
+
+pub use sealed::{TestSigner, sealed, test_seal};
 
 /// A build of the channel `master/centos`, the `day`th of November 2018.
 pub fn sample_id(day: u32) -> BuildId {

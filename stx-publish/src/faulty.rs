@@ -15,11 +15,16 @@ use stx_layout::{
 
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::seal::Sealed;
 use crate::store::{
     Added, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile, Leftover, MirrorRead,
     MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError,
 };
 use crate::tiers::ThinnedSection;
+
+mod registry;
+
+pub use registry::FaultyRegistry;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,30 +51,35 @@ struct Fuse {
 
 impl Fuse {
     /// Counts a call; `Err` before it, or `true` where it has to fail after its effect.
-    fn call(&self) -> Result<bool, StoreError> {
+    fn call(&self) -> Result<bool, Failed> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let fails = match self.fault {
             Fault::Once => call == self.at,
             Fault::AfterEffect => return Ok(call == self.at),
             Fault::FromThenOn => call >= self.at,
         };
-        if fails { Err(failure(call)) } else { Ok(false) }
+        if fails { Err(Failed(call)) } else { Ok(false) }
     }
 
-    fn wrap<T>(&self, after: bool, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    fn wrap<T, E: From<Failed>>(&self, after: bool, result: Result<T, E>) -> Result<T, E> {
         if after {
-            result.and_then(|_| Err(failure(self.at)))
+            result.and_then(|_| Err(Failed(self.at).into()))
         } else {
             result
         }
     }
 }
 
-fn failure(call: usize) -> StoreError {
-    StoreError::Io {
-        op: "make",
-        path: format!("call {call}"),
-        source: io::Error::other("failed on demand"),
+/// The call of that number failed.
+struct Failed(usize);
+
+impl From<Failed> for StoreError {
+    fn from(Failed(call): Failed) -> Self {
+        Self::Io {
+            op: "make",
+            path: format!("call {call}"),
+            source: io::Error::other("failed on demand"),
+        }
     }
 }
 
@@ -91,6 +101,11 @@ impl<S> FaultyStore<S> {
                 calls: AtomicUsize::new(0),
             }),
         }
+    }
+
+    /// A registry whose calls are counted with those of this store.
+    pub fn registry<R>(&self, inner: R) -> FaultyRegistry<R> {
+        FaultyRegistry::new(inner, Arc::clone(&self.fuse))
     }
 
     /// Whether the call that fails has been made.
@@ -272,6 +287,9 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
     }
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         through!(self.fuse, self.inner.commit(record))
+    }
+    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.commit_as(original))
     }
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.discard())

@@ -40,15 +40,25 @@ impl PageId {
 pub enum PageName {
     /// `index.json`: [`RootIndex`] or [`ChannelIndex`].
     IndexJson,
+    /// `index.json.asc`, the signature of that, where the mirror signs.
+    IndexSignature,
     /// `index.html`, for people.
     IndexHtml,
     /// `feed.xml`, an Atom feed of a channel's builds (RFC 4287).
     Feed,
+    /// `KEYS` at the root, the public key of a mirror that signs.
+    Keys,
 }
 
 impl PageName {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::IndexJson, Self::IndexHtml, Self::Feed];
+    pub const ALL: [Self; 5] = [
+        Self::IndexJson,
+        Self::IndexSignature,
+        Self::IndexHtml,
+        Self::Feed,
+        Self::Keys,
+    ];
 
     /// Whether a file of this name is a derived one.
     pub fn is(file_name: &str) -> bool {
@@ -59,8 +69,10 @@ impl PageName {
     pub fn file_name(self) -> &'static str {
         match self {
             Self::IndexJson => "index.json",
+            Self::IndexSignature => "index.json.asc",
             Self::IndexHtml => "index.html",
             Self::Feed => "feed.xml",
+            Self::Keys => "KEYS",
         }
     }
 
@@ -68,8 +80,10 @@ impl PageName {
     pub fn media_type(self) -> &'static str {
         match self {
             Self::IndexJson => "application/json",
+            Self::IndexSignature => "application/pgp-signature",
             Self::IndexHtml => "text/html; charset=utf-8",
             Self::Feed => "application/atom+xml",
+            Self::Keys => "application/pgp-keys",
         }
     }
 }
@@ -79,6 +93,12 @@ impl PageName {
 pub struct RootIndex {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// Counts up with each version; absent where the mirror does not sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u64>,
+    /// Until when a reader may believe it, having no newer one; absent where the mirror does not sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<DateTime<Utc>>,
     /// The channels, sorted.
     pub channels: Vec<ChannelSummary>,
 }
@@ -88,6 +108,9 @@ pub struct RootIndex {
 pub struct ChannelSummary {
     /// Its name, which is also its path.
     pub channel: Channel,
+    /// The serial of its index, or a lower one; absent where the mirror does not sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u64>,
     /// How many builds it holds.
     pub builds: u64,
     /// The bytes of these builds, shared ones counted for each.
@@ -117,6 +140,12 @@ pub struct NewestBuild {
 pub struct ChannelIndex {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// Counts up with each version; absent where the mirror does not sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u64>,
+    /// Until when a reader may believe it, having no newer one; absent where the mirror does not sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<DateTime<Utc>>,
     /// The channel.
     pub channel: Channel,
     /// Its aliases.

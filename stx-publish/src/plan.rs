@@ -10,10 +10,11 @@ use stx_layout::{
     Catalog, ChannelEntry, Sums,
 };
 
+use crate::images::is_list;
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
 use crate::privacy::PrivacyReport;
-use crate::store::record_path;
+use crate::sbom::image_of;
 
 mod known;
 mod show;
@@ -293,7 +294,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
                     reason: "the files were not hashed".to_owned(),
                 });
             };
-            same(&id, &sums, &existing, &repositories)?;
+            same(&id, &incoming, &sums, &existing, &repositories)?;
             PublishAction::Same
         }
     };
@@ -324,17 +325,24 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     })
 }
 
-/// Refuses sums that are not those of the published build; repository metadata is made anew each time and not compared.
+/// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
+/// compared: repository metadata, bills of materials, lists of images, and what lies beside `inputs` and `outputs`.
 fn same(
     id: &BuildId,
+    incoming: &Incoming,
     sums: &Sums,
     existing: &Sums,
     repositories: &BTreeSet<BuildPath>,
 ) -> Result<(), PlanError> {
     /// How many files are named.
     const NAMED: usize = 5;
+    let is_derived = |path: &BuildPath| {
+        let is_bill = image_of(path).is_some_and(|image| sums.get(&image).is_some())
+            && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
+        is_bill || is_list(path) || is_metadata(repositories, path) || path.parent().is_none()
+    };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
-    for line in sums.lines() {
+    for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {
         let path = line.path.clone();
         match existing.get(&path) {
             Some(digest) if digest == line.digest => {}
@@ -343,8 +351,7 @@ fn same(
         }
     }
     for line in existing.lines() {
-        let derived = is_metadata(repositories, &line.path) || line.path == record_path();
-        if sums.get(&line.path).is_none() && !derived {
+        if sums.get(&line.path).is_none() && !is_derived(&line.path) {
             differences.push((line.path.clone(), Difference::Removed(line.path.clone())));
         }
     }
@@ -366,7 +373,7 @@ fn same(
 }
 
 /// An alias is moved to a success only, and back in time only where that is forced.
-fn alias_verdict(
+pub(crate) fn alias_verdict(
     channel: &ChannelEntry,
     shown: Option<&AliasEntry>,
     record: &BuildRecord,

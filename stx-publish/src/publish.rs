@@ -4,11 +4,13 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel};
 
+use crate::images::ImageError;
 use crate::plan::{
     AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
 };
@@ -101,6 +103,22 @@ pub enum PublishError {
         id: Box<BuildId>,
         /// Why.
         source: StoreError,
+    },
+    /// The images of the build did not reach the registry; nothing was published.
+    #[error("{id}: not published, for its images are not on the registry")]
+    NotPushed {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: Box<ImageError>,
+    },
+    /// The build is published, but not all tags of its images are made. A rerun helps.
+    #[error("{id}: published, but its images are not tagged")]
+    NotTagged {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: Box<ImageError>,
     },
     /// The build is published, but an alias was not moved. A rerun helps.
     #[error("{id}: published, but {alias} was not moved")]
@@ -224,6 +242,47 @@ pub async fn publish_observed(
     plan: &PublishPlan,
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
 ) -> Result<PublishReport, PublishError> {
+    publish_beside(store, plan, &Nothing, observe).await
+}
+
+/// What goes out beside the files of a build, in one order with them.
+#[async_trait]
+pub(crate) trait Beside: Sync {
+    /// Whether it is all done.
+    fn is_noop(&self) -> bool;
+
+    /// Before the build can be seen: what the build names has to be there.
+    async fn before_commit(&self) -> Result<(), ImageError>;
+
+    /// When the build can be seen, before an alias shows it: what names the build.
+    async fn after_commit(&self) -> Result<(), ImageError>;
+}
+
+/// Nothing goes out beside the files.
+struct Nothing;
+
+#[async_trait]
+impl Beside for Nothing {
+    fn is_noop(&self) -> bool {
+        true
+    }
+
+    async fn before_commit(&self) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    async fn after_commit(&self) -> Result<(), ImageError> {
+        Ok(())
+    }
+}
+
+/// Publishes a build with what goes out beside it.
+pub(crate) async fn publish_beside(
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+    beside: &dyn Beside,
+    observe: &(dyn Fn(&BuildPath, Added) + Sync),
+) -> Result<PublishReport, PublishError> {
     let id = &plan.id;
     let mut report = PublishReport {
         id: id.clone(),
@@ -235,7 +294,7 @@ pub async fn publish_observed(
         aliases: plan.aliases.clone(),
         privacy: Box::new(plan.privacy.clone()),
     };
-    if plan.is_noop() {
+    if plan.is_noop() && beside.is_noop() {
         // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
         let settled = store.settle(&id.channel).await;
         return settled
@@ -246,13 +305,29 @@ pub async fn publish_observed(
         .lock(&id.channel)
         .await
         .map_err(|source| stopped(id, source))?;
+    let not_pushed = |source| PublishError::NotPushed {
+        id: Box::new(id.clone()),
+        source: Box::new(source),
+    };
+    let not_tagged = |source| PublishError::NotTagged {
+        id: Box::new(id.clone()),
+        source: Box::new(source),
+    };
     match plan.action {
         PublishAction::New => {
             let staged = writer
                 .begin(id.date)
                 .await
                 .map_err(|source| stopped(id, source))?;
-            let record = match fill(&*staged, plan, observe).await {
+            let filled = match fill(&*staged, plan, observe).await {
+                Ok(shared) => beside
+                    .before_commit()
+                    .await
+                    .map(|()| shared)
+                    .map_err(not_pushed),
+                Err(error) => Err(error),
+            };
+            let record = match filled {
                 Ok(shared) => {
                     report.shared = shared;
                     staged
@@ -269,8 +344,13 @@ pub async fn publish_observed(
             report.files = record.files;
             report.bytes = record.bytes;
         }
-        PublishAction::Same => {}
+        PublishAction::Same => {
+            let settled = store.settle(&id.channel).await;
+            settled.map_err(|source| stopped(id, source))?;
+            beside.before_commit().await.map_err(not_tagged)?;
+        }
     }
+    beside.after_commit().await.map_err(not_tagged)?;
     for step in plan.aliases.iter().filter(|step| step.verdict.moves()) {
         let pointed = move_alias(&*writer, step, id.date).await;
         pointed.map_err(|source| match source {

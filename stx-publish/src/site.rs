@@ -18,8 +18,11 @@ use crate::store::{MirrorStore, Scope, StoreError};
 
 mod changes;
 mod html;
+mod signed;
 #[cfg(test)]
 mod tests;
+
+pub use signed::IndexSeal;
 
 /// What the pages say that is not on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,13 +48,22 @@ pub struct Refreshed {
 ///
 /// Refreshes wait for each other, so the last one to end has seen everything that was there before it began.
 pub async fn refresh(store: &dyn MirrorStore, site: &Site) -> Result<Refreshed, StoreError> {
+    refresh_sealed(store, site, None).await
+}
+
+/// As [`refresh`], and signs the indexes where there is a `seal`. Without one, signatures of earlier indexes are removed.
+pub async fn refresh_sealed(
+    store: &dyn MirrorStore,
+    site: &Site,
+    seal: Option<&IndexSeal>,
+) -> Result<Refreshed, StoreError> {
     let pages = store.lock_pages().await?;
     let catalog = store.catalog(&Scope::All).await?;
     let mut done = Refreshed::default();
     let mut summaries = Vec::with_capacity(catalog.channels.len());
     let mut wanted = Vec::new();
     for (channel, entry) in catalog.channels {
-        let index = channel_index(store, site, &channel, entry).await?;
+        let index = channel_index(store, site, seal, &channel, entry).await?;
         summaries.push(summary(&index));
         wanted.extend(html::channel_pages(site, &index));
     }
@@ -59,18 +71,56 @@ pub async fn refresh(store: &dyn MirrorStore, site: &Site) -> Result<Refreshed, 
         channel: None,
         name: PageName::IndexJson,
     };
-    let old = store.page(&root_json).await?;
-    let old = old.and_then(|text| RootIndex::from_json(&text).ok());
-    let root = RootIndex {
+    let old_text = store.page(&root_json).await?;
+    let old = old_text
+        .as_ref()
+        .and_then(|text| RootIndex::from_json(text).ok());
+    let mut root = RootIndex {
         schema: SCHEMA,
+        serial: None,
+        expires: None,
         channels: summaries,
     };
+    let dates = old.as_ref().map(|old| (old.serial, old.expires));
+    (root.serial, root.expires) =
+        signed::dated(seal, old_text.as_ref().zip(dates), |(serial, expires)| {
+            let root = RootIndex {
+                serial,
+                expires,
+                ..root.clone()
+            };
+            root.to_json()
+        });
     // The root comes last: what it names is there.
     wanted.extend(html::root_pages(site, &root));
+    wanted.extend(seal.map(|seal| {
+        let page = PageId {
+            channel: None,
+            name: PageName::Keys,
+        };
+        (page, Bytes::from(seal.keys.clone()))
+    }));
     for (page, bytes) in wanted {
-        if store.page(&page).await?.as_ref() != Some(&bytes) {
+        if page.name == PageName::IndexJson {
+            let written = signed::replace(store, &*pages, seal, &page, bytes).await?;
+            done.written.extend(written);
+        } else if store.page(&page).await?.as_ref() != Some(&bytes) {
             pages.write(&page, bytes).await?;
             done.written.push(page);
+        }
+    }
+    if seal.is_none() {
+        let channels = root.channels.iter().map(|known| Some(&known.channel));
+        let signatures = channels
+            .chain([None])
+            .map(|channel| (channel, PageName::IndexSignature));
+        for (channel, name) in signatures.chain([(None, PageName::Keys)]) {
+            let channel = channel.cloned();
+            let page = PageId { channel, name };
+            if store.page(&page).await?.is_some() {
+                pages.remove(&page).await?;
+                done.removed.push(page);
+            }
         }
     }
     let known: BTreeSet<_> = root.channels.iter().map(|known| &known.channel).collect();
@@ -96,6 +146,7 @@ pub async fn refresh(store: &dyn MirrorStore, site: &Site) -> Result<Refreshed, 
 async fn channel_index(
     store: &dyn MirrorStore,
     site: &Site,
+    seal: Option<&IndexSeal>,
     channel: &Channel,
     entry: ChannelEntry,
 ) -> Result<ChannelIndex, StoreError> {
@@ -103,8 +154,11 @@ async fn channel_index(
         channel: Some(channel.clone()),
         name: PageName::IndexJson,
     };
-    let old = store.page(&page).await?;
-    let old = old.and_then(|text| ChannelIndex::from_json(&text).ok());
+    let old_text = store.page(&page).await?;
+    let old = old_text
+        .as_ref()
+        .and_then(|text| ChannelIndex::from_json(text).ok());
+    let dates = old.as_ref().map(|old| (old.serial, old.expires));
     let old: BTreeMap<_, _> = old
         .into_iter()
         .flat_map(|old| old.builds)
@@ -143,14 +197,26 @@ async fn channel_index(
         }
     }
     builds.reverse();
-    Ok(ChannelIndex {
+    let mut index = ChannelIndex {
         schema: SCHEMA,
+        serial: None,
+        expires: None,
         channel: channel.clone(),
         aliases: entry.aliases,
         held: entry.held,
         builds,
         strays: entry.strays,
-    })
+    };
+    (index.serial, index.expires) =
+        signed::dated(seal, old_text.as_ref().zip(dates), |(serial, expires)| {
+            let index = ChannelIndex {
+                serial,
+                expires,
+                ..index.clone()
+            };
+            index.to_json()
+        });
+    Ok(index)
 }
 
 /// Looks into the builds of a channel. One that is retired meanwhile has nothing.
@@ -246,6 +312,7 @@ fn summary(index: &ChannelIndex) -> ChannelSummary {
         .filter_map(|build| build.record.as_ref());
     ChannelSummary {
         channel: index.channel.clone(),
+        serial: index.serial,
         builds: index.builds.len() as u64,
         bytes: records.map(|record| record.bytes).sum(),
         newest,

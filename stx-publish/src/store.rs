@@ -24,11 +24,12 @@ use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin,
-    Sha256, SumLine, Sums,
+    Sha256, Sums,
 };
 
-use crate::incoming::{Entry, digest_of};
+use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::seal::Sealed;
 use crate::tiers::{Thinned, ThinnedSection};
 
 mod error;
@@ -293,7 +294,8 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
         false
     }
 
-    /// What really lies in a build, except `SHA256SUMS` and [`THINNED.json`](Thinned::FILE_NAME), which is read.
+    /// What really lies in a build, except `SHA256SUMS`, its signature, and [`THINNED.json`](Thinned::FILE_NAME), which is
+    /// read.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 
     /// Holds a build for as long as the guard lives: no writer retires or thins it meanwhile. [`StoreError::NotFound`] for
@@ -465,6 +467,9 @@ pub enum Added {
 ///   size that its entry says, or has another digest than its entry says, or changes while it is read, is
 ///   [`StoreError::Changed`].
 /// - **Isolation.** Nothing is shared with a source: writing to it later changes no build.
+/// - **Seal.** A commit adds what [`Seal::seal`](crate::Seal::seal) makes of the digests of the added files: the statements of
+///   the store's attester, `build.json`, `SHA256SUMS` over all of these, and `SHA256SUMS.asc` where the store signs. A store
+///   that signs also adds `repomd.xml.asc` to each `repodata/` that it makes.
 /// - **Abandoning.** Dropped without a commit, it is a [`Leftover`] at worst.
 #[async_trait]
 pub trait StagedBuild: fmt::Debug + Send + Sync {
@@ -486,14 +491,20 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Makes the RPM repository metadata of a directory, in its `repodata/`. [`StoreError::MissingTool`] where the program
+    /// Makes the RPM repository metadata of a directory, in its `repodata/`, and signs it where the store signs.
+    /// [`StoreError::MissingTool`] where the program
     /// for that is not installed.
     async fn index(&self, dir: &BuildPath) -> Result<(), StoreError>;
 
     /// Makes the build visible, all of it at one instant and durably, with its `SHA256SUMS` and with `record`, whose
     /// `files` and `bytes` are counted here. Returns the record as written. [`StoreError::AlreadyExists`] if there is a
-    /// build of that id by now.
+    /// build of that id by now, [`StoreError::Unsigned`] if it cannot be signed.
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError>;
+
+    /// As [`commit`](Self::commit), with the seal of the build that this one is a copy of, byte for byte; the store signs
+    /// nothing. What the original's attester stated may be added, or be in the seal. [`StoreError::Refused`] if the seal is
+    /// not that of the added files.
+    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError>;
 
     /// Removes what was staged.
     async fn discard(self: Box<Self>) -> Result<(), StoreError>;
@@ -553,20 +564,6 @@ pub(crate) fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), Store
         what: id.to_string(),
         reason: format!("the lock is that of {channel}"),
     })
-}
-
-/// Fills in the counts of a record from the sums of the build's other files, and adds the record to them; returns the
-/// whole sums and the text of the record.
-pub(crate) fn seal(sums: &Sums, bytes: u64, record: &mut BuildRecord) -> (Sums, String) {
-    record.files = sums.lines().len() as u64;
-    record.bytes = bytes;
-    let text = record.to_json();
-    let own = SumLine {
-        path: record_path(),
-        digest: digest_of(text.as_bytes()),
-    };
-    let lines = sums.lines().iter().cloned().chain([own]);
-    (lines.collect(), text)
 }
 
 /// The path of a build's record.

@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
-use crate::conformance::{sample_id, sample_request};
+use crate::conformance::{TestSigner, sample_id, sample_request, test_seal};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::Entry;
 use crate::publish::{prepare, publish};
+use crate::seal::{SUMS_SIGNATURE, Signer as _};
 use crate::store::memory::MemoryStore;
-use crate::store::{MirrorStore, Scope};
+use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
+mod images;
 pub(crate) mod retention;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
@@ -27,7 +29,7 @@ pub(crate) async fn put(store: &dyn MirrorStore, day: u32) -> bool {
     }
 }
 
-/// What has to hold at any time: no partial build, and an alias that resolves to a complete success.
+/// What has to hold at any time: no partial build, none without its signature, and an alias that resolves to a complete success.
 pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report
@@ -41,6 +43,17 @@ pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
         })
         .collect();
     assert!(wrong.is_empty(), "{context}: {wrong:?}");
+    for day in [1, 2] {
+        let id = sample_id(day);
+        if let Ok(sums) = store.sums(&id).await {
+            let signature = TestSigner.sign(sums.to_string().as_bytes(), id.date.time());
+            let path = SUMS_SIGNATURE.parse().expect("a path");
+            let found = read_all(store, &id, &path, 1000)
+                .await
+                .expect("a signature");
+            assert_eq!(found, signature.expect("signed").into_bytes(), "{context}");
+        }
+    }
     let channel = sample_id(1).channel;
     let shown = store
         .alias(&channel, &AliasName::latest_build())
@@ -93,7 +106,8 @@ async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
 
 #[tokio::test]
 async fn memory_survives_a_fault_at_every_call() {
-    assert!(every_call(MemoryStore::new).await > 20);
+    let fresh = || MemoryStore::new().with_seal(test_seal());
+    assert!(every_call(fresh).await > 20);
 }
 
 #[cfg(feature = "local")]
@@ -109,7 +123,7 @@ mod local {
 
     use stx_layout::BuildDate;
 
-    use super::{check, converge, every_call, put};
+    use super::{check, converge, every_call, put, test_seal};
     use crate::metadata::RepoMetadata;
     use crate::store::StoreError;
     use crate::store::local::LocalStore;
@@ -139,7 +153,8 @@ mod local {
             let dir = tempdir().expect("a directory");
             let store = LocalStore::create(dir.path())
                 .expect("a mirror")
-                .with_metadata(Arc::new(ListOfPackages));
+                .with_metadata(Arc::new(ListOfPackages))
+                .with_seal(test_seal());
             dirs.lock().expect("not poisoned").push(dir);
             store
         });
@@ -152,7 +167,8 @@ mod local {
             let dir = tempdir().expect("a directory");
             let store = LocalStore::create(dir.path())
                 .expect("a mirror")
-                .with_metadata(Arc::new(ListOfPackages));
+                .with_metadata(Arc::new(ListOfPackages))
+                .with_seal(test_seal());
             assert!(put(&store, 1).await);
             let steps = Arc::new(AtomicUsize::new(0));
             let seen = Arc::clone(&steps);

@@ -10,11 +10,13 @@ use crate::store::{Audit, MirrorRead, MirrorStore, Scope, StoreError};
 
 mod check;
 mod repair;
+mod stated;
 #[cfg(test)]
 mod tests;
 
 pub use check::{check_aliases, check_build};
 pub use repair::{RepairReport, repair, repair_aliases};
+pub use stated::{check_provenance, verify_stated};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,6 +58,10 @@ pub enum FindingKind {
     Unlisted,
     /// A mode is not 0644 or 0755.
     WrongMode,
+    /// No trusted key has signed it; looked for only where there is a keyring.
+    Untrusted,
+    /// A signed index should be newer; looked for only where there is a keyring.
+    Stale,
     /// A symlink leads nowhere or out of the build.
     BadLink,
     /// A device, a FIFO or a socket.
@@ -64,6 +70,16 @@ pub enum FindingKind {
     WrongMarker,
     /// The counts of the record are not those of the sums.
     WrongCount,
+    /// The provenance is no statement of the kind.
+    ProvenanceUnreadable,
+    /// The provenance is about something else than what lies in the build.
+    ProvenanceDiffers,
+    /// Nobody who is trusted signed the provenance, or there is none.
+    ProvenanceUntrusted,
+    /// A bill of materials is none.
+    SbomUnreadable,
+    /// A bill of materials is about something else than what lies in the build.
+    SbomDiffers,
     /// An alias points at no build.
     AliasDangling,
     /// An alias points at a failure.
@@ -78,6 +94,14 @@ pub enum FindingKind {
     Leftover,
     /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
+    /// An image of a build is not on the registry under its name.
+    ImageMissing,
+    /// The registry shows another image under the name of one of a build.
+    ImageChanged,
+    /// A moving tag does not show the image of the newest success.
+    ImageTagNotNewest,
+    /// The registry could not be asked.
+    RegistryUnreachable,
 }
 
 impl FindingKind {
@@ -89,17 +113,28 @@ impl FindingKind {
             | Self::Unreadable
             | Self::Missing
             | Self::Changed
+            | Self::Untrusted
+            | Self::Stale
             | Self::BadLink
+            | Self::ProvenanceUnreadable
+            | Self::ProvenanceDiffers
+            | Self::ProvenanceUntrusted
+            | Self::SbomUnreadable
+            | Self::SbomDiffers
             | Self::AliasDangling
             | Self::AliasToFailure
-            | Self::AliasMalformed => Severity::Error,
+            | Self::AliasMalformed
+            | Self::ImageMissing
+            | Self::ImageChanged => Severity::Error,
             Self::Unlisted
             | Self::WrongMode
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
             | Self::AliasNotNewest
-            | Self::AliasMissing => Severity::Warning,
+            | Self::AliasMissing
+            | Self::ImageTagNotNewest
+            | Self::RegistryUnreachable => Severity::Warning,
             Self::Leftover | Self::Stray => Severity::Note,
         }
     }
@@ -119,12 +154,23 @@ impl FindingKind {
             | Self::Missing
             | Self::Changed
             | Self::Unlisted
+            | Self::Untrusted
+            | Self::Stale
             | Self::WrongMode
             | Self::BadLink
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
-            | Self::Stray => false,
+            | Self::ProvenanceUnreadable
+            | Self::ProvenanceDiffers
+            | Self::ProvenanceUntrusted
+            | Self::SbomUnreadable
+            | Self::SbomDiffers
+            | Self::Stray
+            | Self::ImageMissing
+            | Self::ImageChanged
+            | Self::ImageTagNotNewest
+            | Self::RegistryUnreachable => false,
         }
     }
 }
@@ -150,7 +196,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn build(
+    pub(crate) fn build(
         id: &BuildId,
         path: Option<&str>,
         kind: FindingKind,
@@ -162,7 +208,7 @@ impl Finding {
         }
     }
 
-    fn channel(
+    pub(crate) fn channel(
         channel: &Channel,
         path: Option<&str>,
         kind: FindingKind,

@@ -194,7 +194,7 @@ const LASTING: [Harm; 19] = [
     }),
     ("an edited record", |channel| {
         edit(&channel.join(NEW).join("build.json"), |text| {
-            text.replace("\"files\": 4", "\"files\": 5")
+            text.replace("\"files\": 5", "\"files\": 6")
         });
     }),
     ("the record of another build", |channel| {

@@ -135,6 +135,16 @@ pub(crate) fn stx_without_pages<S: AsRef<OsStr>>(args: impl IntoIterator<Item = 
     command
 }
 
+/// Where `scripts/setup.sh` puts what no package brings.
+pub(crate) fn cache() -> Utf8PathBuf {
+    let variable = |name: &str| std::env::var(name).ok().map(Utf8PathBuf::from);
+    variable("STX_BUILDS_CACHE").unwrap_or_else(|| {
+        let cache = variable("XDG_CACHE_HOME");
+        let home = || variable("HOME").expect("HOME").join(".cache");
+        cache.unwrap_or_else(home).join("stx-builds")
+    })
+}
+
 /// The names in a directory, sorted.
 pub(crate) fn names(dir: &Utf8Path) -> Vec<String> {
     let Ok(entries) = dir.read_dir_utf8() else {
@@ -155,7 +165,7 @@ pub(crate) fn builds(mirror: &Utf8Path, channel: &str) -> Vec<String> {
 }
 
 /// Fails the test unless every visible build is whole by coreutils' `sha256sum -c` and holds no file that its sums leave
-/// out, and every alias is a relative symlink to a success.
+/// out but these and their signature, and every alias is a relative symlink to a success.
 #[track_caller]
 pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
     for build in builds(mirror, channel) {
@@ -178,7 +188,8 @@ pub(crate) fn assert_whole(mirror: &Utf8Path, channel: &str) {
                     .expect("UTF-8")
                     .to_owned();
                 assert!(
-                    path == "SHA256SUMS" || sums.lines().any(|line| line.get(66..) == Some(&path)),
+                    ["SHA256SUMS", "SHA256SUMS.asc"].contains(&path.as_str())
+                        || sums.lines().any(|line| line.get(66..) == Some(&path)),
                     "{dir}: {path} is in no sum"
                 );
             }

@@ -12,8 +12,8 @@ use crate::demo::demo;
 use crate::harness::{assert_whole, names, stx};
 use crate::places_cluster::{Cluster, NODES};
 
-/// The sums of what a build made. Its logs, its record and the repositories' metadata tell of times, its change log of the
-/// build before.
+/// The sums of what a build made. Its logs, its record, its provenance and the repositories' metadata tell of times, its
+/// change log of the build before.
 fn artifacts(build: &Utf8Path) -> BTreeMap<String, String> {
     let sums = fs_err::read_to_string(build.join("SHA256SUMS")).expect("sums");
     sums.lines()
@@ -21,7 +21,7 @@ fn artifacts(build: &Utf8Path) -> BTreeMap<String, String> {
         .filter(|(_, path)| {
             !path.starts_with("outputs/logs/")
                 && !path.contains("/repodata/")
-                && !["build.json", "outputs/CHANGELOG"].contains(path)
+                && !["build.json", "provenance.json", "outputs/CHANGELOG"].contains(path)
         })
         .map(|(sum, path)| (path.to_owned(), sum.to_owned()))
         .collect()

@@ -182,7 +182,7 @@ impl Site {
                 }
                 text = record.to_string();
             }
-            if path.starts_with("outputs/logs/") {
+            if path.starts_with("outputs/logs/") || path == "provenance.json" {
                 text.clear();
             }
             files.push((path.to_owned(), text));

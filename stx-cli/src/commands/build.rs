@@ -11,7 +11,6 @@ mod work;
 use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, Channel};
 use stx_pipeline::{BuildPlan, Cancel, Journal, process};
-use stx_publish::PublishReport;
 
 pub(crate) use events::watched;
 pub(crate) use order::{BuildOrder, Site, Watch};
@@ -21,6 +20,7 @@ pub(crate) use work::{read_recipe, recipe_findings};
 use self::work::Work;
 use super::Context;
 use crate::args::Build;
+use crate::commands::images::Published;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -38,7 +38,7 @@ pub(crate) enum Built {
         /// How it ended.
         result: BuildOutcome,
         /// What was published.
-        published: PublishReport,
+        published: Box<Published>,
         /// The first required phase that failed.
         first_failing_phase: Option<String>,
         /// Deliverables that are not there.
@@ -131,7 +131,7 @@ pub(crate) fn report(context: &Context, site: &Site, built: Built) -> Result<(),
             first_failing_phase,
             missing_deliverables,
         } => {
-            let id = &published.id;
+            let id = &published.report.id;
             let reason = match first_failing_phase {
                 Some(phase) => format!("phase {phase} failed"),
                 None => format!("missing: {}", missing_deliverables.join(", ")),

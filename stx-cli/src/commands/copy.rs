@@ -179,8 +179,6 @@ fn failed(error: CopyError) -> Failure {
             Failure::new(exit_of(source), error).hint(again)
         }
         CopyError::File { .. } => Failure::new(Exit::Mirror, error).hint(again),
-        CopyError::Unlike { .. } => Failure::new(Exit::Mirror, error)
-            .hint("`verify` says what is wrong with it; a newer version may have made it"),
         CopyError::Work { .. } => {
             Failure::usage(error).hint("`--work DIR` names another directory")
         }

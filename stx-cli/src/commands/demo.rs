@@ -117,11 +117,11 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<(), Failure> {
             let reason = first_failing_phase.unwrap_or_else(|| missing_deliverables.join(", "));
             Err(Failure::new(
                 Exit::BuildFailed,
-                format!("{} was published as failed: {reason}", published.id),
+                format!("{} was published as failed: {reason}", published.report.id),
             )
             .hint(format!(
                 "its logs are in {}/{}/outputs/logs",
-                mirror, published.id
+                mirror, published.report.id
             )))
         }
         Built::Unchanged { build } => Err(Failure::new(

@@ -62,8 +62,9 @@ struct Place {
 pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> {
     let what = args.what.iter().map(|word| word.parse());
     let what: Vec<What> = what.collect::<Result<_, _>>().map_err(Failure::usage)?;
-    let reader = context.reader()?;
+    let reader = context.trusted_reader(&args.trust)?;
     let id = build(context, &reader, &args.build).await?;
+    reader.remember()?;
     // Where the mirror can tell its writers: the build stays until its files are here.
     let _hold = match reader.store().hold(&id).await {
         Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),

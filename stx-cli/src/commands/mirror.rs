@@ -9,10 +9,10 @@ use stx_layout::BuildRecord;
 use stx_publish::metadata::CreaterepoC;
 use stx_publish::{
     BucketError, BucketStore, HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired,
-    StoreError,
+    Seal, StoreError,
 };
 
-use super::{Context, refused};
+use super::{Context, provenance, refused, signing, trust};
 use crate::config::{Metadata, Place};
 use crate::exit::{Exit, Failure};
 
@@ -62,14 +62,22 @@ impl Mirror {
         Ok(Self::Directory(with_metadata(context, store)))
     }
 
-    /// The mirror in `root`, made if it is not there.
+    /// The mirror in `root`, made if it is not there, to publish to: what is published is sealed as the configuration says.
     pub(crate) fn open_or_create(context: &Context, root: &Utf8Path) -> Result<Self, Failure> {
-        match Place::of(root) {
-            Place::Directory => {}
-            Place::Bucket | Place::Web => return Self::open(context, root),
-        }
-        let store = LocalStore::create(root).map_err(refused)?;
-        Ok(Self::Directory(with_metadata(context, store)))
+        let seal = Seal {
+            attester: provenance::attester(context)?,
+            ..signing::seal(context)?
+        };
+        Ok(match Place::of(root) {
+            Place::Directory => {
+                let store = LocalStore::create(root).map_err(refused)?;
+                Self::Directory(with_metadata(context, store).with_seal(seal))
+            }
+            Place::Bucket | Place::Web => match Self::open(context, root)? {
+                Self::Directory(store) => Self::Directory(store.with_seal(seal)),
+                Self::Bucket(store) => Self::Bucket(store.with_seal(seal)),
+            },
+        })
     }
 
     /// Free bytes where it lies, where there is a limit that is known.
@@ -128,6 +136,8 @@ pub(crate) enum Reader {
     Own(Mirror),
     /// Behind a web server.
     Http(HttpStore),
+    /// Another one, as far as a keyring vouches for it.
+    Vouched(Box<Self>, Box<trust::Trusted>),
 }
 
 impl Reader {
@@ -146,6 +156,7 @@ impl Reader {
         match self {
             Self::Own(mirror) => &**mirror,
             Self::Http(store) => store,
+            Self::Vouched(_, trusted) => &trusted.mirror,
         }
     }
 
@@ -154,6 +165,7 @@ impl Reader {
         match self {
             Self::Own(Mirror::Directory(_) | Mirror::Bucket(_)) => None,
             Self::Http(store) => Some(store.received()),
+            Self::Vouched(reader, _) => reader.received(),
         }
     }
 
@@ -163,6 +175,7 @@ impl Reader {
             Self::Own(Mirror::Directory(store)) => store.root().join(path).into_string(),
             Self::Own(Mirror::Bucket(store)) => store.place(path),
             Self::Http(store) => store.url(path).into(),
+            Self::Vouched(reader, _) => reader.place(path),
         }
     }
 }

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
 use stx_publish::index::Stay;
-use stx_publish::site::{Refreshed, Site, refresh};
+use stx_publish::site::{Refreshed, Site, refresh_sealed};
 use stx_publish::{MirrorStore, Scope};
 use stx_retention::{PrunePlan, Verdict};
 
 use super::retention::verdicts;
-use super::{Context, refused};
+use super::{Context, refused, signing};
 use crate::exit::{Failure, chain};
 use crate::output;
 
@@ -85,7 +85,10 @@ async fn make(
         stays: stays(&catalog, &plan),
         ..context.config.site()
     };
-    refresh(store, &site).await.map_err(refused)
+    let seal = signing::index_seal(&context, now)?;
+    refresh_sealed(store, &site, seal.as_ref())
+        .await
+        .map_err(refused)
 }
 
 /// How long each build stays, in words.

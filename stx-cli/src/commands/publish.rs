@@ -3,13 +3,15 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord};
+use stx_publish::images::Prepared;
 use stx_publish::{
-    Cleared, Incoming, MemoryStore, MirrorStore, PlanError, PrepareError, Problem, ProblemKind,
-    PublishError, PublishPlan, PublishReport, PublishRequest, ScanError, StoreError, Survey, clear,
-    prepare, prepare_in_full, survey,
+    Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError, Problem,
+    ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear, prepare,
+    prepare_in_full, survey,
 };
 
-use super::{Context, Mirror, exit_of};
+use super::images::{Published, Registry};
+use super::{Context, Mirror, exit_of, provenance, signing};
 use crate::args::{Format, Publish};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -22,21 +24,51 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
     record.trigger = Some("publish".to_owned());
     let request = request(context.now, record, incoming, args.force_alias);
     if args.dry_run {
-        let (request, _copies) = guard(context, request, problems)?;
-        let plan = match context.open() {
-            Ok(store) => prepare_in_full(&*store, request).await,
+        let (request, _redacted) = guard(context, request, problems)?;
+        let (request, _signed) = signing::packages(context, request)?;
+        let request = provenance::describe(context, request)?;
+        let (mirror, nothing);
+        let store: &dyn MirrorRead = match context.open() {
+            Ok(store) => {
+                mirror = store;
+                &*mirror
+            }
             Err(failure) if failure.exit == Exit::NotFound => {
-                prepare_in_full(&MemoryStore::new(), request).await
+                nothing = MemoryStore::new();
+                &nothing
             }
             Err(failure) => return Err(failure),
         };
-        let plan = plan.map_err(|error| unprepared(context, error))?;
-        return output::print(context.format(), &document(&plan)?, || plan.to_string());
+        return show(context, &*store, request).await;
     }
     let guarded = guard(context, request, problems)?;
     let store = Mirror::open_or_create(context, &context.mirror()?)?;
     let report = publish_guarded(context, &*store, guarded).await?;
     output::print(context.format(), &report, || report.to_string())
+}
+
+/// Plans, and shows it.
+async fn show(
+    context: &Context,
+    store: &dyn MirrorRead,
+    mut request: PublishRequest,
+) -> Result<(), Failure> {
+    let registry = Registry::open(context)?;
+    let named = match &registry {
+        Some(registry) => registry.add_images(&mut request).await?,
+        None => Vec::new(),
+    };
+    let plan = prepare_in_full(store, request).await;
+    let plan = plan.map_err(|error| unprepared(context, error))?;
+    let mut json = document(&plan)?;
+    let mut text = plan.to_string();
+    if let Some(registry) = registry {
+        let images = registry.prepare(context, store, plan, named).await?.images;
+        text.push_str(&images.to_string());
+        json["images"] =
+            serde_json::to_value(&images).map_err(|error| Failure::new(Exit::Bug, error))?;
+    }
+    output::print(context.format(), &json, || text)
 }
 
 /// A plan as JSON. Where a redacted copy lay while the plan was made is of no use to anybody afterwards.
@@ -149,30 +181,48 @@ pub(crate) async fn publish(
     context: &Context,
     store: &dyn MirrorStore,
     request: PublishRequest,
-) -> Result<PublishReport, Failure> {
+) -> Result<Published, Failure> {
     let guarded = guard(context, request, Vec::new())?;
     publish_guarded(context, store, guarded).await
 }
 
-/// Plans and publishes; once more if another publisher came between. The redacted copies last until the end.
+/// Signs packages, plans and publishes; once more if another publisher came between. The copies last until the end.
 async fn publish_guarded(
     context: &Context,
     store: &dyn MirrorStore,
-    (request, _copies): (PublishRequest, Option<Cleared>),
-) -> Result<PublishReport, Failure> {
-    let fail = |error| unprepared(context, error);
-    let mut plan = prepare(store, request.clone()).await.map_err(fail)?;
+    (request, _redacted): (PublishRequest, Option<Cleared>),
+) -> Result<Published, Failure> {
+    let (request, _signed) = signing::packages(context, request)?;
+    let mut request = provenance::describe(context, request)?;
+    let registry = Registry::open(context)?;
+    let named = match &registry {
+        Some(registry) => registry.add_images(&mut request).await?,
+        None => Vec::new(),
+    };
+    let planned = async || {
+        let plan = prepare(store, request.clone()).await;
+        let plan = plan.map_err(|error| unprepared(context, error))?;
+        match &registry {
+            None => Ok(Prepared::of_files(plan)),
+            Some(registry) => registry.prepare(context, store, plan, named.clone()).await,
+        }
+    };
+    let mut plan = planned().await?;
     loop {
-        match stx_publish::publish(store, &plan).await {
-            Err(PublishError::Outdated { .. }) => {
-                let again = prepare(store, request.clone()).await.map_err(fail)?;
+        let published = match &registry {
+            None => {
+                let report = stx_publish::publish(store, &plan.plan).await;
+                report.map(Published::from)
+            }
+            Some(registry) => registry.publish(store, &plan).await,
+        };
+        match published {
+            Err(PublishError::Outdated { id, .. }) => {
+                let again = planned().await?;
                 if again == plan {
                     return Err(Failure::new(
                         Exit::Mirror,
-                        format!(
-                            "{}: the mirror cannot be brought to agree with the plan",
-                            plan.id
-                        ),
+                        format!("{id}: the mirror cannot be brought to agree with the plan"),
                     ));
                 }
                 plan = again;
@@ -216,15 +266,22 @@ fn unpublished(error: PublishError) -> Failure {
         PublishError::Busy { .. } => {
             Failure::new(Exit::Busy, error).hint("run the same command again when it is done")
         }
-        PublishError::Metadata {
-            source: StoreError::MissingTool { .. },
-            ..
-        } => Failure::new(Exit::Usage, error)
-            .hint("nothing was published; install it and run the same command again"),
+        PublishError::Metadata { source, .. } | PublishError::NotPublished { source, .. }
+            if exit_of(source) == Exit::Usage =>
+        {
+            Failure::new(Exit::Usage, error)
+                .hint("nothing was published; install it and run the same command again")
+        }
         PublishError::Outdated { .. }
         | PublishError::Metadata { .. }
         | PublishError::NotPublished { .. } => Failure::new(Exit::Mirror, error)
             .hint("nothing of the build is visible; the same command again goes on"),
+        PublishError::NotPushed { .. } => Failure::new(Exit::Mirror, error).hint(
+            "nothing of the build is visible; the same command again sends what the registry lacks",
+        ),
+        PublishError::NotTagged { .. } => {
+            Failure::new(Exit::Mirror, error).hint("the same command again makes the tags")
+        }
         PublishError::NotAliased { .. } => {
             Failure::new(Exit::Mirror, error).hint("the same command again moves the alias")
         }

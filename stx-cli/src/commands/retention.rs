@@ -117,7 +117,7 @@ pub(crate) async fn known_verdicts(
 ) -> Result<Option<PrunePlan>, Failure> {
     match reader {
         Reader::Own(mirror) => verdicts(context, &**mirror, catalog).await.map(Some),
-        Reader::Http(_) => {
+        Reader::Http(_) | Reader::Vouched(..) => {
             context.say(
                 "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
             );

@@ -8,7 +8,7 @@ use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Verdict;
 
 use super::list::Listed;
-use super::{Context, asked, refused};
+use super::{Context, asked, provenance, refused};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -23,6 +23,10 @@ struct Shown<'a> {
 pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
     let reader = context.reader()?;
     let id = asked::resolve(reader.store(), &args.build).await?;
+    if args.provenance {
+        let keys = context.config.provenance.trusted(&args.provenance_key)?;
+        return provenance::show(context, reader.store(), &id, &keys).await;
+    }
     let catalog = reader
         .store()
         .catalog(&Scope::Channel(id.channel.clone()))

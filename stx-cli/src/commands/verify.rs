@@ -5,10 +5,14 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
+use stx_publish::openpgp::{Keyring, verify_signatures};
+use stx_publish::provenance::key::PublicKey;
 use stx_publish::{
-    RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed, verify_readable,
+    FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
+    verify_readable, verify_stated,
 };
 
+use super::images::Registry;
 use super::{Context, Reader, exit_of};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
@@ -23,11 +27,18 @@ struct Verified {
     repaired: Option<RepairReport>,
 }
 
+/// Whose signatures are asked for; nobody's where there are none.
+struct Keys {
+    openpgp: Option<Keyring>,
+    provenance: Vec<PublicKey>,
+}
+
 /// Verifies, with a bar of the builds on a terminal.
 async fn check(
     context: &Context,
     reader: &Reader,
     scope: &Scope,
+    keys: &Keys,
 ) -> Result<VerifyReport, VerifyError> {
     let shown = std::io::stderr().is_terminal() && !context.global.quiet;
     let bar = if shown {
@@ -45,10 +56,18 @@ async fn check(
     };
     let report = match reader {
         Reader::Own(mirror) => verify_observed(&**mirror, scope, &observe).await,
-        Reader::Http(store) => verify_readable(store, scope, &observe).await,
+        Reader::Http(_) | Reader::Vouched(..) => {
+            verify_readable(reader.store(), scope, &observe).await
+        }
     };
     bar.finish_and_clear();
-    report
+    let mut report = report?;
+    if let Some(keyring) = &keys.openpgp {
+        let (store, now) = (reader.shared(), context.now);
+        verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
+    }
+    verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
+    Ok(report)
 }
 
 pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure> {
@@ -62,17 +81,31 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
     };
     let to_repair = args.repair.then(|| context.open()).transpose()?;
     let reader = context.reader()?;
+    let keys = Keys {
+        openpgp: context.keyring(args.keyring.as_deref())?,
+        provenance: context.config.provenance.trusted(&args.provenance_key)?,
+    };
     if let Reader::Http(_) = reader {
         context.say(
             "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
         );
     }
     let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
-    let mut report = check(context, &reader, &scope).await.map_err(fail)?;
+    let mut report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
     let mut repaired = None;
+    let registry = Registry::open(context)?;
     if let Some(store) = &to_repair {
+        if let Some(registry) = &registry {
+            // Before an alias is moved to a build, the tags of the build are made.
+            registry.finish_all(context, &**store, &scope).await?;
+        }
         repaired = Some(repair(&**store, &report).await.map_err(fail)?);
-        report = check(context, &reader, &scope).await.map_err(fail)?;
+        report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
+    }
+    if let Some(registry) = &registry {
+        let found = registry.audit(reader.store(), &scope).await?;
+        report.findings.extend(found);
+        report.findings.sort();
     }
     let verified = Verified { report, repaired };
     output::print(context.format(), &verified, || {
@@ -92,8 +125,16 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         .findings
         .iter()
         .any(|finding| finding.kind.is_repairable());
+    let images = verified.report.findings.iter().any(|finding| {
+        matches!(
+            finding.kind,
+            FindingKind::ImageMissing | FindingKind::ImageTagNotNewest
+        )
+    });
     Err(if repairable {
         failure.hint("`stx-builds verify --repair` puts right what is derived")
+    } else if images {
+        failure.hint("`stx-builds image push BUILD` brings to the registry what it lacks")
     } else {
         failure
     })

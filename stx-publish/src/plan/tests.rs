@@ -105,6 +105,42 @@ fn differences_are_named() {
 }
 
 #[test]
+fn a_bill_of_materials_is_compared_where_the_build_brought_it_only() {
+    let (image, bill) = ("outputs/iso/b.iso", "outputs/iso/b.iso.cdx.json");
+    let file = |text: &str| Entry::File {
+        source: text.into(),
+        size: text.len() as u64,
+        executable: false,
+        digest: Some(crate::incoming::digest_of(text.as_bytes())),
+    };
+    let made = |text: &'static str| Entry::Generated(Bytes::from_static(text.as_bytes()));
+    let publish = |now: Option<Entry>, then: Option<Entry>| {
+        let request = |bill_entry: Option<Entry>| {
+            let mut request = sample_request(10, BuildOutcome::Success, "x");
+            let entries = &mut request.incoming.entries;
+            entries.insert(image.parse().expect("a path"), file("image"));
+            entries.extend(bill_entry.map(|entry| (bill.parse().expect("a path"), entry)));
+            request
+        };
+        let existing = plan(&Catalog::default(), request(then)).expect("a plan");
+        let mut request = request(now);
+        request.existing = existing.incoming.sums().map(|(sums, _)| sums);
+        plan(&catalog(&[(10, BuildOutcome::Success)], None), request)
+    };
+    for (now, then, same) in [
+        (Some(made("1")), Some(made("2")), true),
+        (Some(made("1")), None, true),
+        (None, Some(made("2")), true),
+        (Some(file("1")), Some(file("1")), true),
+        (Some(file("1")), Some(file("2")), false),
+        (Some(file("1")), None, false),
+    ] {
+        let planned = publish(now.clone(), then.clone());
+        assert_eq!(planned.is_ok(), same, "{now:?} {then:?}: {planned:?}");
+    }
+}
+
+#[test]
 fn what_must_not_leave_is_refused_all_at_once() {
     let mut request = sample_request(10, BuildOutcome::Success, "x");
     let symlinks = [

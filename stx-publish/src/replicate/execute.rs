@@ -7,19 +7,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _};
-use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Channel, Sha256, Sums};
+use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sha256, Sums};
 
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
 use crate::fetch::{FetchEvent, FetchOptions, Wanted, fetch};
-use crate::incoming::{Entry, Incoming};
+use crate::incoming::Entry;
+use crate::seal::Sealed;
 use crate::store::local::blocking;
 use crate::store::{
-    Added, Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, read_all,
-    record_path, seal,
+    Added, Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, record_path,
 };
-
-/// Longest `build.json` or `SHA256SUMS` that is read, in bytes.
-const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Files of one build that are on their way at the same time.
 const PARALLEL: usize = 8;
@@ -141,46 +138,10 @@ impl One<'_> {
         }
     }
 
-    fn unlike(&self, what: &'static str) -> CopyError {
-        CopyError::Unlike {
-            build: Box::new(self.id.clone()),
-            what,
-        }
-    }
-
-    async fn text(&self, name: &str) -> Result<String, CopyError> {
-        let path = name.parse().expect("a valid path");
-        let read = read_all(self.from, self.id, &path, LONGEST_TEXT).await;
-        let text = String::from_utf8(read.map_err(|error| self.source(error))?);
-        text.map_err(|error| {
-            self.source(StoreError::Damaged {
-                what: format!("{}/{name}", self.id),
-                source: error.into(),
-            })
-        })
-    }
-
     async fn copy(&self) -> Result<Counts, CopyError> {
-        let (record, sums) = (
-            self.text(BuildRecord::FILE_NAME).await?,
-            self.text(Sums::FILE_NAME).await?,
-        );
-        let damaged = |name: &str, source| {
-            self.source(StoreError::Damaged {
-                what: format!("{}/{name}", self.id),
-                source,
-            })
-        };
-        let parsed = BuildRecord::from_json(&record);
-        let parsed = parsed.map_err(|error| damaged(BuildRecord::FILE_NAME, error.into()))?;
-        let named: Sums = match sums.parse() {
-            Ok(named) => named,
-            Err(error) => {
-                let error: stx_layout::SumsError = error;
-                return Err(damaged(Sums::FILE_NAME, error.into()));
-            }
-        };
-        let (files, links) = self.content(&named).await?;
+        let original = Sealed::read(self.from, self.id).await;
+        let original = original.map_err(|error| self.source(error))?;
+        let (files, links) = self.content(&original.sums).await?;
         let dir = self.work.to_owned();
         let made = blocking_io("make", self.work, move || fs::create_dir_all(dir));
         made.await?;
@@ -190,15 +151,14 @@ impl One<'_> {
         let staged = writer.begin(self.id.date).await;
         let staged = staged.map_err(|error| self.target(error))?;
         let filled = self.fill(&*staged, &files, &links).await;
-        let checked =
-            filled.and_then(|sizes| self.check(&parsed, &record, &sums, &files, &links, &sizes));
-        if let Err(error) = checked {
+        if let Err(error) = filled {
             // The first error is the one to report; what stays behind is swept by the next publisher.
             drop(staged.discard().await);
             return Err(error);
         }
-        let committed = staged.commit(parsed).await;
-        drop(committed.map_err(|error| self.target(error))?);
+        // The very same build, byte for byte, or none.
+        let committed = staged.commit_as(original).await;
+        committed.map_err(|error| self.target(error))?;
         let used: Vec<_> = files.iter().map(|file| self.arrived(file)).collect();
         let removed = move || {
             for file in used {
@@ -369,44 +329,6 @@ impl One<'_> {
             blocking_io("set the time of", &to, set).await?;
         }
         Ok((to, bytes))
-    }
-
-    /// Refuses what would not be the very same build, before anybody sees it.
-    fn check(
-        &self,
-        parsed: &BuildRecord,
-        record: &str,
-        sums: &str,
-        files: &[File],
-        links: &BTreeMap<BuildPath, String>,
-        sizes: &BTreeMap<BuildPath, u64>,
-    ) -> Result<(), CopyError> {
-        let mut incoming = Incoming::default();
-        for file in files {
-            let entry = Entry::File {
-                source: Utf8PathBuf::new(),
-                size: sizes.get(&file.path).copied().unwrap_or_default(),
-                executable: file.known.executable,
-                digest: Some(file.digest),
-            };
-            incoming.entries.insert(file.path.clone(), entry);
-        }
-        for (path, target) in links {
-            let target = target.clone();
-            incoming
-                .entries
-                .insert(path.clone(), Entry::Symlink { target });
-        }
-        let made = incoming.sums();
-        let (made, bytes) = made.ok_or_else(|| self.unlike("a symlink leads out of its files"))?;
-        let (made_sums, made_record) = seal(&made, bytes, &mut parsed.clone());
-        if made_record != record {
-            return Err(self.unlike("its build.json is not what this version makes of its files"));
-        }
-        if made_sums.to_string() != sums {
-            return Err(self.unlike("its SHA256SUMS is not what its files make"));
-        }
-        Ok(())
     }
 }
 

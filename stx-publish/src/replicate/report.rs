@@ -61,14 +61,6 @@ pub enum CopyError {
         /// Which, and why.
         source: FetchError,
     },
-    /// Its files make another `build.json` or `SHA256SUMS` than it has.
-    #[error("{build}: would not be the same build: {what}")]
-    Unlike {
-        /// The build.
-        build: Box<BuildId>,
-        /// What differs.
-        what: &'static str,
-    },
     /// The second mirror did not take it.
     #[error("{what}: not copied")]
     Target {

@@ -62,13 +62,17 @@ const FEED_LENGTH: usize = 30;
 
 fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>) -> Made {
     let text = text.expect("templates fail only where a value's `Display` does");
-    // Neither HTML nor XML has them, and a terminal that shows the page would obey them.
-    let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    let text = printable(&text);
     let page = PageId {
         channel: channel.cloned(),
         name,
     };
     (page, Bytes::from(text))
+}
+
+/// Neither HTML nor XML has control characters, and a terminal that shows the page would obey them.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
 fn title(site: &Site) -> &str {

@@ -5,6 +5,8 @@ use std::io;
 
 use stx_layout::Channel;
 
+use crate::seal::SignError;
+
 /// A call of a store that did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -65,6 +67,31 @@ pub enum StoreError {
         what: String,
         /// Its exit status and the end of what it said.
         reason: String,
+    },
+    /// A file that has to be signed could not be.
+    #[error("{what}: not signed")]
+    Unsigned {
+        /// The file.
+        what: String,
+        /// Why not.
+        source: SignError,
+    },
+    /// Nobody who is trusted vouches for it.
+    #[error("{what}: not trusted")]
+    Untrusted {
+        /// The file.
+        what: String,
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// It is vouched for, but should be newer: somebody holds the mirror back, or nobody keeps it.
+    #[cfg(feature = "openpgp")]
+    #[error("{what}: stale")]
+    Stale {
+        /// The file.
+        what: String,
+        /// What is wrong with its age.
+        source: crate::openpgp::IndexError,
     },
     /// The store cannot do this at all.
     #[error("{what}: this kind of mirror cannot do that")]

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::header::{self, HeaderMap, HeaderName};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, ChannelEntry, Sums,
@@ -334,19 +334,25 @@ impl HttpStore {
 
 /// A client that trusts what the system trusts.
 pub(crate) fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
+    Ok(client_builder(options)?.build()?)
+}
+
+/// What every client of ours has: certificates of the system, time limits, redirects that stay safe.
+pub(crate) fn client_builder(
+    options: &HttpOptions,
+) -> Result<ClientBuilder, Box<dyn Error + Send + Sync>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_platform_verifier()?
         .with_no_client_auth();
-    let client = Client::builder()
+    Ok(Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("stx-builds/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(options.connect)
         .read_timeout(options.idle)
         .pool_max_idle_per_host(options.connections)
-        .redirect(redirect::Policy::custom(follow));
-    Ok(client.build()?)
+        .redirect(redirect::Policy::custom(follow)))
 }
 
 /// Follows a redirect to the web, but not from a safe connection to an open one.
@@ -373,7 +379,7 @@ fn network(url: &Url, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreE
     }
 }
 
-fn is_transient(status: StatusCode) -> bool {
+pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS
@@ -385,7 +391,7 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// What `Retry-After` asks for: seconds, or a date, which is read against the server's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let after = text(header::RETRY_AFTER)?;
     if let Ok(seconds) = after.trim().parse() {

@@ -40,6 +40,7 @@ use super::{
 };
 use crate::index::PageId;
 use crate::metadata::{RepoMetadata, Repodata};
+use crate::seal::Seal;
 
 mod cache;
 pub(crate) mod copy;
@@ -76,6 +77,7 @@ pub type CrashPoint = Arc<dyn Fn(&'static str) -> io::Result<()> + Send + Sync>;
 pub(crate) struct Inner {
     root: Utf8PathBuf,
     metadata: Arc<dyn RepoMetadata>,
+    seal: Seal,
     crash_point: Option<CrashPoint>,
 }
 
@@ -127,6 +129,7 @@ impl LocalStore {
             inner: Arc::new(Inner {
                 root,
                 metadata: Arc::new(Repodata),
+                seal: Seal::default(),
                 crash_point: None,
             }),
         })
@@ -151,6 +154,17 @@ impl LocalStore {
         Self {
             inner: Arc::new(Inner {
                 metadata,
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// The same mirror, whose builds are sealed by these means from now on; the default is a [`Seal`] without a signature.
+    #[must_use]
+    pub fn with_seal(self, seal: Seal) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                seal,
                 ..(*self.inner).clone()
             }),
         }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;
+use crate::seal::{Seal, is_beyond_sums};
 use crate::tiers::Thinned;
 
 mod writer;
@@ -31,6 +32,7 @@ mod writer;
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     pages: Arc<futures_util::lock::Mutex<()>>,
+    seal: Seal,
 }
 
 #[derive(Default)]
@@ -52,6 +54,8 @@ struct Stored {
     record: Option<BuildRecord>,
     sums: Sums,
     files: BTreeMap<BuildPath, Content>,
+    /// `SHA256SUMS` and its signature.
+    beyond_sums: BTreeMap<BuildPath, Bytes>,
     thinned: Thinned,
 }
 
@@ -74,6 +78,12 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// The same mirror, whose builds are sealed by these means from now on.
+    #[must_use]
+    pub fn with_seal(self, seal: Seal) -> Self {
+        Self { seal, ..self }
+    }
+
     /// Gives it a source file to read.
     pub fn put_source(&self, path: impl Into<Utf8PathBuf>, bytes: impl Into<Bytes>) {
         self.state().sources.insert(path.into(), bytes.into());
@@ -91,6 +101,13 @@ impl MemoryStore {
     /// Writes into a published build, as a careless hand would; `None` removes the file.
     pub fn tamper_file(&self, id: &BuildId, path: &BuildPath, bytes: Option<Bytes>) {
         if let Some(build) = self.state().builds.get_mut(id) {
+            if is_beyond_sums(path.as_str()) {
+                build.beyond_sums.remove(path);
+                build
+                    .beyond_sums
+                    .extend(bytes.map(|bytes| (path.clone(), bytes)));
+                return;
+            }
             match bytes {
                 Some(bytes) => drop(build.files.insert(
                     path.clone(),
@@ -136,8 +153,8 @@ impl Stored {
     }
 
     fn read(&self, path: &BuildPath) -> Option<Bytes> {
-        if path.as_str() == Sums::FILE_NAME {
-            return Some(self.sums.to_string().into());
+        if is_beyond_sums(path.as_str()) {
+            return self.beyond_sums.get(path).cloned();
         }
         if path.as_str() == Thinned::FILE_NAME && !self.thinned.sections.is_empty() {
             return Some(self.thinned.to_json().into());
@@ -379,5 +396,7 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         crate::conformance::run(&MemoryStore::new()).await;
+        let store = MemoryStore::new().with_seal(crate::conformance::test_seal());
+        crate::conformance::sealed(&store).await;
     }
 }

@@ -45,6 +45,7 @@ use super::{
 };
 use crate::index::PageId;
 use crate::metadata::{RepoMetadata, Repodata};
+use crate::seal::Seal;
 
 mod alias;
 mod keys;
@@ -90,6 +91,7 @@ struct Inner {
     objects: Objects,
     terms: Terms,
     metadata: Arc<dyn RepoMetadata>,
+    seal: Seal,
     /// Files of more bytes are sent in parts, of so many bytes at least.
     large: u64,
     /// Whether the server was found to keep writers apart.
@@ -128,6 +130,7 @@ impl BucketStore {
                     keepers,
                 },
                 metadata: Arc::new(Repodata),
+                seal: Seal::default(),
                 large: upload::LARGE,
                 probed: Arc::default(),
                 texts: Arc::default(),
@@ -142,6 +145,17 @@ impl BucketStore {
         Self {
             inner: Arc::new(Inner {
                 metadata,
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// The same mirror, whose builds are sealed so; by default they are neither signed nor attested.
+    #[must_use]
+    pub fn with_seal(self, seal: Seal) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                seal,
                 ..(*self.inner).clone()
             }),
         }

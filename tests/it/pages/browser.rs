@@ -179,13 +179,7 @@ impl Drop for Browser {
 
 /// Where `scripts/setup.sh` puts axe-core.
 fn axe() -> Utf8PathBuf {
-    let variable = |name: &str| std::env::var(name).ok().map(Utf8PathBuf::from);
-    let cache = variable("STX_BUILDS_CACHE").unwrap_or_else(|| {
-        let cache = variable("XDG_CACHE_HOME");
-        let home = || variable("HOME").expect("HOME").join(".cache");
-        cache.unwrap_or_else(home).join("stx-builds")
-    });
-    cache.join("axe-core-4/axe.min.js")
+    crate::harness::cache().join("axe-core-4/axe.min.js")
 }
 
 /// A request, and the `value` of its answer.

@@ -15,6 +15,7 @@ use stx_publish::MirrorStore;
 use super::outputs::incoming;
 use super::state::unwritten;
 use super::{Built, Site, Watch};
+use crate::commands::images::Registry;
 use crate::commands::pages;
 use crate::commands::publish::{publish, request};
 use crate::commands::resume::requested;
@@ -51,6 +52,7 @@ impl Run<'_> {
         let id = &journal.started.plan.id;
         let (sources, records) = match ran {
             Ran::Unchanged(build) => {
+                self.finish_images(&build.channel).await?;
                 self.finish_aliases(&build.channel).await?;
                 process::remove_journal(self.state).map_err(unwritten)?;
                 return Ok(Built::Unchanged { build });
@@ -165,6 +167,15 @@ impl Run<'_> {
         (same && !started.force).then(|| BuildId::new(started.plan.id.channel.clone(), date))
     }
 
+    /// Makes the tags of images that a publisher that was killed left behind its build.
+    async fn finish_images(&self, channel: &Channel) -> Result<(), Failure> {
+        let context = &self.site.context;
+        match Registry::open(context)? {
+            None => Ok(()),
+            Some(registry) => registry.finish(context, self.store, channel).await,
+        }
+    }
+
     /// Moves the aliases that a publisher that was killed left behind its build.
     async fn finish_aliases(&self, channel: &Channel) -> Result<(), Failure> {
         let repaired = stx_publish::repair_aliases(self.store, channel)
@@ -197,7 +208,12 @@ impl Run<'_> {
             incoming,
             started.force_alias,
         );
+        if let Err(failure) = self.finish_images(&plan.id.channel).await {
+            // What an older build lacks is no reason to hold this one back.
+            (self.watch.say)(&format!("note: {}", failure.line()));
+        }
         let published = publish(&self.site.context, self.store, request).await?;
+        let published = Box::new(published);
         pages::renew(&self.site.context, self.store, self.site.now()).await;
         process::remove_journal(self.state).map_err(unwritten)?;
         let BuildRecord {

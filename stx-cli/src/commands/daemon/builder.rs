@@ -35,11 +35,16 @@ impl SiteBuilder {
     ) -> Left {
         match built {
             Ok(Built::Unchanged { build }) => Left::Over(RunEnd::Unchanged { since: build }),
-            Ok(Built::Published { published, .. }) => match self.published(&published.id).await {
-                Ok(Some(end)) => Left::Over(end),
-                Ok(None) => refused(format!("{} was published, and is not there", published.id)),
-                Err(reason) => refused(reason),
-            },
+            Ok(Built::Published { published, .. }) => {
+                match self.published(&published.report.id).await {
+                    Ok(Some(end)) => Left::Over(end),
+                    Ok(None) => refused(format!(
+                        "{} was published, and is not there",
+                        published.report.id
+                    )),
+                    Err(reason) => refused(reason),
+                }
+            }
             Err(_) if cancel.is_cancelled() => {
                 // What somebody does not want any more is not gone on with.
                 match process::remove_journal(&self.site.channel(channel)) {

@@ -12,18 +12,21 @@ use stx_pipeline::ledger::State;
 use stx_pipeline::service::metrics::metrics;
 use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice};
 use stx_pipeline::trigger::Target;
-use stx_publish::Scope;
+use stx_publish::{MirrorStore, Scope};
 
 use super::hook::Hook;
 use super::setup::{Service, channel};
 use super::spool;
 use crate::args::Global;
 use crate::commands::build::Site;
-use crate::commands::retention;
+use crate::commands::{pages, retention};
 use crate::exit::Failure;
 
 /// How often the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
+
+/// How often signed pages are looked at, so that a mirror to which nobody publishes does not seem to stand still.
+const PAGES: Duration = Duration::from_hours(1);
 
 /// Clock, spool, mirror, disks, hook and service manager.
 pub(super) struct Machine {
@@ -34,6 +37,7 @@ pub(super) struct Machine {
     _alive: fs_err::File,
     hook: Mutex<Option<Hook>>,
     written: Mutex<Option<Instant>>,
+    renewed: Mutex<Option<Instant>>,
 }
 
 impl Machine {
@@ -49,6 +53,7 @@ impl Machine {
             _alive: alive,
             hook: Mutex::new(Some(Hook::new())),
             written: Mutex::new(None),
+            renewed: Mutex::new(None),
         })
     }
 
@@ -59,6 +64,23 @@ impl Machine {
     fn service(&self) -> Service {
         let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
         service.clone()
+    }
+
+    /// Signs anew the indexes that have less than half of their time left, once in a while.
+    async fn renew(&self, store: &dyn MirrorStore) {
+        let service = self.service();
+        if !service.config.signing.signs() {
+            return;
+        }
+        {
+            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            if renewed.is_some_and(|at| at.elapsed() < PAGES) {
+                return;
+            }
+            *renewed = Some(Instant::now());
+        }
+        let context = service.context(&self.global);
+        pages::renew(&context, store, context.now).await;
     }
 
     /// Waits for the notices that wait, but not for long.
@@ -114,10 +136,13 @@ impl Host for Machine {
         let mut facts = Facts::default();
         match self.site.published() {
             Ok(None) => {}
-            Ok(Some(store)) => match store.catalog(&Scope::All).await {
-                Ok(catalog) => facts.channels = channels(&catalog),
-                Err(error) => facts.unknown.push(error.to_string()),
-            },
+            Ok(Some(store)) => {
+                match store.catalog(&Scope::All).await {
+                    Ok(catalog) => facts.channels = channels(&catalog),
+                    Err(error) => facts.unknown.push(error.to_string()),
+                }
+                self.renew(&*store).await;
+            }
             Err(failure) => facts.unknown.push(failure.line()),
         }
         for dir in [&self.site.mirror, &self.site.state] {

@@ -6,13 +6,15 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use chrono::TimeDelta;
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog};
+use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, ImageName};
+use stx_publish::images::UntagReport;
 use stx_publish::{ChannelWriter, Depth, MirrorStore, Retired, Scope, StoreError, ThinnedSection};
 use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
 
 use super::{dropped, facts, policy, protections, until};
 use crate::args::Prune;
-use crate::commands::{Context, pages, refused};
+use crate::commands::images::Registry;
+use crate::commands::{Context, Mirror, pages, refused};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -34,6 +36,10 @@ struct Pruned {
     finished: Vec<String>,
     /// What had its grace period over, and is gone for good.
     purged: Vec<Retired>,
+    /// The tags on the registry that went with it.
+    untagged: Vec<ImageName>,
+    /// Those that stay, and why.
+    tags_kept: BTreeMap<ImageName, String>,
 }
 
 pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
@@ -56,7 +62,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     if args.dry_run || args.plan_out.is_some() {
         return output::print(context.format(), &plan, || human(&plan));
     }
-    let pruned = apply(context, &*store, plan).await?;
+    let pruned = apply(context, &store, plan).await?;
     output::print(context.format(), &pruned, || done(&pruned))?;
     if !pruned.left.is_empty() {
         let hint = "what changed since the plan was made was left as it is; plan again";
@@ -78,7 +84,7 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
     let policy = policy(context)?.policy;
     let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
     let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
-    let pruned = apply(context, &*store, plan).await?;
+    let pruned = apply(context, &store, plan).await?;
     pages::renew(context, &*store, context.now).await;
     let left = pruned
         .left
@@ -128,14 +134,11 @@ enum Outcome {
 }
 
 /// Does what a plan says, step by step, each only if all that the plan went by still holds.
-async fn apply(
-    context: &Context,
-    store: &dyn MirrorStore,
-    plan: PrunePlan,
-) -> Result<Pruned, Failure> {
+async fn apply(context: &Context, store: &Mirror, plan: PrunePlan) -> Result<Pruned, Failure> {
     // What is gone for good makes room first: on a full disk nothing can be retired.
-    let finished = finish(store).await?;
-    let purged = purge(context, store).await?;
+    let finished = finish(&**store).await?;
+    let mut left = BTreeMap::new();
+    let (purged, tags) = purge(context, store, &mut left).await?;
     let builds = plan.expire.iter().map(|entry| Step {
         build: &entry.build,
         section: None,
@@ -149,13 +152,12 @@ async fn apply(
         channel.builds.clear();
     }
     let (mut retired, mut thinned) = (Vec::new(), Vec::new());
-    let mut left = BTreeMap::new();
     for step in builds.chain(sections) {
         let name = match step.section {
             None => step.build.to_string(),
             Some(section) => format!("{}/{}", step.build, section.section),
         };
-        match take(context, store, &plan, &elsewhere, &step).await? {
+        match take(context, &**store, &plan, &elsewhere, &step).await? {
             Outcome::Left(why) => drop(left.insert(name, why)),
             Outcome::Done(_) if step.section.is_none() => retired.push(step.build.clone()),
             Outcome::Done(taken) => thinned.extend(taken.iter().map(ToString::to_string)),
@@ -168,6 +170,8 @@ async fn apply(
         left,
         finished,
         purged,
+        untagged: tags.removed,
+        tags_kept: tags.left,
     })
 }
 
@@ -305,20 +309,43 @@ async fn finish(store: &dyn MirrorStore) -> Result<Vec<String>, Failure> {
 }
 
 /// Deletes for good what was retired longer ago than the grace period; channels that someone works on wait.
-async fn purge(context: &Context, store: &dyn MirrorStore) -> Result<Vec<Retired>, Failure> {
+///
+/// The tags of a build's images go before its files, while its record can be read. Where the registry does not do it, the build
+/// is left in the trash for the next run.
+async fn purge(
+    context: &Context,
+    store: &Mirror,
+    left: &mut BTreeMap<String, String>,
+) -> Result<(Vec<Retired>, UntagReport), Failure> {
+    let registry = Registry::open(context)?;
+    let mut tags = UntagReport::default();
     let mut purged = Vec::new();
     for retired in store.retired().await.map_err(refused)? {
         if context.now - retired.at.time() < GRACE {
             continue;
         }
         match store.lock(&retired.id.channel).await {
-            Ok(writer) => drop(writer.purge(&retired).await.map_err(refused)?),
+            Ok(writer) => {
+                if let (Some(registry), None) = (&registry, &retired.section) {
+                    match registry.untag(context, store, &retired).await {
+                        Ok(untagged) => {
+                            tags.removed.extend(untagged.removed);
+                            tags.left.extend(untagged.left);
+                        }
+                        Err(failure) => {
+                            left.insert(retired.id.to_string(), failure.line());
+                            continue;
+                        }
+                    }
+                }
+                writer.purge(&retired).await.map_err(refused)?;
+            }
             Err(StoreError::Busy { .. }) => continue,
             Err(error) => return Err(refused(error)),
         }
         purged.push(retired);
     }
-    Ok(purged)
+    Ok((purged, tags))
 }
 
 fn human(plan: &PrunePlan) -> String {
@@ -389,6 +416,12 @@ fn done(pruned: &Pruned) -> String {
     }
     for retired in &pruned.purged {
         let _ = writeln!(text, "purged  {retired}");
+    }
+    for name in &pruned.untagged {
+        let _ = writeln!(text, "untagged {name}");
+    }
+    for (name, why) in &pruned.tags_kept {
+        let _ = writeln!(text, "kept the tag {name}: {why}");
     }
     let days = GRACE.num_days();
     let _ = writeln!(

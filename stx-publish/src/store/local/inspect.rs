@@ -8,11 +8,12 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use camino::Utf8Path;
 use fs_err as fs;
 use rayon::prelude::*;
-use stx_layout::{BuildId, BuildPath, Sha256, Sums};
+use stx_layout::{BuildId, BuildPath, Sha256};
 use walkdir::WalkDir;
 
 use super::Inner;
 use super::copy::{Source, Stamp};
+use crate::seal::is_beyond_sums;
 use crate::store::{Audit, Found, Inspection, StoreError};
 use crate::tiers::Thinned;
 use crate::verify::chain;
@@ -116,7 +117,7 @@ type Looked = (BuildPath, Found, Option<Stamp>);
 fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
     let shown = relative.to_string_lossy().into_owned();
-    if shown == Sums::FILE_NAME || shown == Thinned::FILE_NAME {
+    if is_beyond_sums(&shown) || shown == Thinned::FILE_NAME {
         return Ok(None);
     }
     let text = relative

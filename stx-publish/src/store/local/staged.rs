@@ -18,7 +18,8 @@ use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::metadata::{Earlier, Known};
-use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record, seal};
+use crate::seal::{REPOMD_SIGNATURE, Sealed};
+use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record};
 
 #[derive(Debug)]
 pub(super) struct LocalStaged {
@@ -253,6 +254,22 @@ impl Work {
         }
     }
 
+    /// Signs the metadata of a repository, where the mirror signs.
+    fn sign_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
+        let repomd = self.dir.join(dir.as_path()).join("repodata/repomd.xml");
+        let bytes = fs::read(&repomd).map_err(io_error("read", &repomd))?;
+        let signature = self.inner.seal.sign(&bytes, &self.id);
+        let signature = signature.map_err(|source| StoreError::Unsigned {
+            what: format!("{}/{dir}/repodata/repomd.xml", self.id),
+            source,
+        })?;
+        signature.map_or(Ok(()), |signature| {
+            let path = repomd.with_file_name(REPOMD_SIGNATURE);
+            self.inner.step("index: sign")?;
+            fs::write(&path, signature).map_err(io_error("write", &path))
+        })
+    }
+
     /// Takes the metadata of a repository into the sums.
     fn take_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
         let repodata = self.dir.join(dir.as_path()).join("repodata");
@@ -289,22 +306,29 @@ impl Work {
         remove_all(&self.dir).map(drop)
     }
 
-    fn commit(&self, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
+    /// The sums of what was added, and its bytes.
+    fn sums(&self) -> Result<(Sums, u64), StoreError> {
+        self.added().sums().ok_or_else(|| StoreError::Refused {
+            what: self.id.to_string(),
+            reason: "a file has no digest".to_owned(),
+        })
+    }
+
+    fn seal(&self, record: BuildRecord) -> Result<Sealed, StoreError> {
         check_record(&self.id, &record)?;
-        let Some((sums, bytes)) = self.added().sums() else {
-            return Err(StoreError::Refused {
-                what: self.id.to_string(),
-                reason: "a file has no digest".to_owned(),
-            });
-        };
-        let (sums, text) = seal(&sums, bytes, &mut record);
-        for (name, text) in [
-            (Sums::FILE_NAME, sums.to_string()),
-            (BuildRecord::FILE_NAME, text),
-        ] {
+        let (sums, bytes) = self.sums()?;
+        let sealed = self.inner.seal.seal(&sums, bytes, record);
+        sealed.map_err(|source| StoreError::Unsigned {
+            what: format!("{}/{}", self.id, Sums::FILE_NAME),
+            source,
+        })
+    }
+
+    fn commit(&self, sealed: Sealed) -> Result<BuildRecord, StoreError> {
+        for (name, bytes) in &sealed.files {
             self.inner.step("commit: write")?;
-            let path = self.dir.join(name);
-            fs::write(&path, text).map_err(io_error("write", &path))?;
+            let path = self.dir.join(name.as_path());
+            fs::write(&path, bytes).map_err(io_error("write", &path))?;
             set_mode(&path, 0o644)?;
         }
         for entry in WalkDir::new(&self.dir) {
@@ -333,7 +357,20 @@ impl Work {
         self.inner.step("commit: rename")?;
         rename_new(&self.dir, &self.inner.build_dir(&self.id))?;
         self.inner.step("commit: done")?;
-        Ok(record)
+        Ok(sealed.record)
+    }
+
+    /// Commits with the seal that `seal` makes or checks; nothing stays behind where that, or anything after, fails.
+    fn finish(
+        &self,
+        seal: impl FnOnce(&Self) -> Result<Sealed, StoreError>,
+    ) -> Result<BuildRecord, StoreError> {
+        let committed = seal(self).and_then(|sealed| self.commit(sealed));
+        if committed.is_err() {
+            // On a full disk the next publisher, of whatever channel, needs the room.
+            drop(self.discard());
+        }
+        committed
     }
 }
 
@@ -377,19 +414,24 @@ impl StagedBuild for LocalStaged {
         let metadata = &work.inner.metadata;
         metadata.update(&path, work.id.date, known, lock).await?;
         let dir = dir.clone();
-        blocking(move || work.take_metadata(&dir)).await
+        blocking(move || {
+            work.sign_metadata(&dir)?;
+            work.take_metadata(&dir)
+        })
+        .await
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        blocking(move || {
-            let committed = self.work.commit(record);
-            if committed.is_err() {
-                // On a full disk the next publisher, of whatever channel, needs the room.
-                drop(self.work.discard());
-            }
-            committed
-        })
-        .await
+        blocking(move || self.work.finish(|work| work.seal(record))).await
+    }
+
+    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
+        let check = |work: &Work| {
+            let (sums, _) = work.sums()?;
+            original.check(&work.id, &sums)?;
+            Ok(original)
+        };
+        blocking(move || self.work.finish(check).map(drop)).await
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {

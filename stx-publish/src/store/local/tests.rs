@@ -71,6 +71,9 @@ pub(super) async fn put(store: &LocalStore, day: u32, tree: &Utf8Path) -> crate:
 async fn conforms() {
     let (_dir, store) = mirror();
     crate::conformance::run(&store).await;
+    let (_dir, store) = mirror();
+    let store = store.with_seal(crate::conformance::test_seal());
+    crate::conformance::sealed(&store).await;
 }
 
 #[tokio::test]

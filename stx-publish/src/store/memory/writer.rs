@@ -8,16 +8,18 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, Pin,
+    Sums,
 };
 
 use super::{Content, MemoryStore, State, Stored, no_build};
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::seal::{REPOMD_SIGNATURE, Sealed, SignError, is_beyond_sums, sums_path};
 use crate::store::{
     Added, ChannelWriter, Leftover, PageWriter, Retired, StagedBuild, StoreError, check_alias,
-    check_pins, check_record, in_use, put_pin, record_path, seal, take_pin,
+    check_pins, check_record, in_use, put_pin, take_pin,
 };
-use crate::tiers::{ThinnedSection, check_taken, check_thin, latest, lies_in};
+use crate::tiers::{Thinned, ThinnedSection, check_taken, check_thin, latest, lies_in};
 
 /// The lock; ends when the last one who holds it is dropped.
 struct Lock {
@@ -362,6 +364,54 @@ impl MemoryStaged {
     }
 }
 
+impl MemoryStaged {
+    fn unsigned(&self, name: &str, source: SignError) -> StoreError {
+        let what = format!("{}/{name}", self.id);
+        StoreError::Unsigned { what, source }
+    }
+
+    fn stored(&self) -> Stored {
+        let stored = self.stored.lock();
+        stored
+            .expect("no call panics while it holds the build")
+            .clone()
+    }
+
+    /// The sums of what was added, and its bytes.
+    fn sums(&self) -> (Sums, u64) {
+        let sums = self.stored().incoming().sums();
+        sums.expect("every digest is known")
+    }
+
+    /// Makes the build visible.
+    fn finish(&self, sealed: Sealed) -> Result<(), StoreError> {
+        let mut stored = self.stored();
+        for (path, bytes) in sealed.files {
+            if path.as_str() == Thinned::FILE_NAME {
+                stored.thinned = sealed.thinned.clone();
+            } else if is_beyond_sums(path.as_str()) {
+                stored.beyond_sums.insert(path, bytes);
+            } else {
+                let executable = false;
+                stored
+                    .files
+                    .insert(path, Content::File { bytes, executable });
+            }
+        }
+        stored.sums = sealed.sums;
+        stored.record = Some(sealed.record);
+        let mut state = self.lock.store.state();
+        state.staged.remove(&self.id);
+        if state.builds.contains_key(&self.id) {
+            return Err(StoreError::AlreadyExists {
+                what: self.id.to_string(),
+            });
+        }
+        state.builds.insert(self.id.clone(), stored);
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl StagedBuild for MemoryStaged {
     fn id(&self) -> &BuildId {
@@ -426,46 +476,38 @@ impl StagedBuild for MemoryStaged {
                 .filter(|name| camino::Utf8Path::new(name).extension() == Some("rpm"))
                 .fold(String::new(), |text, name| text + name + "\n")
         };
-        let path = dir
-            .join("repodata/repomd.xml")
-            .map_err(|source| StoreError::Damaged {
+        let listed = Bytes::from(listed);
+        let signature = self.lock.store.seal.sign(&listed, &self.id);
+        let signature = signature.map_err(|source| self.unsigned("repomd.xml", source))?;
+        let files = [("repomd.xml", Some(listed)), (REPOMD_SIGNATURE, signature)];
+        for (name, bytes) in files {
+            let path = dir.join(&format!("repodata/{name}"));
+            let path = path.map_err(|source| StoreError::Damaged {
                 what: dir.to_string(),
                 source: source.into(),
             })?;
-        self.put(
-            &path,
-            Content::File {
-                bytes: Bytes::from(listed),
-                executable: false,
-            },
-        )
+            if let Some(bytes) = bytes {
+                let executable = false;
+                self.put(&path, Content::File { bytes, executable })?;
+            }
+        }
+        Ok(())
     }
 
-    async fn commit(self: Box<Self>, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        let mut stored = self
-            .stored
-            .lock()
-            .expect("no call panics while it holds the build")
-            .clone();
+    async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         check_record(&self.id, &record)?;
-        let (sums, bytes) = stored.incoming().sums().expect("every digest is known");
-        let (sums, text) = seal(&sums, bytes, &mut record);
-        let text = Content::File {
-            bytes: text.into(),
-            executable: false,
-        };
-        stored.files.insert(record_path(), text);
-        stored.sums = sums;
-        stored.record = Some(record.clone());
-        let mut state = self.lock.store.state();
-        state.staged.remove(&self.id);
-        if state.builds.contains_key(&self.id) {
-            return Err(StoreError::AlreadyExists {
-                what: self.id.to_string(),
-            });
-        }
-        state.builds.insert(self.id.clone(), stored);
+        let (sums, bytes) = self.sums();
+        let sealed = self.lock.store.seal.seal(&sums, bytes, record);
+        let sealed = sealed.map_err(|source| self.unsigned(sums_path().as_str(), source))?;
+        let record = sealed.record.clone();
+        self.finish(sealed)?;
         Ok(record)
+    }
+
+    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
+        let (sums, _) = self.sums();
+        original.check(&self.id, &sums)?;
+        self.finish(original)
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {

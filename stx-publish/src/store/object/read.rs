@@ -14,6 +14,7 @@ use super::keys;
 use super::manifest::Manifest;
 use super::objects::{Objects, PARALLEL};
 use crate::incoming::LinkEnd;
+use crate::seal::is_beyond_sums;
 use crate::store::{Depth, FileBody, Found, Inspection, StoreError};
 use crate::tiers::Thinned;
 use crate::verify::chain;
@@ -236,7 +237,7 @@ impl Inner {
         };
         let mut sizes = BTreeMap::new();
         for object in self.objects.list(&keys::build(id)).await? {
-            if object.name == Sums::FILE_NAME || object.name == Thinned::FILE_NAME {
+            if is_beyond_sums(&object.name) || object.name == Thinned::FILE_NAME {
                 continue;
             }
             match object.name.parse::<BuildPath>() {

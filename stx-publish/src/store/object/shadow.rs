@@ -9,6 +9,7 @@ use walkdir::WalkDir;
 use super::staged::BucketStaged;
 use crate::incoming::Entry;
 use crate::metadata::Known;
+use crate::seal::REPOMD_SIGNATURE;
 use crate::store::StoreError;
 use crate::store::local::blocking;
 
@@ -29,6 +30,7 @@ impl BucketStaged {
         metadata
             .update(&below, self.id.date, self.known(dir), lock)
             .await?;
+        self.sign_metadata(dir, &below.join("repodata")).await?;
         let made = files(shadow.path(), &below.join("repodata"))?;
         for (path, size) in made {
             let source = shadow.path().join(path.as_path());
@@ -47,6 +49,27 @@ impl BucketStaged {
             files.incoming.entries.insert(path, stored);
         }
         Ok(())
+    }
+
+    /// Signs the metadata of a repository, where the mirror signs.
+    async fn sign_metadata(&self, dir: &BuildPath, repodata: &Utf8Path) -> Result<(), StoreError> {
+        let (seal, id) = (self.inner.seal.clone(), self.id.clone());
+        let repomd = repodata.join("repomd.xml");
+        let what = format!("{id}/{dir}/repodata/repomd.xml");
+        blocking(move || {
+            let failed = |op| {
+                let path = repomd.to_string();
+                move |source| StoreError::Io { op, path, source }
+            };
+            let bytes = fs::read(&repomd).map_err(failed("read"))?;
+            let signature = seal.sign(&bytes, &id);
+            let signature = signature.map_err(|source| StoreError::Unsigned { what, source })?;
+            signature.map_or(Ok(()), |signature| {
+                let path = repomd.with_file_name(REPOMD_SIGNATURE);
+                fs::write(path, signature).map_err(failed("sign"))
+            })
+        })
+        .await
     }
 
     /// Puts what was added, as symlinks to where it comes from, where a program can read it.

@@ -19,7 +19,9 @@ use super::objects::Keep;
 use super::shared::Shared;
 use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
-use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record, seal};
+use crate::seal::Sealed;
+use crate::store::local::blocking;
+use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record};
 
 /// Files that are added side by side.
 const ADDS: usize = 32;
@@ -260,6 +262,41 @@ impl BucketStaged {
         self.inner.objects.delete(others).await
     }
 
+    /// The sums of what was added, and its bytes.
+    fn sums(&self) -> Result<(Sums, u64), StoreError> {
+        let sums = self.added().incoming.sums();
+        sums.ok_or_else(|| StoreError::Refused {
+            what: self.id.to_string(),
+            reason: "a file has no digest".to_owned(),
+        })
+    }
+
+    /// Makes the build visible with its seal.
+    async fn finish(&self, mut sealed: Sealed) -> Result<BuildRecord, StoreError> {
+        let incoming = self.added().incoming.clone();
+        let expected = self.put_links(&incoming).await?;
+        self.check_objects(&expected).await?;
+        let objects = &self.inner.objects;
+        // The record comes last: with it the build is there.
+        let record = sealed.files.pop().map(|(_, bytes)| bytes);
+        for (path, bytes) in sealed.files {
+            let name = self.name(&path);
+            objects.put(&name, bytes, Keep::ForEver).await?;
+        }
+        self.inner.put_manifest(&self.id, &self.manifest()).await?;
+        self.lease.check(objects).await?;
+        let record = record.unwrap_or_default();
+        if !objects.create(&keys::record(&self.id), record).await? {
+            return Err(StoreError::AlreadyExists {
+                what: self.id.to_string(),
+            });
+        }
+        // It is there. What cannot be removed now is swept later.
+        drop(self.inner.abort_uploads(&self.id).await);
+        drop(self.inner.unmark(&self.id, Going::Publish).await);
+        Ok(sealed.record)
+    }
+
     fn manifest(&self) -> Manifest {
         let files = self.added();
         let mut manifest = Manifest {
@@ -373,32 +410,22 @@ impl StagedBuild for BucketStaged {
         self.make_metadata(dir).await
     }
 
-    async fn commit(self: Box<Self>, mut record: BuildRecord) -> Result<BuildRecord, StoreError> {
+    async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         check_record(&self.id, &record)?;
-        let incoming = self.added().incoming.clone();
-        let Some((sums, bytes)) = incoming.sums() else {
-            return Err(StoreError::Refused {
-                what: self.id.to_string(),
-                reason: "a file has no digest".to_owned(),
-            });
-        };
-        let (sums, text) = seal(&sums, bytes, &mut record);
-        let expected = self.put_links(&incoming).await?;
-        self.check_objects(&expected).await?;
-        let objects = &self.inner.objects;
-        let name = format!("{}/{}", self.id, Sums::FILE_NAME);
-        objects.put(&name, sums.to_string(), Keep::ForEver).await?;
-        self.inner.put_manifest(&self.id, &self.manifest()).await?;
-        self.lease.check(objects).await?;
-        if !objects.create(&keys::record(&self.id), text).await? {
-            return Err(StoreError::AlreadyExists {
-                what: self.id.to_string(),
-            });
-        }
-        // It is there. What cannot be removed now is swept later.
-        drop(self.inner.abort_uploads(&self.id).await);
-        drop(self.inner.unmark(&self.id, Going::Publish).await);
-        Ok(record)
+        let (sums, bytes) = self.sums()?;
+        let seal = self.inner.seal.clone();
+        let sealed = blocking(move || Ok(seal.seal(&sums, bytes, record))).await?;
+        let sealed = sealed.map_err(|source| StoreError::Unsigned {
+            what: format!("{}/{}", self.id, Sums::FILE_NAME),
+            source,
+        })?;
+        self.finish(sealed).await
+    }
+
+    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
+        let (sums, _) = self.sums()?;
+        original.check(&self.id, &sums)?;
+        self.finish(original).await.map(drop)
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {

@@ -130,7 +130,7 @@ async fn go(
         Work::Resume(id, how) => resume(site, channel, Some(id), *how, watch).await,
     };
     if let Ok(Built::Published { published, .. }) = &built {
-        tell(Progress::Named(published.id.clone()));
+        tell(Progress::Named(published.report.id.clone()));
     }
     built
 }

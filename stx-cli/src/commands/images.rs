@@ -1,0 +1,344 @@
+//! Container images: brought to the registry with their build, by `image push`, and taken from it with a purge.
+
+use serde::Serialize;
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
+use stx_publish::images::{
+    self, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, Keeper, NamedImage,
+    PrepareImagesError, Prepared, UntagReport,
+};
+use stx_publish::{
+    Finding, MirrorRead, MirrorStore, OciRegistry, PublishError, PublishPlan, PublishReport,
+    PublishRequest, RegistryError, Retired, Scope, Survey, survey,
+};
+
+use super::{Context, Mirror, refused};
+use crate::args::ImagePush;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// The registry of the configuration, and how images are named there.
+pub(crate) struct Registry {
+    pub(crate) registry: OciRegistry,
+    pub(crate) rules: ImageRules,
+}
+
+impl Registry {
+    /// The registry; `None` where the configuration names none.
+    pub(crate) fn open(context: &Context) -> Result<Option<Self>, Failure> {
+        let Some(table) = &context.config.registry else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            rules: table.rules()?,
+            registry: table.open()?,
+        }))
+    }
+
+    /// Adds to the plan of a build what is to be done with its images.
+    pub(crate) async fn prepare(
+        &self,
+        context: &Context,
+        store: &dyn MirrorRead,
+        plan: PublishPlan,
+        named: Vec<NamedImage>,
+    ) -> Result<Prepared, Failure> {
+        let (registry, rules) = (&self.registry, &self.rules);
+        let prepared = images::with_registry(store, registry, rules, plan, named).await;
+        let prepared = prepared.map_err(unprepared)?;
+        if prepared.unrecorded {
+            let id = &prepared.plan.id;
+            context.say(&format!(
+                "note: {id} was published without a registry, its build.json names no images; `image push {id}` brings them there"
+            ));
+        }
+        Ok(prepared)
+    }
+
+    /// Names the images among the files of a request, and puts them into it.
+    pub(crate) async fn add_images(
+        &self,
+        request: &mut PublishRequest,
+    ) -> Result<Vec<NamedImage>, Failure> {
+        let found = images::read::read_images(request.incoming.clone()).await;
+        let found = found.map_err(|error| {
+            Failure::new(Exit::Mirror, error)
+                .hint("nothing was published; the image has to be made anew")
+        })?;
+        images::add_images(&self.rules, found, request).map_err(unprepared)
+    }
+
+    /// Publishes as planned.
+    pub(crate) async fn publish(
+        &self,
+        store: &dyn MirrorStore,
+        prepared: &Prepared,
+    ) -> Result<Published, PublishError> {
+        let published =
+            images::publish_with_images(store, &self.registry, prepared, &|_, _| {}).await;
+        let (report, images) = published?;
+        Ok(Published {
+            report,
+            images: Some(images),
+        })
+    }
+
+    /// Makes the tags that a publisher that was killed left behind in a channel.
+    pub(crate) async fn finish(
+        &self,
+        context: &Context,
+        store: &dyn MirrorStore,
+        channel: &Channel,
+    ) -> Result<(), Failure> {
+        let finished = images::finish(store, &self.registry, &self.rules, channel).await;
+        let finished = finished.map_err(|error| match &error {
+            FinishError::Store { source, .. } => Failure::new(super::exit_of(source), error),
+            FinishError::Images { .. } => Failure::new(Exit::Mirror, error)
+                .hint("`image push BUILD` brings to the registry what it lacks"),
+        })?;
+        for name in &finished.tagged {
+            context.say(&format!("image {name}: the tag was still to be made"));
+        }
+        Ok(())
+    }
+
+    /// The same for every channel of `scope`.
+    pub(crate) async fn finish_all(
+        &self,
+        context: &Context,
+        store: &dyn MirrorStore,
+        scope: &Scope,
+    ) -> Result<(), Failure> {
+        let catalog = store.catalog(scope).await.map_err(refused)?;
+        for channel in catalog.channels.keys() {
+            self.finish(context, store, channel).await?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong on the registry.
+    pub(crate) async fn audit(
+        &self,
+        store: &dyn MirrorRead,
+        scope: &Scope,
+    ) -> Result<Vec<Finding>, Failure> {
+        let catalog = store.catalog(scope).await.map_err(refused)?;
+        Ok(images::audit(&self.registry, &self.rules, &catalog, scope).await)
+    }
+
+    /// Removes the tags of a build that is about to be deleted for good.
+    pub(crate) async fn untag(
+        &self,
+        context: &Context,
+        store: &Mirror,
+        retired: &Retired,
+    ) -> Result<UntagReport, Failure> {
+        let record = store.retired_record(retired).await.map_err(refused)?;
+        if images::recorded(&record, &self.rules.registry).is_empty() {
+            return Ok(UntagReport::default());
+        }
+        let keepers = keepers(context, store, retired).await?;
+        let fates = images::fates(&record, &self.rules, keepers.into_iter());
+        let untagged = images::untag(&self.registry, &fates).await;
+        untagged.map_err(|error| unreachable(&self.rules.registry, error))
+    }
+}
+
+/// What a publish did, on the mirror and on the registry.
+#[derive(Debug, Serialize)]
+pub(crate) struct Published {
+    #[serde(flatten)]
+    pub(crate) report: PublishReport,
+    /// Absent where the configuration names no registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) images: Option<ImageReport>,
+}
+
+impl From<PublishReport> for Published {
+    fn from(report: PublishReport) -> Self {
+        Self {
+            report,
+            images: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.report.fmt(f)?;
+        self.images.as_ref().map_or(Ok(()), |images| images.fmt(f))
+    }
+}
+
+/// Everything that stays and may need images: builds, pins, and builds that can still be brought back.
+async fn keepers(
+    context: &Context,
+    store: &Mirror,
+    going: &Retired,
+) -> Result<Vec<Keeper>, Failure> {
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let mut keepers = Vec::new();
+    for (build, entry) in catalog.builds() {
+        let record = match &entry.state {
+            BuildState::Known(record) => Ok((**record).clone()),
+            BuildState::Unreadable(reason) => Err(reason.clone()),
+        };
+        // What cannot be read may name anything.
+        let charts = images::read::charts::read_charts(&**store, &build).await;
+        let (record, charts) = match charts {
+            Ok(charts) => (record, charts),
+            Err(error) => (Err(crate::exit::chain(&error).to_string()), Vec::new()),
+        };
+        keepers.push(Keeper {
+            build,
+            record,
+            pin: false,
+            charts,
+        });
+    }
+    let others = store.retired().await.map_err(refused)?;
+    for other in others.into_iter().filter(|other| other != going) {
+        if other.section.is_some() {
+            continue;
+        }
+        let record = store.retired_record(&other).await;
+        keepers.push(Keeper {
+            record: record.map_err(|error| crate::exit::chain(&error).to_string()),
+            build: other.id,
+            pin: false,
+            charts: Vec::new(),
+        });
+    }
+    let pins = store.pins(&Scope::All).await.map_err(refused)?;
+    let holding = pins.into_iter().filter(|pin| pin.holds(context.now));
+    keepers.extend(holding.map(|pin| Keeper {
+        record: Ok(BuildRecord::new(pin.build.clone(), BuildOutcome::Success)),
+        build: pin.build,
+        pin: true,
+        charts: Vec::new(),
+    }));
+    Ok(keepers)
+}
+
+/// A plan that could not be made for the sake of its images.
+pub(crate) fn unprepared(error: PrepareImagesError) -> Failure {
+    match error {
+        PrepareImagesError::Registry {
+            registry, source, ..
+        } => unreachable(&registry, source),
+        PrepareImagesError::Clash { .. } => Failure::new(Exit::Mirror, error).hint(
+            "nothing was published; a dated or static tag never moves: give the image another tag",
+        ),
+        PrepareImagesError::Name { .. } => Failure::new(Exit::Mirror, error)
+            .hint("nothing was published; docs/registry.md says how images are named"),
+        PrepareImagesError::Files(_) => Failure::new(Exit::Mirror, error),
+    }
+}
+
+fn unreachable(registry: &str, error: RegistryError) -> Failure {
+    let hint = match &error {
+        RegistryError::Denied { .. } | RegistryError::Credentials { .. } => {
+            "credentials come from Docker's config.json (DOCKER_CONFIG) or the helper that it names"
+        }
+        RegistryError::NotFound { .. }
+        | RegistryError::Refused { .. }
+        | RegistryError::Digest { .. }
+        | RegistryError::Network { .. }
+        | RegistryError::Io { .. } => "the same command again goes on when the registry does",
+    };
+    let error = ImageError::Registry {
+        registry: registry.to_owned(),
+        source: error,
+    };
+    Failure::new(Exit::Mirror, error).hint(hint)
+}
+
+/// What `image push` did, or would do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Push {
+    Plan(ImagePlan),
+    Done(ImageReport),
+}
+
+/// `image push`: the images of a published build.
+pub(crate) async fn push(context: &Context, args: &ImagePush) -> Result<(), Failure> {
+    let Registry { registry, rules } = Registry::open(context)?.ok_or_else(|| {
+        Failure::usage("no registry is named")
+            .hint("give `host` in [registry]; docs/registry.md describes it")
+    })?;
+    let store = context.open()?;
+    let id = &args.build;
+    let writer = store.lock(&id.channel).await.map_err(refused)?;
+    let scope = Scope::Channel(id.channel.clone());
+    let mut catalog = store.catalog(&scope).await.map_err(refused)?;
+    let entry = catalog.channels.remove(&id.channel).unwrap_or_default();
+    let record = store.record(id).await.map_err(refused)?;
+    let named = images_of(context, &store, &rules, &record).await?;
+    let plan = images::plan_for(&registry, &rules, &entry, &record, &named).await;
+    let plan = plan.map_err(unpushed)?;
+    let push = if args.dry_run {
+        Push::Plan(plan)
+    } else {
+        let done = images::push(&registry, &named, &plan).await;
+        Push::Done(done.map_err(unpushed)?)
+    };
+    drop(writer);
+    output::print(context.format(), &push, || match &push {
+        Push::Plan(plan) => plan.to_string(),
+        Push::Done(done) => done.to_string(),
+    })
+}
+
+fn unpushed(error: ImageError) -> Failure {
+    match error {
+        ImageError::Registry { registry, source } => unreachable(&registry, source),
+        ImageError::Clash(_) => {
+            Failure::new(Exit::Mirror, error).hint("a dated or static tag never moves")
+        }
+        ImageError::Missing { .. } => Failure::new(Exit::Mirror, error)
+            .hint("neither has the build: its images are gone from the mirror, or changed"),
+    }
+}
+
+/// The images of a published build: under the names of its record, with the files that lie on the mirror.
+async fn images_of(
+    context: &Context,
+    store: &Mirror,
+    rules: &ImageRules,
+    record: &BuildRecord,
+) -> Result<Vec<NamedImage>, Failure> {
+    let id: &BuildId = &record.id;
+    let Mirror::Directory(store) = store else {
+        return Err(Failure::usage(format!(
+            "{id}: images are pushed out of a mirror in a directory only"
+        ))
+        .hint("`copy` brings a build out of a bucket"));
+    };
+    let dir = store.root().join(id.to_string());
+    let Survey { incoming, .. } =
+        survey(&dir, &[]).map_err(|error| Failure::new(Exit::NotFound, error))?;
+    let found = images::read::read_images(incoming).await;
+    let found = found.map_err(|error| Failure::new(Exit::Mirror, error))?;
+    let named = images::name(id, found, rules);
+    let named = named.map_err(|error| Failure::new(Exit::Mirror, error))?;
+    if record.images.is_empty() {
+        if named.is_empty() {
+            return Err(Failure::new(Exit::NotFound, format!("{id}: has no images")));
+        }
+        context.say(&format!(
+            "note: build.json of {id} names no images; neither `verify` nor `prune` will know their tags"
+        ));
+        return Ok(named);
+    }
+    let recorded = images::recorded(record, &rules.registry);
+    if recorded.is_empty() {
+        return Err(Failure::new(
+            Exit::Mirror,
+            format!(
+                "{id}: its images are of another registry than {}",
+                rules.registry
+            ),
+        ));
+    }
+    Ok(images::at_hand(recorded, &named))
+}

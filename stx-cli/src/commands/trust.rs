@@ -1,0 +1,162 @@
+//! `--keyring`: what is read of a mirror is believed as far as its keys vouch for it, and what was seen once is remembered.
+
+use std::io::{ErrorKind, Write as _};
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use stx_publish::MirrorRead;
+use stx_publish::openpgp::{Keyring, Seen, Vouched};
+
+use super::{Context, Mirror, Reader};
+use crate::args;
+use crate::exit::{Exit, Failure};
+
+/// A mirror that a keyring vouches for, and what is remembered of it.
+pub(crate) struct Trusted {
+    pub(super) mirror: Vouched,
+    memory: Option<Memory>,
+}
+
+/// The file that remembers the serials of a mirror.
+struct Memory {
+    file: Utf8PathBuf,
+    mirror: String,
+}
+
+/// Its form.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    /// The mirror's URL or directory.
+    mirror: String,
+    /// By key, then by index.
+    serials: Seen,
+}
+
+impl Context {
+    /// The keys of `--keyring`, or of the configuration.
+    pub(crate) fn keyring(&self, given: Option<&Utf8Path>) -> Result<Option<Keyring>, Failure> {
+        let file = given.or(self.config.keyring());
+        let Some(file) = file else {
+            return Ok(None);
+        };
+        let bytes = fs_err::read(file).map_err(Failure::usage)?;
+        let keyring = Keyring::read(&bytes)
+            .map_err(|error| Failure::usage(format!("{file}: {}", crate::exit::chain(&error))));
+        keyring.map(Some)
+    }
+
+    /// The mirror for reading, as far as a keyring vouches for it where there is one.
+    pub(crate) fn trusted_reader(&self, args: &args::Trust) -> Result<Reader, Failure> {
+        let reader = self.reader()?;
+        let Some(keyring) = self.keyring(args.keyring.as_deref())? else {
+            return Ok(reader);
+        };
+        let memory = Memory::of(&reader.place(""));
+        if memory.is_none() {
+            self.say("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
+        }
+        let known = memory.as_ref().map(Memory::read).transpose()?;
+        let store = reader.shared();
+        let mirror = Vouched::new(
+            store,
+            keyring,
+            known.unwrap_or_default(),
+            self.now,
+            args.allow_stale,
+        );
+        Ok(Reader::Vouched(
+            Box::new(reader),
+            Box::new(Trusted { mirror, memory }),
+        ))
+    }
+}
+
+impl Trusted {
+    /// Remembers what was believed so far. Called after the checks, never before.
+    pub(crate) fn remember(&self) -> Result<(), Failure> {
+        let seen = self.mirror.seen();
+        match &self.memory {
+            Some(memory) if seen != Seen::default() => memory.write(&seen),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Reader {
+    /// Remembers what was believed of a mirror that a keyring vouches for.
+    pub(crate) fn remember(&self) -> Result<(), Failure> {
+        match self {
+            Self::Vouched(_, trusted) => trusted.remember(),
+            Self::Own(_) | Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// The store of this mirror, to be kept; what a keyring says of it is left aside.
+    pub(crate) fn shared(&self) -> Arc<dyn MirrorRead> {
+        match self {
+            Self::Own(Mirror::Directory(store)) => Arc::new(store.clone()),
+            Self::Own(Mirror::Bucket(store)) => Arc::new(store.clone()),
+            Self::Http(store) => Arc::new(store.clone()),
+            Self::Vouched(reader, _) => reader.shared(),
+        }
+    }
+}
+
+impl Memory {
+    /// The memory of a mirror: `$XDG_STATE_HOME/stx-builds/mirrors/DIGEST.json`.
+    fn of(mirror: &str) -> Option<Self> {
+        let set = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|text| text.starts_with('/'))
+                .map(Utf8PathBuf::from)
+        };
+        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+        let digest = stx_layout::Sha256(sha2::Sha256::digest(mirror).into());
+        Some(Self {
+            file: state.join(format!("stx-builds/mirrors/{digest}.json")),
+            mirror: mirror.to_owned(),
+        })
+    }
+
+    /// What is remembered. A memory that cannot be understood is no empty one.
+    fn read(&self) -> Result<Seen, Failure> {
+        let text = match fs_err::read_to_string(&self.file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Seen::default()),
+            text => text.map_err(Failure::usage)?,
+        };
+        let remembered: Remembered = serde_json::from_str(&text).map_err(|error| {
+            Failure::usage(format!("{}: {error}", self.file)).hint(
+                "it remembers how new the mirror was; without it, a mirror that goes back in time is not noticed once",
+            )
+        })?;
+        Ok(remembered.serials)
+    }
+
+    /// Adds what was seen to what others may have written meanwhile.
+    fn write(&self, seen: &Seen) -> Result<(), Failure> {
+        let dir = self.file.parent().unwrap_or(Utf8Path::new("/"));
+        fs_err::create_dir_all(dir).map_err(Failure::usage)?;
+        let lock = fs_err::File::create(dir.join("lock")).map_err(Failure::usage)?;
+        lock.file().lock().map_err(Failure::usage)?;
+        let mut serials = self.read()?;
+        serials.merge(seen);
+        let remembered = Remembered {
+            mirror: self.mirror.clone(),
+            serials,
+        };
+        let mut text = serde_json::to_string_pretty(&remembered)
+            .map_err(|error| Failure::new(Exit::Bug, error))?;
+        text.push('\n');
+        let part = self.file.with_extension("part");
+        let written = fs_err::File::create(&part).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+        written
+            .and_then(|()| fs_err::rename(&part, &self.file))
+            .map_err(Failure::usage)
+    }
+}

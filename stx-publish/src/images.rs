@@ -1,0 +1,116 @@
+//! The container images of a build: on the mirror as files, on a [registry](crate::registry) under their names.
+//!
+//! ```text
+//! layouts, archives ──> Image ──> name ──> NamedImage ─┐
+//!                           registry ──> Seen ─────────┴─> plan ──> ImagePlan ──> publish beside the build
+//! ```
+//!
+//! What a build's images are called, which tags are made and which move is decided here, as functions of values. A tag that
+//! is dated or static is never moved: if the registry shows another image under it, the build is refused before anything is
+//! published. Moving tags are moved by the rule of `latest_build`.
+//!
+//! Mirror and registry change in one order, so that nothing is announced that is not there: files staged, images stored by
+//! digest, build committed, tags of the build, moving tags, aliases. All that is needed to go on after a crash is in
+//! `build.json` and on the registry.
+
+mod audit;
+mod finish;
+mod lists;
+mod name;
+mod plan;
+mod prepare;
+mod push;
+#[cfg(feature = "registry")]
+pub mod read;
+mod retain;
+
+use bytes::Bytes;
+use stx_layout::{BuildPath, ImageName, ImageRecord, Sha256};
+
+pub use audit::audit;
+pub use finish::{FinishError, finish, plan_for};
+pub use lists::{add_lists, is_list};
+pub use name::{ImageRules, NameError, name};
+pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, plan, recorded};
+pub use prepare::{
+    PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
+};
+pub use push::{ImageError, ImageReport, publish_with_images, push};
+pub use retain::{Charts, Fate, Keeper, KeptBy, UntagReport, fates, untag};
+
+use crate::registry::{Blob, Manifest};
+
+/// Where the images of a build lie in it.
+pub const DIRECTORY: &str = "outputs/docker-images";
+
+/// A container image, read from files; every digest was computed from the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// What its tags show.
+    pub manifest: Manifest,
+    /// The manifests that this one names, if it is one for several platforms.
+    pub parts: Vec<Manifest>,
+    /// Configurations and layers, each once.
+    pub blobs: Vec<Blob>,
+    /// `linux/amd64`; several with commas between them.
+    pub platform: Option<String>,
+}
+
+impl Image {
+    /// The digest of its manifest.
+    pub fn digest(&self) -> Sha256 {
+        self.manifest.digest()
+    }
+
+    /// Bytes of manifests, configurations and layers.
+    pub fn size(&self) -> u64 {
+        let manifests = self.parts.iter().chain([&self.manifest]);
+        let manifests = manifests.map(|manifest| manifest.bytes.len() as u64);
+        manifests
+            .chain(self.blobs.iter().map(|blob| blob.size))
+            .sum()
+    }
+}
+
+/// An image as it was found among the files of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundImage {
+    /// The directory of its layout, or its archive.
+    pub origin: BuildPath,
+    /// What it is called there: tags, or names with tags; none where nothing is said.
+    pub references: Vec<String>,
+    /// The image.
+    pub image: Image,
+}
+
+/// An image with one of the names that it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedImage {
+    /// Its name; not a moving one.
+    pub name: ImageName,
+    /// The digest of its manifest.
+    pub digest: Sha256,
+    /// `linux/amd64`, where that is known.
+    pub platform: Option<String>,
+    /// Bytes, where that is known.
+    pub size: Option<u64>,
+    /// The image itself, where its files are at hand.
+    pub image: Option<Image>,
+}
+
+impl NamedImage {
+    /// What `build.json` says of it.
+    pub fn record(&self) -> ImageRecord {
+        ImageRecord {
+            name: self.name.to_string(),
+            digest: self.digest,
+            platform: self.platform.clone(),
+            size: self.size,
+        }
+    }
+}
+
+/// Text as a file that the publisher makes.
+fn generated(text: String) -> crate::Entry {
+    crate::Entry::Generated(Bytes::from(text))
+}

@@ -1,0 +1,128 @@
+//! Finishes what a publisher that was killed left behind on the registry.
+
+use stx_layout::{AliasEntry, AliasName, BuildRecord, Channel, ChannelEntry};
+
+use super::{
+    ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, look, plan, push, recorded,
+};
+use crate::plan::alias_verdict;
+use crate::registry::ImageRegistry;
+use crate::store::{MirrorStore, Scope, StoreError};
+
+/// Tags of a channel that could not be finished.
+#[derive(Debug, thiserror::Error)]
+pub enum FinishError {
+    /// The mirror could not be read or locked.
+    #[error("{channel}: the tags of its images cannot be looked at")]
+    Store {
+        /// The channel.
+        channel: Box<Channel>,
+        /// Why.
+        source: StoreError,
+    },
+    /// The registry did not do it.
+    #[error("{channel}: the tags of its images are not finished")]
+    Images {
+        /// The channel.
+        channel: Box<Channel>,
+        /// Why.
+        source: ImageError,
+    },
+}
+
+/// Makes the tags that a publisher that was killed after its commit did not make: those of the newest build of a channel, and
+/// of its newest success. Where another publisher is at work, they are left to it.
+pub async fn finish(
+    store: &dyn MirrorStore,
+    registry: &dyn ImageRegistry,
+    rules: &ImageRules,
+    channel: &Channel,
+) -> Result<ImageReport, FinishError> {
+    let mirror = |source| FinishError::Store {
+        channel: Box::new(channel.clone()),
+        source,
+    };
+    let failed = |source| FinishError::Images {
+        channel: Box::new(channel.clone()),
+        source,
+    };
+    if left_over(store, registry, rules, channel, &mirror, &failed)
+        .await?
+        .is_empty()
+    {
+        return Ok(ImageReport::default());
+    }
+    let _writer = match store.lock(channel).await {
+        Ok(writer) => writer,
+        Err(StoreError::Busy { .. }) => return Ok(ImageReport::default()),
+        Err(source) => return Err(mirror(source)),
+    };
+    let mut report = ImageReport::default();
+    for (images, plan) in left_over(store, registry, rules, channel, &mirror, &failed).await? {
+        let done = push(registry, &images, &plan).await.map_err(failed)?;
+        report.tagged.extend(done.tagged);
+        report.unchanged.extend(done.unchanged);
+    }
+    Ok(report)
+}
+
+/// The images whose tags are not as they should be, with what is to be done.
+async fn left_over(
+    store: &dyn MirrorStore,
+    registry: &dyn ImageRegistry,
+    rules: &ImageRules,
+    channel: &Channel,
+    mirror: &(dyn Fn(StoreError) -> FinishError + Sync),
+    failed: &(dyn Fn(ImageError) -> FinishError + Sync),
+) -> Result<Vec<(Vec<NamedImage>, ImagePlan)>, FinishError> {
+    let scope = Scope::Channel(channel.clone());
+    let mut catalog = store.catalog(&scope).await.map_err(mirror)?;
+    let entry = catalog.channels.remove(channel).unwrap_or_default();
+    let newest = entry.builds.keys().next_back().copied();
+    let mut dates: Vec<_> = newest.into_iter().chain(entry.newest_success()).collect();
+    dates.sort();
+    dates.dedup();
+    let mut left = Vec::new();
+    for date in dates {
+        let Some(record) = entry.builds.get(&date).and_then(|build| build.record()) else {
+            continue;
+        };
+        let images = recorded(record, &rules.registry);
+        if images.is_empty() {
+            continue;
+        }
+        let plan = plan_for(registry, rules, &entry, record, &images).await;
+        let plan = plan.map_err(failed)?;
+        if !plan.is_noop() {
+            left.push((images, plan));
+        }
+    }
+    Ok(left)
+}
+
+/// What is to be done with the images of a published build. Moving tags follow `latest_build`; where that is held at an older
+/// build, they stay.
+pub async fn plan_for(
+    registry: &dyn ImageRegistry,
+    rules: &ImageRules,
+    channel: &ChannelEntry,
+    record: &BuildRecord,
+    images: &[NamedImage],
+) -> Result<ImagePlan, ImageError> {
+    let latest = AliasName::latest_build();
+    let shown = channel.aliases.get(&latest);
+    let verdict = alias_verdict(channel, shown, record, false);
+    let here = shown == Some(&AliasEntry::Build(record.id.date));
+    let moving = if channel.held.contains(&latest) && !here {
+        &[][..]
+    } else {
+        &rules.moving
+    };
+    let seen = look(registry, images, moving).await;
+    let seen = seen.map_err(|source| ImageError::Registry {
+        registry: registry.host().to_owned(),
+        source,
+    })?;
+    let planned = plan(&record.id, images, moving, &verdict, &seen);
+    planned.map_err(|mut clashes| ImageError::Clash(clashes.swap_remove(0)))
+}

@@ -1,0 +1,64 @@
+//! `images-<os>-<stream>-{versioned,latest}.lst`: the names of a build's images, one a line, as those who deploy them read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stx_layout::{BuildId, BuildPath, Qualifier, Tag};
+
+use super::{DIRECTORY, NamedImage, generated};
+use crate::incoming::Incoming;
+
+/// Whether a path is that of such a list; the publisher makes them, whatever a recipe made.
+pub fn is_list(path: &BuildPath) -> bool {
+    let name = path.as_str().strip_prefix(DIRECTORY);
+    let name = name.and_then(|name| name.strip_prefix("/images-"));
+    name.is_some_and(|name| {
+        !name.contains('/') && (name.ends_with("-versioned.lst") || name.ends_with("-latest.lst"))
+    })
+}
+
+/// Puts the lists of `images` in the place of those that are there; the one of the moving names only where `latest` is moved
+/// for this build. Without images the lists that are there stay.
+pub fn add_lists(incoming: &mut Incoming, build: &BuildId, images: &[NamedImage], latest: bool) {
+    if images.is_empty() {
+        return;
+    }
+    incoming.entries.retain(|path, _| !is_list(path));
+    let mut lists: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for image in images {
+        let (os, stream) = kind(build, image.name.parts().tag);
+        let mut add = |list: &str, name: String| {
+            let list = format!("{DIRECTORY}/images-{os}-{stream}-{list}.lst");
+            lists.entry(list).or_default().insert(name);
+        };
+        add("versioned", image.name.to_string());
+        let moving = image.name.moving(Qualifier::Latest).filter(|_| latest);
+        if let Some(moving) = moving {
+            add("latest", moving.to_string());
+        }
+    }
+    for (path, names) in lists {
+        let mut text = Vec::from_iter(names).join("\n");
+        text.push('\n');
+        let path = path.parse().expect("a valid path");
+        incoming.entries.insert(path, generated(text));
+    }
+}
+
+/// The operating system and the stream that a list's name has; where a tag says neither, those of the channel and `stable`.
+fn kind(build: &BuildId, tag: Tag<'_>) -> (String, String) {
+    let distro = || build.channel.distro.to_string();
+    match tag {
+        Tag::Spec {
+            os,
+            openstack_release,
+            ..
+        } => (os.to_string(), openstack_release.to_owned()),
+        Tag::Stream { os, stream, .. } => (os.to_string(), stream.to_string()),
+        Tag::Base { stream, .. } => (distro(), stream.to_string()),
+        Tag::Static { os, .. } => (
+            os.map_or_else(distro, |os| os.to_string()),
+            "stable".to_owned(),
+        ),
+        Tag::Other(_) => (distro(), "stable".to_owned()),
+    }
+}

@@ -1,0 +1,353 @@
+//! What the images of a build are called.
+
+use std::collections::BTreeMap;
+
+use stx_layout::{
+    BuildId, BuildPath, ImageName, ImageNameRef, Os, Qualifier, ReleaseId, Stream, Tag,
+};
+
+use super::{FoundImage, NamedImage};
+
+/// How images are named, and which tags move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRules {
+    /// The registry, `HOST[:PORT]`; it begins every name.
+    pub registry: String,
+    /// The organisation; where it is not given, the one that the image's own name has, else `starlingx`.
+    pub org: Option<String>,
+    /// The moving tags that a success moves.
+    pub moving: Vec<Qualifier>,
+}
+
+/// An image that cannot be named.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {reason}")]
+pub struct NameError {
+    /// Its layout or archive.
+    pub origin: BuildPath,
+    /// Why not.
+    pub reason: String,
+}
+
+const DEFAULT_ORG: &str = "starlingx";
+
+/// Names the images of a build, by name.
+///
+/// A reference of a layout or archive is `[REGISTRY/][ORG/]IMAGE:TAG` or `TAG` alone; then the image is called as its
+/// directory or archive is. The registry is always that of the rules. A tag that is dated or static is taken as it is. One
+/// that moves gets the build's date in the place of its qualifier; `stable`, `dev` or no tag at all becomes
+/// `PREFIX-OS[-CODENAME-ARCH]-STREAM-DATE.0` of the build's channel.
+pub fn name(
+    build: &BuildId,
+    found: Vec<FoundImage>,
+    rules: &ImageRules,
+) -> Result<Vec<NamedImage>, NameError> {
+    let mut named: BTreeMap<ImageName, (NamedImage, BuildPath)> = BTreeMap::new();
+    for FoundImage {
+        origin,
+        references,
+        image,
+    } in found
+    {
+        let fail = |reason: String| NameError {
+            origin: origin.clone(),
+            reason,
+        };
+        let none = [String::new()];
+        let references = match references.as_slice() {
+            [] => &none[..],
+            references => references,
+        };
+        for reference in references {
+            let name = one(build, &origin, reference, rules).map_err(&fail)?;
+            let new = NamedImage {
+                name: name.clone(),
+                digest: image.digest(),
+                platform: image.platform.clone(),
+                size: Some(image.size()),
+                image: Some(image.clone()),
+            };
+            match named.get(&name) {
+                Some((other, _)) if other.digest == new.digest => {}
+                Some((_, other)) => {
+                    return Err(fail(format!("{other} has another image called {name}")));
+                }
+                None => drop(named.insert(name, (new, origin.clone()))),
+            }
+        }
+    }
+    Ok(named.into_values().map(|(image, _)| image).collect())
+}
+
+/// The name that a reference means.
+fn one(
+    build: &BuildId,
+    origin: &BuildPath,
+    reference: &str,
+    rules: &ImageRules,
+) -> Result<ImageName, String> {
+    let own = origin.file_name();
+    let own = own.strip_suffix(".tar").unwrap_or(own);
+    let (repository, tag) = match reference.rsplit_once(':') {
+        // A colon before a slash is that of a registry's port.
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        Some(_) => (reference, ""),
+        None if reference.contains('/') => (reference, ""),
+        None => (own, reference),
+    };
+    let (org, image) = match repository.rsplit_once('/') {
+        None => (None, repository),
+        Some((before, image)) => (organisation(before), image),
+    };
+    let org = rules.org.as_deref().or(org).unwrap_or(DEFAULT_ORG);
+    let tag = tag_of(build, tag)?;
+    let name = ImageNameRef {
+        registry: Some(&rules.registry),
+        org,
+        image,
+        tag: Tag::parse(&tag).map_err(|error| error.to_string())?,
+    };
+    name.compose().map_err(|error| error.to_string())
+}
+
+/// What stands before an image's name, without a registry.
+fn organisation(before: &str) -> Option<&str> {
+    match before.split_once('/') {
+        Some((first, rest)) if is_registry(first) => Some(rest),
+        None if is_registry(before) => None,
+        Some(_) | None => Some(before),
+    }
+}
+
+fn is_registry(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
+}
+
+/// The tag that stays with this build's image.
+fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
+    let numbered = Qualifier::Built {
+        timestamp: build.date,
+        patch: Some(0),
+    };
+    let stream = match text {
+        "" | "latest" | "stable" => Stream::Stable,
+        "dev" => Stream::Dev,
+        _ => {
+            let tag = Tag::parse(text).map_err(|error| error.to_string())?;
+            if !tag.moves() {
+                return Ok(text.to_owned());
+            }
+            // The specification's form has no number after the date.
+            let plain = Qualifier::Built {
+                timestamp: build.date,
+                patch: None,
+            };
+            let dated = [numbered, plain].into_iter().find_map(|qualifier| {
+                let dated = tag.with_qualifier(qualifier)?.compose();
+                dated.ok()
+            });
+            return dated.ok_or_else(|| format!("the tag {text} moves, and has no dated form"));
+        }
+    };
+    let channel = &build.channel;
+    let prefix = prefix(&channel.release);
+    let distro = channel.distro.as_str();
+    let os = Os::ALL.into_iter().find(|os| os.as_str() == distro);
+    let os = os.ok_or_else(|| {
+        format!("it has no tag of its own, and {distro} is no operating system that a tag can name")
+    })?;
+    let platform = channel.platform.as_ref();
+    let tag = Tag::Stream {
+        prefix: &prefix,
+        os,
+        codename: platform.map(|platform| platform.codename.as_str()),
+        arch: platform.map(|platform| platform.arch.as_str()),
+        stream,
+        qualifier: numbered,
+    };
+    tag.compose().map_err(|error| error.to_string())
+}
+
+/// A release identifier as image tags begin: `master`, `f-centos76`, `r-2018.10`, `m-2019.05b1`, `rc-4.0`.
+fn prefix(release: &ReleaseId) -> String {
+    match release {
+        ReleaseId::Master => "master".to_owned(),
+        ReleaseId::Feature(name) => format!("f-{name}"),
+        ReleaseId::Release(name) => format!("r-{name}"),
+        ReleaseId::Milestone(name) => format!("m-{name}"),
+        ReleaseId::Rc(name) => format!("rc-{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ImageRules, name};
+    use crate::images::{FoundImage, Image};
+    use crate::registry::conformance::{sample_blobs, sample_manifest};
+
+    fn found(origin: &str, references: &[&str], text: &str) -> FoundImage {
+        let (config, layer) = sample_blobs(text);
+        FoundImage {
+            origin: origin.parse().expect("a path"),
+            references: references.iter().copied().map(str::to_owned).collect(),
+            image: Image {
+                manifest: sample_manifest(&config, &layer),
+                parts: Vec::new(),
+                blobs: vec![config, layer],
+                platform: None,
+            },
+        }
+    }
+
+    fn named(build: &str, origin: &str, references: &[&str]) -> Result<Vec<String>, String> {
+        let rules = ImageRules {
+            registry: "hub.example:5000".to_owned(),
+            org: None,
+            moving: Vec::new(),
+        };
+        let build = build.parse().expect("a build");
+        let names = name(&build, vec![found(origin, references, "x")], &rules);
+        let names = names.map_err(|error| error.to_string())?;
+        Ok(names.iter().map(|image| image.name.to_string()).collect())
+    }
+
+    const MASTER: &str = "master/centos/20181105T060000Z";
+
+    #[test]
+    fn a_name_is_that_of_the_layout_with_what_it_lacks() {
+        let layout = "outputs/docker-images/stx-nova";
+        for (build, origin, reference, expected) in [
+            (
+                MASTER,
+                layout,
+                "master-centos-stable-20180101T000000Z.0",
+                "starlingx/stx-nova:master-centos-stable-20180101T000000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "stx.6.0-v1.0.2",
+                "starlingx/stx-nova:stx.6.0-v1.0.2",
+            ),
+            (
+                MASTER,
+                layout,
+                "master-centos-dev-latest",
+                "starlingx/stx-nova:master-centos-dev-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "dev-centos-pike-latest",
+                "starlingx/stx-nova:dev-centos-pike-20181105T060000Z",
+            ),
+            (
+                MASTER,
+                layout,
+                "dev",
+                "starlingx/stx-nova:master-centos-dev-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "",
+                "starlingx/stx-nova:master-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                "outputs/docker-images/rvmc.tar",
+                "1.0",
+                "starlingx/rvmc:1.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "docker.io/openstack/nova:1.0",
+                "openstack/nova:1.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "localhost:5000/nova",
+                "starlingx/nova:master-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "nova:latest",
+                "starlingx/nova:master-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                "rc/4.0/debian/bullseye/amd64/20181105T060000Z",
+                layout,
+                "stable",
+                "starlingx/stx-nova:rc-4.0-debian-bullseye-amd64-stable-20181105T060000Z.0",
+            ),
+            (
+                "feature/centos8/centos/20181105T060000Z",
+                layout,
+                "stable",
+                "starlingx/stx-nova:f-centos8-centos-stable-20181105T060000Z.0",
+            ),
+        ] {
+            let expected = format!("hub.example:5000/{expected}");
+            assert_eq!(
+                named(build, origin, &[reference]),
+                Ok(vec![expected]),
+                "{reference}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_is_refused_with_its_place() {
+        for (build, reference, word) in [
+            (MASTER, "Nova:1.0", "small letters"),
+            (MASTER, "nova:", "nova:"),
+            (
+                "master/suse/20181105T060000Z",
+                "stable",
+                "suse is no operating system",
+            ),
+        ] {
+            let result = named(build, "outputs/docker-images/stx-nova", &[reference]);
+            match result {
+                Err(error) => assert!(
+                    error.contains("outputs/docker-images/stx-nova") && error.contains(word)
+                        || word == "nova:",
+                    "{error}"
+                ),
+                Ok(names) => assert_eq!(word, "nova:", "{names:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn two_images_have_not_one_name() {
+        let rules = ImageRules {
+            registry: "hub.example".to_owned(),
+            org: Some("mine".to_owned()),
+            moving: Vec::new(),
+        };
+        let build = MASTER.parse().expect("a build");
+        let (one, two) = (
+            "outputs/docker-images/one.tar",
+            "outputs/docker-images/two.tar",
+        );
+        let twice = vec![
+            found(one, &["a/x:1"], "same"),
+            found(two, &["b/x:1"], "same"),
+        ];
+        let names = name(&build, twice, &rules).expect("the same image");
+        assert_eq!(names[0].name.as_str(), "hub.example/mine/x:1");
+        assert_eq!(names.len(), 1);
+        let differ = vec![found(one, &["x:1"], "one"), found(two, &["x:1"], "two")];
+        let error = name(&build, differ, &rules)
+            .expect_err("two images")
+            .to_string();
+        assert!(
+            error.contains("one.tar") && error.contains("two.tar"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! What bringing a build's images to the registry would do. Pure: images and what the registry shows in, a plan out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use stx_layout::{BuildId, BuildRecord, ImageName, Qualifier, Sha256};
+
+use super::NamedImage;
+use crate::plan::AliasVerdict;
+
+/// What the registry showed when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// What each tag shows, of those that are there.
+    pub tags: BTreeMap<ImageName, Sha256>,
+    /// The manifests that are there, by a name of their repository.
+    pub manifests: BTreeSet<(ImageName, Sha256)>,
+}
+
+/// What will be done with a build's images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImagePlan {
+    /// The build.
+    pub build: BuildId,
+    /// The images under the names that stay with this build, by name.
+    pub images: Vec<ImageStep>,
+    /// The tags that move, by name.
+    pub moving: Vec<MovingStep>,
+}
+
+/// What will be done with one image and its dated or static tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageStep {
+    /// The name.
+    pub name: ImageName,
+    /// The digest of its manifest.
+    pub digest: Sha256,
+    /// Whether the registry has it already, under whatever tag or none.
+    pub stored: bool,
+    /// What is done with the tag.
+    pub tag: TagVerdict,
+}
+
+/// What is done with a tag that never moves. If it shows another image, there is no plan at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TagVerdict {
+    /// It does not exist and is made.
+    Create,
+    /// It shows this image already.
+    Stays,
+}
+
+/// What will be done with one tag that moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MovingStep {
+    /// The name with that tag.
+    pub name: ImageName,
+    /// The image that it is to show.
+    pub digest: Sha256,
+    /// What it shows now.
+    pub shown: Option<Sha256>,
+    /// What is done, and why.
+    #[serde(flatten)]
+    pub verdict: AliasVerdict,
+}
+
+/// A dated or static tag that shows another image than the build's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} shows sha256:{shown} on the registry, and is sha256:{expected} in this build")]
+pub struct ImageClash {
+    /// The name.
+    pub name: ImageName,
+    /// The image on the registry.
+    pub shown: Sha256,
+    /// The build's.
+    pub expected: Sha256,
+}
+
+impl ImagePlan {
+    /// Whether there is nothing to do.
+    pub fn is_noop(&self) -> bool {
+        self.images
+            .iter()
+            .all(|step| step.stored && step.tag == TagVerdict::Stays)
+            && !self.moving.iter().any(|step| step.verdict.moves())
+    }
+}
+
+/// Decides what is to be done. `alias` is what becomes of `latest_build`, whose rule moving tags follow. All tags that would
+/// have to be moved and must not are named at once.
+pub fn plan(
+    build: &BuildId,
+    images: &[NamedImage],
+    moving: &[Qualifier],
+    alias: &AliasVerdict,
+    seen: &Seen,
+) -> Result<ImagePlan, Vec<ImageClash>> {
+    let mut clashes = Vec::new();
+    let mut steps = Vec::new();
+    let mut moved = BTreeMap::new();
+    for image in images {
+        let tag = match seen.tags.get(&image.name) {
+            None => TagVerdict::Create,
+            Some(shown) if *shown == image.digest => TagVerdict::Stays,
+            Some(shown) => {
+                clashes.push(ImageClash {
+                    name: image.name.clone(),
+                    shown: *shown,
+                    expected: image.digest,
+                });
+                continue;
+            }
+        };
+        let stored = tag == TagVerdict::Stays
+            || seen.manifests.contains(&(image.name.clone(), image.digest));
+        steps.push(ImageStep {
+            name: image.name.clone(),
+            digest: image.digest,
+            stored,
+            tag,
+        });
+        for qualifier in moving {
+            if let Some(name) = image.name.moving(*qualifier) {
+                let shown = seen.tags.get(&name).copied();
+                let step = MovingStep {
+                    verdict: moving_verdict(alias, shown, image.digest),
+                    digest: image.digest,
+                    shown,
+                    name: name.clone(),
+                };
+                // Of two images that differ in their dates alone, the later one is the last by name.
+                moved.insert(name, step);
+            }
+        }
+    }
+    if !clashes.is_empty() {
+        return Err(clashes);
+    }
+    Ok(ImagePlan {
+        build: build.clone(),
+        images: steps,
+        moving: moved.into_values().collect(),
+    })
+}
+
+/// What becomes of a moving tag where `alias` becomes of `latest_build`.
+fn moving_verdict(alias: &AliasVerdict, shown: Option<Sha256>, digest: Sha256) -> AliasVerdict {
+    match alias {
+        AliasVerdict::Failed => AliasVerdict::Failed,
+        AliasVerdict::Older { newer } => AliasVerdict::Older { newer: *newer },
+        AliasVerdict::Create
+        | AliasVerdict::Move
+        | AliasVerdict::Stays
+        | AliasVerdict::Force { .. }
+            if shown == Some(digest) =>
+        {
+            AliasVerdict::Stays
+        }
+        AliasVerdict::Force { newer } => AliasVerdict::Force { newer: *newer },
+        AliasVerdict::Create | AliasVerdict::Move | AliasVerdict::Stays => match shown {
+            None => AliasVerdict::Create,
+            Some(_) => AliasVerdict::Move,
+        },
+    }
+}
+
+/// The images that a record names on this registry; their files are not at hand. Names of other registries, and texts that
+/// are no names, are not among them.
+pub fn recorded(record: &BuildRecord, registry: &str) -> Vec<NamedImage> {
+    let images = record.images.iter().filter_map(|image| {
+        let name: ImageName = image.name.parse().ok()?;
+        (name.parts().registry == Some(registry)).then(|| NamedImage {
+            name,
+            digest: image.digest,
+            platform: image.platform.clone(),
+            size: image.size,
+            image: None,
+        })
+    });
+    images.collect()
+}
+
+impl fmt::Display for ImageStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            digest,
+            stored,
+            tag,
+        } = self;
+        let what = match (stored, tag) {
+            (_, TagVerdict::Stays) => "is there already",
+            (true, TagVerdict::Create) => "is stored, and gets this tag",
+            (false, TagVerdict::Create) => "is sent",
+        };
+        write!(f, "{name} {what} (sha256:{digest})")
+    }
+}
+
+impl fmt::Display for MovingStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.verdict {
+            AliasVerdict::Create => write!(f, "{name} is made"),
+            AliasVerdict::Move => write!(f, "{name} is moved"),
+            AliasVerdict::Force { newer } => {
+                write!(f, "{name} is moved back, although {newer} is newer")
+            }
+            AliasVerdict::Stays => write!(f, "{name} shows this image already"),
+            AliasVerdict::Failed => write!(f, "{name} is not moved: the build failed"),
+            AliasVerdict::Older { newer } => write!(f, "{name} is not moved: {newer} is newer"),
+        }
+    }
+}
+
+impl fmt::Display for ImagePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.images {
+            writeln!(f, "image {step}")?;
+        }
+        self.moving
+            .iter()
+            .try_for_each(|step| writeln!(f, "image {step}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stx_layout::{BuildDate, Qualifier, Sha256};
+
+    use super::{Seen, TagVerdict, plan};
+    use crate::conformance::sample_id;
+    use crate::images::NamedImage;
+    use crate::plan::AliasVerdict;
+
+    const NAME: &str = "r.example/starlingx/stx-nova:master-centos-stable-20181105T060000Z.0";
+    const LATEST: &str = "r.example/starlingx/stx-nova:master-centos-stable-latest";
+
+    fn image(name: &str, byte: u8) -> NamedImage {
+        NamedImage {
+            name: name.parse().expect("a name"),
+            digest: Sha256([byte; 32]),
+            platform: None,
+            size: None,
+            image: None,
+        }
+    }
+
+    fn seen(tags: &[(&str, u8)]) -> Seen {
+        let tags = tags
+            .iter()
+            .map(|(name, byte)| (name.parse().expect("a name"), Sha256([*byte; 32])));
+        Seen {
+            tags: tags.collect(),
+            ..Seen::default()
+        }
+    }
+
+    fn older() -> AliasVerdict {
+        let newer: BuildDate = "20181106T060000Z".parse().expect("a date");
+        AliasVerdict::Older { newer }
+    }
+
+    #[test]
+    fn a_dated_tag_is_made_or_stays_or_is_refused() {
+        let images = [image(NAME, 1)];
+        let decide = |seen: &Seen| {
+            plan(&sample_id(5), &images, &[], &AliasVerdict::Create, seen)
+                .map(|plan| plan.images[0].tag)
+        };
+        assert_eq!(decide(&seen(&[])), Ok(TagVerdict::Create));
+        assert_eq!(decide(&seen(&[(NAME, 1)])), Ok(TagVerdict::Stays));
+        let clashes = decide(&seen(&[(NAME, 2)])).expect_err("another image");
+        assert_eq!(clashes[0].shown, Sha256([2; 32]));
+    }
+
+    #[test]
+    fn a_moving_tag_goes_as_latest_build_does() {
+        let images = [image(NAME, 1)];
+        let decide = |alias: &AliasVerdict, seen: &Seen| {
+            let plan = plan(&sample_id(5), &images, &[Qualifier::Latest], alias, seen);
+            plan.expect("no clash").moving.remove(0).verdict
+        };
+        let none = seen(&[]);
+        for (alias, without, with_other, with_this) in [
+            (
+                AliasVerdict::Create,
+                AliasVerdict::Create,
+                AliasVerdict::Move,
+                AliasVerdict::Stays,
+            ),
+            (
+                AliasVerdict::Move,
+                AliasVerdict::Create,
+                AliasVerdict::Move,
+                AliasVerdict::Stays,
+            ),
+            (
+                AliasVerdict::Stays,
+                AliasVerdict::Create,
+                AliasVerdict::Move,
+                AliasVerdict::Stays,
+            ),
+            (
+                AliasVerdict::Failed,
+                AliasVerdict::Failed,
+                AliasVerdict::Failed,
+                AliasVerdict::Failed,
+            ),
+            (older(), older(), older(), older()),
+        ] {
+            assert_eq!(decide(&alias, &none), without);
+            assert_eq!(decide(&alias, &seen(&[(LATEST, 2)])), with_other);
+            assert_eq!(decide(&alias, &seen(&[(LATEST, 1)])), with_this);
+        }
+    }
+}

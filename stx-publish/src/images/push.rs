@@ -1,0 +1,290 @@
+//! Brings images to the registry, in one order with the build on the mirror.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use stx_layout::{BuildPath, ImageName, Sha256};
+
+use super::{ImageClash, ImagePlan, NamedImage, Prepared};
+use crate::plan::AliasVerdict;
+use crate::publish::{Beside, PublishError, PublishReport, publish_beside};
+use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository};
+use crate::store::{Added, MirrorStore};
+
+/// Images that could not be brought to the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The registry did not do what was asked of it.
+    #[error("registry {registry}")]
+    Registry {
+        /// The registry.
+        registry: String,
+        /// Why.
+        source: RegistryError,
+    },
+    /// A tag that never moves would have to.
+    #[error(transparent)]
+    Clash(#[from] ImageClash),
+    /// The registry does not have it, and its files are not at hand.
+    #[error("{name}: the registry does not have sha256:{digest}")]
+    Missing {
+        /// The image.
+        name: ImageName,
+        /// Its manifest's digest.
+        digest: Sha256,
+    },
+}
+
+/// What was done with the images of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ImageReport {
+    /// Images that were stored and had not been.
+    pub stored: Vec<ImageName>,
+    /// Blobs that were sent.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that the registry had already, in this repository or in another one.
+    pub shared: u64,
+    /// Tags that show another image now, or were made.
+    pub tagged: Vec<ImageName>,
+    /// Tags that showed the right image already.
+    pub unchanged: Vec<ImageName>,
+}
+
+impl fmt::Display for ImageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stored,
+            blobs,
+            bytes,
+            shared,
+            tagged,
+            unchanged,
+        } = self;
+        if tagged.is_empty() && unchanged.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "images: {} stored, {blobs} blobs of {bytes} bytes sent, {shared} were on the registry",
+            stored.len()
+        )?;
+        for name in tagged {
+            writeln!(f, "image {name}")?;
+        }
+        unchanged
+            .iter()
+            .try_for_each(|name| writeln!(f, "image {name}: was there already"))
+    }
+}
+
+/// The images of a build on their way to a registry.
+#[derive(Debug)]
+struct Images<'a> {
+    registry: &'a dyn ImageRegistry,
+    named: &'a [NamedImage],
+    plan: &'a ImagePlan,
+    report: Mutex<ImageReport>,
+}
+
+impl<'a> Images<'a> {
+    /// What `plan` says of `images`, about to be done.
+    fn new(registry: &'a dyn ImageRegistry, images: &'a [NamedImage], plan: &'a ImagePlan) -> Self {
+        Self {
+            registry,
+            named: images,
+            plan,
+            report: Mutex::default(),
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut ImageReport)) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut report);
+    }
+
+    fn report(self) -> ImageReport {
+        let report = self.report.into_inner();
+        let mut report = report.unwrap_or_else(PoisonError::into_inner);
+        for names in [
+            &mut report.stored,
+            &mut report.tagged,
+            &mut report.unchanged,
+        ] {
+            names.sort();
+        }
+        report
+    }
+
+    fn fail(&self, source: RegistryError) -> ImageError {
+        ImageError::Registry {
+            registry: self.registry.host().to_owned(),
+            source,
+        }
+    }
+
+    /// Stores every image by its digest; no tag shows it yet.
+    async fn store(&self) -> Result<(), ImageError> {
+        let mut wanted = Vec::new();
+        for step in self.plan.images.iter().filter(|step| !step.stored) {
+            let image = self.named.iter().find(|image| image.name == step.name);
+            let image = image.and_then(|image| Some((&image.name, image.image.as_ref()?)));
+            wanted.push(image.ok_or_else(|| ImageError::Missing {
+                name: step.name.clone(),
+                digest: step.digest,
+            })?);
+        }
+        // A blob that several repositories need is sent to the first, and mounted in the others.
+        let mut blobs: BTreeMap<Sha256, (&Blob, BTreeMap<String, &ImageName>)> = BTreeMap::new();
+        for (name, image) in &wanted {
+            for blob in &image.blobs {
+                let (_, repositories) = blobs.entry(blob.digest).or_insert((blob, BTreeMap::new()));
+                repositories.insert(repository(name), name);
+            }
+        }
+        let mut sends = Vec::with_capacity(blobs.len());
+        for (blob, repositories) in blobs.into_values() {
+            sends.push(self.send(blob, repositories));
+        }
+        stream::iter(sends)
+            .buffer_unordered(self.registry.parallel().max(1))
+            .try_collect::<()>()
+            .await?;
+        for (name, image) in wanted {
+            for manifest in image.parts.iter().chain([&image.manifest]) {
+                let stored = self.registry.push_manifest(name, manifest).await;
+                stored.map_err(|error| self.fail(error))?;
+            }
+            let digest = image.digest();
+            let found = self.registry.manifest(name, digest).await;
+            if found.map_err(|error| self.fail(error))?.is_none() {
+                return Err(ImageError::Missing {
+                    name: name.clone(),
+                    digest,
+                });
+            }
+            self.note(|report| report.stored.push(name.clone()));
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        blob: &Blob,
+        repositories: BTreeMap<String, &ImageName>,
+    ) -> Result<(), ImageError> {
+        let mut from = None;
+        for name in repositories.into_values() {
+            let pushed = self.registry.push_blob(name, blob, from).await;
+            let pushed = pushed.map_err(|error| self.fail(error))?;
+            self.note(|report| match pushed {
+                Pushed::Sent(bytes) => {
+                    report.blobs += 1;
+                    report.bytes += bytes;
+                }
+                Pushed::Mounted | Pushed::There => report.shared += 1,
+            });
+            from = Some(name);
+        }
+        Ok(())
+    }
+
+    /// Makes the tags that never move, and then moves those that do.
+    async fn tag(&self) -> Result<(), ImageError> {
+        let mut fixed = Vec::with_capacity(self.plan.images.len());
+        for step in &self.plan.images {
+            // What the plan saw is older than this moment.
+            fixed.push(self.set(&step.name, step.digest, Moves::Never));
+        }
+        stream::iter(fixed)
+            .buffer_unordered(self.registry.parallel().max(1))
+            .try_collect::<()>()
+            .await?;
+        for step in &self.plan.moving {
+            match &step.verdict {
+                AliasVerdict::Create
+                | AliasVerdict::Move
+                | AliasVerdict::Force { .. }
+                | AliasVerdict::Stays => self.set(&step.name, step.digest, Moves::Freely).await?,
+                AliasVerdict::Failed | AliasVerdict::Older { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn set(&self, name: &ImageName, digest: Sha256, moves: Moves) -> Result<(), ImageError> {
+        let shown = self.registry.resolve(name).await;
+        match (shown.map_err(|error| self.fail(error))?, moves) {
+            (Some(shown), _) if shown == digest => {
+                self.note(|report| report.unchanged.push(name.clone()));
+                return Ok(());
+            }
+            (Some(shown), Moves::Never) => {
+                return Err(ImageError::Clash(ImageClash {
+                    name: name.clone(),
+                    shown,
+                    expected: digest,
+                }));
+            }
+            (Some(_) | None, Moves::Freely) | (None, Moves::Never) => {}
+        }
+        let tagged = self.registry.tag(name, digest).await;
+        tagged.map_err(|error| self.fail(error))?;
+        self.note(|report| report.tagged.push(name.clone()));
+        Ok(())
+    }
+}
+
+/// Whether a tag may be taken from another image.
+#[derive(Clone, Copy)]
+enum Moves {
+    Never,
+    Freely,
+}
+
+#[async_trait]
+impl Beside for Images<'_> {
+    fn is_noop(&self) -> bool {
+        self.plan.is_noop()
+    }
+
+    async fn before_commit(&self) -> Result<(), ImageError> {
+        self.store().await
+    }
+
+    async fn after_commit(&self) -> Result<(), ImageError> {
+        self.tag().await
+    }
+}
+
+/// Does what [`prepare_with_images`](super::prepare_with_images) planned: images before the build is visible, their tags after it, aliases last.
+///
+/// After an error or a crash the mirror is as before and no tag was made, or the build is published and a rerun makes the
+/// tags and moves the aliases.
+pub async fn publish_with_images(
+    store: &dyn MirrorStore,
+    registry: &dyn ImageRegistry,
+    prepared: &Prepared,
+    observe: &(dyn Fn(&BuildPath, Added) + Sync),
+) -> Result<(PublishReport, ImageReport), PublishError> {
+    let images = Images::new(registry, &prepared.named, &prepared.images);
+    let report = publish_beside(store, &prepared.plan, &images, observe).await?;
+    Ok((report, images.report()))
+}
+
+/// Brings the images of a published build to the registry as `plan` says. The lock of its channel has to be held.
+pub async fn push(
+    registry: &dyn ImageRegistry,
+    images: &[NamedImage],
+    plan: &ImagePlan,
+) -> Result<ImageReport, ImageError> {
+    let images = Images::new(registry, images, plan);
+    images.store().await?;
+    images.tag().await?;
+    Ok(images.report())
+}

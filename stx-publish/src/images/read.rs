@@ -1,0 +1,266 @@
+//! Reads the images among the files of a build: OCI layouts, and the archives of `docker save`.
+//!
+//! Every digest is computed from the bytes, also those that a layout or an archive claims; what does not fit is an error with
+//! its place, before anything is published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err::File;
+use sha2::Digest as _;
+use stx_layout::{BuildPath, Sha256};
+
+use super::{DIRECTORY, FoundImage, Image};
+use crate::incoming::{Entry, Incoming, LinkEnd};
+use crate::registry::{Blob, BlobSource};
+
+mod archive;
+pub mod charts;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+/// Largest index, manifest or configuration that is read, in bytes.
+const LARGEST_JSON: u64 = 16 << 20;
+
+/// Images that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file cannot be read.
+    #[error("{path}")]
+    Io {
+        /// The layout or archive, with the file in it.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A layout or an archive is none, or not whole.
+    #[error("{path}: {reason}")]
+    Wrong {
+        /// The layout or archive, with the file in it.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The bytes are others than a manifest says.
+    #[error("{path}: its bytes have the digest sha256:{found}, and sha256:{claimed} is claimed")]
+    Digest {
+        /// The layout or archive, with the file in it.
+        path: String,
+        /// Computed.
+        found: Sha256,
+        /// Claimed.
+        claimed: Sha256,
+    },
+}
+
+/// Reads all images of a build; nothing where it has none. Every byte of them is read.
+pub async fn read_images(incoming: Incoming) -> Result<Vec<FoundImage>, ReadError> {
+    let read = tokio::task::spawn_blocking(move || read(&incoming)).await;
+    read.unwrap_or_else(|error| {
+        Err(ReadError::Io {
+            path: DIRECTORY.to_owned(),
+            source: io::Error::other(error),
+        })
+    })
+}
+
+fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
+    let mut found = Vec::new();
+    let layouts = layouts(incoming);
+    for dir in &layouts {
+        let tree = Tree::of_layout(incoming, dir);
+        found.extend(layout::read(&tree, dir)?);
+    }
+    for (path, entry) in &incoming.entries {
+        let inside = path.as_str().starts_with(&format!("{DIRECTORY}/"));
+        let in_layout = layouts.iter().any(|dir| below(path, dir).is_some());
+        let Entry::File { source, .. } = entry else {
+            continue;
+        };
+        if inside && !in_layout && Utf8Path::new(path.as_str()).extension() == Some("tar") {
+            let tree = archive::open(source, path)?;
+            found.extend(archive::read(&tree, path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The directories that are image layouts.
+fn layouts(incoming: &Incoming) -> BTreeSet<BuildPath> {
+    let marks = incoming
+        .entries
+        .keys()
+        .filter(|path| path.file_name() == "oci-layout");
+    let dirs = marks.filter_map(BuildPath::parent);
+    dirs.filter(|dir| dir.as_str().starts_with(&format!("{DIRECTORY}/")))
+        .collect()
+}
+
+/// What follows `dir` in a path that lies in it.
+fn below<'a>(path: &'a BuildPath, dir: &BuildPath) -> Option<&'a str> {
+    path.as_str().strip_prefix(dir.as_str())?.strip_prefix('/')
+}
+
+/// Bytes of a file, or of a stretch of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    source: BlobSource,
+    size: u64,
+}
+
+impl Part {
+    /// What can be read of it.
+    fn open(&self) -> io::Result<Box<dyn io::Read>> {
+        match &self.source {
+            BlobSource::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+            BlobSource::File { path, offset } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                Ok(Box::new(file.take(self.size)))
+            }
+        }
+    }
+}
+
+/// The files of a layout or an archive, by name.
+struct Tree {
+    /// What the files lie in, for errors.
+    at: String,
+    parts: BTreeMap<String, Part>,
+}
+
+impl Tree {
+    fn of_layout(incoming: &Incoming, dir: &BuildPath) -> Self {
+        let links = incoming.links();
+        let parts = incoming.entries.iter().filter_map(|(path, entry)| {
+            let name = below(path, dir)?.to_owned();
+            let entry = match links.get(path) {
+                None => entry,
+                Some(LinkEnd::File(end)) => incoming.entries.get(end)?,
+                Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => return None,
+            };
+            let source = match entry {
+                Entry::File { source, .. } => BlobSource::File {
+                    path: source.clone(),
+                    offset: 0,
+                },
+                Entry::Generated(bytes) => BlobSource::Bytes(bytes.clone()),
+                Entry::Symlink { .. } => return None,
+            };
+            let size = entry.size();
+            Some((name, Part { source, size }))
+        });
+        Self {
+            at: dir.to_string(),
+            parts: parts.collect(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.at)
+    }
+
+    fn wrong(&self, name: &str, reason: impl Into<String>) -> ReadError {
+        ReadError::Wrong {
+            path: self.path(name),
+            reason: reason.into(),
+        }
+    }
+
+    fn part(&self, name: &str) -> Result<&Part, ReadError> {
+        let part = self.parts.get(name);
+        part.ok_or_else(|| self.wrong(name, "is not there"))
+    }
+
+    /// A small file, whole.
+    fn bytes(&self, name: &str) -> Result<Bytes, ReadError> {
+        let part = self.part(name)?;
+        if part.size > LARGEST_JSON {
+            return Err(self.wrong(name, format!("is larger than {LARGEST_JSON} bytes")));
+        }
+        let mut bytes = Vec::new();
+        let read = part
+            .open()
+            .and_then(|mut part| part.read_to_end(&mut bytes));
+        read.map_err(|source| ReadError::Io {
+            path: self.path(name),
+            source,
+        })?;
+        Ok(bytes.into())
+    }
+
+    /// A file as a blob, with the digest of its bytes.
+    fn blob(&self, name: &str) -> Result<Blob, ReadError> {
+        let part = self.part(name)?;
+        let failed = |source| ReadError::Io {
+            path: self.path(name),
+            source,
+        };
+        let mut hasher = sha2::Sha256::new();
+        let mut open = part.open().map_err(failed)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut size = 0;
+        loop {
+            let read = open.read(&mut buffer).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            size += read as u64;
+        }
+        if size != part.size {
+            return Err(self.wrong(name, "changed while it was read"));
+        }
+        Ok(Blob {
+            digest: Sha256(hasher.finalize().into()),
+            size,
+            source: part.source.clone(),
+        })
+    }
+
+    /// A file as a blob that has to have the digest that is claimed.
+    fn claimed(&self, name: &str, claimed: Sha256) -> Result<Blob, ReadError> {
+        let blob = self.blob(name)?;
+        if blob.digest != claimed {
+            return Err(ReadError::Digest {
+                path: self.path(name),
+                found: blob.digest,
+                claimed,
+            });
+        }
+        Ok(blob)
+    }
+}
+
+/// `linux/amd64`, `linux/arm64/v8`.
+fn platform(os: &str, architecture: &str, variant: Option<&str>) -> String {
+    let variant = variant.map(|variant| format!("/{variant}"));
+    format!("{os}/{architecture}{}", variant.unwrap_or_default())
+}
+
+/// The source of a file.
+fn file(path: &Utf8PathBuf, offset: u64) -> BlobSource {
+    BlobSource::File {
+        path: path.clone(),
+        offset,
+    }
+}
+
+/// Blobs, each once.
+fn once(blobs: impl IntoIterator<Item = Blob>) -> Vec<Blob> {
+    let blobs: BTreeMap<_, _> = blobs.into_iter().map(|blob| (blob.digest, blob)).collect();
+    blobs.into_values().collect()
+}
+
+/// An image of one manifest.
+fn single(manifest: crate::registry::Manifest, blobs: Vec<Blob>, platform: String) -> Image {
+    Image {
+        manifest,
+        parts: Vec::new(),
+        blobs: once(blobs),
+        platform: Some(platform),
+    }
+}

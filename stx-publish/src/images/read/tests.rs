@@ -1,0 +1,253 @@
+use bytes::Bytes;
+use camino_tempfile::tempdir;
+use stx_layout::Sha256;
+
+use super::{ReadError, read};
+use crate::images::FoundImage;
+use crate::incoming::{Entry, Incoming, digest_of};
+use crate::registry::conformance::{sample_blobs, sample_manifest};
+use crate::registry::{Blob, BlobSource, Manifest};
+
+/// An image layout in memory, about to be published.
+#[derive(Default)]
+struct Layout {
+    incoming: Incoming,
+}
+
+impl Layout {
+    fn put(&mut self, path: &str, text: impl Into<Bytes>) -> &mut Self {
+        let path = format!("outputs/docker-images/stx-nova/{path}");
+        let entry = Entry::Generated(text.into());
+        self.incoming
+            .entries
+            .insert(path.parse().expect("a path"), entry);
+        self
+    }
+
+    fn blob(&mut self, bytes: &Bytes) -> &mut Self {
+        self.put(&format!("blobs/sha256/{}", digest_of(bytes)), bytes.clone())
+    }
+
+    fn index(&mut self, manifests: &[(&Manifest, &str)]) -> &mut Self {
+        self.put("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+        self.put("index.json", index_of(manifests))
+    }
+}
+
+fn index_of(manifests: &[(&Manifest, &str)]) -> String {
+    let manifests: Vec<_> = manifests
+        .iter()
+        .map(|(manifest, name)| {
+            format!(
+                "{{\"mediaType\":\"{}\",\"digest\":\"sha256:{}\",\"size\":{},\
+                 \"annotations\":{{\"org.opencontainers.image.ref.name\":\"{name}\"}}}}",
+                manifest.media_type,
+                manifest.digest(),
+                manifest.bytes.len()
+            )
+        })
+        .collect();
+    format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[{}]}}",
+        manifests.join(",")
+    )
+}
+
+fn bytes(blob: &Blob) -> &Bytes {
+    match &blob.source {
+        BlobSource::Bytes(bytes) => bytes,
+        BlobSource::File { .. } => panic!("a blob in memory"),
+    }
+}
+
+/// A layout with one image, which holds `text`, under two tags.
+fn nova(text: &str) -> (Layout, Manifest, Blob) {
+    let (config, layer) = sample_blobs(text);
+    let manifest = sample_manifest(&config, &layer);
+    let mut layout = Layout::default();
+    layout
+        .index(&[(&manifest, "stable"), (&manifest, "stx.6.0-v1.0.2")])
+        .blob(bytes(&config))
+        .blob(bytes(&layer))
+        .blob(&manifest.bytes);
+    (layout, manifest, layer)
+}
+
+#[test]
+fn a_layout_is_read_with_all_its_references() {
+    let (layout, manifest, layer) = nova("one");
+    let found = read(&layout.incoming).expect("an image");
+    assert_eq!(found.len(), 1);
+    let FoundImage {
+        origin,
+        references,
+        image,
+    } = &found[0];
+    assert_eq!(origin.as_str(), "outputs/docker-images/stx-nova");
+    assert_eq!(references, &["stable", "stx.6.0-v1.0.2"]);
+    assert_eq!(image.digest(), manifest.digest());
+    assert_eq!(image.platform.as_deref(), Some("linux/amd64"));
+    assert!(image.blobs.contains(&layer));
+    let blobs: u64 = image.blobs.iter().map(|blob| blob.size).sum();
+    assert_eq!(image.size(), blobs + manifest.bytes.len() as u64);
+}
+
+#[test]
+fn an_index_brings_the_images_of_all_its_platforms() {
+    let (config, layer) = sample_blobs("one");
+    let manifest = sample_manifest(&config, &layer);
+    let arm = String::from_utf8_lossy(bytes(&config)).replace("amd64", "arm64");
+    let arm = Blob::new(arm.into());
+    let arm_manifest = sample_manifest(&arm, &layer);
+    let both = Manifest {
+        media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+        bytes: index_of(&[(&manifest, "a"), (&arm_manifest, "b")]).into(),
+    };
+    let mut layout = Layout::default();
+    layout.index(&[(&both, "stable")]);
+    for blob in [&config, &arm, &layer] {
+        layout.blob(bytes(blob));
+    }
+    for manifest in [&manifest, &arm_manifest, &both] {
+        layout.blob(&manifest.bytes);
+    }
+    let found = read(&layout.incoming).expect("an image");
+    let image = &found[0].image;
+    assert_eq!(image.digest(), both.digest());
+    assert_eq!(image.parts, [manifest, arm_manifest]);
+    assert_eq!(image.platform.as_deref(), Some("linux/amd64,linux/arm64"));
+    assert_eq!(image.blobs.len(), 3, "the layer is one");
+}
+
+#[test]
+fn bytes_that_are_not_what_is_claimed_are_refused() {
+    for place in ["the layer", "the manifest"] {
+        let (mut layout, manifest, layer) = nova("one");
+        let claimed = match place {
+            "the layer" => layer.digest,
+            _ => manifest.digest(),
+        };
+        layout.put(&format!("blobs/sha256/{claimed}"), "layer of two");
+        match read(&layout.incoming) {
+            Err(ReadError::Digest {
+                found,
+                claimed: said,
+                ..
+            }) => {
+                assert_eq!(found, digest_of(b"layer of two"));
+                assert_eq!(said, claimed);
+            }
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+    let (mut layout, _, layer) = nova("one");
+    let path = format!(
+        "outputs/docker-images/stx-nova/blobs/sha256/{}",
+        layer.digest
+    );
+    layout
+        .incoming
+        .entries
+        .remove(&path.parse().expect("a path"));
+    let error = read(&layout.incoming)
+        .expect_err("a layer is missing")
+        .to_string();
+    assert!(error.ends_with("is not there"), "{error}");
+    layout.put("index.json", "{");
+    assert!(matches!(
+        read(&layout.incoming),
+        Err(ReadError::Wrong { .. })
+    ));
+}
+
+/// An archive as `docker save` writes it: files, and one layer that is a symlink to another.
+fn archive(layers: &[&str], claims: &[Sha256], tags: &str) -> Vec<u8> {
+    let claims: Vec<_> = claims
+        .iter()
+        .map(|claim| format!("\"sha256:{claim}\""))
+        .collect();
+    let config = format!(
+        "{{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}",
+        claims.join(",")
+    );
+    let names: Vec<_> = (0..=layers.len())
+        .map(|n| format!("\"{n}/layer.tar\""))
+        .collect();
+    let list = format!(
+        "[{{\"Config\":\"config.json\",\"RepoTags\":{tags},\"Layers\":[{}]}}]",
+        names.join(",")
+    );
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, text: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, text.as_bytes())
+            .expect("added");
+    };
+    add("config.json", &config);
+    for (number, layer) in layers.iter().enumerate() {
+        add(&format!("{number}/layer.tar"), layer);
+    }
+    add("manifest.json", &list);
+    let mut link = tar::Header::new_gnu();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    let name = format!("{}/layer.tar", layers.len());
+    tar.append_link(&mut link, name, "../0/layer.tar")
+        .expect("added");
+    tar.into_inner().expect("a tar")
+}
+
+fn read_archive(bytes: &[u8]) -> Result<Vec<FoundImage>, ReadError> {
+    let dir = tempdir().expect("a directory");
+    let source = dir.path().join("stx-heat.tar");
+    fs_err::write(&source, bytes).expect("a file");
+    let entry = Entry::File {
+        size: bytes.len() as u64,
+        source,
+        executable: false,
+        digest: None,
+    };
+    let path = "outputs/docker-images/stx-heat.tar"
+        .parse()
+        .expect("a path");
+    read(&Incoming {
+        entries: [(path, entry)].into(),
+    })
+}
+
+#[test]
+fn the_digest_of_an_archive_is_a_function_of_its_bytes_alone() {
+    let (one, two) = (digest_of(b"layer one"), digest_of(b"layer two"));
+    let tags = "[\"starlingx/stx-heat:dev-centos-pike-latest\"]";
+    let bytes = archive(&["layer one", "layer two"], &[one, two, one], tags);
+    let found = read_archive(&bytes).expect("an image");
+    assert_eq!(
+        found[0].references,
+        ["starlingx/stx-heat:dev-centos-pike-latest"]
+    );
+    let image = &found[0].image;
+    let manifest = String::from_utf8_lossy(&image.manifest.bytes);
+    // Another form of the same manifest would be another image, under tags that never move.
+    insta::assert_snapshot!(manifest, @r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:2f8e6a78c6d3a0f82683e309612d3ce5fc679dbc4a410e1753653e75e381bf10","size":299},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:f191e625176e7514249870c60bc24622131b04927a418001d1969c9cecd260f1","size":9},{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:77c7ed05b2e49df2e55d70cb007508cc66b2f5419a940bfd6f8749ba7db77c45","size":9},{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:f191e625176e7514249870c60bc24622131b04927a418001d1969c9cecd260f1","size":9}]}"#);
+    assert_eq!(image.blobs.len(), 3, "a configuration and two layers");
+    let layer = image
+        .blobs
+        .iter()
+        .find(|blob| blob.digest == two)
+        .expect("a layer");
+    assert!(matches!(layer.source, BlobSource::File { offset, .. } if offset > 512));
+}
+
+#[test]
+fn an_archive_that_is_none_or_lies_is_refused() {
+    let (one, two) = (digest_of(b"layer one"), digest_of(b"layer two"));
+    let lies = archive(&["layer one"], &[two, one], "null");
+    assert!(matches!(read_archive(&lies), Err(ReadError::Digest { .. })));
+    let short = archive(&["layer one"], &[one], "null");
+    assert!(matches!(read_archive(&short), Err(ReadError::Wrong { .. })));
+    assert!(read_archive(b"no tar at all").is_err());
+    let empty = tar::Builder::new(Vec::new()).into_inner().expect("a tar");
+    assert!(matches!(read_archive(&empty), Err(ReadError::Wrong { .. })));
+}

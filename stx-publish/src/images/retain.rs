@@ -1,0 +1,308 @@
+//! Which tags go with a build that is deleted for good, and which stay because something needs them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use stx_layout::{BuildId, BuildPath, BuildRecord, ImageName, Sha256};
+
+use super::{ImageRules, NamedImage, recorded};
+use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged, repository};
+
+#[cfg(test)]
+mod tests;
+
+/// The charts of a build as plain bytes; or why one cannot be read.
+pub type Charts = Vec<(BuildPath, Result<Vec<u8>, String>)>;
+
+/// Something that stays and may need images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keeper {
+    /// The build.
+    pub build: BuildId,
+    /// Its record; or why that is not understood.
+    pub record: Result<BuildRecord, String>,
+    /// Whether it is only a pin of a build that is not there.
+    pub pin: bool,
+    /// Its Helm charts.
+    pub charts: Charts,
+}
+
+/// Why a tag stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kept-by", rename_all = "kebab-case")]
+pub enum KeptBy {
+    /// The record of another build names it.
+    Build {
+        /// The build.
+        build: BuildId,
+    },
+    /// A pin of its build.
+    Pin {
+        /// The build.
+        build: BuildId,
+    },
+    /// A Helm chart names its tag or its digest.
+    Chart {
+        /// The build of the chart.
+        build: BuildId,
+        /// The chart.
+        path: BuildPath,
+    },
+    /// What another build needs is not known.
+    Unknown {
+        /// The build.
+        build: BuildId,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl fmt::Display for KeptBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build { build } => write!(f, "{build} has it too"),
+            Self::Pin { build } => write!(f, "{build} is pinned"),
+            Self::Chart { build, path } => write!(f, "the chart {build}/{path} names it"),
+            Self::Unknown { build, reason } => {
+                write!(f, "it is not known what {build} needs: {reason}")
+            }
+        }
+    }
+}
+
+/// What becomes of one tag of a build that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// The tag.
+    pub name: ImageName,
+    /// The image that it shows if it is still this build's.
+    pub digest: Sha256,
+    /// Why it stays; `None`: it goes.
+    pub kept: Option<KeptBy>,
+    /// Tags of the same image that stay.
+    pub others: BTreeSet<ImageName>,
+    /// Whether something that stays names the image by its digest.
+    pub digest_kept: bool,
+}
+
+/// Decides about the tags of a build that goes: those that its record names, and the moving ones that belong to them.
+///
+/// Each keeper is asked for once, so that not all charts of a mirror are in memory at once.
+pub fn fates(
+    going: &BuildRecord,
+    rules: &ImageRules,
+    keepers: impl Iterator<Item = Keeper>,
+) -> Vec<Fate> {
+    let images = recorded(going, &rules.registry);
+    let mut fates: Vec<_> = names(&images, rules)
+        .map(|(name, digest)| Fate {
+            name,
+            digest,
+            kept: None,
+            others: BTreeSet::new(),
+            digest_kept: false,
+        })
+        .collect();
+    if fates.is_empty() {
+        return fates;
+    }
+    for keeper in keepers {
+        let record = keeper.record.as_ref();
+        let kept: Vec<_> = record
+            .map(|record| names(&recorded(record, &rules.registry), rules).collect())
+            .unwrap_or_default();
+        for fate in &mut fates {
+            fate.weigh(&going.id, &keeper, &kept);
+        }
+    }
+    fates
+}
+
+/// The names of images with their moving ones.
+fn names<'a>(
+    images: &'a [NamedImage],
+    rules: &'a ImageRules,
+) -> impl Iterator<Item = (ImageName, Sha256)> + use<'a> {
+    images.iter().flat_map(|image| {
+        let moving = rules
+            .moving
+            .iter()
+            .filter_map(|kind| image.name.moving(*kind));
+        let names = [image.name.clone()].into_iter().chain(moving);
+        names.map(|name| (name, image.digest))
+    })
+}
+
+impl Fate {
+    fn weigh(&mut self, going: &BuildId, keeper: &Keeper, kept: &[(ImageName, Sha256)]) {
+        let build = || keeper.build.clone();
+        // The first reason is said.
+        let mut keep = |why: KeptBy| {
+            if self.kept.is_none() {
+                self.kept = Some(why);
+            }
+        };
+        if keeper.pin {
+            if keeper.build == *going {
+                keep(KeptBy::Pin { build: build() });
+            }
+            return;
+        }
+        if let Err(reason) = &keeper.record {
+            keep(KeptBy::Unknown {
+                build: build(),
+                reason: reason.clone(),
+            });
+        }
+        if kept.iter().any(|(name, _)| *name == self.name) {
+            keep(KeptBy::Build { build: build() });
+        }
+        let tag = self.name.parts().tag.to_string();
+        let digest = self.digest.to_string();
+        for (path, text) in &keeper.charts {
+            match text {
+                Ok(text) if contains(text, &tag) => keep(KeptBy::Chart {
+                    build: build(),
+                    path: path.clone(),
+                }),
+                Ok(text) if contains(text, &digest) => {
+                    keep(KeptBy::Chart {
+                        build: build(),
+                        path: path.clone(),
+                    });
+                    self.digest_kept = true;
+                }
+                Ok(_) => {}
+                Err(reason) => keep(KeptBy::Unknown {
+                    build: build(),
+                    reason: format!("{path}: {reason}"),
+                }),
+            }
+        }
+        let own = repository(&self.name);
+        let same = kept.iter().filter(|(name, digest)| {
+            *digest == self.digest && *name != self.name && repository(name) == own
+        });
+        self.others.extend(same.map(|(name, _)| name.clone()));
+    }
+}
+
+/// Whether a text holds a word, and no letter, digit, `.`, `_` or `-` before or after it makes it another one.
+fn contains(text: &[u8], word: &str) -> bool {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    memchr::memmem::find_iter(text, word).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| text.get(at));
+        let after = text.get(at + word.len());
+        // A dot after it ends a sentence more often than it goes on with a tag; both count as named.
+        !before.is_some_and(part) && !after.is_some_and(|byte| part(byte) && *byte != b'.')
+    })
+}
+
+/// What became of the tags of a build that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct UntagReport {
+    /// Those that are gone.
+    pub removed: Vec<ImageName>,
+    /// Those that stay, and why.
+    pub left: BTreeMap<ImageName, String>,
+}
+
+/// Removes the tags that go. Can be repeated at any time; a tag that shows another image by now stays.
+///
+/// A registry that can remove no tag alone loses the image, with all its tags, if all of them go.
+pub async fn untag(
+    registry: &dyn ImageRegistry,
+    fates: &[Fate],
+) -> Result<UntagReport, RegistryError> {
+    let mut report = UntagReport::default();
+    let going: BTreeSet<_> = fates
+        .iter()
+        .filter(|fate| fate.kept.is_none())
+        .map(|fate| &fate.name)
+        .collect();
+    for fate in fates {
+        let name = fate.name.clone();
+        if let Some(why) = &fate.kept {
+            report.left.insert(name, why.to_string());
+            continue;
+        }
+        match registry.resolve(&name).await? {
+            None => continue,
+            Some(shown) if shown != fate.digest => {
+                let why = "it shows another image by now";
+                report.left.insert(name, why.to_owned());
+                continue;
+            }
+            Some(_) => {}
+        }
+        let manifest = registry.manifest(&name, fate.digest).await?;
+        match registry.untag(&name).await? {
+            Untagged::Removed | Untagged::Absent => {
+                if let Some(manifest) = manifest {
+                    put_back(registry, fate, &manifest).await?;
+                }
+                report.removed.push(name);
+            }
+            Untagged::Unsupported => {
+                if let Some(why) = needed(registry, fate, &going).await? {
+                    report.left.insert(name, why);
+                } else {
+                    registry.delete(&name, fate.digest).await?;
+                    report.removed.push(name);
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Puts back the tags that stay, where the registry took more than the tag that it was asked to.
+async fn put_back(
+    registry: &dyn ImageRegistry,
+    fate: &Fate,
+    manifest: &Manifest,
+) -> Result<(), RegistryError> {
+    for name in &fate.others {
+        if registry.resolve(name).await?.is_none() {
+            registry.push_manifest(name, manifest).await?;
+            registry.tag(name, fate.digest).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Why an image cannot be removed with all its tags.
+async fn needed(
+    registry: &dyn ImageRegistry,
+    fate: &Fate,
+    going: &BTreeSet<&ImageName>,
+) -> Result<Option<String>, RegistryError> {
+    let alone = "the registry cannot remove a tag alone";
+    if let Some(other) = fate.others.first() {
+        return Ok(Some(format!("{alone}, and {other} is the same image")));
+    }
+    if fate.digest_kept {
+        return Ok(Some(format!("{alone}, and a chart names the image")));
+    }
+    let parts = fate.name.parts();
+    for tag in registry.tags(&fate.name).await? {
+        let registry_of = parts.registry.map(|registry| format!("{registry}/"));
+        let other = format!(
+            "{}{}/{}:{tag}",
+            registry_of.unwrap_or_default(),
+            parts.org,
+            parts.image
+        );
+        let Ok(other) = other.parse::<ImageName>() else {
+            return Ok(Some(format!("{alone}, and {other} is not understood")));
+        };
+        if going.contains(&other) {
+            continue;
+        }
+        if registry.resolve(&other).await? == Some(fate.digest) {
+            return Ok(Some(format!("{alone}, and {other} is the same image")));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,262 @@
+use async_trait::async_trait;
+use stx_layout::{BuildOutcome, BuildRecord, ImageName, ImageRecord, Qualifier, Sha256};
+
+use super::{Charts, Fate, Keeper, fates, untag};
+use crate::conformance::sample_id;
+use crate::images::ImageRules;
+use crate::registry::conformance::{sample_blobs, sample_manifest};
+use crate::registry::memory::MemoryRegistry;
+use crate::registry::{Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged};
+
+const NOVA: &str = "r.example/starlingx/stx-nova";
+
+fn rules() -> ImageRules {
+    ImageRules {
+        registry: "r.example".to_owned(),
+        org: None,
+        moving: vec![Qualifier::Latest],
+    }
+}
+
+fn dated(day: u32) -> ImageName {
+    let name = format!("{NOVA}:master-centos-stable-201811{day:02}T060000Z.0");
+    name.parse().expect("a name")
+}
+
+fn latest() -> ImageName {
+    format!("{NOVA}:master-centos-stable-latest")
+        .parse()
+        .expect("a name")
+}
+
+/// The record of a build whose image is called by its date.
+fn record(day: u32, digest: Sha256) -> BuildRecord {
+    let mut record = BuildRecord::new(sample_id(day), BuildOutcome::Success);
+    record.images = vec![ImageRecord {
+        name: dated(day).to_string(),
+        digest,
+        platform: None,
+        size: None,
+    }];
+    record
+}
+
+fn keeper(day: u32, digest: Sha256, charts: Charts) -> Keeper {
+    Keeper {
+        build: sample_id(day),
+        record: Ok(record(day, digest)),
+        pin: false,
+        charts,
+    }
+}
+
+fn chart(text: &str) -> Charts {
+    let path = "outputs/helm-charts/nova.tgz".parse().expect("a path");
+    vec![(path, Ok(text.as_bytes().to_vec()))]
+}
+
+/// What becomes of the tag of the first build, and why.
+fn fate(keepers: Vec<Keeper>) -> Option<String> {
+    let fates = fates(&record(1, Sha256([1; 32])), &rules(), keepers.into_iter());
+    let fate = fates
+        .iter()
+        .find(|fate| fate.name == dated(1))
+        .expect("a fate");
+    fate.kept.as_ref().map(ToString::to_string)
+}
+
+#[test]
+fn a_tag_goes_unless_something_needs_it_or_may() {
+    let (own, other) = (Sha256([1; 32]), Sha256([2; 32]));
+    assert_eq!(fate(vec![]), None);
+    assert_eq!(fate(vec![keeper(2, other, Charts::new())]), None);
+    assert_eq!(
+        fate(vec![keeper(2, own, Charts::new())]),
+        None,
+        "the same image under another tag"
+    );
+    let named = Keeper {
+        record: Ok(record(1, own)),
+        ..keeper(2, own, Charts::new())
+    };
+    let tag = dated(1).parts().tag.to_string();
+    let pin = |day| Keeper {
+        pin: true,
+        build: sample_id(day),
+        ..keeper(9, other, Charts::new())
+    };
+    let damaged = Keeper {
+        record: Err("torn".to_owned()),
+        ..keeper(2, other, Charts::new())
+    };
+    let torn = vec![(
+        "outputs/helm-charts/nova.tgz".parse().expect("a path"),
+        Err("torn".to_owned()),
+    )];
+    for (keeper, why) in [
+        (named, "has it too"),
+        (
+            keeper(2, other, chart(&format!("tag: {tag}\n"))),
+            "nova.tgz names it",
+        ),
+        (
+            keeper(
+                2,
+                other,
+                chart(&format!("image: docker.io/starlingx/stx-nova:{tag}")),
+            ),
+            "nova.tgz names it",
+        ),
+        (
+            keeper(2, other, chart(&format!("image: stx-nova@sha256:{own}"))),
+            "nova.tgz names it",
+        ),
+        (keeper(2, other, torn), "is not known"),
+        (damaged, "is not known"),
+        (pin(1), "is pinned"),
+    ] {
+        let said = fate(vec![keeper]).expect("it stays");
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(fate(vec![pin(2)]), None, "the pin of another build");
+    let longer = chart(&format!("tag: {tag}1"));
+    assert_eq!(fate(vec![keeper(2, other, longer)]), None, "another tag");
+}
+
+#[test]
+fn a_moving_tag_stays_as_long_as_a_build_has_it() {
+    let going = record(1, Sha256([1; 32]));
+    let kept = |keepers: Vec<Keeper>| -> Vec<bool> {
+        let fates = fates(&going, &rules(), keepers.into_iter());
+        let latest = latest();
+        let moving = fates.iter().filter(|fate| fate.name == latest);
+        moving.map(|fate: &Fate| fate.kept.is_some()).collect()
+    };
+    assert_eq!(kept(vec![]), [false]);
+    assert_eq!(
+        kept(vec![keeper(2, Sha256([2; 32]), Charts::new())]),
+        [true]
+    );
+}
+
+/// A registry that takes the image, with all its tags, where it is asked for one tag (goharbor/harbor#8717).
+#[derive(Debug)]
+struct Greedy(MemoryRegistry);
+
+#[async_trait]
+impl ImageRegistry for Greedy {
+    fn host(&self) -> &str {
+        self.0.host()
+    }
+    async fn resolve(&self, name: &ImageName) -> Result<Option<Sha256>, RegistryError> {
+        self.0.resolve(name).await
+    }
+    async fn tags(&self, name: &ImageName) -> Result<Vec<String>, RegistryError> {
+        self.0.tags(name).await
+    }
+    async fn manifest(
+        &self,
+        name: &ImageName,
+        digest: Sha256,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        self.0.manifest(name, digest).await
+    }
+    async fn push_blob(
+        &self,
+        name: &ImageName,
+        blob: &Blob,
+        from: Option<&ImageName>,
+    ) -> Result<Pushed, RegistryError> {
+        self.0.push_blob(name, blob, from).await
+    }
+    async fn push_manifest(
+        &self,
+        name: &ImageName,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        self.0.push_manifest(name, manifest).await
+    }
+    async fn tag(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError> {
+        self.0.tag(name, digest).await
+    }
+    async fn untag(&self, name: &ImageName) -> Result<Untagged, RegistryError> {
+        let Some(digest) = self.0.resolve(name).await? else {
+            return Ok(Untagged::Absent);
+        };
+        self.0.delete(name, digest).await?;
+        Ok(Untagged::Removed)
+    }
+    async fn delete(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError> {
+        self.0.delete(name, digest).await
+    }
+}
+
+/// Stores an image that holds `text`, under these names.
+async fn store(registry: &dyn ImageRegistry, text: &str, names: &[ImageName]) -> Sha256 {
+    let (config, layer) = sample_blobs(text);
+    let manifest = sample_manifest(&config, &layer);
+    for name in names {
+        for blob in [&config, &layer] {
+            registry.push_blob(name, blob, None).await.expect("sent");
+        }
+        registry
+            .push_manifest(name, &manifest)
+            .await
+            .expect("stored");
+        registry.tag(name, manifest.digest()).await.expect("tagged");
+    }
+    manifest.digest()
+}
+
+#[tokio::test]
+async fn what_a_registry_took_too_much_is_put_back() {
+    let registry = Greedy(MemoryRegistry::new("r.example"));
+    let digest = store(&registry, "one", &[dated(1), dated(2), latest()]).await;
+    let keepers = vec![keeper(2, digest, Charts::new())];
+    let fates = fates(&record(1, digest), &rules(), keepers.into_iter());
+    let report = untag(&registry, &fates).await.expect("untagged");
+    assert_eq!(report.removed, [dated(1)]);
+    for (name, shown) in [
+        (dated(1), None),
+        (dated(2), Some(digest)),
+        (latest(), Some(digest)),
+    ] {
+        assert_eq!(
+            registry.resolve(&name).await.expect("read"),
+            shown,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_untag_an_image_goes_only_with_all_its_tags() {
+    let registry = MemoryRegistry::new("r.example").without_untag();
+    let stranger: ImageName = format!("{NOVA}:by-hand").parse().expect("a name");
+    let digest = store(&registry, "one", &[dated(1), stranger.clone()]).await;
+    let fates = fates(&record(1, digest), &rules(), std::iter::empty());
+    let report = untag(&registry, &fates).await.expect("an answer");
+    assert!(report.left[&dated(1)].contains("by-hand"), "{report:?}");
+    assert_eq!(
+        registry.resolve(&dated(1)).await.expect("read"),
+        Some(digest)
+    );
+    let other = store(&registry, "another", &[stranger]).await;
+    let report = untag(&registry, &fates).await.expect("untagged");
+    assert_eq!(report.removed, [dated(1)]);
+    assert_eq!(registry.shown().into_values().collect::<Vec<_>>(), [other]);
+}
+
+#[tokio::test]
+async fn a_tag_that_shows_another_image_by_now_stays() {
+    let registry = MemoryRegistry::new("r.example");
+    let digest = store(&registry, "one", &[dated(1)]).await;
+    let other = store(&registry, "another", &[dated(1)]).await;
+    let fates = fates(&record(1, digest), &rules(), std::iter::empty());
+    let report = untag(&registry, &fates).await.expect("an answer");
+    assert_eq!(report.removed, []);
+    assert_eq!(
+        registry.resolve(&dated(1)).await.expect("read"),
+        Some(other)
+    );
+}

@@ -1,0 +1,20 @@
+//! OpenPGP (RFC 9580): who may sign, and what signs.
+//!
+//! A [`Keyring`] holds public keys and judges signatures in process. An [`OpenPgp`] signs: with `gpg` and its agent, with
+//! another program, or with a key in a file; each signature that it makes is judged before anybody else sees it.
+//! [`sign_packages`] signs RPMs, [`Vouched`] is a mirror of which nothing is believed that a keyring does not vouch for.
+
+mod audit;
+mod component;
+mod keyring;
+mod packages;
+mod signer;
+#[cfg(all(test, feature = "site"))]
+mod tests;
+mod vouched;
+
+pub use audit::verify_signatures;
+pub use keyring::{Good, KeyState, Keyring, KeyringError, Untrusted};
+pub use packages::{SignPackagesError, SignedPackages, sign_packages};
+pub use signer::{Means, OpenPgp};
+pub use vouched::{IndexError, Seen, Vouched};

@@ -1,0 +1,337 @@
+//! Public keys, and what their signatures are worth.
+
+use std::cmp::Reverse;
+use std::fmt::{self, Write as _};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, SignedPublicKey};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{Signature, SignatureType};
+use pgp::types::{KeyDetails, Timestamp};
+
+use super::component::components;
+
+/// How far ahead of the clock a signature may be: the date of a build is that of another machine's clock.
+const AHEAD: TimeDelta = TimeDelta::days(1);
+
+const PUBLIC_KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+
+/// Public keys whose owners are trusted.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    keys: Vec<SignedPublicKey>,
+}
+
+/// A keyring that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// Not OpenPGP, or of a form that cannot be read.
+    #[error("not public keys as `gpg --export` writes them")]
+    Form {
+        /// Why.
+        source: pgp::errors::Error,
+    },
+    /// There is no key in it.
+    #[error("holds no public key")]
+    Empty,
+}
+
+/// A signature that is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Good {
+    /// The fingerprint of the primary key, in capital hexadecimal digits.
+    pub key: String,
+    /// When it was made.
+    pub at: DateTime<Utc>,
+}
+
+/// Why a signature is not trusted. Of several signatures the reason that is furthest down counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Untrusted {
+    /// There is none.
+    #[error("not signed")]
+    Unsigned,
+    /// What is there is no signature.
+    #[error("its signature cannot be read: {reason}")]
+    Unreadable {
+        /// Why not.
+        reason: String,
+    },
+    /// By a key that is not in the keyring.
+    #[error("signed by {key}, which is not in the keyring")]
+    UnknownKey {
+        /// The key that the signature names.
+        key: String,
+    },
+    /// Of a kind that says nothing about a file, or by a digest that can be forged.
+    #[error("signed in a way that proves nothing ({how})")]
+    Weak {
+        /// The kind or digest.
+        how: String,
+    },
+    /// The signature is of other bytes.
+    #[error("{key} signed other bytes than these")]
+    Bad {
+        /// The key.
+        key: String,
+    },
+    /// The key must not sign.
+    #[error("signed by {key}, which {state}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        state: KeyState,
+    },
+    /// The signature itself has expired.
+    #[error("{key} signed it until {until} only")]
+    Expired {
+        /// The key.
+        key: String,
+        /// The end.
+        until: DateTime<Utc>,
+    },
+    /// The signature is dated more than a day ahead.
+    #[error("{key} signed it at {at}, which is yet to come; is the clock right?")]
+    Ahead {
+        /// The key.
+        key: String,
+        /// When it claims to be made.
+        at: DateTime<Utc>,
+    },
+}
+
+/// What keeps a key from signing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyState {
+    /// Nothing binds it to its owner: no valid self-signature, or none of its primary key.
+    Unbound,
+    /// It is for something else.
+    NotForSigning,
+    /// It was made later than the signature, or than now.
+    NotYet {
+        /// When it was made.
+        from: DateTime<Utc>,
+    },
+    /// Its time is over.
+    Expired {
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+    /// Its owner took it back.
+    Revoked {
+        /// What the owner said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbound => f.write_str("is bound to nobody"),
+            Self::NotForSigning => f.write_str("is not for signing"),
+            Self::NotYet { from } => write!(f, "was made at {from} only"),
+            Self::Expired { since } => write!(f, "expired at {since}"),
+            Self::Revoked { reason } if reason.is_empty() => f.write_str("was revoked"),
+            Self::Revoked { reason } => write!(f, "was revoked: {reason}"),
+        }
+    }
+}
+
+impl Keyring {
+    /// Reads public keys, armored (one block after the other) or as bytes.
+    pub fn read(bytes: &[u8]) -> Result<Self, KeyringError> {
+        let form = |source| KeyringError::Form { source };
+        let mut keys = Vec::new();
+        match str::from_utf8(bytes) {
+            Ok(text) if text.contains(PUBLIC_KEY) => {
+                for block in text.split(PUBLIC_KEY).skip(1) {
+                    let block = format!("{PUBLIC_KEY}{block}");
+                    let (found, _) = SignedPublicKey::from_string_many(&block).map_err(form)?;
+                    keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(form)?);
+                }
+            }
+            Ok(_) | Err(_) => {
+                let found = SignedPublicKey::from_bytes_many(bytes).map_err(form)?;
+                keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(form)?);
+            }
+        }
+        if keys.is_empty() {
+            return Err(KeyringError::Empty);
+        }
+        Ok(Self { keys })
+    }
+
+    /// A keyring of one key.
+    pub(super) fn of(key: SignedPublicKey) -> Self {
+        Self { keys: vec![key] }
+    }
+
+    /// The fingerprints of the primary keys, in capital hexadecimal digits.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.keys.iter().map(|key| name(&key.primary_key)).collect()
+    }
+
+    /// The keys, armored.
+    pub fn armored(&self) -> Result<String, KeyringError> {
+        let keys = self.keys.iter();
+        let blocks = keys.map(|key| key.to_armored_string(ArmorOptions::default()));
+        let blocks = blocks.collect::<Result<Vec<_>, _>>();
+        Ok(blocks
+            .map_err(|source| KeyringError::Form { source })?
+            .concat())
+    }
+
+    /// Judges a detached signature, armored or not, of `bytes`. Of several signatures one that is good is enough.
+    pub fn verify(
+        &self,
+        bytes: &[u8],
+        signature: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Good, Untrusted> {
+        let mut why = Untrusted::Unsigned;
+        for signature in signatures(signature)? {
+            match self.judge(bytes, &signature, now) {
+                Ok(good) => return Ok(good),
+                Err(reason) => why = why.max(reason),
+            }
+        }
+        Err(why)
+    }
+
+    /// The newest key that may sign at `now`, as a fingerprint, and since when it may; or what keeps the first one from it.
+    pub(super) fn signing_key(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<u8>, DateTime<Utc>), Untrusted> {
+        let mut why = Untrusted::Unsigned;
+        let mut usable = Vec::new();
+        for key in self.keys.iter().flat_map(components) {
+            match key.state(now) {
+                Ok(()) => usable.push((key.key.created(), key.key.fingerprint())),
+                Err(state) => {
+                    let key = name(key.key.details());
+                    why = why.max(Untrusted::Key { key, state });
+                }
+            }
+        }
+        usable.sort_by_key(|(created, _)| Reverse(*created));
+        let newest = usable.into_iter().next();
+        newest.map(|(at, key)| (key, at)).ok_or(why)
+    }
+
+    fn judge(
+        &self,
+        bytes: &[u8],
+        signature: &Signature,
+        now: DateTime<Utc>,
+    ) -> Result<Good, Untrusted> {
+        let issuers = issuers(signature);
+        let mut keys = self.keys.iter().flat_map(components);
+        let Some(key) = keys.find(|key| issued(signature, key.key.details())) else {
+            return Err(Untrusted::UnknownKey { key: issuers });
+        };
+        let name = name(&key.of.primary_key);
+        check_kind(signature)?;
+        if key.key.verify(signature, bytes).is_err() {
+            return Err(Untrusted::Bad { key: name });
+        }
+        let at = signature.created().map(time).unwrap_or_default();
+        if at > now + AHEAD {
+            return Err(Untrusted::Ahead { key: name, at });
+        }
+        if let Some(lasts) = signature.signature_expiration_time()
+            && let until = at + TimeDelta::seconds(lasts.as_secs().into())
+            && lasts.as_secs() > 0
+            && until <= now
+        {
+            return Err(Untrusted::Expired { key: name, until });
+        }
+        let from = key.key.created();
+        let state = if at < from {
+            Err(KeyState::NotYet { from })
+        } else {
+            // A signature may be a day ahead, and so may its key.
+            key.state(now.max(at))
+        };
+        match state {
+            Ok(()) => Ok(Good { key: name, at }),
+            Err(state) => Err(Untrusted::Key { key: name, state }),
+        }
+    }
+}
+
+/// The signatures of a file; armored blocks may stand one after the other.
+fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, Untrusted> {
+    const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----";
+    let unreadable = |error: pgp::errors::Error| Untrusted::Unreadable {
+        reason: error.to_string(),
+    };
+    let mut found = Vec::new();
+    match str::from_utf8(bytes) {
+        Ok(text) if text.trim().is_empty() => {}
+        Ok(text) if text.contains(BEGIN) => {
+            for block in text.split(BEGIN).skip(1) {
+                let block = format!("{BEGIN}{block}");
+                let (all, _) = DetachedSignature::from_string_many(&block).map_err(unreadable)?;
+                found.extend(all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?);
+            }
+        }
+        Ok(_) | Err(_) => {
+            let all = DetachedSignature::from_bytes_many(bytes).map_err(unreadable)?;
+            found.extend(all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?);
+        }
+    }
+    Ok(found.into_iter().map(|found| found.signature).collect())
+}
+
+/// Refuses a signature of text, which says nothing about line ends, and one by a digest that can be forged.
+fn check_kind(signature: &Signature) -> Result<(), Untrusted> {
+    let weak = |how: String| Err(Untrusted::Weak { how });
+    match signature.typ() {
+        Some(SignatureType::Binary) => {}
+        kind => return weak(kind.map_or_else(|| "unknown".to_owned(), |kind| format!("{kind:?}"))),
+    }
+    match signature.hash_alg() {
+        Some(
+            HashAlgorithm::Sha256
+            | HashAlgorithm::Sha384
+            | HashAlgorithm::Sha512
+            | HashAlgorithm::Sha3_256
+            | HashAlgorithm::Sha3_512,
+        ) => Ok(()),
+        digest => weak(digest.map_or_else(|| "unknown".to_owned(), |digest| digest.to_string())),
+    }
+}
+
+/// The key that a signature names.
+fn issuers(signature: &Signature) -> String {
+    let prints = signature.issuer_fingerprint();
+    let ids = signature.issuer_key_id();
+    let print = prints.first().map(|print| hex(print.as_bytes()));
+    let id = ids.first().map(|id| hex(id.as_ref()));
+    print
+        .or(id)
+        .unwrap_or_else(|| "a key that is not named".to_owned())
+}
+
+fn issued(signature: &Signature, key: &(impl KeyDetails + ?Sized)) -> bool {
+    let (print, id) = (key.fingerprint(), key.legacy_key_id());
+    signature.issuer_fingerprint().contains(&&print) || signature.issuer_key_id().contains(&&id)
+}
+
+pub(super) fn time(at: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp(at.as_secs().into(), 0).unwrap_or_default()
+}
+
+/// A key's fingerprint, in capital hexadecimal digits as `gpg` shows it.
+fn name(key: &(impl KeyDetails + ?Sized)) -> String {
+    hex(key.fingerprint().as_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
+}

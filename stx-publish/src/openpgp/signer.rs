@@ -1,0 +1,216 @@
+//! Signers: `gpg`, another program, a key in a file.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, SignedSecretKey};
+use rpm::signature::Signing as _;
+
+use super::keyring::{Keyring, KeyringError};
+use crate::seal::run::run;
+use crate::seal::{SignError, Signer};
+
+/// What makes the signatures.
+#[derive(Clone)]
+pub enum Means {
+    /// `gpg`; the key is in its agent or on a token, never in this process.
+    Gpg {
+        /// The program.
+        program: String,
+        /// The key, in any form that `--local-user` takes.
+        key: String,
+        /// Its home directory; its own default where there is none.
+        home: Option<String>,
+    },
+    /// A program that reads bytes on standard input and writes an armored detached signature to standard output, for
+    /// hardware modules and signing services. `SOURCE_DATE_EPOCH` in its environment says when the signature is to be made.
+    Command {
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+    /// A secret key, in this process.
+    Key(Box<rpm::signature::pgp::Signer>),
+}
+
+impl fmt::Debug for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gpg { key, .. } => write!(f, "Gpg({key})"),
+            Self::Command { argv } => write!(f, "Command({argv:?})"),
+            Self::Key(_) => f.write_str("Key"),
+        }
+    }
+}
+
+/// Signs with one OpenPGP key, and judges each signature by the public key before it is given away.
+#[derive(Debug, Clone)]
+pub struct OpenPgp {
+    means: Means,
+    public: Keyring,
+    /// Since when the key that signs exists.
+    since: DateTime<Utc>,
+}
+
+impl OpenPgp {
+    /// Signs with a key that `gpg` has; its public half is asked for at once.
+    ///
+    /// # Errors
+    /// What `gpg` says; [`SignError::Refused`] where there is no such key, several, or one that must not sign at `now`.
+    pub fn gpg(key: &str, home: Option<String>, now: DateTime<Utc>) -> Result<Self, SignError> {
+        let program = "gpg".to_owned();
+        let mut args = gpg_args(home.as_deref());
+        args.extend(["--export", "--armor", "--", key].map(str::to_owned));
+        let exported = run(&program, GPG_PACKAGES, &args, &[], b"")?;
+        let public = public(&program, &exported, key)?;
+        let key = key.to_owned();
+        Self::new(Means::Gpg { program, key, home }, public, now)
+    }
+
+    /// Signs by a program, with the key whose public half is `public`.
+    ///
+    /// # Errors
+    /// [`SignError::Refused`] where that is not one key that may sign at `now`.
+    pub fn command(
+        argv: Vec<String>,
+        public_key: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Self, SignError> {
+        let name = argv.first().cloned().unwrap_or_default();
+        let public = public(&name, public_key, "its public key")?;
+        Self::new(Means::Command { argv }, public, now)
+    }
+
+    /// Signs with an armored secret key, in this process.
+    ///
+    /// # Errors
+    /// [`SignError::Refused`] where that is not one key that may sign at `now`, or the passphrase is not its own.
+    pub fn key(
+        armored: &str,
+        passphrase: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, SignError> {
+        let (secret, _) = SignedSecretKey::from_string(armored).map_err(key_file)?;
+        let public = Keyring::of(secret.to_public_key());
+        let (which, _) = public.signing_key(now).map_err(key_file)?;
+        let signer = rpm::signature::pgp::Signer::from_asc(armored).map_err(key_file)?;
+        let mut signer = signer.with_signing_key(&which).map_err(key_file)?;
+        if let Some(passphrase) = passphrase {
+            signer = signer.with_key_passphrase(passphrase);
+        }
+        Self::new(Means::Key(Box::new(signer)), public, now)
+    }
+
+    fn new(means: Means, public: Keyring, now: DateTime<Utc>) -> Result<Self, SignError> {
+        let (_, since) = public
+            .signing_key(now)
+            .map_err(|error| refused(&format!("{means:?}"), error))?;
+        Ok(Self {
+            means,
+            public,
+            since,
+        })
+    }
+
+    /// The public key.
+    pub fn public(&self) -> &Keyring {
+        &self.public
+    }
+}
+
+impl Signer for OpenPgp {
+    fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError> {
+        let at = at.max(self.since);
+        let seconds = at.timestamp();
+        let signature = match &self.means {
+            Means::Gpg { program, key, home } => {
+                let mut args = gpg_args(home.as_deref());
+                let time = at.format("%Y%m%dT%H%M%S!").to_string();
+                args.extend(["--faked-system-time".to_owned(), time]);
+                args.extend(["--local-user".to_owned(), key.clone()]);
+                args.extend(
+                    ["--digest-algo", "SHA256", "--detach-sign", "--armor"].map(str::to_owned),
+                );
+                run(program, GPG_PACKAGES, &args, &[], bytes)?
+            }
+            Means::Command { argv } => {
+                let (program, args) = argv
+                    .split_first()
+                    .ok_or_else(|| refused("the signing command", "is empty"))?;
+                let env = [("SOURCE_DATE_EPOCH", seconds.to_string())];
+                run(program, "that it belongs to", args, &env, bytes)?
+            }
+            Means::Key(signer) => {
+                let seconds = u32::try_from(seconds).unwrap_or_default();
+                let made = signer
+                    .sign(bytes, rpm::Timestamp(seconds))
+                    .map_err(key_file)?;
+                let made = DetachedSignature::from_bytes(made.as_slice()).map_err(key_file)?;
+                let armored = made.to_armored_string(ArmorOptions::default());
+                armored.map_err(key_file)?.into_bytes()
+            }
+        };
+        // A wrong one would be found by every reader, too late.
+        let signer = format!("{:?}", self.means);
+        let judged = self.public.verify(bytes, &signature, at);
+        judged.map_err(|why| refused(&signer, format!("its signature is of no use: {why}")))?;
+        String::from_utf8(signature)
+            .ok()
+            .filter(|text| text.contains("-----BEGIN PGP SIGNATURE-----"))
+            .ok_or_else(|| refused(&signer, "its signature is not armored"))
+    }
+}
+
+/// The packages that hold `gpg`.
+const GPG_PACKAGES: &str = "gpg (apt) or gnupg2 (dnf)";
+
+/// What every call of `gpg` begins with: nobody is asked anything, and nothing of the machine gets into the output.
+fn gpg_args(home: Option<&str>) -> Vec<String> {
+    let mut args: Vec<_> = [
+        "--batch",
+        "--no-tty",
+        "--quiet",
+        "--pinentry-mode",
+        "error",
+        "--no-comments",
+        "--no-emit-version",
+    ]
+    .map(str::to_owned)
+    .into();
+    args.extend(
+        home.into_iter()
+            .flat_map(|home| ["--homedir".to_owned(), home.to_owned()]),
+    );
+    args
+}
+
+/// The one key of `bytes`.
+fn public(signer: &str, bytes: &[u8], key: &str) -> Result<Keyring, SignError> {
+    let none = || refused(signer, format!("{key}: there is no such key"));
+    let public = match Keyring::read(bytes) {
+        Err(KeyringError::Empty) => return Err(none()),
+        Err(_) if bytes.is_empty() => return Err(none()),
+        public => public.map_err(|error| refused(signer, format!("{key}: {error}")))?,
+    };
+    match public.fingerprints().as_slice() {
+        [_] => Ok(public),
+        several => Err(refused(
+            signer,
+            format!("{key}: which of {}?", several.join(", ")),
+        )),
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read better without a borrow"
+)]
+fn refused(signer: &str, reason: impl ToString) -> SignError {
+    SignError::Refused {
+        signer: signer.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+fn key_file(error: impl std::error::Error) -> SignError {
+    refused("the secret key", crate::verify::chain(&error))
+}

@@ -1,0 +1,197 @@
+//! What a signed index is worth while it is replaced, and packages whose copies are damaged.
+//!
+//! The keys are those of `fixtures/`, made by `gpg` in 2018; other kinds of keys, and what `gpg`, `rpm` and `dnf` say of the
+//! signatures, are in the tests of the whole program.
+
+use std::sync::{Arc, OnceLock};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::{AliasEntry, AliasName, BuildOutcome};
+
+use super::*;
+use crate::conformance::{sample_id, sample_request};
+use crate::faulty::{Fault, FaultyStore};
+use crate::index::{PageId, PageName};
+use crate::publish::{prepare, publish};
+use crate::seal::{Seal, Signer as _};
+use crate::site::{IndexSeal, Site, refresh_sealed};
+use crate::store::memory::MemoryStore;
+use crate::store::{MirrorRead, MirrorStore, Scope, StoreError};
+
+const KEY: &str = include_str!("fixtures/signing.key");
+const LOCKED: &str = include_str!("fixtures/locked.key");
+
+fn now() -> DateTime<Utc> {
+    sample_id(20).date.time()
+}
+
+fn signer() -> OpenPgp {
+    static SIGNER: OnceLock<OpenPgp> = OnceLock::new();
+    let signer = SIGNER.get_or_init(|| OpenPgp::key(KEY, None, now()).expect("a key"));
+    signer.clone()
+}
+
+fn seal(now: DateTime<Utc>) -> IndexSeal {
+    let signer = signer();
+    IndexSeal {
+        keys: signer.public().armored().expect("armored"),
+        signer: Arc::new(signer),
+        lasts: TimeDelta::days(7),
+        now,
+    }
+}
+
+/// A store that signs, with a build.
+async fn signed(day: u32) -> MemoryStore {
+    let store = MemoryStore::new().with_seal(Seal {
+        signer: Some(Arc::new(signer())),
+        attester: None,
+    });
+    put(&store, day).await;
+    store
+}
+
+async fn put(store: &dyn MirrorStore, day: u32) {
+    let request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
+    let plan = prepare(store, request).await.expect("a plan");
+    publish(store, &plan).await.expect("published");
+}
+
+fn vouched(store: &MemoryStore, known: Seen, now: DateTime<Utc>) -> Vouched {
+    let keyring = signer().public().clone();
+    Vouched::new(Arc::new(store.clone()), keyring, known, now, false)
+}
+
+async fn shown(mirror: &Vouched) -> Result<Option<AliasEntry>, StoreError> {
+    let latest = AliasName::latest_build();
+    mirror.alias(&sample_id(1).channel, &latest).await
+}
+
+#[tokio::test]
+async fn an_index_is_good_at_every_step_of_its_replacement() {
+    let site = Site::default();
+    let mut steps = 0;
+    for at in 0.. {
+        let store = signed(1).await;
+        let first = refresh_sealed(&store, &site, Some(&seal(now()))).await;
+        first.expect("made");
+        put(&store, 2).await;
+        let faulty = FaultyStore::new(store.clone(), Fault::FromThenOn, at);
+        let next = now() + TimeDelta::hours(1);
+        let done = refresh_sealed(&faulty, &site, Some(&seal(next))).await;
+        let mirror = vouched(&store, Seen::default(), next);
+        let alias = shown(&mirror)
+            .await
+            .expect("whatever was written is signed");
+        let days = [1, 2].map(|day| Some(AliasEntry::Build(sample_id(day).date)));
+        assert!(days.contains(&alias), "step {at}: {alias:?}");
+        mirror.catalog(&Scope::All).await.expect("the root as well");
+
+        let again = refresh_sealed(&store, &site, Some(&seal(next))).await;
+        again.expect("made");
+        let page = PageId {
+            channel: Some(sample_id(1).channel),
+            name: PageName::IndexSignature,
+        };
+        let signature = store.page(&page).await.expect("read").expect("a page");
+        let signature = String::from_utf8_lossy(&signature).into_owned();
+        assert_eq!(signature.matches("BEGIN").count(), 1, "step {at}");
+        let alias = shown(&vouched(&store, Seen::default(), next)).await;
+        assert_eq!(alias.expect("signed"), days[1]);
+        steps = at;
+        if done.is_ok() {
+            break;
+        }
+    }
+    assert!(steps > 10, "only {steps} steps");
+}
+
+#[tokio::test]
+async fn serials_grow_and_old_ones_are_refused() {
+    let (store, site) = (signed(1).await, Site::default());
+    let made = refresh_sealed(&store, &site, Some(&seal(now()))).await;
+    assert_eq!(made.expect("made").written.len(), 8);
+    let made = refresh_sealed(&store, &site, Some(&seal(now()))).await;
+    assert_eq!(made.expect("made").written, [], "nothing changed");
+    let mirror = vouched(&store, Seen::default(), now());
+    shown(&mirror).await.expect("signed");
+    let first = mirror.seen();
+    let key = signer().public().fingerprints().concat();
+    let path = "master/centos/index.json";
+    let serial = first.serial(&key, path).expect("seen");
+    assert_eq!(serial, now().timestamp().unsigned_abs());
+
+    // A clock that goes back does not make the serial do so.
+    put(&store, 2).await;
+    let earlier = now() - TimeDelta::days(1);
+    let made = refresh_sealed(&store, &site, Some(&seal(earlier))).await;
+    made.expect("made");
+    let mirror = vouched(&store, first, earlier);
+    shown(&mirror).await.expect("newer");
+    let second = mirror.seen();
+    assert_eq!(second.serial(&key, path), Some(serial + 1));
+
+    // Half of its time is over: it is made anew, and nothing else is.
+    let half = earlier + TimeDelta::hours(84);
+    let made = refresh_sealed(&store, &site, Some(&seal(half))).await;
+    assert_eq!(made.expect("made").written.len(), 4, "two indexes, signed");
+
+    let known: Seen =
+        serde_json::from_value(serde_json::json!({ key: { path: u64::MAX } })).expect("a memory");
+    let refused = shown(&vouched(&store, known, half)).await;
+    assert!(
+        matches!(refused, Err(StoreError::Stale { .. })),
+        "{refused:?}"
+    );
+    let late = vouched(&store, Seen::default(), half + TimeDelta::days(7));
+    let refused = shown(&late).await;
+    assert!(
+        matches!(refused, Err(StoreError::Stale { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(late.seen(), Seen::default(), "what is refused is not seen");
+}
+
+#[tokio::test]
+async fn a_record_that_the_sums_do_not_name_is_refused() {
+    let (store, id) = (signed(1).await, sample_id(1));
+    let mirror = vouched(&store, Seen::default(), now());
+    mirror.record(&id).await.expect("signed");
+    let path = "build.json".parse().expect("a path");
+    let other = stx_layout::BuildRecord::new(id.clone(), BuildOutcome::Success).to_json();
+    store.tamper_file(&id, &path, Some(other.into()));
+    assert!(mirror.record(&id).await.is_err());
+    let sums = "SHA256SUMS".parse().expect("a path");
+    store.tamper_file(&id, &sums, Some("".into()));
+    let refused = vouched(&store, Seen::default(), now()).sums(&id).await;
+    assert!(
+        matches!(refused, Err(StoreError::Untrusted { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_signature_is_never_older_than_its_key() {
+    let signer = signer();
+    let old = DateTime::from_timestamp(0, 0).expect("a time");
+    let signature = signer.sign(b"bytes", old).expect("signed");
+    let good = signer
+        .public()
+        .verify(b"bytes", signature.as_bytes(), now());
+    assert!(good.expect("good").at > old);
+    assert_eq!(signer.sign(b"bytes", old).expect("signed"), signature);
+}
+
+#[test]
+fn a_locked_key_needs_its_passphrase() {
+    let sign = |passphrase| {
+        let signer = OpenPgp::key(LOCKED, passphrase, now())?;
+        signer.sign(b"bytes", now())
+    };
+    assert!(sign(Some("open sesame")).is_ok());
+    assert!(sign(Some("wrong")).is_err());
+    assert!(sign(None).is_err());
+    assert!(OpenPgp::key("nothing", None, now()).is_err());
+    let before = DateTime::from_timestamp(0, 0).expect("a time");
+    assert!(OpenPgp::key(KEY, None, before).is_err(), "not made yet");
+}

@@ -1,0 +1,412 @@
+//! A mirror of which nothing is believed that a keyring does not vouch for.
+//!
+//! The sums of a build are believed when `SHA256SUMS.asc` is good, its record when the sums name it, its files by whoever
+//! compares them with the sums. What the mirror holds, and which build an alias means, is taken from the signed `index.json`
+//! of the root and of the channel: [`Seen`] remembers their serials, so that a mirror that goes back in time is noticed, and
+//! their `expires`, so that one that stands still is.
+//!
+//! Index and signature are two files. The writer puts a signature of the old and the new index beside the old one first, so
+//! a reader finds a good pair whichever it reads first; one that is slower than two writers, or behind a cache, reads again
+//! before it speaks of an attack.
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, StreamExt as _};
+use serde::{Deserialize, Serialize};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
+
+use super::{Good, Keyring, Untrusted};
+use crate::incoming::digest_of;
+use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
+use crate::seal::{signature_path, sums_path};
+use crate::store::{
+    Audit, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError, read_all, record_path,
+};
+
+/// Bytes that a `SHA256SUMS` or its signature has at most.
+const LONGEST: u64 = 64 << 20;
+
+/// How often an index is read before its signature is believed to be wrong, and how long it is waited in between.
+const READS: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+];
+
+/// The highest serial that was seen of each index of a mirror, by the key that signed it and by its path.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seen {
+    serials: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Seen {
+    /// The highest serial of an index.
+    pub fn serial(&self, key: &str, page: &str) -> Option<u64> {
+        self.serials.get(key)?.get(page).copied()
+    }
+
+    /// Notes a serial, if it is higher.
+    fn note(&mut self, key: &str, page: &str, serial: u64) {
+        let pages = self.serials.entry(key.to_owned()).or_default();
+        let known = pages.entry(page.to_owned()).or_default();
+        *known = serial.max(*known);
+    }
+
+    /// Notes all that another one has seen.
+    pub fn merge(&mut self, other: &Self) {
+        for (key, pages) in &other.serials {
+            for (page, serial) in pages {
+                self.note(key, page, *serial);
+            }
+        }
+    }
+}
+
+/// Why a signed index is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// It was seen in a later version.
+    #[error(
+        "the mirror goes back in time: this is version {serial}, and version {seen} was seen before"
+    )]
+    Older {
+        /// The version that is there.
+        serial: u64,
+        /// The highest one that is known.
+        seen: u64,
+    },
+    /// It had to be made anew by now.
+    #[error("the mirror stands still: this version was good until {expires}, and it is {now}")]
+    Expired {
+        /// The end.
+        expires: DateTime<Utc>,
+        /// The time now.
+        now: DateTime<Utc>,
+    },
+    /// There is none at the mirror's root.
+    #[error("there is none: what the mirror holds is signed nowhere")]
+    Missing,
+    /// It does not say which version it is, or until when it is good.
+    #[error("has no serial or no end")]
+    Undated,
+}
+
+/// A mirror as far as a keyring vouches for it.
+///
+/// What is read of a build other than its sums and its record is what the mirror says; [`MirrorRead::sums`] tell whether it
+/// is right.
+#[derive(Debug)]
+pub struct Vouched {
+    inner: Arc<dyn MirrorRead>,
+    keyring: Keyring,
+    now: DateTime<Utc>,
+    stale: bool,
+    known: Seen,
+    seen: Mutex<Seen>,
+    indexes: Mutex<HashMap<PageId, Bytes>>,
+    sums: Mutex<HashMap<BuildId, (Bytes, Bytes)>>,
+}
+
+impl Vouched {
+    /// `inner`, of which the serials of `known` were seen before. With `stale`, an index that is expired, or older than one
+    /// that was seen, is believed all the same.
+    pub fn new(
+        inner: Arc<dyn MirrorRead>,
+        keyring: Keyring,
+        known: Seen,
+        now: DateTime<Utc>,
+        stale: bool,
+    ) -> Self {
+        Self {
+            inner,
+            keyring,
+            now,
+            stale,
+            known,
+            seen: Mutex::default(),
+            indexes: Mutex::default(),
+            sums: Mutex::default(),
+        }
+    }
+
+    /// The serials of the indexes that were believed, to be remembered.
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+
+    /// The sums of a build and their signature, which is good.
+    async fn signed_sums(&self, id: &BuildId) -> Result<(Bytes, Bytes), StoreError> {
+        if let Some(known) = lock(&self.sums).get(id) {
+            return Ok(known.clone());
+        }
+        let read = async |path: BuildPath| {
+            let read = read_all(&*self.inner, id, &path, LONGEST).await;
+            read.map(Bytes::from)
+        };
+        let sums = read(sums_path()).await?;
+        let signature = match read(signature_path()).await {
+            Err(StoreError::NotFound { .. }) => Bytes::new(),
+            signature => signature?,
+        };
+        let judged = self.keyring.verify(&sums, &signature, self.now);
+        judged.map_err(|why| untrusted(format!("{id}/{}", Sums::FILE_NAME), why))?;
+        lock(&self.sums).insert(id.clone(), (sums.clone(), signature.clone()));
+        Ok((sums, signature))
+    }
+
+    /// An index, whose signature is good, and which is neither too old nor expired.
+    async fn index(&self, channel: Option<&Channel>) -> Result<Bytes, StoreError> {
+        let page = PageId {
+            channel: channel.cloned(),
+            name: PageName::IndexJson,
+        };
+        if let Some(known) = lock(&self.indexes).get(&page) {
+            return Ok(known.clone());
+        }
+        let path = page.path();
+        let (text, good) = self.signed_index(&page).await?;
+        let (serial, expires) = dates(&text).map_err(|error| damaged(&path, error))?;
+        let (Some(serial), Some(expires)) = (serial, expires) else {
+            return Err(untrusted(path, IndexError::Undated));
+        };
+        let seen = self.known.serial(&good.key, &path);
+        let stale = match seen {
+            Some(seen) if seen > serial => Some(IndexError::Older { serial, seen }),
+            _ if expires <= self.now => Some(IndexError::Expired {
+                expires,
+                now: self.now,
+            }),
+            Some(_) | None => None,
+        };
+        if let Some(why) = stale.filter(|_| !self.stale) {
+            return Err(StoreError::Stale {
+                what: path,
+                source: why,
+            });
+        }
+        lock(&self.seen).note(&good.key, &path, serial);
+        lock(&self.indexes).insert(page, text.clone());
+        Ok(text)
+    }
+
+    /// An index and its signature, which is good. One that is being replaced is read again.
+    async fn signed_index(&self, page: &PageId) -> Result<(Bytes, Good), StoreError> {
+        let signature = PageId {
+            channel: page.channel.clone(),
+            name: PageName::IndexSignature,
+        };
+        let mut waits = READS.into_iter();
+        loop {
+            let text = self.inner.page(page).await?;
+            let text = text.ok_or_else(|| match &page.channel {
+                None => untrusted(page.path(), IndexError::Missing),
+                Some(_) => StoreError::NotFound { what: page.path() },
+            })?;
+            let signature = self.inner.page(&signature).await?.unwrap_or_default();
+            let why = match self.keyring.verify(&text, &signature, self.now) {
+                Ok(good) => return Ok((text, good)),
+                Err(why) => why,
+            };
+            let wait = match &why {
+                Untrusted::Bad { .. } | Untrusted::Unreadable { .. } => waits.next(),
+                _ => None,
+            };
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(untrusted(page.path(), why)),
+            }
+        }
+    }
+
+    pub(super) async fn root(&self) -> Result<RootIndex, StoreError> {
+        let text = self.index(None).await?;
+        RootIndex::from_json(&text).map_err(|error| damaged("index.json", error))
+    }
+
+    /// The index of a channel, which is not older than the root says.
+    pub(super) async fn channel(&self, channel: &Channel) -> Result<ChannelIndex, StoreError> {
+        let root = self.root().await?;
+        let text = self.index(Some(channel)).await?;
+        let path = format!("{channel}/index.json");
+        let index = ChannelIndex::from_json(&text).map_err(|error| damaged(&path, error))?;
+        if index.channel != *channel {
+            let found = format!("it is that of {}", index.channel);
+            return Err(damaged(&path, found));
+        }
+        let mut named = root.channels.iter();
+        let named = named.find(|named| named.channel == *channel);
+        if let (Some(serial), Some(seen)) = (index.serial, named.and_then(|named| named.serial))
+            && serial < seen
+            && !self.stale
+        {
+            return Err(StoreError::Stale {
+                what: path,
+                source: IndexError::Older { serial, seen },
+            });
+        }
+        Ok(index)
+    }
+}
+
+/// The serial and the end of an index.
+type Dates = (Option<u64>, Option<DateTime<Utc>>);
+
+fn dates(text: &[u8]) -> Result<Dates, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Dated {
+        serial: Option<u64>,
+        expires: Option<DateTime<Utc>>,
+    }
+    let dated: Dated = serde_json::from_slice(text)?;
+    Ok((dated.serial, dated.expires))
+}
+
+fn untrusted(what: String, source: impl Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Untrusted {
+        what,
+        source: Box::new(source),
+    }
+}
+
+fn damaged(what: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::Damaged {
+        what: what.to_owned(),
+        source: source.into(),
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file in memory from byte `from` on.
+fn body(bytes: &Bytes, from: u64) -> FileBody {
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+    FileBody {
+        size: bytes.len() as u64,
+        stream: stream::iter([Ok(bytes.slice(from..))]).boxed(),
+    }
+}
+
+#[async_trait]
+impl MirrorRead for Vouched {
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        let channels = match scope {
+            Scope::All => {
+                let root = self.root().await?;
+                let named = root.channels.into_iter();
+                named.map(|named| named.channel).collect()
+            }
+            Scope::Channel(channel) => vec![channel.clone()],
+            Scope::Build(id) => vec![id.channel.clone()],
+        };
+        let mut catalog = Catalog::default();
+        for channel in channels {
+            let mut entry = match self.channel(&channel).await {
+                Err(StoreError::NotFound { .. }) => continue,
+                index => index?.entry(),
+            };
+            if let Scope::Build(id) = scope {
+                entry.builds.retain(|date, _| *date == id.date);
+                entry.strays.clear();
+            }
+            catalog.channels.insert(channel, entry);
+        }
+        Ok(catalog)
+    }
+
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        let sums = self.sums(id).await?;
+        let text = read_all(&*self.inner, id, &record_path(), LONGEST).await?;
+        let what = format!("{id}/{}", BuildRecord::FILE_NAME);
+        if sums.get(&record_path()) != Some(digest_of(&text)) {
+            let found = "it is not the one that SHA256SUMS names".to_owned();
+            return Err(damaged(&what, found));
+        }
+        let record = BuildRecord::from_json(&String::from_utf8_lossy(&text));
+        let record = record.map_err(|error| damaged(&what, error))?;
+        crate::store::check_record(id, &record)?;
+        Ok(record)
+    }
+
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        let (sums, _) = self.signed_sums(id).await?;
+        let sums = String::from_utf8_lossy(&sums).parse();
+        let what = format!("{id}/{}", Sums::FILE_NAME);
+        let sums: Sums = sums.map_err(|error: stx_layout::SumsError| damaged(&what, error))?;
+        Ok(sums)
+    }
+
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        let mut index = match self.channel(channel).await {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            index => index?,
+        };
+        Ok(index.aliases.remove(alias))
+    }
+
+    async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+    ) -> Result<FileBody, StoreError> {
+        if *path == sums_path() {
+            let (sums, _) = self.signed_sums(id).await?;
+            return Ok(body(&sums, from));
+        }
+        if *path == signature_path() {
+            let (_, signature) = self.signed_sums(id).await?;
+            return Ok(body(&signature, from));
+        }
+        self.inner.read(id, path, from).await
+    }
+
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        if *path == sums_path() || *path == signature_path() {
+            return Ok(self.read(id, path, from).await?.cut(length));
+        }
+        self.inner.read_part(id, path, from, length).await
+    }
+
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        match page.name {
+            PageName::IndexJson => match self.index(page.channel.as_ref()).await {
+                Err(StoreError::NotFound { .. }) => Ok(None),
+                index => index.map(Some),
+            },
+            PageName::IndexSignature | PageName::IndexHtml | PageName::Feed | PageName::Keys => {
+                self.inner.page(page).await
+            }
+        }
+    }
+
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+        self.inner.inspect(id, depth).await
+    }
+
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        self.inner.hold(id).await
+    }
+
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        self.inner.audit(id, run).await
+    }
+}

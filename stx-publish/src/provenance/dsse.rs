@@ -1,0 +1,211 @@
+//! The signed envelope: DSSE v1, <https://github.com/secure-systems-lab/dsse/blob/master/envelope.md>.
+//!
+//! What is signed is the *pre-authentication encoding* of payload and type, so that no signature holds for the same bytes
+//! under another type.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::seal::SignError;
+
+/// The type of a payload that is an in-toto statement.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// Signs envelopes with one key, wherever that is kept.
+///
+/// # Contract
+/// - The signature is one of exactly these bytes, by the key that [`key_id`](Self::key_id) names. May block.
+pub trait EnvelopeSigner: fmt::Debug + Send + Sync {
+    /// What the key is called: the SHA-256 digest of its public half in DER form, in lower-case hexadecimal digits. A hint
+    /// for readers, and nothing that they rely on.
+    fn key_id(&self) -> &str;
+
+    /// Signs `message`.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
+}
+
+/// The public half of a key: checks signatures.
+pub trait EnvelopeKey: fmt::Debug + Send + Sync {
+    /// What the key is called, as for [`EnvelopeSigner::key_id`].
+    fn id(&self) -> &str;
+
+    /// Whether this is the key's signature of `message`.
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool;
+}
+
+/// Bytes with their type, and signatures of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// What the payload is.
+    pub payload_type: String,
+    /// What is signed.
+    pub payload: Vec<u8>,
+    /// The signatures, at least one.
+    pub signatures: Vec<Signature>,
+}
+
+/// One signature of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// What its maker calls the key; empty where it does not say.
+    pub key_id: String,
+    /// The signature.
+    pub bytes: Vec<u8>,
+}
+
+/// An envelope that is none, or is not signed by whom it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Not the JSON of an envelope.
+    #[error("the envelope, line {}, column {}", source.line(), source.column())]
+    Json {
+        /// What is wrong there.
+        #[from]
+        source: serde_json::Error,
+    },
+    /// The payload or a signature is no base64.
+    #[error("the envelope's {what} is not in base64")]
+    Base64 {
+        /// Which of its fields.
+        what: &'static str,
+        /// What is wrong.
+        source: base64::DecodeError,
+    },
+    /// The payload is something else than a statement.
+    #[error("the envelope holds {found}, not {PAYLOAD_TYPE}")]
+    PayloadType {
+        /// What it says it holds.
+        found: String,
+    },
+    /// There is no signature.
+    #[error("the envelope has no signature")]
+    Unsigned,
+    /// No signature is one of the keys'.
+    #[error("not signed by any of the keys that are trusted; it says that it is signed by {}", .named.join(", "))]
+    Untrusted {
+        /// What the signatures say of their keys.
+        named: Vec<String>,
+    },
+}
+
+/// The form on disk.
+#[derive(Serialize, Deserialize)]
+struct Form {
+    #[serde(rename = "payloadType")]
+    payload_type: String,
+    payload: String,
+    signatures: Vec<FormSignature>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FormSignature {
+    #[serde(default)]
+    keyid: String,
+    sig: String,
+}
+
+/// The bytes that are signed: `DSSEv1`, and type and payload with their lengths in bytes.
+///
+/// ```
+/// # use stx_publish::provenance::dsse::pae;
+/// // The example of the specification.
+/// assert_eq!(pae("http://example.com/HelloWorld", b"hello world"), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+/// ```
+pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let length = payload.len();
+    let mut bytes = format!("DSSEv1 {} {payload_type} {length} ", payload_type.len()).into_bytes();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+impl Envelope {
+    /// Puts a statement into an envelope and signs it.
+    ///
+    /// # Errors
+    /// What the signer refuses.
+    pub fn sign(payload: Vec<u8>, signer: &dyn EnvelopeSigner) -> Result<Self, SignError> {
+        let bytes = signer.sign(&pae(PAYLOAD_TYPE, &payload))?;
+        Ok(Self {
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload,
+            signatures: vec![Signature {
+                key_id: signer.key_id().to_owned(),
+                bytes,
+            }],
+        })
+    }
+
+    /// Checks that one of these keys signed it. What a signature says of its key is not relied on.
+    pub fn verify<'k, K: EnvelopeKey>(
+        &self,
+        keys: impl IntoIterator<Item = &'k K>,
+    ) -> Result<&'k K, EnvelopeError> {
+        let message = pae(&self.payload_type, &self.payload);
+        let signed = |key: &&K| {
+            let mut signatures = self.signatures.iter();
+            signatures.any(|signature| key.verifies(&message, &signature.bytes))
+        };
+        let found = keys.into_iter().find(signed);
+        found.ok_or_else(|| EnvelopeError::Untrusted {
+            named: self
+                .signatures
+                .iter()
+                .map(|signature| match signature.key_id.as_str() {
+                    "" => "a key without a name".to_owned(),
+                    name => name.to_owned(),
+                })
+                .collect(),
+        })
+    }
+
+    /// Reads a bundle of one line.
+    pub fn from_jsonl(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let Form {
+            payload_type,
+            payload,
+            signatures,
+        } = serde_json::from_slice(bytes)?;
+        if payload_type != PAYLOAD_TYPE {
+            return Err(EnvelopeError::PayloadType {
+                found: payload_type,
+            });
+        }
+        let decode = |what: &'static str, text: &str| {
+            let decoded = STANDARD.decode(text);
+            decoded.map_err(|source| EnvelopeError::Base64 { what, source })
+        };
+        let mut read = Vec::with_capacity(signatures.len());
+        for FormSignature { keyid, sig } in signatures {
+            read.push(Signature {
+                key_id: keyid,
+                bytes: decode("signature", &sig)?,
+            });
+        }
+        if read.is_empty() {
+            return Err(EnvelopeError::Unsigned);
+        }
+        Ok(Self {
+            payload: decode("payload", &payload)?,
+            payload_type,
+            signatures: read,
+        })
+    }
+
+    /// The text of the bundle: a line.
+    pub fn to_jsonl(&self) -> String {
+        let signatures = self.signatures.iter().map(|signature| FormSignature {
+            keyid: signature.key_id.clone(),
+            sig: STANDARD.encode(&signature.bytes),
+        });
+        let form = Form {
+            payload_type: self.payload_type.clone(),
+            payload: STANDARD.encode(&self.payload),
+            signatures: signatures.collect(),
+        };
+        let text = serde_json::to_string(&form).expect("keys are texts");
+        text + "\n"
+    }
+}

@@ -1,0 +1,421 @@
+//! What is stated of a build: an in-toto statement v1 whose predicate is SLSA provenance v1.
+//!
+//! The forms are those of <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md> and
+//! <https://slsa.dev/spec/v1.1/provenance>. Fields that are not known here are left out of account, as both ask of readers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildRecord, Sha256, SourceRecord, Sums};
+
+use crate::metadata::{is_metadata, repositories};
+
+/// The type of every in-toto statement v1.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// The predicate type of SLSA provenance v1.
+pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+
+/// The build type of a build that this program ran by a recipe. A name: `docs/provenance.md` says what it means.
+pub const BUILT: &str = "https://starlingx.io/stx-builds/build/v1";
+
+/// The build type of a finished tree that was published: who made it is not known. A name, as [`BUILT`] is.
+pub const PUBLISHED: &str = "https://starlingx.io/stx-builds/publish/v1";
+
+/// Who built: a URI that names the builder to those who decide whether to trust it.
+///
+/// ```
+/// # use stx_publish::provenance::BuilderId;
+/// assert!("https://builds.example.org/stx/v1".parse::<BuilderId>().is_ok());
+/// assert!("our build server".parse::<BuilderId>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuilderId(String);
+
+impl BuilderId {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for BuilderId {
+    /// That of a builder that nobody named.
+    fn default() -> Self {
+        Self("https://starlingx.io/stx-builds/unnamed-builder".to_owned())
+    }
+}
+
+impl fmt::Display for BuilderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A builder that has no URI for a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}: a builder is named by a URI, such as https://builds.example.org/stx/v1")]
+pub struct BuilderIdError {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for BuilderId {
+    type Err = BuilderIdError;
+
+    fn from_str(text: &str) -> Result<Self, BuilderIdError> {
+        let scheme = text.split_once(':').filter(|(scheme, rest)| {
+            let mut bytes = scheme.bytes();
+            bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+                && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
+                && !rest.is_empty()
+        });
+        let plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte));
+        if scheme.is_some() && plain {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(BuilderIdError {
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// Who made a build, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Builder {
+    /// Its name.
+    pub id: BuilderId,
+    /// The versions of its parts.
+    pub version: BTreeMap<String, String>,
+}
+
+/// An in-toto statement v1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// [`STATEMENT_TYPE`].
+    #[serde(rename = "_type")]
+    pub statement_type: String,
+    /// What it is about: the outputs of the build by their paths in it, and its container images by their names.
+    pub subject: Vec<Resource>,
+    /// [`PREDICATE_TYPE`].
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// What is said about that.
+    pub predicate: Predicate,
+}
+
+/// SLSA provenance v1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Predicate {
+    /// What was to be built, out of what.
+    pub build_definition: BuildDefinition,
+    /// Who built it, and when.
+    pub run_details: RunDetails,
+}
+
+/// What was to be built, out of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildDefinition {
+    /// [`BUILT`] or [`PUBLISHED`].
+    pub build_type: String,
+    /// What was asked for.
+    pub external_parameters: ExternalParameters,
+    /// The commits of the sources by their paths in the source tree, then the files of `inputs/` by their paths in the build.
+    #[serde(default)]
+    pub resolved_dependencies: Vec<Resource>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ExternalParameters {
+    /// The channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The git branch or tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The recipe's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    /// Why it was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+}
+
+/// Who built, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunDetails {
+    /// Who built.
+    pub builder: BuilderDetails,
+    /// Which build, and when.
+    pub metadata: RunMetadata,
+}
+
+/// Who built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuilderDetails {
+    /// The URI that names it.
+    pub id: String,
+    /// The versions of its parts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub version: BTreeMap<String, String>,
+}
+
+/// Which build, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunMetadata {
+    /// The build.
+    pub invocation_id: String,
+    /// When its source sync started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_on: Option<DateTime<Utc>>,
+    /// When its last phase ended; absent where no phase ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_on: Option<DateTime<Utc>>,
+}
+
+/// A file, a commit or an image: in-toto's resource descriptor, as far as it is used here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// What it is called in the build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Its digests by algorithm.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digest: BTreeMap<String, String>,
+}
+
+impl Resource {
+    /// The name of the digest of a commit.
+    pub const GIT_COMMIT: &'static str = "gitCommit";
+
+    /// The name of the digest of a file, and of an image's manifest.
+    pub const SHA256: &'static str = "sha256";
+
+    fn file(name: &str, digest: Sha256) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            uri: None,
+            digest: [(Self::SHA256.to_owned(), digest.to_string())].into(),
+        }
+    }
+
+    fn commit(source: &SourceRecord) -> Self {
+        let url = source.url.as_deref();
+        Self {
+            name: Some(source.path.clone()),
+            uri: url.and_then(|url| git_uri(url, &source.commit)),
+            digest: [(Self::GIT_COMMIT.to_owned(), source.commit.clone())].into(),
+        }
+    }
+
+    /// Its name, or nothing.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// The SHA-256 digest, where it has one in the usual form.
+    pub fn sha256(&self) -> Option<Sha256> {
+        self.digest.get(Self::SHA256)?.parse().ok()
+    }
+
+    /// The commit, where it is one.
+    pub fn git_commit(&self) -> Option<&str> {
+        self.digest.get(Self::GIT_COMMIT).map(String::as_str)
+    }
+}
+
+/// A text that is no statement, or one of another kind.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Not the JSON of a provenance statement.
+    #[error("the statement, line {}, column {}", source.line(), source.column())]
+    Json {
+        /// What is wrong there.
+        #[from]
+        source: serde_json::Error,
+    },
+    /// Of another type or about something else.
+    #[error("a statement of type {found}, not {expected}")]
+    Type {
+        /// Its type.
+        found: String,
+        /// What is read here.
+        expected: &'static str,
+    },
+}
+
+impl Statement {
+    /// Reads the JSON of a statement.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, StatementError> {
+        #[derive(Deserialize)]
+        struct Types {
+            #[serde(rename = "_type")]
+            statement: String,
+            #[serde(rename = "predicateType")]
+            predicate: String,
+        }
+        let Types {
+            statement,
+            predicate,
+        } = serde_json::from_slice(bytes)?;
+        for (found, expected) in [(statement, STATEMENT_TYPE), (predicate, PREDICATE_TYPE)] {
+            if found != expected {
+                return Err(StatementError::Type { found, expected });
+            }
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The text of `provenance.json`: indented, a newline at its end.
+    pub fn to_json(&self) -> String {
+        let text = serde_json::to_string_pretty(self).expect("keys are texts");
+        text + "\n"
+    }
+
+    /// The bytes that are signed.
+    pub fn to_payload(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("keys are texts")
+    }
+}
+
+/// What is stated of the build of `record`, whose files have these `sums`.
+///
+/// Pure: the same record, sums and builder give the same statement. RPM repository metadata of `inputs/` is left out, as the
+/// publisher makes it.
+pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statement {
+    let repositories = repositories(sums.lines().iter().map(|line| &line.path));
+    let below = |section: &'static str| {
+        sums.lines()
+            .iter()
+            .filter(move |line| line.path.segments().next() == Some(section))
+    };
+    let outputs = below("outputs").map(|line| Resource::file(line.path.as_str(), line.digest));
+    let images = record.images.iter();
+    let images = images.map(|image| Resource::file(&image.name, image.digest));
+    let inputs = below("inputs")
+        .filter(|line| !is_metadata(&repositories, &line.path))
+        .map(|line| Resource::file(line.path.as_str(), line.digest));
+    let commits = record.sources.iter().map(Resource::commit);
+    let finished = record.phases.iter().filter_map(|phase| phase.finished);
+    let build_type = match record.recipe {
+        Some(_) => BUILT,
+        None => PUBLISHED,
+    };
+    Statement {
+        statement_type: STATEMENT_TYPE.to_owned(),
+        subject: outputs.chain(images).collect(),
+        predicate_type: PREDICATE_TYPE.to_owned(),
+        predicate: Predicate {
+            build_definition: BuildDefinition {
+                build_type: build_type.to_owned(),
+                external_parameters: ExternalParameters {
+                    channel: Some(record.id.channel.to_string()),
+                    branch: record.branch.clone(),
+                    recipe: record.recipe.clone(),
+                    trigger: record.trigger.clone(),
+                },
+                resolved_dependencies: commits.chain(inputs).collect(),
+            },
+            run_details: RunDetails {
+                builder: BuilderDetails {
+                    id: builder.id.to_string(),
+                    version: builder.version.clone(),
+                },
+                metadata: RunMetadata {
+                    invocation_id: record.id.to_string(),
+                    started_on: Some(record.id.date.time()),
+                    // Whole seconds, which every reader of timestamps takes.
+                    finished_on: finished.max().map(|time| time.trunc_subsecs(0)),
+                },
+            },
+        },
+    }
+}
+
+/// What a URI cannot hold; `%` is kept, for what is escaped already.
+const NOT_IN_A_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// `git+URL@COMMIT`, as SPDX writes where a source comes from; `None` for a path that means something on one machine only.
+fn git_uri(url: &str, commit: &str) -> Option<String> {
+    let url = match url.split_once("://") {
+        Some(_) => url.to_owned(),
+        None if url.starts_with('/') => format!("file://{url}"),
+        None => match url.split_once(':') {
+            // What git reads as `ssh://` without a scheme.
+            Some((host, path)) if !host.is_empty() && !host.contains('/') => {
+                format!("ssh://{host}/{}", path.trim_start_matches('/'))
+            }
+            Some(_) | None => return None,
+        },
+    };
+    let url = utf8_percent_encode(&url, NOT_IN_A_URI);
+    Some(format!("git+{url}@{commit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_git_fetches_from_is_a_uri_or_nothing() {
+        for (url, uri) in [
+            (
+                "https://opendev.org/starlingx/config",
+                Some("git+https://opendev.org/starlingx/config@c0ffee"),
+            ),
+            (
+                "git@host.example:a b/c.git",
+                Some("git+ssh://git@host.example/a%20b/c.git@c0ffee"),
+            ),
+            ("/srv/git/x", Some("git+file:///srv/git/x@c0ffee")),
+            ("../x", None),
+            ("./a:b", None),
+            (":x", None),
+        ] {
+            assert_eq!(git_uri(url, "c0ffee").as_deref(), uri, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_builder_is_a_uri() {
+        for text in ["https://example.org/b@v1", "urn:example:b", "x:y"] {
+            assert!(text.parse::<BuilderId>().is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "builder",
+            "1:x",
+            "https:",
+            "https://a b",
+            "https://\u{e9}",
+            "https://<x>",
+        ] {
+            assert!(text.parse::<BuilderId>().is_err(), "{text}");
+        }
+        let default = BuilderId::default();
+        assert_eq!(default.as_str().parse::<BuilderId>(), Ok(default));
+    }
+}

@@ -1,0 +1,355 @@
+//! A registry behind HTTP, as the OCI distribution specification 1.1 has it.
+//!
+//! Why not a client crate: `oci-client` 0.18 keeps `Retry-After` to itself, has no call that deletes, and asks for no token
+//! that would allow one. So requests are made here; what they carry is read by `oci-spec`, challenges by `http-auth`,
+//! credentials by `docker_credential`.
+//!
+//! A request that fails for a while (no connection, 408, 429, 5xx) is made again, as `Retry-After` says or after a wait that
+//! doubles. An upload that is cut is begun anew, after a look whether the blob is there by now. Credentials go to the
+//! registry, and to where it says tokens are had, never to another host that an upload is sent to.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camino::Utf8PathBuf;
+use reqwest::header::{self, HeaderValue};
+use reqwest::{Client, Method, StatusCode, Url};
+use serde::Deserialize;
+use stx_layout::{ImageName, Sha256};
+
+use super::{
+    Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest, repository,
+};
+use crate::store::http::{self, HttpOptions};
+
+mod auth;
+mod body;
+mod request;
+mod upload;
+
+use auth::{Access, Auth};
+use request::{Again, Attempt, is_transient, whole};
+
+/// Most tags of a repository that are looked at.
+const MOST_TAGS: usize = 1_000_000;
+
+/// The manifests that are asked for; a registry may turn others into one of these.
+const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciOptions {
+    /// Waits and attempts.
+    pub http: HttpOptions,
+    /// How many blobs are sent side by side.
+    pub parallel: usize,
+    /// Whether `http` is spoken, not `https`.
+    pub plain_http: bool,
+    /// Docker's `config.json`, which knows credentials or the helper that does; it need not be there.
+    pub docker_config: Option<Utf8PathBuf>,
+}
+
+/// A registry behind HTTP. Clones share their connections and tokens.
+#[derive(Clone)]
+pub struct OciRegistry {
+    client: Client,
+    /// For uploads: bytes that are being sent are no reason to give up waiting for an answer.
+    patient: Client,
+    host: String,
+    base: Url,
+    options: Arc<OciOptions>,
+    auth: Arc<Auth>,
+    uploads: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for OciRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OciRegistry")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
+impl OciRegistry {
+    /// The registry `HOST[:PORT]`. No request is made yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::Refused`] for a host that no URL can have, and where HTTP cannot be set up.
+    pub fn new(host: &str, options: OciOptions) -> Result<Self, RegistryError> {
+        let refused = |reason: String| RegistryError::Refused {
+            what: host.to_owned(),
+            reason,
+        };
+        // The registry of the names `docker.io/…` is called so.
+        let server = match host {
+            "docker.io" => "registry-1.docker.io",
+            host => host,
+        };
+        let scheme = if options.plain_http { "http" } else { "https" };
+        let base = Url::parse(&format!("{scheme}://{server}/v2/"));
+        let base = base.map_err(|error| refused(error.to_string()))?;
+        let patient = HttpOptions {
+            idle: Duration::from_hours(24),
+            ..options.http.clone()
+        };
+        let client = |http: &HttpOptions| {
+            let mut builder = http::client_builder(http)?;
+            if options.plain_http {
+                // What goes out in the clear goes to this machine, and not by way of a proxy.
+                builder = builder.no_proxy();
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(builder.build()?)
+        };
+        let patient = client(&patient).map_err(|error| refused(error.to_string()))?;
+        let client = client(&options.http).map_err(|error| refused(error.to_string()))?;
+        let auth = Auth::new(host, &base, options.docker_config.clone(), client.clone());
+        Ok(Self {
+            client,
+            patient,
+            host: host.to_owned(),
+            base,
+            options: Arc::new(options),
+            auth: Arc::new(auth),
+            uploads: Arc::default(),
+        })
+    }
+
+    /// Uploads that were begun so far, of this registry and its clones.
+    pub fn uploads(&self) -> u64 {
+        self.uploads.load(Ordering::Relaxed)
+    }
+
+    fn url(&self, name: &ImageName, rest: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("/v2/{}/{rest}", repository(name)));
+        url
+    }
+
+    /// A manifest by tag or digest, whatever digest the registry says it has.
+    async fn fetch(
+        &self,
+        name: &ImageName,
+        reference: &str,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let what = format!("{}:{reference}", repository(name));
+        let url = self.url(name, &format!("manifests/{reference}"));
+        let accept = (header::ACCEPT, HeaderValue::from_static(MANIFESTS));
+        let access = Access::pull(name);
+        let accept = [accept];
+        let mut tries = self.tries();
+        loop {
+            let response = self
+                .send(Method::GET, &url, access, &what, &accept, None)
+                .await?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(None),
+                _ => return Err(self.refused(response, &what).await),
+            }
+            let media_type = response.headers().get(header::CONTENT_TYPE);
+            let media_type = media_type.and_then(|value| value.to_str().ok());
+            let media_type = media_type.unwrap_or_default().to_owned();
+            match whole(response).await {
+                Ok(bytes) => return Ok(Some(Manifest { media_type, bytes })),
+                Err(source) => {
+                    let error = RegistryError::Network {
+                        what: self.shown(&what),
+                        source,
+                    };
+                    tries.again(Again { wait: None, error }).await?;
+                }
+            }
+        }
+    }
+
+    /// Stores a manifest under a tag or its digest.
+    async fn put(
+        &self,
+        name: &ImageName,
+        reference: &str,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let what = format!("{}:{reference}", repository(name));
+        let url = self.url(name, &format!("manifests/{reference}"));
+        let kind =
+            HeaderValue::from_str(&manifest.media_type).map_err(|_| RegistryError::Refused {
+                what: self.shown(&what),
+                reason: format!("{:?} is no media type", manifest.media_type),
+            })?;
+        let headers = [(header::CONTENT_TYPE, kind)];
+        let body = Some(&manifest.bytes);
+        let response = self
+            .send(Method::PUT, &url, Access::push(name), &what, &headers, body)
+            .await?;
+        match response.status() {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
+            _ => Err(self.refused(response, &what).await),
+        }
+    }
+}
+
+#[async_trait]
+impl ImageRegistry for OciRegistry {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn parallel(&self) -> usize {
+        self.options.parallel
+    }
+
+    async fn resolve(&self, name: &ImageName) -> Result<Option<Sha256>, RegistryError> {
+        let tag = name.parts().tag.to_string();
+        let found = self.fetch(name, &tag).await?;
+        Ok(found.map(|manifest| manifest.digest()))
+    }
+
+    async fn tags(&self, name: &ImageName) -> Result<Vec<String>, RegistryError> {
+        let what = repository(name);
+        let mut tags = Vec::new();
+        let mut next = Some(self.url(name, "tags/list"));
+        while let Some(url) = next {
+            let access = Access::pull(name);
+            let response = self
+                .send(Method::GET, &url, access, &what, &[], None)
+                .await?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(Vec::new()),
+                _ => return Err(self.refused(response, &what).await),
+            }
+            next = next_page(&url, response.headers());
+            let text = whole(response).await;
+            let page: Tags = text
+                .and_then(|text| Ok(serde_json::from_slice(&text)?))
+                .map_err(|source| RegistryError::Network {
+                    what: self.shown(&what),
+                    source,
+                })?;
+            let page = page.tags.unwrap_or_default();
+            if page.is_empty() {
+                break;
+            }
+            tags.extend(page);
+            if tags.len() > MOST_TAGS {
+                return Err(RegistryError::Refused {
+                    what: self.shown(&what),
+                    reason: format!("it has more than {MOST_TAGS} tags"),
+                });
+            }
+        }
+        tags.sort();
+        Ok(tags)
+    }
+
+    async fn manifest(
+        &self,
+        name: &ImageName,
+        digest: Sha256,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let Some(manifest) = self.fetch(name, &format!("sha256:{digest}")).await? else {
+            return Ok(None);
+        };
+        let found = manifest.digest();
+        if found != digest {
+            return Err(RegistryError::Digest {
+                what: self.shown(&by_digest(name, digest)),
+                found,
+            });
+        }
+        Ok(Some(manifest))
+    }
+
+    async fn push_blob(
+        &self,
+        name: &ImageName,
+        blob: &Blob,
+        from: Option<&ImageName>,
+    ) -> Result<Pushed, RegistryError> {
+        self.upload(name, blob, from).await
+    }
+
+    async fn push_manifest(
+        &self,
+        name: &ImageName,
+        manifest: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let digest = manifest.digest();
+        self.put(name, &format!("sha256:{digest}"), manifest).await
+    }
+
+    async fn tag(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError> {
+        let manifest = self.manifest(name, digest).await?;
+        let manifest = manifest.ok_or_else(|| RegistryError::NotFound {
+            what: self.shown(&by_digest(name, digest)),
+        })?;
+        let tag = name.parts().tag.to_string();
+        self.put(name, &tag, &manifest).await
+    }
+
+    async fn untag(&self, name: &ImageName) -> Result<Untagged, RegistryError> {
+        if self.resolve(name).await?.is_none() {
+            return Ok(Untagged::Absent);
+        }
+        let tag = name.parts().tag.to_string();
+        let what = format!("{}:{tag}", repository(name));
+        let url = self.url(name, &format!("manifests/{tag}"));
+        let access = Access::delete(name);
+        let response = self
+            .send(Method::DELETE, &url, access, &what, &[], None)
+            .await?;
+        match response.status() {
+            StatusCode::ACCEPTED
+            | StatusCode::OK
+            | StatusCode::NO_CONTENT
+            | StatusCode::NOT_FOUND
+            // Of before OCI 1.1: "400 or 405", where a tag cannot be deleted.
+            | StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED => {}
+            _ => return Err(self.refused(response, &what).await),
+        }
+        // What it says counts for less than what it shows.
+        Ok(match self.resolve(name).await? {
+            None => Untagged::Removed,
+            Some(_) => Untagged::Unsupported,
+        })
+    }
+
+    async fn delete(&self, name: &ImageName, digest: Sha256) -> Result<(), RegistryError> {
+        let what = by_digest(name, digest);
+        let url = self.url(name, &format!("manifests/sha256:{digest}"));
+        let access = Access::delete(name);
+        let response = self
+            .send(Method::DELETE, &url, access, &what, &[], None)
+            .await?;
+        match response.status() {
+            StatusCode::ACCEPTED
+            | StatusCode::OK
+            | StatusCode::NO_CONTENT
+            | StatusCode::NOT_FOUND => Ok(()),
+            _ => Err(self.refused(response, &what).await),
+        }
+    }
+}
+
+/// The next page of a list: `Link: </v2/…?last=…>; rel="next"`, only on the same registry.
+fn next_page(url: &Url, headers: &header::HeaderMap) -> Option<Url> {
+    let link = headers.get(header::LINK)?.to_str().ok()?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !rest.contains("rel=\"next\"") && !rest.contains("rel=next") {
+        return None;
+    }
+    let next = url.join(target).ok()?;
+    (next.origin() == url.origin()).then_some(next)
+}

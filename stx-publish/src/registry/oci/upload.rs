@@ -1,0 +1,193 @@
+//! Brings a blob to a registry: is it there, can it be mounted, else it is sent in one request.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Body, Method, Response, StatusCode, Url};
+use stx_layout::ImageName;
+
+use super::auth::Access;
+use super::{
+    Again, Attempt, Blob, OciRegistry, Pushed, RegistryError, body, by_digest, repository,
+};
+
+/// How many times the idle time an answer may take after the last byte was sent: the registry computes a digest meanwhile.
+const PATIENCE: u32 = 5;
+
+impl OciRegistry {
+    /// Brings a blob there; begins anew where an upload is cut, unless the blob is there by then.
+    pub(super) async fn upload(
+        &self,
+        name: &ImageName,
+        blob: &Blob,
+        from: Option<&ImageName>,
+    ) -> Result<Pushed, RegistryError> {
+        let what = by_digest(name, blob.digest);
+        let mut tries = self.tries();
+        let mut sent = false;
+        loop {
+            if self.has(name, blob, &what).await? {
+                // One that was sent is there although the answer was lost.
+                return Ok(if sent {
+                    Pushed::Sent(blob.size)
+                } else {
+                    Pushed::There
+                });
+            }
+            let begun = self.begin(name, blob, from, &what).await?;
+            if begun.status() == StatusCode::CREATED {
+                return Ok(Pushed::Mounted);
+            }
+            self.uploads.fetch_add(1, Ordering::Relaxed);
+            sent = true;
+            let location = self.location(&begun, &what)?;
+            match self.transfer(name, blob, location, &what).await? {
+                Attempt::Done(()) => return Ok(Pushed::Sent(blob.size)),
+                Attempt::Again(again) => tries.again(again).await?,
+            }
+        }
+    }
+
+    /// Whether the registry has the blob, in its full size.
+    async fn has(&self, name: &ImageName, blob: &Blob, what: &str) -> Result<bool, RegistryError> {
+        let url = self.url(name, &format!("blobs/sha256:{}", blob.digest));
+        let access = Access::push(name);
+        let response = self
+            .send(Method::HEAD, &url, access, what, &[], None)
+            .await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => return Ok(false),
+            status if status.is_success() => {}
+            _ => return Err(self.refused(response, what).await),
+        }
+        let length = response.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok(length.is_none_or(|length: u64| length == blob.size))
+    }
+
+    /// Begins an upload, or has the registry take the blob from another repository of its.
+    async fn begin(
+        &self,
+        name: &ImageName,
+        blob: &Blob,
+        from: Option<&ImageName>,
+        what: &str,
+    ) -> Result<Response, RegistryError> {
+        let mut url = self.url(name, "blobs/uploads/");
+        if let Some(from) = from {
+            url.query_pairs_mut()
+                .append_pair("mount", &format!("sha256:{}", blob.digest))
+                .append_pair("from", &repository(from));
+        }
+        let length = [(CONTENT_LENGTH, HeaderValue::from_static("0"))];
+        let access = Access::push(name);
+        let response = self
+            .send(Method::POST, &url, access, what, &length, None)
+            .await?;
+        match response.status() {
+            StatusCode::ACCEPTED => Ok(response),
+            StatusCode::CREATED if from.is_some() => Ok(response),
+            _ => Err(self.refused(response, what).await),
+        }
+    }
+
+    /// Where an upload goes to.
+    fn location(&self, begun: &Response, what: &str) -> Result<Url, RegistryError> {
+        let refused = |reason: &str| RegistryError::Refused {
+            what: self.shown(what),
+            reason: reason.to_owned(),
+        };
+        let location = begun.headers().get(LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        let location =
+            location.ok_or_else(|| refused("the registry names no place to send it to"))?;
+        let location = begun
+            .url()
+            .join(location)
+            .map_err(|_| refused("the place to send it to is no URL"))?;
+        match (self.base.scheme(), location.scheme()) {
+            (_, "https") | ("http", "http") => Ok(location),
+            _ => Err(refused("the place to send it to is not safe")),
+        }
+    }
+
+    /// Sends the bytes.
+    async fn transfer(
+        &self,
+        name: &ImageName,
+        blob: &Blob,
+        mut location: Url,
+        what: &str,
+    ) -> Result<Attempt<()>, RegistryError> {
+        location
+            .query_pairs_mut()
+            .append_pair("digest", &format!("sha256:{}", blob.digest));
+        let taken = Arc::new(AtomicU64::new(0));
+        let stream = body::open(blob, Arc::clone(&taken)).await?;
+        let mut request = self
+            .patient
+            .put(location.clone())
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, blob.size)
+            .body(Body::wrap_stream(stream));
+        if let Some(token) = self.auth.header(&location, Access::push(name)) {
+            request = request.header(reqwest::header::AUTHORIZATION, token);
+        }
+        let again = |reason: &str| {
+            Attempt::Again(Again {
+                wait: None,
+                error: RegistryError::Network {
+                    what: self.shown(what),
+                    source: reason.into(),
+                },
+            })
+        };
+        let idle = self.options.http.idle;
+        let Some(sent) = unless_idle(request.send(), &taken, blob.size, idle).await else {
+            return Ok(again("nothing was taken for too long"));
+        };
+        let response = match self.outcome(sent, what) {
+            Attempt::Done(response) => response,
+            Attempt::Again(again) => return Ok(Attempt::Again(again)),
+        };
+        match response.status() {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(Attempt::Done(())),
+            // The registry has forgotten the upload, or got it in another order.
+            StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
+                Ok(again("the registry lost the upload"))
+            }
+            // The token was too old by the end; the next attempt gets another one.
+            StatusCode::UNAUTHORIZED => Ok(again("the registry denies access")),
+            _ => Err(self.refused(response, what).await),
+        }
+    }
+}
+
+/// What `future` comes to; `None` if no byte was taken for the time `idle`, or no answer came long after the last one.
+async fn unless_idle<T>(
+    future: impl Future<Output = T>,
+    taken: &AtomicU64,
+    size: u64,
+    idle: Duration,
+) -> Option<T> {
+    let mut future = pin!(future);
+    let mut before = taken.load(Ordering::Relaxed);
+    loop {
+        let wait = if before == size {
+            idle * PATIENCE
+        } else {
+            idle
+        };
+        if let Ok(done) = tokio::time::timeout(wait, &mut future).await {
+            return Some(done);
+        }
+        let now = taken.load(Ordering::Relaxed);
+        if now == before {
+            return None;
+        }
+        before = now;
+    }
+}

@@ -1,0 +1,56 @@
+//! The bill of materials of an ISO image: what is really in it, by name, version, licence and digest.
+//!
+//! ```text
+//! image ──> iso: its files and the headers of its packages ─┐
+//! published packages with the same bytes ───────────────────┴──> bill: CycloneDX 1.5 ──> NAME.iso.cdx.json
+//! ```
+//!
+//! It lies beside the image and is a file of the build like any other: summed, and stated by the provenance. It is derived,
+//! so a build that is published again may come without it, or with one that a later version writes otherwise.
+
+use percent_encoding::percent_decode_str;
+use stx_layout::BuildPath;
+
+#[cfg(feature = "sbom")]
+mod bill;
+#[cfg(feature = "sbom")]
+mod describe;
+#[cfg(feature = "sbom")]
+mod iso;
+#[cfg(all(test, feature = "sbom"))]
+mod tests;
+
+#[cfg(feature = "sbom")]
+pub use describe::{SbomError, describe};
+
+/// What the name of a bill of materials has more than that of its image.
+pub const SUFFIX: &str = ".cdx.json";
+
+/// Whether this is the name of an ISO image that gets a bill of materials: those in `outputs/`.
+pub fn is_image(path: &BuildPath) -> bool {
+    path.segments().next() == Some("outputs") && path.as_path().extension() == Some("iso")
+}
+
+/// The image that a bill of materials is about, by their names.
+pub fn image_of(path: &BuildPath) -> Option<BuildPath> {
+    let image = path.as_str().strip_suffix(SUFFIX)?.parse().ok()?;
+    is_image(&image).then_some(image)
+}
+
+/// The file of the build that a relative reference of an image's bill leads to; `None` for a reference to somewhere else.
+pub(crate) fn resolve(image: &BuildPath, reference: &str) -> Option<BuildPath> {
+    let parent = image.parent();
+    let mut at: Vec<_> = parent.iter().flat_map(BuildPath::segments).collect();
+    let decoded = percent_decode_str(reference).decode_utf8().ok()?;
+    if decoded.contains("://") || decoded.starts_with('/') {
+        return None;
+    }
+    for segment in decoded.split('/') {
+        if segment == ".." {
+            at.pop()?;
+        } else {
+            at.push(segment);
+        }
+    }
+    at.join("/").parse().ok()
+}

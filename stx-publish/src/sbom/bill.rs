@@ -1,0 +1,268 @@
+//! The document: CycloneDX 1.5, the newest that its own Rust library writes. Values in, text out.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chrono::SecondsFormat;
+use cyclonedx_bom::external_models::date_time::DateTime;
+use cyclonedx_bom::external_models::normalized_string::NormalizedString;
+use cyclonedx_bom::external_models::spdx::SpdxExpression;
+use cyclonedx_bom::external_models::uri::Uri;
+use cyclonedx_bom::models::bom::{Bom, BomReference, SpecVersion, UrnUuid};
+use cyclonedx_bom::models::component::{Classification, Component, Components};
+use cyclonedx_bom::models::composition::{AggregateType, Composition, Compositions};
+use cyclonedx_bom::models::dependency::{Dependencies, Dependency};
+use cyclonedx_bom::models::external_reference::{
+    ExternalReference, ExternalReferenceType, ExternalReferences,
+};
+use cyclonedx_bom::models::hash::{Hash, HashAlgorithm, HashValue, Hashes};
+use cyclonedx_bom::models::license::{License, LicenseChoice, Licenses};
+use cyclonedx_bom::models::metadata::Metadata;
+use cyclonedx_bom::models::organization::OrganizationalEntity;
+use cyclonedx_bom::models::property::{Properties, Property};
+use cyclonedx_bom::models::tool::Tools;
+use cyclonedx_bom::validation::Validate as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use purl::GenericPurlBuilder;
+use stx_layout::{BuildId, BuildPath, Sha256};
+
+use super::iso::{File, Image, Package};
+use crate::incoming::digest_of;
+
+/// What a segment of a URI's path holds as it is.
+const IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'+');
+
+/// Where packages of an image are published, by their digests in the image; with the digests of what is published, which
+/// are others where it is signed anew.
+pub(super) type Published = BTreeMap<Sha256, Vec<(BuildPath, Sha256)>>;
+
+/// The bill of materials of the image at `path` of a build, whose packages are `published` where these paths say.
+///
+/// The same image, build and version give the same bytes.
+///
+/// # Errors
+/// What the specification finds wrong with it.
+pub(super) fn write(
+    id: &BuildId,
+    path: &BuildPath,
+    image: &Image,
+    published: &Published,
+    version: &str,
+) -> Result<Bytes, String> {
+    let components: Vec<_> = image
+        .files
+        .iter()
+        .map(|file| component(id, path, file, published))
+        .collect();
+    let root = path.as_str().to_owned();
+    let contained = image.files.iter().map(|file| reference(&file.path));
+    let dependency = Dependency {
+        dependency_ref: root.clone(),
+        dependencies: contained.collect(),
+    };
+    let bom = Bom {
+        version: 1,
+        serial_number: Some(serial(id, path, image)),
+        metadata: Some(metadata(id, path, image, version)?),
+        components: Some(Components(components)),
+        services: None,
+        external_references: None,
+        dependencies: Some(Dependencies(vec![dependency])),
+        compositions: Some(Compositions(vec![Composition {
+            bom_ref: None,
+            // Every file of the image is listed. What is in a file system image or an initrd is not looked into.
+            aggregate: AggregateType::Complete,
+            assemblies: Some(vec![BomReference(root)]),
+            dependencies: None,
+            vulnerabilities: None,
+            signature: None,
+        }])),
+        properties: None,
+        vulnerabilities: None,
+        signature: None,
+        annotations: None,
+        formulation: None,
+        spec_version: SpecVersion::V1_5,
+    };
+    let validation = bom.validate_version(SpecVersion::V1_5);
+    if !validation.passed() {
+        return Err(format!("{validation:?}"));
+    }
+    let mut text = Vec::new();
+    bom.output_as_json_v1_5(&mut text)
+        .map_err(|error| error.to_string())?;
+    text.push(b'\n');
+    Ok(text.into())
+}
+
+/// A number of its own for each image of each build, which is the same whenever it is made.
+fn serial(id: &BuildId, path: &BuildPath, image: &Image) -> UrnUuid {
+    let digest = digest_of(format!("{id}/{path} {}", image.digest).as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.0[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().into()
+}
+
+fn metadata(
+    id: &BuildId,
+    path: &BuildPath,
+    image: &Image,
+    version: &str,
+) -> Result<Metadata, String> {
+    let root = Component {
+        hashes: Some(sha256(image.digest)),
+        properties: Some(Properties(vec![
+            property("stx:build", &id.to_string()),
+            property("stx:path", path.as_str()),
+        ])),
+        ..Component::new(
+            Classification::File,
+            path.file_name(),
+            &id.date.to_string(),
+            Some(path.to_string()),
+        )
+    };
+    let tool = Component::new(Classification::Application, "stx-builds", version, None);
+    // As old as the build, so that it does not matter when it was made.
+    let time = id.date.time().to_rfc3339_opts(SecondsFormat::Secs, true);
+    Ok(Metadata {
+        timestamp: Some(DateTime::try_from(time).map_err(|error| error.to_string())?),
+        tools: Some(Tools::Object {
+            services: None,
+            components: Some(Components(vec![tool])),
+        }),
+        component: Some(root),
+        ..Metadata::default()
+    })
+}
+
+fn component(id: &BuildId, image: &BuildPath, file: &File, published: &Published) -> Component {
+    let mut references = Vec::new();
+    for (path, digest) in published.get(&file.digest).into_iter().flatten() {
+        let url = Uri::new(&relative(image, path));
+        references.push(ExternalReference {
+            hashes: Some(sha256(*digest)),
+            ..ExternalReference::new(ExternalReferenceType::Distribution, url)
+        });
+    }
+    let mut properties = vec![property("stx:path-in-image", &file.path)];
+    let described = match &file.package {
+        Some(package) => {
+            let website = package.url.as_ref();
+            if let Some(url) = website.and_then(|url| Uri::try_from(url.clone()).ok()) {
+                references.push(ExternalReference::new(ExternalReferenceType::Website, url));
+            }
+            let source = package.source.as_ref();
+            properties.extend(source.map(|source| property("stx:source-package", source)));
+            of_package(id, package)
+        }
+        None => Component {
+            version: None,
+            ..Component::new(Classification::File, file.name(), "", None)
+        },
+    };
+    Component {
+        bom_ref: Some(reference(&file.path)),
+        hashes: Some(sha256(file.digest)),
+        external_references: (!references.is_empty()).then_some(ExternalReferences(references)),
+        properties: Some(Properties(properties)),
+        ..described
+    }
+}
+
+fn of_package(id: &BuildId, package: &Package) -> Component {
+    let Package {
+        name,
+        version,
+        release,
+        ..
+    } = package;
+    let version = match package.epoch {
+        None | Some(0) => format!("{version}-{release}"),
+        Some(epoch) => format!("{epoch}:{version}-{release}"),
+    };
+    let summary = package.summary.as_deref();
+    let vendor = package.vendor.as_deref();
+    Component {
+        description: summary.map(NormalizedString::new),
+        supplier: vendor.map(|vendor| OrganizationalEntity {
+            // Not as its `new`, which takes line breaks over.
+            name: Some(NormalizedString::new(vendor)),
+            ..OrganizationalEntity::new("")
+        }),
+        licenses: package.license.as_deref().map(licenses),
+        purl: purl(id, package).and_then(|purl| purl.parse().ok()),
+        ..Component::new(Classification::Library, name, &version, None)
+    }
+}
+
+/// `pkg:rpm/centos/NAME@VERSION-RELEASE?arch=…`, as <https://github.com/package-url/purl-spec> has it for RPM.
+fn purl(id: &BuildId, package: &Package) -> Option<String> {
+    let Package {
+        name,
+        version,
+        release,
+        arch,
+        ..
+    } = package;
+    let builder = GenericPurlBuilder::new("rpm".to_owned(), name.as_str())
+        .with_namespace(id.channel.distro.to_string())
+        .with_version(format!("{version}-{release}"))
+        .with_qualifier("arch", arch.as_str())
+        .ok()?;
+    let epoch = package.epoch.filter(|epoch| *epoch != 0);
+    let builder = match epoch {
+        Some(epoch) => builder.with_qualifier("epoch", epoch.to_string()).ok()?,
+        None => builder,
+    };
+    let builder = match &package.source {
+        Some(source) => builder.with_qualifier("upstream", source.as_str()).ok()?,
+        None => builder,
+    };
+    Some(builder.build().ok()?.to_string())
+}
+
+/// A licence as SPDX writes it, else under the name that the package gives it.
+fn licenses(license: &str) -> Licenses {
+    Licenses(vec![match SpdxExpression::try_from(license.to_owned()) {
+        Ok(expression) => LicenseChoice::Expression(expression),
+        Err(_) => LicenseChoice::License(License::named_license(license)),
+    }])
+}
+
+fn sha256(digest: Sha256) -> Hashes {
+    Hashes(vec![Hash {
+        alg: HashAlgorithm::SHA_256,
+        content: HashValue(digest.to_string()),
+    }])
+}
+
+fn property(name: &str, value: &str) -> Property {
+    Property {
+        name: name.to_owned(),
+        value: NormalizedString::new(value),
+    }
+}
+
+/// What a file of the image is called in the document; never what the image itself is called.
+fn reference(path: &str) -> String {
+    format!("/{path}")
+}
+
+/// The way from the image's directory to another file of the build, as a URI reference.
+fn relative(image: &BuildPath, to: &BuildPath) -> String {
+    let from = image.parent();
+    let from: Vec<_> = from.iter().flat_map(BuildPath::segments).collect();
+    let to: Vec<_> = to.segments().collect();
+    let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let up = from[shared..].iter().map(|_| "..".to_owned());
+    let down = to[shared..]
+        .iter()
+        .map(|segment| utf8_percent_encode(segment, IN_A_SEGMENT).to_string());
+    up.chain(down).collect::<Vec<_>>().join("/")
+}

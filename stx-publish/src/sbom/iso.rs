@@ -1,0 +1,305 @@
+//! What is in an ISO image: every file with its digest, and what the headers of packages say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use camino::Utf8Path;
+use fs_err as fs;
+use hadris_iso::directory::DirectoryRef;
+use hadris_iso::file::EntryType;
+use hadris_iso::io::ErrorKind;
+use hadris_iso::read::{DirEntry, Extent, IsoImage, RootDir};
+use rpm::IndexSignatureTag;
+use sha2::Digest as _;
+use stx_layout::Sha256;
+
+use super::SbomError;
+use crate::store::local::copy::Source;
+
+/// Bytes of a sector, which is what extents are counted in.
+const SECTOR: u64 = 2048;
+
+/// How deep directories may lie in each other. ISO 9660 has 8, and its extensions take that limit away.
+const DEEPEST: usize = 64;
+
+/// What an image holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    /// The digest of the image.
+    pub(super) digest: Sha256,
+    /// Its files, by path.
+    pub(super) files: Vec<File>,
+}
+
+/// A file in an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// Its path from the root of the image.
+    pub(super) path: String,
+    /// Its size in bytes.
+    pub(super) size: u64,
+    /// The digest of its bytes.
+    pub(super) digest: Sha256,
+    /// What its header says, if it is an RPM package.
+    pub(super) package: Option<Package>,
+}
+
+impl File {
+    /// The last segment of its path.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// What the header of a package says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Package {
+    pub(super) name: String,
+    pub(super) epoch: Option<u32>,
+    pub(super) version: String,
+    pub(super) release: String,
+    pub(super) arch: String,
+    pub(super) license: Option<String>,
+    pub(super) vendor: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) summary: Option<String>,
+    /// The name of the file of its source package.
+    pub(super) source: Option<String>,
+    /// The digest of its header without signatures, which is the same before and after it is signed.
+    pub(super) header: Option<String>,
+}
+
+/// Reads an image; every byte of its files is read.
+pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
+    let fail = |source| SbomError::Io {
+        path: path.to_string(),
+        source,
+    };
+    let mut source = Source::open(path).map_err(fail)?;
+    let (digest, _) = source.hash(None).map_err(fail)?;
+    let file = BufReader::new(fs::File::open(path).map_err(fail)?);
+    // No image makes a program panic that has a build to publish.
+    let files = catch_unwind(AssertUnwindSafe(|| files(file)));
+    let files = files.unwrap_or_else(|_| Err(io::Error::other("it cannot be made sense of")));
+    let files = files.map_err(|error| SbomError::NoImage {
+        path: path.to_string(),
+        reason: error.to_string(),
+    })?;
+    if !source.is_unchanged().map_err(fail)? {
+        return Err(fail(io::Error::other("it changes while it is read")));
+    }
+    Ok(Image { digest, files })
+}
+
+/// What the library says, in words: of an image that is cut off it has a kind of error only.
+fn damaged(error: hadris_iso::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => io::Error::other("it ends too early"),
+        _ => io::Error::other(error),
+    }
+}
+
+/// The files of an image, by path.
+fn files<R: Read + Seek>(data: R) -> io::Result<Vec<File>> {
+    let image = IsoImage::open(data).map_err(damaged)?;
+    let (root, names) = tree(&image)?;
+    let mut walk = Walk {
+        image: &image,
+        names,
+        files: BTreeMap::new(),
+        directories: BTreeSet::new(),
+        known: BTreeMap::new(),
+    };
+    walk.directory(root.dir_ref(), "", 0)?;
+    Ok(walk.files.into_values().collect())
+}
+
+/// How names are written in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// As Rock Ridge has them.
+    RockRidge,
+    /// UTF-16, and perhaps a version.
+    Joliet,
+    /// ASCII, and perhaps a version.
+    Plain,
+}
+
+/// The tree that Linux shows of an image: that with Rock Ridge names, else the Joliet one, else the plain one.
+fn tree<R: Read + Seek>(image: &IsoImage<R>) -> io::Result<(RootDir, Names)> {
+    let find = |joliet: bool| {
+        let mut roots = image.root_dirs().iter().copied();
+        roots.find(|root| matches!(root.entry_type(), EntryType::Joliet { .. }) == joliet)
+    };
+    let found = match (find(false), find(true)) {
+        (Some(root), _) if image.supports_rrip() => Some((root, Names::RockRidge)),
+        (_, Some(root)) => Some((root, Names::Joliet)),
+        (root, None) => root.map(|root| (root, Names::Plain)),
+    };
+    found.ok_or_else(|| io::Error::other("it has no directory"))
+}
+
+impl Names {
+    fn name(self, entry: &DirEntry) -> io::Result<String> {
+        let without_version = |name: String| match name.rsplit_once(';') {
+            Some((name, _)) => name.to_owned(),
+            None => name,
+        };
+        Ok(match self {
+            Self::RockRidge => entry.display_name().into_owned(),
+            Self::Joliet => {
+                let units = entry.name().chunks(2).map(|pair| match *pair {
+                    [high, low] => u16::from_be_bytes([high, low]),
+                    // Half a character: the replacement character.
+                    _ => 0xfffd,
+                });
+                let name: Result<String, _> = char::decode_utf16(units).collect();
+                without_version(name.map_err(io::Error::other)?)
+            }
+            Self::Plain => without_version(entry.display_name().into_owned()),
+        })
+    }
+}
+
+struct Walk<'a, R: Read + Seek> {
+    image: &'a IsoImage<R>,
+    names: Names,
+    files: BTreeMap<String, File>,
+    /// Where the directories lie that were entered.
+    directories: BTreeSet<usize>,
+    /// The files by where they lie: images hold one file under several names.
+    known: BTreeMap<Vec<(usize, u32)>, File>,
+}
+
+impl<R: Read + Seek> Walk<'_, R> {
+    fn directory(&mut self, dir: DirectoryRef, at: &str, depth: usize) -> io::Result<()> {
+        if depth > DEEPEST || !self.directories.insert(dir.extent.0) {
+            return Err(io::Error::other(format!(
+                "its directory /{at} lies in itself"
+            )));
+        }
+        for entry in self.image.open_dir(dir).read_entries().map_err(damaged)? {
+            if entry.is_special() {
+                continue;
+            }
+            let name = self.names.name(&entry)?;
+            let path = if at.is_empty() {
+                name
+            } else {
+                format!("{at}/{name}")
+            };
+            let link = entry
+                .rrip
+                .as_ref()
+                .and_then(|rrip| rrip.symlink_target.as_ref());
+            if entry.is_directory() {
+                let dir = entry.as_dir_ref(self.image).map_err(damaged)?;
+                self.directory(dir, &path, depth + 1)?;
+            } else if link.is_none() {
+                let file = self.file(&entry, path)?;
+                self.files.insert(file.path.clone(), file);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, entry: &DirEntry, path: String) -> io::Result<File> {
+        let extents: Vec<_> = entry.extents().collect();
+        let place: Vec<_> = extents
+            .iter()
+            .map(|extent| (extent.sector.0, extent.length))
+            .collect();
+        if let Some(file) = self.known.get(&place) {
+            return Ok(File {
+                path,
+                ..file.clone()
+            });
+        }
+        let mut reader = BufReader::new(Contents {
+            image: self.image,
+            extents,
+            at: 0,
+            hasher: sha2::Sha256::new(),
+        });
+        let package = if Utf8Path::new(&path).extension() == Some("rpm") {
+            package(&mut reader)
+        } else {
+            None
+        };
+        io::copy(&mut reader, &mut io::sink())?;
+        let file = File {
+            path,
+            size: entry.total_size(),
+            digest: Sha256(reader.into_inner().hasher.finalize().into()),
+            package,
+        };
+        self.known.insert(place, file.clone());
+        Ok(file)
+    }
+}
+
+/// The bytes of a file in an image, which are hashed as they are read.
+struct Contents<'a, R: Read + Seek> {
+    image: &'a IsoImage<R>,
+    /// What is left of it.
+    extents: Vec<Extent>,
+    /// Where in the first of them.
+    at: u32,
+    hasher: sha2::Sha256,
+}
+
+impl<R: Read + Seek> Read for Contents<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(extent) = self.extents.first() {
+            let left = extent.length - self.at;
+            let count = buffer.len().min(left as usize);
+            if left == 0 {
+                self.extents.remove(0);
+                self.at = 0;
+                continue;
+            }
+            let from = extent.sector.0 as u64 * SECTOR + u64::from(self.at);
+            let read = &mut buffer[..count];
+            let read_at = self.image.read_bytes_at(from, read);
+            read_at.map_err(damaged)?;
+            self.hasher.update(read);
+            self.at += u32::try_from(count).unwrap_or(left);
+            return Ok(count);
+        }
+        Ok(0)
+    }
+}
+
+/// What the header of a package says; `None` for a file that is none.
+pub(super) fn package(file: &mut impl io::BufRead) -> Option<Package> {
+    // The parser panics where a header claims to be of an absurd size.
+    let parsed = catch_unwind(AssertUnwindSafe(|| rpm::PackageMetadata::parse(file)));
+    let header = parsed.ok()?.ok()?;
+    let text = |text: Result<&str, rpm::Error>| {
+        let text = text.ok().filter(|text| !text.is_empty());
+        text.map(str::to_owned)
+    };
+    let arch = if header.is_source_package() {
+        Some("src".to_owned())
+    } else {
+        text(header.get_arch())
+    };
+    Some(Package {
+        name: text(header.get_name())?,
+        epoch: header.get_epoch().ok(),
+        version: text(header.get_version())?,
+        release: text(header.get_release())?,
+        arch: arch?,
+        license: text(header.get_license()),
+        vendor: text(header.get_vendor()),
+        url: text(header.get_url()),
+        summary: text(header.get_summary()),
+        source: text(header.get_source_rpm()),
+        header: text(
+            header
+                .signature
+                .get_entry_data_as_string(IndexSignatureTag::RPMSIGTAG_SHA256),
+        ),
+    })
+}

@@ -1,0 +1,367 @@
+//! What a commit writes of its own: the record, the sums, and what vouches for them.
+//!
+//! ```text
+//! sums of the added files ──> Attester ──> files about the build, summed like the others
+//! record, with the counts ──────────────> build.json, summed too
+//! all of these ─────────────────────────> SHA256SUMS ──> Signer ──> SHA256SUMS.asc
+//! ```
+//!
+//! Everything follows from values, so that each store writes the same, and a crash in between is made good by doing it
+//! again. A signature is as old as its build, whenever it is made: the same build has the same seal.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use stx_layout::{BuildId, BuildPath, BuildRecord, SumLine, Sums};
+
+use crate::incoming::digest_of;
+use crate::store::{MirrorRead, StoreError, read_all, record_path};
+use crate::tiers::Thinned;
+
+#[cfg(any(feature = "dsse", feature = "openpgp"))]
+pub(crate) mod run;
+
+/// The name of the signature of a build's `SHA256SUMS`, beside it.
+pub const SUMS_SIGNATURE: &str = "SHA256SUMS.asc";
+
+/// The name of the signature of an RPM repository's `repomd.xml`, beside it, where `dnf` looks for it.
+pub const REPOMD_SIGNATURE: &str = "repomd.xml.asc";
+
+/// Bytes that a `build.json`, a `SHA256SUMS` or a signature has at most.
+const LONGEST: u64 = 256 << 20;
+
+/// Something that cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The program that signs is not installed.
+    #[error("{tool}: not installed; it comes with the package {packages}")]
+    MissingTool {
+        /// The program.
+        tool: String,
+        /// The packages that hold it, by package tool.
+        packages: String,
+    },
+    /// There is no such key, or it must not be used.
+    #[error("{signer}: {reason}")]
+    Refused {
+        /// What was to sign.
+        signer: String,
+        /// Why it does not.
+        reason: String,
+    },
+    /// The program that signs could not be run, or the key not be read.
+    #[error("{signer}")]
+    Io {
+        /// What was to sign.
+        signer: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Signs bytes with one OpenPGP key, wherever that is kept.
+///
+/// # Contract
+/// - The result is one armored detached signature of exactly these bytes, made at `at`, or when the key was made if that
+///   is later: no signature is older than its key.
+/// - The same bytes and time give a signature that verifies, not always the same one.
+/// - Writes nothing that a reader of the mirror sees. May block.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// Signs `bytes`.
+    fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError>;
+}
+
+/// States something about a build in files of its own, such as where it comes from.
+///
+/// # Contract
+/// - The files lie beside `inputs` and `outputs`, and have no name that something else has.
+/// - The same record and sums give the same statements. May block.
+pub trait Attester: fmt::Debug + Send + Sync {
+    /// The files that are added to the build of `record`, whose other files are those of `sums`.
+    fn attest(
+        &self,
+        record: &BuildRecord,
+        sums: &Sums,
+    ) -> Result<Vec<(BuildPath, Bytes)>, SignError>;
+}
+
+/// How the builds of a mirror are sealed. The default signs and states nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Seal {
+    /// Signs `SHA256SUMS`, and `repomd.xml` of each repository.
+    pub signer: Option<Arc<dyn Signer>>,
+    /// Adds statements about the build.
+    pub attester: Option<Arc<dyn Attester>>,
+}
+
+/// What a commit writes, beside the files that were added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The record, as `build.json` says it.
+    pub record: BuildRecord,
+    /// Every file of the build but `SHA256SUMS` and its signature.
+    pub sums: Sums,
+    /// The sections that had been taken from the original of a copy.
+    pub thinned: Thinned,
+    /// The files, in the order in which a store without a rename writes them: `build.json` is the last, and makes the
+    /// build visible.
+    pub files: Vec<(BuildPath, Bytes)>,
+}
+
+impl Seal {
+    /// Seals a build whose added files have these `sums`, and together so many `bytes`. The counts of `record` are filled in.
+    ///
+    /// # Errors
+    /// What the signer or the attester refuses.
+    pub fn seal(
+        &self,
+        sums: &Sums,
+        bytes: u64,
+        mut record: BuildRecord,
+    ) -> Result<Sealed, SignError> {
+        let mut files = match &self.attester {
+            Some(attester) => attester.attest(&record, sums)?,
+            None => Vec::new(),
+        };
+        let line = |(path, bytes): &(BuildPath, Bytes)| SumLine {
+            path: path.clone(),
+            digest: digest_of(bytes),
+        };
+        record.files = (sums.lines().len() + files.len()) as u64;
+        record.bytes = bytes + files.iter().map(|(_, file)| file.len() as u64).sum::<u64>();
+        let own = (record_path(), Bytes::from(record.to_json()));
+        let lines = sums.lines().iter().cloned();
+        let sums: Sums = lines.chain(files.iter().chain([&own]).map(line)).collect();
+        let text = Bytes::from(sums.to_string());
+        let signature = self.sign(&text, &record.id)?;
+        files.push((sums_path(), text));
+        files.extend(signature.map(|signature| (signature_path(), signature)));
+        files.push(own);
+        Ok(Sealed {
+            record,
+            sums,
+            thinned: Thinned::default(),
+            files,
+        })
+    }
+
+    /// The signature of a file of the build `id`; `None` where nothing is signed.
+    ///
+    /// # Errors
+    /// What the signer refuses.
+    pub fn sign(&self, bytes: &[u8], id: &BuildId) -> Result<Option<Bytes>, SignError> {
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
+        let signature = signer.sign(bytes, id.date.time())?;
+        Ok(Some(Bytes::from(signature)))
+    }
+}
+
+impl Sealed {
+    /// Reads the seal of a published build, byte for byte, to give it to a copy.
+    ///
+    /// # Errors
+    /// As [`MirrorRead::read`]; [`StoreError::Damaged`] for what cannot be understood.
+    pub async fn read(store: &dyn MirrorRead, id: &BuildId) -> Result<Self, StoreError> {
+        let mut files = Vec::new();
+        for (path, needed) in [
+            (sums_path(), true),
+            (signature_path(), false),
+            (thinned_path(), false),
+            (record_path(), true),
+        ] {
+            match read_all(store, id, &path, LONGEST).await {
+                Ok(bytes) => files.push((path, Bytes::from(bytes))),
+                Err(StoreError::NotFound { .. }) if !needed => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let damaged = |name: &str, source: Box<dyn std::error::Error + Send + Sync>| {
+            let what = format!("{id}/{name}");
+            StoreError::Damaged { what, source }
+        };
+        let text = |path: &BuildPath| {
+            let mut files = files.iter();
+            let file = files.find(|(name, _)| name == path);
+            file.map(|(_, bytes)| String::from_utf8_lossy(bytes))
+        };
+        let sums = text(&sums_path()).unwrap_or_default().parse::<Sums>();
+        let record = BuildRecord::from_json(&text(&record_path()).unwrap_or_default());
+        let thinned = text(&thinned_path()).map(|text| Thinned::from_json(&text));
+        let thinned = thinned.transpose();
+        Ok(Self {
+            sums: sums.map_err(|error| damaged(Sums::FILE_NAME, error.into()))?,
+            record: record.map_err(|error| damaged(BuildRecord::FILE_NAME, error.into()))?,
+            thinned: thinned
+                .map_err(|error| damaged(Thinned::FILE_NAME, error.into()))?
+                .unwrap_or_default(),
+            files,
+        })
+    }
+
+    /// Refuses a seal that is not that of the build `id` with files of these sums.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`], naming the first file that differs.
+    pub(crate) fn check(&self, id: &BuildId, added: &Sums) -> Result<(), StoreError> {
+        let refuse = |reason: String| StoreError::Refused {
+            what: id.to_string(),
+            reason,
+        };
+        crate::store::check_record(id, &self.record)?;
+        let files: BTreeMap<_, _> = self
+            .files
+            .iter()
+            .map(|(path, bytes)| (path, bytes))
+            .collect();
+        let record = files.get(&record_path()).map(|bytes| digest_of(bytes));
+        if record.is_none() || self.sums.get(&record_path()) != record {
+            return Err(refuse("SHA256SUMS names another build.json".to_owned()));
+        }
+        let text = files.get(&sums_path());
+        let text = text.map(|text| String::from_utf8_lossy(text).parse::<Sums>());
+        if !matches!(text, Some(Ok(sums)) if sums == self.sums) {
+            return Err(refuse("the sums are not those of SHA256SUMS".to_owned()));
+        }
+        for line in self.sums.lines() {
+            let own = files.get(&line.path).map(|bytes| digest_of(bytes));
+            match added.get(&line.path).or(own) {
+                Some(digest) if digest == line.digest => {}
+                None if self.thinned.covers(&line.path).is_some() => {}
+                Some(_) | None => {
+                    return Err(refuse(format!("{} is not the original", line.path)));
+                }
+            }
+        }
+        let mut added = added.lines().iter();
+        match added.find(|line| self.sums.get(&line.path).is_none()) {
+            Some(line) => Err(refuse(format!("{} is not in the original", line.path))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a file is one that no `SHA256SUMS` names, because it holds or signs the sums.
+pub(crate) fn is_beyond_sums(name: &str) -> bool {
+    name == Sums::FILE_NAME || name == SUMS_SIGNATURE
+}
+
+/// The path of the record of what was taken from a build.
+fn thinned_path() -> BuildPath {
+    Thinned::FILE_NAME.parse().expect("a valid path")
+}
+
+/// The path of a build's sums.
+pub(crate) fn sums_path() -> BuildPath {
+    Sums::FILE_NAME.parse().expect("a valid path")
+}
+
+/// The path of the signature of a build's sums.
+pub(crate) fn signature_path() -> BuildPath {
+    SUMS_SIGNATURE.parse().expect("a valid path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::retention::sample_section;
+    use crate::conformance::{TestSigner, sample_id};
+    use stx_layout::BuildOutcome;
+
+    #[derive(Debug)]
+    struct Says(&'static str);
+
+    impl Attester for Says {
+        fn attest(
+            &self,
+            record: &BuildRecord,
+            sums: &Sums,
+        ) -> Result<Vec<(BuildPath, Bytes)>, SignError> {
+            let text = format!("{} {} {}\n", self.0, record.id, sums.lines().len());
+            Ok(vec![(
+                "statement.txt".parse().expect("a path"),
+                text.into(),
+            )])
+        }
+    }
+
+    fn sums() -> Sums {
+        let line = format!("{}  outputs/success\n", digest_of(b""));
+        line.parse().expect("sums")
+    }
+
+    fn sealed() -> Sealed {
+        let seal = Seal {
+            signer: Some(Arc::new(TestSigner)),
+            attester: Some(Arc::new(Says("made by hand:"))),
+        };
+        let record = BuildRecord::new(sample_id(5), BuildOutcome::Success);
+        seal.seal(&sums(), 0, record).expect("sealed")
+    }
+
+    #[test]
+    fn everything_is_summed_and_the_sums_are_signed() {
+        let sealed = sealed();
+        let names: Vec<_> = sealed.files.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "statement.txt",
+                "SHA256SUMS",
+                "SHA256SUMS.asc",
+                "build.json"
+            ]
+        );
+        for (path, bytes) in &sealed.files {
+            let beyond = is_beyond_sums(path.as_str());
+            assert_eq!(sealed.sums.get(path), (!beyond).then(|| digest_of(bytes)));
+        }
+        let (_, text) = &sealed.files[1];
+        assert_eq!(text[..], *sealed.sums.to_string().as_bytes());
+        let (_, signature) = &sealed.files[2];
+        let expected = TestSigner.sign(text, sample_id(5).date.time());
+        assert_eq!(signature[..], *expected.expect("signed").as_bytes());
+        assert_eq!(sealed.record.files, 2);
+        assert_eq!(
+            sealed.record.bytes,
+            sealed.files[0].1.len() as u64,
+            "what is stated counts, like what was added"
+        );
+    }
+
+    #[test]
+    fn a_seal_fits_its_build_only() {
+        let (id, good) = (sample_id(5), sealed());
+        good.check(&id, &sums()).expect("it is the seal of these");
+        let said = |sealed: &Sealed, added: &Sums| {
+            let error = sealed.check(&id, added).expect_err("another one");
+            error.to_string()
+        };
+        assert!(said(&good, &Sums::default()).contains("outputs/success is not the original"));
+        let more = format!("{}{}  outputs/x\n", sums(), digest_of(b"x"));
+        assert!(said(&good, &more.parse().expect("sums")).contains("x is not in the original"));
+        let mut thinned = good.clone();
+        thinned
+            .thinned
+            .sections
+            .push(sample_section("outputs/success", 6));
+        let without = thinned.check(&id, &Sums::default());
+        without.expect("what had gone from the original need not be there");
+        let mut other = good.clone();
+        other.record.id = sample_id(6);
+        assert!(said(&other, &sums()).contains("the record is that of"));
+        let mut other = good.clone();
+        other.files[3].1 = Bytes::from_static(b"{}");
+        assert!(said(&other, &sums()).contains("names another build.json"));
+        let mut other = good.clone();
+        other.files[1].1 = Bytes::from_static(b"");
+        assert!(said(&other, &sums()).contains("not those of SHA256SUMS"));
+        let mut other = good;
+        other.files[0].1 = Bytes::from_static(b"");
+        assert!(said(&other, &sums()).contains("statement.txt is not the original"));
+    }
+}

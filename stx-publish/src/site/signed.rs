@@ -1,0 +1,131 @@
+//! Indexes that are signed: their serials, their ends, and the order in which index and signature are replaced.
+//!
+//! ```text
+//! index.json.asc := new signature, old signature    whichever index a reader has, its signature is there
+//! index.json     := new index
+//! index.json.asc := new signature
+//! ```
+//!
+//! A crash in between leaves a pair that is good; the next refresh takes the old signature away.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::html::printable;
+use crate::index::{PageId, PageName};
+use crate::seal::Signer;
+use crate::store::{MirrorStore, PageWriter, StoreError};
+
+/// How the indexes of a mirror are signed.
+#[derive(Clone)]
+pub struct IndexSeal {
+    /// Signs them.
+    pub signer: Arc<dyn Signer>,
+    /// Its public key, armored, which is published as `KEYS`.
+    pub keys: String,
+    /// How long an index is good. It is made anew when something changed, or half of that time is over.
+    pub lasts: TimeDelta,
+    /// The time now.
+    pub now: DateTime<Utc>,
+}
+
+impl fmt::Debug for IndexSeal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            signer, lasts, now, ..
+        } = self;
+        write!(f, "IndexSeal({signer:?}, {lasts}, {now})")
+    }
+}
+
+/// The serial and the end of an index.
+pub(super) type Dates = (Option<u64>, Option<DateTime<Utc>>);
+
+/// Gives an index its serial and end: those that it has, as long as nothing else changed and they are good for a while.
+///
+/// `with` is the text of the index with some dates, `old` what is there now, with its dates.
+pub(super) fn dated(
+    seal: Option<&IndexSeal>,
+    old: Option<(&Bytes, Dates)>,
+    with: impl Fn(Dates) -> String,
+) -> Dates {
+    let Some(seal) = seal else {
+        return (None, None);
+    };
+    let old_serial = match old {
+        Some((text, (Some(serial), Some(expires)))) => {
+            let fresh = expires - seal.now > seal.lasts / 2 && expires - seal.now <= seal.lasts;
+            if fresh && printable(&with((Some(serial), Some(expires)))).as_bytes() == &text[..] {
+                return (Some(serial), Some(expires));
+            }
+            serial
+        }
+        Some((_, (serial, _))) => serial.unwrap_or_default(),
+        None => 0,
+    };
+    // Where the old one is lost, the time is higher than it was.
+    let least = u64::try_from(seal.now.timestamp()).unwrap_or_default();
+    let serial = least.max(old_serial.saturating_add(1));
+    (Some(serial), Some(seal.now + seal.lasts))
+}
+
+/// Puts an index with its signature in the place of the old one; the pages that were written.
+pub(super) async fn replace(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    seal: Option<&IndexSeal>,
+    index: &PageId,
+    text: Bytes,
+) -> Result<Vec<PageId>, StoreError> {
+    let beside = PageId {
+        channel: index.channel.clone(),
+        name: PageName::IndexSignature,
+    };
+    let (old, signed) = (store.page(index).await?, store.page(&beside).await?);
+    let mut written = Vec::new();
+    let Some(seal) = seal else {
+        if old.as_ref() != Some(&text) {
+            pages.write(index, text).await?;
+            written.push(index.clone());
+        }
+        return Ok(written);
+    };
+    let same = old.as_ref() == Some(&text);
+    if same && let Some(signed) = &signed {
+        let first = first_block(signed);
+        if first.len() != signed.len() {
+            pages.write(&beside, signed.slice(..first.len())).await?;
+            written.push(beside);
+        }
+        return Ok(written);
+    }
+    let signature = seal.signer.sign(&text, seal.now);
+    let signature = signature.map_err(|source| StoreError::Unsigned {
+        what: index.path(),
+        source,
+    })?;
+    let signature = Bytes::from(signature);
+    if let Some(old) = signed.filter(|_| !same) {
+        let both = [&signature[..], first_block(&old)].concat();
+        pages.write(&beside, both.into()).await?;
+    }
+    if !same {
+        // A reader that finds no signature is told so, as of any mirror that does not sign yet.
+        pages.write(index, text).await?;
+        written.push(index.clone());
+    }
+    pages.write(&beside, signature).await?;
+    written.push(beside);
+    Ok(written)
+}
+
+/// The first of several armored blocks.
+fn first_block(armored: &[u8]) -> &[u8] {
+    const END: &[u8] = b"-----END PGP SIGNATURE-----\n";
+    let mut at = armored.windows(END.len());
+    let end = at.position(|window| window == END);
+    &armored[..end.map_or(armored.len(), |end| end + END.len())]
+}

@@ -1,0 +1,336 @@
+//! What builds state of themselves, against what they are: provenance and bills of materials.
+
+use stx_layout::{BuildId, BuildPath, BuildRecord, BuildState, Sha256, SumLine, Sums};
+
+use serde::Deserialize;
+
+use super::{Finding, FindingKind, VerifyError, VerifyReport, chain};
+use crate::provenance::{self, EnvelopeKey, Provenance};
+use crate::sbom;
+use crate::store::{MirrorRead, Scope, StoreError, read_all};
+
+/// Bytes that a bill of materials has at most.
+const LONGEST: u64 = 64 << 20;
+
+/// Compares the provenance and the bills of materials of all builds of `scope` with their sums and records, and adds what
+/// is wrong to `report`. No other file is read.
+///
+/// Where there are `keys`, every build has to have provenance that one of them signed; without keys, a build may have none,
+/// and signatures are not looked at. A build that is retired meanwhile is left out.
+pub async fn verify_stated<K: EnvelopeKey>(
+    store: &dyn MirrorRead,
+    scope: &Scope,
+    keys: &[K],
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let fail = |source| VerifyError {
+        scope: Box::new(scope.clone()),
+        source,
+    };
+    let catalog = store.catalog(scope).await.map_err(fail)?;
+    for (id, build) in catalog.builds() {
+        // What cannot be read is found by who checks sums and records.
+        let (BuildState::Known(record), Ok(sums)) = (&build.state, store.sums(&id).await) else {
+            continue;
+        };
+        let mut findings = Vec::new();
+        let read = provenance::read(store, &id, &sums).await;
+        findings.extend(check_provenance(&id, record, &sums, read, keys));
+        for line in sums.lines() {
+            let Some(image) = sbom::image_of(&line.path) else {
+                continue;
+            };
+            let text = read_all(store, &id, &line.path, LONGEST).await;
+            // One that retention took with its section states nothing any more.
+            if !matches!(text, Err(StoreError::NotFound { .. })) {
+                findings.extend(check_bill(&id, line, &image, &sums, text));
+            }
+        }
+        if !findings.is_empty() {
+            let now = store.catalog(&Scope::Build(id.clone())).await;
+            if now.map_err(fail)?.build(&id).is_some() {
+                report.findings.append(&mut findings);
+            }
+        }
+    }
+    report.findings.sort();
+    Ok(())
+}
+
+/// What is wrong with the provenance of a build, as it was read.
+pub fn check_provenance<K: EnvelopeKey>(
+    id: &BuildId,
+    record: &BuildRecord,
+    sums: &Sums,
+    read: Result<Option<Provenance>, StoreError>,
+    keys: &[K],
+) -> Vec<Finding> {
+    let path = sums
+        .lines()
+        .iter()
+        .map(|line| line.path.as_str())
+        .find(|path| provenance::STATEMENT_FILE == *path || provenance::ENVELOPE_FILE == *path);
+    let find = |kind, message: String| Finding::build(id, path, kind, message);
+    let provenance = match read {
+        Ok(Some(provenance)) => provenance,
+        Ok(None) if keys.is_empty() => return Vec::new(),
+        Ok(None) => {
+            let message = "it has no provenance, which has to be signed".to_owned();
+            return vec![find(FindingKind::ProvenanceUntrusted, message)];
+        }
+        Err(error) => {
+            let kind = FindingKind::ProvenanceUnreadable;
+            return vec![find(kind, chain(&error))];
+        }
+    };
+    let mut findings = Vec::new();
+    if !keys.is_empty() {
+        let refused = match &provenance {
+            Provenance::Bare(_) => Some("nobody signed it".to_owned()),
+            Provenance::Signed { envelope, .. } => {
+                envelope.verify(keys).err().map(|error| error.to_string())
+            }
+        };
+        findings.extend(refused.map(|message| find(FindingKind::ProvenanceUntrusted, message)));
+    }
+    let disagreements = provenance::check(provenance.statement(), record, sums);
+    findings.extend(
+        disagreements
+            .into_iter()
+            .map(|disagreement| find(FindingKind::ProvenanceDiffers, disagreement.to_string())),
+    );
+    findings
+}
+
+/// What is read of a bill of materials.
+#[derive(Deserialize)]
+struct Bill {
+    metadata: BillMetadata,
+    #[serde(default)]
+    components: Vec<BillComponent>,
+}
+
+#[derive(Deserialize)]
+struct BillMetadata {
+    component: BillComponent,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BillComponent {
+    #[serde(default)]
+    hashes: Vec<BillHash>,
+    #[serde(default)]
+    external_references: Vec<BillReference>,
+}
+
+#[derive(Deserialize)]
+struct BillHash {
+    alg: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct BillReference {
+    #[serde(rename = "type")]
+    kind: String,
+    url: String,
+    #[serde(default)]
+    hashes: Vec<BillHash>,
+}
+
+fn sha256(hashes: &[BillHash]) -> Option<Sha256> {
+    let hash = hashes.iter().find(|hash| hash.alg == "SHA-256")?;
+    hash.content.parse().ok()
+}
+
+/// What is wrong with a bill of materials: it has to be about the image beside it, and what it says is published has to be,
+/// with the bytes that it names.
+fn check_bill(
+    id: &BuildId,
+    line: &SumLine,
+    image: &BuildPath,
+    sums: &Sums,
+    text: Result<Vec<u8>, StoreError>,
+) -> Vec<Finding> {
+    let find = |kind, message: String| Finding::build(id, Some(line.path.as_str()), kind, message);
+    let bill: Bill = match text.map(|text| serde_json::from_slice(&text)) {
+        Ok(Ok(bill)) => bill,
+        Ok(Err(error)) => return vec![find(FindingKind::SbomUnreadable, error.to_string())],
+        Err(error) => return vec![find(FindingKind::SbomUnreadable, chain(&error))],
+    };
+    let mut findings = Vec::new();
+    // An image that lies elsewhere, or nowhere, has no sum to compare with.
+    let digest = sums.get(image);
+    if digest.is_none() || sha256(&bill.metadata.component.hashes) != digest {
+        let message = format!("it is about another image than {image}");
+        findings.push(find(FindingKind::SbomDiffers, message));
+    }
+    for component in &bill.components {
+        let references = component.external_references.iter();
+        for reference in references.filter(|reference| reference.kind == "distribution") {
+            let Some(path) = sbom::resolve(image, &reference.url) else {
+                continue;
+            };
+            if sums.get(&path).is_none() || sums.get(&path) != sha256(&reference.hashes) {
+                let message = format!("{path}: not published with the bytes that it names");
+                findings.push(find(FindingKind::SbomDiffers, message));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use stx_layout::BuildOutcome;
+
+    use super::*;
+    use crate::conformance::{sample_id, sample_request};
+    use crate::incoming::{Entry, digest_of};
+    use crate::provenance::tests::Mirroring;
+    use crate::provenance::{Attestation, ENVELOPE_FILE, STATEMENT_FILE};
+    use crate::publish::{prepare, publish};
+    use crate::seal::Seal;
+    use crate::store::memory::MemoryStore;
+
+    const BILL: &str = "outputs/iso/b+c.iso.cdx.json";
+
+    fn path(text: &str) -> BuildPath {
+        text.parse().expect("a path")
+    }
+
+    /// A bill of the image `image` that holds the file that lies at `published`, with these bytes.
+    fn bill(image: &str, published: &str, bytes: &str) -> Bytes {
+        let hash = |text: &str| serde_json::json!([{"alg": "SHA-256", "content": digest_of(text.as_bytes())}]);
+        let json = serde_json::json!({
+            "metadata": {"component": {"hashes": hash(image)}},
+            "components": [
+                {"hashes": hash("unsigned"), "externalReferences": [
+                    {"type": "website", "url": "https://example.org/"},
+                    {"type": "distribution", "url": published, "hashes": hash(bytes)},
+                ]},
+                {"name": "a kernel", "hashes": hash("kernel")},
+            ],
+        });
+        json.to_string().into()
+    }
+
+    async fn mirror(signed: bool, bill: Bytes) -> MemoryStore {
+        let attestation = Attestation {
+            signer: signed.then(|| Arc::new(Mirroring) as _),
+            ..Attestation::default()
+        };
+        let store = MemoryStore::new().with_seal(Seal {
+            attester: Some(Arc::new(attestation)),
+            ..Seal::default()
+        });
+        let mut request = sample_request(1, BuildOutcome::Success, "x");
+        for (name, bytes) in [
+            ("outputs/iso/b+c.iso", Bytes::from_static(b"image")),
+            ("outputs/RPMS/std/a b.rpm", Bytes::from_static(b"package")),
+            (BILL, bill),
+        ] {
+            let entries = &mut request.incoming.entries;
+            entries.insert(path(name), Entry::Generated(bytes));
+        }
+        let plan = prepare(&store, request).await.expect("a plan");
+        publish(&store, &plan).await.expect("published");
+        store
+    }
+
+    async fn found(store: &MemoryStore, keys: &[Mirroring]) -> Vec<(FindingKind, String)> {
+        let mut report = VerifyReport::default();
+        let verified = verify_stated(store, &Scope::All, keys, &mut report).await;
+        verified.expect("verified");
+        let findings = report.findings.into_iter();
+        findings
+            .map(|finding| (finding.kind, finding.message))
+            .collect()
+    }
+
+    fn good() -> Bytes {
+        bill("image", "../RPMS/std/a%20b.rpm", "package")
+    }
+
+    #[tokio::test]
+    async fn a_signed_build_is_right_until_what_it_states_is_touched() {
+        let store = mirror(true, good()).await;
+        assert_eq!(found(&store, &[Mirroring]).await, []);
+        assert_eq!(found(&store, &[]).await, []);
+        let (id, file) = (sample_id(1), path(ENVELOPE_FILE));
+        let whole = read_all(&store, &id, &file, LONGEST).await.expect("read");
+        let mut envelope = provenance::Envelope::from_jsonl(&whole).expect("an envelope");
+        let text = String::from_utf8(envelope.payload).expect("JSON");
+        envelope.payload = text.replace("outputs/success", "outputs/excess").into();
+        store.tamper_file(&id, &file, Some(envelope.to_jsonl().into()));
+        let kinds = |found: Vec<(FindingKind, String)>| -> Vec<FindingKind> {
+            found.into_iter().map(|(kind, _)| kind).collect()
+        };
+        let differs = [FindingKind::ProvenanceDiffers; 2];
+        assert_eq!(kinds(found(&store, &[]).await), differs);
+        assert_eq!(
+            kinds(found(&store, &[Mirroring]).await),
+            [&differs[..], &[FindingKind::ProvenanceUntrusted]].concat()
+        );
+        store.tamper_file(&id, &file, Some(Bytes::from_static(b"{}")));
+        assert_eq!(
+            kinds(found(&store, &[Mirroring]).await),
+            [FindingKind::ProvenanceUnreadable]
+        );
+    }
+
+    #[tokio::test]
+    async fn where_there_are_keys_every_build_is_signed() {
+        let store = mirror(false, good()).await;
+        assert_eq!(found(&store, &[]).await, []);
+        let unsigned = found(&store, &[Mirroring]).await;
+        assert_eq!(
+            unsigned,
+            [(
+                FindingKind::ProvenanceUntrusted,
+                "nobody signed it".to_owned()
+            )]
+        );
+        let store = MemoryStore::new();
+        let request = sample_request(1, BuildOutcome::Success, "x");
+        let plan = prepare(&store, request).await.expect("a plan");
+        publish(&store, &plan).await.expect("published");
+        assert_eq!(found(&store, &[]).await, []);
+        let [(kind, _)] = &found(&store, &[Mirroring]).await[..] else {
+            panic!("one finding")
+        };
+        assert_eq!(*kind, FindingKind::ProvenanceUntrusted);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_is_gone_is_found() {
+        let store = mirror(false, good()).await;
+        store.tamper_file(&sample_id(1), &path(STATEMENT_FILE), None);
+        let [(kind, _)] = &found(&store, &[]).await[..] else {
+            panic!("one finding")
+        };
+        assert_eq!(*kind, FindingKind::ProvenanceUnreadable);
+    }
+
+    #[tokio::test]
+    async fn a_bill_is_about_its_image_and_about_what_is_published() {
+        let there = "../RPMS/std/a%20b.rpm";
+        for (bill, kinds) in [
+            (good(), &[][..]),
+            (bill("image", "https://example.org/x.rpm", "x"), &[]),
+            (bill("other", there, "package"), &[FindingKind::SbomDiffers]),
+            (bill("image", there, "other"), &[FindingKind::SbomDiffers]),
+            (bill("image", "../x.rpm", "x"), &[FindingKind::SbomDiffers]),
+            (Bytes::from_static(b"[]"), &[FindingKind::SbomUnreadable]),
+        ] {
+            let store = mirror(true, bill).await;
+            let found = found(&store, &[Mirroring]).await;
+            let found: Vec<_> = found.into_iter().map(|(kind, _)| kind).collect();
+            assert_eq!(found, kinds);
+        }
+    }
+}

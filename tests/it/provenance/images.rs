@@ -1,0 +1,260 @@
+//! Bills of materials: of the real image of the sample, and of images that are made for it.
+
+use super::*;
+
+/// What a bill says of the files of its image, by their paths.
+fn components(bill: &Value) -> BTreeMap<String, Value> {
+    let list = bill["components"].as_array().expect("components").iter();
+    let path = |component: &Value| {
+        let properties = component["properties"].as_array().expect("properties");
+        let mut properties = properties.iter();
+        let path = properties.find(|property| property["name"] == "stx:path-in-image");
+        path.expect("a path")["value"]
+            .as_str()
+            .expect("a text")
+            .to_owned()
+    };
+    list.map(|component| (path(component), component.clone()))
+        .collect()
+}
+
+fn sha256(component: &Value) -> &str {
+    let hash = &component["hashes"][0];
+    assert_eq!(hash["alg"], "SHA-256");
+    hash["content"].as_str().expect("a digest")
+}
+
+/// What rpm says of a package.
+fn query(package: &Utf8Path) -> [String; 4] {
+    let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\\n%{LICENSE}\\n%{ARCH}\\n";
+    let mut rpm = tool("rpm", ["-qp", "--nosignature", "--qf", format]);
+    let said = run(rpm.arg(package)).ok();
+    let lines: Vec<_> = said.lines().map(str::to_owned).collect();
+    lines.try_into().expect("four lines")
+}
+
+#[test]
+fn the_bill_of_the_sample_is_what_xorriso_and_rpm_find_in_its_image() {
+    let build = demo().build(1);
+    let (image, file) = (
+        build.join("outputs/iso/bootimage.iso"),
+        build.join("outputs/iso/bootimage.iso.cdx.json"),
+    );
+    read(&["bill", file.as_str()]).ok();
+    let bill = json(&file);
+    let component = &bill["metadata"]["component"];
+    let digest = run(&mut tool("sha256sum", [image.as_str()])).ok();
+    assert_eq!(sha256(component), &digest[..64]);
+
+    let work = Utf8TempDir::new().expect("a temporary directory");
+    let out = work.path().join("out");
+    let args = [
+        "-osirrox",
+        "on",
+        "-indev",
+        image.as_str(),
+        "-extract",
+        "/",
+        out.as_str(),
+    ];
+    run(&mut tool("xorriso", args)).ok();
+    run(&mut tool("chmod", ["-R", "u+rwX", out.as_str()])).ok();
+    let extracted: BTreeMap<_, _> = hashed(&out, ".")
+        .into_iter()
+        .map(|(path, digest)| (path.trim_start_matches("./").to_owned(), digest))
+        .collect();
+    let components = components(&bill);
+    let said: BTreeMap<_, _> = components
+        .iter()
+        .map(|(path, component)| (path.clone(), sha256(component).to_owned()))
+        .collect();
+    assert_eq!(said, extracted);
+
+    let mut packages = 0;
+    for (path, component) in &components {
+        let Some(purl) = component["purl"].as_str() else {
+            assert_ne!(Utf8Path::new(path).extension(), Some("rpm"), "{path}");
+            continue;
+        };
+        packages += 1;
+        let [name, version, license, arch] = query(&out.join(path));
+        assert_eq!(component["name"], name);
+        assert_eq!(component["version"], version);
+        let licenses = component["licenses"][0].to_string();
+        assert!(licenses.contains(&license), "{licenses} {license}");
+        assert!(
+            purl.starts_with(&format!("pkg:rpm/centos/{name}@")),
+            "{purl}"
+        );
+        assert!(purl.contains(&format!("arch={arch}")), "{purl}");
+        let references = component["externalReferences"]
+            .as_array()
+            .expect("references");
+        let published = references
+            .iter()
+            .find(|reference| reference["type"] == "distribution");
+        let url = published.expect("it is published")["url"]
+            .as_str()
+            .expect("a URL");
+        let published = build.join("outputs/iso").join(url);
+        run(&mut tool(
+            "cmp",
+            [out.join(path).as_str(), published.as_str()],
+        ))
+        .ok();
+    }
+    assert!(packages >= 5, "{packages}");
+}
+
+/// A tree with an image of a package and a kernel.
+struct Images {
+    dir: Utf8TempDir,
+}
+
+impl Images {
+    fn new() -> Self {
+        let images = Self {
+            dir: Utf8TempDir::new().expect("a temporary directory"),
+        };
+        for dir in ["disc/Packages", "tree/outputs/iso", "tree/outputs/RPMS/std"] {
+            fs_err::create_dir_all(images.at(dir)).expect("a directory");
+        }
+        let name = package().file_name().expect("a name");
+        for dir in ["disc/Packages", "tree/outputs/RPMS/std"] {
+            fs_err::copy(package(), images.at(dir).join(name)).expect("a copy");
+        }
+        fs_err::write(images.at("disc/vmlinuz"), "a kernel").expect("a file");
+        images
+    }
+
+    fn at(&self, path: &str) -> Utf8PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Makes the image of what lies in `disc`.
+    fn press(&self, image: &str, options: &[&str]) {
+        let image = self.at("tree/outputs/iso").join(image);
+        let mut xorriso = tool("xorriso", ["-outdev", image.as_str(), "-joliet", "on"]);
+        xorriso
+            .args(options)
+            .args(["-map", self.at("disc").as_str(), "/", "-commit"]);
+        run(&mut xorriso).ok();
+    }
+
+    fn publish(&self, config: &str) -> Ran {
+        fs_err::write(self.at("stx-builds.toml"), config).expect("a file");
+        let mut publish = stx(["--mirror", "mirror", "publish", "tree"]);
+        publish.args([
+            "--channel",
+            "master/centos",
+            "--date",
+            DATE,
+            "--result",
+            "success",
+        ]);
+        run(publish.current_dir(self.dir.path()))
+    }
+
+    fn build(&self) -> Utf8PathBuf {
+        self.at("mirror/master/centos").join(DATE)
+    }
+}
+
+#[test]
+fn an_image_is_read_as_linux_shows_it_whatever_names_it_has() {
+    let images = Images::new();
+    images.press("rock-ridge.iso", &[]);
+    images.press("joliet.iso", &["-rockridge", "off"]);
+    images.publish("").code(0);
+    let iso = images.build().join("outputs/iso");
+    let bills = ["rock-ridge", "joliet"].map(|name| iso.join(format!("{name}.iso.cdx.json")));
+    let files: Vec<_> = bills.iter().map(|bill| bill.as_str()).collect();
+    read(&[&["bill"][..], &files].concat()).ok();
+    let [rock_ridge, joliet] = bills.each_ref().map(|bill| json(bill));
+    assert_ne!(rock_ridge["serialNumber"], joliet["serialNumber"]);
+    assert_eq!(rock_ridge["components"], joliet["components"]);
+    let components = components(&joliet);
+    let paths: Vec<_> = components.keys().map(String::as_str).collect();
+    assert_eq!(paths, ["Packages/message-1-1.noarch.rpm", "vmlinuz"]);
+    let message = &components["Packages/message-1-1.noarch.rpm"];
+    assert_eq!(message["licenses"][0]["expression"], "Apache-2.0");
+    assert_eq!(
+        message["externalReferences"][0]["url"],
+        "../RPMS/std/message-1-1.noarch.rpm"
+    );
+
+    let statement = json(&images.build().join(STATEMENT));
+    let definition = &statement["predicate"]["buildDefinition"];
+    assert_eq!(
+        definition["buildType"],
+        "https://starlingx.io/stx-builds/publish/v1"
+    );
+    let stated: BTreeSet<_> = resources(&statement["subject"], "sha256")
+        .into_keys()
+        .collect();
+    assert!(
+        stated.contains("outputs/iso/joliet.iso.cdx.json"),
+        "{stated:?}"
+    );
+
+    // Published again, with and without bills, it is the same build.
+    for config in ["", "[sbom]\nenabled = false\n"] {
+        let again = images.publish(config).ok();
+        assert!(again.contains("was published already"), "{again}");
+    }
+    run(stx(["--mirror", "mirror", "verify"]).current_dir(images.dir.path())).code(0);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_said_or_refused() {
+    let images = Images::new();
+    images.press("good.iso", &[]);
+    fs_err::write(images.at("tree/outputs/iso/bad.iso"), "no image").expect("a file");
+    let refused = images.publish("[sbom]\nrequired = true\n").code(4);
+    assert!(
+        refused.stderr.contains("outputs/iso/bad.iso: no bill"),
+        "{}",
+        refused.stderr
+    );
+    assert!(builds(&images.at("mirror"), "master/centos").is_empty());
+    let warned = images.publish("").code(0);
+    assert!(
+        warned
+            .stderr
+            .contains("warning: outputs/iso/bad.iso is published without a bill"),
+        "{}",
+        warned.stderr
+    );
+    let found = names(&images.build().join("outputs/iso"));
+    assert_eq!(found, ["bad.iso", "good.iso", "good.iso.cdx.json"]);
+    run(stx(["--mirror", "mirror", "verify"]).current_dir(images.dir.path())).code(0);
+}
+
+#[test]
+fn what_packages_tell_of_the_build_server_is_in_no_bill() {
+    let images = Images::new();
+    let spec = images.at("told.spec");
+    let text = "Name: told\nVersion: 1\nRelease: 1\nSummary: Told\nLicense: MIT\nBuildArch: noarch\n\
+        Vendor: builders of yow-lab7\n%description\nTold.\n%files\n";
+    fs_err::write(&spec, text).expect("a file");
+    let top = format!("_topdir {}", images.dir.path());
+    let mut rpmbuild = tool("rpmbuild", ["-bb", "--quiet", "--define", &top]);
+    run(rpmbuild.args(["--define", "_buildhost builder", spec.as_str()])).ok();
+    fs_err::copy(
+        images.at("RPMS/noarch/told-1-1.noarch.rpm"),
+        images.at("disc/Packages/told.rpm"),
+    )
+    .expect("a copy");
+    images.press("told.iso", &[]);
+    let hosts = "[privacy]\nhosts = [\"yow-lab7\"]\n";
+    let refused = images.publish(hosts).code(4);
+    assert!(
+        refused.stderr.contains("told.iso.cdx.json"),
+        "{}",
+        refused.stderr
+    );
+    assert!(builds(&images.at("mirror"), "master/centos").is_empty());
+    images
+        .publish(&format!("{hosts}[sbom]\nenabled = false\n"))
+        .code(0);
+}

@@ -1,0 +1,132 @@
+//! Tags go with their build when that is deleted for good, and not while something needs them.
+
+use crate::harness::{run, tool};
+use crate::registry::Published;
+use crate::registry_proxy::{Act, Proxy};
+use crate::registry_server::{DockerRegistry, seen_digest};
+
+/// Five builds of January; retention takes the older ones by `LATER`.
+fn five_builds(host: &str) -> Published {
+    let here = Published::on(host);
+    for day in 1..=5 {
+        here.layout("stx-nova", "stable", &format!("day {day}"));
+        run(&mut here.publish(day)).code(0);
+    }
+    here
+}
+
+const LATER: &str = "2020-02-20T12:00:00Z";
+/// More than the grace period later.
+const GRACE_OVER: &str = "2020-02-24T12:00:00Z";
+
+fn prune(here: &Published, now: &str) -> crate::harness::Ran {
+    run(&mut here.stx(&["prune", "--allow", "10", "--now", now]))
+}
+
+#[test]
+fn tags_go_with_their_build_after_the_grace_period_and_shared_ones_stay() {
+    let registry = DockerRegistry::start();
+    let here = five_builds(&registry.host());
+    let pruned = prune(&here, LATER).code(0).json();
+    assert_eq!(pruned["retired"].as_array().expect("builds").len(), 3);
+    for day in 1..=5 {
+        assert!(
+            seen_digest(&here.nova(day)).is_some(),
+            "it can be brought back"
+        );
+    }
+    let pruned = prune(&here, GRACE_OVER).code(0).json();
+    assert_eq!(pruned["purged"].as_array().expect("builds").len(), 3);
+    assert_eq!(pruned["untagged"].as_array().expect("names").len(), 3);
+    for day in 1..=5 {
+        assert_eq!(seen_digest(&here.nova(day)).is_some(), day > 3, "day {day}");
+    }
+    let audit = here.name("stx-audit:stx.6.0-v1.0.2");
+    assert!(seen_digest(&audit).is_some(), "other builds have it too");
+    assert!(
+        pruned["tags_kept"][&audit]
+            .as_str()
+            .expect("a reason")
+            .contains("has it too")
+    );
+    assert_eq!(seen_digest(&here.latest()), seen_digest(&here.nova(5)));
+    run(&mut here.stx(&["verify"])).ok();
+}
+
+#[test]
+fn a_chart_of_a_kept_build_keeps_a_tag_and_so_does_the_same_image_under_another() {
+    let registry = DockerRegistry::start();
+    let here = Published::on(&registry.host());
+    let (layout, kept) = (
+        here.at("tree/outputs/docker-images/stx-nova"),
+        here.at("kept"),
+    );
+    for day in 1..=5 {
+        here.layout("stx-nova", "stable", &format!("day {day}"));
+        // Days 2 and 5 have the same image.
+        match day {
+            2 => drop(run(&mut tool("cp", ["-a", layout.as_str(), kept.as_str()])).code(0)),
+            5 => {
+                fs_err::remove_dir_all(&layout).expect("removed");
+                fs_err::rename(&kept, &layout).expect("moved");
+            }
+            _ => {}
+        }
+        if day == 5 {
+            let values = here.at("values.yaml");
+            let tag = here.nova(1).rsplit_once(':').expect("a tag").1.to_owned();
+            fs_err::write(
+                &values,
+                format!("image:\n  repository: docker.io/starlingx/stx-nova\n  tag: {tag}\n"),
+            )
+            .expect("a file");
+            let charts = here.at("tree/outputs/helm-charts");
+            fs_err::create_dir_all(&charts).expect("a directory");
+            let chart = charts.join("nova-1.0.tgz");
+            let args = [
+                "-czf",
+                chart.as_str(),
+                "-C",
+                here.at("").as_str(),
+                "values.yaml",
+            ]
+            .map(str::to_owned);
+            run(&mut tool("tar", args)).ok();
+        }
+        run(&mut here.publish(day)).code(0);
+    }
+    prune(&here, LATER).code(0);
+    let pruned = prune(&here, GRACE_OVER).code(0).json();
+    let kept = |day: u32| {
+        assert!(seen_digest(&here.nova(day)).is_some(), "day {day}");
+        pruned["tags_kept"][here.nova(day)]
+            .as_str()
+            .expect("a reason")
+            .to_owned()
+    };
+    assert!(kept(1).contains("nova-1.0.tgz"), "{}", kept(1));
+    // docker-registry 2 removes a tag with its image only, and every other tag of the image with that.
+    assert!(kept(2).contains("cannot remove a tag alone"), "{}", kept(2));
+    assert_eq!(seen_digest(&here.nova(3)), None);
+    run(&mut here.stx(&["verify"])).ok();
+}
+
+#[test]
+fn while_the_registry_does_not_answer_the_build_stays_in_the_trash() {
+    let registry = DockerRegistry::start();
+    let proxy = Proxy::before(&registry.host());
+    let here = five_builds(&proxy.host());
+    prune(&here, LATER).code(0);
+    proxy.rule(|_, _| {
+        Act::Answer(
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+        )
+    });
+    let failed = prune(&here, GRACE_OVER).code(4).json();
+    assert_eq!(failed["purged"], serde_json::json!([]));
+    assert_eq!(failed["left"].as_object().expect("builds").len(), 3);
+    proxy.rule(|_, _| Act::Pass);
+    let done = prune(&here, GRACE_OVER).code(0).json();
+    assert_eq!(done["purged"].as_array().expect("builds").len(), 3);
+    assert_eq!(done["untagged"].as_array().expect("names").len(), 3);
+}

@@ -1,0 +1,114 @@
+//! A real `docker-registry` on a free port of the loopback interface.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{run, tool};
+
+/// A running registry; ends with this value.
+pub(crate) struct DockerRegistry {
+    child: Child,
+    port: u16,
+    dir: Utf8TempDir,
+}
+
+impl DockerRegistry {
+    /// An empty registry for everybody.
+    pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// An empty registry with more configuration.
+    pub(crate) fn with(more: &str) -> Self {
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        // The port is free now; should another process take it before the registry does, that ends and the wait says so.
+        let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = probe.local_addr().expect("a port").port();
+        drop(probe);
+        let config = format!(
+            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: false}}}}\n\
+             storage: {{filesystem: {{rootdirectory: {}/data}}, delete: {{enabled: true}}}}\n\
+             http: {{addr: 127.0.0.1:{port}}}\n{}",
+            dir.path(),
+            more.replace("DIR", dir.path().as_str())
+        );
+        let file = dir.path().join("config.yml");
+        fs_err::write(&file, config).expect("a file");
+        let log = |name: &str| {
+            let file = fs_err::File::create(dir.path().join(name)).expect("a log");
+            file.into_parts().0
+        };
+        let start = |program: &str| {
+            Command::new(program)
+                .args(["serve", file.as_str()])
+                .stdin(Stdio::null())
+                .stdout(log("access"))
+                .stderr(log("log"))
+                .spawn()
+        };
+        // As Debian calls it, else as Fedora does.
+        let mut child = start("docker-registry")
+            .or_else(|_| start("registry"))
+            .expect("docker-registry starts; `scripts/setup.sh test` installs it");
+        let end = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = child.try_wait().expect("a child") {
+                let said = fs_err::read_to_string(dir.path().join("log")).unwrap_or_default();
+                panic!("docker-registry ended with {status}: {said}");
+            }
+            assert!(Instant::now() < end, "no answer on port {port}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { child, port, dir }
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The requests that changed something, or tried to, since the start: `PUT /v2/…`.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        let log = fs_err::read_to_string(self.dir.path().join("access")).expect("a log");
+        let lines = log.lines().filter_map(|line| {
+            let (_, rest) = line.split_once('"')?;
+            let request = rest.split_once('"')?.0;
+            let changes = ["POST ", "PUT ", "PATCH ", "DELETE "];
+            let changing = changes.iter().any(|method| request.starts_with(method));
+            changing.then(|| request.to_owned())
+        });
+        lines.collect()
+    }
+}
+
+/// What `skopeo` says of an image.
+pub(crate) fn inspect(name: &str) -> serde_json::Value {
+    let image = format!("docker://{name}");
+    let args = ["inspect", "--tls-verify=false", &image];
+    run(&mut tool("skopeo", args)).code(0).json()
+}
+
+/// The digest that `skopeo` sees, as 64 digits; `None` where there is no such image.
+pub(crate) fn seen_digest(name: &str) -> Option<String> {
+    let image = format!("docker://{name}");
+    let args = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}"];
+    let ran = run(tool("skopeo", args).arg(&image));
+    if ran.code != Some(0) {
+        assert!(ran.stderr.contains("unknown"), "{}", ran.stderr);
+        return None;
+    }
+    let digest = ran.stdout.trim().strip_prefix("sha256:");
+    Some(digest.expect("a digest").to_owned())
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        self.child
+            .kill()
+            .expect("the registry is there until it is stopped");
+        self.child.wait().expect("the registry ends");
+    }
+}

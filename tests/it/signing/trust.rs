@@ -1,0 +1,328 @@
+//! `--keyring`: what a reader refuses.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::key::Key;
+use super::{CHANNEL, DATES, Signed, change};
+use crate::harness::{run, tool};
+
+/// The keys of `key` as a file.
+fn keyring(signed: &Signed, key: &Key) -> Utf8PathBuf {
+    let file = signed.at(&format!("{}.asc", key.fingerprint()));
+    fs_err::write(&file, key.public()).expect("a file");
+    file
+}
+
+#[test]
+fn one_byte_changed_is_refused_whoever_serves_it() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let signed = Signed::new(&key.signing());
+    signed.publish(DATES[0]).ok();
+    let ring = keyring(&signed, &key);
+    let nginx = signed.serve();
+    let root = signed.at("mirror");
+    let build = format!("{CHANNEL}/{}", DATES[0]);
+    for mirror in [nginx.url(""), root.to_string()] {
+        signed.fetch(&mirror, &ring, &[]).ok();
+        for (file, said) in [
+            ("index.json".to_owned(), "signed other bytes"),
+            (format!("{CHANNEL}/index.json"), "signed other bytes"),
+            (format!("{build}/SHA256SUMS"), "signed other bytes"),
+            (format!("{build}/outputs/iso/bootimage.iso"), "corrupt"),
+        ] {
+            let file = signed.mirror(&file);
+            let old = change(&file);
+            let refused = signed.fetch(&mirror, &ring, &[]).code(4);
+            assert!(refused.stderr.contains(said), "{file}: {}", refused.stderr);
+            fs_err::write(&file, old).expect("written");
+        }
+        for file in [
+            "index.json.asc".to_owned(),
+            format!("{CHANNEL}/index.json.asc"),
+            format!("{build}/SHA256SUMS.asc"),
+        ] {
+            let file = signed.mirror(&file);
+            let old = fs_err::read(&file).expect("a signature");
+            fs_err::remove_file(&file).expect("removed");
+            let refused = signed.fetch(&mirror, &ring, &[]).code(4);
+            assert!(
+                refused.stderr.contains("not signed"),
+                "{file}: {}",
+                refused.stderr
+            );
+            let found = signed.stx(&["--mirror", &mirror, "verify", "--keyring", ring.as_str()]);
+            let found = found.code(4).stdout;
+            assert!(found.contains("not signed"), "{file}: {found}");
+            fs_err::write(&file, old).expect("written");
+        }
+        signed.fetch(&mirror, &ring, &[]).ok();
+        let dated = [&format!("{CHANNEL}/{}", DATES[0]), "iso"];
+        let to = signed.at("dated");
+        let args = [
+            "--mirror",
+            &mirror,
+            "fetch",
+            dated[0],
+            dated[1],
+            "--to",
+            to.as_str(),
+        ];
+        signed
+            .stx(&[&args[..], &["--keyring", ring.as_str()]].concat())
+            .ok();
+    }
+}
+
+#[test]
+fn unsigned_mirrors_and_other_keys_are_refused() {
+    let (key, other) = (
+        Key::new("StarlingX builds <builds@example.org>"),
+        Key::new("Somebody else <else@example.org>"),
+    );
+    let signed = Signed::new("");
+    signed.publish(DATES[0]).ok();
+    let (ring, mirror) = (keyring(&signed, &key), signed.at("mirror"));
+    let refused = signed.fetch(mirror.as_str(), &ring, &[]).code(4);
+    assert!(refused.stderr.contains("not signed"), "{}", refused.stderr);
+    assert!(!signed.mirror("index.json.asc").exists());
+
+    // A mirror that begins to sign has builds from before.
+    signed.configure(&key.signing());
+    signed.stx(&["pages"]).ok();
+    let refused = signed.fetch(mirror.as_str(), &ring, &[]).code(4);
+    assert!(
+        refused.stderr.contains("SHA256SUMS: not trusted"),
+        "{}",
+        refused.stderr
+    );
+    signed.publish(DATES[1]).ok();
+    signed.fetch(mirror.as_str(), &ring, &[]).ok();
+
+    let others = keyring(&signed, &other);
+    let refused = signed.fetch(mirror.as_str(), &others, &[]).code(4);
+    assert!(
+        refused.stderr.contains("not in the keyring"),
+        "{}",
+        refused.stderr
+    );
+    // Of two keys one is enough.
+    let both = signed.at("both.asc");
+    fs_err::write(&both, other.public() + &key.public()).expect("a file");
+    signed.fetch(mirror.as_str(), &both, &[]).ok();
+    // As gpg exports them without armor; and what is no keyring is said to be none.
+    let binary = signed.at("keys.gpg");
+    key.gpg(&["--output", binary.as_str(), "--export"]).ok();
+    signed.fetch(mirror.as_str(), &binary, &[]).ok();
+    fs_err::write(&binary, "not a key\n").expect("a file");
+    signed.fetch(mirror.as_str(), &binary, &[]).code(2);
+
+    // A mirror that ceases to sign.
+    signed.configure("");
+    signed.stx(&["pages"]).ok();
+    assert!(!signed.mirror("index.json.asc").exists());
+    signed.fetch(mirror.as_str(), &ring, &[]).code(4);
+}
+
+/// The time in so many days.
+fn in_days(days: i64) -> String {
+    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    (now + chrono::TimeDelta::days(days)).to_rfc3339()
+}
+
+/// The index pages of a mirror, as they are now.
+fn pages(signed: &Signed) -> Vec<(Utf8PathBuf, Vec<u8>)> {
+    ["", "master/centos/"]
+        .into_iter()
+        .flat_map(|dir| [format!("{dir}index.json"), format!("{dir}index.json.asc")])
+        .map(|name| {
+            let file = signed.mirror(&name);
+            let bytes = fs_err::read(&file).expect("a page");
+            (file, bytes)
+        })
+        .collect()
+}
+
+fn put(pages: &[(Utf8PathBuf, Vec<u8>)]) {
+    for (file, bytes) in pages {
+        fs_err::write(file, bytes).expect("written");
+    }
+}
+
+#[test]
+fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let signed = Signed::new(&key.signing());
+    let ring = keyring(&signed, &key);
+    signed.publish(DATES[0]).ok();
+    let old = pages(&signed);
+    let nginx = signed.serve();
+    let mirror = nginx.url("");
+    signed.write("outputs/iso/bootimage.iso", b"a newer image");
+    signed.publish(DATES[1]).ok();
+    let new = pages(&signed);
+
+    // Who never saw the newer one cannot know.
+    put(&old);
+    signed.fetch(&mirror, &ring, &[]).ok();
+    put(&new);
+    signed.fetch(&mirror, &ring, &[]).ok();
+    for (rolled_back, what) in [(&old[..], "both"), (&old[2..], "the channel's")] {
+        put(rolled_back);
+        let refused = signed.fetch(&mirror, &ring, &[]).code(4);
+        let said = &refused.stderr;
+        assert!(said.contains("goes back in time"), "{what}: {said}");
+        assert!(said.contains("--allow-stale"), "{what}: {said}");
+        signed.fetch(&mirror, &ring, &["--allow-stale"]).ok();
+        // That was believed once, and forgets nothing.
+        signed.fetch(&mirror, &ring, &[]).code(4);
+        put(&new);
+        signed.fetch(&mirror, &ring, &[]).ok();
+    }
+
+    // A reader without a memory notices that the channel's index is older than the root's says.
+    put(&old[2..]);
+    fs_err::remove_dir_all(signed.at("reader")).expect("removed");
+    let refused = signed.fetch(&mirror, &ring, &[]).code(4);
+    assert!(
+        refused.stderr.contains("goes back in time"),
+        "{}",
+        refused.stderr
+    );
+    // And what was refused is not remembered.
+    put(&old);
+    signed.fetch(&mirror, &ring, &[]).ok();
+    put(&new);
+
+    let later = in_days(8);
+    let refused = signed.fetch(&mirror, &ring, &["--now", &later]).code(4);
+    assert!(
+        refused.stderr.contains("stands still"),
+        "{}",
+        refused.stderr
+    );
+    signed
+        .fetch(&mirror, &ring, &["--now", &later, "--allow-stale"])
+        .ok();
+    let found = signed
+        .stx(&["verify", "--keyring", ring.as_str(), "--now", &later])
+        .code(4);
+    assert!(found.stdout.contains("stands still"), "{}", found.stdout);
+    // `pages` says again that nothing changed.
+    let made = signed.stx(&["pages", "--now", &later]).ok();
+    assert!(
+        made.contains("wrote master/centos/index.json.asc"),
+        "{made}"
+    );
+    signed.fetch(&mirror, &ring, &["--now", &later]).ok();
+    let made = signed.stx(&["pages", "--now", &later]).ok();
+    assert_eq!(made, "", "what is fresh is not signed again");
+}
+
+#[test]
+fn keys_that_ended_are_refused_and_it_is_said_why() {
+    let expiring = Key::with("Short <short@example.org>", "10d", &[]);
+    let signed = Signed::new(&expiring.signing());
+    let (ring, mirror) = (keyring(&signed, &expiring), signed.at("mirror"));
+    signed.publish(DATES[0]).ok();
+    signed.fetch(mirror.as_str(), &ring, &[]).ok();
+    let later = in_days(11);
+    let late = ["--now", &later, "--allow-stale"];
+    let refused = signed.fetch(mirror.as_str(), &ring, &late).code(4);
+    assert!(
+        refused.stderr.contains("which expired at"),
+        "{}",
+        refused.stderr
+    );
+    let refused = signed.stx(&["pages", "--now", &later]).code(2);
+    assert!(
+        refused.stderr.contains("expired"),
+        "it signs nothing either: {}",
+        refused.stderr
+    );
+    // Its owner gives it more time: what it signed is good again.
+    expiring
+        .gpg(&["--quick-set-expire", expiring.fingerprint(), "1y"])
+        .ok();
+    let ring = keyring(&signed, &expiring);
+    signed.fetch(mirror.as_str(), &ring, &late).ok();
+
+    expiring.revoke();
+    let ring = keyring(&signed, &expiring);
+    let refused = signed.fetch(mirror.as_str(), &ring, &[]).code(4);
+    assert!(refused.stderr.contains("was revoked"), "{}", refused.stderr);
+    let refused = signed.publish(DATES[1]).code(2);
+    assert!(refused.stderr.contains("revoked"), "{}", refused.stderr);
+}
+
+#[test]
+fn signing_subkeys_and_weak_signatures() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let print = key.fingerprint().to_owned();
+    let loopback = ["--pinentry-mode", "loopback", "--passphrase", ""];
+    key.gpg(
+        &[
+            &loopback[..],
+            &["--quick-add-key", &print, "ed25519", "sign", "1y"],
+        ]
+        .concat(),
+    )
+    .ok();
+    let signed = Signed::new(&key.signing());
+    let (ring, mirror) = (keyring(&signed, &key), signed.at("mirror"));
+    signed.publish(DATES[0]).ok();
+    signed.fetch(mirror.as_str(), &ring, &[]).ok();
+
+    // The same bytes, signed by a digest that can be forged, or as text.
+    let sums = signed.mirror(&format!("{CHANNEL}/{}/SHA256SUMS", DATES[0]));
+    let signature = Utf8PathBuf::from(format!("{sums}.asc"));
+    for how in [["--digest-algo", "SHA1"], ["--textmode", "--quiet"]] {
+        fs_err::remove_file(&signature).expect("removed");
+        let sign = [
+            "--local-user",
+            &format!("{print}!"),
+            "--detach-sign",
+            "--armor",
+            sums.as_str(),
+        ];
+        key.gpg(&[&how[..], &sign].concat()).ok();
+        let refused = signed.fetch(mirror.as_str(), &ring, &[]).code(4);
+        assert!(
+            refused.stderr.contains("proves nothing"),
+            "{how:?}: {}",
+            refused.stderr
+        );
+    }
+    // What a program says that is no signature of these bytes is found before it is published.
+    let forger = key.home().join("forger.sh");
+    let old = signed.mirror("index.json.asc");
+    super::key::executable(
+        &forger,
+        &format!("#!/bin/sh\ncat >/dev/null; exec cat {old}\n"),
+    );
+    signed.configure(&format!(
+        "[signing]\ncommand = [\"{forger}\"]\npublic_key = \"{ring}\""
+    ));
+    let refused = signed.publish(DATES[1]).code(4);
+    assert!(
+        refused.stderr.contains("signed other bytes"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!signed.mirror(&format!("{CHANNEL}/{}", DATES[1])).exists());
+    executable_is_named(&signed, &ring);
+}
+
+/// A program that is not there is named.
+fn executable_is_named(signed: &Signed, ring: &Utf8Path) {
+    signed.configure(&format!(
+        "[signing]\ncommand = [\"no-such-signer\"]\npublic_key = \"{ring}\""
+    ));
+    let refused = signed.publish(DATES[1]).code(2);
+    assert!(
+        refused.stderr.contains("no-such-signer: not installed"),
+        "{}",
+        refused.stderr
+    );
+    let empty = run(&mut tool("ls", [signed.at("mirror/.stx/staging")]));
+    assert!(!empty.stdout.contains(DATES[1]), "{}", empty.stdout);
+}
