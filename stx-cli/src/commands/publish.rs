@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
             }
             Err(failure) => return Err(failure),
         };
-        return show(context, &*store, request).await;
+        return show(context, store, request).await;
     }
     let guarded = guard(context, request, problems)?;
     let store = Mirror::open_or_create(context, &context.mirror()?)?;
