@@ -238,6 +238,8 @@ fn sound(bucket: &Arc<InMemory>, clock: &TestClock) -> BucketStore {
 async fn conforms() {
     let (bucket, clock) = (Arc::default(), TestClock::default());
     crate::conformance::run(&sound(&bucket, &clock)).await;
+    let sealing = sound(&Arc::default(), &clock).with_seal(crate::conformance::test_seal());
+    crate::conformance::sealed(&sealing).await;
 }
 
 /// Does `work` on a copy of a mirror that fails at one request, for each request and each way to fail; then `after`.
