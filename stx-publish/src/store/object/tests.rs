@@ -20,9 +20,10 @@ use stx_layout::{BuildOutcome, BuildPath};
 
 use super::lease::Clock;
 use super::{Backend, BucketStore, Inner, LEASE, MARGIN};
-use crate::conformance::{sample_id, sample_request};
+use crate::conformance::{sample_id, sample_request, test_seal};
 use crate::faulty::Fault;
 use crate::publish::{prepare, publish};
+use crate::seal::Seal;
 use crate::store::{MirrorRead as _, MirrorStore as _, Scope, StoreError, read_all};
 use crate::sweep;
 use crate::verify::{Finding, FindingKind, repair, verify};
@@ -222,6 +223,7 @@ fn store(backend: Arc<dyn Backend>, clock: &TestClock) -> BucketStore {
     BucketStore {
         inner: Arc::new(Inner {
             large: PART,
+            seal: test_seal(),
             ..(*store.inner).clone()
         }),
     }
@@ -236,10 +238,10 @@ fn sound(bucket: &Arc<InMemory>, clock: &TestClock) -> BucketStore {
 
 #[tokio::test]
 async fn conforms() {
-    let (bucket, clock) = (Arc::default(), TestClock::default());
-    crate::conformance::run(&sound(&bucket, &clock)).await;
-    let sealing = sound(&Arc::default(), &clock).with_seal(crate::conformance::test_seal());
-    crate::conformance::sealed(&sealing).await;
+    let clock = TestClock::default();
+    let unsealed = sound(&Arc::default(), &clock).with_seal(Seal::default());
+    crate::conformance::run(&unsealed).await;
+    crate::conformance::sealed(&sound(&Arc::default(), &clock)).await;
 }
 
 /// Does `work` on a copy of a mirror that fails at one request, for each request and each way to fail; then `after`.
