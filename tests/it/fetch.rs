@@ -78,7 +78,11 @@ fn reading_over_http_says_what_the_directory_says() {
     let ran = run(&mut stx(["--mirror", &url, "verify"])).code(0);
     assert!(ran.stderr.contains("behind a URL"), "{}", ran.stderr);
     let refused = run(&mut stx(["--mirror", &url, "verify", "--repair"])).code(2);
-    assert!(refused.stderr.contains("needs a mirror that is not behind a web server"));
+    assert!(
+        refused
+            .stderr
+            .contains("needs a mirror that is not behind a web server")
+    );
 
     // One byte, of the same size: only the sum tells.
     let image = dir
