@@ -1,0 +1,100 @@
+//! Commands that read and write names.
+
+use std::ffi::OsString;
+
+use clap::{Args, Subcommand, ValueEnum};
+use stx_layout::{BuildDate, BuildId};
+
+#[derive(Debug, Args)]
+pub(crate) struct Parse {
+    /// Paths below the mirror's root, or URLs; `-` reads them from standard input, one a line
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Says what names of container images mean
+    Parse(ImageParse),
+    /// Makes a name from its parts
+    Name(Box<ImageName>),
+    /// Brings the images of a published build to the registry
+    Push(ImagePush),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagePush {
+    /// `CHANNEL/BUILD-DATE`
+    #[arg(value_name = "BUILD")]
+    pub(crate) build: BuildId,
+
+    /// Prints what would be done and changes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageParse {
+    /// Names such as `starlingx/stx-keystone:dev-centos-pike`; `-` reads them from standard input, one a line
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<OsString>,
+}
+
+/// One of `--openstack-release`, `--stream` and `--version` decides the form of the tag.
+#[derive(Debug, Args)]
+pub(crate) struct ImageName {
+    /// The registry, such as `docker.io`
+    #[arg(long)]
+    pub(crate) registry: Option<String>,
+    /// The organisation
+    #[arg(long, default_value = "starlingx")]
+    pub(crate) org: String,
+    /// What the image holds: `keystone` for `stx-keystone`
+    #[arg(long, conflicts_with = "image")]
+    pub(crate) component: Option<String>,
+    /// The image's whole name, where that is not `stx-COMPONENT`
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// The git branch or tag, such as `master` or `r-2018.10.0`
+    #[arg(long)]
+    pub(crate) prefix: String,
+    /// The operating system
+    #[arg(long)]
+    pub(crate) os: Option<String>,
+    /// The specification's form: the OpenStack release, such as `pike`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) openstack_release: Option<String>,
+    /// The form of 2019: `stable` or `dev` in the place of the OpenStack release
+    #[arg(long)]
+    pub(crate) stream: Option<StreamWord>,
+    /// The form of a tag that is never moved: its version, such as `v1.0.2`
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// The codename of the operating system's release
+    #[arg(long)]
+    pub(crate) codename: Option<String>,
+    /// The architecture
+    #[arg(long)]
+    pub(crate) arch: Option<String>,
+    /// A tag that moves
+    #[arg(long, conflicts_with = "timestamp")]
+    pub(crate) qualifier: Option<Word>,
+    /// The build date
+    #[arg(long, value_name = "TS")]
+    pub(crate) timestamp: Option<BuildDate>,
+    /// The number after the timestamp
+    #[arg(long, value_name = "N", requires = "timestamp")]
+    pub(crate) patch: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StreamWord {
+    Stable,
+    Dev,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Word {
+    Latest,
+    Stable,
+}

@@ -1,0 +1,115 @@
+//! Commands of retention.
+
+use camino::Utf8PathBuf;
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use clap::Args;
+use stx_layout::{BuildId, Channel};
+use stx_retention::{Rate, SpanError};
+
+use super::time;
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Prints what would go and what stays, and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Writes the plan to a file, and does nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    pub(crate) plan_out: Option<Utf8PathBuf>,
+
+    /// Applies exactly this plan; what changed since it was made is left as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<Utf8PathBuf>,
+
+    /// Lets one run remove up to N builds of a channel, although that is more than half of it
+    #[arg(long, value_name = "N", conflicts_with = "plan")]
+    pub(crate) allow: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`; an alias is resolved now, and the build stays pinned when it moves on
+    pub(crate) build: String,
+
+    /// Why
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) reason: String,
+
+    /// The end of the pin, YYYY-MM-DD, RFC 3339 or YYYYMMDDTHHMMSSZ [default: until it is taken away]
+    #[arg(long, value_name = "DATE", value_parser = day_or_time)]
+    pub(crate) until: Option<DateTime<Utc>>,
+
+    /// Who says so; a build has at most one pin an author [default: your user name]
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unpin {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    pub(crate) build: String,
+
+    /// Whose pin [default: yours]
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pins {
+    /// Only this channel
+    pub(crate) channel: Option<Channel>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undelete {
+    /// The build, `CHANNEL/BUILD-DATE`
+    pub(crate) build: BuildId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    pub(crate) build: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forecast {
+    /// How many days ahead
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) days: u32,
+
+    /// How often a channel gets a build, and how many bytes each adds, such as `master/centos=1 day,4000000000`
+    /// [default: as in the last 30 days]
+    #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
+    pub(crate) rate: Vec<(Channel, Rate)>,
+}
+
+fn day_or_time(text: &str) -> Result<DateTime<Utc>, String> {
+    match text.parse::<NaiveDate>() {
+        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => time(text),
+    }
+}
+
+fn rate(text: &str) -> Result<(Channel, Rate), String> {
+    let parts = text.split_once('=').and_then(|(channel, rate)| {
+        let (every, bytes) = rate.rsplit_once(',')?;
+        Some((channel, every, bytes))
+    });
+    let (channel, every, bytes) = parts.ok_or("expected CHANNEL=EVERY,BYTES")?;
+    let rate = Rate {
+        every: every
+            .parse()
+            .map_err(|error: SpanError| error.to_string())?,
+        bytes: bytes
+            .trim()
+            .parse()
+            .map_err(|_| format!("{bytes:?}: expected a whole number of bytes"))?,
+    };
+    if rate.every.as_seconds() == 0 {
+        return Err("a build every 0 seconds never ends".to_owned());
+    }
+    let channel = channel.parse::<Channel>();
+    Ok((channel.map_err(|error| error.to_string())?, rate))
+}
