@@ -431,7 +431,7 @@ async fn retire_and_back(store: &dyn MirrorStore) {
         .retire(id.date, now + TimeDelta::days(1))
         .await
         .expect("retired again");
-    assert!(writer.purge(&retired).await.expect("purged") > 0);
+    writer.purge(&retired).await.expect("purged");
     assert!(matches!(
         writer.purge(&retired).await,
         Err(StoreError::NotFound { .. })

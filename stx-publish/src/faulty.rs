@@ -250,7 +250,7 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.restore(retired))
     }
-    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+    async fn purge(&self, retired: &Retired) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.purge(retired))
     }
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {

@@ -412,9 +412,8 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
     /// [`StoreError::Refused`] for a section that was not taken from the build that is there.
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError>;
 
-    /// Deletes a retired build or section for good and returns the bytes that it had, of which other builds may share some. From the
-    /// first instant on it cannot be restored any more.
-    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError>;
+    /// Deletes a retired build or section for good. From the first instant on it cannot be restored any more.
+    async fn purge(&self, retired: &Retired) -> Result<(), StoreError>;
 
     /// Removes what dead publishers left behind in this channel, and finishes what they were thinning or restoring.
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;

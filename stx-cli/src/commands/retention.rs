@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, Catalog};
 use stx_publish::{
-    Depth, Found, Inspection, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, tiers,
+    Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, tiers,
 };
 use stx_retention::{Facts, FileFact, PolicyFile, PrunePlan, plan_with};
 
@@ -67,14 +67,14 @@ pub(crate) async fn facts(store: &Mirror, catalog: &Catalog) -> Result<Facts, Fa
                     Found::Symlink { .. } | Found::Directory { .. } | Found::Other { .. } => None,
                 });
         facts.files.insert(id.clone(), files.collect());
-        dropped(&mut facts, &id, &inspection);
+        dropped(&mut facts, &id, &inspection.thinned.sections);
     }
     Ok(facts)
 }
 
-fn dropped(facts: &mut Facts, id: &BuildId, inspection: &Inspection) {
-    let sections = inspection.thinned.sections.iter();
-    let sections: BTreeSet<_> = sections.map(|section| section.section.clone()).collect();
+fn dropped(facts: &mut Facts, id: &BuildId, sections: &[ThinnedSection]) {
+    let sections = sections.iter().map(|section| section.section.clone());
+    let sections: BTreeSet<_> = sections.collect();
     if !sections.is_empty() {
         facts.dropped.insert(id.clone(), sections);
     }

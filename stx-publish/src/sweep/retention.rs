@@ -66,8 +66,7 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
         if is_day_2 {
             done(lock().await?.restore(&retired).await)?;
         } else if is_day_1 {
-            let bytes = lock().await?.purge(&retired).await?;
-            assert!(bytes > 0);
+            lock().await?.purge(&retired).await?;
         }
     }
     Ok(())

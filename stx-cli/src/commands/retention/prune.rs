@@ -8,10 +8,10 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, ImageName};
 use stx_publish::images::UntagReport;
-use stx_publish::{ChannelWriter, Depth, MirrorStore, Retired, Scope, StoreError, ThinnedSection};
+use stx_publish::{ChannelWriter, MirrorStore, Retired, Scope, StoreError, ThinnedSection};
 use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
 
-use super::{dropped, facts, policy, protections, until};
+use super::{dropped, facts, policy, protections, thinned, until};
 use crate::args::Prune;
 use crate::commands::images::Registry;
 use crate::commands::{Context, Mirror, pages, refused};
@@ -267,12 +267,7 @@ async fn changed(
     let scope = Scope::Build(build.clone());
     let only = store.catalog(&scope).await.map_err(refused)?;
     let mut facts = protections(store, &scope, &only).await?;
-    match store.inspect(build, Depth::Listing).await {
-        Ok(inspection) => dropped(&mut facts, build, &inspection),
-        // The recheck finds that it is gone.
-        Err(StoreError::NotFound { .. }) => {}
-        Err(error) => return Err(refused(error)),
-    }
+    dropped(&mut facts, build, &thinned(store, build).await?);
     let section = step.section.map(|section| &section.section);
     let rechecked = stx_retention::recheck(plan, &catalog, &facts).into_iter();
     let mut mine =

@@ -155,14 +155,13 @@ pub(super) fn remove_file(path: &Utf8Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes a directory and all below, or a file; it need not be there. Returns the bytes that its files had.
+/// Removes a directory and all below, or a file; it need not be there.
 ///
 /// Several files are removed side by side: the names in a directory go one after the other, but giving back the blocks of
 /// a file that no other build shares takes longer than that.
-pub(super) fn remove_all(path: &Utf8Path) -> Result<u64, StoreError> {
+pub(super) fn remove_all(path: &Utf8Path) -> Result<(), StoreError> {
     let mut dirs = Vec::new();
     let mut others = Vec::new();
-    let mut bytes = 0;
     for entry in WalkDir::new(path) {
         let entry = match entry {
             Ok(entry) => entry,
@@ -171,12 +170,9 @@ pub(super) fn remove_all(path: &Utf8Path) -> Result<u64, StoreError> {
         };
         if entry.file_type().is_dir() {
             dirs.push(entry.into_path());
-            continue;
+        } else {
+            others.push(entry.into_path());
         }
-        if entry.file_type().is_file() {
-            bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-        }
-        others.push(entry.into_path());
     }
     let gone = |removed: io::Result<()>, path: &Path| match removed {
         Err(error) if !is_gone(Some(&error)) => Err(io_error("remove", path.display())(error)),
@@ -187,8 +183,7 @@ pub(super) fn remove_all(path: &Utf8Path) -> Result<u64, StoreError> {
         .try_for_each(|path| gone(fs::remove_file(path), path))?;
     // What is below a directory comes after it.
     let mut dirs = dirs.iter().rev();
-    dirs.try_for_each(|path| gone(fs::remove_dir(path), path))?;
-    Ok(bytes)
+    dirs.try_for_each(|path| gone(fs::remove_dir(path), path))
 }
 
 fn is_gone(error: Option<&io::Error>) -> bool {
@@ -202,5 +197,5 @@ pub(super) fn remove_hidden(path: &Utf8Path) -> Result<(), StoreError> {
         return Ok(());
     }
     path.parent().map_or(Ok(()), sync_dir)?;
-    remove_all(path).map(drop)
+    remove_all(path)
 }

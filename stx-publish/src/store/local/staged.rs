@@ -303,7 +303,7 @@ impl Work {
     /// Removes what is staged; of a build that was committed nothing is.
     fn discard(&self) -> Result<(), StoreError> {
         self.inner.step("discard")?;
-        remove_all(&self.dir).map(drop)
+        remove_all(&self.dir)
     }
 
     /// The sums of what was added, and its bytes.

@@ -182,7 +182,7 @@ impl ChannelWriter for LocalWriter {
         .await
     }
 
-    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+    async fn purge(&self, retired: &Retired) -> Result<(), StoreError> {
         let retired = retired.clone();
         self.blocking(move |inner, lock| {
             check_channel(&lock.channel, &retired.id)?;

@@ -229,16 +229,10 @@ impl ChannelWriter for MemoryWriter {
         Ok(())
     }
 
-    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+    async fn purge(&self, retired: &Retired) -> Result<(), StoreError> {
         self.check_channel(retired)?;
-        let stored = self
-            .lock
-            .store
-            .state()
-            .retired
-            .remove(retired)
-            .ok_or_else(|| no_build(&retired.id))?;
-        Ok(stored.incoming().bytes())
+        let removed = self.lock.store.state().retired.remove(retired);
+        removed.map(drop).ok_or_else(|| no_build(&retired.id))
     }
 
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {

@@ -300,14 +300,13 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes everything below a prefix; says how many bytes that was.
-    pub(super) async fn delete_below(&self, prefix: &str) -> Result<u64, StoreError> {
+    /// Deletes everything below a prefix.
+    pub(super) async fn delete_below(&self, prefix: &str) -> Result<(), StoreError> {
         let listed = self.list(prefix).await?;
         let names = listed
             .iter()
             .map(|object| format!("{prefix}/{}", object.name));
-        self.delete(names.collect::<Vec<_>>()).await?;
-        Ok(listed.iter().map(|object| object.size).sum())
+        self.delete(names.collect::<Vec<_>>()).await
     }
 
     /// Everything below a prefix, by name.

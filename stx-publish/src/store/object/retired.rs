@@ -277,7 +277,7 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+    pub(super) async fn purge(&self, retired: &Retired) -> Result<(), StoreError> {
         let id = &retired.id;
         let name = keys::retired(retired);
         if self.objects.head(&name).await?.is_none() {
@@ -292,9 +292,8 @@ impl Inner {
         }
         self.mark(id, Going::Purge, Some(retired)).await?;
         self.objects.delete([name]).await?;
-        let bytes = self.delete_files(retired).await?;
-        self.unmark(id, Going::Purge).await?;
-        Ok(bytes)
+        self.delete_files(retired).await?;
+        self.unmark(id, Going::Purge).await
     }
 
     pub(super) async fn finish_purge(&self, id: &BuildId) -> Result<(), StoreError> {
@@ -302,11 +301,11 @@ impl Inner {
             return Ok(());
         };
         self.objects.delete([keys::retired(&retired)]).await?;
-        self.delete_files(&retired).await.map(drop)
+        self.delete_files(&retired).await
     }
 
     /// Deletes the files of a build or section that has no entry any more.
-    async fn delete_files(&self, retired: &Retired) -> Result<u64, StoreError> {
+    async fn delete_files(&self, retired: &Retired) -> Result<(), StoreError> {
         let id = &retired.id;
         let Entries { all, aside } = self.entries(Some(&id.channel)).await?;
         if let Some(section) = &retired.section {
@@ -316,29 +315,25 @@ impl Inner {
                 let mut sections = thinned.sections.iter();
                 if sections.any(|it| it.section == *section && it.at == retired.at) {
                     let name = format!("{prefix}/{section}");
-                    let own = self.objects.head(&name).await?;
-                    let bytes = self.objects.delete_below(&name).await?;
-                    self.objects.delete([name]).await?;
-                    return Ok(bytes + own.map_or(0, |meta| meta.size));
+                    self.objects.delete_below(&name).await?;
+                    return self.objects.delete([name]).await;
                 }
             }
             // It went with its build.
-            return Ok(0);
+            return Ok(());
         }
         let mark = keys::aside_mark(retired);
         // Also what was on its way there when a publisher died.
-        let bytes = self.objects.delete_below(&keys::aside(retired)).await?;
+        self.objects.delete_below(&keys::aside(retired)).await?;
         if aside.contains(retired) {
-            self.objects.delete([mark]).await?;
-            return Ok(bytes);
+            return self.objects.delete([mark]).await;
         }
         let mut others = all.iter().filter(|it| it.id == *id && !aside.contains(it));
         let taken = others.any(|it| it.section.is_none()) || self.is_visible(id).await?;
         if taken {
-            return Ok(0);
+            return Ok(());
         }
-        let bytes = self.objects.delete_below(&keys::build(id)).await?;
-        self.objects.delete([keys::manifest(id)]).await?;
-        Ok(bytes)
+        self.objects.delete_below(&keys::build(id)).await?;
+        self.objects.delete([keys::manifest(id)]).await
     }
 }

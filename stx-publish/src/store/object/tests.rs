@@ -355,10 +355,7 @@ async fn a_build_in_anothers_place_survives_a_failure_at_every_request() {
         }
         assert_eq!(text(store).await.expect("text"), "the first", "{context}");
         for retired in store.retired().await.expect("a list") {
-            assert!(
-                writer.purge(&retired).await.expect("purged") > 0,
-                "{context}"
-            );
+            writer.purge(&retired).await.expect(context);
         }
         drop(writer);
         let report = verify(store, &Scope::All).await.expect("verified");

@@ -122,7 +122,7 @@ impl ChannelWriter for BucketWriter {
         }
     }
 
-    async fn purge(&self, retired: &Retired) -> Result<u64, StoreError> {
+    async fn purge(&self, retired: &Retired) -> Result<(), StoreError> {
         check_channel(&self.channel, &retired.id)?;
         self.finish().await?;
         self.inner.purge(retired).await
