@@ -80,25 +80,28 @@ fn join(log: &Utf8Path, what: &str) -> io::Result<()> {
     Ok(())
 }
 
+fn kind(opened: &io::Result<fs_err::File>) -> Option<io::ErrorKind> {
+    opened.as_ref().err().map(io::Error::kind)
+}
+
 impl PhaseLog {
     /// Opens the log at its end.
     pub(super) fn open(path: &Utf8Path, limit: u64) -> io::Result<Self> {
-        let head = || {
-            fs_err::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-        };
-        let head = match head() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(dir) = path.parent() {
-                    fs_err::create_dir_all(dir)?;
-                }
-                head()?
+        let mut options = fs_err::OpenOptions::new();
+        options.append(true);
+        let new = || options.clone().create_new(true).open(path);
+        let mut head = new();
+        if kind(&head) == Some(io::ErrorKind::NotFound) {
+            if let Some(dir) = path.parent() {
+                fs_err::create_dir_all(dir)?;
             }
-            file => file?,
-        };
-        settle_log(path)?;
+            head = new();
+        }
+        if kind(&head) == Some(io::ErrorKind::AlreadyExists) {
+            head = options.open(path);
+            settle_log(path)?;
+        }
+        let head = head?;
         Ok(Self {
             path: path.to_owned(),
             head,

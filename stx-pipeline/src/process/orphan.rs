@@ -1,13 +1,17 @@
 //! Groups, and jobs of a cluster, that outlive a builder that was killed.
 //!
-//! Each started group stands in a file `running/PGID` of the state directory: boot, leader's start, and the builder's own
-//! process and start. The next build ends those whose builder is gone, if they are still the same.
+//! Each started group stands in a file `running/BUILDER.N` of the state directory: the boot, the builder's process and its
+//! start, and then the group, its leader's start, the phase and its workspace. When the group is over, the file is cut back
+//! to the builder, for the next group to use: a file that is made and removed for each phase costs more than the phase, as
+//! ext4 walks past every inode that was given back within the last minutes. The next build ends the groups whose builder is
+//! gone, if they are still the same.
 
 use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-
 use rustix::process::Signal;
 
 use super::proc::{Stat, all, boot, has_env, names_env, own, signal, stat};
@@ -33,41 +37,112 @@ pub enum OrphanKind {
     Job(String),
 }
 
-/// The file of a running group; removed when dropped.
-#[derive(Debug)]
-pub(super) struct Registered(Utf8PathBuf);
+/// The running groups of a builder. Its files are removed when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    dir: Utf8PathBuf,
+    free: Arc<Mutex<Vec<Slot>>>,
+}
 
-impl Drop for Registered {
+/// A file that a group can be written to; removed when dropped.
+#[derive(Debug)]
+struct Slot {
+    path: Utf8PathBuf,
+    file: fs_err::File,
+    /// Bytes of the builder's part.
+    builder: u64,
+}
+
+impl Drop for Slot {
     fn drop(&mut self) {
         // One that stays is found to be over by the next build.
-        drop(fs_err::remove_file(&self.0));
+        drop(fs_err::remove_file(&self.path));
     }
 }
 
-/// Writes the file of a group whose leader is alive or a zombie.
-pub(super) fn register(
-    state: &Utf8Path,
-    group: i32,
-    phase: &str,
-    workspace: &str,
-) -> io::Result<Registered> {
-    let own = own();
-    let (Some(leader), Some(builder)) = (stat(group), stat(own)) else {
-        return Err(io::Error::other("no /proc/PID/stat"));
-    };
-    let dir = state.join("running");
-    let file = dir.join(group.to_string());
-    let text = format!(
-        "{}\n{}\n{own}\n{}\n{phase}\n{workspace}\n",
-        boot(),
-        leader.started,
-        builder.started
-    );
-    if fs_err::write(&file, &text).is_err() {
-        fs_err::create_dir_all(&dir)?;
-        fs_err::write(&file, &text)?;
+impl Slot {
+    /// Makes a file of this builder's in `dir`.
+    fn make(dir: &Utf8Path) -> io::Result<Self> {
+        let own = own();
+        let builder = stat(own).ok_or_else(|| io::Error::other("no /proc/PID/stat"))?;
+        let text = format!("{}\n{own}\n{}\n", boot(), builder.started);
+        let mut number = 0;
+        loop {
+            let path = dir.join(format!("{own}.{number}"));
+            let made = fs_err::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path);
+            let file = match made {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs_err::create_dir_all(dir)?;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    number += 1;
+                    continue;
+                }
+                made => made?,
+            };
+            file.file().write_all_at(text.as_bytes(), 0)?;
+            return Ok(Self {
+                path,
+                file,
+                builder: text.len() as u64,
+            });
+        }
     }
-    Ok(Registered(file))
+}
+
+/// A group that runs; over when dropped.
+#[derive(Debug)]
+pub(super) struct Registered<'a> {
+    running: &'a Running,
+    slot: Option<Slot>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take()
+            && slot.file.set_len(slot.builder).is_ok()
+        {
+            self.running.free().push(slot);
+        }
+    }
+}
+
+impl Running {
+    /// Those of this builder, in a state directory.
+    pub(super) fn new(state: &Utf8Path) -> Self {
+        Self {
+            dir: state.join("running"),
+            free: Arc::default(),
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down a group whose leader is alive or a zombie.
+    pub(super) fn register(
+        &self,
+        group: i32,
+        phase: &str,
+        workspace: &str,
+    ) -> io::Result<Registered<'_>> {
+        let leader = stat(group).ok_or_else(|| io::Error::other("no /proc/PID/stat"))?;
+        let free = self.free().pop();
+        let slot = free.map_or_else(|| Slot::make(&self.dir), Ok)?;
+        let text = format!("{group}\n{}\n{phase}\n{workspace}\n", leader.started);
+        slot.file
+            .file()
+            .write_all_at(text.as_bytes(), slot.builder)?;
+        Ok(Registered {
+            running: self,
+            slot: Some(slot),
+        })
+    }
 }
 
 /// Ends what a killed builder left behind: the groups registered in the state directory `dir` that are still the same and
@@ -91,25 +166,25 @@ pub async fn end_orphans(
     };
     for entry in entries.into_iter().flatten() {
         let entry = entry?;
-        let Some(group) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
+        if entry.file_name().as_encoded_bytes().starts_with(b"job.") {
             continue;
-        };
+        }
         let text = fs_err::read_to_string(entry.path())?;
-        let lines: Vec<_> = text.lines().collect();
-        if let [of_boot, started, builder, builder_started, phase, workspace] = *lines.as_slice() {
+        let mut lines = text.lines();
+        if let (Some(of_boot), Some(builder), Some(builder_started)) =
+            (lines.next(), lines.next(), lines.next())
+        {
             let same_boot = of_boot == boot();
-            let alive = |pid: &str, started: &str| {
-                let stat = pid.parse().ok().and_then(stat);
-                stat.is_some_and(|stat| stat.started.to_string() == started)
-            };
-            if same_boot && alive(builder, builder_started) {
+            let builder = builder.parse().ok().and_then(stat);
+            if same_boot && builder.is_some_and(|it| it.started.to_string() == builder_started) {
                 continue;
             }
-            if same_boot && is_ours(group, started, workspace) {
+            // Less of it: nothing ran.
+            if let [group, started, phase, workspace] = *lines.collect::<Vec<_>>()
+                && let Ok(group) = group.parse()
+                && same_boot
+                && is_ours(group, started, workspace)
+            {
                 groups.push((group, phase.to_owned()));
             }
         }

@@ -1,5 +1,7 @@
 //! What `/proc` says of processes.
 
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -23,8 +25,26 @@ impl Stat {
     }
 }
 
+/// Reads a file of `/proc`, which says of no size: so it is not asked for one, and little is read in few calls.
+fn read(file: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut file = fs_err::File::open(file.as_ref())?;
+    let mut bytes = vec![0; 4096];
+    let mut count = 0;
+    loop {
+        let more = file.read(&mut bytes[count..])?;
+        count += more;
+        if more == 0 {
+            bytes.truncate(count);
+            return Ok(bytes);
+        }
+        if count == bytes.len() {
+            bytes.resize(2 * count, 0);
+        }
+    }
+}
+
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    let text = fs_err::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = read(format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&text);
     // The name, field 2, may hold anything; the last parenthesis ends it.
     let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
@@ -53,11 +73,12 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
     let mut children = Vec::new();
     for task in fs_err::read_dir("/proc/self/task").ok()? {
         // A thread that ended meanwhile gave its children to another.
-        let Ok(text) = fs_err::read_to_string(task.ok()?.path().join("children")) else {
+        let Ok(text) = read(task.ok()?.path().join("children")) else {
             return None;
         };
         children.extend(
-            text.split_whitespace()
+            String::from_utf8_lossy(&text)
+                .split_whitespace()
                 .filter_map(|pid| pid.parse::<i32>().ok()),
         );
     }
@@ -66,7 +87,7 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
 
 /// Whether a process was started with all of these in its environment, each `NAME=VALUE`.
 pub(super) fn has_env(pid: i32, wanted: &[String]) -> bool {
-    let Ok(env) = fs_err::read(format!("/proc/{pid}/environ")) else {
+    let Ok(env) = read(format!("/proc/{pid}/environ")) else {
         return false;
     };
     wanted.iter().all(|wanted| {
@@ -77,7 +98,7 @@ pub(super) fn has_env(pid: i32, wanted: &[String]) -> bool {
 
 /// Whether a process was started with a variable of this name in its environment.
 pub(super) fn names_env(pid: i32, name: &str) -> bool {
-    fs_err::read(format!("/proc/{pid}/environ")).is_ok_and(|env| {
+    read(format!("/proc/{pid}/environ")).is_ok_and(|env| {
         env.split(|byte| *byte == 0).any(|entry| {
             entry
                 .strip_prefix(name.as_bytes())

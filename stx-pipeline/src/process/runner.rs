@@ -10,13 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use chrono::Utc;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use tokio::io::AsyncReadExt as _;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::unix::pipe::Receiver;
 
 use super::log::{DEFAULT_LOG_LIMIT, PhaseLog, stamp};
+use super::orphan::Running;
+use super::tools;
 use super::tree::{Tree, adopt};
-use super::{orphan, tools};
 use crate::{Cancel, Ended, Invocation, Runner, Stream};
 
 /// How long output is waited for that a process outside of the group may still hold open.
@@ -36,9 +38,10 @@ const LINE: usize = 16 * 1024;
 #[derive(Debug, Clone)]
 pub struct ProcessRunner {
     /// Where running groups are registered, for [`end_orphans`](super::end_orphans).
-    pub state: Utf8PathBuf,
+    pub(super) state: Utf8PathBuf,
     /// How long a group has between being asked to end and being killed.
     pub grace: Duration,
+    running: Running,
 }
 
 /// A started process, with its group; killed when dropped before its end.
@@ -61,6 +64,7 @@ impl ProcessRunner {
     /// A runner that registers in `state` and gives ten seconds of grace.
     pub fn new(state: Utf8PathBuf) -> Self {
         Self {
+            running: Running::new(&state),
             state,
             grace: Duration::from_secs(10),
         }
@@ -75,16 +79,7 @@ impl ProcessRunner {
         cancel: &Cancel,
     ) -> io::Result<Ended> {
         let mut pipe = Receiver::from_owned_fd(reader)?;
-        let pid = Pid::from_raw(started.tree.leader());
-        // The leader stays a zombie until its group is gone, so that the group's number cannot be taken by another.
-        let exited = tokio::task::spawn_blocking(move || {
-            let pid = pid.ok_or_else(|| io::Error::other("no process"))?;
-            waitid(
-                WaitId::Pid(pid),
-                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-            )
-            .map_err(io::Error::from)
-        });
+        let exited = exited(started.tree.leader())?;
         let limit = async {
             match invocation.timeout {
                 Some(after) => {
@@ -106,7 +101,7 @@ impl ProcessRunner {
                 biased;
                 () = cancel.cancelled() => Some(Ended::Cancelled),
                 after = limit => Some(Ended::TimedOut { after }),
-                _ = exited => None,
+                () = exited => None,
                 error = reading => Some(Ended::Lost { reason: format!("its output: {error}") }),
             }
         };
@@ -138,6 +133,34 @@ impl ProcessRunner {
     }
 }
 
+/// Waits until a process ended. It stays a zombie until its group is gone, so that the group's number cannot be taken by
+/// another.
+fn exited(leader: i32) -> io::Result<impl Future<Output = ()>> {
+    let pid = Pid::from_raw(leader).ok_or_else(|| io::Error::other("no process"))?;
+    // Linux has them since 5.3.
+    let watched = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Some(watched(fd)?),
+        Err(_) => None,
+    };
+    Ok(async move {
+        if let Some(process) = watched
+            && process.readable().await.is_ok()
+        {
+            return;
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        drop(tokio::task::spawn_blocking(move || waitid(WaitId::Pid(pid), options)).await);
+    })
+}
+
+#[expect(
+    deprecated,
+    reason = "safe for an `OwnedFd`, whose descriptor never changes; its successor is unsafe for all"
+)]
+fn watched(process: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(process, Interest::READABLE)
+}
+
 fn ended(status: ExitStatus) -> Ended {
     match (status.code(), status.signal()) {
         (Some(code), _) => Ended::Exited { code },
@@ -164,7 +187,8 @@ fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
         )));
     }
     let (reader, writer) = io::pipe()?;
-    let child = std::process::Command::new(program)
+    let mut command = std::process::Command::new(program);
+    command
         .args(&invocation.args)
         .env_clear()
         .envs(&invocation.env)
@@ -172,17 +196,14 @@ fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer)
-        .process_group(0)
-        .spawn()?;
-    let leader = i32::try_from(child.id()).map_err(io::Error::other)?;
-    Ok((
-        Started {
-            child,
-            tree: Tree::new(leader, invocation),
-            over: false,
-        },
-        reader.into(),
-    ))
+        .process_group(0);
+    let (child, tree) = Tree::start(&mut command, invocation)?;
+    let started = Started {
+        child,
+        tree,
+        over: false,
+    };
+    Ok((started, reader.into()))
 }
 
 #[async_trait]
@@ -228,12 +249,9 @@ impl ProcessRunner {
             }
         };
         let value = |name: &str| invocation.env.get(name).map_or("", String::as_str);
-        let registered = orphan::register(
-            &self.state,
-            started.tree.leader(),
-            value("PHASE"),
-            value("MY_WORKSPACE"),
-        );
+        let registered =
+            self.running
+                .register(started.tree.leader(), value("PHASE"), value("MY_WORKSPACE"));
         match registered {
             Err(error) => Ended::NotStarted {
                 reason: format!("cannot register it in {}: {error}", self.state),

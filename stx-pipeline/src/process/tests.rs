@@ -32,15 +32,14 @@ async fn run(
     cancel: &Cancel,
 ) -> (Ended, Vec<String>, String) {
     let dir = camino_tempfile::tempdir().unwrap();
-    let runner = ProcessRunner {
-        state: dir.path().join("state"),
-        grace: Duration::from_millis(300),
-    };
+    let mut runner = ProcessRunner::new(dir.path().join("state"));
+    runner.grace = Duration::from_millis(300);
     let lines = Mutex::new(Vec::new());
     let output = |_, line: &str| lines.lock().unwrap().push(line.to_owned());
     let invocation = bash(dir.path(), script, timeout);
     let ended = runner.run(&invocation, &output, cancel).await;
     let log = fs_err::read_to_string(&invocation.log).unwrap();
+    drop(runner);
     assert_eq!(
         fs_err::read_dir(dir.path().join("state/running")).map_or(0, Iterator::count),
         0
@@ -128,9 +127,9 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     let dir = camino_tempfile::tempdir().unwrap();
     let (mut ours, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
     let (other, _pipe) = start(&bash(dir.path(), "sleep 60", None)).unwrap();
-    let ours_file = dir.path().join(format!("running/{}", ours.tree.leader()));
-    let other_file = dir.path().join(format!("running/{}", other.tree.leader()));
-    std::mem::forget(orphan::register(dir.path(), ours.tree.leader(), "p", "/w").unwrap());
+    let running = Running::new(dir.path());
+    let files = [proc::own(), 1].map(|builder| dir.path().join(format!("running/{builder}.0")));
+    let registered = running.register(ours.tree.leader(), "p", "/w").unwrap();
     let grace = Duration::from_secs(2);
     assert_eq!(
         end_orphans(dir.path(), "/none".into(), grace)
@@ -139,12 +138,20 @@ async fn orphans_are_ended_and_strangers_left_alone() {
         [],
         "our builder is alive"
     );
-    let text = fs_err::read_to_string(&ours_file).unwrap();
+    let text = fs_err::read_to_string(&files[0]).unwrap();
+    drop(registered);
+    let idle = fs_err::read_to_string(&files[0]).unwrap();
+    assert!(
+        text.starts_with(&idle) && idle.lines().count() == 3,
+        "{text}"
+    );
     let mut lines: Vec<_> = text.lines().collect();
-    lines[3] = "1";
-    fs_err::write(&ours_file, lines.join("\n")).unwrap();
-    lines[1] = "1";
-    fs_err::write(&other_file, lines.join("\n")).unwrap();
+    // Of a builder that is gone.
+    lines[2] = "1";
+    fs_err::write(&files[0], lines.join("\n")).unwrap();
+    let other_group = other.tree.leader().to_string();
+    (lines[3], lines[4]) = (&other_group, "1");
+    fs_err::write(&files[1], lines.join("\n")).unwrap();
     let ended = end_orphans(dir.path(), "/none".into(), grace)
         .await
         .unwrap();
@@ -155,6 +162,7 @@ async fn orphans_are_ended_and_strangers_left_alone() {
             .collect::<Vec<_>>(),
         [OrphanKind::Group(ours.tree.leader())]
     );
+    assert!(files.iter().all(|file| !file.exists()));
     assert!(ours.tree.members().is_empty());
     assert!(!other.tree.members().is_empty());
     drop(ours.child.wait());
@@ -175,9 +183,10 @@ async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
             .trim()
             .to_owned()
     };
-    let runner = |dir: &Utf8Path| ProcessRunner {
-        state: dir.join("state"),
-        grace: Duration::from_millis(100),
+    let runner = |dir: &Utf8Path| {
+        let mut runner = ProcessRunner::new(dir.join("state"));
+        runner.grace = Duration::from_millis(100);
+        runner
     };
     let long = format!("{stray}; while [ ! -e over ]; do sleep 0.01; done");
     let (long, short) = (bash(one.path(), &long, None), bash(two.path(), stray, None));

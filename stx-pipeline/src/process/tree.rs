@@ -6,6 +6,8 @@
 //! belongs to is read from the environment it was started with.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -50,14 +52,21 @@ impl Drop for Tree {
 }
 
 impl Tree {
-    /// The tree of a leader that was just started.
-    pub(super) fn new(leader: i32, invocation: &Invocation) -> Self {
-        leaders().insert(leader);
+    /// Starts a leader.
+    pub(super) fn start(
+        command: &mut Command,
+        invocation: &Invocation,
+    ) -> io::Result<(Child, Self)> {
+        // A phase beside it that looks for what was left behind meanwhile must not take this one for that.
+        let mut leaders = leaders();
+        let child = command.spawn()?;
+        let leader = i32::try_from(child.id()).map_err(io::Error::other)?;
+        leaders.insert(leader);
         let marks = ["PHASE", "MY_WORKSPACE"]
             .into_iter()
             .filter_map(|name| Some(format!("{name}={}", invocation.env.get(name)?)))
             .collect();
-        Self { leader, marks }
+        Ok((child, Self { leader, marks }))
     }
 
     pub(super) fn leader(&self) -> i32 {
@@ -161,9 +170,15 @@ impl Tree {
 /// Whether this program has adopted anything that is alive: what a phase left behind is that, or descends from it. What
 /// ended is reaped.
 fn anything_adopted() -> bool {
-    let Some(children) = proc::own_children() else {
+    let Some(mut children) = proc::own_children() else {
         return true;
     };
+    // After them: whoever starts a phase meanwhile has put its leader down by then.
+    let leaders = leaders().clone();
+    children.retain(|pid| !leaders.contains(pid));
+    if children.is_empty() {
+        return false;
+    }
     let adopted = Adopted::new();
     let mut left = false;
     for stat in children.into_iter().filter_map(proc::stat) {

@@ -66,6 +66,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
     let lines = Mutex::new(Vec::new());
     let output = |_, line: &str| lines.lock().unwrap().push(line.to_owned());
     let ended = runner.run(&invocation, &output, &Cancel::new()).await;
+    drop(runner);
     let running = fs_err::read_dir(state.join("running")).map_or(0, Iterator::count);
     assert_eq!(running, 0, "it is still registered");
     assert!(
