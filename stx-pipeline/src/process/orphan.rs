@@ -6,6 +6,7 @@
 //! ext4 walks past every inode that was given back within the last minutes. The next build ends the groups whose builder is
 //! gone, if they are still the same.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -214,13 +215,24 @@ pub async fn end_orphans(
 /// Asks, waits, kills; what was asked first.
 async fn end(groups: &[(i32, String)], workspace: &Utf8Path, grace: Duration) -> Vec<Stat> {
     let marks = [format!("MY_WORKSPACE={workspace}")];
-    let left = || {
+    let own_group = stat(own()).map(|stat| stat.group);
+    let mut groups: BTreeSet<_> = groups.iter().map(|(group, _)| *group).collect();
+    let mut left = || {
         let mut left = all();
-        left.retain(|stat| {
-            let orphaned = || groups.iter().any(|(group, _)| *group == stat.group);
-            let strayed = || has_env(stat.pid, &marks) && names_env(stat.pid, "PHASE");
-            !stat.is_dead() && stat.pid != own() && (orphaned() || strayed())
-        });
+        left.retain(|stat| !stat.is_dead() && stat.pid != own());
+        let strayed = |stat: &Stat| has_env(stat.pid, &marks) && names_env(stat.pid, "PHASE");
+        let strays: HashSet<_> = left
+            .iter()
+            .filter(|stat| strayed(stat))
+            .map(|stat| stat.pid)
+            .collect();
+        // With a stray goes its group: what cleared its environment, or is about to run another program and has none.
+        let with = left.iter().filter(|stat| strays.contains(&stat.pid));
+        groups.extend(
+            with.map(|stat| stat.group)
+                .filter(|group| own_group != Some(*group)),
+        );
+        left.retain(|stat| strays.contains(&stat.pid) || groups.contains(&stat.group));
         left
     };
     let first = left();

@@ -169,6 +169,27 @@ async fn orphans_are_ended_and_strangers_left_alone() {
     ours.over = true;
 }
 
+/// The builder was killed before it could write the group down.
+#[tokio::test]
+async fn what_shares_a_group_with_a_stray_is_ended_with_it() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let script = "env -i sleep 60 & echo $! > new && mv new child; wait";
+    let (mut ours, _pipe) = start(&bash(dir.path(), script, None)).unwrap();
+    let file = dir.path().join("child");
+    while !file.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let child = fs_err::read_to_string(file).unwrap().trim().to_owned();
+    assert!(!gone(&child));
+    let grace = Duration::from_secs(2);
+    let state = dir.path().join("state");
+    let ended = end_orphans(&state, dir.path(), grace).await.unwrap();
+    assert!(!ended.is_empty());
+    assert!(gone(&child));
+    drop(ours.child.wait());
+    ours.over = true;
+}
+
 #[tokio::test]
 async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
     let stray = "setsid bash -c 'trap \"\" TERM; echo $$ > stray; exec sleep 60' & \
