@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand, ValueEnum};
-use stx_layout::{BuildDate, BuildId};
+use stx_layout::BuildDate;
 
 #[derive(Debug, Args)]
 pub(crate) struct Parse {
@@ -24,9 +24,9 @@ pub(crate) enum Image {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImagePush {
-    /// `CHANNEL/BUILD-DATE`
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
     #[arg(value_name = "BUILD")]
-    pub(crate) build: BuildId,
+    pub(crate) build: String,
 
     /// Prints what would be done and changes nothing
     #[arg(long)]

@@ -11,7 +11,7 @@ use stx_publish::{
     PublishRequest, RegistryError, Retired, Scope, Survey, survey,
 };
 
-use super::{Context, Mirror, refused};
+use super::{Context, Mirror, asked, refused};
 use crate::args::ImagePush;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -267,7 +267,7 @@ pub(crate) async fn push(context: &Context, args: &ImagePush) -> Result<(), Fail
             .hint("give `host` in [registry]; docs/registry.md describes it")
     })?;
     let store = context.open()?;
-    let id = &args.build;
+    let id = &asked::resolve(&*store, &args.build).await?;
     let writer = store.lock(&id.channel).await.map_err(refused)?;
     let scope = Scope::Channel(id.channel.clone());
     let mut catalog = store.catalog(&scope).await.map_err(refused)?;
