@@ -8,6 +8,7 @@ use camino_tempfile::{Utf8TempDir, tempdir};
 use serde_json::Value;
 
 use crate::harness::{Ran, assert_whole, package, root, run, stx, tool};
+use crate::signing::key::Key;
 
 mod ceph;
 mod in_process;
@@ -468,6 +469,72 @@ fn a_mirror_is_copied_to_a_bucket_and_back() {
             .is_some_and(|why| why.contains("another build")),
         "{refused}"
     );
+}
+
+/// Signatures and what they sign go together, there and back, and are asked for on the way.
+#[test]
+fn a_signed_mirror_is_copied_with_its_signatures() {
+    let work = tempdir().expect("a directory");
+    let at = |name: &str| work.path().join(name);
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    fs_err::write(at("stx-builds.toml"), key.signing()).expect("a configuration");
+    fs_err::write(at("ring.asc"), key.public()).expect("a keyring");
+    let ceph: Arc<dyn Server> = shared();
+    ceph.make_bucket("signed");
+    let (config, ring) = (at("stx-builds.toml"), at("ring.asc"));
+    let stx = |mirror: &str, args: &[&str]| {
+        let mut command = asked(&*ceph, mirror, args);
+        run(command.args(["--config", config.as_str()]))
+    };
+    let (first, bucket, back) = (at("first"), "s3://signed/mirror", at("back"));
+    let (tree, date) = (tree(work.path(), 1), date(1));
+    let publish = [
+        "publish",
+        tree.as_str(),
+        "--channel",
+        CHANNEL,
+        "--date",
+        &date,
+    ];
+    stx(
+        first.as_str(),
+        &[&publish[..], &["--result", "success"]].concat(),
+    )
+    .ok();
+    let asked_for = ["--keyring", ring.as_str()];
+    for (from, to) in [(first.as_str(), bucket), (bucket, back.as_str())] {
+        stx("unused", &[&["copy", from, to], &asked_for[..]].concat()).ok();
+        stx(to, &[&["verify"], &asked_for[..]].concat()).ok();
+        let fetched = at("fetched");
+        let latest = format!("{CHANNEL}/latest_build");
+        let fetch = ["fetch", &latest, "iso", "--to", fetched.as_str()];
+        stx(to, &[&fetch, &asked_for[..]].concat()).ok();
+        fs_err::remove_dir_all(fetched).expect("removed");
+    }
+    let read = |mirror: &Utf8Path, name: &str| {
+        fs_err::read(mirror.join(CHANNEL).join(&date).join(name)).expect("a file")
+    };
+    for name in [
+        "SHA256SUMS",
+        "SHA256SUMS.asc",
+        "provenance.json",
+        "outputs/RPMS/std/repodata/repomd.xml.asc",
+    ] {
+        assert!(read(&first, name) == read(&back, name), "{name} is another");
+    }
+    let sums = back.join(CHANNEL).join(&date).join("SHA256SUMS");
+    key.gpg(&["--verify", &format!("{sums}.asc"), sums.as_str()])
+        .ok();
+
+    // What somebody else signed is copied by nobody who asks for this key.
+    let other = Key::new("Somebody else <else@example.org>");
+    fs_err::write(&ring, other.public()).expect("a keyring");
+    let refused = stx(
+        "unused",
+        &[&["copy", bucket, at("none").as_str()], &asked_for[..]].concat(),
+    );
+    drop(refused.code(4));
+    assert!(crate::harness::builds(&at("none"), CHANNEL).is_empty());
 }
 
 /// A byte that changed on the way, or before, is in no copy.

@@ -8,7 +8,7 @@ use sha2::Digest as _;
 use crate::harness::{Ran, assert_whole, package, run, stx, tool};
 use crate::nginx::Nginx;
 
-mod key;
+pub(crate) mod key;
 mod trust;
 
 use key::Key;

@@ -88,6 +88,9 @@ pub(crate) struct Copy {
     /// Prints what would be done and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 #[derive(Debug, Args)]

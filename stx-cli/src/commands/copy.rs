@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &Copy) -> Result<(), Failure> {
-    let from = Reader::open(context, &args.from)?;
+    let from = context.trusted(Reader::open(context, &args.from)?, &args.trust)?;
     let request = CopyRequest {
         channels: args.channel.iter().cloned().collect(),
         delete: args.delete,
@@ -58,6 +58,7 @@ pub(crate) async fn run(context: &Context, args: &Copy) -> Result<(), Failure> {
         None => work_dir(&args.to)?,
     };
     let report = copied(context, &from, &target, &planned, &work).await?;
+    from.remember()?;
     if !planned.is_noop() {
         // The pages are those of the second mirror, and come last.
         pages::renew(context, &*target, context.now).await;

@@ -49,7 +49,11 @@ impl Context {
 
     /// The mirror for reading, as far as a keyring vouches for it where there is one.
     pub(crate) fn trusted_reader(&self, args: &args::Trust) -> Result<Reader, Failure> {
-        let reader = self.reader()?;
+        self.trusted(self.reader()?, args)
+    }
+
+    /// A mirror as far as a keyring vouches for it where there is one.
+    pub(crate) fn trusted(&self, reader: Reader, args: &args::Trust) -> Result<Reader, Failure> {
         let Some(keyring) = self.keyring(args.keyring.as_deref())? else {
             return Ok(reader);
         };

@@ -6,18 +6,18 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::{Ran, run, tool};
 
 /// A key pair without a passphrase.
-pub(super) struct Key {
+pub(crate) struct Key {
     home: Utf8TempDir,
     fingerprint: String,
 }
 
 impl Key {
-    pub(super) fn new(user: &str) -> Self {
+    pub(crate) fn new(user: &str) -> Self {
         Self::with(user, "never", &[])
     }
 
     /// A key that expires, made with more options.
-    pub(super) fn with(user: &str, expires: &str, more: &[&str]) -> Self {
+    pub(crate) fn with(user: &str, expires: &str, more: &[&str]) -> Self {
         // Its agent listens in there, and the name of a socket is short.
         let home = Utf8TempDir::with_prefix("gpg").expect("a directory");
         let mut key = Self {
@@ -43,38 +43,38 @@ impl Key {
         key
     }
 
-    pub(super) fn home(&self) -> &Utf8Path {
+    pub(crate) fn home(&self) -> &Utf8Path {
         self.home.path()
     }
 
-    pub(super) fn fingerprint(&self) -> &str {
+    pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
     /// The configuration that signs with it.
-    pub(super) fn signing(&self) -> String {
+    pub(crate) fn signing(&self) -> String {
         let (key, home) = (&self.fingerprint, self.home());
         format!("[signing]\ngpg = \"{key}\"\ngpg_home = \"{home}\"")
     }
 
     #[track_caller]
-    pub(super) fn gpg(&self, args: &[&str]) -> Ran {
+    pub(crate) fn gpg(&self, args: &[&str]) -> Ran {
         let home = ["--homedir", self.home().as_str(), "--batch", "--no-tty"];
         run(&mut tool("gpg", [&home[..], args].concat()))
     }
 
-    pub(super) fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         self.gpg(&["--armor", "--export"]).ok()
     }
 
-    pub(super) fn export_secret(&self, to: &Utf8Path) {
+    pub(crate) fn export_secret(&self, to: &Utf8Path) {
         let secret = self.gpg(&["--armor", "--export-secret-keys"]).ok();
         fs_err::write(to, secret).expect("a file");
         run(&mut tool("chmod", ["600", to.as_str()])).ok();
     }
 
     /// Signs a package as packagers do.
-    pub(super) fn rpmsign(&self, package: &Utf8Path) {
+    pub(crate) fn rpmsign(&self, package: &Utf8Path) {
         let defines = [
             format!("_gpg_name {}", self.fingerprint),
             format!("_gpg_path {}", self.home()),
@@ -85,7 +85,7 @@ impl Key {
     }
 
     /// Revokes it with the certificate that `gpg` made along with it.
-    pub(super) fn revoke(&self) {
+    pub(crate) fn revoke(&self) {
         let file = self
             .home()
             .join(format!("openpgp-revocs.d/{}.rev", self.fingerprint));
@@ -106,7 +106,7 @@ impl Drop for Key {
 }
 
 /// Writes a program.
-pub(super) fn executable(file: &Utf8Path, text: &str) {
+pub(crate) fn executable(file: &Utf8Path, text: &str) {
     fs_err::write(file, text).expect("a file");
     run(&mut tool("chmod", ["755", file.as_str()])).ok();
 }
