@@ -125,10 +125,11 @@ impl Bench {
         below(CHANNEL) || below(&format!(".stx/trash/{CHANNEL}"))
     }
 
-    /// The bytes that a directory takes on disk.
-    pub(crate) fn disk(&self, name: &str) -> u64 {
+    /// The bytes that a directory takes on disk, without what has one of these names.
+    pub(crate) fn disk(&self, name: &str, without: &[&str]) -> u64 {
         let output = Command::new("du")
             .args(["-s", "--block-size=1", name])
+            .args(without.iter().map(|name| format!("--exclude={name}")))
             .current_dir(&self.dir)
             .output()
             .expect("du");

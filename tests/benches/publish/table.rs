@@ -46,11 +46,12 @@ pub(crate) fn row(case: &str, peer: &str, ours: &[Took], theirs: &[Took], target
 }
 
 /// Bytes of both sides, and their ratio.
-pub(crate) fn bytes(case: &str, ours: u64, theirs: u64, target: f64) {
+pub(crate) fn bytes(case: &str, ours: u64, theirs: u64, target: Option<f64>) {
     let ratio = kib(ours) / kib(theirs);
+    let verdict = target.map_or("", |target| verdict(ratio, target));
+    let target = target.map_or_else(|| "-".to_owned(), |target| target.to_string());
     println!(
-        "| {case} | rsync -a --link-dest, sha256sum | {ours} B | {theirs} B | {ratio:.4} | {target} | {} | | |",
-        verdict(ratio, target)
+        "| {case} | rsync -a --link-dest, sha256sum | {ours} B | {theirs} B | {ratio:.4} | {target} | {verdict} | | |"
     );
 }
 
