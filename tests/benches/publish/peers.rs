@@ -93,15 +93,7 @@ impl Bench {
 
     /// Times `stx-builds`.
     pub(crate) fn stx(&self, args: &str) -> Took {
-        self.stx_all(&[args.to_owned()])
-    }
-
-    /// Times `stx-builds`, called several times.
-    pub(crate) fn stx_all(&self, calls: &[String]) -> Took {
-        let calls = calls
-            .iter()
-            .map(|args| format!("{} --mirror mirror {args}", self.program));
-        self.time(&calls.collect::<Vec<_>>().join(" && "))
+        self.time(&format!("{} --mirror mirror {args}", self.program))
     }
 
     /// Times the publishing of a tree.
@@ -113,16 +105,22 @@ impl Bench {
         ))
     }
 
+    /// Whether a build can be seen.
+    pub(crate) fn is_visible(&self, day: usize) -> bool {
+        self.is_below(CHANNEL, day)
+    }
+
     /// Whether the mirror has anything of a build, in the trash or out of it.
     pub(crate) fn has(&self, day: usize) -> bool {
+        self.is_visible(day) || self.is_below(&format!(".stx/trash/{CHANNEL}"), day)
+    }
+
+    fn is_below(&self, dir: &str, day: usize) -> bool {
         let date = date(day).to_string();
-        let below = |dir: &str| {
-            let names = self.dir.join("mirror").join(dir).read_dir_utf8();
-            names.is_ok_and(|mut names| {
-                names.any(|name| name.is_ok_and(|name| name.file_name().starts_with(&date)))
-            })
-        };
-        below(CHANNEL) || below(&format!(".stx/trash/{CHANNEL}"))
+        let names = self.dir.join("mirror").join(dir).read_dir_utf8();
+        names.is_ok_and(|mut names| {
+            names.any(|name| name.is_ok_and(|name| name.file_name().starts_with(&date)))
+        })
     }
 
     /// The bytes that a directory takes on disk, without what has one of these names.
