@@ -1,7 +1,7 @@
 //! Copies what a plan says.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
@@ -138,7 +138,7 @@ impl One<'_> {
         }
     }
 
-    async fn copy(&self) -> Result<Counts, CopyError> {
+    async fn copy(self) -> Result<Counts, CopyError> {
         let original = Sealed::read(self.from, self.id).await;
         let original = original.map_err(|error| self.source(error))?;
         let (files, links) = self.content(&original.sums).await?;
@@ -168,7 +168,10 @@ impl One<'_> {
             Ok(())
         };
         blocking_io("empty", self.work, removed).await?;
-        Ok(*self.counts.lock().expect("no panic while it is held"))
+        Ok(self
+            .counts
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The files of the build, and its symlinks.
@@ -227,13 +230,13 @@ impl One<'_> {
         self.work.join(file.path.as_str().replace('/', "%2F"))
     }
 
-    /// Adds every file; returns their sizes.
+    /// Adds every file and symlink.
     async fn fill(
         &self,
         staged: &dyn StagedBuild,
         files: &[File],
         links: &BTreeMap<BuildPath, String>,
-    ) -> Result<BTreeMap<BuildPath, u64>, CopyError> {
+    ) -> Result<(), CopyError> {
         for (path, target) in links {
             let target = target.clone();
             let added = staged.add(path, &Entry::Symlink { target }).await;
@@ -242,43 +245,33 @@ impl One<'_> {
         let adds: Vec<_> = files.iter().map(|file| self.add(staged, file)).collect();
         let mut adds = adds.into_iter();
         let mut running: stream::FuturesUnordered<_> = adds.by_ref().take(PARALLEL).collect();
-        let mut sizes = BTreeMap::new();
-        let mut failed = None;
+        let mut filled = Ok(());
         // After an error those that run are waited for, so that none writes into what is being removed.
         while let Some(added) = running.next().await {
-            match added {
-                Ok((path, size)) => drop(sizes.insert(path, size)),
-                Err(error) => failed = failed.or(Some(error)),
-            }
-            if failed.is_none() {
+            filled = filled.and(added);
+            if filled.is_ok() {
                 running.extend(adds.next());
             }
         }
-        failed.map_or(Ok(sizes), Err)
+        filled
     }
 
-    async fn add(
-        &self,
-        staged: &dyn StagedBuild,
-        file: &File,
-    ) -> Result<(BuildPath, u64), CopyError> {
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    async fn add(&self, staged: &dyn StagedBuild, file: &File) -> Result<(), CopyError> {
         let shared = staged.share(&file.path, &file.known).await;
         if let Some(size) = shared.map_err(|error| self.target(error))? {
-            self.counts
-                .lock()
-                .expect("no panic while it is held")
-                .shared += size;
+            self.count(|counts| counts.shared += size);
             (self.observe)(CopyEvent::Bytes(size));
-            return Ok((file.path.clone(), size));
+            return Ok(());
         }
         let (source, size) = match (self.from.file(self.id, &file.path), file.known.size) {
             // It is read, and checked, where it lies.
             (Some(source), Some(size)) => {
                 (self.observe)(CopyEvent::Bytes(size));
-                self.counts
-                    .lock()
-                    .expect("no panic while it is held")
-                    .transferred += size;
+                self.count(|counts| counts.transferred += size);
                 (source, size)
             }
             (Some(_), None) | (None, _) => self.bring(file).await?,
@@ -291,7 +284,7 @@ impl One<'_> {
         };
         let added = staged.add(&file.path, &entry).await;
         let _: Added = added.map_err(|error| self.target(error))?;
-        Ok((file.path.clone(), size))
+        Ok(())
     }
 
     /// Fetches a file; every byte is checked against its sum, and what is there of it is not fetched again.
@@ -316,10 +309,8 @@ impl One<'_> {
         }
         let fetched = report.fetched.pop();
         let bytes = fetched.as_ref().map_or(0, |fetched| fetched.bytes);
-        self.counts
-            .lock()
-            .expect("no panic while it is held")
-            .transferred += report.transferred() + fetched.map_or(0, |fetched| fetched.transferred);
+        let transferred = report.transferred() + fetched.map_or(0, |fetched| fetched.transferred);
+        self.count(|counts| counts.transferred += transferred);
         if let Some(modified) = file.known.modified {
             let path = to.clone();
             let set = move || {
@@ -337,14 +328,12 @@ async fn blocking_io(
     path: &Utf8Path,
     work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), CopyError> {
-    let mut result = Ok(());
     let ran = blocking(move || Ok(work())).await;
-    if let Ok(ran) = ran {
-        result = ran;
-    }
-    result.map_err(|source| CopyError::Work {
-        op,
-        path: path.to_owned(),
-        source,
-    })
+    // A task that did not run did not do it either.
+    ran.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map_err(|source| CopyError::Work {
+            op,
+            path: path.to_owned(),
+            source,
+        })
 }
