@@ -48,6 +48,7 @@ use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
 
 mod alias;
+mod generations;
 mod keys;
 mod lease;
 mod list;

@@ -41,41 +41,16 @@ struct State {
 }
 
 impl Inner {
-    /// The generations of an alias that are there.
-    async fn generations(&self, prefix: &str) -> Result<Vec<u64>, StoreError> {
-        let listed = self.objects.list(prefix).await?;
-        Ok(listed
-            .iter()
-            .filter_map(|it| keys::number(&it.name))
-            .collect())
-    }
-
     async fn state(&self, channel: &Channel, alias: &AliasName) -> Result<State, StoreError> {
-        let prefix = keys::alias(channel, alias);
-        // One that goes between listing and reading gave way to a newer one.
-        for _ in 0..8 {
-            let Some(&generation) = self.generations(&prefix).await?.last() else {
-                return Ok(State::default());
-            };
-            let name = keys::generation(&prefix, generation);
-            let Some((bytes, _)) = self.objects.get(&name).await? else {
-                continue;
-            };
-            let text: Text =
-                serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
-                    what: name,
-                    source: error.into(),
-                })?;
-            return Ok(State {
-                generation,
-                build: text.build,
-            });
-        }
-        Err(StoreError::Conflict {
-            what: format!("{channel}/{alias}"),
-            expected: "an alias that is left alone for an instant".to_owned(),
-            found: "one that moves all the time".to_owned(),
-        })
+        let newest = self
+            .objects
+            .newest::<Text>(&keys::alias(channel, alias))
+            .await?;
+        let state = newest.map(|(generation, text)| State {
+            generation,
+            build: text.build,
+        });
+        Ok(state.unwrap_or_default())
     }
 
     pub(super) async fn alias(
@@ -175,7 +150,7 @@ impl Inner {
         let name = keys::generation(&prefix, generation);
         let created = self.objects.create(&name, text).await?;
         // Whoever looked long ago may have created a number that others are past already.
-        let known = self.generations(&prefix).await?;
+        let known = self.objects.generations(&prefix).await?;
         if !created || known.last() != Some(&generation) {
             let found = self.alias(channel, alias).await?;
             check_alias(channel, alias, expected, found.as_ref())?;
@@ -186,9 +161,7 @@ impl Inner {
             });
         }
         self.show_alias(channel, alias, to).await?;
-        let older = known.into_iter().filter(|number| *number < generation);
-        let older = older.map(|number| keys::generation(&prefix, number));
-        self.objects.delete(older.collect::<Vec<_>>()).await
+        self.objects.delete_older(&prefix, &known, generation).await
     }
 
     /// Has the public object of an alias say what the alias does.

@@ -83,38 +83,13 @@ struct Held {
     until: Mutex<DateTime<Utc>>,
 }
 
-/// The newest generation, and its number; `None` where there never was one.
-async fn newest(objects: &Objects, prefix: &str) -> Result<Option<(u64, Text)>, StoreError> {
-    // One that goes between listing and reading gave way to a newer one.
-    for _ in 0..8 {
-        let listed = objects.list(prefix).await?;
-        let Some(number) = listed.iter().rev().find_map(|it| keys::number(&it.name)) else {
-            return Ok(None);
-        };
-        let name = keys::generation(prefix, number);
-        let Some((bytes, _)) = objects.get(&name).await? else {
-            continue;
-        };
-        let text = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
-            what: name,
-            source: error.into(),
-        })?;
-        return Ok(Some((number, text)));
-    }
-    Err(StoreError::Conflict {
-        what: prefix.to_owned(),
-        expected: "a lock that is left alone for an instant".to_owned(),
-        found: "one that changes all the time".to_owned(),
-    })
-}
-
 /// Whether somebody holds the lease.
 pub(super) async fn is_held(
     objects: &Objects,
     prefix: &str,
     clock: &Clock,
 ) -> Result<bool, StoreError> {
-    let newest = newest(objects, prefix).await?;
+    let newest = objects.newest::<Text>(prefix).await?;
     Ok(newest.is_some_and(|(_, text)| text.is_held(clock())))
 }
 
@@ -125,7 +100,7 @@ pub(super) async fn take(
     terms: Terms,
 ) -> Result<Option<Lease>, StoreError> {
     let now = (terms.clock)();
-    let generation = match newest(objects, &prefix).await? {
+    let generation = match objects.newest::<Text>(&prefix).await? {
         None => 1,
         Some((_, text)) if text.is_held(now) => return Ok(None),
         Some((number, _)) => number + 1,
@@ -146,12 +121,10 @@ pub(super) async fn take(
         objects.delete([name]).await?;
         return Ok(None);
     }
-    let older = objects.list(&held.prefix).await?.into_iter();
-    let older = older.filter(|it| keys::number(&it.name).is_some_and(|n| n < generation));
-    let older: Vec<_> = older
-        .map(|it| format!("{}/{}", held.prefix, it.name))
-        .collect();
-    objects.delete(older).await?;
+    let known = objects.generations(&held.prefix).await?;
+    objects
+        .delete_older(&held.prefix, &known, generation)
+        .await?;
     Lease::keep(held).map(Some)
 }
 
@@ -177,7 +150,7 @@ impl Held {
     }
 
     async fn is_newest(&self, objects: &Objects) -> Result<bool, StoreError> {
-        let newest = newest(objects, &self.prefix).await?;
+        let newest = objects.newest::<Text>(&self.prefix).await?;
         Ok(newest
             .is_some_and(|(number, text)| number == self.generation && text.nonce == self.nonce))
     }
