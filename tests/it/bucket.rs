@@ -106,15 +106,7 @@ impl Place {
     fn publish(&self, tree: &Utf8Path, day: u32) -> Ran {
         let date = date(day);
         let now = format!("2018-11-{day:02}T12:00:00Z");
-        let args = [
-            "publish",
-            tree.as_str(),
-            "--channel",
-            CHANNEL,
-            "--date",
-            &date,
-        ];
-        self.run(&[&args[..], &["--result", "success", "--now", &now]].concat())
+        self.run(&[&publish_args(tree, &date)[..], &["--now", &now]].concat())
     }
 
     /// Writes over a file of a build, as a careless hand would.
@@ -130,6 +122,21 @@ impl Place {
             }
         }
     }
+}
+
+/// How a tree is published as the success of a date.
+fn publish_args<'a>(tree: &'a Utf8Path, date: &'a str) -> [&'a str; 8] {
+    let (tree, channel) = (tree.as_str(), CHANNEL);
+    [
+        "publish",
+        tree,
+        "--channel",
+        channel,
+        "--date",
+        date,
+        "--result",
+        "success",
+    ]
 }
 
 fn date(day: u32) -> String {
@@ -488,19 +495,7 @@ fn a_signed_mirror_is_copied_with_its_signatures() {
     };
     let (first, bucket, back) = (at("first"), "s3://signed/mirror", at("back"));
     let (tree, date) = (tree(work.path(), 1), date(1));
-    let publish = [
-        "publish",
-        tree.as_str(),
-        "--channel",
-        CHANNEL,
-        "--date",
-        &date,
-    ];
-    stx(
-        first.as_str(),
-        &[&publish[..], &["--result", "success"]].concat(),
-    )
-    .ok();
+    stx(first.as_str(), &publish_args(&tree, &date)).ok();
     let asked_for = ["--keyring", ring.as_str()];
     for (from, to) in [(first.as_str(), bucket), (bucket, back.as_str())] {
         stx("unused", &[&["copy", from, to], &asked_for[..]].concat()).ok();
