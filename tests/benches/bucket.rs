@@ -19,29 +19,22 @@ use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-#[path = "shared/bucket.rs"]
+#[path = "common/bucket.rs"]
 mod bucket;
-#[path = "shared/release.rs"]
+#[path = "common/release.rs"]
 mod release;
+#[path = "common/settings.rs"]
+mod settings;
 
 use bucket::{Ceph, Server as _};
+use settings::{Settings, median};
 
 const FILES: u64 = 2_000;
 
 fn main() {
-    // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    let Some(Settings { runs, bytes, dir }) = Settings::of("bucket", 3) else {
         return;
-    }
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    let runs = number("STX_BENCH_RUNS", 3);
-    let bytes = number("STX_BENCH_MIB", 2_048) << 20;
-    let dir = std::env::var("STX_BENCH_DIR").map_or_else(
-        |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bucket"),
-        Utf8PathBuf::from,
-    );
     let bench = Bench::new(&dir, bytes);
     println!("{FILES} files, {bytes} bytes, {runs} runs\n");
     println!(
@@ -234,9 +227,4 @@ fn row(case: &str, peer: &str, ours: f64, theirs: f64, target: Option<f64>) {
         None => ("-".to_owned(), ""),
     };
     println!("| {case} | {peer} | {ours:.3} s | {theirs:.3} s | {ratio:.3} | {target} | {met} |");
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

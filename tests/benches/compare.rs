@@ -14,7 +14,7 @@ use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 use rpm::{BuildConfig, CompressionType, Dependency, FileOptions, PackageBuilder};
 
-#[path = "shared/release.rs"]
+#[path = "common/release.rs"]
 mod release;
 
 use release::release;

@@ -14,33 +14,26 @@ use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 
-#[path = "shared/release.rs"]
+#[path = "common/release.rs"]
 mod release;
+#[path = "common/settings.rs"]
+mod settings;
 
 use release::release;
+use settings::{Settings, median};
 
 const CHANNEL: &str = "master/centos";
 const BUILDS: u32 = 1_000;
 
 fn main() {
-    // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    let Some(Settings { runs, bytes, dir }) = Settings::of("fetch", 5) else {
         return;
-    }
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    let runs = number("STX_BENCH_RUNS", 5);
-    let mib = number("STX_BENCH_MIB", 2_048);
-    let dir = std::env::var("STX_BENCH_DIR").map_or_else(
-        |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fetch"),
-        Utf8PathBuf::from,
-    );
     let stx = release();
-    downloads(&stx, &dir, mib, runs);
+    downloads(&stx, &dir, bytes >> 20, runs);
     pages(&stx, &dir, runs);
     fs_err::remove_dir_all(&dir).expect("removed");
 }
@@ -193,11 +186,6 @@ fn time(dir: &Utf8Path, command: &str) -> f64 {
         "{command}: {status}; `scripts/setup.sh bench` installs what it needs"
     );
     took
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 struct Nginx {

@@ -15,31 +15,23 @@
 
 mod data;
 mod peers;
-#[path = "../shared/release.rs"]
+#[path = "../common/release.rs"]
 mod release;
+#[path = "../common/settings.rs"]
+mod settings;
 mod table;
 
-use camino::Utf8PathBuf;
 use data::Tree;
 use peers::{Bench, CHANNEL};
+use settings::Settings;
 
 /// Files of a build.
 const FILES: usize = 2_000;
 
 fn main() {
-    // `cargo test --benches` asks for a list, or for a quick try; neither is a measurement.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    let Some(Settings { runs, bytes, dir }) = Settings::of("publish", 5) else {
         return;
-    }
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    let runs = number("STX_BENCH_RUNS", 5);
-    let bytes = number("STX_BENCH_MIB", 2_048) << 20;
-    let dir = std::env::var("STX_BENCH_DIR").map_or_else(
-        |_| Utf8PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("publish"),
-        Utf8PathBuf::from,
-    );
     let bench = Bench::new(&dir);
     table::begin(&format!("{FILES} files, {bytes} bytes, {runs} runs"));
     let tree = Tree::make(&bench.dir.join("tree"), FILES, bytes);

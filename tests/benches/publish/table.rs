@@ -1,5 +1,7 @@
 //! What was measured, side by side.
 
+use crate::settings::median;
+
 /// What a command took, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Took {
@@ -62,14 +64,4 @@ fn kib(bytes: u64) -> f64 {
 
 fn verdict(ratio: f64, target: f64) -> &'static str {
     if ratio <= target { "met" } else { "missed" }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
 }
