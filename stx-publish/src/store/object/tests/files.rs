@@ -249,6 +249,29 @@ async fn a_bucket_that_lost_a_file_gets_no_build() {
     }
 }
 
+/// As after a machine was suspended in mid-publish: all that it sent is there, and the channel is another's.
+#[tokio::test]
+async fn who_lost_the_lock_meanwhile_commits_nothing() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
+    let id = sample_id(1);
+    let writer = late.lock(&id.channel).await.expect("the lock");
+    let staged = writer.begin(id.date).await.expect("begun");
+    let entry = Entry::Generated(Bytes::from_static(b"day 1"));
+    let added = staged.add(&path("outputs/CONTEXT"), &entry).await;
+    added.expect("added");
+    clock.outlive();
+    let other = next.lock(&id.channel).await.expect("it ended");
+    let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
+    let committed = staged.commit(record).await.expect_err("refused");
+    assert!(
+        matches!(committed, StoreError::Refused { .. }),
+        "{committed}"
+    );
+    assert!(next.record(&id).await.is_err(), "nothing of it is seen");
+    drop(other);
+}
+
 #[tokio::test]
 async fn the_sums_are_those_of_a_directory() {
     let dir = tempdir().expect("a directory");
