@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry, Sums,
 };
@@ -14,7 +15,7 @@ use crate::index::{
     BuildIndex, ChannelIndex, ChannelSummary, Media, NewestBuild, PackageChanges, PageId, PageName,
     RootIndex, SCHEMA, Stay,
 };
-use crate::store::{MirrorStore, Scope, StoreError};
+use crate::store::{MirrorStore, PageWriter, Scope, StoreError};
 
 mod changes;
 mod html;
@@ -23,6 +24,9 @@ mod signed;
 mod tests;
 
 pub use signed::IndexSeal;
+
+/// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.
+const PARALLEL: usize = 16;
 
 /// What the pages say that is not on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,24 +95,18 @@ pub async fn refresh_sealed(
             };
             root.to_json()
         });
-    // The root comes last: what it names is there.
-    wanted.extend(html::root_pages(site, &root));
-    wanted.extend(seal.map(|seal| {
+    let keys = seal.map(|seal| {
         let page = PageId {
             channel: None,
             name: PageName::Keys,
         };
         (page, Bytes::from(seal.keys.clone()))
-    }));
-    for (page, bytes) in wanted {
-        if page.name == PageName::IndexJson {
-            let written = signed::replace(store, &*pages, seal, &page, bytes).await?;
-            done.written.extend(written);
-        } else if store.page(&page).await?.as_ref() != Some(&bytes) {
-            pages.write(&page, bytes).await?;
-            done.written.push(page);
-        }
-    }
+    });
+    done.written = replace(store, &*pages, seal, wanted).await?;
+    // The root comes last: what it names is there.
+    let wanted = html::root_pages(site, &root).into_iter().chain(keys);
+    let written = replace(store, &*pages, seal, wanted).await?;
+    done.written.extend(written);
     if seal.is_none() {
         let channels = root.channels.iter().map(|known| Some(&known.channel));
         let signatures = channels
@@ -140,6 +138,30 @@ pub async fn refresh_sealed(
         }
     }
     Ok(done)
+}
+
+/// Replaces those of some pages that differ, side by side; the pages that were written.
+async fn replace(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    seal: Option<&IndexSeal>,
+    wanted: impl IntoIterator<Item = Made>,
+) -> Result<Vec<PageId>, StoreError> {
+    let replaced = wanted.into_iter().map(async |(page, bytes)| {
+        if page.name == PageName::IndexJson {
+            return signed::replace(store, pages, seal, &page, bytes).await;
+        }
+        if store.page(&page).await?.as_ref() == Some(&bytes) {
+            return Ok(Vec::new());
+        }
+        pages.write(&page, bytes).await?;
+        Ok(vec![page])
+    });
+    let written: Vec<_> = stream::iter(replaced)
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    Ok(written.concat())
 }
 
 /// The index of one channel. What an earlier index says of a build's files is taken from there: they never change.

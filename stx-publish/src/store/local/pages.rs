@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,17 +23,24 @@ impl Inner {
         }
     }
 
-    /// Waits for the lock of the pages.
+    /// Waits for the lock of the pages, and removes what a dead writer left.
     pub(super) fn lock_pages(&self) -> Result<fs::File, StoreError> {
         self.make_private()?;
-        let path = self.pages().join("lock");
+        let pages = self.pages();
+        let path = pages.join("lock");
         let file = fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
             .map_err(io_error("open", &path))?;
-        file.file().lock().map_err(io_error("lock", path))?;
+        file.file().lock().map_err(io_error("lock", &path))?;
+        for entry in pages.read_dir_utf8().map_err(io_error("list", &pages))? {
+            let entry = entry.map_err(io_error("list", &pages))?;
+            if entry.path() != path {
+                remove_file(entry.path())?;
+            }
+        }
         Ok(file)
     }
 }
@@ -42,6 +50,8 @@ impl Inner {
 pub(super) struct LocalPages {
     inner: Arc<Inner>,
     lock: Arc<Unlock>,
+    /// How many pages were written, for the names of their parts: several are written side by side.
+    written: Arc<AtomicU64>,
 }
 
 /// Unlocks by name, as the lock of a channel does.
@@ -60,11 +70,13 @@ impl LocalPages {
         Self {
             inner,
             lock: Arc::new(Unlock(lock)),
+            written: Arc::default(),
         }
     }
 
     fn replace(&self, page: &PageId, bytes: &[u8]) -> Result<(), StoreError> {
-        let part = self.inner.pages().join("part");
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let part = self.inner.pages().join(format!("part-{number}"));
         let path = self.inner.root.join(page.path());
         let made = fs::File::create(&part).and_then(|mut file| {
             file.write_all(bytes)?;
