@@ -13,13 +13,13 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
 };
 use stx_layout::{BuildOutcome, BuildPath};
 
 use super::lease::Clock;
-use super::{Backend, BucketStore, Inner, LEASE, MARGIN};
+use super::{Backend, BucketStore, Inner, LEASE, MARGIN, keys};
 use crate::conformance::{sample_id, sample_request, test_seal};
 use crate::faulty::Fault;
 use crate::publish::{prepare, publish};
@@ -70,6 +70,8 @@ struct Failing {
     completes: bool,
     /// What the server makes of a condition.
     mode: fn(PutMode) -> PutMode,
+    /// Generations below this name are overtaken: when one is created, the next one is there already.
+    overtaken: Option<&'static str>,
 }
 
 impl fmt::Display for Failing {
@@ -95,6 +97,7 @@ impl Failing {
             parts: Arc::default(),
             completes: true,
             mode: |mode| mode,
+            overtaken: None,
         }
     }
 
@@ -134,6 +137,16 @@ impl ObjectStore for Failing {
         bytes: PutPayload,
         mut with: PutOptions,
     ) -> Result<PutResult> {
+        if self
+            .overtaken
+            .is_some_and(|below| to.as_ref().contains(below))
+            && let Some((prefix, number)) = to.as_ref().rsplit_once('/')
+            && let Some(number) = keys::number(number)
+            && with.mode == PutMode::Create
+        {
+            let next = Path::parse(keys::generation(prefix, number + 1))?;
+            self.inner.put(&next, bytes.clone()).await?;
+        }
         with.mode = (self.mode)(with.mode);
         through!(self, self.inner.put_opts(to, bytes, with))
     }

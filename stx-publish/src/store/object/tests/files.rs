@@ -6,7 +6,7 @@ use camino_tempfile::tempdir;
 use fs_err as fs;
 use object_store::ObjectStoreExt as _;
 use object_store::{Attribute, PutMode};
-use stx_layout::{BuildRecord, Sums};
+use stx_layout::{AliasEntry, AliasName, BuildRecord, Sums};
 
 use super::*;
 use crate::incoming::{Entry, Incoming};
@@ -270,6 +270,36 @@ async fn who_lost_the_lock_meanwhile_commits_nothing() {
     );
     assert!(next.record(&id).await.is_err(), "nothing of it is seen");
     drop(other);
+}
+
+/// Who looked long ago creates a number that is free again, since others are past it.
+#[tokio::test]
+async fn a_generation_that_others_are_past_counts_for_nothing() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let id = sample_id(1);
+    let sound = sound(&bucket, &clock);
+    publish_day(&sound, 1, BuildOutcome::Success, "day 1").await;
+    let late = |below| {
+        let mut late = Failing::new(&bucket, Fault::Once, usize::MAX);
+        late.overtaken = Some(below);
+        store(Arc::new(late), &clock)
+    };
+
+    let writer = late(".stx/aliases/").lock(&id.channel).await;
+    let writer = writer.expect("the lock");
+    let alias = AliasName::latest_build();
+    let was = AliasEntry::Build(id.date);
+    let moved = writer.point(&alias, Some(&was), None).await;
+    let moved = moved.expect_err("somebody else moved it");
+    assert!(matches!(moved, StoreError::Conflict { .. }), "{moved}");
+    let shown = format!("mirror/{}/{alias}/build.json", id.channel);
+    let shown = bucket.get(&Path::from(shown)).await;
+    assert!(shown.is_ok(), "it is theirs to show");
+    drop(writer);
+
+    let locked = late(".stx/locks/").lock(&id.channel).await;
+    let busy = locked.expect_err("somebody else has it");
+    assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
 }
 
 #[tokio::test]
