@@ -1,7 +1,6 @@
 //! Makes a plan from the verdicts of all channels.
 
 use std::cmp::Reverse;
-use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry};
@@ -109,6 +108,7 @@ impl Draft<'_> {
             let sentences = Sentences::new(&rules);
             for judged in judged {
                 let seen = || judged.record.map(Seen::of).unwrap_or_default();
+                let build = BuildId::new(channel.clone(), judged.date);
                 let (reasons, until) = match judged.verdict {
                     Verdict::Keep { reasons, until } => (reasons, until),
                     Verdict::Expire { rule, since } if doubted => {
@@ -119,7 +119,7 @@ impl Draft<'_> {
                     }
                     Verdict::Expire { rule, since } => {
                         self.expire.push(ExpireEntry {
-                            build: judged.build,
+                            build,
                             rule,
                             since,
                             // Until the plan is closed, what the record says.
@@ -131,10 +131,10 @@ impl Draft<'_> {
                     }
                 };
                 if !rules.tiers.is_empty() && !reasons.iter().any(Reason::keeps_whole) {
-                    self.thin(&judged.build, seen(), &rules);
+                    self.thin(&build, seen(), &rules);
                 }
                 self.keep.push(KeepEntry {
-                    build: judged.build,
+                    build,
                     reasons,
                     until,
                 });
@@ -339,7 +339,8 @@ impl Sentences {
             ExpiryRule::ReleasePeriod => &self.period,
         };
         let mut message = String::with_capacity(sentence.len() + 20);
-        let _ = write!(message, "{sentence}{}", Moment(since));
+        message.push_str(sentence);
+        Moment(since).append_to(&mut message);
         message
     }
 }

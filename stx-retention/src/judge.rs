@@ -41,7 +41,7 @@ struct Known {
 
 /// One build, judged.
 pub(crate) struct Judged<'a> {
-    pub(crate) build: BuildId,
+    pub(crate) date: BuildDate,
     pub(crate) verdict: Verdict,
     pub(crate) record: Option<&'a BuildRecord>,
 }
@@ -112,12 +112,17 @@ impl Bench<'_> {
                 AliasEntry::Other(_) => {}
             }
         }
+        let Some(oldest) = entry.builds.keys().next() else {
+            return Vec::new();
+        };
+        // One for all of them: most builds of a large mirror go by their dates alone.
+        let mut id = BuildId::new(channel.clone(), *oldest);
         entry
             .builds
             .iter()
             .zip(standings.into_iter().rev())
             .map(|((date, build), standing)| {
-                let id = BuildId::new(channel.clone(), *date);
+                id.date = *date;
                 let mut reasons = Vec::new();
                 if standing == Standing::Unknown {
                     reasons.push(Reason::Unreadable {
@@ -142,9 +147,9 @@ impl Bench<'_> {
                 }
                 let due = self.schedule(*date, standing, rules, &known, &mut reasons);
                 Judged {
+                    date: *date,
                     record: build.record(),
                     verdict: self.verdict(&id, reasons, due),
-                    build: id,
                 }
             })
             .collect()

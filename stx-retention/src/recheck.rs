@@ -188,14 +188,17 @@ fn protections(
         tiers: Vec::new(),
     };
     let bench = Bench::new(catalog, facts, Releases::default(), plan.now);
-    let channels = catalog.channels.iter();
-    let judged = channels.flat_map(|(channel, entry)| bench.judge(channel, entry, &ageless));
-    judged
-        .map(|Judged { build, verdict, .. }| match verdict {
-            Verdict::Keep { reasons, .. } => (build, reasons),
-            Verdict::Expire { .. } => (build, Vec::new()),
+    let judge = |(channel, entry)| {
+        let judged = bench.judge(channel, entry, &ageless).into_iter();
+        judged.map(move |Judged { date, verdict, .. }| {
+            let build = BuildId::new(Channel::clone(channel), date);
+            match verdict {
+                Verdict::Keep { reasons, .. } => (build, reasons),
+                Verdict::Expire { .. } => (build, Vec::new()),
+            }
         })
-        .collect()
+    };
+    catalog.channels.iter().flat_map(judge).collect()
 }
 
 fn changes(build: &BuildId, judged: &BTreeMap<BuildId, Vec<Reason>>, why: &mut Vec<Change>) {
