@@ -13,7 +13,7 @@ pub(crate) fn root() -> &'static Utf8Path {
         .expect("tests/ lies in the project")
 }
 
-/// The binary under test, built once a run.
+/// The binary under test, built once a run, of the very crates that the unit tests are of.
 pub(crate) fn binary() -> &'static Utf8Path {
     static BINARY: OnceLock<Utf8PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -21,15 +21,20 @@ pub(crate) fn binary() -> &'static Utf8Path {
             .args([
                 "build",
                 "--locked",
-                "-p",
-                "stx-cli",
+                "--workspace",
+                "--all-features",
+                "--bin",
+                "stx-builds",
                 "--message-format=json-render-diagnostics",
             ])
             .current_dir(root())
             .stderr(Stdio::inherit())
             .output()
             .expect("cargo runs");
-        assert!(output.status.success(), "cargo build -p stx-cli failed");
+        assert!(
+            output.status.success(),
+            "cargo build --bin stx-builds failed"
+        );
         let stdout = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
         stdout
             .lines()
