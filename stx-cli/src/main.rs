@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
 use crate::commands::Context;
@@ -37,15 +38,25 @@ fn main() -> ExitCode {
             };
         }
     };
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
+    let result = runtime(&cli.command)
         .map_err(|error| Failure::new(Exit::Bug, error))
         .and_then(|runtime| runtime.block_on(run(cli)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// What waits for a command's processes, files and connections.
+///
+/// A build waits for its phases: one thread does so without waking another for each of them, and files are hashed and
+/// copied by threads of their own in any case. Where connections are read and written all the time, several do.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        Command::Build(_) | Command::Resume(_) | Command::Demo(_) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {

@@ -88,7 +88,8 @@ async fn build(plan: &BuildPlan, journal: &JournalWriter, dir: &Utf8Path) {
 fn ours(chained: bool, jobs: usize, dir: &Utf8TempDir) -> Duration {
     let recipe = recipe(chained, jobs);
     let request = request(&recipe, dir.path(), jobs);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // As `stx-builds build` does.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
