@@ -19,7 +19,7 @@ impl BuildInfo {
     /// The keys of a build. `SW_VERSION` and `BUILD_TYPE` are those of the recipe's variables, where it has them;
     /// `BUILD_NUMBER` is not known here.
     pub fn new(plan: &BuildPlan, record: &BuildRecord) -> Self {
-        let variable = |name: &str| plan.env.get(name).cloned();
+        let variable = |name: &str| plan.env.get(name).map(ToString::to_string);
         let date = plan.id.date;
         let keys = [
             ("OS", Some(plan.id.channel.distro.to_string())),

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
+
+/// An environment. Names and values are shared: the phases of a build have most of theirs in common.
+pub type Env = BTreeMap<Arc<str>, Arc<str>>;
 
 /// One process: what to start, with which environment, where.
 ///
@@ -17,7 +21,7 @@ pub struct Invocation {
     /// Its arguments.
     pub args: Vec<String>,
     /// The whole environment; nothing is inherited.
-    pub env: BTreeMap<String, String>,
+    pub env: Env,
     /// The directory it starts in.
     pub dir: Utf8PathBuf,
     /// The file that standard output and error are appended to.
@@ -34,14 +38,26 @@ impl Invocation {
     /// The variable that is known only when the sources are: seconds since 1970.
     pub const SOURCE_DATE_EPOCH: &'static str = "SOURCE_DATE_EPOCH";
 
+    /// The value of a variable, empty where it has none.
+    pub fn variable(&self, name: &str) -> &str {
+        self.env.get(name).map_or("", |value| value)
+    }
+
     /// The same process with [`SOURCE_DATE_EPOCH`](Self::SOURCE_DATE_EPOCH) known, in seconds since 1970.
     #[must_use]
     pub fn at_source_date(mut self, seconds: i64) -> Self {
         let value = seconds.to_string();
-        for text in self.args.iter_mut().chain(self.env.values_mut()) {
-            *text = text.replace("${SOURCE_DATE_EPOCH}", &value);
+        let known = |text: &str| text.replace("${SOURCE_DATE_EPOCH}", &value);
+        for text in &mut self.args {
+            *text = known(text);
         }
-        self.env.insert(Self::SOURCE_DATE_EPOCH.to_owned(), value);
+        for text in self.env.values_mut() {
+            if text.contains("${SOURCE_DATE_EPOCH}") {
+                *text = known(text).into();
+            }
+        }
+        self.env
+            .insert(Self::SOURCE_DATE_EPOCH.into(), value.into());
         self
     }
 }

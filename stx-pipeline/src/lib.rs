@@ -46,7 +46,7 @@ pub use execute::{
     Cancel, Ended, Event, EventKind, Executed, Execution, Runner, ScriptedRunner, Step, Stream,
     execute,
 };
-pub use invocation::Invocation;
+pub use invocation::{Env, Invocation};
 pub use journal::Journal;
 pub use place::{Place, Places};
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};

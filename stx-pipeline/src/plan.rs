@@ -11,8 +11,8 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, BuildPath, Channel};
 
-use crate::Invocation;
 use crate::recipe::Recipe;
+use crate::{Env, Invocation};
 use order::ordered;
 use planner::Planner;
 
@@ -66,7 +66,7 @@ pub struct BuildPlan {
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,
     /// What every phase has in its environment.
-    pub env: BTreeMap<String, String>,
+    pub env: Env,
     /// The phases, each after those it needs; the first is the source phase.
     pub phases: Vec<PhasePlan>,
 }

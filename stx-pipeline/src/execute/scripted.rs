@@ -71,8 +71,8 @@ impl ScriptedRunner {
         state.invocations.push(invocation.clone());
         state.running += 1;
         state.most = state.most.max(state.running);
-        let phase = invocation.env.get("PHASE").cloned().unwrap_or_default();
-        match state.scripts.get_mut(&phase) {
+        let phase = invocation.variable("PHASE");
+        match state.scripts.get_mut(phase) {
             None => Scripted::Ends(Vec::new(), Ended::Exited { code: 0 }),
             Some(runs) => runs
                 .pop_front()

@@ -88,7 +88,7 @@ fn the_source_date_is_known_after_the_source_phase() {
     assert_eq!(statuses(&executed), "sync Succeeded 1, a Succeeded 1");
     let invocations = runner.invocations();
     assert!(!invocations[0].env.contains_key("SOURCE_DATE_EPOCH"));
-    assert_eq!(invocations[1].env["SOURCE_DATE_EPOCH"], "7");
+    assert_eq!(invocations[1].variable("SOURCE_DATE_EPOCH"), "7");
     assert_eq!(invocations[1].args, ["7"]);
 }
 

@@ -1,12 +1,12 @@
 //! A container on the build server, through `podman` or `docker`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
 use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
-use crate::Invocation;
+use crate::{Env, Invocation};
 
 /// A container that is made for each run of a phase, and removed after it. Its image has to have bash and `flock`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,12 +60,7 @@ impl Container {
         args
     }
 
-    pub(super) fn rewrite(
-        &self,
-        invocation: &Invocation,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Placed {
+    pub(super) fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         let mut args = self.args(job);
         args.extend(start(&job.script(), true));
         args.push("0".to_owned());
@@ -77,12 +72,7 @@ impl Container {
         }
     }
 
-    pub(super) fn check(
-        &self,
-        marker: &Utf8Path,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Invocation {
+    pub(super) fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Invocation {
         let mut args = self.args(job);
         args.extend(["/bin/sh".to_owned(), "-c".to_owned(), marker_script(marker)]);
         of_no_phase(trial(&self.engine, args, tools))

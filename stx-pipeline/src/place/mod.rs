@@ -31,8 +31,8 @@ pub use script::{GRACE, Job, JobFile, outcome};
 pub use slurm::{JobState, Slurm, Verdict, job_id, job_state, verdict};
 pub use ssh::Ssh;
 
-use crate::Invocation;
 use crate::recipe::Finding;
+use crate::{Env, Invocation};
 
 /// Where a phase can run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,12 +75,7 @@ pub enum Placed {
 impl Place {
     /// What runs `invocation` here. `tools` is the environment that `ssh`, `podman` and the like get: the builder's own
     /// `PATH`, `HOME` and what else they go by. None of the phase's environment is in a command line.
-    pub fn rewrite(
-        &self,
-        invocation: &Invocation,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Placed {
+    pub fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         match self {
             Self::Local => Placed::Process {
                 files: Vec::new(),
@@ -95,12 +90,7 @@ impl Place {
 
     /// What shows that a phase could run here: it succeeds, and prints what is in `marker`, a file of the shared file system,
     /// if that can be known before a phase runs. None for the build server.
-    pub fn check(
-        &self,
-        marker: &Utf8Path,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Option<Check> {
+    pub fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
         match self {
             Self::Local => None,
             Self::Ssh(ssh) => Some(Check::Prints(ssh.check(marker, job, tools))),
@@ -193,17 +183,12 @@ impl fmt::Display for PlacesError {
 impl std::error::Error for PlacesError {}
 
 /// A process of the build server that brings a phase to its place.
-fn launcher(
-    program: &str,
-    args: Vec<String>,
-    invocation: &Invocation,
-    tools: &BTreeMap<String, String>,
-) -> Invocation {
+fn launcher(program: &str, args: Vec<String>, invocation: &Invocation, tools: &Env) -> Invocation {
     let mut env = tools.clone();
     // Orphans are told from strangers by these.
     for name in ["PHASE", "MY_WORKSPACE"] {
         if let Some(value) = invocation.env.get(name) {
-            env.insert(name.to_owned(), value.clone());
+            env.insert(name.into(), value.clone());
         }
     }
     Invocation {
@@ -235,7 +220,7 @@ fn with_lifeline(mut invocation: Invocation) -> Invocation {
 }
 
 /// A process that tries a place, with what it has to know of a phase.
-fn trial(program: &str, args: Vec<String>, tools: &BTreeMap<String, String>) -> Invocation {
+fn trial(program: &str, args: Vec<String>, tools: &Env) -> Invocation {
     Invocation {
         program: program.to_owned(),
         args,
@@ -249,7 +234,7 @@ fn trial(program: &str, args: Vec<String>, tools: &BTreeMap<String, String>) -> 
 
 /// The same process, what it leaves behind being of no phase, so that it outlasts each: a connection that they share, say.
 fn of_no_phase(mut invocation: Invocation) -> Invocation {
-    invocation.env.insert("PHASE".to_owned(), String::new());
+    invocation.env.insert("PHASE".into(), "".into());
     invocation
 }
 

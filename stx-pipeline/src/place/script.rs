@@ -107,10 +107,7 @@ fn script(job: &Job, invocation: &Invocation) -> String {
         ("lock", job.lock.as_str()),
         ("work", invocation.dir.as_str()),
         ("program", &invocation.program),
-        (
-            "path",
-            invocation.env.get("PATH").map_or("", String::as_str),
-        ),
+        ("path", invocation.variable("PATH")),
     ] {
         let value = quote(value);
         writeln!(text, "{name}={value}").expect("a string takes all");
@@ -121,7 +118,7 @@ fn script(job: &Job, invocation: &Invocation) -> String {
         words.extend(["-u".to_owned(), name.to_owned()]);
     }
     for (name, value) in &invocation.env {
-        let own = OF_THE_SHELL.contains(&name.as_str()) || UNASKED.contains(&name.as_str());
+        let own = OF_THE_SHELL.contains(&&**name) || UNASKED.contains(&&**name);
         if own || !is_name(name) {
             words.push(format!("{name}={value}"));
         } else {

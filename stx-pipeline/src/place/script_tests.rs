@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::Env;
 
 /// A job in a directory of its own, which ends with it.
 fn job() -> (camino_tempfile::Utf8TempDir, Job) {
@@ -67,10 +67,10 @@ fn gone(pid: &str) -> bool {
 }
 
 fn invocation(program: &str, args: &[&str], env: &[(&str, &str)]) -> Invocation {
-    let mut env: BTreeMap<_, _> = env
+    let env = env
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    let mut env: Env = env.collect();
     env.entry("PATH".into()).or_insert("/usr/bin:/bin".into());
     Invocation {
         program: program.into(),
@@ -97,12 +97,12 @@ fn the_phase_sees_its_environment_and_nothing_else() {
     let invocation = invocation("env", &["-0"], &wanted);
     let (output, result) = run(&invocation);
     assert_eq!(result, Some(Ended::Exited { code: 0 }));
-    let seen: BTreeMap<String, String> = String::from_utf8(output.stdout)
+    let seen: Env = String::from_utf8(output.stdout)
         .unwrap()
         .split_terminator('\0')
         .map(|entry| {
             let (name, value) = entry.split_once('=').unwrap();
-            (name.to_owned(), value.to_owned())
+            (name.into(), value.into())
         })
         .collect();
     assert_eq!(seen, invocation.env);

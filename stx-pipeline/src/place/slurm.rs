@@ -5,14 +5,13 @@
 //! its result if it came to its end after all. Slurm forgets a job `MinJobAge` after its end, so how a phase ended is in a file
 //! of the job and not only in Slurm.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
 use super::{Check, Job, JobFile, Placed, launcher, trial};
-use crate::{Ended, Invocation};
+use crate::{Ended, Env, Invocation};
 
 /// A cluster, and what a phase is given of it; what is not said is the cluster's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,10 +33,10 @@ pub struct Slurm {
 }
 
 impl Slurm {
-    fn tools(&self, tools: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    fn tools(&self, tools: &Env) -> Env {
         let mut tools = tools.clone();
         if let Some(conf) = &self.conf {
-            tools.insert("SLURM_CONF".to_owned(), conf.to_string());
+            tools.insert("SLURM_CONF".into(), conf.as_str().into());
         }
         tools
     }
@@ -70,12 +69,7 @@ impl Slurm {
         args
     }
 
-    pub(super) fn rewrite(
-        &self,
-        invocation: &Invocation,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Placed {
+    pub(super) fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         let tools = self.tools(tools);
         let mut args = vec!["--parsable".to_owned()];
         args.extend(self.options(job, invocation.timeout));
@@ -90,7 +84,7 @@ impl Slurm {
         }
     }
 
-    pub(super) fn check(&self, job: &Job, tools: &BTreeMap<String, String>) -> Check {
+    pub(super) fn check(&self, job: &Job, tools: &Env) -> Check {
         let file = batch_script(job);
         let mut args = vec!["--test-only".to_owned()];
         args.extend(self.options(job, None));
@@ -102,13 +96,13 @@ impl Slurm {
     }
 
     /// Prints what [`job_state`] reads.
-    pub fn ask(&self, id: u64, tools: &BTreeMap<String, String>) -> Invocation {
+    pub fn ask(&self, id: u64, tools: &Env) -> Invocation {
         let args = ["--oneliner", "show", "job", &id.to_string()].map(str::to_owned);
         trial("scontrol", args.to_vec(), &self.tools(tools))
     }
 
     /// Prints the number of every job with the job's name that is not over, a line each.
-    pub fn find(&self, job: &Job, tools: &BTreeMap<String, String>) -> Invocation {
+    pub fn find(&self, job: &Job, tools: &Env) -> Invocation {
         let args = ["--noheader", "--format=%A", "--name", &job.name].map(str::to_owned);
         trial("squeue", args.to_vec(), &self.tools(tools))
     }

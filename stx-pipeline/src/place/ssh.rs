@@ -1,12 +1,10 @@
 //! Another host, through the program `ssh`.
 
-use std::collections::BTreeMap;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
 use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
-use crate::Invocation;
+use crate::{Env, Invocation};
 
 /// The longest path of a socket, less what `ssh` appends to it while it makes one.
 const SOCKET: usize = 107 - 18;
@@ -57,12 +55,7 @@ impl Ssh {
         args
     }
 
-    pub(super) fn rewrite(
-        &self,
-        invocation: &Invocation,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Placed {
+    pub(super) fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         let mut words = start(&job.script(), true);
         words.push("0".to_owned());
         // Made by a phase, the connection would end with it.
@@ -75,12 +68,7 @@ impl Ssh {
         }
     }
 
-    pub(super) fn check(
-        &self,
-        marker: &Utf8Path,
-        job: &Job,
-        tools: &BTreeMap<String, String>,
-    ) -> Invocation {
+    pub(super) fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Invocation {
         let mut args = self.args(job, true);
         let words = ["exec", "/bin/sh", "-c", &marker_script(marker)];
         args.push(shell_words::join(words));
@@ -88,7 +76,7 @@ impl Ssh {
     }
 
     /// Ends the shared connection of a build, should there be one.
-    pub fn close(&self, job: &Job, tools: &BTreeMap<String, String>) -> Invocation {
+    pub fn close(&self, job: &Job, tools: &Env) -> Invocation {
         let mut args = vec!["-O".to_owned(), "exit".to_owned()];
         args.extend(self.args(job, false));
         trial("ssh", args, tools)

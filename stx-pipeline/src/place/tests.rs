@@ -27,8 +27,8 @@ fn rewritten(text: &str) -> String {
     ];
     let map = |env: &[(&str, &str)]| {
         env.iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect::<BTreeMap<_, _>>()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect::<Env>()
     };
     let invocation = Invocation {
         program: "build-iso".into(),
@@ -51,7 +51,7 @@ fn rewritten(text: &str) -> String {
     let tools = map(&[("PATH", "/bin"), ("HOME", "/home/builder")]);
     let mut out = String::new();
     let show = |out: &mut String, what: &str, invocation: &Invocation| {
-        let env: Vec<_> = invocation.env.keys().map(String::as_str).collect();
+        let env: Vec<_> = invocation.env.keys().map(|name| &**name).collect();
         writeln!(out, "{what}: {invocation}\n  env {}", env.join(" ")).unwrap();
         assert!(!format!("{invocation:?}").contains("secret"));
     };

@@ -1,11 +1,12 @@
 //! Phases of a recipe, made into processes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 
 use super::{BuildRequest, PhasePlan, PlanError, PublishRule};
-use crate::Invocation;
+use crate::invocation::{Env, Invocation};
 use crate::recipe::{Command, Phase, Publish, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, parts};
 
@@ -19,7 +20,9 @@ pub(super) struct Planner<'a> {
     base: BTreeMap<String, String>,
     variables: &'a BTreeMap<String, String>,
     /// The environment of a phase that has none of its own, without `PHASE`; unless it depends on the phase's name.
-    shared: Option<BTreeMap<String, String>>,
+    shared: Option<Env>,
+    /// The name `PHASE`.
+    phase: Arc<str>,
 }
 
 impl<'a> Planner<'a> {
@@ -35,13 +38,15 @@ impl<'a> Planner<'a> {
             layers: &[&base, variables],
         }
         .environment()
-        .ok();
+        .ok()
+        .map(shared);
         Self {
             recipe,
             request,
             base,
             variables,
             shared,
+            phase: "PHASE".into(),
         }
     }
 
@@ -57,8 +62,8 @@ impl<'a> Planner<'a> {
         }
         if let Some(shared) = self.shared.as_ref().filter(|_| phase.env.is_empty()) {
             let value = |name: &str| match name {
-                "PHASE" => Some(&phase.name),
-                name => shared.get(name),
+                "PHASE" => Some(phase.name.as_str()),
+                name => shared.get(name).map(|value| &**value),
             };
             if let Some(text) = from_values(text, value, escape) {
                 return Ok(text);
@@ -76,26 +81,26 @@ impl<'a> Planner<'a> {
         self.expand(phase, text, str::to_owned)
     }
 
-    fn env(&self, phase: &Phase) -> Result<BTreeMap<String, String>, PlanError> {
+    fn env(&self, phase: &Phase) -> Result<Env, PlanError> {
         let mut env = match &self.shared {
             Some(shared) if phase.env.is_empty() => shared.clone(),
             Some(_) | None => {
                 let mut base = self.base.clone();
                 base.insert("PHASE".to_owned(), phase.name.clone());
-                Scope {
+                let scope = Scope {
                     layers: &[&base, self.variables, &phase.env],
-                }
-                .environment()
-                .map_err(|(text, fault)| failed(phase, &text, &fault))?
+                };
+                let env = scope.environment();
+                shared(env.map_err(|(text, fault)| failed(phase, &text, &fault))?)
             }
         };
         env.remove(Invocation::SOURCE_DATE_EPOCH);
-        env.insert("PHASE".to_owned(), phase.name.clone());
+        env.insert(Arc::clone(&self.phase), phase.name.as_str().into());
         Ok(env)
     }
 
     /// What all phases have in their environment.
-    pub(super) fn common_env(&self, phases: &[PhasePlan]) -> BTreeMap<String, String> {
+    pub(super) fn common_env(&self, phases: &[PhasePlan]) -> Env {
         let mut env = phases
             .first()
             .map(|phase| phase.invocation.env.clone())
@@ -206,10 +211,16 @@ fn failed(phase: &Phase, text: &str, fault: &ScopeFault) -> PlanError {
     }
 }
 
+/// An environment that phases can share.
+fn shared(env: BTreeMap<String, String>) -> Env {
+    let shared = |(name, value): (String, String)| (name.into(), value.into());
+    env.into_iter().map(shared).collect()
+}
+
 /// Expands a text by values; `None` where one is missing.
 fn from_values<'v>(
     text: &str,
-    value: impl Fn(&str) -> Option<&'v String>,
+    value: impl Fn(&str) -> Option<&'v str>,
     escape: fn(&str) -> String,
 ) -> Option<String> {
     let mut out = String::with_capacity(text.len());

@@ -1,11 +1,11 @@
 //! Plans for people.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::SubsecRound as _;
 
 use super::{BuildPlan, PhasePlan};
+use crate::Env;
 
 impl fmt::Display for BuildPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,12 +49,7 @@ impl fmt::Display for BuildPlan {
 }
 
 impl PhasePlan {
-    fn write(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        number: usize,
-        common: &BTreeMap<String, String>,
-    ) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, number: usize, common: &Env) -> fmt::Result {
         write!(f, "{number}. {}", self.name)?;
         if self.source {
             f.write_str(" (source phase)")?;
@@ -72,7 +67,7 @@ impl PhasePlan {
             shell_words::quote(self.invocation.dir.as_str())
         )?;
         for (name, value) in &self.invocation.env {
-            if name != "PHASE" && common.get(name) != Some(value) {
+            if &**name != "PHASE" && common.get(name) != Some(value) {
                 writeln!(f, "   {name}={}", shell_words::quote(value))?;
             }
         }

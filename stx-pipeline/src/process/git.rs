@@ -1,6 +1,5 @@
 //! Git work trees.
 
-use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -194,12 +193,10 @@ fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, Source
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         reason,
     };
-    let env: BTreeMap<_, _> = plan
-        .env
-        .iter()
-        .filter(|(name, _)| ["PATH", "HOME", "LANG", "TZ"].contains(&name.as_str()))
-        .collect();
-    let program = tools::find("git", plan.env.get("PATH").map_or("", String::as_str))
+    let env = ["PATH", "HOME", "LANG", "TZ"]
+        .into_iter()
+        .filter_map(|name| Some((name, &**plan.env.get(name)?)));
+    let program = tools::find("git", plan.env.get("PATH").map_or("", |path| path))
         .ok_or_else(|| failed("git is not in PATH".to_owned()))?;
     let output = std::process::Command::new(program)
         .args(["-c", "safe.directory=*", "-c", "log.showSignature=false"])

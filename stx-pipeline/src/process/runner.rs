@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::log::{DEFAULT_LOG_LIMIT, PhaseLog, stamp};
 use super::orphan::Running;
-use super::tools;
+use super::tools::command;
 use super::tree::{Tree, adopt};
 use crate::{Cancel, Ended, Invocation, Runner, Stream};
 
@@ -171,15 +171,8 @@ fn ended(status: ExitStatus) -> Ended {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the runner")]
 fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
-    let program = if invocation.program.contains('/') {
-        invocation.dir.join(&invocation.program)
-    } else {
-        let path = invocation.env.get("PATH").map_or("", String::as_str);
-        tools::find(&invocation.program, path)
-            .ok_or_else(|| io::Error::other(format!("{} is not in PATH", invocation.program)))?
-    };
+    let mut command = command(invocation)?;
     if !fs_err::metadata(&invocation.dir)?.is_dir() {
         return Err(io::Error::other(format!(
             "{} is not a directory",
@@ -187,16 +180,7 @@ fn start(invocation: &Invocation) -> io::Result<(Started, OwnedFd)> {
         )));
     }
     let (reader, writer) = io::pipe()?;
-    let mut command = std::process::Command::new(program);
-    command
-        .args(&invocation.args)
-        .env_clear()
-        .envs(&invocation.env)
-        .current_dir(&invocation.dir)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .process_group(0);
+    command.stdout(writer.try_clone()?).stderr(writer);
     let (child, tree) = Tree::start(&mut command, invocation)?;
     let started = Started {
         child,
@@ -248,10 +232,11 @@ impl ProcessRunner {
                 return ended;
             }
         };
-        let value = |name: &str| invocation.env.get(name).map_or("", String::as_str);
-        let registered =
-            self.running
-                .register(started.tree.leader(), value("PHASE"), value("MY_WORKSPACE"));
+        let registered = self.running.register(
+            started.tree.leader(),
+            invocation.variable("PHASE"),
+            invocation.variable("MY_WORKSPACE"),
+        );
         match registered {
             Err(error) => Ended::NotStarted {
                 reason: format!("cannot register it in {}: {error}", self.state),

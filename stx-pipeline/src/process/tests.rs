@@ -16,7 +16,7 @@ fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
             ("PHASE", "p"),
             ("MY_WORKSPACE", dir.as_str()),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (name.into(), value.into()))
         .into(),
         dir: dir.to_owned(),
         log: dir.join("logs/p.log"),

@@ -1,11 +1,13 @@
 //! The programs that a recipe's phases call.
 
-use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::{fmt, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::Recipe;
+use crate::{Invocation, Recipe};
 
 /// A program that is not there, and the packages that bring it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,27 @@ pub fn missing_tools(recipe: &Recipe, path: &str) -> Vec<MissingTool> {
             dnf: tool.dnf.clone(),
         })
         .collect()
+}
+
+/// The process that an invocation is, in a group of its own: what ends the builder from a terminal does not end it half-way.
+#[expect(clippy::disallowed_methods, reason = "this is what runners start")]
+pub(super) fn command(invocation: &Invocation) -> io::Result<Command> {
+    let program = if invocation.program.contains('/') {
+        invocation.dir.join(&invocation.program)
+    } else {
+        find(&invocation.program, invocation.variable("PATH"))
+            .ok_or_else(|| io::Error::other(format!("{} is not in PATH", invocation.program)))?
+    };
+    let env = invocation.env.iter();
+    let mut command = Command::new(program);
+    command
+        .args(&invocation.args)
+        .env_clear()
+        .envs(env.map(|(name, value)| (&**name, &**value)))
+        .current_dir(&invocation.dir)
+        .stdin(Stdio::null())
+        .process_group(0);
+    Ok(command)
 }
 
 /// The executable file that `program` means in `path`.

@@ -1,10 +1,8 @@
 //! Where the phases of a build run, as the configuration says.
 
-use std::collections::BTreeMap;
-
 use camino::Utf8Path;
-use stx_pipeline::BuildPlan;
 use stx_pipeline::process::{PlaceError, PlacedRunner, ProcessRunner};
+use stx_pipeline::{BuildPlan, Env};
 
 use super::{Site, Watch};
 use crate::exit::{Exit, Failure};
@@ -52,7 +50,7 @@ fn unusable(error: PlaceError) -> Failure {
 }
 
 /// What `ssh`, `podman`, `sbatch` and the like go by, from our own environment.
-fn place_env() -> BTreeMap<String, String> {
+fn place_env() -> Env {
     [
         "PATH",
         "HOME",
@@ -64,6 +62,6 @@ fn place_env() -> BTreeMap<String, String> {
         "XDG_RUNTIME_DIR",
     ]
     .into_iter()
-    .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+    .filter_map(|name| Some((name.into(), std::env::var(name).ok()?.into())))
     .collect()
 }

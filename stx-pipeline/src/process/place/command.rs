@@ -1,10 +1,8 @@
 //! Short processes that bring a phase to its place, ask after it or end it.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
 
-use super::super::tools;
+use super::super::tools::command;
 use crate::Invocation;
 
 /// What a process said, to its end.
@@ -33,24 +31,8 @@ impl Said {
 }
 
 /// Runs a process to its end.
-#[expect(clippy::disallowed_methods, reason = "this is the runner of places")]
 pub(super) fn run(invocation: &Invocation) -> io::Result<Said> {
-    let path = invocation.env.get("PATH").map_or("", String::as_str);
-    let program = if invocation.program.contains('/') {
-        invocation.dir.join(&invocation.program)
-    } else {
-        tools::find(&invocation.program, path)
-            .ok_or_else(|| io::Error::other(format!("{} is not in PATH", invocation.program)))?
-    };
-    // A group of its own: what ends the builder from a terminal is not to end this half-way.
-    let output = std::process::Command::new(program)
-        .args(&invocation.args)
-        .env_clear()
-        .envs(&invocation.env)
-        .current_dir(&invocation.dir)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .output()?;
+    let output = command(invocation)?.output()?;
     Ok(Said {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,6 +1,5 @@
 //! Following a job of a cluster from its submission to its end.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::command::{Said, said};
 use super::orphaned::{Registered, register};
 use super::{END, files};
 use crate::place::{Job, JobState, Slurm, Verdict, job_id, job_state, verdict};
-use crate::{Cancel, Ended, Invocation, Stream};
+use crate::{Cancel, Ended, Env, Invocation, Stream};
 
 /// How often the job's output is read.
 const READ: Duration = Duration::from_millis(100);
@@ -27,7 +26,7 @@ const KILL: Duration = Duration::from_mins(1);
 pub(super) struct Following<'a> {
     pub(super) place: (&'a str, &'a Slurm),
     pub(super) state: &'a Utf8Path,
-    pub(super) tools: &'a BTreeMap<String, String>,
+    pub(super) tools: &'a Env,
     pub(super) job: &'a Job,
     pub(super) submit: &'a Invocation,
     pub(super) end: &'a Invocation,

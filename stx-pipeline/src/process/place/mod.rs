@@ -6,7 +6,6 @@ mod files;
 mod follow;
 mod orphaned;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,7 +19,7 @@ pub(super) use self::orphaned::end_jobs;
 use super::ProcessRunner;
 use super::proc::{boot, own, stat};
 use crate::place::{GRACE, Job, Placed};
-use crate::{BuildPlan, Cancel, Ended, Invocation, Place, Places, Runner, Stream};
+use crate::{BuildPlan, Cancel, Ended, Env, Invocation, Place, Places, Runner, Stream};
 
 /// How long a phase may take that was told to end, at a place that can be reached.
 const END: Duration = Duration::from_secs(GRACE as u64 + 20);
@@ -69,7 +68,7 @@ pub enum PlaceError {
 pub struct PlacedRunner {
     local: ProcessRunner,
     places: Places,
-    tools: BTreeMap<String, String>,
+    tools: Env,
     /// Distinguishes the jobs of this runner from those of any other.
     series: String,
     shared: Vec<Utf8PathBuf>,
@@ -88,14 +87,17 @@ impl PlacedRunner {
     pub async fn new(
         local: ProcessRunner,
         places: Places,
-        tools: BTreeMap<String, String>,
+        tools: Env,
         plan: &BuildPlan,
     ) -> Result<Self, PlaceError> {
         static RUNNERS: AtomicU32 = AtomicU32::new(0);
         let start = stat(own()).map_or(0, |stat| stat.started);
         let number = RUNNERS.fetch_add(1, Ordering::Relaxed);
         let boot: String = boot().chars().take(8).collect();
-        let recipe = plan.env.get("RECIPE_DIR").map(Utf8PathBuf::from);
+        let recipe = plan
+            .env
+            .get("RECIPE_DIR")
+            .map(|dir| Utf8PathBuf::from(&**dir));
         let runner = Self {
             series: format!("{boot}.{}.{start}.{number}", own()),
             shared: [plan.workspace.clone(), plan.source_root.clone()]
@@ -191,7 +193,7 @@ impl Runner for PlacedRunner {
         output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
         cancel: &Cancel,
     ) -> Ended {
-        let phase = invocation.env.get("PHASE").map_or("", String::as_str);
+        let phase = invocation.variable("PHASE");
         let Some((name, place)) = self.places.of(phase) else {
             return self.local.run(invocation, output, cancel).await;
         };

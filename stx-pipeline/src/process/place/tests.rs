@@ -46,7 +46,9 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
     let runner = PlacedRunner {
         local: ProcessRunner::new(state.clone()),
         places: Places::from_toml(&config, Utf8Path::new("/")).unwrap(),
-        tools: tools.map(|(name, value)| (name.to_owned(), value)).into(),
+        tools: tools
+            .map(|(name, value)| (name.into(), value.into()))
+            .into(),
         series: "test".into(),
         shared: Vec::new(),
         started: AtomicU32::new(0),
@@ -55,9 +57,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
     let invocation = Invocation {
         program: "bash".into(),
         args: vec!["-c".into(), phase.into()],
-        env: env
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        env: env.map(|(name, value)| (name.into(), value.into())).into(),
         dir: "/".into(),
         log: dir.path().join("p.log"),
         log_limit: None,
@@ -152,7 +152,7 @@ async fn a_shared_connection_outlasts_the_phases() {
             ("PHASE", "p"),
             ("MY_WORKSPACE", dir.path().as_str()),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .map(|(name, value)| (name.into(), value.into()))
         .into(),
         dir: dir.path().to_owned(),
         log: dir.path().join("p.log"),
@@ -162,7 +162,10 @@ async fn a_shared_connection_outlasts_the_phases() {
     let runner = ProcessRunner::new(dir.path().join("state"));
     // From now on this program is the parent of what loses its own.
     runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
-    let tools = BTreeMap::from([("PATH".to_owned(), format!("{}:/usr/bin:/bin", dir.path()))]);
+    let tools = Env::from([(
+        "PATH".into(),
+        format!("{}:/usr/bin:/bin", dir.path()).into(),
+    )]);
     let job = Job {
         name: "check".into(),
         dir: dir.path().join("jobs/check"),
