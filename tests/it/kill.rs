@@ -71,6 +71,19 @@ fn killed_at_any_time_it_leaves_nothing_visible_and_the_next_build_succeeds() {
     run(&mut small.stx(&["verify"])).ok();
 }
 
+/// A git leaves its lock where it is ended in the instant in which it made it.
+#[test]
+fn a_lock_that_a_killed_git_left_keeps_no_build_from_its_sources() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    small.commit("message", "changed\n");
+    let lock = small.at("mirror.state/master/centos/sources/config/.git/index.lock");
+    fs_err::write(&lock, "").expect("written");
+    let built = run(small.build("20200102T000000Z").arg("--verbose")).code(0);
+    assert!(built.stderr.contains("index.lock"), "{}", built.stderr);
+    assert_eq!(small.latest(), "20200102T000000Z");
+}
+
 #[test]
 fn phases_of_a_killed_build_are_ended_before_the_next_one_starts() {
     let small = Small::new();

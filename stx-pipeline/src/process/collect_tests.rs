@@ -5,7 +5,7 @@ use stx_layout::{BuildOutcome, PhaseStatus, ReleaseId};
 
 use super::*;
 use crate::process::{missing_tools, read_changes, read_sources};
-use crate::{BuildRequest, Recipe, changelog, conclude, context, plan};
+use crate::{BuildRequest, Recipe, Runner as _, changelog, conclude, context, plan};
 
 const RECIPE: &str = r#"
 schema = 1
@@ -160,6 +160,69 @@ fn git(dir: &Utf8Path, args: &[&str]) {
         .output()
         .unwrap();
     assert!(status.status.success(), "{status:?}");
+}
+
+/// As a git leaves them that was ended between making a lock and noting it.
+#[tokio::test]
+async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = planned(&dir);
+    let (tools, config) = (
+        plan.source_root.join("tools"),
+        plan.source_root.join("stx/config"),
+    );
+    for tree in [&tools, &config] {
+        fs_err::create_dir_all(tree).unwrap();
+    }
+    git(&tools, &["init", "-q"]);
+    fs_err::write(tools.join("Cargo.lock"), "not git's").unwrap();
+    git(&tools, &["add", "."]);
+    git(&tools, &["commit", "-q", "-m", "first"]);
+    git(
+        &tools,
+        &["worktree", "add", "-q", config.as_str(), "-b", "b"],
+    );
+    let left = [
+        "index.lock",
+        "HEAD.lock",
+        "packed-refs.lock",
+        "refs/heads/b.lock",
+        "objects/info/commit-graphs/commit-graph-chain.lock",
+        "worktrees/config/index.lock",
+    ];
+    let kept = ["hooks/mine.lock", "objects/ab/not.lock", "config"];
+    for name in left.iter().chain(&kept) {
+        let file = tools.join(".git").join(name);
+        fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+        fs_err::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .unwrap();
+    }
+    let scripted = crate::ScriptedRunner::new();
+    let runner = crate::process::SourceRunner::new(&scripted, &plan);
+    let said = std::sync::Mutex::new(Vec::new());
+    let source = &plan.phases[0].invocation;
+    let note = |_, line: &str| said.lock().unwrap().push(line.to_owned());
+    runner.run(source, &note, &crate::Cancel::new()).await;
+    assert_eq!(scripted.invocations(), [source.clone()]);
+    let said = said.into_inner().unwrap();
+    assert_eq!(said.len(), left.len(), "{said:?}");
+    for name in left {
+        assert!(!tools.join(".git").join(name).exists(), "{name}");
+        assert!(
+            said.iter().any(|line| line.contains(name)),
+            "{name}: {said:?}"
+        );
+    }
+    for name in kept {
+        assert!(tools.join(".git").join(name).exists(), "{name}");
+    }
+    assert!(tools.join("Cargo.lock").exists());
+    for tree in [&tools, &config] {
+        git(tree, &["checkout", "-q", "-f", "HEAD"]);
+    }
 }
 
 #[test]

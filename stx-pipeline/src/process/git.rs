@@ -123,7 +123,7 @@ fn without_user(url: &str) -> String {
 }
 
 /// The work trees below the source root that match, sorted.
-fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
+pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
     let root = &plan.source_root;
     let mut globs = Vec::new();
     for glob in &plan.repositories {
@@ -187,7 +187,7 @@ fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is a backend")]
-fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
+pub(super) fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
     let failed = |reason: String| SourceError::Git {
         dir: dir.to_owned(),
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),

@@ -3,6 +3,7 @@
 mod collect;
 mod git;
 mod journal;
+mod locks;
 mod log;
 mod orphan;
 mod place;
@@ -15,6 +16,7 @@ mod upstream;
 pub use collect::{CollectError, collect};
 pub use git::{SourceError, read_changes, read_sources};
 pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, this_boot};
+pub use locks::SourceRunner;
 pub use log::{DEFAULT_LOG_LIMIT, settle_log};
 pub use orphan::{Orphan, OrphanKind, end_orphans};
 pub use place::{PlaceError, PlacedRunner};

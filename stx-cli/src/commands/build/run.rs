@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use chrono::{TimeDelta, Utc};
 use stx_layout::{BuildId, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus};
 use stx_pipeline::journal::{Entry, Started};
-use stx_pipeline::process::{JournalWriter, PlacedRunner, Sources};
+use stx_pipeline::process::{JournalWriter, PlacedRunner, SourceRunner, Sources};
 use stx_pipeline::{
     Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
 };
@@ -116,6 +116,10 @@ impl Run<'_> {
         };
         let mut done = journal.records.clone();
         if done.is_empty() {
+            let execution = Execution {
+                runner: &SourceRunner::new(self.runner, plan),
+                ..execution
+            };
             done = execute(plan, Step::Source, &execution).await.records;
         }
         let synced = done

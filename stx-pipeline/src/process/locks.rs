@@ -1,0 +1,80 @@
+//! Locks that killed gits left in work trees.
+//!
+//! A git that is ended between making a lock and noting that it has one leaves it behind, also when it is asked to end; so does
+//! a machine that loses power. Every later git in that work tree would fail until a person removes it.
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use walkdir::{DirEntry, WalkDir};
+
+use super::git::{git, work_trees};
+use crate::{BuildPlan, Cancel, Ended, Invocation, Runner, Stream};
+
+/// Runs the source phase of a build with another runner. Before each attempt it removes the locks that a killed git left in
+/// the plan's work trees: nothing else of the build runs then, and no other build has these trees.
+pub struct SourceRunner<'a> {
+    inner: &'a dyn Runner,
+    plan: &'a BuildPlan,
+}
+
+impl<'a> SourceRunner<'a> {
+    /// One for the source phase of `plan`.
+    pub fn new(inner: &'a dyn Runner, plan: &'a BuildPlan) -> Self {
+        Self { inner, plan }
+    }
+}
+
+#[async_trait]
+impl Runner for SourceRunner<'_> {
+    async fn run(
+        &self,
+        invocation: &Invocation,
+        output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
+        cancel: &Cancel,
+    ) -> Ended {
+        for lock in remove_locks(self.plan) {
+            output(
+                Stream::Merged,
+                &format!("removed {lock}, which a git that was killed left behind"),
+            );
+        }
+        self.inner.run(invocation, output, cancel).await
+    }
+}
+
+/// Removes the locks in the work trees of a plan; those that went. A tree that is not understood, and a lock that cannot be
+/// removed, are left to git, which says what is wrong.
+fn remove_locks(plan: &BuildPlan) -> Vec<Utf8PathBuf> {
+    let trees = work_trees(plan).unwrap_or_default();
+    let mut gone = Vec::new();
+    for tree in trees {
+        let dir = plan.source_root.join(tree);
+        // Two for the work trees of `git worktree`, whose references are elsewhere.
+        let asked = ["rev-parse", "--absolute-git-dir", "--git-common-dir"];
+        let dirs = git(plan, &dir, &asked).unwrap_or_default();
+        for git_dir in dirs.lines() {
+            let locks = locks(&dir.join(git_dir));
+            gone.extend(locks.filter(|lock| fs_err::remove_file(lock).is_ok()));
+        }
+    }
+    gone
+}
+
+/// The locks in a git directory. No reference may have a name that ends like theirs.
+fn locks(git_dir: &Utf8Path) -> impl Iterator<Item = Utf8PathBuf> + use<> {
+    let walk = WalkDir::new(git_dir).into_iter().filter_entry(may_hold);
+    walk.filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .filter_map(|entry| Utf8PathBuf::from_path_buf(entry.into_path()).ok())
+        .filter(|path| path.extension() == Some("lock"))
+}
+
+/// Whether locks may be there or below: not among the objects, of which there are many, nor where people put files.
+fn may_hold(entry: &DirEntry) -> bool {
+    let name = entry.file_name().as_encoded_bytes();
+    let fans_out = || {
+        let parent = entry.path().parent().and_then(|parent| parent.file_name());
+        name.len() == 2 && parent.is_some_and(|parent| parent == "objects")
+    };
+    !(name == b"hooks" || fans_out())
+}
