@@ -39,7 +39,9 @@ fn only_the_command_line_knows_more_than_one_sibling() {
             .collect();
         match name.as_str() {
             "stx-cli" => assert!(siblings.len() >= 4, "{siblings:?}"),
-            "stx-layout" | "stx-tests" => assert!(siblings.is_empty(), "{name} -> {siblings:?}"),
+            "stx-layout" => assert!(siblings.is_empty(), "{name} -> {siblings:?}"),
+            // It tests all of them.
+            "stx-tests" => {}
             _ => assert_eq!(siblings, ["stx-layout"], "{name}"),
         }
     }
