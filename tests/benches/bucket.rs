@@ -31,6 +31,9 @@ use settings::{Settings, median};
 
 const FILES: u64 = 2_000;
 
+/// Removes what lies below a prefix: one side after the other, so that the memory holds it.
+const REMOVE: &str = "aws s3 rm --quiet --recursive s3://bench";
+
 fn main() {
     let Some(Settings { runs, bytes, dir }) = Settings::of("bucket", 3) else {
         return;
@@ -45,21 +48,24 @@ fn main() {
         .iter()
         .map(|peer| (peer, Times::default()))
         .collect();
-    for run in 0..runs {
-        bench.change(run * 2);
-        first.push(bench.ours(run, 1));
+    let mut version = 0;
+    let mut change = || {
+        version += 1;
+        bench.change(version);
+    };
+    for _ in 0..runs {
+        first.push(bench.ours(1));
+        change();
+        second.push(bench.ours(2));
+        bench.time(&format!("{REMOVE}/ours"), 0);
         for (peer, times) in &mut peers {
-            times.first.push(bench.theirs(peer.upload, 1));
-        }
-        bench.change(run * 2 + 1);
-        second.push(bench.ours(run, 2));
-        for (peer, times) in &mut peers {
-            times.second.push(bench.theirs(peer.upload, 2));
-            times
-                .copied
-                .push(bench.theirs(&format!("{}\n{}", peer.copy, peer.upload), 3));
-            times.over.push(bench.theirs(peer.upload, 3));
-            bench.theirs(peer.remove, 0);
+            times.first.push(bench.time(peer.upload, 1));
+            change();
+            times.second.push(bench.time(peer.upload, 2));
+            let copied = format!("{}\n{}", peer.copy, peer.upload);
+            times.copied.push(bench.time(&copied, 3));
+            times.over.push(bench.time(peer.upload, 3));
+            bench.time(&format!("{REMOVE}/{}", peer.prefix), 0);
         }
     }
     let (first, second) = (median(first), median(second));
@@ -94,7 +100,8 @@ struct Peer {
     name: &'static str,
     upload: &'static str,
     copy: &'static str,
-    remove: &'static str,
+    /// What its prefixes lie below.
+    prefix: &'static str,
 }
 
 impl Peer {
@@ -103,13 +110,13 @@ impl Peer {
             name: "rclone copy",
             upload: "rclone copy --quiet --transfers 16 --checkers 16 tree s3:bench/rclone/$DAY",
             copy: "rclone copy --quiet --transfers 16 --checkers 16 s3:bench/rclone/1 s3:bench/rclone/$DAY",
-            remove: "rclone purge --quiet s3:bench/rclone",
+            prefix: "rclone",
         },
         Self {
             name: "aws s3 sync",
             upload: "aws s3 sync --quiet tree s3://bench/aws/$DAY",
             copy: "aws s3 sync --quiet s3://bench/aws/1 s3://bench/aws/$DAY",
-            remove: "aws s3 rm --quiet --recursive s3://bench/aws",
+            prefix: "aws",
         },
     ];
 }
@@ -166,18 +173,14 @@ impl Bench {
             .expect("written");
     }
 
-    /// Publishes the tree as the build of a day, into a mirror of this run.
-    fn ours(&self, run: u64, day: u64) -> f64 {
+    /// Publishes the tree as the build of a day.
+    fn ours(&self, day: u64) -> f64 {
         let command = format!(
-            "{} --quiet --mirror s3://bench/ours{run} publish tree --channel master/centos \
+            "{} --quiet --mirror s3://bench/ours publish tree --channel master/centos \
              --date 201811{day:02}T060000Z --result success",
             self.stx
         );
         self.time(&command, day)
-    }
-
-    fn theirs(&self, command: &str, day: u64) -> f64 {
-        self.time(command, day)
     }
 
     /// Times a command of the shell.

@@ -136,9 +136,14 @@ impl BucketStaged {
         Ok(sent == Some(*digest))
     }
 
-    async fn send_bytes(&self, path: &BuildPath, bytes: Bytes) -> Result<Sent, StoreError> {
+    /// Sends bytes whose digest is known.
+    async fn send_bytes(
+        &self,
+        path: &BuildPath,
+        bytes: Bytes,
+        digest: Sha256,
+    ) -> Result<Sent, StoreError> {
         let size = bytes.len() as u64;
-        let digest = digest_of(&bytes);
         let there = self.is_there(path, &bytes);
         let added = if there || self.copied(path, &digest, size).await? {
             Added::Shared(size)
@@ -167,9 +172,8 @@ impl BucketStaged {
         let permit = self.memory.acquire_many(mebibytes).await;
         let _permit = permit.expect("it is never closed");
         let whole = upload::read_whole(from, size).await?;
-        let sent = self.send_bytes(path, whole.bytes).await?;
+        let sent = self.send_bytes(path, whole.bytes, whole.digest).await?;
         Ok(Sent {
-            digest: whole.digest,
             modified: whole.modified,
             ..sent
         })
@@ -351,7 +355,11 @@ impl StagedBuild for BucketStaged {
                 files.incoming.entries.insert(path.clone(), entry.clone());
                 return Ok(Added::Link);
             }
-            Entry::Generated(bytes) => (self.send_bytes(path, bytes.clone()).await?, entry.clone()),
+            Entry::Generated(bytes) => {
+                let digest = digest_of(bytes);
+                let sent = self.send_bytes(path, bytes.clone(), digest).await?;
+                (sent, entry.clone())
+            }
             Entry::File {
                 source,
                 size,
