@@ -52,6 +52,10 @@ pub(crate) fn check(context: &Context, args: &RecipeCheck) -> Result<(), Failure
     })?;
     match checked.findings.len() {
         0 => Ok(()),
+        1 => {
+            Err(Failure::usage(format!("{file}: a mistake"))
+                .hint("docs/recipe.md describes the form"))
+        }
         count => Err(Failure::usage(format!("{file}: {count} mistakes"))
             .hint("docs/recipe.md describes the form")),
     }
