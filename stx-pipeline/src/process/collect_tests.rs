@@ -206,7 +206,10 @@ async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
     let source = &plan.phases[0].invocation;
     let note = |_, line: &str| said.lock().unwrap().push(line.to_owned());
     runner.run(source, &note, &crate::Cancel::new()).await;
-    assert_eq!(scripted.invocations(), [source.clone()]);
+    assert_eq!(
+        scripted.invocations().as_slice(),
+        std::slice::from_ref(source)
+    );
     let said = said.into_inner().unwrap();
     assert_eq!(said.len(), left.len(), "{said:?}");
     for name in left {
