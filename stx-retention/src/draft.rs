@@ -14,6 +14,20 @@ use crate::{
     Releases, Retention, Rules, SectionEntry, Seen, Verdict, Warning,
 };
 
+/// The date of the newest build, where nothing was built for so long before `now` that the clock may be wrong; then nothing
+/// goes, neither builds nor what was retired. `None` where the policy says so, or lifts its limits.
+pub fn clock_doubt(
+    catalog: &Catalog,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let limits = &policy.limits;
+    let (None, Some(silence)) = (limits.allow, limits.silence) else {
+        return None;
+    };
+    newest(catalog, now).filter(|newest| silence.after(*newest).is_some_and(|end| end < now))
+}
+
 /// The date of the newest build of all channels that is not dated in the future.
 fn newest(catalog: &Catalog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let channels = catalog.channels.values();
@@ -26,7 +40,8 @@ pub(crate) struct Draft<'a> {
     catalog: &'a Catalog,
     policy: &'a Policy,
     bench: Bench<'a>,
-    newest: Option<DateTime<Utc>>,
+    /// Set where the clock is doubted: the date of the newest build.
+    doubt: Option<DateTime<Utc>>,
     expire: Vec<ExpireEntry>,
     sections: Vec<SectionEntry>,
     keep: Vec<KeepEntry>,
@@ -52,7 +67,7 @@ impl<'a> Draft<'a> {
                 Releases::known(catalog, &policy.calendar, now),
                 now,
             ),
-            newest: newest(catalog, now),
+            doubt: clock_doubt(catalog, policy, now),
             expire: Vec::with_capacity(builds),
             sections: Vec::new(),
             keep: Vec::with_capacity(builds),
@@ -69,20 +84,9 @@ impl<'a> Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Whether so long nothing was built that the clock may be wrong.
-    fn doubts_clock(&self) -> bool {
-        let limits = &self.policy.limits;
-        match (limits.allow, limits.silence, self.newest) {
-            (None, Some(silence), Some(newest)) => silence
-                .after(newest)
-                .is_some_and(|end| end < self.bench.now),
-            (Some(_), _, _) | (_, None, _) | (_, _, None) => false,
-        }
-    }
-
     fn judge(&mut self) {
         let rules = self.policy.compiled();
-        let doubted = self.doubts_clock();
+        let doubted = self.doubt.is_some();
         for (channel, entry) in &self.catalog.channels {
             let rules = rules.of(channel);
             let judged = self.bench.judge(channel, entry, &rules);
@@ -281,7 +285,7 @@ impl Draft<'_> {
                 });
             }
         }
-        if let (1.., Some(newest)) = (self.doubted, self.newest) {
+        if let (1.., Some(newest)) = (self.doubted, self.doubt) {
             self.warnings.insert(
                 0,
                 Warning::ClockDoubted {

@@ -114,6 +114,7 @@ mod warning;
 pub use apply::apply;
 pub use calendar::{Calendar, Period, Releases};
 pub use digest::digest;
+pub use draft::clock_doubt;
 pub use explain::{describe, explain};
 pub use facts::{Facts, FileFact};
 pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};

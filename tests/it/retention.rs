@@ -175,8 +175,15 @@ fn what_changed_since_the_plan_is_left_and_the_rest_goes() {
 #[test]
 fn a_clock_ten_years_ahead_removes_nothing_and_says_why() {
     let mirror = Mirror::new(22);
+    run(&mut mirror.stx(&["prune", "--now", "2020-01-22T12:00:00Z"])).ok();
+    let left = mirror.builds();
+    assert!(left.len() < 22, "something was retired in time");
+    let trash = mirror.json(&["trash"]);
     let ran = run(&mut mirror.stx(&["prune", "--now", "2030-01-22T12:00:00Z"])).code(4);
-    assert_eq!(mirror.builds().len(), 22);
+    assert_eq!(mirror.builds(), left);
+    assert_eq!(mirror.json(&["trash"]), trash, "it can be brought back");
+    run(&mut mirror.stx(&["prune", "--now", "2020-01-25T13:00:00Z"])).ok();
+    assert_ne!(mirror.json(&["trash"]), trash, "by the right clock it goes");
     assert!(
         ran.stderr.contains("clock") && ran.stdout.contains("clock-doubted"),
         "{ran:?}"

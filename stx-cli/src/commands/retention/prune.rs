@@ -1,12 +1,12 @@
 //! `prune`: plans, or takes a plan, and applies it step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
 use chrono::TimeDelta;
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, ImageName};
+use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName};
 use stx_publish::images::UntagReport;
 use stx_publish::{ChannelWriter, MirrorStore, Retired, Scope, StoreError, ThinnedSection};
 use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
@@ -36,6 +36,8 @@ struct Pruned {
     finished: Vec<String>,
     /// What had its grace period over, and is gone for good.
     purged: Vec<Retired>,
+    /// What has it over by a clock that is doubted, and stays.
+    doubted: Vec<Retired>,
     /// The tags on the registry that went with it.
     untagged: Vec<ImageName>,
     /// Those that stay, and why.
@@ -44,15 +46,15 @@ struct Pruned {
 
 pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
     let store = context.open()?;
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let mut policy = policy(context)?.policy;
+    policy.limits.allow = args.allow.or(policy.limits.allow);
     let plan: PrunePlan = if let Some(file) = &args.plan {
         let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
         serde_json::from_str(&text).map_err(|error| {
             Failure::usage(format!("{file}: {error}")).hint("`prune --plan-out FILE` writes a plan")
         })?
     } else {
-        let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-        let mut policy = policy(context)?.policy;
-        policy.limits.allow = args.allow.or(policy.limits.allow);
         let facts = facts(&store, &catalog).await?;
         stx_retention::plan_with(&catalog, &facts, &policy, context.now)
     };
@@ -62,13 +64,14 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     if args.dry_run || args.plan_out.is_some() {
         return output::print(context.format(), &plan, || human(&plan));
     }
-    let pruned = apply(context, &store, plan).await?;
+    let doubt = stx_retention::clock_doubt(&catalog, &policy, context.now).is_some();
+    let pruned = apply(context, &store, plan, doubt).await?;
     output::print(context.format(), &pruned, || done(&pruned))?;
     if !pruned.left.is_empty() {
         let hint = "what changed since the plan was made was left as it is; plan again";
         return Err(Failure::said(Exit::Mirror).hint(hint));
     }
-    if pruned.plan.warnings.iter().any(held_back) {
+    if !pruned.doubted.is_empty() || pruned.plan.warnings.iter().any(held_back) {
         let hint =
             "is the clock right? `--allow N` lets a run remove N builds of a channel all the same";
         return Err(Failure::said(Exit::Mirror).hint(hint));
@@ -84,13 +87,15 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
     let policy = policy(context)?.policy;
     let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
     let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
-    let pruned = apply(context, &store, plan).await?;
+    let doubt = stx_retention::clock_doubt(&catalog, &policy, context.now).is_some();
+    let pruned = apply(context, &store, plan, doubt).await?;
     pages::renew(context, &*store, context.now).await;
     let left = pruned
         .left
         .iter()
         .map(|(what, why)| format!("left {what}: {why}"));
     done.extend(left);
+    done.extend(pruned.doubted.iter().map(stays));
     let (retired, purged) = (pruned.retired.len(), pruned.purged.len());
     done.push(format!("{retired} builds retired, {purged} purged"));
     Ok(done.join("; "))
@@ -107,6 +112,14 @@ fn held_back(warning: &Warning) -> bool {
         | Warning::PinOfNothing { .. }
         | Warning::NoRelease { .. }
         | Warning::SpaceShort { .. } => false,
+    }
+}
+
+/// The channel of which so much is eligible that none of it goes.
+fn limited(warning: &Warning) -> Option<&Channel> {
+    match warning {
+        Warning::RemovalLimit { channel, .. } => Some(channel),
+        _ => None,
     }
 }
 
@@ -133,12 +146,29 @@ enum Outcome {
     Left(String),
 }
 
-/// Does what a plan says, step by step, each only if all that the plan went by still holds.
-async fn apply(context: &Context, store: &Mirror, plan: PrunePlan) -> Result<Pruned, Failure> {
+/// Why a retired build is not purged, in a line.
+fn stays(retired: &Retired) -> String {
+    format!("{retired} stays in the trash: the clock is doubted")
+}
+
+/// Does what a plan says, step by step, each only if all that the plan went by still holds. With a `doubt` of the clock,
+/// nothing is deleted for good.
+async fn apply(
+    context: &Context,
+    store: &Mirror,
+    plan: PrunePlan,
+    doubt: bool,
+) -> Result<Pruned, Failure> {
     // What is gone for good makes room first: on a full disk nothing can be retired.
     let finished = finish(&**store).await?;
     let mut left = BTreeMap::new();
-    let (purged, tags) = purge(context, store, &mut left).await?;
+    let mut due = store.retired().await.map_err(refused)?;
+    due.retain(|retired| context.now - retired.at.time() >= GRACE);
+    let limited: BTreeSet<_> = plan.warnings.iter().filter_map(limited).collect();
+    let (doubted, due): (Vec<_>, _) = due
+        .into_iter()
+        .partition(|retired| doubt || limited.contains(&retired.id.channel));
+    let (purged, tags) = purge(context, store, due, &mut left).await?;
     let builds = plan.expire.iter().map(|entry| Step {
         build: &entry.build,
         section: None,
@@ -170,6 +200,7 @@ async fn apply(context: &Context, store: &Mirror, plan: PrunePlan) -> Result<Pru
         left,
         finished,
         purged,
+        doubted,
         untagged: tags.removed,
         tags_kept: tags.left,
     })
@@ -303,22 +334,20 @@ async fn finish(store: &dyn MirrorStore) -> Result<Vec<String>, Failure> {
     Ok(finished)
 }
 
-/// Deletes for good what was retired longer ago than the grace period; channels that someone works on wait.
+/// Deletes for good what is `due`; channels that someone works on wait.
 ///
 /// The tags of a build's images go before its files, while its record can be read. Where the registry does not do it, the build
 /// is left in the trash for the next run.
 async fn purge(
     context: &Context,
     store: &Mirror,
+    due: Vec<Retired>,
     left: &mut BTreeMap<String, String>,
 ) -> Result<(Vec<Retired>, UntagReport), Failure> {
     let registry = Registry::open(context)?;
     let mut tags = UntagReport::default();
     let mut purged = Vec::new();
-    for retired in store.retired().await.map_err(refused)? {
-        if context.now - retired.at.time() < GRACE {
-            continue;
-        }
+    for retired in due {
         match store.lock(&retired.id.channel).await {
             Ok(writer) => {
                 if let (Some(registry), None) = (&registry, &retired.section) {
@@ -411,6 +440,9 @@ fn done(pruned: &Pruned) -> String {
     }
     for retired in &pruned.purged {
         let _ = writeln!(text, "purged  {retired}");
+    }
+    for retired in &pruned.doubted {
+        let _ = writeln!(text, "{}", stays(retired));
     }
     for name in &pruned.untagged {
         let _ = writeln!(text, "untagged {name}");
