@@ -4,8 +4,12 @@ use camino_tempfile::Utf8TempDir;
 use stx_layout::{BuildOutcome, PhaseStatus, ReleaseId};
 
 use super::*;
-use crate::process::{missing_tools, read_changes, read_sources};
-use crate::{BuildRequest, Recipe, Runner as _, changelog, conclude, context, plan};
+use crate::execute::Scripted;
+use crate::process::{SourceRunner, missing_tools, read_changes, read_sources};
+use crate::{
+    BuildRequest, Cancel, Ended, Recipe, Runner as _, ScriptedRunner, changelog, conclude, context,
+    plan,
+};
 
 const RECIPE: &str = r#"
 schema = 1
@@ -200,12 +204,12 @@ async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
             .open(file)
             .unwrap();
     }
-    let scripted = crate::ScriptedRunner::new();
-    let runner = crate::process::SourceRunner::new(&scripted, &plan);
+    let scripted = ScriptedRunner::new();
+    let runner = SourceRunner::new(&scripted, &plan);
     let said = std::sync::Mutex::new(Vec::new());
     let source = &plan.phases[0].invocation;
     let note = |_, line: &str| said.lock().unwrap().push(line.to_owned());
-    runner.run(source, &note, &crate::Cancel::new()).await;
+    runner.run(source, &note, &Cancel::new()).await;
     assert_eq!(
         scripted.invocations().as_slice(),
         std::slice::from_ref(source)
@@ -225,6 +229,30 @@ async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
     assert!(tools.join("Cargo.lock").exists());
     for tree in [&tools, &config] {
         git(tree, &["checkout", "-q", "-f", "HEAD"]);
+    }
+}
+
+/// The attempt before may still run where it was, and its git with it.
+#[tokio::test]
+async fn after_a_lost_attempt_locks_stay() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = planned(&dir);
+    let tree = plan.source_root.join("tools");
+    fs_err::create_dir_all(&tree).unwrap();
+    git(&tree, &["init", "-q"]);
+    let lock = tree.join(".git/index.lock");
+    let ends = |ended| Scripted::Ends(Vec::new(), ended);
+    let lost = Ended::Lost {
+        reason: "the connection broke".into(),
+    };
+    let ended = Ended::Exited { code: 1 };
+    let scripted = ScriptedRunner::new().on("sync", [ends(lost), ends(ended.clone()), ends(ended)]);
+    let runner = SourceRunner::new(&scripted, &plan);
+    let source = &plan.phases[0].invocation;
+    for stays in [false, true, false] {
+        fs_err::write(&lock, "").unwrap();
+        runner.run(source, &|_, _| {}, &Cancel::new()).await;
+        assert_eq!(lock.exists(), stays);
     }
 }
 

@@ -3,6 +3,8 @@
 //! A git that is ended between making a lock and noting that it has one leaves it behind, also when it is asked to end; so does
 //! a machine that loses power. Every later git in that work tree would fail until a person removes it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use walkdir::{DirEntry, WalkDir};
@@ -11,16 +13,22 @@ use super::git::{git, work_trees};
 use crate::{BuildPlan, Cancel, Ended, Invocation, Runner, Stream};
 
 /// Runs the source phase of a build with another runner. Before each attempt it removes the locks that a killed git left in
-/// the plan's work trees: nothing else of the build runs then, and no other build has these trees.
+/// the plan's work trees: nothing else of the build runs then, and no other build has these trees. After an attempt that was
+/// [lost](Ended::Lost) it leaves them, since that may still run where it was.
 pub struct SourceRunner<'a> {
     inner: &'a dyn Runner,
     plan: &'a BuildPlan,
+    lost: AtomicBool,
 }
 
 impl<'a> SourceRunner<'a> {
     /// One for the source phase of `plan`.
     pub fn new(inner: &'a dyn Runner, plan: &'a BuildPlan) -> Self {
-        Self { inner, plan }
+        Self {
+            inner,
+            plan,
+            lost: AtomicBool::new(false),
+        }
     }
 }
 
@@ -32,13 +40,16 @@ impl Runner for SourceRunner<'_> {
         output: &(dyn for<'l> Fn(Stream, &'l str) + Sync),
         cancel: &Cancel,
     ) -> Ended {
-        for lock in remove_locks(self.plan) {
-            output(
-                Stream::Merged,
-                &format!("removed {lock}, which a git that was killed left behind"),
-            );
+        if !self.lost.load(Ordering::Relaxed) {
+            for lock in remove_locks(self.plan) {
+                let line = format!("removed {lock}, which a git that was killed left behind");
+                output(Stream::Merged, &line);
+            }
         }
-        self.inner.run(invocation, output, cancel).await
+        let ended = self.inner.run(invocation, output, cancel).await;
+        let lost = matches!(ended, Ended::Lost { .. });
+        self.lost.store(lost, Ordering::Relaxed);
+        ended
     }
 }
 
