@@ -58,7 +58,8 @@
 //! # What one run may do
 //!
 //! [`Limits`] stand between a wrong clock and the mirror. Where more than half of a channel's builds are eligible, none of it
-//! goes. Where the newest build of the whole mirror is older than a year, nothing goes at all. Both are said in
+//! goes. Where the newest build of the whole mirror is older than a year, nothing goes at all; [`clock_doubt`] tells whoever
+//! deletes what was retired before. Both are said in
 //! [`PrunePlan::warnings`] and are reasons of each build that stays by them; [`Limits::allow`] is a person's word that it is
 //! right. A clock that went backwards needs no limit: it makes fewer builds eligible, and dates in the future are warned of.
 //!
