@@ -281,7 +281,7 @@ if [[ $group == test || $group == bench ]]; then
     readers=${STX_BUILDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stx-builds}/attestation-readers-1
     if [[ ! -d $readers ]]; then
         mkdir -p "${readers%/*}"
-        part=$(mktemp -d "$readers.XXXXXX")
+        part=$(mktemp -d -p "${readers%/*}")
         if ! "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$part" \
             in-toto-attestation==0.9.3 'securesystemslib[crypto]==1.6.0' 'cyclonedx-python-lib[json-validation]==11.12.0'; then
             rm -rf "$part"

@@ -232,6 +232,28 @@ async fn locks_of_killed_gits_go_before_the_sources_are_synced() {
     }
 }
 
+/// A git that finds none here looks for one above, and there it is somebody else's.
+#[tokio::test]
+async fn a_broken_work_tree_is_not_taken_for_the_one_it_lies_in() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = planned(&dir);
+    git(dir.path(), &["init", "-q"]);
+    git(
+        dir.path(),
+        &["commit", "-q", "--allow-empty", "-m", "first"],
+    );
+    let lock = dir.path().join(".git/index.lock");
+    fs_err::write(&lock, "").unwrap();
+    fs_err::create_dir_all(plan.source_root.join("tools/.git")).unwrap();
+    let scripted = ScriptedRunner::new();
+    let runner = SourceRunner::new(&scripted, &plan);
+    let source = &plan.phases[0].invocation;
+    runner.run(source, &|_, _| {}, &Cancel::new()).await;
+    assert!(lock.exists());
+    let read = read_sources(&plan).unwrap_err().to_string();
+    assert!(read.contains("not a git repository"), "{read}");
+}
+
 /// The attempt before may still run where it was, and its git with it.
 #[tokio::test]
 async fn after_a_lost_attempt_locks_stay() {

@@ -199,6 +199,8 @@ pub(super) fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Str
     let program = tools::find("git", plan.env.get("PATH").map_or("", |path| path))
         .ok_or_else(|| failed("git is not in PATH".to_owned()))?;
     let output = std::process::Command::new(program)
+        // Named, or git takes the repository that a broken work tree lies in for its own.
+        .arg("--git-dir=.git")
         .args(["-c", "safe.directory=*", "-c", "log.showSignature=false"])
         .args(args)
         .env_clear()
