@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::cargo::built;
+
 /// The root of the project.
 pub(crate) fn root() -> &'static Utf8Path {
     Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -16,32 +18,7 @@ pub(crate) fn root() -> &'static Utf8Path {
 /// The binary under test, built once a run, of the very crates that the unit tests are of.
 pub(crate) fn binary() -> &'static Utf8Path {
     static BINARY: OnceLock<Utf8PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--locked",
-                "--workspace",
-                "--all-features",
-                "--bin",
-                "stx-builds",
-                "--message-format=json-render-diagnostics",
-            ])
-            .current_dir(root())
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "cargo build --bin stx-builds failed"
-        );
-        let stdout = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
-        stdout
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .find_map(|message| message["executable"].as_str().map(Utf8PathBuf::from))
-            .expect("cargo names the executable")
-    })
+    BINARY.get_or_init(|| built(&["--workspace", "--all-features", "--bin", "stx-builds"]))
 }
 
 /// A program that ran to its end.

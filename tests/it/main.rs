@@ -10,6 +10,7 @@ mod arrows;
 mod audit;
 mod bucket;
 mod builds;
+mod cargo;
 mod compare;
 mod daemon;
 mod demo;
