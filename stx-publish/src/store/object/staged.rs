@@ -165,8 +165,34 @@ impl BucketStaged {
         from: &Utf8Path,
         size: u64,
     ) -> Result<Sent, StoreError> {
-        if size > self.inner.large {
-            return self.send_large(path, from, size).await;
+        let before = self.before.contains_key(path.as_str());
+        let is_large = size > self.inner.large;
+        // What is likely to be known, by its name, is only hashed at first, and read a second time if it is not. Of what an
+        // attempt that broke off may have sent, only a large file is: a small one is compared by its entity tag.
+        let is_hashed = if before {
+            is_large
+        } else {
+            self.shared.is_likely(path.file_name())
+        };
+        if is_hashed {
+            let (digest, modified) = upload::hash(from, size).await?;
+            if (is_large && self.is_there_large(path, &digest, size).await?)
+                || self.copied(path, &digest, size).await?
+            {
+                return Ok(Sent {
+                    added: Added::Shared(size),
+                    digest,
+                    modified,
+                });
+            }
+        }
+        if is_large {
+            let (digest, modified) = self.inner.send_large(&self.id, path, from, size).await?;
+            return Ok(Sent {
+                added: Added::Stored(size),
+                digest,
+                modified,
+            });
         }
         let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(1);
         let permit = self.memory.acquire_many(mebibytes).await;
@@ -176,35 +202,6 @@ impl BucketStaged {
         Ok(Sent {
             modified: whole.modified,
             ..sent
-        })
-    }
-
-    /// A file that is likely to be known, by its name, is hashed first and read a second time if it is not.
-    async fn send_large(
-        &self,
-        path: &BuildPath,
-        from: &Utf8Path,
-        size: u64,
-    ) -> Result<Sent, StoreError> {
-        let shared = |digest, modified| Sent {
-            added: Added::Shared(size),
-            digest,
-            modified,
-        };
-        let before = self.before.contains_key(path.as_str());
-        if before || self.shared.is_likely(path.file_name()) {
-            let (digest, modified) = upload::hash(from, size).await?;
-            if self.is_there_large(path, &digest, size).await?
-                || self.copied(path, &digest, size).await?
-            {
-                return Ok(shared(digest, modified));
-            }
-        }
-        let (digest, modified) = self.inner.send_large(&self.id, path, from, size).await?;
-        Ok(Sent {
-            added: Added::Stored(size),
-            digest,
-            modified,
         })
     }
 
