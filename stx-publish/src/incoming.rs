@@ -85,6 +85,32 @@ impl Serialize for Entry {
     }
 }
 
+/// Bytes that are read at once where a file is read from end to end.
+#[cfg(any(feature = "local", feature = "fetch", feature = "registry"))]
+pub(crate) const CHUNK: usize = 128 * 1024;
+
+/// Hashes what is left to be read, and counts it.
+#[cfg(any(feature = "fetch", feature = "registry"))]
+pub(crate) fn hash_rest(
+    from: &mut impl std::io::Read,
+    hash: &mut sha2::Sha256,
+) -> std::io::Result<u64> {
+    use sha2::Digest as _;
+    let mut size = 0;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(size),
+            Ok(count) => {
+                hash.update(&buffer[..count]);
+                size += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The digest of bytes in memory.
 pub(crate) fn digest_of(bytes: &[u8]) -> Sha256 {
     use sha2::Digest as _;

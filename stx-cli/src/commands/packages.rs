@@ -207,7 +207,7 @@ pub(crate) async fn digest(path: &Utf8Path) -> Result<Sha256, PackageError> {
     apart(move || {
         let mut hash = sha2::Sha256::new();
         let mut file = open(&path)?;
-        let mut buffer = vec![0; 256 << 10];
+        let mut buffer = vec![0; 128 << 10];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(Sha256(hash.finalize().into())),

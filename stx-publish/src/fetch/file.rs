@@ -1,7 +1,7 @@
 //! One file: from the mirror into an unfinished file, and under its name when it is right.
 
 use std::fs::TryLockError;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,6 +12,7 @@ use stx_layout::{BuildId, Sha256};
 use tokio::sync::mpsc;
 
 use super::{FetchError, FetchEvent, FetchOptions, Fetched, Wanted};
+use crate::incoming::hash_rest;
 use crate::store::{MirrorRead, StoreError};
 
 /// Chunks that may wait between the network and the disk.
@@ -271,19 +272,8 @@ fn already(to: &Utf8Path, expected: Sha256) -> Result<Option<u64>, FetchError> {
 /// Reads a file to its end.
 fn hashed(file: &mut fs::File) -> io::Result<(sha2::Sha256, u64)> {
     let mut hash = sha2::Sha256::new();
-    let mut length = 0;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((hash, length)),
-            Ok(count) => {
-                hash.update(&buffer[..count]);
-                length += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let length = hash_rest(file, &mut hash)?;
+    Ok((hash, length))
 }
 
 fn local(op: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(io::Error) -> FetchError {

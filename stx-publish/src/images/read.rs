@@ -13,7 +13,7 @@ use sha2::Digest as _;
 use stx_layout::{BuildPath, Sha256};
 
 use super::{DIRECTORY, FoundImage, Image};
-use crate::incoming::{Entry, Incoming, LinkEnd};
+use crate::incoming::{Entry, Incoming, LinkEnd, hash_rest};
 use crate::registry::{Blob, BlobSource};
 
 mod archive;
@@ -201,16 +201,7 @@ impl Tree {
         };
         let mut hasher = sha2::Sha256::new();
         let mut open = part.open().map_err(failed)?;
-        let mut buffer = vec![0; 256 * 1024];
-        let mut size = 0;
-        loop {
-            let read = open.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-            size += read as u64;
-        }
+        let size = hash_rest(&mut open, &mut hasher).map_err(failed)?;
         if size != part.size {
             return Err(self.wrong(name, "changed while it was read"));
         }

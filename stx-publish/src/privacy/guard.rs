@@ -14,12 +14,9 @@ use stx_layout::{BuildPath, BuildRecord};
 
 use super::content::{Content, HEAD, is_log};
 use super::{Findings, Privacy, PrivacyReport, Search};
-use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
+use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{is_metadata, repositories};
 use crate::store::local::copy::Source;
-
-/// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
 
 /// Files that may leave: as they are, or as redacted copies, which last as long as this value.
 #[derive(Debug)]

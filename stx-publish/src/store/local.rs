@@ -38,6 +38,7 @@ use super::{
     Audit, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
     PageWriter, Retired, Scope, StoreError,
 };
+use crate::incoming::CHUNK;
 use crate::index::PageId;
 use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
@@ -260,7 +261,7 @@ impl MirrorRead for LocalStore {
             let body = stream::try_unfold((file, from), move |(file, at)| {
                 let what = what.clone();
                 blocking(move || {
-                    let mut buffer = vec![0; 256 * 1024];
+                    let mut buffer = vec![0; CHUNK];
                     let count = std::os::unix::fs::FileExt::read_at(&file, &mut buffer, at)
                         .map_err(io_error("read", what))?;
                     buffer.truncate(count);

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
+use crate::incoming::CHUNK;
 use crate::registry::{Blob, BlobSource, RegistryError};
-
-/// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
 
 /// Opens a blob; the bytes that are taken from it are counted in `taken`.
 pub(super) async fn open(

@@ -11,10 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_layout::Sha256;
 
+use crate::incoming::CHUNK;
 use crate::store::StoredFile;
-
-/// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
 
 thread_local! {
     /// Where a thread reads to: most files are smaller than a fresh buffer takes to clear.
