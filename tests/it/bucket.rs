@@ -27,7 +27,7 @@ fn shared() -> Arc<Ceph> {
     if let Some(ceph) = shared.upgrade() {
         return ceph;
     }
-    let ceph = Arc::new(Ceph::start(2 << 30));
+    let ceph = Arc::new(Ceph::start(2 << 30, &[]));
     *shared = Arc::downgrade(&ceph);
     ceph
 }

@@ -16,6 +16,8 @@ pub(crate) struct Ceph {
     daemons: Vec<Child>,
     port: u16,
     dir: Utf8TempDir,
+    /// What its daemons are told by their environment.
+    environment: &'static [(&'static str, &'static str)],
 }
 
 const KEY: &str = "AKTEST";
@@ -35,7 +37,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
 
 impl Ceph {
     /// Starts one that keeps so many bytes.
-    pub(crate) fn start(bytes: u64) -> Self {
+    pub(crate) fn start(bytes: u64, environment: &'static [(&'static str, &'static str)]) -> Self {
         // Not below the project: the paths of its sockets have to be short.
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let [messages, old_messages, port] = free_ports();
@@ -43,6 +45,7 @@ impl Ceph {
             daemons: Vec::new(),
             port,
             dir,
+            environment,
         };
         ceph.configure(messages, old_messages, bytes);
         for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
@@ -189,6 +192,7 @@ impl Ceph {
             .arg("-f")
             .current_dir(self.root())
             .env("PATH", path())
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
