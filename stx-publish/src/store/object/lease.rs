@@ -117,11 +117,11 @@ pub(super) async fn take(
         return Ok(None);
     }
     // Whoever looked long ago may have created a number that others are past already.
-    if !held.is_newest(objects).await? {
+    let known = objects.generations(&held.prefix).await?;
+    if known.last() != Some(&generation) {
         objects.delete([name]).await?;
         return Ok(None);
     }
-    let known = objects.generations(&held.prefix).await?;
     objects
         .delete_older(&held.prefix, &known, generation)
         .await?;

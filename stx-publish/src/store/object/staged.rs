@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
+use futures_util::future::{join, try_join, try_join_all};
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
 use tokio::sync::Semaphore;
 
@@ -69,8 +70,9 @@ impl BucketStaged {
         lease: Arc<Lease>,
         id: BuildId,
     ) -> Result<Self, StoreError> {
-        let shared = inner.shared(&id.channel).await?;
-        let before = inner.objects.list(&keys::build(&id)).await?;
+        let files = keys::build(&id);
+        let (shared, before) =
+            try_join(inner.shared(&id.channel), inner.objects.list(&files)).await?;
         Ok(Self {
             before: before
                 .into_iter()
@@ -280,11 +282,13 @@ impl BucketStaged {
         let objects = &self.inner.objects;
         // The record comes last: with it the build is there.
         let record = sealed.files.pop().map(|(_, bytes)| bytes);
-        for (path, bytes) in sealed.files {
+        let files = sealed.files.into_iter().map(|(path, bytes)| {
             let name = self.name(&path);
-            objects.put(&name, bytes, Keep::ForEver).await?;
-        }
-        self.inner.put_manifest(&self.id, &self.manifest()).await?;
+            async move { objects.put(&name, bytes, Keep::ForEver).await }
+        });
+        let manifest = self.manifest();
+        let manifest = self.inner.put_manifest(&self.id, &manifest);
+        try_join(try_join_all(files), manifest).await?;
         self.lease.check(objects).await?;
         let record = record.unwrap_or_default();
         if !objects.create(&keys::record(&self.id), record).await? {
@@ -293,8 +297,9 @@ impl BucketStaged {
             });
         }
         // It is there. What cannot be removed now is swept later.
-        drop(self.inner.abort_uploads(&self.id).await);
-        drop(self.inner.unmark(&self.id, Going::Publish).await);
+        let aborted = self.inner.abort_uploads(&self.id);
+        let unmarked = self.inner.unmark(&self.id, Going::Publish);
+        drop(join(aborted, unmarked).await);
         Ok(sealed.record)
     }
 
