@@ -46,7 +46,7 @@ use crate::seal::Seal;
 mod cache;
 pub(crate) mod copy;
 mod disk;
-mod hints;
+pub(crate) mod hints;
 mod hold;
 mod index;
 pub(crate) mod inspect;

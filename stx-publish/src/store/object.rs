@@ -15,6 +15,7 @@
 //!     retired/<channel>/<date>@<retired at>    a retired build: its record and its manifest
 //!     retired/<channel>/<date>@<retired at>@<section>   a section of a build that stayed
 //!     aside/<channel>/<date>@<retired at>/…    files of a retired build whose place another one took
+//!     cache/<channel>/%2Einputs                digests of the files that were published last, so that they are not read again
 //!     pins/<channel>/<date>.json               the pins of a build
 //!     probe/…                                  whether the server keeps writers apart
 //! ```

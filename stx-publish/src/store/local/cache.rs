@@ -14,9 +14,8 @@ use crate::incoming::digest_of;
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
 
-/// Reads a cache of the form `form`.
-pub(super) fn read<T: DeserializeOwned>(path: &Utf8Path, form: &str) -> Option<T> {
-    let bytes = fs::read(path).ok()?;
+/// What a cache of the form `form` holds.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Option<T> {
     let rest = bytes
         .strip_prefix(form.as_bytes())?
         .strip_prefix(b"\n".as_slice())?;
@@ -27,12 +26,22 @@ pub(super) fn read<T: DeserializeOwned>(path: &Utf8Path, form: &str) -> Option<T
     postcard::from_bytes(rest).ok()
 }
 
+/// A cache of the form `form`.
+pub(super) fn bytes<T: Serialize>(form: &str, value: &T) -> Option<Vec<u8>> {
+    let rest = postcard::to_stdvec(value).ok()?;
+    Some([form.as_bytes(), b"\n", &digest_of(&rest).0, &rest].concat())
+}
+
+/// Reads a cache of the form `form`.
+pub(super) fn read<T: DeserializeOwned>(path: &Utf8Path, form: &str) -> Option<T> {
+    parse(&fs::read(path).ok()?, form)
+}
+
 /// Writes a cache of the form `form` by way of `temporary`, which is on the same file system.
 pub(super) fn write<T: Serialize>(path: &Utf8Path, temporary: &Utf8Path, form: &str, value: &T) {
-    let Ok(rest) = postcard::to_stdvec(value) else {
+    let Some(bytes) = bytes(form, value) else {
         return;
     };
-    let bytes = [form.as_bytes(), b"\n", &digest_of(&rest).0, &rest].concat();
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
     let written = made
         .and_then(|()| fs::write(temporary, bytes))

@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
+#[cfg(feature = "object-store")]
+use chrono::{DateTime, Utc};
 use fs_err as fs;
 use rustix::fs::{Advice, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,12 @@ impl Stamp {
     /// That of what lies at `path`, a symlink not followed.
     pub(crate) fn at(path: &Utf8Path) -> io::Result<Self> {
         Self::from_metadata(&fs::symlink_metadata(path)?)
+    }
+
+    /// When the file was written to last.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn modified(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.modified.0, u32::try_from(self.modified.1).ok()?)
     }
 
     pub(crate) fn from_metadata(metadata: &std::fs::Metadata) -> io::Result<Self> {

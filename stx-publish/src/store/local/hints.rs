@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use stx_layout::Sha256;
 
 use super::cache;
@@ -25,47 +25,61 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// The files of a channel's last publish.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
-    path: Utf8PathBuf,
+pub(crate) struct Hints {
     known: HashMap<Stamp, [u8; 32]>,
     seen: Mutex<Vec<(Stamp, [u8; 32])>>,
 }
 
 impl Hints {
-    /// Reads what is remembered in the file `path`.
-    pub(super) fn read(path: Utf8PathBuf) -> Self {
-        let known: Vec<_> = cache::read(&path, FORM).unwrap_or_default();
+    fn new(known: Option<Vec<(Stamp, [u8; 32])>>) -> Self {
         Self {
-            path,
-            known: known.into_iter().collect(),
+            known: known.unwrap_or_default().into_iter().collect(),
             seen: Mutex::default(),
         }
     }
 
+    /// Reads what is remembered in the file `path`.
+    pub(super) fn read(path: &Utf8Path) -> Self {
+        Self::new(cache::read(path, FORM))
+    }
+
+    /// What is remembered in these bytes, which are those of such a file.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        Self::new(cache::parse(bytes, FORM))
+    }
+
     /// The digest that a file had when it was like this.
-    pub(super) fn digest(&self, stamp: &Stamp) -> Option<Sha256> {
+    pub(crate) fn digest(&self, stamp: &Stamp) -> Option<Sha256> {
         self.known.get(stamp).copied().map(Sha256)
     }
 
     /// Remembers a file that was read from the time `since` on, and was `stamp` before and after.
-    pub(super) fn remember(&self, stamp: Stamp, digest: Sha256, since: SystemTime) {
+    pub(crate) fn remember(&self, stamp: Stamp, digest: Sha256, since: SystemTime) {
         if is_settled(&stamp, since) {
             self.keep(stamp, digest);
         }
     }
 
     /// Goes on remembering a file that is as it was.
-    pub(super) fn keep(&self, stamp: Stamp, digest: Sha256) {
+    pub(crate) fn keep(&self, stamp: Stamp, digest: Sha256) {
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push((stamp, digest.0));
     }
 
-    /// Writes down the files of this publish, in the place of those of the one before.
-    pub(super) fn write(&self, temporary: &Utf8Path) {
+    /// Writes down the files of this publish in `path`, in the place of those of the one before.
+    pub(super) fn write(&self, path: &Utf8Path, temporary: &Utf8Path) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        cache::write(&self.path, temporary, FORM, &*seen);
+        cache::write(path, temporary, FORM, &*seen);
+    }
+
+    /// What would be written down.
+    #[cfg(feature = "object-store")]
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        cache::bytes(FORM, &*seen)
     }
 }
 
@@ -85,7 +99,7 @@ fn is_settled(stamp: &Stamp, since: SystemTime) -> bool {
     clippy::disallowed_methods,
     reason = "compared with the times of files, which the same clock gave; a decision about a build never sees it"
 )]
-pub(super) fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
@@ -105,13 +119,13 @@ mod tests {
     fn remembered(stamps: &[Stamp], since: u64) -> Hints {
         let dir = tempdir().expect("a directory");
         let path = dir.path().join("hints");
-        let hints = Hints::read(path.clone());
+        let hints = Hints::default();
         for stamp in stamps {
             let since = UNIX_EPOCH + Duration::from_secs(since);
             hints.remember(*stamp, Sha256([1; 32]), since);
         }
-        hints.write(&dir.path().join("temporary"));
-        Hints::read(path)
+        hints.write(&path, &dir.path().join("temporary"));
+        Hints::read(&path)
     }
 
     #[test]

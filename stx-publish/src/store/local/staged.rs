@@ -349,8 +349,10 @@ impl Work {
             0o755,
         )?;
         // What it says of a build that does not come about is of no use, and does no harm.
-        self.hints
-            .write(&self.inner.temporary(&self.id.channel, "inputs"));
+        self.hints.write(
+            &self.inner.channel_cache(&self.id.channel, "inputs"),
+            &self.inner.temporary(&self.id.channel, "inputs"),
+        );
         self.inner.step("commit: sync")?;
         // The build, and the directories that it is moved to.
         self.file_system.sync()?;

@@ -79,7 +79,7 @@ impl ChannelWriter for LocalWriter {
                 }
                 let index = Index::read(inner, &inner.temporary(&id.channel, "digests"));
                 let shared = Shared::new(inner, index, &id.channel);
-                let hints = Hints::read(inner.channel_cache(&id.channel, "inputs"));
+                let hints = Hints::read(&inner.channel_cache(&id.channel, "inputs"));
                 Ok((dir, shared, hints, id))
             })
             .await?;

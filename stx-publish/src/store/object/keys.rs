@@ -31,6 +31,11 @@ pub(super) fn record(id: &BuildId) -> String {
     format!("{id}/{}", BuildRecord::FILE_NAME)
 }
 
+/// The digests of the files that were published last, for who publishes from the same place again.
+pub(super) fn inputs(channel: &Channel) -> String {
+    format!("{PRIVATE}/cache/{channel}/%2Einputs")
+}
+
 pub(super) fn manifest(id: &BuildId) -> String {
     format!("{PRIVATE}/manifests/{id}.json")
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
-use futures_util::future::{join, try_join, try_join_all};
+use futures_util::future::{join3, try_join, try_join_all, try_join3};
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
 use tokio::sync::Semaphore;
 
@@ -22,6 +22,8 @@ use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::seal::Sealed;
 use crate::store::local::blocking;
+use crate::store::local::copy::Stamp;
+use crate::store::local::hints::{self, Hints};
 use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record};
 
 /// Files that are added side by side.
@@ -38,6 +40,7 @@ pub(super) struct BucketStaged {
     shared: Shared,
     /// What lay in the build's place at the beginning: objects of an attempt that broke off.
     before: HashMap<String, (u64, Option<String>)>,
+    hints: Hints,
     memory: Semaphore,
     added: Mutex<Files>,
 }
@@ -71,8 +74,13 @@ impl BucketStaged {
         id: BuildId,
     ) -> Result<Self, StoreError> {
         let files = keys::build(&id);
-        let (shared, before) =
-            try_join(inner.shared(&id.channel), inner.objects.list(&files)).await?;
+        let inputs = keys::inputs(&id.channel);
+        let (shared, before, inputs) = try_join3(
+            inner.shared(&id.channel),
+            inner.objects.list(&files),
+            inner.objects.get(&inputs),
+        )
+        .await?;
         Ok(Self {
             before: before
                 .into_iter()
@@ -82,6 +90,7 @@ impl BucketStaged {
             lease,
             id,
             shared,
+            hints: inputs.map_or_else(Hints::default, |(bytes, _)| Hints::parse(&bytes)),
             memory: Semaphore::new(MEMORY),
             added: Mutex::default(),
         })
@@ -161,12 +170,55 @@ impl BucketStaged {
         })
     }
 
+    /// Sends a file of the workspace; one that is as it was when it was published last is not read, where the server has it.
     pub(super) async fn send_file(
         &self,
         path: &BuildPath,
         from: &Utf8Path,
         size: u64,
     ) -> Result<Sent, StoreError> {
+        let since = hints::now();
+        let (added, digest, stamp) = match self.hint(path, from, size).await? {
+            Some((digest, stamp)) if self.copied(path, &digest, size).await? => {
+                self.hints.keep(stamp, digest);
+                (Added::Shared(size), digest, stamp)
+            }
+            Some(_) | None => {
+                let (added, digest, stamp) = self.read_and_send(path, from, size).await?;
+                self.hints.remember(stamp, digest, since);
+                (added, digest, stamp)
+            }
+        };
+        Ok(Sent {
+            added,
+            digest,
+            modified: stamp.modified(),
+        })
+    }
+
+    /// The digest that a file had when it was published last, if it was not changed since. What an attempt that broke off
+    /// has sent is looked at first.
+    async fn hint(
+        &self,
+        path: &BuildPath,
+        from: &Utf8Path,
+        size: u64,
+    ) -> Result<Option<(Sha256, Stamp)>, StoreError> {
+        if self.before.contains_key(path.as_str()) {
+            return Ok(None);
+        }
+        let from = from.to_owned();
+        let stamp = blocking(move || Ok(Stamp::at(&from).ok())).await?;
+        let stamp = stamp.filter(|stamp| stamp.size == size);
+        Ok(stamp.and_then(|stamp| Some((self.hints.digest(&stamp)?, stamp))))
+    }
+
+    async fn read_and_send(
+        &self,
+        path: &BuildPath,
+        from: &Utf8Path,
+        size: u64,
+    ) -> Result<(Added, Sha256, Stamp), StoreError> {
         let before = self.before.contains_key(path.as_str());
         let is_large = size > self.inner.large;
         // What is likely to be known, by its name, is only hashed at first, and read a second time if it is not. Of what an
@@ -177,34 +229,23 @@ impl BucketStaged {
             self.shared.is_likely(path.file_name())
         };
         if is_hashed {
-            let (digest, modified) = upload::hash(from, size).await?;
+            let (digest, stamp) = upload::hash(from, size).await?;
             if (is_large && self.is_there_large(path, &digest, size).await?)
                 || self.copied(path, &digest, size).await?
             {
-                return Ok(Sent {
-                    added: Added::Shared(size),
-                    digest,
-                    modified,
-                });
+                return Ok((Added::Shared(size), digest, stamp));
             }
         }
         if is_large {
-            let (digest, modified) = self.inner.send_large(&self.id, path, from, size).await?;
-            return Ok(Sent {
-                added: Added::Stored(size),
-                digest,
-                modified,
-            });
+            let (digest, stamp) = self.inner.send_large(&self.id, path, from, size).await?;
+            return Ok((Added::Stored(size), digest, stamp));
         }
         let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(1);
         let permit = self.memory.acquire_many(mebibytes).await;
         let _permit = permit.expect("it is never closed");
         let whole = upload::read_whole(from, size).await?;
         let sent = self.send_bytes(path, whole.bytes, whole.digest).await?;
-        Ok(Sent {
-            modified: whole.modified,
-            ..sent
-        })
+        Ok((sent.added, whole.digest, whole.stamp))
     }
 
     /// Puts the symlinks to files as copies under their own paths, and says what there has to be.
@@ -299,8 +340,17 @@ impl BucketStaged {
         // It is there. What cannot be removed now is swept later.
         let aborted = self.inner.abort_uploads(&self.id);
         let unmarked = self.inner.unmark(&self.id, Going::Publish);
-        drop(join(aborted, unmarked).await);
+        drop(join3(aborted, unmarked, self.put_hints()).await);
         Ok(sealed.record)
+    }
+
+    /// Writes down which files were published. What is not written down is read next time.
+    async fn put_hints(&self) -> Result<(), StoreError> {
+        let Some(bytes) = self.hints.bytes() else {
+            return Ok(());
+        };
+        let name = keys::inputs(&self.id.channel);
+        self.inner.objects.put(&name, bytes, Keep::Not).await
     }
 
     fn manifest(&self) -> Manifest {

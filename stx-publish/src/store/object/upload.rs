@@ -4,11 +4,9 @@
 //! comes after a crash reads the file again, and sends what did not.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
 use camino::Utf8Path;
-use chrono::{DateTime, Utc};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use object_store::multipart::PartId;
 use object_store::{PutMultipartOptions, PutPayload};
@@ -22,7 +20,7 @@ use super::objects::{Keep, attributes};
 use crate::incoming::digest_of;
 use crate::store::StoreError;
 use crate::store::local::blocking;
-use crate::store::local::copy::Source;
+use crate::store::local::copy::{Source, Stamp};
 
 /// Files of more bytes are sent in parts.
 pub(super) const LARGE: u64 = 16 << 20;
@@ -62,7 +60,7 @@ struct Arrived {
 pub(super) struct Whole {
     pub(super) bytes: Bytes,
     pub(super) digest: Sha256,
-    pub(super) modified: Option<DateTime<Utc>>,
+    pub(super) stamp: Stamp,
 }
 
 fn read_error(path: &Utf8Path) -> impl Fn(std::io::Error) -> StoreError + '_ {
@@ -77,12 +75,6 @@ fn changed(path: &Utf8Path) -> StoreError {
     StoreError::Changed {
         path: path.to_string(),
     }
-}
-
-fn modified(source: &Source) -> Option<DateTime<Utc>> {
-    let metadata = source.file.metadata().ok()?;
-    let nanoseconds = u32::try_from(metadata.mtime_nsec()).ok()?;
-    DateTime::from_timestamp(metadata.mtime(), nanoseconds)
 }
 
 /// Reads and hashes a small file.
@@ -105,17 +97,14 @@ pub(super) async fn read_whole(path: &Utf8Path, size: u64) -> Result<Whole, Stor
         Ok(Whole {
             digest: digest_of(&bytes),
             bytes: bytes.into(),
-            modified: modified(&source),
+            stamp: source.stamp,
         })
     })
     .await
 }
 
 /// Hashes a file.
-pub(super) async fn hash(
-    path: &Utf8Path,
-    size: u64,
-) -> Result<(Sha256, Option<DateTime<Utc>>), StoreError> {
+pub(super) async fn hash(path: &Utf8Path, size: u64) -> Result<(Sha256, Stamp), StoreError> {
     let path = path.to_owned();
     blocking(move || {
         let mut source = Source::open(&path).map_err(read_error(&path))?;
@@ -123,7 +112,7 @@ pub(super) async fn hash(
         if count != size || !source.is_unchanged().map_err(read_error(&path))? {
             return Err(changed(&path));
         }
-        Ok((digest, modified(&source)))
+        Ok((digest, source.stamp))
     })
     .await
 }
@@ -206,7 +195,7 @@ impl Inner {
         path: &BuildPath,
         from: &Utf8Path,
         size: u64,
-    ) -> Result<(Sha256, Option<DateTime<Utc>>), StoreError> {
+    ) -> Result<(Sha256, Stamp), StoreError> {
         let (to, name) = (format!("{id}/{path}"), keys::upload(id, path));
         let journal = self.journal(&name, size).await?;
         if let Some(journal) = journal.filter(|journal| journal.whole.is_none()) {
@@ -228,7 +217,7 @@ impl Inner {
         mut journal: Journal,
         from: &Utf8Path,
         again: bool,
-    ) -> Result<(Sha256, Option<DateTime<Utc>>), StoreError> {
+    ) -> Result<(Sha256, Stamp), StoreError> {
         let path = self.objects.path(to)?;
         let failed = |error| self.objects.failed(to, error);
         let opened = from.to_owned();
@@ -309,7 +298,7 @@ impl Inner {
         // Kept until the build is there: who comes after a crash need not send it again.
         journal.whole = Some(digest);
         self.write_journal(name, &journal).await?;
-        Ok((digest, modified(&parts.source)))
+        Ok((digest, parts.source.stamp))
     }
 
     /// Gives up the uploads of a build that its journals name.

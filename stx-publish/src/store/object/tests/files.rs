@@ -9,9 +9,12 @@ use object_store::{Attribute, PutMode};
 use stx_layout::{AliasEntry, AliasName, BuildRecord, Sums};
 
 use super::*;
-use crate::incoming::{Entry, Incoming};
+use crate::incoming::{Entry, Incoming, digest_of};
 use crate::plan::PublishRequest;
 use crate::publish::PublishReport;
+use crate::store::local::copy::Stamp;
+use crate::store::local::hints::Hints;
+use crate::store::object::objects::Keep;
 use crate::store::{Depth, Found};
 
 /// A file of the workspace.
@@ -338,4 +341,71 @@ async fn a_server_that_overwrites_is_refused() {
     assert!(store.lock_pages().await.is_err());
     let left = store.inner.objects.list(".stx").await.expect("listed");
     assert_eq!(left, [], "nothing was changed");
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_read_again() {
+    let dir = tempdir().expect("a directory");
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let store = sound(&bucket, &clock);
+    let [image, other] = ["bootimage.iso", "other.iso"].map(|name| dir.path().join(name));
+    let publish = async |day| {
+        let entries = [
+            ("outputs/iso/bootimage.iso", file_at(&image)),
+            ("outputs/iso/other.iso", file_at(&other)),
+        ];
+        put(&store, day, entries).await.expect("published");
+        let sums = store.sums(&sample_id(day)).await.expect("sums");
+        let images = sums.lines().iter();
+        let images = images.filter(|line| line.path.as_str().starts_with("outputs/iso/"));
+        images.map(|line| line.digest).collect::<Vec<_>>()
+    };
+    let remember = async |stamp, text: &[u8]| {
+        let hints = Hints::default();
+        hints.keep(stamp, digest_of(text));
+        write_hints(&store, hints.bytes().expect("bytes")).await;
+    };
+    fs::write(&image, b"an image").expect("written");
+    fs::write(&other, b"sth else").expect("written");
+    let (first, second) = (digest_of(b"an image"), digest_of(b"sth else"));
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    assert_eq!(publish(1).await, [first, second]);
+    let name = keys::inputs(&sample_id(1).channel);
+    let written = store.inner.objects.get(&name).await.expect("an answer");
+    let hints = Hints::parse(&written.expect("there").0);
+    let stamp = |path: &Utf8Path| Stamp::at(path).expect("a file");
+    assert_eq!(hints.digest(&stamp(&image)), Some(first));
+
+    // Other bytes of the same number, and the time of modification put back.
+    let modified = fs::metadata(&image).and_then(|it| it.modified());
+    fs::write(&image, b"an IMAGE").expect("written");
+    let opened = fs::OpenOptions::new().write(true).open(&image);
+    let opened = opened.expect("a file").into_parts().0;
+    opened.set_modified(modified.expect("a time")).expect("set");
+    let changed = digest_of(b"an IMAGE");
+    assert_eq!(publish(2).await, [changed, second]);
+
+    // What is remembered is believed where the bucket has such bytes: nothing was read.
+    remember(stamp(&other), b"an image").await;
+    assert_eq!(publish(3).await, [changed, first]);
+    remember(stamp(&other), b"nowhere!").await;
+    assert_eq!(publish(4).await, [changed, second]);
+    write_hints(&store, b"damaged".to_vec()).await;
+    assert_eq!(publish(5).await, [changed, second]);
+}
+
+/// A file of the workspace as it is.
+fn file_at(path: &Utf8Path) -> Entry {
+    Entry::File {
+        source: path.to_owned(),
+        size: fs::metadata(path).expect("a file").len(),
+        executable: false,
+        digest: None,
+    }
+}
+
+async fn write_hints(store: &BucketStore, bytes: Vec<u8>) {
+    let name = keys::inputs(&sample_id(1).channel);
+    let written = store.inner.objects.put(&name, bytes, Keep::Not).await;
+    written.expect("written");
 }
