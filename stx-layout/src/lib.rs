@@ -116,6 +116,7 @@ mod pin;
 #[cfg(test)]
 mod properties;
 pub mod record;
+mod redact;
 pub mod release;
 pub mod report;
 mod segment;
@@ -143,5 +144,6 @@ pub use pin::Pin;
 pub use record::{
     BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord,
 };
+pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secrets, url_userinfo};
 pub use release::{ReleaseId, ReleaseKind};
 pub use segment::Name;
