@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read as _};
 
 use rpm::PackageReader;
+use stx_layout::rpm::{FrameError, HeadError, read_head};
 
 use crate::change::Differences;
-use crate::frame::{Frame, HeaderError, frame};
 use crate::times::only_times;
 
 /// Longest file that is looked into, in bytes. All that are looked into are held in memory, of both packages: no more
@@ -31,7 +31,7 @@ pub enum ContentsError {
     Header {
         /// What is wrong with them.
         #[from]
-        source: HeaderError,
+        source: FrameError,
     },
     /// Its payload.
     #[error("the payload is damaged")]
@@ -76,7 +76,7 @@ fn files(
     mut package: impl BufRead + 'static,
     wanted: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Vec<u8>>, ContentsError> {
-    let head = head(&mut package)?;
+    let head = read_head(&mut package)?;
     let mut reader = PackageReader::parse(io::Cursor::new(head).chain(package))?;
     let mut files = BTreeMap::new();
     let mut left = MOST_BYTES;
@@ -98,19 +98,11 @@ fn files(
     Ok(files)
 }
 
-/// The lead and the headers of a package, once they are known to be sound.
-fn head(package: &mut impl BufRead) -> Result<Vec<u8>, ContentsError> {
-    let mut head = Vec::new();
-    loop {
-        match frame(&head)? {
-            Frame::Whole { .. } => return Ok(head),
-            Frame::Needs(needed) => {
-                let more = (needed - head.len()) as u64;
-                if package.take(more).read_to_end(&mut head)? as u64 != more {
-                    let length = head.len();
-                    return Err(HeaderError::Truncated { length, needed }.into());
-                }
-            }
+impl From<HeadError> for ContentsError {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Io { source } => source.into(),
+            HeadError::Frame { source } => source.into(),
         }
     }
 }

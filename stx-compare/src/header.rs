@@ -7,11 +7,31 @@ use rpm::{
 };
 use sha2::Digest as _;
 
+use stx_layout::rpm::{FrameError, Headers};
+
 use crate::compare::SOURCE_PACKAGE;
-pub use crate::frame::{Frame, HeaderError, LONGEST_HEADER, frame};
 use crate::package::{
     ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
 };
+
+/// A package file whose headers cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// They must not be parsed.
+    #[error(transparent)]
+    Frame {
+        /// Why not.
+        #[from]
+        source: FrameError,
+    },
+    /// What the headers say makes no package.
+    #[error("the header is damaged")]
+    Damaged {
+        /// Why.
+        #[from]
+        source: rpm::Error,
+    },
+}
 
 /// Attributes that have a name; the others are called by their number.
 const NAMES: [(u32, &str); 18] = [
@@ -50,13 +70,8 @@ fn is_covered(tag: u32) -> bool {
 ///
 /// The digests of the main header that stand in the signature header are checked; signatures are not.
 pub fn package(bytes: &[u8]) -> Result<Package, HeaderError> {
-    match frame(bytes)? {
-        Frame::Whole { header, .. } => parse(&bytes[..header.end]),
-        Frame::Needs(needed) => Err(HeaderError::Truncated {
-            length: bytes.len(),
-            needed,
-        }),
-    }
+    let headers = Headers::parse(bytes)?;
+    parse(&bytes[..headers.payload])
 }
 
 fn parse(mut bytes: &[u8]) -> Result<Package, HeaderError> {
@@ -373,3 +388,7 @@ fn signatures(metadata: &PackageMetadata) -> Vec<String> {
     let digests: BTreeSet<_> = found.collect();
     digests.into_iter().collect()
 }
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

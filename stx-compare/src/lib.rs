@@ -30,8 +30,6 @@ mod compare;
 #[cfg(feature = "contents")]
 pub mod contents;
 #[cfg(feature = "rpm")]
-mod frame;
-#[cfg(feature = "rpm")]
 pub mod header;
 pub mod human;
 pub mod inventory;

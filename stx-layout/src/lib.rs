@@ -23,6 +23,7 @@
 //! | [`BuildRecord`] | what is known of one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
 //! | [`Catalog`] | what a mirror holds, as a value |
+//! | [`rpm`] | the headers of RPM package files, checked before they are parsed |
 //!
 //! # The grammar
 //!
@@ -119,6 +120,7 @@ pub mod record;
 mod redact;
 pub mod release;
 pub mod report;
+pub mod rpm;
 mod segment;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategies;

@@ -9,10 +9,11 @@ use fs_err as fs;
 use futures_util::StreamExt as _;
 use sha2::Digest as _;
 use stx_compare::contents::{ContentsError, look_into};
-use stx_compare::header::{Frame, HeaderError, frame, package};
+use stx_compare::header::{HeaderError, package};
 use stx_compare::inventory::{Entry, FileName};
 use stx_compare::report::Outcome;
 use stx_compare::{Differences, Package, compare};
+use stx_layout::rpm::{Frame, FrameError, HeadError, frame, read_head};
 use stx_layout::{BuildId, BuildPath, Sha256};
 use stx_publish::fetch::{FetchError, FetchOptions, Wanted, fetch};
 use stx_publish::{MirrorRead, StoreError};
@@ -145,50 +146,38 @@ async fn head(
             }
         }
         let ended = bytes.len() as u64 >= body.size;
-        match frame(&bytes)? {
+        match frame(&bytes).map_err(HeaderError::from)? {
             Frame::Whole { header, .. } => {
                 bytes.truncate(header.end);
                 return Ok(bytes);
             }
             Frame::Needs(needed) if ended => {
                 let length = bytes.len();
-                return Err(HeaderError::Truncated { length, needed }.into());
+                return Err(truncated(length, needed));
             }
             Frame::Needs(more) => needed = more.max(bytes.len() + 1),
         }
         idle = if bytes.len() > before { 0 } else { idle + 1 };
         if idle >= ATTEMPTS {
             let length = bytes.len();
-            let short = HeaderError::Truncated { length, needed };
-            return Err(broken.map_or_else(|| short.into(), Into::into));
+            return Err(broken.map_or_else(|| truncated(length, needed), Into::into));
         }
     }
 }
 
+fn truncated(length: usize, needed: usize) -> PackageError {
+    HeaderError::from(FrameError::Truncated { length, needed }).into()
+}
+
 /// The first bytes of a package file, up to the end of its headers.
 fn file_head(path: &Utf8Path) -> Result<Vec<u8>, PackageError> {
-    let failed = |source| PackageError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = open(path)?;
-    let mut bytes = Vec::new();
-    let mut needed = FIRST;
-    loop {
-        let more = (needed - bytes.len()) as u64;
-        let read = (&mut file)
-            .take(more)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        match frame(&bytes)? {
-            Frame::Whole { .. } => return Ok(bytes),
-            Frame::Needs(needed) if (read as u64) < more => {
-                let length = bytes.len();
-                return Err(HeaderError::Truncated { length, needed }.into());
-            }
-            Frame::Needs(more) => needed = more,
-        }
-    }
+    read_head(&mut open(path)?).map_err(|error| match error {
+        HeadError::Frame { source } => HeaderError::from(source).into(),
+        HeadError::Io { source } => PackageError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    })
 }
 
 fn open(path: &Utf8Path) -> Result<BufReader<File>, PackageError> {

@@ -1,0 +1,409 @@
+//! The headers of RPM package files, as bytes that anybody may have written.
+//!
+//! A package file is a lead of 96 bytes, the signature header, padded to 8 bytes, the main header and the payload. A header
+//! is an intro of 16 bytes (a magic number, 4 reserved bytes, the number of index entries, the size of the data), the index
+//! entries of 16 bytes each (tag, type, offset, count) and the data; all numbers are big-endian. That is the format of the
+//! rpm project's reference manual, "RPM V4 Package format".
+//!
+//! [`frame`] is the check that every reader of a package makes before it parses anything: it refuses a length that leads
+//! out of the header, data that is counted more than once, and more tags than rpm itself accepts. What it accepts can be
+//! parsed in time and memory proportional to the bytes that are there. [`Headers`] reads tags of headers that passed it.
+//!
+//! Texts are bytes here: the format does not say how they are encoded, and packages of the years before UTF-8 are still
+//! published.
+//!
+//! ```
+//! use stx_layout::rpm::{Frame, FrameError, frame};
+//!
+//! assert_eq!(frame(b"")?, Frame::Needs(112));
+//! assert!(matches!(frame(b"<html>"), Err(FrameError::NotAPackage { at: 0, .. })));
+//! # Ok::<(), FrameError>(())
+//! ```
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+use std::ops::Range;
+
+#[cfg(test)]
+mod tests;
+
+/// Longest signature header and main header together, in bytes. The longest of CentOS 7 has 6 MB.
+pub const LONGEST_HEADER: usize = 32 << 20;
+
+/// Most tags of one header: as many as rpm accepts. Real headers have about a hundred.
+pub const MOST_TAGS: u32 = 0xffff;
+
+/// Size of the lead, with which a package file begins.
+pub const LEAD: usize = 96;
+
+/// Size of a header's intro, and of an index entry.
+const INTRO: usize = 16;
+
+/// A package file whose headers must not be parsed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// It does not begin as a package does.
+    #[error("not an RPM package: no {what} at byte {at}")]
+    NotAPackage {
+        /// What had to be there.
+        what: &'static str,
+        /// Where.
+        at: usize,
+    },
+    /// It ends before its headers do.
+    #[error("the file ends at byte {length}, its headers go to byte {needed} at least")]
+    Truncated {
+        /// Its length.
+        length: usize,
+        /// What its headers need.
+        needed: usize,
+    },
+    /// Its headers are longer than any real ones.
+    #[error("headers of {size} bytes; no more than {LONGEST_HEADER} are read")]
+    TooLong {
+        /// What they say.
+        size: u64,
+    },
+    /// A header has more tags than rpm accepts.
+    #[error("a header of {count} tags; no more than {MOST_TAGS} are read")]
+    TooManyTags {
+        /// What it says.
+        count: u32,
+    },
+    /// An index entry leads to where no data is.
+    #[error("the header's tag {tag} leads out of the header, or into the data of another tag")]
+    Lies {
+        /// The tag.
+        tag: u32,
+    },
+}
+
+/// The first bytes of a package that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// The file cannot be read.
+    #[error("the package cannot be read")]
+    Io {
+        /// Why.
+        #[from]
+        source: io::Error,
+    },
+    /// Its headers must not be parsed.
+    #[error(transparent)]
+    Frame {
+        /// What is wrong with them.
+        #[from]
+        source: FrameError,
+    },
+}
+
+/// What is known of a package file from its first bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// So many bytes from its beginning have to be there before more can be told.
+    Needs(usize),
+    /// Everything is there: where the two headers are.
+    Whole {
+        /// The signature header.
+        signature: Range<usize>,
+        /// The main header; the payload begins where it ends.
+        header: Range<usize>,
+    },
+}
+
+/// Looks at the first bytes of a package file.
+///
+/// # Errors
+/// [`FrameError`] where the headers must not be parsed, never [`FrameError::Truncated`].
+pub fn frame(bytes: &[u8]) -> Result<Frame, FrameError> {
+    if !bytes.starts_with(&[0xed, 0xab, 0xee, 0xdb]) && bytes.len() >= 4 {
+        return Err(FrameError::NotAPackage {
+            what: "lead",
+            at: 0,
+        });
+    }
+    let signature = match header_at(bytes, LEAD)? {
+        Ok(end) => LEAD..end,
+        Err(needed) => return Ok(Frame::Needs(needed)),
+    };
+    let begin = signature.end.next_multiple_of(8);
+    let header = match header_at(bytes, begin)? {
+        Ok(end) => begin..end,
+        Err(needed) => return Ok(Frame::Needs(needed)),
+    };
+    if bytes.len() < header.end {
+        return Ok(Frame::Needs(header.end));
+    }
+    check(&bytes[signature.clone()])?;
+    check(&bytes[header.clone()])?;
+    Ok(Frame::Whole { signature, header })
+}
+
+/// Reads the lead and the headers of a package, and no byte more, once they are known to be sound.
+///
+/// # Errors
+/// [`FrameError::Truncated`] where the file ends before its headers do, and what [`frame`] refuses.
+pub fn read_head(package: &mut impl Read) -> Result<Vec<u8>, HeadError> {
+    let mut head = Vec::new();
+    loop {
+        match frame(&head)? {
+            Frame::Whole { .. } => return Ok(head),
+            Frame::Needs(needed) => {
+                let more = (needed - head.len()) as u64;
+                if package.take(more).read_to_end(&mut head)? as u64 != more {
+                    let length = head.len();
+                    return Err(FrameError::Truncated { length, needed }.into());
+                }
+            }
+        }
+    }
+}
+
+/// The end of the header at `at`, or how many bytes are needed to tell.
+fn header_at(bytes: &[u8], at: usize) -> Result<Result<usize, usize>, FrameError> {
+    let Some(intro) = bytes.get(at..at + INTRO) else {
+        return Ok(Err(at + INTRO));
+    };
+    if !intro.starts_with(&[0x8e, 0xad, 0xe8, 0x01]) {
+        return Err(FrameError::NotAPackage { what: "header", at });
+    }
+    let count = number(intro, 8);
+    let size = INTRO as u64 * (1 + u64::from(count)) + u64::from(number(intro, 12));
+    let end = at as u64 + size;
+    match usize::try_from(end) {
+        Ok(_) if count > MOST_TAGS => Err(FrameError::TooManyTags { count }),
+        Ok(end) if end <= LONGEST_HEADER => Ok(Ok(end)),
+        _ => Err(FrameError::TooLong { size: end }),
+    }
+}
+
+/// The big-endian number at `at`, which is there.
+fn number(bytes: &[u8], at: usize) -> u32 {
+    let mut number = [0; 4];
+    number.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_be_bytes(number)
+}
+
+/// Refuses a header whose entries lead out of its data, or have more data together than there is.
+fn check(header: &[u8]) -> Result<(), FrameError> {
+    let (index, data) = parts(header);
+    let mut left = data.len();
+    for raw in index.chunks_exact(INTRO) {
+        let lies = || FrameError::Lies {
+            tag: number(raw, 0),
+        };
+        let rest = data.get(number(raw, 8) as usize..).ok_or_else(lies)?;
+        // Data is never shared: what is left bounds what an entry may have, and the work of looking at it.
+        let rest = &rest[..rest.len().min(left)];
+        left -= size(raw, rest).ok_or_else(lies)?;
+    }
+    Ok(())
+}
+
+/// The index entries and the data of a header that is whole.
+fn parts(header: &[u8]) -> (&[u8], &[u8]) {
+    header[INTRO..].split_at(INTRO * number(header, 8) as usize)
+}
+
+/// How many of the bytes from an entry's offset on are its own; `None` if there are fewer than it says.
+fn size(raw: &[u8], rest: &[u8]) -> Option<usize> {
+    let (kind, count) = (number(raw, 4), number(raw, 12) as usize);
+    let size = match kind {
+        0 => Some(0),
+        1 | 2 | 7 => Some(count),
+        3 => count.checked_mul(2),
+        4 => count.checked_mul(4),
+        5 => count.checked_mul(8),
+        // A string is one, whatever the count says.
+        6 => strings(rest, count.max(1)),
+        8 | 9 => strings(rest, count),
+        _ => None,
+    };
+    size.filter(|size| *size <= rest.len())
+}
+
+/// The size of so many strings with the zero byte that ends each; `None` if there are not as many.
+fn strings(bytes: &[u8], count: usize) -> Option<usize> {
+    if count == 0 {
+        return Some(0);
+    }
+    let mut ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == 0);
+    ends.nth(count - 1).map(|(end, _)| end + 1)
+}
+
+/// The headers of a package.
+#[derive(Debug, Clone, Copy)]
+pub struct Headers<'a> {
+    /// The signature header: digests and signatures.
+    pub signature: Header<'a>,
+    /// The main header: everything else.
+    pub main: Header<'a>,
+    /// Where the main header begins.
+    pub begin: usize,
+    /// Where it ends, and the payload begins.
+    pub payload: usize,
+}
+
+impl<'a> Headers<'a> {
+    /// Those of the package that begins with `bytes`.
+    ///
+    /// # Errors
+    /// What [`frame`] refuses, and [`FrameError::Truncated`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        match frame(bytes)? {
+            Frame::Whole { signature, header } => Ok(Self {
+                signature: Header {
+                    bytes: &bytes[signature],
+                },
+                begin: header.start,
+                payload: header.end,
+                main: Header {
+                    bytes: &bytes[header],
+                },
+            }),
+            Frame::Needs(needed) => Err(FrameError::Truncated {
+                length: bytes.len(),
+                needed,
+            }),
+        }
+    }
+}
+
+/// One header, which passed the check.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    /// The header itself, byte for byte; that of the main header is what signatures and digests are of.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Its tags, in the order of the index.
+    pub fn tags(&self) -> impl Iterator<Item = Tag<'a>> + use<'a> {
+        let (index, data) = parts(self.bytes);
+        index.chunks_exact(INTRO).map(|raw| {
+            let rest = data.get(number(raw, 8) as usize..).unwrap_or_default();
+            let size = size(raw, rest).unwrap_or_default();
+            Tag {
+                tag: number(raw, 0),
+                kind: number(raw, 4),
+                count: number(raw, 12),
+                data: &rest[..size],
+            }
+        })
+    }
+
+    /// A tag, the first one of that number.
+    pub fn tag(&self, tag: u32) -> Option<Tag<'a>> {
+        // Only the entry itself is measured: a header may have many tags with many strings.
+        let (index, data) = parts(self.bytes);
+        let raw = index
+            .chunks_exact(INTRO)
+            .find(|raw| number(raw, 0) == tag)?;
+        let rest = data.get(number(raw, 8) as usize..)?;
+        Some(Tag {
+            tag,
+            kind: number(raw, 4),
+            count: number(raw, 12),
+            data: &rest[..size(raw, rest)?],
+        })
+    }
+
+    /// The first string of a tag; `None` where there is no such tag, or it holds no strings.
+    pub fn string(&self, tag: u32) -> Option<&'a [u8]> {
+        self.tag(tag)?.strings()?.next()
+    }
+
+    /// The strings of a tag; none where there is no such tag, or it holds something else.
+    pub fn strings(&self, tag: u32) -> Vec<&'a [u8]> {
+        let strings = self.tag(tag).and_then(|tag| tag.strings());
+        strings.into_iter().flatten().collect()
+    }
+
+    /// The first number of a tag; `None` where there is no such tag, or it holds no numbers.
+    pub fn number(&self, tag: u32) -> Option<u64> {
+        self.tag(tag)?.numbers()?.next()
+    }
+
+    /// The numbers of a tag; none where there is no such tag, or it holds something else.
+    pub fn numbers(&self, tag: u32) -> Vec<u64> {
+        let numbers = self.tag(tag).and_then(|tag| tag.numbers());
+        numbers.into_iter().flatten().collect()
+    }
+
+    /// Whether this main header is that of a source package. Old source packages have no tag that says so; their files
+    /// lie in one directory without a name.
+    pub fn is_source(&self) -> bool {
+        const SOURCERPM: u32 = 1044;
+        const SOURCEPACKAGE: u32 = 1106;
+        const DIRNAMES: u32 = 1118;
+        match self.number(SOURCEPACKAGE) {
+            Some(number) => number != 0,
+            None => self.string(SOURCERPM).is_none() && self.strings(DIRNAMES) == [b""],
+        }
+    }
+
+    /// The bytes of a binary tag.
+    pub fn binary(&self, tag: u32) -> Option<&'a [u8]> {
+        let tag = self.tag(tag)?;
+        (tag.kind == 7).then_some(tag.data)
+    }
+}
+
+/// A tag of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag<'a> {
+    /// Its number.
+    pub tag: u32,
+    /// What it holds, by the number of the format: 6, 8 and 9 are strings, 2 to 5 numbers, 7 bytes.
+    pub kind: u32,
+    /// How many of them.
+    pub count: u32,
+    /// Their bytes.
+    pub data: &'a [u8],
+}
+
+impl<'a> Tag<'a> {
+    /// The strings that it holds, without the zero bytes that end them; `None` if it holds something else.
+    pub fn strings(&self) -> Option<impl Iterator<Item = &'a [u8]> + use<'a>> {
+        let data = self.data.strip_suffix(&[0]);
+        let strings = data
+            .into_iter()
+            .flat_map(|data| data.split(|byte| *byte == 0));
+        matches!(self.kind, 6 | 8 | 9).then_some(strings)
+    }
+
+    /// The numbers that it holds; `None` if it holds something else.
+    pub fn numbers(&self) -> Option<impl Iterator<Item = u64> + use<'a>> {
+        let width = match self.kind {
+            1 | 2 => 1,
+            3 => 2,
+            4 => 4,
+            5 => 8,
+            _ => return None,
+        };
+        let numbers = self.data.chunks_exact(width);
+        Some(numbers.map(|bytes| {
+            bytes
+                .iter()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        }))
+    }
+}
+
+/// A text of a header: UTF-8 where it is that, else what `createrepo_c` makes of it, which is Latin-1 without the bytes
+/// from 0x80 to 0xbf. These are punctuation at best, and control characters where the text is Windows-1252.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(
+        |_| {
+            let kept = bytes.iter().filter(|byte| !(0x80..0xc0).contains(*byte));
+            // Each byte of Latin-1 is the character of that number.
+            Cow::Owned(kept.map(|byte| char::from(*byte)).collect())
+        },
+        Cow::Borrowed,
+    )
+}
