@@ -71,7 +71,7 @@ impl Context {
     /// Says something on standard error, unless `--quiet` was given.
     pub(crate) fn say(&self, text: &str) {
         if !self.global.quiet {
-            eprintln!("{}", crate::output::printable(text));
+            crate::output::note(text);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::output::printable;
+use crate::output::note;
 
 /// Why the program ends, as a number that scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +83,10 @@ impl Failure {
     /// Prints the error with its chain and the hint to standard error, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(error) = &self.error {
-            let text = Chain(error.as_ref()).to_string();
-            eprintln!("error: {}", printable(&text));
+            note(&format!("error: {}", Chain(error.as_ref())));
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {}", printable(hint));
+            note(&format!("hint: {hint}"));
         }
         ExitCode::from(self.exit as u8)
     }

@@ -12,6 +12,7 @@ mod identity;
 mod output;
 mod progress;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use chrono::Utc;
@@ -31,10 +32,14 @@ fn main() -> ExitCode {
             } else {
                 ExitCode::SUCCESS
             };
-            return if error.print().is_ok() {
-                code
-            } else {
-                ExitCode::from(Exit::Bug as u8)
+            return match error.print() {
+                // A reader that has seen enough is no error; nor is one whom nobody can tell of a mistake.
+                Err(unwritten)
+                    if !error.use_stderr() && unwritten.kind() != ErrorKind::BrokenPipe =>
+                {
+                    ExitCode::from(Exit::Bug as u8)
+                }
+                Ok(()) | Err(_) => code,
             };
         }
     };

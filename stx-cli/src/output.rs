@@ -1,4 +1,8 @@
-//! Results on standard output: text for people, JSON for programs.
+//! All that the program prints: results on standard output, as text for people or JSON for programs; what it says
+//! beside them on standard error.
+//!
+//! Nothing else in the program prints. `println!` and `eprintln!` panic when the terminal is gone, the reader of a log
+//! has died or the disk under it is full, so the lints `print_stdout` and `print_stderr` keep them out.
 
 use std::io::{self, Write as _};
 
@@ -30,6 +34,22 @@ pub(crate) fn print<T: Serialize>(
 pub(crate) fn printable(text: &str) -> String {
     let steers = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
     text.replace(steers, "\u{fffd}")
+}
+
+/// Prints a line to standard error, where control characters are replaced.
+///
+/// A line that cannot be written is lost on purpose: there is no other place to say so, and neither a build nor the
+/// service may end because nobody can read its messages.
+pub(crate) fn note(text: &str) {
+    let mut line = printable(text);
+    line.push('\n');
+    // One write, so that lines of several threads do not mix.
+    drop(io::stderr().lock().write_all(line.as_bytes()));
+}
+
+/// Prints a line to the service's log, where what others wrote must not look like another line.
+pub(crate) fn log(text: &str) {
+    note(&text.replace('\n', "\\n"));
 }
 
 /// Writes to standard output; a reader that has seen enough is no error.

@@ -10,6 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use stx_layout::PhaseStatus;
 use stx_pipeline::{Event, EventKind};
 
+use crate::output::note;
+
 /// Shows events on standard error.
 pub(crate) struct Progress {
     quiet: bool,
@@ -111,8 +113,9 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.terminal {
             _ if self.quiet => {}
-            Some(terminal) => terminal.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            // Not `suspend`, which panics if the terminal is gone.
+            Some(terminal) => drop(terminal.println(text)),
+            None => note(text),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Paths per second and core, beside one regular expression with named groups.
 //!
 //! The ratio is printed behind the table.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 //!
 //! Every phase has its log, its registration and its lines in the journal, as in a real build. Prints the ratio to the
 //! slower and to the faster of the two, each the best of several runs.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark starts real processes and reads the clock"

@@ -1,4 +1,5 @@
 //! Reading and planning recipes of 10,000 phases.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

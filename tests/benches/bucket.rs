@@ -10,6 +10,7 @@
 //!
 //! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
 //! need 2 GiB there and 16 GiB of memory. `scripts/setup.sh bench` installs the peers.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
     reason = "runs and times real processes on real files"

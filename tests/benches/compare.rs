@@ -2,6 +2,7 @@
 //! packages. Prints the ratio of the times; a target that is missed is said, and no error.
 //!
 //! `rpmdiff` runs on 200 of the packages, or on as many as `STX_BENCH_RPMDIFF` says, and its time is taken for that of all.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark starts real processes and reads real clocks"

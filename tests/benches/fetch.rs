@@ -4,6 +4,7 @@
 //! One ISO image, 2 GiB, over the loopback interface from nginx, in the page cache. Both sides end with a checked file. The
 //! figures are medians; a target that is missed is said, and no error. `STX_BENCH_RUNS` says how often each case is run,
 //! `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how large an image; 2 GiB of it need 8 GiB there.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
     reason = "runs and times real processes on real files"

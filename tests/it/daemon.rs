@@ -1,5 +1,7 @@
 //! The build service as it runs: the real binary, a real git, signals and kills.
 
+mod unread;
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,11 @@
     clippy::disallowed_methods,
     reason = "tests start real processes and read real clocks"
 )]
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test prints counts of its cases for those who run it by hand"
+)]
 
 mod arrows;
 mod audit;

@@ -142,7 +142,7 @@ fn left(problems: &[String], said: bool) -> Result<(), Failure> {
     }
     if said {
         for problem in problems {
-            eprintln!("left {}", output::printable(problem));
+            output::note(&format!("left {problem}"));
         }
     }
     Err(Failure::said(Exit::Mirror)

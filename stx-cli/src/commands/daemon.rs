@@ -94,7 +94,7 @@ pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure>
 /// Tells the service manager, if there is one.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        eprintln!("the service manager cannot be told: {error}");
+        output::log(&format!("the service manager cannot be told: {error}"));
     }
 }
 
@@ -155,10 +155,12 @@ fn reload(machine: &Machine, site: &Site) -> Option<Control> {
             Some(Control::Reload(Box::new(setup)))
         }
         Err(failure) => {
-            eprintln!(
-                "the new configuration is refused, the old one holds: {}",
-                failure.line()
-            );
+            // A mistake a line; all of them are the operator's own text.
+            for line in failure.line().lines() {
+                output::log(&format!(
+                    "the new configuration is refused, the old one holds: {line}"
+                ));
+            }
             None
         }
     };

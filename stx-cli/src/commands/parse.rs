@@ -148,7 +148,8 @@ impl Printer<'_> {
             Format::Human => {
                 // What was accepted before stands before it on a terminal, too.
                 self.out.flush()?;
-                writeln!(io::stderr(), "{}", caret(&error))
+                output::note(&caret(&error));
+                Ok(())
             }
         }
     }

@@ -9,6 +9,11 @@
 //! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
 //! need 12 GiB there.
 #![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a benchmark prints its table, and what it waits for"
+)]
+#![expect(
     clippy::disallowed_methods,
     reason = "runs and times real processes on real files"
 )]

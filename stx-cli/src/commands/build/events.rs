@@ -9,6 +9,7 @@ use stx_pipeline::{Cancel, Event};
 use super::Watch;
 use crate::commands::Context;
 use crate::exit::Failure;
+use crate::output::note;
 use crate::progress::Progress;
 
 /// Runs a build that shows its progress, writes its events to `file`, if any (`-` is standard output), and ends at the
@@ -93,6 +94,6 @@ async fn cancel_on_signal(cancel: Cancel) {
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
     }
-    eprintln!("ending the phases that run");
+    note("ending the phases that run");
     cancel.cancel();
 }

@@ -8,6 +8,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
+use crate::output::log;
+
 /// How many notices wait at most; more are lost, and that is said.
 const WAITING: usize = 100;
 
@@ -37,7 +39,7 @@ impl Hook {
             .try_send((command.to_vec(), timeout, notice))
             .is_err()
         {
-            eprintln!("hook: too many notices wait, one is lost");
+            log("hook: too many notices wait, one is lost");
         }
     }
 
@@ -45,7 +47,7 @@ impl Hook {
     pub(super) async fn finish(self, limit: Duration) {
         drop(self.sender);
         if tokio::time::timeout(limit, self.task).await.is_err() {
-            eprintln!("hook: not all notices were told");
+            log("hook: not all notices were told");
         }
     }
 }
@@ -54,12 +56,12 @@ async fn serve(mut calls: Receiver<Call>) {
     while let Some((command, timeout, notice)) = calls.recv().await {
         match tokio::time::timeout(timeout, call(&command, &notice)).await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => eprintln!("hook: {}: {why}", command[0]),
-            Err(_) => eprintln!(
+            Ok(Err(why)) => log(&format!("hook: {}: {why}", command[0])),
+            Err(_) => log(&format!(
                 "hook: {}: took more than {} s, ended",
                 command[0],
                 timeout.as_secs()
-            ),
+            )),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::args::Global;
 use crate::commands::build::Site;
 use crate::commands::{pages, retention};
 use crate::exit::Failure;
+use crate::output::log;
 
 /// How often the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
@@ -105,7 +106,7 @@ impl Host for Machine {
     fn messages(&self) -> Vec<Message> {
         let (messages, wrong) = spool::read(&self.spool);
         for (id, why) in wrong {
-            eprintln!("{}: refused: {why}", self.spool.join(&id));
+            log(&format!("{}: refused: {why}", self.spool.join(&id)));
             self.discard(&id);
         }
         messages
@@ -113,7 +114,7 @@ impl Host for Machine {
 
     fn discard(&self, id: &str) {
         if let Err(error) = spool::discard(&self.spool, id) {
-            eprintln!("{error}");
+            log(&error.to_string());
         }
     }
 
@@ -192,13 +193,13 @@ impl Host for Machine {
         if let Some(file) = &service.said.metrics {
             let file = service.config.below(file);
             if let Err(error) = write_metrics(&file, &metrics(state, facts, Utc::now())) {
-                eprintln!("metrics: {error}");
+                log(&format!("metrics: {error}"));
             }
         }
     }
 
     fn say(&self, text: &str) {
-        eprintln!("{text}");
+        log(text);
     }
 }
 

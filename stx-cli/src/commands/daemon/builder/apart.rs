@@ -16,6 +16,7 @@ use crate::commands::build::{
     BuildOrder, Built, OnInterrupt, Site, Watch, build, resume, unfinished,
 };
 use crate::exit::{Exit, Failure};
+use crate::output::log;
 
 /// What a thread does.
 pub(super) enum Work {
@@ -119,10 +120,9 @@ async fn go(
             tell(Progress::Phase(event.clone()));
         }
     };
-    let say = |text: &str| eprintln!("{text}");
     let watch = Watch {
         events: &events,
-        say: &say,
+        say: &log,
         cancel,
     };
     let built = match work {

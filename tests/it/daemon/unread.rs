@@ -1,0 +1,100 @@
+//! Standard error that nobody reads: a full disk, a reader that died, a terminal that is gone.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use super::Site;
+use crate::builds::Small;
+use crate::harness::{run, stx, tool};
+
+/// Standard errors to which no write succeeds.
+fn unwritable() -> [(&'static str, Stdio); 2] {
+    let mut open = fs_err::OpenOptions::new();
+    let full = open.write(true).open("/dev/full").expect("a device");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    [
+        ("a full disk", Stdio::from(full.into_parts().0)),
+        ("a reader that died", Stdio::from(writer)),
+    ]
+}
+
+#[test]
+fn a_build_ends_as_it_would_with_readers() {
+    for (name, stderr) in unwritable() {
+        let small = Small::new();
+        let mut build = small.build("20200101T000000Z");
+        build.arg("--verbose").stderr(stderr);
+        let status = build.status().expect("it starts");
+        assert_eq!(status.code(), Some(0), "{name}");
+        assert_eq!(small.builds(), ["20200101T000000Z"], "{name}");
+    }
+}
+
+#[test]
+fn the_exit_code_of_a_mistake_stays() {
+    for args in [
+        &["parse", "no/such/channel"][..],
+        &["--no-such-option"],
+        &["publish", "/nowhere"],
+    ] {
+        let expected = run(&mut stx(args)).code;
+        assert_eq!(expected, Some(2), "{args:?}");
+        for (name, stderr) in unwritable() {
+            let status = stx(args).stderr(stderr).status().expect("it starts");
+            assert_eq!(status.code(), expected, "{name}: {args:?}");
+        }
+    }
+}
+
+#[test]
+fn the_service_builds_and_stops() {
+    for (name, stderr) in unwritable() {
+        let site = Site::new("", "poll = \"1s\"");
+        let mut command = site.stx(&["daemon"]);
+        let command = command.stdout(Stdio::null()).stderr(stderr);
+        let daemon = super::Daemon(command.spawn().expect("the service starts"));
+        site.until(name, || site.messages() == ["one"]);
+        site.commit("two");
+        site.until(name, || site.messages() == ["one", "two"]);
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.end(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn a_build_survives_its_terminal() {
+    let small = Small::new();
+    small.commit("image.sh", &super::holding(small.dir.path()));
+    fs_err::write(small.at("hold"), "").expect("a file");
+    let build = small.build("20200101T000000Z");
+    // A session of its own gets no SIGHUP when the terminal goes.
+    let words: Vec<_> = [build.get_program()]
+        .into_iter()
+        .chain(build.get_args())
+        .map(|word| word.to_str().expect("text"))
+        .collect();
+    let command = format!("setsid --wait {}", words.join(" "));
+    let mut script = tool("script", ["--quiet", "--command", &command, "/dev/null"]);
+    let script = script
+        .current_dir(small.dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut terminal = script.spawn().expect("script starts");
+    let end = std::time::Instant::now() + super::LIMIT;
+    let until = |what: &str, so: &dyn Fn() -> bool| {
+        while !so() {
+            assert!(std::time::Instant::now() < end, "{what}: not in time");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    until("the phase that waits", &|| small.at("holds").exists());
+    terminal.kill().expect("killed");
+    terminal.wait().expect("it ends");
+    fs_err::remove_file(small.at("hold")).expect("a file");
+    until("the build", &|| small.builds() == ["20200101T000000Z"]);
+    until("the alias", &|| {
+        small.at("mirror/master/centos/latest_build").exists()
+    });
+}
