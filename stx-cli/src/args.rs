@@ -22,23 +22,23 @@ pub(crate) use service::{Daemon, History, Stats, Trigger};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  unexpected: a bug
-  2  usage or configuration
-  3  the build failed, and was published as failed
-  4  the mirror is wrong, or refused it
+  1  unexpected error: a bug
+  2  wrong usage or configuration
+  3  the build failed and was published as failed
+  4  the mirror is damaged or refused the operation
   5  not found
-  6  busy: another build or publisher works on the channel";
+  6  busy: another build or publisher holds the channel";
 
 const COMPARE_HELP: &str = "\
-Exit codes, as those of diff:
-  0  nothing differs that matters
-  1  something differs
-  4  a package could not be compared, or the mirror is wrong
+Exit codes, like those of diff:
+  0  no relevant difference
+  1  differences found
+  4  a package could not be compared, or the mirror is damaged
   2, 5  as for the other commands";
 
-/// Builds StarlingX branches and hosts the result on a mirror.
+/// Build StarlingX branches and host the results on a mirror.
 ///
-/// Results go to standard output, everything else to standard error.
+/// Results are printed to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
 #[command(name = "stx-builds", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -65,19 +65,19 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR|URL")]
     pub(crate) mirror: Option<Utf8PathBuf>,
 
-    /// How results are printed
+    /// Format of results
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
 
-    /// Acts as if it were this time, RFC 3339 or YYYYMMDDTHHMMSSZ
+    /// Use this time instead of the clock's: RFC 3339 or YYYYMMDDTHHMMSSZ
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]
     pub(crate) now: Option<DateTime<Utc>>,
 
-    /// Says less on standard error
+    /// Print less to standard error
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
-    /// Says more on standard error
+    /// Print more to standard error
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
 }
@@ -92,77 +92,78 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Builds the sample distribution twice into a new mirror and shows what came out
+    /// Build the sample distribution twice into a new mirror and show the results
     Demo(Demo),
-    /// Builds a branch and publishes the result
+    /// Build a branch and publish the result
     Build(Build),
-    /// Goes on with a build that was interrupted, at its first unfinished phase
+    /// Resume an interrupted build at its first unfinished phase
     Resume(Resume),
-    /// Ends a running build; nothing of it is published
+    /// Cancel a running build; nothing of it is published
     Cancel(Cancel),
-    /// Checks and draws recipe files
+    /// Check and draw recipe files
     #[command(subcommand)]
     Recipe(Recipe),
-    /// Publishes a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
+    /// Publish a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
-    /// Fetches files of a build, every byte checked; goes on where it was killed
+    /// Download files of a build and check every byte; resume an interrupted download
     Fetch(Fetch),
-    /// Copies builds of one mirror to another: directories, `s3://BUCKET/PREFIX`, and from URLs
+    /// Copy builds from one mirror to another: directories, `s3://BUCKET/PREFIX`, and from URLs
     ///
-    /// A build that is there with the same sums is not copied again; every byte is checked against the sums of its build.
-    /// Builds come in the order of their dates, aliases and pages last. What broke off is gone on with by the same command.
+    /// Builds that the target already holds with the same sums are skipped; every copied byte is checked against the sums of
+    /// its build. Builds are copied in order of their dates; aliases and pages follow last. Rerun the command to resume an
+    /// interrupted copy.
     Copy(Copy),
-    /// Says what differs between packages and the reference build, or between two builds
+    /// Compare packages with the reference build, or two builds with each other
     #[command(after_help = COMPARE_HELP)]
     Compare(Compare),
-    /// Says since which build a package, or a file of it, is as it is, and which commits came with that
+    /// Find the build that last changed a package or one of its files, and the commits in it
     Since(Since),
-    /// Lists channels and builds: age, result, size, how long each stays
+    /// List channels and builds with age, result, size and expiry
     List(List),
-    /// Serves a mirror on the loopback interface, to try it out
+    /// Serve a mirror on the loopback interface to try it out
     Serve(Serve),
-    /// Shows one build, by its date or through an alias
+    /// Show one build, given by its date or an alias
     Show(Show),
-    /// Applies the retention rules: takes out of sight what may go, deletes what went long enough ago
+    /// Apply the retention policy: move expired builds to the trash, purge old trash
     Prune(Prune),
-    /// Keeps a build whatever the retention rules say
+    /// Pin a build so that retention keeps it
     Pin(Pin),
-    /// Takes a pin away
+    /// Remove a pin
     Unpin(Unpin),
-    /// Lists pins
+    /// List pins
     Pins(Pins),
-    /// Brings a pruned build and its sections back, within 3 days
+    /// Restore a retired build and its sections from the trash, within 3 days
     Undelete(Undelete),
-    /// Lists pruned builds and until when they can be brought back
+    /// List retired builds and the time until which each can be restored
     Trash,
-    /// Says why a build stays or goes
+    /// Explain why retention keeps or retires a build
     Explain(Explain),
-    /// Says what will go, and how full the mirror gets, day by day
+    /// Forecast retention and disk use, day by day
     Forecast(Forecast),
-    /// Runs the build service: triggers, builds, publication, retention
+    /// Run the build service: triggers, builds, publication, retention
     Daemon(Daemon),
-    /// Asks the build service for a build, or takes that back
+    /// Request a build from the build service, or cancel a request
     Trigger(Trigger),
-    /// Says what waits and runs, what came last, and what should not be so
+    /// Show the queue, running builds, latest results and alarms
     Status,
-    /// Lists what was asked for, why and by whom, and what came of it
+    /// List build requests: who, why, and the outcome
     History(History),
-    /// Says how long the last builds and their phases took
+    /// Show how long the latest builds and their phases took
     Stats(Stats),
-    /// Checks sums, records and aliases
+    /// Verify sums, records and aliases
     Verify(Verify),
-    /// Makes the catalog pages anew: `index.html`, `index.json` and `feed.xml`
+    /// Rewrite the catalog pages: `index.html`, `index.json` and `feed.xml`
     ///
-    /// Commands that change the mirror do it at their end; this is for a mirror that was changed by other means.
+    /// Commands that change the mirror rewrite them at their end; use this after changing the mirror by other means.
     Pages,
-    /// Says what mirror paths and URLs mean
+    /// Parse mirror paths and URLs and explain their parts
     Parse(Parse),
-    /// Reads and makes names of container images, and brings images to the registry
+    /// Parse and form names of container images, and push images to the registry
     #[command(subcommand)]
     Image(Image),
-    /// Prints what a shell needs to complete the command line
+    /// Print the completion script of a shell
     Completions(Completions),
-    /// Writes the manual: a page for each command, and one for the configuration
+    /// Write the manual pages: one for each command and one for the configuration
     Manual(Manual),
 }
 
@@ -174,17 +175,17 @@ pub(crate) struct Completions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shell {
-    /// To be sourced, or put into a directory of bash-completion as `stx-builds`
+    /// Source it, or install it in a bash-completion directory as `stx-builds`
     Bash,
-    /// To be put into a directory of `fpath` as `_stx-builds`
+    /// Install it in a directory of `fpath` as `_stx-builds`
     Zsh,
-    /// To be sourced, or put into a directory of completions as `stx-builds.fish`
+    /// Source it, or install it in a completions directory as `stx-builds.fish`
     Fish,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Manual {
-    /// Where pages go; `man -l FILE` shows one
+    /// Directory for the pages; `man -l FILE` shows one
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) to: Utf8PathBuf,
 }

@@ -93,3 +93,74 @@ fn the_real_recipes_plan() {
         assert!(plan.contains(word), "{plan}");
     }
 }
+
+/// The lines of the help of all commands that break docs/STYLE.md: a description that is not in the imperative, or a phrase
+/// that needs decoding.
+fn unclear(reference: &str) -> Vec<&str> {
+    const BANNED: [&str; 16] = [
+        "came of",
+        "comes of",
+        "gone on with",
+        "goes on",
+        "is said",
+        "are said",
+        "takes back",
+        "takes that back",
+        "out of sight",
+        "what may go",
+        "is no ",
+        "are no ",
+        "all the same",
+        "is meant",
+        "not be so",
+        "does nothing",
+    ];
+    reference
+        .lines()
+        .filter(|line| {
+            let lower = line.to_lowercase();
+            // A description follows the indentation and the name of the command or option, or stands by itself.
+            let description = line.trim().rsplit("  ").next().unwrap_or_default();
+            let first = description.split(' ').next().unwrap_or_default();
+            let third_person = first.len() > 3
+                && first.ends_with('s')
+                && first.starts_with(|first: char| first.is_ascii_uppercase())
+                && ![
+                    "Results",
+                    "Builds",
+                    "Commands",
+                    "Options",
+                    "Arguments",
+                    "Names",
+                    "Paths",
+                    "Seconds",
+                    "URLs",
+                ]
+                .contains(&first.trim_end_matches(':'));
+            third_person
+                || description.starts_with("What ")
+                || description.starts_with("Whether ")
+                || BANNED.iter().any(|phrase| lower.contains(phrase))
+        })
+        .collect()
+}
+
+#[test]
+fn help_texts_are_imperative_and_need_no_decoding() {
+    assert_eq!(
+        unclear(
+            "  status  Says what waits and runs\n  --force  Moves the alias\n  list    List builds\n"
+        ),
+        [
+            "  status  Says what waits and runs",
+            "  --force  Moves the alias"
+        ]
+    );
+    let reference = fs_err::read_to_string(root().join("docs/cli.md")).expect("docs/cli.md");
+    let unclear = unclear(&reference);
+    assert!(
+        unclear.is_empty(),
+        "docs/STYLE.md has the rules:\n{}",
+        unclear.join("\n")
+    );
+}

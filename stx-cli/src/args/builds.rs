@@ -8,11 +8,11 @@ use crate::commands::resume::Target;
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// A directory that does not exist yet, or an earlier demo's
+    /// A new directory, or that of an earlier demo
     #[arg(default_value = "demo")]
     pub(crate) dir: Utf8PathBuf,
 
-    /// The directory of the sample distribution
+    /// Directory of the sample distribution
     #[arg(long, value_name = "DIR", default_value = "recipes/sample")]
     pub(crate) sample: Utf8PathBuf,
 }
@@ -31,62 +31,62 @@ pub(crate) struct Build {
     #[arg(long, value_name = "TS")]
     pub(crate) date: Option<BuildDate>,
 
-    /// Builds although nothing changed since the last success
+    /// Build even if nothing changed since the last success
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Prints the plan and does nothing
+    /// Print the plan and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Why it is built; recorded
+    /// Reason for the build; recorded
     #[arg(long, default_value = "manual")]
     pub(crate) reason: String,
 
-    /// Overrides a variable of the recipe
+    /// Override a variable of the recipe
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub(crate) set: Vec<(String, String)>,
 
-    /// Moves `latest_build` although it points at a newer build
+    /// Move `latest_build` even if it points at a newer build
     #[arg(long)]
     pub(crate) force_alias: bool,
 
-    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    /// Write events to a file as they happen, one JSON object a line; `-` is standard output
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(crate) events: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
-    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    /// The build, as `CHANNEL/BUILD-DATE`, or its channel
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) target: Target,
 
-    /// Publishes it as failed, with the reason `interrupted` [default: as `on_interrupt` of the configuration says]
+    /// Publish the build as failed, with the reason `interrupted` [default: `on_interrupt` of the configuration]
     #[arg(long)]
     pub(crate) as_failed: bool,
 
-    /// Writes what happens to a file as it happens, one JSON object a line; `-` is standard output
+    /// Write events to a file as they happen, one JSON object a line; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
-    /// The build, `CHANNEL/BUILD-DATE`, or its channel
+    /// The build, as `CHANNEL/BUILD-DATE`, or its channel
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) target: Target,
 
-    /// How long it is waited for the end, in seconds
+    /// Seconds to wait until the build has ended
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) wait: u64,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Recipe {
-    /// Says everything that is wrong with a recipe file, with file, line and column
+    /// Report every mistake in a recipe file with its line and column
     Check(RecipeCheck),
-    /// Draws the phases of a recipe and what they need
+    /// Draw the phases of a recipe and their dependencies
     Graph(RecipeGraph),
 }
 
@@ -101,22 +101,22 @@ pub(crate) struct RecipeGraph {
     /// The recipe file
     pub(crate) file: Utf8PathBuf,
 
-    /// The language of the drawing
+    /// Language of the drawing
     #[arg(long = "as", value_enum, default_value_t = Drawing::Mermaid)]
     pub(crate) drawing: Drawing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Drawing {
-    /// Mermaid, which Markdown pages show
+    /// Mermaid, rendered by many Markdown viewers
     Mermaid,
-    /// Graphviz's language
+    /// DOT, read by Graphviz
     Dot,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
-    /// The finished tree; only `inputs` and `outputs` below it are taken
+    /// The finished tree; only its `inputs` and `outputs` are published
     pub(crate) dir: Utf8PathBuf,
 
     /// The channel, such as `master/centos`
@@ -127,19 +127,19 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "TS")]
     pub(crate) date: BuildDate,
 
-    /// How the build ended
+    /// Result of the build
     #[arg(long, value_name = "success|fail", value_parser = outcome)]
     pub(crate) result: BuildOutcome,
 
-    /// Takes what lies below DIR where a symlink of the tree leads there; else such a symlink is refused
+    /// Publish the target of a symlink that leads below DIR; other symlinks out of the tree are refused
     #[arg(long, value_name = "DIR")]
     pub(crate) source_root: Vec<Utf8PathBuf>,
 
-    /// Prints the plan and does nothing; reads every file, to say which the mirror has already
+    /// Print the plan and exit; reads every file to tell which the mirror already holds
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Moves `latest_build` although it points at a newer build
+    /// Move `latest_build` even if it points at a newer build
     #[arg(long)]
     pub(crate) force_alias: bool,
 }

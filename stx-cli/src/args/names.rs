@@ -7,18 +7,18 @@ use stx_layout::BuildDate;
 
 #[derive(Debug, Args)]
 pub(crate) struct Parse {
-    /// Paths below the mirror's root, or URLs; `-` reads them from standard input, one a line
+    /// Paths below the mirror's root, or URLs; `-` reads one a line from standard input
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
-    /// Says what names of container images mean
+    /// Parse names of container images and explain their parts
     Parse(ImageParse),
-    /// Makes a name from its parts
+    /// Form a name from its parts
     Name(Box<ImageName>),
-    /// Brings the images of a published build to the registry
+    /// Push the images of a published build to the registry
     Push(ImagePush),
 }
 
@@ -28,19 +28,19 @@ pub(crate) struct ImagePush {
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 
-    /// Prints what would be done and changes nothing
+    /// Print the plan and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ImageParse {
-    /// Names such as `starlingx/stx-keystone:dev-centos-pike`; `-` reads them from standard input, one a line
+    /// Names such as `starlingx/stx-keystone:dev-centos-pike`; `-` reads one a line from standard input
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<OsString>,
 }
 
-/// One of `--openstack-release`, `--stream` and `--version` decides the form of the tag.
+/// One of `--openstack-release`, `--stream` and `--version` selects the form of the tag.
 #[derive(Debug, Args)]
 pub(crate) struct ImageName {
     /// The registry, such as `docker.io`
@@ -49,10 +49,10 @@ pub(crate) struct ImageName {
     /// The organisation
     #[arg(long, default_value = "starlingx")]
     pub(crate) org: String,
-    /// What the image holds: `keystone` for `stx-keystone`
+    /// The component: `keystone` for `stx-keystone`
     #[arg(long, conflicts_with = "image")]
     pub(crate) component: Option<String>,
-    /// The image's whole name, where that is not `stx-COMPONENT`
+    /// The whole name of an image that is not called `stx-COMPONENT`
     #[arg(long)]
     pub(crate) image: Option<String>,
     /// The git branch or tag, such as `master` or `r-2018.10.0`
@@ -61,13 +61,13 @@ pub(crate) struct ImageName {
     /// The operating system
     #[arg(long)]
     pub(crate) os: Option<String>,
-    /// The specification's form: the OpenStack release, such as `pike`
+    /// Form of the specification: the OpenStack release, such as `pike`
     #[arg(long, value_name = "NAME")]
     pub(crate) openstack_release: Option<String>,
-    /// The form of 2019: `stable` or `dev` in the place of the OpenStack release
+    /// Form used since 2019: `stable` or `dev` in place of the OpenStack release
     #[arg(long)]
     pub(crate) stream: Option<StreamWord>,
-    /// The form of a tag that is never moved: its version, such as `v1.0.2`
+    /// Form of a tag that never moves: its version, such as `v1.0.2`
     #[arg(long)]
     pub(crate) version: Option<String>,
     /// The codename of the operating system's release
@@ -76,7 +76,7 @@ pub(crate) struct ImageName {
     /// The architecture
     #[arg(long)]
     pub(crate) arch: Option<String>,
-    /// A tag that moves
+    /// Qualifier of a moving tag
     #[arg(long, conflicts_with = "timestamp")]
     pub(crate) qualifier: Option<Word>,
     /// The build date

@@ -6,7 +6,7 @@ use stx_layout::Channel;
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only this channel
+    /// List only this channel
     pub(crate) channel: Option<Channel>,
 }
 
@@ -16,11 +16,11 @@ pub(crate) struct Show {
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 
-    /// Shows where it comes from: builder, sources, inputs, times, signature; as JSON, the statement itself
+    /// Show the provenance: builder, sources, inputs, times, signature; as JSON, the statement itself
     #[arg(long)]
     pub(crate) provenance: bool,
 
-    /// With `--provenance`: shows nothing that none of these public keys (PEM) has signed
+    /// With `--provenance`: require a signature by one of these public keys (PEM)
     #[arg(long, value_name = "FILE", requires = "provenance")]
     pub(crate) provenance_key: Vec<Utf8PathBuf>,
 }
@@ -35,15 +35,15 @@ pub(crate) struct Fetch {
     #[arg(value_name = "WHAT", required = true)]
     pub(crate) what: Vec<String>,
 
-    /// Where files go
+    /// Directory to download into
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) to: Utf8PathBuf,
 
-    /// Fetches nothing and prints where the files are
+    /// Print the files' URLs and exit
     #[arg(long)]
     pub(crate) print_url: bool,
 
-    /// How many files are fetched side by side
+    /// Number of files to download in parallel
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
 
@@ -51,41 +51,41 @@ pub(crate) struct Fetch {
     pub(crate) trust: Trust,
 }
 
-/// Whose signatures are believed.
+/// Trusted signatures.
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// Takes nothing that no public key of this file has signed
+    /// Accept only data signed by a public key in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) keyring: Option<Utf8PathBuf>,
 
-    /// With a keyring: also takes an index that has expired, or is older than one that was seen
+    /// With a keyring: accept an index that has expired or is older than one seen before
     #[arg(long)]
     pub(crate) allow_stale: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Copy {
-    /// The mirror that is copied: a directory, `s3://BUCKET/PREFIX`, or a URL
+    /// The source mirror: a directory, `s3://BUCKET/PREFIX`, or a URL
     #[arg(value_name = "FROM")]
     pub(crate) from: Utf8PathBuf,
 
-    /// The mirror that builds are copied to: a directory, which is made if it is not there, or `s3://BUCKET/PREFIX`
+    /// The target mirror: a directory, created if missing, or `s3://BUCKET/PREFIX`
     #[arg(value_name = "TO")]
     pub(crate) to: Utf8PathBuf,
 
-    /// Copies this channel only; may be given more than once
+    /// Copy only this channel; repeatable
     #[arg(long, value_name = "CHANNEL")]
     pub(crate) channel: Vec<Channel>,
 
-    /// Retires the builds of TO that FROM has not
+    /// Retire builds of TO that are not in FROM
     #[arg(long)]
     pub(crate) delete: bool,
 
-    /// Where files on their way are kept [default: `TO.copy` beside a directory, else in the user's cache]
+    /// Directory for partial downloads [default: `TO.copy` beside a directory, else in the user's cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) work: Option<Utf8PathBuf>,
 
-    /// Prints what would be done and does nothing
+    /// Print the plan and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -95,7 +95,7 @@ pub(crate) struct Copy {
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// Package files and directories of them, with `--with`; else two builds: `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`
+    /// With `--with`, package files or directories of them; otherwise two builds: `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`
     #[arg(value_name = "RPM|BUILD", required = true)]
     pub(crate) what: Vec<String>,
 
@@ -103,34 +103,34 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "BUILD")]
     pub(crate) with: Option<String>,
 
-    /// Takes the channel's build that this git work tree descends from with the fewest commits between
+    /// Use the build of the channel that this git work tree descends from with the fewest commits between
     #[arg(long, value_name = "GITDIR", requires = "with")]
     pub(crate) source: Option<Utf8PathBuf>,
 
-    /// The phase of the reference package, where it is in several
+    /// Phase of the reference package, if several phases hold it
     #[arg(long, requires = "with")]
     pub(crate) phase: Option<String>,
 
-    /// Transfers packages of which files differ, and tells apart files that differ in times only
+    /// Download packages whose files differ, and tell apart files that differ only in embedded times
     #[arg(long)]
     pub(crate) contents: bool,
 
-    /// What is done with build times and hosts, signatures and time stamps
+    /// Treatment of build times and hosts, signatures and time stamps
     #[arg(long, value_enum, default_value_t = Noise::List)]
     pub(crate) noise: Noise,
 
-    /// Writes the result as JUnit's XML as well
+    /// Also write the result as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Noise {
-    /// Listed apart, and no difference
+    /// List apart; not a difference
     List,
-    /// Not listed
+    /// Do not list
     Hide,
-    /// A difference as any other
+    /// Count like any other difference
     Count,
 }
 
@@ -139,48 +139,48 @@ pub(crate) struct Since {
     /// The package: `NAME` or `NAME.ARCH`
     pub(crate) package: String,
 
-    /// The channel whose builds are looked at
+    /// The channel to search
     #[arg(long = "in", value_name = "CHANNEL")]
     pub(crate) channel: Channel,
 
-    /// Only this file of the package
+    /// Consider only this file of the package
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<String>,
 
-    /// The first build with this version or a newer one: `1.0` or `1.0-2.tis`
+    /// Find the first build with at least this version: `1.0` or `1.0-2.tis`
     #[arg(long, value_name = "V", conflicts_with = "file")]
     pub(crate) version: Option<String>,
 
-    /// The phase, where the package is in several
+    /// The phase, if several hold the package
     #[arg(long)]
     pub(crate) phase: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The mirror's root directory; without it, that of `--mirror` or the configuration
+    /// Root directory of the mirror [default: `--mirror` or the configuration]
     pub(crate) dir: Option<Utf8PathBuf>,
 
-    /// The port; 0 takes a free one
+    /// The port; 0 selects a free one
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Only this channel or this build
+    /// Verify only this channel or build
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) scope: Option<String>,
 
-    /// Repairs what can be derived: aliases, leftovers
+    /// Repair derived data: aliases, leftovers
     #[arg(long)]
     pub(crate) repair: bool,
 
-    /// Also finds builds and indexes that no public key of this file has signed
+    /// Also report builds and indexes without a signature by a public key in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) keyring: Option<Utf8PathBuf>,
 
-    /// Also finds builds whose provenance none of these public keys (PEM) has signed
+    /// Also report builds whose provenance is not signed by one of these public keys (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) provenance_key: Vec<Utf8PathBuf>,
 }

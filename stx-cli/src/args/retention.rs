@@ -10,37 +10,37 @@ use super::time;
 
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
-    /// Prints what would go and what stays, and does nothing
+    /// Print which builds would be retired and kept, and exit
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Writes the plan to a file, and does nothing else
+    /// Write the plan to a file and exit
     #[arg(long, value_name = "FILE", conflicts_with = "plan")]
     pub(crate) plan_out: Option<Utf8PathBuf>,
 
-    /// Applies exactly this plan; what changed since it was made is left as it is
+    /// Apply exactly this plan; skip builds that changed since it was made
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<Utf8PathBuf>,
 
-    /// Lets one run remove up to N builds of a channel, although that is more than half of it
+    /// Allow this run to retire up to N builds of a channel, even if that is more than half of it
     #[arg(long, value_name = "N", conflicts_with = "plan")]
     pub(crate) allow: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Pin {
-    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`; an alias is resolved now, and the build stays pinned when it moves on
+    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`; an alias is resolved now, and the build stays pinned when the alias moves
     pub(crate) build: String,
 
-    /// Why
+    /// Reason for the pin
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) reason: String,
 
-    /// The end of the pin, YYYY-MM-DD, RFC 3339 or YYYYMMDDTHHMMSSZ [default: until it is taken away]
+    /// End of the pin: YYYY-MM-DD, RFC 3339 or YYYYMMDDTHHMMSSZ [default: none; remove it with `unpin`]
     #[arg(long, value_name = "DATE", value_parser = day_or_time)]
     pub(crate) until: Option<DateTime<Utc>>,
 
-    /// Who says so; a build has at most one pin an author [default: your user name]
+    /// Author of the pin; a build has at most one pin for each author [default: your user name]
     #[arg(long)]
     pub(crate) author: Option<String>,
 }
@@ -50,14 +50,14 @@ pub(crate) struct Unpin {
     /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
     pub(crate) build: String,
 
-    /// Whose pin [default: yours]
+    /// Author of the pin [default: your user name]
     #[arg(long)]
     pub(crate) author: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Pins {
-    /// Only this channel
+    /// List only this channel
     pub(crate) channel: Option<Channel>,
 }
 
@@ -75,12 +75,12 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Forecast {
-    /// How many days ahead
+    /// Number of days
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) days: u32,
 
-    /// How often a channel gets a build, and how many bytes each adds, such as `master/centos=1 day,4000000000`
-    /// [default: as in the last 30 days]
+    /// Interval between builds of a channel and bytes that each adds, such as `master/centos=1 day,4000000000`
+    /// [default: those of the last 30 days]
     #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
     pub(crate) rate: Vec<(Channel, Rate)>,
 }

@@ -5,7 +5,7 @@ use stx_layout::Channel;
 
 #[derive(Debug, Args)]
 pub(crate) struct Daemon {
-    /// Checks the configuration, says what would be built when, and does nothing
+    /// Check the configuration, print what would be built when, and exit
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -16,29 +16,29 @@ pub(crate) struct Trigger {
     #[arg(required_unless_present = "cancel")]
     pub(crate) branch: Option<String>,
 
-    /// The git branch or tag that is built, if BRANCH is another name
+    /// The git branch or tag to build, if BRANCH is a release identifier
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
 
-    /// Why; recorded
+    /// Reason for the request; recorded
     #[arg(long)]
     pub(crate) reason: Option<String>,
 
-    /// Builds although nothing changed since the last success
+    /// Build even if nothing changed since the last success
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Cancels a request that waits, or the build that came of it; `history` has the numbers
+    /// Cancel a waiting request or its running build; `history` lists the numbers
     #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force"])]
     pub(crate) cancel: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Only this channel
+    /// List only this channel
     pub(crate) channel: Option<Channel>,
 
-    /// How many requests, newest first
+    /// Number of requests, newest first
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Stats {
     /// The channel
     pub(crate) channel: Channel,
 
-    /// How many builds
+    /// Number of builds
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) builds: usize,
 }
