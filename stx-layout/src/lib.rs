@@ -24,6 +24,7 @@
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
 //! | [`Catalog`] | what a mirror holds, as a value |
 //! | [`rpm`] | the headers of RPM package files, checked before they are parsed |
+//! | [`encode_path`] | a path as it stands in a URL |
 //!
 //! # The grammar
 //!
@@ -126,6 +127,7 @@ mod segment;
 pub mod strategies;
 mod suggest;
 mod text;
+mod uri;
 mod words;
 
 pub use alias::{Alias, AliasName};
@@ -149,3 +151,4 @@ pub use record::{
 pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secrets, url_userinfo};
 pub use release::{ReleaseId, ReleaseKind};
 pub use segment::Name;
+pub use uri::{encode_path, encode_segment};

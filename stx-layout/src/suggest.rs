@@ -81,7 +81,9 @@ fn encoding(text: &str) -> Option<String> {
         let byte = after
             .get(..2)
             .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            .filter(|byte| byte.is_ascii_alphanumeric() || b"+~@,=:_- ".contains(byte));
+            .filter(|byte| {
+                byte.is_ascii_alphanumeric() || b"+^~@,=:;!$&'()*[]{}|_- ".contains(byte)
+            });
         if let (Some(byte), Some(behind)) = (byte, after.get(2..)) {
             plain.push(char::from(byte));
             rest = behind;

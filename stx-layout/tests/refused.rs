@@ -29,6 +29,13 @@ const PATHS: &[Refused] = &[
         51,
         Some("master/centos/latest_build/outputs/RPMS/std/libstdc++.rpm"),
     ),
+    (
+        "https://mirror.example.org/mirror/starlingx/master/centos/latest_build/outputs/iso/a%5E%281%29.iso",
+        84,
+        Some(
+            "https://mirror.example.org/mirror/starlingx/master/centos/latest_build/outputs/iso/a^(1).iso",
+        ),
+    ),
     ("MASTER/centos", 0, Some("master/centos")),
     ("MASTER/../etc", 0, None),
     ("releases/", 0, Some("release/")),

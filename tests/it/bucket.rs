@@ -143,6 +143,9 @@ fn date(day: u32) -> String {
     format!("201811{day:02}T060000Z")
 }
 
+/// A file of each tree, with characters that mean something else in a URL.
+const ODD: &str = "outputs/installer/libstdc++-8^1~2 (a)#1.tar";
+
 /// A finished tree: a repository, an image, a program, symlinks; a file that is the same every day, and one that is not.
 fn tree(dir: &Utf8Path, day: u32) -> Utf8PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
@@ -162,6 +165,7 @@ fn tree(dir: &Utf8Path, day: u32) -> Utf8PathBuf {
     write("outputs/iso/bootimage.iso", &format!("image of day {day}"));
     write("outputs/installer/install.sh", "#!/bin/sh\n");
     write("outputs/logs/build.log", "all went well\n");
+    write(ODD, "a name that has to be encoded");
     let script = outputs.join("installer/install.sh");
     fs_err::set_permissions(script, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     for (link, target) in [("iso/latest.iso", "bootimage.iso"), ("newest", "installer")] {
@@ -206,6 +210,7 @@ fn a_mirror(place: &Place) {
         "outputs/iso/latest.iso",
         "rpms",
         "outputs/installer/install.sh",
+        ODD,
     ];
     let args = [
         "fetch",
@@ -213,6 +218,7 @@ fn a_mirror(place: &Place) {
         what[0],
         what[1],
         what[2],
+        what[3],
         "--to",
         to.as_str(),
     ];
@@ -227,6 +233,8 @@ fn a_mirror(place: &Place) {
         Utf8PathBuf::from_path_buf(found.into_path()).expect("UTF-8")
     };
     assert_eq!(read(named("latest.iso")), b"image of day 4");
+    let odd = read(named("libstdc++-8^1~2 (a)#1.tar"));
+    assert_eq!(odd, b"a name that has to be encoded");
     assert_eq!(
         read(named("message-1-1.noarch.rpm")),
         read(package().to_owned())
@@ -343,12 +351,17 @@ fn a_public_bucket_is_read_as_a_web_server_is() {
     );
     web(&["verify"]).ok();
     let to = work.path().join("fetched");
-    let what = ["iso", "outputs/iso/latest.iso", "context"];
+    let what = ["iso", "outputs/iso/latest.iso", "context", ODD];
     let args = [&["fetch", CHANNEL][..], &what, &["--to", to.as_str()]].concat();
     let said = web(&args).code(0).stderr;
     assert!(said.contains("latest_build is 20181102T060000Z"), "{said}");
     let image = fs_err::read(to.join("bootimage.iso")).expect("fetched");
     assert_eq!(image, b"image of day 2");
+    let odd = to.join(ODD.strip_prefix("outputs/").expect("an output"));
+    assert_eq!(
+        fs_err::read(odd).expect("fetched"),
+        b"a name that has to be encoded"
+    );
     // What no reader needs is shown to none.
     let manifest = format!("{url}/.stx/manifests/{CHANNEL}/{}.json", date(1));
     let args = [

@@ -309,3 +309,45 @@ fn an_alias_that_flips_never_mixes_two_builds() {
         "{fetches} fetches, {flips} flips"
     );
 }
+
+/// Many object stores take a bare `+` for a space, which a URL's path may hold as it is. This server refuses whatever is not
+/// encoded.
+#[test]
+fn names_are_asked_for_percent_encoded() {
+    let (site, channel, date) = (Site::new(&[]), "feature/c++/centos", DATES[0]);
+    let odd = "outputs/installer/libstdc++-8.5^1~2 (a)#1.tar";
+    let file = site.dir.path().join("tree").join(odd);
+    fs_err::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+    fs_err::write(&file, "a library").expect("a file");
+    site.publish_to(channel, date, "success", b"an image");
+    let nginx =
+        site.serve("if ($request_uri ~ \"[^A-Za-z0-9._~/%-]\") { return 403; } location ^~ /.stx { return 404; }");
+    let url = nginx.url("");
+    run(&mut stx(["--mirror", &url, "list", channel])).ok();
+    run(&mut stx(["--mirror", &url, "verify"])).ok();
+    let to = site.to("fetched");
+    run(&mut fetch(&url, channel, &[odd], &to)).code(0);
+    let fetched = to.join(odd.strip_prefix("outputs/").expect("an output"));
+    assert_eq!(fs_err::read(fetched).expect("fetched"), b"a library");
+
+    let shown = run(&mut fetch(&url, channel, &[odd, "--print-url"], &to)).code(0);
+    let shown = shown.json()[0]["url"].as_str().expect("a URL").to_owned();
+    let encoded = "/feature/c%2B%2B/centos/20200101T000000Z/outputs/installer/libstdc%2B%2B-8.5%5E1~2%20%28a%29%231.tar";
+    assert!(shown.ends_with(encoded), "{shown}");
+    let got = run(&mut tool("curl", ["--silent", "--fail", &shown])).ok();
+    assert_eq!(got, "a library");
+
+    let copy = site.dir.path().join("copy");
+    run(&mut stx(["copy", &url, copy.as_str()])).ok();
+    let copied = copy.join(channel).join(date).join(odd);
+    assert_eq!(fs_err::read(copied).expect("copied"), b"a library");
+
+    // The build is there; it is not what the reader has to look for.
+    fs_err::remove_file(site.mirror().join(channel).join(date).join(odd)).expect("removed");
+    let ran = run(&mut fetch(&url, channel, &[odd], &site.to("again"))).code(5);
+    assert!(
+        ran.stderr.contains("this file of it is not"),
+        "{}",
+        ran.stderr
+    );
+}

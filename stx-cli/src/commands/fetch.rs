@@ -130,9 +130,14 @@ fn not_there(context: &Context, error: StoreError) -> Failure {
     }
 }
 
-/// A build that is not there, with the newest one that is.
+/// A build that is not there, with the newest one that is; or a file that is missing from a build that is there.
 async fn gone(reader: &Reader, id: &BuildId, error: StoreError) -> Failure {
     let failure = Failure::new(Exit::NotFound, error);
+    if reader.store().record(id).await.is_ok() {
+        return failure.hint(format!(
+            "{id} is there, this file of it is not: `stx-builds verify {id}` checks all of them"
+        ));
+    }
     match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {
         Ok(newest) if newest != *id => failure.hint(format!(
             "it was retired, or never was; the newest good build is {newest}"

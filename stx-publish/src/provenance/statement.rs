@@ -10,7 +10,7 @@ use std::str::FromStr;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildRecord, Sha256, SourceRecord, Sums};
+use stx_layout::{BuildRecord, Sha256, SourceRecord, Sums, encode_path};
 
 use crate::metadata::{is_metadata, repositories};
 
@@ -361,17 +361,18 @@ const NOT_IN_A_URI: &AsciiSet = &CONTROLS
 /// `git+URL@COMMIT`, as SPDX writes where a source comes from; `None` for a path that means something on one machine only.
 fn git_uri(url: &str, commit: &str) -> Option<String> {
     let url = match url.split_once("://") {
-        Some(_) => url.to_owned(),
-        None if url.starts_with('/') => format!("file://{url}"),
+        // A URL already: its parts cannot be told from what they hold.
+        Some(_) => utf8_percent_encode(url, NOT_IN_A_URI).to_string(),
+        None if url.starts_with('/') => format!("file://{}", encode_path(url)),
         None => match url.split_once(':') {
-            // What git reads as `ssh://` without a scheme.
+            // What git reads as `ssh://` without a scheme. Its path is taken as it is written, also with a `%`.
             Some((host, path)) if !host.is_empty() && !host.contains('/') => {
-                format!("ssh://{host}/{}", path.trim_start_matches('/'))
+                let host = utf8_percent_encode(host, NOT_IN_A_URI);
+                format!("ssh://{host}/{}", encode_path(path.trim_start_matches('/')))
             }
             Some(_) | None => return None,
         },
     };
-    let url = utf8_percent_encode(&url, NOT_IN_A_URI);
     Some(format!("git+{url}@{commit}"))
 }
 
@@ -391,6 +392,15 @@ mod tests {
                 Some("git+ssh://git@host.example/a%20b/c.git@c0ffee"),
             ),
             ("/srv/git/x", Some("git+file:///srv/git/x@c0ffee")),
+            (
+                "/srv/git/c++#1%20",
+                Some("git+file:///srv/git/c%2B%2B%231%2520@c0ffee"),
+            ),
+            ("host:c++^1", Some("git+ssh://host/c%2B%2B%5E1@c0ffee")),
+            (
+                "https://host.example/a b%20c^d",
+                Some("git+https://host.example/a%20b%20c%5Ed@c0ffee"),
+            ),
             ("../x", None),
             ("./a:b", None),
             (":x", None),

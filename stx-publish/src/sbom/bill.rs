@@ -22,20 +22,10 @@ use cyclonedx_bom::models::organization::OrganizationalEntity;
 use cyclonedx_bom::models::property::{Properties, Property};
 use cyclonedx_bom::models::tool::Tools;
 use cyclonedx_bom::validation::Validate as _;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use purl::GenericPurlBuilder;
-use stx_layout::{BuildId, BuildPath, Sha256};
+use stx_layout::{BuildId, BuildPath, Sha256, encode_segment};
 
 use super::iso::{File, Image, Package};
 use crate::incoming::digest_of;
-
-/// What a segment of a URI's path holds as it is.
-const IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'+');
 
 /// Where packages of an image are published, by their digests in the image; with the digests of what is published, which
 /// are others where it is signed anew.
@@ -196,13 +186,16 @@ fn of_package(id: &BuildId, package: &Package) -> Component {
             ..OrganizationalEntity::new("")
         }),
         licenses: package.license.as_deref().map(licenses),
-        purl: purl(id, package).and_then(|purl| purl.parse().ok()),
+        purl: purl(id, package).parse().ok(),
         ..Component::new(Classification::Library, name, &version, None)
     }
 }
 
 /// `pkg:rpm/centos/NAME@VERSION-RELEASE?arch=…`, as <https://github.com/package-url/purl-spec> has it for RPM.
-fn purl(id: &BuildId, package: &Package) -> Option<String> {
+///
+/// Written here, because the `purl` crate leaves `+` as it is: the specification has all but unreserved characters encoded,
+/// and whoever compares such texts finds `libstdc%2B%2B` only.
+fn purl(id: &BuildId, package: &Package) -> String {
     let Package {
         name,
         version,
@@ -210,21 +203,23 @@ fn purl(id: &BuildId, package: &Package) -> Option<String> {
         arch,
         ..
     } = package;
-    let builder = GenericPurlBuilder::new("rpm".to_owned(), name.as_str())
-        .with_namespace(id.channel.distro.to_string())
-        .with_version(format!("{version}-{release}"))
-        .with_qualifier("arch", arch.as_str())
-        .ok()?;
+    let distro = encode_segment(id.channel.distro.as_str());
+    let name = encode_segment(name);
+    let version = encode_segment(&format!("{version}-{release}"));
     let epoch = package.epoch.filter(|epoch| *epoch != 0);
-    let builder = match epoch {
-        Some(epoch) => builder.with_qualifier("epoch", epoch.to_string()).ok()?,
-        None => builder,
-    };
-    let builder = match &package.source {
-        Some(source) => builder.with_qualifier("upstream", source.as_str()).ok()?,
-        None => builder,
-    };
-    Some(builder.build().ok()?.to_string())
+    // By name, as the specification has them; one without a value is left out.
+    let qualifiers = [
+        ("arch", Some(arch.clone())),
+        ("epoch", epoch.map(|epoch| epoch.to_string())),
+        ("upstream", package.source.clone()),
+    ];
+    let qualifiers = qualifiers.iter().filter_map(|(key, value)| {
+        let value = value.as_deref().filter(|value| !value.is_empty())?;
+        Some(format!("{key}={}", encode_segment(value)))
+    });
+    let qualifiers = qualifiers.collect::<Vec<_>>().join("&");
+    let mark = if qualifiers.is_empty() { "" } else { "?" };
+    format!("pkg:rpm/{distro}/{name}@{version}{mark}{qualifiers}")
 }
 
 /// A licence as SPDX writes it, else under the name that the package gives it.
@@ -261,8 +256,6 @@ fn relative(image: &BuildPath, to: &BuildPath) -> String {
     let to: Vec<_> = to.segments().collect();
     let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
     let up = from[shared..].iter().map(|_| "..".to_owned());
-    let down = to[shared..]
-        .iter()
-        .map(|segment| utf8_percent_encode(segment, IN_A_SEGMENT).to_string());
+    let down = to[shared..].iter().map(|segment| encode_segment(segment));
     up.chain(down).collect::<Vec<_>>().join("/")
 }

@@ -1,9 +1,13 @@
 //! The pages for people. The templates are checked when this crate is compiled, and escape all they are given.
 
+use std::fmt::Display;
+
 use askama::Template;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use stx_layout::{AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus};
+use stx_layout::{
+    AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, encode_path,
+};
 
 use super::{Made, Site};
 use crate::index::{
@@ -293,6 +297,16 @@ fn duration(time: TimeDelta) -> String {
 /// A number of bytes for people, in powers of 1024.
 fn size(bytes: u64) -> String {
     humansize::format_size(bytes, humansize::BINARY)
+}
+
+/// A path or a part of one, as it stands in a link.
+fn in_url(path: impl Display) -> String {
+    encode_path(&path.to_string())
+}
+
+/// A text as a shell takes it, for commands that are copied from a page.
+fn in_shell(text: impl Display) -> String {
+    shell_words::quote(&text.to_string()).into_owned()
 }
 
 fn rfc3339(time: DateTime<Utc>) -> String {

@@ -1,5 +1,7 @@
 use chrono::{TimeDelta, TimeZone as _, Utc};
-use stx_layout::{BuildOutcome, ImageRecord, PhaseRecord, PhaseStatus, Sha256, SourceRecord};
+use stx_layout::{
+    BuildOutcome, Channel, ImageRecord, PhaseRecord, PhaseStatus, Sha256, SourceRecord,
+};
 
 use super::{PageId, PageName, Refreshed, Site, Stay, refresh};
 use crate::conformance::{sample_id, sample_request};
@@ -158,4 +160,62 @@ async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
     }
     let third = refresh(&store, &site).await.expect("pages");
     assert_eq!(third.removed.len(), 3);
+}
+
+#[tokio::test]
+async fn links_hold_no_character_that_a_server_may_read_otherwise() {
+    let store = MemoryStore::new();
+    let mut request = sample_request(1, BuildOutcome::Success, "day 1");
+    let id = &mut request.record.id;
+    id.channel = "feature/c++ ^x/centos".parse().expect("a channel");
+    let channel = id.channel.clone();
+    request.incoming.entries.insert(
+        "outputs/iso/boot+^ #1.iso".parse().expect("a path"),
+        Entry::Generated("an image".into()),
+    );
+    let plan = prepare(&store, request).await.expect("a plan");
+    publish(&store, &plan).await.expect("published");
+    let site = Site {
+        url: Some("https://mirror.example.org/a+b/".to_owned()),
+        ..Site::default()
+    };
+    refresh(&store, &site).await.expect("pages");
+    let page = |channel: Option<&Channel>, name| PageId {
+        channel: channel.cloned(),
+        name,
+    };
+    for (page, links) in [
+        (
+            page(None, PageName::IndexHtml),
+            &[
+                "href=\"feature/c%2B%2B%20%5Ex/centos/index.html\"",
+                "href=\"feature/c%2B%2B%20%5Ex/centos/20181101T060000Z/\"",
+                "/outputs/iso/boot%2B%5E%20%231.iso\"",
+            ][..],
+        ),
+        (
+            page(Some(&channel), PageName::IndexHtml),
+            &[
+                "href=\"20181101T060000Z/outputs/iso/boot%2B%5E%20%231.iso\"",
+                "stx-builds fetch &#39;feature/c++ ^x/centos&#39; iso --mirror https://mirror.example.org/a+b/",
+            ],
+        ),
+        (
+            page(Some(&channel), PageName::Feed),
+            &[
+                "<id>urn:stx-builds:feature/c%2B%2B%20%5Ex/centos/20181101T060000Z</id>",
+                "href=\"https://mirror.example.org/a+b/feature/c%2B%2B%20%5Ex/centos/20181101T060000Z/\"",
+            ],
+        ),
+    ] {
+        let text = text(&store, &page).await;
+        for link in links {
+            assert!(text.contains(link), "{link} is not in {text}");
+        }
+        let hrefs = text.split("href=\"").skip(1);
+        for href in hrefs.filter_map(|rest| rest.split('"').next()) {
+            let href = href.trim_start_matches("https://mirror.example.org/a+b/");
+            assert!(!href.contains(['+', '^', ' ']), "{href}");
+        }
+    }
 }

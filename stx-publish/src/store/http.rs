@@ -20,6 +20,7 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, ChannelEntry, Sums,
+    encode_path,
 };
 
 use super::{Depth, FileBody, Inspection, MirrorRead, Scope, StoreError};
@@ -142,9 +143,8 @@ impl HttpStore {
     /// The URL of a path in the mirror.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.root.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path.split('/'));
-        }
+        // It ends with a slash, and setting a path leaves alone what is encoded.
+        url.set_path(&format!("{}{}", self.root.path(), encode_path(path)));
         url
     }
 
