@@ -245,6 +245,134 @@ fn a_static_tag_with_other_content_is_refused_before_anything_is_published() {
     assert!(!here.build(2).exists());
 }
 
+/// Writes a blob into a layout; its descriptor.
+fn put_blob(layout: &Utf8Path, kind: &str, text: &str) -> Value {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let blobs = layout.join("blobs/sha256");
+    fs_err::create_dir_all(&blobs).expect("a directory");
+    fs_err::write(blobs.join(&digest), text).expect("a blob");
+    serde_json::json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": text.len()})
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Writes an artifact with one layer into a layout; the descriptor of its manifest.
+fn put_artifact(layout: &Utf8Path, kind: &str, layer: &str, subject: Option<&Value>) -> Value {
+    let config = put_blob(layout, kind, "{}");
+    let layer = put_blob(layout, "application/octet-stream", layer);
+    let mut manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer],
+    });
+    if let Some(subject) = subject {
+        manifest["subject"] = subject.clone();
+    }
+    put_blob(layout, MANIFEST, &manifest.to_string())
+}
+
+fn put_index(layout: &Utf8Path, manifests: &[Value]) {
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests,
+    });
+    fs_err::create_dir_all(layout).expect("a directory");
+    fs_err::write(layout.join("index.json"), index.to_string()).expect("an index");
+    let mark = "{\"imageLayoutVersion\":\"1.0.0\"}";
+    fs_err::write(layout.join("oci-layout"), mark).expect("a mark");
+}
+
+/// As a Helm chart is pushed, and as an image is signed.
+#[test]
+fn artifacts_that_are_no_images_are_brought_to_the_registry_as_they_are() {
+    let registry = DockerRegistry::start();
+    let here = Published::on(&registry.host());
+    let images = here.at("tree/outputs/docker-images");
+    let chart = images.join("stx-nova-chart");
+    let kind = "application/vnd.cncf.helm.config.v1+json";
+    let mut manifest = put_artifact(&chart, kind, "a chart", None);
+    let digest = manifest["digest"].as_str().expect("a digest").to_owned();
+    manifest["annotations"] =
+        serde_json::json!({"org.opencontainers.image.ref.name": "stx.6.0-v1.0.3"});
+    put_index(&chart, &[manifest]);
+
+    let nova = images.join("stx-nova");
+    let text = fs_err::read_to_string(nova.join("index.json")).expect("an index");
+    let index: Value = serde_json::from_str(&text).expect("JSON");
+    let mut listed = index["manifests"].as_array().expect("manifests").clone();
+    let mut signed = listed[0].clone();
+    signed
+        .as_object_mut()
+        .expect("a descriptor")
+        .remove("annotations");
+    let kind = "application/vnd.dev.cosign.artifact.sig.v1+json";
+    let signature = put_artifact(&nova, kind, "a signature", Some(&signed));
+    listed.push(signature.clone());
+    put_index(&nova, &listed);
+    put_index(&images.join("nothing"), &[]);
+
+    let published = run(&mut here.publish(1)).code(0);
+    assert!(
+        published
+            .stderr
+            .contains("docker-images/nothing/index.json names no image"),
+        "{}",
+        published.stderr
+    );
+    let record = here.record(1);
+    assert_eq!(record["images"].as_array().expect("images").len(), 3);
+    let name = here.name("stx-nova-chart:stx.6.0-v1.0.3");
+    assert_eq!(format!("sha256:{}", recorded(&record, &name)), digest);
+    let raw = |name: &str| {
+        let image = format!("docker://{name}");
+        run(&mut tool(
+            "skopeo",
+            ["inspect", "--raw", "--tls-verify=false", &image],
+        ))
+        .ok()
+    };
+    assert!(
+        raw(&name).contains("vnd.cncf.helm.config"),
+        "{}",
+        raw(&name)
+    );
+    let platform = |name: &str| {
+        let mut images = record["images"].as_array().expect("images").iter();
+        let image = images.find(|image| image["name"] == name).expect("it");
+        image["platform"].clone()
+    };
+    assert_eq!(platform(&name), Value::Null);
+    assert_eq!(platform(&here.nova(1)), "linux/amd64");
+    // The signature has no tag; it is there by its digest, where the image is.
+    let (repository, _) = here
+        .nova(1)
+        .rsplit_once(':')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("a tag");
+    let by_digest = format!(
+        "{repository}@{}",
+        signature["digest"].as_str().expect("a digest")
+    );
+    assert!(raw(&by_digest).contains("cosign"), "{}", raw(&by_digest));
+    run(&mut here.stx(&["verify"])).ok();
+
+    // Two without a name.
+    let kind = "application/vnd.cncf.helm.config.v1+json";
+    let two = [
+        put_artifact(&chart, kind, "one", None),
+        put_artifact(&chart, kind, "two", None),
+    ];
+    put_index(&chart, &two);
+    let refused = run(&mut here.publish(2)).code(4).stderr;
+    for digest in two.map(|manifest| manifest["digest"].clone()) {
+        assert!(
+            refused.contains(digest.as_str().expect("a digest")),
+            "{refused}"
+        );
+    }
+    assert!(refused.contains("give each a name"), "{refused}");
+}
+
 #[test]
 fn moving_tags_follow_successes_and_never_go_back() {
     let registry = DockerRegistry::start();

@@ -57,6 +57,7 @@ impl Registry {
     /// Names the images among the files of a request, and puts them into it.
     pub(crate) async fn add_images(
         &self,
+        context: &Context,
         request: &mut PublishRequest,
     ) -> Result<Vec<NamedImage>, Failure> {
         let found = images::read::read_images(request.incoming.clone()).await;
@@ -64,7 +65,12 @@ impl Registry {
             Failure::new(Exit::Mirror, error)
                 .hint("nothing was published; the image has to be made anew")
         })?;
-        images::add_images(&self.rules, found, request).map_err(unprepared)
+        for place in &found.empty {
+            context.say(&format!(
+                "warning: {place} names no image: nothing of it is brought to the registry"
+            ));
+        }
+        images::add_images(&self.rules, found.images, request).map_err(unprepared)
     }
 
     /// Publishes as planned.
@@ -319,7 +325,7 @@ async fn images_of(
         survey(&dir, &[]).map_err(|error| Failure::new(Exit::NotFound, error))?;
     let found = images::read::read_images(incoming).await;
     let found = found.map_err(|error| Failure::new(Exit::Mirror, error))?;
-    let named = images::name(id, found, rules);
+    let named = images::name(id, found.images, rules);
     let named = named.map_err(|error| Failure::new(Exit::Mirror, error))?;
     if record.images.is_empty() {
         if named.is_empty() {

@@ -55,7 +55,7 @@ async fn show(
 ) -> Result<(), Failure> {
     let registry = Registry::open(context)?;
     let named = match &registry {
-        Some(registry) => registry.add_images(&mut request).await?,
+        Some(registry) => registry.add_images(context, &mut request).await?,
         None => Vec::new(),
     };
     let plan = prepare_in_full(store, request).await;
@@ -196,7 +196,7 @@ async fn publish_guarded(
     let mut request = provenance::describe(context, request)?;
     let registry = Registry::open(context)?;
     let named = match &registry {
-        Some(registry) => registry.add_images(&mut request).await?,
+        Some(registry) => registry.add_images(context, &mut request).await?,
         None => Vec::new(),
     };
     let planned = async || {

@@ -42,7 +42,7 @@ pub fn name(
     found: Vec<FoundImage>,
     rules: &ImageRules,
 ) -> Result<Vec<NamedImage>, NameError> {
-    let mut named: BTreeMap<ImageName, (NamedImage, BuildPath)> = BTreeMap::new();
+    let mut named: BTreeMap<ImageName, Taken> = BTreeMap::new();
     for FoundImage {
         origin,
         references,
@@ -68,15 +68,53 @@ pub fn name(
                 image: Some(image.clone()),
             };
             match named.get(&name) {
-                Some((other, _)) if other.digest == new.digest => {}
-                Some((_, other)) => {
-                    return Err(fail(format!("{other} has another image called {name}")));
+                Some(other) if other.image.digest == new.digest => {}
+                Some(other) => {
+                    return Err(fail(other.clash(&new, reference.is_empty())));
                 }
-                None => drop(named.insert(name, (new, origin.clone()))),
+                None => {
+                    let taken = Taken {
+                        image: new,
+                        origin: origin.clone(),
+                        unnamed: reference.is_empty(),
+                    };
+                    named.insert(name, taken);
+                }
             }
         }
     }
-    Ok(named.into_values().map(|(image, _)| image).collect())
+    Ok(named.into_values().map(|taken| taken.image).collect())
+}
+
+/// A name that an image has.
+struct Taken {
+    image: NamedImage,
+    origin: BuildPath,
+    /// Whether it says nothing of itself.
+    unnamed: bool,
+}
+
+impl Taken {
+    /// Why another image cannot have the name too.
+    fn clash(&self, other: &NamedImage, other_unnamed: bool) -> String {
+        let Self { image, origin, .. } = self;
+        let which = |digest, unnamed| {
+            let unnamed = if unnamed { " (without a name)" } else { "" };
+            format!("sha256:{digest}{unnamed}")
+        };
+        let mut reason = format!(
+            "its image {} and the image {} of {origin} would both be called {}",
+            which(other.digest, other_unnamed),
+            which(image.digest, self.unnamed),
+            image.name
+        );
+        if self.unnamed || other_unnamed {
+            reason.push_str(
+                "; give each a name: the annotation org.opencontainers.image.ref.name in a layout, RepoTags in an archive",
+            );
+        }
+        reason
+    }
 }
 
 /// The name that a reference means.
@@ -341,6 +379,20 @@ mod tests {
         let names = name(&build, twice, &rules).expect("the same image");
         assert_eq!(names[0].name.as_str(), "hub.example/mine/x:1");
         assert_eq!(names.len(), 1);
+        let differ = vec![found(one, &[], "one"), found(one, &[], "two")];
+        let digests: Vec<_> = differ.iter().map(|found| found.image.digest()).collect();
+        let error = name(&build, differ, &rules)
+            .expect_err("two images without names")
+            .to_string();
+        for said in [
+            &format!("{}", digests[0]),
+            &format!("{}", digests[1]),
+            "(without a name)",
+            "org.opencontainers.image.ref.name",
+            "RepoTags",
+        ] {
+            assert!(error.contains(said), "{said} is not in {error}");
+        }
         let differ = vec![found(one, &["x:1"], "one"), found(two, &["x:1"], "two")];
         let error = name(&build, differ, &rules)
             .expect_err("two images")

@@ -3,12 +3,14 @@
 //! Every digest is computed from the bytes, also those that a layout or an archive claims; what does not fit is an error with
 //! its place, before anything is published.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::File;
+use serde::de::DeserializeOwned;
 use sha2::Digest as _;
 use stx_layout::{BuildPath, Sha256};
 
@@ -24,6 +26,12 @@ mod tests;
 
 /// Largest index, manifest or configuration that is read, in bytes.
 const LARGEST_JSON: u64 = 16 << 20;
+
+/// Bytes of indexes, manifests and configurations that are read of one layout or archive. What they hold is kept in memory.
+const MOST_JSON: u64 = 256 << 20;
+
+/// Longest name of an operating system or architecture that is recorded.
+const LONGEST_PLATFORM: usize = 64;
 
 /// Images that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +64,17 @@ pub enum ReadError {
     },
 }
 
+/// What was read of the images of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadImages {
+    /// The images.
+    pub images: Vec<FoundImage>,
+    /// Indexes that name no image, by their places in the build: whoever made them meant something else.
+    pub empty: Vec<String>,
+}
+
 /// Reads all images of a build; nothing where it has none. Every byte of them is read.
-pub async fn read_images(incoming: Incoming) -> Result<Vec<FoundImage>, ReadError> {
+pub async fn read_images(incoming: Incoming) -> Result<ReadImages, ReadError> {
     let read = tokio::task::spawn_blocking(move || read(&incoming)).await;
     read.unwrap_or_else(|error| {
         Err(ReadError::Io {
@@ -67,12 +84,18 @@ pub async fn read_images(incoming: Incoming) -> Result<Vec<FoundImage>, ReadErro
     })
 }
 
-fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
-    let mut found = Vec::new();
+/// As [`read_images`], on this thread.
+///
+/// # Errors
+/// The first image that cannot be read.
+pub fn read(incoming: &Incoming) -> Result<ReadImages, ReadError> {
+    let mut found = ReadImages::default();
     let layouts = layouts(incoming);
     for dir in &layouts {
         let tree = Tree::of_layout(incoming, dir);
-        found.extend(layout::read(&tree, dir)?);
+        let read = layout::read(&tree, dir)?;
+        found.images.extend(read.images);
+        found.empty.extend(read.empty);
     }
     for (path, entry) in &incoming.entries {
         let inside = path.as_str().starts_with(&format!("{DIRECTORY}/"));
@@ -82,7 +105,9 @@ fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
         };
         if inside && !in_layout && Utf8Path::new(path.as_str()).extension() == Some("tar") {
             let tree = archive::open(source, path)?;
-            found.extend(archive::read(&tree, path)?);
+            let read = archive::read(&tree, path)?;
+            found.images.extend(read.images);
+            found.empty.extend(read.empty);
         }
     }
     Ok(found)
@@ -130,6 +155,10 @@ struct Tree {
     /// What the files lie in, for errors.
     at: String,
     parts: BTreeMap<String, Part>,
+    /// Bytes of JSON that were read.
+    read: Cell<u64>,
+    /// What was hashed, by the file and where in it: several names may lead to the same bytes.
+    hashed: RefCell<BTreeMap<(Utf8PathBuf, u64), Blob>>,
 }
 
 impl Tree {
@@ -153,9 +182,15 @@ impl Tree {
             let size = entry.size();
             Some((name, Part { source, size }))
         });
+        Self::new(dir, parts.collect())
+    }
+
+    fn new(at: &BuildPath, parts: BTreeMap<String, Part>) -> Self {
         Self {
-            at: dir.to_string(),
-            parts: parts.collect(),
+            at: at.to_string(),
+            parts,
+            read: Cell::new(0),
+            hashed: RefCell::default(),
         }
     }
 
@@ -181,6 +216,14 @@ impl Tree {
         if part.size > LARGEST_JSON {
             return Err(self.wrong(name, format!("is larger than {LARGEST_JSON} bytes")));
         }
+        self.read.set(self.read.get() + part.size);
+        if self.read.get() > MOST_JSON {
+            let reason = format!(
+                "is too much: {} has more than {MOST_JSON} bytes of indexes, manifests and configurations",
+                self.at
+            );
+            return Err(self.wrong(name, reason));
+        }
         let mut bytes = Vec::new();
         let read = part
             .open()
@@ -192,9 +235,30 @@ impl Tree {
         Ok(bytes.into())
     }
 
-    /// A file as a blob, with the digest of its bytes.
+    /// What a small file says.
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ReadError> {
+        let bytes = self.bytes(name)?;
+        self.parsed(name, &bytes)
+    }
+
+    /// What the text of a file says.
+    fn parsed<T: DeserializeOwned>(&self, name: &str, text: &[u8]) -> Result<T, ReadError> {
+        serde_json::from_slice(text)
+            .map_err(|error| self.wrong(name, format!("cannot be understood: {error}")))
+    }
+
+    /// A file as a blob, with the digest of its bytes, which are read once.
     fn blob(&self, name: &str) -> Result<Blob, ReadError> {
         let part = self.part(name)?;
+        let place = match &part.source {
+            BlobSource::File { path, offset } => Some((path.clone(), *offset)),
+            BlobSource::Bytes(_) => None,
+        };
+        let known = place.as_ref();
+        let known = known.and_then(|place| self.hashed.borrow().get(place).cloned());
+        if let Some(blob) = known.filter(|blob| blob.size == part.size) {
+            return Ok(blob);
+        }
         let failed = |source| ReadError::Io {
             path: self.path(name),
             source,
@@ -205,11 +269,15 @@ impl Tree {
         if size != part.size {
             return Err(self.wrong(name, "changed while it was read"));
         }
-        Ok(Blob {
+        let blob = Blob {
             digest: Sha256(hasher.finalize().into()),
             size,
             source: part.source.clone(),
-        })
+        };
+        if let Some(place) = place {
+            self.hashed.borrow_mut().insert(place, blob.clone());
+        }
+        Ok(blob)
     }
 
     /// A file as a blob that has to have the digest that is claimed.
@@ -226,10 +294,19 @@ impl Tree {
     }
 }
 
-/// `linux/amd64`, `linux/arm64/v8`.
-fn platform(os: &str, architecture: &str, variant: Option<&str>) -> String {
-    let variant = variant.map(|variant| format!("/{variant}"));
-    format!("{os}/{architecture}{}", variant.unwrap_or_default())
+/// `linux/amd64`, `linux/arm64/v8`; `None` where that is not said in words that a record can hold.
+fn platform(os: &str, architecture: &str, variant: Option<&str>) -> Option<String> {
+    let is_word = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=LONGEST_PLATFORM).contains(&text.len()) && text.bytes().all(plain)
+    };
+    let variant = variant.filter(|variant| !variant.is_empty());
+    let words = [os, architecture].into_iter().chain(variant);
+    let words: Vec<_> = words.collect();
+    words
+        .iter()
+        .all(|word| is_word(word))
+        .then(|| words.join("/"))
 }
 
 /// The source of a file.
@@ -247,11 +324,15 @@ fn once(blobs: impl IntoIterator<Item = Blob>) -> Vec<Blob> {
 }
 
 /// An image of one manifest.
-fn single(manifest: crate::registry::Manifest, blobs: Vec<Blob>, platform: String) -> Image {
+fn single(
+    manifest: crate::registry::Manifest,
+    blobs: Vec<Blob>,
+    platform: Option<String>,
+) -> Image {
     Image {
         manifest,
         parts: Vec::new(),
         blobs: once(blobs),
-        platform: Some(platform),
+        platform,
     }
 }

@@ -3,7 +3,10 @@
 //! The layers are sent as they lie in the archive, and the manifest is made here in a form that never changes: so the digest
 //! of an image is a function of the archive's bytes alone. Packing the layers would make it one of the packer's version too.
 
-use std::io::Read as _;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::rc::Rc;
 
 use camino::Utf8PathBuf;
 use fs_err::File;
@@ -12,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildPath, Sha256};
 use tar::EntryType;
 
-use super::{FoundImage, Part, ReadError, Tree, file, platform, single};
+use super::{FoundImage, Part, ReadError, ReadImages, Tree, file, platform, single};
 use crate::registry::{Blob, Manifest};
 
 /// One image of `manifest.json`.
@@ -22,6 +25,14 @@ struct Saved {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
+    /// What a layer is that may be left out, by its digest.
+    #[serde(default)]
+    layer_sources: BTreeMap<String, Source>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    urls: Option<Vec<String>>,
 }
 
 /// A manifest as it is written here. The order of the fields is part of the digest of every image that was read so.
@@ -42,10 +53,53 @@ struct Described {
     size: u64,
 }
 
+/// What the headers, the names and the extensions of one entry may take up, in bytes. The tar library reads a name into
+/// memory, however long its header says it is.
+const LONGEST_HEADERS: u64 = 1 << 20;
+
+/// What those of all entries may take up, in bytes.
+const MOST_HEADERS: u64 = 256 << 20;
+
+/// Entries of an archive that is read. `docker save` writes a few for each layer.
+const MOST_ENTRIES: usize = 100_000;
+
+/// Bytes of the manifests that are made of one archive.
+const MOST_MADE: usize = 64 << 20;
+
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const PACKED_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// A file of which no more is read than is left; skipping is free.
+struct Bounded {
+    file: File,
+    left: Rc<Cell<u64>>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 && !buffer.is_empty() {
+            let reason = format!(
+                "the names and extensions of an entry take up more than {LONGEST_HEADERS} bytes"
+            );
+            return Err(io::Error::other(reason));
+        }
+        let most = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let read = self.file.read(&mut buffer[..most])?;
+        self.left.set(left - read as u64);
+        Ok(read)
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
 
 /// The files of an archive, by name; what a link leads to stands for it.
 pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadError> {
@@ -54,14 +108,32 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
         source,
     };
     let archive = File::open(source).map_err(failed)?;
-    let mut archive = tar::Archive::new(archive);
-    let mut tree = Tree {
-        at: path.to_string(),
-        parts: std::collections::BTreeMap::new(),
-    };
+    let whole = archive.metadata().map_err(failed)?.len();
+    let left = Rc::new(Cell::new(LONGEST_HEADERS));
+    let mut archive = tar::Archive::new(Bounded {
+        file: archive,
+        left: Rc::clone(&left),
+    });
+    let mut tree = Tree::new(path, BTreeMap::new());
     let mut links = Vec::new();
-    for entry in archive.entries_with_seek().map_err(failed)? {
+    let wrong = |reason: String| ReadError::Wrong {
+        path: path.to_string(),
+        reason,
+    };
+    let mut headers = 0;
+    let entries = archive.entries_with_seek().map_err(failed)?;
+    for (number, entry) in entries.enumerate() {
         let entry = entry.map_err(failed)?;
+        headers += LONGEST_HEADERS - left.replace(LONGEST_HEADERS);
+        if number == MOST_ENTRIES {
+            let reason =
+                format!("has more than {MOST_ENTRIES} entries: no archive of `docker save`");
+            return Err(wrong(reason));
+        }
+        if headers > MOST_HEADERS {
+            let reason = format!("has more than {MOST_HEADERS} bytes of names and extensions");
+            return Err(wrong(reason));
+        }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous => {
@@ -69,6 +141,13 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
                     source: file(source, entry.raw_file_position()),
                     size: entry.size(),
                 };
+                if entry.raw_file_position().saturating_add(part.size) > whole {
+                    let reason = format!(
+                        "says it has {} bytes, and the archive ends before",
+                        part.size
+                    );
+                    return Err(tree.wrong(&name, reason));
+                }
                 tree.parts.insert(plain(&name), part);
             }
             kind @ (EntryType::Symlink | EntryType::Link) => {
@@ -106,33 +185,40 @@ fn plain(name: &str) -> String {
 }
 
 /// The images of an archive. One that has no `manifest.json` is no image.
-pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<Vec<FoundImage>, ReadError> {
+pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<ReadImages, ReadError> {
     const LIST: &str = "manifest.json";
     if !tree.parts.contains_key(LIST) {
         return Err(tree.wrong(LIST, "is not there: no archive of `docker save`"));
     }
-    let list = tree.bytes(LIST)?;
-    let saved: Vec<Saved> =
-        serde_json::from_slice(&list).map_err(|error| tree.wrong(LIST, error.to_string()))?;
-    let images = saved.into_iter().map(|saved| {
-        Ok(FoundImage {
+    let saved: Vec<Saved> = tree.json(LIST)?;
+    let mut read = ReadImages::default();
+    if saved.is_empty() {
+        read.empty.push(tree.path(LIST));
+    }
+    let mut made = 0;
+    for saved in saved {
+        let image = image(tree, &saved)?;
+        made += image.manifest.bytes.len();
+        if made > MOST_MADE {
+            let reason = format!("its images have more than {MOST_MADE} bytes of manifests");
+            return Err(tree.wrong(LIST, reason));
+        }
+        read.images.push(FoundImage {
             origin: origin.clone(),
-            references: saved.repo_tags.clone().unwrap_or_default(),
-            image: image(tree, &saved)?,
-        })
-    });
-    images.collect()
+            references: saved.repo_tags.unwrap_or_default(),
+            image,
+        });
+    }
+    Ok(read)
 }
 
 fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
-    let text = tree.bytes(&saved.config)?;
-    let configuration = ImageConfiguration::from_reader(text.as_ref())
-        .map_err(|error| tree.wrong(&saved.config, error.to_string()))?;
+    let configuration: ImageConfiguration = tree.json(&saved.config)?;
     let config = tree.blob(&saved.config)?;
     let claims = configuration.rootfs().diff_ids();
     if claims.len() != saved.layers.len() {
         let reason = format!(
-            "names {} layers; there are {}",
+            "names {} layers, and manifest.json {}",
             claims.len(),
             saved.layers.len()
         );
@@ -141,6 +227,16 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
     let mut blobs = vec![config.clone()];
     let mut layers = Vec::new();
     for (name, claim) in saved.layers.iter().zip(claims) {
+        if let Some(source) = saved.layer_sources.get(claim)
+            && !tree.parts.contains_key(name)
+        {
+            let url = source.urls.iter().flatten().next();
+            let from = url.map_or_else(|| "elsewhere".to_owned(), |url| format!("at {url}"));
+            let reason = format!(
+                "is a foreign layer, whose bytes are {from} and not in the archive; publish an image without foreign layers"
+            );
+            return Err(tree.wrong(name, reason));
+        }
         let packed = is_packed(tree, name)?;
         let layer = if packed {
             // The claim is that of the bytes inside.

@@ -1,9 +1,15 @@
 //! OCI image layouts: `oci-layout`, `index.json`, `blobs/sha256/…` (OCI image specification 1.1, "Image Layout").
+//!
+//! Each manifest is read once and each blob is hashed once, whatever names it how often: an index may name others many
+//! times over, and work that followed every way to a manifest would grow with their product.
 
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
+use serde::Deserialize;
 use stx_layout::{BuildPath, Sha256};
 
-use super::{FoundImage, Image, ReadError, Tree, once, platform, single};
+use super::{FoundImage, Image, ReadError, ReadImages, Tree, once, platform};
 use crate::registry::{Blob, Manifest};
 
 /// What an image is called in its layout.
@@ -12,117 +18,357 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// How deep an index may lie in others.
 const DEEPEST: usize = 4;
 
-/// The images of a layout, each with all its references.
-pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<Vec<FoundImage>, ReadError> {
-    let index = tree.bytes("index.json")?;
-    let index = ImageIndex::from_reader(index.as_ref())
-        .map_err(|error| tree.wrong("index.json", error.to_string()))?;
-    let mut found: Vec<FoundImage> = Vec::new();
+/// Largest manifest or index below `index.json`, in bytes. Registries take no larger one.
+const LARGEST_MANIFEST: u64 = 4 << 20;
+
+/// Manifests, configurations and layers that all images of a layout may name together.
+const MOST_NAMED: usize = 1 << 20;
+
+/// How many signatures of signatures belong to an image.
+const LONGEST_CHAIN: usize = 8;
+
+/// What lies below each image.
+type Orders = BTreeMap<Sha256, Vec<Sha256>>;
+
+/// A manifest or index of a layout.
+struct Node {
+    manifest: Manifest,
+    /// What an index names.
+    children: Vec<Sha256>,
+    /// What a manifest names.
+    blobs: Vec<Blob>,
+    platform: Option<String>,
+    /// What it is about: of a signature, what is signed.
+    subject: Option<Sha256>,
+}
+
+/// Reads a layout.
+struct Reader<'a> {
+    tree: &'a Tree,
+    known: BTreeMap<Sha256, Node>,
+    /// How much the images that were put together name.
+    named: usize,
+}
+
+/// The images of a layout, each with all its references; and whether it names none.
+pub(super) fn read(tree: &Tree, origin: &BuildPath) -> Result<ReadImages, ReadError> {
+    let index: ImageIndex = tree.json("index.json")?;
+    let mut reader = Reader {
+        tree,
+        known: BTreeMap::new(),
+        named: 0,
+    };
+    // In the order of the index.
+    let mut order = Vec::new();
+    let mut references: BTreeMap<Sha256, Vec<String>> = BTreeMap::new();
     for descriptor in index.manifests() {
         let annotations = descriptor.annotations().as_ref();
         let reference = annotations.and_then(|texts| texts.get(REF_NAME)).cloned();
-        let image = image(tree, descriptor, 0)?;
-        match found
-            .iter_mut()
-            .find(|known| known.image.digest() == image.digest())
-        {
-            Some(known) => known.references.extend(reference),
-            None => found.push(FoundImage {
-                origin: origin.clone(),
-                references: reference.into_iter().collect(),
-                image,
-            }),
-        }
+        let digest = reader.visit(descriptor, 0)?;
+        let known = references.entry(digest).or_insert_with(|| {
+            order.push(digest);
+            Vec::new()
+        });
+        known.extend(reference);
     }
-    Ok(found)
-}
-
-/// The digest that a descriptor claims.
-fn digest(tree: &Tree, descriptor: &Descriptor) -> Result<Sha256, ReadError> {
-    let digest = descriptor
-        .as_digest_sha256()
-        .and_then(|digest| digest.parse().ok());
-    digest.ok_or_else(|| {
-        let digest = descriptor.digest();
-        tree.wrong(
-            "blobs",
-            format!("{digest} is no digest that can be computed here"),
-        )
-    })
-}
-
-fn blob(tree: &Tree, descriptor: &Descriptor) -> Result<Blob, ReadError> {
-    let digest = digest(tree, descriptor)?;
-    let name = format!("blobs/sha256/{digest}");
-    let blob = tree.claimed(&name, digest)?;
-    if blob.size != descriptor.size() {
-        let claimed = descriptor.size();
-        let reason = format!("has {} bytes, and {claimed} are claimed", blob.size);
-        return Err(tree.wrong(&name, reason));
+    let orders = reader.orders(&order)?;
+    let about = reader.referrers(&references, &orders);
+    let referrers: BTreeSet<_> = about.values().flatten().copied().collect();
+    let mut read = ReadImages::default();
+    for digest in order.iter().filter(|digest| !referrers.contains(digest)) {
+        read.images.push(FoundImage {
+            origin: origin.clone(),
+            references: references.remove(digest).unwrap_or_default(),
+            image: reader.image(*digest, &about, &orders)?,
+        });
     }
-    Ok(blob)
+    if index.manifests().is_empty() {
+        read.empty.push(tree.path("index.json"));
+    }
+    let indexes = reader.known.iter().filter(|(_, node)| node.names_nothing());
+    let names = indexes.map(|(digest, _)| tree.path(&blob_name(*digest)));
+    read.empty.extend(names);
+    Ok(read)
 }
 
-/// The image that a descriptor names, of one platform or of several.
-fn image(tree: &Tree, descriptor: &Descriptor, depth: usize) -> Result<Image, ReadError> {
-    let digest = blob(tree, descriptor)?.digest;
-    let name = format!("blobs/sha256/{digest}");
-    let manifest = Manifest {
-        media_type: descriptor.media_type().to_string(),
-        bytes: tree.bytes(&name)?,
-    };
-    let several = match descriptor.media_type() {
-        MediaType::ImageIndex => true,
-        MediaType::ImageManifest => false,
+fn blob_name(digest: Sha256) -> String {
+    format!("blobs/sha256/{digest}")
+}
+
+fn is_index(kind: &MediaType) -> Option<bool> {
+    match kind {
+        MediaType::ImageIndex => Some(true),
+        MediaType::ImageManifest => Some(false),
         MediaType::Other(kind) => match kind.as_str() {
-            "application/vnd.docker.distribution.manifest.list.v2+json" => true,
-            "application/vnd.docker.distribution.manifest.v2+json" => false,
-            kind => return Err(tree.wrong(&name, format!("{kind} is no image"))),
+            "application/vnd.docker.distribution.manifest.list.v2+json" => Some(true),
+            "application/vnd.docker.distribution.manifest.v2+json" => Some(false),
+            _ => None,
         },
-        kind => return Err(tree.wrong(&name, format!("{kind} is no image"))),
-    };
-    if !several {
-        return one(tree, &name, manifest);
+        _ => None,
     }
-    if depth >= DEEPEST {
-        return Err(tree.wrong(&name, "lies too deep in other indexes"));
-    }
-    let index = ImageIndex::from_reader(manifest.bytes.as_ref())
-        .map_err(|error| tree.wrong(&name, error.to_string()))?;
-    let (mut parts, mut blobs, mut platforms) = (Vec::new(), Vec::new(), Vec::new());
-    for descriptor in index.manifests() {
-        let part = image(tree, descriptor, depth + 1)?;
-        parts.extend(part.parts);
-        parts.push(part.manifest);
-        blobs.extend(part.blobs);
-        platforms.extend(part.platform);
-    }
-    platforms.sort();
-    platforms.dedup();
-    Ok(Image {
-        manifest,
-        parts,
-        blobs: once(blobs),
-        platform: (!platforms.is_empty()).then(|| platforms.join(",")),
-    })
 }
 
-fn one(tree: &Tree, name: &str, manifest: Manifest) -> Result<Image, ReadError> {
-    let parsed = ImageManifest::from_reader(manifest.bytes.as_ref())
-        .map_err(|error| tree.wrong(name, error.to_string()))?;
-    let config = blob(tree, parsed.config())?;
-    let config_name = format!("blobs/sha256/{}", config.digest);
-    let text = tree.bytes(&config_name)?;
-    let configuration = ImageConfiguration::from_reader(text.as_ref())
-        .map_err(|error| tree.wrong(&config_name, error.to_string()))?;
-    let mut blobs = vec![config];
-    for layer in parsed.layers() {
-        blobs.push(blob(tree, layer)?);
+/// Whether a configuration is that of an image, and not of another artifact: a Helm chart, a signature.
+fn is_image(config: &MediaType) -> bool {
+    match config {
+        MediaType::ImageConfig => true,
+        MediaType::Other(kind) => kind == "application/vnd.docker.container.image.v1+json",
+        _ => false,
     }
-    let platform = platform(
-        &configuration.os().to_string(),
-        &configuration.architecture().to_string(),
-        configuration.variant().as_deref(),
-    );
-    Ok(single(manifest, blobs, platform))
+}
+
+/// Whether a layer may be left out of a layout, and is fetched from elsewhere by whoever runs the image.
+fn is_foreign(layer: &Descriptor) -> bool {
+    let kind = layer.media_type().as_ref();
+    kind.contains(".nondistributable.")
+        || kind.contains(".foreign.")
+        || layer.urls().as_ref().is_some_and(|urls| !urls.is_empty())
+}
+
+/// What is read of a configuration. Those who sign images make some that say neither.
+#[derive(Deserialize)]
+struct Configuration {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+}
+
+impl Node {
+    fn names_nothing(&self) -> bool {
+        self.children.is_empty() && self.blobs.is_empty()
+    }
+}
+
+impl Reader<'_> {
+    /// The digest that a descriptor claims.
+    fn digest(&self, descriptor: &Descriptor) -> Result<Sha256, ReadError> {
+        let digest = descriptor
+            .as_digest_sha256()
+            .and_then(|digest| digest.parse().ok());
+        digest.ok_or_else(|| {
+            let digest = descriptor.digest();
+            self.tree.wrong(
+                "blobs",
+                format!("{digest} is no digest that can be computed here"),
+            )
+        })
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<Blob, ReadError> {
+        let digest = self.digest(descriptor)?;
+        let name = blob_name(digest);
+        let blob = self.tree.claimed(&name, digest)?;
+        if blob.size != descriptor.size() {
+            let claimed = descriptor.size();
+            let reason = format!("has {} bytes, and {claimed} are claimed", blob.size);
+            return Err(self.tree.wrong(&name, reason));
+        }
+        Ok(blob)
+    }
+
+    /// Reads the manifest or index that a descriptor names, and all below it.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Sha256, ReadError> {
+        let Blob { digest, size, .. } = self.blob(descriptor)?;
+        if self.known.contains_key(&digest) {
+            return Ok(digest);
+        }
+        let name = blob_name(digest);
+        let kind = descriptor.media_type();
+        let Some(several) = is_index(kind) else {
+            return Err(self.tree.wrong(&name, format!("{kind} is no image")));
+        };
+        if size > LARGEST_MANIFEST {
+            let reason =
+                format!("is larger than {LARGEST_MANIFEST} bytes, which no registry takes");
+            return Err(self.tree.wrong(&name, reason));
+        }
+        if several && depth >= DEEPEST {
+            return Err(self.tree.wrong(&name, "lies too deep in other indexes"));
+        }
+        let manifest = Manifest {
+            media_type: kind.to_string(),
+            bytes: self.tree.bytes(&name)?,
+        };
+        let node = if several {
+            let index: ImageIndex = self.tree.parsed(&name, &manifest.bytes)?;
+            let children = index.manifests().iter();
+            Node {
+                children: children
+                    .map(|child| self.visit(child, depth + 1))
+                    .collect::<Result<_, _>>()?,
+                blobs: Vec::new(),
+                platform: None,
+                subject: self.subject(index.subject().as_ref())?,
+                manifest,
+            }
+        } else {
+            self.one(&name, manifest)?
+        };
+        self.known.insert(digest, node);
+        Ok(digest)
+    }
+
+    fn subject(&self, subject: Option<&Descriptor>) -> Result<Option<Sha256>, ReadError> {
+        subject.map(|subject| self.digest(subject)).transpose()
+    }
+
+    /// The manifest of one image, or of another artifact: that is taken as it is.
+    fn one(&self, name: &str, manifest: Manifest) -> Result<Node, ReadError> {
+        let parsed: ImageManifest = self.tree.parsed(name, &manifest.bytes)?;
+        let config = self.blob(parsed.config())?;
+        let platform = if is_image(parsed.config().media_type()) {
+            let name = blob_name(config.digest);
+            let says: Configuration = self.tree.json(&name)?;
+            platform(
+                says.os.as_deref().unwrap_or_default(),
+                says.architecture.as_deref().unwrap_or_default(),
+                says.variant.as_deref(),
+            )
+        } else {
+            None
+        };
+        let mut blobs = vec![config];
+        for layer in parsed.layers() {
+            let digest = self.digest(layer)?;
+            if is_foreign(layer) && !self.tree.parts.contains_key(&blob_name(digest)) {
+                let urls = layer.urls().as_deref().unwrap_or_default();
+                let from = match urls.first() {
+                    Some(url) => format!("at {url}"),
+                    None => "elsewhere".to_owned(),
+                };
+                let reason = format!(
+                    "its layer sha256:{digest} is a foreign layer ({}), whose bytes are {from} and not in the layout; \
+                     put them there, or publish an image without foreign layers",
+                    layer.media_type()
+                );
+                return Err(self.tree.wrong(name, reason));
+            }
+            blobs.push(self.blob(layer)?);
+        }
+        Ok(Node {
+            children: Vec::new(),
+            blobs: once(blobs),
+            platform,
+            subject: self.subject(parsed.subject().as_ref())?,
+            manifest,
+        })
+    }
+
+    /// All manifests and indexes below each of some, each once, before what names it.
+    fn orders(&mut self, roots: &[Sha256]) -> Result<Orders, ReadError> {
+        fn add(
+            known: &BTreeMap<Sha256, Node>,
+            digest: Sha256,
+            seen: &mut BTreeSet<Sha256>,
+            order: &mut Vec<Sha256>,
+        ) {
+            for child in known.get(&digest).iter().flat_map(|node| &node.children) {
+                if seen.insert(*child) {
+                    add(known, *child, seen, order);
+                    order.push(*child);
+                }
+            }
+        }
+        let mut orders = BTreeMap::new();
+        for root in roots {
+            let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+            add(&self.known, *root, &mut seen, &mut order);
+            self.count(1 + order.len())?;
+            orders.insert(*root, order);
+        }
+        Ok(orders)
+    }
+
+    /// What has no name and is about something else in the layout, by the image that it belongs to: it is found by its
+    /// subject, not by a tag.
+    fn referrers(
+        &self,
+        references: &BTreeMap<Sha256, Vec<String>>,
+        orders: &Orders,
+    ) -> BTreeMap<Sha256, Vec<Sha256>> {
+        let mut homes: BTreeMap<_, _> = orders.keys().map(|root| (*root, *root)).collect();
+        for (root, order) in orders {
+            for below in order {
+                homes.entry(*below).or_insert(*root);
+            }
+        }
+        let subject_of = |digest: Sha256| {
+            let unnamed = references.get(&digest).is_some_and(Vec::is_empty);
+            let subject = self.known.get(&digest)?.subject.filter(|_| unnamed)?;
+            homes.get(&subject).copied().filter(|home| *home != digest)
+        };
+        let mut about: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for digest in orders.keys().copied() {
+            // A signature of a signature belongs to what the first one signs. Indexes that are about each other belong to
+            // nothing.
+            let mut chain = vec![digest];
+            while let Some(next) = chain.last().and_then(|last| subject_of(*last)) {
+                chain.push(next);
+                if chain.len() > LONGEST_CHAIN {
+                    chain.truncate(1);
+                    break;
+                }
+            }
+            if let [_, .., home] = chain[..] {
+                about.entry(home).or_default().push(digest);
+            }
+        }
+        about
+    }
+
+    /// Puts an image together, with what refers to it.
+    fn image(
+        &mut self,
+        root: Sha256,
+        about: &BTreeMap<Sha256, Vec<Sha256>>,
+        orders: &Orders,
+    ) -> Result<Image, ReadError> {
+        let below = |digest: &Sha256| orders.get(digest).map_or(&[][..], Vec::as_slice);
+        let referrers = about.get(&root).map_or(&[][..], Vec::as_slice);
+        let referring = referrers.iter();
+        let referring = referring.flat_map(|digest| below(digest).iter().chain([digest]));
+        let platforms: BTreeSet<_> = below(&root)
+            .iter()
+            .chain([&root])
+            .filter_map(|digest| self.known.get(digest)?.platform.clone())
+            .collect();
+        let mut seen = BTreeSet::from([root]);
+        let order: Vec<_> = below(&root)
+            .iter()
+            .chain(referring)
+            .copied()
+            .filter(|digest| seen.insert(*digest))
+            .collect();
+        let (mut parts, mut blobs) = (Vec::new(), BTreeMap::new());
+        for digest in order.iter().chain([&root]) {
+            let named = self.known.get(digest).map_or(0, |node| node.blobs.len());
+            self.count(1 + named)?;
+            if let Some(node) = self.known.get(digest) {
+                blobs.extend(node.blobs.iter().map(|blob| (blob.digest, blob.clone())));
+                parts.push(node.manifest.clone());
+            }
+        }
+        // That of the image itself is the last one.
+        let manifest = parts
+            .pop()
+            .ok_or_else(|| self.tree.wrong(&blob_name(root), "is not there"))?;
+        Ok(Image {
+            manifest,
+            parts,
+            blobs: blobs.into_values().collect(),
+            platform: (!platforms.is_empty()).then(|| Vec::from_iter(platforms).join(",")),
+        })
+    }
+
+    /// Counts what is named, and refuses a layout whose images name too much.
+    fn count(&mut self, named: usize) -> Result<(), ReadError> {
+        self.named += named;
+        if self.named > MOST_NAMED {
+            let reason = format!(
+                "its images name more than {MOST_NAMED} manifests, configurations and layers together"
+            );
+            return Err(self.tree.wrong("index.json", reason));
+        }
+        Ok(())
+    }
 }

@@ -2,11 +2,15 @@ use bytes::Bytes;
 use camino_tempfile::tempdir;
 use stx_layout::Sha256;
 
-use super::{ReadError, read};
+use super::{ReadError, ReadImages};
 use crate::images::FoundImage;
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::{Blob, BlobSource, Manifest};
+
+fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
+    super::read(incoming).map(|read| read.images)
+}
 
 /// An image layout in memory, about to be published.
 #[derive(Default)]
@@ -250,4 +254,244 @@ fn an_archive_that_is_none_or_lies_is_refused() {
     assert!(read_archive(b"no tar at all").is_err());
     let empty = tar::Builder::new(Vec::new()).into_inner().expect("a tar");
     assert!(matches!(read_archive(&empty), Err(ReadError::Wrong { .. })));
+}
+
+/// A name in an archive, or something in its place, that claims to be `claimed` bytes long.
+fn archive_with(kind: tar::EntryType, claimed: u64) -> Result<Vec<FoundImage>, ReadError> {
+    use std::io::{Seek as _, SeekFrom, Write as _};
+    let dir = tempdir().expect("a directory");
+    let source = dir.path().join("stx-heat.tar");
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_path("name").expect("a name");
+    header.set_size(claimed);
+    header.set_cksum();
+    let mut file = fs_err::File::create(&source).expect("a file");
+    file.write_all(header.as_bytes()).expect("written");
+    // What follows takes no room on the disk.
+    file.set_len(512 + claimed.min(8 << 30)).expect("a length");
+    let one = digest_of(b"layer one");
+    file.seek(SeekFrom::End(0)).expect("at its end");
+    file.write_all(&archive(&["layer one"], &[one, one], "null"))
+        .expect("written");
+    let size = file.metadata().expect("a size").len();
+    let entry = Entry::File {
+        size,
+        source,
+        executable: false,
+        digest: None,
+    };
+    let path = "outputs/docker-images/stx-heat.tar"
+        .parse()
+        .expect("a path");
+    read(&Incoming {
+        entries: [(path, entry)].into(),
+    })
+}
+
+#[test]
+fn an_archive_that_claims_long_names_is_refused_before_they_are_read() {
+    for kind in [
+        tar::EntryType::GNULongName,
+        tar::EntryType::GNULongLink,
+        tar::EntryType::XHeader,
+    ] {
+        let error = archive_with(kind, 4 << 30).expect_err("too long");
+        let said = crate::verify::chain(&error);
+        assert!(said.contains("take up more than"), "{kind:?}: {said}");
+        // As long as a name may be.
+        let error = archive_with(kind, 512)
+            .err()
+            .map(|error| crate::verify::chain(&error));
+        let said = error.unwrap_or_default();
+        assert!(!said.contains("take up more than"), "{kind:?}: {said}");
+    }
+    // What is skipped may be as long as it is.
+    let found = archive_with(tar::EntryType::Regular, 4 << 30).expect("an image");
+    assert_eq!(found.len(), 1);
+    let error = archive_with(tar::EntryType::Regular, 16 << 30).expect_err("cut off");
+    assert!(error.to_string().contains("ends before"), "{error}");
+}
+
+/// The manifest of an artifact that is no image.
+fn artifact(config: &Blob, layer: &Blob, more: &str) -> Manifest {
+    let manifest = sample_manifest(config, layer);
+    let text = String::from_utf8_lossy(&manifest.bytes)
+        .replace(
+            "application/vnd.oci.image.config.v1+json",
+            "application/vnd.cncf.helm.config.v1+json",
+        )
+        .replace(",\"layers\"", &format!(",{more}\"layers\""));
+    Manifest {
+        bytes: text.into(),
+        ..manifest
+    }
+}
+
+#[test]
+fn an_artifact_that_is_no_image_is_taken_as_it_is() {
+    let (config, layer) = (
+        Blob::new("{\"name\":\"nova\",\"version\":\"1.0\"}".into()),
+        Blob::new("a chart".into()),
+    );
+    let chart = artifact(&config, &layer, "");
+    let mut layout = Layout::default();
+    layout
+        .index(&[(&chart, "1.0")])
+        .blob(bytes(&config))
+        .blob(bytes(&layer))
+        .blob(&chart.bytes);
+    let found = read(&layout.incoming).expect("an artifact");
+    assert_eq!(found[0].image.digest(), chart.digest());
+    assert_eq!(found[0].image.platform, None);
+    assert_eq!(found[0].image.blobs.len(), 2);
+    // One that claims to be an image, and says nothing of itself.
+    let nothing = Blob::new("{}".into());
+    let bare = sample_manifest(&nothing, &layer);
+    layout
+        .index(&[(&bare, "1.0")])
+        .blob(bytes(&nothing))
+        .blob(&bare.bytes);
+    let found = read(&layout.incoming).expect("an image");
+    assert_eq!(found[0].image.platform, None);
+}
+
+/// An index without names, as those who sign images make it.
+fn unnamed(manifests: &[&Manifest]) -> String {
+    let named: Vec<_> = manifests.iter().map(|manifest| (*manifest, "x")).collect();
+    index_of(&named).replace(
+        ",\"annotations\":{\"org.opencontainers.image.ref.name\":\"x\"}",
+        "",
+    )
+}
+
+#[test]
+fn a_signature_belongs_to_the_image_that_it_is_about() {
+    let (mut layout, manifest, _) = nova("one");
+    let (empty, signed) = (Blob::new("{}".into()), Blob::new("a signature".into()));
+    let about = |manifest: &Manifest| {
+        let subject = format!(
+            "\"subject\":{{\"mediaType\":\"{}\",\"digest\":\"sha256:{}\",\"size\":{}}},",
+            manifest.media_type,
+            manifest.digest(),
+            manifest.bytes.len()
+        );
+        artifact(&empty, &signed, &subject)
+    };
+    let signature = about(&manifest);
+    // A signature of the signature.
+    let second = about(&signature);
+    let index = unnamed(&[&signature, &second, &manifest]);
+    layout
+        .put("index.json", index)
+        .blob(bytes(&empty))
+        .blob(bytes(&signed))
+        .blob(&signature.bytes)
+        .blob(&second.bytes);
+    let found = read(&layout.incoming).expect("an image");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let image = &found[0].image;
+    assert_eq!(image.digest(), manifest.digest());
+    let mut parts = [signature.clone(), second];
+    parts.sort_by_key(Manifest::digest);
+    assert_eq!(image.parts, parts);
+    assert_eq!(image.blobs.len(), 4);
+    assert_eq!(image.platform.as_deref(), Some("linux/amd64"));
+    // Of an image that is not there, it is an artifact as any other.
+    layout.put("index.json", unnamed(&[&signature]));
+    let found = read(&layout.incoming).expect("an artifact");
+    assert_eq!(found[0].image.digest(), signature.digest());
+}
+
+#[test]
+fn a_foreign_layer_is_named_as_such() {
+    let (mut layout, _, layer) = nova("one");
+    let (config, _) = sample_blobs("one");
+    let manifest = sample_manifest(&config, &layer);
+    let text = String::from_utf8_lossy(&manifest.bytes).replace(
+        "application/vnd.oci.image.layer.v1.tar\"",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar\",\"urls\":[\"https://layers.example/1\"]",
+    );
+    let foreign = Manifest {
+        bytes: text.into(),
+        ..manifest
+    };
+    layout.index(&[(&foreign, "stable")]).blob(&foreign.bytes);
+    assert!(read(&layout.incoming).is_ok(), "its bytes are here");
+    let path = format!(
+        "outputs/docker-images/stx-nova/blobs/sha256/{}",
+        layer.digest
+    );
+    let path = path.parse().expect("a path");
+    layout.incoming.entries.remove(&path);
+    let error = read(&layout.incoming).expect_err("a layer is missing");
+    let said = error.to_string();
+    assert!(
+        said.contains("is a foreign layer") && said.contains("https://layers.example/1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_empty_index_is_told() {
+    let mut layout = Layout::default();
+    layout.index(&[]);
+    let read = super::read(&layout.incoming).expect("a layout");
+    let expected = ReadImages {
+        images: Vec::new(),
+        empty: vec!["outputs/docker-images/stx-nova/index.json".to_owned()],
+    };
+    assert_eq!(read, expected);
+    let none = Manifest {
+        media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+        bytes: index_of(&[]).into(),
+    };
+    layout.index(&[(&none, "stable")]).blob(&none.bytes);
+    let read = super::read(&layout.incoming).expect("a layout");
+    assert_eq!(read.images.len(), 1);
+    let name = format!("blobs/sha256/{}", none.digest());
+    assert!(read.empty[0].ends_with(&name), "{read:?}");
+}
+
+#[test]
+fn indexes_within_indexes_are_read_once_each() {
+    const WIDE: usize = 60;
+    let mut layout = Layout::default();
+    let mut level: Vec<_> = (0..WIDE)
+        .map(|number| {
+            let (config, layer) = sample_blobs(&number.to_string());
+            let manifest = sample_manifest(&config, &layer);
+            layout
+                .blob(bytes(&config))
+                .blob(bytes(&layer))
+                .blob(&manifest.bytes);
+            manifest
+        })
+        .collect();
+    // Each of them names all of the level below, by names that make it another one.
+    for depth in 1..=4 {
+        level = (0..WIDE)
+            .map(|number| {
+                let name = format!("{depth}-{number}");
+                let named: Vec<_> = level.iter().map(|below| (below, name.as_str())).collect();
+                let index = Manifest {
+                    media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+                    bytes: index_of(&named).into(),
+                };
+                layout.blob(&index.bytes);
+                index
+            })
+            .collect();
+    }
+    layout.index(&[(&level[0], "stable")]);
+    let found = read(&layout.incoming).expect("an image");
+    assert_eq!(found[0].image.parts.len(), 4 * WIDE);
+    assert_eq!(found[0].image.blobs.len(), 2 * WIDE);
+    let deeper = Manifest {
+        media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+        bytes: index_of(&[(&level[0], "x")]).into(),
+    };
+    layout.index(&[(&deeper, "stable")]).blob(&deeper.bytes);
+    let error = read(&layout.incoming).expect_err("too deep").to_string();
+    assert!(error.contains("too deep"), "{error}");
 }
