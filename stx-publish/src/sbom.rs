@@ -23,6 +23,15 @@ mod tests;
 #[cfg(feature = "sbom")]
 pub use describe::{SbomError, describe};
 
+/// Reads an ISO image as [`describe`] does: how many files it has.
+///
+/// # Errors
+/// What is wrong with it.
+#[cfg(all(feature = "sbom", feature = "testing"))]
+pub fn read_image(image: impl std::io::Read + std::io::Seek) -> std::io::Result<usize> {
+    iso::files(image).map(|files| files.len())
+}
+
 /// What the name of a bill of materials has more than that of its image.
 pub const SUFFIX: &str = ".cdx.json";
 

@@ -1,8 +1,10 @@
 //! What is in an ISO image: every file with its digest, and what the headers of packages say.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use camino::Utf8Path;
 use fs_err as fs;
@@ -22,6 +24,30 @@ const SECTOR: u64 = 2048;
 
 /// How deep directories may lie in each other. ISO 9660 has 8, and its extensions take that limit away.
 const DEEPEST: usize = 64;
+
+/// Longest directory that is read, in bytes: some 100,000 names with what Rock Ridge says of each.
+const LONGEST_DIRECTORY: u64 = 16 << 20;
+
+/// Longest piece of the image that is read at once besides a directory: what Rock Ridge says elsewhere of one name.
+const LONGEST_PIECE: u64 = 32 << 10;
+
+/// Bytes of directories, and of what is said elsewhere of their names, that are read of one image.
+const MOST_DIRECTORIES: u64 = 256 << 20;
+
+/// Volume descriptors of one image. There are two or three.
+const MOST_DESCRIPTORS: u64 = 32;
+
+/// Longest table of paths. It has room for as many directories as it can number.
+const LONGEST_PATH_TABLE: u32 = 4 << 20;
+
+/// Files of one image.
+const MOST_FILES: usize = 200_000;
+
+/// Longest name in an image, in bytes: that of Linux.
+const LONGEST_NAME: usize = 255;
+
+/// How many times the bytes of an image its files may have together: some share a part of their bytes with others.
+const MOST_OVERLAP: u64 = 4;
 
 /// What an image holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +104,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     };
     let mut source = Source::open(path).map_err(fail)?;
     let (digest, _) = source.hash(None).map_err(fail)?;
-    let file = BufReader::new(fs::File::open(path).map_err(fail)?);
+    let file = fs::File::open(path).map_err(fail)?;
     // No image makes a program panic that has a build to publish.
     let files = catch_unwind(AssertUnwindSafe(|| files(file)));
     let files = files.unwrap_or_else(|_| Err(io::Error::other("it cannot be made sense of")));
@@ -100,12 +126,108 @@ fn damaged(error: hadris_iso::Error) -> io::Error {
     }
 }
 
+/// How much may still be read of an image. The library allocates what directories and names claim to be long.
+#[derive(Debug, Clone)]
+struct Allowance {
+    /// Bytes in all.
+    bytes: Rc<Cell<u64>>,
+    /// Bytes in pieces that are longer than [`LONGEST_PIECE`].
+    long: Rc<Cell<u64>>,
+}
+
+impl Allowance {
+    fn new(bytes: u64) -> Self {
+        Self {
+            bytes: Rc::new(Cell::new(bytes)),
+            long: Rc::default(),
+        }
+    }
+
+    fn set(&self, bytes: u64, long: u64) {
+        self.bytes.set(bytes);
+        self.long.set(long);
+    }
+}
+
+/// An image of which no more is read than is allowed.
+#[derive(Debug)]
+struct Bounded<R> {
+    data: BufReader<R>,
+    allowed: Allowance,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let asked = buffer.len() as u64;
+        let Allowance { bytes, long } = &self.allowed;
+        let is_long = asked > LONGEST_PIECE;
+        if asked > bytes.get() || (is_long && asked > long.get()) {
+            return Err(io::Error::other(
+                "its directories and names claim to be longer than any are",
+            ));
+        }
+        let read = self.data.read(buffer)?;
+        bytes.set(bytes.get() - read as u64);
+        if is_long {
+            long.set(long.get() - read as u64);
+        }
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Bounded<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.data.seek(to)
+    }
+}
+
+/// Refuses an image whose descriptors claim more than an image has, before the library reads them all.
+fn check_descriptors<R: Read + Seek>(data: &mut R) -> io::Result<()> {
+    const PRIMARY: u8 = 1;
+    const END: u8 = 255;
+    data.seek(SeekFrom::Start(16 * SECTOR))?;
+    for _ in 0..MOST_DESCRIPTORS {
+        let mut descriptor = [0; 2048];
+        data.read_exact(&mut descriptor)
+            .map_err(|_| io::Error::other("it ends too early"))?;
+        if descriptor[1..6] != *b"CD001" {
+            // The library says what is wrong with it.
+            return Ok(());
+        }
+        match descriptor[0] {
+            END => return Ok(()),
+            PRIMARY => {
+                let table = [132, 133, 134, 135].map(|at| descriptor[at]);
+                let length = u32::from_le_bytes(table);
+                if length > LONGEST_PATH_TABLE {
+                    let reason = format!("its table of paths claims to be {length} bytes long");
+                    return Err(io::Error::other(reason));
+                }
+            }
+            _ => {}
+        }
+    }
+    Err(io::Error::other(format!(
+        "it has more than {MOST_DESCRIPTORS} volume descriptors"
+    )))
+}
+
 /// The files of an image, by path.
-fn files<R: Read + Seek>(data: R) -> io::Result<Vec<File>> {
-    let image = IsoImage::open(data).map_err(damaged)?;
+pub(super) fn files<R: Read + Seek>(mut data: R) -> io::Result<Vec<File>> {
+    let length = data.seek(SeekFrom::End(0))?;
+    check_descriptors(&mut data)?;
+    let allowed = Allowance::new(MOST_DIRECTORIES);
+    let bounded = Bounded {
+        data: BufReader::new(data),
+        allowed: allowed.clone(),
+    };
+    let image = IsoImage::open(bounded).map_err(damaged)?;
     let (root, names) = tree(&image)?;
     let mut walk = Walk {
         image: &image,
+        allowed,
+        directory_bytes: MOST_DIRECTORIES,
+        file_bytes: length.saturating_mul(MOST_OVERLAP),
         names,
         files: BTreeMap::new(),
         directories: BTreeSet::new(),
@@ -163,7 +285,12 @@ impl Names {
 }
 
 struct Walk<'a, R: Read + Seek> {
-    image: &'a IsoImage<R>,
+    image: &'a IsoImage<Bounded<R>>,
+    allowed: Allowance,
+    /// Bytes of directories that may still be read.
+    directory_bytes: u64,
+    /// Bytes of files that may still be read.
+    file_bytes: u64,
     names: Names,
     files: BTreeMap<String, File>,
     /// Where the directories lie that were entered.
@@ -179,11 +306,25 @@ impl<R: Read + Seek> Walk<'_, R> {
                 "its directory /{at} lies in itself"
             )));
         }
-        for entry in self.image.open_dir(dir).read_entries().map_err(damaged)? {
+        let size = dir.size as u64;
+        if size > LONGEST_DIRECTORY {
+            return Err(io::Error::other(format!(
+                "its directory /{at} claims to be {size} bytes long"
+            )));
+        }
+        self.allowed.set(self.directory_bytes, size);
+        let entries = self.image.open_dir(dir).read_entries().map_err(damaged)?;
+        self.directory_bytes = self.allowed.bytes.get();
+        for entry in entries {
             if entry.is_special() {
                 continue;
             }
             let name = self.names.name(&entry)?;
+            if name.len() > LONGEST_NAME {
+                return Err(io::Error::other(format!(
+                    "a name in its directory /{at} is longer than {LONGEST_NAME} bytes"
+                )));
+            }
             let path = if at.is_empty() {
                 name
             } else {
@@ -194,11 +335,16 @@ impl<R: Read + Seek> Walk<'_, R> {
                 .as_ref()
                 .and_then(|rrip| rrip.symlink_target.as_ref());
             if entry.is_directory() {
+                self.allowed.set(LONGEST_PIECE, 0);
                 let dir = entry.as_dir_ref(self.image).map_err(damaged)?;
                 self.directory(dir, &path, depth + 1)?;
             } else if link.is_none() {
                 let file = self.file(&entry, path)?;
                 self.files.insert(file.path.clone(), file);
+                if self.files.len() > MOST_FILES {
+                    let reason = format!("it has more than {MOST_FILES} files");
+                    return Err(io::Error::other(reason));
+                }
             }
         }
         Ok(())
@@ -216,6 +362,13 @@ impl<R: Read + Seek> Walk<'_, R> {
                 ..file.clone()
             });
         }
+        if entry.total_size() > self.file_bytes {
+            let reason =
+                format!("its files claim to have more than {MOST_OVERLAP} times its own bytes");
+            return Err(io::Error::other(reason));
+        }
+        self.file_bytes -= entry.total_size();
+        self.allowed.set(u64::MAX, u64::MAX);
         let mut reader = BufReader::new(Contents {
             image: self.image,
             extents,
@@ -241,7 +394,7 @@ impl<R: Read + Seek> Walk<'_, R> {
 
 /// The bytes of a file in an image, which are hashed as they are read.
 struct Contents<'a, R: Read + Seek> {
-    image: &'a IsoImage<R>,
+    image: &'a IsoImage<Bounded<R>>,
     /// What is left of it.
     extents: Vec<Extent>,
     /// Where in the first of them.

@@ -154,3 +154,117 @@ fn what_cannot_be_described_is_said() {
     }
     assert_eq!(incoming, before);
 }
+
+/// A small ISO 9660 image, by sectors: descriptor, end of the descriptors, table of paths, root, a file.
+struct Iso(Vec<u8>);
+
+const PRIMARY: usize = 16;
+const PATHS: usize = 18;
+const ROOT: u32 = 19;
+const FILE: u32 = 20;
+
+/// A number as ISO 9660 writes it: little-endian, then big-endian.
+fn both(number: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    bytes[4..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// A directory record.
+fn record(name: &[u8], directory: bool, sector: u32, length: u32) -> Vec<u8> {
+    let size = (33 + name.len()).next_multiple_of(2);
+    let mut record = vec![0; size];
+    record[0] = u8::try_from(size).expect("a short name");
+    record[2..10].copy_from_slice(&both(sector));
+    record[10..18].copy_from_slice(&both(length));
+    record[25] = u8::from(directory) * 2;
+    record[28..32].copy_from_slice(&[1, 0, 0, 1]);
+    record[32] = u8::try_from(name.len()).expect("a short name");
+    record[33..33 + name.len()].copy_from_slice(name);
+    record
+}
+
+impl Iso {
+    /// An image whose root has these records besides its own two.
+    fn new(records: &[Vec<u8>]) -> Self {
+        let mut iso = Self(vec![0; 21 * 2048]);
+        iso.at(PRIMARY, 0, b"\x01CD001\x01");
+        iso.at(PRIMARY, 80, &both(21));
+        for at in [120, 124] {
+            iso.at(PRIMARY, at, &[1, 0, 0, 1]);
+        }
+        iso.at(PRIMARY, 128, &[0, 8, 8, 0]);
+        iso.at(PRIMARY, 132, &both(10));
+        iso.at(PRIMARY, 140, &18_u32.to_le_bytes());
+        iso.at(PRIMARY, 148, &18_u32.to_be_bytes());
+        iso.at(PRIMARY, 156, &record(&[0], true, ROOT, 2048));
+        iso.at(PRIMARY, 881, &[1]);
+        iso.at(PRIMARY + 1, 0, b"\xffCD001\x01");
+        iso.at(PATHS, 0, &[1, 0, 19, 0, 0, 0, 1, 0, 0, 0]);
+        let own = [
+            record(&[0], true, ROOT, 2048),
+            record(&[1], true, ROOT, 2048),
+        ];
+        let root = own.iter().chain(records).flatten().copied();
+        iso.at(ROOT as usize, 0, &root.collect::<Vec<_>>());
+        iso.at(FILE as usize, 0, b"hello");
+        iso
+    }
+
+    fn at(&mut self, sector: usize, offset: usize, bytes: &[u8]) {
+        self.0[sector * 2048 + offset..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Its files, or what is wrong with it.
+    fn files(self) -> Result<Vec<File>, String> {
+        iso::files(std::io::Cursor::new(self.0)).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn an_image_that_claims_more_than_it_has_is_refused_before_that_is_read() {
+    let file = || record(b"HELLO.TXT;1", false, FILE, 5);
+    let files = Iso::new(&[file()]).files().expect("an image");
+    assert_eq!(files.len(), 1);
+    assert_eq!((files[0].path.as_str(), files[0].size), ("HELLO.TXT", 5));
+
+    let mut long = Iso::new(&[file()]);
+    long.at(PRIMARY, 156, &record(&[0], true, ROOT, u32::MAX - 2047));
+    let inside = record(b"A", true, FILE, u32::MAX - 2047);
+    let mut paths = Iso::new(&[file()]);
+    paths.at(PRIMARY, 132, &both(u32::MAX));
+    let mut descriptors = Iso::new(&[file()]);
+    descriptors.0.resize(64 * 2048, 0);
+    for sector in PRIMARY + 1..64 {
+        descriptors.at(sector, 0, b"\x00CD001\x01");
+    }
+    let overlapping: Vec<_> = (0..10)
+        .map(|n| record(&[b'A' + n], false, u32::from(n), 10 * 2048 + u32::from(n)))
+        .collect();
+    for (iso, reason) in [
+        (long, "claims to be 4294965248 bytes long"),
+        (Iso::new(&[inside]), "/A claims to be 4294965248 bytes long"),
+        (
+            paths,
+            "its table of paths claims to be 4294967295 bytes long",
+        ),
+        (descriptors, "more than 32 volume descriptors"),
+        (Iso::new(&overlapping), "more than 4 times its own bytes"),
+        (
+            Iso::new(&[record(b"A", true, ROOT, 2048)]),
+            "its directory /A lies in itself",
+        ),
+        (
+            Iso::new(&[record(b"A", false, FILE, 1 << 30)]),
+            "more than 4 times its own bytes",
+        ),
+        (
+            Iso::new(&[record(b"A", false, FILE, 4096)]),
+            "it ends too early",
+        ),
+    ] {
+        let error = iso.files().expect_err(reason);
+        assert!(error.contains(reason), "{error}, not {reason}");
+    }
+}
