@@ -18,7 +18,7 @@ use crate::index::PageId;
 use crate::seal::Sealed;
 use crate::store::{
     Added, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile, Leftover, MirrorRead,
-    MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError,
+    MirrorStore, OwedTags, PageWriter, Retired, Scope, StagedBuild, StoreError,
 };
 use crate::tiers::ThinnedSection;
 
@@ -203,6 +203,9 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         through!(self.fuse, self.inner.pins(scope))
     }
+    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
+        through!(self.fuse, self.inner.owed(scope))
+    }
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
         through!(self.fuse, self.inner.in_use(builds))
     }
@@ -246,6 +249,9 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     }
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
         through!(self.fuse, self.inner.unpin(date, author))
+    }
+    async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
+        through!(self.fuse, self.inner.owe(owed))
     }
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
         through!(self.fuse, self.inner.restore(retired))

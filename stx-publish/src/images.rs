@@ -36,7 +36,7 @@ pub use prepare::{
     PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
 };
 pub use push::{ImageError, ImageReport, publish_with_images, push};
-pub use retain::{Charts, Fate, Keeper, KeptBy, UntagReport, fates, untag};
+pub use retain::{Fate, Keeper, KeptBy, TagJudge, UntagReport, untag};
 
 use crate::registry::{Blob, Manifest};
 

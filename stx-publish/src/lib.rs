@@ -89,8 +89,8 @@ pub use store::memory::MemoryStore;
 pub use store::object::{BucketError, BucketOptions, BucketStore, Secret};
 pub use store::{
     Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, KnownFile,
-    Leftover, MirrorRead, MirrorStore, PageWriter, Retired, Scope, StagedBuild, StoreError,
-    read_all,
+    Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter, Retired, Scope, StagedBuild,
+    StoreError, read_all,
 };
 pub use tiers::{Thinned, ThinnedSection};
 pub use verify::{

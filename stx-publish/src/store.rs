@@ -8,6 +8,7 @@
 //! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
 //!                                     ├─ hold_alias / point
 //!                                     ├─ pin / unpin
+//!                                     ├─ owe
 //!                                     └─ retire / thin / restore / purge / sweep
 //! ```
 
@@ -41,10 +42,13 @@ pub mod local;
 pub mod memory;
 #[cfg(feature = "object-store")]
 pub mod object;
+mod owed;
 mod pins;
 
 pub use error::StoreError;
 pub use hold::Hold;
+pub(crate) use owed::is_within;
+pub use owed::{OwedTag, OwedTags};
 #[cfg(feature = "local")]
 pub(crate) use pins::PinFile;
 pub(crate) use pins::{check_pins, in_use, put_pin, take_pin};
@@ -350,6 +354,9 @@ pub trait MirrorStore: MirrorRead {
     /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError>;
 
+    /// The tags within `scope` that the registry has longer than the mirror has their builds, by build.
+    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError>;
+
     /// Which of these builds somebody [holds](MirrorRead::hold). A store that cannot know says none.
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError>;
 }
@@ -407,6 +414,10 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Takes away an author's pin of a build, whether or not the build is there. [`StoreError::NotFound`] if there is none.
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError>;
+
+    /// Remembers the tags of a build that is gone, or about to go, in place of what was remembered of it; without any,
+    /// forgets it. Nothing but [`owed`](MirrorStore::owed) tells of them.
+    async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError>;
 
     /// Brings a build or a section back. [`StoreError::AlreadyExists`] if another one is in its place by now,
     /// [`StoreError::Refused`] for a section that was not taken from the build that is there.

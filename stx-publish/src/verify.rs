@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry};
 
-use crate::store::{Audit, MirrorRead, MirrorStore, Scope, StoreError};
+use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 
 mod check;
 mod repair;
@@ -263,6 +263,10 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// The aliases that a repair would move.
     pub aliases: Vec<SeenAlias>,
+    /// Tags that the registry has longer than the mirror has their builds, because something needs them: nothing is wrong
+    /// with that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<OwedTags>,
 }
 
 impl VerifyReport {
@@ -277,6 +281,15 @@ impl fmt::Display for VerifyReport {
         self.findings
             .iter()
             .try_for_each(|finding| writeln!(f, "{}: {finding}", finding.severity))?;
+        for owed in &self.owed {
+            for tag in &owed.tags {
+                writeln!(
+                    f,
+                    "owed: {} of {}, which is gone: {}; `prune` removes it when nothing needs it",
+                    tag.name, owed.build, tag.why
+                )?;
+            }
+        }
         writeln!(
             f,
             "{} builds, {} files, {} bytes: {} findings",
@@ -335,6 +348,24 @@ pub async fn verify_observed(
             }
         }
         Scope::Build(_) => {}
+    }
+    match store.owed(scope).await {
+        Ok(owed) => report.owed = owed,
+        Err(error @ StoreError::Damaged { .. }) => {
+            let kind = FindingKind::Unreadable;
+            report.findings.push(Finding {
+                channel: None,
+                build: None,
+                path: None,
+                kind,
+                severity: kind.severity(),
+                message: format!(
+                    "it is not known which tags of builds that are gone are still to be removed: {}",
+                    chain(&error)
+                ),
+            });
+        }
+        Err(source) => return Err(fail(source)),
     }
     if *scope == Scope::All {
         for path in store.strays().await.map_err(fail)? {

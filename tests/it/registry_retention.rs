@@ -108,7 +108,36 @@ fn a_chart_of_a_kept_build_keeps_a_tag_and_so_does_the_same_image_under_another(
     // docker-registry 2 removes a tag with its image only, and every other tag of the image with that.
     assert!(kept(2).contains("cannot remove a tag alone"), "{}", kept(2));
     assert_eq!(seen_digest(&here.nova(3)), None);
-    run(&mut here.stx(&["verify"])).ok();
+    let verified = run(&mut here.stx(&["verify"])).code(0).json();
+    let owed: Vec<_> = verified["owed"].as_array().expect("tags").iter().collect();
+    assert_eq!(owed.len(), 2, "{verified:#}");
+    for (owed, day) in owed.iter().zip([1, 2]) {
+        assert_eq!(owed["tags"][0]["name"], here.nova(day), "{owed:#}");
+    }
+    let again = prune(&here, GRACE_OVER).code(0).json();
+    assert_eq!(again["untagged"], serde_json::json!([]));
+    assert_eq!(again["tags_kept"].as_object().expect("tags").len(), 2);
+
+    // They stay while something needs them, and no longer: the build with the chart and the same image goes.
+    fs_err::remove_dir_all(here.at("tree/outputs/helm-charts")).expect("removed");
+    for day in 6..=8 {
+        here.layout("stx-nova", "stable", &format!("day {day}"));
+        run(&mut here.publish(day)).code(0);
+    }
+    prune(&here, "2020-03-20T12:00:00Z").code(0);
+    let pruned = prune(&here, "2020-03-24T12:00:00Z").code(0).json();
+    let gone = pruned["untagged"].as_array().expect("names");
+    for day in [1, 2, 4, 5] {
+        assert!(
+            gone.contains(&here.nova(day).into()),
+            "day {day}: {pruned:#}"
+        );
+        assert_eq!(seen_digest(&here.nova(day)), None, "day {day}");
+    }
+    let verified = run(&mut here.stx(&["verify"])).code(0).json();
+    assert!(verified["owed"].is_null(), "{verified:#}");
+    let again = prune(&here, "2020-03-24T12:00:00Z").code(0).json();
+    assert_eq!(again["untagged"], serde_json::json!([]));
 }
 
 #[test]

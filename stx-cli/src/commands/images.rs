@@ -1,14 +1,16 @@
 //! Container images: brought to the registry with their build, by `image push`, and taken from it with a purge.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
 use stx_publish::images::{
     self, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, Keeper, NamedImage,
-    PrepareImagesError, Prepared, UntagReport,
+    PrepareImagesError, Prepared, TagJudge, UntagReport,
 };
 use stx_publish::{
-    Finding, MirrorRead, MirrorStore, OciRegistry, PublishError, PublishPlan, PublishReport,
-    PublishRequest, RegistryError, Retired, Scope, Survey, survey,
+    Finding, MirrorRead, MirrorStore, OciRegistry, OwedTag, OwedTags, PublishError, PublishPlan,
+    PublishReport, PublishRequest, RegistryError, Retired, Scope, StoreError, Survey, survey,
 };
 
 use super::{Context, Mirror, asked, refused};
@@ -142,10 +144,63 @@ impl Registry {
         if images::recorded(&record, &self.rules.registry).is_empty() {
             return Ok(UntagReport::default());
         }
-        let keepers = keepers(context, store, retired).await?;
-        let fates = images::fates(&record, &self.rules, keepers.into_iter());
-        let untagged = images::untag(&self.registry, &fates).await;
+        let mut judges = [TagJudge::of_record(&record, &self.rules)];
+        weigh(context, store, Some(retired), &mut judges).await?;
+        let [judge] = judges;
+        let untagged = images::untag(&self.registry, &judge.decide()).await;
         untagged.map_err(|error| unreachable(&self.rules.registry, error))
+    }
+
+    /// Removes the tags of builds that are gone, which something needed when they went and nothing needs any more. Channels
+    /// that someone works on wait.
+    pub(crate) async fn settle(
+        &self,
+        context: &Context,
+        store: &Mirror,
+    ) -> Result<UntagReport, Failure> {
+        let mut owed = store.owed(&Scope::All).await.map_err(refused)?;
+        owed.retain(|owed| !TagJudge::of_owed(owed, &self.rules).is_empty());
+        let mut writers = BTreeMap::new();
+        for channel in owed.iter().map(|owed| &owed.build.channel) {
+            if writers.contains_key(channel) {
+                continue;
+            }
+            match store.lock(channel).await {
+                Ok(writer) => drop(writers.insert(channel.clone(), writer)),
+                Err(StoreError::Busy { .. }) => {}
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        owed.retain(|owed| writers.contains_key(&owed.build.channel));
+        let judges = owed.iter().map(|owed| TagJudge::of_owed(owed, &self.rules));
+        let mut judges: Vec<_> = judges.collect();
+        if judges.is_empty() {
+            return Ok(UntagReport::default());
+        }
+        weigh(context, store, None, &mut judges).await?;
+        // All at once: a registry that can remove no tag alone loses an image only if all of its tags go.
+        let fates: Vec<_> = judges.into_iter().flat_map(TagJudge::decide).collect();
+        let report = images::untag(&self.registry, &fates).await;
+        let report = report.map_err(|error| unreachable(&self.rules.registry, error))?;
+        for before in owed {
+            let Some(writer) = writers.get(&before.build.channel) else {
+                continue;
+            };
+            let left = before.tags.iter().filter_map(|tag| {
+                let known = |left: &&OwedTag| left.name == tag.name && left.digest == tag.digest;
+                let elsewhere = tag.name.parts().registry != Some(self.rules.registry.as_str());
+                let left = report.owed.iter().find(known);
+                left.or_else(|| elsewhere.then_some(tag)).cloned()
+            });
+            let after = OwedTags {
+                build: before.build.clone(),
+                tags: left.collect(),
+            };
+            if after != before {
+                writer.owe(&after).await.map_err(refused)?;
+            }
+        }
+        Ok(report)
     }
 }
 
@@ -175,54 +230,72 @@ impl std::fmt::Display for Published {
     }
 }
 
-/// Everything that stays and may need images: builds, pins, and builds that can still be brought back.
-async fn keepers(
+/// Tells the judges of tags of everything that stays and may need images: builds and their charts, pins, and builds that can
+/// still be brought back, but not that which is `going`.
+async fn weigh(
     context: &Context,
     store: &Mirror,
-    going: &Retired,
-) -> Result<Vec<Keeper>, Failure> {
+    going: Option<&Retired>,
+    judges: &mut [TagJudge<'_>],
+) -> Result<(), Failure> {
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-    let mut keepers = Vec::new();
     for (build, entry) in catalog.builds() {
-        let record = match &entry.state {
-            BuildState::Known(record) => Ok((**record).clone()),
-            BuildState::Unreadable(reason) => Err(reason.clone()),
+        let charts = images::read::charts::charts(&**store, &build).await;
+        let record = match (&entry.state, &charts) {
+            (BuildState::Unreadable(reason), _) => Err(reason.clone()),
+            // What cannot be read may name anything.
+            (_, Err(error)) => Err(crate::exit::chain(error).to_string()),
+            (BuildState::Known(record), Ok(_)) => Ok((**record).clone()),
         };
-        // What cannot be read may name anything.
-        let charts = images::read::charts::read_charts(&**store, &build).await;
-        let (record, charts) = match charts {
-            Ok(charts) => (record, charts),
-            Err(error) => (Err(crate::exit::chain(&error).to_string()), Vec::new()),
-        };
-        keepers.push(Keeper {
-            build,
-            record,
-            pin: false,
-            charts,
-        });
+        stays(
+            judges,
+            &Keeper {
+                build: build.clone(),
+                record,
+                pin: false,
+            },
+        );
+        // One after the other: a chart may be large.
+        for path in charts.iter().flatten() {
+            let text = images::read::charts::read_chart(&**store, &build, path).await;
+            let text = text.as_deref().map_err(String::as_str);
+            for judge in &mut *judges {
+                judge.chart(&build, path, text);
+            }
+        }
     }
-    let others = store.retired().await.map_err(refused)?;
-    for other in others.into_iter().filter(|other| other != going) {
-        if other.section.is_some() {
+    for other in store.retired().await.map_err(refused)? {
+        if other.section.is_some() || Some(&other) == going {
             continue;
         }
         let record = store.retired_record(&other).await;
-        keepers.push(Keeper {
-            record: record.map_err(|error| crate::exit::chain(&error).to_string()),
-            build: other.id,
-            pin: false,
-            charts: Vec::new(),
-        });
+        stays(
+            judges,
+            &Keeper {
+                record: record.map_err(|error| crate::exit::chain(&error).to_string()),
+                build: other.id,
+                pin: false,
+            },
+        );
     }
     let pins = store.pins(&Scope::All).await.map_err(refused)?;
-    let holding = pins.into_iter().filter(|pin| pin.holds(context.now));
-    keepers.extend(holding.map(|pin| Keeper {
-        record: Ok(BuildRecord::new(pin.build.clone(), BuildOutcome::Success)),
-        build: pin.build,
-        pin: true,
-        charts: Vec::new(),
-    }));
-    Ok(keepers)
+    for pin in pins.into_iter().filter(|pin| pin.holds(context.now)) {
+        stays(
+            judges,
+            &Keeper {
+                record: Ok(BuildRecord::new(pin.build.clone(), BuildOutcome::Success)),
+                build: pin.build,
+                pin: true,
+            },
+        );
+    }
+    Ok(())
+}
+
+fn stays(judges: &mut [TagJudge<'_>], keeper: &Keeper) {
+    for judge in judges {
+        judge.keeper(keeper);
+    }
 }
 
 /// A plan that could not be made for the sake of its images.

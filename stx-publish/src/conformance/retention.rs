@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, Pin};
 
 use super::{path, put, sample_id};
-use crate::store::{ChannelWriter, Depth, MirrorStore, Scope, StoreError, read_all};
+use crate::incoming::digest_of;
+use crate::store::{
+    ChannelWriter, Depth, MirrorStore, OwedTag, OwedTags, Scope, StoreError, read_all,
+};
 use crate::tiers::{ThinnedSection, thinned};
 use crate::verify::verify;
 
@@ -34,6 +37,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     readers_hold(store).await;
     sections_go_and_come_back(store).await;
     what_a_build_is_known_by_stays(store).await;
+    tags_are_owed(store).await;
 }
 
 async fn locked(store: &dyn MirrorStore) -> Box<dyn ChannelWriter> {
@@ -93,6 +97,44 @@ async fn pins_keep(store: &dyn MirrorStore) {
     assert_eq!(pins(&scope).await, [bob]);
     drop(writer.unpin(id.date, "bob").await.expect("unpinned"));
     assert_eq!(pins(&Scope::All).await, []);
+}
+
+async fn tags_are_owed(store: &dyn MirrorStore) {
+    let owed = async |scope: &Scope| store.owed(scope).await.expect("an answer");
+    // Of a build that is gone.
+    let id = sample_id(27);
+    let of = |why: &[&str]| OwedTags {
+        build: id.clone(),
+        tags: why
+            .iter()
+            .map(|why| OwedTag {
+                name: "r.example/starlingx/stx-nova:by-hand"
+                    .parse()
+                    .expect("a name"),
+                digest: digest_of(b"an image"),
+                why: (*why).to_owned(),
+            })
+            .collect(),
+    };
+    assert_eq!(owed(&Scope::All).await, []);
+    let writer = locked(store).await;
+    let elsewhere = OwedTags {
+        build: "master/debian/20181101T060000Z".parse().expect("a build"),
+        ..of(&["a chart"])
+    };
+    assert!(refused(&writer.owe(&elsewhere).await), "another's lock");
+    for why in [&["a chart", "another one"][..], &["a pin"], &[], &[]] {
+        writer.owe(&of(why)).await.expect("noted");
+        let expected: Vec<_> = (!why.is_empty()).then(|| of(why)).into_iter().collect();
+        for scope in [
+            Scope::All,
+            Scope::Channel(id.channel.clone()),
+            Scope::Build(id.clone()),
+        ] {
+            assert_eq!(owed(&scope).await, expected, "{scope}");
+        }
+        assert_eq!(owed(&Scope::Build(sample_id(1))).await, []);
+    }
 }
 
 async fn readers_hold(store: &dyn MirrorStore) {

@@ -8,12 +8,10 @@ use stx_layout::{BuildId, BuildPath, BuildRecord, ImageName, Sha256};
 
 use super::{ImageRules, NamedImage, recorded};
 use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged, repository};
+use crate::store::{OwedTag, OwedTags};
 
 #[cfg(test)]
 mod tests;
-
-/// The charts of a build as plain bytes; or why one cannot be read.
-pub type Charts = Vec<(BuildPath, Result<Vec<u8>, String>)>;
 
 /// Something that stays and may need images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +22,6 @@ pub struct Keeper {
     pub record: Result<BuildRecord, String>,
     /// Whether it is only a pin of a build that is not there.
     pub pin: bool,
-    /// Its Helm charts.
-    pub charts: Charts,
 }
 
 /// Why a tag stays.
@@ -86,37 +82,77 @@ pub struct Fate {
     pub digest_kept: bool,
 }
 
-/// Decides about the tags of a build that goes: those that its record names, and the moving ones that belong to them.
+/// Decides about the tags of a build, of which something may keep some.
 ///
-/// Each keeper is asked for once, so that not all charts of a mirror are in memory at once.
-pub fn fates(
-    going: &BuildRecord,
-    rules: &ImageRules,
-    keepers: impl Iterator<Item = Keeper>,
-) -> Vec<Fate> {
-    let images = recorded(going, &rules.registry);
-    let mut fates: Vec<_> = names(&images, rules)
-        .map(|(name, digest)| Fate {
+/// It is told of what stays one thing after the other, so that not all charts of a mirror are in memory at once.
+#[derive(Debug, Clone)]
+pub struct TagJudge<'a> {
+    build: BuildId,
+    rules: &'a ImageRules,
+    fates: Vec<Fate>,
+}
+
+impl<'a> TagJudge<'a> {
+    /// For a build that goes: the tags that its record names, and the moving ones that belong to them.
+    pub fn of_record(going: &BuildRecord, rules: &'a ImageRules) -> Self {
+        let images = recorded(going, &rules.registry);
+        Self::new(going.id.clone(), names(&images, rules), rules)
+    }
+
+    /// For a build that is gone: the tags that stayed then. Those of other registries are none of its business.
+    pub fn of_owed(owed: &OwedTags, rules: &'a ImageRules) -> Self {
+        let tags = owed.tags.iter();
+        let here = tags.filter(|tag| tag.name.parts().registry == Some(rules.registry.as_str()));
+        let tags = here.map(|tag| (tag.name.clone(), tag.digest));
+        Self::new(owed.build.clone(), tags, rules)
+    }
+
+    fn new(
+        build: BuildId,
+        tags: impl Iterator<Item = (ImageName, Sha256)>,
+        rules: &'a ImageRules,
+    ) -> Self {
+        let fates = tags.map(|(name, digest)| Fate {
             name,
             digest,
             kept: None,
             others: BTreeSet::new(),
             digest_kept: false,
-        })
-        .collect();
-    if fates.is_empty() {
-        return fates;
-    }
-    for keeper in keepers {
-        let record = keeper.record.as_ref();
-        let kept: Vec<_> = record
-            .map(|record| names(&recorded(record, &rules.registry), rules).collect())
-            .unwrap_or_default();
-        for fate in &mut fates {
-            fate.weigh(&going.id, &keeper, &kept);
+        });
+        Self {
+            fates: fates.collect(),
+            build,
+            rules,
         }
     }
-    fates
+
+    /// Whether there is nothing to decide.
+    pub fn is_empty(&self) -> bool {
+        self.fates.is_empty()
+    }
+
+    /// Takes into account a build or a pin that stays.
+    pub fn keeper(&mut self, keeper: &Keeper) {
+        let record = keeper.record.as_ref();
+        let kept: Vec<_> = record
+            .map(|record| names(&recorded(record, &self.rules.registry), self.rules).collect())
+            .unwrap_or_default();
+        for fate in &mut self.fates {
+            fate.weigh(&self.build, keeper, &kept);
+        }
+    }
+
+    /// Takes into account a Helm chart of a build that stays: its plain bytes, or why they cannot be read.
+    pub fn chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
+        for fate in &mut self.fates {
+            fate.weigh_chart(build, path, text);
+        }
+    }
+
+    /// What becomes of each tag.
+    pub fn decide(self) -> Vec<Fate> {
+        self.fates
+    }
 }
 
 /// The names of images with their moving ones.
@@ -137,54 +173,52 @@ fn names<'a>(
 impl Fate {
     fn weigh(&mut self, going: &BuildId, keeper: &Keeper, kept: &[(ImageName, Sha256)]) {
         let build = || keeper.build.clone();
-        // The first reason is said.
-        let mut keep = |why: KeptBy| {
-            if self.kept.is_none() {
-                self.kept = Some(why);
-            }
-        };
         if keeper.pin {
             if keeper.build == *going {
-                keep(KeptBy::Pin { build: build() });
+                self.keep(KeptBy::Pin { build: build() });
             }
             return;
         }
         if let Err(reason) = &keeper.record {
-            keep(KeptBy::Unknown {
+            self.keep(KeptBy::Unknown {
                 build: build(),
                 reason: reason.clone(),
             });
         }
         if kept.iter().any(|(name, _)| *name == self.name) {
-            keep(KeptBy::Build { build: build() });
-        }
-        let tag = self.name.parts().tag.to_string();
-        let digest = self.digest.to_string();
-        for (path, text) in &keeper.charts {
-            match text {
-                Ok(text) if contains(text, &tag) => keep(KeptBy::Chart {
-                    build: build(),
-                    path: path.clone(),
-                }),
-                Ok(text) if contains(text, &digest) => {
-                    keep(KeptBy::Chart {
-                        build: build(),
-                        path: path.clone(),
-                    });
-                    self.digest_kept = true;
-                }
-                Ok(_) => {}
-                Err(reason) => keep(KeptBy::Unknown {
-                    build: build(),
-                    reason: format!("{path}: {reason}"),
-                }),
-            }
+            self.keep(KeptBy::Build { build: build() });
         }
         let own = repository(&self.name);
         let same = kept.iter().filter(|(name, digest)| {
             *digest == self.digest && *name != self.name && repository(name) == own
         });
         self.others.extend(same.map(|(name, _)| name.clone()));
+    }
+
+    /// The first reason is said.
+    fn keep(&mut self, why: KeptBy) {
+        if self.kept.is_none() {
+            self.kept = Some(why);
+        }
+    }
+
+    fn weigh_chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
+        let named = || KeptBy::Chart {
+            build: build.clone(),
+            path: path.clone(),
+        };
+        match text {
+            Ok(text) if contains(text, &self.name.parts().tag.to_string()) => self.keep(named()),
+            Ok(text) if contains(text, &self.digest.to_string()) => {
+                self.keep(named());
+                self.digest_kept = true;
+            }
+            Ok(_) => {}
+            Err(reason) => self.keep(KeptBy::Unknown {
+                build: build.clone(),
+                reason: format!("{path}: {reason}"),
+            }),
+        }
     }
 }
 
@@ -206,6 +240,19 @@ pub struct UntagReport {
     pub removed: Vec<ImageName>,
     /// Those that stay, and why.
     pub left: BTreeMap<ImageName, String>,
+    /// Those of them that are to go later, when nothing needs them any more.
+    pub owed: Vec<OwedTag>,
+}
+
+impl UntagReport {
+    fn leave(&mut self, fate: &Fate, why: String) {
+        self.owed.push(OwedTag {
+            name: fate.name.clone(),
+            digest: fate.digest,
+            why: why.clone(),
+        });
+        self.left.insert(fate.name.clone(), why);
+    }
 }
 
 /// Removes the tags that go. Can be repeated at any time; a tag that shows another image by now stays.
@@ -216,6 +263,8 @@ pub async fn untag(
     fates: &[Fate],
 ) -> Result<UntagReport, RegistryError> {
     let mut report = UntagReport::default();
+    // Tags that went with the image of another one.
+    let mut gone = BTreeSet::new();
     let going: BTreeSet<_> = fates
         .iter()
         .filter(|fate| fate.kept.is_none())
@@ -223,12 +272,30 @@ pub async fn untag(
         .collect();
     for fate in fates {
         let name = fate.name.clone();
-        if let Some(why) = &fate.kept {
-            report.left.insert(name, why.to_string());
-            continue;
+        match &fate.kept {
+            None => {}
+            // When that build goes, this tag is one of its own.
+            Some(why @ KeptBy::Build { .. }) => {
+                report.left.insert(name, why.to_string());
+                continue;
+            }
+            Some(why @ (KeptBy::Pin { .. } | KeptBy::Chart { .. } | KeptBy::Unknown { .. })) => {
+                // A moving tag that has moved on is not this build's any more.
+                if registry.resolve(&name).await? == Some(fate.digest) {
+                    report.leave(fate, why.to_string());
+                } else {
+                    report.left.insert(name, why.to_string());
+                }
+                continue;
+            }
         }
         match registry.resolve(&name).await? {
-            None => continue,
+            None => {
+                if gone.contains(&name) {
+                    report.removed.push(name);
+                }
+                continue;
+            }
             Some(shown) if shown != fate.digest => {
                 let why = "it shows another image by now";
                 report.left.insert(name, why.to_owned());
@@ -246,8 +313,15 @@ pub async fn untag(
             }
             Untagged::Unsupported => {
                 if let Some(why) = needed(registry, fate, &going).await? {
-                    report.left.insert(name, why);
+                    report.leave(fate, why);
                 } else {
+                    for other in fates.iter().filter(|other| going.contains(&other.name)) {
+                        let same = other.digest == fate.digest
+                            && repository(&other.name) == repository(&name);
+                        if same && registry.resolve(&other.name).await? == Some(fate.digest) {
+                            gone.insert(other.name.clone());
+                        }
+                    }
                     registry.delete(&name, fate.digest).await?;
                     report.removed.push(name);
                 }

@@ -9,6 +9,7 @@
 //!     trash/<channel>/<date>@<retired at>@<section>   a section of a build that stayed, each `/` of it written `%2F`
 //!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
 //!     pages/                                   derived pages on their way, and their lock
+//!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
 //!     pins/<channel>/<date>.json               the pins of a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //!     cache/                                   what can be found out again; may be removed at any time
@@ -36,7 +37,7 @@ use stx_layout::{
 
 use super::{
     Audit, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
-    PageWriter, Retired, Scope, StoreError,
+    OwedTags, PageWriter, Retired, Scope, StoreError,
 };
 use crate::incoming::CHUNK;
 use crate::index::PageId;
@@ -51,6 +52,7 @@ mod hold;
 mod index;
 pub(crate) mod inspect;
 mod list;
+mod owed;
 mod pages;
 mod pins;
 mod private;
@@ -384,6 +386,11 @@ impl MirrorStore for LocalStore {
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.pins(&scope)).await
+    }
+
+    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.owed(&scope)).await
     }
 
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {

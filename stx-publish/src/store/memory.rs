@@ -15,8 +15,8 @@ use stx_layout::{
 };
 
 use super::{
-    Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, PageWriter,
-    Retired, Scope, StoreError,
+    Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
+    PageWriter, Retired, Scope, StoreError, is_within,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;
@@ -45,6 +45,7 @@ struct State {
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
     pins: BTreeMap<BuildId, Vec<Pin>>,
+    owed: BTreeMap<BuildId, OwedTags>,
     held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
 }
@@ -374,12 +375,15 @@ impl MirrorStore for MemoryStore {
 
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         let state = self.state();
-        let pins = state.pins.iter().filter(|(id, _)| match scope {
-            Scope::All => true,
-            Scope::Channel(channel) => id.channel == *channel,
-            Scope::Build(wanted) => *id == wanted,
-        });
+        let pins = state.pins.iter().filter(|(id, _)| is_within(id, scope));
         Ok(pins.flat_map(|(_, pins)| pins).cloned().collect())
+    }
+
+    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
+        let state = self.state();
+        let owed = state.owed.values();
+        let owed = owed.filter(|owed| is_within(&owed.build, scope));
+        Ok(owed.cloned().collect())
     }
 
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {

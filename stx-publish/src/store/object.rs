@@ -16,6 +16,7 @@
 //!     retired/<channel>/<date>@<retired at>@<section>   a section of a build that stayed
 //!     aside/<channel>/<date>@<retired at>/…    files of a retired build whose place another one took
 //!     cache/<channel>/%2Einputs                digests of the files that were published last, so that they are not read again
+//!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
 //!     pins/<channel>/<date>.json               the pins of a build
 //!     probe/…                                  whether the server keeps writers apart
 //! ```
@@ -41,7 +42,7 @@ use stx_layout::{
 };
 
 use super::{
-    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
+    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
     PageWriter, Retired, Scope, StoreError,
 };
 use crate::index::PageId;
@@ -57,6 +58,7 @@ mod manifest;
 mod marks;
 mod nonce;
 mod objects;
+mod owed;
 mod pages;
 mod pins;
 mod probe;
@@ -292,6 +294,10 @@ impl MirrorStore for BucketStore {
 
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         self.inner.pins(scope).await
+    }
+
+    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
+        self.inner.owed(scope).await
     }
 
     /// Nobody: readers over plain HTTP cannot say that they read, and others need not.

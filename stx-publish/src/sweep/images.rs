@@ -7,7 +7,7 @@ use stx_layout::{AliasEntry, AliasName, BuildOutcome, Qualifier};
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::images::{
-    FoundImage, Image, ImageRules, Keeper, audit, fates, finish, prepare_with_images,
+    FoundImage, Image, ImageRules, Keeper, TagJudge, audit, finish, prepare_with_images,
     publish_with_images, untag,
 };
 use crate::registry::conformance::{sample_blobs, sample_manifest};
@@ -176,10 +176,11 @@ async fn take(store: &MemoryStore, registry: &dyn ImageRegistry) -> bool {
         build: sample_id(2),
         record: Ok(kept),
         pin: false,
-        charts: Vec::new(),
     };
-    let fates = fates(&going, &rules(), [keeper].into_iter());
-    untag(registry, &fates).await.is_ok()
+    let rules = rules();
+    let mut judge = TagJudge::of_record(&going, &rules);
+    judge.keeper(&keeper);
+    untag(registry, &judge.decide()).await.is_ok()
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What `prune` does to a mirror, stopped at every store call and at every step of the mirror in a directory: a pin, a
 //! section, a build out of sight, a purge, and the way back.
 
-use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin};
+use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin, Sha256};
 
 use super::put;
 use crate::conformance::retention::{sample_pin, sample_section};
@@ -9,7 +9,7 @@ use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::publish::{prepare, publish};
 use crate::store::memory::MemoryStore;
-use crate::store::{ChannelWriter, MirrorStore, Scope, StoreError};
+use crate::store::{ChannelWriter, MirrorStore, OwedTag, OwedTags, Scope, StoreError};
 use crate::tiers::thinned;
 use crate::verify::{FindingKind, verify};
 
@@ -45,6 +45,20 @@ fn pin() -> Pin {
     sample_pin(&sample_id(5), "ann", None)
 }
 
+/// The tags of the build that is purged, which something needs.
+fn owed() -> OwedTags {
+    OwedTags {
+        build: sample_id(1),
+        tags: vec![OwedTag {
+            name: "r.example/starlingx/stx-nova:by-hand"
+                .parse()
+                .expect("a name"),
+            digest: Sha256([1; 32]),
+            why: "a chart names it".to_owned(),
+        }],
+    }
+}
+
 /// The steps, as a run of `prune` takes them: sweep first, each step under the lock, purge last.
 async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
     let channel = sample_id(1).channel;
@@ -53,6 +67,7 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
         async || -> Result<Box<dyn ChannelWriter>, StoreError> { store.lock(&channel).await };
     drop(lock().await?.sweep().await?);
     lock().await?.pin(&pin()).await?;
+    lock().await?.owe(&owed()).await?;
     let sections = [
         sample_section("inputs", 20),
         sample_section("outputs/iso", 20),
@@ -92,6 +107,15 @@ pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
     assert_eq!(shown.expect("an alias"), Some(newest), "{context}");
     let pins = store.pins(&Scope::All).await.expect("pins");
     assert!(pins.is_empty() || pins == [pin()], "{context}: {pins:?}");
+    let known = store.owed(&Scope::All).await.expect("what is owed");
+    assert!(
+        known.is_empty() || known == [owed()],
+        "{context}: {known:?}"
+    );
+    // The tags outlive the build.
+    let retired = store.retired().await.expect("the trash");
+    let is_there = retired.iter().any(|retired| retired.id == sample_id(1));
+    assert!(is_there || !known.is_empty(), "{context}");
 }
 
 /// The next run finishes.

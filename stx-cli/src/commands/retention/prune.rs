@@ -8,7 +8,9 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName};
 use stx_publish::images::UntagReport;
-use stx_publish::{ChannelWriter, MirrorStore, Retired, Scope, StoreError, ThinnedSection};
+use stx_publish::{
+    ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
+};
 use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
 
 use super::{dropped, facts, policy, protections, thinned, until};
@@ -168,7 +170,10 @@ async fn apply(
     let (doubted, due): (Vec<_>, _) = due
         .into_iter()
         .partition(|retired| doubt || limited.contains(&retired.id.channel));
-    let (purged, tags) = purge(context, store, due, &mut left).await?;
+    let (purged, mut tags) = purge(context, store, due, &mut left).await?;
+    if !doubt {
+        settle(context, store, &mut tags, &mut left).await?;
+    }
     let builds = plan.expire.iter().map(|entry| Step {
         build: &entry.build,
         section: None,
@@ -353,6 +358,19 @@ async fn purge(
                 if let (Some(registry), None) = (&registry, &retired.section) {
                     match registry.untag(context, store, &retired).await {
                         Ok(untagged) => {
+                            let owed = OwedTags {
+                                build: retired.id.clone(),
+                                tags: untagged.owed,
+                            };
+                            // Before the record is gone, which is the only other place that names them.
+                            if let Err(error) = writer.owe(&owed).await {
+                                let why = format!(
+                                    "tags that something still needs cannot be noted: {}",
+                                    crate::exit::chain(&error)
+                                );
+                                left.insert(retired.id.to_string(), why);
+                                continue;
+                            }
                             tags.removed.extend(untagged.removed);
                             tags.left.extend(untagged.left);
                         }
@@ -370,6 +388,32 @@ async fn purge(
         purged.push(retired);
     }
     Ok((purged, tags))
+}
+
+/// Removes the tags that earlier runs had to leave, if nothing needs them any more.
+async fn settle(
+    context: &Context,
+    store: &Mirror,
+    tags: &mut UntagReport,
+    left: &mut BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let Some(registry) = Registry::open(context)? else {
+        return Ok(());
+    };
+    match registry.settle(context, store).await {
+        Ok(settled) => {
+            for name in &settled.removed {
+                tags.left.remove(name);
+            }
+            tags.removed.extend(settled.removed);
+            tags.left.extend(settled.left);
+        }
+        Err(failure) => {
+            let what = "the tags of builds that are gone".to_owned();
+            left.insert(what, failure.line());
+        }
+    }
+    Ok(())
 }
 
 fn human(plan: &PrunePlan) -> String {

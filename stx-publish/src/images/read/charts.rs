@@ -4,31 +4,34 @@ use std::io::Read as _;
 
 use camino::Utf8Path;
 use flate2::read::MultiGzDecoder;
-use stx_layout::BuildId;
+use stx_layout::{BuildId, BuildPath};
 
-use crate::images::retain::Charts;
 use crate::store::{MirrorRead, StoreError, read_all};
 use crate::verify::chain;
 
 /// Largest chart that is read, in bytes, packed and unpacked.
 const LARGEST: u64 = 64 << 20;
 
-/// Reads the charts of a build, `outputs/helm-charts/*.tgz`. One that cannot be read is told as such.
-pub async fn read_charts(store: &dyn MirrorRead, id: &BuildId) -> Result<Charts, StoreError> {
+/// The charts of a build: `outputs/helm-charts/*.tgz`.
+pub async fn charts(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<BuildPath>, StoreError> {
     let sums = store.sums(id).await?;
     let paths = sums.lines().iter().map(|line| &line.path).filter(|path| {
         let name = path.as_str().strip_prefix("outputs/helm-charts/");
         name.is_some_and(|name| Utf8Path::new(name).extension() == Some("tgz"))
     });
-    let mut charts = Charts::new();
-    for path in paths {
-        let chart = match read_all(store, id, path, LARGEST).await {
-            Ok(packed) => plain(&packed),
-            Err(error) => Err(chain(&error)),
-        };
-        charts.push((path.clone(), chart));
+    Ok(paths.cloned().collect())
+}
+
+/// Reads a chart of a build; or says why it cannot be read.
+pub async fn read_chart(
+    store: &dyn MirrorRead,
+    id: &BuildId,
+    path: &BuildPath,
+) -> Result<Vec<u8>, String> {
+    match read_all(store, id, path, LARGEST).await {
+        Ok(packed) => plain(&packed),
+        Err(error) => Err(chain(&error)),
     }
-    Ok(charts)
 }
 
 /// The tar in a chart. It is searched as it is: the texts in a tar are not packed.

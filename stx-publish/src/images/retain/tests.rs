@@ -1,12 +1,13 @@
 use async_trait::async_trait;
-use stx_layout::{BuildOutcome, BuildRecord, ImageName, ImageRecord, Qualifier, Sha256};
+use stx_layout::{BuildOutcome, BuildPath, BuildRecord, ImageName, ImageRecord, Qualifier, Sha256};
 
-use super::{Charts, Fate, Keeper, fates, untag};
+use super::{Fate, Keeper, TagJudge, untag};
 use crate::conformance::sample_id;
 use crate::images::ImageRules;
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::{Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged};
+use crate::store::{OwedTag, OwedTags};
 
 const NOVA: &str = "r.example/starlingx/stx-nova";
 
@@ -41,13 +42,33 @@ fn record(day: u32, digest: Sha256) -> BuildRecord {
     record
 }
 
-fn keeper(day: u32, digest: Sha256, charts: Charts) -> Keeper {
-    Keeper {
+/// The charts of a build as plain bytes; or why one cannot be read.
+type Charts = Vec<(BuildPath, Result<Vec<u8>, String>)>;
+
+fn keeper(day: u32, digest: Sha256, charts: Charts) -> (Keeper, Charts) {
+    let keeper = Keeper {
         build: sample_id(day),
         record: Ok(record(day, digest)),
         pin: false,
-        charts,
+    };
+    (keeper, charts)
+}
+
+/// Decides about the tags of a build that goes.
+fn fates(
+    going: &BuildRecord,
+    rules: &ImageRules,
+    keepers: impl IntoIterator<Item = (Keeper, Charts)>,
+) -> Vec<Fate> {
+    let mut judge = TagJudge::of_record(going, rules);
+    for (keeper, charts) in keepers {
+        judge.keeper(&keeper);
+        for (path, text) in charts {
+            let text = text.as_deref().map_err(String::as_str);
+            judge.chart(&keeper.build, &path, text);
+        }
     }
+    judge.decide()
 }
 
 fn chart(text: &str) -> Charts {
@@ -56,8 +77,8 @@ fn chart(text: &str) -> Charts {
 }
 
 /// What becomes of the tag of the first build, and why.
-fn fate(keepers: Vec<Keeper>) -> Option<String> {
-    let fates = fates(&record(1, Sha256([1; 32])), &rules(), keepers.into_iter());
+fn fate(keepers: Vec<(Keeper, Charts)>) -> Option<String> {
+    let fates = fates(&record(1, Sha256([1; 32])), &rules(), keepers);
     let fate = fates
         .iter()
         .find(|fate| fate.name == dated(1))
@@ -77,24 +98,27 @@ fn a_tag_goes_unless_something_needs_it_or_may() {
     );
     let named = Keeper {
         record: Ok(record(1, own)),
-        ..keeper(2, own, Charts::new())
+        ..keeper(2, own, Charts::new()).0
     };
     let tag = dated(1).parts().tag.to_string();
-    let pin = |day| Keeper {
-        pin: true,
-        build: sample_id(day),
-        ..keeper(9, other, Charts::new())
+    let pin = |day| {
+        let pin = Keeper {
+            pin: true,
+            build: sample_id(day),
+            ..keeper(9, other, Charts::new()).0
+        };
+        (pin, Charts::new())
     };
     let damaged = Keeper {
         record: Err("torn".to_owned()),
-        ..keeper(2, other, Charts::new())
+        ..keeper(2, other, Charts::new()).0
     };
     let torn = vec![(
         "outputs/helm-charts/nova.tgz".parse().expect("a path"),
         Err("torn".to_owned()),
     )];
     for (keeper, why) in [
-        (named, "has it too"),
+        ((named, Charts::new()), "has it too"),
         (
             keeper(2, other, chart(&format!("tag: {tag}\n"))),
             "nova.tgz names it",
@@ -112,7 +136,7 @@ fn a_tag_goes_unless_something_needs_it_or_may() {
             "nova.tgz names it",
         ),
         (keeper(2, other, torn), "is not known"),
-        (damaged, "is not known"),
+        ((damaged, Charts::new()), "is not known"),
         (pin(1), "is pinned"),
     ] {
         let said = fate(vec![keeper]).expect("it stays");
@@ -126,8 +150,8 @@ fn a_tag_goes_unless_something_needs_it_or_may() {
 #[test]
 fn a_moving_tag_stays_as_long_as_a_build_has_it() {
     let going = record(1, Sha256([1; 32]));
-    let kept = |keepers: Vec<Keeper>| -> Vec<bool> {
-        let fates = fates(&going, &rules(), keepers.into_iter());
+    let kept = |keepers: Vec<(Keeper, Charts)>| -> Vec<bool> {
+        let fates = fates(&going, &rules(), keepers);
         let latest = latest();
         let moving = fates.iter().filter(|fate| fate.name == latest);
         moving.map(|fate: &Fate| fate.kept.is_some()).collect()
@@ -213,7 +237,7 @@ async fn what_a_registry_took_too_much_is_put_back() {
     let registry = Greedy(MemoryRegistry::new("r.example"));
     let digest = store(&registry, "one", &[dated(1), dated(2), latest()]).await;
     let keepers = vec![keeper(2, digest, Charts::new())];
-    let fates = fates(&record(1, digest), &rules(), keepers.into_iter());
+    let fates = fates(&record(1, digest), &rules(), keepers);
     let report = untag(&registry, &fates).await.expect("untagged");
     assert_eq!(report.removed, [dated(1)]);
     for (name, shown) in [
@@ -234,7 +258,7 @@ async fn without_untag_an_image_goes_only_with_all_its_tags() {
     let registry = MemoryRegistry::new("r.example").without_untag();
     let stranger: ImageName = format!("{NOVA}:by-hand").parse().expect("a name");
     let digest = store(&registry, "one", &[dated(1), stranger.clone()]).await;
-    let fates = fates(&record(1, digest), &rules(), std::iter::empty());
+    let fates = fates(&record(1, digest), &rules(), []);
     let report = untag(&registry, &fates).await.expect("an answer");
     assert!(report.left[&dated(1)].contains("by-hand"), "{report:?}");
     assert_eq!(
@@ -252,11 +276,59 @@ async fn a_tag_that_shows_another_image_by_now_stays() {
     let registry = MemoryRegistry::new("r.example");
     let digest = store(&registry, "one", &[dated(1)]).await;
     let other = store(&registry, "another", &[dated(1)]).await;
-    let fates = fates(&record(1, digest), &rules(), std::iter::empty());
+    let fates = fates(&record(1, digest), &rules(), []);
     let report = untag(&registry, &fates).await.expect("an answer");
     assert_eq!(report.removed, []);
     assert_eq!(
         registry.resolve(&dated(1)).await.expect("read"),
         Some(other)
     );
+}
+
+#[tokio::test]
+async fn what_something_needs_is_owed_until_nothing_does() {
+    let registry = MemoryRegistry::new("r.example").without_untag();
+    let digest = store(&registry, "one", &[dated(1), dated(3)]).await;
+    let rules = rules();
+    let tag = dated(1).parts().tag.to_string();
+    let needed = || [keeper(2, Sha256([2; 32]), chart(&tag))];
+    let report = untag(&registry, &fates(&record(1, digest), &rules, needed()))
+        .await
+        .expect("an answer");
+    // The moving tag is not there, so nothing is owed of it.
+    let owed = OwedTags {
+        build: sample_id(1),
+        tags: report.owed,
+    };
+    let names: Vec<_> = owed.tags.iter().map(|tag| &tag.name).collect();
+    assert_eq!(names, [&dated(1)]);
+    assert!(owed.tags[0].why.contains("nova.tgz names it"), "{owed:?}");
+
+    // The chart is gone, and the image has another tag, which this registry cannot keep.
+    let fates_of = |owed: &OwedTags| TagJudge::of_owed(owed, &rules).decide();
+    let report = untag(&registry, &fates_of(&owed)).await.expect("an answer");
+    assert!(
+        report.owed[0].why.contains("is the same image"),
+        "{report:?}"
+    );
+
+    // That one is owed too, and both go.
+    let other = OwedTags {
+        build: sample_id(3),
+        tags: vec![OwedTag {
+            name: dated(3),
+            ..owed.tags[0].clone()
+        }],
+    };
+    let both = [fates_of(&owed), fates_of(&other)].concat();
+    let report = untag(&registry, &both).await.expect("untagged");
+    assert_eq!(report.owed, []);
+    assert_eq!(report.removed, [dated(1), dated(3)]);
+    assert!(registry.shown().is_empty());
+
+    let elsewhere = ImageRules {
+        registry: "other.example".to_owned(),
+        ..rules
+    };
+    assert!(TagJudge::of_owed(&owed, &elsewhere).is_empty());
 }

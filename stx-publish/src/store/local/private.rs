@@ -15,6 +15,8 @@ use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
 const PRIVATE: &str = ".stx";
+/// The tags of builds that are gone, which something still needs.
+pub(super) const OWED: &str = "owed";
 /// The pins of each build.
 pub(super) const PINS: &str = "pins";
 const STAGING: &str = "staging";

@@ -20,8 +20,8 @@ use super::shared::Shared;
 use super::staged::LocalStaged;
 use super::{Inner, blocking};
 use crate::store::{
-    ChannelWriter, Leftover, Retired, Scope, StagedBuild, StoreError, check_alias, check_channel,
-    check_pins,
+    ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError, check_alias,
+    check_channel, check_pins,
 };
 use crate::tiers::ThinnedSection;
 
@@ -161,6 +161,15 @@ impl ChannelWriter for LocalWriter {
         let author = author.to_owned();
         self.blocking(move |inner, lock| {
             inner.unpin(&BuildId::new(lock.channel.clone(), date), &author)
+        })
+        .await
+    }
+
+    async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
+        let owed = owed.clone();
+        self.blocking(move |inner, lock| {
+            check_channel(&lock.channel, &owed.build)?;
+            inner.owe(&owed)
         })
         .await
     }

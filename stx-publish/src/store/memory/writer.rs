@@ -16,8 +16,8 @@ use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::seal::{REPOMD_SIGNATURE, Sealed, SignError, is_beyond_sums, sums_path};
 use crate::store::{
-    Added, ChannelWriter, Leftover, PageWriter, Retired, StagedBuild, StoreError, check_alias,
-    check_pins, check_record, in_use, put_pin, take_pin,
+    Added, ChannelWriter, Leftover, OwedTags, PageWriter, Retired, StagedBuild, StoreError,
+    check_alias, check_pins, check_record, in_use, put_pin, take_pin,
 };
 use crate::tiers::{Thinned, ThinnedSection, check_taken, check_thin, latest, lies_in};
 
@@ -205,6 +205,17 @@ impl ChannelWriter for MemoryWriter {
         let mut state = self.lock.store.state();
         let pins = state.pins.entry(id.clone()).or_default();
         take_pin(&id, pins, author)
+    }
+
+    async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
+        crate::store::check_channel(&self.lock.channel, &owed.build)?;
+        let mut state = self.lock.store.state();
+        if owed.tags.is_empty() {
+            state.owed.remove(&owed.build);
+        } else {
+            state.owed.insert(owed.build.clone(), owed.clone());
+        }
+        Ok(())
     }
 
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {

@@ -12,6 +12,8 @@ pub(super) const ALIASES: &str = ".stx/aliases";
 pub(super) const HELD: &str = ".stx/held";
 /// What is going on in a channel.
 pub(super) const MARKS: &str = ".stx/marks";
+/// The tags of builds that are gone, which something still needs.
+pub(super) const OWED: &str = ".stx/owed";
 /// The pins of each build.
 pub(super) const PINS: &str = ".stx/pins";
 /// An entry for each retired build and section.
@@ -55,6 +57,10 @@ pub(super) fn held(channel: &Channel, alias: &AliasName) -> String {
 
 pub(super) fn pins(id: &BuildId) -> String {
     format!("{PINS}/{id}.json")
+}
+
+pub(super) fn owed(id: &BuildId) -> String {
+    format!("{OWED}/{id}.json")
 }
 
 /// The lock of a channel, or that of the pages.

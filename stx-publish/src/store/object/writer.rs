@@ -11,7 +11,9 @@ use super::keys::{self, Going};
 use super::lease::Lease;
 use super::objects::Keep;
 use super::staged::BucketStaged;
-use crate::store::{ChannelWriter, Leftover, Retired, StagedBuild, StoreError, check_channel};
+use crate::store::{
+    ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError, check_channel,
+};
 use crate::tiers::ThinnedSection;
 
 /// The lock of a channel, shared with the build that is being put together.
@@ -108,6 +110,11 @@ impl ChannelWriter for BucketWriter {
 
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
         self.inner.unpin(&self.lease, &self.id(date), author).await
+    }
+
+    async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
+        check_channel(&self.channel, &owed.build)?;
+        self.inner.owe(&self.lease, owed).await
     }
 
     async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {

@@ -1,0 +1,56 @@
+//! Tags that the registry has longer than the mirror has their build.
+
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildId, ImageName, Sha256};
+
+use super::{Scope, StoreError};
+
+/// The tags of a build that is gone for good, which something still needed then. They go when nothing does any more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OwedTags {
+    /// The build.
+    pub build: BuildId,
+    /// Its tags; what has none is remembered no longer.
+    pub tags: Vec<OwedTag>,
+}
+
+/// A tag that is to go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OwedTag {
+    /// Its name.
+    pub name: ImageName,
+    /// The image that it shows; if it shows another one, it is not this build's any more.
+    pub digest: Sha256,
+    /// Why it stayed, when that was looked at last.
+    pub why: String,
+}
+
+impl OwedTags {
+    /// What a note called `name` holds, which has to be of its build.
+    #[cfg(feature = "local")]
+    pub(crate) fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Self, StoreError> {
+        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
+            what: name.to_owned(),
+            source,
+        };
+        let found: Self = serde_json::from_slice(text).map_err(|error| damaged(error.into()))?;
+        if found.build != *id {
+            return Err(damaged(format!("it is about {}", found.build).into()));
+        }
+        Ok(found)
+    }
+
+    #[cfg(feature = "local")]
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("texts") + "\n"
+    }
+}
+
+/// Whether what is known of a build belongs to a part of the mirror.
+pub(crate) fn is_within(id: &BuildId, scope: &Scope) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Channel(channel) => id.channel == *channel,
+        Scope::Build(wanted) => id == wanted,
+    }
+}
