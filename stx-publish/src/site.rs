@@ -18,11 +18,13 @@ use crate::index::{
 use crate::store::{MirrorStore, PageWriter, Scope, StoreError};
 
 mod changes;
+mod check;
 mod html;
 mod signed;
 #[cfg(test)]
 mod tests;
 
+pub use check::verify_pages;
 pub use signed::IndexSeal;
 
 /// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.
@@ -316,10 +318,7 @@ impl Files<'_> {
 }
 
 fn summary(index: &ChannelIndex) -> ChannelSummary {
-    let latest_build = match index.aliases.get(&AliasName::latest_build()) {
-        Some(AliasEntry::Build(date)) => Some(*date),
-        Some(AliasEntry::Other(_)) | None => None,
-    };
+    let latest_build = latest_of(index.aliases.get(&AliasName::latest_build()));
     let newest = index.builds.first().map(|build| NewestBuild {
         date: build.date,
         result: build.record.as_ref().map(|record| record.result),
@@ -340,6 +339,14 @@ fn summary(index: &ChannelIndex) -> ChannelSummary {
         newest,
         latest_build,
         iso: latest.map(|build| build.iso.clone()).unwrap_or_default(),
+    }
+}
+
+/// The build that an alias points at.
+fn latest_of(shown: Option<&AliasEntry>) -> Option<BuildDate> {
+    match shown {
+        Some(AliasEntry::Build(date)) => Some(*date),
+        Some(AliasEntry::Other(_)) | None => None,
     }
 }
 

@@ -94,6 +94,10 @@ pub enum FindingKind {
     Leftover,
     /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
     Stray,
+    /// A catalog page is missing.
+    PageMissing,
+    /// A catalog page is older than the mirror, or was made of another index.
+    PageStale,
     /// An image of a build is not on the registry under its name.
     ImageMissing,
     /// The registry shows another image under the name of one of a build.
@@ -124,6 +128,7 @@ impl FindingKind {
             | Self::AliasDangling
             | Self::AliasToFailure
             | Self::AliasMalformed
+            | Self::PageMissing
             | Self::ImageMissing
             | Self::ImageChanged => Severity::Error,
             Self::Unlisted
@@ -133,13 +138,14 @@ impl FindingKind {
             | Self::WrongCount
             | Self::AliasNotNewest
             | Self::AliasMissing
+            | Self::PageStale
             | Self::ImageTagNotNewest
             | Self::RegistryUnreachable => Severity::Warning,
             Self::Leftover | Self::Stray => Severity::Note,
         }
     }
 
-    /// Whether [`repair()`] can put it right.
+    /// Whether it is derived, and can be made again: pages by `site::refresh`, all else by [`repair()`].
     pub fn is_repairable(self) -> bool {
         match self {
             Self::AliasDangling
@@ -147,7 +153,9 @@ impl FindingKind {
             | Self::AliasNotNewest
             | Self::AliasMalformed
             | Self::AliasMissing
-            | Self::Leftover => true,
+            | Self::Leftover
+            | Self::PageMissing
+            | Self::PageStale => true,
             Self::SumsUnreadable
             | Self::RecordUnreadable
             | Self::Unreadable

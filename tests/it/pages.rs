@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::root;
+use crate::harness::{Ran, root, run, stx};
 use crate::site::{CHANNEL, DATES, Site, noise};
 
 mod browser;
@@ -144,4 +144,63 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
     browser.script("document.body.append(document.createElement('img'));", &[]);
     assert!(browser.axe().to_string().contains("image-alt"));
     browser.no_errors();
+}
+
+/// A copy that is killed before its last step has copied everything and made no pages.
+#[test]
+fn pages_that_were_not_made_are_found_and_made() {
+    let site = Site::new(&[b"an image"]);
+    let (from, to) = (site.mirror(), site.dir.path().join("copy"));
+    let config = site.dir.path().join("no-pages.toml");
+    fs_err::write(&config, "[site]\nenabled = false\n").expect("a configuration");
+    let copy = |more: &[&str]| {
+        let mut command = stx(["copy", from.as_str(), to.as_str(), "--format", "json"]);
+        run(command.args(more)).code(0).json()
+    };
+    let verify = |more: &[&str]| {
+        let mut command = stx(["--mirror", to.as_str(), "verify", "--format", "json"]);
+        run(command.args(more))
+    };
+    let found = |ran: Ran| -> Vec<String> {
+        let report = ran.json();
+        let findings = report["findings"].as_array().expect("findings").iter();
+        findings
+            .map(|finding| format!("{} {}", finding["path"], finding["kind"]).replace('"', ""))
+            .collect()
+    };
+    copy(&["--config", config.as_str()]);
+    assert!(!to.join("index.json").exists());
+    // A mirror that is meant to have none.
+    verify(&["--config", config.as_str()]).code(0);
+    let missing = [
+        "index.html page-missing",
+        "index.json page-missing",
+        "feed.xml page-missing",
+        "index.html page-missing",
+        "index.json page-missing",
+    ];
+    let ran = verify(&[]).code(4);
+    assert!(ran.stderr.contains("--repair"), "{}", ran.stderr);
+    assert_eq!(found(ran), missing);
+    let again = copy(&[]);
+    assert_eq!(again["copied"], json!([]));
+    assert!(to.join("index.json").exists() && to.join(CHANNEL).join("feed.xml").exists());
+    verify(&[]).code(0);
+
+    let index = to.join(CHANNEL).join("index.json");
+    fs_err::remove_file(&index).expect("removed");
+    assert_eq!(found(verify(&[]).code(4)), ["index.json page-missing"]);
+    let repaired = verify(&["--repair"]).code(0).json();
+    let page = format!("{CHANNEL}/index.json");
+    assert_eq!(repaired["repaired"]["pages"], json!([page]), "{repaired}");
+
+    // A build that the pages do not tell of yet.
+    site.publish(b"another image", DATES[1]);
+    copy(&["--config", config.as_str()]);
+    assert_eq!(
+        found(verify(&[]).code(4)),
+        ["index.json page-stale", "index.json page-stale"]
+    );
+    copy(&[]);
+    verify(&[]).code(0);
 }

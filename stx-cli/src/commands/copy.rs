@@ -57,12 +57,12 @@ pub(crate) async fn run(context: &Context, args: &Copy) -> Result<(), Failure> {
         Some(work) => work.clone(),
         None => work_dir(&args.to)?,
     };
-    let report = copied(context, &from, &target, &planned, &work).await?;
+    let report = copied(context, &from, &target, &planned, &work).await;
+    // The pages are those of the second mirror, and come last. Where there is nothing to copy, an earlier run may have been
+    // killed before it made them; where this one broke off, some builds are there.
+    pages::renew(context, &*target, context.now).await;
+    let report = report?;
     from.remember()?;
-    if !planned.is_noop() {
-        // The pages are those of the second mirror, and come last.
-        pages::renew(context, &*target, context.now).await;
-    }
     output::print(context.format(), &report, || human(&report))?;
     left(&report.left, context.format() == crate::args::Format::Human)
 }

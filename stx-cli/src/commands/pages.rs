@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
-use stx_publish::index::Stay;
+use stx_publish::index::{PageName, Stay};
 use stx_publish::site::{Refreshed, Site, refresh_sealed};
-use stx_publish::{MirrorStore, Scope};
+use stx_publish::{MirrorStore, PageId, Scope};
 use stx_retention::{PrunePlan, Verdict};
 
 use super::retention::verdicts;
@@ -24,8 +24,7 @@ struct Report {
 
 impl From<Refreshed> for Report {
     fn from(done: Refreshed) -> Self {
-        let paths =
-            |pages: Vec<stx_publish::PageId>| pages.iter().map(stx_publish::PageId::path).collect();
+        let paths = |pages: Vec<PageId>| pages.iter().map(PageId::path).collect();
         Self {
             written: paths(done.written),
             removed: paths(done.removed),
@@ -43,6 +42,22 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         lines.push(String::new());
         lines.join("\n")
     })
+}
+
+/// Makes the pages of a mirror that has some, or is meant to; the paths of those that were not right.
+pub(crate) async fn made(
+    context: &Context,
+    store: &dyn MirrorStore,
+) -> Result<Vec<String>, Failure> {
+    let root = PageId {
+        channel: None,
+        name: PageName::IndexJson,
+    };
+    if !context.config.makes_pages() && store.page(&root).await.map_err(refused)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let Report { written, removed } = make(context, store, context.now).await?.into();
+    Ok([written, removed].concat())
 }
 
 /// Makes the pages after a command that may have changed the mirror, if there is one.

@@ -1,22 +1,27 @@
 //! `verify`: the mirror against what it says of itself.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
 use stx_publish::openpgp::{Keyring, verify_signatures};
 use stx_publish::provenance::key::PublicKey;
+use stx_publish::site::verify_pages;
 use stx_publish::{
     FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
     verify_readable, verify_stated,
 };
 
 use super::images::Registry;
-use super::{Context, Reader, exit_of};
+use super::{Context, Reader, exit_of, pages};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
 use crate::output;
+
+/// How long pages may be behind the mirror before that is a finding: who changed it makes them then.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Verified {
@@ -67,6 +72,10 @@ async fn check(
         verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
     }
     verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
+    if let Reader::Own(mirror) = reader {
+        let makes = context.config.makes_pages();
+        verify_pages(&**mirror, scope, makes, PATIENCE, &mut report).await?;
+    }
     Ok(report)
 }
 
@@ -99,7 +108,16 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
             // Before an alias is moved to a build, the tags of the build are made.
             registry.finish_all(context, &**store, &scope).await?;
         }
-        repaired = Some(repair(&**store, &report).await.map_err(fail)?);
+        let mut done = repair(&**store, &report).await.map_err(fail)?;
+        // An alias that moved is on the pages, too.
+        if report
+            .findings
+            .iter()
+            .any(|finding| finding.kind.is_repairable())
+        {
+            done.pages = pages::made(context, &**store).await?;
+        }
+        repaired = Some(done);
         report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
     }
     if let Some(registry) = &registry {

@@ -6,10 +6,11 @@ use askama::Template;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
-    AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, encode_path,
+    AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, Sha256, encode_path,
 };
 
 use super::{Made, Site};
+use crate::incoming::digest_of;
 use crate::index::{
     BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
 };
@@ -18,9 +19,47 @@ use crate::index::{
 const TITLE: &str = "StarlingX builds";
 
 /// The pages of the root.
+pub(super) const PAGES_OF_ROOT: [PageName; 1] = [PageName::IndexHtml];
+
+/// The pages of a channel besides its index.
+pub(super) const PAGES_OF_CHANNEL: [PageName; 2] = [PageName::IndexHtml, PageName::Feed];
+
+/// What stands in a page before the digest of the index that it was made of.
+pub(super) const MADE_OF: &str = "data-index=\"";
+
+/// What a page says of the index of a channel that it was made of. The dates of a signed one are left out: they change while
+/// nothing that a page shows does.
+pub(super) fn digest_of_channel(index: &ChannelIndex) -> Sha256 {
+    let index = ChannelIndex {
+        serial: None,
+        expires: None,
+        ..index.clone()
+    };
+    digest_of(printable(&index.to_json()).as_bytes())
+}
+
+/// As [`digest_of_channel`], of the root's index.
+pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
+    let channels = index.channels.iter().cloned();
+    let index = RootIndex {
+        serial: None,
+        expires: None,
+        channels: channels
+            .map(|channel| ChannelSummary {
+                serial: None,
+                ..channel
+            })
+            .collect(),
+        ..*index
+    };
+    digest_of(printable(&index.to_json()).as_bytes())
+}
+
+/// Makes the pages of the root.
 pub(super) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
     let page = RootPage {
         title: title(site),
+        made_of: digest_of_root(index),
         channels: &index.channels,
     };
     vec![
@@ -33,8 +72,10 @@ pub(super) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
 pub(super) fn channel_pages(site: &Site, index: &ChannelIndex) -> Vec<Made> {
     let rows: Vec<_> = index.builds.iter().map(Row::new).collect();
     let latest = latest(index);
+    let made_of = digest_of_channel(index);
     let html = ChannelPage {
         title: title(site),
+        made_of,
         url: site.url.as_deref(),
         channel: &index.channel,
         root: "../".repeat(index.channel.to_string().split('/').count()),
@@ -44,6 +85,7 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex) -> Vec<Made> {
     };
     let feed = Feed {
         title: title(site),
+        made_of,
         channel: &index.channel,
         url: site
             .url
@@ -96,6 +138,7 @@ fn latest(index: &ChannelIndex) -> Option<BuildDate> {
 #[template(path = "root.html")]
 struct RootPage<'a> {
     title: &'a str,
+    made_of: Sha256,
     channels: &'a [ChannelSummary],
 }
 
@@ -103,6 +146,7 @@ struct RootPage<'a> {
 #[template(path = "channel.html")]
 struct ChannelPage<'a> {
     title: &'a str,
+    made_of: Sha256,
     url: Option<&'a str>,
     channel: &'a Channel,
     /// The way back to the root.
@@ -117,6 +161,7 @@ struct ChannelPage<'a> {
 #[template(path = "feed.xml")]
 struct Feed<'a> {
     title: &'a str,
+    made_of: Sha256,
     channel: &'a Channel,
     /// Without a slash at its end; empty where it is not known: links are relative then.
     url: &'a str,

@@ -1,15 +1,18 @@
+use std::time::Duration;
+
 use chrono::{TimeDelta, TimeZone as _, Utc};
 use stx_layout::{
     BuildOutcome, Channel, ImageRecord, PhaseRecord, PhaseStatus, Sha256, SourceRecord,
 };
 
-use super::{PageId, PageName, Refreshed, Site, Stay, refresh};
+use super::{PageId, PageName, Refreshed, Site, Stay, refresh, verify_pages};
 use crate::conformance::{sample_id, sample_request};
 use crate::incoming::Entry;
 use crate::index::{ChannelIndex, PackageChanges, RootIndex};
 use crate::publish::{prepare, publish};
 use crate::store::memory::MemoryStore;
 use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
+use crate::verify::{FindingKind, VerifyReport};
 
 /// Publishes a build of a package of that release, with a record that has everything.
 async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) {
@@ -89,6 +92,10 @@ async fn example() -> (MemoryStore, Site) {
 async fn the_pages_of_a_channel() {
     let (store, site) = example().await;
     refresh(&store, &site).await.expect("pages");
+    // The digest of the index, which is here too.
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("data-index=\"[0-9a-f]{64}\"", "data-index=\"DIGEST\"");
+    let _bound = settings.bind_to_scope();
     for name in [PageName::IndexJson, PageName::IndexHtml, PageName::Feed] {
         let page = channel_page(name);
         insta::assert_snapshot!(name.file_name(), text(&store, &page).await);
@@ -218,4 +225,71 @@ async fn links_hold_no_character_that_a_server_may_read_otherwise() {
             assert!(!href.contains(['+', '^', ' ']), "{href}");
         }
     }
+}
+
+#[tokio::test]
+async fn pages_that_are_missing_or_behind_are_found() {
+    let (store, site) = example().await;
+    let check = async |scope: &Scope, makes| {
+        let mut report = VerifyReport::default();
+        verify_pages(&store, scope, makes, Duration::ZERO, &mut report)
+            .await
+            .expect("verified");
+        let found = report.findings.iter().map(|finding| {
+            let path = finding.path.clone().unwrap_or_default();
+            let root = if finding.channel.is_some() { "" } else { "/" };
+            (format!("{root}{path}"), finding.kind)
+        });
+        found.collect::<Vec<_>>()
+    };
+    let all = Scope::All;
+    let missing = |path: &str| (path.to_owned(), FindingKind::PageMissing);
+    let stale = |path: &str| (path.to_owned(), FindingKind::PageStale);
+    // A mirror without pages is one without pages, unless it is meant to have some.
+    assert_eq!(check(&all, false).await, []);
+    let none = [
+        "/index.html",
+        "/index.json",
+        "feed.xml",
+        "index.html",
+        "index.json",
+    ];
+    assert_eq!(check(&all, true).await, none.map(missing));
+    refresh(&store, &site).await.expect("pages");
+    assert_eq!(check(&all, true).await, []);
+
+    let pages = store.lock_pages().await.expect("the lock");
+    for name in [PageName::IndexJson, PageName::IndexHtml, PageName::Feed] {
+        let page = channel_page(name);
+        let before = store.page(&page).await.expect("read").expect("a page");
+        pages.remove(&page).await.expect("removed");
+        assert_eq!(check(&all, false).await, [missing(name.file_name())]);
+        let channel = Scope::Channel(sample_id(1).channel);
+        assert_eq!(check(&channel, false).await, [missing(name.file_name())]);
+        pages.write(&page, before).await.expect("written");
+    }
+    let torn = channel_page(PageName::IndexJson);
+    let before = store.page(&torn).await.expect("read").expect("a page");
+    pages.write(&torn, "{".into()).await.expect("written");
+    assert_eq!(check(&all, true).await, [stale("index.json")]);
+    pages.write(&torn, before).await.expect("written");
+    assert_eq!(check(&all, true).await, []);
+
+    // A build came, and who published it died.
+    put(&store, 4, BuildOutcome::Success, 3).await;
+    let both = [stale("/index.json"), stale("index.json")];
+    assert_eq!(check(&all, true).await, both);
+    assert_eq!(check(&Scope::Build(sample_id(4)), true).await, []);
+    // Or later, between the pages.
+    let old = channel_page(PageName::Feed);
+    let feed = store.page(&old).await.expect("read").expect("a page");
+    drop(pages);
+    refresh(&store, &site).await.expect("pages");
+    let pages = store.lock_pages().await.expect("the lock");
+    pages.write(&old, feed).await.expect("written");
+    assert_eq!(check(&all, true).await, [stale("feed.xml")]);
+    // What an earlier version made says of no index.
+    let text = "<feed/>";
+    pages.write(&old, text.into()).await.expect("written");
+    assert_eq!(check(&all, true).await, []);
 }

@@ -29,6 +29,9 @@ pub struct RepairReport {
     pub swept: Vec<Leftover>,
     /// Channels in which another publisher is at work, left alone.
     pub busy: Vec<Channel>,
+    /// Catalog pages that were made again, or removed, by their paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<String>,
 }
 
 impl fmt::Display for RepairReport {
@@ -47,7 +50,10 @@ impl fmt::Display for RepairReport {
         })?;
         self.busy.iter().try_for_each(|channel| {
             writeln!(f, "{channel}: left alone, another publisher is at work")
-        })
+        })?;
+        self.pages
+            .iter()
+            .try_for_each(|page| writeln!(f, "{page}: made again"))
     }
 }
 

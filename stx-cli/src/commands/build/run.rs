@@ -186,8 +186,9 @@ impl Run<'_> {
             .await
             .map_err(|error| Failure::new(Exit::Mirror, error))?;
         let repaired = repaired.to_string();
+        // Also where no alias moved: a publisher that was killed later made no pages either.
+        pages::renew(&self.site.context, self.store, self.site.now()).await;
         if !repaired.is_empty() {
-            pages::renew(&self.site.context, self.store, self.site.now()).await;
             (self.watch.say)(repaired.trim_end());
         }
         Ok(())

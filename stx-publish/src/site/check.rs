@@ -1,0 +1,227 @@
+//! Compares the pages of a mirror with the mirror.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use stx_layout::{AliasName, Catalog, Channel, ChannelEntry};
+
+use super::html::{MADE_OF, PAGES_OF_CHANNEL, PAGES_OF_ROOT, digest_of_channel, digest_of_root};
+use super::latest_of;
+use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
+use crate::store::{MirrorStore, Scope, StoreError};
+use crate::verify::{Finding, FindingKind, VerifyError, VerifyReport};
+
+/// How long to wait before the pages are looked at again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Adds to a report which catalog pages are missing, and which are older than the mirror.
+///
+/// `makes` says whether the mirror is meant to have pages; one that has an index has the others, too. Pages follow a change
+/// after a moment, so what differs is looked at again for as long as `patience` says.
+///
+/// # Errors
+/// The mirror cannot be read.
+pub async fn verify_pages(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    makes: bool,
+    patience: Duration,
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let fail = |source| VerifyError {
+        scope: Box::new(scope.clone()),
+        source,
+    };
+    if let Scope::Build(_) = scope {
+        return Ok(());
+    }
+    let mut found = look(store, scope, makes).await.map_err(fail)?;
+    let mut waited = Duration::ZERO;
+    while !found.is_empty() && waited < patience {
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
+        let again = look(store, scope, makes).await.map_err(fail)?;
+        // What is not the same any more is being made just now.
+        found.retain(|finding| again.contains(finding));
+    }
+    report
+        .findings
+        .extend(found.into_iter().map(|(finding, _)| finding));
+    report.findings.sort();
+    Ok(())
+}
+
+/// What is wrong with a page, and its bytes.
+type Wrong = (Finding, Option<Bytes>);
+
+async fn look(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    makes: bool,
+) -> Result<Vec<Wrong>, StoreError> {
+    let catalog = store.catalog(scope).await?;
+    let root = page(None, PageName::IndexJson);
+    let mut has = makes || store.page(&root).await?.is_some();
+    for channel in catalog.channels.keys() {
+        let index = page(Some(channel), PageName::IndexJson);
+        has = has || store.page(&index).await?.is_some();
+    }
+    let mut found = Vec::new();
+    if !has {
+        return Ok(found);
+    }
+    for (channel, entry) in &catalog.channels {
+        of_channel(store, channel, entry, &mut found).await?;
+    }
+    if *scope == Scope::All && !catalog.channels.is_empty() {
+        of_root(store, &catalog, &mut found).await?;
+    }
+    Ok(found)
+}
+
+fn page(channel: Option<&Channel>, name: PageName) -> PageId {
+    PageId {
+        channel: channel.cloned(),
+        name,
+    }
+}
+
+fn wrong(page: &PageId, kind: FindingKind, message: impl Into<String>) -> Finding {
+    Finding {
+        channel: page.channel.clone(),
+        build: None,
+        path: Some(page.name.file_name().to_owned()),
+        kind,
+        severity: kind.severity(),
+        message: message.into(),
+    }
+}
+
+async fn of_channel(
+    store: &dyn MirrorStore,
+    channel: &Channel,
+    entry: &ChannelEntry,
+    found: &mut Vec<Wrong>,
+) -> Result<(), StoreError> {
+    let json = page(Some(channel), PageName::IndexJson);
+    let Some(text) = store.page(&json).await? else {
+        found.push((wrong(&json, FindingKind::PageMissing, "is missing"), None));
+        return others(store, Some(channel), None, found).await;
+    };
+    let index = match ChannelIndex::from_json(&text) {
+        Ok(index) => index,
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            let finding = wrong(&json, FindingKind::PageStale, message);
+            found.push((finding, Some(text)));
+            return Ok(());
+        }
+    };
+    let digest = digest_of_channel(&index);
+    if let Some(message) = differs(&index.entry(), entry) {
+        let finding = wrong(&json, FindingKind::PageStale, message);
+        found.push((finding, Some(text)));
+    }
+    others(store, Some(channel), Some(digest.to_string()), found).await
+}
+
+/// What an index says otherwise than its channel.
+fn differs(index: &ChannelEntry, entry: &ChannelEntry) -> Option<String> {
+    let dates = |entry: &ChannelEntry| entry.builds.keys().copied().collect::<BTreeSet<_>>();
+    let (said, there) = (dates(index), dates(entry));
+    if let Some(date) = there.difference(&said).next() {
+        return Some(format!("is older than the mirror: it does not name {date}"));
+    }
+    if let Some(date) = said.difference(&there).next() {
+        let message = format!("is older than the mirror: it names {date}, which is not there");
+        return Some(message);
+    }
+    let records = entry.builds.iter().zip(index.builds.values());
+    let mut changed = records.filter(|((_, there), said)| there.record() != said.record());
+    if let Some(((date, _), _)) = changed.next() {
+        return Some(format!("says otherwise than build.json of {date}"));
+    }
+    if index.aliases != entry.aliases {
+        return Some("is older than the mirror: its aliases are others".to_owned());
+    }
+    None
+}
+
+async fn of_root(
+    store: &dyn MirrorStore,
+    catalog: &Catalog,
+    found: &mut Vec<Wrong>,
+) -> Result<(), StoreError> {
+    let json = page(None, PageName::IndexJson);
+    let Some(text) = store.page(&json).await? else {
+        found.push((wrong(&json, FindingKind::PageMissing, "is missing"), None));
+        return others(store, None, None, found).await;
+    };
+    let index = match RootIndex::from_json(&text) {
+        Ok(index) => index,
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            let finding = wrong(&json, FindingKind::PageStale, message);
+            found.push((finding, Some(text)));
+            return Ok(());
+        }
+    };
+    let digest = digest_of_root(&index);
+    let latest = AliasName::latest_build();
+    let said = index.channels.iter().map(|known| {
+        let newest = known.newest.as_ref().map(|newest| newest.date);
+        (&known.channel, known.builds, newest)
+    });
+    let there = catalog.channels.iter().map(|(channel, entry)| {
+        let newest = entry.builds.keys().next_back().copied();
+        (channel, entry.builds.len() as u64, newest)
+    });
+    let shown = index.channels.iter().all(|known| {
+        let entry = catalog.channels.get(&known.channel);
+        let shown = entry.and_then(|entry| entry.aliases.get(&latest));
+        latest_of(shown) == known.latest_build
+    });
+    if !said.eq(there) || !shown {
+        let message = "is older than the mirror: its channels, or what they show, are others";
+        let finding = wrong(&json, FindingKind::PageStale, message);
+        found.push((finding, Some(text)));
+    }
+    others(store, None, Some(digest.to_string()), found).await
+}
+
+/// The pages that were made of an index: they say of which one. What an earlier version made does not.
+async fn others(
+    store: &dyn MirrorStore,
+    channel: Option<&Channel>,
+    digest: Option<String>,
+    found: &mut Vec<Wrong>,
+) -> Result<(), StoreError> {
+    let names = match channel {
+        Some(_) => &PAGES_OF_CHANNEL[..],
+        None => &PAGES_OF_ROOT,
+    };
+    for name in names {
+        let page = page(channel, *name);
+        let Some(text) = store.page(&page).await? else {
+            found.push((wrong(&page, FindingKind::PageMissing, "is missing"), None));
+            continue;
+        };
+        let said = made_of(&text);
+        if let (Some(said), Some(digest)) = (said, &digest)
+            && said != digest.as_bytes()
+        {
+            let message = "was made of another index.json than the one beside it";
+            let finding = wrong(&page, FindingKind::PageStale, message);
+            found.push((finding, Some(text)));
+        }
+    }
+    Ok(())
+}
+
+/// The digest of the index that a page was made of.
+fn made_of(text: &[u8]) -> Option<&[u8]> {
+    let mark = MADE_OF.as_bytes();
+    let at = memchr::memmem::find(text, mark)? + mark.len();
+    text.get(at..at + 64)
+}
