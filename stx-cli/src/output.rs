@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use stx_layout::{printable, printable_json, printable_lines};
 
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
@@ -19,9 +20,11 @@ pub(crate) fn print<T: Serialize>(
     human: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
     let mut text = match format {
-        Format::Human => printable(&human()),
+        Format::Human => printable_lines(&human()).into_owned(),
         Format::Json => {
-            serde_json::to_string_pretty(json).map_err(|error| Failure::new(Exit::Bug, error))?
+            let json = serde_json::to_string_pretty(json)
+                .map_err(|error| Failure::new(Exit::Bug, error))?;
+            printable_json(&json).into_owned()
         }
     };
     if !text.is_empty() && !text.ends_with('\n') {
@@ -30,18 +33,12 @@ pub(crate) fn print<T: Serialize>(
     write(&text)
 }
 
-/// A text without what would steer a terminal: much of what is printed was written by others.
-pub(crate) fn printable(text: &str) -> String {
-    let steers = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
-    text.replace(steers, "\u{fffd}")
-}
-
-/// Prints a line to standard error, where control characters are replaced.
+/// Prints a line to standard error, made printable.
 ///
 /// A line that cannot be written is lost on purpose: there is no other place to say so, and neither a build nor the
 /// service may end because nobody can read its messages.
 pub(crate) fn note(text: &str) {
-    let mut line = printable(text);
+    let mut line = printable_lines(text).into_owned();
     line.push('\n');
     // One write, so that lines of several threads do not mix.
     drop(io::stderr().lock().write_all(line.as_bytes()));
@@ -49,7 +46,7 @@ pub(crate) fn note(text: &str) {
 
 /// Prints a line to the service's log, where what others wrote must not look like another line.
 pub(crate) fn log(text: &str) {
-    note(&text.replace('\n', "\\n"));
+    note(&printable(text));
 }
 
 /// Writes to standard output; a reader that has seen enough is no error.
@@ -66,8 +63,12 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Lines of columns, each as wide as its widest cell; the last one is not padded.
+/// Lines of columns, each as wide as its widest cell; the last one is not padded. A cell is one line whatever is in it.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| printable(cell)).collect())
+        .collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<_> = (0..count)
         .map(|column| {
@@ -79,7 +80,7 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             if !line.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use stx_layout::PhaseStatus;
+use stx_layout::{PhaseStatus, printable};
 use stx_pipeline::{Event, EventKind};
 
 use crate::output::note;
@@ -53,7 +53,7 @@ impl Progress {
                     },
                 );
                 if self.verbose {
-                    self.line(&format!("{phase}: started: {command}"));
+                    self.line(&format!("{phase}: started: {}", printable(command)));
                 } else if self.terminal.is_none() {
                     self.line(&format!("{phase}: started"));
                 }
@@ -64,8 +64,8 @@ impl Progress {
             } => self.line(&format!("{phase}: attempt {attempt}")),
             EventKind::Output { stream: _, text } => {
                 match running.get(phase).and_then(|phase| phase.spinner.as_ref()) {
-                    Some(spinner) => spinner.set_message(printable(text)),
-                    None if self.verbose => self.line(&format!("{phase}| {}", printable(text))),
+                    Some(spinner) => spinner.set_message(line_of(text)),
+                    None if self.verbose => self.line(&format!("{phase}| {}", line_of(text))),
                     None => {}
                 }
             }
@@ -76,7 +76,8 @@ impl Progress {
             } => {
                 let next = if *again { ", another follows" } else { "" };
                 self.line(&format!(
-                    "{phase}: attempt {attempt} failed: {reason}{next}"
+                    "{phase}: attempt {attempt} failed: {}{next}",
+                    printable(reason)
                 ));
             }
             EventKind::Finished {
@@ -94,7 +95,9 @@ impl Progress {
                     .unwrap_or_default();
                 self.line(&format!("{phase}: {}{took}", said(*status)));
             }
-            EventKind::Skipped { reason } => self.line(&format!("{phase}: skipped: {reason}")),
+            EventKind::Skipped { reason } => {
+                self.line(&format!("{phase}: skipped: {}", printable(reason)));
+            }
         }
     }
 
@@ -120,17 +123,9 @@ impl Progress {
     }
 }
 
-/// A line of a phase without what would steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+/// A line of a phase without what would steer the terminal; a tab is a blank.
+fn line_of(text: &str) -> String {
+    printable(&text.replace('\t', " ")).into_owned()
 }
 
 fn said(status: PhaseStatus) -> &'static str {

@@ -1,11 +1,12 @@
 //! Differences as text for people.
 //!
-//! What packages say is shown without its control characters, so that none of them reaches a terminal.
+//! What packages say is shown in [printable] form, so that none of it steers a terminal.
 
 use std::fmt::{self, Write as _};
 
 use chrono::DateTime;
 use similar::TextDiff;
+use stx_layout::printable;
 
 use crate::change::{Aspect, Change, FileSummary, Noise};
 use crate::package::Scriptlet;
@@ -13,21 +14,6 @@ use crate::report::{Comparison, Counts, Outcome, Report};
 
 /// Paths that are named before the rest is counted.
 const MOST_PATHS: usize = 3;
-
-/// A text without control characters: those are shown as Rust escapes them.
-pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control()
-            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            plain.extend(character.escape_default());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
-}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,14 +47,13 @@ impl fmt::Display for Counts {
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.key.arch.as_str() {
-            "" => plain(&self.key.name),
-            arch => plain(&format!("{}.{arch}", self.key.name)),
+            "" => self.key.name.clone(),
+            arch => format!("{}.{arch}", self.key.name),
         };
-        let place = plain(&self.key.place);
-        let place = if place.is_empty() {
-            place
-        } else {
-            format!(" ({place})")
+        let name = printable(&name);
+        let place = match printable(&self.key.place) {
+            place if place.is_empty() => String::new(),
+            place => format!(" ({place})"),
         };
         match &self.outcome {
             Outcome::Same { noise } if noise.is_empty() => writeln!(f, "{name}{place}: the same"),
@@ -88,14 +73,14 @@ impl fmt::Display for Comparison {
                     }
                 }
                 for path in too_large {
-                    writeln!(f, "  {}: too large to be looked into", plain(path))?;
+                    writeln!(f, "  {}: too large to be looked into", printable(path))?;
                 }
                 list_noise(f, noise)
             }
             Outcome::Added => writeln!(f, "{name}{place}: added"),
             Outcome::Removed => writeln!(f, "{name}{place}: removed"),
             Outcome::Failed { reason } => {
-                writeln!(f, "{name}{place}: not compared: {}", plain(reason))
+                writeln!(f, "{name}{place}: not compared: {}", printable(reason))
             }
         }
     }
@@ -109,8 +94,12 @@ fn list_noise(f: &mut fmt::Formatter<'_>, noise: &[Noise]) -> fmt::Result {
 
 /// `FROM -> TO`, with a dash for what is not there.
 fn moved<T: fmt::Display>(from: Option<T>, to: Option<T>) -> String {
-    let shown =
-        |value: Option<T>| value.map_or_else(|| "-".to_owned(), |value| plain(&value.to_string()));
+    let shown = |value: Option<T>| {
+        value.map_or_else(
+            || "-".to_owned(),
+            |value| printable(&value.to_string()).into_owned(),
+        )
+    };
     format!("{} -> {}", shown(from), shown(to))
 }
 
@@ -119,13 +108,18 @@ impl fmt::Display for Change {
         match self {
             Self::Version { from, to } => write!(f, "version {}", moved(Some(from), Some(to))),
             Self::Attribute { name, from, to } => {
-                write!(f, "{} {}", plain(name), moved(from.as_ref(), to.as_ref()))
+                write!(
+                    f,
+                    "{} {}",
+                    printable(name),
+                    moved(from.as_ref(), to.as_ref())
+                )
             }
-            Self::FileAdded { path, file } => write!(f, "+ {} {file}", plain(path)),
-            Self::FileRemoved { path, file } => write!(f, "- {} {file}", plain(path)),
+            Self::FileAdded { path, file } => write!(f, "+ {} {file}", printable(path)),
+            Self::FileRemoved { path, file } => write!(f, "- {} {file}", printable(path)),
             Self::FileChanged { path, aspects } => {
                 let aspects: Vec<_> = aspects.iter().map(ToString::to_string).collect();
-                write!(f, "~ {}: {}", plain(path), aspects.join(", "))
+                write!(f, "~ {}: {}", printable(path), aspects.join(", "))
             }
             Self::Dependency {
                 relation,
@@ -133,8 +127,8 @@ impl fmt::Display for Change {
                 from,
                 to,
             } => {
-                let name = plain(name);
-                let list = |conditions: &[String]| plain(&conditions.join(", "));
+                let name = printable(name);
+                let list = |conditions: &[String]| printable(&conditions.join(", ")).into_owned();
                 match (from.is_empty(), to.is_empty()) {
                     (true, _) => write!(
                         f,
@@ -161,7 +155,7 @@ impl fmt::Display for Change {
                 added,
             } => {
                 let sign = if *added { '+' } else { '-' };
-                write!(f, "{sign} {relation} library {}", plain(name))
+                write!(f, "{sign} {relation} library {}", printable(name))
             }
             Self::Scriptlet { name, from, to } => scriptlet(f, name, from.as_ref(), to.as_ref()),
             Self::Changelog { added, removed } => {
@@ -170,12 +164,12 @@ impl fmt::Display for Change {
                 let mut text = String::new();
                 for (sign, entry) in entries {
                     let first = entry.text.lines().next().unwrap_or_default();
-                    let author = plain(&entry.author);
+                    let author = printable(&entry.author);
                     writeln!(
                         text,
                         "{sign} changelog {} {author}: {}",
                         day(entry.time),
-                        plain(first)
+                        printable(first)
                     )?;
                 }
                 f.write_str(text.trim_end())
@@ -184,7 +178,7 @@ impl fmt::Display for Change {
                 write!(
                     f,
                     "payload {} {}",
-                    plain(aspect),
+                    printable(aspect),
                     moved(Some(from), Some(to))
                 )
             }
@@ -203,12 +197,12 @@ fn scriptlet(
         (_, None) => '-',
         (Some(_), Some(_)) => '~',
     };
-    write!(f, "{sign} scriptlet {}", plain(name))?;
+    write!(f, "{sign} scriptlet {}", printable(name))?;
     let program = |side: Option<&Scriptlet>| side.map(|side| side.program.join(" "));
     match (program(from), program(to)) {
         (from, to) if from == to => {}
         (Some(from), Some(to)) => write!(f, " by {}", moved(Some(from), Some(to)))?,
-        (from, to) => write!(f, " by {}", plain(&from.or(to).unwrap_or_default()))?,
+        (from, to) => write!(f, " by {}", printable(&from.or(to).unwrap_or_default()))?,
     }
     let flags = |side: Option<&Scriptlet>| side.and_then(|side| side.flags);
     if flags(from) != flags(to) {
@@ -222,16 +216,16 @@ fn scriptlet(
             similar::ChangeTag::Delete => '-',
             similar::ChangeTag::Insert => '+',
         };
-        write!(f, "\n  {sign} {}", plain(change.value().trim_end()))?;
+        write!(f, "\n  {sign} {}", printable(change.value().trim_end()))?;
     }
     Ok(())
 }
 
 impl fmt::Display for FileSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({:o}, {}", self.mode, plain(&self.owner))?;
+        write!(f, "({:o}, {}", self.mode, printable(&self.owner))?;
         match &self.target {
-            Some(target) => write!(f, ", to {})", plain(target)),
+            Some(target) => write!(f, ", to {})", printable(target)),
             None => write!(f, ", {} bytes)", self.size),
         }
     }
@@ -283,7 +277,7 @@ impl fmt::Display for Noise {
                 let named: Vec<_> = paths
                     .iter()
                     .take(MOST_PATHS)
-                    .map(|path| plain(path))
+                    .map(|path| printable(path))
                     .collect();
                 write!(f, "times of {}", named.join(", "))?;
                 match paths.len().saturating_sub(MOST_PATHS) {
@@ -292,7 +286,7 @@ impl fmt::Display for Noise {
                 }
             }
             Self::EmbeddedTimes { path, format } => {
-                write!(f, "times within {} ({format})", plain(path))
+                write!(f, "times within {} ({format})", printable(path))
             }
             Self::PayloadBytes { .. } => f.write_str("packed bytes"),
         }

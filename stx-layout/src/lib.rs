@@ -19,6 +19,7 @@
 //! | [`Alias`], [`PathRelease`], [`GitMapping`] | what stands for a release or a build, and how it is resolved |
 //! | [`ImageName`], [`Tag`] | container images |
 //! | [`report`] | what tools print of these, parsed or refused |
+//! | [`printable`] and its relatives | texts of others, harmless for terminals, logs and pages |
 //! | [`BuildPath`] | a file of a build, relative to the build's directory |
 //! | [`BuildRecord`] | what is known of one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
@@ -115,6 +116,7 @@ pub mod image;
 pub mod mirror;
 pub mod path;
 mod pin;
+mod printable;
 #[cfg(test)]
 mod properties;
 pub mod record;
@@ -145,6 +147,7 @@ pub use mirror::{
 };
 pub use path::{BuildPath, BuildPhase};
 pub use pin::Pin;
+pub use printable::{is_printable, printable, printable_bytes, printable_json, printable_lines};
 pub use record::{
     BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord,
 };

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::{
     BuildDate, Dialect, ImageNameRef, MirrorPathRef, Os, ParseError, Qualifier, Section, Stream,
-    Tag,
+    Tag, is_printable,
 };
 
 /// A parsed path.
@@ -264,19 +264,8 @@ pub fn caret(error: &ParseError) -> String {
     const BEFORE: usize = 60;
     const AFTER: usize = 40;
     let at = error.input.floor_char_boundary(error.offset);
-    let shown = |text: &str| -> String {
-        text.chars()
-            .map(|character| {
-                // Marks that join or turn the text around would move the position.
-                let unseen = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-                if character.is_control() || unseen {
-                    char::REPLACEMENT_CHARACTER
-                } else {
-                    character
-                }
-            })
-            .collect()
-    };
+    // One character for one: an escape would move the position.
+    let shown = |text: &str| text.replace(|c| !is_printable(c), "\u{fffd}");
     let (before, after) = error.input.split_at(at);
     let (before, after) = (shown(before), shown(after));
     let skipped = before.chars().count().saturating_sub(BEFORE);

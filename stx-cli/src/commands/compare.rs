@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use stx_compare::human::plain;
 use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, pair};
 use stx_compare::junit::junit;
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
-use stx_layout::{BuildId, Channel, ParseError, SourceRecord};
+use stx_layout::{BuildId, Channel, ParseError, SourceRecord, printable};
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
 use super::packages::{self, Place, Seats, differences};
@@ -65,9 +64,9 @@ fn finish(report: &Report) -> Result<(), Failure> {
         .find_map(|package| match &package.outcome {
             Outcome::Failed { reason } => Some(format!(
                 "{}.{}: {}",
-                plain(&package.key.name),
-                plain(&package.key.arch),
-                plain(reason)
+                printable(&package.key.name),
+                printable(&package.key.arch),
+                printable(reason)
             )),
             _ => None,
         });

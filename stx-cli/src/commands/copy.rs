@@ -142,7 +142,7 @@ fn left(problems: &[String], said: bool) -> Result<(), Failure> {
     }
     if said {
         for problem in problems {
-            output::note(&format!("left {problem}"));
+            output::note(&format!("left {}", stx_layout::printable(problem)));
         }
     }
     Err(Failure::said(Exit::Mirror)

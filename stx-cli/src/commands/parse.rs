@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::Serialize;
 use stx_layout::report::{ImageReport, PathReport, Refusal, caret};
-use stx_layout::{ImageNameRef, MirrorPathRef, Os, ParseError, Qualifier, Stream, Tag};
+use stx_layout::{
+    ImageNameRef, MirrorPathRef, Os, ParseError, Qualifier, Stream, Tag, printable_json,
+};
 
 use super::Context;
 use crate::args::{Format, ImageName, ImageParse, Parse, Word};
@@ -144,7 +146,11 @@ impl Printer<'_> {
         let Err(error) = outcome else { return Ok(()) };
         self.refused += 1;
         match self.format {
-            Format::Json => self.json(&Refusal::from(&error)),
+            Format::Json => {
+                // Only what is refused holds what would steer a terminal.
+                let refusal = serde_json::to_string(&Refusal::from(&error))?;
+                writeln!(self.out, "{}", printable_json(&refusal))
+            }
             Format::Human => {
                 // What was accepted before stands before it on a terminal, too.
                 self.out.flush()?;

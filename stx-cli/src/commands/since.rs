@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stx_compare::bisect::Bisection;
 use stx_compare::change::Change;
-use stx_compare::human::plain;
 use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, older};
 use stx_compare::nearest::{CommitRange, commit_ranges};
 use stx_compare::package::File;
 use stx_compare::{Package, aspects, compare};
-use stx_layout::BuildId;
+use stx_layout::{BuildId, printable};
 
 use super::compare::{sources, successes};
 use super::packages::{self, Place};
@@ -235,7 +234,7 @@ fn shown(found: &Found, args: &Since) -> String {
         Some(path) => format!("{path} of {}.{}", found.key.name, found.key.arch),
         None => format!("{}.{}", found.key.name, found.key.arch),
     };
-    let what = plain(&what);
+    let what = printable(&what);
     let (Some(changed), Some(before)) = (&found.changed, &found.before) else {
         return format!("{what} is as it is since {} or before\n", found.oldest);
     };
@@ -244,7 +243,7 @@ fn shown(found: &Found, args: &Since) -> String {
     if let Some(version) = &args.version {
         text = format!(
             "{what} is {} or newer since {changed}, the good build before is {before}\n",
-            plain(version)
+            printable(version)
         );
     }
     let mut lines = Vec::new();
@@ -267,10 +266,14 @@ fn shown(found: &Found, args: &Since) -> String {
 fn shown_range(range: &CommitRange) -> String {
     let short = |commit: &Option<String>| {
         let commit = commit.as_deref().unwrap_or_default();
-        plain(commit.get(..12).unwrap_or(commit))
+        printable(commit.get(..12).unwrap_or(commit)).into_owned()
     };
     let url = range.url.as_deref().unwrap_or_default();
     let (from, to) = (short(&range.from), short(&range.to));
-    let line = format!("commits {} {from}..{to} {}", plain(&range.path), plain(url));
+    let line = format!(
+        "commits {} {from}..{to} {}",
+        printable(&range.path),
+        printable(url)
+    );
     line.trim_end().to_owned()
 }

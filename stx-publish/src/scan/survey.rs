@@ -1,13 +1,12 @@
 //! The walk through a tree, and through what its symlinks lead to.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
-use stx_layout::BuildPath;
+use stx_layout::{BuildPath, printable_bytes};
 use walkdir::WalkDir;
 
 use super::{Survey, examine, real};
@@ -204,20 +203,10 @@ fn below(from: &Utf8Path, at: &str, path: &Utf8Path) -> String {
 fn shown(from: &Utf8Path, at: &str, path: &Path) -> String {
     let rest = path.strip_prefix(from).unwrap_or(path);
     let mut shown = at.to_owned();
-    for chunk in rest.as_os_str().as_bytes().utf8_chunks() {
-        if shown.len() == at.len() {
-            shown.push('/');
-        }
-        for letter in chunk.valid().chars() {
-            if letter.is_control() {
-                shown.extend(letter.escape_default());
-            } else {
-                shown.push(letter);
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
+    let rest = rest.as_os_str().as_bytes();
+    if !rest.is_empty() {
+        shown.push('/');
+        shown.push_str(&printable_bytes(rest));
     }
     shown
 }

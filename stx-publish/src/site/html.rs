@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
     AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, Sha256, encode_path,
+    printable_json, printable_lines,
 };
 
 use super::{Made, Site};
@@ -35,7 +36,7 @@ pub(super) fn digest_of_channel(index: &ChannelIndex) -> Sha256 {
         expires: None,
         ..index.clone()
     };
-    digest_of(printable(&index.to_json()).as_bytes())
+    digest_of(index.to_json().as_bytes())
 }
 
 /// As [`digest_of_channel`], of the root's index.
@@ -52,7 +53,7 @@ pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
             .collect(),
         ..*index
     };
-    digest_of(printable(&index.to_json()).as_bytes())
+    digest_of(index.to_json().as_bytes())
 }
 
 /// Makes the pages of the root.
@@ -108,17 +109,19 @@ const FEED_LENGTH: usize = 30;
 
 fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>) -> Made {
     let text = text.expect("templates fail only where a value's `Display` does");
-    let text = printable(&text);
+    // Neither HTML nor XML has control characters, and a terminal that shows the page would obey them. An index keeps its
+    // values.
+    let text = match name {
+        PageName::IndexJson => printable_json(&text).into_owned(),
+        PageName::IndexHtml | PageName::Feed | PageName::IndexSignature | PageName::Keys => {
+            printable_lines(&text).into_owned()
+        }
+    };
     let page = PageId {
         channel: channel.cloned(),
         name,
     };
     (page, Bytes::from(text))
-}
-
-/// Neither HTML nor XML has control characters, and a terminal that shows the page would obey them.
-pub(super) fn printable(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
 fn title(site: &Site) -> &str {

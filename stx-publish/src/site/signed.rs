@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::printable_json;
 
-use super::html::printable;
 use crate::index::{PageId, PageName};
 use crate::seal::Signer;
 use crate::store::{MirrorStore, PageWriter, StoreError};
@@ -58,7 +58,8 @@ pub(super) fn dated(
     let old_serial = match old {
         Some((text, (Some(serial), Some(expires)))) => {
             let fresh = expires - seal.now > seal.lasts / 2 && expires - seal.now <= seal.lasts;
-            if fresh && printable(&with((Some(serial), Some(expires)))).as_bytes() == &text[..] {
+            let same = with((Some(serial), Some(expires)));
+            if fresh && printable_json(&same).as_bytes() == &text[..] {
                 return (Some(serial), Some(expires));
             }
             serial
