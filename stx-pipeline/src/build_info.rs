@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stx_layout::BuildRecord;
+use stx_layout::{BuildRecord, is_printable};
 
 use crate::BuildPlan;
 
@@ -52,7 +52,7 @@ impl fmt::Display for BuildInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, value) in &self.keys {
             let mut quoted = String::with_capacity(value.len());
-            for character in value.chars().filter(|character| !character.is_control()) {
+            for character in value.chars().filter(|character| is_printable(*character)) {
                 if matches!(character, '"' | '\\' | '$' | '`') {
                     quoted.push('\\');
                 }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn it_is_shell_and_says_nothing_of_the_build_server() {
         let recipe = Recipe::from_toml(
-            "schema = 1\nname = \"t\"\ndistro = \"centos\"\nvariables = { SW_VERSION = '18.10 \"`$x' }\n\
+            "schema = 1\nname = \"t\"\ndistro = \"centos\"\nvariables = { SW_VERSION = '18.10 \"`$x', BUILD_TYPE = \"For\\u202Emal\" }\n\
              source = { phase = \"sync\" }\n[[phase]]\nname = \"sync\"\nrun = [\"sync\"]\n",
         )
         .unwrap();

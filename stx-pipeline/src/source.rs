@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
-use stx_layout::SourceRecord;
+use stx_layout::{SourceRecord, printable};
 
 /// A git that is not at the commit of the last build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,6 +90,9 @@ pub fn changed(old: &[SourceRecord], new: &[SourceRecord]) -> Vec<SourceChange> 
 }
 
 /// The text of `CHANGELOG`: `<git> <sha> <iso date> <committer> <subject>`, a line a commit.
+///
+/// Anybody whose commit is merged writes committer and subject, and people read the file in terminals: what would steer
+/// one, or hide there, is escaped.
 pub fn changelog(changes: &[Change]) -> String {
     let mut text = String::new();
     for Change {
@@ -100,8 +103,14 @@ pub fn changelog(changes: &[Change]) -> String {
         subject,
     } in changes
     {
-        writeln!(text, "{path} {commit} {date} {committer} {subject}")
-            .expect("a text takes every write");
+        writeln!(
+            text,
+            "{} {commit} {date} {} {}",
+            printable(path),
+            printable(committer),
+            printable(subject)
+        )
+        .expect("a text takes every write");
     }
     text
 }
@@ -189,11 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn a_change_log_steers_no_terminal() {
+        let log =
+            "abc\t1541397600\tEve\u{1b}]0;x\u{7}\tFix\r\u{1b}[2J\u{202e}\u{200b}\u{9b}31mit\n";
+        assert_eq!(
+            changelog(&changes("stx/config", log)),
+            "stx/config abc 2018-11-05T06:00:00Z Eve\\u{1b}]0;x\\u{7} \
+             Fix\\r\\u{1b}[2J\\u{202e}\\u{200b}\\u{9b}31mit\n"
+        );
+    }
+
+    #[test]
     fn a_log_becomes_a_change_log() {
         let log = "abc\t1541397600\tA B\tFix\tit\nnoise\n";
         assert_eq!(
             changelog(&changes("stx/config", log)),
-            "stx/config abc 2018-11-05T06:00:00Z A B Fix\tit\n"
+            "stx/config abc 2018-11-05T06:00:00Z A B Fix\\tit\n"
         );
     }
 }

@@ -315,13 +315,14 @@ fn sources_are_read_from_the_work_trees() {
     );
     assert!(context(&old.records).starts_with("(cd ./stx/config && git checkout -f "));
 
-    git(&config, &["commit", "-q", "--allow-empty", "-m", "second"]);
+    let subject = "second\u{1b}[2J\u{202e}";
+    git(&config, &["commit", "-q", "--allow-empty", "-m", subject]);
     let new = read_sources(&plan).unwrap();
     let log = changelog(&read_changes(&plan, &old.records, &new.records).unwrap());
     assert_eq!(
         log,
         format!(
-            "stx/config {} 2018-11-05T06:00:00Z A B second\n",
+            "stx/config {} 2018-11-05T06:00:00Z A B second\\u{{1b}}[2J\\u{{202e}}\n",
             new.records[0].commit
         )
     );
