@@ -73,7 +73,7 @@ impl FromStr for BuildPath {
         if text.len() > MAX_PATH {
             return Err(ParseError::new(
                 text,
-                MAX_PATH,
+                text.floor_char_boundary(MAX_PATH),
                 "the end of the path: no path is longer than 3072 bytes",
             ));
         }

@@ -35,7 +35,7 @@ where
         Ok(value) => prop_assert_eq!(value.to_string(), text),
         Err(error) => {
             prop_assert_eq!(&error.input, text);
-            prop_assert!(error.offset <= text.len(), "{}", error);
+            prop_assert!(text.is_char_boundary(error.offset), "{}", error);
             if let Some(suggestion) = &error.suggestion {
                 prop_assert!(suggestion != text);
                 prop_assert!(suggestion.parse::<T>().is_ok(), "{}", error);

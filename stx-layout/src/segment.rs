@@ -58,8 +58,9 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
         _ => {}
     }
     if bytes.len() > MAX_SEGMENT {
+        // The byte may lie within a character; the error tells of the character that is too much.
         return Some((
-            MAX_SEGMENT,
+            text.floor_char_boundary(MAX_SEGMENT),
             "the end of the name: no segment is longer than 255 bytes",
         ));
     }

@@ -480,5 +480,10 @@ pub fn any_text() -> impl Strategy<Value = String> {
         4 => vec(piece, 0..6).prop_map(|pieces| pieces.concat()),
         1 => any::<String>(),
         1 => "[/a-z]{200,600}",
+        // Around the longest segment and the longest path, where a character may straddle the limit.
+        1 => ("(master/centos/)?", prop_oneof![250_usize..258, 3050_usize..3080], "[é漢🦀]{0,2}")
+            .prop_map(|(start, length, end)| format!("{start}{}{end}", "a".repeat(length))),
+        1 => (1_usize..14, 0_usize..260, "[é漢🦀]{1,2}")
+            .prop_map(|(segments, length, end)| format!("{}{}{end}", "a".repeat(254) + "/", "b".repeat(length)).repeat(segments)),
     ]
 }

@@ -1,7 +1,7 @@
 //! What is refused: where, and what is suggested instead.
 
 use stx_layout::report::Refusal;
-use stx_layout::{ImageNameRef, MirrorPath, MirrorPathRef, Tag};
+use stx_layout::{BuildPath, ImageNameRef, MirrorPath, MirrorPathRef, Name, Tag};
 
 /// Text, byte offset of the error, suggestion.
 type Refused = (&'static str, usize, Option<&'static str>);
@@ -137,6 +137,35 @@ fn limits() {
     assert_eq!(error.offset, 3072);
     let error = MirrorPathRef::from_bytes(b"master/\xff").expect_err("not text");
     assert_eq!((error.offset, error.input.as_str()), (7, "master/\u{fffd}"));
+}
+
+/// A limit in bytes may lie within a character; the offset is where that character begins.
+#[test]
+fn limits_within_a_character() {
+    let segment = format!("master/centos/{}é", "a".repeat(254));
+    let error = segment.parse::<MirrorPath>().expect_err("too long");
+    assert_eq!(error.offset, 14 + 254);
+    assert!(stx_layout::report::caret(&error).contains("255 bytes"));
+    let deep = format!("{}é", "a/".repeat(1535) + "a");
+    assert_eq!(deep.len(), 3073);
+    for (error, offset) in [
+        (deep.parse::<BuildPath>().expect_err("too long"), 3071),
+        (
+            format!("http://host/mirror/starlingx/{deep}")
+                .parse::<MirrorPath>()
+                .expect_err("too long"),
+            29 + 3071,
+        ),
+        (
+            format!("{}é", "a".repeat(254))
+                .parse::<Name>()
+                .expect_err("too long"),
+            254,
+        ),
+    ] {
+        assert_eq!(error.offset, offset, "{error}");
+        stx_layout::report::caret(&error);
+    }
 }
 
 #[test]

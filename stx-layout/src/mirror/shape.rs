@@ -83,7 +83,7 @@ pub(super) fn shape(text: &str) -> Result<Shape, Fault> {
     let path = &text[start..];
     if path.len() > MAX_PATH {
         return Err((
-            start + MAX_PATH,
+            start + path.floor_char_boundary(MAX_PATH),
             "the end of the path: no path is longer than 3072 bytes",
         ));
     }
