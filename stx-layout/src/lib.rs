@@ -81,9 +81,10 @@
 //!
 //! ## What is refused
 //!
-//! `..`, `.`, empty segments, a leading `/`, backslashes, control characters, percent-encoding, segments over 255 bytes and
-//! paths over 3072. Percent-encoding is refused whatever it stands for: decoding would be normalising, and `%2e%2e` would
-//! leave the mirror. An error says where, what was expected there, and what was probably meant:
+//! `..`, `.`, empty segments, a leading `/`, backslashes, control, bidirectional and zero-width characters,
+//! percent-encoding, segments over 255 bytes and paths over 3072. Percent-encoding is refused whatever it stands for:
+//! decoding would be normalising, and `%2e%2e` would leave the mirror. An error says where, what was expected there, and
+//! what was probably meant:
 //!
 //! ```
 //! use stx_layout::MirrorPath;
@@ -94,6 +95,7 @@
 //!     ("MASTER/centos", 0, Some("master/centos")),
 //!     ("releases/2.0.0/centos", 0, Some("release/2.0.0/centos")),
 //!     ("master/centos/20181105T0600Z", 27, Some("master/centos/20181105T060000Z")),
+//!     ("master/cen\u{202e}tos", 10, Some("master/centos")),
 //! ] {
 //!     let error = text.parse::<MirrorPath>().unwrap_err();
 //!     assert_eq!(error.offset, offset, "{text}");

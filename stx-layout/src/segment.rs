@@ -4,21 +4,24 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::ParseError;
 use crate::text::serde_as_text;
+use crate::{ParseError, is_printable};
 
 /// Longest segment in bytes: `NAME_MAX` of every file system a mirror stands on.
 pub(crate) const MAX_SEGMENT: usize = 255;
 
 /// One segment of a mirror path: 1 to 255 bytes of UTF-8 that name one directory entry and nothing else.
 ///
-/// Refused: the empty text, `.` and `..`, `/`, `\`, NUL and every control character, and `%` followed by two hexadecimal
-/// digits (a percent-encoded text was not decoded on its way here). `Ord` is byte order. A clone shares the text.
+/// Refused: the empty text, `.` and `..`, `/`, `\`, NUL and every other character that is not
+/// [printable](crate::is_printable) (control, bidirectional and zero-width characters: two names would look the same), and
+/// `%` followed by two hexadecimal digits (a percent-encoded text was not decoded on its way here). `Ord` is byte order. A
+/// clone shares the text.
 ///
 /// ```
 /// # use stx_layout::Name;
 /// assert!("2018.10".parse::<Name>().is_ok());
 /// assert_eq!("a/b".parse::<Name>().unwrap_err().offset, 1);
+/// assert_eq!("cen\u{200b}tos".parse::<Name>().unwrap_err().offset, 3);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
@@ -78,6 +81,12 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
             _ if character.is_control() => {
                 return Some((offset, "a path without control characters"));
             }
+            _ if !is_printable(character) => {
+                return Some((
+                    offset,
+                    "a path without bidirectional and zero-width characters",
+                ));
+            }
             _ => {}
         }
     }
@@ -133,8 +142,12 @@ static CLASS: [u8; 256] = {
     class[0x7f] = CLOSER;
     class[b'\\' as usize] = CLOSER;
     class[b'%' as usize] = CLOSER;
-    // The first byte of U+0080 to U+009F, the other control characters.
-    class[0xc2] = CLOSER;
+    // Beyond ASCII there are control, bidirectional and zero-width characters; few paths go beyond it.
+    let mut beyond = 0x80;
+    while beyond < 256 {
+        class[beyond] = CLOSER;
+        beyond += 1;
+    }
     class[b'/' as usize] = SLASH;
     class
 };

@@ -2,7 +2,7 @@
 
 use crate::mirror::MirrorPathRef;
 use crate::words::{self, Stop};
-use crate::{ReleaseKind, date};
+use crate::{ReleaseKind, date, is_printable};
 
 /// The accepted path nearest to a refused one, if any is near.
 ///
@@ -12,8 +12,9 @@ pub(crate) fn path(text: &str) -> Option<String> {
     if text.len() > LONGEST {
         return None;
     }
-    let repairs: [fn(&str) -> Option<String>; 8] = [
+    let repairs: [fn(&str) -> Option<String>; 9] = [
         outer_marks,
+        unseen,
         root,
         query,
         slashes,
@@ -44,6 +45,15 @@ fn outer_marks(text: &str) -> Option<String> {
         character.is_whitespace() || "<>\"'`()".contains(character)
     });
     (inner != text && !inner.is_empty()).then(|| inner.to_owned())
+}
+
+/// Characters that show as nothing, as they come with a pasted text.
+fn unseen(text: &str) -> Option<String> {
+    let plain = text.replace(
+        |character: char| !character.is_control() && !is_printable(character),
+        "",
+    );
+    (plain != text).then_some(plain)
 }
 
 /// A URL without its scheme, or a path from the server's root.

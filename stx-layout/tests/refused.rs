@@ -1,7 +1,11 @@
 //! What is refused: where, and what is suggested instead.
 
 use stx_layout::report::Refusal;
-use stx_layout::{BuildPath, ImageNameRef, MirrorPath, MirrorPathRef, Name, Tag};
+use stx_layout::{
+    Alias, AliasName, Arch, BranchRelease, BuildId, BuildPath, BuildPhase, Channel, Codename,
+    Distro, ImageName, ImageNameRef, Layer, LegacyRelease, MirrorPath, MirrorPathRef, Name,
+    ParseError, PathRelease, ReleaseId, Tag,
+};
 
 /// Text, byte offset of the error, suggestion.
 type Refused = (&'static str, usize, Option<&'static str>);
@@ -19,6 +23,9 @@ const PATHS: &[Refused] = &[
     ("master/cent\0os", 11, None),
     ("master/cent\u{1b}os", 11, None),
     ("master/cent\u{85}os", 11, None),
+    ("master/cen\u{202e}tos", 10, Some("master/centos")),
+    ("\u{feff}master/centos", 0, Some("master/centos")),
+    ("feature/a\u{200b}b/centos", 9, Some("feature/ab/centos")),
     ("master/%2e%2e/etc", 7, None),
     ("master/%2E./etc", 7, None),
     ("master%2Fcentos", 6, None),
@@ -165,6 +172,60 @@ fn limits_within_a_character() {
     ] {
         assert_eq!(error.offset, offset, "{error}");
         stx_layout::report::caret(&error);
+    }
+}
+
+/// Two names that look the same would be two places of the mirror.
+#[test]
+fn no_name_holds_what_turns_or_hides() {
+    fn offset<T: std::str::FromStr<Err = ParseError>>(text: &str) -> usize {
+        match text.parse::<T>() {
+            Ok(_) => panic!("{} accepts {text:?}", std::any::type_name::<T>()),
+            Err(error) => error.offset,
+        }
+    }
+    let bidi = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+    let unseen = ('\u{200b}'..='\u{200f}').chain(['\u{61c}', '\u{ad}', '\u{2060}', '\u{feff}']);
+    for bad in bidi.chain(unseen) {
+        let with = |before: &str| format!("{before}{bad}x");
+        for (offset, at) in [
+            (offset::<Name>(&with("ab")), 2),
+            (offset::<AliasName>(&with("latest_")), 7),
+            (offset::<Alias>(&with("latest_")), 7),
+            (offset::<Alias>(&with("r2018")), 5),
+            (offset::<LegacyRelease>(&with("r2018")), 5),
+            (offset::<BranchRelease>(&with("f/a")), 3),
+            (offset::<ReleaseId>(&with("feature/a")), 9),
+            (offset::<PathRelease>(&with("rc/4")), 4),
+            (offset::<Distro>(&with("centos")), 6),
+            (offset::<Codename>(&with("bullseye")), 8),
+            (offset::<Arch>(&with("amd64")), 5),
+            (offset::<Layer>(&with("flock")), 5),
+            (offset::<BuildPhase>(&with("std")), 3),
+            (offset::<BuildPath>(&with("outputs/iso/a")), 13),
+            (offset::<Channel>(&with("master/centos/flock")), 19),
+            (
+                offset::<BuildId>(&(with("master/cen") + "/20181105T060000Z")),
+                10,
+            ),
+            (
+                offset::<MirrorPath>(&with("master/centos/latest_build/outputs/a")),
+                36,
+            ),
+            (
+                offset::<ImageName>(&(with("starlingx/stx") + ":dev-centos-pike")),
+                13,
+            ),
+            (offset::<ImageName>(&with("starlingx/stx-nova:dev")), 22),
+            (
+                ReleaseId::from_git(&with("f/a"))
+                    .expect_err("a branch")
+                    .offset,
+                3,
+            ),
+        ] {
+            assert_eq!(offset, at, "{bad:?}");
+        }
     }
 }
 

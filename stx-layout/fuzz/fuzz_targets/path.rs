@@ -14,7 +14,11 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(bare.path(), path.path());
             for segment in path.path().split('/').filter(|segment| !segment.is_empty()) {
                 assert!(segment != "." && segment != "..");
-                assert!(!segment.contains(|c: char| c.is_control() || c == '\\'));
+                assert!(
+                    segment
+                        .chars()
+                        .all(|c| stx_layout::is_printable(c) && c != '\\')
+                );
             }
             if let Some(id) = path.build_id() {
                 assert_eq!(id.to_string().parse::<BuildId>().as_ref(), Ok(&id));
@@ -25,7 +29,9 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(report.path, path.path());
         }
         Err(error) => {
-            assert!(error.offset <= error.input.len());
+            assert!(
+                error.input.is_char_boundary(error.offset) || std::str::from_utf8(bytes).is_err()
+            );
             if let Some(suggestion) = &error.suggestion {
                 assert!(MirrorPathRef::is_accepted(suggestion));
             }
