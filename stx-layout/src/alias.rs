@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::text::serde_as_text;
-use crate::words::LATEST;
+use crate::words::{self, LATEST};
 use crate::{LegacyRelease, Name, ParseError};
 
 /// A name in a channel's directory that points at one of its builds: `latest_build`, `latest_green_build`, ….
@@ -36,7 +36,11 @@ impl FromStr for AliasName {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         if !text.starts_with(LATEST) {
-            return Err(ParseError::new(text, 0, "an alias, such as `latest_build`"));
+            let error = ParseError::new(text, 0, "an alias, such as `latest_build`");
+            return Err(match words::repaired_alias(text) {
+                Some(near) => error.suggest(near).plausible::<Self>(),
+                None => error,
+            });
         }
         text.parse().map(Self)
     }
@@ -84,11 +88,15 @@ impl FromStr for Alias {
         } else if text.starts_with('r') && !text.starts_with("re") {
             text.parse().map(Self::Legacy)
         } else {
-            Err(ParseError::new(
+            let error = ParseError::new(
                 text,
                 0,
                 "an alias: `latest_build`, `release/latest_release` or `r2018.10`",
-            ))
+            );
+            Err(match words::repaired_alias(text) {
+                Some(near) => error.suggest(near).plausible::<Self>(),
+                None => error,
+            })
         }
     }
 }

@@ -95,6 +95,7 @@
 //!     ("MASTER/centos", 0, Some("master/centos")),
 //!     ("releases/2.0.0/centos", 0, Some("release/2.0.0/centos")),
 //!     ("master/centos/20181105T0600Z", 27, Some("master/centos/20181105T060000Z")),
+//!     ("master/centos/latest-build", 20, Some("master/centos/latest_build")),
 //!     ("master/cen\u{202e}tos", 10, Some("master/centos")),
 //! ] {
 //!     let error = text.parse::<MirrorPath>().unwrap_err();

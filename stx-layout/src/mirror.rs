@@ -12,7 +12,8 @@
 //! 2. **Distro.** The segment after the release, whatever its name.
 //! 3. **The channel ends** at a build date, at a segment that begins with `latest_`, at `inputs`, `outputs` or `logs`, or
 //!    with the path. These words are never distro, codename, architecture or layer. A segment that looks like a build date
-//!    (eight digits, or a day with dashes, then only digits, `T`, `Z`, `:`, `-`, `_`) and is none is an error.
+//!    (eight digits, or a day with dashes, then only digits, `T`, `Z`, `:`, `-`, `_`) and is none is an error, and so is
+//!    one that looks like an alias (`latest-build`, `Latest_build`; without a dot) and is none.
 //! 4. **A loose file.** Where the path ends in the channel, without a slash behind it, and the last segment has a dot
 //!    inside, that segment is a file beside the builds. It is the `rest`.
 //! 5. **Codename, architecture, layer.** What is left between distro and the end of the channel: a layer known by name

@@ -462,6 +462,7 @@ pub fn any_text() -> impl Strategy<Value = String> {
                 "20181105T0600Z",
                 "20181105T060000Z",
                 "latest_build",
+                "latest-build",
                 "outputs",
                 "RPMS",
                 "std",

@@ -21,7 +21,7 @@ pub(crate) fn path(text: &str) -> Option<String> {
         encoding,
         release,
         distro,
-        build_date,
+        point,
     ];
     let mut near = text.to_owned();
     for repair in repairs {
@@ -131,12 +131,12 @@ fn distro(text: &str) -> Option<String> {
     words::stop(next).map(|_| format!("{before}/centos{behind}"))
 }
 
-/// A build date without its seconds, with dashes and colons, or in small letters.
-fn build_date(text: &str) -> Option<String> {
+/// A build date without its seconds, with dashes and colons, or in small letters; an alias with dashes or capitals.
+fn point(text: &str) -> Option<String> {
     let mut start = prefix_end(text);
     for segment in text.get(start..)?.split('/') {
         if matches!(words::stop(segment), Some(Stop::Malformed(..))) {
-            let near = date::repaired(segment)?;
+            let near = date::repaired(segment).or_else(|| words::repaired_alias(segment))?;
             let (before, behind) = (text.get(..start)?, text.get(start + segment.len()..)?);
             return Some(format!("{before}{near}{behind}"));
         }

@@ -7,6 +7,29 @@ use crate::mirror::Section;
 /// What every alias for a build begins with.
 pub(crate) const LATEST: &str = "latest_";
 
+/// An alias for a build with a dash or in another case: the first byte that is wrong.
+///
+/// Such a segment would otherwise be taken for a layer, and a path with a typo would name a channel that nobody has.
+fn misspelt_alias(segment: &str) -> Option<usize> {
+    let bytes = segment.as_bytes();
+    let head = bytes.get(..LATEST.len())?;
+    let meant = head.iter().zip(LATEST.bytes()).all(|(given, wanted)| {
+        given.eq_ignore_ascii_case(&wanted) || (*given, wanted) == (b'-', b'_')
+    });
+    // A loose file such as `latest-notes.tar` is none.
+    if !meant || bytes.contains(&b'.') {
+        return None;
+    }
+    head.iter()
+        .zip(LATEST.bytes())
+        .position(|(given, wanted)| *given != wanted)
+}
+
+/// The alias that a misspelt one was probably meant as: `latest_build` for `latest-build`.
+pub(crate) fn repaired_alias(segment: &str) -> Option<String> {
+    misspelt_alias(segment).map(|_| segment.to_ascii_lowercase().replace('-', "_"))
+}
+
 /// The alias below `release/`.
 pub(crate) const LATEST_RELEASE: &str = "latest_release";
 
@@ -19,7 +42,7 @@ pub(crate) enum Stop {
     Alias,
     /// A section, without a build before it.
     Section(Section),
-    /// What looks like a build date and is none: where it is wrong, and what was expected there.
+    /// What looks like a build date or an alias and is none: where it is wrong, and what was expected there.
     Malformed(usize, &'static str),
 }
 
@@ -32,7 +55,14 @@ pub(crate) fn stop(segment: &str) -> Option<Stop> {
             .err()
             .map(|(offset, expected)| Stop::Malformed(offset, expected)),
         b'l' if segment.starts_with(LATEST) => Some(Stop::Alias),
-        b'i' | b'o' | b'l' => Section::from_word(segment).map(Stop::Section),
+        b'l' | b'L' => match misspelt_alias(segment) {
+            Some(offset) => Some(Stop::Malformed(
+                offset,
+                "an alias in small letters with `_`, such as `latest_build`",
+            )),
+            None => Section::from_word(segment).map(Stop::Section),
+        },
+        b'i' | b'o' => Section::from_word(segment).map(Stop::Section),
         _ => None,
     }
 }
@@ -142,6 +172,18 @@ mod tests {
         assert!(matches!(stop("20181105"), Some(Stop::Malformed(8, _))));
         assert_eq!(stop("20181105-notes.tar"), None);
         assert_eq!(stop("latest_green_build"), Some(Stop::Alias));
+        for (misspelt, at) in [("latest-build", 6), ("Latest_build", 0), ("latest-", 6)] {
+            assert!(
+                matches!(stop(misspelt), Some(Stop::Malformed(offset, _)) if offset == at),
+                "{misspelt}"
+            );
+        }
+        assert_eq!(
+            repaired_alias("LATEST-Green-build").as_deref(),
+            Some("latest_green_build")
+        );
+        assert_eq!(stop("latest-notes.tar"), None);
+        assert_eq!(stop("latest"), None);
         assert_eq!(stop("logs"), Some(Stop::Section(Section::Logs)));
         assert_eq!(stop("flock"), None);
     }

@@ -26,6 +26,17 @@ const PATHS: &[Refused] = &[
     ("master/cen\u{202e}tos", 10, Some("master/centos")),
     ("\u{feff}master/centos", 0, Some("master/centos")),
     ("feature/a\u{200b}b/centos", 9, Some("feature/ab/centos")),
+    (
+        "master/centos/latest-build",
+        20,
+        Some("master/centos/latest_build"),
+    ),
+    (
+        "master/debian/Latest_Green-build/outputs/iso",
+        14,
+        Some("master/debian/latest_green_build/outputs/iso"),
+    ),
+    ("master/latest-build", 7, Some("master/centos/latest_build")),
     ("master/%2e%2e/etc", 7, None),
     ("master/%2E./etc", 7, None),
     ("master%2Fcentos", 6, None),
@@ -226,6 +237,16 @@ fn no_name_holds_what_turns_or_hides() {
         ] {
             assert_eq!(offset, at, "{bad:?}");
         }
+    }
+}
+
+#[test]
+fn a_misspelt_alias_is_suggested_right() {
+    for text in ["latest-build", "Latest_build", "LATEST_BUILD"] {
+        let error = text.parse::<AliasName>().expect_err("misspelt");
+        assert_eq!(error.suggestion.as_deref(), Some("latest_build"), "{error}");
+        let error = text.parse::<Alias>().expect_err("misspelt");
+        assert_eq!(error.suggestion.as_deref(), Some("latest_build"), "{error}");
     }
 }
 

@@ -70,6 +70,43 @@ fn two_paths_and_a_refusal_from_standard_input() {
 }
 
 #[test]
+fn names_that_hide_characters_or_end_within_one_are_refused_at_their_offset() {
+    let long = format!("master/centos/{}é", "a".repeat(254));
+    let lines = format!(
+        "{long}\nmaster/cen\u{202e}tos\nfeature/a\u{200b}b/centos\nmaster/centos/latest-build\n"
+    );
+    let ran = fed(
+        &mut stx(["parse", "--format", "json", "-"]),
+        lines.as_bytes(),
+    )
+    .code(2);
+    assert!(
+        !ran.stdout.contains(['\u{202e}', '\u{200b}']),
+        "they are escaped"
+    );
+    let objects = objects(&ran);
+    let found: Vec<_> = objects
+        .iter()
+        .map(|object| {
+            let error = &object["error"];
+            (error["offset"].as_u64(), error["suggestion"].as_str())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Some(268), None),
+            (Some(10), Some("master/centos")),
+            (Some(9), Some("feature/ab/centos")),
+            (Some(20), Some("master/centos/latest_build")),
+        ]
+    );
+    assert_eq!(objects[1]["input"], "master/cen\u{202e}tos");
+    let shown = run(stx(["parse"]).arg(&long)).code(2);
+    assert!(shown.stderr.contains("255 bytes"), "{}", shown.stderr);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_refused_at_their_offset_and_the_rest_is_read() {
     let ran = fed(
         &mut stx(["parse", "--format", "json", "-"]),
