@@ -10,6 +10,7 @@ use sha2::Digest as _;
 use stx_layout::rpm::{FrameError, Headers};
 
 use crate::compare::SOURCE_PACKAGE;
+use crate::exact::exact;
 use crate::package::{
     ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
 };
@@ -68,16 +69,29 @@ fn is_covered(tag: u32) -> bool {
 
 /// The package whose file begins with `bytes`, which have to hold its headers whole.
 ///
-/// The digests of the main header that stand in the signature header are checked; signatures are not.
+/// The digests of the main header that stand in the signature header are checked; signatures are not. Of a text that is not
+/// UTF-8, each byte that belongs to no character is U+FFFD and its two digits.
 pub fn package(bytes: &[u8]) -> Result<Package, HeaderError> {
     let headers = Headers::parse(bytes)?;
-    parse(&bytes[..headers.payload])
+    let metadata = PackageMetadata::parse(&mut &bytes[..headers.payload])?;
+    metadata.check_digests()?.result()?;
+    // The digests are those of the bytes as they are, so they are checked before.
+    Ok(read(&told_apart(metadata, bytes, &headers)?)?)
 }
 
-fn parse(mut bytes: &[u8]) -> Result<Package, HeaderError> {
-    let metadata = PackageMetadata::parse(&mut bytes)?;
-    metadata.check_digests()?.result()?;
-    Ok(read(&metadata)?)
+/// The same with texts that are not UTF-8 told apart, where there are any.
+pub(crate) fn told_apart(
+    metadata: PackageMetadata,
+    bytes: &[u8],
+    headers: &Headers<'_>,
+) -> Result<PackageMetadata, rpm::Error> {
+    match exact(&headers.main) {
+        None => Ok(metadata),
+        Some(header) => {
+            let bytes = [&bytes[..headers.begin], &header].concat();
+            PackageMetadata::parse(&mut &*bytes)
+        }
+    }
 }
 
 pub(crate) fn read(metadata: &PackageMetadata) -> Result<Package, rpm::Error> {

@@ -2,20 +2,25 @@
 
 use rpm::{BuildConfig, CompressionType, FileOptions, PackageBuilder, PackageMetadata};
 
-use stx_layout::rpm::{Frame, FrameError, frame};
+use stx_layout::rpm::{Frame, FrameError, Headers, frame};
 
-use super::{HeaderError, package, read};
+use super::{HeaderError, package, read, told_apart};
 use crate::change::Change;
 use crate::compare;
 
 /// A package with files, dependencies and a scriptlet.
 fn built(text: &str) -> Vec<u8> {
+    built_with(text, "b")
+}
+
+/// The same with a name of one of the files, which is also in the provides and the changelog.
+fn built_with(text: &str, name: &str) -> Vec<u8> {
     let config = BuildConfig::default()
         .compression(CompressionType::Gzip)
         .source_date(1_577_836_800);
     let mut builder = PackageBuilder::new("hello", "1.0", "MIT", "noarch", "greets");
     builder.release("1").using_config(config);
-    for name in ["a", "b"] {
+    for name in ["a", name] {
         let options = FileOptions::new(format!("/usr/share/hello/{name}"));
         builder
             .with_file_contents(text.as_bytes().to_vec(), options)
@@ -23,6 +28,8 @@ fn built(text: &str) -> Vec<u8> {
     }
     builder
         .requires(rpm::Dependency::any("bash"))
+        .provides(rpm::Dependency::any(name))
+        .add_changelog_entry(name, name, 1_577_836_800_u32)
         .post_install_script("true\n");
     let mut bytes = Vec::new();
     let package = builder.build().expect("a package");
@@ -79,6 +86,49 @@ fn real_packages_are_compared() {
         })
         .collect();
     assert_eq!(changed, ["/usr/share/hello/a", "/usr/share/hello/b"]);
+}
+
+/// The package with `old` replaced in its main header, whose digests are then wrong and not looked at.
+fn patched(old: &str, new: &[u8]) -> crate::Package {
+    let mut bytes = built_with("one", old);
+    let [_, header] = headers(&bytes);
+    let found = bytes[header.clone()].windows(old.len()).enumerate();
+    let at: Vec<_> = found
+        .filter(|(_, window)| *window == old.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(at.len() >= 3, "name, provides and changelog");
+    for at in at {
+        bytes[header.start + at..][..new.len()].copy_from_slice(new);
+    }
+    let headers = Headers::parse(&bytes).expect("sound");
+    let metadata = PackageMetadata::parse(&mut &bytes[..headers.payload]).expect("parsed");
+    let metadata = told_apart(metadata, &bytes, &headers);
+    read(&metadata.expect("told apart")).expect("a package")
+}
+
+#[test]
+fn texts_that_are_not_utf_8_differ_as_their_bytes_do() {
+    let (one, two) = (patched("caf_", b"caf\xe9"), patched("caf_", b"caf\xe8"));
+    assert!(compare(&one, &one).is_empty());
+    assert!(one.files.contains_key("/usr/share/hello/caf\u{fffd}e9"));
+    let kinds: Vec<_> = compare(&one, &two)
+        .changes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = [
+        "+ /usr/share/hello/caf?e8 (100644, root:root, 3 bytes)",
+        "- /usr/share/hello/caf?e9 (100644, root:root, 3 bytes)",
+        "+ provides caf?e8",
+        "- provides caf?e9",
+        "+ changelog 2020-01-01 caf?e8: caf?e8\n- changelog 2020-01-01 caf?e9: caf?e9",
+    ];
+    assert_eq!(kinds, expected.map(|line| line.replace('?', "\u{fffd}")));
+    // The mark itself, and the digits behind it, are no other text.
+    let literal = patched("caf_12345", "caf\u{fffd}e9_".as_bytes());
+    let byte = patched("caf_12345", b"caf\xe9_1234");
+    assert_ne!(literal.files.keys().nth(1), byte.files.keys().nth(1));
 }
 
 #[test]

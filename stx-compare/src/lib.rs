@@ -30,6 +30,8 @@ mod compare;
 #[cfg(feature = "contents")]
 pub mod contents;
 #[cfg(feature = "rpm")]
+mod exact;
+#[cfg(feature = "rpm")]
 pub mod header;
 pub mod human;
 pub mod inventory;

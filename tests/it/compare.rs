@@ -106,6 +106,36 @@ impl Work {
         top.join(format!("RPMS/noarch/hello-{}-1.noarch.rpm", spec.version))
     }
 
+    /// Builds a package whose file, provides and changelog hold `caf` and a byte that is no UTF-8, as old packages do;
+    /// its file.
+    fn build_in_latin_1(&self, into: &str, byte: u8) -> Utf8PathBuf {
+        let top = self.at(into);
+        let text = "Name: old\nVersion: 1.0\nRelease: 1\nSummary: old\nLicense: MIT\nBuildArch: noarch\n\
+             Provides: caf_\n%description\nold\n%install\nmkdir -p %{buildroot}/usr/share/old\n\
+             printf same > %{buildroot}/usr/share/old/caf_\n%files\n/usr/share/old\n\
+             %changelog\n* Wed Jan 01 2020 A B <a@example.org> - 1.0-1\n- caf_\n";
+        let mut text = text.as_bytes().to_vec();
+        for letter in text.iter_mut().filter(|letter| **letter == b'_') {
+            *letter = byte;
+        }
+        let spec = self.at("old.spec");
+        fs_err::write(&spec, text).expect("a spec file");
+        let mut command = tool("rpmbuild", ["-bb", "--nodeps"]);
+        for (name, value) in [
+            ("_topdir", top.as_str()),
+            ("_buildhost", FIRST.host),
+            ("use_source_date_epoch_as_buildtime", "1"),
+            ("_invalid_encoding_terminates_build", "0"),
+        ] {
+            command.arg("--define").arg(format!("{name} {value}"));
+        }
+        command
+            .arg(spec)
+            .env("SOURCE_DATE_EPOCH", FIRST.time.to_string());
+        run(&mut command).ok();
+        top.join("RPMS/noarch/old-1.0-1.noarch.rpm")
+    }
+
     /// Publishes packages as the build of a day, made of the commit `commit`.
     fn publish(&self, day: u32, commit: &str, packages: &[(&str, &Utf8Path)]) {
         let tree = self.at(&format!("tree-{day}"));
@@ -165,6 +195,45 @@ fn rebuilt() -> &'static Rebuilt {
             work,
         }
     })
+}
+
+#[test]
+fn packages_that_differ_in_bytes_that_are_no_text_are_not_the_same() {
+    let work = Work::new();
+    let place = "std/old-1.0-1.noarch.rpm";
+    let packages = [(1, 0xe9), (2, 0xe8), (3, 0xe8)]
+        .map(|(day, byte)| (day, work.build_in_latin_1(&format!("day-{day}"), byte)));
+    for (day, package) in &packages {
+        work.publish(*day, COMMIT, &[(place, package)]);
+    }
+    let date = |day: u32| format!("master/centos/202001{day:02}T000000Z");
+    let report = work.stx(&["--format", "json", "compare", &date(1), &date(2)]);
+    let report = report.code(1).json();
+    let package = &report["packages"][0];
+    assert_eq!(package["outcome"], "different", "{package:#}");
+    let found = kinds(&package["changes"]);
+    for kind in ["file-added", "file-removed", "dependency", "changelog"] {
+        assert!(found.contains(kind), "{package:#}");
+    }
+    let shown = work.stx(&["compare", &date(1), &date(2)]).code(1).stdout;
+    assert!(shown.contains("+ /usr/share/old/caf\u{fffd}e8 "), "{shown}");
+    assert!(shown.contains("- /usr/share/old/caf\u{fffd}e9 "), "{shown}");
+    let same = work.stx(&["--format", "json", "compare", &date(2), &date(3)]);
+    same.code(0);
+
+    let file = "/usr/share/old/caf\u{fffd}e8";
+    let asked = [
+        "--format",
+        "json",
+        "since",
+        "old",
+        "--in",
+        "master/centos",
+        "--file",
+        file,
+    ];
+    let since = work.stx(&asked).code(0).json();
+    assert_eq!(since["changed"], date(2), "{since:#}");
 }
 
 /// The kinds of a list of changes or noise.
