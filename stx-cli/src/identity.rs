@@ -17,6 +17,7 @@ pub(crate) fn of_this_machine() -> Result<Vec<Identity>, Failure> {
             .hint("`enabled = false` in [privacy] publishes without a look at what is told of this machine")
     };
     let text = |path: &str| match fs_err::read(path) {
+        // The names of machines are ASCII; comments beside them may be in any encoding.
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(fail("this machine's names cannot be read", error)),

@@ -187,18 +187,19 @@ impl Sealed {
         let text = |path: &BuildPath| {
             let mut files = files.iter();
             let file = files.find(|(name, _)| name == path);
-            file.map(|(_, bytes)| String::from_utf8_lossy(bytes))
+            let text = file.map(|(_, bytes)| str::from_utf8(bytes)).transpose();
+            text.map_err(|error| damaged(path.as_str(), error.into()))
         };
-        let sums = text(&sums_path()).unwrap_or_default().parse::<Sums>();
-        let record = BuildRecord::from_json(&text(&record_path()).unwrap_or_default());
-        let thinned = text(&thinned_path()).map(|text| Thinned::from_json(&text));
-        let thinned = thinned.transpose();
+        let sums = text(&sums_path())?.unwrap_or_default().parse::<Sums>();
+        let record = BuildRecord::from_json(text(&record_path())?.unwrap_or_default());
+        let thinned = text(&thinned_path())?.map(Thinned::from_json).transpose();
+        let thinned = thinned
+            .map_err(|error| damaged(Thinned::FILE_NAME, error.into()))?
+            .unwrap_or_default();
         Ok(Self {
             sums: sums.map_err(|error| damaged(Sums::FILE_NAME, error.into()))?,
             record: record.map_err(|error| damaged(BuildRecord::FILE_NAME, error.into()))?,
-            thinned: thinned
-                .map_err(|error| damaged(Thinned::FILE_NAME, error.into()))?
-                .unwrap_or_default(),
+            thinned,
             files,
         })
     }
@@ -223,8 +224,8 @@ impl Sealed {
             return Err(refuse("SHA256SUMS names another build.json".to_owned()));
         }
         let text = files.get(&sums_path());
-        let text = text.map(|text| String::from_utf8_lossy(text).parse::<Sums>());
-        if !matches!(text, Some(Ok(sums)) if sums == self.sums) {
+        let sums = text.and_then(|text| str::from_utf8(text).ok()?.parse::<Sums>().ok());
+        if sums.as_ref() != Some(&self.sums) {
             return Err(refuse("the sums are not those of SHA256SUMS".to_owned()));
         }
         for line in self.sums.lines() {

@@ -231,8 +231,15 @@ pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, St
         Err(StoreError::NotFound { .. }) => return Ok(Thinned::default()),
         Err(error) => return Err(error),
     };
-    Thinned::from_json(&String::from_utf8_lossy(&bytes)).map_err(|reason| StoreError::Damaged {
-        what: format!("{id}/{}", Thinned::FILE_NAME),
-        source: reason.into(),
-    })
+    parse_thinned(&format!("{id}/{}", Thinned::FILE_NAME), &bytes)
+}
+
+/// Reads the `THINNED.json` that is called `name`.
+pub(crate) fn parse_thinned(name: &str, bytes: &[u8]) -> Result<Thinned, StoreError> {
+    let damaged = |source| StoreError::Damaged {
+        what: name.to_owned(),
+        source,
+    };
+    let text = str::from_utf8(bytes).map_err(|error| damaged(error.into()))?;
+    Thinned::from_json(text).map_err(|reason| damaged(reason.into()))
 }

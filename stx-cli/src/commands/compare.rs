@@ -1,6 +1,8 @@
 //! `compare`: packages against the reference build, or build against build.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -9,7 +11,7 @@ use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, pair};
 use stx_compare::junit::junit;
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
-use stx_layout::{BuildId, Channel, ParseError, SourceRecord, printable};
+use stx_layout::{BuildId, Channel, ParseError, SourceRecord, printable, printable_bytes};
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
 use super::packages::{self, Place, Seats, differences};
@@ -208,9 +210,16 @@ fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Failure> {
         let before = files.len();
         for entry in walkdir::WalkDir::new(name).sort_by_file_name() {
             let entry = entry.map_err(Failure::usage)?;
-            let path = Utf8Path::from_path(entry.path())
-                .filter(|path| entry.file_type().is_file() && path.extension() == Some("rpm"));
-            files.extend(path.map(ToOwned::to_owned));
+            let path = entry.path();
+            if !entry.file_type().is_file() || path.extension() != Some(OsStr::new("rpm")) {
+                continue;
+            }
+            let path = Utf8Path::from_path(path).ok_or_else(|| {
+                let shown = printable_bytes(path.as_os_str().as_bytes());
+                Failure::usage(format!("{shown}: the name is not UTF-8"))
+                    .hint("rename the file, or name the packages one by one")
+            })?;
+            files.push(path.to_owned());
         }
         if files.len() == before {
             return Err(Failure::new(
@@ -280,7 +289,14 @@ pub(super) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceR
         .parse()
         .map_err(|error| Failure::new(Exit::Bug, error as ParseError))?;
     match read_all(reader.store(), id, &path, LONGEST_CONTEXT).await {
-        Ok(text) => Ok(context_sources(&String::from_utf8_lossy(&text))),
+        // The paths tell the gits apart, so two of them must not become one text.
+        Ok(text) => {
+            let lines: Vec<_> = text
+                .split(|byte| *byte == b'\n')
+                .map(printable_bytes)
+                .collect();
+            Ok(context_sources(&lines.join("\n")))
+        }
         Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
         Err(error) => Err(refused(error)),
     }

@@ -62,11 +62,7 @@ pub fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
         let (commit, time) = head.trim().split_once(' ').unwrap_or((head.trim(), ""));
         sources.newest = sources.newest.max(time.parse().ok());
         let remotes = git(plan, &dir, &["remote"])?;
-        let remote = remotes
-            .lines()
-            .find(|name| *name == "origin")
-            .or_else(|| remotes.lines().next());
-        let url = match remote {
+        let url = match remote(&remotes) {
             None => None,
             Some(remote) => Some(without_user(
                 git(plan, &dir, &["remote", "get-url", remote])?.trim(),
@@ -96,7 +92,7 @@ pub fn read_changes(
         let Some(to) = &change.to else { continue };
         let dir = plan.source_root.join(&change.path);
         let between = change.from.and_then(|from| {
-            git(
+            log(
                 plan,
                 &dir,
                 &["log", &format, &format!("{from}..{to}"), "--"],
@@ -105,11 +101,21 @@ pub fn read_changes(
         });
         let log = match between {
             Some(log) => log,
-            None => git(plan, &dir, &["log", "-1", &format, to, "--"])?,
+            None => log(plan, &dir, &["log", "-1", &format, to, "--"])?,
         };
         changes.extend(source::changes(&change.path, &log));
     }
     Ok(changes)
+}
+
+/// The remote that a work tree comes from: `origin`, or the only one, as those that `repo` makes have. Of several others
+/// none is picked: the record would name a repository that may not have the commit.
+fn remote(remotes: &str) -> Option<&str> {
+    let mut names = remotes.lines();
+    match (names.clone().find(|name| *name == "origin"), names.next()) {
+        (Some(origin), _) => Some(origin),
+        (None, only) => only.filter(|_| names.next().is_none()),
+    }
 }
 
 /// A URL without user and password, which are nobody's business on a mirror.
@@ -186,13 +192,29 @@ pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
     Ok(found)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a backend")]
+/// Runs git for what decides something: names, URLs and commits, which have to be what they are.
 pub(super) fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
-    let failed = |reason: String| SourceError::Git {
+    let said = run(plan, dir, args)?;
+    String::from_utf8(said).map_err(|_| failed(dir, args, "its answer is not UTF-8".to_owned()))
+}
+
+/// Runs git for what people read. A commit may say anything, in any encoding.
+fn log(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<String, SourceError> {
+    let said = run(plan, dir, args)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+fn failed(dir: &Utf8Path, args: &[&str], reason: String) -> SourceError {
+    SourceError::Git {
         dir: dir.to_owned(),
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         reason,
-    };
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a backend")]
+fn run(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Vec<u8>, SourceError> {
+    let failed = |reason| failed(dir, args, reason);
     let env = ["PATH", "HOME", "LANG", "TZ"]
         .into_iter()
         .filter_map(|name| Some((name, &**plan.env.get(name)?)));
@@ -210,10 +232,23 @@ pub(super) fn git(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Str
         .output()
         .map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(output.stdout)
     } else {
         Err(failed(
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remote;
+
+    #[test]
+    fn of_several_remotes_only_origin_is_taken() {
+        assert_eq!(remote(""), None);
+        assert_eq!(remote("starlingx\n"), Some("starlingx"));
+        assert_eq!(remote("a\norigin\nz\n"), Some("origin"));
+        assert_eq!(remote("a\nb\n"), None);
     }
 }

@@ -89,6 +89,7 @@ pub fn read_journal(state: &Utf8Path) -> Result<Option<Journal>, JournalError> {
 
 fn read(file: &Utf8Path) -> io::Result<Option<String>> {
     match fs_err::read(file) {
+        // Everything was written as JSON, in UTF-8. What is not can only be a torn line, which is no JSON either.
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

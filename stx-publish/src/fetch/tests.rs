@@ -4,8 +4,8 @@ use stx_layout::{AliasName, BuildOutcome};
 use super::{FetchError, FetchOptions, FetchReport, SelectError, What, fetch, resolve, select};
 use crate::conformance::{sample_id, sample_request};
 use crate::publish::{prepare, publish};
-use crate::store::MirrorRead as _;
 use crate::store::memory::MemoryStore;
+use crate::store::{MirrorRead as _, StoreError};
 
 const OPTIONS: FetchOptions = FetchOptions {
     parallel: 2,
@@ -155,4 +155,24 @@ async fn corrupt_and_gone_are_told_apart_and_nothing_gets_the_name() {
         }
         assert!(!dir.path().join("iso/bootimage.iso").exists());
     }
+}
+
+/// What decides is read as it is, or not at all.
+#[tokio::test]
+async fn a_record_that_is_not_utf_8_is_damaged() {
+    let store = mirror().await;
+    let id = sample_id(1);
+    let path = crate::store::record_path();
+    let record = crate::store::read_all(&store, &id, &path, 1 << 20).await;
+    let record = record.expect("a record");
+    let sealed = crate::seal::Sealed::read(&store, &id).await;
+    sealed.expect("it is right");
+    let end = record.iter().rposition(|byte| *byte == b'}').expect("JSON");
+    let odd = [&record[..end], b", \"trigger\": \"caf\xe9\"}"].concat();
+    store.tamper_file(&id, &path, Some(odd.into()));
+    let sealed = crate::seal::Sealed::read(&store, &id).await;
+    let Err(StoreError::Damaged { source, .. }) = sealed else {
+        panic!("it was read: {sealed:?}");
+    };
+    assert!(source.to_string().contains("utf-8"), "{source}");
 }

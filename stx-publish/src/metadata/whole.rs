@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 
 use camino::Utf8Path;
 use fs_err as fs;
 use roxmltree::{Document, Node};
+use stx_layout::printable_bytes;
 
 use crate::store::local::copy::hash_file;
 
@@ -43,7 +45,9 @@ pub(super) fn check(dir: &Utf8Path) -> io::Result<()> {
         return Err(wrong(format!("repodata/repomd.xml: names no {missing}")));
     }
     for entry in fs::read_dir(dir.join("repodata"))? {
-        let path = format!("repodata/{}", entry?.file_name().to_string_lossy());
+        // A name that is not UTF-8 is in no `repomd.xml`: its escape holds a backslash, and no place does.
+        let name = entry?.file_name();
+        let path = format!("repodata/{}", printable_bytes(name.as_bytes()));
         if !named.contains(&path) {
             return Err(wrong(format!("{path}: not in repomd.xml")));
         }

@@ -330,18 +330,18 @@ impl MirrorRead for Vouched {
             let found = "it is not the one that SHA256SUMS names".to_owned();
             return Err(damaged(&what, found));
         }
-        let record = BuildRecord::from_json(&String::from_utf8_lossy(&text));
-        let record = record.map_err(|error| damaged(&what, error))?;
+        let text = str::from_utf8(&text).map_err(|error| damaged(&what, error))?;
+        let record = BuildRecord::from_json(text).map_err(|error| damaged(&what, error))?;
         crate::store::check_record(id, &record)?;
         Ok(record)
     }
 
     async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
         let (sums, _) = self.signed_sums(id).await?;
-        let sums = String::from_utf8_lossy(&sums).parse();
         let what = format!("{id}/{}", Sums::FILE_NAME);
-        let sums: Sums = sums.map_err(|error: stx_layout::SumsError| damaged(&what, error))?;
-        Ok(sums)
+        let sums = str::from_utf8(&sums).map_err(|error| damaged(&what, error))?;
+        sums.parse()
+            .map_err(|error: stx_layout::SumsError| damaged(&what, error))
     }
 
     async fn alias(

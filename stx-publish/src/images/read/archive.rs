@@ -134,7 +134,11 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
             let reason = format!("has more than {MOST_HEADERS} bytes of names and extensions");
             return Err(wrong(reason));
         }
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        // A name that is not UTF-8 cannot be meant: `manifest.json`, which is JSON, names the files that matter.
+        let name = entry.path_bytes();
+        let Ok(name) = str::from_utf8(&name) else {
+            continue;
+        };
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous => {
                 let part = Part {
@@ -146,19 +150,21 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
                         "says it has {} bytes, and the archive ends before",
                         part.size
                     );
-                    return Err(tree.wrong(&name, reason));
+                    return Err(tree.wrong(name, reason));
                 }
-                tree.parts.insert(plain(&name), part);
+                tree.parts.insert(plain(name), part);
             }
             kind @ (EntryType::Symlink | EntryType::Link) => {
                 let target = entry.link_name_bytes().unwrap_or_default();
-                let target = String::from_utf8_lossy(&target).into_owned();
+                let Ok(target) = str::from_utf8(&target) else {
+                    continue;
+                };
                 // A symlink goes from its own directory, a hard link from the archive's root.
                 let dir = match name.rsplit_once('/') {
                     Some((dir, _)) if kind == EntryType::Symlink => dir,
                     Some(_) | None => "",
                 };
-                links.push((plain(&name), plain(&format!("{dir}/{target}"))));
+                links.push((plain(name), plain(&format!("{dir}/{target}"))));
             }
             _ => {}
         }

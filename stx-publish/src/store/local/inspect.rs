@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 use camino::Utf8Path;
 use fs_err as fs;
 use rayon::prelude::*;
-use stx_layout::{BuildId, BuildPath, Sha256};
+use stx_layout::{BuildId, BuildPath, Sha256, printable_bytes};
 use walkdir::WalkDir;
 
 use super::Inner;
@@ -116,13 +117,13 @@ type Looked = (BuildPath, Found, Option<Stamp>);
 /// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.
 fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
-    let shown = relative.to_string_lossy().into_owned();
-    if is_beyond_sums(&shown) || shown == Thinned::FILE_NAME {
-        return Ok(None);
-    }
+    let shown = printable_bytes(relative.as_os_str().as_bytes()).into_owned();
     let text = relative
         .to_str()
         .ok_or_else(|| (shown.clone(), "the name is not UTF-8".to_owned()))?;
+    if is_beyond_sums(text) || text == Thinned::FILE_NAME {
+        return Ok(None);
+    }
     let path = text
         .parse::<BuildPath>()
         .map_err(|error| (shown.clone(), error.to_string()))?;
@@ -138,9 +139,11 @@ fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (St
     } else if kind.is_symlink() {
         let target =
             fs::read_link(entry.path()).map_err(|error| (shown.clone(), error.to_string()))?;
-        Found::Symlink {
-            target: target.to_string_lossy().into_owned(),
-        }
+        let target = target.into_os_string().into_string().map_err(|_| {
+            let why = "the target of the symlink is not UTF-8".to_owned();
+            (shown.clone(), why)
+        })?;
+        Found::Symlink { target }
     } else if kind.is_file() {
         Found::File {
             size: metadata.size(),

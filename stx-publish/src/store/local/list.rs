@@ -1,12 +1,13 @@
 //! Reads what a mirror in a directory holds.
 
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildRecord, BuildState, Catalog,
-    Channel, ChannelEntry, Sums,
+    Channel, ChannelEntry, Sums, printable_bytes,
 };
 
 use super::Inner;
@@ -103,7 +104,9 @@ impl Inner {
             let kind = entry
                 .file_type()
                 .map_err(io_error("look at", entry.path().display()))?;
-            names.push((entry.file_name().to_string_lossy().into_owned(), kind));
+            // What is not UTF-8 names neither channel nor build: an escape holds a backslash, which the grammar refuses.
+            let name = printable_bytes(entry.file_name().as_bytes()).into_owned();
+            names.push((name, kind));
         }
         Ok(names)
     }

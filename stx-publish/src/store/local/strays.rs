@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
+use stx_layout::printable_bytes;
 use walkdir::WalkDir;
 
 use super::Inner;
@@ -54,7 +56,7 @@ impl Inner {
         for entry in entries {
             let entry = entry.map_err(io_error("list", &dir))?;
             let kind = entry.file_type().map_err(io_error("look at", &dir))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = printable_bytes(entry.file_name().as_bytes()).into_owned();
             let path = relative.join(&name);
             if name.starts_with('.') || PageName::is(&name) || channels.contains(&path) {
                 continue;

@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
@@ -353,4 +354,28 @@ async fn a_lock_ends_with_its_writer_although_processes_are_being_started() {
         starter.join().expect("a thread");
     }
     assert_eq!(busy, 0, "of 300 locks");
+}
+
+/// Two names, or two targets, that differ in bytes that are no text are never one.
+#[tokio::test]
+async fn what_is_not_utf_8_is_shown_by_its_bytes_and_taken_for_nothing_else() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    put(&store, 1, &tree).await;
+    let id = sample_id(1);
+    let root = dir.path().join("mirror");
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    fs::create_dir(root.join(id.channel.to_string()).as_std_path().join(odd)).expect("made");
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    assert_eq!(catalog.channels[&id.channel].strays, ["caf\\xe9"]);
+
+    let outputs = root.join(id.to_string()).join("outputs");
+    fs::write(outputs.join("caf\u{fffd}"), "").expect("written");
+    fs::os::unix::fs::symlink(odd, outputs.join("link")).expect("linked");
+    let found = store.inspect(&id, Depth::Listing).await.expect("looked at");
+    let link = (
+        "outputs/link".to_owned(),
+        "the target of the symlink is not UTF-8".to_owned(),
+    );
+    assert!(found.unreadable.contains(&link), "{:?}", found.unreadable);
 }

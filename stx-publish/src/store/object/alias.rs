@@ -75,8 +75,7 @@ impl Inner {
                 return Ok::<_, StoreError>(None);
             };
             let held = self.objects.get(&keys::held(&channel, &alias)).await?;
-            let held =
-                held.and_then(|(bytes, _)| String::from_utf8_lossy(&bytes).trim().parse().ok());
+            let held = held.and_then(|(bytes, _)| str::from_utf8(&bytes).ok()?.trim().parse().ok());
             Ok(Some((channel, alias, build, held == Some(build))))
         });
         let mut read = stream::iter(read).buffer_unordered(PARALLEL);
@@ -198,8 +197,7 @@ impl Inner {
                 .get(&keys::shown_alias(channel, &alias))
                 .await?;
             let shown = public.map(|(bytes, _)| {
-                let text = String::from_utf8_lossy(&bytes);
-                let record = BuildRecord::from_json(&text).ok();
+                let record = BuildRecord::from_json(str::from_utf8(&bytes).ok()?).ok();
                 record.map(|record| record.id.date)
             });
             if shown != build.map(Some) {

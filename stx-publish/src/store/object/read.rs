@@ -344,11 +344,7 @@ fn thinned_name(prefix: &str) -> String {
 }
 
 fn parse_thinned(name: &str, text: &[u8]) -> Result<Thinned, StoreError> {
-    let text = String::from_utf8_lossy(text);
-    Thinned::from_json(&text).map_err(|reason| StoreError::Damaged {
-        what: name.to_owned(),
-        source: reason.into(),
-    })
+    crate::tiers::parse_thinned(name, text)
 }
 
 /// Reads the record of a build.

@@ -164,9 +164,14 @@ impl Inner {
             .await?;
         let record = self.objects.get(&keys::record(id)).await?;
         let (record, _) = record.ok_or_else(|| not_found(&retired))?;
+        // The text is what a restored build gets back, so it has to be the very bytes.
+        let record = String::from_utf8(record.to_vec()).map_err(|error| StoreError::Damaged {
+            what: keys::record(id),
+            source: error.into(),
+        })?;
         let text = Text {
             schema: 1,
-            record: String::from_utf8_lossy(&record).into_owned(),
+            record,
             manifest: self.manifest(id).await?.unwrap_or_default(),
         };
         let text = serde_json::to_string(&text).expect("its keys are texts") + "\n";
