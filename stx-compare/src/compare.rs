@@ -12,8 +12,8 @@ pub fn compare(from: &Package, to: &Package) -> Differences {
     let mut changes = Vec::new();
     if from.evr() != to.evr() {
         changes.push(Change::Version {
-            from: from.evr(),
-            to: to.evr(),
+            from: from.evr().to_string(),
+            to: to.evr().to_string(),
         });
     }
     attributes(from, to, &mut changes);

@@ -1,34 +1,9 @@
 //! The packages of a build by what their files are called, and which belong together.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use stx_layout::{BuildPath, Sha256, Sums};
-
-/// The name of a package's file: `NAME-VERSION-RELEASE.ARCH.rpm`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileName<'a> {
-    /// `kernel-rt-devel`.
-    pub name: &'a str,
-    /// `3.10.0-957.1.3.el7.tis`: version and release.
-    pub version: &'a str,
-    /// `x86_64`.
-    pub arch: &'a str,
-}
-
-impl<'a> FileName<'a> {
-    /// Reads a file name from its end; `None` where it is none of a package.
-    pub fn parse(file_name: &'a str) -> Option<Self> {
-        let (rest, arch) = file_name.strip_suffix(".rpm")?.rsplit_once('.')?;
-        let (at, _) = rest.rmatch_indices('-').nth(1)?;
-        Some(Self {
-            name: &rest[..at],
-            version: &rest[at + 1..],
-            arch,
-        })
-    }
-}
+use stx_layout::{BuildPath, PackageFileName, Sha256, Sums, cmp_versions};
 
 /// What a package is beside its version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -57,6 +32,18 @@ pub struct Entry {
     pub digest: Sha256,
     /// Version and release, as the file's name has them.
     pub version: String,
+    /// The epoch, which only the header has; `None` where it was not read, or is none.
+    pub epoch: Option<u32>,
+}
+
+impl Entry {
+    /// Epoch, version and release, as far as they are known.
+    pub fn evr(&self) -> String {
+        match self.epoch {
+            Some(epoch) => format!("{epoch}:{}", self.version),
+            None => self.version.clone(),
+        }
+    }
 }
 
 /// The packages of a build, each key's versions from old to new.
@@ -108,11 +95,11 @@ impl Inventory {
             if line.path.as_path().extension() != Some("rpm") {
                 continue;
             }
-            let FileName {
+            let PackageFileName {
                 name,
                 version,
                 arch,
-            } = FileName::parse(file_name).unwrap_or(FileName {
+            } = PackageFileName::parse(file_name).unwrap_or(PackageFileName {
                 name: file_name,
                 version: "",
                 arch: "",
@@ -127,12 +114,35 @@ impl Inventory {
                 path: line.path.clone(),
                 digest: line.digest,
                 version: version.to_owned(),
+                epoch: None,
             });
         }
-        for entries in packages.values_mut() {
-            entries.sort_by(|a, b| older(&a.version, &b.version).then_with(|| a.path.cmp(&b.path)));
+        let mut inventory = Self(packages);
+        inventory.sort();
+        inventory
+    }
+
+    /// The packages of which there are several files: which is the newest, only their epochs say.
+    pub fn several(&self) -> impl Iterator<Item = (&Key, &[Entry])> {
+        let several = self.0.iter().filter(|(_, entries)| entries.len() > 1);
+        several.map(|(key, entries)| (key, entries.as_slice()))
+    }
+
+    /// Takes down the epochs of files whose headers were read, and orders the versions by them.
+    pub fn set_epochs(&mut self, epochs: &BTreeMap<BuildPath, u32>) {
+        for entry in self.0.values_mut().flatten() {
+            if let Some(epoch) = epochs.get(&entry.path) {
+                entry.epoch = Some(*epoch);
+            }
         }
-        Self(packages)
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        for entries in self.0.values_mut() {
+            entries
+                .sort_by(|a, b| cmp_versions(&a.evr(), &b.evr()).then_with(|| a.path.cmp(&b.path)));
+        }
     }
 
     /// How many package files there are.
@@ -192,9 +202,21 @@ impl Inventory {
     }
 }
 
-/// Which version is older, as rpm compares them.
-pub fn older(a: &str, b: &str) -> Ordering {
-    rpm_version::rpm_evr_compare(a, b)
+/// The files whose epochs decide how [`pair`] puts two builds together: those of packages of which more than one file is
+/// left on a side after the same files and the same versions were put together.
+pub fn contested(from: &Inventory, to: &Inventory) -> (Vec<Entry>, Vec<Entry>) {
+    let mut contested = (Vec::new(), Vec::new());
+    for (key, entries) in from.0.iter().filter(|(key, _)| to.0.contains_key(key)) {
+        let mut old: Vec<_> = entries.iter().collect();
+        let mut new: Vec<_> = to.get(key).iter().collect();
+        drop(matched(&mut old, &mut new, |a, b| a.digest == b.digest));
+        drop(matched(&mut old, &mut new, |a, b| a.version == b.version));
+        if !old.is_empty() && !new.is_empty() && old.len().max(new.len()) > 1 {
+            contested.0.extend(old.into_iter().cloned());
+            contested.1.extend(new.into_iter().cloned());
+        }
+    }
+    contested
 }
 
 /// Puts the packages of two builds together. Files of one key and digest are the same; returned is how many are, and the

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use stx_layout::Evr;
 
 /// What the header of an RPM package says.
 ///
@@ -39,11 +40,11 @@ pub struct Package {
 
 impl Package {
     /// Epoch, version and release: `1:1.0-2.tis`.
-    pub fn evr(&self) -> String {
-        let (version, release) = (&self.version, &self.release);
-        match self.epoch {
-            Some(epoch) => format!("{epoch}:{version}-{release}"),
-            None => format!("{version}-{release}"),
+    pub fn evr(&self) -> Evr {
+        Evr {
+            epoch: self.epoch,
+            version: self.version.clone(),
+            release: Some(self.release.clone()),
         }
     }
 }

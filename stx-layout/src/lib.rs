@@ -21,6 +21,7 @@
 //! | [`report`] | what tools print of these, parsed or refused |
 //! | [`printable`] and its relatives | texts of others, harmless for terminals, logs and pages |
 //! | [`BuildPath`] | a file of a build, relative to the build's directory |
+//! | [`PackageFileName`], [`Evr`] | an RPM package's file name, and its version in the order of rpm |
 //! | [`BuildRecord`] | what is known of one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
 //! | [`Catalog`] | what a mirror holds, as a value |
@@ -117,6 +118,7 @@ mod error;
 mod git;
 pub mod image;
 pub mod mirror;
+mod package;
 pub mod path;
 mod pin;
 mod printable;
@@ -148,6 +150,7 @@ pub use mirror::{
     BranchRelease, Dialect, InputKind, LegacyRelease, MirrorPath, MirrorPathRef, OutputKind,
     PathRelease, Section,
 };
+pub use package::{Evr, PackageFileName, cmp_versions};
 pub use path::{BuildPath, BuildPhase};
 pub use pin::Pin;
 pub use printable::{is_printable, printable, printable_bytes, printable_json, printable_lines};

@@ -136,6 +136,28 @@ impl Work {
         top.join("RPMS/noarch/old-1.0-1.noarch.rpm")
     }
 
+    /// Builds a package `epochs` of a version and an epoch; its file.
+    fn build_of_epoch(&self, into: &str, epoch: Option<u32>, version: &str) -> Utf8PathBuf {
+        let epoch = epoch.map_or_else(String::new, |epoch| format!("Epoch: {epoch}\n"));
+        let text = format!(
+            "Name: epochs\nVersion: {version}\nRelease: 1\nSummary: epochs\nLicense: MIT\nBuildArch: noarch\n{epoch}\
+             %description\nepochs\n%files\n"
+        );
+        let spec = self.at("epochs.spec");
+        fs_err::write(&spec, text).expect("a spec file");
+        let top = self.at(into);
+        let mut command = tool("rpmbuild", ["-bb", "--nodeps"]);
+        for define in [
+            format!("_topdir {top}"),
+            format!("_buildhost {}", FIRST.host),
+        ] {
+            command.arg("--define").arg(define);
+        }
+        command.arg(spec);
+        run(&mut command).ok();
+        top.join(format!("RPMS/noarch/epochs-{version}-1.noarch.rpm"))
+    }
+
     /// Publishes packages as the build of a day, made of the commit `commit`.
     fn publish(&self, day: u32, commit: &str, packages: &[(&str, &Utf8Path)]) {
         let tree = self.at(&format!("tree-{day}"));
@@ -234,6 +256,90 @@ fn packages_that_differ_in_bytes_that_are_no_text_are_not_the_same() {
     ];
     let since = work.stx(&asked).code(0).json();
     assert_eq!(since["changed"], date(2), "{since:#}");
+}
+
+#[test]
+fn versions_are_ordered_by_their_epochs_too() {
+    let work = Work::new();
+    let builds = [(1, None, "2.0"), (2, Some(1), "1.0"), (3, Some(1), "1.5")];
+    for (day, epoch, version) in builds {
+        let package = work.build_of_epoch(&format!("day-{day}"), epoch, version);
+        let place = format!("std/epochs-{version}-1.noarch.rpm");
+        work.publish(day, COMMIT, &[(&place, &package)]);
+    }
+    let since = |version: &str| {
+        let asked = [
+            "--format",
+            "json",
+            "since",
+            "epochs",
+            "--in",
+            "master/centos",
+        ];
+        work.stx(&[&asked[..], &["--version", version]].concat())
+    };
+    let changed = |version: &str| since(version).code(0).json()["changed"].clone();
+    let date = |day: u32| format!("master/centos/202001{day:02}T000000Z");
+    // Whatever the program prints of a version names it: with its epoch, or as the file has it.
+    for (version, day) in [
+        ("1:1.0-1", 2),
+        ("1.0-1", 2),
+        ("1:1.5", 3),
+        ("1.5-1", 3),
+        ("0:2.1", 2),
+    ] {
+        assert_eq!(changed(version), date(day), "{version}");
+    }
+    assert!(
+        changed("0:2.0-1").is_null(),
+        "it is there since the first build"
+    );
+    let versions = since("1.5").code(0).json()["versions"].clone();
+    assert_eq!(versions, serde_json::json!(["1:1.0-1", "1:1.5-1"]));
+    let none = since("2.0").code(5);
+    assert!(
+        none.stderr
+            .contains("has epochs 1:1.5-1: no build has 1:2.0 yet"),
+        "{}",
+        none.stderr
+    );
+    assert!(none.stderr.contains("EPOCH:VERSION"), "{}", none.stderr);
+    let refused = since("x:1").code(2);
+    assert!(
+        refused.stderr.contains("[EPOCH:]VERSION[-RELEASE]"),
+        "{}",
+        refused.stderr
+    );
+
+    // Two files of one package in one build: the newest is that of the higher epoch.
+    let (old, new) = (
+        work.build_of_epoch("old", None, "2.0"),
+        work.build_of_epoch("new", Some(1), "1.0"),
+    );
+    work.publish(
+        4,
+        COMMIT,
+        &[
+            ("std/epochs-2.0-1.noarch.rpm", &old),
+            ("std/epochs-1.0-1.noarch.rpm", &new),
+        ],
+    );
+    let newer = work.build_of_epoch("newer", Some(1), "1.1");
+    let against = date(4);
+    let asked = [
+        "--format",
+        "json",
+        "compare",
+        newer.as_str(),
+        "--with",
+        &against,
+    ];
+    let report = work.stx(&asked).code(1).json();
+    let found = report["packages"][0]["changes"]
+        .as_array()
+        .expect("changes");
+    let version = found.iter().find(|change| change["kind"] == "version");
+    assert_eq!(version.expect("a version")["from"], "1:1.0-1", "{report:#}");
 }
 
 /// The kinds of a list of changes or noise.

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
-use stx_layout::Channel;
+use stx_layout::{Channel, Evr};
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
@@ -147,9 +147,11 @@ pub(crate) struct Since {
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<String>,
 
-    /// Find the first build with at least this version: `1.0` or `1.0-2.tis`
+    /// Find the first build with at least this version: `1.0`, `1.0-2.tis` or `1:1.0-2.tis`
+    ///
+    /// Without an epoch, that of the package in the newest build counts.
     #[arg(long, value_name = "V", conflicts_with = "file")]
-    pub(crate) version: Option<String>,
+    pub(crate) version: Option<Evr>,
 
     /// The phase, if several hold the package
     #[arg(long)]

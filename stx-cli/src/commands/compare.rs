@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, pair};
+use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, contested, pair};
 use stx_compare::junit::junit;
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
@@ -90,8 +90,11 @@ async fn builds(
 ) -> Result<Report, Failure> {
     let from = fetch::build(context, reader, from).await?;
     let to = fetch::build(context, reader, to).await?;
-    let before = Inventory::of(&fetch::sums(reader, &from).await?);
-    let after = Inventory::of(&fetch::sums(reader, &to).await?);
+    let mut before = Inventory::of(&fetch::sums(reader, &from).await?);
+    let mut after = Inventory::of(&fetch::sums(reader, &to).await?);
+    let (old, new) = contested(&before, &after);
+    before.set_epochs(&packages::epochs(reader, &from, old).await);
+    after.set_epochs(&packages::epochs(reader, &to, new).await);
     let (identical, pairs) = pair(&before, &after);
     let place = |id: &BuildId, entry: Option<Entry>| Some(Place::Mirror(id.clone(), entry?));
     let pairs = pairs
@@ -120,7 +123,7 @@ async fn with_reference(
         Some(dir) => nearest_build(context, reader, with, dir).await?,
         None => fetch::build(context, reader, with).await?,
     };
-    let inventory = Inventory::of(&fetch::sums(reader, &id).await?);
+    let mut inventory = Inventory::of(&fetch::sums(reader, &id).await?);
     let mut report = Report {
         from: Some(id.clone()),
         ..Report::default()
@@ -135,6 +138,15 @@ async fn with_reference(
                     .hint("is it a whole RPM package?")
             })?;
         let version = format!("{}-{}", package.version, package.release);
+        let named = |key: &Key| key.name == package.name && key.arch == package.arch;
+        let several: Vec<_> = inventory
+            .several()
+            .filter(|(key, _)| named(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in several {
+            packages::order(reader, &id, &mut inventory, &key).await;
+        }
         let chosen = choose(
             &inventory,
             &package.name,

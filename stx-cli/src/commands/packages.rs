@@ -1,26 +1,32 @@
 //! Packages on the mirror and beside it, read by their headers.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use fs_err as fs;
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use sha2::Digest as _;
 use stx_compare::contents::{ContentsError, look_into};
 use stx_compare::header::{HeaderError, package};
-use stx_compare::inventory::{Entry, FileName};
+use stx_compare::inventory::{Entry, Inventory, Key};
 use stx_compare::report::Outcome;
 use stx_compare::{Differences, Package, compare};
 use stx_layout::rpm::{Frame, FrameError, HeadError, frame, read_head};
-use stx_layout::{BuildId, BuildPath, Sha256};
+use stx_layout::{BuildId, BuildPath, PackageFileName, Sha256};
 use stx_publish::fetch::{FetchError, FetchOptions, Wanted, fetch};
 use stx_publish::{MirrorRead, StoreError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::Reader;
+
 /// Bytes that are asked for first: the lead, most signature headers, and the beginning of the main header.
 const FIRST: usize = 8 << 10;
+
+/// Headers that are read side by side to order files by their epochs.
+const PARALLEL: usize = 8;
 
 /// How often a header is asked for without a byte of it arriving.
 const ATTEMPTS: u32 = 3;
@@ -89,6 +95,31 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Orders the files of a package by their epochs, which only the headers say. A header that cannot be read leaves its file
+/// where the name puts it; whoever compares the file says why it cannot.
+pub(crate) async fn order(reader: &Reader, id: &BuildId, inventory: &mut Inventory, key: &Key) {
+    let entries = inventory.get(key);
+    if entries.len() > 1 {
+        let epochs = epochs(reader, id, entries.to_vec()).await;
+        inventory.set_epochs(&epochs);
+    }
+}
+
+/// The epochs of some files of a build, as far as they can be read.
+pub(crate) async fn epochs(
+    reader: &Reader,
+    id: &BuildId,
+    entries: Vec<Entry>,
+) -> BTreeMap<BuildPath, u32> {
+    let found = stream::iter(entries).map(|entry| async move {
+        let path = entry.path.clone();
+        let package = read(reader.store(), &Place::Mirror(id.clone(), entry)).await;
+        Some((path, package.ok()?.epoch?))
+    });
+    let found: Vec<_> = found.buffer_unordered(PARALLEL).collect().await;
+    found.into_iter().flatten().collect()
+}
+
 /// The package at a place.
 pub(crate) async fn read(store: &dyn MirrorRead, place: &Place) -> Result<Package, PackageError> {
     let bytes = headers(store, place).await?;
@@ -111,7 +142,7 @@ async fn headers(store: &dyn MirrorRead, place: &Place) -> Result<Vec<u8>, Packa
 fn parse(bytes: &[u8], place: &Place) -> Result<Package, PackageError> {
     let package = package(bytes)?;
     if let Place::Mirror(_, entry) = place
-        && let Some(named) = FileName::parse(entry.path.file_name())
+        && let Some(named) = PackageFileName::parse(entry.path.file_name())
     {
         let found = format!("{}.{}", package.name, package.arch);
         let name = format!("{}.{}", named.name, named.arch);

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stx_compare::bisect::Bisection;
 use stx_compare::change::Change;
-use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, older};
+use stx_compare::inventory::{ChooseError, Entry, Inventory, Key};
 use stx_compare::nearest::{CommitRange, commit_ranges};
 use stx_compare::package::File;
 use stx_compare::{Package, aspects, compare};
-use stx_layout::{BuildId, printable};
+use stx_layout::{BuildId, Evr, printable};
 
 use super::compare::{sources, successes};
 use super::packages::{self, Place};
@@ -29,7 +29,7 @@ struct Found {
     before: Option<BuildId>,
     /// The oldest good build that is retained.
     oldest: BuildId,
-    /// The version before, and the version since.
+    /// The version before, and the version since; with the epoch of a package that has one.
     versions: (Option<String>, Option<String>),
     /// What changed; empty if the package was not there before.
     changes: Vec<Change>,
@@ -47,8 +47,10 @@ struct Search<'a> {
     args: &'a Since,
     builds: Vec<BuildId>,
     key: Key,
-    /// The package in the newest build: its file, and what its header says, where that matters.
-    newest: (Entry, Option<Package>),
+    /// The package in the newest build: its file, and what its header says.
+    newest: (Entry, Package),
+    /// The version that is looked for, with its epoch.
+    wanted: Option<Evr>,
 }
 
 pub(crate) async fn run(context: &Context, args: &Since) -> Result<(), Failure> {
@@ -60,8 +62,8 @@ pub(crate) async fn run(context: &Context, args: &Since) -> Result<(), Failure> 
             format!("{} has no good build", args.channel),
         ));
     };
-    let inventory = Inventory::of(&fetch::sums(&reader, newest).await?);
-    let (key, entry) = named(&inventory, args).map_err(|error| {
+    let mut inventory = Inventory::of(&fetch::sums(&reader, newest).await?);
+    let (key, _) = named(&inventory, args).map_err(|error| {
         let failure = Failure::new(Exit::NotFound, format!("{newest}: {error}"));
         match error {
             ChooseError::Absent { .. } => {
@@ -72,23 +74,34 @@ pub(crate) async fn run(context: &Context, args: &Since) -> Result<(), Failure> 
             }
         }
     })?;
-    if let Some(version) = &args.version
-        && older(&entry.version, version).is_lt()
+    let key = key.clone();
+    packages::order(&reader, newest, &mut inventory, &key).await;
+    let entry = inventory.get(&key).last().expect("it was named").clone();
+    let place = Place::Mirror(newest.clone(), entry.clone());
+    let package = header(&reader, &place).await?;
+    let wanted = args.version.clone().map(|mut version| {
+        version.epoch = version.epoch.or(package.epoch);
+        version
+    });
+    if let Some(wanted) = &wanted
+        && package.evr().cmp_as_rpm(wanted).is_lt()
     {
         let found = format!(
-            "{newest} has {} {}: no build has {version} yet",
-            key.name, entry.version
+            "{newest} has {} {}: no build has {wanted} yet",
+            key.name,
+            package.evr()
         );
-        return Err(Failure::new(Exit::NotFound, found));
+        let failure = Failure::new(Exit::NotFound, found);
+        return Err(match args.version.as_ref().map(|version| version.epoch) {
+            Some(None) if package.epoch.is_some_and(|epoch| epoch > 0) => failure
+                .hint("--version EPOCH:VERSION names a version of an earlier epoch, 0 for none"),
+            _ => failure,
+        });
     }
-    let place = Place::Mirror(newest.clone(), entry.clone());
-    let package = match args.version {
-        Some(_) => None,
-        None => Some(header(&reader, &place).await?),
-    };
     let search = Search {
-        key: key.clone(),
-        newest: (entry.clone(), package),
+        key,
+        newest: (entry, package),
+        wanted,
         reader: &reader,
         args,
         builds,
@@ -127,26 +140,32 @@ impl Search<'_> {
     /// Whether the package is in a build as it is in the newest, and its file there.
     async fn look(&self, index: usize) -> Result<(bool, Option<Place>), Failure> {
         let id = &self.builds[index];
-        let inventory = Inventory::of(&fetch::sums(self.reader, id).await?);
+        let mut inventory = Inventory::of(&fetch::sums(self.reader, id).await?);
+        packages::order(self.reader, id, &mut inventory, &self.key).await;
         let Some(entry) = inventory.get(&self.key).last() else {
             return Ok((false, None));
         };
         let place = Place::Mirror(id.clone(), entry.clone());
-        let same = if let Some(version) = &self.args.version {
-            older(&entry.version, version).is_ge()
-        } else if entry.digest == self.newest.0.digest {
+        let same = if entry.digest == self.newest.0.digest {
             true
         } else {
             let package = header(self.reader, &place).await?;
-            match (&self.newest.1, &self.args.file) {
-                (Some(newest), Some(path)) => {
-                    is_same(package.files.get(path), newest.files.get(path))
-                }
-                (Some(newest), None) => compare(&package, newest).changes.is_empty(),
-                (None, _) => false,
+            let newest = &self.newest.1;
+            match (&self.wanted, &self.args.file) {
+                (Some(wanted), _) => package.evr().cmp_as_rpm(wanted).is_ge(),
+                (None, Some(path)) => is_same(package.files.get(path), newest.files.get(path)),
+                (None, None) => compare(&package, newest).changes.is_empty(),
             }
         };
         Ok((same, Some(place)))
+    }
+
+    /// What the header at a place says, if there is a package.
+    async fn header(&self, place: Option<Place>) -> Result<Option<Package>, Failure> {
+        match place {
+            None => Ok(None),
+            Some(place) => header(self.reader, &place).await.map(Some),
+        }
     }
 
     /// What is to be said of the build that was found and the one before.
@@ -161,15 +180,15 @@ impl Search<'_> {
             changed: None,
             before: None,
             oldest: oldest.clone(),
-            versions: (None, Some(self.newest.0.version.clone())),
+            versions: (None, Some(self.newest.1.evr().to_string())),
             changes: Vec::new(),
             commits: Vec::new(),
             looked_at: (looked_at.len(), self.builds.len()),
             transferred: self.reader.received(),
         };
         let Some(before) = before else {
-            if let (Some(path), Some(newest)) = (&self.args.file, &self.newest.1)
-                && !newest.files.contains_key(path)
+            if let Some(path) = &self.args.file
+                && !self.newest.1.files.contains_key(path)
             {
                 return Err(Failure::new(
                     Exit::NotFound,
@@ -179,15 +198,11 @@ impl Search<'_> {
             return Ok(found);
         };
         let mut place = |index| looked_at.remove(&index).flatten();
-        let (old, new) = (place(before), place(changed));
-        let version = |place: &Option<Place>| match place {
-            Some(Place::Mirror(_, entry)) => Some(entry.version.clone()),
-            _ => None,
-        };
+        let old = self.header(place(before)).await?;
+        let new = self.header(place(changed)).await?;
+        let version = |package: &Option<Package>| Some(package.as_ref()?.evr().to_string());
         found.versions = (version(&old), version(&new));
         if let (Some(old), Some(new)) = (old, new) {
-            let old = header(self.reader, &old).await?;
-            let new = header(self.reader, &new).await?;
             found.changes = compare(&old, &new).changes;
             if let Some(wanted) = &self.args.file {
                 found.changes.retain(|change| is_of(change, wanted));
@@ -243,7 +258,7 @@ fn shown(found: &Found, args: &Since) -> String {
     if let Some(version) = &args.version {
         text = format!(
             "{what} is {} or newer since {changed}, the good build before is {before}\n",
-            printable(version)
+            printable(&version.to_string())
         );
     }
     let mut lines = Vec::new();

@@ -2,48 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use stx_layout::{BuildDate, Sha256, Sums};
+use stx_layout::{BuildDate, PackageFileName, Sha256, Sums, cmp_versions};
 
 use crate::index::{PackageChanges, PackageUpdate};
 
-/// A package file, by its name: `NAME-VERSION-RELEASE.ARCH.rpm`.
-#[derive(Debug, PartialEq, Eq)]
-struct Package<'a> {
-    name: &'a str,
-    version: &'a str,
-    arch: &'a str,
-}
-
-impl<'a> Package<'a> {
-    fn parse(file_name: &'a str) -> Option<Self> {
-        let (rest, arch) = file_name.strip_suffix(".rpm")?.rsplit_once('.')?;
-        let (release, _) = rest.rmatch_indices('-').nth(1)?;
-        Some(Self {
-            name: &rest[..release],
-            version: &rest[release + 1..],
-            arch,
-        })
-    }
-}
-
-/// The binary packages of a build: version and digest by phase, name and architecture.
+/// The binary packages of a build: version and digest by phase, name and architecture; of several versions the newest.
 type Packages<'a> = BTreeMap<(&'a str, &'a str, &'a str), (&'a str, Sha256)>;
 
 fn packages(sums: &Sums) -> Packages<'_> {
-    let lines = sums.lines().iter().filter_map(|line| {
-        let (phase, file_name) = line
-            .path
-            .as_str()
-            .strip_prefix("outputs/RPMS/")?
-            .rsplit_once('/')?;
-        let Package {
-            name,
-            version,
-            arch,
-        } = Package::parse(file_name)?;
-        Some(((phase, name, arch), (version, line.digest)))
-    });
-    lines.collect()
+    let mut newest = Packages::new();
+    for line in sums.lines() {
+        let path = line.path.as_str().strip_prefix("outputs/RPMS/");
+        let Some((phase, file_name)) = path.and_then(|path| path.rsplit_once('/')) else {
+            continue;
+        };
+        let Some(file) = PackageFileName::parse(file_name) else {
+            continue;
+        };
+        let found = (file.version, line.digest);
+        newest
+            .entry((phase, file.name, file.arch))
+            .and_modify(|newest| {
+                if cmp_versions(newest.0, file.version).is_lt() {
+                    *newest = found;
+                }
+            })
+            .or_insert(found);
+    }
+    newest
 }
 
 /// The difference between the packages of the build `since` and those of a later one. A package of two phases is two.
@@ -76,19 +62,23 @@ pub(crate) fn changes(since: BuildDate, before: &Sums, after: &Sums) -> PackageC
 
 #[cfg(test)]
 mod tests {
-    use super::{Package, changes};
+    use super::changes;
 
     #[test]
-    fn a_file_name_is_read_from_its_end() {
-        let package = Package::parse("kernel-rt-devel-3.10.0-957.1.3.el7.tis.x86_64.rpm");
-        let expected = Package {
-            name: "kernel-rt-devel",
-            version: "3.10.0-957.1.3.el7.tis",
-            arch: "x86_64",
-        };
-        assert_eq!(package, Some(expected));
-        assert_eq!(Package::parse("README"), None);
-        assert_eq!(Package::parse("a-1.noarch.rpm"), None);
+    fn of_several_versions_the_newest_counts_as_rpm_orders_them() {
+        let line = |path: &str| format!("{}  outputs/RPMS/std/{path}\n", "1".repeat(64));
+        let before = line("a-1.8-1.noarch.rpm") + &line("a-1.9-1.noarch.rpm");
+        let after = line("a-1.10-1.noarch.rpm") + &line("a-1.9-1.noarch.rpm");
+        let found = changes(
+            "20200101T000000Z".parse().expect("a date"),
+            &before.parse().expect("sums"),
+            &after.parse().expect("sums"),
+        );
+        let update = &found.updated[0];
+        assert_eq!(
+            (update.from.as_str(), update.to.as_str()),
+            ("1.9-1", "1.10-1")
+        );
     }
 
     #[test]
