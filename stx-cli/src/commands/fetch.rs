@@ -4,11 +4,11 @@ use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use stx_layout::{AliasName, BuildDate, BuildId, Channel, Sums};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, Sums};
 use stx_publish::StoreError;
 use stx_publish::fetch::{
-    FetchError, FetchEvent, FetchOptions, FetchReport, Fetched, Wanted, What, fetch, resolve,
-    select,
+    FetchError, FetchEvent, FetchOptions, FetchReport, Fetched, SelectError, Wanted, What, fetch,
+    resolve, select,
 };
 
 use super::{Context, Reader, refused};
@@ -72,10 +72,21 @@ pub(crate) async fn run(context: &Context, args: &Fetch) -> Result<(), Failure> 
     };
     let sums = sums(&reader, &id).await?;
     let wanted = select(&sums, &what).map_err(|error| {
-        Failure::new(Exit::NotFound, format!("{id}: {error}")).hint(format!(
-            "{}/SHA256SUMS names its files",
-            reader.place(&id.to_string())
-        ))
+        let failure = |exit| Failure::new(exit, format!("{id}: {error}"));
+        match &error {
+            SelectError::Several { names } => {
+                let name = names.first().map_or("", BuildPath::as_str);
+                let hint = format!(
+                    "name the one you want, such as `fetch {} {name}`",
+                    args.build
+                );
+                failure(Exit::Usage).hint(hint)
+            }
+            SelectError::Nothing { .. } | SelectError::Clash { .. } => {
+                let place = reader.place(&id.to_string());
+                failure(Exit::NotFound).hint(format!("{place}/SHA256SUMS names its files"))
+            }
+        }
     })?;
     if args.print_url {
         return print_urls(context, &reader, &id, &wanted);

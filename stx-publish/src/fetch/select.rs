@@ -185,27 +185,56 @@ pub enum SelectError {
         /// The name.
         to: Utf8PathBuf,
     },
+    /// One image has several names, and none of them is the specification's.
+    #[error("the build has one ISO image under {} names: {}", names.len(), shown(names))]
+    Several {
+        /// Its names.
+        names: Vec<BuildPath>,
+    },
 }
 
-/// The files that are meant, by where they go. Of several names of one ISO, the first is taken.
+fn shown(names: &[BuildPath]) -> String {
+    let names: Vec<_> = names.iter().map(BuildPath::as_str).collect();
+    names.join(", ")
+}
+
+/// The specification's name of the ISO image, "outputs/iso/bootimage.iso".
+const ISO: &str = "bootimage.iso";
+
+/// One name for each ISO image: of several names of the same bytes, the specification's.
+fn one_name_each(lines: Vec<&SumLine>) -> Result<Vec<&SumLine>, SelectError> {
+    let mut images = BTreeMap::<Sha256, Vec<&SumLine>>::new();
+    for line in lines {
+        images.entry(line.digest).or_default().push(line);
+    }
+    let chosen = images.into_values().map(|names| {
+        let mut spec = names.iter().filter(|line| line.path.file_name() == ISO);
+        match (names.as_slice(), spec.next(), spec.next()) {
+            ([one], ..) | (_, Some(one), None) => Ok(*one),
+            _ => Err(SelectError::Several {
+                names: names.iter().map(|line| line.path.clone()).collect(),
+            }),
+        }
+    });
+    chosen.collect()
+}
+
+/// The files that are meant, by where they go. Of several names of one ISO image, `bootimage.iso` is taken.
 pub fn select(sums: &Sums, what: &[What]) -> Result<Vec<Wanted>, SelectError> {
     let mut wanted = BTreeMap::<Utf8PathBuf, Wanted>::new();
     let mut nothing = Vec::new();
     for word in what {
-        let mut found = false;
-        let mut images = Vec::new();
-        for SumLine { path, digest } in sums
-            .lines()
-            .iter()
+        let lines = sums.lines().iter();
+        let mut lines: Vec<_> = lines
             .filter(|line| word.means(line.path.as_str()))
-        {
-            found = true;
-            if matches!(word, What::Iso) {
-                if images.contains(digest) {
-                    continue;
-                }
-                images.push(*digest);
-            }
+            .collect();
+        if lines.is_empty() {
+            nothing.push(word.to_string());
+        }
+        if matches!(word, What::Iso) {
+            lines = one_name_each(lines)?;
+        }
+        for SumLine { path, digest } in lines {
             let to = word.place(path);
             let new = Wanted {
                 path: path.clone(),
@@ -222,9 +251,6 @@ pub fn select(sums: &Sums, what: &[What]) -> Result<Vec<Wanted>, SelectError> {
                 }
                 Some(_) | None => {}
             }
-        }
-        if !found {
-            nothing.push(word.to_string());
         }
     }
     if nothing.is_empty() {

@@ -90,6 +90,35 @@ inputs/downloads/d.tar";
     assert!("[".parse::<What>().is_err());
 }
 
+#[test]
+fn of_several_names_of_an_image_that_of_the_specification_is_taken() {
+    let select = |lines: &[(char, &str)]| {
+        let line = |(digit, name): &(char, &str)| {
+            format!("{}  outputs/iso/{name}", digit.to_string().repeat(64))
+        };
+        let text = lines.iter().map(line).collect::<Vec<_>>().join("\n");
+        select(&text.parse().expect("sums"), &what(&["iso"]))
+    };
+    let chosen = |lines: &[(char, &str)]| {
+        let chosen = select(lines).expect("a name");
+        chosen
+            .into_iter()
+            .map(|wanted| wanted.path.to_string())
+            .collect::<Vec<_>>()
+    };
+    // The first by the alphabet is another name.
+    let names = [('1', "a.iso"), ('1', "bootimage.iso"), ('1', "c.iso")];
+    assert_eq!(chosen(&names), ["outputs/iso/bootimage.iso"]);
+    // Different images are different files.
+    let images = [('1', "a.iso"), ('2', "b.iso")];
+    assert_eq!(chosen(&images), ["outputs/iso/a.iso", "outputs/iso/b.iso"]);
+    let Err(SelectError::Several { names }) = select(&[('1', "a.iso"), ('1', "b.iso")]) else {
+        panic!("one of two names was picked");
+    };
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["outputs/iso/a.iso", "outputs/iso/b.iso"]);
+}
+
 #[tokio::test]
 async fn a_file_is_fetched_once_and_checked() {
     let store = mirror().await;
