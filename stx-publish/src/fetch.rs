@@ -3,12 +3,14 @@
 //! The build is settled before: an alias is resolved once, by [`resolve`], and all that is fetched comes from one dated
 //! build. [`select`] picks files from its sums; [`fetch`] brings them, every byte checked against those sums.
 //!
-//! A file is written as `NAME.DIGEST.part` and gets its name when its digest is right. What a killed fetch left in such a
-//! file is gone on with; being named after its content, it is never mixed with that of another build. Nothing is synced:
-//! the next fetch checks what is there, and fetches again what a loss of power took.
+//! A file is written as `NAME.DIGEST.RANDOM.part` and gets its name when its digest is right. What a killed fetch left in
+//! such a file is gone on with; being named after its content, it is never mixed with that of another build. Others may
+//! write to the directory too: what they put there is neither followed nor trusted (module `part`). Nothing is synced: the
+//! next fetch checks what is there, and fetches again what a loss of power took.
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
@@ -19,10 +21,12 @@ use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, Channel, Sha256};
 use crate::store::{MirrorRead, StoreError};
 
 mod file;
+mod part;
 mod select;
 #[cfg(test)]
 mod tests;
 
+pub use part::Unfinished;
 pub use select::{SelectError, Wanted, What, WhatError, select};
 
 /// How files are fetched.
@@ -195,12 +199,27 @@ pub async fn fetch(
     options: &FetchOptions,
     observe: &(dyn Fn(FetchEvent<'_>) + Sync),
 ) -> FetchReport {
+    let unfinished = Arc::default();
+    fetch_beside(store, id, wanted, to, options, &unfinished, observe).await
+}
+
+/// As [`fetch`], as one of several into the directory `to`, which share `unfinished`.
+pub async fn fetch_beside(
+    store: &dyn MirrorRead,
+    id: &BuildId,
+    wanted: &[Wanted],
+    to: &Utf8Path,
+    options: &FetchOptions,
+    unfinished: &Arc<Unfinished>,
+    observe: &(dyn Fn(FetchEvent<'_>) + Sync),
+) -> FetchReport {
     let files = wanted.iter().map(|wanted| {
         let file = file::File {
             store,
             id,
             wanted,
-            to: to.join(&wanted.to),
+            base: to,
+            unfinished,
             options,
             observe,
         };

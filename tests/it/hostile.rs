@@ -4,7 +4,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use stx_layout::{AliasName, BuildId};
+use fs_err::os::unix::fs::symlink;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use sha2::Digest as _;
+use stx_layout::{AliasName, BuildId, Sha256};
 use stx_publish::{HttpOptions, HttpStore, MirrorRead as _, Scope, StoreError};
 
 use crate::harness::{Ran, names, stx};
@@ -461,4 +464,46 @@ fn a_server_that_stalls_is_given_up() {
         let alias = store.alias(&id.channel, &AliasName::latest_build()).await;
         assert!(alias.expect("an alias").is_some());
     });
+}
+
+/// Makes a FIFO, which nobody writes to.
+fn fifo(path: &Utf8Path) {
+    mknodat(CWD, path.as_std_path(), FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+}
+
+#[test]
+fn what_others_planted_in_the_directory_is_not_written_to() {
+    let case = Case::new();
+    let server = case.serve(|_| None);
+    let image = case
+        .site
+        .mirror()
+        .join(CHANNEL)
+        .join(DATES[0])
+        .join("outputs/iso/bootimage.iso");
+    let image = fs_err::read(image).expect("an image");
+    let digest = Sha256(sha2::Sha256::digest(&image).into()).to_string();
+    let part = |end: &str| {
+        case.to()
+            .join(format!("bootimage.iso.{}{end}", &digest[..16]))
+    };
+    let mine = case.site.dir.path().join("mine");
+    fs_err::write(&mine, "mine").expect("written");
+    symlink(&mine, part(".part")).expect("planted");
+    symlink(&mine, part(".0123456789abcdef.part")).expect("planted");
+    symlink(&mine, case.to().join("bootimage.iso")).expect("planted");
+    fifo(&part(".fedcba9876543210.part"));
+    // `fetch` sees that nothing outside of the directory changes.
+    case.fetch(&server).ok();
+    let fetched = case.to().join("bootimage.iso");
+    assert!(fs_err::symlink_metadata(&fetched).expect("there").is_file());
+    assert_eq!(fs_err::read(&fetched).expect("an image"), image);
+    assert_eq!(fs_err::read_to_string(&mine).expect("mine"), "mine");
+    assert_eq!(names(&case.to()).len(), 4, "nothing else is left");
+
+    // A FIFO under the file's own name is no file that is read to its end.
+    fs_err::remove_file(&fetched).expect("removed");
+    fifo(&fetched);
+    case.fetch(&server).ok();
+    assert_eq!(fs_err::read(&fetched).expect("an image"), image);
 }

@@ -1,18 +1,16 @@
 //! One file: from the mirror into an unfinished file, and under its name when it is right.
 
-use std::fs::TryLockError;
-use std::io::{self, Seek as _, Write as _};
+use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
 use futures_util::StreamExt as _;
-use sha2::Digest as _;
-use stx_layout::{BuildId, Sha256};
+use stx_layout::BuildId;
 use tokio::sync::mpsc;
 
+use super::part::{Dir, Part, Unfinished, local, me};
 use super::{FetchError, FetchEvent, FetchOptions, Fetched, Wanted};
-use crate::incoming::hash_rest;
 use crate::store::{MirrorRead, StoreError};
 
 /// Chunks that may wait between the network and the disk.
@@ -23,17 +21,19 @@ pub(super) struct File<'a> {
     pub(super) store: &'a dyn MirrorRead,
     pub(super) id: &'a BuildId,
     pub(super) wanted: &'a Wanted,
-    pub(super) to: Utf8PathBuf,
+    /// The directory that is fetched to.
+    pub(super) base: &'a Utf8Path,
+    pub(super) unfinished: &'a Arc<Unfinished>,
     pub(super) options: &'a FetchOptions,
     pub(super) observe: &'a (dyn Fn(FetchEvent<'_>) + Sync),
 }
 
-/// The unfinished file: what was hashed is what was written.
-struct Part {
-    path: Utf8PathBuf,
-    file: fs::File,
-    hash: sha2::Sha256,
-    length: u64,
+/// What is to be done for a file.
+enum Begin {
+    /// Nothing: it is there, with so many bytes.
+    Done(u64),
+    /// This unfinished file is gone on with.
+    Part(Box<Part>),
 }
 
 /// How a transfer ended that did not fail here.
@@ -46,13 +46,11 @@ enum Transfer {
 
 impl File<'_> {
     pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
-        let to = self.to.clone();
         let expected = self.wanted.sha256;
-        if let Some(bytes) = blocking(move || already(&to, expected)).await? {
-            return Ok(self.fetched(bytes, 0));
-        }
-        let to = self.to.clone();
-        let mut part = blocking(move || Part::open(&to, expected)).await?;
+        let mut part = match self.begin().await? {
+            Begin::Done(bytes) => return Ok(self.fetched(bytes, 0)),
+            Begin::Part(part) => *part,
+        };
         let mut transferred = 0;
         // A part that was there may be of anything; one that was written from its first byte on is as the mirror has it.
         let mut trusted = part.length == 0;
@@ -80,8 +78,8 @@ impl File<'_> {
                 Transfer::Whole if part.length == size => {
                     let found = part.digest();
                     if found == expected {
-                        let to = self.to.clone();
-                        blocking(move || part.finish(&to)).await?;
+                        let name = self.name().to_owned();
+                        blocking(move || part.finish(&name)).await?;
                         return Ok(self.fetched(size, transferred));
                     }
                     if trusted {
@@ -114,6 +112,26 @@ impl File<'_> {
                 }
             }
         }
+    }
+
+    /// The name that the file gets.
+    fn name(&self) -> &str {
+        self.wanted.to.file_name().unwrap_or_default()
+    }
+
+    /// Looks whether the file is there, and else for what is there of it.
+    async fn begin(&self) -> Result<Begin, FetchError> {
+        let (base, below) = (self.base.to_owned(), self.wanted.to.clone());
+        let (name, expected) = (self.name().to_owned(), self.wanted.sha256);
+        let unfinished = Arc::clone(self.unfinished);
+        blocking(move || {
+            let dir = Dir::enter(&base, below.parent().unwrap_or(Utf8Path::new("")), me())?;
+            if let Some(bytes) = dir.already(&name, expected)? {
+                return Ok(Begin::Done(bytes));
+            }
+            Part::open(dir, &name, expected, &unfinished).map(|part| Begin::Part(Box::new(part)))
+        })
+        .await
     }
 
     /// Waits before the file is gone on with; gives up after so many attempts that brought nothing.
@@ -178,10 +196,14 @@ impl File<'_> {
         Ok((part, end))
     }
 
+    fn to(&self) -> Utf8PathBuf {
+        self.base.join(&self.wanted.to)
+    }
+
     fn fetched(&self, bytes: u64, transferred: u64) -> Fetched {
         Fetched {
             path: self.wanted.path.clone(),
-            to: self.to.clone(),
+            to: self.to(),
             sha256: self.wanted.sha256,
             bytes,
             transferred,
@@ -194,91 +216,6 @@ impl File<'_> {
             source,
         }
     }
-}
-
-impl Part {
-    /// Opens the unfinished file, makes it if it is not there, and hashes what is in it.
-    fn open(to: &Utf8Path, expected: Sha256) -> Result<Self, FetchError> {
-        if let Some(parent) = to.parent().filter(|parent| !parent.as_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(local("make", parent))?;
-        }
-        let digest = expected.to_string();
-        let name = to.file_name().unwrap_or_default();
-        let path = to.with_file_name(format!("{name}.{}.part", &digest[..16]));
-        let mut file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(local("open", &path))?;
-        match file.file().try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FetchError::Busy { path }),
-            Err(TryLockError::Error(source)) => return Err(local("lock", &path)(source)),
-        }
-        let (hash, length) = hashed(&mut file).map_err(local("read", &path))?;
-        Ok(Self {
-            path,
-            file,
-            hash,
-            length,
-        })
-    }
-
-    fn append(&mut self, chunk: &[u8]) -> Result<(), FetchError> {
-        self.file
-            .write_all(chunk)
-            .map_err(local("write", &self.path))?;
-        self.hash.update(chunk);
-        self.length += chunk.len() as u64;
-        Ok(())
-    }
-
-    fn digest(&self) -> Sha256 {
-        Sha256(self.hash.clone().finalize().into())
-    }
-
-    /// Begins again.
-    fn empty(mut self) -> Result<Self, FetchError> {
-        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(local("empty", &self.path))?;
-        self.hash = sha2::Sha256::new();
-        self.length = 0;
-        Ok(self)
-    }
-
-    fn finish(self, to: &Utf8Path) -> Result<(), FetchError> {
-        fs::rename(&self.path, to).map_err(local("rename", &self.path))
-    }
-
-    fn remove(self) -> Result<(), FetchError> {
-        fs::remove_file(&self.path).map_err(local("remove", &self.path))
-    }
-}
-
-/// The size of the file that is there, if it is the right one.
-fn already(to: &Utf8Path, expected: Sha256) -> Result<Option<u64>, FetchError> {
-    let mut file = match fs::File::open(to) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(local("open", to)(source)),
-    };
-    let (hash, length) = hashed(&mut file).map_err(local("read", to))?;
-    let found = Sha256(hash.finalize().into());
-    Ok((found == expected).then_some(length))
-}
-
-/// Reads a file to its end.
-fn hashed(file: &mut fs::File) -> io::Result<(sha2::Sha256, u64)> {
-    let mut hash = sha2::Sha256::new();
-    let length = hash_rest(file, &mut hash)?;
-    Ok((hash, length))
-}
-
-fn local(op: &'static str, path: impl Into<Utf8PathBuf>) -> impl FnOnce(io::Error) -> FetchError {
-    let path = path.into();
-    move |source| FetchError::Local { op, path, source }
 }
 
 async fn blocking<T: Send + 'static>(

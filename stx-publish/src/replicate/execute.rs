@@ -1,7 +1,9 @@
 //! Copies what a plan says.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
@@ -10,7 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sha256, Sums};
 
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
-use crate::fetch::{FetchEvent, FetchOptions, Wanted, fetch};
+use crate::fetch::{FetchEvent, FetchOptions, Unfinished, Wanted, fetch_beside};
 use crate::incoming::Entry;
 use crate::seal::Sealed;
 use crate::store::local::blocking;
@@ -51,6 +53,7 @@ pub async fn copy(
             to,
             id: &step.build,
             work,
+            unfinished: Arc::default(),
             observe,
             counts: Mutex::default(),
         };
@@ -119,6 +122,7 @@ struct One<'a> {
     to: &'a dyn MirrorStore,
     id: &'a BuildId,
     work: &'a Utf8Path,
+    unfinished: Arc<Unfinished>,
     observe: &'a (dyn Fn(CopyEvent<'_>) + Sync),
     counts: Mutex<Counts>,
 }
@@ -143,7 +147,7 @@ impl One<'_> {
         let original = original.map_err(|error| self.source(error))?;
         let (files, links) = self.content(&original.sums).await?;
         let dir = self.work.to_owned();
-        let made = blocking_io("make", self.work, move || fs::create_dir_all(dir));
+        let made = blocking_io("make", self.work, move || work_dir(&dir));
         made.await?;
 
         let writer = self.to.lock(&self.id.channel).await;
@@ -300,7 +304,16 @@ impl One<'_> {
             FetchEvent::Begun { .. } | FetchEvent::Ended { .. } => {}
         };
         let options = FetchOptions::default();
-        let mut report = fetch(self.from, self.id, &[wanted], self.work, &options, &observe).await;
+        let mut report = fetch_beside(
+            self.from,
+            self.id,
+            &[wanted],
+            self.work,
+            &options,
+            &self.unfinished,
+            &observe,
+        )
+        .await;
         if let Some(source) = report.failed.pop() {
             return Err(CopyError::File {
                 build: Box::new(self.id.clone()),
@@ -323,14 +336,32 @@ impl One<'_> {
     }
 }
 
+/// Makes the directory for files on their way, closed to others. One that is there has to be one's own, or `root`'s as
+/// `/tmp` is: in that of anybody else, the files could be exchanged between their check and their use.
+fn work_dir(dir: &Utf8Path) -> io::Result<()> {
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let there = fs::symlink_metadata(dir)?;
+    if there.uid() != 0 && there.uid() != rustix::process::geteuid().as_raw() {
+        let why = format!("it belongs to user {}", there.uid());
+        return Err(io::Error::other(why));
+    }
+    Ok(())
+}
+
 async fn blocking_io(
     op: &'static str,
     path: &Utf8Path,
-    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<(), CopyError> {
     let ran = blocking(move || Ok(work())).await;
     // A task that did not run did not do it either.
-    ran.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    ran.unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|source| CopyError::Work {
             op,
             path: path.to_owned(),
