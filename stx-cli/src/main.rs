@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod config;
 mod exit;
+mod files;
 mod identity;
 mod output;
 mod progress;

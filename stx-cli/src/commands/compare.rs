@@ -18,6 +18,7 @@ use super::packages::{self, Place, Seats, differences};
 use super::{Context, Reader, fetch, refused};
 use crate::args::{Compare, Noise};
 use crate::exit::{Exit, Failure, chain};
+use crate::files::{self, Durable};
 use crate::output;
 
 /// Pairs of packages that are read and compared side by side.
@@ -50,7 +51,7 @@ pub(crate) async fn run(context: &Context, args: &Compare) -> Result<(), Failure
     });
     if let Some(file) = &args.junit {
         let text = junit(&report).map_err(|error| Failure::new(Exit::Bug, error))?;
-        fs::write(file, text).map_err(Failure::usage)?;
+        files::replace(file, text.as_bytes(), Durable::No).map_err(Failure::usage)?;
     }
     output::print(context.format(), &report, || report.to_string())?;
     if let Some(bytes) = report.transferred {

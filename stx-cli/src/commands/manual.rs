@@ -13,6 +13,7 @@ use clap_mangen::roff::{Roff, roman};
 use super::Context;
 use crate::args::{Cli, Completions, Manual, Shell};
 use crate::exit::{Exit, Failure};
+use crate::files::{self, Durable};
 use crate::output;
 
 /// What the manual is called in the head of its pages.
@@ -81,7 +82,7 @@ pub(crate) fn manual(context: &Context, args: &Manual) -> Result<(), Failure> {
     let mut written = Vec::new();
     for (name, page) in pages {
         let file = args.to.join(name);
-        fs_err::write(&file, page).map_err(Failure::usage)?;
+        files::replace(&file, page.as_bytes(), Durable::No).map_err(Failure::usage)?;
         written.push(file);
     }
     output::print(context.format(), &written, || {

@@ -1,6 +1,6 @@
 //! `--keyring`: what is read of a mirror is believed as far as its keys vouch for it, and what was seen once is remembered.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,6 +12,7 @@ use stx_publish::openpgp::{Keyring, Seen, Vouched};
 use super::{Context, Mirror, Reader};
 use crate::args;
 use crate::exit::{Exit, Failure};
+use crate::files::{self, Durable};
 
 /// A mirror that a keyring vouches for, and what is remembered of it.
 pub(crate) struct Trusted {
@@ -154,13 +155,6 @@ impl Memory {
         let mut text = serde_json::to_string_pretty(&remembered)
             .map_err(|error| Failure::new(Exit::Bug, error))?;
         text.push('\n');
-        let part = self.file.with_extension("part");
-        let written = fs_err::File::create(&part).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written
-            .and_then(|()| fs_err::rename(&part, &self.file))
-            .map_err(Failure::usage)
+        files::replace(&self.file, text.as_bytes(), Durable::Yes).map_err(Failure::usage)
     }
 }

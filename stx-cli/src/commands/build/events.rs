@@ -9,6 +9,7 @@ use stx_pipeline::{Cancel, Event};
 use super::Watch;
 use crate::commands::Context;
 use crate::exit::Failure;
+use crate::files;
 use crate::output::note;
 use crate::progress::Progress;
 
@@ -54,7 +55,7 @@ impl Events {
         let writer: Box<dyn Write + Send> = if file == "-" {
             Box::new(io::stdout())
         } else {
-            Box::new(fs_err::File::create(file).map_err(Failure::usage)?)
+            Box::new(files::create(file).map_err(Failure::usage)?)
         };
         Ok(Self(Mutex::new((writer, None))))
     }

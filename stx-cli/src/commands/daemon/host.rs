@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
@@ -21,6 +21,7 @@ use crate::args::Global;
 use crate::commands::build::Site;
 use crate::commands::{pages, retention};
 use crate::exit::Failure;
+use crate::files::{self, Durable};
 use crate::output::log;
 
 /// How often the metrics are written.
@@ -192,7 +193,9 @@ impl Host for Machine {
         let service = self.service();
         if let Some(file) = &service.said.metrics {
             let file = service.config.below(file);
-            if let Err(error) = write_metrics(&file, &metrics(state, facts, Utc::now())) {
+            let text = metrics(state, facts, Utc::now());
+            // The next ones come in a moment: none of them has to survive a loss of power.
+            if let Err(error) = files::replace(&file, text.as_bytes(), Durable::No) {
                 log(&format!("metrics: {error}"));
             }
         }
@@ -201,13 +204,6 @@ impl Host for Machine {
     fn say(&self, text: &str) {
         log(text);
     }
-}
-
-/// Writes the file whole or not at all.
-fn write_metrics(file: &Utf8Path, text: &str) -> std::io::Result<()> {
-    let part = file.with_file_name(format!(".{}.part", file.file_name().unwrap_or("metrics")));
-    fs_err::write(&part, text)?;
-    fs_err::rename(part, file)
 }
 
 /// What the mirror's aliases show.

@@ -18,6 +18,7 @@ use crate::args::Prune;
 use crate::commands::images::Registry;
 use crate::commands::{Context, Mirror, pages, refused};
 use crate::exit::{Exit, Failure};
+use crate::files::{self, Durable};
 use crate::output;
 
 /// How long a retired build can be brought back.
@@ -130,10 +131,7 @@ fn write_plan(file: &Utf8Path, plan: &PrunePlan) -> Result<(), Failure> {
     let mut text =
         serde_json::to_string_pretty(plan).map_err(|error| Failure::new(Exit::Bug, error))?;
     text.push('\n');
-    let part = file.with_file_name(format!("{}.part", file.file_name().unwrap_or("plan")));
-    fs_err::write(&part, text)
-        .and_then(|()| fs_err::rename(&part, file))
-        .map_err(Failure::usage)
+    files::replace(file, text.as_bytes(), Durable::Yes).map_err(Failure::usage)
 }
 
 /// A step of a plan: a build, or a section of one.
