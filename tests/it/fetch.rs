@@ -346,7 +346,7 @@ fn names_are_asked_for_percent_encoded() {
     fs_err::remove_file(site.mirror().join(channel).join(date).join(odd)).expect("removed");
     let ran = run(&mut fetch(&url, channel, &[odd], &site.to("again"))).code(5);
     assert!(
-        ran.stderr.contains("this file of it is not"),
+        ran.stderr.contains("this file is missing"),
         "{}",
         ran.stderr
     );

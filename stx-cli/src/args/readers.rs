@@ -174,7 +174,7 @@ pub(crate) struct Verify {
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) scope: Option<String>,
 
-    /// Repair derived data: aliases, leftovers
+    /// Repair derived data: aliases, leftovers, catalog pages
     #[arg(long)]
     pub(crate) repair: bool,
 

@@ -146,7 +146,7 @@ async fn gone(reader: &Reader, id: &BuildId, error: StoreError) -> Failure {
     let failure = Failure::new(Exit::NotFound, error);
     if reader.store().record(id).await.is_ok() {
         return failure.hint(format!(
-            "{id} is there, this file of it is not: `stx-builds verify {id}` checks all of them"
+            "the build exists, but this file is missing; `stx-builds verify {id}` checks its files"
         ));
     }
     match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {

@@ -69,7 +69,7 @@ impl Registry {
         })?;
         for place in &found.empty {
             context.say(&format!(
-                "warning: {place} names no image: nothing of it is brought to the registry"
+                "warning: {place} names no image; nothing from it is pushed to the registry"
             ));
         }
         images::add_images(&self.rules, found.images, request).map_err(unprepared)
