@@ -132,7 +132,7 @@ impl State {
             }
             Change::Interrupted { run } => {
                 let run = self.runs.get_mut(run).ok_or_else(no_run)?;
-                run.interruptions += 1;
+                run.interruptions = run.interruptions.saturating_add(1);
             }
             Change::Ended { run, end } => {
                 let mut run = self.runs.remove(run).ok_or_else(no_run)?;

@@ -141,6 +141,196 @@ mod sqlite {
         ));
     }
 
+    /// A ledger of one request that runs, one that waits and one that is closed, and a published build.
+    fn written(file: &camino::Utf8Path) {
+        let at = DateTime::from_timestamp(1_577_836_800, 0).unwrap();
+        let request = |id, channel: &str| {
+            Change::Requested(Request {
+                id,
+                target: Target {
+                    channel: channel.parse().unwrap(),
+                    git: "master".into(),
+                    recipe: "/r".into(),
+                },
+                force: false,
+                retry_failed: false,
+                reasons: vec![Reason {
+                    at,
+                    cause: crate::trigger::Cause::Manual {
+                        uid: 1000,
+                        text: String::new(),
+                    },
+                }],
+            })
+        };
+        let started = |run, request| Change::Started { run, request, at };
+        let phase = |name: &str| Change::Phase {
+            run: 6,
+            phase: PhaseRun {
+                name: name.into(),
+                attempts: 1,
+                started: at,
+                finished: None,
+                status: None,
+            },
+        };
+        let published = RunEnd::Published {
+            result: BuildOutcome::Success,
+            reason: None,
+            sources: vec![SourceRecord {
+                path: "a".into(),
+                url: None,
+                commit: "1".into(),
+            }],
+        };
+        let changes = [
+            request(1, "master/centos"),
+            request(2, "master/debian"),
+            request(3, "release/4.0/centos"),
+            started(4, 1),
+            Change::Ended {
+                run: 4,
+                end: Ended { at, how: published },
+            },
+            request(5, "master/centos"),
+            started(6, 5),
+            phase("sync"),
+            phase("build"),
+            Change::Closed {
+                request: 3,
+                at,
+                how: Closed::Cancelled { uid: 1000 },
+            },
+        ];
+        SqliteLedger::open(file).unwrap().record(&changes).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_refused_and_never_read_in_part() {
+        for (damage, told) in [
+            (
+                "UPDATE requests SET state = 'waitinh' WHERE id = 2",
+                "CHECK",
+            ),
+            (
+                "DELETE FROM reasons WHERE request = 2",
+                "nothing asked for it",
+            ),
+            (
+                "UPDATE reasons SET number = 7 WHERE request = 2",
+                "next number",
+            ),
+            (
+                "DELETE FROM requests WHERE id = 5",
+                "belongs to none of requests",
+            ),
+            (
+                "UPDATE requests SET state = 'waiting' WHERE id = 5",
+                "is taken",
+            ),
+            ("UPDATE requests SET channel = 'rc' WHERE id = 2", "channel"),
+            (
+                "UPDATE runs SET ended = NULL WHERE id = 4",
+                "ended and detail",
+            ),
+            (
+                "UPDATE runs SET ended = NULL, detail = NULL WHERE id = 4",
+                "has not ended either",
+            ),
+            (
+                "UPDATE phases SET number = 5 WHERE name = 'build'",
+                "next number",
+            ),
+            ("DELETE FROM phases WHERE name = 'sync'", "next number"),
+            ("DELETE FROM channels", "belongs to no channel"),
+        ] {
+            let dir = camino_tempfile::tempdir().unwrap();
+            let file = dir.path().join("ledger.sqlite");
+            written(&file);
+            let db = rusqlite::Connection::open(&file).unwrap();
+            db.execute_batch("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")
+                .unwrap();
+            assert!(db.execute(damage, []).unwrap() > 0, "{damage}");
+            drop(db);
+            for opened in [SqliteLedger::open(&file), SqliteLedger::read(&file)] {
+                let error = opened.expect_err(damage);
+                assert!(
+                    matches!(error, LedgerError::Damaged { .. }),
+                    "{damage}: {error}"
+                );
+                assert!(error.to_string().contains(told), "{damage}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_whose_end_is_damaged_is_missing_from_no_history() {
+        for damage in [
+            "UPDATE requests SET closed = NULL WHERE id = 3",
+            "UPDATE requests SET closed_at = NULL WHERE id = 3",
+            "UPDATE requests SET closed_at = '2020-01-01T00:00:00Z' WHERE id = 2",
+            "UPDATE runs SET detail = NULL WHERE id = 4",
+        ] {
+            let dir = camino_tempfile::tempdir().unwrap();
+            let file = dir.path().join("ledger.sqlite");
+            written(&file);
+            let db = rusqlite::Connection::open(&file).unwrap();
+            assert!(db.execute(damage, []).unwrap() > 0, "{damage}");
+            drop(db);
+            let ledger = SqliteLedger::read(&file).unwrap();
+            let error = ledger.history(None, 10).expect_err(damage);
+            assert!(
+                matches!(error, LedgerError::Damaged { .. } | LedgerError::Io { .. }),
+                "{error}"
+            );
+        }
+    }
+
+    /// Pages of the file that are damaged or missing, not rows.
+    #[test]
+    fn a_ledger_with_a_damaged_page_is_whole_or_refused() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let file = dir.path().join("ledger.sqlite");
+        written(&file);
+        let db = rusqlite::Connection::open(&file).unwrap();
+        db.pragma_update(None, "journal_mode", "DELETE").unwrap();
+        drop(db);
+        let whole = SqliteLedger::read(&file).unwrap().state().clone();
+        #[expect(clippy::disallowed_methods, reason = "the test damages a file")]
+        let bytes = std::fs::read(&file).unwrap();
+        let mut refused = 0;
+        for page in 1..bytes.len() / 4096 {
+            for fill in [0, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[page * 4096..][..4096].fill(fill);
+                #[expect(clippy::disallowed_methods, reason = "the test damages a file")]
+                std::fs::write(&file, damaged).unwrap();
+                match SqliteLedger::read(&file) {
+                    Ok(ledger) => assert_eq!(*ledger.state(), whole, "page {page}"),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 20, "{refused}");
+    }
+
+    #[test]
+    fn a_run_is_interrupted_as_often_as_can_be_counted() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let file = dir.path().join("ledger.sqlite");
+        written(&file);
+        rusqlite::Connection::open(&file)
+            .unwrap()
+            .execute(
+                "UPDATE runs SET interruptions = 4294967295 WHERE id = 6",
+                [],
+            )
+            .unwrap();
+        let mut ledger = SqliteLedger::open(&file).unwrap();
+        ledger.record(&[Change::Interrupted { run: 6 }]).unwrap();
+        assert_eq!(SqliteLedger::read(&file).unwrap().state(), ledger.state());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]

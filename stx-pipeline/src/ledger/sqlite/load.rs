@@ -1,5 +1,6 @@
 //! Rows as values.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,9 @@ use serde::de::DeserializeOwned;
 use stx_layout::{Channel, SourceRecord};
 
 use super::io;
-use crate::ledger::{Alarm, Filed, Last, LedgerError, PhaseRun, Request, Run, RunRow, State};
+use crate::ledger::{
+    Alarm, Ended, Filed, Last, LedgerError, PhaseRun, Request, Run, RunRow, State,
+};
 use crate::trigger::{Reason, Target};
 
 type Loaded<T> = Result<T, LedgerError>;
@@ -85,7 +88,54 @@ fn all<T>(
     Ok(found)
 }
 
+/// Refuses a database that is damaged: what its indexes, checks and references do not find would be left out in silence.
+fn whole(db: &Connection) -> Loaded<()> {
+    let damaged = |reason: String| LedgerError::Damaged {
+        what: "its database".to_owned(),
+        reason: format!("{reason}; put a backup of the ledger in its place"),
+    };
+    let found: String = db
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(io("check"))?;
+    if found != "ok" {
+        return Err(damaged(found));
+    }
+    let lost = all(db, "PRAGMA foreign_key_check", [], |row| {
+        Ok((row.get::<String>("table")?, row.get::<String>("parent")?))
+    })?;
+    if let Some((table, parent)) = lost.first() {
+        return Err(damaged(format!(
+            "a row of {table} belongs to none of {parent}"
+        )));
+    }
+    let lost = all(
+        db,
+        "SELECT channel FROM built WHERE channel NOT IN (SELECT channel FROM channels)",
+        [],
+        |row| row.get::<String>("channel"),
+    )?;
+    match lost.first() {
+        Some(channel) => Err(damaged(format!(
+            "a row of built belongs to no channel {channel:?}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The values of rows that are numbered from 0 without a gap: what is added gets the next number.
+fn numbered<T>(of: &str, rows: Vec<(i64, T)>) -> Loaded<Vec<T>> {
+    let rows = (0..).zip(rows).map(|(expected, (number, value))| {
+        if number == expected {
+            return Ok(value);
+        }
+        let reason = format!("{expected} has to be the next number");
+        Err(damaged(of, &number.to_string(), reason))
+    });
+    rows.collect()
+}
+
 pub(super) fn state(db: &Connection) -> Loaded<State> {
+    whole(db)?;
     let last_id: Option<u64> = db
         .query_row(
             "SELECT max(id) FROM (SELECT id FROM requests UNION ALL SELECT id FROM runs)",
@@ -109,6 +159,13 @@ pub(super) fn state(db: &Connection) -> Loaded<State> {
         let run = open_run(db, row)?;
         Ok((run.id, run))
     })?;
+    let mut busy = BTreeSet::new();
+    for (id, run) in &runs {
+        if !busy.insert(&run.request.target.channel) {
+            let reason = "another run of its channel has not ended either";
+            return Err(damaged("run", &id.to_string(), reason));
+        }
+    }
     let last = all(db, "SELECT * FROM channels", [], |row| {
         Ok((row.parsed("channel")?, last(db, row)?))
     })?;
@@ -135,10 +192,13 @@ fn request(db: &Connection, row: &Cells<'_>) -> Loaded<Request> {
     let id: u64 = row.get("id")?;
     let reasons = all(
         db,
-        "SELECT detail FROM reasons WHERE request = ?1 ORDER BY number",
+        "SELECT number, detail FROM reasons WHERE request = ?1 ORDER BY number",
         [id],
-        |row| row.json::<Reason>("detail"),
+        |row| Ok((row.get("number")?, row.json::<Reason>("detail")?)),
     )?;
+    if reasons.is_empty() {
+        return Err(damaged("request", &id.to_string(), "nothing asked for it"));
+    }
     Ok(Request {
         id,
         target: Target {
@@ -148,7 +208,7 @@ fn request(db: &Connection, row: &Cells<'_>) -> Loaded<Request> {
         },
         force: row.get("force")?,
         retry_failed: row.get("retry_failed")?,
-        reasons,
+        reasons: numbered("reason", reasons)?,
     })
 }
 
@@ -159,30 +219,39 @@ fn run_row(db: &Connection, row: &Cells<'_>) -> Loaded<RunRow> {
         "SELECT * FROM phases WHERE run = ?1 ORDER BY number",
         [id],
         |row| {
-            Ok(PhaseRun {
+            let phase = PhaseRun {
                 name: row.get("name")?,
                 attempts: row.get("attempts")?,
                 started: row.time("started")?,
                 finished: row.maybe("finished")?,
                 status: row.maybe_word("status")?,
-            })
+            };
+            Ok((row.get("number")?, phase))
         },
     )?;
+    let end: Option<Ended> = row.maybe_json("detail")?;
+    if row.get::<Option<String>>("ended")?.is_some() != end.is_some() {
+        let reason = "one of the columns ended and detail is there, and one is not";
+        return Err(damaged("run", &id.to_string(), reason));
+    }
     Ok(RunRow {
         id,
         started: row.time("started")?,
         build: row.maybe("build")?,
         interruptions: row.get("interruptions")?,
-        phases,
-        end: row.maybe_json("detail")?,
+        phases: numbered("phase", phases)?,
+        end,
     })
 }
 
 fn open_run(db: &Connection, row: &Cells<'_>) -> Loaded<Run> {
     let of: u64 = row.get("request")?;
-    let requests = all(db, "SELECT * FROM requests WHERE id = ?1", [of], |row| {
-        request(db, row)
-    })?;
+    let requests = all(
+        db,
+        "SELECT * FROM requests WHERE id = ?1 AND state = 'taken'",
+        [of],
+        |row| request(db, row),
+    )?;
     let RunRow {
         id,
         started,
@@ -194,7 +263,13 @@ fn open_run(db: &Connection, row: &Cells<'_>) -> Loaded<Run> {
     let request = requests.into_iter().next();
     Ok(Run {
         id,
-        request: request.ok_or_else(|| damaged("request", &of.to_string(), "there is none"))?,
+        request: request.ok_or_else(|| {
+            damaged(
+                "request",
+                &of.to_string(),
+                "no request of that number is taken",
+            )
+        })?,
         started,
         build,
         interruptions,
@@ -210,11 +285,12 @@ fn last(db: &Connection, row: &Cells<'_>) -> Loaded<Last> {
         "SELECT * FROM built WHERE channel = ?1 ORDER BY number",
         [channel],
         |row| {
-            Ok(SourceRecord {
+            let source = SourceRecord {
                 path: row.get("repository")?,
                 url: row.get("url")?,
                 commit: row.get("commit_id")?,
-            })
+            };
+            Ok((row.get("number")?, source))
         },
     )?;
     Ok(Last {
@@ -222,7 +298,7 @@ fn last(db: &Connection, row: &Cells<'_>) -> Loaded<Last> {
         build: row.maybe("build")?,
         result: row.maybe_word("result")?,
         good: row.maybe("good")?,
-        sources,
+        sources: numbered("source", sources)?,
     })
 }
 
@@ -247,11 +323,20 @@ pub(super) fn history(
                 [request.id],
                 |row| run_row(&snapshot, row),
             )?;
-            let closed_at: Option<DateTime<Utc>> = row.maybe("closed_at")?;
-            let closed = row.maybe_json("closed")?;
+            let closed = match (
+                row.get::<String>("state")?.as_str(),
+                row.maybe("closed_at")?,
+            ) {
+                ("closed", Some(at)) => Some((at, row.json("closed")?)),
+                ("closed", None) | (_, Some(_)) => {
+                    let reason = "is closed without a time, or has one and is not";
+                    return Err(damaged("request", &request.id.to_string(), reason));
+                }
+                (_, None) => None,
+            };
             Ok(Filed {
                 request,
-                closed: closed_at.zip(closed),
+                closed,
                 runs,
             })
         },

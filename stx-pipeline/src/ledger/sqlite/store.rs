@@ -75,8 +75,8 @@ pub(super) fn change(
         Change::Phase { run: id, phase: of } => phase(db, &state.runs[id], of),
         Change::Interrupted { run: id } => run(
             db,
-            "UPDATE runs SET interruptions = interruptions + 1 WHERE id = ?1",
-            params![id],
+            "UPDATE runs SET interruptions = ?2 WHERE id = ?1",
+            params![id, state.runs[id].interruptions],
         ),
         Change::Ended { .. } | Change::Requeued { .. } => match done {
             Some(Done::Run(over)) => ended(db, state, over, change),
