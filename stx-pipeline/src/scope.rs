@@ -14,7 +14,17 @@ pub(crate) enum ScopeFault {
     Unknown { name: String },
     #[error("variables name each other in a circle: {}", names.join(" -> "))]
     Cycle { names: Vec<String> },
+    #[error("more than {MOST_REFERENCES} variables are looked up to expand it")]
+    TooMany,
+    #[error("longer than {LONGEST} bytes when expanded, which no process can be given")]
+    TooLong,
 }
+
+/// No text leads to more variables, each counted as often as it is named. Forty that name the next one twice would lead
+/// to a million million.
+const MOST_REFERENCES: usize = 1000;
+/// No expanded text is longer: Linux takes no longer argument or variable (`MAX_ARG_STRLEN`).
+const LONGEST: usize = 128 * 1024;
 
 /// A piece of a text with variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +65,23 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
     Ok(parts)
 }
 
+/// The way to a value.
+#[derive(Debug, Default)]
+struct Way {
+    /// The variables whose texts are being expanded, with their layers.
+    open: Vec<(usize, String)>,
+    /// How many variables were looked up.
+    references: usize,
+}
+
+fn add(out: &mut String, text: &str) -> Result<(), ScopeFault> {
+    if out.len() + text.len() > LONGEST {
+        return Err(ScopeFault::TooLong);
+    }
+    out.push_str(text);
+    Ok(())
+}
+
 /// Layers of definitions, lowest first. The lowest holds values, the others texts with variables.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
@@ -69,15 +96,13 @@ impl Scope<'_> {
         escape: fn(&str) -> String,
     ) -> Result<String, ScopeFault> {
         let mut out = String::new();
+        let mut way = Way::default();
         for part in parts(text)? {
             match part {
-                Part::Text(text) => out.push_str(text),
+                Part::Text(text) => add(&mut out, text)?,
                 Part::Variable(name) => {
-                    out.push_str(&escape(&self.value(
-                        name,
-                        self.layers.len(),
-                        &mut Vec::new(),
-                    )?));
+                    let value = self.value(name, self.layers.len(), &mut way)?;
+                    add(&mut out, &escape(&value))?;
                 }
             }
         }
@@ -93,7 +118,7 @@ impl Scope<'_> {
         let mut values = BTreeMap::new();
         for name in self.layers.iter().flat_map(|layer| layer.keys()) {
             let value = self
-                .value(name, self.layers.len(), &mut Vec::new())
+                .value(name, self.layers.len(), &mut Way::default())
                 .map_err(|fault| (format!("${{{name}}}"), fault))?;
             values.insert(name.clone(), value);
         }
@@ -101,12 +126,11 @@ impl Scope<'_> {
     }
 
     /// The value that `name` has below layer `top`.
-    fn value(
-        &self,
-        name: &str,
-        top: usize,
-        stack: &mut Vec<(usize, String)>,
-    ) -> Result<String, ScopeFault> {
+    fn value(&self, name: &str, top: usize, way: &mut Way) -> Result<String, ScopeFault> {
+        way.references += 1;
+        if way.references > MOST_REFERENCES {
+            return Err(ScopeFault::TooMany);
+        }
         let Some(layer) = (0..top)
             .rev()
             .find(|at| self.layers[*at].contains_key(name))
@@ -119,26 +143,24 @@ impl Scope<'_> {
         if layer == 0 {
             return Ok(text.clone());
         }
-        if let Some(start) = stack.iter().position(|(at, of)| *at == layer && of == name) {
-            let mut names: Vec<_> = stack[start..]
-                .iter()
-                .map(|(_, name)| name.clone())
-                .collect();
+        let open = &way.open;
+        if let Some(start) = open.iter().position(|(at, of)| *at == layer && of == name) {
+            let mut names: Vec<_> = open[start..].iter().map(|(_, name)| name.clone()).collect();
             names.push(name.to_owned());
             return Err(ScopeFault::Cycle { names });
         }
-        stack.push((layer, name.to_owned()));
+        way.open.push((layer, name.to_owned()));
         let mut out = String::new();
         for part in parts(text)? {
             match part {
-                Part::Text(text) => out.push_str(text),
+                Part::Text(text) => add(&mut out, text)?,
                 Part::Variable(inner) => {
                     let below = if inner == name { layer } else { layer + 1 };
-                    out.push_str(&self.value(inner, below, stack)?);
+                    add(&mut out, &self.value(inner, below, way)?)?;
                 }
             }
         }
-        stack.pop();
+        way.open.pop();
         Ok(out)
     }
 }
@@ -166,6 +188,37 @@ mod tests {
             scope.expand("${PATH} ${A} ${B} $x").unwrap(),
             "/env:/opt:/bin env base-b $x"
         );
+    }
+
+    /// Both take no longer than any other mistake.
+    #[test]
+    fn variables_that_multiply_are_refused() {
+        let base = map(&[]);
+        for (last, fault) in [
+            ("", ScopeFault::TooMany),
+            (&*"x".repeat(1000), ScopeFault::TooLong),
+        ] {
+            let mut variables = BTreeMap::from([("V40".to_owned(), last.to_owned())]);
+            for number in 0..40 {
+                let next = format!("${{V{}}}", number + 1);
+                variables.insert(format!("V{number}"), [next.as_str(), &next].concat());
+            }
+            let layers = [&base, &variables];
+            let scope = Scope { layers: &layers };
+            assert_eq!(scope.expand("${V0}"), Err(fault.clone()));
+            let (text, found) = scope.environment().expect_err("no environment");
+            assert_eq!((text.as_str(), found), ("${V0}", fault));
+            assert_eq!(scope.expand("${V39}").as_deref(), Ok(&*last.repeat(2)));
+        }
+        // A chain is no deeper than the stack.
+        let mut variables = BTreeMap::from([("V9999".to_owned(), String::new())]);
+        for number in 0..9999 {
+            variables.insert(format!("V{number}"), format!("${{V{}}}", number + 1));
+        }
+        let layers = [&base, &variables];
+        let scope = Scope { layers: &layers };
+        assert_eq!(scope.expand("${V0}"), Err(ScopeFault::TooMany));
+        assert_eq!(scope.expand("${V9990}").as_deref(), Ok(""));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::scope::{Part, is_name, parts};
 /// One combination: variables and their values, in the order of the file. Empty for a phase without a matrix.
 pub(super) type Cell = Vec<(String, String)>;
 
+/// No matrix stands for more phases: a few lines could stand for more than any machine can hold.
+pub(super) const MOST_CELLS: usize = 1000;
+
 /// Whether a text can name a phase, or be part of such a name.
 fn names_phase(name: &str) -> bool {
     let bytes = name.as_bytes();
@@ -95,6 +98,17 @@ impl Reader {
             let at = get(table, "matrix").map_or(0, |value| value.span().start);
             self.fault(at, "`matrix` has no variable");
         }
+        let sizes = matrix.values().map(|value| match value.get_ref() {
+            DeValue::Array(values) => values.len(),
+            _ => 1,
+        });
+        if sizes.fold(1, usize::saturating_mul) > MOST_CELLS {
+            let at = get(table, "matrix").map_or(0, |value| value.span().start);
+            self.fault(
+                at,
+                format!("`matrix` stands for more than {MOST_CELLS} phases"),
+            );
+        }
         for (name, value) in matrix {
             let at = name.span().start;
             let name = name.get_ref();
@@ -124,7 +138,8 @@ impl Reader {
     }
 }
 
-/// The combinations of a table's matrix; one, without variables, where it has none.
+/// The combinations of a table's matrix; one, without variables, where it has none. None where there are too many, which is
+/// reported with the matrix.
 pub(super) fn cells(table: &DeTable<'_>) -> Vec<Cell> {
     let mut cells = vec![Cell::new()];
     let Some(DeValue::Table(matrix)) = get(table, "matrix").map(Spanned::get_ref) else {
@@ -144,6 +159,9 @@ pub(super) fn cells(table: &DeTable<'_>) -> Vec<Cell> {
                 _ => None,
             })
             .collect();
+        if cells.len().saturating_mul(values.len()) > MOST_CELLS {
+            return Vec::new();
+        }
         cells = cells
             .iter()
             .flat_map(|cell| {
@@ -156,4 +174,30 @@ pub(super) fn cells(table: &DeTable<'_>) -> Vec<Cell> {
             .collect();
     }
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_of_more_phases_than_can_be_held_is_refused() {
+        let recipe = |axes: usize| {
+            let values: Vec<_> = (0..10).map(|value| format!("\"{value}\"")).collect();
+            let axes = (0..axes).map(|axis| format!("M{axis} = [{}]\n", values.join(", ")));
+            let text = format!(
+                "schema = 1\nname = \"x\"\ndistro = \"centos\"\n[source]\nphase = \"sync\"\n\
+                 [[phase]]\nname = \"sync\"\nrun = [\"x\"]\n[[phase]]\nname = \"a\"\nrun = [\"x\"]\n\
+                 [phase.matrix]\n{}",
+                axes.collect::<String>()
+            );
+            Recipe::from_toml(&text)
+        };
+        assert_eq!(recipe(3).expect("a recipe").phases.len(), MOST_CELLS + 1);
+        for axes in [4, 9, 100] {
+            let error = recipe(axes).expect_err("too many").to_string();
+            assert_eq!(error.lines().count(), 1, "{error}");
+            assert!(error.contains("more than 1000 phases"), "{error}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Reader;
 use crate::recipe::Recipe;
-use crate::scope::{Part, Scope, is_name, parts};
+use crate::scope::{Part, Scope, ScopeFault, is_name, parts};
 
 /// A variable: where its name stands, the name, where its value stands, the value.
 pub(super) type Assigned = (usize, String, usize, String);
@@ -67,9 +67,12 @@ impl Reader {
         for (_, name, at, _) in found {
             let fault = Scope { layers: &all }.expand(&format!("${{{name}}}"));
             match fault {
-                Err(fault @ crate::scope::ScopeFault::Cycle { .. }) => self.fault(*at, fault),
+                Err(fault @ ScopeFault::Cycle { .. }) => self.fault(*at, fault),
+                Err(fault @ (ScopeFault::TooMany | ScopeFault::TooLong)) => {
+                    self.fault(*at, format!("`{name}`: {fault}"));
+                }
                 // A name that stands only for itself has no value below it.
-                Err(fault @ crate::scope::ScopeFault::Unknown { .. })
+                Err(fault @ ScopeFault::Unknown { .. })
                     if self
                         .faults
                         .iter()
@@ -77,7 +80,7 @@ impl Reader {
                 {
                     self.fault(*at, fault);
                 }
-                Err(_) | Ok(_) => {}
+                Err(ScopeFault::Malformed { .. } | ScopeFault::Unknown { .. }) | Ok(_) => {}
             }
         }
     }
