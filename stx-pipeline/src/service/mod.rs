@@ -12,6 +12,7 @@
 mod config;
 mod fields;
 pub mod health;
+mod message;
 pub mod metrics;
 #[cfg(feature = "service")]
 mod serve;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, Channel, ReleaseId};
 
 pub use config::{BranchConfig, ConfigError, ServiceConfig};
+pub use message::MessageError;
 #[cfg(feature = "service")]
 pub use serve::{Control, ServeError, serve};
 
