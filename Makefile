@@ -3,7 +3,7 @@ CARGO ?= cargo
 DEMO ?= demo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test setup check lint unit bench packages publish-check clean
+.PHONY: demo test setup check lint unit fuzz bench packages publish-check clean
 
 ## Builds the sample distribution twice into a new mirror below ./demo and says where to look.
 demo:
@@ -31,6 +31,11 @@ lint:
 
 unit:
 	$(CARGO) test --locked --workspace --all-features
+
+## Runs each fuzz target for a time, one after another; needs cargo-fuzz: docs/fuzzing.md. No part of `make test`.
+FUZZ_SECONDS ?= 60
+fuzz:
+	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 ## How long things take, next to other tools where there are any; the publishing part needs 12 GiB and some minutes.
 bench:

@@ -1,0 +1,57 @@
+//! Any text as a recipe: no panic; each mistake has a place in the text; of an accepted recipe a plan can be made or refused
+//! with a reason, the plan is written and read again as the same, and every drawing names every phase.
+
+use std::collections::BTreeMap;
+
+use stx_layout::ReleaseId;
+use stx_pipeline::recipe::{dot, edges, mermaid};
+use stx_pipeline::{BuildPlan, BuildRequest, Recipe, plan};
+
+/// Reads `bytes`, if they are text, as a recipe.
+pub(crate) fn check(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    let recipe = match Recipe::from_toml(text) {
+        Ok(recipe) => recipe,
+        Err(error) => {
+            assert!(!error.findings.is_empty());
+            for finding in &error.findings {
+                // An end that is missing is found behind the last character.
+                let line = text.split('\n').nth(finding.line - 1).expect("its line");
+                assert!((1..=line.chars().count() + 1).contains(&finding.column));
+            }
+            return;
+        }
+    };
+    assert_eq!(edges(&recipe).len(), recipe.phases.len());
+    let (dot, mermaid) = (dot(&recipe), mermaid(&recipe));
+    for phase in &recipe.phases {
+        assert!(dot.contains(&phase.name) && mermaid.contains(&phase.name));
+    }
+    let request = BuildRequest {
+        channel: recipe.channel(ReleaseId::Master),
+        branch: "master".to_owned(),
+        date: "20200101T000000Z".parse().expect("a date"),
+        trigger: None,
+        overrides: BTreeMap::new(),
+        recipe_dir: "/recipe".into(),
+        source_root: "/sources".into(),
+        workspace: "/work".into(),
+        logs: "/logs".into(),
+        jobs: 2,
+        base_env: ["PATH", "HOME", "USER"]
+            .map(|name| (name.to_owned(), format!("/{name}")))
+            .into(),
+    };
+    match plan(&recipe, &request) {
+        Ok(plan) => {
+            assert_eq!(plan.phases.len(), recipe.phases.len());
+            assert!(!plan.to_string().is_empty());
+            let json = serde_json::to_string(&plan).expect("JSON");
+            let again: BuildPlan = serde_json::from_str(&json).expect("a plan that was written");
+            assert_eq!(again, plan);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
