@@ -58,6 +58,8 @@ pub mod site;
 pub mod store;
 #[cfg(test)]
 mod sweep;
+#[cfg(any(feature = "fetch", feature = "local"))]
+mod task;
 pub mod tiers;
 pub mod verify;
 

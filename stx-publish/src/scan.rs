@@ -36,6 +36,12 @@ pub enum ScanError {
         /// All that is wrong, by path.
         problems: Vec<Problem>,
     },
+    /// The files were not read to the end.
+    #[error("the files cannot be read")]
+    Unfinished {
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// What lies in a tree, and what of it must not be published.
@@ -168,7 +174,9 @@ pub struct GatherError {
 /// [`ScanError::Refused`] for files that cannot be read or that change meanwhile.
 pub async fn hash(incoming: Incoming) -> Result<Incoming, ScanError> {
     let hashed = tokio::task::spawn_blocking(move || hash_blocking(incoming)).await;
-    hashed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    hashed.map_err(|error| ScanError::Unfinished {
+        source: crate::task::unfinished(error),
+    })?
 }
 
 fn hash_blocking(mut incoming: Incoming) -> Result<Incoming, ScanError> {

@@ -1,6 +1,5 @@
 //! One file: from the mirror into an unfinished file, and under its name when it is right.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -224,15 +223,12 @@ async fn blocking<T: Send + 'static>(
     joined(tokio::task::spawn_blocking(work).await)
 }
 
-/// The result of a task; a panic goes on here.
+/// The result of a task.
 fn joined<T>(
     result: Result<Result<T, FetchError>, tokio::task::JoinError>,
 ) -> Result<T, FetchError> {
     match result {
         Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(local("finish", "a task")(io::Error::other(error))),
-        },
+        Err(error) => Err(local("finish", "a task")(crate::task::unfinished(error))),
     }
 }

@@ -65,7 +65,7 @@ mod thin;
 mod trash;
 mod writer;
 
-use disk::io_error;
+pub(crate) use disk::io_error;
 
 /// A mirror in a directory. Clones are the same mirror.
 #[derive(Debug, Clone)]
@@ -216,10 +216,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(io_error("finish", "a task")(io::Error::other(error))),
-        },
+        Err(error) => Err(io_error("finish", "a task")(crate::task::unfinished(error))),
     }
 }
 

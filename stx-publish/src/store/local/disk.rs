@@ -18,7 +18,7 @@ use crate::store::StoreError;
     clippy::needless_pass_by_value,
     reason = "calls read better without a borrow"
 )]
-pub(super) fn io_error(
+pub(crate) fn io_error(
     op: &'static str,
     path: impl ToString,
 ) -> impl FnOnce(io::Error) -> StoreError {
