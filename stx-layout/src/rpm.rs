@@ -152,6 +152,8 @@ pub fn read_head(package: &mut impl Read) -> Result<Vec<u8>, HeadError> {
             Frame::Needs(needed) => {
                 let more = (needed - head.len()) as u64;
                 if package.take(more).read_to_end(&mut head)? as u64 != more {
+                    // Of a page of HTML that is said, not that it is short.
+                    frame(&head)?;
                     let length = head.len();
                     return Err(FrameError::Truncated { length, needed }.into());
                 }

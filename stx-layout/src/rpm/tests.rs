@@ -88,6 +88,17 @@ fn a_head_is_read_to_its_last_byte_and_no_further() {
 }
 
 #[test]
+fn a_short_file_that_is_no_package_is_none() {
+    let refused = read_head(&mut &b"<html>"[..]);
+    assert!(matches!(
+        refused,
+        Err(HeadError::Frame {
+            source: FrameError::NotAPackage { at: 0, .. }
+        })
+    ));
+}
+
+#[test]
 fn sizes_beyond_reason_are_refused_before_anything_is_read() {
     let bytes = small();
     let begin = Headers::parse(&bytes).expect("a package").begin;

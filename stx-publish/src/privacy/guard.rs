@@ -10,6 +10,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
 use fs_err as fs;
 use rayon::prelude::*;
+use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildPath, BuildRecord};
 
 use super::content::{Content, HEAD, is_log};
@@ -200,7 +201,7 @@ impl Guard<'_> {
             Content::Binary if log => false,
             Content::Binary => {
                 if head.starts_with(b"\xed\xab\xee\xdb") {
-                    self.package(from)?;
+                    outcome.unsearched = self.package(&head, &mut source)?;
                 }
                 return Ok(());
             }
@@ -304,20 +305,28 @@ impl Guard<'_> {
         written.map(|()| findings)
     }
 
-    /// Refuses a package whose header names the build server as the host that it was built on.
-    fn package(&self, from: &Utf8Path) -> Result<(), ProblemKind> {
-        // What is no package after all is the business of those who make the metadata.
-        // The parser panics where a header claims to be of an absurd size.
-        let opened = std::panic::catch_unwind(|| rpm::PackageMetadata::open(from));
-        let Ok(Ok(metadata)) = opened else {
-            return Ok(());
+    /// Refuses a package whose header names the build server as the host that it was built on; says why a header cannot
+    /// be searched.
+    fn package(&self, head: &[u8], source: &mut Source) -> Result<Option<String>, ProblemKind> {
+        let head = match read_head(&mut head.chain(&mut source.file)) {
+            Ok(head) => head,
+            Err(HeadError::Io { source }) => return Err(unreadable(&source)),
+            Err(HeadError::Frame { source }) => return Ok(Some(source.to_string())),
         };
-        match metadata.get_build_host() {
-            Ok(host) if self.privacy.is_host(host) => Err(ProblemKind::PackageHost),
-            Ok(_) | Err(_) => Ok(()),
+        let headers = match Headers::parse(&head) {
+            Ok(headers) => headers,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        let host = headers.main.string(BUILDHOST).unwrap_or_default();
+        if self.privacy.is_host(&String::from_utf8_lossy(host)) {
+            return Err(ProblemKind::PackageHost);
         }
+        Ok(None)
     }
 }
+
+/// The tag of a package's header that names the host on which it was built.
+const BUILDHOST: u32 = 1007;
 
 fn unreadable(error: &io::Error) -> ProblemKind {
     ProblemKind::Unreadable {

@@ -116,7 +116,8 @@ fn published(incoming: &Incoming, image: &Image) -> Result<Published, SbomError>
         let mut same: Vec<_> = named.iter().filter(|(own, _)| *own == digest).collect();
         if same.is_empty() {
             let file = fs_err::File::open(source).map_err(fail)?;
-            let header = package(&mut BufReader::new(file)).and_then(|package| package.header);
+            let package = package(&mut BufReader::new(file)).map_err(fail)?;
+            let header = package.and_then(|package| package.header);
             same.extend(
                 named
                     .iter()

@@ -12,9 +12,9 @@ use hadris_iso::directory::DirectoryRef;
 use hadris_iso::file::EntryType;
 use hadris_iso::io::ErrorKind;
 use hadris_iso::read::{DirEntry, Extent, IsoImage, RootDir};
-use rpm::IndexSignatureTag;
 use sha2::Digest as _;
 use stx_layout::Sha256;
+use stx_layout::rpm::{self, HeadError, Header, Headers, read_head};
 
 use super::SbomError;
 use crate::store::local::copy::Source;
@@ -376,7 +376,7 @@ impl<R: Read + Seek> Walk<'_, R> {
             hasher: sha2::Sha256::new(),
         });
         let package = if Utf8Path::new(&path).extension() == Some("rpm") {
-            package(&mut reader)
+            package(&mut reader)?
         } else {
             None
         };
@@ -424,35 +424,45 @@ impl<R: Read + Seek> Read for Contents<'_, R> {
     }
 }
 
-/// What the header of a package says; `None` for a file that is none.
-pub(super) fn package(file: &mut impl io::BufRead) -> Option<Package> {
-    // The parser panics where a header claims to be of an absurd size.
-    let parsed = catch_unwind(AssertUnwindSafe(|| rpm::PackageMetadata::parse(file)));
-    let header = parsed.ok()?.ok()?;
-    let text = |text: Result<&str, rpm::Error>| {
-        let text = text.ok().filter(|text| !text.is_empty());
-        text.map(str::to_owned)
+/// What the headers of a package say; `None` for a file that is none.
+pub(super) fn package(file: &mut impl io::BufRead) -> io::Result<Option<Package>> {
+    let head = match read_head(file) {
+        Ok(head) => head,
+        Err(HeadError::Io { source }) => return Err(source),
+        // It is listed as a file like any other.
+        Err(HeadError::Frame { .. }) => return Ok(None),
     };
-    let arch = if header.is_source_package() {
+    Ok(Headers::parse(&head).ok().and_then(described))
+}
+
+/// What the headers of a package say; `None` where they do not name one.
+fn described(
+    Headers {
+        signature, main, ..
+    }: Headers<'_>,
+) -> Option<Package> {
+    let text = |header: Header<'_>, tag| {
+        let text = header.string(tag).filter(|text| !text.is_empty())?;
+        Some(rpm::text(text).into_owned())
+    };
+    let arch = if main.is_source() {
         Some("src".to_owned())
     } else {
-        text(header.get_arch())
+        text(main, 1022)
     };
     Some(Package {
-        name: text(header.get_name())?,
-        epoch: header.get_epoch().ok(),
-        version: text(header.get_version())?,
-        release: text(header.get_release())?,
+        name: text(main, 1000)?,
+        epoch: main
+            .number(1003)
+            .and_then(|epoch| u32::try_from(epoch).ok()),
+        version: text(main, 1001)?,
+        release: text(main, 1002)?,
         arch: arch?,
-        license: text(header.get_license()),
-        vendor: text(header.get_vendor()),
-        url: text(header.get_url()),
-        summary: text(header.get_summary()),
-        source: text(header.get_source_rpm()),
-        header: text(
-            header
-                .signature
-                .get_entry_data_as_string(IndexSignatureTag::RPMSIGTAG_SHA256),
-        ),
+        license: text(main, 1014),
+        vendor: text(main, 1011),
+        url: text(main, 1020),
+        summary: text(main, 1004),
+        source: text(main, 1044),
+        header: text(signature, 273),
     })
 }
