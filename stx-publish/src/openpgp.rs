@@ -13,8 +13,8 @@ mod signer;
 mod tests;
 mod vouched;
 
-pub use audit::verify_signatures;
+pub use audit::{verify_packages, verify_signatures};
 pub use keyring::{Good, KeyState, Keyring, KeyringError, Untrusted};
-pub use packages::{SignPackagesError, SignedPackages, sign_packages};
+pub use packages::{Refused, SignPackagesError, SignedPackages, check_package, sign_packages};
 pub use signer::{Means, OpenPgp};
 pub use vouched::{IndexError, Seen, Vouched};

@@ -51,6 +51,7 @@ mod retention;
 mod retention_pins;
 mod retention_shown;
 mod retention_tiers;
+mod rpms;
 mod serving;
 mod signing;
 mod site;

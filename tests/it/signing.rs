@@ -9,6 +9,7 @@ use crate::harness::{Ran, assert_whole, package, run, stx, tool};
 use crate::nginx::Nginx;
 
 pub(crate) mod key;
+mod packages;
 mod trust;
 
 use key::Key;
@@ -133,6 +134,20 @@ const REPOSITORY: &str = "master/centos/latest_build/outputs/RPMS/std";
 
 /// `dnf install message` from a repository, with both signature checks unless told otherwise.
 fn install(work: &Utf8Path, repository: &str, keys: &Utf8Path, repo_gpgcheck: u8) -> Ran {
+    let ran = install_all(work, repository, keys, repo_gpgcheck, &["message"]);
+    let there = work.join("root/etc/message").exists();
+    assert_eq!(there, ran.code == Some(0), "{}", ran.stderr);
+    ran
+}
+
+/// `dnf install` of these packages.
+fn install_all(
+    work: &Utf8Path,
+    repository: &str,
+    keys: &Utf8Path,
+    repo_gpgcheck: u8,
+    packages: &[&str],
+) -> Ran {
     drop(fs_err::remove_dir_all(work));
     fs_err::create_dir_all(work.join("repos")).expect("a directory");
     let conf = format!(
@@ -152,11 +167,8 @@ fn install(work: &Utf8Path, repository: &str, keys: &Utf8Path, repo_gpgcheck: u8
         "--releasever=7",
         "-y",
     ];
-    let install = ["--installroot", root.as_str(), "install", "message"];
-    let ran = run(&mut tool("dnf", [&args[..], &install].concat()));
-    let there = root.join("etc/message").exists();
-    assert_eq!(there, ran.code == Some(0), "{}", ran.stderr);
-    ran
+    let install = ["--installroot", root.as_str(), "install"];
+    run(&mut tool("dnf", [&args[..], &install, packages].concat()))
 }
 
 #[test]

@@ -66,6 +66,9 @@ pub(crate) fn packages(
             packages.known + packages.left
         ));
     }
+    for (path, reason) in &packages.unsigned {
+        context.say(&format!("warning: {path} is not signed: {reason}"));
+    }
     request.incoming = std::mem::take(&mut packages.incoming);
     Ok((request, Some(packages)))
 }
@@ -78,7 +81,6 @@ fn unsigned(error: SignPackagesError) -> Failure {
         } => Exit::Usage,
         SignPackagesError::Sign { .. }
         | SignPackagesError::Changed { .. }
-        | SignPackagesError::Header { .. }
         | SignPackagesError::Io { .. } => Exit::Mirror,
     };
     Failure::new(exit, error)

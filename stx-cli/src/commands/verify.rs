@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
-use stx_publish::openpgp::{Keyring, verify_signatures};
+use stx_publish::openpgp::{Keyring, verify_packages, verify_signatures};
 use stx_publish::provenance::key::PublicKey;
 use stx_publish::site::verify_pages;
 use stx_publish::{
@@ -70,6 +70,9 @@ async fn check(
     if let Some(keyring) = &keys.openpgp {
         let (store, now) = (reader.shared(), context.now);
         verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
+        if context.config.signing.signs_packages() {
+            verify_packages(reader.store(), keyring, scope, now, &mut report).await?;
+        }
     }
     verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
     if let Reader::Own(mirror) = reader {

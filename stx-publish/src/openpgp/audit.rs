@@ -1,12 +1,19 @@
 //! What of a mirror a keyring does not vouch for, as findings.
 
+use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use stx_layout::Sums;
+use futures_util::StreamExt as _;
+use stx_layout::{BuildId, BuildPath, Sha256, Sums};
+use tokio::sync::mpsc;
 
-use super::{Keyring, Seen, Vouched};
-use crate::store::{MirrorRead, Scope, StoreError};
+use super::packages::is_own_package;
+use super::{Keyring, Refused, Seen, Vouched, check_package};
+use crate::store::local::{blocking, io_error};
+use crate::store::{ByteStream, MirrorRead, Scope, StoreError};
 use crate::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 
 /// Looks for builds whose sums no key of `keyring` has signed, and, unless one build is meant, for indexes that no key has
@@ -78,6 +85,109 @@ pub async fn verify_signatures(
     report.findings.append(&mut found);
     report.findings.sort();
     Ok(())
+}
+
+/// Looks for packages of builds that a client refuses which trusts `keyring`: not signed by one of its keys, or not with the
+/// bytes that their digests say. Every package is read once, also where several builds have it; adds what it finds to
+/// `report`.
+pub async fn verify_packages(
+    store: &dyn MirrorRead,
+    keyring: &Keyring,
+    scope: &Scope,
+    now: DateTime<Utc>,
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let fail = |source| VerifyError {
+        scope: Box::new(scope.clone()),
+        source,
+    };
+    let catalog = store.catalog(scope).await.map_err(fail)?;
+    let mut known: HashMap<Sha256, Option<Refused>> = HashMap::new();
+    for (id, _) in catalog.builds() {
+        // Sums that cannot be read are found where the build is looked at.
+        let Ok(sums) = store.sums(&id).await else {
+            continue;
+        };
+        for line in sums.lines().iter().filter(|it| is_own_package(&it.path)) {
+            let refused = match known.get(&line.digest) {
+                Some(refused) => refused.clone(),
+                None => match judged(store, &id, &line.path, keyring, now).await {
+                    Ok(refused) => {
+                        known.insert(line.digest, refused.clone());
+                        refused
+                    }
+                    // One that is gone, with its section or its build, is found there if it should not be.
+                    Err(StoreError::NotFound { .. }) => continue,
+                    Err(error) => return Err(fail(error)),
+                },
+            };
+            report.findings.extend(refused.map(|why| {
+                let message = format!("clients refuse it: {why}");
+                let path = Some(line.path.as_str());
+                Finding::build(&id, path, FindingKind::Untrusted, message)
+            }));
+        }
+    }
+    report.findings.sort();
+    Ok(())
+}
+
+/// Why a client refuses a package of a build.
+async fn judged(
+    store: &dyn MirrorRead,
+    id: &BuildId,
+    path: &BuildPath,
+    keyring: &Keyring,
+    now: DateTime<Utc>,
+) -> Result<Option<Refused>, StoreError> {
+    let body = store.read(id, path, 0).await?;
+    let (send, receive) = mpsc::channel(AHEAD);
+    let keyring = keyring.clone();
+    let (what, fed) = (format!("{id}/{path}"), feed(body.stream, send));
+    let judged = blocking(move || {
+        let bytes = Received {
+            from: receive,
+            rest: Bytes::new(),
+        };
+        let judged = check_package(bytes, &keyring, now);
+        judged.map_err(io_error("read", what))
+    });
+    let (fed, judged) = futures_util::join!(fed, judged);
+    fed?;
+    Ok(judged?.err())
+}
+
+/// Pieces of a package that wait to be looked at.
+const AHEAD: usize = 4;
+
+/// Gives the bytes of a file to whoever reads them on another thread, for as long as that is wanted.
+async fn feed(mut from: ByteStream, to: mpsc::Sender<Bytes>) -> Result<(), StoreError> {
+    while let Some(piece) = from.next().await {
+        if to.send(piece?).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that come from a task.
+struct Received {
+    from: mpsc::Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl io::Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.from.blocking_recv() {
+                Some(piece) => self.rest = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = self.rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.rest.split_to(count));
+        Ok(count)
+    }
 }
 
 /// Why something is not believed, without what it is.

@@ -1,5 +1,7 @@
 //! The keys of a certificate, and whether each may sign.
 
+use std::io::Read;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use pgp::composed::SignedPublicKey;
 use pgp::packet::{Signature, SignatureType};
@@ -45,7 +47,7 @@ impl<'a> Key<'a> {
         self.details().fingerprint().as_bytes().to_vec()
     }
 
-    pub(super) fn verify(self, signature: &Signature, bytes: &[u8]) -> pgp::errors::Result<()> {
+    pub(super) fn verify(self, signature: &Signature, bytes: impl Read) -> pgp::errors::Result<()> {
         match self {
             Self::Primary(key) => signature.verify(key, bytes),
             Self::Sub(sub) => signature.verify(&sub.key, bytes),

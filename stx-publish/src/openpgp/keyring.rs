@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fmt::{self, Write as _};
+use std::io::Read;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, SignedPublicKey};
@@ -199,6 +200,22 @@ impl Keyring {
         Err(why)
     }
 
+    /// Judges one signature, a packet, of what `bytes` gives, which is read to its end if there is a key for it.
+    pub(super) fn verify_reader(
+        &self,
+        bytes: impl Read,
+        signature: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Good, Untrusted> {
+        match &signatures(signature)?[..] {
+            [signature] => self.judge(bytes, signature, now),
+            [] => Err(Untrusted::Unsigned),
+            [_, _, ..] => Err(Untrusted::Unreadable {
+                reason: "there are several in one place".to_owned(),
+            }),
+        }
+    }
+
     /// The newest key that may sign at `now`, as a fingerprint, and since when it may; or what keeps the first one from it.
     pub(super) fn signing_key(
         &self,
@@ -222,7 +239,7 @@ impl Keyring {
 
     fn judge(
         &self,
-        bytes: &[u8],
+        bytes: impl Read,
         signature: &Signature,
         now: DateTime<Utc>,
     ) -> Result<Good, Untrusted> {

@@ -1,26 +1,36 @@
 //! RPMs, signed before they are published.
 //!
-//! What a build made is copied with a new signature header; the payload stays byte for byte what it was, and the workspace is
-//! not written to. A signature is as old as its package, so the same package is the same file in every build. The copies stay
+//! What a build made is copied with a new signature header; main header and payload stay byte for byte what they were, and the
+//! workspace is not written to. The header is signed, and where it holds no digest of the payload, as those of rpm before 4.14,
+//! header and payload are, too: that is what `rpmsign` does, and without it no current client takes such a package. A signature is as old as its package, so the same package is the same file in every build. The copies stay
 //! in a cache, by the digest of the package that was signed: an unchanged package is not signed again, also where the signer's
 //! signatures differ each time, and its copy is known to the mirror without being read.
 
-use std::collections::BTreeSet;
-use std::io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fs_err as fs;
+use md5::{Digest as _, Md5};
 use pgp::composed::{Deserializable as _, DetachedSignature};
+use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::ser::Serialize as _;
 use rayon::prelude::*;
-use rpm::{Package, PackageMetadata};
 use stx_layout::BuildPath;
+use stx_layout::rpm::{HeadError, Headers, LEAD, read_head};
 
-use super::{Keyring, OpenPgp};
+use super::OpenPgp;
 use crate::incoming::{Entry, Incoming};
 use crate::seal::{SignError, Signer as _};
 use crate::store::local::copy::Source;
+
+mod check;
+mod form;
+
+use check::is_signed;
+pub use check::{Refused, check_package};
+use form::{Signatures, has_md5, has_payload_digest};
 
 /// The files to publish, packages signed. The cache belongs to this value as long as it lives.
 #[derive(Debug)]
@@ -33,6 +43,8 @@ pub struct SignedPackages {
     pub known: u64,
     /// Packages that the key had signed already.
     pub left: u64,
+    /// Files that are called packages and are none, and why they are taken for none. They are left as they are.
+    pub unsigned: BTreeMap<BuildPath, String>,
     _lock: fs::File,
 }
 
@@ -53,14 +65,6 @@ pub enum SignPackagesError {
         /// The package.
         path: BuildPath,
     },
-    /// Its header cannot be written.
-    #[error("{path}: its header takes no signature")]
-    Header {
-        /// The package.
-        path: BuildPath,
-        /// Why.
-        source: Box<rpm::Error>,
-    },
     /// Input or output failed.
     #[error("{op} {path}")]
     Io {
@@ -75,8 +79,10 @@ pub enum SignPackagesError {
 
 /// What was done with a package.
 enum Done {
-    /// Left as it is.
+    /// Left as it is: the key has signed it.
     Left,
+    /// Left as it is: it is no package.
+    Unsigned(String),
     /// Its copy, of this size, was there.
     Known(Utf8PathBuf, u64),
     /// It was made now.
@@ -86,7 +92,8 @@ enum Done {
 /// Signs the packages in `outputs/RPMS` and `outputs/SRPMS`. Copies that no package of these has are removed from `cache`,
 /// which is made where it is not there and is for one channel.
 ///
-/// What is called `.rpm` and is no package is left as it is, and so is a package that the key has signed.
+/// What is called `.rpm` and is no package is left as it is, and so is a package that the key has signed so that clients of
+/// any age take it.
 pub fn sign_packages(
     mut incoming: Incoming,
     signer: &OpenPgp,
@@ -121,6 +128,7 @@ pub fn sign_packages(
         signed: 0,
         known: 0,
         left: 0,
+        unsigned: BTreeMap::new(),
         _lock: lock,
     };
     let mut used = BTreeSet::new();
@@ -128,6 +136,10 @@ pub fn sign_packages(
         let (copy, length) = match done {
             Done::Left => {
                 result.left += 1;
+                continue;
+            }
+            Done::Unsigned(reason) => {
+                result.unsigned.insert(path, reason);
                 continue;
             }
             Done::Known(copy, length) => {
@@ -156,7 +168,7 @@ pub fn sign_packages(
 }
 
 /// What a build made; what it was given as input is signed by others.
-fn is_own_package(path: &BuildPath) -> bool {
+pub(super) fn is_own_package(path: &BuildPath) -> bool {
     let segments: Vec<_> = path.segments().collect();
     path.as_path().extension() == Some("rpm")
         && matches!(segments.as_slice(), ["outputs", "RPMS" | "SRPMS", _, _, ..])
@@ -181,10 +193,16 @@ impl Signing<'_> {
         if source.stamp.size != size {
             return Err(changed());
         }
-        let Ok(metadata) = PackageMetadata::parse(&mut BufReader::new(source.file.file())) else {
-            return Ok(Done::Left);
+        let head = match read_head(&mut BufReader::new(source.file.file())) {
+            Ok(head) => head,
+            Err(HeadError::Io { source }) => return Err(read()(source)),
+            Err(HeadError::Frame { source }) => return Ok(Done::Unsigned(source.to_string())),
         };
-        if is_signed(&metadata, self.signer.public(), self.now) {
+        let headers = match Headers::parse(&head) {
+            Ok(headers) => headers,
+            Err(error) => return Ok(Done::Unsigned(error.to_string())),
+        };
+        if is_signed(&headers, self.signer.public(), self.now) {
             return Ok(Done::Left);
         }
         source.file.rewind().map_err(read())?;
@@ -193,12 +211,13 @@ impl Signing<'_> {
             return Err(changed());
         }
         let copy = self.dir.join(format!("{digest}.rpm"));
-        if let Some(length) = self.known(&copy, &metadata, size) {
+        if let Some(length) = self.known(&copy, &headers, size) {
             return Ok(Done::Known(copy, length));
         }
-        let (payload, metadata) = self.header(path, metadata)?;
+        let signatures = self.signatures(path, from, &headers)?;
+        let front = [&head[..LEAD], &form::signed(&headers, signatures)].concat();
         let part = self.dir.join(format!("{digest}.{}", rayon_index()));
-        let length = write(&mut source.file, payload, &metadata, &part)?;
+        let length = write(&mut source.file, &front, headers.begin, &part)?;
         if !source.is_unchanged().map_err(read())? {
             drop(fs::remove_file(&part));
             return Err(changed());
@@ -207,90 +226,110 @@ impl Signing<'_> {
         Ok(Done::Signed(copy, length))
     }
 
-    /// The size of a copy that is there and whole.
-    fn known(&self, copy: &Utf8Path, original: &PackageMetadata, size: u64) -> Option<u64> {
-        let found = PackageMetadata::open(copy).ok()?;
-        let length = fs::metadata(copy).ok()?.len();
-        let payload = |metadata: &PackageMetadata, size: u64| {
-            size.checked_sub(metadata.get_package_segment_offsets().payload)
-        };
-        let whole = found.header == original.header
+    /// The size of a copy that is there and whole; one that cannot be read is made anew.
+    fn known(&self, copy: &Utf8Path, original: &Headers<'_>, size: u64) -> Option<u64> {
+        let file = fs::File::open(copy).ok()?;
+        let length = file.metadata().ok()?.len();
+        let head = read_head(&mut BufReader::new(file)).ok()?;
+        let found = Headers::parse(&head).ok()?;
+        let payload = |headers: &Headers<'_>, size: u64| size.checked_sub(headers.payload as u64);
+        let whole = found.main.bytes() == original.main.bytes()
             && payload(&found, length) == payload(original, size)
             && is_signed(&found, self.signer.public(), self.now);
         whole.then_some(length)
     }
 
-    /// The header with a signature, and where the payload began.
-    fn header(
+    /// The signatures of a package, as old as the package.
+    fn signatures(
         &self,
         path: &BuildPath,
-        metadata: PackageMetadata,
-    ) -> Result<(u64, PackageMetadata), SignPackagesError> {
-        let header = |source| SignPackagesError::Header {
-            path: path.clone(),
-            source: Box::new(source),
-        };
-        let bytes = metadata.header_bytes().map_err(header)?;
-        let built = metadata.get_build_time().ok().and_then(|seconds| {
+        from: &Utf8Path,
+        headers: &Headers<'_>,
+    ) -> Result<Signatures, SignPackagesError> {
+        const BUILDTIME: u32 = 1006;
+        let built = headers.main.number(BUILDTIME).and_then(|seconds| {
             let seconds = i64::try_from(seconds).ok()?;
             DateTime::from_timestamp(seconds, 0)
         });
-        let signature = self.signer.sign(&bytes, built.unwrap_or_default());
-        let signature = signature.map_err(|source| SignPackagesError::Sign {
+        let built = built.unwrap_or_default();
+        let refused = |source| SignPackagesError::Sign {
             path: path.clone(),
             source,
-        })?;
-        let payload = metadata.get_package_segment_offsets().payload;
-        let foreign = metadata.raw_signatures().map_err(header)?.len();
-        let mut package = Package {
-            metadata,
-            payload: Vec::new(),
         };
-        if foreign > 0 {
-            package.clear_signatures().map_err(header)?;
+        let signature = self.signer.sign(headers.main.bytes(), built);
+        let (header, rsa) = signature.and_then(|it| packet(&it)).map_err(refused)?;
+        let mut signatures = Signatures {
+            rsa,
+            header,
+            whole: None,
+            md5: None,
+        };
+        if has_payload_digest(headers.main) {
+            return Ok(signatures);
         }
-        let signature = packet(&signature).map_err(|source| SignPackagesError::Sign {
-            path: path.clone(),
-            source,
-        })?;
-        package.apply_signature(signature).map_err(header)?;
-        Ok((payload, package.metadata))
+        let open = || {
+            let mut file = fs::File::open(from)?;
+            file.seek(SeekFrom::Start(headers.payload as u64))?;
+            Ok(headers.main.bytes().chain(file))
+        };
+        let signature = self.signer.sign_reader(open, built);
+        let (whole, _) = signature.and_then(|it| packet(&it)).map_err(refused)?;
+        signatures.whole = Some(whole);
+        if !has_md5(headers.signature) {
+            let mut md5 = Md5::new();
+            let hashed = open().and_then(|mut bytes| io::copy(&mut bytes, &mut HashTo(&mut md5)));
+            hashed.map_err(io_error("read", from))?;
+            signatures.md5 = Some(md5.finalize().into());
+        }
+        Ok(signatures)
     }
 }
 
-/// Whether one of the keys has signed a package's header.
-fn is_signed(metadata: &PackageMetadata, keyring: &Keyring, now: DateTime<Utc>) -> bool {
-    let (Ok(bytes), Ok(signatures)) = (metadata.header_bytes(), metadata.raw_signatures()) else {
-        return false;
-    };
-    let mut signatures = signatures.iter();
-    signatures.any(|signature| keyring.verify(&bytes, signature, now).is_ok())
+/// Takes what is written into a digest.
+struct HashTo<'a>(&'a mut Md5);
+
+impl io::Write for HashTo<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-/// An armored signature as the packet that RPM headers hold.
-fn packet(armored: &str) -> Result<Vec<u8>, SignError> {
-    let read = DetachedSignature::from_string(armored);
-    let packet = read.and_then(|(signature, _)| signature.to_bytes());
-    packet.map_err(|error| SignError::Refused {
+/// An armored signature as the packet that RPM headers hold, and whether it is one of an RSA key.
+fn packet(armored: &str) -> Result<(Vec<u8>, bool), SignError> {
+    let read = DetachedSignature::from_string(armored).and_then(|(signature, _)| {
+        let config = signature.signature.config();
+        let rsa = config.is_some_and(|config| {
+            matches!(
+                config.pub_alg,
+                PublicKeyAlgorithm::RSA | PublicKeyAlgorithm::RSASign
+            )
+        });
+        Ok((signature.to_bytes()?, rsa))
+    });
+    read.map_err(|error| SignError::Refused {
         signer: "its signature".to_owned(),
         reason: error.to_string(),
     })
 }
 
-/// Writes the new header and the old payload; the size of both.
+/// Writes lead and signature header, then what `from` has from its main header on; the size of all.
 fn write(
     from: &mut fs::File,
-    payload: u64,
-    metadata: &PackageMetadata,
+    front: &[u8],
+    main: usize,
     to: &Utf8Path,
 ) -> Result<u64, SignPackagesError> {
     let write = || io_error("write", to);
     let file = fs::File::create(to).map_err(write())?;
     let mut out = BufWriter::new(file);
-    let written = metadata.write(&mut out);
-    written.map_err(|error| write()(io::Error::other(error)))?;
-    let copied = from
-        .seek(SeekFrom::Start(payload))
+    let copied = out
+        .write_all(front)
+        .and_then(|()| from.seek(SeekFrom::Start(main as u64)))
         .and_then(|_| io::copy(from, &mut out))
         .and_then(|_| out.flush());
     copied.map_err(write())?;

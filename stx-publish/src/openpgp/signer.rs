@@ -1,6 +1,7 @@
 //! Signers: `gpg`, another program, a key in a file.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use chrono::{DateTime, Utc};
 use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, SignedSecretKey};
@@ -60,7 +61,7 @@ impl OpenPgp {
         let program = "gpg".to_owned();
         let mut args = gpg_args(home.as_deref());
         args.extend(["--export", "--armor", "--", key].map(str::to_owned));
-        let exported = run(&program, GPG_PACKAGES, &args, &[], b"")?;
+        let exported = run(&program, GPG_PACKAGES, &args, &[], io::empty())?;
         let public = public(&program, &exported, key)?;
         let key = key.to_owned();
         Self::new(Means::Gpg { program, key, home }, public, now)
@@ -117,8 +118,18 @@ impl OpenPgp {
     }
 }
 
-impl Signer for OpenPgp {
-    fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError> {
+impl OpenPgp {
+    /// Signs what `open` gives, twice: to sign it, and to judge the signature.
+    pub(super) fn sign_reader<R: Read + Send>(
+        &self,
+        open: impl Fn() -> io::Result<R>,
+        at: DateTime<Utc>,
+    ) -> Result<String, SignError> {
+        let unread = |source| SignError::Io {
+            signer: "the bytes to sign".to_owned(),
+            source,
+        };
+        let bytes = open().map_err(unread)?;
         let at = at.max(self.since);
         let seconds = at.timestamp();
         let signature = match &self.means {
@@ -151,12 +162,19 @@ impl Signer for OpenPgp {
         };
         // A wrong one would be found by every reader, too late.
         let signer = format!("{:?}", self.means);
-        let judged = self.public.verify(bytes, &signature, at);
+        let bytes = open().map_err(unread)?;
+        let judged = self.public.verify_reader(bytes, &signature, at);
         judged.map_err(|why| refused(&signer, format!("its signature is of no use: {why}")))?;
         String::from_utf8(signature)
             .ok()
             .filter(|text| text.contains("-----BEGIN PGP SIGNATURE-----"))
             .ok_or_else(|| refused(&signer, "its signature is not armored"))
+    }
+}
+
+impl Signer for OpenPgp {
+    fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError> {
+        self.sign_reader(|| Ok(bytes), at)
     }
 }
 

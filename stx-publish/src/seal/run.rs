@@ -1,19 +1,38 @@
 //! A program that signs: bytes in, signature out.
 #![expect(clippy::disallowed_methods, reason = "the backend that runs a signer")]
 
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::incoming::CHUNK;
 use crate::seal::SignError;
 
 /// How long one signature may take. A signer that waits for somebody to touch a token has to be told apart from one that hangs.
 const LONGEST: Duration = Duration::from_mins(2);
+
+/// Gives a program its input; an error is one of reading it.
+fn feed(mut input: impl Read, stdin: Option<ChildStdin>) -> io::Result<()> {
+    let Some(mut stdin) = stdin else {
+        return Ok(());
+    };
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = match input.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count?,
+        };
+        // A program that ends without reading all of it has its say on standard error.
+        if count == 0 || stdin.write_all(&buffer[..count]).is_err() {
+            return Ok(());
+        }
+    }
+}
 
 /// Runs a program with `input` on its standard input; what it writes to its standard output.
 pub(crate) fn run(
@@ -21,7 +40,7 @@ pub(crate) fn run(
     packages: &str,
     args: &[String],
     env: &[(&str, String)],
-    input: &[u8],
+    input: impl Read + Send,
 ) -> Result<Vec<u8>, SignError> {
     let io = |source| SignError::Io {
         signer: program.to_owned(),
@@ -48,20 +67,24 @@ pub(crate) fn run(
     let pid = Pid::from_child(&child);
     let stdin = child.stdin.take();
     let (send, ended) = mpsc::channel();
-    let output = thread::scope(|scope| {
-        scope.spawn(move || {
-            // A program that ends without reading all of it has its say on standard error.
-            stdin.map(|mut stdin| stdin.write_all(input))
-        });
+    let (output, fed) = thread::scope(|scope| {
+        let fed = scope.spawn(move || feed(input, stdin));
         scope.spawn(move || send.send(child.wait_with_output()));
-        ended.recv_timeout(LONGEST).unwrap_or_else(|_| {
+        let output = ended.recv_timeout(LONGEST).unwrap_or_else(|_| {
             // With all that it started, or its pipes would stay open.
             let _ = kill_process_group(pid, Signal::KILL);
             let limit = LONGEST.as_secs();
             let text = format!("no signature within {limit} s");
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        })
+        });
+        let fed = fed.join();
+        (output, fed)
     });
+    // It may have signed the part that could be read.
+    match fed {
+        Ok(fed) => fed.map_err(io)?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
     let Output {
         status,
         stdout,

@@ -1,0 +1,207 @@
+//! Whether a client takes a package: what `rpm -K` and `dnf` check of it, in one pass over its bytes.
+
+use std::io::{self, Read};
+
+use chrono::{DateTime, Utc};
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha512};
+use stx_layout::rpm::{FrameError, HeadError, Headers, read_head};
+
+use super::form::{has_md5, has_payload_digest, header_signatures, whole_signatures};
+use crate::openpgp::{Good, Keyring, Untrusted};
+
+/// Why a client refuses a package.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is none.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// No key of the keyring signed its header.
+    #[error("its header is not signed by a trusted key: {0}")]
+    Header(Untrusted),
+    /// The signature of header and payload is not one of a key of the keyring.
+    #[error("the signature of its header and payload is not of a trusted key: {0}")]
+    Whole(Untrusted),
+    /// It has other bytes than a digest of it says.
+    #[error("its {0} is another one than its header says")]
+    Digest(&'static str),
+    /// No digest says which bytes its payload has.
+    #[error("no digest covers its payload")]
+    Uncovered,
+}
+
+/// Tags with digests.
+mod tag {
+    /// Of the signature header: of the main header, SHA-1.
+    pub(super) const SHA1: u32 = 269;
+    /// Of the signature header: of the main header, SHA-256.
+    pub(super) const SHA256: u32 = 273;
+    /// Of the signature header: of main header and payload, MD5.
+    pub(super) const MD5: u32 = 1004;
+    /// Of the main header: of the payload.
+    pub(super) const PAYLOADDIGEST: u32 = 5092;
+    /// Of the main header: the kind of the digest of the payload, as OpenPGP numbers them.
+    pub(super) const PAYLOADDIGESTALGO: u32 = 5093;
+}
+
+/// Reads a package to its end, and says why a client that trusts `keyring` refuses it.
+///
+/// # Errors
+/// A package that cannot be read.
+pub fn check_package(
+    mut package: impl Read,
+    keyring: &Keyring,
+    now: DateTime<Utc>,
+) -> io::Result<Result<(), Refused>> {
+    let head = match read_head(&mut package) {
+        Ok(head) => head,
+        Err(HeadError::Io { source }) => return Err(source),
+        Err(HeadError::Frame { source }) => return Ok(Err(source.into())),
+    };
+    match Headers::parse(&head) {
+        Ok(headers) => check(&headers, package, keyring, now),
+        Err(error) => Ok(Err(error.into())),
+    }
+}
+
+fn check(
+    headers: &Headers<'_>,
+    payload: impl Read,
+    keyring: &Keyring,
+    now: DateTime<Utc>,
+) -> io::Result<Result<(), Refused>> {
+    if let Err(why) = header(headers, keyring, now) {
+        return Ok(Err(Refused::Header(why)));
+    }
+    let (main, signature) = (headers.main, headers.signature);
+    for (name, tag, digest) in [
+        (
+            "SHA-1 of the header",
+            tag::SHA1,
+            Sha1::digest(main.bytes()).to_vec(),
+        ),
+        (
+            "SHA-256 of the header",
+            tag::SHA256,
+            Sha256::digest(main.bytes()).to_vec(),
+        ),
+    ] {
+        if signature
+            .string(tag)
+            .is_some_and(|expected| !is_hex(expected, &digest))
+        {
+            return Ok(Err(Refused::Digest(name)));
+        }
+    }
+    let mut hashing = Hashing {
+        payload,
+        header: main.bytes(),
+        md5: Md5::new(),
+        sha256: Sha256::new(),
+        sha512: Sha512::new(),
+        error: None,
+    };
+    let mut wholes = whole_signatures(signature);
+    let whole = wholes.next();
+    let whole = whole.map(|whole| keyring.verify_reader(&mut hashing, whole, now));
+    io::copy(&mut hashing, &mut io::sink())?;
+    if let Some(error) = hashing.error {
+        return Err(error);
+    }
+    if let Some(Err(why)) = whole {
+        return Ok(Err(Refused::Whole(why)));
+    }
+    let md5 = signature.binary(tag::MD5);
+    if md5.is_some_and(|expected| expected != &hashing.md5.finalize()[..]) {
+        return Ok(Err(Refused::Digest("MD5")));
+    }
+    let digest = match main.number(tag::PAYLOADDIGESTALGO) {
+        Some(8) => Some(hashing.sha256.finalize().to_vec()),
+        Some(10) => Some(hashing.sha512.finalize().to_vec()),
+        // One that rpm never made.
+        Some(_) | None => None,
+    };
+    let known = digest.zip(main.string(tag::PAYLOADDIGEST));
+    if let Some((digest, expected)) = &known
+        && !is_hex(expected, digest)
+    {
+        return Ok(Err(Refused::Digest("digest of the payload")));
+    }
+    // Where the signed header says nothing of the payload, rpm wants a digest of both, and dnf a signature, too.
+    if known.is_none() && whole.is_none() {
+        return Ok(Err(Refused::Whole(Untrusted::Unsigned)));
+    }
+    if known.is_none() && md5.is_none() {
+        return Ok(Err(Refused::Uncovered));
+    }
+    Ok(Ok(()))
+}
+
+/// Who signed the main header.
+fn header(headers: &Headers<'_>, keyring: &Keyring, now: DateTime<Utc>) -> Result<Good, Untrusted> {
+    let mut why = Untrusted::Unsigned;
+    for signature in header_signatures(headers.signature) {
+        match keyring.verify(headers.main.bytes(), &signature, now) {
+            Ok(good) => return Ok(good),
+            Err(reason) => why = why.max(reason),
+        }
+    }
+    Err(why)
+}
+
+/// Whether a key of `keyring` signed a package so that clients of any age take it, as far as its headers tell.
+pub(super) fn is_signed(headers: &Headers<'_>, keyring: &Keyring, now: DateTime<Utc>) -> bool {
+    let signature = headers.signature;
+    let is_covered = has_payload_digest(headers.main)
+        || (whole_signatures(signature).next().is_some() && has_md5(signature));
+    is_covered && header(headers, keyring, now).is_ok()
+}
+
+/// Whether a text is the hexadecimal form of a digest.
+fn is_hex(text: &[u8], digest: &[u8]) -> bool {
+    text.len() == 2 * digest.len()
+        && text.chunks_exact(2).zip(digest).all(|(pair, byte)| {
+            let pair = str::from_utf8(pair).ok();
+            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) == Some(*byte)
+        })
+}
+
+/// Main header and payload, hashed as they are read.
+struct Hashing<'a, R> {
+    payload: R,
+    /// What is left of the header.
+    header: &'a [u8],
+    md5: Md5,
+    sha256: Sha256,
+    sha512: Sha512,
+    /// An error of the payload, which a reader of this may take for a bad signature.
+    error: Option<io::Error>,
+}
+
+impl<R: Read> Read for Hashing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.header.is_empty() {
+            let count = self.header.read(buffer)?;
+            self.md5.update(&buffer[..count]);
+            return Ok(count);
+        }
+        if self.error.is_some() {
+            return Ok(0);
+        }
+        let count = loop {
+            match self.payload.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.error = Some(error);
+                    return Ok(0);
+                }
+                Ok(count) => break count,
+            }
+        };
+        self.md5.update(&buffer[..count]);
+        self.sha256.update(&buffer[..count]);
+        self.sha512.update(&buffer[..count]);
+        Ok(count)
+    }
+}
