@@ -11,11 +11,13 @@ use crate::args::Global;
 use crate::commands::build::OnInterrupt;
 use crate::exit::{Exit, Failure};
 
+mod metadata;
 mod privacy;
 mod provenance;
 mod registry;
 mod signing;
 
+pub(crate) use metadata::{Metadata, MetadataTable};
 pub(crate) use privacy::PrivacyTable;
 pub(crate) use provenance::{ProvenanceTable, SbomTable};
 pub(crate) use registry::RegistryTable;
@@ -60,7 +62,7 @@ pub(crate) struct Config {
     pub(crate) sbom: SbomTable,
     /// What makes the metadata of RPM repositories.
     #[serde(default)]
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: MetadataTable,
     /// What the catalog pages say of the mirror.
     #[serde(default)]
     site: SiteTable,
@@ -84,18 +86,6 @@ pub(crate) struct Config {
     /// The file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
-}
-
-/// What makes the metadata of RPM repositories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-pub(crate) enum Metadata {
-    /// This program, which knows what publishing found out already.
-    #[default]
-    #[serde(rename = "built-in")]
-    BuiltIn,
-    /// `createrepo_c`.
-    #[serde(rename = "createrepo_c")]
-    CreaterepoC,
 }
 
 /// The table `[object-store]`. Credentials have no place in it: they come from the environment.

@@ -15,6 +15,7 @@ use stx_layout::{
 
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
 use crate::store::{
     Added, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile, Leftover, MirrorRead,
@@ -288,8 +289,12 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
         through!(self.fuse, self.inner.share(path, file))
     }
-    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.index(dir))
+    async fn index(
+        &self,
+        dir: &BuildPath,
+        carried: &[CarriedRecord],
+    ) -> Result<Indexed, StoreError> {
+        through!(self.fuse, self.inner.index(dir, carried))
     }
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         through!(self.fuse, self.inner.commit(record))

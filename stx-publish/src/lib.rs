@@ -95,6 +95,8 @@ pub use store::{
     StoreError, read_all,
 };
 pub use tiers::{Thinned, ThinnedSection};
+#[cfg(feature = "local")]
+pub use verify::verify_repositories;
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
     repair_aliases, verify, verify_observed, verify_readable, verify_stated,

@@ -1,6 +1,6 @@
 //! What publishing a build would do. Pure: a catalog and a request in, a plan out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +12,7 @@ use stx_layout::{
 
 use crate::images::is_list;
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
-use crate::metadata::{is_metadata, repositories};
+use crate::metadata::{Carried, is_carried, is_metadata, repositories};
 use crate::privacy::PrivacyReport;
 use crate::sbom::image_of;
 
@@ -38,6 +38,10 @@ pub struct PublishRequest {
     pub existing: Option<Sums>,
     /// What the search of its files came to.
     pub privacy: PrivacyReport,
+    /// What is carried over of the build's own repository metadata, by repository; the rest of it is made anew.
+    pub carried: BTreeMap<BuildPath, Carried>,
+    /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
+    pub strict: bool,
     /// The bytes that the mirror has, where it is to be said what will be linked.
     pub known: Option<Known>,
     /// The time now.
@@ -54,6 +58,8 @@ impl PublishRequest {
             force_alias: false,
             existing: None,
             privacy: PrivacyReport::default(),
+            carried: BTreeMap::new(),
+            strict: false,
             known: None,
             now,
         }
@@ -79,6 +85,12 @@ pub struct PublishPlan {
     pub repositories: BTreeSet<BuildPath>,
     /// Files that are not published, because the publisher makes them itself.
     pub left_out: Vec<BuildPath>,
+    /// What is carried over of the build's own repository metadata, by repository.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<BuildPath, Carried>,
+    /// Whether it is refused if a package is not in the repository metadata, or a record is not carried over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
     /// What was redacted, and what was not searched.
     pub privacy: PrivacyReport,
     /// The files whose bytes the mirror has, and where; absent where nobody asked.
@@ -233,6 +245,8 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         force_alias,
         existing,
         privacy,
+        carried,
+        strict,
         known,
         now,
     } = request;
@@ -241,15 +255,15 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         return Err(PlanError::Ahead { id, now });
     }
     let repositories = repositories(incoming.entries.keys());
+    let is_left_out =
+        |path: &BuildPath| is_metadata(&repositories, path) && !is_carried(&carried, path);
     let left_out: Vec<_> = incoming
         .entries
         .keys()
-        .filter(|path| is_metadata(&repositories, path))
+        .filter(|path| is_left_out(path))
         .cloned()
         .collect();
-    incoming
-        .entries
-        .retain(|path, _| !is_metadata(&repositories, path));
+    incoming.entries.retain(|path, _| !is_left_out(path));
 
     let marker = BuildRecord::marker(record.result);
     incoming
@@ -318,6 +332,9 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         id: *id,
         repositories,
         left_out,
+        carried,
+        // The logs of a failure are needed, whatever its packages are like.
+        strict: strict && record.result == BuildOutcome::Success,
         privacy,
         linked: known.map(|known| known.linked(&incoming)),
         incoming,

@@ -1,6 +1,7 @@
 //! Publishes a build as its plan says.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel};
 
 use crate::images::ImageError;
+use crate::metadata::Indexed;
 use crate::plan::{
     AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
 };
@@ -36,6 +38,17 @@ pub struct PublishReport {
     pub aliases: Vec<AliasStep>,
     /// What was redacted, and what was not searched.
     pub privacy: Box<PrivacyReport>,
+    /// What the metadata of each RPM repository lists, and what it does not; none where nothing was published.
+    pub metadata: BTreeMap<BuildPath, Indexed>,
+}
+
+impl PublishReport {
+    /// What should be looked at in the repositories, a line each.
+    pub fn problems(&self) -> Vec<String> {
+        let each = self.metadata.iter();
+        each.flat_map(|(dir, indexed)| indexed.problems(dir))
+            .collect()
+    }
 }
 
 impl fmt::Display for PublishReport {
@@ -59,6 +72,21 @@ impl fmt::Display for PublishReport {
             }
         }
         write!(f, "{}", self.privacy)?;
+        for (dir, indexed) in &self.metadata {
+            write!(f, "{dir}: {} packages listed", indexed.listed)?;
+            for (count, what) in [
+                (indexed.unlisted.len(), "files not listed"),
+                (indexed.duplicates.len(), "packages listed more than once"),
+                (indexed.carried.len(), "records carried over"),
+                (indexed.not_carried.len(), "records left out"),
+                (indexed.warnings.len(), "warnings"),
+            ] {
+                if count > 0 {
+                    write!(f, ", {count} {what}")?;
+                }
+            }
+            writeln!(f)?;
+        }
         self.aliases.iter().try_for_each(|step| {
             if self.moved.contains(&step.alias) {
                 writeln!(f, "{} -> {}", step.alias, self.id.date)
@@ -95,6 +123,14 @@ pub enum PublishError {
         dir: BuildPath,
         /// Why.
         source: StoreError,
+    },
+    /// The metadata of a repository would not be complete, and it has to be.
+    #[error("{id}: the repository metadata is not complete: {}", problems.join("; "))]
+    Incomplete {
+        /// The build.
+        id: Box<BuildId>,
+        /// All that is left out, and why.
+        problems: Vec<String>,
     },
     /// The build was not published.
     #[error("{id}: not published")]
@@ -293,6 +329,7 @@ pub(crate) async fn publish_beside(
         moved: Vec::new(),
         aliases: plan.aliases.clone(),
         privacy: Box::new(plan.privacy.clone()),
+        metadata: BTreeMap::new(),
     };
     if plan.is_noop() && beside.is_noop() {
         // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
@@ -320,16 +357,17 @@ pub(crate) async fn publish_beside(
                 .await
                 .map_err(|source| stopped(id, source))?;
             let filled = match fill(&*staged, plan, observe).await {
-                Ok(shared) => beside
+                Ok(filled) => beside
                     .before_commit()
                     .await
-                    .map(|()| shared)
+                    .map(|()| filled)
                     .map_err(not_pushed),
                 Err(error) => Err(error),
             };
             let record = match filled {
-                Ok(shared) => {
+                Ok((shared, metadata)) => {
                     report.shared = shared;
+                    report.metadata = metadata;
                     staged
                         .commit(plan.record.clone())
                         .await
@@ -383,12 +421,12 @@ async fn move_alias(
     writer.point(&step.alias, shown, Some(to)).await
 }
 
-/// Adds every file, then the metadata; returns the bytes that the mirror had already.
+/// Adds every file, then the metadata; returns the bytes that the mirror had already, and what the metadata lists.
 async fn fill(
     staged: &dyn StagedBuild,
     plan: &PublishPlan,
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
-) -> Result<u64, PublishError> {
+) -> Result<(u64, BTreeMap<BuildPath, Indexed>), PublishError> {
     let stop = AtomicBool::new(false);
     let mut entries: Vec<_> = plan.incoming.entries.iter().collect();
     // The largest first, so that none is left over to be read alone in the end.
@@ -422,15 +460,33 @@ async fn fill(
     if let Some(source) = first_error {
         return Err(stopped(&plan.id, source));
     }
+    let mut metadata = BTreeMap::new();
     for dir in &plan.repositories {
-        let indexed = staged.index(dir).await;
-        indexed.map_err(|source| PublishError::Metadata {
+        let carried = plan.carried.get(dir).cloned().unwrap_or_default();
+        let indexed = staged.index(dir, &carried.records).await;
+        let mut indexed = indexed.map_err(|source| PublishError::Metadata {
             id: Box::new(plan.id.clone()),
             dir: dir.clone(),
             source,
         })?;
+        let kinds = carried.records.into_iter().map(|record| record.kind);
+        indexed.carried = kinds.collect();
+        indexed.not_carried = carried.left_out;
+        metadata.insert(dir.clone(), indexed);
     }
-    Ok(shared)
+    if plan.strict {
+        let incomplete = metadata.iter().filter(|(_, it)| !it.is_complete());
+        let problems: Vec<_> = incomplete
+            .flat_map(|(dir, indexed)| indexed.problems(dir))
+            .collect();
+        if !problems.is_empty() {
+            return Err(PublishError::Incomplete {
+                id: Box::new(plan.id.clone()),
+                problems,
+            });
+        }
+    }
+    Ok((shared, metadata))
 }
 
 async fn add<'a>(

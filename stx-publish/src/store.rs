@@ -30,6 +30,7 @@ use stx_layout::{
 
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
 use crate::tiers::{Thinned, ThinnedSection};
 
@@ -501,10 +502,14 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Makes the RPM repository metadata of a directory, in its `repodata/`, and signs it where the store signs.
-    /// [`StoreError::MissingTool`] where the program
-    /// for that is not installed.
-    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError>;
+    /// Makes the RPM repository metadata of a directory, in its `repodata/`, and signs it where the store signs. The
+    /// records of `carried`, whose files were added, are added to it. Says what the metadata lists, and what it does not.
+    /// [`StoreError::MissingTool`] where the program for that is not installed.
+    async fn index(
+        &self,
+        dir: &BuildPath,
+        carried: &[CarriedRecord],
+    ) -> Result<Indexed, StoreError>;
 
     /// Makes the build visible, all of it at one instant and durably, with its `SHA256SUMS` and with `record`, whose
     /// `files` and `bytes` are counted here. Returns the record as written. [`StoreError::AlreadyExists`] if there is a

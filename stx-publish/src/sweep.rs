@@ -124,7 +124,7 @@ mod local {
     use stx_layout::BuildDate;
 
     use super::{check, converge, every_call, put, test_seal};
-    use crate::metadata::RepoMetadata;
+    use crate::metadata::{Indexed, RepoMetadata};
     use crate::store::StoreError;
     use crate::store::local::LocalStore;
 
@@ -134,7 +134,12 @@ mod local {
 
     #[async_trait::async_trait]
     impl RepoMetadata for ListOfPackages {
-        async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<(), StoreError> {
+        async fn index(
+            &self,
+            dir: &Utf8Path,
+            date: BuildDate,
+            _: File,
+        ) -> Result<Indexed, StoreError> {
             let repodata = dir.join("repodata");
             let made = fs_err::create_dir(&repodata)
                 .and_then(|()| fs_err::write(repodata.join("repomd.xml"), date.to_string()));
@@ -142,7 +147,8 @@ mod local {
                 op: "make",
                 path: repodata.into_string(),
                 source,
-            })
+            })?;
+            Ok(Indexed::default())
         }
     }
 

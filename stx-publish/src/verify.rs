@@ -10,12 +10,16 @@ use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 
 mod check;
 mod repair;
+#[cfg(feature = "local")]
+mod repositories;
 mod stated;
 #[cfg(test)]
 mod tests;
 
 pub use check::{check_aliases, check_build};
 pub use repair::{RepairReport, repair, repair_aliases};
+#[cfg(feature = "local")]
+pub use repositories::verify_repositories;
 pub use stated::{check_provenance, verify_stated};
 
 /// How bad it is.
@@ -76,6 +80,12 @@ pub enum FindingKind {
     ProvenanceDiffers,
     /// Nobody who is trusted signed the provenance, or there is none.
     ProvenanceUntrusted,
+    /// The metadata of an RPM repository is none, or is not there.
+    RepodataUnreadable,
+    /// A package is not in the metadata of its repository, so that no client finds it.
+    NotInRepodata,
+    /// The metadata of an RPM repository names a package that is not there, or has other bytes.
+    RepodataDiffers,
     /// A bill of materials is none.
     SbomUnreadable,
     /// A bill of materials is about something else than what lies in the build.
@@ -123,6 +133,8 @@ impl FindingKind {
             | Self::ProvenanceUnreadable
             | Self::ProvenanceDiffers
             | Self::ProvenanceUntrusted
+            | Self::RepodataUnreadable
+            | Self::RepodataDiffers
             | Self::SbomUnreadable
             | Self::SbomDiffers
             | Self::AliasDangling
@@ -136,6 +148,7 @@ impl FindingKind {
             | Self::NotAFile
             | Self::WrongMarker
             | Self::WrongCount
+            | Self::NotInRepodata
             | Self::AliasNotNewest
             | Self::AliasMissing
             | Self::PageStale
@@ -172,6 +185,9 @@ impl FindingKind {
             | Self::ProvenanceUnreadable
             | Self::ProvenanceDiffers
             | Self::ProvenanceUntrusted
+            | Self::RepodataUnreadable
+            | Self::NotInRepodata
+            | Self::RepodataDiffers
             | Self::SbomUnreadable
             | Self::SbomDiffers
             | Self::Stray

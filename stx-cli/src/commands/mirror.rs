@@ -117,14 +117,14 @@ fn bucket(context: &Context, root: &Utf8Path) -> Result<BucketStore, Failure> {
             None => failure,
         }
     })?;
-    Ok(match context.config.metadata {
+    Ok(match context.config.metadata.made_by() {
         Metadata::BuiltIn => store,
         Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
     })
 }
 
 fn with_metadata(context: &Context, store: LocalStore) -> LocalStore {
-    match context.config.metadata {
+    match context.config.metadata.made_by() {
         Metadata::BuiltIn => store,
         Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
     }

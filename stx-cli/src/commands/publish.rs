@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord};
 use stx_publish::images::Prepared;
+use stx_publish::metadata::carry;
 use stx_publish::{
     Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError, Problem,
     ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear, prepare,
@@ -24,6 +25,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
     record.trigger = Some("publish".to_owned());
     let request = request(context.now, record, incoming, args.force_alias);
     if args.dry_run {
+        let request = carried(context, request)?;
         let (request, _redacted) = guard(context, request, problems)?;
         let (request, _signed) = signing::packages(context, request)?;
         let request = provenance::describe(context, request)?;
@@ -41,6 +43,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
         };
         return show(context, store, request).await;
     }
+    let request = carried(context, request)?;
     let guarded = guard(context, request, problems)?;
     let store = Mirror::open_or_create(context, &context.mirror()?)?;
     let report = publish_guarded(context, &*store, guarded).await?;
@@ -149,7 +152,7 @@ fn guard(
         }
     }
     let incoming = std::mem::take(&mut request.incoming);
-    let cleared = clear(incoming, &request.record, &privacy);
+    let cleared = clear(incoming, &request.record, &request.carried, &privacy);
     let mut cleared = cleared.map_err(|error| {
         Failure::new(Exit::Mirror, error)
             .hint("nothing was published; redacted copies need room in TMPDIR")
@@ -176,12 +179,21 @@ pub(crate) fn request(
     request
 }
 
+/// Finds what of the build's own repository metadata is carried over, and takes over what the configuration says of it.
+fn carried(context: &Context, mut request: PublishRequest) -> Result<PublishRequest, Failure> {
+    request.strict = context.config.metadata.strict();
+    request.carried =
+        carry(&mut request.incoming).map_err(|error| Failure::new(Exit::Mirror, error))?;
+    Ok(request)
+}
+
 /// Searches, plans and publishes.
 pub(crate) async fn publish(
     context: &Context,
     store: &dyn MirrorStore,
     request: PublishRequest,
 ) -> Result<Published, Failure> {
+    let request = carried(context, request)?;
     let guarded = guard(context, request, Vec::new())?;
     publish_guarded(context, store, guarded).await
 }
@@ -227,7 +239,13 @@ async fn publish_guarded(
                 }
                 plan = again;
             }
-            result => return result.map_err(unpublished),
+            result => {
+                let published = result.map_err(unpublished)?;
+                for problem in published.report.problems() {
+                    context.say(&format!("warning: {problem}"));
+                }
+                return Ok(published);
+            }
         }
     }
 }
@@ -276,6 +294,9 @@ fn unpublished(error: PublishError) -> Failure {
         | PublishError::Metadata { .. }
         | PublishError::NotPublished { .. } => Failure::new(Exit::Mirror, error)
             .hint("nothing of the build is visible; the same command again goes on"),
+        PublishError::Incomplete { .. } => Failure::new(Exit::Mirror, error).hint(
+            "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]",
+        ),
         PublishError::NotPushed { .. } => Failure::new(Exit::Mirror, error).hint(
             "nothing of the build is visible; the same command again sends what the registry lacks",
         ),

@@ -11,7 +11,7 @@ use stx_publish::provenance::key::PublicKey;
 use stx_publish::site::verify_pages;
 use stx_publish::{
     FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
-    verify_readable, verify_stated,
+    verify_readable, verify_repositories, verify_stated,
 };
 
 use super::images::Registry;
@@ -75,6 +75,7 @@ async fn check(
         }
     }
     verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
+    verify_repositories(reader.store(), scope, &mut report).await?;
     if let Reader::Own(mirror) = reader {
         let makes = context.config.makes_pages();
         verify_pages(&**mirror, scope, makes, PATIENCE, &mut report).await?;

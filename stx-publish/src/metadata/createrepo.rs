@@ -4,17 +4,22 @@
     reason = "the backend that runs createrepo_c"
 )]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 
 use async_trait::async_trait;
 use camino::Utf8Path;
-use stx_layout::BuildDate;
+use fs_err as fs;
+use roxmltree::Document;
+use stx_layout::{BuildDate, printable_bytes};
 use tokio::process::Command;
 
-use super::{RepoMetadata, whole};
+use super::listing::{self, Listed};
+use super::{Indexed, Known, RepoMetadata, repodata, whole};
 use crate::store::StoreError;
-use crate::store::local::blocking;
+use crate::store::local::{blocking, io_error};
 
 /// Runs `createrepo_c`, dated by the build and without the databases that no current `dnf` reads.
 #[derive(Debug, Clone)]
@@ -46,13 +51,20 @@ impl CreaterepoC {
 
 #[async_trait]
 impl RepoMetadata for CreaterepoC {
-    async fn index(&self, dir: &Utf8Path, date: BuildDate, lock: File) -> Result<(), StoreError> {
+    async fn index(
+        &self,
+        dir: &Utf8Path,
+        date: BuildDate,
+        lock: File,
+    ) -> Result<Indexed, StoreError> {
         let revision = date.time().timestamp().to_string();
         let mut command = Command::new(&self.program);
         command
             .args([
                 "--quiet",
                 "--no-database",
+                // What every client reads; newer versions of it would take zstd.
+                "--general-compress-type=gz",
                 "--set-timestamp-to-revision",
                 "--revision",
                 &revision,
@@ -65,6 +77,10 @@ impl RepoMetadata for CreaterepoC {
             .stdin(lock)
             .kill_on_drop(true);
         let what = format!("{} in {dir}", self.program);
+        let before = {
+            let dir = dir.to_owned();
+            blocking(move || there(&dir)).await?
+        };
         let output = match command.output().await {
             Ok(output) => output,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -81,19 +97,84 @@ impl RepoMetadata for CreaterepoC {
                 });
             }
         };
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let mut reason = output.status.to_string();
         if output.status.success() {
-            let dir = dir.to_owned();
-            match blocking(move || Ok(whole::check(&dir))).await? {
-                Ok(()) => return Ok(()),
+            let (dir, said) = (dir.to_owned(), said.clone());
+            let checked = move || match whole::check(&dir, &before) {
+                Ok(()) => indexed(&dir, &said).map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+            match blocking(checked).await? {
+                Ok(indexed) => return Ok(indexed),
                 Err(error) => reason = format!("{reason}, but {error}"),
             }
         }
-        let said = String::from_utf8_lossy(&output.stderr);
         let last: Vec<_> = said.lines().rev().take(5).collect();
         for line in last.into_iter().rev() {
             reason = format!("{reason}; {line}");
         }
         Err(StoreError::Tool { what, reason })
     }
+}
+
+/// The files that lie in `dir/repodata/` already; they stay.
+fn there(dir: &Utf8Path) -> Result<BTreeSet<String>, StoreError> {
+    let repodata = dir.join("repodata");
+    let entries = match fs::read_dir(&repodata) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(io_error("list", &repodata))?,
+    };
+    entries
+        .map(|entry| {
+            let name = entry?.file_name();
+            Ok(format!("repodata/{}", printable_bytes(name.as_bytes())))
+        })
+        .collect::<io::Result<_>>()
+        .map_err(io_error("list", &repodata))
+}
+
+/// What the metadata in `dir` lists, and what it leaves out. `said` is what the program said on standard error: of a
+/// package that it cannot list it names the digest, of a file that it cannot read the path, of others nothing.
+fn indexed(dir: &Utf8Path, said: &str) -> Result<Indexed, StoreError> {
+    let repomd = dir.join("repodata/repomd.xml");
+    let text = fs::read_to_string(&repomd).map_err(io_error("read", &repomd))?;
+    // It was checked: it can be read, and names a primary list.
+    let document = Document::parse(&text).map_err(io::Error::other);
+    let document = document.map_err(io_error("read", &repomd))?;
+    let primary = whole::location(&document, "primary").unwrap_or_default();
+    let list = fs::File::open(dir.join(&primary)).map_err(io_error("read", &primary))?;
+    let list = listing::read(list).map_err(io_error("read", &primary))?;
+    let mut indexed = Indexed::default();
+    let mut hrefs = BTreeSet::new();
+    for Listed { href, nevra, .. } in list {
+        hrefs.insert(href.clone());
+        indexed.list(nevra, href);
+    }
+    let mut lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
+    let candidates = repodata::candidates(dir, &Known::default());
+    for candidate in candidates.map_err(io_error("list the packages of", dir))? {
+        if hrefs.contains(&candidate.href) {
+            continue;
+        }
+        let digest = candidate.digest.to_string();
+        let about = lines
+            .iter()
+            .position(|line| line.contains(&candidate.href) || line.contains(&digest));
+        let reason = match about {
+            Some(about) => lines.remove(about).to_owned(),
+            // It says nothing of what is no package at all.
+            None => {
+                match repodata::unlisted(&candidate).map_err(io_error("read", &candidate.path))? {
+                    Some(reason) => reason,
+                    None => "createrepo_c left it out and did not say why".to_owned(),
+                }
+            }
+        };
+        indexed.unlisted.insert(candidate.href, reason);
+    }
+    indexed
+        .warnings
+        .extend(lines.into_iter().map(str::to_owned));
+    Ok(indexed.settle())
 }

@@ -1,5 +1,7 @@
 //! Repository metadata without a process: the headers of new packages are read, all else is known.
 //!
+//! [`describe`] says what is listed of a package; a file that is none is [unlisted](Indexed::unlisted), with the reason.
+//!
 //! `primary`, `filelists` and `other` are lists with one element a package, in the order of the packages' paths. What an
 //! earlier build's metadata says of a package is taken over as it stands if the package has the same bytes, path and time.
 //! Of other packages the header is read; the digest of the whole file is known from publishing it. So the metadata of the
@@ -21,19 +23,24 @@ use fs_err as fs;
 use rayon::prelude::*;
 use rpmrepo_metadata::utils::{create_xml_reader, create_xml_writer};
 use rpmrepo_metadata::{
-    Checksum, FilelistsXml, MetadataError, OtherXml, Package, PackageOptions, PackageSource,
-    PrimaryXml, RepomdXml,
+    Checksum, FilelistsXml, MetadataError, OtherXml, Package, PrimaryXml, RepomdXml,
 };
+use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildDate, Sha256};
 use walkdir::WalkDir;
 
-use super::{Earlier, Known, RepoMetadata};
+use super::listing::LONGEST_LIST;
+use super::{Earlier, Indexed, Known, RepoMetadata};
 use crate::incoming::digest_of;
 use crate::store::StoreError;
+use crate::store::local::blocking;
 use crate::store::local::copy::hash_file;
 
-/// Makes the metadata in this process. A file that is no RPM package, whatever its name, is left out, as `createrepo_c`
-/// does.
+mod describe;
+
+use describe::Unlisted;
+
+/// Makes the metadata in this process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Repodata;
 
@@ -63,7 +70,7 @@ const LISTS: [List; 3] = [
 ];
 
 /// Begins each list. Its number grows when packages are written otherwise; what another form says is not taken over.
-const PROLOGUE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- stx-builds, form 1 -->\n";
+const PROLOGUE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- stx-builds, form 2 -->\n";
 
 /// Ends each package.
 const END: &str = "</package>\n";
@@ -72,11 +79,11 @@ const END: &str = "</package>\n";
 type Said<'a> = [Cow<'a, str>; LISTS.len()];
 
 /// A file that may be a package.
-struct Candidate {
-    path: Utf8PathBuf,
+pub(super) struct Candidate {
+    pub(super) path: Utf8PathBuf,
     /// Relative to the repository.
-    href: String,
-    digest: Sha256,
+    pub(super) href: String,
+    pub(super) digest: Sha256,
     size: u64,
     /// Time of modification, in whole seconds since 1970.
     time: u64,
@@ -84,7 +91,12 @@ struct Candidate {
 
 #[async_trait]
 impl RepoMetadata for Repodata {
-    async fn index(&self, dir: &Utf8Path, date: BuildDate, lock: File) -> Result<(), StoreError> {
+    async fn index(
+        &self,
+        dir: &Utf8Path,
+        date: BuildDate,
+        lock: File,
+    ) -> Result<Indexed, StoreError> {
         self.update(dir, date, Known::default(), lock).await
     }
 
@@ -94,19 +106,18 @@ impl RepoMetadata for Repodata {
         date: BuildDate,
         known: Known,
         lock: File,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Indexed, StoreError> {
         let dir = dir.to_owned();
-        let work = move || {
+        blocking(move || {
             // Also if the caller does not wait for it.
             let _lock = lock;
             make(&dir, date, &known)
-        };
-        let made = tokio::task::spawn_blocking(work).await;
-        made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        })
+        .await
     }
 }
 
-fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<(), StoreError> {
+fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<Indexed, StoreError> {
     let fail = |op, path: &Utf8Path| {
         let path = path.to_string();
         move |source| StoreError::Io { op, path, source }
@@ -114,14 +125,25 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<(), StoreError
     let candidates = candidates(dir, known).map_err(fail("list the packages of", dir))?;
     let texts = known.earlier.as_ref().and_then(read_earlier);
     let earlier = texts.as_ref().map(split).unwrap_or_default();
-    let said: Vec<_> = candidates
+    let described: Vec<_> = candidates
         .par_iter()
-        .filter_map(|package| match earlier.get(&key(package)) {
-            Some(said) => Some(Ok(said.clone())),
-            None => describe(package).transpose(),
+        .map(|package| match earlier.get(&key(package)) {
+            Some(said) => Ok(Ok(said.clone())),
+            None => describe(package),
         })
         .collect::<io::Result<_>>()
         .map_err(fail("read the packages of", dir))?;
+    let mut indexed = Indexed::default();
+    let mut said = Vec::with_capacity(candidates.len());
+    for (candidate, described) in candidates.into_iter().zip(described) {
+        match described {
+            Ok(lists) => {
+                indexed.list(nevra(&lists[0]), candidate.href);
+                said.push(lists);
+            }
+            Err(reason) => drop(indexed.unlisted.insert(candidate.href, reason.to_string())),
+        }
+    }
 
     let repodata = dir.join("repodata");
     fs::create_dir_all(&repodata).map_err(fail("make", &repodata))?;
@@ -131,17 +153,19 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<(), StoreError
         .collect::<io::Result<_>>()
         .map_err(fail("write", &repodata))?;
     let repomd = repodata.join("repomd.xml");
-    fs::write(&repomd, repomd_of(date, &written)).map_err(fail("write", &repomd))
+    fs::write(&repomd, repomd_of(date, &written)).map_err(fail("write", &repomd))?;
+    Ok(indexed.settle())
 }
 
 /// The files below `dir` that are called packages, by path.
-fn candidates(dir: &Utf8Path, known: &Known) -> io::Result<Vec<Candidate>> {
+pub(super) fn candidates(dir: &Utf8Path, known: &Known) -> io::Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for entry in WalkDir::new(dir).follow_links(true) {
         let entry = entry?;
-        let Some(path) = Utf8Path::from_path(entry.path()) else {
-            continue;
-        };
+        let path = Utf8Path::from_path(entry.path()).ok_or_else(|| {
+            let path = entry.path().display();
+            io::Error::other(format!("{path}: the name is not UTF-8"))
+        })?;
         if path.extension() != Some("rpm") || !entry.file_type().is_file() {
             continue;
         }
@@ -156,6 +180,7 @@ fn candidates(dir: &Utf8Path, known: &Known) -> io::Result<Vec<Candidate>> {
             href,
             digest,
             size: metadata.size(),
+            // Metadata has no times before 1970.
             time: u64::try_from(metadata.mtime()).unwrap_or_default(),
         });
     }
@@ -190,9 +215,9 @@ fn read_earlier(earlier: &Earlier) -> Option<[String; LISTS.len()]> {
                 return None;
             }
             let mut text = String::new();
-            GzDecoder::new(packed.as_slice())
-                .read_to_string(&mut text)
-                .ok()?;
+            let mut unpacked = GzDecoder::new(packed.as_slice()).take(LONGEST_LIST);
+            unpacked.read_to_string(&mut text).ok()?;
+            // One that is cut off there does not end as a list does.
             Some(text)
         })
         .collect::<Option<_>>()?;
@@ -238,29 +263,38 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     Some(rest.split_once(after)?.0)
 }
 
-/// Reads the header of a package; `None` for a file that is no package.
-fn describe(candidate: &Candidate) -> io::Result<Option<Said<'static>>> {
+/// The name, epoch, version, release and architecture of a package, by what `primary` says of it.
+fn nevra(primary: &str) -> String {
+    let part = |before, after| between(primary, before, after).unwrap_or_default();
+    super::listing::nevra(
+        part("<name>", "<"),
+        part(" epoch=\"", "\""),
+        part(" ver=\"", "\""),
+        part(" rel=\"", "\""),
+        part("<arch>", "<"),
+    )
+}
+
+/// Why a package would not be listed; `None` for one that would be.
+pub(super) fn unlisted(candidate: &Candidate) -> io::Result<Option<String>> {
+    Ok(describe(candidate)?.err().map(|reason| reason.to_string()))
+}
+
+/// Reads the headers of a package; inside, why it is not listed.
+fn describe(candidate: &Candidate) -> io::Result<Result<Said<'static>, Unlisted>> {
     let mut file = BufReader::new(fs::File::open(&candidate.path)?);
-    // The parser panics where a header claims to be of an absurd size.
-    let parsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        rpm::PackageMetadata::parse(&mut file)
-    }));
-    let Ok(Ok(header)) = parsed else {
-        return Ok(None);
+    let head = match read_head(&mut file) {
+        Ok(head) => head,
+        Err(HeadError::Io { source }) => return Err(source),
+        Err(HeadError::Frame { source }) => return Ok(Err(source.into())),
     };
-    let source = PackageSource {
-        checksum: Some(Checksum::Sha256(candidate.digest.to_string())),
-        size_package: Some(candidate.size),
-        time_file: candidate.time,
-        location_href: candidate.href.clone(),
-        location_base: None,
-    };
-    let package = Package::from_package_metadata(&header, source, PackageOptions::default());
-    let Ok(package) = package else {
-        return Ok(None);
-    };
-    let said = say(&package).map_err(io::Error::other)?;
-    Ok(Some(said.map(Cow::Owned)))
+    let described = Headers::parse(&head)
+        .map_err(Unlisted::from)
+        .and_then(|headers| {
+            let package = describe::package(&headers, candidate)?;
+            Ok(say(&package)?.map(Cow::Owned))
+        });
+    Ok(described)
 }
 
 /// One element a list.
@@ -276,6 +310,7 @@ fn say(package: &Package) -> Result<[String; LISTS.len()], MetadataError> {
         filelists.into_inner(),
         other.into_inner(),
     ];
+    // What the writers write is UTF-8, for they are given `str`s.
     Ok(elements.map(|element| String::from_utf8_lossy(element.trim_ascii()).into_owned() + "\n"))
 }
 

@@ -16,8 +16,9 @@ const NEEDED: [&str; 3] = ["filelists", "other", "primary"];
 
 /// Says what `repomd.xml` below `dir/repodata` names and is not there, byte for byte, and what is there and is not named.
 ///
-/// `createrepo_c` 0.17 ends well when it could not write `repomd.xml`, or could not give a file its name.
-pub(super) fn check(dir: &Utf8Path) -> io::Result<()> {
+/// `createrepo_c` 0.17 ends well when it could not write `repomd.xml`, or could not give a file its name. The files in
+/// `before` lay there before it ran.
+pub(super) fn check(dir: &Utf8Path, before: &BTreeSet<String>) -> io::Result<()> {
     let wrong = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     let text = fs::read_to_string(dir.join("repodata/repomd.xml"))?;
     let document =
@@ -48,14 +49,22 @@ pub(super) fn check(dir: &Utf8Path) -> io::Result<()> {
         // A name that is not UTF-8 is in no `repomd.xml`: its escape holds a backslash, and no place does.
         let name = entry?.file_name();
         let path = format!("repodata/{}", printable_bytes(name.as_bytes()));
-        if !named.contains(&path) {
+        if !named.contains(&path) && !before.contains(&path) {
             return Err(wrong(format!("{path}: not in repomd.xml")));
         }
     }
     Ok(())
 }
 
-fn elements<'a, 'input>(
+/// Where the list `kind` is, below the repository, by the text of a `repomd.xml`.
+pub(crate) fn location(document: &Document<'_>, kind: &str) -> Option<String> {
+    let mut data = elements(document.root_element(), "data");
+    let data = data.find(|data| data.attribute("type") == Some(kind))?;
+    elements(data, "location").find_map(|node| node.attribute("href").map(str::to_owned))
+}
+
+/// The children of that name.
+pub(super) fn elements<'a, 'input>(
     node: Node<'a, 'input>,
     name: &'static str,
 ) -> impl Iterator<Item = Node<'a, 'input>> {
@@ -104,13 +113,15 @@ mod tests {
         for (file, text, said) in cases {
             let dir = tempdir().expect("a directory");
             let files = metadata(dir.path());
-            check(dir.path()).expect("all there");
+            check(dir.path(), &BTreeSet::new()).expect("all there");
             let file = file.map_or("repodata/primary.xml.gz", |file: usize| &files[file]);
             match text {
                 Some(text) => fs::write(dir.path().join(file), text).expect("written"),
                 None => fs::remove_file(dir.path().join(file)).expect("removed"),
             }
-            let error = check(dir.path()).expect_err(said).to_string();
+            let error = check(dir.path(), &BTreeSet::new())
+                .expect_err(said)
+                .to_string();
             assert!(error.contains(said), "{said}: {error}");
         }
     }

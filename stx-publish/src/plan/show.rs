@@ -38,6 +38,17 @@ impl fmt::Display for PublishPlan {
         for path in &self.left_out {
             writeln!(f, "  left out, made anew: {path}")?;
         }
+        for (dir, carried) in &self.carried {
+            for record in &carried.records {
+                writeln!(f, "  `{}` stays in the metadata of {dir}", record.kind)?;
+            }
+            for (what, reason) in &carried.left_out {
+                writeln!(
+                    f,
+                    "  `{what}` is left out of the metadata of {dir}: {reason}"
+                )?;
+            }
+        }
         for line in self.privacy.to_string().lines() {
             writeln!(f, "  {line}")?;
         }

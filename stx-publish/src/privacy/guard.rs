@@ -1,5 +1,6 @@
 //! Searches what is to be published: logs are redacted, other texts are refused.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,7 @@ use stx_layout::{BuildPath, BuildRecord};
 use super::content::{Content, HEAD, is_log};
 use super::{Findings, Privacy, PrivacyReport, Search};
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
-use crate::metadata::{is_metadata, repositories};
+use crate::metadata::{Carried, is_carried, is_metadata, repositories};
 use crate::store::local::copy::Source;
 
 /// Files that may leave: as they are, or as redacted copies, which last as long as this value.
@@ -46,13 +47,14 @@ struct Outcome {
 ///
 /// Each file that is a text by its first bytes is read once. Redacted copies are written to a new directory below the
 /// system's directory for temporary files; they are the same whenever the text and `privacy` are. The metadata of RPM
-/// repositories is left out, because it is made anew.
+/// repositories is left out, because it is made anew, but for what is `carried` over.
 ///
 /// # Errors
 /// Only if that directory cannot be made; what must not leave is in [`Cleared::problems`].
 pub fn clear(
     mut incoming: Incoming,
     record: &BuildRecord,
+    carried: &BTreeMap<BuildPath, Carried>,
     privacy: &Privacy,
 ) -> io::Result<Cleared> {
     let copies = tempdir()?;
@@ -61,7 +63,7 @@ pub fn clear(
     let outcomes: Vec<_> = incoming
         .entries
         .par_iter()
-        .filter(|(path, _)| !is_metadata(&repositories, path))
+        .filter(|(path, _)| !is_metadata(&repositories, path) || is_carried(carried, path))
         .map(|(path, entry)| {
             let guard = Guard {
                 privacy,

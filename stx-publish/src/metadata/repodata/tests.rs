@@ -291,3 +291,47 @@ fn metadata_that_is_damaged_or_of_another_form_is_not_taken_over() {
         fs::write(aside.join(name), whole).expect("written");
     }
 }
+
+#[test]
+fn whatever_the_headers_say_a_package_is_described_or_refused() {
+    let (_dir, repository) = repository();
+    let mut candidates = candidates(&repository, &Known::default()).expect("listed");
+    candidates.retain(|it| it.href.contains("one"));
+    let bytes = fs::read(&candidates[0].path).expect("a package");
+    let headers = Headers::parse(&bytes).expect("a package");
+    let (begin, payload) = (headers.begin, headers.payload);
+    let entries = headers.main.tags().count();
+    let (mut described, mut refused) = (0, 0);
+    // Every field of every index entry.
+    for field in 0..entries * 4 {
+        let at = begin + 16 + 4 * field;
+        for value in [
+            0,
+            1,
+            2,
+            6,
+            8,
+            9,
+            100,
+            1000,
+            1117,
+            0x7fff_ffff,
+            0x8000_0000,
+            u32::MAX,
+        ] {
+            let mut bytes = bytes[..payload].to_vec();
+            bytes[at..at + 4].copy_from_slice(&u32::to_be_bytes(value));
+            let package = Headers::parse(&bytes)
+                .map_err(Unlisted::from)
+                .and_then(|headers| Ok(say(&describe::package(&headers, &candidates[0])?)?));
+            match package {
+                Ok(_) => described += 1,
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(
+        described > 100 && refused > 100,
+        "{described} and {refused}"
+    );
+}

@@ -17,7 +17,7 @@ use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
-use crate::metadata::{Earlier, Known};
+use crate::metadata::{CarriedRecord, Earlier, Indexed, Known, insert};
 use crate::seal::{REPOMD_SIGNATURE, Sealed};
 use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record};
 
@@ -290,6 +290,10 @@ impl Work {
                 .as_str()
                 .parse::<BuildPath>();
             let path = path.map_err(|error| damaged(error.into()))?;
+            // What is carried over was added as any other file.
+            if self.added().entries.contains_key(&path) {
+                continue;
+            }
             set_mode(file, 0o644)?;
             let (digest, size) = hash_file(file).map_err(io_error("read", file))?;
             self.replace(digest, size, 0o644, file)?;
@@ -406,7 +410,11 @@ impl StagedBuild for LocalStaged {
         blocking(move || work.share(&path, &file)).await
     }
 
-    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
+    async fn index(
+        &self,
+        dir: &BuildPath,
+        carried: &[CarriedRecord],
+    ) -> Result<Indexed, StoreError> {
         self.work.inner.step("index")?;
         let work = Arc::clone(&self.work);
         let below = dir.clone();
@@ -414,11 +422,13 @@ impl StagedBuild for LocalStaged {
         let work = Arc::clone(&self.work);
         let (path, lock) = (work.dir.join(dir.as_path()), work.lock.copy()?);
         let metadata = &work.inner.metadata;
-        metadata.update(&path, work.id.date, known, lock).await?;
-        let dir = dir.clone();
+        let indexed = metadata.update(&path, work.id.date, known, lock).await?;
+        let (dir, carried) = (dir.clone(), carried.to_vec());
         blocking(move || {
+            insert(&path, &dir, &carried).map_err(io_error("add to the metadata of", &path))?;
             work.sign_metadata(&dir)?;
-            work.take_metadata(&dir)
+            work.take_metadata(&dir)?;
+            Ok(indexed)
         })
         .await
     }

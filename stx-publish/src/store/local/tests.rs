@@ -8,7 +8,7 @@ use stx_layout::{BuildDate, BuildOutcome, BuildRecord};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
-use crate::metadata::CreaterepoC;
+use crate::metadata::{CreaterepoC, Indexed};
 use crate::plan::PublishRequest;
 use crate::publish::{PublishError, prepare, publish};
 use crate::scan::scan;
@@ -19,9 +19,11 @@ struct FakeMetadata;
 
 #[async_trait]
 impl RepoMetadata for FakeMetadata {
-    async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<(), StoreError> {
+    async fn index(&self, dir: &Utf8Path, date: BuildDate, _: File) -> Result<Indexed, StoreError> {
         fs::create_dir(dir.join("repodata")).map_err(io_error("make", dir))?;
-        fs::write(dir.join("repodata/repomd.xml"), date.to_string()).map_err(io_error("write", dir))
+        fs::write(dir.join("repodata/repomd.xml"), date.to_string())
+            .map_err(io_error("write", dir))?;
+        Ok(Indexed::default())
     }
 }
 

@@ -14,6 +14,7 @@ use stx_layout::{
 use super::{Content, MemoryStore, State, Stored, no_build};
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::{REPOMD_SIGNATURE, Sealed, SignError, is_beyond_sums, sums_path};
 use crate::store::{
     Added, ChannelWriter, Leftover, OwedTags, PageWriter, Retired, StagedBuild, StoreError,
@@ -466,7 +467,7 @@ impl StagedBuild for MemoryStaged {
         })
     }
 
-    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
+    async fn index(&self, dir: &BuildPath, _: &[CarriedRecord]) -> Result<Indexed, StoreError> {
         let prefix = format!("{dir}/");
         let listed: String = {
             let stored = self
@@ -480,6 +481,10 @@ impl StagedBuild for MemoryStaged {
             names
                 .filter(|name| camino::Utf8Path::new(name).extension() == Some("rpm"))
                 .fold(String::new(), |text, name| text + name + "\n")
+        };
+        let indexed = Indexed {
+            listed: listed.lines().count() as u64,
+            ..Indexed::default()
         };
         let listed = Bytes::from(listed);
         let signature = self.lock.store.seal.sign(&listed, &self.id);
@@ -496,7 +501,7 @@ impl StagedBuild for MemoryStaged {
                 self.put(&path, Content::File { bytes, executable })?;
             }
         }
-        Ok(())
+        Ok(indexed)
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {

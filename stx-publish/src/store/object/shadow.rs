@@ -8,14 +8,18 @@ use walkdir::WalkDir;
 
 use super::staged::BucketStaged;
 use crate::incoming::Entry;
-use crate::metadata::Known;
+use crate::metadata::{CarriedRecord, Indexed, Known, insert};
 use crate::seal::REPOMD_SIGNATURE;
 use crate::store::StoreError;
 use crate::store::local::blocking;
 
 impl BucketStaged {
     /// Makes the metadata of a repository where its files can be read, and sends it.
-    pub(super) async fn make_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
+    pub(super) async fn make_metadata(
+        &self,
+        dir: &BuildPath,
+        carried: &[CarriedRecord],
+    ) -> Result<Indexed, StoreError> {
         let shadow = self.shadow().await?;
         let below = shadow.path().join(dir.as_path());
         let lock = blocking(|| {
@@ -27,12 +31,26 @@ impl BucketStaged {
         })
         .await?;
         let metadata = &self.inner.metadata;
-        metadata
-            .update(&below, self.id.date, self.known(dir), lock)
+        let known = self.known(dir);
+        let indexed = metadata.update(&below, self.id.date, known, lock).await?;
+        {
+            let (below, dir, carried) = (below.clone(), dir.clone(), carried.to_vec());
+            blocking(move || {
+                insert(&below, &dir, &carried).map_err(|source| StoreError::Io {
+                    op: "add to the metadata of",
+                    path: below.into_string(),
+                    source,
+                })
+            })
             .await?;
+        }
         self.sign_metadata(dir, &below.join("repodata")).await?;
         let made = files(shadow.path(), &below.join("repodata"))?;
         for (path, size) in made {
+            // What is carried over was added as any other file.
+            if self.added().taken.contains(&path) {
+                continue;
+            }
             let source = shadow.path().join(path.as_path());
             let sent = self.send_file(&path, &source, size).await?;
             let stored = Entry::File {
@@ -48,7 +66,7 @@ impl BucketStaged {
                 .extend(sent.modified.map(|time| (path.clone(), time)));
             files.incoming.entries.insert(path, stored);
         }
-        Ok(())
+        Ok(indexed)
     }
 
     /// Signs the metadata of a repository, where the mirror signs.

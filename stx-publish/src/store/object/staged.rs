@@ -20,6 +20,7 @@ use super::objects::Keep;
 use super::shared::Shared;
 use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
+use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
 use crate::store::local::blocking;
 use crate::store::local::copy::Stamp;
@@ -466,8 +467,12 @@ impl StagedBuild for BucketStaged {
         Ok(Some(size))
     }
 
-    async fn index(&self, dir: &BuildPath) -> Result<(), StoreError> {
-        self.make_metadata(dir).await
+    async fn index(
+        &self,
+        dir: &BuildPath,
+        carried: &[CarriedRecord],
+    ) -> Result<Indexed, StoreError> {
+        self.make_metadata(dir, carried).await
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {

@@ -1,0 +1,52 @@
+//! What a build says of its own repositories beside the packages: groups, modules, updates.
+//!
+//! A build may come with `repodata/` of its own. The lists of packages in it are made anew, because packages are signed and
+//! copied, but `repomd.xml` names more: `group` (comps), `modules`, `updateinfo`, `productid` and whatever else tools put
+//! there. These files are published as they are, and their records are added to the `repomd.xml` that is made, whoever makes
+//! it. A record is carried only if its file is there with the digest that it says.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use stx_layout::{BuildPath, Sha256};
+
+#[cfg(feature = "local")]
+mod read;
+#[cfg(feature = "local")]
+pub use read::{carry, insert};
+
+/// A record of a build's own `repomd.xml`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct CarriedRecord {
+    /// Its type, such as `group` or `updateinfo`.
+    pub kind: String,
+    /// The file that it names, below the build.
+    pub path: BuildPath,
+    /// The digest of that file.
+    pub digest: Sha256,
+    /// What else it says of the file: element, kind of digest where it is one, and text.
+    #[serde(skip)]
+    pub(crate) facts: Vec<(&'static str, Option<String>, String)>,
+}
+
+/// What of a repository's own metadata is carried over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Carried {
+    /// The records, by type.
+    pub records: Vec<CarriedRecord>,
+    /// Records and files that are left out, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, String>,
+}
+
+impl Carried {
+    /// Whether `path` is a file that is carried over.
+    pub fn has(&self, path: &BuildPath) -> bool {
+        self.records.iter().any(|record| record.path == *path)
+    }
+}
+
+/// Whether `path` is carried over in one of the repositories.
+pub(crate) fn is_carried(carried: &BTreeMap<BuildPath, Carried>, path: &BuildPath) -> bool {
+    carried.values().any(|carried| carried.has(path))
+}

@@ -1,0 +1,257 @@
+//! The metadata of RPM repositories against the packages that lie there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use roxmltree::Document;
+use stx_layout::{BuildId, BuildPath, Sha256, Sums};
+
+use super::{Finding, FindingKind, VerifyError, VerifyReport, chain};
+use crate::metadata::listing::{self, Listed};
+use crate::metadata::repositories;
+use crate::store::{MirrorRead, Scope, StoreError, read_all};
+
+/// Bytes that a `repomd.xml` has at most.
+const LONGEST_INDEX: u64 = 4 << 20;
+
+/// Bytes that a packed list has at most.
+const LONGEST_LIST: u64 = 256 << 20;
+
+/// Compares the metadata of the RPM repositories of all builds of `scope` with their sums, and adds what is wrong to
+/// `report`: packages that no client finds, and packages that a client is told of and does not get.
+///
+/// No package is read. What retention took with its section, and what is retired meanwhile, is left out.
+pub async fn verify_repositories(
+    store: &dyn MirrorRead,
+    scope: &Scope,
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let fail = |source| VerifyError {
+        scope: Box::new(scope.clone()),
+        source,
+    };
+    let catalog = store.catalog(scope).await.map_err(fail)?;
+    // Of each repository the newest list: builds that follow each other often have the same.
+    let mut known = HashMap::new();
+    for (id, _) in catalog.builds() {
+        // Sums that cannot be read are found where the build is looked at.
+        let Ok(sums) = store.sums(&id).await else {
+            continue;
+        };
+        let mut findings = Vec::new();
+        for dir in repositories(sums.lines().iter().map(|line| &line.path)) {
+            match list(store, &id, &sums, &dir, &mut known).await {
+                Ok(listed) => findings.extend(check(&id, &sums, &dir, &listed)),
+                Err(Unread::Gone) => {}
+                Err(Unread::Store(error)) => return Err(fail(error)),
+                Err(Unread::Wrong(path, reason)) => {
+                    let kind = FindingKind::RepodataUnreadable;
+                    findings.push(Finding::build(&id, Some(&path), kind, reason));
+                }
+            }
+        }
+        if !findings.is_empty() {
+            let now = store.catalog(&Scope::Build(id.clone())).await;
+            if now.map_err(fail)?.build(&id).is_some() {
+                report.findings.append(&mut findings);
+            }
+        }
+    }
+    report.findings.sort();
+    Ok(())
+}
+
+/// Why there is no list.
+enum Unread {
+    /// It is not there any more.
+    Gone,
+    /// The mirror cannot be read.
+    Store(StoreError),
+    /// What lies at a path is wrong.
+    Wrong(String, String),
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::Gone,
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// The packages of a repository that `primary` names.
+async fn list(
+    store: &dyn MirrorRead,
+    id: &BuildId,
+    sums: &Sums,
+    dir: &BuildPath,
+    known: &mut HashMap<BuildPath, (Sha256, Arc<Vec<Listed>>)>,
+) -> Result<Arc<Vec<Listed>>, Unread> {
+    let index = format!("{dir}/repodata/repomd.xml");
+    let wrong = |path: &str, reason: String| Unread::Wrong(path.to_owned(), reason);
+    let path = index.parse::<BuildPath>();
+    let path = path.map_err(|error| wrong(&index, error.to_string()))?;
+    if sums.get(&path).is_none() {
+        return Err(wrong(
+            dir.as_str(),
+            "it has packages and no metadata".to_owned(),
+        ));
+    }
+    let text = read_all(store, id, &path, LONGEST_INDEX).await?;
+    let primary = primary(dir, &text).map_err(|reason| wrong(&index, reason))?;
+    let Some(digest) = sums.get(&primary) else {
+        let reason = format!("it names {primary}, which is not in SHA256SUMS");
+        return Err(wrong(&index, reason));
+    };
+    if let Some((of, listed)) = known.get(dir)
+        && *of == digest
+    {
+        return Ok(Arc::clone(listed));
+    }
+    let packed = read_all(store, id, &primary, LONGEST_LIST).await?;
+    let listed =
+        listing::read(&packed[..]).map_err(|error| wrong(primary.as_str(), chain(&error)))?;
+    let listed = Arc::new(listed);
+    known.insert(dir.clone(), (digest, Arc::clone(&listed)));
+    Ok(listed)
+}
+
+/// Where the list of packages is, by a `repomd.xml`.
+fn primary(dir: &BuildPath, text: &[u8]) -> Result<BuildPath, String> {
+    let text = str::from_utf8(text).map_err(|error| error.to_string())?;
+    let document = Document::parse(text).map_err(|error| error.to_string())?;
+    let href = crate::metadata::location(&document, "primary")
+        .ok_or_else(|| "it names no list of packages".to_owned())?;
+    dir.join(&href).map_err(|error| error.to_string())
+}
+
+/// What is wrong with a list of packages.
+fn check(id: &BuildId, sums: &Sums, dir: &BuildPath, listed: &[Listed]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let prefix = format!("{dir}/");
+    let mut left: BTreeMap<&str, Sha256> = sums
+        .lines()
+        .iter()
+        .filter(|line| line.path.as_path().extension() == Some("rpm"))
+        .filter_map(|line| Some((line.path.as_str().strip_prefix(&prefix)?, line.digest)))
+        .collect();
+    let mut find = |href: &str, kind, message: &str| {
+        let path = format!("{dir}/{href}");
+        findings.push(Finding::build(id, Some(&path), kind, message));
+    };
+    for Listed { href, digest, .. } in listed {
+        let plain = href.trim_start_matches("./");
+        let (kind, text) = digest;
+        match left.remove(plain) {
+            Some(found) if kind != "sha256" || *text == found.to_string() => {}
+            Some(_) => find(
+                href,
+                FindingKind::RepodataDiffers,
+                "has other bytes than the repository metadata says",
+            ),
+            // One that is listed twice is there.
+            None if listed_before(sums, dir, plain) => {}
+            None => find(
+                href,
+                FindingKind::RepodataDiffers,
+                "is in the repository metadata, but not there",
+            ),
+        }
+    }
+    for href in left.into_keys() {
+        find(
+            href,
+            FindingKind::NotInRepodata,
+            "is not in the repository metadata: no client finds it",
+        );
+    }
+    findings
+}
+
+/// Whether there is a file of that name in a repository.
+fn listed_before(sums: &Sums, dir: &BuildPath, href: &str) -> bool {
+    let path = dir.join(href);
+    path.is_ok_and(|path| sums.get(&path).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use stx_layout::SumLine;
+
+    use super::*;
+    use crate::conformance::sample_id;
+    use crate::incoming::digest_of;
+
+    fn path(text: &str) -> BuildPath {
+        text.parse().expect("a path")
+    }
+
+    /// The sums of a repository with packages of these names; the bytes of each are its name.
+    fn sums(names: &[&str]) -> Sums {
+        let lines = names.iter().map(|name| SumLine {
+            path: path(&format!("outputs/RPMS/std/{name}")),
+            digest: digest_of(name.as_bytes()),
+        });
+        lines.collect()
+    }
+
+    fn listed(href: &str, bytes: &str) -> Listed {
+        Listed {
+            href: href.to_owned(),
+            digest: ("sha256".to_owned(), digest_of(bytes.as_bytes()).to_string()),
+            nevra: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_list_is_compared_with_what_lies_there() {
+        use FindingKind::{NotInRepodata, RepodataDiffers};
+        let (sums, dir) = (
+            sums(&["a.rpm", "b/c.rpm", "README"]),
+            path("outputs/RPMS/std"),
+        );
+        let (a, c) = (listed("a.rpm", "a.rpm"), listed("./b/c.rpm", "b/c.rpm"));
+        let other = listed("a.rpm", "else");
+        let gone = listed("d.rpm", "d.rpm");
+        let mut old = listed("a.rpm", "else");
+        old.digest.0 = "sha".to_owned();
+        for (list, expected) in [
+            (vec![&a, &c], &[][..]),
+            (vec![&a, &c, &a], &[]),
+            // The bytes are compared with the sums in any case.
+            (vec![&old, &c], &[]),
+            (vec![&c], &[(NotInRepodata, "a.rpm")]),
+            (vec![&other, &c], &[(RepodataDiffers, "a.rpm")]),
+            (vec![&a, &c, &gone], &[(RepodataDiffers, "d.rpm")]),
+        ] {
+            let list: Vec<_> = list.into_iter().cloned().collect();
+            let found = check(&sample_id(1), &sums, &dir, &list);
+            let found: Vec<_> = found
+                .iter()
+                .map(|it| (it.kind, it.path.as_deref().unwrap_or_default()))
+                .collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(kind, name)| (*kind, format!("outputs/RPMS/std/{name}")))
+                .collect();
+            let expected: Vec<_> = expected.iter().map(|(kind, at)| (*kind, &**at)).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn the_list_is_where_the_index_says() {
+        let dir = path("inputs/RPMS");
+        let index = |href: &str| {
+            format!(
+                "<repomd><data type='other'/><data type='primary'><location href='{href}'/></data></repomd>"
+            )
+        };
+        let found = primary(&dir, index("repodata/x.gz").as_bytes());
+        assert_eq!(found, Ok(path("inputs/RPMS/repodata/x.gz")));
+        for text in [index("../x.gz"), "<repomd/>".to_owned(), String::new()] {
+            primary(&dir, text.as_bytes()).expect_err(&text);
+        }
+    }
+}
