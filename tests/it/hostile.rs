@@ -13,6 +13,7 @@ use stx_publish::{HttpOptions, HttpStore, MirrorRead as _, Scope, StoreError};
 use crate::harness::{Ran, names, stx};
 use crate::site::{CHANNEL, DATES, Site, noise};
 
+mod packages;
 mod server;
 
 use server::{Answer, Hostile, Request};
