@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use chrono::DateTime;
 use similar::TextDiff;
-use stx_layout::printable;
+use stx_layout::{counted, printable};
 
 use crate::change::{Aspect, Change, FileSummary, Noise};
 use crate::package::Scriptlet;
@@ -226,7 +226,7 @@ impl fmt::Display for FileSummary {
         write!(f, "({:o}, {}", self.mode, printable(&self.owner))?;
         match &self.target {
             Some(target) => write!(f, ", to {})", printable(target)),
-            None => write!(f, ", {} bytes)", self.size),
+            None => write!(f, ", {})", counted(self.size, "byte")),
         }
     }
 }

@@ -112,12 +112,14 @@ pub mod alias;
 pub mod build;
 pub mod catalog;
 pub mod channel;
+mod count;
 pub mod date;
 pub mod digest;
 mod error;
 mod git;
 pub mod image;
 pub mod mirror;
+mod near;
 mod package;
 pub mod path;
 mod pin;
@@ -141,6 +143,7 @@ pub use alias::{Alias, AliasName};
 pub use build::BuildId;
 pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry};
 pub use channel::{Arch, Channel, Codename, Distro, Layer, Platform};
+pub use count::counted;
 pub use date::BuildDate;
 pub use digest::{Sha256, SumLine, Sums, SumsError};
 pub use error::ParseError;
@@ -150,6 +153,7 @@ pub use mirror::{
     BranchRelease, Dialect, InputKind, LegacyRelease, MirrorPath, MirrorPathRef, OutputKind,
     PathRelease, Section,
 };
+pub use near::{meant, nearest};
 pub use package::{Evr, PackageFileName, cmp_versions};
 pub use path::{BuildPath, BuildPhase};
 pub use pin::Pin;

@@ -3,6 +3,7 @@
 use crate::ReleaseKind;
 use crate::date::{is_build_date, looks_like_date, read};
 use crate::mirror::Section;
+use crate::nearest;
 
 /// What every alias for a build begins with.
 pub(crate) const LATEST: &str = "latest_";
@@ -119,33 +120,7 @@ pub(crate) fn is_dated(segment: &str, letter: u8) -> bool {
 
 /// The first word of a release identifier that a word is nearly: another case, or a letter or two off.
 pub(crate) fn near_kind(word: &str) -> Option<&'static str> {
-    let lower = word.to_ascii_lowercase();
-    ReleaseKind::ALL
-        .into_iter()
-        .map(ReleaseKind::as_str)
-        .find(|kind| {
-            let allowed = match kind.len() {
-                0..4 => 0,
-                4..7 => 1,
-                _ => 2,
-            };
-            kind.len().abs_diff(lower.len()) <= allowed && distance(kind, &lower) <= allowed
-        })
-}
-
-/// How many letters have to be put in, left out or changed to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    nearest(word, ReleaseKind::ALL.into_iter().map(ReleaseKind::as_str))
 }
 
 #[cfg(test)]
@@ -157,6 +132,7 @@ mod tests {
         assert_eq!(near_kind("MASTER"), Some("master"));
         assert_eq!(near_kind("releases"), Some("release"));
         assert_eq!(near_kind("relaese"), Some("release"));
+        assert_eq!(near_kind("mastre"), Some("master"));
         assert_eq!(near_kind("Rc"), Some("rc"));
         assert_eq!(near_kind("cr"), None);
         assert_eq!(near_kind("mirror"), None);

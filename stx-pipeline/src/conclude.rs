@@ -2,7 +2,9 @@
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
-use stx_layout::{BuildOutcome, BuildPath, BuildRecord, PhaseRecord, PhaseStatus, SourceRecord};
+use stx_layout::{
+    BuildOutcome, BuildPath, BuildRecord, PhaseRecord, PhaseStatus, SourceRecord, counted,
+};
 
 use crate::{BuildPlan, PhasePlan};
 
@@ -38,7 +40,8 @@ impl std::fmt::Display for MissingDeliverable {
         } = self;
         write!(
             f,
-            "phase {phase}: {glob}: {found} files, at least {wanted} wanted"
+            "phase {phase}: {glob}: {}, at least {wanted} wanted",
+            counted(*found, "file")
         )
     }
 }

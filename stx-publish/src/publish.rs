@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Serialize;
-use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, counted};
 
 use crate::images::ImageError;
 use crate::metadata::Indexed;
@@ -64,7 +64,9 @@ impl fmt::Display for PublishReport {
                 } = self;
                 writeln!(
                     f,
-                    "published {id}: {files} files, {bytes} bytes, of which {shared} were on the mirror"
+                    "published {id}: {}, {}, of which {shared} were on the mirror",
+                    counted(*files, "file"),
+                    counted(*bytes, "byte")
                 )?;
             }
             PublishAction::Same => {

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Sums};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Sums, counted,
+};
 
 use crate::plan::show_alias;
 use crate::store::{MirrorRead, Scope, StoreError};
@@ -315,8 +317,10 @@ impl fmt::Display for CopyPlan {
                 BuildVerdict::Copy => {
                     writeln!(
                         f,
-                        "copy   {}: {} files, {} bytes",
-                        step.build, step.files, step.bytes
+                        "copy   {}: {}, {}",
+                        step.build,
+                        counted(step.files, "file"),
+                        counted(step.bytes, "byte")
                     )?;
                 }
                 BuildVerdict::Same => same += 1,
@@ -341,6 +345,6 @@ impl fmt::Display for CopyPlan {
         for problem in self.problems() {
             writeln!(f, "leave  {problem}")?;
         }
-        writeln!(f, "{same} builds are there already")
+        writeln!(f, "already there: {}", counted(same, "build"))
     }
 }

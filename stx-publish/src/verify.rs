@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry};
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry, counted,
+};
 
 use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 
@@ -316,11 +318,11 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(
             f,
-            "{} builds, {} files, {} bytes: {} findings",
-            self.builds,
-            self.files,
-            self.bytes,
-            self.findings.len()
+            "{}, {}, {}: {}",
+            counted(self.builds, "build"),
+            counted(self.files, "file"),
+            counted(self.bytes, "byte"),
+            counted(self.findings.len(), "finding")
         )
     }
 }

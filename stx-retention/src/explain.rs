@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
+use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, counted};
 
 use crate::text::Moment;
 use crate::{Facts, Policy, PolicyLines, Position, Retention, Rules, Verdict, plan_with};
@@ -43,8 +43,9 @@ pub fn explain(
             let entry = plan.expire.iter().find(|entry| entry.build == *build)?;
             let _ = write!(
                 text,
-                "It goes in the next run, by rule `{rule}`: {}. That frees {} bytes. A pin, or a KEEP file in it, keeps it. ",
-                entry.message, entry.bytes_freed
+                "It goes in the next run, by rule `{rule}`: {}. That frees {}. A pin, or a KEEP file in it, keeps it. ",
+                entry.message,
+                counted(entry.bytes_freed, "byte")
             );
         }
     }
@@ -88,8 +89,8 @@ fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
         return format!("a {outcome} dated {}, which is to come", Moment(date));
     }
     let days = (now - date).num_days();
-    let plural = if days == 1 { "" } else { "s" };
-    format!("a {outcome} of {}, {days} day{plural} old", Moment(date))
+    let days = counted(days, "day");
+    format!("a {outcome} of {}, {days} old", Moment(date))
 }
 
 /// Where in its file a policy says what holds for a build.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasName, BuildId, Channel};
+use stx_layout::{AliasName, BuildId, Channel, counted};
 
 use crate::text::Moment;
 
@@ -92,10 +92,12 @@ impl fmt::Display for Warning {
                 eligible,
             } => write!(
                 f,
-                "the newest build is of {} and the clock says {}: nothing goes, though {eligible} builds are eligible; \
+                "the newest build is of {} and the clock says {}: nothing goes, though {} {} eligible; \
                  allow it if the clock is right",
                 Moment(*newest),
-                Moment(*now)
+                Moment(*now),
+                counted(*eligible, "build"),
+                if *eligible == 1 { "is" } else { "are" }
             ),
             Self::RemovalLimit {
                 channel,
@@ -104,8 +106,9 @@ impl fmt::Display for Warning {
                 allowed,
             } => write!(
                 f,
-                "{channel}: {eligible} of {builds} builds are eligible, one run removes at most {allowed}: nothing of it \
-                 goes; allow {eligible} if that is right"
+                "{channel}: {eligible} of {} are eligible, one run removes at most {allowed}: nothing of it \
+                 goes; allow {eligible} if that is right",
+                counted(*builds, "build")
             ),
             Self::FutureBuilds { channel, builds } => write!(
                 f,
@@ -136,7 +139,8 @@ impl fmt::Display for Warning {
             ),
             Self::SpaceShort { wanted, reached } => write!(
                 f,
-                "{wanted} bytes should be free, and {reached} will be: not enough is eligible"
+                "{} should be free, and {reached} will be: not enough is eligible",
+                counted(*wanted, "byte")
             ),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::SubsecRound as _;
+use stx_layout::counted;
 
 use super::{BuildPlan, PhasePlan};
 use crate::Env;
@@ -29,7 +30,7 @@ impl fmt::Display for BuildPlan {
         if let Some(timeout) = self.timeout {
             writeln!(f, "  timeout {}", humantime::format_duration(timeout))?;
         }
-        writeln!(f, "  up to {} phases side by side", self.jobs)?;
+        writeln!(f, "  up to {} side by side", counted(self.jobs, "phase"))?;
         writeln!(
             f,
             "  sources {} in {}",

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
+use stx_layout::counted;
 
 /// How many bytes of output an attempt adds to its log where nothing else is said.
 pub const DEFAULT_LOG_LIMIT: u64 = 64 * 1024 * 1024;
@@ -147,7 +148,10 @@ impl PhaseLog {
         drop(tail.newer);
         match tail.left_out {
             0 => join(&self.path, ""),
-            bytes => join(&self.path, &format!("{bytes} bytes are left out here")),
+            bytes => join(
+                &self.path,
+                &format!("{} left out here", counted(bytes, "byte")),
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::counted;
 
 use super::{Facts, Setup};
 use crate::ledger::{Alarm, AlarmKind, RunEnd, State};
@@ -32,7 +33,10 @@ pub fn check(
         if let Some((times, why)) = blind.get(&watch.key)
             && *times >= LOOKS
         {
-            let text = format!("its commits could not be seen {times} times: {why}");
+            let text = format!(
+                "its commits could not be seen {}: {why}",
+                counted(*times, "time")
+            );
             raise(AlarmKind::NeverFires, &watch.key, text);
         }
         if let Some(since) = moved(state, watch)

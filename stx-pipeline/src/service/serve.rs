@@ -8,6 +8,7 @@ mod runs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use stx_layout::counted;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -236,9 +237,8 @@ impl Service<'_> {
                 self.stopping = Some(how);
                 match how {
                     OnStop::Finish => {
-                        let count = self.builds.len();
-                        self.host
-                            .say(&format!("stopping when {count} builds are done"));
+                        let builds = counted(self.builds.len(), "build");
+                        self.host.say(&format!("stopping after {builds}"));
                     }
                     OnStop::Interrupt => {
                         for (run, (_, task)) in std::mem::take(&mut self.builds) {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use stx_layout::{BuildPath, ImageName, Sha256};
+use stx_layout::{BuildPath, ImageName, Sha256, counted};
 
 use super::{ImageClash, ImagePlan, NamedImage, Prepared};
 use crate::plan::AliasVerdict;
@@ -71,8 +71,10 @@ impl fmt::Display for ImageReport {
         }
         writeln!(
             f,
-            "images: {} stored, {blobs} blobs of {bytes} bytes sent, {shared} were on the registry",
-            stored.len()
+            "images: {} stored, {} of {} sent, {shared} were on the registry",
+            stored.len(),
+            counted(*blobs, "blob"),
+            counted(*bytes, "byte")
         )?;
         for name in tagged {
             writeln!(f, "image {name}")?;

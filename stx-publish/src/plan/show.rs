@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stx_layout::{AliasEntry, BuildDate, BuildPath};
+use stx_layout::{AliasEntry, BuildDate, BuildPath, counted};
 
 use crate::incoming::Entry;
 
@@ -19,7 +19,8 @@ impl fmt::Display for PublishPlan {
                     bytes,
                     ..
                 } = self;
-                write!(f, "publish {id} ({result}): {files} files, {bytes} bytes")?;
+                let (files, bytes) = (counted(*files, "file"), counted(*bytes, "byte"));
+                write!(f, "publish {id} ({result}): {files}, {bytes}")?;
                 match &self.linked {
                     Some(linked) => writeln!(f, ", of which {} are on the mirror", linked.bytes)?,
                     None => writeln!(f)?,
@@ -66,14 +67,19 @@ impl PublishPlan {
             .as_ref()
             .and_then(|linked| linked.files.get(path));
         match (entry, twin) {
-            (Entry::File { size, .. }, None) => writeln!(f, "  {path}, {size} bytes"),
+            (Entry::File { size, .. }, None) => {
+                writeln!(f, "  {path}, {}", counted(*size, "byte"))
+            }
             (Entry::File { size, .. }, Some(twin)) if twin.path == *path => {
-                writeln!(f, "  {path}, {size} bytes, linked from {}", twin.build)
+                let size = counted(*size, "byte");
+                writeln!(f, "  {path}, {size}, linked from {}", twin.build)
             }
             (Entry::File { size, .. }, Some(twin)) => writeln!(
                 f,
-                "  {path}, {size} bytes, linked from {}/{}",
-                twin.build, twin.path
+                "  {path}, {}, linked from {}/{}",
+                counted(*size, "byte"),
+                twin.build,
+                twin.path
             ),
             (Entry::Symlink { target }, _) => writeln!(f, "  {path} -> {target}"),
             (Entry::Generated(_), _) => writeln!(f, "  {path}, made by the publisher"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry,
-    Sums,
+    Sums, counted,
 };
 
 use super::{Finding, FindingKind, SeenAlias, VerifyReport};
@@ -204,8 +204,9 @@ impl BuildCheck<'_> {
             let whole = gone(thinned, entries).is_empty();
             if files != record.files || (whole && bytes != record.bytes) {
                 let message = format!(
-                    "says {} files of {} bytes, there are {files} of {bytes}",
-                    record.files, record.bytes
+                    "says {} of {}, there are {files} of {bytes}",
+                    counted(record.files, "file"),
+                    counted(record.bytes, "byte")
                 );
                 self.find(BuildRecord::FILE_NAME, FindingKind::WrongCount, message);
             }

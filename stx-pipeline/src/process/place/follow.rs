@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use stx_layout::counted;
 use tokio::time::Instant;
 
 use super::super::runner::Lines;
@@ -261,7 +262,7 @@ fn said_of(id: u64, job: &JobState) -> String {
         text = format!("{text} ({})", job.reason);
     }
     if job.restarts > 0 {
-        text = format!("{text}, started again {} times", job.restarts);
+        text = format!("{text}, started again {}", counted(job.restarts, "time"));
     }
     text
 }

@@ -1,0 +1,22 @@
+//! Numbers in texts for people.
+
+use std::fmt::Display;
+
+/// A number with its noun, which is in the plural unless the number is 1.
+///
+/// ```
+/// use stx_layout::counted;
+///
+/// assert_eq!(counted(1_u64, "build"), "1 build");
+/// assert_eq!(counted(0_u64, "build"), "0 builds");
+/// assert_eq!(counted(2_usize, "repository"), "2 repositories");
+/// ```
+pub fn counted(count: impl Display + PartialEq + From<u8>, noun: &str) -> String {
+    if count == 1.into() {
+        return format!("1 {noun}");
+    }
+    match noun.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o']) => format!("{count} {stem}ies"),
+        Some(_) | None => format!("{count} {noun}s"),
+    }
+}
