@@ -213,6 +213,63 @@ impl Incoming {
         links.collect()
     }
 
+    /// The symlinks by which a walk through `directories` that follows symlinks comes back to where it was, and would not end.
+    ///
+    /// Programs that make or read an RPM repository walk so. Elsewhere such a symlink does no harm: a tree of files of a
+    /// system has them, as `/usr/bin/X11`.
+    pub(crate) fn loops(&self, directories: &BTreeSet<BuildPath>) -> Vec<Problem> {
+        let all = self.directories();
+        let links: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|(path, entry)| match entry {
+                Entry::Symlink { target } => {
+                    let end = follow(&self.entries, &all, path.parent().as_ref(), target).ok()?;
+                    (end.is_empty() || all.contains(&end)).then_some((path, target, end))
+                }
+                Entry::File { .. } | Entry::Generated(_) => None,
+            })
+            .collect();
+        let below = |dir: &str| {
+            let dir = dir.to_owned();
+            let is_below = move |path: &str| match path.strip_prefix(dir.as_str()) {
+                Some(rest) => dir.is_empty() || rest.starts_with('/'),
+                None => false,
+            };
+            let found = links.iter().enumerate();
+            found
+                .filter(|(_, (path, ..))| is_below(path.as_str()))
+                .map(|(n, _)| n)
+                .collect::<Vec<_>>()
+        };
+        // What a walk from these symlinks comes to.
+        let reached = |mut next: Vec<usize>| {
+            let mut seen = BTreeSet::new();
+            while let Some(n) = next.pop() {
+                if seen.insert(n) {
+                    next.extend(below(&links[n].2));
+                }
+            }
+            seen
+        };
+        let walked = directories.iter().flat_map(|dir| below(dir.as_str()));
+        let walked = reached(walked.collect());
+        let loops = walked
+            .into_iter()
+            .filter(|n| reached(below(&links[*n].2)).contains(n));
+        loops
+            .map(|n| {
+                let (path, target, _) = &links[n];
+                Problem {
+                    path: path.to_string(),
+                    kind: ProblemKind::LinkLoop {
+                        target: (*target).clone(),
+                    },
+                }
+            })
+            .collect()
+    }
+
     /// Where a path leads by way of the symlinks in it.
     #[cfg(feature = "object-store")]
     pub(crate) fn resolve(&self, path: &BuildPath) -> LinkEnd {
@@ -234,17 +291,34 @@ impl Incoming {
     }
 }
 
-/// Follows a symlink in the directory `parent` as the kernel does, within the entries of a build.
+/// Where a symlink in the directory `parent` leads.
 fn end_of_link(
     entries: &BTreeMap<BuildPath, Entry>,
     directories: &BTreeSet<String>,
     parent: Option<&BuildPath>,
     target: &str,
 ) -> LinkEnd {
+    match follow(entries, directories, parent, target) {
+        Err(kind) => LinkEnd::Wrong(kind),
+        Ok(end) => match end.parse::<BuildPath>() {
+            Ok(end) if entries.contains_key(&end) => LinkEnd::File(end),
+            Ok(_) | Err(_) => LinkEnd::Directory,
+        },
+    }
+}
+
+/// Follows a symlink in the directory `parent` as the kernel does, within the entries of a build: the path of the file or the
+/// directory at its end, which is empty for the build itself.
+fn follow(
+    entries: &BTreeMap<BuildPath, Entry>,
+    directories: &BTreeSet<String>,
+    parent: Option<&BuildPath>,
+    target: &str,
+) -> Result<String, ProblemKind> {
     /// The kernel's own limit.
     const MOST_LINKS: usize = 40;
     let original = target;
-    let wrong = |kind: fn(String) -> ProblemKind| LinkEnd::Wrong(kind(original.to_owned()));
+    let wrong = |kind: fn(String) -> ProblemKind| Err(kind(original.to_owned()));
     let mut at: Vec<&str> = parent
         .as_ref()
         .map(|parent| parent.segments().collect())
@@ -264,11 +338,7 @@ fn end_of_link(
             rest.extend(target.rsplit('/'));
         }
         let Some(segment) = rest.pop() else {
-            let end = at.join("/");
-            return match end.parse::<BuildPath>() {
-                Ok(end) if entries.contains_key(&end) => LinkEnd::File(end),
-                Ok(_) | Err(_) => LinkEnd::Directory,
-            };
+            return Ok(at.join("/"));
         };
         match segment {
             "" | "." => continue,

@@ -271,6 +271,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         .entry(marker)
         .or_insert(Entry::Generated(Bytes::new()));
     let mut problems = incoming.problems();
+    problems.extend(incoming.loops(&repositories));
     let other = BuildRecord::marker(match record.result {
         BuildOutcome::Success => BuildOutcome::Fail,
         BuildOutcome::Fail => BuildOutcome::Success,

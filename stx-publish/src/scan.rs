@@ -1,6 +1,7 @@
 //! Reads a finished tree, `DIR/inputs` and `DIR/outputs`, and refuses what must not leave the build server.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -22,6 +23,26 @@ use survey::Surveyor;
 /// A tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
+    /// There is no such directory.
+    #[error("{dir}: there is no such directory")]
+    Missing {
+        /// The directory.
+        dir: Utf8PathBuf,
+    },
+    /// It is a file.
+    #[error("{dir}: is not a directory")]
+    NotADirectory {
+        /// What was taken for a directory.
+        dir: Utf8PathBuf,
+    },
+    /// It cannot be read.
+    #[error("{dir}: cannot be read")]
+    Unreadable {
+        /// The directory.
+        dir: Utf8PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// There is neither `inputs` nor `outputs`.
     #[error("{dir}: holds neither inputs/ nor outputs/")]
     Empty {
@@ -74,12 +95,32 @@ pub fn scan(dir: &Utf8Path) -> Result<Incoming, ScanError> {
 /// a file or a directory with all that is in it, takes the symlink's place.
 ///
 /// # Errors
-/// [`ScanError::Empty`] only.
+/// Where there is nothing to publish: all but [`ScanError::Refused`].
 pub fn survey(dir: &Utf8Path, roots: &[Utf8PathBuf]) -> Result<Survey, ScanError> {
+    let unreadable = |source| ScanError::Unreadable {
+        dir: dir.to_owned(),
+        source,
+    };
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => {
+            return Err(ScanError::NotADirectory {
+                dir: dir.to_owned(),
+            });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ScanError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
+        Err(error) => return Err(unreadable(error)),
+    }
     let mut surveyor = Surveyor::default();
     for top in ["inputs", "outputs"] {
-        if fs::symlink_metadata(dir.join(top)).is_ok() {
-            surveyor.walk(&dir.join(top), top);
+        match fs::symlink_metadata(dir.join(top)) {
+            Ok(_) => surveyor.walk(&dir.join(top), top),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(error)),
         }
     }
     if surveyor.is_empty() {
@@ -213,7 +254,7 @@ fn hash_blocking(mut incoming: Incoming) -> Result<Incoming, ScanError> {
 }
 
 fn hash_one(path: &Utf8Path, size: u64) -> Result<stx_layout::Sha256, ProblemKind> {
-    let unreadable = |error: std::io::Error| ProblemKind::Unreadable {
+    let unreadable = |error: io::Error| ProblemKind::Unreadable {
         reason: error.to_string(),
     };
     let mut source = Source::open(path).map_err(unreadable)?;

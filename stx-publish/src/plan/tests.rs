@@ -231,3 +231,79 @@ proptest! {
         prop_assert_eq!(plan.action, PublishAction::New);
     }
 }
+
+#[test]
+fn a_repository_that_leads_back_to_itself_is_refused() {
+    let package = ("outputs/RPMS/std/a.rpm", None);
+    for (entries, loops) in [
+        (
+            &[package, ("outputs/RPMS/std/x", Some("."))][..],
+            &["outputs/RPMS/std/x"][..],
+        ),
+        (
+            &[package, ("outputs/RPMS/std/x", Some("../../.."))],
+            &["outputs/RPMS/std/x"],
+        ),
+        // Each of the two leads to the other.
+        (
+            &[
+                ("outputs/RPMS/a/a.rpm", None),
+                ("outputs/RPMS/a/x", Some("../b")),
+                ("outputs/RPMS/b/b.rpm", None),
+                ("outputs/RPMS/b/y", Some("../a")),
+            ],
+            &["outputs/RPMS/a/x", "outputs/RPMS/b/y"],
+        ),
+        // What the repository leads to leads back to itself.
+        (
+            &[
+                package,
+                ("outputs/RPMS/std/x", Some("../../root")),
+                ("outputs/root/X11", Some(".")),
+            ],
+            &["outputs/root/X11"],
+        ),
+        (&[package, ("outputs/RPMS/std/x", Some("a.rpm"))], &[]),
+        (
+            &[
+                package,
+                ("outputs/RPMS/std/x", Some("../../iso")),
+                ("outputs/iso/i", None),
+            ],
+            &[],
+        ),
+        // No repository leads there.
+        (
+            &[
+                package,
+                ("outputs/root/bin/X11", Some(".")),
+                ("outputs/root/bin/ls", None),
+            ],
+            &[],
+        ),
+    ] {
+        let mut request = sample_request(10, BuildOutcome::Success, "x");
+        for (path, target) in entries {
+            let entry = match target {
+                None => Entry::Generated(Bytes::from_static(b"x")),
+                Some(target) => Entry::Symlink {
+                    target: (*target).to_owned(),
+                },
+            };
+            request
+                .incoming
+                .entries
+                .insert(path.parse().expect("a path"), entry);
+        }
+        let found: Vec<_> = match plan(&catalog(&[], None), request) {
+            Err(PlanError::Refused { problems, .. }) => {
+                problems.into_iter().map(|problem| problem.path).collect()
+            }
+            planned => {
+                planned.expect("a plan");
+                Vec::new()
+            }
+        };
+        assert_eq!(found, loops, "{entries:?}");
+    }
+}

@@ -48,6 +48,13 @@ fn a_tree_without_inputs_and_outputs_is_refused() {
     let dir = tempdir().expect("a directory");
     fs::write(dir.path().join("file"), "x").expect("written");
     assert!(matches!(scan(dir.path()), Err(ScanError::Empty { .. })));
+    let gone = scan(&dir.path().join("gone"));
+    assert!(matches!(gone, Err(ScanError::Missing { .. })), "{gone:?}");
+    let file = scan(&dir.path().join("file"));
+    assert!(
+        matches!(file, Err(ScanError::NotADirectory { .. })),
+        "{file:?}"
+    );
 }
 
 #[tokio::test]
