@@ -17,6 +17,7 @@
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
 //! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions |
 //! | [`ledger`] | what the service remembers; feature `sqlite`: in a file |
+//! | [`tolerant`] | TOML as values of Rust, with every mistake found at once |
 //! | [`service`] | the build service; feature `service`: its loop |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
@@ -38,6 +39,7 @@ pub mod schedule;
 mod scope;
 pub mod service;
 pub mod source;
+pub mod tolerant;
 pub mod trigger;
 
 pub use build_info::BuildInfo;

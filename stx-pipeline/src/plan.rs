@@ -136,7 +136,7 @@ pub enum PlanError {
         path: Utf8PathBuf,
     },
     /// An override of a variable that the recipe does not have.
-    #[error("recipe {recipe} has no variable {name}; it has {}", known.join(", "))]
+    #[error("recipe {recipe} has no variable {name}; it has {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
     NoSuchVariable {
         /// The recipe's name.
         recipe: String,

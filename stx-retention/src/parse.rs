@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::NaiveDate;
 use globset::{Glob, GlobBuilder};
-use stx_layout::{BuildOutcome, BuildPath, ReleaseKind};
+use stx_layout::{BuildOutcome, BuildPath, ReleaseKind, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -57,10 +57,12 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, offset: usize, key: &str, known: &str) {
-        self.mistake(
-            offset,
-            format!("`{key}` is not known here; there are {known}"),
-        );
+        let words = known.split('`').skip(1).step_by(2);
+        let message = match nearest(key, words) {
+            Some(near) => format!("`{key}` is not known here; did you mean `{near}`?"),
+            None => format!("`{key}` is not known here; there are {known}"),
+        };
+        self.mistake(offset, message);
     }
 
     fn wrong(&mut self, value: &Value<'_>, wanted: &str) {

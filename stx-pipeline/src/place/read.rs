@@ -6,15 +6,17 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobBuilder;
 use serde::Deserialize;
+use stx_layout::{meant, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Container, Place, Places, PlacesError, Rule, Slurm, Ssh};
 use crate::recipe::Finding;
+use crate::tolerant;
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
-const KINDS: &str = "local, ssh, container, slurm";
+const KINDS: [&str; 4] = ["local", "ssh", "container", "slurm"];
 
 #[derive(Default)]
 struct Reader {
@@ -123,16 +125,9 @@ impl Reader {
         Places { places, rules }
     }
 
-    /// A table as a value of its own form; a mistake in it is noted where it stands.
+    /// A table as a value of its own form; mistakes in it are noted where they stand.
     fn table<T: serde::de::DeserializeOwned>(&mut self, value: Value<'_>) -> Option<T> {
-        let at = value.span().start;
-        match T::deserialize(toml::de::ValueDeserializer::from(value)) {
-            Ok(table) => Some(table),
-            Err(error) => {
-                self.fault(error.span().map_or(at, |span| span.start), error.message());
-                None
-            }
-        }
+        tolerant::read(value, &mut self.faults)
     }
 
     fn place(
@@ -157,7 +152,10 @@ impl Reader {
             return None;
         };
         let Some(kind) = table.remove("kind") else {
-            self.fault(at, format!("`kind` is missing, one of {KINDS}"));
+            self.fault(
+                at,
+                format!("`kind` is missing, one of {}", KINDS.join(", ")),
+            );
             return None;
         };
         let kind_at = kind.span().start;
@@ -178,7 +176,7 @@ impl Reader {
             Some(other) => {
                 self.fault(
                     kind_at,
-                    format!("unknown kind {other:?}, expected one of {KINDS}"),
+                    format!("unknown kind {other:?}{}", meant(other, &KINDS)),
                 );
                 None
             }
@@ -224,7 +222,15 @@ impl Reader {
     fn container(&mut self, table: ContainerTable, dir: &Utf8Path) -> Option<Place> {
         let before = self.faults.len();
         let engine = match table.engine {
-            Some(engine) => self.word("a container engine", engine),
+            Some(engine) => {
+                let engine = self.word("a container engine", engine);
+                // A program without a slash is one of the `PATH`.
+                if engine.contains('/') {
+                    dir.join(engine).into_string()
+                } else {
+                    engine
+                }
+            }
             None => "podman".to_owned(),
         };
         let image = self.word("an image", table.image);
@@ -308,7 +314,10 @@ impl Reader {
         if !named.contains(&place) {
             self.fault(
                 at,
-                format!("unknown place {place:?}, there are {}", named.join(", ")),
+                match nearest(&place, named.iter().map(String::as_str)) {
+                    Some(near) => format!("unknown place {place:?}; did you mean {near:?}?"),
+                    None => format!("unknown place {place:?}, there are {}", named.join(", ")),
+                },
             );
         }
         if rule.phases.get_ref().is_empty() {

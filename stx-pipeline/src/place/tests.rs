@@ -320,7 +320,7 @@ place = "big"
     line 11, column 12: "BatchMode no" is not of the form Key=value
     line 13, column 8: unknown kind "docker", expected one of local, ssh, container, slurm
     line 14, column 8: `kind` is missing, one of local, ssh, container, slurm
-    line 18, column 1: unknown field `hots`, expected one of `host`, `port`, `identity`, `options`
+    line 18, column 1: unknown key `hots`; did you mean `host`?
     line 22, column 11: a mount is a directory, or one with `:ro` after it
     line 24, column 11: error parsing glob 'a[': unclosed character class; missing ']'
     line 25, column 9: unknown place "nowhere", there are local, Farm, big, box, mount, none, typo

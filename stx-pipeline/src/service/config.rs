@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use stx_layout::{Channel, ReleaseId};
 use toml::de::{DeTable, DeValue};
 
-use super::fields::{Faults, Fields, finding, tables};
+use super::fields::{Faults, Fields, tables};
 use super::{OnInterrupted, OnStop, Settings, Setup};
 use crate::recipe::Finding;
 use crate::schedule::{Schedule, ScheduleError};
@@ -70,14 +70,24 @@ impl ServiceConfig {
     /// # Errors
     /// Every mistake in them.
     pub fn from_toml(text: &str) -> Result<Option<Self>, ConfigError> {
+        let (config, findings) = Self::read(text);
+        if findings.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError { findings })
+        }
+    }
+
+    /// As [`from_toml`](Self::from_toml), but with what could be read beside every mistake, so that what it names can be
+    /// searched for more of them.
+    pub fn read(text: &str) -> (Option<Self>, Vec<Finding>) {
         let mut faults = Faults::default();
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             faults.add(error.span().map_or(0, |span| span.start), error.message());
         }
         if !faults.is_empty() {
-            let findings = faults.findings(text);
-            return Err(ConfigError { findings });
+            return (None, faults.findings(text));
         }
         let root = document.get_ref();
         let mine = ["service", "branch", "milestone"];
@@ -85,7 +95,7 @@ impl ServiceConfig {
             .keys()
             .any(|key| mine.contains(&key.get_ref().as_ref()))
         {
-            return Ok(None);
+            return (None, Vec::new());
         }
         let empty = DeTable::new();
         let service = root.iter().find(|(name, _)| name.get_ref() == "service");
@@ -110,11 +120,32 @@ impl ServiceConfig {
                 .branches
                 .extend(branch.map(|branch| branch.placed(text, at)));
         }
-        if faults.is_empty() {
-            Ok(Some(config))
-        } else {
-            let findings = faults.findings(text);
-            Err(ConfigError { findings })
+        (Some(config), faults.findings(text))
+    }
+
+    /// Makes paths that are relative to the file's directory absolute: the hook's program, the spool, the metrics, recipes, and
+    /// repositories and manifests that are not URLs.
+    pub fn resolve(&mut self, dir: &Utf8Path) {
+        // A program without a slash is one of the `PATH`.
+        if let Some(program) = self.hook.first_mut().filter(|word| word.contains('/')) {
+            *program = dir.join(&program).into_string();
+        }
+        for path in [&mut self.spool, &mut self.metrics].into_iter().flatten() {
+            *path = dir.join(&path);
+        }
+        for branch in &mut self.branches {
+            if let Some(recipe) = &mut branch.recipe {
+                *recipe = dir.join(&recipe);
+            }
+            match &mut branch.watch.upstream {
+                Some(Upstream::Repositories(urls)) => {
+                    for url in urls {
+                        located(url, dir);
+                    }
+                }
+                Some(Upstream::Manifest { url, .. }) => located(url, dir),
+                None => {}
+            }
         }
     }
 
@@ -166,7 +197,7 @@ impl ServiceConfig {
 
 impl BranchConfig {
     fn placed(mut self, text: &str, at: usize) -> Self {
-        let finding = finding(text, at, String::new());
+        let finding = Finding::at(text, at, String::new());
         self.at = (finding.line, finding.column);
         self
     }
@@ -296,6 +327,14 @@ fn read_milestone(mut fields: Fields<'_, '_, '_>) -> Option<BranchConfig> {
         at: (0, 0),
         watch,
     })
+}
+
+/// Makes a repository's path absolute. A URL, and `HOST:PATH` as git reads it, stay.
+fn located(url: &mut String, dir: &Utf8Path) {
+    let before_slash = url.split('/').next().unwrap_or_default();
+    if !before_slash.contains(':') {
+        *url = dir.join(&url).into_string();
+    }
 }
 
 /// A channel until the recipe says which.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use stx_layout::meant;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -29,19 +30,8 @@ impl Faults {
         self.0.dedup();
         let faults = self.0.into_iter();
         faults
-            .map(|(at, message)| finding(text, at, message))
+            .map(|(at, message)| Finding::at(text, at, message))
             .collect()
-    }
-}
-
-/// A mistake with line and column.
-pub(super) fn finding(text: &str, at: usize, message: String) -> Finding {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Finding {
-        message,
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
     }
 }
 
@@ -163,8 +153,8 @@ impl<'a, 't, 'f> Fields<'a, 't, 'f> {
     pub(super) fn done(self) {
         for key in self.table.keys() {
             if !self.known.contains(&key.get_ref().as_ref()) {
-                let (name, known) = (key.get_ref(), self.known.join(", "));
-                let message = format!("unknown key `{name}`, expected one of {known}");
+                let (name, known) = (key.get_ref(), &self.known);
+                let message = format!("unknown key `{name}`{}", meant(name, known));
                 self.faults.add(key.span().start, message);
             }
         }

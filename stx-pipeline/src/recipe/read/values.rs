@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use stx_layout::meant;
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
@@ -15,9 +16,9 @@ impl Reader {
                 self.fault(
                     key.span().start,
                     format!(
-                        "unknown key `{}`, expected one of {}",
+                        "unknown key `{}`{}",
                         key.get_ref(),
-                        known.join(", ")
+                        meant(key.get_ref(), known)
                     ),
                 );
             }
