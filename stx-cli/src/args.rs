@@ -185,8 +185,8 @@ pub(crate) enum Shell {
 
 #[derive(Debug, Args)]
 pub(crate) struct Manual {
-    /// Directory for the pages; `man -l FILE` shows one
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    /// Directory for the pages, made if it does not exist; `man -l FILE` shows one
+    #[arg(long, value_name = "DIR", required = true)]
     pub(crate) to: Utf8PathBuf,
 }
 

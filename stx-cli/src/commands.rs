@@ -11,7 +11,7 @@ pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod manual;
-mod mirror;
+pub(crate) mod mirror;
 mod packages;
 pub(crate) mod pages;
 pub(crate) mod parse;
@@ -30,6 +30,8 @@ pub(crate) mod trigger;
 pub(crate) mod trust;
 pub(crate) mod verify;
 
+use std::io::ErrorKind;
+
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use stx_publish::{SignError, StoreError};
@@ -38,6 +40,7 @@ pub(crate) use self::mirror::{Mirror, Reader};
 use crate::args::{Format, Global};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::users::denied;
 
 /// What every command is given.
 #[derive(Debug, Clone)]
@@ -80,7 +83,7 @@ impl Context {
 pub(crate) fn exit_of(error: &StoreError) -> Exit {
     match error {
         StoreError::Busy { .. } => Exit::Busy,
-        StoreError::NotFound { .. } => Exit::NotFound,
+        StoreError::NotFound { .. } | StoreError::NotAMirror { .. } => Exit::NotFound,
         StoreError::MissingTool { .. }
         | StoreError::Unsigned {
             source: SignError::MissingTool { .. },
@@ -101,18 +104,48 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
     }
 }
 
+/// What to do about a store's refusal, where that can be told from the refusal alone.
+pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
+    match error {
+        StoreError::Io { path, source, .. } => {
+            (source.kind() == ErrorKind::PermissionDenied).then(|| denied(path.as_ref()))
+        }
+        StoreError::NotAMirror { instead, .. } => Some(match instead.as_slice() {
+            [] => "the root of a mirror is what holds the channels, such as `master/centos`"
+                .to_owned(),
+            [one] => format!("the mirror is {one}"),
+            several => format!("these are mirrors: {}", several.join(", ")),
+        }),
+        StoreError::Untrusted { .. } => Some(
+            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom"
+                .to_owned(),
+        ),
+        StoreError::Stale { .. } => {
+            Some("nothing of it was taken; `--allow-stale` takes it all the same".to_owned())
+        }
+        StoreError::Busy { .. }
+        | StoreError::NotFound { .. }
+        | StoreError::MissingTool { .. }
+        | StoreError::Unsigned { .. }
+        | StoreError::AlreadyExists { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::Refused { .. }
+        | StoreError::Changed { .. }
+        | StoreError::Tool { .. }
+        | StoreError::Unsupported { .. }
+        | StoreError::Damaged { .. } => None,
+        StoreError::Network { .. } => {
+            Some("is the URL right, and does this machine reach the server?".to_owned())
+        }
+    }
+}
+
 /// A store's refusal as a failure.
 pub(crate) fn refused(error: StoreError) -> Failure {
-    let untrusted = matches!(error, StoreError::Untrusted { .. });
-    let stale = matches!(error, StoreError::Stale { .. });
+    let hint = hint_of(&error);
     let failure = Failure::new(exit_of(&error), error);
-    if untrusted {
-        return failure.hint(
-            "nothing of it was taken; docs/signing.md says what has to be signed, and by whom",
-        );
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
-    if stale {
-        return failure.hint("nothing of it was taken; `--allow-stale` takes it all the same");
-    }
-    failure
 }

@@ -1,23 +1,30 @@
 //! The configuration file `stx-builds.toml`.
 
+use std::io::ErrorKind;
+
 use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use stx_pipeline::Places;
+use stx_pipeline::{Places, tolerant};
 use stx_publish::site::Site;
 use stx_publish::{BucketOptions, Secret};
 
 use crate::args::Global;
 use crate::commands::build::OnInterrupt;
+use crate::commands::retention;
 use crate::exit::{Exit, Failure};
+use crate::users::unusable;
 
 mod metadata;
+mod mistakes;
 mod privacy;
 mod provenance;
 mod registry;
 mod signing;
 
 pub(crate) use metadata::{Metadata, MetadataTable};
+pub(crate) use mistakes::Mistakes;
 pub(crate) use privacy::PrivacyTable;
 pub(crate) use provenance::{ProvenanceTable, SbomTable};
 pub(crate) use registry::RegistryTable;
@@ -25,6 +32,10 @@ pub(crate) use signing::SigningTable;
 
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
+
+/// Where the form of the configuration is described.
+pub(crate) const FORM: &str =
+    "docs/operations.md, docs/places.md and stx-builds.toml(5) describe the form";
 
 /// What `stx-builds.toml` says; relative paths are relative to the file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -117,31 +128,40 @@ struct SiteTable {
 impl Config {
     /// Reads the file that `--config` names, else the nearest one here or above, else takes the defaults.
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
+        let (config, mistakes) = Self::read(global)?;
+        mistakes.none(FORM)?;
+        Ok(config)
+    }
+
+    /// The same with every mistake in it. Where there are any, what is wrong has its default.
+    pub(crate) fn read(global: &Global) -> Result<(Self, Mistakes), Failure> {
         let found = match &global.config {
             Some(file) => Some(file.clone()),
             None => nearest()?,
         };
         let Some(file) = found else {
-            return Ok(Self::default());
+            return Ok((Self::default(), Mistakes::default()));
         };
-        let text = fs_err::read_to_string(&file).map_err(Failure::usage)?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|error| Failure::usage(format!("{file}: {}", error.to_string().trim_end())))?;
-        config.file = Some(file.clone());
-        let dir = file.parent().unwrap_or(Utf8Path::new(""));
-        config.places = Places::from_toml(&text, &absolute(dir)?).map_err(|error| {
-            let findings: Vec<_> = error
-                .findings
-                .iter()
-                .map(|finding| {
-                    format!(
-                        "{file}:{}:{}: {}",
-                        finding.line, finding.column, finding.message
-                    )
-                })
-                .collect();
-            Failure::usage(findings.join("\n")).hint("docs/places.md describes the form")
+        let text = fs_err::read_to_string(&file).map_err(|error| {
+            let missing = error.kind() == ErrorKind::NotFound;
+            let failure = unusable(&file, error);
+            if missing {
+                failure.hint("--config, or STX_BUILDS_CONFIG, names the configuration file")
+            } else {
+                failure
+            }
         })?;
+        let mut mistakes = Mistakes::default();
+        let (config, findings) = tolerant::from_toml::<Self>(&text);
+        mistakes.find(&file, findings);
+        let mut config = config.unwrap_or_default();
+        config.file = Some(file.clone());
+        // What is run elsewhere, or later, has to find its files, too.
+        let dir = &absolute(file.parent().unwrap_or(Utf8Path::new("")))?;
+        match Places::from_toml(&text, dir) {
+            Ok(places) => config.places = places,
+            Err(error) => mistakes.find(&file, error.findings),
+        }
         for path in [
             &mut config.mirror,
             &mut config.state,
@@ -160,7 +180,42 @@ impl Config {
         config.privacy.resolve(dir);
         config.signing.resolve(dir);
         config.provenance.resolve(dir);
-        Ok(config)
+        Ok((config, mistakes))
+    }
+
+    /// The mistakes in the policy that the configuration names.
+    pub(crate) fn mistakes_elsewhere(&self) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        if let Some(file) = &self.policy {
+            match retention::policy_file(file) {
+                Ok(Err(found)) => mistakes.extend(found),
+                Ok(Ok(_)) => {}
+                Err(failure) => mistakes.add(file, None, failure.words()),
+            }
+        }
+        mistakes
+    }
+
+    /// The mistakes in what a build needs when it is published: keys, secrets, names of images.
+    pub(crate) fn mistakes_of_builds(&self, now: DateTime<Utc>) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        let Some(file) = &self.file else {
+            return mistakes;
+        };
+        let registry = self.registry.as_ref();
+        let failures = [
+            self.signing.signer(now).err(),
+            self.provenance.builder().err(),
+            self.provenance.signer().err(),
+            self.provenance.trusted(&[]).err(),
+            self.privacy.compile().err(),
+            registry.and_then(|registry| registry.rules().err()),
+            registry.and_then(|registry| registry.open().err()),
+        ];
+        for failure in failures.into_iter().flatten() {
+            mistakes.add(file, None, failure.words());
+        }
+        mistakes
     }
 
     /// The mirror's root: `--mirror`, else the configuration's.
@@ -246,12 +301,6 @@ impl Config {
     /// The file that this was read from.
     pub(crate) fn file(&self) -> Option<&Utf8Path> {
         self.file.as_deref()
-    }
-
-    /// A path of the file, which is relative to it.
-    pub(crate) fn below(&self, path: &Utf8Path) -> Utf8PathBuf {
-        let dir = self.file.as_deref().and_then(Utf8Path::parent);
-        dir.unwrap_or(Utf8Path::new("")).join(path)
     }
 
     /// What is done with a build that was interrupted.

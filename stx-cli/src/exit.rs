@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::output::note;
+use crate::users::denied_here;
 
 /// Why the program ends, as a number that scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +71,15 @@ impl Failure {
         self
     }
 
+    /// The error with its chain, in a line; nothing where everything was said.
+    pub(crate) fn words(&self) -> String {
+        let error = self.error.as_deref();
+        error.map_or_else(String::new, |error| Chain(error).to_string())
+    }
+
     /// The error with its chain and the hint, in a line.
     pub(crate) fn line(&self) -> String {
-        let error = self
-            .error
-            .as_ref()
-            .map(|error| Chain(error.as_ref()).to_string());
+        let error = self.error.is_some().then(|| self.words());
         let parts = error.into_iter().chain(self.hint.clone());
         parts.collect::<Vec<_>>().join("; ")
     }
@@ -85,7 +89,9 @@ impl Failure {
         if let Some(error) = &self.error {
             note(&format!("error: {}", Chain(error.as_ref())));
         }
-        if let Some(hint) = &self.hint {
+        let denied = self.error.as_deref().is_some_and(|error| is_denied(error));
+        let hint = self.hint.clone().or_else(|| denied.then(denied_here));
+        if let Some(hint) = hint {
             note(&format!("hint: {hint}"));
         }
         ExitCode::from(self.exit as u8)
@@ -103,17 +109,59 @@ pub(crate) fn chain(error: &dyn Error) -> impl fmt::Display {
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();
-        f.write_str(&text)?;
         let mut source = self.0.source();
         while let Some(error) = source {
-            // A transparent error says the words of its source.
+            // Many errors say the words of their source themselves.
             let next = error.to_string();
-            if next != text {
-                write!(f, ": {next}")?;
+            if !text.ends_with(&next) {
+                text = format!("{text}: {next}");
             }
-            text = next;
             source = error.source();
         }
-        Ok(())
+        f.write_str(&text)
+    }
+}
+
+/// Whether it was for want of a right.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.kind() == std::io::ErrorKind::PermissionDenied;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{said}")]
+    struct Said {
+        said: &'static str,
+        source: Option<Box<Said>>,
+    }
+
+    #[test]
+    fn a_source_is_said_once() {
+        for (outer, inner, line) in [
+            ("list x", "denied", "list x: denied"),
+            ("list x: denied", "denied", "list x: denied"),
+            ("denied", "denied", "denied"),
+            ("denied x", "denied", "denied x: denied"),
+        ] {
+            let source = Some(Box::new(Said {
+                said: inner,
+                source: None,
+            }));
+            let error = Said {
+                said: outer,
+                source,
+            };
+            assert_eq!(chain(&error).to_string(), line);
+        }
     }
 }

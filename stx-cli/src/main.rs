@@ -12,6 +12,7 @@ mod files;
 mod identity;
 mod output;
 mod progress;
+mod users;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -69,6 +70,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let config = match &cli.command {
         // A wrong configuration keeps nobody from these.
         Command::Completions(_) | Command::Manual(_) => config::Config::default(),
+        // The service reads it again, with all that it names, and reports the mistakes of all files at once.
+        Command::Daemon(_) => config::Config::read(&cli.global)?.0,
         _ => config::Config::load(&cli.global)?,
     };
     let now = cli.global.now.unwrap_or_else(Utc::now);
@@ -86,7 +89,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     };
     let result = dispatch(&context, &cli.command).await;
     if changes {
-        commands::pages::after(&context).await;
+        commands::pages::after(&context, result.as_ref().err()).await;
     }
     result
 }

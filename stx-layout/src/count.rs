@@ -11,7 +11,7 @@ use std::fmt::Display;
 /// assert_eq!(counted(0_u64, "build"), "0 builds");
 /// assert_eq!(counted(2_usize, "repository"), "2 repositories");
 /// ```
-pub fn counted(count: impl Display + PartialEq + From<u8>, noun: &str) -> String {
+pub fn counted(count: impl Copy + Display + From<u8> + PartialEq, noun: &str) -> String {
     if count == 1.into() {
         return format!("1 {noun}");
     }

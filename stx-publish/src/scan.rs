@@ -61,7 +61,7 @@ pub enum ScanError {
     #[error("the files cannot be read")]
     Unfinished {
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 

@@ -30,8 +30,10 @@ use crate::output;
 pub(crate) enum Built {
     /// Nothing changed since this build.
     Unchanged {
-        /// The last success.
+        /// The last success, or where failures count, too, the last build.
         build: BuildId,
+        /// How it ended.
+        result: BuildOutcome,
     },
     /// It was published.
     Published {
@@ -115,9 +117,13 @@ pub(crate) fn report(context: &Context, site: &Site, built: Built) -> Result<(),
         Built::Published { published, .. } => published.to_string(),
     })?;
     match built {
-        Built::Unchanged { build } => {
+        Built::Unchanged { build, result } => {
+            let failed = match result {
+                BuildOutcome::Success => "",
+                BuildOutcome::Fail => ", which failed",
+            };
             context.say(&format!(
-                "nothing changed since {build}; --force builds it again"
+                "nothing changed since {build}{failed}; --force builds it again"
             ));
             Ok(())
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,15 +12,16 @@ use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, contested, pair
 use stx_compare::junit::junit;
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
-use stx_layout::{BuildId, Channel, ParseError, SourceRecord, printable, printable_bytes};
+use stx_layout::{BuildId, Channel, ParseError, SourceRecord, counted, printable, printable_bytes};
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
-use super::packages::{self, Place, Seats, differences};
+use super::packages::{self, PackageError, Place, Seats, differences};
 use super::{Context, Reader, fetch, refused};
 use crate::args::{Compare, Noise};
 use crate::exit::{Exit, Failure, chain};
 use crate::files::{self, Durable};
 use crate::output;
+use crate::users::unusable;
 
 /// Pairs of packages that are read and compared side by side.
 const PARALLEL: u32 = 4;
@@ -35,7 +37,9 @@ pub(crate) async fn run(context: &Context, args: &Compare) -> Result<(), Failure
     let reader = context.reader()?;
     let mut report = match (&args.with, &args.what[..]) {
         (Some(with), files) => with_reference(context, args, &reader, with, files).await?,
-        (None, [from, to]) => builds(context, args, &reader, from, to).await?,
+        (None, [from, to]) if ![from, to].iter().any(|name| Utf8Path::new(name).is_file()) => {
+            builds(context, args, &reader, from, to).await?
+        }
         (None, _) => {
             return Err(
                 Failure::usage("two builds are compared, or packages --with a build")
@@ -55,7 +59,7 @@ pub(crate) async fn run(context: &Context, args: &Compare) -> Result<(), Failure
     }
     output::print(context.format(), &report, || report.to_string())?;
     if let Some(bytes) = report.transferred {
-        context.say(&format!("{bytes} bytes came over the network"));
+        context.say(&format!("{} came over the network", counted(bytes, "byte")));
     }
     finish(&report)
 }
@@ -134,10 +138,7 @@ async fn with_reference(
         let place = Place::File(file.clone());
         let package = packages::read(reader.store(), &place)
             .await
-            .map_err(|error| {
-                Failure::usage(format!("{file}: {}", chain(&error)))
-                    .hint("is it a whole RPM package?")
-            })?;
+            .map_err(|error| unreadable(&file, error))?;
         let version = format!("{}-{}", package.version, package.release);
         let named = |key: &Key| key.name == package.name && key.arch == package.arch;
         let several: Vec<_> = inventory
@@ -185,6 +186,20 @@ async fn with_reference(
     Ok(report)
 }
 
+/// A package file that cannot be read, or is none.
+fn unreadable(file: &Utf8Path, error: PackageError) -> Failure {
+    match error {
+        PackageError::Io { source, .. } => unusable(file, source),
+        error @ (PackageError::Header(_) | PackageError::Panic) => {
+            Failure::usage(format!("{file}: {}", chain(&error))).hint("is it a whole RPM package?")
+        }
+        error @ (PackageError::Store(_)
+        | PackageError::Fetch(_)
+        | PackageError::Contents(_)
+        | PackageError::Another { .. }) => Failure::usage(format!("{file}: {}", chain(&error))),
+    }
+}
+
 /// The reference of a package: in the phase that was asked for; else, where it is in several, in the one that a directory
 /// of the file's path names.
 fn choose<'a>(
@@ -213,12 +228,20 @@ fn choose<'a>(
 fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Failure> {
     let mut files = Vec::new();
     for name in named.iter().map(Utf8Path::new) {
-        if !fs::metadata(name)
-            .map_err(|error| Failure::new(Exit::NotFound, error))?
-            .is_dir()
-        {
-            files.push(name.to_owned());
-            continue;
+        match fs::metadata(name) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                files.push(name.to_owned());
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Failure::new(
+                    Exit::NotFound,
+                    format!("{name}: there is no such file or directory"),
+                )
+                .hint("with --with, give package files or directories that hold them"));
+            }
+            Err(error) => return Err(unusable(name, error)),
         }
         let before = files.len();
         for entry in walkdir::WalkDir::new(name).sort_by_file_name() {
@@ -278,8 +301,9 @@ async fn nearest_build(
         .hint("is it a work tree of one of the builds' gits? `show` names them; or name a build with --with"));
     };
     context.say(&format!(
-        "{build} is nearest: {path} is at {}, {ahead} commits behind {dir}",
-        commit.get(..12).unwrap_or(&commit)
+        "{build} is nearest: {path} is at {}, {} behind {dir}",
+        commit.get(..12).unwrap_or(&commit),
+        counted(ahead, "commit")
     ));
     Ok(build)
 }

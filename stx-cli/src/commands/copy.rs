@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::Digest as _;
+use stx_layout::counted;
 use stx_publish::replicate::{
     CopyError, CopyEvent, CopyPlan, CopyReport, CopyRequest, copy, plan, survey,
 };
@@ -17,6 +18,12 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &Copy) -> Result<(), Failure> {
+    if same_place(&args.from, &args.to) {
+        return Err(
+            Failure::usage(format!("{} and {} are the same mirror", args.from, args.to))
+                .hint("copy FROM TO: name another mirror as TO"),
+        );
+    }
     let from = context.trusted(Reader::open(context, &args.from)?, &args.trust)?;
     let request = CopyRequest {
         channels: args.channel.iter().cloned().collect(),
@@ -24,7 +31,10 @@ pub(crate) async fn run(context: &Context, args: &Copy) -> Result<(), Failure> {
     };
     let target = match Mirror::open(context, &args.to) {
         Ok(target) => Some(target),
-        Err(failure) if failure.exit == Exit::NotFound => None,
+        Err(failure) if failure.exit == Exit::NotFound => {
+            Mirror::may_create(&args.to)?;
+            None
+        }
         Err(failure) => return Err(failure),
     };
     let empty = MemoryStore::new();
@@ -65,6 +75,15 @@ pub(crate) async fn run(context: &Context, args: &Copy) -> Result<(), Failure> {
     from.remember()?;
     output::print(context.format(), &report, || human(&report))?;
     left(&report.left, context.format() == crate::args::Format::Human)
+}
+
+/// Whether two names are those of one mirror.
+fn same_place(from: &Utf8Path, to: &Utf8Path) -> bool {
+    let real = |name: &Utf8Path| match Place::of(name) {
+        Place::Directory => name.canonicalize_utf8().ok(),
+        Place::Bucket | Place::Web => Some(name.as_str().trim_end_matches('/').into()),
+    };
+    real(from).is_some_and(|from| real(to) == Some(from))
 }
 
 async fn copied(
@@ -161,9 +180,9 @@ fn human(report: &CopyReport) -> String {
         .map(|build| format!("retired {build}\n"));
     let lines: Vec<_> = copied.chain(moved).chain(retired).collect();
     format!(
-        "{}{} builds copied, {} transferred, {} were there already\n",
+        "{}{} copied, {} transferred, {} were there already\n",
         lines.concat(),
-        report.copied.len(),
+        counted(report.copied.len(), "build"),
         output::bytes(report.transferred),
         output::bytes(report.shared)
     )

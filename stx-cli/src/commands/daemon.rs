@@ -26,6 +26,7 @@ use super::build::Site;
 use crate::args::Daemon;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::users::{is_there, unusable};
 
 /// One entry of the configuration, as `--check` shows it.
 #[derive(Debug, Serialize)]
@@ -51,20 +52,24 @@ pub(crate) fn unreadable(error: LedgerError) -> Failure {
 /// The ledger, to be read.
 pub(crate) fn read_ledger(context: &Context) -> Result<SqliteLedger, Failure> {
     let file = service_dir(&Site::new(context)?).join("ledger.sqlite");
-    if !file.exists() {
-        return Err(
-            Failure::new(Exit::NotFound, format!("{file}: there is no ledger"))
-                .hint("`daemon` makes it; only the service's own user can read it"),
-        );
+    if !is_there(&file)? {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("{file}: the service has no ledger yet"),
+        )
+        .hint("`stx-builds daemon` makes it when it starts"));
     }
+    // SQLite does not tell a missing right from a damaged file.
+    fs_err::File::open(&file).map_err(|error| unusable(&file, error))?;
     SqliteLedger::read(&file).map_err(unreadable)
 }
 
 pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure> {
-    let service = Service::load(&context.global)?;
     if args.check {
+        let service = Service::check(&context.global, context.now)?;
         return check(context, &service.setup);
     }
+    let service = Service::load(&context.global)?;
     let site = Site::new(context)?;
     let dir = service_dir(&site);
     // Before anything can be interrupted.

@@ -124,7 +124,7 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<(), Failure> {
                 mirror, published.report.id
             )))
         }
-        Built::Unchanged { build } => Err(Failure::new(
+        Built::Unchanged { build, .. } => Err(Failure::new(
             Exit::Bug,
             format!("{build}: a forced build was skipped"),
         )),

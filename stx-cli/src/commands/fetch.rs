@@ -1,45 +1,33 @@
 //! `fetch`: files of a build, whole and right or not at all.
 
+use std::io::ErrorKind;
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, Sums};
+use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sums, counted};
 use stx_publish::StoreError;
 use stx_publish::fetch::{
     FetchError, FetchEvent, FetchOptions, FetchReport, Fetched, SelectError, Wanted, What, fetch,
     resolve, select,
 };
 
+use super::asked::{self, Asked};
 use super::{Context, Reader, refused};
 use crate::args::Fetch;
 use crate::exit::{Exit, Failure};
 use crate::output;
-
-/// What is fetched from.
-enum Asked {
-    Build(BuildId),
-    Alias(Channel, AliasName),
-}
+use crate::users::denied;
 
 /// `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
 fn asked(text: &str) -> Result<Asked, Failure> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    if let Some((channel, name)) = text.rsplit_once('/')
-        && let Ok(channel) = channel.parse::<Channel>()
-    {
-        if let Ok(date) = name.parse::<BuildDate>() {
-            return Ok(Asked::Build(BuildId::new(channel, date)));
-        }
-        if name.starts_with("latest_") {
-            let alias = name.parse().map_err(Failure::usage)?;
-            return Ok(Asked::Alias(channel, alias));
+    match text.strip_suffix('/').unwrap_or(text).parse::<Channel>() {
+        Ok(channel) => Ok(Asked::Alias(channel, AliasName::latest_build())),
+        Err(_) if text.contains('/') => asked::asked(text),
+        Err(error) => {
+            Err(Failure::usage(error).hint("expected CHANNEL, CHANNEL/ALIAS or CHANNEL/BUILD-DATE"))
         }
     }
-    let channel = text.parse().map_err(|error| {
-        Failure::usage(error).hint("expected CHANNEL, CHANNEL/ALIAS or CHANNEL/BUILD-DATE")
-    })?;
-    Ok(Asked::Alias(channel, AliasName::latest_build()))
 }
 
 /// What was fetched, for scripts.
@@ -113,8 +101,12 @@ pub(crate) async fn build(
     match asked(text)? {
         Asked::Build(id) => Ok(id),
         Asked::Alias(channel, alias) => {
-            let id = resolve(reader.store(), &channel, &alias).await;
-            let id = id.map_err(|error| not_there(context, error))?;
+            let id = match resolve(reader.store(), &channel, &alias).await {
+                Err(StoreError::NotFound { .. }) => {
+                    return Err(asked::missing_alias(reader.store(), &channel, &alias).await);
+                }
+                id => id.map_err(refused)?,
+            };
             context.say(&format!("{channel}/{alias} is {}", id.date));
             Ok(id)
         }
@@ -126,18 +118,6 @@ pub(crate) async fn sums(reader: &Reader, id: &BuildId) -> Result<Sums, Failure>
     match reader.store().sums(id).await {
         Err(error @ StoreError::NotFound { .. }) => Err(gone(reader, id, error).await),
         sums => sums.map_err(refused),
-    }
-}
-
-/// An alias or a channel that is not there.
-fn not_there(context: &Context, error: StoreError) -> Failure {
-    let missing = matches!(error, StoreError::NotFound { .. });
-    let failure = refused(error);
-    match context.mirror() {
-        Ok(mirror) if missing => failure.hint(format!(
-            "`stx-builds list --mirror {mirror}` names the channels"
-        )),
-        _ => failure,
     }
 }
 
@@ -195,9 +175,9 @@ async fn finish(
     };
     output::print(context.format(), &shown, || report.to_string())?;
     context.say(&format!(
-        "{} files of {id} are right, {} bytes transferred",
-        report.fetched.len(),
-        report.transferred()
+        "{} of {id} fetched and checked, {} transferred",
+        counted(report.fetched.len(), "file"),
+        counted(report.transferred(), "byte")
     ));
     let Some(first) = report.failed.into_iter().next() else {
         return Ok(());
@@ -213,8 +193,15 @@ async fn finish(
             Err(Failure::new(Exit::Mirror, errors)
                 .hint("the same command again goes on where it broke off"))
         }
-        FetchError::Local { .. } => {
-            Err(Failure::usage(errors).hint("the same command again goes on where it broke off"))
+        FetchError::Local { path, source, .. } => {
+            let failure = Failure::usage(errors);
+            Err(match source.kind() {
+                ErrorKind::PermissionDenied => failure.hint(denied(&path)),
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                    failure.hint("`--to DIR` names the directory for the files")
+                }
+                _ => failure.hint("the same command again goes on where it broke off"),
+            })
         }
         FetchError::Busy { .. } => {
             Err(Failure::new(Exit::Busy, errors).hint("run the same command again when it is done"))

@@ -1,6 +1,7 @@
 //! `history` and `stats`: what was asked for, what came of it, and how long it took.
 
 use chrono::{DateTime, Utc};
+use stx_layout::{BuildOutcome, counted};
 use stx_pipeline::ledger::stats::{Series, sparkline, stats as durations};
 use stx_pipeline::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow};
 
@@ -9,6 +10,7 @@ use super::daemon::{read_ledger, unreadable};
 use crate::args::{History, Stats};
 use crate::exit::Failure;
 use crate::output;
+use crate::users::user;
 
 pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
     let ledger = read_ledger(context)?;
@@ -27,7 +29,7 @@ fn rows(filed: &Filed) -> Vec<Vec<String>> {
         .iter()
         .map(|reason| match &reason.cause {
             cause @ stx_pipeline::trigger::Cause::Manual { uid, .. } => {
-                format!("{cause} (user {uid})")
+                format!("{cause}, by {}", user(*uid))
             }
             cause => cause.to_string(),
         })
@@ -45,7 +47,7 @@ fn rows(filed: &Filed) -> Vec<Vec<String>> {
     };
     if let Some((at, closed)) = &filed.closed {
         let what = match closed {
-            Closed::Cancelled { uid } => format!("cancelled by user {uid}"),
+            Closed::Cancelled { uid } => format!("cancelled by {}", user(*uid)),
             Closed::Skipped { why } => format!("skipped: {why}"),
         };
         return vec![row(*at, what)];
@@ -91,7 +93,13 @@ fn ran(run: &RunRow) -> String {
             reason: Some(reason),
             ..
         } => format!("{date}{result} in {took} s{times}: {reason}"),
-        RunEnd::Unchanged { since } => format!("unchanged since {}{times}", since.date),
+        RunEnd::Unchanged { since, result } => {
+            let failed = match result {
+                Some(BuildOutcome::Fail) => ", which failed",
+                Some(BuildOutcome::Success) | None => "",
+            };
+            format!("unchanged since {}{failed}{times}", since.date)
+        }
         RunEnd::Refused { reason } => format!("{date}nothing was published{times}: {reason}"),
         RunEnd::Cancelled => format!("{date}cancelled{times}"),
         RunEnd::Requeued { reason } => format!("{date}starts over{times}: {reason}"),
@@ -107,7 +115,8 @@ pub(crate) fn stats(context: &Context, args: &Stats) -> Result<(), Failure> {
     let stats = durations(&history, args.builds);
     output::print(context.format(), &stats, || {
         let rows: Vec<_> = stats.series.iter().map(row).collect();
-        format!("{} builds\n{}", stats.builds.len(), output::columns(&rows))
+        let count = counted(stats.builds.len(), "build");
+        format!("{count}\n{}", output::columns(&rows))
     })
 }
 

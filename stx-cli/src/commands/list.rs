@@ -5,9 +5,9 @@ use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, Build
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::{PrunePlan, Verdict};
 
-use super::{Context, Reader, refused};
+use super::{Context, Reader, asked, refused};
 use crate::args::List;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output;
 
 /// One build as `list` and `show` tell of it.
@@ -110,11 +110,13 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
     if let Some(channel) = &args.channel
         && !catalog.channels.contains_key(channel)
     {
-        let known: Vec<_> = catalog.channels.keys().map(ToString::to_string).collect();
-        return Err(
-            Failure::new(Exit::NotFound, format!("{channel}: no such channel"))
-                .hint(format!("the mirror holds: {}", known.join(", "))),
-        );
+        return Err(asked::missing_channel(&catalog, channel));
+    }
+    if catalog.channels.is_empty() {
+        let mirror = context.mirror()?;
+        context.say(&format!(
+            "note: {mirror} holds no build yet; is it the root of the mirror?"
+        ));
     }
     let plan = super::retention::known_verdicts(context, &reader, &catalog).await?;
     let wanted = |id: &BuildId| {

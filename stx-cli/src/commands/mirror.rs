@@ -14,7 +14,7 @@ use stx_publish::{
 
 use super::{Context, provenance, refused, signing, trust};
 use crate::config::{Metadata, Place};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 
 /// A mirror that can be written.
 #[derive(Debug, Clone)]
@@ -50,15 +50,7 @@ impl Mirror {
                     .hint("what lies there can only be read: list, show, verify, fetch, copy"));
             }
         }
-        let store = LocalStore::open(root).map_err(|error| {
-            let failure = refused(error);
-            match failure.exit {
-                Exit::NotFound => failure.hint(format!(
-                    "is {root} the mirror's root? `publish` and `build` make a new one"
-                )),
-                _ => failure,
-            }
-        })?;
+        let store = directory(root)?;
         Ok(Self::Directory(with_metadata(context, store)))
     }
 
@@ -70,6 +62,7 @@ impl Mirror {
         };
         Ok(match Place::of(root) {
             Place::Directory => {
+                Self::may_create(root)?;
                 let store = LocalStore::create(root).map_err(refused)?;
                 Self::Directory(with_metadata(context, store).with_seal(seal))
             }
@@ -78,6 +71,14 @@ impl Mirror {
                 Self::Bucket(store) => Self::Bucket(store.with_seal(seal)),
             },
         })
+    }
+
+    /// Refuses to make a mirror in or around another one.
+    pub(crate) fn may_create(root: &Utf8Path) -> Result<(), Failure> {
+        match Place::of(root) {
+            Place::Directory => LocalStore::may_create(root).map_err(refused),
+            Place::Bucket | Place::Web => Ok(()),
+        }
     }
 
     /// Free bytes where it lies, where there is a limit that is known.
@@ -98,6 +99,29 @@ impl Mirror {
             Self::Bucket(store) => store.retired_record(retired).await,
         }
     }
+}
+
+/// The mirror in a directory, which has to be one, or empty.
+pub(crate) fn directory(root: &Utf8Path) -> Result<LocalStore, Failure> {
+    // A scheme that nothing here speaks would be looked for as a directory.
+    if let Some((scheme, _)) = root.as_str().split_once("://") {
+        return Err(
+            Failure::usage(format!("{root}: no mirror can be reached by {scheme}"))
+                .hint("a mirror is a directory, s3://BUCKET/PREFIX, or an http:// or https:// URL"),
+        );
+    }
+    let store = LocalStore::open(root).map_err(|error| {
+        let missing = matches!(error, StoreError::NotFound { .. });
+        let failure = refused(error);
+        if missing {
+            failure.hint(format!(
+                "is {root} the mirror's root? `publish` and `build` make a new one"
+            ))
+        } else {
+            failure
+        }
+    })?;
+    store.recognised().map_err(refused)
 }
 
 /// The mirror in a bucket. Its locks go by the clock, whatever `--now` asks.

@@ -12,7 +12,7 @@ use stx_retention::{PrunePlan, Verdict};
 
 use super::retention::verdicts;
 use super::{Context, refused, signing};
-use crate::exit::{Failure, chain};
+use crate::exit::Failure;
 use crate::output;
 
 /// The pages that were written or removed, by their paths in the mirror.
@@ -60,29 +60,38 @@ pub(crate) async fn made(
     Ok([written, removed].concat())
 }
 
-/// Makes the pages after a command that may have changed the mirror, if there is one.
-pub(crate) async fn after(context: &Context) {
-    if let Ok(store) = context.open() {
-        renew(context, &*store, context.now).await;
+/// Makes the pages after a command that may have changed the mirror, if there is one. What keeps them from being made is
+/// not said again where the command `failed` by it.
+pub(crate) async fn after(context: &Context, failed: Option<&Failure>) {
+    let Ok(store) = context.open() else {
+        return;
+    };
+    if let Some(why) = stale(context, &*store, context.now).await
+        && failed.is_none_or(|failed| failed.words() != why)
+    {
+        context.say(&warning(&why));
     }
 }
 
 /// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and
 /// fails nothing.
 pub(crate) async fn renew(context: &Context, store: &dyn MirrorStore, now: DateTime<Utc>) {
+    if let Some(why) = stale(context, store, now).await {
+        context.say(&warning(&why));
+    }
+}
+
+fn warning(why: &str) -> String {
+    format!("warning: the catalog pages are not up to date: {why}; `stx-builds pages` makes them")
+}
+
+/// Makes the pages, or says why that failed.
+async fn stale(context: &Context, store: &dyn MirrorStore, now: DateTime<Utc>) -> Option<String> {
     if !context.config.makes_pages() {
-        return;
+        return None;
     }
-    if let Err(failure) = make(context, store, now).await {
-        let why = failure
-            .error
-            .as_deref()
-            .map(|error| chain(error).to_string());
-        let why = why.unwrap_or_default();
-        context.say(&format!(
-            "warning: the catalog pages are not up to date: {why}; `stx-builds pages` makes them"
-        ));
-    }
+    let failure = make(context, store, now).await.err()?;
+    Some(failure.words())
 }
 
 async fn make(

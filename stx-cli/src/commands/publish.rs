@@ -1,8 +1,11 @@
 //! `publish`: a finished tree becomes a build of the mirror.
 
+use std::io::ErrorKind;
+
+use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use stx_layout::{BuildId, BuildRecord};
+use stx_layout::{BuildId, BuildRecord, counted};
 use stx_publish::images::Prepared;
 use stx_publish::metadata::carry;
 use stx_publish::{
@@ -16,11 +19,21 @@ use super::{Context, Mirror, exit_of, provenance, signing};
 use crate::args::{Format, Publish};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::users::{denied, is_there};
 
 pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure> {
+    for root in &args.source_root {
+        // Symlinks that lead there would be refused one by one, each as if no root was named.
+        if !is_there(root)? {
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!("--source-root {root}: there is no such directory"),
+            ));
+        }
+    }
     let roots = context.config.source_roots(&args.source_root);
     let Survey { incoming, problems } =
-        survey(&args.dir, &roots).map_err(|error| Failure::new(Exit::NotFound, error))?;
+        survey(&args.dir, &roots).map_err(|error| unsurveyed(&args.dir, error))?;
     let mut record = BuildRecord::new(BuildId::new(args.channel.clone(), args.date), args.result);
     record.trigger = Some("publish".to_owned());
     let request = request(context.now, record, incoming, args.force_alias);
@@ -36,6 +49,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
                 &*mirror
             }
             Err(failure) if failure.exit == Exit::NotFound => {
+                Mirror::may_create(&context.mirror()?)?;
                 nothing = MemoryStore::new();
                 &nothing
             }
@@ -48,6 +62,40 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
     let store = Mirror::open_or_create(context, &context.mirror()?)?;
     let report = publish_guarded(context, &*store, guarded).await?;
     output::print(context.format(), &report, || report.to_string())
+}
+
+/// Why there is nothing to publish, and where it probably is.
+fn unsurveyed(dir: &Utf8Path, error: ScanError) -> Failure {
+    let hint = match &error {
+        ScanError::Empty { .. } => Some(near(dir)),
+        ScanError::Unreadable { dir, source } => {
+            (source.kind() == ErrorKind::PermissionDenied).then(|| denied(dir))
+        }
+        ScanError::NotADirectory { .. } => {
+            Some("`publish` takes the directory that holds inputs/ and outputs/".to_owned())
+        }
+        ScanError::Missing { .. } | ScanError::Refused { .. } | ScanError::Unfinished { .. } => {
+            None
+        }
+    };
+    let failure = Failure::new(Exit::NotFound, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// The directory near `dir` that holds a build, if there is one: the one above, or one in it.
+fn near(dir: &Utf8Path) -> String {
+    let holds = |dir: &Utf8Path| dir.join("outputs").is_dir() || dir.join("inputs").is_dir();
+    let above = dir.canonicalize_utf8().ok();
+    let above = above.and_then(|dir| Some(dir.parent()?.to_owned()));
+    let in_it = dir.read_dir_utf8().into_iter().flatten();
+    let in_it = in_it.filter_map(|entry| Some(entry.ok()?.into_path()));
+    match above.into_iter().chain(in_it).find(|dir| holds(dir)) {
+        Some(near) => format!("{near} does"),
+        None => "`publish` takes the directory that holds inputs/ and outputs/".to_owned(),
+    }
 }
 
 /// Plans, and shows it.
@@ -96,10 +144,7 @@ fn refuse(context: &Context, id: &BuildId, problems: &[Problem]) -> Failure {
         .iter()
         .map(|problem| format!("\n  {problem}"))
         .collect();
-    let count = match problems.len() {
-        1 => "1 thing".to_owned(),
-        count => format!("{count} things"),
-    };
+    let count = counted(problems.len(), "thing");
     let failure = match context.format() {
         Format::Human => Failure::new(
             Exit::Mirror,

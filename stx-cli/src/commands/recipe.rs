@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
+use stx_layout::counted;
 use stx_pipeline::{Finding, recipe};
 
 use super::Context;
@@ -38,7 +39,8 @@ pub(crate) fn check(context: &Context, args: &RecipeCheck) -> Result<(), Failure
     };
     output::print(context.format(), &checked, || {
         if let Some(name) = &checked.name {
-            return format!("{file}: recipe {name}, {} phases", checked.phases);
+            let phases = counted(checked.phases, "phase");
+            return format!("{file}: recipe {name}, {phases}");
         }
         let findings = checked.findings.iter().map(|finding| {
             let Finding {
@@ -52,12 +54,10 @@ pub(crate) fn check(context: &Context, args: &RecipeCheck) -> Result<(), Failure
     })?;
     match checked.findings.len() {
         0 => Ok(()),
-        1 => {
-            Err(Failure::usage(format!("{file}: a mistake"))
-                .hint("docs/recipe.md describes the form"))
-        }
-        count => Err(Failure::usage(format!("{file}: {count} mistakes"))
-            .hint("docs/recipe.md describes the form")),
+        count => Err(
+            Failure::usage(format!("{file}: {}", counted(count, "mistake")))
+                .hint("docs/recipe.md describes the form"),
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ use super::build::{OnInterrupt, Site, lock, report, resume, unfinished, watched}
 use crate::args::{self, Resume};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::users::is_there;
 
 /// How often a build looks whether it shall end.
 const LOOK: Duration = Duration::from_millis(200);
@@ -95,7 +96,7 @@ pub(crate) async fn cancel(context: &Context, args: &args::Cancel) -> Result<(),
     let channel = &args.target.channel;
     let state = site.channel(channel);
     let none = || Failure::new(Exit::NotFound, format!("{channel}: no build is running"));
-    if !state.exists() || lock(&state, channel).is_ok() {
+    if !is_there(&state)? || lock(&state, channel).is_ok() {
         return Err(none());
     }
     let journal = unfinished(&site, channel)?.ok_or_else(none)?;

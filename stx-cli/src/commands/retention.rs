@@ -8,36 +8,37 @@ pub(crate) mod undelete;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, Catalog};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, tiers,
 };
-use stx_retention::{Facts, FileFact, PolicyFile, PrunePlan, plan_with};
+use stx_retention::{Facts, FileFact, Mistake, PolicyFile, PrunePlan, plan_with};
 
 use super::{Context, Mirror, Reader, refused};
+use crate::config::Mistakes;
 use crate::exit::Failure;
+use crate::users::unusable;
 
 /// The policy that the configuration names, or the specification's.
 pub(crate) fn policy(context: &Context) -> Result<PolicyFile, Failure> {
     let Some(file) = context.config.policy() else {
         return Ok(PolicyFile::default());
     };
-    let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
-    let policy = PolicyFile::from_toml(&text).map_err(|error| {
-        let mistakes: Vec<_> = error
-            .mistakes
-            .iter()
-            .map(|mistake| {
-                format!(
-                    "{file}:{}:{}: {}",
-                    mistake.at.line, mistake.at.column, mistake.message
-                )
-            })
-            .collect();
-        Failure::usage(mistakes.join("\n"))
-    })?;
-    Ok(policy)
+    policy_file(file)?.map_err(|mistakes| mistakes.failure("docs/retention.md describes the form"))
+}
+
+/// Reads a policy, or finds what is wrong with it.
+pub(crate) fn policy_file(file: &Utf8Path) -> Result<Result<PolicyFile, Mistakes>, Failure> {
+    let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
+    Ok(PolicyFile::from_toml(&text).map_err(|error| {
+        let mut mistakes = Mistakes::default();
+        for Mistake { at, message } in error.mistakes {
+            mistakes.add(file, Some((at.line, at.column)), message);
+        }
+        mistakes
+    }))
 }
 
 /// What a decision has to know beyond the catalog: pins, readers, what went before its build, and which bytes are shared.

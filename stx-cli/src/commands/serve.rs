@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
-use super::{Context, Mirror, refused};
+use super::{Context, Mirror};
 use crate::args::Serve;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -22,10 +22,7 @@ const PRIVATE: &str = ".stx";
 /// Serves until it is interrupted. Its one line of output is the address.
 pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> {
     let root = match &args.dir {
-        Some(dir) => stx_publish::LocalStore::open(dir)
-            .map_err(refused)?
-            .root()
-            .to_owned(),
+        Some(dir) => super::mirror::directory(dir)?.root().to_owned(),
         None => match context.open()? {
             Mirror::Directory(store) => store.root().to_owned(),
             Mirror::Bucket(_) => {
@@ -35,9 +32,10 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
         },
     };
     let address = (Ipv4Addr::LOCALHOST, args.port);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::usage(error).hint("`--port 0` takes a free one"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let (host, port) = address;
+        Failure::usage(format!("{host}:{port}: {error}")).hint("`--port 0` takes a free one")
+    })?;
     let address = listener
         .local_addr()
         .map_err(|error| Failure::new(Exit::Bug, error))?;

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_layout::{BuildRecord, PhaseRecord};
+use stx_layout::{BuildRecord, PhaseRecord, counted};
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Verdict;
 
 use super::list::Listed;
 use super::{Context, asked, provenance, refused};
 use crate::args::Show;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output;
 
 #[derive(Serialize)]
@@ -33,15 +33,9 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
         .await
         .map_err(refused)?;
     let Some(entry) = catalog.build(&id) else {
-        let failure = Failure::new(Exit::NotFound, format!("{id}: no such build"));
-        let newest = catalog
-            .channels
-            .get(&id.channel)
-            .and_then(|channel| channel.builds.keys().next_back());
-        return Err(match newest {
-            Some(newest) => failure.hint(format!("the newest build of {} is {newest}", id.channel)),
-            None => failure.hint("`stx-builds list` names the channels and builds"),
-        });
+        // Of this channel alone; the hint may name others.
+        let all = reader.store().catalog(&Scope::All).await;
+        return Err(asked::missing_build(&all.map_err(refused)?, &id));
     };
     let plan = super::retention::known_verdicts(context, &reader, &catalog).await?;
     let thinned = super::retention::thinned(reader.store(), &id).await?;
@@ -74,7 +68,11 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
     row("age", output::age(context.now, record.id.date.time()));
     row(
         "size",
-        format!("{} in {} files", output::bytes(record.bytes), record.files),
+        format!(
+            "{} in {}",
+            output::bytes(record.bytes),
+            counted(record.files, "file")
+        ),
     );
     for (name, value) in [
         ("branch", &record.branch),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use stx_layout::counted;
 use stx_publish::openpgp::{OpenPgp, SignPackagesError, SignedPackages, sign_packages};
 use stx_publish::site::IndexSeal;
 use stx_publish::{PublishRequest, Seal, SignError};
@@ -61,8 +62,8 @@ pub(crate) fn packages(
     let mut packages = packages.map_err(unsigned)?;
     if packages.signed > 0 {
         context.say(&format!(
-            "{} packages signed, {} were",
-            packages.signed,
+            "{} signed, {} were",
+            counted(packages.signed, "package"),
             packages.known + packages.left
         ));
     }

@@ -9,11 +9,11 @@ use stx_compare::inventory::{ChooseError, Entry, Inventory, Key};
 use stx_compare::nearest::{CommitRange, commit_ranges};
 use stx_compare::package::File;
 use stx_compare::{Package, aspects, compare};
-use stx_layout::{BuildId, Evr, printable};
+use stx_layout::{AliasName, BuildId, Evr, printable};
 
 use super::compare::{sources, successes};
 use super::packages::{self, Place};
-use super::{Context, Reader, fetch};
+use super::{Context, Reader, asked, fetch};
 use crate::args::Since;
 use crate::exit::{Exit, Failure, chain};
 use crate::output;
@@ -57,10 +57,8 @@ pub(crate) async fn run(context: &Context, args: &Since) -> Result<(), Failure> 
     let reader = context.reader()?;
     let builds = successes(&reader, &args.channel).await?;
     let Some((newest, mut bisection)) = builds.last().zip(Bisection::new(builds.len())) else {
-        return Err(Failure::new(
-            Exit::NotFound,
-            format!("{} has no good build", args.channel),
-        ));
+        let latest = AliasName::latest_build();
+        return Err(asked::missing_alias(reader.store(), &args.channel, &latest).await);
     };
     let mut inventory = Inventory::of(&fetch::sums(&reader, newest).await?);
     let (key, _) = named(&inventory, args).map_err(|error| {

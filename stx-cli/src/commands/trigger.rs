@@ -10,6 +10,7 @@ use super::daemon::{Service, spool};
 use crate::args::Trigger;
 use crate::exit::Failure;
 use crate::output;
+use crate::users::is_there;
 
 /// What was asked for.
 #[derive(Debug, Serialize)]
@@ -28,9 +29,11 @@ pub(crate) fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
         (None, Some(branch)) => build(branch, args)?,
         (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
     };
-    if !dir.exists() {
-        return Err(Failure::usage(format!("{dir}: is not there"))
-            .hint("the service makes it when it starts for the first time"));
+    if !is_there(&dir)? {
+        return Err(
+            Failure::usage(format!("{dir}: there is no directory for requests"))
+                .hint("the service makes it when it starts for the first time"),
+        );
     }
     let message = spool::leave(&dir, &ask, context.now).map_err(|error| {
         let failure = Failure::usage(format!("{dir}: {error}"));

@@ -10,12 +10,12 @@ use stx_publish::openpgp::{Keyring, verify_packages, verify_signatures};
 use stx_publish::provenance::key::PublicKey;
 use stx_publish::site::verify_pages;
 use stx_publish::{
-    FindingKind, RepairReport, Scope, VerifyError, VerifyReport, repair, verify_observed,
-    verify_readable, verify_repositories, verify_stated,
+    FindingKind, RepairReport, Scope, StoreError, VerifyError, VerifyReport, repair,
+    verify_observed, verify_readable, verify_repositories, verify_stated,
 };
 
 use super::images::Registry;
-use super::{Context, Reader, exit_of, pages};
+use super::{Context, Reader, asked, exit_of, hint_of, pages};
 use crate::args::Verify;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -83,13 +83,29 @@ async fn check(
     Ok(report)
 }
 
+/// A channel or a build that is not there; `failure` where it is something else.
+async fn absent(reader: &Reader, scope: &Scope, failure: Failure) -> Failure {
+    let Ok(catalog) = reader.store().catalog(&Scope::All).await else {
+        return failure;
+    };
+    match scope {
+        Scope::All => failure,
+        Scope::Channel(channel) if catalog.channels.contains_key(channel) => failure,
+        Scope::Channel(channel) => asked::missing_channel(&catalog, channel),
+        Scope::Build(id) if catalog.build(id).is_some() => failure,
+        Scope::Build(id) => asked::missing_build(&catalog, id),
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure> {
     let scope = match &args.scope {
         None => Scope::All,
         Some(text) => match (text.parse::<BuildId>(), text.parse::<Channel>()) {
             (Ok(build), _) => Scope::Build(build),
             (Err(_), Ok(channel)) => Scope::Channel(channel),
-            (Err(_), Err(error)) => return Err(Failure::usage(error)),
+            (Err(_), Err(error)) => {
+                return Err(Failure::usage(error).hint("expected CHANNEL or CHANNEL/BUILD-DATE"));
+            }
         },
     };
     let to_repair = args.repair.then(|| context.open()).transpose()?;
@@ -103,8 +119,20 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
             "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
         );
     }
-    let fail = |error: VerifyError| Failure::new(exit_of(&error.source), error);
-    let mut report = check(context, &reader, &scope, &keys).await.map_err(fail)?;
+    let fail = |error: VerifyError| {
+        let hint = hint_of(&error.source);
+        let failure = Failure::new(exit_of(&error.source), error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    };
+    let mut report = match check(context, &reader, &scope, &keys).await {
+        Err(error) if matches!(error.source, StoreError::NotFound { .. }) => {
+            return Err(absent(&reader, &scope, fail(error)).await);
+        }
+        report => report.map_err(fail)?,
+    };
     let mut repaired = None;
     let registry = Registry::open(context)?;
     if let Some(store) = &to_repair {

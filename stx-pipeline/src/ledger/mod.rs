@@ -90,6 +90,9 @@ pub enum RunEnd {
     Unchanged {
         /// Since this build.
         since: BuildId,
+        /// How that one ended, where it is known; sources that failed to build may not be built again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<BuildOutcome>,
     },
     /// Nothing could be built or published.
     Refused {

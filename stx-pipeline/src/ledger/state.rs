@@ -192,7 +192,7 @@ impl Last {
                     self.good = Some(end.at);
                 }
             }
-            RunEnd::Unchanged { since } => {
+            RunEnd::Unchanged { since, .. } => {
                 // Since a failed build, where failed sources are not built again: that is nothing good.
                 if self.build.as_ref() != Some(since) || self.result == Some(BuildOutcome::Success)
                 {

@@ -232,7 +232,10 @@ impl ImageRegistry for OciRegistry {
             next = next_page(&url, response.headers());
             let text = whole(response).await;
             let page: Tags = text
-                .and_then(|text| Ok(serde_json::from_slice(&text)?))
+                .and_then(|text| match serde_json::from_slice(&text) {
+                    Err(_) if http::is_web_page(None, &text) => Err(http::WebPage.into()),
+                    page => Ok(page?),
+                })
                 .map_err(|source| RegistryError::Network {
                     what: self.shown(&what),
                     source,

@@ -22,6 +22,16 @@ pub enum StoreError {
         /// What was looked for.
         what: String,
     },
+    /// A place that is not the root of a mirror.
+    #[error("{what} is not a mirror: {why}")]
+    NotAMirror {
+        /// The place.
+        what: String,
+        /// How it is known.
+        why: String,
+        /// Mirrors nearby, one of which may have been meant.
+        instead: Vec<String>,
+    },
     /// There is one already.
     #[error("{what}: is there already")]
     AlreadyExists {

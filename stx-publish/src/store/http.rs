@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
-use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use stx_layout::{
@@ -24,12 +24,15 @@ use stx_layout::{
 };
 
 use super::{Depth, FileBody, Inspection, MirrorRead, Scope, StoreError};
-use crate::index::{ChannelIndex, IndexError, PageId, PageName, RootIndex};
+use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 
 mod inspect;
 
 /// Longest `index.json`, `build.json` or `SHA256SUMS` that is read, in bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
+
+/// URLs above the root in which a mirror is looked for.
+const HIGHEST: usize = 8;
 
 /// Redirects that are followed for one request.
 const MOST_REDIRECTS: usize = 5;
@@ -150,30 +153,76 @@ impl HttpStore {
 
     /// A small file, whole; `None` where there is none.
     async fn text(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        match self.needed(path).await {
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            text => text.map(Some),
+        }
+    }
+
+    /// A small file that has to be there.
+    async fn needed(&self, path: &str) -> Result<Bytes, StoreError> {
         let url = self.url(path);
         let mut attempt = 0;
         loop {
-            let response = match self.send(&url, &[]).await {
-                Err(StoreError::NotFound { .. }) => return Ok(None),
-                response => response?,
-            };
+            let response = self.send(&url, &[]).await?;
+            let is_page = camino::Utf8Path::new(path).extension() == Some("html");
+            let said = response.headers().get(header::CONTENT_TYPE).cloned();
             match whole(response, &url, &self.received).await {
                 Err(error @ StoreError::Network { .. }) if attempt + 1 < self.options.attempts => {
                     drop(error);
                     tokio::time::sleep(self.wait(attempt)).await;
                     attempt += 1;
                 }
-                result => return result.map(Some),
+                Ok(body) if !is_page && is_web_page(said.as_ref(), &body) => {
+                    return Err(self.damaged(path, WebPage));
+                }
+                result => return result,
             }
         }
     }
 
-    /// A small file that has to be there.
-    async fn needed(&self, path: &str) -> Result<Bytes, StoreError> {
-        let text = self.text(path).await?;
-        text.ok_or_else(|| StoreError::NotFound {
-            what: self.url(path).to_string(),
+    /// The index of the root.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAMirror`] where the server has none here; it names the mirror that this URL lies in, if there is one.
+    async fn root_index(&self) -> Result<RootIndex, StoreError> {
+        let page = PageName::IndexJson.file_name();
+        let why = match self.needed(page).await {
+            Err(StoreError::NotFound { what }) => format!("{what}: not found"),
+            Err(error) => return Err(error),
+            Ok(text) => match RootIndex::from_json(&text) {
+                Ok(index) => return Ok(index),
+                Err(error) => match ChannelIndex::from_json(&text) {
+                    Ok(index) => format!("its {page} is that of the channel {}", index.channel),
+                    Err(_) => return Err(self.damaged(page, error)),
+                },
+            },
+        };
+        Err(StoreError::NotAMirror {
+            what: self.root.to_string(),
+            why,
+            instead: self.above().await.into_iter().collect(),
         })
+    }
+
+    /// The mirror that the root's URL lies in, if one of the URLs above has an index.
+    async fn above(&self) -> Option<String> {
+        let page = PageName::IndexJson.file_name();
+        let mut store = self.clone();
+        for _ in 0..HIGHEST {
+            let above = store.root.join("..").ok()?;
+            if above == store.root {
+                return None;
+            }
+            store.root = above;
+            // Whatever another URL answers, it is no error of the one that was asked for.
+            if let Ok(Some(text)) = store.text(page).await
+                && RootIndex::from_json(&text).is_ok()
+            {
+                return Some(store.root.to_string());
+            }
+        }
+        None
     }
 
     fn wait(&self, attempt: u32) -> Duration {
@@ -390,6 +439,23 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
     )
 }
 
+/// A page for people in the place of a file: of a proxy, a login, or a server that answers everything.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answered with a web page")]
+pub(crate) struct WebPage;
+
+/// Whether a body that is none of a mirror's pages is HTML all the same.
+pub(crate) fn is_web_page(said: Option<&HeaderValue>, body: &[u8]) -> bool {
+    let text = body.trim_ascii_start();
+    let begins = |word: &str| {
+        let begin = text.get(..word.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let said = said.and_then(|said| said.to_str().ok());
+    let is_said = said.is_some_and(|said| said.starts_with("text/html"));
+    begins("<!doctype html") || begins("<html") || (is_said && begins("<"))
+}
+
 /// What `Retry-After` asks for: seconds, or a date, which is read against the server's own.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
@@ -483,9 +549,7 @@ impl MirrorRead for HttpStore {
         let mut catalog = Catalog::default();
         let channels = match scope {
             Scope::All => {
-                let page = PageName::IndexJson.file_name();
-                let root = RootIndex::from_json(&self.needed(page).await?)
-                    .map_err(|error: IndexError| self.damaged(page, error))?;
+                let root = self.root_index().await?;
                 root.channels
                     .into_iter()
                     .map(|known| known.channel)

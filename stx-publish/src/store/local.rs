@@ -56,6 +56,7 @@ mod owed;
 mod pages;
 mod pins;
 mod private;
+mod recognise;
 mod shared;
 mod staged;
 mod strays;
@@ -66,6 +67,7 @@ mod trash;
 mod writer;
 
 pub(crate) use disk::io_error;
+use recognise::Likeness;
 
 /// A mirror in a directory. Clones are the same mirror.
 #[derive(Debug, Clone)]
@@ -136,6 +138,45 @@ impl LocalStore {
                 crash_point: None,
             }),
         })
+    }
+
+    /// The same mirror, if the directory is one, or is empty and may become one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAMirror`] where it holds something else, or is a part of a mirror; what the file system refuses.
+    pub fn recognised(self) -> Result<Self, StoreError> {
+        let root = self.root();
+        let found = recognise::likeness(root).map_err(io_error("list", root))?;
+        match not_a_mirror(root, &found) {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Refuses to make a mirror in `root` where that would lie in another one, or around one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAMirror`], which names the other one.
+    pub fn may_create(root: impl AsRef<Utf8Path>) -> Result<(), StoreError> {
+        let root = root.as_ref();
+        let there = root.ancestors().find_map(|dir| {
+            let dir = if dir == "" { Utf8Path::new(".") } else { dir };
+            Some((dir, recognise::likeness(dir).ok()?))
+        });
+        let error = match there {
+            Some((dir, Likeness::Mirror)) if dir != root => {
+                not_a_mirror(root, &Likeness::Within(dir.to_owned()))
+            }
+            Some((_, found @ Likeness::Within(_))) => not_a_mirror(root, &found),
+            Some((dir, found @ Likeness::Above(_))) if dir == root => not_a_mirror(root, &found),
+            // What else lies there is none of the mirror's business.
+            Some((
+                _,
+                Likeness::Mirror | Likeness::Above(_) | Likeness::Empty | Likeness::Other,
+            ))
+            | None => None,
+        };
+        error.map_or(Ok(()), Err)
     }
 
     /// Opens the mirror in `root`; makes the directory, its parents and the private area where they are not there. The
@@ -218,6 +259,27 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => Err(io_error("finish", "a task")(crate::task::unfinished(error))),
     }
+}
+
+/// Why a directory is no mirror; `None` where it is one, or may become one.
+fn not_a_mirror(root: &Utf8Path, found: &Likeness) -> Option<StoreError> {
+    let (why, instead) = match found {
+        Likeness::Mirror | Likeness::Empty => return None,
+        Likeness::Within(above) => (format!("it lies within the mirror {above}"), vec![above]),
+        Likeness::Above(below) => (
+            "it holds neither `.stx` nor a channel, but a mirror lies below it".to_owned(),
+            below.iter().collect(),
+        ),
+        Likeness::Other => (
+            "it holds neither `.stx` nor a channel".to_owned(),
+            Vec::new(),
+        ),
+    };
+    Some(StoreError::NotAMirror {
+        what: root.to_string(),
+        why,
+        instead: instead.into_iter().map(ToString::to_string).collect(),
+    })
 }
 
 #[async_trait]

@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use camino::Utf8Path;
 use chrono::{TimeDelta, Utc};
-use stx_layout::{BuildId, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus};
+use stx_layout::{
+    BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus,
+};
 use stx_pipeline::journal::{Entry, Started};
 use stx_pipeline::process::{JournalWriter, PlacedRunner, SourceRunner, Sources};
 use stx_pipeline::{
@@ -51,11 +53,11 @@ impl Run<'_> {
         };
         let id = &journal.started.plan.id;
         let (sources, records) = match ran {
-            Ran::Unchanged(build) => {
+            Ran::Unchanged(build, result) => {
                 self.finish_images(&build.channel).await?;
                 self.finish_aliases(&build.channel).await?;
                 process::remove_journal(self.state).map_err(unwritten)?;
-                return Ok(Built::Unchanged { build });
+                return Ok(Built::Unchanged { build, result });
             }
             Ran::Over(sources, records) => (sources, records),
         };
@@ -132,8 +134,8 @@ impl Run<'_> {
                     .hint("`repositories` of the recipe names the git work trees")
             })?;
             if journal.sources.is_none() {
-                if let Some(build) = self.unchanged(&journal.started, &now) {
-                    return Ok(Ran::Unchanged(build));
+                if let Some((build, result)) = self.unchanged(&journal.started, &now) {
+                    return Ok(Ran::Unchanged(build, result));
                 }
                 write(&Entry::Sources {
                     sources: now.clone(),
@@ -160,7 +162,7 @@ impl Run<'_> {
 
     /// The last success, if it was built from the same commits and another build is not forced; where failures count, too,
     /// the last build.
-    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<BuildId> {
+    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<(BuildId, BuildOutcome)> {
         let date = if started.skip_failed {
             *self.channel.builds.keys().next_back()?
         } else {
@@ -168,7 +170,8 @@ impl Run<'_> {
         };
         let record = self.channel.builds.get(&date)?.record()?;
         let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
-        (same && !started.force).then(|| BuildId::new(started.plan.id.channel.clone(), date))
+        let channel = &started.plan.id.channel;
+        (same && !started.force).then(|| (BuildId::new(channel.clone(), date), record.result))
     }
 
     /// Makes the tags of images that a publisher that was killed left behind its build.
@@ -239,7 +242,7 @@ impl Run<'_> {
 /// What came of the phases.
 enum Ran {
     /// The last success has the same commits.
-    Unchanged(BuildId),
+    Unchanged(BuildId, BuildOutcome),
     /// They are over.
     Over(Sources, Vec<PhaseRecord>),
 }

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use stx_layout::Channel;
+use stx_layout::{Channel, counted};
 use stx_pipeline::process::{self, JournalError};
 
 use super::Watch;
 use crate::exit::{Exit, Failure};
+use crate::users::unusable;
 
 /// How long orphans have between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -23,8 +24,8 @@ pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<()
         .map_err(|error| Failure::new(Exit::Bug, error))?;
     if !ended.is_empty() {
         (watch.say)(&format!(
-            "ended {} phases of a build that was killed",
-            ended.len()
+            "ended {} of a build that was killed",
+            counted(ended.len(), "phase")
         ));
     }
     Ok(())
@@ -33,8 +34,9 @@ pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<()
 /// The lock of a channel's state, which ends with the process.
 pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, Failure> {
     let bug = |error: io::Error| Failure::new(Exit::Bug, error);
-    fs_err::create_dir_all(state).map_err(bug)?;
-    let lock = fs_err::File::create(state.join("lock")).map_err(bug)?;
+    let wrong = |error| unusable(state, error);
+    fs_err::create_dir_all(state).map_err(wrong)?;
+    let lock = fs_err::File::create(state.join("lock")).map_err(wrong)?;
     match lock.file().try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(Failure::new(

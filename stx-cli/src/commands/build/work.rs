@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::Utc;
-use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId};
+use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::{JournalWriter, PlacedRunner};
 use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
@@ -15,27 +15,20 @@ use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildOrder, Built, OnInterrupt, Site, Watch, places};
 use crate::commands::resume::unrequested;
 use crate::commands::{Mirror, refused};
+use crate::config::Mistakes;
 use crate::exit::{Exit, Failure};
+use crate::users::{is_there, unusable};
 
 /// Reads a recipe file, or finds what is wrong with it.
 pub(crate) fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, Vec<Finding>>, Failure> {
-    let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
+    let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
     Ok(Recipe::from_toml(&text).map_err(|error| error.findings))
 }
 
 /// Reads a recipe file.
 pub(crate) fn read_recipe(file: &Utf8Path) -> Result<Recipe, Failure> {
     recipe_findings(file)?.map_err(|findings| {
-        let findings: Vec<_> = findings
-            .iter()
-            .map(|finding| {
-                format!(
-                    "{file}:{}:{}: {}",
-                    finding.line, finding.column, finding.message
-                )
-            })
-            .collect();
-        Failure::usage(findings.join("\n")).hint("docs/recipe.md describes the form")
+        Mistakes::of(file, findings).failure("docs/recipe.md describes the form")
     })
 }
 
@@ -110,9 +103,9 @@ impl<'a> Work<'a> {
         if let Ok(Some(journal)) = process::read_journal(&self.state) {
             let id = &journal.started.plan.id;
             (watch.say)(&format!(
-                "{id} was interrupted with {} of {} phases over; it is given up for a new build (`resume` would have gone on)",
+                "{id} was interrupted with {} of {} over; it is given up for a new build (`resume` would have gone on)",
                 journal.records.len(),
-                journal.started.plan.phases.len()
+                counted(journal.started.plan.phases.len(), "phase")
             ));
         }
         let plan = self.plan(self.date_now()?)?;
@@ -208,7 +201,7 @@ pub(super) async fn resume(
 ) -> Result<Built, Failure> {
     let state = site.channel(channel);
     let none = || Failure::new(Exit::NotFound, format!("{channel}: no build is unfinished"));
-    if !state.exists() {
+    if !is_there(&state)? {
         return Err(none());
     }
     let _lock = lock(&state, channel)?;

@@ -34,7 +34,10 @@ impl SiteBuilder {
         cancel: &Cancel,
     ) -> Left {
         match built {
-            Ok(Built::Unchanged { build }) => Left::Over(RunEnd::Unchanged { since: build }),
+            Ok(Built::Unchanged { build, result }) => Left::Over(RunEnd::Unchanged {
+                since: build,
+                result: Some(result),
+            }),
             Ok(Built::Published { published, .. }) => {
                 match self.published(&published.report.id).await {
                     Ok(Some(end)) => Left::Over(end),

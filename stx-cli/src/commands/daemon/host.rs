@@ -192,10 +192,9 @@ impl Host for Machine {
         *written = Some(Instant::now());
         let service = self.service();
         if let Some(file) = &service.said.metrics {
-            let file = service.config.below(file);
             let text = metrics(state, facts, Utc::now());
             // The next ones come in a moment: none of them has to survive a loss of power.
-            if let Err(error) = files::replace(&file, text.as_bytes(), Durable::No) {
+            if let Err(error) = files::replace(file, text.as_bytes(), Durable::No) {
                 log(&format!("metrics: {error}"));
             }
         }

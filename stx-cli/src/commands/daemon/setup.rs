@@ -1,17 +1,20 @@
 //! The service's configuration and directories.
 
+use std::cell::RefCell;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use chrono::Utc;
-use stx_layout::{Channel, ReleaseId};
-use stx_pipeline::service::{BranchConfig, OnInterrupted, ServiceConfig, Setup};
+use chrono::{DateTime, Utc};
+use stx_layout::{Channel, ReleaseId, counted};
+use stx_pipeline::service::{OnInterrupted, ServiceConfig, Setup};
 
 use crate::args::Global;
 use crate::commands::Context;
-use crate::commands::build::{OnInterrupt, Site, read_recipe};
-use crate::config::{Config, absolute};
+use crate::commands::build::{OnInterrupt, Site, read_recipe, recipe_findings};
+use crate::config::{Config, FORM, Mistakes, absolute};
 use crate::exit::{Exit, Failure};
+use crate::users::unusable;
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]
@@ -23,34 +26,64 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Reads the configuration and everything that it names.
+    /// Reads the configuration and everything that it names. Every mistake in any of the files is reported at once.
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
-        let config = Config::load(global)?;
+        Self::read(global, |_| Mistakes::default())
+    }
+
+    /// The same with the mistakes of what only a build needs: keys, secrets, the registry. Not everybody may read those.
+    pub(crate) fn check(global: &Global, now: DateTime<Utc>) -> Result<Self, Failure> {
+        Self::read(global, |config| config.mistakes_of_builds(now))
+    }
+
+    fn read(global: &Global, more: impl FnOnce(&Config) -> Mistakes) -> Result<Self, Failure> {
+        let (config, mut mistakes) = Config::read(global)?;
         let none = || {
             Failure::usage("the configuration has no `[service]` and no `[[branch]]`")
                 .hint("docs/operations.md describes them")
         };
         let file = config.file().ok_or_else(none)?.to_owned();
         let text = fs_err::read_to_string(&file).map_err(Failure::usage)?;
-        let wrong = |error: stx_pipeline::service::ConfigError| {
-            let findings: Vec<_> = error
-                .findings
-                .iter()
-                .map(|finding| {
-                    format!(
-                        "{file}:{}:{}: {}",
-                        finding.line, finding.column, finding.message
-                    )
-                })
-                .collect();
-            Failure::usage(findings.join("\n")).hint("docs/operations.md describes the form")
+        let (said, findings) = ServiceConfig::read(&text);
+        mistakes.find(&file, findings);
+        mistakes.extend(config.mistakes_elsewhere());
+        mistakes.extend(more(&config));
+        let Some(mut said) = said else {
+            mistakes.none(FORM)?;
+            return Err(none());
         };
-        let said = ServiceConfig::from_toml(&text)
-            .map_err(wrong)?
-            .ok_or_else(none)?;
-        let mut setup = said
-            .setup(|branch| resolve(&config, branch))
-            .map_err(wrong)?;
+        let dir = file.parent().unwrap_or(Utf8Path::new(""));
+        said.resolve(&absolute(dir)?);
+        let elsewhere = RefCell::new(Mistakes::default());
+        let setup = said.setup(|branch| {
+            let recipe = match &branch.recipe {
+                Some(file) => file.clone(),
+                None => config.recipe(None).map_err(|failure| failure.line())?,
+            };
+            match recipe_findings(&recipe).map_err(|failure| failure.words())? {
+                Ok(read) => Ok((recipe, read.channel(branch.release.clone()))),
+                Err(findings) => {
+                    let found = Mistakes::of(&recipe, findings);
+                    let words = format!(
+                        "its recipe {recipe} has {}",
+                        counted(found.len(), "mistake")
+                    );
+                    elsewhere.borrow_mut().extend(found);
+                    Err(words)
+                }
+            }
+        });
+        mistakes.extend(elsewhere.into_inner());
+        let mut setup = match setup {
+            Ok(setup) => {
+                mistakes.none(FORM)?;
+                setup
+            }
+            Err(error) => {
+                mistakes.find(&file, error.findings);
+                return Err(mistakes.failure(FORM));
+            }
+        };
         setup.settings.on_interrupted = match config.on_interrupt() {
             OnInterrupt::Resume => OnInterrupted::Resume,
             OnInterrupt::Fail => OnInterrupted::Fail,
@@ -74,19 +107,11 @@ impl Service {
     /// Where requests are left: beside the state directory, which nobody else can enter.
     pub(crate) fn spool(&self, site: &Site) -> Utf8PathBuf {
         if let Some(dir) = &self.said.spool {
-            return self.config.below(dir);
+            return dir.clone();
         }
         let name = site.state.file_name().unwrap_or("state");
         site.state.with_file_name(format!("{name}.spool"))
     }
-}
-
-fn resolve(config: &Config, branch: &BranchConfig) -> Result<(Utf8PathBuf, Channel), String> {
-    let file = match &branch.recipe {
-        Some(file) => config.below(file),
-        None => config.recipe(None).map_err(|failure| failure.line())?,
-    };
-    channel(&file, &branch.release)
 }
 
 /// The recipe's absolute path, and where it publishes a release.
@@ -111,7 +136,7 @@ pub(super) fn private(dir: &Utf8Path) -> Result<(), Failure> {
         .mode(0o700)
         .create(dir);
     made.and_then(|()| fs_err::set_permissions(dir, PermissionsExt::from_mode(0o700)))
-        .map_err(|error| Failure::usage(format!("{dir}: {error}")))
+        .map_err(|error| unusable(dir, io::Error::new(error.kind(), format!("{dir}: {error}"))))
 }
 
 /// The lock that only one service has.

@@ -7,7 +7,7 @@ use stx_publish::Scope;
 use super::{facts, policy};
 use crate::args::Explain;
 use crate::commands::{Context, asked, refused};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output;
 
 pub(crate) async fn explain(context: &Context, args: &Explain) -> Result<(), Failure> {
@@ -19,8 +19,7 @@ pub(crate) async fn explain(context: &Context, args: &Explain) -> Result<(), Fai
     let facts = facts(&store, &catalog).await?;
     let (policy, now) = (&file.policy, context.now);
     let text = stx_retention::explain(&catalog, &facts, policy, lines, now, &build);
-    let text =
-        text.ok_or_else(|| Failure::new(Exit::NotFound, format!("{build}: no such build")))?;
+    let text = text.ok_or_else(|| asked::missing_build(&catalog, &build))?;
     let json = BTreeMap::from([("build", build.to_string()), ("text", text.clone())]);
     output::print(context.format(), &json, || text)
 }

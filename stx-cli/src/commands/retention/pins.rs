@@ -121,7 +121,15 @@ pub(crate) async fn pins(context: &Context, args: &args::Pins) -> Result<(), Fai
     let store = context.open()?;
     let scope = args.channel.clone().map_or(Scope::All, Scope::Channel);
     let catalog = store.catalog(&scope).await.map_err(refused)?;
-    let pins = store.pins(&scope).await.map_err(refused)?.into_iter();
+    let pins = store.pins(&scope).await.map_err(refused)?;
+    if let Scope::Channel(channel) = &scope
+        && pins.is_empty()
+        && !catalog.channels.contains_key(channel)
+    {
+        let all = store.catalog(&Scope::All).await.map_err(refused)?;
+        return Err(asked::missing_channel(&all, channel));
+    }
+    let pins = pins.into_iter();
     let pins: Vec<_> = pins
         .map(|pin| Listed::new(context, &catalog, pin))
         .collect();

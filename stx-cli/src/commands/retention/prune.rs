@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use chrono::TimeDelta;
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName};
+use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted};
 use stx_publish::images::UntagReport;
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
@@ -55,7 +55,8 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     let plan: PrunePlan = if let Some(file) = &args.plan {
         let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
         serde_json::from_str(&text).map_err(|error| {
-            Failure::usage(format!("{file}: {error}")).hint("`prune --plan-out FILE` writes a plan")
+            Failure::usage(format!("{file}: not a plan of `prune`: {error}"))
+                .hint("`prune --plan-out FILE` writes a plan")
         })?
     } else {
         let facts = facts(&store, &catalog).await?;
@@ -100,7 +101,10 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
     done.extend(left);
     done.extend(pruned.doubted.iter().map(stays));
     let (retired, purged) = (pruned.retired.len(), pruned.purged.len());
-    done.push(format!("{retired} builds retired, {purged} purged"));
+    done.push(format!(
+        "{} retired, {purged} purged",
+        counted(retired, "build")
+    ));
     Ok(done.join("; "))
 }
 
@@ -449,7 +453,15 @@ fn human(plan: &PrunePlan) -> String {
     }
     let sections = match plan.sections.len() {
         0 => String::new(),
-        sections => format!(" and {sections} sections before their builds"),
+        sections => format!(
+            " and {} before {}",
+            counted(sections, "section"),
+            if sections == 1 {
+                "its build"
+            } else {
+                "their builds"
+            }
+        ),
     };
     let (go, stay, freed) = (
         plan.expire.len(),
@@ -495,9 +507,10 @@ fn done(pruned: &Pruned) -> String {
     let days = GRACE.num_days();
     let _ = writeln!(
         text,
-        "{} retired and {} sections thinned, `undelete` brings them back for {days} days",
-        pruned.retired.len(),
-        pruned.thinned.len()
+        "{} retired and {} thinned, `undelete` brings them back for {}",
+        counted(pruned.retired.len(), "build"),
+        counted(pruned.thinned.len(), "section"),
+        counted(days, "day")
     );
     text
 }

@@ -214,7 +214,14 @@ fn said(how: &RunEnd) -> String {
             reason: Some(reason),
             ..
         } => format!("published, {result}: {reason}"),
-        RunEnd::Unchanged { since } => format!("nothing changed since {since}"),
+        RunEnd::Unchanged {
+            since,
+            result: Some(BuildOutcome::Fail),
+        } => format!("nothing changed since {since}, which failed"),
+        RunEnd::Unchanged {
+            since,
+            result: Some(BuildOutcome::Success) | None,
+        } => format!("nothing changed since {since}"),
         RunEnd::Refused { reason } => format!("nothing was published: {reason}"),
         RunEnd::Cancelled => "cancelled".to_owned(),
         RunEnd::Requeued { reason } => format!("runs again: {reason}"),

@@ -137,6 +137,7 @@ fn each_alarm_has_its_cause() {
     let quiet = Facts::default();
     let good = ended(RunEnd::Unchanged {
         since: "master/centos/20200101T000000Z".parse().unwrap(),
+        result: None,
     });
     let daily = setup([scheduled("master", "0 6 * * *")]);
     assert_eq!(kinds(&good, &daily, &quiet), []);
@@ -195,6 +196,7 @@ fn waiting_request() -> Request {
 fn metrics_have_prometheus_form() {
     let mut state = ended(RunEnd::Unchanged {
         since: "master/centos/20200101T000000Z".parse().unwrap(),
+        result: None,
     });
     let alarm = crate::ledger::Alarm {
         kind: AlarmKind::DiskFilling,

@@ -231,7 +231,10 @@ impl World {
                     && !journal.force
                 {
                     self.lock().journals.remove(id);
-                    return Left::Over(RunEnd::Unchanged { since: last.id });
+                    return Left::Over(RunEnd::Unchanged {
+                        since: last.id,
+                        result: Some(last.result),
+                    });
                 }
             }
             let broken = name == "compile"

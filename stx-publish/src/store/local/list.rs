@@ -173,7 +173,7 @@ impl Inner {
             ErrorKind::NotFound => StoreError::NotFound {
                 what: format!("{id}/{name}"),
             },
-            _ => io_error("read", format!("{id}/{name}"))(source),
+            _ => io_error("read", dir.join(name))(source),
         })
     }
 

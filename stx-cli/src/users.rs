@@ -1,0 +1,78 @@
+//! Users as people know them, and whose a file is that somebody may not use.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use nix::unistd::{Uid, User};
+
+use crate::exit::Failure;
+
+/// A user's name with the number, `root (0)`; `user 4711` where nobody knows a name.
+pub(crate) fn user(uid: u32) -> String {
+    // Without an answer the number has to do.
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("{} ({uid})", user.name),
+        Ok(None) | Err(_) => format!("user {uid}"),
+    }
+}
+
+/// Who runs this program.
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// What to do about `path`, which was denied: whose it is, or whose the nearest directory above is that can be seen.
+pub(crate) fn denied(path: &Utf8Path) -> String {
+    let seen = path.ancestors().find_map(|path| {
+        let path = if path == "" { Utf8Path::new(".") } else { path };
+        Some((path, fs_err::symlink_metadata(path).ok()?.uid()))
+    });
+    match seen {
+        Some((path, owner)) if owner != me() => {
+            let path = match path.as_str() {
+                "." => "the current directory",
+                path => path,
+            };
+            format!(
+                "{path} belongs to {}, and you are {}: run the command as a user who may do this",
+                user(owner),
+                user(me())
+            )
+        }
+        Some(_) | None => denied_here(),
+    }
+}
+
+/// What to do where it is not known what was denied.
+pub(crate) fn denied_here() -> String {
+    format!(
+        "you are {}: run the command as a user who may do this",
+        user(me())
+    )
+}
+
+/// A file that could not be used, with whose it is where that is the reason.
+pub(crate) fn unusable(path: &Utf8Path, error: io::Error) -> Failure {
+    let is_denied = error.kind() == ErrorKind::PermissionDenied;
+    let failure = Failure::usage(error);
+    if is_denied {
+        failure.hint(denied(path))
+    } else {
+        failure
+    }
+}
+
+/// Whether something is there; it is an error where that cannot be seen, as in a directory that nobody else may enter.
+pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, Failure> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(unusable(
+            path,
+            io::Error::new(error.kind(), format!("{path}: {error}")),
+        )),
+    }
+}

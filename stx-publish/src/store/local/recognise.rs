@@ -1,0 +1,198 @@
+//! Whether a directory is a mirror, and where there is one if it is none.
+//!
+//! A directory that somebody named by mistake must not pass for a mirror without builds: `list` would say that there are
+//! none, and `pages` would write into it.
+
+use std::collections::VecDeque;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use stx_layout::{AliasName, BuildDate, Channel, ReleaseKind};
+
+use super::list::DEEPEST;
+use crate::index::PageName;
+
+/// The private area, which a mirror has from its first publish on.
+const PRIVATE: &str = ".stx";
+
+/// Directories above and below that are looked at.
+const HIGHEST: usize = 8;
+const LOWEST: usize = 2;
+
+/// Entries that are looked at below, so that a wrong name does not read a whole disk.
+const MOST: usize = 2000;
+
+/// Mirrors that are named.
+const NAMED: usize = 3;
+
+/// How a directory stands to mirrors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// It is one: it has the private area, or a channel.
+    Mirror,
+    /// It holds nothing, so that it may become one.
+    Empty,
+    /// It lies in one.
+    Within(Utf8PathBuf),
+    /// It is none, but these below it are.
+    Above(Vec<Utf8PathBuf>),
+    /// It holds something else.
+    Other,
+}
+
+/// How the directory `root` stands to mirrors. What cannot be read counts as not there; a mirror is found again when it is
+/// opened.
+///
+/// # Errors
+/// Where `root` itself cannot be read.
+pub(super) fn likeness(root: &Utf8Path) -> io::Result<Likeness> {
+    let names = names(root)?;
+    if is_mirror(root) {
+        return Ok(Likeness::Mirror);
+    }
+    // `..` and symlinks would make a wrong parent of the text alone.
+    let real = root.canonicalize_utf8()?;
+    if let Some(above) = real
+        .ancestors()
+        .skip(1)
+        .take(HIGHEST)
+        .find(|dir| is_mirror(dir))
+    {
+        return Ok(Likeness::Within(above.to_owned()));
+    }
+    // A new file system has `lost+found`.
+    let is_empty = names
+        .iter()
+        .all(|name| name.starts_with('.') || name == "lost+found" || PageName::is(name));
+    if is_empty {
+        return Ok(Likeness::Empty);
+    }
+    let below = below(root);
+    Ok(if below.is_empty() {
+        Likeness::Other
+    } else {
+        Likeness::Above(below)
+    })
+}
+
+/// The mirrors among the directories below.
+fn below(root: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut found = Vec::new();
+    let mut queue = VecDeque::from([(root.to_owned(), 0)]);
+    let mut seen = 0;
+    while let Some((dir, depth)) = queue.pop_front() {
+        let mut names = names(&dir).unwrap_or_default();
+        names.sort();
+        for name in names {
+            seen += 1;
+            if seen > MOST || found.len() == NAMED {
+                return found;
+            }
+            let path = dir.join(name);
+            if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                continue;
+            }
+            if is_mirror(&path) {
+                found.push(path);
+            } else if depth + 1 < LOWEST {
+                queue.push_back((path, depth + 1));
+            }
+        }
+    }
+    found
+}
+
+fn is_mirror(dir: &Utf8Path) -> bool {
+    fs::symlink_metadata(dir.join(PRIVATE)).is_ok_and(|found| found.is_dir())
+        || ReleaseKind::ALL.into_iter().any(|kind| {
+            let relative = Utf8Path::new(kind.as_str());
+            fs::symlink_metadata(dir.join(relative)).is_ok_and(|found| found.is_dir())
+                && has_channel(dir, relative, 1)
+        })
+}
+
+/// Whether a directory below the root is a channel with a build or an alias, or holds one.
+fn has_channel(root: &Utf8Path, relative: &Utf8Path, depth: usize) -> bool {
+    let Ok(names) = names(&root.join(relative)) else {
+        return false;
+    };
+    if relative.as_str().parse::<Channel>().is_ok()
+        && names
+            .iter()
+            .any(|name| name.parse::<BuildDate>().is_ok() || name.parse::<AliasName>().is_ok())
+    {
+        return true;
+    }
+    depth < DEEPEST
+        && names.iter().any(|name| {
+            let relative = relative.join(name);
+            name.parse::<BuildDate>().is_err()
+                && fs::symlink_metadata(root.join(&relative)).is_ok_and(|found| found.is_dir())
+                && has_channel(root, &relative, depth + 1)
+        })
+}
+
+/// The names in a directory that are UTF-8; no other is part of a mirror.
+fn names(dir: &Utf8Path) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(dir)?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.take(MOST).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILD: &str = "master/centos/20181105T060000Z";
+
+    /// A directory with these directories in it.
+    fn with(dirs: &[&str]) -> camino_tempfile::Utf8TempDir {
+        let dir = camino_tempfile::Utf8TempDir::new().unwrap();
+        for name in dirs {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_mirror_has_the_private_area_or_a_channel() {
+        let long = "feature/x/debian/bullseye/amd64/flock/20181105T060000Z";
+        for dirs in [
+            &[".stx"][..],
+            &[BUILD],
+            &["rc/2.0/centos/20181105T060000Z"],
+            &[long],
+        ] {
+            let dir = with(dirs);
+            assert_eq!(likeness(dir.path()).unwrap(), Likeness::Mirror, "{dirs:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mirror_says_where_one_is() {
+        let dir = with(&["a/mirror/.stx", "a/state", "b", "c/lost+found", "d/etc/x"]);
+        let at = |path: &str| dir.path().join(path);
+        fs::create_dir_all(at("a/mirror").join(BUILD)).unwrap();
+        let mirror = at("a/mirror");
+        for (path, expected) in [
+            ("", Likeness::Above(vec![mirror.clone()])),
+            ("a", Likeness::Above(vec![mirror.clone()])),
+            ("a/mirror", Likeness::Mirror),
+            ("a/mirror/master", Likeness::Within(mirror.clone())),
+            ("a/mirror/master/centos", Likeness::Within(mirror.clone())),
+            ("b", Likeness::Empty),
+            ("c", Likeness::Empty),
+            ("d", Likeness::Other),
+        ] {
+            assert_eq!(likeness(&at(path)).unwrap(), expected, "{path}");
+        }
+        assert!(likeness(&at("nosuch")).is_err());
+    }
+
+    #[test]
+    fn names_of_the_grammar_without_a_build_make_no_mirror() {
+        let dir = with(&["master/centos/src", "release/notes"]);
+        assert_eq!(likeness(dir.path()).unwrap(), Likeness::Other);
+    }
+}
