@@ -243,11 +243,16 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
             it
         });
     }
-    let report = tree.publish("success").code(0).json();
-    let metadata = &report["metadata"][STD];
+    let ran = tree.publish("success").code(0);
+    let metadata = &ran.json()["metadata"][STD];
     let packages = names(&tree.at("tree").join(STD)).len();
     assert_eq!(metadata["listed"], json!(packages), "{metadata}");
     assert_eq!(metadata["unlisted"], Value::Null);
+    // As `createrepo_c` warns.
+    let left_out =
+        "bad-epoch.rpm: the dependency `prov-epoch x:2-3` is left out: its epoch is no number";
+    assert_eq!(metadata["warnings"], json!([left_out]));
+    assert!(ran.stderr.contains(left_out), "{}", ran.stderr);
     assert_same(&facts(&tree.published().join("repodata")), &tree.theirs());
     assert_eq!(tree.verify(), []);
 }

@@ -439,6 +439,19 @@ fn a_new_build_gives_the_interrupted_one_up_and_says_so() {
 }
 
 #[test]
+fn a_new_build_says_that_it_gives_up_one_that_cannot_be_read() {
+    let site = Site::new();
+    let mut child = site.held("two");
+    kill(&mut child);
+    site.release("two");
+    let journal = site.at("mirror.state/master/centos/build.json");
+    fs_err::write(&journal, "{").expect("written");
+    let built = run(&mut site.build()).code(0);
+    let said = format!("its journal cannot be read: {journal}");
+    assert!(built.stderr.contains(&said), "{}", built.stderr);
+}
+
+#[test]
 fn a_running_build_is_cancelled_from_elsewhere_and_nothing_is_published() {
     let site = Site::new();
     let none = run(&mut site.stx(&["cancel", "master/centos"])).code(5);

@@ -128,7 +128,7 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<Indexed, Store
     let described: Vec<_> = candidates
         .par_iter()
         .map(|package| match earlier.get(&key(package)) {
-            Some(said) => Ok(Ok(said.clone())),
+            Some(said) => Ok(Ok((said.clone(), Vec::new()))),
             None => describe(package),
         })
         .collect::<io::Result<_>>()
@@ -137,7 +137,15 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<Indexed, Store
     let mut said = Vec::with_capacity(candidates.len());
     for (candidate, described) in candidates.into_iter().zip(described) {
         match described {
-            Ok(lists) => {
+            Ok((lists, unsaid)) => {
+                indexed
+                    .warnings
+                    .extend(unsaid.into_iter().map(|dependency| {
+                    let href = &candidate.href;
+                    format!(
+                        "{href}: the dependency `{dependency}` is left out: its epoch is no number"
+                    )
+                }));
                 indexed.list(nevra(&lists[0]), candidate.href);
                 said.push(lists);
             }
@@ -280,8 +288,11 @@ pub(super) fn unlisted(candidate: &Candidate) -> io::Result<Option<String>> {
     Ok(describe(candidate)?.err().map(|reason| reason.to_string()))
 }
 
+/// What the lists say of a package, and its dependencies that they cannot say.
+type Described = (Said<'static>, Vec<String>);
+
 /// Reads the headers of a package; inside, why it is not listed.
-fn describe(candidate: &Candidate) -> io::Result<Result<Said<'static>, Unlisted>> {
+fn describe(candidate: &Candidate) -> io::Result<Result<Described, Unlisted>> {
     let mut file = BufReader::new(fs::File::open(&candidate.path)?);
     let head = match read_head(&mut file) {
         Ok(head) => head,
@@ -292,7 +303,8 @@ fn describe(candidate: &Candidate) -> io::Result<Result<Said<'static>, Unlisted>
         .map_err(Unlisted::from)
         .and_then(|headers| {
             let package = describe::package(&headers, candidate)?;
-            Ok(say(&package)?.map(Cow::Owned))
+            let said = say(&package)?.map(Cow::Owned);
+            Ok((said, describe::unsaid(headers.main)))
         });
     Ok(described)
 }

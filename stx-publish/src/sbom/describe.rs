@@ -5,7 +5,7 @@ use std::io::BufReader;
 
 use bytes::Bytes;
 use camino::Utf8Path;
-use stx_layout::{BuildId, BuildPath};
+use stx_layout::{BuildId, BuildPath, ParseError};
 
 use super::bill::Published;
 use super::iso::{Image, package, read};
@@ -31,6 +31,12 @@ pub enum SbomError {
         path: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The name of its bill of materials would be none.
+    #[error("its name leaves no room for that of its bill of materials")]
+    Unnamed {
+        /// What is wrong with that name.
+        source: ParseError,
     },
     /// What was written does not conform to the specification: a bug.
     #[error("{path}: the bill of materials is not valid: {reason}")]
@@ -58,10 +64,17 @@ pub fn describe(
         let Entry::File { source, .. } = entry else {
             continue;
         };
-        let Ok(name) = format!("{path}{SUFFIX}").parse::<BuildPath>() else {
+        if !is_image(path) {
             continue;
+        }
+        let name = match format!("{path}{SUFFIX}").parse::<BuildPath>() {
+            Ok(name) => name,
+            Err(error) => {
+                failed.push((path.clone(), SbomError::Unnamed { source: error }));
+                continue;
+            }
         };
-        if !is_image(path) || incoming.entries.contains_key(&name) {
+        if incoming.entries.contains_key(&name) {
             continue;
         }
         match describe_one(incoming, id, path, source, version) {

@@ -140,13 +140,20 @@ fn what_cannot_be_described_is_said() {
     let mut torn = vec![0; 100_000];
     torn[16 * 2048..][..7].copy_from_slice(b"\x01CD001\x01");
     add("outputs/iso/torn.iso", &torn);
+    let long = format!("outputs/iso/{}.iso", "a".repeat(245));
     add("outputs/iso/known.iso", b"");
     add("outputs/iso/known.iso.cdx.json", b"{}");
+    // Not read: its bill could not have a name.
+    let other = incoming.entries[&path("outputs/iso/empty.iso")].clone();
+    incoming.entries.insert(path(&long), other);
     let before = incoming.clone();
     let failed = describe(&mut incoming, &id(), "0.1.0");
-    let names: Vec<_> = failed.iter().map(|(path, _)| path.file_name()).collect();
-    assert_eq!(names, ["empty.iso", "short.iso", "torn.iso"]);
-    for (path, error) in &failed {
+    let names: Vec<_> = failed.iter().map(|(path, _)| path.as_str()).collect();
+    let expected = ["empty", "short", "torn"].map(|name| format!("outputs/iso/{name}.iso"));
+    let expected = [&[long][..], &expected].concat();
+    assert_eq!(names, expected);
+    assert!(matches!(failed[0].1, SbomError::Unnamed { .. }));
+    for (path, error) in &failed[1..] {
         assert!(
             matches!(error, SbomError::NoImage { .. }),
             "{path}: {error}"

@@ -100,13 +100,20 @@ impl<'a> Work<'a> {
         let _lock = lock(&self.state, &self.channel)?;
         unrequested(&self.state)?;
         end_orphans(&self.state, watch).await?;
-        if let Ok(Some(journal)) = process::read_journal(&self.state) {
-            let id = &journal.started.plan.id;
-            (watch.say)(&format!(
-                "{id} was interrupted with {} of {} over; it is given up for a new build (`resume` would have gone on)",
-                journal.records.len(),
-                counted(journal.started.plan.phases.len(), "phase")
-            ));
+        match process::read_journal(&self.state) {
+            Ok(None) => {}
+            Ok(Some(journal)) => {
+                let id = &journal.started.plan.id;
+                (watch.say)(&format!(
+                    "{id} was interrupted with {} of {} over; it is given up for a new build (`resume` would have gone on)",
+                    journal.records.len(),
+                    counted(journal.started.plan.phases.len(), "phase")
+                ));
+            }
+            Err(error) => (watch.say)(&format!(
+                "warning: an interrupted build is given up for a new one, and its journal cannot be read: {}",
+                crate::exit::chain(&error)
+            )),
         }
         let plan = self.plan(self.date_now()?)?;
         let runner = places::runner(self.site, &self.state, &plan).await?;

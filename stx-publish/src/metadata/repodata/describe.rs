@@ -101,6 +101,28 @@ const DIRECTORY: u64 = 0o040_000;
 /// The flag of a file that the package does not bring.
 const GHOST: u64 = 1 << 6;
 
+/// The dependencies of a package that metadata cannot say, as `rpm` shows them: the epoch of their version is no number, so
+/// that no client could compare it.
+pub(super) fn unsaid(main: Header<'_>) -> Vec<String> {
+    let kinds = [
+        PROVIDES,
+        REQUIRES,
+        CONFLICTS,
+        OBSOLETES,
+        RECOMMENDS,
+        SUGGESTS,
+        SUPPLEMENTS,
+        ENHANCES,
+        OLD_SUGGESTS,
+        OLD_ENHANCES,
+    ];
+    let all = kinds.iter().flat_map(|kind| raw(main, kind));
+    let unsaid = all.filter(|raw| !raw.name.is_empty() && raw.said().is_none());
+    unsaid
+        .map(|raw| format!("{} {}", text(raw.name), text(raw.version)))
+        .collect()
+}
+
 /// What is said of a package.
 pub(super) fn package(headers: &Headers<'_>, from: &Candidate) -> Result<Package, Unlisted> {
     let main = headers.main;

@@ -15,7 +15,8 @@ use crate::publish::PublishReport;
 use crate::store::local::copy::Stamp;
 use crate::store::local::hints::Hints;
 use crate::store::object::objects::Keep;
-use crate::store::{Depth, Found};
+use crate::store::{Depth, Found, read_all};
+use crate::verify::FindingKind;
 
 /// A file of the workspace.
 fn file(path: &Utf8Path, bytes: &[u8]) -> Entry {
@@ -408,4 +409,52 @@ async fn write_hints(store: &BucketStore, bytes: Vec<u8>) {
     let name = keys::inputs(&sample_id(1).channel);
     let written = store.inner.objects.put(&name, bytes, Keep::Not).await;
     written.expect("written");
+}
+
+#[tokio::test]
+async fn a_repository_keeps_the_build_s_own_groups() {
+    let dir = tempdir().expect("a directory");
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let store = sound(&bucket, &clock);
+    let (comps, package) = (b"<comps/>".as_slice(), b"no package".as_slice());
+    let index = format!(
+        "<repomd><data type=\"group\"><checksum type=\"sha256\">{}</checksum><location href=\"repodata/comps.xml\"/></data></repomd>",
+        digest_of(comps)
+    );
+    let std = "outputs/RPMS/std";
+    let mut incoming = Incoming::default();
+    for (name, bytes) in [
+        ("a.rpm", package),
+        ("repodata/comps.xml", comps),
+        ("repodata/repomd.xml", index.as_bytes()),
+    ] {
+        let entry = file(&dir.path().join(name.replace('/', "-")), bytes);
+        incoming
+            .entries
+            .insert(path(&format!("{std}/{name}")), entry);
+    }
+    let carried = crate::metadata::carry(&mut incoming).expect("read");
+    let record = BuildRecord::new(sample_id(1), BuildOutcome::Success);
+    let now = record.id.date.time() + TimeDelta::hours(5);
+    let mut request = PublishRequest::new(record, incoming, now);
+    request.carried = carried;
+    let plan = prepare(&store, request).await.expect("a plan");
+    let report = publish(&store, &plan).await.expect("published");
+    let metadata = &report.metadata[&path(std)];
+    assert_eq!(metadata.carried, ["group".to_owned()].into());
+    assert!(metadata.unlisted.contains_key("a.rpm"), "{metadata:?}");
+    let read = async |name: &str| {
+        let file = path(&format!("{std}/repodata/{name}"));
+        let bytes = read_all(&store, &sample_id(1), &file, 1 << 20).await;
+        String::from_utf8(bytes.expect("there")).expect("UTF-8")
+    };
+    assert_eq!(read("comps.xml").await.as_bytes(), comps);
+    let index = read("repomd.xml").await;
+    assert_eq!(index.matches("<data type=").count(), 4, "{index}");
+    assert!(index.contains("href=\"repodata/comps.xml\""), "{index}");
+    let mut report = crate::verify::VerifyReport::default();
+    let verified = crate::verify_repositories(&store, &Scope::All, &mut report).await;
+    verified.expect("verified");
+    let kinds: Vec<_> = report.findings.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, [FindingKind::NotInRepodata]);
 }
