@@ -75,16 +75,20 @@ impl fmt::Display for PublishReport {
         }
         write!(f, "{}", self.privacy)?;
         for (dir, indexed) in &self.metadata {
-            write!(f, "{dir}: {} packages listed", indexed.listed)?;
+            write!(f, "{dir}: {} listed", counted(indexed.listed, "package"))?;
             for (count, what) in [
-                (indexed.unlisted.len(), "files not listed"),
-                (indexed.duplicates.len(), "packages listed more than once"),
-                (indexed.carried.len(), "records carried over"),
-                (indexed.not_carried.len(), "records left out"),
-                (indexed.warnings.len(), "warnings"),
+                (indexed.unlisted.len(), ("file", " not listed")),
+                (
+                    indexed.duplicates.len(),
+                    ("package", " listed more than once"),
+                ),
+                (indexed.carried.len(), ("record", " carried over")),
+                (indexed.not_carried.len(), ("record", " left out")),
+                (indexed.warnings.len(), ("warning", "")),
             ] {
                 if count > 0 {
-                    write!(f, ", {count} {what}")?;
+                    let (noun, done) = what;
+                    write!(f, ", {}{done}", counted(count, noun))?;
                 }
             }
             writeln!(f)?;
