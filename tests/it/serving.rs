@@ -240,8 +240,10 @@ fn rsync_as_documented_and_a_downstream_mirror() {
     let [block] = &blocks("rsync", &site)[..] else {
         panic!("one block for rsync");
     };
-    let [script] = &blocks("sh", &site)[..] else {
-        panic!("one script");
+    let scripts = blocks("sh", &site);
+    let mut scripts = scripts.iter().filter(|script| script.contains("rsync"));
+    let (Some(script), None) = (scripts.next(), scripts.next()) else {
+        panic!("one script with rsync");
     };
     let dir = Utf8TempDir::new().expect("a directory");
     let port = free_port();
