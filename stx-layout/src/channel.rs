@@ -101,9 +101,18 @@ impl FromStr for Channel {
         } else {
             end(2)
         };
-        let release = text[..release_end]
-            .parse::<ReleaseId>()
-            .map_err(|error| error.within(text, 0).plausible::<Self>())?;
+        let release = text[..release_end].parse::<ReleaseId>().map_err(|error| {
+            let error = error.within(text, 0);
+            let word = text.split('/').next().unwrap_or_default();
+            let error = match words::near_kind(word) {
+                // `mastre/centos` is no release identifier with another first word, but it is a channel.
+                Some(near) if error.offset == 0 => {
+                    error.suggest(format!("{near}{}", &text[word.len()..]))
+                }
+                Some(_) | None => error,
+            };
+            error.plausible::<Self>()
+        })?;
         if release_end == text.len() {
             return Err(ParseError::new(
                 text,
