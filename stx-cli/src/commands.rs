@@ -34,7 +34,7 @@ use std::io::ErrorKind;
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use stx_publish::{SignError, StoreError};
+use stx_publish::{SignError, StoreError, WebPage};
 
 pub(crate) use self::mirror::{Mirror, Reader};
 use crate::args::{Format, Global};
@@ -132,8 +132,10 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         | StoreError::Refused { .. }
         | StoreError::Changed { .. }
         | StoreError::Tool { .. }
-        | StoreError::Unsupported { .. }
-        | StoreError::Damaged { .. } => None,
+        | StoreError::Unsupported { .. } => None,
+        StoreError::Damaged { source, .. } => source
+            .is::<WebPage>()
+            .then(|| "is it the URL of a mirror, and is no login or proxy in between?".to_owned()),
         StoreError::Network { .. } => {
             Some("is the URL right, and does this machine reach the server?".to_owned())
         }

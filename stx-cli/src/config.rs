@@ -173,7 +173,8 @@ impl Config {
         .flatten()
         .chain(&mut config.source_roots)
         {
-            if Place::of(path) == Place::Directory {
+            // Not only those that can be reached: the error about another one names it as it was written.
+            if !path.as_str().contains("://") {
                 *path = dir.join(&path);
             }
         }

@@ -76,3 +76,14 @@ pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, Failure> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_a_name_where_somebody_knows_it() {
+        assert_eq!(user(0), "root (0)");
+        assert_eq!(user(3_999_999_999), "user 3999999999");
+    }
+}

@@ -16,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, Channel, Sha256};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, Channel, Sha256, counted};
 
 use crate::store::{MirrorRead, StoreError};
 
@@ -125,7 +125,7 @@ pub enum FetchError {
         found: Sha256,
     },
     /// It broke off, again and again at the same byte.
-    #[error("{path}: truncated: {got} of {size} bytes arrived")]
+    #[error("{path}: truncated: {got} of {} arrived", counted(*size, "byte"))]
     Truncated {
         /// The file.
         path: BuildPath,

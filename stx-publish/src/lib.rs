@@ -83,7 +83,7 @@ pub use registry::{ImageRegistry, RegistryError};
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, SignError, Signer};
 #[cfg(feature = "http")]
-pub use store::http::{HttpError, HttpOptions, HttpStore};
+pub use store::http::{HttpError, HttpOptions, HttpStore, WebPage};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;

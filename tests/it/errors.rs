@@ -246,6 +246,16 @@ fn names_of_builds_and_channels_that_are_not_there() {
             5,
             &["did you mean master/centos?"],
         ),
+        row(
+            "--mirror srv/mirror list mastre/centos",
+            2,
+            &["did you mean \"master/centos\"?"],
+        ),
+        row(
+            "--mirror srv/mirror show mastre/centos/latest_build",
+            2,
+            &["did you mean \"master/centos/latest_build\"?"],
+        ),
         row("--mirror srv/mirror pins master/debian", 5, &known),
         row("--mirror srv/mirror verify master/debian", 5, &known),
         row(
@@ -521,7 +531,10 @@ fn web() -> String {
 fn a_web_page_is_not_called_broken_json() {
     let bed = Bed::new();
     let web = web();
-    let page = ["the server answered with a web page"];
+    let page = [
+        "the server answered with a web page",
+        "no login or proxy in between?",
+    ];
     let at = |args: &str| format!("--mirror {web}/html {args}");
     let (list, show, verify) = (
         at("list"),

@@ -442,7 +442,7 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
 /// A page for people in the place of a file: of a proxy, a login, or a server that answers everything.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered with a web page")]
-pub(crate) struct WebPage;
+pub struct WebPage;
 
 /// Whether a body that is none of a mirror's pages is HTML all the same.
 pub(crate) fn is_web_page(said: Option<&HeaderValue>, body: &[u8]) -> bool {

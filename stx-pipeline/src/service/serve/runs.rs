@@ -227,3 +227,25 @@ fn said(how: &RunEnd) -> String {
         RunEnd::Requeued { reason } => format!("runs again: {reason}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_changed_since_is_said_to_have_failed() {
+        let unchanged = |result| {
+            said(&RunEnd::Unchanged {
+                since: "master/centos/20200101T000000Z".parse().expect("a build"),
+                result,
+            })
+        };
+        let since = "nothing changed since master/centos/20200101T000000Z";
+        assert_eq!(unchanged(None), since, "of an earlier program");
+        assert_eq!(unchanged(Some(BuildOutcome::Success)), since);
+        assert_eq!(
+            unchanged(Some(BuildOutcome::Fail)),
+            format!("{since}, which failed")
+        );
+    }
+}

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::Channel;
 
 use super::world::{polled, scheduled, setup, target};
 use crate::ledger::{AlarmKind, Change, Ended, Ledger as _, MemoryLedger, Request, RunEnd, State};
 use crate::service::health::{Blind, check};
 use crate::service::metrics::metrics;
 use crate::service::{ChannelFacts, Disk, Facts, ServiceConfig, Setup};
-use crate::trigger::{Cause, Reason};
+use crate::trigger::{Cause, Reason, Upstream};
 
 fn now() -> DateTime<Utc> {
     "2020-01-10T00:00:00Z".parse().unwrap()
@@ -212,4 +213,54 @@ fn metrics_have_prometheus_form() {
         ..Facts::default()
     };
     insta::assert_snapshot!(metrics(&state, &facts, now()));
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let text = r#"
+[service]
+hook = ["./notify", "./kept"]
+spool = "spool"
+metrics = "/run/metrics"
+[[branch]]
+name = "master"
+recipe = "centos.toml"
+watch = ["config", "../up", "/srv/git", "https://example.org/x", "git@example.org:x", "host:x"]
+[[branch]]
+name = "f/x"
+manifest = "manifest"
+"#;
+    let mut config = ServiceConfig::from_toml(text)
+        .expect("right")
+        .expect("a service");
+    config.resolve("/etc/stx".into());
+    assert_eq!(config.hook, ["/etc/stx/./notify", "./kept"]);
+    assert_eq!(config.spool.as_deref(), Some("/etc/stx/spool".into()));
+    assert_eq!(config.metrics.as_deref(), Some("/run/metrics".into()));
+    let setup = config.setup(|branch| {
+        let recipe = branch.recipe.clone().unwrap_or_default();
+        Ok((
+            recipe,
+            Channel::new(branch.release.clone(), "centos".parse().expect("a distro")),
+        ))
+    });
+    let watches = setup.expect("a setup").watches;
+    let repositories = [
+        "/etc/stx/config",
+        "/etc/stx/../up",
+        "/srv/git",
+        "https://example.org/x",
+        "git@example.org:x",
+        "host:x",
+    ];
+    assert_eq!(watches[0].recipe, "/etc/stx/centos.toml");
+    assert_eq!(
+        watches[0].upstream,
+        Some(Upstream::Repositories(
+            repositories.map(str::to_owned).into()
+        ))
+    );
+    let file = "default.xml".to_owned();
+    let url = "/etc/stx/manifest".to_owned();
+    assert_eq!(watches[1].upstream, Some(Upstream::Manifest { url, file }));
 }

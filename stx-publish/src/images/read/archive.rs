@@ -12,7 +12,7 @@ use camino::Utf8PathBuf;
 use fs_err::File;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildPath, Sha256};
+use stx_layout::{BuildPath, Sha256, counted};
 use tar::EntryType;
 
 use super::{FoundImage, Part, ReadError, ReadImages, Tree, file, platform, single};
@@ -147,8 +147,8 @@ pub(super) fn open(source: &Utf8PathBuf, path: &BuildPath) -> Result<Tree, ReadE
                 };
                 if entry.raw_file_position().saturating_add(part.size) > whole {
                     let reason = format!(
-                        "says it has {} bytes, and the archive ends before",
-                        part.size
+                        "says it has {}, and the archive ends before",
+                        counted(part.size, "byte")
                     );
                     return Err(tree.wrong(name, reason));
                 }

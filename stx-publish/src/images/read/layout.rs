@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Deserialize;
-use stx_layout::{BuildPath, Sha256};
+use stx_layout::{BuildPath, Sha256, counted};
 
 use super::{FoundImage, Image, ReadError, ReadImages, Tree, once, platform};
 use crate::registry::{Blob, Manifest};
@@ -160,7 +160,8 @@ impl Reader<'_> {
         let blob = self.tree.claimed(&name, digest)?;
         if blob.size != descriptor.size() {
             let claimed = descriptor.size();
-            let reason = format!("has {} bytes, and {claimed} are claimed", blob.size);
+            let size = counted(blob.size, "byte");
+            let reason = format!("has {size}, and {claimed} are claimed");
             return Err(self.tree.wrong(&name, reason));
         }
         Ok(blob)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use futures_util::future::{join3, try_join, try_join_all, try_join3};
-use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
+use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums, counted};
 use tokio::sync::Semaphore;
 
 use super::Inner;
@@ -288,8 +288,8 @@ impl BucketStaged {
                     return Err(StoreError::Refused {
                         what: format!("{}/{}", self.id, object.name),
                         reason: format!(
-                            "the bucket says that it has {} bytes, and {size} were sent",
-                            object.size
+                            "the bucket says that it has {}, and {size} were sent",
+                            counted(object.size, "byte")
                         ),
                     });
                 }
@@ -299,8 +299,8 @@ impl BucketStaged {
             return Err(StoreError::Refused {
                 what: self.id.to_string(),
                 reason: format!(
-                    "the bucket lists {right} of the {} files that were sent",
-                    expected.len()
+                    "the bucket lists {right} of {} sent",
+                    counted(expected.len(), "file")
                 ),
             });
         }

@@ -237,7 +237,7 @@ async fn a_bucket_that_lost_a_file_gets_no_build() {
     let store = sound(&bucket, &clock);
     let id = sample_id(1);
     let writer = store.lock(&id.channel).await.expect("the lock");
-    for (bytes, why) in [(Some("other"), "5 bytes"), (None, "0 of the 1 files")] {
+    for (bytes, why) in [(Some("other"), "5 bytes"), (None, "0 of 1 file sent")] {
         let staged = writer.begin(id.date).await.expect("begun");
         let entry = Entry::Generated(Bytes::from_static(b"what was sent"));
         let added = staged.add(&path("outputs/CONTEXT"), &entry).await;
