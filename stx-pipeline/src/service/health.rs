@@ -66,7 +66,11 @@ pub fn check(
         }
     }
     for (channel, of) in &facts.channels {
-        if of.newest_success > of.latest_build && !state.is_busy(channel) {
+        // Between a build and its alias the mirror is not wrong, and that may be when it was looked at: what was seen before a
+        // build ended says nothing.
+        let ended = state.last.get(channel).and_then(|last| last.end.as_ref());
+        let settled = !state.is_busy(channel) && ended.is_none_or(|end| end.at <= facts.taken);
+        if of.newest_success > of.latest_build && settled {
             let text = "the newest success is not what `latest_build` shows; \
                         `verify --repair` points it there";
             raise(AlarmKind::NotAliased, &channel.to_string(), text.to_owned());

@@ -197,6 +197,8 @@ pub struct Message {
 /// What the mirror and the machine look like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
+    /// When it was begun to look; the service says so.
+    pub taken: DateTime<Utc>,
     /// The channels of the mirror.
     pub channels: BTreeMap<Channel, ChannelFacts>,
     /// The disks that fill.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Event, ServeError, Service};
 use crate::ledger::Change;
-use crate::service::{Notice, health};
+use crate::service::{Facts, Notice, health};
 
 impl Service<'_> {
     pub(super) fn survey(&mut self) {
@@ -17,8 +17,12 @@ impl Service<'_> {
         self.surveying = true;
         self.next_survey = now + self.setup.settings.survey;
         let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
+        let taken = host.now();
         tokio::spawn(async move {
-            let facts = host.survey().await;
+            let facts = Facts {
+                taken,
+                ..host.survey().await
+            };
             drop(sender.send(Event::Surveyed(facts)));
         });
     }
