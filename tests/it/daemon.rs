@@ -1,5 +1,6 @@
 //! The build service as it runs: the real binary, a real git, signals and kills.
 
+mod branches;
 mod unread;
 
 use std::process::{Child, Command, Stdio};

@@ -12,7 +12,10 @@ use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, contested, pair
 use stx_compare::junit::junit;
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, NoiseMode, Outcome, Report};
-use stx_layout::{BuildId, Channel, ParseError, SourceRecord, counted, printable, printable_bytes};
+use stx_layout::{
+    BuildId, Channel, ParseError, SourceRecord, counted, printable, printable_bytes, redact_urls,
+};
+use stx_pipeline::process::git_reason;
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
 use super::packages::{self, PackageError, Place, Seats, differences};
@@ -347,8 +350,8 @@ fn history(dir: &Utf8Path) -> Result<String, Failure> {
         .output()
         .map_err(|error| Failure::usage(format!("git: {error}")).hint("--source needs git"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::usage(format!("{dir}: {}", said.trim())));
+        let reason = git_reason(&output.stderr);
+        return Err(Failure::usage(format!("{dir}: git rev-list: {reason}")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -363,6 +366,8 @@ async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -
         .into_iter()
         .flat_map(|(key, sides)| sides.into_iter().map(move |sides| (key.clone(), sides)));
     let seats = &Seats::new(PARALLEL);
+    // Reports are kept and passed on, the credentials of a mirror are not.
+    let shown = |place: Place| redact_urls(&place.to_string()).into_owned();
     stream::iter(pairs)
         .map(|(key, (from, to))| async move {
             let outcome = match (&from, &to) {
@@ -376,8 +381,8 @@ async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -
             };
             Comparison {
                 key,
-                from: from.map(|place| place.to_string()),
-                to: to.map(|place| place.to_string()),
+                from: from.map(shown),
+                to: to.map(shown),
                 outcome,
             }
         })

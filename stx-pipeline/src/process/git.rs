@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobBuilder;
-use stx_layout::SourceRecord;
+use stx_layout::{SourceRecord, public_url, redact_urls};
 use walkdir::WalkDir;
 
 use super::{Sources, tools};
@@ -64,7 +64,8 @@ pub fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
         let remotes = git(plan, &dir, &["remote"])?;
         let url = match remote(&remotes) {
             None => None,
-            Some(remote) => Some(without_user(
+            // What opens the repository is nobody's business on a mirror.
+            Some(remote) => Some(public_url(
                 git(plan, &dir, &["remote", "get-url", remote])?.trim(),
             )),
         };
@@ -116,16 +117,6 @@ fn remote(remotes: &str) -> Option<&str> {
         (Some(origin), _) => Some(origin),
         (None, only) => only.filter(|_| names.next().is_none()),
     }
-}
-
-/// A URL without user and password, which are nobody's business on a mirror.
-fn without_user(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
 }
 
 /// The work trees below the source root that match, sorted.
@@ -227,6 +218,8 @@ fn run(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Vec<u8>, Sourc
         .args(args)
         .env_clear()
         .envs(env)
+        // `fatal:` is looked for in what it says.
+        .env("LC_MESSAGES", "C")
         .current_dir(dir)
         .stdin(Stdio::null())
         .output()
@@ -234,10 +227,40 @@ fn run(plan: &BuildPlan, dir: &Utf8Path, args: &[&str]) -> Result<Vec<u8>, Sourc
     if output.status.success() {
         Ok(output.stdout)
     } else {
-        Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ))
+        Err(failed(git_reason(&output.stderr)))
     }
+}
+
+/// Why a git failed, in a line: what it calls fatal, with the line before it, which often is the cause. What follows is
+/// advice.
+///
+/// ```
+/// # use stx_pipeline::process::git_reason;
+/// let said = b"git@example.org: Permission denied (publickey).\nfatal: Could not read from remote repository.\n\n\
+///     Please make sure you have the correct access rights\nand the repository exists.\n";
+/// assert_eq!(
+///     git_reason(said),
+///     "fatal: Could not read from remote repository. (git@example.org: Permission denied (publickey).)",
+/// );
+/// ```
+pub fn git_reason(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let lines: Vec<_> = said
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let starts = |word: &str| lines.iter().position(|line| line.starts_with(word));
+    let reason = match (starts("fatal: "), starts("error: ")) {
+        (Some(at), _) if at > 0 => format!("{} ({})", lines[at], lines[at - 1]),
+        (Some(at), _) | (None, Some(at)) => lines[at].to_owned(),
+        (None, None) => lines
+            .last()
+            .copied()
+            .unwrap_or("it said nothing")
+            .to_owned(),
+    };
+    redact_urls(&reason).into_owned()
 }
 
 #[cfg(test)]

@@ -64,11 +64,18 @@ fn remove_locks(plan: &BuildPlan) -> Vec<Utf8PathBuf> {
         let asked = ["rev-parse", "--absolute-git-dir", "--git-common-dir"];
         let dirs = git(plan, &dir, &asked).unwrap_or_default();
         for git_dir in dirs.lines() {
-            let locks = locks(&dir.join(git_dir));
-            gone.extend(locks.filter(|lock| fs_err::remove_file(lock).is_ok()));
+            gone.extend(remove_locks_in(&dir.join(git_dir)));
         }
     }
     gone
+}
+
+/// Removes the locks in a git directory in which no git runs; those that went.
+pub(super) fn remove_locks_in(git_dir: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let locks = locks(git_dir);
+    locks
+        .filter(|lock| fs_err::remove_file(lock).is_ok())
+        .collect()
 }
 
 /// The locks in a git directory. No reference may have a name that ends like theirs.

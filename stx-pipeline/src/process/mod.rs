@@ -14,7 +14,7 @@ mod tree;
 mod upstream;
 
 pub use collect::{CollectError, collect};
-pub use git::{SourceError, read_changes, read_sources};
+pub use git::{SourceError, git_reason, read_changes, read_sources};
 pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, this_boot};
 pub use locks::SourceRunner;
 pub use log::{DEFAULT_LOG_LIMIT, settle_log};

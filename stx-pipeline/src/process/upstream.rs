@@ -1,14 +1,27 @@
 //! What the branches of git repositories are at, and which files changed.
+//!
+//! ```text
+//! observe ──> heads: `git ls-remote`, which needs no repository
+//!         ──> manifest and changed files: Cache (one bare repository a URL, one task at a time, one reference a branch)
+//! ```
+//!
+//! Repositories are known by their [public URLs](public_url): what is seen is recorded, shown and sent to a hook. What git
+//! is given is the URL without credentials, which it has from its environment: see [`Access`].
 
-use std::collections::BTreeSet;
+mod cache;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use stx_layout::{public_url, redact_urls};
 
+use self::cache::Cache;
+use super::git::git_reason;
 use crate::service::Upstream;
-use crate::trigger::{self, Heads, Observation, Watch, projects};
+use crate::trigger::{self, Access, Heads, Observation, Watch, access, projects};
 
 /// How many repositories are asked at a time.
 const AT_A_TIME: usize = 8;
@@ -25,54 +38,24 @@ impl GitUpstream {
         Self { cache }
     }
 
-    /// The bare repository that keeps what was fetched from `url`.
-    async fn kept(&self, url: &str) -> Result<Utf8PathBuf, String> {
-        let name: String = url
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' => {
-                    char::from(byte).to_string()
-                }
-                other => format!("_{other:02x}"),
-            })
-            .collect();
-        let dir = self.cache.join(name);
-        if !dir.join("HEAD").exists() {
-            fs_err::create_dir_all(&dir).map_err(|error| error.to_string())?;
-            git(&dir, &["init", "-q", "--bare", "."]).await?;
-        }
-        Ok(dir)
-    }
-
     /// The heads of a manifest and of everything that it names.
-    async fn manifest(&self, url: &str, file: &str, branch: &str) -> Result<Heads, String> {
-        let dir = self.kept(url).await?;
-        git(
-            &dir,
-            &["fetch", "-q", "--no-tags", "--depth=1", url, branch],
-        )
-        .await?;
-        let commit = git(&dir, &["rev-parse", "FETCH_HEAD^{commit}"]).await?;
-        let xml = git(&dir, &["show", &format!("FETCH_HEAD:{file}")]).await?;
+    async fn manifest(&self, url: &str, file: &str, branch: &str) -> Result<Seen, String> {
+        let (commit, xml) = {
+            let cache = Cache::open(&self.cache, url).await?;
+            let at = cache.fetch(branch, &["--depth=1"]).await?;
+            let commit = cache
+                .git(&["rev-parse", &format!("{at}^{{commit}}")])
+                .await?;
+            let xml = cache.git(&["show", &format!("{at}:{file}")]).await?;
+            (commit, xml)
+        };
         let named = projects(&xml, url).map_err(|error| error.to_string())?;
         let named = named
             .into_iter()
             .map(|project| (project.url, project.revision));
-        let mut heads = self.heads(named.collect()).await?;
-        heads.insert(url.to_owned(), commit.trim().to_owned());
-        Ok(heads)
-    }
-
-    /// What a branch, tag or commit of each repository is.
-    async fn heads(&self, repositories: Vec<(String, String)>) -> Result<Heads, String> {
-        stream::iter(repositories)
-            .map(|(url, revision)| async move {
-                let commit = head(&url, &revision).await?;
-                Ok((url, commit))
-            })
-            .buffered(AT_A_TIME)
-            .try_collect()
-            .await
+        let mut seen = Seen::of(named.collect()).await?;
+        seen.add(url.to_owned(), commit.trim().to_owned());
+        Ok(seen)
     }
 
     /// The files that changed in the repositories that moved; `None` if that cannot be said.
@@ -80,20 +63,20 @@ impl GitUpstream {
         &self,
         watch: &Watch,
         before: &Heads,
-        heads: &Heads,
+        seen: &Seen,
     ) -> Option<BTreeSet<String>> {
         let mut files = BTreeSet::new();
-        for (url, to) in heads {
-            let from = before.get(url)?;
+        for (public, to) in &seen.heads {
+            let from = before.get(public)?;
             if from == to {
                 continue;
             }
-            let dir = self.kept(url).await.ok()?;
-            git(&dir, &["fetch", "-q", "--no-tags", url, &watch.git])
+            let cache = Cache::open(&self.cache, seen.urls.get(public)?)
                 .await
                 .ok()?;
+            cache.fetch(&watch.git, &[]).await.ok()?;
             let diff = ["diff", "--name-only", "--no-renames", "-z", from, to, "--"];
-            let names = git(&dir, &diff).await.ok()?;
+            let names = cache.git(&diff).await.ok()?;
             files.extend(names.split_terminator('\0').map(str::to_owned));
         }
         Some(files)
@@ -103,64 +86,153 @@ impl GitUpstream {
 #[async_trait]
 impl Upstream for GitUpstream {
     async fn observe(&self, watch: &Watch, before: Option<&Heads>) -> Result<Observation, String> {
-        let heads = match &watch.upstream {
+        let seen = match &watch.upstream {
             None => return Err("no repository is named".to_owned()),
             Some(trigger::Upstream::Manifest { url, file }) => {
                 self.manifest(url, file, &watch.git).await?
             }
             Some(trigger::Upstream::Repositories(urls)) => {
                 let repositories = urls.iter().map(|url| (url.clone(), watch.git.clone()));
-                self.heads(repositories.collect()).await?
+                Seen::of(repositories.collect()).await?
             }
         };
         let changed = match before {
-            Some(before) if !watch.paths.is_empty() && *before != heads => {
-                self.changed(watch, before, &heads).await
+            Some(before) if !watch.paths.is_empty() && *before != seen.heads => {
+                self.changed(watch, before, &seen).await
             }
             Some(_) | None => None,
         };
+        let heads = seen.heads;
         Ok(Observation { heads, changed })
+    }
+
+    async fn has(&self, upstream: &trigger::Upstream, git: &str) -> Result<bool, String> {
+        let urls = match upstream {
+            trigger::Upstream::Manifest { url, .. } => std::slice::from_ref(url),
+            trigger::Upstream::Repositories(urls) => urls.as_slice(),
+        };
+        let mut unknown = None;
+        for url in urls {
+            match find(url, git).await {
+                Ok(Some(_)) => return Ok(true),
+                Ok(None) => {}
+                Err(why) => unknown = Some(why),
+            }
+        }
+        unknown.map_or(Ok(false), Err)
+    }
+}
+
+/// Heads by public URL, and the URLs that lead there.
+#[derive(Debug, Default)]
+struct Seen {
+    heads: Heads,
+    urls: BTreeMap<String, String>,
+}
+
+impl Seen {
+    /// What a branch, tag or commit of each repository is.
+    async fn of(repositories: Vec<(String, String)>) -> Result<Self, String> {
+        let found: Vec<_> = stream::iter(repositories)
+            .map(|(url, revision)| async move {
+                let commit = head(&url, &revision).await?;
+                Ok::<_, String>((url, commit))
+            })
+            .buffered(AT_A_TIME)
+            .try_collect()
+            .await?;
+        let mut seen = Self::default();
+        for (url, commit) in found {
+            seen.add(url, commit);
+        }
+        Ok(seen)
+    }
+
+    fn add(&mut self, url: String, commit: String) {
+        let public = public_url(&url);
+        self.heads.insert(public.clone(), commit);
+        self.urls.insert(public, url);
     }
 }
 
 /// What a branch, a tag or a commit is at a repository.
 async fn head(url: &str, revision: &str) -> Result<String, String> {
-    if revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(revision.to_owned());
-    }
+    let found = find(url, revision).await?;
+    found.ok_or_else(|| {
+        format!(
+            "{} has no branch or tag {}",
+            public_url(url),
+            short(revision)
+        )
+    })
+}
+
+/// A branch or tag without what git has before it.
+fn short(revision: &str) -> &str {
     let short = revision.strip_prefix("refs/heads/").unwrap_or(revision);
-    let short = short.strip_prefix("refs/tags/").unwrap_or(short);
+    short.strip_prefix("refs/tags/").unwrap_or(short)
+}
+
+/// What a branch, a tag or a commit is at a repository, if it is there.
+async fn find(url: &str, revision: &str) -> Result<Option<String>, String> {
+    if revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Some(revision.to_owned()));
+    }
+    let short = short(revision);
     let (branch, tag) = (format!("refs/heads/{short}"), format!("refs/tags/{short}"));
     let peeled = format!("{tag}^{{}}");
-    let refs = git(
-        Utf8Path::new("/"),
-        &["ls-remote", "--", url, &branch, &tag, &peeled],
-    )
-    .await?;
+    let access = reach(url)?;
+    let asked = ["ls-remote", "--", &access.url, &branch, &tag, &peeled];
+    let refs = git(Utf8Path::new("/"), &asked, &access, Stdio::null()).await?;
     let at = |name: &str| {
         refs.lines()
             .filter_map(|line| line.split_once('\t'))
             .find(|(_, found)| *found == name)
             .map(|(commit, _)| commit.to_owned())
     };
-    at(&branch)
-        .or_else(|| at(&peeled))
-        .or_else(|| at(&tag))
-        .ok_or_else(|| format!("{url} has no branch or tag {short}"))
+    Ok(at(&branch).or_else(|| at(&peeled)).or_else(|| at(&tag)))
+}
+
+/// How to reach a URL in this program's environment.
+fn reach(url: &str) -> Result<Access, String> {
+    let configured = std::env::var("GIT_CONFIG_COUNT");
+    let configured = configured.ok().and_then(|count| count.parse().ok());
+    access(url, configured.unwrap_or(0))
 }
 
 /// Runs git, which asks nobody, and gives what it prints.
 #[expect(clippy::disallowed_types, reason = "this is a backend")]
-async fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
-    let shown = || format!("git {}", args.join(" "));
-    let output = tokio::process::Command::new("git")
+async fn git(
+    dir: &Utf8Path,
+    args: &[&str],
+    access: &Access,
+    stdin: Stdio,
+) -> Result<String, String> {
+    let shown = || redact_urls(&format!("git {}", args.join(" "))).into_owned();
+    let mut command = tokio::process::Command::new("git");
+    // Another repository than that of `dir`, where this program is called by a hook of git, say.
+    for name in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_COMMON_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+    ] {
+        command.env_remove(name);
+    }
+    if std::env::var_os("GIT_SSH_COMMAND").is_none() {
+        command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
+    }
+    let output = command
         .args(args)
         .current_dir(dir)
         .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
-        .stdin(Stdio::null())
+        // `fatal:` is looked for in what it says.
+        .env("LC_ALL", "C")
+        .envs(access.env.iter().map(|(name, value)| (name, value)))
+        .stdin(stdin)
         .kill_on_drop(true)
         .output()
         .await
@@ -168,13 +240,7 @@ async fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said
-        .lines()
-        .rfind(|line| !line.is_empty())
-        .unwrap_or("no word")
-        .to_owned();
-    Err(format!("{}: {last}", shown()))
+    Err(format!("{}: {}", shown(), git_reason(&output.stderr)))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::fields::{Faults, Fields, tables};
 use super::{OnInterrupted, OnStop, Settings, Setup};
 use crate::recipe::Finding;
 use crate::schedule::{Schedule, ScheduleError};
-use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, milestone_name};
+use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, milestone_name};
 
 /// What the configuration says of the service.
 #[derive(Debug, Clone, PartialEq)]
@@ -358,6 +358,12 @@ fn read_upstream(fields: &mut Fields<'_, '_, '_>) -> Option<Upstream> {
     let watch = fields.texts("watch");
     let manifest = fields.text("manifest");
     let file = fields.text("manifest_file");
+    let named = watch.iter().flatten().chain(manifest.iter());
+    for (at, url) in named {
+        if let Err(why) = access(url, 0) {
+            fields.faults.add(*at, why);
+        }
+    }
     match (watch, manifest) {
         (Some(_), Some((at, _))) => {
             let message = "`watch` and `manifest` exclude each other";

@@ -33,7 +33,7 @@ pub use serve::{Control, ServeError, serve};
 use crate::execute::{Cancel, Event};
 use crate::ledger::{Alarm, RunEnd, State};
 use crate::schedule::Schedule;
-use crate::trigger::{Heads, Observation, Reason, Target, Watch};
+use crate::trigger::{self, Heads, Observation, Reason, Target, Watch};
 
 /// What becomes of running builds when the service is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -159,6 +159,12 @@ pub trait Upstream: Send + Sync {
     /// # Errors
     /// Why that is not known, in a line; one of a branch that is not there says so.
     async fn observe(&self, watch: &Watch, before: Option<&Heads>) -> Result<Observation, String>;
+
+    /// Whether a branch or tag is there: in the manifest's repository, or in one of several.
+    ///
+    /// # Errors
+    /// Why that is not known, in a line.
+    async fn has(&self, upstream: &trigger::Upstream, git: &str) -> Result<bool, String>;
 }
 
 /// What somebody asks of the service.

@@ -9,6 +9,7 @@
 //! What is remembered of a [`Watch`] is its [`Mark`]. It moves in the same transaction in which the request is filed, so a
 //! commit or a tick is either still to be acted upon or is a reason of a request; it is never neither.
 
+mod access;
 mod commit;
 mod manifest;
 mod paths;
@@ -19,17 +20,30 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use stx_layout::{Channel, Name, ReleaseId};
+use serde::{Deserialize, Deserializer, Serialize};
+use stx_layout::{Channel, Name, ReleaseId, public_url};
 
+pub use access::{Access, access};
 pub use commit::{Observation, Verdict, judge};
 pub use manifest::{ManifestError, Project, projects};
 pub use paths::{PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};
 
-/// What the branches of a watch's repositories are at, by URL.
+/// What the branches of a watch's repositories are at, by [public URL](public_url).
 pub type Heads = BTreeMap<String, String>;
+
+/// Reads heads; earlier versions kept the URLs as they were configured, with their credentials.
+fn public_heads<'de, D: Deserializer<'de>>(from: D) -> Result<Heads, D::Error> {
+    let heads = Heads::deserialize(from)?.into_iter();
+    Ok(heads.map(|(url, at)| (public_url(&url), at)).collect())
+}
+
+fn maybe_public_heads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Heads>, D::Error> {
+    #[derive(Deserialize)]
+    struct Public(#[serde(deserialize_with = "public_heads")] Heads);
+    Ok(Option::<Public>::deserialize(from)?.map(|Public(heads)| heads))
+}
 
 /// What is to be built: a git branch or tag by a recipe, for a channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,6 +86,7 @@ pub enum Cause {
     /// There are new commits.
     Commit {
         /// What the repositories are at, those that moved only.
+        #[serde(deserialize_with = "public_heads")]
         heads: Heads,
     },
     /// Somebody asked.
@@ -159,7 +174,11 @@ pub struct Mark {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fired: Option<DateTime<Utc>>,
     /// The heads that were last acted upon, or found not to matter; `None` before the first look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "maybe_public_heads"
+    )]
     pub considered: Option<Heads>,
     /// Commits that are being gathered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,6 +189,7 @@ pub struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The heads.
+    #[serde(deserialize_with = "public_heads")]
     pub heads: Heads,
     /// When the first of the commits was seen.
     pub since: DateTime<Utc>,

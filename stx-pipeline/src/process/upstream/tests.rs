@@ -5,6 +5,10 @@ use camino_tempfile::Utf8TempDir;
 use super::*;
 use crate::trigger::PathRules;
 
+async fn git(dir: &Utf8Path, args: &[&str]) -> Result<String, String> {
+    super::git(dir, args, &reach("").unwrap(), Stdio::null()).await
+}
+
 async fn commit(dir: &Utf8Path, file: &str) -> String {
     let path = dir.join(file);
     fs_err::create_dir_all(path.parent().unwrap()).unwrap();
@@ -112,4 +116,195 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
         (root.path().join("fixed").to_string(), fixed),
     ];
     assert_eq!(seen.heads, expected.into());
+}
+
+/// A manifest whose branches each name another commit; what each is seen as.
+async fn branches(root: &Utf8Path, names: &[&str]) -> (String, Vec<Heads>) {
+    let manifest = repository(root, "manifest").await;
+    let mut heads = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let fixed = number.to_string().repeat(40);
+        let xml = format!(
+            "<manifest><remote name=\"x\" fetch=\".\"/>\
+             <project name=\"fixed\" remote=\"x\" revision=\"{fixed}\"/></manifest>"
+        );
+        git(&manifest, &["checkout", "-q", "-B", name])
+            .await
+            .unwrap();
+        fs_err::write(manifest.join("default.xml"), xml).unwrap();
+        let head = commit(&manifest, &format!("file{number}")).await;
+        heads.push(
+            [
+                (manifest.to_string(), head),
+                (root.join("fixed").to_string(), fixed),
+            ]
+            .into(),
+        );
+    }
+    (manifest.into_string(), heads)
+}
+
+fn manifest(url: &str) -> trigger::Upstream {
+    trigger::Upstream::Manifest {
+        url: url.to_owned(),
+        file: "default.xml".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn branches_that_are_seen_side_by_side_are_not_taken_for_each_other() {
+    const TIMES: usize = 20;
+    let root = Utf8TempDir::new().unwrap();
+    let names = ["master", "r/2018.10", "f/antelope"];
+    let (url, heads) = branches(root.path(), &names).await;
+    let upstream_of = GitUpstream::new(root.path().join("cache"));
+    let looks = names.iter().zip(heads).map(|(name, heads)| {
+        let (upstream_of, watch) = (upstream_of.clone(), watch(name, manifest(&url)));
+        tokio::spawn(async move {
+            for _ in 0..TIMES {
+                let seen = upstream_of.observe(&watch, None).await.unwrap();
+                assert_eq!(seen.heads, heads);
+            }
+        })
+    });
+    for look in looks.collect::<Vec<_>>() {
+        look.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn locks_of_a_git_that_was_killed_stop_no_later_look() {
+    let root = Utf8TempDir::new().unwrap();
+    let (url, heads) = branches(root.path(), &["master"]).await;
+    let cache = root.path().join("cache");
+    let upstream_of = GitUpstream::new(cache.clone());
+    let master = watch("master", manifest(&url));
+    upstream_of.observe(&master, None).await.unwrap();
+    let mut names = cache.read_dir_utf8().unwrap().map(|entry| entry.unwrap());
+    let kept = names.find(|entry| entry.path().is_dir()).unwrap();
+    let left = [
+        "shallow.lock",
+        "packed-refs.lock",
+        "config.lock",
+        "refs/stx-builds/master.lock",
+    ];
+    for lock in left {
+        fs_err::write(kept.path().join(lock), "").unwrap();
+    }
+    commit(Utf8Path::new(&url), "again").await;
+    let seen = upstream_of.observe(&master, None).await.unwrap();
+    assert_ne!(seen.heads, heads[0]);
+    assert!(left.iter().all(|lock| !kept.path().join(lock).exists()));
+
+    // One that is alive is waited for.
+    let held = Cache::open(&cache, &url).await.unwrap();
+    let look = upstream_of.observe(&master, None);
+    let short = Duration::from_millis(300);
+    tokio::time::timeout(short, look).await.unwrap_err();
+    drop(held);
+    upstream_of.observe(&master, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_fatal_is_said_and_nothing_after_it() {
+    let root = Utf8TempDir::new().unwrap();
+    let url = root.path().join("none").to_string();
+    let upstream = trigger::Upstream::Repositories(vec![url]);
+    let upstream_of = GitUpstream::new(root.path().join("cache"));
+    let error = upstream_of.observe(&watch("master", upstream), None).await;
+    let error = error.unwrap_err();
+    assert!(
+        error.contains(": fatal: ") && !error.contains('\n'),
+        "{error}"
+    );
+}
+
+/// A server of the files of a bare repository for who has the password, which looks what every process was started with.
+fn server(
+    repository: Utf8PathBuf,
+    secret: &'static str,
+) -> (String, std::thread::JoinHandle<(usize, usize)>) {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // base64 of `jim:` and the password, which the test knows.
+    let serve = move || {
+        let (mut let_in, mut seen) = (0, 0);
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let Some(request) = lines.next() else {
+                continue;
+            };
+            let headers: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            if path == "/stop" {
+                break;
+            }
+            for process in fs_err::read_dir("/proc").unwrap().flatten() {
+                let args = fs_err::read(process.path().join("cmdline")).unwrap_or_default();
+                seen += usize::from(String::from_utf8_lossy(&args).contains(secret));
+            }
+            let granted = headers
+                .iter()
+                .any(|line| line.ends_with("Basic amltOnMzY3JldC10b2tlbg=="));
+            let_in += usize::from(granted);
+            let path = path.split('?').next().unwrap_or_default();
+            let file = fs_err::read(repository.join(path.trim_start_matches("/a.git/")));
+            let (status, body) = match (granted, file) {
+                (false, _) => (
+                    "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"",
+                    Vec::new(),
+                ),
+                (true, Ok(body)) => ("200 OK", body),
+                (true, Err(_)) => ("404 Not Found", Vec::new()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let mut stream = &stream;
+            stream
+                .write_all(&[head.as_bytes(), &body].concat())
+                .unwrap();
+        }
+        (let_in, seen)
+    };
+    (address, std::thread::spawn(serve))
+}
+
+#[tokio::test]
+async fn credentials_of_a_url_reach_the_server_and_no_argument_or_message() {
+    use std::io::Write as _;
+    const SECRET: &str = "s3cret-token";
+    let root = Utf8TempDir::new().unwrap();
+    let dir = repository(root.path(), "config").await;
+    let head = commit(&dir, "a").await;
+    git(&dir, &["update-server-info"]).await.unwrap();
+    let (address, served) = server(dir.join(".git"), SECRET);
+    let upstream_of = GitUpstream::new(root.path().join("cache"));
+    let look = |url: String| {
+        let upstream = trigger::Upstream::Repositories(vec![url]);
+        let (upstream_of, watch) = (upstream_of.clone(), watch("master", upstream));
+        async move { upstream_of.observe(&watch, None).await }
+    };
+    let seen = look(format!("http://jim:{SECRET}@{address}/a.git"))
+        .await
+        .unwrap();
+    assert_eq!(
+        seen.heads,
+        [(format!("http://{address}/a.git"), head)].into()
+    );
+    let wrong = look(format!("http://jim:{SECRET}x@{address}/a.git"))
+        .await
+        .unwrap_err();
+    assert!(
+        wrong.contains("fatal: Authentication failed") && !wrong.contains(SECRET),
+        "{wrong}"
+    );
+    let mut stop = std::net::TcpStream::connect(&address).unwrap();
+    stop.write_all(b"GET /stop HTTP/1.1\r\n\r\n").unwrap();
+    let (let_in, arguments) = served.join().unwrap();
+    assert!(let_in > 0, "the helper gave the password");
+    assert_eq!(arguments, 0, "processes had it as an argument");
 }

@@ -364,6 +364,15 @@ impl Upstream for World {
             changed: inner.changed.clone(),
         })
     }
+
+    async fn has(&self, _: &trigger::Upstream, git: &str) -> Result<bool, String> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let inner = self.lock();
+        if inner.offline {
+            return Err("no route to host".into());
+        }
+        Ok(inner.heads.contains_key(git))
+    }
 }
 
 #[async_trait]
