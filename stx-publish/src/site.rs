@@ -64,6 +64,17 @@ pub async fn refresh_sealed(
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
     let pages = store.lock_pages().await?;
+    refresh_locked(store, &*pages, site, seal).await
+}
+
+/// As [`refresh_sealed`], by whoever has the lock of the pages already: what a `site` says of the builds belongs to the catalog
+/// that it was made from, and is old once another refresh comes between.
+pub async fn refresh_locked(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    site: &Site,
+    seal: Option<&IndexSeal>,
+) -> Result<Refreshed, StoreError> {
     let catalog = store.catalog(&Scope::All).await?;
     let mut done = Refreshed::default();
     let mut summaries = Vec::with_capacity(catalog.channels.len());
@@ -104,10 +115,10 @@ pub async fn refresh_sealed(
         };
         (page, Bytes::from(seal.keys.clone()))
     });
-    done.written = replace(store, &*pages, seal, wanted).await?;
+    done.written = replace(store, pages, seal, wanted).await?;
     // The root comes last: what it names is there.
     let wanted = html::root_pages(site, &root).into_iter().chain(keys);
-    let written = replace(store, &*pages, seal, wanted).await?;
+    let written = replace(store, pages, seal, wanted).await?;
     done.written.extend(written);
     if seal.is_none() {
         let channels = root.channels.iter().map(|known| Some(&known.channel));

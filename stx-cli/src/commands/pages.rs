@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
 use stx_publish::index::{PageName, Stay};
-use stx_publish::site::{Refreshed, Site, refresh_sealed};
+use stx_publish::site::{Refreshed, Site, refresh_locked};
 use stx_publish::{MirrorStore, PageId, Scope};
 use stx_retention::{PrunePlan, Verdict};
 
@@ -99,6 +99,9 @@ async fn make(
     store: &dyn MirrorStore,
     now: DateTime<Utc>,
 ) -> Result<Refreshed, Failure> {
+    // Two builds of the service may end at one time: how long each build stays is found and written under one lock, or the
+    // later pages would not say it of the other's build.
+    let pages = store.lock_pages().await.map_err(refused)?;
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
     let context = Context {
         now,
@@ -110,7 +113,7 @@ async fn make(
         ..context.config.site()
     };
     let seal = signing::index_seal(&context, now)?;
-    refresh_sealed(store, &site, seal.as_ref())
+    refresh_locked(store, &*pages, &site, seal.as_ref())
         .await
         .map_err(refused)
 }
