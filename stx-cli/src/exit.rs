@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use stx_layout::redact_urls;
+
 use crate::output::note;
 use crate::users::denied_here;
 
@@ -71,17 +73,19 @@ impl Failure {
         self
     }
 
-    /// The error with its chain, in a line; nothing where everything was said.
+    /// The error with its chain, in a line and without the credentials of URLs; nothing where everything was said.
     pub(crate) fn words(&self) -> String {
         let error = self.error.as_deref();
-        error.map_or_else(String::new, |error| Chain(error).to_string())
+        error.map_or_else(String::new, |error| {
+            redact_urls(&Chain(error).to_string()).into_owned()
+        })
     }
 
-    /// The error with its chain and the hint, in a line.
+    /// The error with its chain and the hint, in a line and without the credentials of URLs.
     pub(crate) fn line(&self) -> String {
         let error = self.error.is_some().then(|| self.words());
         let parts = error.into_iter().chain(self.hint.clone());
-        parts.collect::<Vec<_>>().join("; ")
+        redact_urls(&parts.collect::<Vec<_>>().join("; ")).into_owned()
     }
 
     /// Prints the error with its chain and the hint to standard error, and gives the exit code.

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use stx_layout::{printable, printable_json, printable_lines};
+use stx_layout::{printable, printable_json, printable_lines, redact_urls};
 
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
@@ -33,12 +33,12 @@ pub(crate) fn print<T: Serialize>(
     write(&text)
 }
 
-/// Prints a line to standard error, made printable.
+/// Prints a line to standard error, made printable and without the credentials of URLs.
 ///
 /// A line that cannot be written is lost on purpose: there is no other place to say so, and neither a build nor the
 /// service may end because nobody can read its messages.
 pub(crate) fn note(text: &str) {
-    let mut line = printable_lines(text).into_owned();
+    let mut line = printable_lines(&redact_urls(text)).into_owned();
     line.push('\n');
     // One write, so that lines of several threads do not mix.
     drop(io::stderr().lock().write_all(line.as_bytes()));

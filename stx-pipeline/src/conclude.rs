@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 use stx_layout::{
     BuildOutcome, BuildPath, BuildRecord, PhaseRecord, PhaseStatus, SourceRecord, counted,
+    redact_urls,
 };
 
 use crate::{BuildPlan, PhasePlan};
@@ -94,7 +95,10 @@ pub fn conclude(
     let mut sources = sources.to_vec();
     sources.sort();
     let mut record = BuildRecord::new(plan.id.clone(), result);
-    record.trigger.clone_from(&plan.trigger);
+    record.trigger = plan
+        .trigger
+        .as_deref()
+        .map(|trigger| redact_urls(trigger).into_owned());
     record.branch = Some(plan.branch.clone());
     record.recipe = Some(plan.recipe.clone());
     record.sources = sources;

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
+use stx_layout::redact_urls;
 
 /// An environment. Names and values are shared: the phases of a build have most of theirs in common.
 pub type Env = BTreeMap<Arc<str>, Arc<str>>;
 
 /// One process: what to start, with which environment, where.
 ///
-/// `Display` is program and arguments as a shell would read them; environment and directory are left to the caller.
+/// `Display` is program and arguments as a shell would read them, without the credentials of URLs: it is for logs and events.
+/// Environment and directory are left to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
     /// The program: a name that is looked for in the `PATH` of [`env`](Self::env), or a path.
@@ -65,6 +67,7 @@ impl Invocation {
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = std::iter::once(&self.program).chain(&self.args);
-        f.write_str(&shell_words::join(words))
+        // Each before it is quoted: a quotation mark in it would end a URL.
+        f.write_str(&shell_words::join(words.map(|word| redact_urls(word))))
     }
 }

@@ -17,6 +17,9 @@
 //! | `BUILD_HOST` | the value after `BUILD_HOST=` or `BUILD_HOST:`, unless it is empty, a variable, or `localhost` |
 //! | a secret | its very bytes anywhere, and as they are written in a URL; one of several lines line by line |
 //!
+//! In logs, userinfo and query of every URL are replaced too, whatever was asked for: see [`redact_urls`](stx_layout::redact_urls).
+//! Other texts may have them.
+//!
 //! Names are found in either case and take the domain that follows them along. A name is *distinctive* if it has a dot, or at
 //! least four characters, a digit or a hyphen, and a word that is not that of an operating system or an architecture:
 //! `yow-lab7` is, `build`, `vm` and `debian-12` are not. `localhost`, loopback and unspecified addresses, and the addresses
@@ -39,7 +42,7 @@ use std::net::IpAddr;
 use aho_corasick::AhoCorasick;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Serialize, Serializer};
-use stx_layout::BuildPath;
+use stx_layout::{BuildPath, REDACTED};
 
 mod content;
 #[cfg(feature = "local")]
@@ -49,6 +52,8 @@ mod search;
 mod stretch;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "local")]
+mod urls;
 
 pub use content::{Content, is_log};
 #[cfg(feature = "local")]
@@ -110,6 +115,8 @@ pub enum Private {
     BuildHost,
     /// A secret, by its label.
     Secret(String),
+    /// Userinfo or query of a URL, which may open what it leads to.
+    Url,
 }
 
 impl Private {
@@ -121,6 +128,7 @@ impl Private {
             Self::Host => b"[redacted host]",
             Self::BuildHost => b"[redacted build host]",
             Self::Secret(_) => b"[redacted secret]",
+            Self::Url => REDACTED.as_bytes(),
         }
     }
 }
@@ -133,6 +141,7 @@ impl fmt::Display for Private {
             Self::Host => f.write_str("host"),
             Self::BuildHost => f.write_str("build host"),
             Self::Secret(label) => write!(f, "secret {label}"),
+            Self::Url => f.write_str("credential in a URL"),
         }
     }
 }
@@ -169,6 +178,13 @@ impl Findings {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The same findings and those of `other`, which are of other kinds.
+    #[cfg(feature = "local")]
+    fn with(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
     fn add(&mut self, what: &Private, line: u64) {

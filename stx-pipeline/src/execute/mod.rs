@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, select};
 use futures_util::stream::FuturesUnordered;
-use stx_layout::{PhaseRecord, PhaseStatus};
+use stx_layout::{PhaseRecord, PhaseStatus, redact_urls};
 
 pub use cancel::Cancel;
 pub use event::{Event, EventKind, Stream};
@@ -178,7 +178,7 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
                 &phase.name,
                 EventKind::Output {
                     stream,
-                    text: text.to_owned(),
+                    text: redact_urls(text).into_owned(),
                 },
             );
         };

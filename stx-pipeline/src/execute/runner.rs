@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stx_layout::redact_urls;
 
 use super::{Cancel, Stream};
 use crate::Invocation;
@@ -74,8 +75,8 @@ impl fmt::Display for Ended {
                 ))
             ),
             Self::Cancelled => f.write_str("the build was cancelled"),
-            Self::NotStarted { reason } => write!(f, "not started: {reason}"),
-            Self::Lost { reason } => write!(f, "lost: {reason}"),
+            Self::NotStarted { reason } => write!(f, "not started: {}", redact_urls(reason)),
+            Self::Lost { reason } => write!(f, "lost: {}", redact_urls(reason)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::SubsecRound as _;
-use stx_layout::counted;
+use stx_layout::{counted, redact_urls};
 
 use super::{BuildPlan, PhasePlan};
 use crate::Env;
@@ -25,7 +25,7 @@ impl fmt::Display for BuildPlan {
                 .format("%Y-%m-%d %H:%M:%S UTC")
         )?;
         if let Some(trigger) = &self.trigger {
-            writeln!(f, "  trigger {trigger}")?;
+            writeln!(f, "  trigger {}", redact_urls(trigger))?;
         }
         if let Some(timeout) = self.timeout {
             writeln!(f, "  timeout {}", humantime::format_duration(timeout))?;
@@ -39,7 +39,7 @@ impl fmt::Display for BuildPlan {
         )?;
         writeln!(f, "\nevery phase has")?;
         for (name, value) in &self.env {
-            writeln!(f, "  {name}={}", shell_words::quote(value))?;
+            writeln!(f, "  {name}={}", shell_words::quote(&redact_urls(value)))?;
         }
         for (index, phase) in self.phases.iter().enumerate() {
             writeln!(f)?;
@@ -69,7 +69,7 @@ impl PhasePlan {
         )?;
         for (name, value) in &self.invocation.env {
             if &**name != "PHASE" && common.get(name) != Some(value) {
-                writeln!(f, "   {name}={}", shell_words::quote(value))?;
+                writeln!(f, "   {name}={}", shell_words::quote(&redact_urls(value)))?;
             }
         }
         writeln!(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 use super::proc::boot;
 use crate::journal::{Entry, Journal, Started};
@@ -240,10 +241,12 @@ fn line(entry: &Entry) -> String {
     text
 }
 
-/// Replaces a file by one rename.
+/// Replaces a file by one rename. It is for its owner: the variables of a plan may hold what opens a repository.
 fn replace(file: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let new = Utf8PathBuf::from(format!("{file}.new"));
-    let mut writer = fs_err::File::create(&new)?;
+    let mut options = fs_err::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut writer = options.open(&new)?;
     writer.write_all(bytes)?;
     writer.sync_data()?;
     drop(writer);

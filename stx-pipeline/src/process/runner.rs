@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use chrono::Utc;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use stx_layout::{redact_url_bytes, redact_urls};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::unix::pipe::Receiver;
@@ -271,7 +272,7 @@ impl<'a> Lines<'a> {
         let limit = invocation.log_limit.unwrap_or(DEFAULT_LOG_LIMIT);
         let mut log = PhaseLog::open(&invocation.log, limit)?;
         let mut text = String::new();
-        for (at, line) in shown.lines().enumerate() {
+        for (at, line) in redact_urls(shown).lines().enumerate() {
             let prompt = if at == 0 { "$" } else { ">" };
             writeln!(text, "{}{prompt} {line}", now()).map_err(io::Error::other)?;
         }
@@ -303,11 +304,15 @@ impl<'a> Lines<'a> {
                 Some(line) => (line, true),
                 None => (piece, false),
             };
-            for piece in pieces(piece, LINE.saturating_sub(self.line.len())) {
-                if self.line.len() >= LINE && !piece.is_empty() {
-                    self.emit(&stamp, &mut text);
+            let mut piece = piece;
+            while !piece.is_empty() {
+                if self.line.len() >= LINE {
+                    self.emit_part(&stamp, &mut text);
                 }
-                self.line.extend_from_slice(piece);
+                let room = LINE - self.line.len();
+                let (head, tail) = piece.split_at(room.min(piece.len()));
+                self.line.extend_from_slice(head);
+                piece = tail;
             }
             if ends {
                 self.emit(&stamp, &mut text);
@@ -316,11 +321,24 @@ impl<'a> Lines<'a> {
         self.log.write(&text)
     }
 
+    /// Passes on the first part of a line that is too long, up to the end of a word if there is one: a URL that was cut in two
+    /// would not be known as one.
+    fn emit_part(&mut self, stamp: &str, log: &mut Vec<u8>) {
+        let half = self.line.len() / 2;
+        let word = self.line[half..].iter().rposition(u8::is_ascii_whitespace);
+        let rest = self
+            .line
+            .split_off(word.map_or(self.line.len(), |word| half + word + 1));
+        self.emit(stamp, log);
+        self.line = rest;
+    }
+
     fn emit(&mut self, stamp: &str, log: &mut Vec<u8>) {
+        let line = redact_url_bytes(&self.line);
         log.extend_from_slice(stamp.as_bytes());
-        log.extend_from_slice(&self.line);
+        log.extend_from_slice(&line);
         log.push(b'\n');
-        let text = String::from_utf8_lossy(&self.line);
+        let text = String::from_utf8_lossy(&line);
         (self.output)(Stream::Merged, text.trim_end_matches('\r'));
         self.line.clear();
     }
@@ -335,12 +353,6 @@ impl<'a> Lines<'a> {
         self.log.write(&text)?;
         self.log.finish()
     }
-}
-
-/// Cuts bytes after the first `first`, then after every [`LINE`].
-fn pieces(bytes: &[u8], first: usize) -> impl Iterator<Item = &[u8]> {
-    let (head, rest) = bytes.split_at(first.min(bytes.len()));
-    std::iter::once(head).chain(rest.chunks(LINE))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a log says when, by the clock")]

@@ -15,6 +15,7 @@ use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildPath, BuildRecord};
 
 use super::content::{Content, HEAD, is_log};
+use super::urls::Urls;
 use super::{Findings, Privacy, PrivacyReport, Search};
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried, is_metadata, repositories};
@@ -43,7 +44,8 @@ struct Outcome {
     problems: Vec<ProblemKind>,
 }
 
-/// Searches the names, the links and the texts of a build, several files side by side, and its record.
+/// Searches the names, the links and the texts of a build, several files side by side, and its record; and the logs for
+/// credentials in URLs, which are redacted in each of them.
 ///
 /// Each file that is a text by its first bytes is read once. Redacted copies are written to a new directory below the
 /// system's directory for temporary files; they are the same whenever the text and `privacy` are. The metadata of RPM
@@ -118,9 +120,24 @@ fn private(findings: Findings) -> Vec<ProblemKind> {
         .collect()
 }
 
+/// What was found in a text.
+#[derive(Debug, Default)]
+struct Found {
+    /// Of the build server.
+    private: Findings,
+    /// Of URLs; in logs only.
+    urls: Findings,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.private.is_empty() && self.urls.is_empty()
+    }
+}
+
 /// How a text may end.
 enum Looked {
-    Done(Findings),
+    Done(Found),
     /// It is no text at all, or a damaged one.
     NotText(String),
 }
@@ -153,10 +170,13 @@ impl Guard<'_> {
             Entry::Generated(text) => {
                 outcome.searched = true;
                 if is_log(self.path) {
-                    let (redacted, findings) = self.privacy.redact(text);
-                    if !findings.is_empty() {
+                    let mut redacted = Vec::with_capacity(text.len());
+                    let found = self
+                        .search(&text[..], Some(&mut redacted))
+                        .map_err(|error| unreadable(&error))?;
+                    if !found.is_empty() {
                         let entry = Entry::Generated(Bytes::from(redacted));
-                        outcome.redacted = Some((entry, findings));
+                        outcome.redacted = Some((entry, found.private.with(found.urls)));
                     }
                 } else {
                     outcome.problems.extend(private(self.privacy.find(text)));
@@ -199,7 +219,7 @@ impl Guard<'_> {
                 }
                 return Ok(());
             }
-            // A log with a NUL in it is searched, but is not ours to rewrite.
+            // A log with a NUL in it is searched, but is not ours to rewrite, credentials in URLs apart.
             Content::Binary if log => false,
             Content::Binary => {
                 if head.starts_with(b"\xed\xab\xee\xdb") {
@@ -208,11 +228,11 @@ impl Guard<'_> {
                 return Ok(());
             }
         };
-        let rewrite = log && Content::of(&head) != Content::Binary;
+        let text = Content::of(&head) != Content::Binary;
         let copy = self
             .copies
             .join(self.number.fetch_add(1, Ordering::Relaxed).to_string());
-        let read = self.read(&mut source, &head, gzip, rewrite.then_some(&*copy));
+        let read = self.read(&mut source, &head, gzip, log.then_some(&*copy));
         let read = read.map_err(|error| unreadable(&error))?;
         if !source.is_unchanged().map_err(|error| unreadable(&error))? {
             return Err(ProblemKind::Changed);
@@ -225,18 +245,19 @@ impl Guard<'_> {
                 }
                 Ok(())
             }
-            Looked::Done(findings) => {
+            Looked::Done(found) => {
                 outcome.searched = true;
-                if findings.is_empty() {
+                if found.is_empty() {
                     return Ok(());
                 }
-                if !rewrite {
-                    outcome.problems.extend(private(findings));
+                let ours = log && text;
+                if !ours && !found.private.is_empty() {
+                    outcome.problems.extend(private(found.private));
                     return Ok(());
                 }
                 let entry =
                     redacted(copy, &source, executable).map_err(|error| unreadable(&error))?;
-                outcome.redacted = Some((entry, findings));
+                outcome.redacted = Some((entry, found.private.with(found.urls)));
                 Ok(())
             }
         }
@@ -252,13 +273,13 @@ impl Guard<'_> {
     ) -> io::Result<Looked> {
         let whole = head.chain(&mut source.file);
         if !gzip {
-            let findings = self.search(whole, None)?;
-            if let (Some(copy), false) = (copy, findings.is_empty()) {
+            let found = self.search(whole, None)?;
+            if let (Some(copy), false) = (copy, found.is_empty()) {
                 io::Seek::rewind(&mut source.file)?;
                 let mut out = fs::File::create(copy)?;
                 self.search(&mut source.file, Some(&mut out))?;
             }
-            return Ok(Looked::Done(findings));
+            return Ok(Looked::Done(found));
         }
         let mut unpacked = MultiGzDecoder::new(BufReader::with_capacity(CHUNK, whole));
         let damaged = |error: io::Error| format!("it cannot be unpacked: {error}");
@@ -271,11 +292,11 @@ impl Guard<'_> {
             Ok(head) => head,
             Err(error) => return Ok(Looked::NotText(damaged(error))),
         };
-        let findings = match self.search(head.chain(unpacked), None) {
-            Ok(findings) => findings,
+        let found = match self.search(head.chain(unpacked), None) {
+            Ok(found) => found,
             Err(error) => return Ok(Looked::NotText(damaged(error))),
         };
-        if let (Some(copy), false) = (copy, findings.is_empty()) {
+        if let (Some(copy), false) = (copy, found.is_empty()) {
             io::Seek::rewind(&mut source.file)?;
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(CHUNK, &mut source.file));
             // No name, no time: the same text gives the same bytes.
@@ -283,11 +304,12 @@ impl Guard<'_> {
             self.search(unpacked, Some(&mut out))?;
             out.finish()?;
         }
-        Ok(Looked::Done(findings))
+        Ok(Looked::Done(found))
     }
 
-    fn search(&self, mut from: impl Read, mut to: Option<&mut dyn Write>) -> io::Result<Findings> {
+    fn search(&self, mut from: impl Read, mut to: Option<&mut dyn Write>) -> io::Result<Found> {
         let mut search = Search::new(self.privacy);
+        let mut urls = is_log(self.path).then(Urls::new);
         let mut written = Ok(());
         let mut write = |piece: &[u8]| {
             if let (Some(to), true) = (&mut to, written.is_ok()) {
@@ -298,13 +320,22 @@ impl Guard<'_> {
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => search.push(&buffer[..count], &mut write),
+                Ok(count) => match &mut urls {
+                    Some(urls) => {
+                        urls.push(&buffer[..count], |piece| search.push(piece, &mut write));
+                    }
+                    None => search.push(&buffer[..count], &mut write),
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        let findings = search.finish(&mut write);
-        written.map(|()| findings)
+        let mut found = Found::default();
+        if let Some(urls) = urls {
+            found.urls = urls.finish(|piece| search.push(piece, &mut write));
+        }
+        found.private = search.finish(&mut write);
+        written.map(|()| found)
     }
 
     /// Refuses a package whose header names the build server as the host that it was built on; says why a header cannot

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stx_layout::redact_urls;
 use tokio::time::Instant;
 
 use super::{Event, Look, ServeError, Service};
@@ -127,6 +128,7 @@ impl Service<'_> {
         let mut next = Instant::now() + poll;
         match seen {
             Err(why) => {
+                let why = redact_urls(&why).into_owned();
                 let (times, text) = self.blind.entry(key.to_owned()).or_default();
                 *times += 1;
                 text.clone_from(&why);
