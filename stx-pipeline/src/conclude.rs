@@ -67,6 +67,17 @@ pub(crate) fn succeeded(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
         .any(|record| record.name == phase.name && record.status == PhaseStatus::Succeeded)
 }
 
+/// Whether a build never came to a commit: its source phase did not succeed, so nobody knows what it would have been built
+/// from. A branch that is not there is such a build; nothing of it is for others.
+pub fn reached_no_commit(
+    plan: &BuildPlan,
+    sources: &[SourceRecord],
+    records: &[PhaseRecord],
+) -> bool {
+    let failed = |phase: &PhasePlan| phase.source && phase.required && !succeeded(phase, records);
+    !plan.repositories.is_empty() && sources.is_empty() && plan.phases.iter().any(failed)
+}
+
 /// The record of a build: a success if every required phase succeeded and no deliverable is missing.
 ///
 /// Images, and the number and size of the files, are left to who publishes it.

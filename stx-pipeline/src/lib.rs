@@ -43,7 +43,7 @@ pub mod tolerant;
 pub mod trigger;
 
 pub use build_info::BuildInfo;
-pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude};
+pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude, reached_no_commit};
 pub use execute::{
     Cancel, Ended, Event, EventKind, Executed, Execution, Runner, ScriptedRunner, Step, Stream,
     execute,

@@ -228,6 +228,188 @@ fn an_alias_that_was_moved_back_on_purpose_stays_until_the_next_build() {
 }
 
 #[test]
+fn credentials_of_urls_are_published_nowhere() {
+    let small = Small::new();
+    let recipe = RECIPE.replace(
+        "[[phase]]\nname = \"compile\"",
+        "[[phase]]\nname = \"tell\"\nrun = [\"echo\", \"-u\", \"${OPENS}\", \"it's ${ALIKE}\"]\n\n[[phase]]\nname = \"compile\"",
+    );
+    let recipe = recipe.replace(
+        "[variables]",
+        "[variables]\nOPENS = \"https://jim:s3cret@example.org/config?private_token=s3cret\"\n\
+         ALIKE = \"git:s3cret@example.org:config\"",
+    );
+    let recipe = recipe.replace(
+        "git -C config fetch",
+        "echo \"$OPENS\" >&2\ngit -C config fetch",
+    );
+    fs_err::write(small.at("recipe.toml"), recipe).expect("a recipe");
+    let build = run(small.build("20200101T000000Z").args([
+        "--events",
+        "-",
+        "--reason",
+        "see https://jim:s3cret@example.org/?t=s3cret",
+    ]))
+    .code(0);
+    let build_dir = small.at("mirror/master/centos/20200101T000000Z");
+    let log = fs_err::read_to_string(build_dir.join("outputs/logs/tell.log")).expect("a log");
+    let shown = "https://[redacted]@example.org/config?[redacted]";
+    assert_eq!(
+        log.matches(shown).count(),
+        2,
+        "the command and its output: {log}"
+    );
+    assert!(log.contains("git:[redacted]@example.org:config"), "{log}");
+    assert!(build.stdout.contains(shown), "the events: {}", build.stdout);
+    let found = tool("grep", ["-rla", "s3cret", small.at("mirror").as_str()]).output();
+    let found = found.expect("grep runs").stdout;
+    assert_eq!(String::from_utf8_lossy(&found), "");
+    for text in [&build.stdout, &build.stderr] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    let plan = run(small.build("20200102T000000Z").arg("--dry-run")).ok();
+    assert!(plan.contains(shown) && !plan.contains("s3cret"), "{plan}");
+
+    // The remote's URL is recorded as a name of the repository.
+    let config = small.at("mirror.state/master/centos/sources/config");
+    let secret = "https://jim:s3cret@example.org/config?private_token=s3cret";
+    run(&mut tool(
+        "git",
+        ["-C", config.as_str(), "remote", "set-url", "origin", secret],
+    ))
+    .ok();
+    let sync = RECIPE.replace(
+        "git -C config fetch -q origin",
+        "git -C config fetch -q \"$UPSTREAM\"",
+    );
+    fs_err::write(small.at("recipe.toml"), sync).expect("a recipe");
+    run(small.build("20200103T000000Z").arg("--force")).code(0);
+    let record = small.at("mirror/master/centos/20200103T000000Z/build.json");
+    let record = fs_err::read_to_string(record).expect("a record");
+    assert!(
+        record.contains("\"https://example.org/config\""),
+        "{record}"
+    );
+    let found = tool("grep", ["-rla", "s3cret", small.at("mirror").as_str()]).output();
+    assert_eq!(
+        String::from_utf8_lossy(&found.expect("grep runs").stdout),
+        ""
+    );
+
+    // A tree that somebody else made is redacted the same way each time.
+    let tree = small.at("tree");
+    fs_err::create_dir_all(tree.join("outputs/logs")).expect("a tree");
+    let text = format!("fetching {secret} and \u{0}{secret}\n");
+    fs_err::write(tree.join("outputs/logs/made.log"), text).expect("a log");
+    let publish = || {
+        let args = [
+            "publish",
+            tree.as_str(),
+            "--channel",
+            "master/debian",
+            "--date",
+            "20200101T000000Z",
+            "--result",
+            "success",
+        ];
+        run(&mut small.stx(&args)).code(0).stdout
+    };
+    let first = publish();
+    assert!(first.contains("4 × credential in a URL"), "{first}");
+    publish();
+    let log = small.at("mirror/master/debian/20200101T000000Z/outputs/logs/made.log");
+    let log = fs_err::read_to_string(log).expect("a log");
+    assert_eq!(log, format!("fetching {shown} and \u{0}{shown}\n"));
+}
+
+#[test]
+fn a_build_that_never_came_to_a_commit_is_not_published_and_its_logs_are_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let small = Small::new();
+    let typo = |number: u32| {
+        let date = format!("202001{number:02}T000000Z");
+        run(small.build(&date).args(["--branch", "f/typo"]))
+            .code(3)
+            .stderr
+    };
+    let failed = typo(1);
+    assert!(
+        failed.contains("never came to a commit, so nothing was published"),
+        "{failed}"
+    );
+    assert!(!small.at("mirror/feature").exists());
+    let state = small.at("mirror.state/feature/typo/centos");
+    let kept = state.join("unpublished");
+    let log = kept.join("20200101T000000Z/sync.log");
+    assert!(failed.contains(kept.as_str()), "{failed}");
+    let log = fs_err::read_to_string(log).expect("a log");
+    assert!(log.contains("f/typo"), "{log}");
+    let mode = fs_err::metadata(&kept)
+        .expect("a directory")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    // It is over: there is nothing to resume, and only the newest are kept.
+    let resumed = run(&mut small.stx(&["resume", "feature/typo/centos"])).code(5);
+    assert!(
+        resumed.stderr.contains("no build is unfinished"),
+        "{}",
+        resumed.stderr
+    );
+    for number in 2..=12 {
+        typo(number);
+    }
+    let names = crate::harness::names(&kept);
+    assert_eq!((names.len(), &*names[0]), (10, "20200103T000000Z"));
+    // The commit is known, so what fails later is published.
+    small.commit("image.sh", "exit 7\n");
+    run(&mut small.build("20200101T000000Z")).code(3);
+    assert_eq!(small.builds(), ["20200101T000000Z"]);
+}
+
+/// Two builds that end at one time both make the pages; the later pages hold.
+#[test]
+fn pages_that_waited_for_other_pages_say_how_long_each_build_stays() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    let lock = fs_err::File::open(small.at("mirror/.stx/pages/lock")).expect("the lock");
+    lock.file().lock().expect("nobody has it");
+    let mut waiting = small.stx(&["pages"]).spawn().expect("it starts");
+    let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", waiting.id());
+    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while !fs_err::read_to_string("/proc/locks")
+        .expect("locks")
+        .contains(&waits)
+    {
+        assert!(
+            std::time::Instant::now() < end,
+            "it does not wait for the lock"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let mut other = crate::harness::stx_without_pages(["--mirror", small.at("mirror").as_str()]);
+    other.args([
+        "build",
+        "--recipe",
+        "recipe.toml",
+        "--date",
+        "20200102T000000Z",
+        "--force",
+    ]);
+    run(other.current_dir(small.dir.path())).code(0);
+    drop(lock);
+    assert!(waiting.wait().expect("it ends").success());
+    let index = fs_err::read_to_string(small.at("mirror/master/centos/index.json"));
+    let index: serde_json::Value = serde_json::from_str(&index.expect("an index")).expect("JSON");
+    let builds = index["builds"].as_array().expect("builds");
+    assert_eq!(builds.len(), 2, "{index:#}");
+    assert!(
+        builds.iter().all(|build| build["stays"].is_object()),
+        "{index:#}"
+    );
+}
+
+#[test]
 fn a_missing_tool_is_named_with_its_package_before_anything_runs() {
     let small = Small::new();
     let recipe = RECIPE.replace(

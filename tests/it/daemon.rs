@@ -321,6 +321,7 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
             "r/2018.10",
             "--reason",
             "please",
+            "--new-channel",
         ]);
         command.current_dir(site.small.dir.path());
         run(&mut command)
@@ -329,7 +330,16 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
     assert!(refused.stderr.contains("build group"), "{}", refused.stderr);
     let asked = as_user("--groups=0").code(0);
     assert!(asked.stderr.contains("no service runs"), "{}", asked.stderr);
-    run(&mut site.stx(&["trigger", "milestone/2019.05b1", "--tag", "r/2018.10"])).ok();
+    let mut branch = tool("git", ["branch", "r/2018.10"]);
+    run(branch.current_dir(site.small.at("upstream"))).ok();
+    run(&mut site.stx(&[
+        "trigger",
+        "milestone/2019.05b1",
+        "--tag",
+        "r/2018.10",
+        "--new-channel",
+    ]))
+    .ok();
     run(&mut site.stx(&["trigger", "main"])).code(2);
     // What is no message, or somebody else's file under a second name, is refused.
     fs_err::write(site.small.at("state.spool/bad.json"), "{}").expect("a file");
@@ -341,8 +351,6 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
     .expect("a file");
     fs_err::hard_link(site.small.at("mine.json"), stolen).expect("a link");
 
-    let mut branch = tool("git", ["branch", "r/2018.10"]);
-    run(branch.current_dir(site.small.at("upstream"))).ok();
     let daemon = site.start();
     for channel in ["release/2018.10/centos", "milestone/2019.05b1/centos"] {
         let alias = site.small.at("mirror").join(channel).join("latest_build");
@@ -365,6 +373,76 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
             site.log()
         );
     }
+}
+
+#[test]
+fn a_typo_is_refused_and_what_never_came_to_a_commit_is_shown_by_history_only() {
+    let site = Site::new("", "poll = \"1s\"");
+    let daemon = site.start();
+    site.until("the first build", || site.messages() == ["one"]);
+    let unnamed = run(&mut site.stx(&["trigger", "f/typo"])).code(2);
+    assert!(
+        unnamed.stderr.contains("--new-channel"),
+        "{}",
+        unnamed.stderr
+    );
+    let typo = ["trigger", "f/typo", "--new-channel"];
+    let nowhere = run(&mut site.stx(&typo)).code(5);
+    assert!(
+        nowhere.stderr.contains("no branch or tag f/typo upstream"),
+        "{}",
+        nowhere.stderr
+    );
+    // Whoever writes a message by hand gets no further.
+    let asks = |name: &str, new_channel: bool| {
+        let ask = format!(
+            r#"{{"ask":"build","release":"feature/{name}","git":"f/{name}","reason":"","force":false,"new_channel":{new_channel}}}"#
+        );
+        fs_err::write(site.small.at("part.json"), ask).expect("a file");
+        let spool = site.small.at("state.spool").join(format!("{name}.json"));
+        fs_err::rename(site.small.at("part.json"), spool).expect("a message");
+    };
+    asks("unnamed", false);
+    asks("typo", true);
+    site.until("both are closed", || {
+        let history = site.history();
+        let closed = history.iter().filter(|filed| filed["closed"].is_array());
+        closed.count() == 2
+    });
+
+    // A branch that goes before it is built.
+    let mut branch = tool("git", ["branch", "f/brief"]);
+    run(branch.current_dir(site.small.at("upstream"))).ok();
+    let recipe = fs_err::read_to_string(site.small.at("recipe.toml")).expect("a recipe");
+    let gone = recipe.replace("\"$BRANCH\"", "\"$BRANCH-gone\"");
+    fs_err::write(site.small.at("recipe.toml"), gone).expect("a recipe");
+    run(&mut site.stx(&["trigger", "f/brief", "--new-channel"])).ok();
+    let brief = || {
+        let history = site.history();
+        let mut filed = history
+            .into_iter()
+            .filter(|filed| filed["git"] == "f/brief");
+        filed.next()
+    };
+    site.until("the end of the build", || {
+        brief().is_some_and(|filed| !filed["runs"][0]["end"].is_null())
+    });
+    let filed = brief().expect("a request");
+    let end = &filed["runs"][0]["end"];
+    assert_eq!(end["outcome"], "refused", "{filed:#}");
+    let number = filed["id"].to_string();
+    let logs = run(&mut site.stx(&["history", "--log", &number])).ok();
+    assert!(
+        logs.contains("sync") && logs.contains("f/brief-gone"),
+        "{logs}"
+    );
+    let logs = run(&mut site.stx(&["history", "--log", "1"])).code(5);
+    assert!(logs.stderr.contains("outputs/logs"), "{}", logs.stderr);
+    assert!(!site.small.at("mirror/feature").exists());
+    let pages = fs_err::read_to_string(site.small.at("mirror/index.html")).expect("pages");
+    assert!(!pages.contains("feature/"), "{pages}");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
 }
 
 #[test]

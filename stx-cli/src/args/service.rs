@@ -28,8 +28,12 @@ pub(crate) struct Trigger {
     #[arg(long)]
     pub(crate) force: bool,
 
+    /// Ask for a build of a channel that no entry of the configuration names
+    #[arg(long)]
+    pub(crate) new_channel: bool,
+
     /// Cancel a waiting request or its running build; `history` lists the numbers
-    #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force"])]
+    #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force", "new_channel"])]
     pub(crate) cancel: Option<u64>,
 }
 
@@ -41,6 +45,10 @@ pub(crate) struct History {
     /// Number of requests, newest first
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
+
+    /// Print the logs of a request whose build was not published
+    #[arg(long, value_name = "REQUEST", conflicts_with_all = ["channel", "limit"])]
+    pub(crate) log: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod outputs;
 mod places;
 mod run;
 mod state;
+mod unpublished;
 mod work;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use stx_pipeline::{BuildPlan, Cancel, Journal, process};
 pub(crate) use events::watched;
 pub(crate) use order::{BuildOrder, Site, Watch};
 pub(crate) use state::lock;
+pub(crate) use unpublished::{UNPUBLISHED, logs as unpublished_logs};
 pub(crate) use work::{read_recipe, recipe_findings};
 
 use self::work::Work;

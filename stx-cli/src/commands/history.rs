@@ -1,24 +1,83 @@
 //! `history` and `stats`: what was asked for, what came of it, and how long it took.
 
+use camino::Utf8Path;
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildOutcome, counted};
+use serde::Serialize;
+use stx_layout::{BuildId, BuildOutcome, counted};
 use stx_pipeline::ledger::stats::{Series, sparkline, stats as durations};
-use stx_pipeline::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow};
+use stx_pipeline::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow, SqliteLedger};
 
 use super::Context;
+use super::build::{Site, unpublished_logs};
 use super::daemon::{read_ledger, unreadable};
 use crate::args::{History, Stats};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::users::user;
 
 pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
     let ledger = read_ledger(context)?;
+    if let Some(request) = args.log {
+        return logs(context, &ledger, request);
+    }
     let history = ledger
         .history(args.channel.as_ref(), args.limit)
         .map_err(unreadable)?;
     output::print(context.format(), &history, || {
         output::columns(&history.iter().flat_map(rows).collect::<Vec<_>>())
+    })
+}
+
+/// One log of a build that was not published.
+#[derive(Debug, Serialize)]
+struct Log {
+    build: BuildId,
+    phase: String,
+    text: String,
+}
+
+/// Prints what the runs of a request logged whose builds were not published.
+fn logs(context: &Context, ledger: &SqliteLedger, request: u64) -> Result<(), Failure> {
+    let site = Site::new(context)?;
+    let history = ledger.history(None, usize::MAX).map_err(unreadable)?;
+    let filed = history
+        .iter()
+        .find(|filed| filed.request.id == request)
+        .ok_or_else(|| {
+            Failure::new(Exit::NotFound, format!("there is no request {request}"))
+                .hint("`history` lists them")
+        })?;
+    let mut logs = Vec::new();
+    for build in filed.runs.iter().filter_map(|run| run.build.as_ref()) {
+        let dir = unpublished_logs(&site, build);
+        if !dir.exists() {
+            continue;
+        }
+        for entry in walkdir::WalkDir::new(&dir).sort_by_file_name() {
+            let entry = entry.map_err(Failure::usage)?;
+            let path = Utf8Path::from_path(entry.path());
+            let Some(path) = path.filter(|path| path.extension() == Some("log")) else {
+                continue;
+            };
+            let text = fs_err::read(path).map_err(Failure::usage)?;
+            logs.push(Log {
+                build: build.clone(),
+                phase: path.file_stem().unwrap_or_default().to_owned(),
+                text: String::from_utf8_lossy(&text).into_owned(),
+            });
+        }
+    }
+    if logs.is_empty() {
+        let error = format!("request {request} has no logs of a build that was not published");
+        return Err(Failure::new(Exit::NotFound, error).hint(
+            "those of a published build are in its outputs/logs; only the newest others are kept",
+        ));
+    }
+    output::print(context.format(), &logs, || {
+        let texts = logs
+            .iter()
+            .map(|log| format!("==> {} {} <==\n{}", log.build, log.phase, log.text));
+        texts.collect::<Vec<_>>().join("\n")
     })
 }
 

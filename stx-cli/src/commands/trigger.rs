@@ -1,14 +1,15 @@
 //! `trigger`: asks the service for a build, or takes that back.
 
 use serde::Serialize;
-use stx_layout::{GitMapping, ReleaseId};
-use stx_pipeline::service::Ask;
+use stx_layout::{GitMapping, ReleaseId, redact_urls};
+use stx_pipeline::process::GitUpstream;
+use stx_pipeline::service::{Ask, Setup, Upstream as _, unnamed};
 
 use super::Context;
 use super::build::Site;
 use super::daemon::{Service, spool};
 use crate::args::Trigger;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::users::is_there;
 
@@ -21,7 +22,7 @@ struct Left<'a> {
     service_running: bool,
 }
 
-pub(crate) fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
     let service = Service::load(&context.global)?;
     let dir = service.spool(&Site::new(context)?);
     let ask = match (args.cancel, &args.branch) {
@@ -34,6 +35,15 @@ pub(crate) fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
             Failure::usage(format!("{dir}: there is no directory for requests"))
                 .hint("the service makes it when it starts for the first time"),
         );
+    }
+    if let Ask::Build {
+        release,
+        git,
+        new_channel,
+        ..
+    } = &ask
+    {
+        look(context, &service, release, git, *new_channel).await?;
     }
     let message = spool::leave(&dir, &ask, context.now).map_err(|error| {
         let failure = Failure::usage(format!("{dir}: {error}"));
@@ -60,6 +70,52 @@ pub(crate) fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Finds a typo at once. The service looks again: it need not see what the caller sees.
+async fn look(
+    context: &Context,
+    service: &Service,
+    release: &ReleaseId,
+    git: &str,
+    new_channel: bool,
+) -> Result<(), Failure> {
+    let setup = &service.setup;
+    if setup.watch_of(release, git).is_some() {
+        return Ok(());
+    }
+    let target = service.target(release, git).map_err(Failure::usage)?;
+    if !new_channel && !setup.names(&target) {
+        return Err(Failure::usage(unnamed(&target)).hint(named(setup)));
+    }
+    for upstream in setup.upstreams(&target) {
+        // Nothing is fetched, so nothing is kept.
+        match GitUpstream::new("/".into()).has(&upstream, git).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(why) => {
+                context.say(&format!("note: the service will look for {git}: {why}"));
+                return Ok(());
+            }
+        }
+    }
+    if setup.upstreams(&target).is_empty() {
+        return Ok(());
+    }
+    let error = format!("there is no branch or tag {git} upstream");
+    Err(Failure::new(Exit::NotFound, error).hint(named(setup)))
+}
+
+/// What is built without being a new channel.
+fn named(setup: &Setup) -> String {
+    let mut names: Vec<_> = setup
+        .watches
+        .iter()
+        .map(|watch| watch.git.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    format!("the configuration names {}", names.join(", "))
+}
+
 /// A branch as git has it, or a release identifier as the mirror has it.
 fn build(branch: &str, args: &Trigger) -> Result<Ask, Failure> {
     let (release, git) = match (branch.parse::<ReleaseId>(), ReleaseId::from_git(branch)) {
@@ -83,7 +139,8 @@ fn build(branch: &str, args: &Trigger) -> Result<Ask, Failure> {
     Ok(Ask::Build {
         release,
         git,
-        reason: args.reason.clone().unwrap_or_default(),
+        reason: redact_urls(args.reason.as_deref().unwrap_or_default()).into_owned(),
         force: args.force,
+        new_channel: args.new_channel,
     })
 }

@@ -85,6 +85,61 @@ pub struct Setup {
     pub watches: Vec<Watch>,
 }
 
+impl Setup {
+    /// The watch that builds a branch or tag as a release.
+    pub fn watch_of(&self, release: &ReleaseId, git: &str) -> Option<&Watch> {
+        self.watches.iter().find(|watch| {
+            watch.milestone.is_none() && watch.git == git && watch.channel.release == *release
+        })
+    }
+
+    /// Whether an entry of the configuration names the channel of a target: its own one, or milestones of its branch.
+    pub fn names(&self, target: &Target) -> bool {
+        self.watches.iter().any(|watch| is_of(watch, target))
+    }
+
+    /// Where the branch or tag of a target would be: where the entries of its channel look for commits, else those of its
+    /// recipe. Each once.
+    pub fn upstreams(&self, target: &Target) -> Vec<trigger::Upstream> {
+        let of = |is: &dyn Fn(&Watch) -> bool| {
+            let watches = self.watches.iter().filter(|watch| is(watch));
+            let mut found: Vec<trigger::Upstream> = Vec::new();
+            for upstream in watches.filter_map(|watch| watch.upstream.as_ref()) {
+                if !found.contains(upstream) {
+                    found.push(upstream.clone());
+                }
+            }
+            found
+        };
+        let own = of(&|watch| is_of(watch, target));
+        if own.is_empty() {
+            return of(&|watch| watch.recipe == target.recipe);
+        }
+        own
+    }
+}
+
+fn is_of(watch: &Watch, target: &Target) -> bool {
+    if watch.milestone.is_none() {
+        return watch.channel == target.channel;
+    }
+    let milestone = Channel {
+        release: watch.channel.release.clone(),
+        ..target.channel.clone()
+    };
+    matches!(target.channel.release, ReleaseId::Milestone(_))
+        && watch.git == target.git
+        && watch.channel == milestone
+}
+
+/// Why a target is refused whose channel no entry [names](Setup::names).
+pub fn unnamed(target: &Target) -> String {
+    format!(
+        "no entry of the configuration names channel {}; `trigger --new-channel` asks for it all the same",
+        target.channel
+    )
+}
+
 /// What is to be built, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
@@ -181,6 +236,9 @@ pub enum Ask {
         reason: String,
         /// Whether it is built although nothing changed.
         force: bool,
+        /// Whether it is built although no entry of the configuration names its channel.
+        #[serde(default)]
+        new_channel: bool,
     },
     /// The end of a request that waits, or of the run that took it.
     Cancel {

@@ -1,5 +1,6 @@
 //! The loop.
 
+mod asked;
 mod health;
 mod intake;
 mod recover;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::asked::Asked;
 use super::health::Blind;
 use super::{Builder, Facts, Host, Left, OnStop, Progress, Setup, Upstream};
 use crate::execute::Cancel;
@@ -48,6 +50,10 @@ enum Event {
         key: String,
         seen: Result<Observation, String>,
     },
+    Asked {
+        id: String,
+        found: Result<bool, String>,
+    },
     Told {
         run: u64,
         progress: Progress,
@@ -75,6 +81,7 @@ struct Service<'l> {
     sender: mpsc::UnboundedSender<Event>,
     builds: BTreeMap<u64, (Cancel, JoinHandle<()>)>,
     looks: BTreeMap<String, Look>,
+    asked: Asked,
     blind: Blind,
     held: BTreeMap<u64, Instant>,
     facts: Facts,
@@ -106,6 +113,7 @@ pub async fn serve(
         sender,
         builds: BTreeMap::new(),
         looks: BTreeMap::new(),
+        asked: Asked::default(),
         blind: Blind::new(),
         held: BTreeMap::new(),
         facts: Facts::default(),
@@ -142,6 +150,7 @@ impl Drop for Service<'_> {
         for look in self.looks.values() {
             look.task.iter().for_each(JoinHandle::abort);
         }
+        self.asked.abort();
     }
 }
 
@@ -185,6 +194,10 @@ impl Service<'_> {
     fn handle(&mut self, event: Event) -> Result<(), ServeError> {
         match event {
             Event::Observed { key, seen } => self.observed(&key, seen),
+            Event::Asked { id, found } => {
+                self.asked.answered(id, found);
+                Ok(())
+            }
             Event::Told { run, progress } => self.told(run, progress),
             Event::Over { run, left } => self.over(run, left),
             Event::Surveyed(facts) => {

@@ -11,12 +11,13 @@ use stx_pipeline::journal::{Entry, Started};
 use stx_pipeline::process::{JournalWriter, PlacedRunner, SourceRunner, Sources};
 use stx_pipeline::{
     Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
+    reached_no_commit,
 };
 use stx_publish::MirrorStore;
 
 use super::outputs::incoming;
 use super::state::unwritten;
-use super::{Built, Site, Watch};
+use super::{Built, Site, Watch, unpublished};
 use crate::commands::images::Registry;
 use crate::commands::pages;
 use crate::commands::publish::{publish, request};
@@ -204,6 +205,11 @@ impl Run<'_> {
         records: &[PhaseRecord],
     ) -> Result<Built, Failure> {
         let plan = &started.plan;
+        if reached_no_commit(plan, &sources.records, records) {
+            let why = unpublished::keep(self.site, &plan.id, records)?;
+            process::remove_journal(self.state).map_err(unwritten)?;
+            return Err(why);
+        }
         let collection = process::collect(plan, records).map_err(|error| {
             Failure::new(Exit::Usage, error)
                 .hint("`publish` of the recipe says which files go where")

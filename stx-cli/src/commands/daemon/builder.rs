@@ -12,7 +12,7 @@ use stx_pipeline::service::{Builder, Left, Order, Tell};
 use stx_publish::Scope;
 
 use self::apart::Work;
-use crate::commands::build::{BuildOrder, Built, OnInterrupt, Site};
+use crate::commands::build::{BuildOrder, Built, OnInterrupt, Site, UNPUBLISHED};
 use crate::exit::{Exit, Failure};
 
 /// Builds in a site.
@@ -150,7 +150,7 @@ fn end(record: &BuildRecord) -> RunEnd {
 }
 
 /// What the state directory of a channel holds of its own.
-const OWN: [&str; 5] = ["sources", "work", "logs", "running", "journal"];
+const OWN: [&str; 6] = ["sources", "work", "logs", "running", "journal", UNPUBLISHED];
 
 /// Visits the state directories of channels, which hold a lock.
 fn walk(

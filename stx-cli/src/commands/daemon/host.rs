@@ -15,7 +15,7 @@ use stx_pipeline::trigger::Target;
 use stx_publish::{MirrorStore, Scope};
 
 use super::hook::Hook;
-use super::setup::{Service, channel};
+use super::setup::Service;
 use super::spool;
 use crate::args::Global;
 use crate::commands::build::Site;
@@ -120,18 +120,7 @@ impl Host for Machine {
     }
 
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
-        let recipe = self
-            .service()
-            .config
-            .recipe(None)
-            .map_err(|failure| failure.line())?;
-        let (recipe, channel) = channel(&recipe, release)?;
-        let git = git.to_owned();
-        Ok(Target {
-            channel,
-            git,
-            recipe,
-        })
+        self.service().target(release, git)
     }
 
     async fn survey(&self) -> Facts {

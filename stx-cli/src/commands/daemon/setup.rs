@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use stx_layout::{Channel, ReleaseId, counted};
 use stx_pipeline::service::{OnInterrupted, ServiceConfig, Setup};
+use stx_pipeline::trigger::Target;
 
 use crate::args::Global;
 use crate::commands::Context;
@@ -95,6 +96,18 @@ impl Service {
         })
     }
 
+    /// What is built of a branch or tag that no entry names.
+    pub(crate) fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
+        let recipe = self.config.recipe(None).map_err(|failure| failure.line())?;
+        let (recipe, channel) = channel(&recipe, release)?;
+        let git = git.to_owned();
+        Ok(Target {
+            channel,
+            git,
+            recipe,
+        })
+    }
+
     /// The context of a command that is run now.
     pub(crate) fn context(&self, global: &Global) -> Context {
         Context {
@@ -115,10 +128,7 @@ impl Service {
 }
 
 /// The recipe's absolute path, and where it publishes a release.
-pub(super) fn channel(
-    file: &Utf8Path,
-    release: &ReleaseId,
-) -> Result<(Utf8PathBuf, Channel), String> {
+fn channel(file: &Utf8Path, release: &ReleaseId) -> Result<(Utf8PathBuf, Channel), String> {
     let file = absolute(file).map_err(|failure| failure.line())?;
     let recipe = read_recipe(&file).map_err(|failure| failure.line())?;
     Ok((file, recipe.channel(release.clone())))

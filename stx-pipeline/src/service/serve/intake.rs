@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::{Event, Look, ServeError, Service};
 use crate::ledger::{Change, Closed, LedgerError, Request, State};
 use crate::schedule::Tick;
-use crate::service::{Ask, Message};
+use crate::service::{Ask, Message, unnamed};
 use crate::trigger::{Cause, Mark, Observation, Reason, Target, Verdict, Watch, judge, periodic};
 
 /// How long a look at repositories may take.
-const LOOK: Duration = Duration::from_mins(10);
+pub(super) const LOOK: Duration = Duration::from_mins(10);
 /// What the retention schedule is remembered by; no channel is called so.
 const PRUNE: &str = "prune";
 
@@ -194,54 +194,83 @@ impl Service<'_> {
         if !gone.is_empty() {
             self.record(&gone)?;
         }
+        self.asked.keep(&messages);
         for message in messages {
             let id = message.id.clone();
-            if !self.state().messages.contains(&id) {
-                self.read_message(message)?;
+            if !self.state().messages.contains(&id) && !self.read_message(message)? {
+                continue;
             }
             self.host.discard(&id);
         }
         Ok(())
     }
 
-    fn read_message(&mut self, message: Message) -> Result<(), ServeError> {
+    /// Acts upon a message; whether it was, which it is not while its branch is looked for.
+    fn read_message(&mut self, message: Message) -> Result<bool, ServeError> {
         let at = self.host.now();
         let Message { id, uid, ask } = message;
-        let mut changes = vec![Change::Received { id }];
+        let mut changes = vec![Change::Received { id: id.clone() }];
         match ask {
             Ask::Build {
                 release,
                 git,
                 reason: text,
                 force,
+                new_channel,
             } => {
-                let mut watches = self.setup.watches.iter();
-                let known = watches.find(|watch| {
-                    watch.milestone.is_none()
-                        && watch.git == git
-                        && watch.channel.release == release
-                });
-                let target = match known {
-                    Some(watch) => Ok(watch.target(at)),
-                    None => self.host.target(&release, &git),
+                let known = self.setup.watch_of(&release, &git);
+                let known = known.map(|watch| watch.target(at));
+                let accepted = match known {
+                    Some(target) => Ok((target, None)),
+                    None => match self.host.target(&release, &git) {
+                        Err(why) => Err(why),
+                        Ok(target) if !new_channel && !self.setup.names(&target) => {
+                            let why = unnamed(&target);
+                            Ok((target, Some(why)))
+                        }
+                        Ok(target) => match self.is_there(&id, &target) {
+                            None => return Ok(false),
+                            Some(Ok(true)) => Ok((target, None)),
+                            Some(Ok(false)) => {
+                                let why = format!("there is no branch or tag {git} upstream");
+                                Ok((target, Some(why)))
+                            }
+                            Some(Err(why)) => {
+                                // Nothing becomes public of a build that never comes to a commit.
+                                self.host.say(&format!(
+                                    "{git}: whether it is upstream cannot be seen: {}; it is built all the same",
+                                    redact_urls(&why)
+                                ));
+                                Ok((target, None))
+                            }
+                        },
+                    },
                 };
+                let text = redact_urls(&text).into_owned();
                 let cause = Cause::Manual { uid, text };
-                match target {
-                    Ok(target) => {
-                        changes.push(file(
-                            self.state(),
-                            target,
-                            Reason { at, cause },
-                            force,
-                            true,
-                        ));
+                let reason = Reason { at, cause };
+                match accepted {
+                    Ok((target, None)) => {
+                        changes.push(file(self.state(), target, reason, force, true));
+                    }
+                    Ok((target, Some(why))) => {
+                        self.host.say(&format!("{target} is refused: {why}"));
+                        let request = request(self.state().id(0), target, reason, force, true);
+                        let how = Closed::Skipped { why };
+                        let closed = Change::Closed {
+                            request: request.id,
+                            at,
+                            how,
+                        };
+                        changes.extend([Change::Requested(request), closed]);
                     }
                     Err(why) => self.host.say(&format!("{git} cannot be built: {why}")),
                 }
             }
             Ask::Cancel { request } => self.cancel(request, uid, &mut changes),
         }
-        Ok(self.record(&changes)?)
+        self.record(&changes)?;
+        Ok(true)
     }
 
     fn cancel(&self, request: u64, uid: u32, changes: &mut Vec<Change>) {

@@ -6,7 +6,7 @@ use super::world::*;
 use crate::ledger::AlarmKind::{DiskFilling, NeverFires, Stale};
 use crate::ledger::{Closed, Ledger as _, RunEnd};
 use crate::service::{Ask, Control, Notice, OnInterrupted, OnStop};
-use crate::trigger::{Cause, PathRules};
+use crate::trigger::{Cause, PathRules, Upstream};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -277,6 +277,54 @@ async fn what_waits_and_what_runs_can_be_cancelled() {
             .iter()
             .any(|filed| matches!(filed.closed, Some((_, Closed::Cancelled { uid: 1000 }))))
     );
+    assert!(ledger.state().messages.is_empty() && world.lock().messages.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_named_is_built_only_if_that_is_meant_and_it_is_upstream() {
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    world.push("master", "one");
+    world.push("f/there", "x");
+    world.ask_channel("1", "f/there", false, false);
+    world.ask_channel("2", "f/typo", false, true);
+    world.ask_channel("3", "f/there", false, true);
+    let script = world.clone();
+    let mut master = polled("master", 60);
+    master.upstream = Some(Upstream::Repositories(vec!["x".into()]));
+    let watches = setup([master]);
+    serve_during(&world, &mut ledger, watches, async move |_| {
+        seconds(HOUR).await;
+        // It need not be asked for again what an entry names.
+        script.ask_channel("4", "master", true, false);
+        seconds(HOUR).await;
+        // What cannot be seen may be there.
+        script.lock().offline = true;
+        script.push("f/hidden", "y");
+        script.ask_channel("5", "f/hidden", false, true);
+        seconds(HOUR).await;
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.commits("feature/there/centos"), ["x"]);
+    assert_eq!(world.commits("feature/hidden/centos"), ["y"]);
+    assert_eq!(world.commits("master/centos"), ["one", "one"]);
+    let history = ledger.history();
+    let why = |git: &str| {
+        let filed = history
+            .iter()
+            .filter(|filed| filed.request.target.git == git);
+        let closed = filed.filter_map(|filed| match &filed.closed {
+            Some((_, Closed::Skipped { why })) => Some(why.as_str()),
+            Some((_, Closed::Cancelled { .. })) | None => None,
+        });
+        closed.collect::<Vec<_>>()
+    };
+    let [unnamed] = why("f/there")[..] else {
+        panic!("{history:#?}");
+    };
+    assert!(unnamed.contains("feature/there/centos") && unnamed.contains("--new-channel"));
+    assert_eq!(why("f/typo"), ["there is no branch or tag f/typo upstream"]);
     assert!(ledger.state().messages.is_empty() && world.lock().messages.is_empty());
 }
 

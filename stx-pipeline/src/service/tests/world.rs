@@ -108,11 +108,16 @@ impl World {
     }
 
     pub(super) fn ask_build(&self, id: &str, git: &str, force: bool) {
+        self.ask_channel(id, git, force, true);
+    }
+
+    pub(super) fn ask_channel(&self, id: &str, git: &str, force: bool, new_channel: bool) {
         let ask = Ask::Build {
             release: ReleaseId::from_git(git).unwrap(),
             git: git.to_owned(),
             reason: id.to_owned(),
             force,
+            new_channel,
         };
         self.ask(id, ask);
     }
