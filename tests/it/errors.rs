@@ -605,6 +605,17 @@ fn every_mistake_of_every_file_is_in_one_list() {
         })
         .collect();
     insta::assert_snapshot!(lines.join("\n"));
+    // What only a build needs may be readable by the service's user alone.
+    bed.write(
+        "keys/stx-builds.toml",
+        "mirror = \"../srv/mirror\"\n[service]\n[signing]\nkey_file = \"nosuch.key\"\n",
+    );
+    let warned = ["warning: no build could be published", "keys/nosuch.key"];
+    bed.check([row(
+        "--config keys/stx-builds.toml daemon --check",
+        0,
+        &warned,
+    )]);
     // The other commands find those of the file itself.
     bed.check([row(
         "--config bad/stx-builds.toml list",

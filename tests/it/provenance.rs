@@ -402,7 +402,7 @@ fn a_configuration_that_cannot_be_meant_is_refused_before_anything_runs() {
             "[provenance]\npublic_key = \"key.pub\"\n",
             "belongs to `command`",
         ),
-        ("[provenance]\nkey = \"key.pem\"\n", "unknown field"),
+        ("[provenance]\nkey = \"key.pem\"\n", "unknown key"),
     ] {
         fs_err::write(small.at("stx-builds.toml"), table).expect("a file");
         let refused = run(&mut small.build(DATE)).code(2);

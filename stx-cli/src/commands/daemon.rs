@@ -65,11 +65,14 @@ pub(crate) fn read_ledger(context: &Context) -> Result<SqliteLedger, Failure> {
 }
 
 pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure> {
+    let service = Service::load(&context.global)?;
     if args.check {
-        let service = Service::check(&context.global, context.now)?;
+        // Keys and secrets may be readable by the service's user only, and are no mistakes of a file then.
+        for mistake in service.config.mistakes_of_builds(context.now).lines() {
+            context.say(&format!("warning: no build could be published: {mistake}"));
+        }
         return check(context, &service.setup);
     }
-    let service = Service::load(&context.global)?;
     let site = Site::new(context)?;
     let dir = service_dir(&site);
     // Before anything can be interrupted.

@@ -70,10 +70,14 @@ impl Mistakes {
         self.0.len()
     }
 
+    /// One line for each, in the order of files and lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     /// All of them as a failure, in the order of files and lines.
     pub(crate) fn failure(&self, hint: &str) -> Failure {
-        let lines: Vec<_> = self.0.iter().map(ToString::to_string).collect();
-        Failure::usage(lines.join("\n")).hint(hint)
+        Failure::usage(self.lines().join("\n")).hint(hint)
     }
 
     /// Fails if there are any.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobBuilder;
 use serde::Deserialize;
-use stx_layout::{meant, nearest};
+use stx_layout::meant;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -314,10 +314,7 @@ impl Reader {
         if !named.contains(&place) {
             self.fault(
                 at,
-                match nearest(&place, named.iter().map(String::as_str)) {
-                    Some(near) => format!("unknown place {place:?}; did you mean {near:?}?"),
-                    None => format!("unknown place {place:?}, there are {}", named.join(", ")),
-                },
+                format!("unknown place {place:?}, there are {}", named.join(", ")),
             );
         }
         if rule.phases.get_ref().is_empty() {

@@ -28,6 +28,8 @@ fn checked(text: &str) -> Ran {
     let dir = Utf8TempDir::new().expect("a directory");
     let file: Utf8PathBuf = dir.path().join("stx-builds.toml");
     fs_err::write(&file, text).expect("a file");
+    // The policy that the sample names.
+    fs_err::write(dir.path().join("retention.toml"), "").expect("a file");
     run(&mut stx(["--config", file.as_str(), "daemon", "--check"]))
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use stx_layout::{Channel, ReleaseId, counted};
 use stx_pipeline::service::{OnInterrupted, ServiceConfig, Setup};
 use stx_pipeline::trigger::Target;
@@ -29,15 +29,6 @@ pub(crate) struct Service {
 impl Service {
     /// Reads the configuration and everything that it names. Every mistake in any of the files is reported at once.
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
-        Self::read(global, |_| Mistakes::default())
-    }
-
-    /// The same with the mistakes of what only a build needs: keys, secrets, the registry. Not everybody may read those.
-    pub(crate) fn check(global: &Global, now: DateTime<Utc>) -> Result<Self, Failure> {
-        Self::read(global, |config| config.mistakes_of_builds(now))
-    }
-
-    fn read(global: &Global, more: impl FnOnce(&Config) -> Mistakes) -> Result<Self, Failure> {
         let (config, mut mistakes) = Config::read(global)?;
         let none = || {
             Failure::usage("the configuration has no `[service]` and no `[[branch]]`")
@@ -48,7 +39,6 @@ impl Service {
         let (said, findings) = ServiceConfig::read(&text);
         mistakes.find(&file, findings);
         mistakes.extend(config.mistakes_elsewhere());
-        mistakes.extend(more(&config));
         let Some(mut said) = said else {
             mistakes.none(FORM)?;
             return Err(none());
