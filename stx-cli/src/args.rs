@@ -24,7 +24,8 @@ Exit codes:
   0  done
   1  unexpected error: a bug
   2  wrong usage or configuration
-  3  the build failed and was published as failed
+  3  the build failed; it was published as failed unless it was
+     cancelled or its source phase failed
   4  the mirror is damaged or refused the operation
   5  not found
   6  busy: another build or publisher holds the channel";

@@ -17,7 +17,7 @@ pub(crate) enum Exit {
     Bug = 1,
     /// Usage or configuration.
     Usage = 2,
-    /// The build failed, and was published as failed.
+    /// The build failed; it was published as failed unless it was cancelled or never came to a commit.
     BuildFailed = 3,
     /// The mirror is wrong, or refused it.
     Mirror = 4,
