@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry, counted,
+    AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry, counted, printable,
 };
 
 use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
@@ -260,8 +260,9 @@ impl fmt::Display for Finding {
             self.path.clone(),
         ];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
-        f.write_str(&parts.join("/"))?;
-        write!(f, ": {}", self.message)
+        // One line, whatever a mirror says: a second one would look like another finding.
+        let line = format!("{}: {}", parts.join("/"), self.message);
+        f.write_str(&printable(&line))
     }
 }
 

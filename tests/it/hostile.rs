@@ -305,7 +305,7 @@ fn a_path_that_leads_out_is_refused() {
 #[test]
 fn words_of_others_steer_no_terminal() {
     let case = Case::new();
-    let evil = "\u{1b}]0;evil\u{7}\u{1b}[2J<script>alert(1)</script>\u{9b}31m";
+    let evil = "\u{1b}]0;evil\u{7}\u{1b}[2J<script>alert(1)</script>\u{9b}31m\u{202e}\u{200b}\nforged: a line";
     let file = case.site.mirror().join(CHANNEL).join("index.json");
     let index = fs_err::read_to_string(file).expect("an index");
     let mut index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
@@ -324,11 +324,39 @@ fn words_of_others_steer_no_terminal() {
         (request.path == "/master/centos/index.json")
             .then(|| Answer::ok(index.to_string().as_bytes()))
     });
-    let shown = case.run(&server, &["show", &format!("{CHANNEL}/{}", DATES[0])]);
-    assert!(shown.ok().contains("<script>"), "what was written is shown");
+    let shown = case
+        .run(&server, &["show", &format!("{CHANNEL}/{}", DATES[0])])
+        .ok();
+    assert!(shown.contains("<script>"), "what was written is shown");
     case.run(&server, &["list"]).ok();
     // The second build is in the index only.
-    case.run(&server, &["verify"]).code(4);
+    let verified = case.run(&server, &["verify"]).code(4);
+    for text in [&shown, &verified.stdout, &verified.stderr] {
+        assert!(!text.contains(['\u{202e}', '\u{200b}']), "{text}");
+        assert!(
+            !text.lines().any(|line| line.starts_with("forged")),
+            "{text}"
+        );
+    }
+    let json = case.run(
+        &server,
+        &[
+            "--format",
+            "json",
+            "show",
+            &format!("{CHANNEL}/{}", DATES[0]),
+        ],
+    );
+    assert!(
+        !json.stdout.contains(['\u{9b}', '\u{202e}']),
+        "{}",
+        json.stdout
+    );
+    assert_eq!(
+        json.json()["record"]["trigger"],
+        evil,
+        "the values are the same"
+    );
 }
 
 #[test]

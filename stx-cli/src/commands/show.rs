@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_layout::{BuildRecord, PhaseRecord, counted};
+use stx_layout::{BuildRecord, PhaseRecord, counted, printable};
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Verdict;
 
@@ -92,10 +92,10 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
             section, at, rule, ..
         } = section;
         let day = at.time().format("%Y-%m-%d");
-        let _ = writeln!(text, "thinned  {section} on {day}: {rule}");
+        let _ = writeln!(text, "thinned  {section} on {day}: {}", printable(rule));
     }
     for deliverable in &record.missing_deliverables {
-        let _ = writeln!(text, "missing  {deliverable}");
+        let _ = writeln!(text, "missing  {}", printable(deliverable));
     }
     if !record.phases.is_empty() {
         let rows: Vec<_> = record.phases.iter().map(phase).collect();

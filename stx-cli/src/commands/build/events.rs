@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8Path;
+use stx_layout::printable_json;
 use stx_pipeline::{Cancel, Event};
 
 use super::Watch;
@@ -66,9 +67,12 @@ impl Events {
         if fault.is_some() {
             return;
         }
-        let mut line = serde_json::to_vec(event).expect("an event has no map");
-        line.push(b'\n');
-        *fault = writer.write_all(&line).and_then(|()| writer.flush()).err();
+        let line = serde_json::to_string(event).expect("an event has no map");
+        let line = printable_json(&line).into_owned() + "\n";
+        *fault = writer
+            .write_all(line.as_bytes())
+            .and_then(|()| writer.flush())
+            .err();
     }
 
     fn fault(self) -> Option<io::Error> {
