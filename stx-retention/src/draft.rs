@@ -8,6 +8,7 @@ use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry};
 use crate::bytes::{Step, freed};
 use crate::digest::digest;
 use crate::judge::{Bench, Judged};
+use crate::limit::unexplained;
 use crate::text::Moment;
 use crate::{
     ExpireEntry, ExpiryRule, Facts, FileFact, KeepEntry, Period, Policy, PrunePlan, Reason,
@@ -91,12 +92,16 @@ impl Draft<'_> {
             let rules = rules.of(channel);
             let judged = self.bench.judge(channel, entry, &rules);
             let builds = judged.len() as u64;
-            let eligible = judged
-                .iter()
-                .filter(|judged| matches!(judged.verdict, Verdict::Expire { .. }))
-                .count() as u64;
-            let allowed = self.policy.limits.of(builds);
-            let limited = !doubted && eligible > allowed;
+            let since = judged.iter().filter_map(|judged| match judged.verdict {
+                Verdict::Expire { since, .. } => Some(since),
+                Verdict::Keep { .. } => None,
+            });
+            let eligible = since.clone().count() as u64;
+            let known = judged.iter().filter(|judged| judged.known);
+            let dates: Vec<_> = known.map(|judged| judged.date.time()).collect();
+            let unexplained = unexplained(&dates, since, self.bench.now);
+            let limits = &self.policy.limits;
+            let limited = !doubted && limits.forbid(builds, eligible, unexplained);
             if doubted {
                 self.doubted += eligible;
             }
@@ -105,7 +110,8 @@ impl Draft<'_> {
                     channel: channel.clone(),
                     eligible,
                     builds,
-                    allowed,
+                    allowed: limits.of(builds),
+                    unexplained,
                 });
             }
             self.warn(channel, entry, &judged);

@@ -44,6 +44,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) date: BuildDate,
     pub(crate) verdict: Verdict,
     pub(crate) record: Option<&'a BuildRecord>,
+    /// Whether its record is understood, and it is not dated in the future.
+    pub(crate) known: bool,
 }
 
 impl<'a> Bench<'a> {
@@ -149,6 +151,10 @@ impl Bench<'_> {
                 Judged {
                     date: *date,
                     record: build.record(),
+                    known: match standing {
+                        Standing::Success(_) | Standing::Failure(_) => true,
+                        Standing::Unknown | Standing::Future => false,
+                    },
                     verdict: self.verdict(&id, reasons, due),
                 }
             })

@@ -57,8 +57,15 @@
 //!
 //! # What one run may do
 //!
-//! [`Limits`] stand between a wrong clock and the mirror. Where more than half of a channel's builds are eligible, none of it
-//! goes. Where the newest build of the whole mirror is older than a year, nothing goes at all; [`clock_doubt`] tells whoever
+//! [`Limits`] stand between a wrong clock or a wrong policy and the mirror. Where more than half of a channel's builds are
+//! eligible, and neither an ordinary day nor a pause explains it, none of the channel is removed. Two kinds of eligible builds
+//! do not count:
+//!
+//! - those that became eligible in the last two days, which is what a daily run finds, also after one that was missed;
+//! - those that became eligible during one pause, which is the time between two neighbouring builds of the channel, once
+//!   builds that lie at least twelve hours apart have been made after it. Of several pauses the one that explains most is taken.
+//!
+//! Where the newest build of the whole mirror is older than a year, nothing goes at all; [`clock_doubt`] tells whoever
 //! deletes what was retired before. Both are said in
 //! [`PrunePlan::warnings`] and are reasons of each build that stays by them; [`Limits::allow`] is a person's word that it is
 //! right. A clock that went backwards needs no limit: it makes fewer builds eligible, and dates in the future are warned of.
@@ -76,6 +83,11 @@
 //!   learns. A calendar written in the policy has no exception.
 //! - *longer ages keep more* *: of two policies the one with the longer ages keeps all that the other keeps.
 //! - *order makes no difference*: of builds as they are found, of pins and files as they are listed.
+//! - *pauses pass*: a builder that rests for less than a year blocks nothing for longer than to its second build after the pause,
+//!   whether or not the policy was applied meanwhile; and a policy that is applied each day is never held back.
+//! - *jumped clocks are held back*: with a clock that jumped ahead, also if one build has its wrong date, no more than half of a
+//!   channel is removed, and what became eligible in the last two days.
+//! - *changed policies are held back*: the same, where a policy was applied each day and another one with a shorter age comes.
 //! - *done is done*: `plan(apply(plan))` at the same time is empty, and the bytes freed are those now used less.
 //! - *an unchanged mirror passes*: a recheck takes every step of a plan of the mirror as it was, though it cannot know.
 //! - *what passes would go anyway* *: whatever changed, a build that passes the recheck also goes in a new plan of then,
@@ -102,6 +114,7 @@ mod facts;
 mod forecast;
 mod identity;
 mod judge;
+mod limit;
 mod parse;
 mod plan;
 mod policy;

@@ -97,7 +97,8 @@ pub struct Overlay {
 /// What one run may do at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Percent of a channel's builds that one run removes at most. Where more are eligible, none of the channel goes.
+    /// Percent of a channel's builds that one run removes at most, those that an ordinary day or a pause explains not counted.
+    /// Where more are eligible, none of the channel goes. With 0 nothing goes that is not [allowed](Self::allow).
     pub percent: u32,
     /// Builds that one run may remove from a channel although they are more than [`percent`](Self::percent); given,
     /// it also lifts [`silence`](Self::silence).
@@ -124,10 +125,23 @@ impl Limits {
         silence: None,
     };
 
-    /// How many of `builds` builds of a channel one run may remove.
+    /// How many of `builds` builds of a channel one run may remove beyond what an ordinary day or a pause explains.
     pub fn of(&self, builds: u64) -> u64 {
-        let share = builds.saturating_mul(u64::from(self.percent)) / 100;
-        share.max(self.allow.unwrap_or(0))
+        self.share(builds).max(self.allow.unwrap_or(0))
+    }
+
+    fn share(&self, builds: u64) -> u64 {
+        builds.saturating_mul(u64::from(self.percent)) / 100
+    }
+
+    /// Whether a run may not remove the `eligible` of the `builds` builds of a channel, of which so many are `unexplained`.
+    pub(crate) fn forbid(&self, builds: u64, eligible: u64, unexplained: u64) -> bool {
+        let counted = if self.percent == 0 {
+            eligible
+        } else {
+            unexplained
+        };
+        counted > self.share(builds) && self.allow.is_none_or(|allow| allow < eligible)
     }
 }
 

@@ -156,6 +156,27 @@ impl Reason {
         }
     }
 
+    /// Since when the build is eligible, where only a limit of the run keeps it.
+    pub fn held_back(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::RemovalLimit { since, .. } | Self::ClockDoubted { since, .. } => Some(*since),
+            Self::Unreadable { .. }
+            | Self::FutureDate
+            | Self::Alias { .. }
+            | Self::InUse { .. }
+            | Self::Pinned { .. }
+            | Self::KeepFile
+            | Self::NewestSuccess
+            | Self::SuccessBefore
+            | Self::Newest { .. }
+            | Self::NewestFailure
+            | Self::Forever
+            | Self::Young { .. }
+            | Self::YoungFailure { .. }
+            | Self::ReleasePeriod { .. } => None,
+        }
+    }
+
     /// Whether it keeps the build whole: no section of it goes before it.
     pub fn keeps_whole(&self) -> bool {
         match self {
@@ -232,7 +253,7 @@ impl fmt::Display for Reason {
             },
             Self::RemovalLimit { rule, since } => write!(
                 f,
-                "eligible since {} by rule `{rule}`, but too much of its channel is",
+                "eligible since {} by rule `{rule}`, but more of its channel is than one run removes",
                 Moment(*since)
             ),
             Self::ClockDoubted { rule, since } => write!(

@@ -29,8 +29,11 @@ pub enum Warning {
         eligible: u64,
         /// Of how many builds.
         builds: u64,
-        /// How many might have gone.
+        /// How many might have gone, beyond what an ordinary day or a pause explains.
         allowed: u64,
+        /// How many of the eligible ones neither explains. Plans of earlier versions do not say it.
+        #[serde(default)]
+        unexplained: u64,
     },
     /// Builds dated after now: the clock went back, or a builder's was wrong.
     FutureBuilds {
@@ -83,6 +86,25 @@ pub enum Warning {
     },
 }
 
+impl Warning {
+    /// How many builds a person has to [allow](crate::Limits::allow) so that what this warning holds back is removed; `None`
+    /// where it holds nothing back.
+    pub fn allow(&self) -> Option<u64> {
+        match self {
+            Self::ClockDoubted { eligible, .. } | Self::RemovalLimit { eligible, .. } => {
+                Some(*eligible)
+            }
+            Self::FutureBuilds { .. }
+            | Self::UnreadableRecords { .. }
+            | Self::Strays { .. }
+            | Self::DanglingAlias { .. }
+            | Self::PinOfNothing { .. }
+            | Self::NoRelease { .. }
+            | Self::SpaceShort { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,8 +114,8 @@ impl fmt::Display for Warning {
                 eligible,
             } => write!(
                 f,
-                "the newest build is of {} and the clock says {}: nothing goes, though {} {} eligible; \
-                 allow it if the clock is right",
+                "the newest build is of {} and the clock says {}: nothing is removed, though {} {} eligible; if the clock is \
+                 right, `prune --allow {eligible}` removes what is held back",
                 Moment(*newest),
                 Moment(*now),
                 counted(*eligible, "build"),
@@ -104,10 +126,12 @@ impl fmt::Display for Warning {
                 eligible,
                 builds,
                 allowed,
+                unexplained,
             } => write!(
                 f,
-                "{channel}: {eligible} of {} are eligible, one run removes at most {allowed}: nothing of it \
-                 goes; allow {eligible} if that is right",
+                "{channel}: {eligible} of {} are eligible, {unexplained} of them for more than two days and not because of a \
+                 pause, where one run removes at most {allowed}: none is removed; if the clock and the policy are right, \
+                 `prune --allow {eligible}` removes them",
                 counted(*builds, "build")
             ),
             Self::FutureBuilds { channel, builds } => write!(

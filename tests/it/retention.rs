@@ -206,6 +206,32 @@ fn where_too_much_is_eligible_what_was_retired_stays_too() {
     assert!(mirror.builds().len() < 10, "it is allowed");
 }
 
+/// Neither built nor pruned from the 15th to the 24th: much is eligible at once, as if the clock were wrong.
+#[test]
+fn a_rest_of_ten_days_holds_back_until_the_second_build_after_it() {
+    let mirror = Mirror::new(14);
+    mirror.publish("master/centos", &january(25), "success");
+    let now = "2020-01-25T12:00:00Z";
+    let ran = run(&mut mirror.stx(&["prune", "--now", now])).code(4);
+    let warning = &ran.json()["plan"]["warnings"][0];
+    assert_eq!(warning["warning"], "removal-limit");
+    assert_eq!(warning["channel"], "master/centos");
+    let counts = ["eligible", "builds", "allowed", "unexplained"].map(|name| &warning[name]);
+    assert_eq!(counts.map(Value::as_u64), [11, 15, 7, 10].map(Some));
+    assert!(ran.stderr.contains("prune --allow 11"), "{ran:?}");
+    let listed = mirror.say(&["list", "--now", now]);
+    assert!(listed.contains("expired 2020-01-15, held back"), "{listed}");
+    let foretold = mirror.say(&["forecast", "--days", "1", "--now", now]);
+    assert!(
+        foretold.contains("warning for 2020-01-25: master/centos: 11 of 15"),
+        "{foretold}"
+    );
+
+    mirror.publish("master/centos", &january(26), "success");
+    mirror.json(&["prune", "--now", "2020-01-26T12:00:00Z"]);
+    assert_eq!(mirror.builds(), [13, 14, 25, 26].map(january));
+}
+
 #[test]
 fn a_build_is_explained_and_the_days_ahead_are_foretold() {
     let mirror = Mirror::new(5);

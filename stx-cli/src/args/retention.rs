@@ -22,7 +22,7 @@ pub(crate) struct Prune {
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<Utf8PathBuf>,
 
-    /// Allow this run to retire up to N builds of a channel, even if that is more than half of it
+    /// Allow this run to retire up to N builds of a channel, even if that exceeds its limit
     #[arg(long, value_name = "N", conflicts_with = "plan")]
     pub(crate) allow: Option<u64>,
 }

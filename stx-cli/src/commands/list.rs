@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
 use stx_publish::{Scope, ThinnedSection};
-use stx_retention::{PrunePlan, Verdict};
+use stx_retention::{PrunePlan, Reason, Verdict};
 
 use super::{Context, Reader, asked, refused};
 use crate::args::List;
@@ -85,13 +85,21 @@ impl Listed {
         }
     }
 
-    /// How long it stays, in a few words.
+    /// How long it stays, in a few words; that it is pinned, or only held back by a limit, is among them.
     pub(crate) fn stays(&self) -> String {
         match &self.retention {
-            Some(Verdict::Keep {
-                until: Some(until), ..
-            }) => format!("until {}", until.format("%Y-%m-%d")),
-            Some(Verdict::Keep { until: None, .. }) => "stays".to_owned(),
+            Some(Verdict::Keep { reasons, until }) => {
+                let held_back = reasons.iter().find_map(Reason::held_back);
+                let pinned = reasons.iter().any(|it| matches!(it, Reason::Pinned { .. }));
+                let text = match (held_back, until) {
+                    (Some(since), _) => {
+                        format!("expired {}, held back", since.format("%Y-%m-%d"))
+                    }
+                    (None, Some(until)) => format!("until {}", until.format("%Y-%m-%d")),
+                    (None, None) => "stays".to_owned(),
+                };
+                if pinned { text + ", pinned" } else { text }
+            }
             Some(Verdict::Expire { since, .. }) => format!("expired {}", since.format("%Y-%m-%d")),
             None => String::new(),
         }

@@ -26,14 +26,35 @@ pub(super) struct Said {
 
 /// Which of the builds go, each given by its second and what it is.
 pub(super) fn go(said: &Said, builds: &[(i64, Made)], alias: Option<usize>, now: i64) -> Vec<bool> {
-    let go: Vec<bool> = (0..builds.len())
-        .map(|this| alias != Some(this) && goes(said, builds, this, now))
+    let eligible = |this: usize, at: i64| alias != Some(this) && goes(said, builds, this, at);
+    let all = 0..builds.len();
+    // "Those that became eligible in the last two days do not count."
+    let old: Vec<usize> = all
+        .clone()
+        .filter(|this| eligible(*this, now - 2 * DAY))
         .collect();
-    let count = go.iter().filter(|goes| **goes).count();
-    if count * 100 > said.percent * builds.len() {
+    // "Nor those that became eligible during one pause, once builds at least twelve hours apart were made after it."
+    let is_date = |(date, made): &&(i64, Made)| *made != Made::Unreadable && *date <= now;
+    let dates: Vec<i64> = builds
+        .iter()
+        .filter(is_date)
+        .map(|(date, _)| *date)
+        .collect();
+    let mut explained = 0;
+    for begin in &dates {
+        for end in &dates {
+            let neighbours = begin < end && !dates.iter().any(|other| begin < other && other < end);
+            let confirmed = dates.iter().any(|other| *other >= end + DAY / 2);
+            if neighbours && confirmed {
+                let became = |this: &&usize| !eligible(**this, *begin) && eligible(**this, *end);
+                explained = explained.max(old.iter().filter(became).count());
+            }
+        }
+    }
+    if (old.len() - explained) * 100 > said.percent * builds.len() {
         return vec![false; builds.len()];
     }
-    go
+    all.map(|this| eligible(this, now)).collect()
 }
 
 fn goes(said: &Said, builds: &[(i64, Made)], this: usize, now: i64) -> bool {

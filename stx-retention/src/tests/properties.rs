@@ -81,6 +81,40 @@ fn pin(build: &Build) -> Pin {
     }
 }
 
+/// The last of the days on which [`applied_each_day`] builds.
+const LAST: i64 = 60;
+
+/// The usual policy and limits, with this age of `master`.
+fn master_for(days: u32) -> Policy {
+    let mut policy = Policy::default();
+    policy.kinds.master.keep = Retention::For(Span::days(days));
+    policy
+}
+
+/// Applies a policy on a day; whether a channel was held back.
+fn apply_at(catalog: &mut Catalog, policy: &Policy, days: i64) -> bool {
+    let plan = plan(catalog, policy, day(days));
+    apply(&plan, catalog, &mut Facts::default());
+    plan.warnings
+        .iter()
+        .any(|warning| warning.allow().is_some())
+}
+
+/// A `master` that got a success every so many days, and had the policy applied on each day up to the last build.
+///
+/// # Panics
+/// Where that was held back on a day.
+fn applied_each_day(policy: &Policy, every: i64) -> Catalog {
+    let mut catalog = Catalog::default();
+    for days in 0..=LAST {
+        if days % every == 0 {
+            add(&mut catalog, CHANNELS[0], days, Made::Success);
+        }
+        assert!(!apply_at(&mut catalog, policy, days), "day {days}");
+    }
+    catalog
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -185,6 +219,54 @@ proptest! {
         builds.reverse();
         let other = plan_with(&mirror(&builds), &pins(&builds), &policy, day(now));
         prop_assert_eq!(one, other);
+    }
+
+    /// *Pauses pass*: nothing is held back on any day before the pause, nor in it if the policy is applied then, nor from the
+    /// second build after it on.
+    #[test]
+    fn pauses_pass(keep in 3_u32..30, every in 1_i64..4, pause in 1_i64..300, applied: bool) {
+        let policy = master_for(keep);
+        let mut catalog = applied_each_day(&policy, every);
+        let back = LAST + pause;
+        for days in LAST + 1..back {
+            if applied {
+                prop_assert!(!apply_at(&mut catalog, &policy, days));
+            }
+        }
+        add(&mut catalog, CHANNELS[0], back, Made::Success);
+        apply_at(&mut catalog, &policy, back);
+        for days in back + 1..back + 40 {
+            if (days - back) % every == 0 {
+                add(&mut catalog, CHANNELS[0], days, Made::Success);
+            }
+            let held_back = apply_at(&mut catalog, &policy, days);
+            prop_assert!(!held_back || days < back + every, "day {}", days - back);
+        }
+    }
+
+    /// *Jumped clocks are held back*: whether or not a build was made by the wrong clock.
+    #[test]
+    fn jumped_clocks_are_held_back(keep in 1_u32..30, jump in 0_i64..300, built: bool) {
+        let policy = master_for(keep);
+        let mut catalog = applied_each_day(&policy, 1);
+        if built {
+            add(&mut catalog, CHANNELS[0], LAST + jump, Made::Success);
+        }
+        let builds = catalog.builds().count();
+        let plan = plan(&catalog, &policy, day(LAST + jump));
+        // Two became old in the last two days, and one was superseded by the new one.
+        prop_assert!(plan.expire.len() <= builds / 2 + 3, "{} of {builds}", plan.expire.len());
+    }
+
+    /// *Changed policies are held back*: one with a shorter age, after another was applied each day.
+    #[test]
+    fn changed_policies_are_held_back(keep in 2_u32..30, less in 1_u32..29) {
+        let catalog = applied_each_day(&master_for(keep), 1);
+        let builds = catalog.builds().count();
+        let shorter = master_for(keep.saturating_sub(less).max(1));
+        let plan = plan(&catalog, &shorter, day(LAST));
+        // Two became old in the last two days, and one between two builds before.
+        prop_assert!(plan.expire.len() <= builds / 2 + 3, "{} of {builds}", plan.expire.len());
     }
 
     /// *Done is done*: once a plan is applied, the next one at the same time is empty, under limits too; and what was

@@ -1,13 +1,15 @@
 //! `forecast`: what will go, and how full the mirror gets, day by day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::Channel;
 use stx_publish::Scope;
-use stx_retention::{ForecastDay, Rate};
+use stx_retention::{ForecastDay, Rate, Warning};
 
+use super::prune::limited;
 use super::{facts, policy};
 use crate::args::Forecast;
 use crate::commands::{Context, refused};
@@ -68,6 +70,9 @@ fn human(foretold: &Foretold) -> String {
             let _ = writeln!(text, "  {}/{}", entry.build, entry.section);
         }
     }
+    for (day, warning) in held_back(forecast) {
+        let _ = writeln!(text, "\nwarning for {}: {warning}", day.format("%Y-%m-%d"));
+    }
     let _ = writeln!(
         text,
         "\n{} a day come in; at most {} on {}",
@@ -80,6 +85,20 @@ fn human(foretold: &Foretold) -> String {
         None => writeln!(text, "the disk does not fill in that time"),
     };
     text
+}
+
+/// What the limits will hold back: of each channel, and of the clock, the first day.
+fn held_back(forecast: &stx_retention::Forecast) -> Vec<(DateTime<Utc>, &Warning)> {
+    let mut told = BTreeSet::new();
+    let mut first = Vec::new();
+    for day in &forecast.days {
+        for warning in day.warnings.iter().filter(|it| it.allow().is_some()) {
+            if told.insert(limited(warning)) {
+                first.push((day.at, warning));
+            }
+        }
+    }
+    first
 }
 
 /// Whether something goes that day.

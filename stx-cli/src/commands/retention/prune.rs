@@ -75,10 +75,12 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
         let hint = "what changed since the plan was made was left as it is; plan again";
         return Err(Failure::said(Exit::Mirror).hint(hint));
     }
-    if !pruned.doubted.is_empty() || pruned.plan.warnings.iter().any(held_back) {
-        let hint =
-            "is the clock right? `--allow N` lets a run remove N builds of a channel all the same";
-        return Err(Failure::said(Exit::Mirror).hint(hint));
+    let allow = pruned.plan.warnings.iter().filter_map(Warning::allow).max();
+    if !pruned.doubted.is_empty() || allow.is_some() {
+        let number = allow.map_or_else(|| "N".to_owned(), |allow| allow.to_string());
+        return Err(Failure::said(Exit::Mirror).hint(format!(
+            "check the clock and the policy; if they are right, `stx-builds prune --allow {number}` removes what was held back"
+        )));
     }
     Ok(())
 }
@@ -108,25 +110,18 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
     Ok(done.join("; "))
 }
 
-/// Whether a warning says that eligible builds were kept because removing them seemed wrong.
-fn held_back(warning: &Warning) -> bool {
+/// The channel of which so much is eligible that none of it goes.
+pub(super) fn limited(warning: &Warning) -> Option<&Channel> {
     match warning {
-        Warning::ClockDoubted { .. } | Warning::RemovalLimit { .. } => true,
-        Warning::FutureBuilds { .. }
+        Warning::RemovalLimit { channel, .. } => Some(channel),
+        Warning::ClockDoubted { .. }
+        | Warning::FutureBuilds { .. }
         | Warning::UnreadableRecords { .. }
         | Warning::Strays { .. }
         | Warning::DanglingAlias { .. }
         | Warning::PinOfNothing { .. }
         | Warning::NoRelease { .. }
-        | Warning::SpaceShort { .. } => false,
-    }
-}
-
-/// The channel of which so much is eligible that none of it goes.
-fn limited(warning: &Warning) -> Option<&Channel> {
-    match warning {
-        Warning::RemovalLimit { channel, .. } => Some(channel),
-        _ => None,
+        | Warning::SpaceShort { .. } => None,
     }
 }
 

@@ -1,0 +1,78 @@
+//! How much of what is eligible no ordinary day and no pause explains.
+//!
+//! A limit that goes by what is eligible cannot tell a wrong clock from a builder that rested for ten days: in both cases
+//! much of a channel has become old at once. When it became so tells more. Under a policy that is applied each day, nothing
+//! that is there has been eligible for long. What a pause leaves became eligible within the pause, and the builds after it
+//! confirm that the time has really passed. A wrong clock has no such builds, and a policy that was changed makes eligible
+//! what became old at many times before.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// What became eligible within this time is what a daily run finds, also after one that was missed.
+const DAILY: TimeDelta = TimeDelta::days(2);
+
+/// Builds that lie so far apart confirm the clock.
+const CONFIRMED: TimeDelta = TimeDelta::hours(12);
+
+/// How many of the builds that are eligible since these times count against the limit.
+///
+/// `dates` are those of the channel's known builds up to `now`, oldest first.
+pub(crate) fn unexplained(
+    dates: &[DateTime<Utc>],
+    since: impl Iterator<Item = DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> u64 {
+    let daily = before(now, DAILY);
+    let mut backlog: Vec<_> = since.filter(|since| *since <= daily).collect();
+    backlog.sort_unstable();
+    let until = |time: &DateTime<Utc>| backlog.partition_point(|since| since <= time);
+    let confirmed = dates.last().map(|newest| before(*newest, CONFIRMED));
+    let pauses = dates.windows(2).filter_map(|pause| match pause {
+        [begin, end] if Some(*end) <= confirmed => Some(until(end) - until(begin)),
+        _ => None,
+    });
+    let explained = pauses.max().unwrap_or(0);
+    (backlog.len() - explained) as u64
+}
+
+fn before(time: DateTime<Utc>, span: TimeDelta) -> DateTime<Utc> {
+    time.checked_sub_signed(span)
+        .unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::hours(hours)
+    }
+
+    fn count(dates: &[i64], since: &[i64], now: i64) -> u64 {
+        let dates: Vec<_> = dates.iter().copied().map(at).collect();
+        unexplained(&dates, since.iter().copied().map(at), at(now))
+    }
+
+    #[test]
+    fn two_days_are_a_daily_run_and_one_that_was_missed() {
+        assert_eq!(count(&[], &[100, 52, 53], 100), 1);
+        assert_eq!(count(&[0], &[], 100), 0);
+    }
+
+    /// A pause from hour 0 to hour 200, in which three builds became eligible, and one in each hour after it.
+    #[test]
+    fn a_pause_explains_what_became_eligible_in_it_once_it_is_confirmed() {
+        let since = [0, 1, 100, 200, 201];
+        assert_eq!(count(&[0], &since, 300), 5, "it has not ended");
+        assert_eq!(count(&[0, 200], &since, 300), 5, "one build");
+        assert_eq!(count(&[0, 200, 211], &since, 300), 5, "an hour early");
+        assert_eq!(count(&[0, 200, 212], &since, 300), 2);
+        assert_eq!(count(&[0, 200, 206, 212], &since, 300), 2);
+    }
+
+    #[test]
+    fn one_pause_counts_and_it_is_the_one_that_explains_most() {
+        let since = [10, 20, 110, 120, 130];
+        assert_eq!(count(&[0, 50, 100, 150, 200], &since, 300), 2);
+    }
+}
