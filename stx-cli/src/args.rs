@@ -133,7 +133,7 @@ pub(crate) enum Command {
     Unpin(Unpin),
     /// List pins
     Pins(Pins),
-    /// Restore a retired build and its sections from the trash, within 3 days
+    /// Restore a retired build and its sections from the trash, within 3 days, and pin it
     Undelete(Undelete),
     /// List retired builds and the time until which each can be restored
     Trash,

@@ -222,6 +222,13 @@ pub struct Retired {
     pub section: Option<BuildPath>,
 }
 
+impl Retired {
+    /// Whether it is all of this build.
+    pub fn is_whole(&self, id: &BuildId) -> bool {
+        self.section.is_none() && self.id == *id
+    }
+}
+
 impl fmt::Display for Retired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let section = self.section.as_ref();
@@ -410,7 +417,8 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
         sections: &[ThinnedSection],
     ) -> Result<Vec<Retired>, StoreError>;
 
-    /// Pins a build that is there ([`StoreError::NotFound`]), in place of an earlier pin of the same author.
+    /// Pins a build that is there or retired ([`StoreError::NotFound`]), in place of an earlier pin of the same author. So a build
+    /// can be pinned before it is restored. Of one that stays retired a pin keeps nothing.
     async fn pin(&self, pin: &Pin) -> Result<(), StoreError>;
 
     /// Takes away an author's pin of a build, whether or not the build is there. [`StoreError::NotFound`] if there is none.

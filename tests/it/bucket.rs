@@ -256,8 +256,13 @@ fn a_mirror(place: &Place) {
     let trash = place.json(&["trash", "--now", "2018-11-20T00:00:00Z"]);
     assert_eq!(trash[0]["build"], build(2));
     assert_eq!(trash[0]["result"], "success");
-    place.run(&["undelete", &build(2)]).ok();
+    let back = ["undelete", &build(2), "--now", "2018-11-20T00:00:00Z"];
+    place.run(&back).ok();
     place.run(&["verify"]).ok();
+    let pruned = place.json(&["prune", "--now", "2018-11-20T00:00:00Z"]);
+    assert_eq!(pruned["retired"], serde_json::json!([]), "{pruned}");
+    let unpin = ["unpin", &build(2), "--author", "undelete"];
+    place.run(&unpin).ok();
     place.run(&["unpin", &build(1), "--author", "ann"]).ok();
     let pruned = place.json(&["prune", "--now", "2018-11-21T00:00:00Z"]);
     assert_eq!(

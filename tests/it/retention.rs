@@ -206,6 +206,51 @@ fn where_too_much_is_eligible_what_was_retired_stays_too() {
     assert!(mirror.builds().len() < 10, "it is allowed");
 }
 
+#[test]
+fn what_was_brought_back_stays_for_the_grace_period() {
+    let mirror = Mirror::new(22);
+    mirror.json(&["prune", "--now", NOW]);
+    let build = "master/centos/20200108T060000Z";
+    let is_there = || mirror.builds().contains(&january(8));
+    let back = mirror.json(&["undelete", build, "--now", NOW]);
+    assert_eq!(back["pin"]["until"], "2020-01-25T12:00:00Z", "{back:#}");
+    let pins = mirror.say(&["pins", "--now", NOW]);
+    assert!(
+        pins.contains("undelete") && pins.contains("until 2020-01-25"),
+        "{pins}"
+    );
+    let listed = mirror.say(&["list", "--now", NOW]);
+    assert!(listed.contains("until 2020-01-25, pinned"), "{listed}");
+    let shown = mirror.say(&["show", build, "--now", NOW]);
+    assert!(
+        shown.contains("pinned by undelete: brought back"),
+        "{shown}"
+    );
+    for now in [NOW, "2020-01-25T11:59:59Z"] {
+        mirror.json(&["prune", "--now", now]);
+        assert!(is_there(), "{now}");
+    }
+    mirror.json(&["prune", "--now", "2020-01-25T12:00:00Z"]);
+    assert!(!is_there());
+    // What lies in the trash cannot be pinned; it says how to get it back, and then how to keep it.
+    let pin = ["pin", build, "--reason", "wanted", "--author", "ann"];
+    let refused = run(&mut mirror.stx(&pin)).code(5);
+    assert!(
+        refused.stderr.contains(&format!("undelete {build}")),
+        "{refused:?}"
+    );
+    let said = mirror.say(&["undelete", build, "--now", "2020-01-26T00:00:00Z"]);
+    assert!(said.contains("pinned until 2020-01-29 00:00 UTC"), "{said}");
+    assert!(
+        said.contains(&format!("stx-builds pin {build} --reason TEXT")),
+        "{said}"
+    );
+    mirror.json(&pin);
+    mirror.json(&["prune", "--now", "2020-01-29T00:00:00Z"]);
+    assert!(is_there());
+    run(&mut mirror.stx(&["verify"])).ok();
+}
+
 /// Neither built nor pruned from the 15th to the 24th: much is eligible at once, as if the clock were wrong.
 #[test]
 fn a_rest_of_ten_days_holds_back_until_the_second_build_after_it() {

@@ -91,8 +91,11 @@ async fn pins_keep(store: &dyn MirrorStore) {
     assert!(refused(&writer.retire(id.date, before).await));
     let retired = writer.retire(id.date, now).await.expect("the pin ended");
 
-    // Pins outlive their build.
+    // Pins outlive their build, and come before it is back.
     assert_eq!(pins(&Scope::All).await, std::slice::from_ref(&bob));
+    writer.pin(&ann).await.expect("pinned while it is away");
+    assert_eq!(pins(&scope).await, [ann.clone(), bob.clone()]);
+    drop(writer.unpin(id.date, "ann").await.expect("unpinned"));
     writer.restore(&retired).await.expect("restored");
     assert_eq!(pins(&scope).await, [bob]);
     drop(writer.unpin(id.date, "bob").await.expect("unpinned"));

@@ -9,13 +9,15 @@ use crate::commands::{Context, asked, refused};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
+/// The user's name, if it is known.
+pub(super) fn user() -> Option<String> {
+    let names = ["LOGNAME", "USER"].into_iter();
+    let mut known = names.filter_map(|name| std::env::var(name).ok());
+    known.find(|name| !name.trim().is_empty())
+}
+
 /// Who says so: the name that was given, else the user's.
 fn author(given: Option<&String>) -> Result<String, Failure> {
-    let user = || {
-        ["LOGNAME", "USER"]
-            .into_iter()
-            .find_map(|name| std::env::var(name).ok())
-    };
     let author = given.cloned().or_else(user);
     author
         .filter(|author| !author.trim().is_empty())
@@ -37,6 +39,15 @@ pub(crate) async fn pin(context: &Context, args: &args::Pin) -> Result<(), Failu
         until: args.until,
     };
     let writer = store.lock(&pin.build.channel).await.map_err(refused)?;
+    let scope = Scope::Build(pin.build.clone());
+    let catalog = store.catalog(&scope).await.map_err(refused)?;
+    let mut retired = store.retired().await.map_err(refused)?.into_iter();
+    if catalog.build(&pin.build).is_none() && retired.any(|it| it.is_whole(&pin.build)) {
+        // The store would take it, and the build would be purged all the same.
+        let error = format!("{}: it is in the trash", pin.build);
+        let hint = format!("`stx-builds undelete {}` brings it back", pin.build);
+        return Err(Failure::new(Exit::NotFound, error).hint(hint));
+    }
     writer.pin(&pin).await.map_err(|error| {
         let is_missing = matches!(error, StoreError::NotFound { .. });
         let failure = refused(error);

@@ -64,7 +64,8 @@ impl Inner {
 
     pub(super) fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
         let id = &pin.build;
-        if !fs::symlink_metadata(self.build_dir(id)).is_ok_and(|found| found.is_dir()) {
+        let is_there = fs::symlink_metadata(self.build_dir(id)).is_ok_and(|found| found.is_dir());
+        if !is_there && !self.retired()?.iter().any(|it| it.is_whole(id)) {
             return Err(StoreError::NotFound {
                 what: id.to_string(),
             });

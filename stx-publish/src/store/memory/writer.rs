@@ -193,7 +193,8 @@ impl ChannelWriter for MemoryWriter {
     async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
         crate::store::check_channel(&self.lock.channel, &pin.build)?;
         let mut state = self.lock.store.state();
-        if !state.builds.contains_key(&pin.build) {
+        let is_retired = state.retired.keys().any(|it| it.is_whole(&pin.build));
+        if !is_retired && !state.builds.contains_key(&pin.build) {
             return Err(no_build(&pin.build));
         }
         let pins = state.pins.entry(pin.build.clone()).or_default();

@@ -55,7 +55,8 @@ impl Inner {
 
     pub(super) async fn pin(&self, lease: &Lease, pin: &Pin) -> Result<(), StoreError> {
         let id = &pin.build;
-        if self.objects.head(&keys::record(id)).await?.is_none() {
+        let is_there = self.objects.head(&keys::record(id)).await?.is_some();
+        if !is_there && !self.is_retired(id).await? {
             return Err(StoreError::NotFound {
                 what: id.to_string(),
             });

@@ -88,6 +88,12 @@ impl Inner {
         kept.try_collect().await
     }
 
+    /// Whether a build that is not in place can be restored.
+    pub(super) async fn is_retired(&self, id: &BuildId) -> Result<bool, StoreError> {
+        let Entries { all, .. } = self.entries(Some(&id.channel)).await?;
+        Ok(all.iter().any(|retired| retired.is_whole(id)))
+    }
+
     async fn entry_text(&self, retired: &Retired) -> Result<Text, StoreError> {
         let name = keys::retired(retired);
         let found = self.objects.get(&name).await?;
