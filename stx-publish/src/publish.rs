@@ -30,7 +30,7 @@ pub struct PublishReport {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes that the mirror had already and that were not stored again.
+    /// Bytes that the mirror had already, or an equal file of the build, and that were not stored again.
     pub shared: u64,
     /// Aliases that point at the build now and did not before.
     pub moved: Vec<AliasName>,
@@ -64,7 +64,7 @@ impl fmt::Display for PublishReport {
                 } = self;
                 writeln!(
                     f,
-                    "published {id}: {}, {}, of which {shared} were on the mirror",
+                    "published {id}: {}, {}, of which {shared} were stored already",
                     counted(*files, "file"),
                     counted(*bytes, "byte")
                 )?;

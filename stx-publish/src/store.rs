@@ -471,7 +471,7 @@ pub struct KnownFile {
 pub enum Added {
     /// Its bytes were stored; their number.
     Stored(u64),
-    /// The mirror had them already, and they are shared; their number.
+    /// The mirror had them already, or an equal file of this build has them, and they are shared; their number.
     Shared(u64),
     /// A symlink.
     Link,
@@ -486,6 +486,8 @@ pub enum Added {
 ///   size that its entry says, or has another digest than its entry says, or changes while it is read, is
 ///   [`StoreError::Changed`].
 /// - **Isolation.** Nothing is shared with a source: writing to it later changes no build.
+/// - **Thrift.** Of equal files, on the mirror or among those added, the bytes are stored once where the store can share them.
+///   Of several that are added at the same time, each may count as the one that was stored.
 /// - **Seal.** A commit adds what [`Seal::seal`](crate::Seal::seal) makes of the digests of the added files: the statements of
 ///   the store's attester, `build.json`, `SHA256SUMS` over all of these, and `SHA256SUMS.asc` where the store signs. A store
 ///   that signs also adds `repomd.xml.asc` to each `repodata/` that it makes.
@@ -503,8 +505,8 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
     /// Adds a file or a symlink.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
 
-    /// Adds a file whose bytes the mirror has already, and returns its size; `None`: it has them not, or cannot tell, and
-    /// they have to be [added](Self::add).
+    /// Adds a file whose bytes the mirror has already, or one that was added, and returns its size; `None`: there is none, or
+    /// the store cannot tell, and it has to be [added](Self::add).
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
         let _ = (path, file);
         Ok(None)

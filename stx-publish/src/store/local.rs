@@ -64,6 +64,7 @@ mod strays;
 mod tests;
 mod thin;
 mod trash;
+mod twins;
 mod writer;
 
 pub(crate) use disk::io_error;

@@ -71,6 +71,7 @@ mod shared;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod upload;
 mod writer;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -23,8 +24,25 @@ pub(super) struct Shared {
     builds: Vec<Utf8PathBuf>,
     /// The place of each build in the order of preference.
     rank: Vec<usize>,
-    digests: HashMap<[u8; 32], Vec<usize>>,
-    names: HashMap<Box<str>, Vec<usize>>,
+    digests: HashMap<[u8; 32], Equal>,
+    names: HashMap<Box<str>, Namesakes>,
+}
+
+/// The files with the same bytes.
+#[derive(Debug, Default)]
+struct Equal {
+    files: Vec<usize>,
+    /// The builds and files to try, in the order of preference. Made once: a build may hold thousands of equal files, and a
+    /// new one ask for each of them.
+    best: OnceLock<Vec<(usize, usize)>>,
+}
+
+/// The files with the same name.
+#[derive(Debug, Default)]
+struct Namesakes {
+    files: Vec<usize>,
+    /// The sizes of the newest of them. Made once, as above.
+    sizes: OnceLock<Vec<u64>>,
 }
 
 impl Shared {
@@ -39,13 +57,15 @@ impl Shared {
         for (place, build) in order.into_iter().enumerate() {
             rank[build] = place;
         }
-        let mut digests: HashMap<_, Vec<_>> = HashMap::with_capacity(index.files.len());
-        let mut names: HashMap<Box<str>, Vec<_>> = HashMap::with_capacity(index.files.len());
+        let mut digests: HashMap<_, Equal> = HashMap::with_capacity(index.files.len());
+        let mut names: HashMap<Box<str>, Namesakes> = HashMap::with_capacity(index.files.len());
         for (file, known) in index.files.iter().enumerate() {
-            digests.entry(known.digest).or_default().push(file);
-            match names.get_mut(known.file_name()) {
-                Some(files) => files.push(file),
-                None => drop(names.insert(known.file_name().into(), vec![file])),
+            digests.entry(known.digest).or_default().files.push(file);
+            if let Some(namesakes) = names.get_mut(known.file_name()) {
+                namesakes.files.push(file);
+            } else {
+                let namesakes = names.entry(known.file_name().into()).or_default();
+                namesakes.files.push(file);
             }
         }
         let builds = index.builds.iter().map(|build| inner.build_dir(&build.id));
@@ -60,17 +80,17 @@ impl Shared {
 
     /// Whether a file of this name and size is likely to be there already, so that hashing it before copying pays.
     pub(super) fn is_likely(&self, name: &str, size: u64) -> bool {
-        let files = self.names.get(name).map_or(&[][..], Vec::as_slice);
-        let mut newest: Vec<_> = files
-            .iter()
-            .filter_map(|&file| self.copies(file).min())
-            .collect();
-        newest.sort_unstable();
-        newest.truncate(TRIED);
-        newest.into_iter().any(|(_, build, file)| {
-            fs::symlink_metadata(self.path(build, file))
-                .is_ok_and(|found| found.is_file() && found.size() == size)
-        })
+        let Some(namesakes) = self.names.get(name) else {
+            return false;
+        };
+        let sizes = namesakes.sizes.get_or_init(|| {
+            let files = namesakes.files.iter();
+            let newest = files.filter_map(|&file| self.copies(file).min());
+            let files = best(newest).into_iter();
+            let found = files.filter_map(|(build, file)| self.size_of(build, file));
+            found.collect()
+        });
+        sizes.contains(&size)
     }
 
     /// Shares the mirror's copy with `to`, which is not there, if there is one of this size and mode: links it, or clones
@@ -86,10 +106,7 @@ impl Shared {
         if size == 0 {
             return Ok(false);
         }
-        let files = self.digests.get(&digest.0).map_or(&[][..], Vec::as_slice);
-        let mut copies: Vec<_> = files.iter().flat_map(|&file| self.copies(file)).collect();
-        copies.sort_unstable();
-        for (_, build, file) in copies.into_iter().take(TRIED) {
+        for &(build, file) in self.equal(&digest) {
             let from = self.path(build, file);
             let fits = fs::symlink_metadata(&from).is_ok_and(|found| {
                 found.is_file()
@@ -99,18 +116,10 @@ impl Shared {
             if !fits {
                 continue;
             }
-            let linked = inner.crash("link").and_then(|()| fs::hard_link(&from, to));
-            match linked {
-                Ok(()) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    return Err(StoreError::AlreadyExists {
-                        what: to.to_string(),
-                    });
-                }
-                // Retired since it was looked at.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                // Too many links, another file system, or one without links.
-                Err(_) => return clone(&from, to, mode),
+            match share(inner, &from, to, mode)? {
+                Attempt::Shared => return Ok(true),
+                Attempt::Gone => {}
+                Attempt::Refused => return Ok(false),
             }
         }
         Ok(false)
@@ -118,15 +127,28 @@ impl Shared {
 
     /// The size of the preferred file with these bytes.
     pub(super) fn size(&self, digest: &Sha256) -> Option<u64> {
-        let files = self.digests.get(&digest.0)?.iter();
-        let (_, build, file) = files.flat_map(|&file| self.copies(file)).min()?;
+        let &(build, file) = self.equal(digest).first()?;
+        self.size_of(build, file)
+    }
+
+    /// The files with these bytes that are tried, in the order of preference.
+    fn equal(&self, digest: &Sha256) -> &[(usize, usize)] {
+        self.digests.get(&digest.0).map_or(&[], |equal| {
+            let files = equal.files.iter();
+            let copies = files.flat_map(|&file| self.copies(file));
+            equal.best.get_or_init(|| best(copies))
+        })
+    }
+
+    /// The size of a file, if it is there.
+    fn size_of(&self, build: usize, file: usize) -> Option<u64> {
         let found = fs::symlink_metadata(self.path(build, file)).ok()?;
         found.is_file().then(|| found.size())
     }
 
     /// The preferred one of the files with the path `path`, whatever they hold: where it lies, and its digest.
     pub(super) fn newest(&self, path: &BuildPath) -> Option<(Utf8PathBuf, Sha256)> {
-        let files = self.names.get(path.file_name())?.iter().copied();
+        let files = self.names.get(path.file_name())?.files.iter().copied();
         let same = files.filter(|&file| self.index.files[file].path == path.as_str());
         let (_, build, file) = same.flat_map(|file| self.copies(file)).min()?;
         Some((
@@ -143,6 +165,49 @@ impl Shared {
 
     fn path(&self, build: usize, file: usize) -> Utf8PathBuf {
         self.builds[build].join(&self.index.files[file].path)
+    }
+}
+
+/// The first of these copies, in the order of preference: each the build and the file.
+fn best(copies: impl Iterator<Item = (usize, usize, usize)>) -> Vec<(usize, usize)> {
+    let mut copies: Vec<_> = copies.collect();
+    if copies.len() > TRIED {
+        copies.select_nth_unstable(TRIED);
+        copies.truncate(TRIED);
+    }
+    copies.sort_unstable();
+    let copies = copies.into_iter();
+    copies.map(|(_, build, file)| (build, file)).collect()
+}
+
+/// What became of an attempt to share a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It is shared.
+    Shared,
+    /// It is not there any more.
+    Gone,
+    /// The file system cannot, or this file takes no more links.
+    Refused,
+}
+
+/// Links `from` to `to`, which is not there, or clones it where it cannot be linked.
+pub(super) fn share(
+    inner: &Inner,
+    from: &Utf8Path,
+    to: &Utf8Path,
+    mode: u32,
+) -> Result<Attempt, StoreError> {
+    let linked = inner.crash("link").and_then(|()| fs::hard_link(from, to));
+    match linked {
+        Ok(()) => Ok(Attempt::Shared),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(StoreError::AlreadyExists {
+            what: to.to_string(),
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Attempt::Gone),
+        // Too many links, another file system, or one without links.
+        Err(_) if clone(from, to, mode)? => Ok(Attempt::Shared),
+        Err(_) => Ok(Attempt::Refused),
     }
 }
 

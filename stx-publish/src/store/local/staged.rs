@@ -14,7 +14,8 @@ use super::copy::{Source, Stamp, hash_file};
 use super::disk::{FileSystem, io_error, make_dirs, remove_all, rename_new, set_mode};
 use super::hints::{self, Hints};
 use super::private::{Lock, MARK};
-use super::shared::Shared;
+use super::shared::{Attempt, Shared, share};
+use super::twins::Twins;
 use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::metadata::{CarriedRecord, Earlier, Indexed, Known, insert};
@@ -34,6 +35,7 @@ struct Work {
     id: BuildId,
     dir: Utf8PathBuf,
     shared: Shared,
+    twins: Twins,
     hints: Hints,
     file_system: FileSystem,
     added: Mutex<Incoming>,
@@ -55,6 +57,7 @@ impl LocalStaged {
             id,
             dir,
             shared,
+            twins: Twins::default(),
             hints,
             file_system,
             added: Mutex::default(),
@@ -111,7 +114,8 @@ impl Work {
     /// Links what the mirror has; the size of it.
     fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
         self.inner.step("share")?;
-        let Some(size) = file.size.or_else(|| self.shared.size(&file.digest)) else {
+        let size = file.size.or_else(|| self.twins.size(&file.digest));
+        let Some(size) = size.or_else(|| self.shared.size(&file.digest)) else {
             return Ok(None);
         };
         let to = self.dir.join(path.as_path());
@@ -119,10 +123,7 @@ impl Work {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
         }
         let mode = if file.executable { 0o755 } else { 0o644 };
-        if !self
-            .shared
-            .link(&self.inner, file.digest, size, mode, &to)?
-        {
+        if !self.link(file.digest, size, mode, &to)? {
             return Ok(None);
         }
         let entry = stored(size, file.digest, file.executable);
@@ -130,10 +131,45 @@ impl Work {
         Ok(Some(size))
     }
 
-    /// Links what the mirror has, or copies and hashes a file in one pass.
+    /// Shares with `to`, which is not there, what the build has already, or the mirror. `false`: it has to be copied.
+    fn link(
+        &self,
+        digest: Sha256,
+        size: u64,
+        mode: u32,
+        to: &Utf8Path,
+    ) -> Result<bool, StoreError> {
+        let shared = self.share_with(digest, size, mode, to)?;
+        if shared {
+            // The next one is linked to this one, and not looked up again.
+            let _: bool = self.twins.claim(digest, size, mode, to);
+        }
+        Ok(shared)
+    }
+
+    /// As [`link`](Self::link), for a name that does not last.
+    fn share_with(
+        &self,
+        digest: Sha256,
+        size: u64,
+        mode: u32,
+        to: &Utf8Path,
+    ) -> Result<bool, StoreError> {
+        if let Some(twin) = self.twins.get(digest, mode) {
+            match share(&self.inner, &twin, to, mode)? {
+                Attempt::Shared => return Ok(true),
+                // Most often it has as many links as a file can have: another one begins.
+                Attempt::Gone | Attempt::Refused => self.twins.give_up(digest, mode, &twin),
+            }
+        }
+        self.shared.link(&self.inner, digest, size, mode, to)
+    }
+
+    /// Links what the build or the mirror has, or copies and hashes a file in one pass.
     ///
-    /// A file that is likely to be known, by its name and size, is hashed first and read a second time if it is not: the
-    /// other way round, all of an unchanged build would be written before it is known not to be needed.
+    /// A file that is likely to be known, by its name and size on the mirror or its size in the build, is hashed first and
+    /// read a second time if it is not: the other way round, all of an unchanged build would be written before it is known
+    /// not to be needed.
     fn add_file(
         &self,
         path: &BuildPath,
@@ -151,7 +187,7 @@ impl Work {
         if let Ok(stamp) = Stamp::at(from)
             && stamp.size == size
             && let Some(digest) = self.hints.digest(&stamp)
-            && self.shared.link(&self.inner, digest, size, mode, to)?
+            && self.link(digest, size, mode, to)?
         {
             self.hints.keep(stamp, digest);
             return Ok((Added::Shared(size), digest));
@@ -161,12 +197,12 @@ impl Work {
         if source.stamp.size != size {
             return Err(changed());
         }
-        if self.shared.is_likely(path.file_name(), size) {
+        if self.twins.has_size(size) || self.shared.is_likely(path.file_name(), size) {
             let (digest, count) = source.hash(None).map_err(read)?;
             if count != size || !source.is_unchanged().map_err(read)? {
                 return Err(changed());
             }
-            if self.shared.link(&self.inner, digest, size, mode, to)? {
+            if self.link(digest, size, mode, to)? {
                 self.hints.remember(source.stamp, digest, since);
                 return Ok((Added::Shared(size), digest));
             }
@@ -198,7 +234,8 @@ impl Work {
         })
     }
 
-    /// Puts the mirror's copy in the place of `to`, which holds the same bytes, if there is one that can be shared.
+    /// Puts a copy that the build or the mirror has in the place of `to`, which holds the same bytes, if there is one that can
+    /// be shared. Otherwise `to` is the one that equal files are linked to.
     fn replace(
         &self,
         digest: Sha256,
@@ -206,14 +243,23 @@ impl Work {
         mode: u32,
         to: &Utf8Path,
     ) -> Result<bool, StoreError> {
-        let twin = self.dir.join(format!("{MARK}{digest}"));
-        let shared = self.shared.link(&self.inner, digest, size, mode, &twin);
-        // Another thread is at it with the same bytes: they are stored.
-        if !shared.unwrap_or(false) {
-            return Ok(false);
+        // A name of its own for each file: several threads may be at it with the same bytes.
+        let name = digest_of(to.as_str().as_bytes());
+        let twin = self.dir.join(format!("{MARK}{name}"));
+        // Another thread may store the same bytes just now: who comes second is linked to the first.
+        for _ in 0..2 {
+            // The bytes are there: what keeps them from being shared is no reason to stop.
+            let shared = self.share_with(digest, size, mode, &twin);
+            if shared.unwrap_or(false) {
+                fs::rename(&twin, to).map_err(io_error("move over", to))?;
+                let _: bool = self.twins.claim(digest, size, mode, to);
+                return Ok(true);
+            }
+            if self.twins.claim(digest, size, mode, to) {
+                break;
+            }
         }
-        fs::rename(&twin, to).map_err(io_error("move over", to))?;
-        Ok(true)
+        Ok(false)
     }
 
     /// What is known of the packages of a repository.

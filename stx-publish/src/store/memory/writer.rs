@@ -456,8 +456,10 @@ impl StagedBuild for MemoryStaged {
         }
         let size = entry.size();
         let shared = {
+            let own = self.stored();
             let state = self.lock.store.state();
-            let mut all = state.builds.values().flat_map(|build| build.files.values());
+            let all = state.builds.values().flat_map(|build| build.files.values());
+            let mut all = all.chain(own.files.values());
             size > 0 && all.any(|content| matches!(content, Content::File { bytes: other, .. } if *other == bytes))
         };
         self.put(path, Content::File { bytes, executable })?;

@@ -15,7 +15,8 @@ const RECENT: usize = 4;
 /// The files of recent builds, by digest and by name.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    digests: HashMap<Sha256, Vec<String>>,
+    /// By digest and media type, the preferred one.
+    digests: HashMap<(Sha256, &'static str), String>,
     names: HashSet<String>,
 }
 
@@ -27,11 +28,8 @@ impl Shared {
 
     /// Where these bytes may lie, as what `name` stands for.
     pub(super) fn find(&self, digest: &Sha256, name: &str) -> Option<&str> {
-        let known = self.digests.get(digest)?;
-        let mut same = known
-            .iter()
-            .filter(|known| media_type(known) == media_type(name));
-        same.next().map(String::as_str)
+        let key = (*digest, media_type(name));
+        self.digests.get(&key).map(String::as_str)
     }
 }
 
@@ -59,7 +57,8 @@ impl Inner {
             for line in sums.lines() {
                 let name = format!("{id}/{}", line.path);
                 shared.names.insert(line.path.file_name().to_owned());
-                shared.digests.entry(line.digest).or_default().push(name);
+                let key = (line.digest, media_type(&name));
+                shared.digests.entry(key).or_insert(name);
             }
         }
         Ok(shared)

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use futures_util::future::{join3, try_join, try_join_all, try_join3};
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums, counted};
-use tokio::sync::Semaphore;
+use tokio::sync::{MutexGuard as Turn, Semaphore};
 
 use super::Inner;
 use super::keys::{self, Going};
@@ -18,6 +18,7 @@ use super::lease::Lease;
 use super::manifest::Manifest;
 use super::objects::Keep;
 use super::shared::Shared;
+use super::twins::Twins;
 use super::upload;
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::metadata::{CarriedRecord, Indexed};
@@ -39,6 +40,7 @@ pub(super) struct BucketStaged {
     lease: Arc<Lease>,
     pub(super) id: BuildId,
     shared: Shared,
+    twins: Twins,
     /// What lay in the build's place at the beginning: objects of an attempt that broke off.
     before: HashMap<String, (u64, Option<String>)>,
     hints: Hints,
@@ -91,6 +93,7 @@ impl BucketStaged {
             lease,
             id,
             shared,
+            twins: Twins::default(),
             hints: inputs.map_or_else(Hints::default, |(bytes, _)| Hints::parse(&bytes)),
             memory: Semaphore::new(MEMORY),
             added: Mutex::default(),
@@ -105,6 +108,13 @@ impl BucketStaged {
         format!("{}/{path}", self.id)
     }
 
+    /// Where the bucket has these bytes, in this build or in another.
+    fn find(&self, path: &BuildPath, digest: &Sha256) -> Option<String> {
+        let name = path.file_name();
+        let other = || self.shared.find(digest, name).map(str::to_owned);
+        self.twins.find(digest, name).or_else(other)
+    }
+
     /// Has the server copy bytes that it has.
     async fn copied(
         &self,
@@ -115,10 +125,15 @@ impl BucketStaged {
         if size == 0 || size > COPYABLE {
             return Ok(false);
         }
-        match self.shared.find(digest, path.file_name()) {
-            Some(from) => self.inner.objects.copy(from, &self.name(path)).await,
-            None => Ok(false),
+        let Some(from) = self.find(path, digest) else {
+            return Ok(false);
+        };
+        let name = self.name(path);
+        let copied = self.inner.objects.copy(&from, &name).await?;
+        if copied {
+            self.twins.note(digest, name);
         }
+        Ok(copied)
     }
 
     /// Whether an attempt that broke off has sent these very bytes, as the server's entity tag says: that of an object that
@@ -156,13 +171,31 @@ impl BucketStaged {
         digest: Sha256,
     ) -> Result<Sent, StoreError> {
         let size = bytes.len() as u64;
-        let there = self.is_there(path, &bytes);
-        let added = if there || self.copied(path, &digest, size).await? {
-            Added::Shared(size)
+        let name = self.name(path);
+        let send = async || {
+            let there = self.is_there(path, &bytes);
+            if there || self.copied(path, &digest, size).await? {
+                return Ok::<_, StoreError>(Added::Shared(size));
+            }
+            let objects = &self.inner.objects;
+            objects.put(&name, bytes.clone(), Keep::ForEver).await?;
+            Ok(Added::Stored(size))
+        };
+        let mut own = None;
+        let added = if size == 0 {
+            send().await?
         } else {
-            let name = self.name(path);
-            self.inner.objects.put(&name, bytes, Keep::ForEver).await?;
-            Added::Stored(size)
+            // Of equal files that are added side by side one is sent.
+            let slot = self.twins.slot(&digest, &name);
+            let first = slot.get_or_try_init(async || {
+                own = Some(send().await?);
+                Ok::<_, StoreError>(name.clone())
+            });
+            let _: &String = first.await?;
+            match own {
+                Some(added) => added,
+                None => send().await?,
+            }
         };
         Ok(Sent {
             added,
@@ -222,23 +255,34 @@ impl BucketStaged {
     ) -> Result<(Added, Sha256, Stamp), StoreError> {
         let before = self.before.contains_key(path.as_str());
         let is_large = size > self.inner.large;
+        let turn = is_large.then(|| self.twins.turn(size));
+        let turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        let follows = turn.as_deref().is_some_and(|sent| *sent);
         // What is likely to be known, by its name, is only hashed at first, and read a second time if it is not. Of what an
         // attempt that broke off may have sent, only a large file is: a small one is compared by its entity tag.
-        let is_hashed = if before {
+        let is_hashed = if before || follows {
             is_large
         } else {
             self.shared.is_likely(path.file_name())
         };
         if is_hashed {
             let (digest, stamp) = upload::hash(from, size).await?;
-            if (is_large && self.is_there_large(path, &digest, size).await?)
-                || self.copied(path, &digest, size).await?
-            {
+            let there = is_large && self.is_there_large(path, &digest, size).await?;
+            if there {
+                self.twins.note(&digest, self.name(path));
+            }
+            if there || self.copied(path, &digest, size).await? {
+                mark(turn);
                 return Ok((Added::Shared(size), digest, stamp));
             }
         }
         if is_large {
             let (digest, stamp) = self.inner.send_large(&self.id, path, from, size).await?;
+            self.twins.note(&digest, self.name(path));
+            mark(turn);
             return Ok((Added::Stored(size), digest, stamp));
         }
         let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(1);
@@ -375,6 +419,13 @@ impl BucketStaged {
     }
 }
 
+/// Notes that a large file of its size is there.
+fn mark(turn: Option<Turn<'_, bool>>) {
+    if let Some(mut sent) = turn {
+        *sent = true;
+    }
+}
+
 /// The MD5 of bytes, in hexadecimal.
 fn md5(bytes: &[u8]) -> String {
     use md5::Digest as _;
@@ -439,11 +490,11 @@ impl StagedBuild for BucketStaged {
     }
 
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
-        let size = match (file.size, self.shared.find(&file.digest, path.file_name())) {
+        let size = match (file.size, self.find(path, &file.digest)) {
             (_, None) => None,
             (Some(size), Some(_)) => Some(size),
             (None, Some(from)) => {
-                let known = self.inner.objects.head(from).await?;
+                let known = self.inner.objects.head(&from).await?;
                 known.map(|meta| meta.size)
             }
         };

@@ -66,6 +66,8 @@ struct Failing {
     requests: Arc<AtomicUsize>,
     /// Parts of large files that were sent.
     parts: Arc<AtomicUsize>,
+    /// Objects that the server was asked to copy.
+    copies: Arc<AtomicUsize>,
     /// Whether the upload of a large file can be completed.
     completes: bool,
     /// What the server makes of a condition.
@@ -95,6 +97,7 @@ impl Failing {
             at,
             requests: Arc::default(),
             parts: Arc::default(),
+            copies: Arc::default(),
             completes: true,
             mode: |mode| mode,
             overtaken: None,
@@ -187,6 +190,7 @@ impl ObjectStore for Failing {
         through!(self, self.inner.list_with_delimiter(prefix))
     }
     async fn copy_opts(&self, from: &Path, to: &Path, with: CopyOptions) -> Result<()> {
+        self.copies.fetch_add(1, Ordering::SeqCst);
         through!(self, self.inner.copy_opts(from, to, with))
     }
 }

@@ -178,11 +178,92 @@ async fn bytes_are_shared_across_channels_and_names() {
     is_right(&store).await;
 }
 
+/// Adds to a tree files with the same 5,000 bytes, every third of them executable.
+fn add_equal(tree: &Utf8Path, count: u32) {
+    for number in 0..count {
+        let path = tree.join(format!("outputs/logs/{number}.bin"));
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(&path, [7; 5_000]).expect("written");
+        let mode = if number % 3 == 0 { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+    }
+}
+
+/// The inodes of the files that [`add_equal`] added.
+fn inodes(store: &LocalStore, day: u32) -> std::collections::BTreeSet<u64> {
+    let logs = store.inner.build_dir(&sample_id(day)).join("outputs/logs");
+    let files = fs::read_dir(logs).expect("a directory");
+    let inode = |file: io::Result<fs::DirEntry>| {
+        let file = file.expect("an entry").path();
+        fs::metadata(file).expect("a file").ino()
+    };
+    files.map(inode).collect()
+}
+
+#[tokio::test]
+async fn equal_files_of_one_build_are_stored_once() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    add_equal(&tree, 60);
+    assert_eq!(put(&store, 1, &tree).await.shared, 58 * 5_000);
+    assert_eq!(inodes(&store, 1).len(), 2, "one for each mode");
+    is_right(&store).await;
+    // The next build shares them all, and so does one in which they have other names.
+    let all = BYTES + 60 * 5_000;
+    assert_eq!(put(&store, 2, &tree).await.shared, all);
+    fs::rename(tree.join("outputs/logs"), tree.join("outputs/moved")).expect("moved");
+    fs::rename(tree.join("outputs/moved"), tree.join("outputs/logs")).expect("moved");
+    assert_eq!(put(&store, 3, &tree).await.shared, all);
+    assert_eq!(inodes(&store, 1), inodes(&store, 3));
+    // Nothing is shared with the workspace, and builds do not change with it.
+    fs::write(tree.join("outputs/logs/0.bin"), [8; 5_000]).expect("written");
+    is_right(&store).await;
+}
+
+/// A file system lets a file have so many links: when the twin has them all, another one begins.
+#[tokio::test]
+async fn a_file_that_takes_no_more_links_is_stored_again() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    add_equal(&tree, 40);
+    let links = Mutex::new(0);
+    let full = store.clone().with_crash_point(Arc::new(move |step| {
+        let mut links = links.lock().expect("not poisoned");
+        *links += u32::from(step == "link");
+        if step == "link" && links.is_multiple_of(10) {
+            Err(Errno::MLINK.into())
+        } else {
+            Ok(())
+        }
+    }));
+    put(&full, 1, &tree).await;
+    let stored = inodes(&store, 1).len();
+    assert!((3..20).contains(&stored), "{stored} of 40 are stored");
+    is_right(&store).await;
+}
+
+#[tokio::test]
+async fn what_is_tried_of_equal_files_is_found_out_once() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    add_equal(&tree, 300);
+    put(&store, 1, &tree).await;
+    let temporary = dir.path().join("temporary");
+    let index = Index::read(&store.inner, &temporary);
+    let shared = Shared::new(&store.inner, index, &sample_id(2).channel);
+    let digest = crate::incoming::digest_of(&[7; 5_000]);
+    let tried = shared.equal(&digest);
+    assert_eq!(tried.len(), TRIED);
+    assert!(std::ptr::eq(tried, shared.equal(&digest)));
+    assert_eq!(shared.size(&digest), Some(5_000));
+}
+
 #[tokio::test]
 async fn a_crash_at_any_step_of_linking_and_copying_leaves_no_partial_build() {
     for at in 0.. {
         let (dir, store) = mirror();
         let tree = tree(dir.path());
+        add_equal(&tree, 4);
         put(&store, 1, &tree).await;
         rewrite(&tree.join("outputs/iso/bootimage.iso"), "an IMAGE");
         let steps = Arc::new(Mutex::new(Vec::new()));

@@ -155,6 +155,51 @@ async fn bytes_that_are_there_are_copied_by_the_server() {
     assert_eq!(read.expect("read"), vec![7; 100_000]);
 }
 
+/// Of equal files one is sent, small or large, whatever else is on its way; the server copies the others.
+#[tokio::test]
+async fn equal_files_of_one_build_are_sent_once() {
+    let dir = tempdir().expect("a directory");
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let iso = large();
+    let mut entries = Vec::new();
+    for number in 0..40 {
+        let small = file(&dir.path().join(format!("{number}.txt")), &[7; 500]);
+        entries.push((format!("outputs/{number}.txt"), small));
+    }
+    for number in 0..3 {
+        let image = file(&dir.path().join(format!("{number}.iso")), &iso);
+        entries.push((format!("outputs/{number}.iso"), image));
+        let mut other = iso.clone();
+        other[number] ^= 1;
+        let other = file(&dir.path().join(format!("other-{number}.iso")), &other);
+        entries.push((format!("outputs/other-{number}.iso"), other));
+    }
+    // Another media type: the server copies that too, so these are sent.
+    let kind = file(&dir.path().join("same.json"), &[7; 500]);
+    entries.push(("outputs/same.json".to_owned(), kind));
+    let counting = Failing::new(&bucket, Fault::Once, usize::MAX);
+    let store = store(Arc::new(counting.clone()), &clock);
+    let entries = entries
+        .iter()
+        .map(|(name, entry)| (name.as_str(), entry.clone()));
+    let report = put(&store, 1, entries).await.expect("published");
+    assert_eq!(report.shared, 39 * 500 + 2 * iso.len() as u64);
+    assert_eq!(
+        counting.parts.load(Ordering::SeqCst),
+        4 * 4,
+        "of four images"
+    );
+    let record_of_the_alias = 1;
+    let copies = counting.copies.load(Ordering::SeqCst);
+    assert_eq!(copies, 39 + 2 + record_of_the_alias);
+    let report = verify(&store, &Scope::All).await.expect("verified");
+    assert_eq!(report.findings, []);
+    for (name, bytes) in [("outputs/39.txt", vec![7; 500]), ("outputs/2.iso", iso)] {
+        let read = read_all(&store, &sample_id(1), &path(name), 1 << 20).await;
+        assert!(read.expect("read") == bytes, "{name}");
+    }
+}
+
 /// Three parts, and a little more.
 fn large() -> Vec<u8> {
     let mut state = 1_u32;

@@ -1,0 +1,48 @@
+//! Equal files of one build: the first one is sent, and the server copies the others from it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stx_layout::Sha256;
+use tokio::sync::{Mutex as Turn, OnceCell};
+
+use super::objects::media_type;
+
+/// The object that equal ones are copied from, once it is there. Who sends it is waited for.
+pub(super) type Slot = Arc<OnceCell<String>>;
+
+/// What was sent, or is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Twins {
+    /// By digest and media type: the server copies the type with the bytes.
+    slots: Mutex<HashMap<(Sha256, &'static str), Slot>>,
+    /// By size: whether a large file of it was sent.
+    turns: Mutex<HashMap<u64, Arc<Turn<bool>>>>,
+}
+
+impl Twins {
+    /// The place of these bytes under a name of this kind.
+    pub(super) fn slot(&self, digest: &Sha256, name: &str) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry((*digest, media_type(name))).or_default();
+        Arc::clone(slot)
+    }
+
+    /// The object that has these bytes, if it is there already.
+    pub(super) fn find(&self, digest: &Sha256, name: &str) -> Option<String> {
+        self.slot(digest, name).get().cloned()
+    }
+
+    /// Notes that an object is there.
+    pub(super) fn note(&self, digest: &Sha256, name: String) {
+        // Another one with the same bytes does as well.
+        drop(self.slot(digest, &name).set(name));
+    }
+
+    /// The turn of a large file among those of its size. Its digest is known when all of it was sent, so the next one, which may
+    /// be equal, waits for that; it is then hashed before it is sent.
+    pub(super) fn turn(&self, size: u64) -> Arc<Turn<bool>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(size).or_default())
+    }
+}
