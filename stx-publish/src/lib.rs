@@ -55,6 +55,8 @@ pub mod scan;
 pub mod seal;
 #[cfg(feature = "site")]
 pub mod site;
+#[cfg(any(feature = "fetch", feature = "local"))]
+mod sparse;
 pub mod store;
 #[cfg(test)]
 mod sweep;

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Seek as _};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +28,7 @@ use stx_layout::Sha256;
 
 use super::FetchError;
 use crate::incoming::hash_rest;
+use crate::sparse::write_sparse;
 
 /// Longest name of a file.
 const LONGEST_NAME: usize = 255;
@@ -182,6 +183,9 @@ pub(super) struct Part {
     file: fs::File,
     hash: sha2::Sha256,
     pub(super) length: u64,
+    /// Whether the file is shorter than that, because nothing but zeros came last. Who goes on with it after a crash fetches
+    /// these again.
+    ends_in_a_hole: bool,
 }
 
 impl Part {
@@ -232,13 +236,16 @@ impl Part {
             file,
             hash,
             length,
+            ends_in_a_hole: false,
         })
     }
 
     pub(super) fn append(&mut self, chunk: &[u8]) -> Result<(), FetchError> {
-        self.file
-            .write_all(chunk)
-            .map_err(local("write", &self.path))?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.ends_in_a_hole =
+            write_sparse(&mut self.file, self.length, chunk).map_err(local("write", &self.path))?;
         self.hash.update(chunk);
         self.length += chunk.len() as u64;
         Ok(())
@@ -254,11 +261,16 @@ impl Part {
         emptied.map_err(local("empty", &self.path))?;
         self.hash = sha2::Sha256::new();
         self.length = 0;
+        self.ends_in_a_hole = false;
         Ok(self)
     }
 
     /// Gives the file its name.
     pub(super) fn finish(self, name: &str) -> Result<(), FetchError> {
+        if self.ends_in_a_hole {
+            let sized = self.file.set_len(self.length);
+            sized.map_err(local("write", &self.path))?;
+        }
         let fd = self.file.file();
         fchmod(fd, finished_mode()).map_err(refused("set the mode of", &*self.path))?;
         renameat(&self.dir.fd, &self.name, &self.dir.fd, name)

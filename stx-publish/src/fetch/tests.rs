@@ -205,3 +205,30 @@ async fn a_record_that_is_not_utf_8_is_damaged() {
     };
     assert!(source.to_string().contains("utf-8"), "{source}");
 }
+
+/// A file that is mostly zeros, fetched from its beginning and gone on with in its middle.
+#[tokio::test]
+async fn zeros_become_holes() {
+    let mut image = vec![0; 4 << 20];
+    image[1 << 20] = 1;
+    let store = MemoryStore::new();
+    let mut request = sample_request(1, BuildOutcome::Success, "day 1");
+    let path = "outputs/iso/bootimage.iso".parse().expect("a path");
+    let entry = crate::Entry::Generated(image.clone().into());
+    request.incoming.entries.insert(path, entry);
+    let plan = prepare(&store, request).await.expect("a plan");
+    publish(&store, &plan).await.expect("published");
+    let digest = crate::incoming::digest_of(&image).to_string();
+    for left in [0, 5, (1 << 20) + 3, 3 << 20] {
+        let dir = tempdir().expect("a directory");
+        let part = format!("bootimage.iso.{}.part", &digest[..16]);
+        fs_err::write(dir.path().join(part), &image[..left]).expect("written");
+        let report = get(&store, &["iso"], dir.path()).await;
+        assert_eq!(report.transferred(), (image.len() - left) as u64);
+        let iso = dir.path().join("bootimage.iso");
+        assert!(fs_err::read(&iso).expect("a file") == image, "{left}");
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&fs_err::metadata(&iso).expect("it"));
+        let written = left as u64 / 512;
+        assert!(blocks <= written + 32, "{left}: {blocks} blocks");
+    }
+}

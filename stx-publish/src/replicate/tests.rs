@@ -1,11 +1,17 @@
+use std::os::unix::fs::MetadataExt as _;
+
+use bytes::Bytes;
 use camino_tempfile::{Utf8TempDir, tempdir};
 use stx_layout::{BuildOutcome, BuildRecord};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
+use crate::incoming::{Entry, Incoming};
+use crate::plan::PublishRequest;
 use crate::publish::{prepare, publish};
 use crate::store::local::LocalStore;
+use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
@@ -68,6 +74,46 @@ async fn builds_come_by_date_and_once() {
     let again = planned(&from, &to, true).await;
     assert!(again.is_noop(), "{again}");
     assert_eq!(again.problems(), [""; 0]);
+}
+
+/// Files of zeros and equal files, from where they can be read in place and from where they have to be fetched.
+#[tokio::test]
+async fn holes_and_equal_files_arrive_as_they_are_stored() {
+    let (dir, near) = mirror();
+    let afar = MemoryStore::new();
+    let tree = dir.path().join("tree");
+    fs_err::create_dir_all(tree.join("outputs")).expect("made");
+    let mut image = vec![0; 8 << 20];
+    image[5 << 20] = 1;
+    let image = Bytes::from(image);
+    let mut generated = Incoming::default();
+    for name in ["outputs/one.img", "outputs/other.img"] {
+        fs_err::write(tree.join(name), &image).expect("written");
+        let path = name.parse().expect("a path");
+        let entry = Entry::Generated(image.clone());
+        generated.entries.insert(path, entry);
+    }
+    let id = sample_id(1);
+    let scanned = crate::scan::scan(&tree).expect("scanned");
+    for (from, incoming) in [
+        (&near as &dyn MirrorStore, scanned),
+        (&afar as &dyn MirrorStore, generated),
+    ] {
+        let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
+        let request = PublishRequest::new(record, incoming, id.date.time());
+        let plan = prepare(from, request).await.expect("a plan");
+        let published = publish(from, &plan).await.expect("published");
+        assert_eq!(published.shared, 8 << 20, "{from:?}");
+        let (_dir, to) = mirror();
+        copied(from, &to, false).await.expect("copied");
+        let build = to.root().join(id.to_string());
+        let of = |name: &str| fs_err::metadata(build.join("outputs").join(name)).expect("a file");
+        let (one, other) = (of("one.img"), of("other.img"));
+        assert_eq!((one.size(), one.ino()), (8 << 20, other.ino()));
+        assert!(one.blocks() < 100, "{} blocks", one.blocks());
+        let report = verify(&to, &Scope::All).await.expect("verified");
+        assert_eq!(report.findings, []);
+    }
 }
 
 #[tokio::test]

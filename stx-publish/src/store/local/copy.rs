@@ -1,7 +1,7 @@
 //! Reads a file once, to hash it and to copy it.
 
 use std::cell::RefCell;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
@@ -14,6 +14,7 @@ use sha2::Digest as _;
 use stx_layout::Sha256;
 
 use crate::incoming::CHUNK;
+use crate::sparse::write_sparse;
 use crate::store::StoredFile;
 
 thread_local! {
@@ -92,10 +93,10 @@ impl Source {
         })
     }
 
-    /// Hashes the file from where it stands to its end, writing what is read to `copy`.
+    /// Hashes the file from where it stands to its end, writing what is read to `copy`, which is new. Zeros become holes.
     pub(crate) fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
         let mut hasher = sha2::Sha256::new();
-        let mut size = 0;
+        let (mut size, mut ends_in_a_hole) = (0, false);
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(CHUNK, 0);
             loop {
@@ -107,11 +108,14 @@ impl Source {
                 };
                 hasher.update(&buffer[..count]);
                 if let Some(copy) = &mut copy {
-                    copy.write_all(&buffer[..count])?;
+                    ends_in_a_hole = write_sparse(*copy, size, &buffer[..count])?;
                 }
                 size += count as u64;
             }
         })?;
+        if let Some(copy) = copy.filter(|_| ends_in_a_hole) {
+            copy.set_len(size)?;
+        }
         Ok((Sha256(hasher.finalize().into()), size))
     }
 

@@ -258,6 +258,35 @@ async fn what_is_tried_of_equal_files_is_found_out_once() {
     assert_eq!(shared.size(&digest), Some(5_000));
 }
 
+/// 64 MiB of which 12 bytes are data.
+fn sparse(path: &Utf8Path) -> Sha256 {
+    const SIZE: u64 = 64 << 20;
+    fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+    let file = fs::File::create(path).expect("made").into_parts().0;
+    let write = |text: &[u8], at| std::os::unix::fs::FileExt::write_all_at(&file, text, at);
+    write(b"an imag", 5 << 20).expect("written");
+    write(b"e dis", (40 << 20) + 4_093).expect("written");
+    file.set_len(SIZE).expect("long");
+    assert!(file.metadata().expect("a file").blocks() < 100);
+    super::super::copy::hash_file(path).expect("hashed").0
+}
+
+#[tokio::test]
+async fn a_sparse_file_keeps_its_holes_and_its_zeros_count() {
+    let (dir, store) = mirror();
+    let tree = tree(dir.path());
+    let path: BuildPath = "outputs/iso/disk.img".parse().expect("a path");
+    let digest = sparse(&tree.join(path.as_path()));
+    put(&store, 1, &tree).await;
+    let published = fs::metadata(store.inner.build_dir(&sample_id(1)).join(path.as_path()));
+    let published = published.expect("a file");
+    assert_eq!(published.size(), 64 << 20);
+    assert!(published.blocks() < 100, "{} blocks", published.blocks());
+    let sums = store.sums(&sample_id(1)).await.expect("sums");
+    assert_eq!(sums.get(&path), Some(digest));
+    is_right(&store).await;
+}
+
 #[tokio::test]
 async fn a_crash_at_any_step_of_linking_and_copying_leaves_no_partial_build() {
     for at in 0.. {

@@ -1,0 +1,113 @@
+//! Writes files with the holes that their zeros allow.
+//!
+//! A disk image is mostly zeros. Read like any file it would be stored with all of them; what is written here takes no more
+//! room than the image does where it was made. A digest counts the zeros as any other bytes.
+
+use std::io::{self, Seek, SeekFrom, Write};
+
+/// What file systems give room for at once. A smaller hole would save nothing.
+const BLOCK: usize = 4096;
+
+/// Writes `bytes` at the place `at`, where `to` stands and which nothing was written to before. Blocks of zeros are passed
+/// over. Returns whether the last one was: then the file is too short, and its writer has to set its length in the end.
+pub(crate) fn write_sparse(
+    to: &mut (impl Write + Seek),
+    at: u64,
+    bytes: &[u8],
+) -> io::Result<bool> {
+    let (mut data, mut end, mut skipped) = (0, 0, 0);
+    while end < bytes.len() {
+        // `BLOCK` is small: what is left of a block fits any integer.
+        let into = usize::try_from((at + end as u64) % BLOCK as u64).unwrap_or_default();
+        let piece = (BLOCK - into).min(bytes.len() - end);
+        if is_zero(&bytes[end..end + piece]) {
+            to.write_all(&bytes[data..end])?;
+            skipped += piece;
+            data = end + piece;
+        } else if skipped > 0 {
+            pass(to, skipped)?;
+            skipped = 0;
+        }
+        end += piece;
+    }
+    to.write_all(&bytes[data..])?;
+    pass(to, skipped)?;
+    Ok(skipped > 0)
+}
+
+fn pass(to: &mut impl Seek, count: usize) -> io::Result<()> {
+    match i64::try_from(count) {
+        Ok(0) => Ok(()),
+        Ok(count) => to.seek(SeekFrom::Current(count)).map(drop),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// Whether all of a piece of at most [`BLOCK`] bytes is zero: one comparison of memory.
+fn is_zero(piece: &[u8]) -> bool {
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    ZEROS.get(..piece.len()) == Some(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces of zeros and of other bytes, many of them about as long as a block.
+    fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let length = prop_oneof![0..20_usize, BLOCK - 2..BLOCK + 3, 0..3 * BLOCK];
+        let piece = (length, 0..3_u8).prop_map(|(length, byte)| vec![byte; length]);
+        prop::collection::vec(piece, 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// However a file is cut, the bytes are those that were given, and a hole at its end is told.
+        #[test]
+        fn holes_read_as_the_zeros_that_they_stand_for(pieces in pieces()) {
+            let whole = pieces.concat();
+            let mut file = Cursor::new(Vec::new());
+            let (mut at, mut ends_in_a_hole) = (0, false);
+            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                ends_in_a_hole = write_sparse(&mut file, at, piece).expect("written");
+                at += piece.len() as u64;
+                prop_assert_eq!(file.position(), at);
+            }
+            let mut written = file.into_inner();
+            prop_assert!(ends_in_a_hole == (written.len() < whole.len()));
+            written.resize(whole.len(), 0);
+            prop_assert!(written == whole);
+        }
+    }
+
+    #[test]
+    fn aligned_blocks_of_zeros_are_not_written() {
+        /// Counts the bytes that are written.
+        struct Counting(Cursor<Vec<u8>>, usize);
+        impl Write for Counting {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.1 += bytes.len();
+                self.0.write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        impl Seek for Counting {
+            fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+        let mut bytes = vec![0; 10 * BLOCK];
+        bytes[BLOCK + 7] = 1;
+        bytes[5 * BLOCK] = 1;
+        let mut file = Counting(Cursor::new(Vec::new()), 0);
+        assert!(write_sparse(&mut file, 0, &bytes).expect("written"));
+        assert_eq!(file.1, 2 * BLOCK);
+    }
+}
