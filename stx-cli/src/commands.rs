@@ -91,6 +91,7 @@ pub(crate) fn exit_of(error: &StoreError) -> Exit {
         } => Exit::Usage,
         StoreError::AlreadyExists { .. }
         | StoreError::Conflict { .. }
+        | StoreError::NotDurable { .. }
         | StoreError::Refused { .. }
         | StoreError::Changed { .. }
         | StoreError::Tool { .. }
@@ -122,6 +123,9 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         ),
         StoreError::Stale { .. } => {
             Some("nothing of it was taken; `--allow-stale` takes it all the same".to_owned())
+        }
+        StoreError::NotDurable { .. } => {
+            Some("the change can be seen; check the disk that the mirror lies on".to_owned())
         }
         StoreError::Busy { .. }
         | StoreError::NotFound { .. }

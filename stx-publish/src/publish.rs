@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde::Serialize;
-use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, counted};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, Channel, counted};
 
 use crate::images::ImageError;
 use crate::metadata::Indexed;
@@ -103,7 +103,7 @@ impl fmt::Display for PublishReport {
     }
 }
 
-/// A publish that stopped.
+/// A publish that stopped. Before the commit nothing of the build can be seen; after it all of it can, whatever fails then.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Another publisher is at work in the channel.
@@ -146,6 +146,23 @@ pub enum PublishError {
         /// Why.
         source: StoreError,
     },
+    /// The build is published, but its commit ended with an error: it may not be durable yet, and no alias was moved. A rerun
+    /// helps.
+    #[error("{id}: published, but its commit ended with an error")]
+    AfterCommit {
+        /// The build.
+        id: Box<BuildId>,
+        /// What failed.
+        source: StoreError,
+    },
+    /// The commit ended with an error, and the mirror does not say whether it took effect. A rerun finds out.
+    #[error("{id}: its commit ended with an error, and it is not known whether it is published")]
+    Uncertain {
+        /// The build.
+        id: Box<BuildId>,
+        /// What failed.
+        source: StoreError,
+    },
     /// The images of the build did not reach the registry; nothing was published.
     #[error("{id}: not published, for its images are not on the registry")]
     NotPushed {
@@ -162,14 +179,25 @@ pub enum PublishError {
         /// Why.
         source: Box<ImageError>,
     },
-    /// The build is published, but an alias was not moved. A rerun helps.
-    #[error("{id}: published, but {alias} was not moved")]
+    /// The build is published, but moving an alias failed. A rerun helps.
+    #[error("{id}: published, but {alias} could not be moved")]
     NotAliased {
         /// The build.
         id: Box<BuildId>,
         /// The alias.
         alias: AliasName,
         /// Why.
+        source: StoreError,
+    },
+    /// The build is published and an alias points at it, but the move ended with an error: it may not be durable yet. A rerun
+    /// helps.
+    #[error("{id}: published, and {alias} points at it, but moving it ended with an error")]
+    AliasAfterMove {
+        /// The build.
+        id: Box<BuildId>,
+        /// The alias.
+        alias: AliasName,
+        /// What failed.
         source: StoreError,
     },
 }
@@ -270,7 +298,8 @@ async fn hashed(request: PublishRequest) -> Result<PublishRequest, PrepareError>
 
 /// Does what `plan` says.
 ///
-/// After an error or a crash the mirror is as before, or the build is published and a rerun moves the aliases.
+/// After an error or a crash the mirror is as before, or the build is published and a rerun moves the aliases. Which of the
+/// two it is, the error says: see [`PublishError`].
 pub async fn publish(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
@@ -342,7 +371,7 @@ pub(crate) async fn publish_beside(
         let settled = store.settle(&id.channel).await;
         return settled
             .map(|()| report)
-            .map_err(|source| stopped(id, source));
+            .map_err(|source| after_commit(id, source));
     }
     let writer = store
         .lock(&id.channel)
@@ -374,10 +403,10 @@ pub(crate) async fn publish_beside(
                 Ok((shared, metadata)) => {
                     report.shared = shared;
                     report.metadata = metadata;
-                    staged
-                        .commit(plan.record.clone())
-                        .await
-                        .map_err(|source| stopped(id, source))?
+                    match staged.commit(plan.record.clone()).await {
+                        Ok(record) => record,
+                        Err(source) => return Err(not_committed(store, id, source).await),
+                    }
                 }
                 Err(error) => {
                     // The first error is the one to report; what stays behind is swept by the next publisher.
@@ -390,24 +419,15 @@ pub(crate) async fn publish_beside(
         }
         PublishAction::Same => {
             let settled = store.settle(&id.channel).await;
-            settled.map_err(|source| stopped(id, source))?;
+            settled.map_err(|source| after_commit(id, source))?;
             beside.before_commit().await.map_err(not_tagged)?;
         }
     }
     beside.after_commit().await.map_err(not_tagged)?;
     for step in plan.aliases.iter().filter(|step| step.verdict.moves()) {
-        let pointed = move_alias(&*writer, step, id.date).await;
-        pointed.map_err(|source| match source {
-            StoreError::Conflict { .. } => PublishError::Outdated {
-                id: Box::new(id.clone()),
-                source,
-            },
-            source => PublishError::NotAliased {
-                id: Box::new(id.clone()),
-                alias: step.alias.clone(),
-                source,
-            },
-        })?;
+        if let Err(source) = move_alias(&*writer, step, id.date).await {
+            return Err(not_moved(store, id, &step.alias, source).await);
+        }
         report.moved.push(step.alias.clone());
     }
     Ok(report)
@@ -501,6 +521,54 @@ async fn add<'a>(
     entry: &crate::Entry,
 ) -> (&'a BuildPath, Result<Added, StoreError>) {
     (path, staged.add(path, entry).await)
+}
+
+/// Whether a commit that ended with an error took effect: the mirror knows.
+async fn not_committed(store: &dyn MirrorStore, id: &BuildId, source: StoreError) -> PublishError {
+    // Another build has this name, or the channel is another's: it is not this one that can be seen.
+    if let StoreError::AlreadyExists { .. } | StoreError::Busy { .. } = source {
+        return stopped(id, source);
+    }
+    match store.record(id).await {
+        Ok(_) => after_commit(id, source),
+        Err(StoreError::NotFound { .. }) => stopped(id, source),
+        Err(_) => PublishError::Uncertain {
+            id: Box::new(id.clone()),
+            source,
+        },
+    }
+}
+
+/// Whether an alias was moved although that ended with an error.
+async fn not_moved(
+    store: &dyn MirrorStore,
+    id: &BuildId,
+    alias: &AliasName,
+    source: StoreError,
+) -> PublishError {
+    let (build, alias) = (Box::new(id.clone()), alias.clone());
+    if let StoreError::Conflict { .. } = source {
+        return PublishError::Outdated { id: build, source };
+    }
+    match store.alias(&id.channel, &alias).await {
+        Ok(Some(AliasEntry::Build(date))) if date == id.date => PublishError::AliasAfterMove {
+            id: build,
+            alias,
+            source,
+        },
+        Ok(_) | Err(_) => PublishError::NotAliased {
+            id: build,
+            alias,
+            source,
+        },
+    }
+}
+
+fn after_commit(id: &BuildId, source: StoreError) -> PublishError {
+    PublishError::AfterCommit {
+        id: Box::new(id.clone()),
+        source,
+    }
 }
 
 fn stopped(id: &BuildId, source: StoreError) -> PublishError {

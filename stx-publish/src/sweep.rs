@@ -6,7 +6,7 @@ use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 use crate::conformance::{TestSigner, sample_id, sample_request, test_seal};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::Entry;
-use crate::publish::{prepare, publish};
+use crate::publish::{PublishError, PublishReport, prepare, publish};
 use crate::seal::{SUMS_SIGNATURE, Signer as _};
 use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope, read_all};
@@ -17,15 +17,66 @@ pub(crate) mod retention;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
 pub(crate) async fn put(store: &dyn MirrorStore, day: u32) -> bool {
+    matches!(try_put(store, day).await, Some(Ok(_)))
+}
+
+/// As [`put`], with the error of the publisher; `None` where there is no plan.
+pub(crate) async fn try_put(
+    store: &dyn MirrorStore,
+    day: u32,
+) -> Option<Result<PublishReport, PublishError>> {
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
     let package = Entry::Generated(Bytes::from_static(b"a package"));
     request
         .incoming
         .entries
         .insert("outputs/RPMS/std/a.rpm".parse().expect("a path"), package);
-    match prepare(store, request).await {
-        Ok(plan) => publish(store, &plan).await.is_ok(),
-        Err(_) => false,
+    let plan = prepare(store, request).await.ok()?;
+    Some(publish(store, &plan).await)
+}
+
+/// An error says of the build no more than is true: before the commit that nothing of it can be seen, after it that it can.
+pub(crate) async fn claims_the_truth(
+    store: &dyn MirrorStore,
+    day: u32,
+    put: Option<&Result<PublishReport, PublishError>>,
+    context: &str,
+) {
+    let id = sample_id(day);
+    let is_there = store.record(&id).await.is_ok();
+    let Some(Err(error)) = put else {
+        return;
+    };
+    let claimed = match error {
+        PublishError::Busy { .. }
+        | PublishError::Incomplete { .. }
+        | PublishError::Metadata { .. }
+        | PublishError::NotPublished { .. }
+        | PublishError::NotPushed { .. } => Some(false),
+        PublishError::AfterCommit { .. }
+        | PublishError::NotTagged { .. }
+        | PublishError::NotAliased { .. }
+        | PublishError::AliasAfterMove { .. } => Some(true),
+        PublishError::Outdated { .. } | PublishError::Uncertain { .. } => None,
+    };
+    assert!(
+        claimed.is_none_or(|claimed| claimed == is_there),
+        "{context}: {error}"
+    );
+    let latest = store.alias(&id.channel, &AliasName::latest_build()).await;
+    let is_shown = latest.expect("an alias") == Some(AliasEntry::Build(id.date));
+    match error {
+        PublishError::AliasAfterMove { .. } => assert!(is_shown, "{context}: {error}"),
+        PublishError::NotAliased { .. }
+        | PublishError::Busy { .. }
+        | PublishError::Incomplete { .. }
+        | PublishError::Metadata { .. }
+        | PublishError::NotPublished { .. }
+        | PublishError::NotPushed { .. }
+        | PublishError::AfterCommit { .. }
+        | PublishError::NotTagged { .. }
+        | PublishError::Outdated { .. }
+        | PublishError::Uncertain { .. } => {}
     }
 }
 
@@ -90,8 +141,10 @@ async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
             let store = fresh();
             assert!(put(&store, 1).await);
             let faulty = FaultyStore::new(store.clone(), fault, at);
-            let done = put(&faulty, 2).await;
+            let put = try_put(&faulty, 2).await;
+            let done = matches!(put, Some(Ok(_)));
             let context = format!("{fault:?} at call {at}");
+            claims_the_truth(&store, 2, put.as_ref(), &context).await;
             check(&store, &context).await;
             converge(&store, &context).await;
             runs += 1;
@@ -123,7 +176,7 @@ mod local {
 
     use stx_layout::BuildDate;
 
-    use super::{check, converge, every_call, put, test_seal};
+    use super::{check, claims_the_truth, converge, every_call, put, test_seal, try_put};
     use crate::metadata::{Indexed, RepoMetadata};
     use crate::store::StoreError;
     use crate::store::local::LocalStore;
@@ -185,8 +238,10 @@ mod local {
                     Err(io::Error::other(step))
                 }
             }));
-            let done = put(&crashing, 2).await;
+            let put = try_put(&crashing, 2).await;
+            let done = matches!(put, Some(Ok(_)));
             let context = format!("a crash at step {at}");
+            claims_the_truth(&store, 2, put.as_ref(), &context).await;
             check(&store, &context).await;
             converge(&store, &context).await;
             if steps.load(Ordering::SeqCst) <= at {

@@ -174,6 +174,16 @@ fn tree(dir: &Utf8Path, day: u32) -> Utf8PathBuf {
     tree
 }
 
+/// The second build comes back, and is pinned; without the pin it may be retired again.
+fn back_for_a_while(place: &Place, build: &str) {
+    let now = "2018-11-20T00:00:00Z";
+    place.run(&["undelete", build, "--now", now]).ok();
+    place.run(&["verify"]).ok();
+    let pruned = place.json(&["prune", "--now", now]);
+    assert_eq!(pruned["retired"], serde_json::json!([]), "{pruned}");
+    place.run(&["unpin", build, "--author", "undelete"]).ok();
+}
+
 /// All that is asked of a mirror, whatever it lies in.
 fn a_mirror(place: &Place) {
     let work = tempdir().expect("a directory");
@@ -256,13 +266,7 @@ fn a_mirror(place: &Place) {
     let trash = place.json(&["trash", "--now", "2018-11-20T00:00:00Z"]);
     assert_eq!(trash[0]["build"], build(2));
     assert_eq!(trash[0]["result"], "success");
-    let back = ["undelete", &build(2), "--now", "2018-11-20T00:00:00Z"];
-    place.run(&back).ok();
-    place.run(&["verify"]).ok();
-    let pruned = place.json(&["prune", "--now", "2018-11-20T00:00:00Z"]);
-    assert_eq!(pruned["retired"], serde_json::json!([]), "{pruned}");
-    let unpin = ["unpin", &build(2), "--author", "undelete"];
-    place.run(&unpin).ok();
+    back_for_a_while(place, &build(2));
     place.run(&["unpin", &build(1), "--author", "ann"]).ok();
     let pruned = place.json(&["prune", "--now", "2018-11-21T00:00:00Z"]);
     assert_eq!(

@@ -114,7 +114,13 @@ fn trees() -> &'static Utf8Path {
 /// The failure is over a week old then, and no success is over two.
 const RETIRE: &[&str] = &["prune", "--now", "2020-01-10T12:00:00Z"];
 
-const UNDELETE: &[&str] = &["undelete", "master/centos/20200103T000000Z"];
+/// The failure comes back, and its pin ends when the next `prune` wants it.
+const UNDELETE: &[&str] = &[
+    "undelete",
+    "master/centos/20200103T000000Z",
+    "--now",
+    "2020-01-07T12:00:00Z",
+];
 
 /// The arguments that publish a tree.
 macro_rules! publish {

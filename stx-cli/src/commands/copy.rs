@@ -198,6 +198,8 @@ fn failed(error: CopyError) -> Failure {
         CopyError::Source { source, .. } | CopyError::Target { source, .. } => {
             Failure::new(exit_of(source), error).hint(again)
         }
+        CopyError::AfterEffect { .. } => Failure::new(Exit::Mirror, error)
+            .hint("the same command again makes sure of it, and goes on"),
         CopyError::File { .. } => Failure::new(Exit::Mirror, error).hint(again),
         CopyError::Work { .. } => {
             Failure::usage(error).hint("`--work DIR` names another directory")

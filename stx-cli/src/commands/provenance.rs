@@ -61,7 +61,7 @@ pub(crate) fn describe(
             return Err(failure.hint("nothing was published; [sbom] says that one is required"));
         }
         context.say(&format!(
-            "warning: {path} is published without a bill of materials: {error}"
+            "warning: {path}: no bill of materials can be made: {error}"
         ));
     }
     // What packages say of themselves was not searched before.

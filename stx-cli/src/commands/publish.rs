@@ -335,21 +335,33 @@ fn unpublished(error: PublishError) -> Failure {
             Failure::new(Exit::Usage, error)
                 .hint("nothing was published; install it and run the same command again")
         }
-        PublishError::Outdated { .. }
-        | PublishError::Metadata { .. }
-        | PublishError::NotPublished { .. } => Failure::new(Exit::Mirror, error)
-            .hint("nothing of the build is visible; the same command again goes on"),
+        PublishError::Outdated { .. } => Failure::new(Exit::Mirror, error)
+            .hint("run the same command again; it looks at the mirror anew"),
+        PublishError::Metadata { .. } | PublishError::NotPublished { .. } => {
+            Failure::new(Exit::Mirror, error)
+                .hint("nothing of the build is visible; run the same command again to publish it")
+        }
+        PublishError::AfterCommit { .. } => Failure::new(Exit::Mirror, error).hint(
+            "the build is visible, but a power failure may undo that; run the same command again to make it durable and \
+             to move the aliases",
+        ),
+        PublishError::Uncertain { .. } => Failure::new(Exit::Mirror, error).hint(
+            "run the same command again when the mirror can be reached; it publishes what is not there, and moves the \
+             aliases",
+        ),
         PublishError::Incomplete { .. } => Failure::new(Exit::Mirror, error).hint(
             "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]",
         ),
         PublishError::NotPushed { .. } => Failure::new(Exit::Mirror, error).hint(
-            "nothing of the build is visible; the same command again sends what the registry lacks",
+            "nothing of the build is visible; run the same command again to send what the registry lacks",
         ),
         PublishError::NotTagged { .. } => {
-            Failure::new(Exit::Mirror, error).hint("the same command again makes the tags")
+            Failure::new(Exit::Mirror, error)
+                .hint("the build is visible; run the same command again to make the tags")
         }
-        PublishError::NotAliased { .. } => {
-            Failure::new(Exit::Mirror, error).hint("the same command again moves the alias")
+        PublishError::NotAliased { .. } | PublishError::AliasAfterMove { .. } => {
+            Failure::new(Exit::Mirror, error)
+                .hint("the build is visible; run the same command again to move the alias")
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Copies what a plan says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _};
 use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sha256, Sums};
 
+use super::report::failed;
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
 use crate::fetch::{FetchEvent, FetchOptions, Unfinished, Wanted, fetch_beside};
 use crate::incoming::Entry;
@@ -37,6 +38,16 @@ pub async fn copy(
         left: plan.problems(),
         ..CopyReport::default()
     };
+    let same = plan.builds.iter();
+    let same = same.filter(|step| step.verdict == BuildVerdict::Same);
+    // Whoever copied these may have died before they were durable.
+    for channel in same
+        .map(|step| &step.build.channel)
+        .collect::<BTreeSet<_>>()
+    {
+        let settled = to.settle(channel).await;
+        settled.map_err(|source| failed(channel.to_string(), source))?;
+    }
     let wanted = plan.builds.iter();
     let wanted: Vec<_> = wanted
         .filter(|step| step.verdict == BuildVerdict::Copy)
@@ -66,18 +77,12 @@ pub async fn copy(
         if let AliasVerdict::Point { held } = step.verdict {
             let name = format!("{}/{}", step.channel, step.alias);
             let moved = point(to, step, held).await;
-            moved.map_err(|source| CopyError::Target {
-                what: name.clone(),
-                source,
-            })?;
+            moved.map_err(|source| failed(name.clone(), source))?;
             report.moved.push(name);
         }
     }
     for build in &plan.retire {
-        let failed = |source| CopyError::Target {
-            what: build.to_string(),
-            source,
-        };
+        let failed = |source| failed(build.to_string(), source);
         let writer = to.lock(&build.channel).await.map_err(failed)?;
         match writer.retire(build.date, now).await {
             Ok(_) => report.retired.push(build.clone()),
@@ -136,10 +141,7 @@ impl One<'_> {
     }
 
     fn target(&self, source: StoreError) -> CopyError {
-        CopyError::Target {
-            what: self.id.to_string(),
-            source,
-        }
+        failed(self.id.to_string(), source)
     }
 
     async fn copy(self) -> Result<Counts, CopyError> {
@@ -161,8 +163,15 @@ impl One<'_> {
             return Err(error);
         }
         // The very same build, byte for byte, or none.
-        let committed = staged.commit_as(original).await;
-        committed.map_err(|error| self.target(error))?;
+        if let Err(source) = staged.commit_as(original).await {
+            let what = self.id.to_string();
+            // The mirror knows whether it took effect. Another build of this name is not the one that was copied.
+            let is_other = matches!(source, StoreError::AlreadyExists { .. });
+            return Err(match self.to.record(self.id).await {
+                Ok(_) if !is_other => CopyError::AfterEffect { what, source },
+                Ok(_) | Err(_) => failed(what, source),
+            });
+        }
         let used: Vec<_> = files.iter().map(|file| self.arrived(file)).collect();
         let removed = move || {
             for file in used {

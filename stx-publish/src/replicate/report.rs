@@ -62,11 +62,20 @@ pub enum CopyError {
         source: FetchError,
     },
     /// The second mirror did not take it.
-    #[error("{what}: not copied")]
+    #[error("{what}: the second mirror did not take it")]
     Target {
-        /// What was to be copied.
+        /// What was to be changed.
         what: String,
         /// Why.
+        source: StoreError,
+    },
+    /// The second mirror took it, and it can be seen there, but that ended with an error: a power failure may undo it. Copying
+    /// again makes it durable.
+    #[error("{what}: done, but the second mirror ended with an error")]
+    AfterEffect {
+        /// What was done.
+        what: String,
+        /// What failed.
         source: StoreError,
     },
     /// The directory for files on their way cannot be used.
@@ -79,4 +88,13 @@ pub enum CopyError {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+/// What a call that changes the second mirror ended with.
+pub(super) fn failed(what: String, source: StoreError) -> CopyError {
+    if let StoreError::NotDurable { .. } = source {
+        CopyError::AfterEffect { what, source }
+    } else {
+        CopyError::Target { what, source }
+    }
 }

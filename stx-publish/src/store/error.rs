@@ -48,6 +48,14 @@ pub enum StoreError {
         /// What it is.
         found: String,
     },
+    /// It was done and can be seen, but making it durable failed: a power failure may undo it.
+    #[error("{what}: done, but a power failure may undo it")]
+    NotDurable {
+        /// What was done.
+        what: String,
+        /// What failed after it.
+        source: Box<StoreError>,
+    },
     /// Against a rule of the mirror.
     #[error("{what}: {reason}")]
     Refused {

@@ -18,6 +18,8 @@ pub(super) struct View {
     pub(super) aliases: BTreeMap<String, String>,
     /// Where aliases are held on purpose.
     pub(super) held: BTreeMap<String, String>,
+    /// The files of pins, `<channel>/<date>.json`, each with its bytes.
+    pub(super) pins: BTreeMap<String, Node>,
 }
 
 impl View {
@@ -33,6 +35,15 @@ impl View {
                 .filter_map(|(path, node)| match node {
                     Node::Symlink { target } => Some((path.strip_prefix('/')?.to_owned(), target)),
                     Node::Dir { .. } | Node::File { .. } => None,
+                })
+                .collect();
+        }
+        if let Some(pins) = image.find("mirror/.stx/pins") {
+            let files = tree(image, pins).into_iter();
+            view.pins = files
+                .filter_map(|(path, node)| match node {
+                    Node::File { .. } => Some((path.strip_prefix('/')?.to_owned(), node)),
+                    Node::Dir { .. } | Node::Symlink { .. } => None,
                 })
                 .collect();
         }
@@ -158,6 +169,19 @@ impl Expected {
             let back = view.aliases.get(alias).filter(|target| *target < was);
             if back.is_some() && view.held.get(alias) != back {
                 return Some(format!("nobody can tell why {alias} went back"));
+            }
+        }
+        for build in view.builds.keys() {
+            let pin = format!("{build}.json");
+            let is_back = !self.before.builds.contains_key(build);
+            if is_back && view.pins.get(&pin) != self.after.pins.get(&pin) {
+                return Some(format!("{build} is back, and the next prune may take it"));
+            }
+        }
+        for (pin, node) in &view.pins {
+            let known = [&self.before, &self.after].map(|known| known.pins.get(pin));
+            if !known.contains(&Some(node)) {
+                return Some(format!("{pin} is half a pin"));
             }
         }
         for alias in self.before.aliases.keys() {

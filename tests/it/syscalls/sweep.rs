@@ -172,6 +172,7 @@ impl Sweep {
         let tree = Tree::read(&mirror);
         let mut bad = wrong(&mirror, &tree, &[before, goal]);
         bad.extend(answer(&traced, fault));
+        bad.extend(claims_too_much(&traced.stderr, before, goal, &tree));
         if traced.code == Some(0) && !is_as_good(&tree, goal, point) {
             bad.push(format!(
                 "it said that it was done, but {:?}",
@@ -246,6 +247,28 @@ fn answer(traced: &Traced, fault: Fault) -> Vec<String> {
         code => bad.push(format!("ended with {code:?}")),
     }
     bad
+}
+
+/// Whether a message says of a new build that it can be seen, or that it cannot, and that is not so.
+fn claims_too_much(message: &str, before: &Tree, goal: &Tree, tree: &Tree) -> Option<String> {
+    let records = |tree: &Tree| -> BTreeSet<String> {
+        let paths = tree.nodes.keys().filter(|path| !path.contains(".stx/"));
+        let records = paths.filter(|path| path.ends_with("/build.json"));
+        records.cloned().collect()
+    };
+    let (before, goal, there) = (records(before), records(goal), records(tree));
+    let mut new = goal.difference(&before);
+    let record = new.next()?;
+    let is_there = there.contains(record);
+    let says_no = [
+        "nothing of the build is visible",
+        "nothing was published",
+        ": not published",
+    ];
+    let says_no = says_no.iter().any(|text| message.contains(text));
+    let says_yes = message.contains("hint: the build is visible");
+    ((is_there && says_no) || (!is_there && says_yes))
+        .then(|| format!("it claims too much: {record} is there: {is_there}"))
 }
 
 /// Whether a message names what a change was to be made to, or the build or leftover that it lies in.

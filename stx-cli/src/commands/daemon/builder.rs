@@ -56,8 +56,25 @@ impl SiteBuilder {
                 }
             }
             Err(failure) if failure.exit == Exit::Busy => Left::Busy(failure.line()),
-            Err(failure) => refused(failure.line()),
+            // An error after the commit: the build is on the mirror all the same, and its next one moves the alias.
+            Err(failure) => match self.published_anyway(channel).await {
+                Some(end) => {
+                    self.site.context.say(&format!("note: {}", failure.line()));
+                    Left::Over(end)
+                }
+                None => refused(failure.line()),
+            },
         }
+    }
+
+    /// How the build of a channel ended that has an unfinished journal, if the mirror has it.
+    async fn published_anyway(&self, channel: &Channel) -> Option<RunEnd> {
+        let state = self.site.channel(channel);
+        let journal = process::read_journal(&state).ok()??;
+        let end = self.published(&journal.started.plan.id).await.ok()??;
+        // There is nothing to go on with. One that stays is removed by the next build.
+        drop(process::remove_journal(&state));
+        Some(end)
     }
 }
 

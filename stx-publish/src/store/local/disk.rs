@@ -26,6 +26,21 @@ pub(crate) fn io_error(
     move |source| StoreError::Io { op, path, source }
 }
 
+/// What failed after a change that can be seen: nobody may be told that it was not made.
+fn not_durable(what: &Utf8Path) -> impl FnOnce(StoreError) -> StoreError {
+    let what = what.to_string();
+    move |source| StoreError::NotDurable {
+        what,
+        source: Box::new(source),
+    }
+}
+
+/// Makes a change durable that was made to an entry, and can be seen.
+pub(super) fn sync_parent(entry: &Utf8Path) -> Result<(), StoreError> {
+    let parent = entry.parent();
+    parent.map_or(Ok(()), sync_dir).map_err(not_durable(entry))
+}
+
 /// Sets permission bits, whatever the umask was.
 pub(super) fn set_mode(path: &Utf8Path, mode: u32) -> Result<(), StoreError> {
     fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
@@ -113,9 +128,10 @@ pub(super) fn rename_new(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreErro
         Err(source) => return Err(io_error("rename", format!("{from} to {to}"))(source)),
     }
     let (new, old) = (to.parent(), from.parent());
-    new.map_or(Ok(()), sync_dir)?;
+    sync_parent(to)?;
     // No journal needs this one: the name is gone from there with the same change. It costs little.
-    old.filter(|old| Some(*old) != new).map_or(Ok(()), sync_dir)
+    let old = old.filter(|old| Some(*old) != new);
+    old.map_or(Ok(()), sync_dir).map_err(not_durable(to))
 }
 
 /// Puts a symlink with the text `target` in the place of `link`, by way of `temporary`, and makes that durable.
@@ -127,7 +143,7 @@ pub(super) fn replace_link(
     remove_file(temporary)?;
     fs::os::unix::fs::symlink(target, temporary).map_err(io_error("make", temporary))?;
     fs::rename(temporary, link).map_err(io_error("move over", link))?;
-    link.parent().map_or(Ok(()), sync_dir)
+    sync_parent(link)
 }
 
 /// Puts a file with the text `text` in the place of `file`, by way of `temporary`, and makes that durable.
@@ -144,7 +160,7 @@ pub(super) fn replace_file(
         .and_then(|written| written.sync_all())
         .map_err(io_error("sync", temporary))?;
     fs::rename(temporary, file).map_err(io_error("move over", file))?;
-    file.parent().map_or(Ok(()), sync_dir)
+    sync_parent(file)
 }
 
 /// Removes a file or symlink that need not be there.

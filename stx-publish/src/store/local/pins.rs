@@ -7,7 +7,7 @@ use fs_err as fs;
 use stx_layout::{BuildDate, BuildId, Pin};
 
 use super::Inner;
-use super::disk::{io_error, remove_file, replace_file, sync_dir};
+use super::disk::{io_error, remove_file, replace_file, sync_parent};
 use super::private::{MARK, PINS};
 use crate::store::{PinFile, Scope, StoreError, put_pin, take_pin};
 
@@ -88,7 +88,7 @@ impl Inner {
         if pins.is_empty() {
             self.step("unpin")?;
             remove_file(&file)?;
-            return sync_dir(&self.area(PINS, &id.channel));
+            return sync_parent(&file);
         }
         let staging = self.staging(&id.channel);
         self.make_area(&staging)?;

@@ -15,7 +15,7 @@ use fs_err as fs;
 use stx_layout::{BuildId, BuildPath, Channel};
 
 use super::Inner;
-use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir};
+use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir, sync_parent};
 use super::private::MARK;
 use super::writer::check_free;
 use crate::store::{Retired, StoreError};
@@ -62,7 +62,7 @@ impl Inner {
         let file = self.thinned_file(id);
         if thinned.sections.is_empty() {
             remove_file(&file)?;
-            return sync_dir(&self.build_dir(id));
+            return sync_parent(&file);
         }
         let temporary = self.staging(&id.channel).join(format!("{MARK}thinned"));
         replace_file(&thinned.to_json(), 0o644, &temporary, &file)

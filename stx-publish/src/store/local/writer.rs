@@ -10,7 +10,7 @@ use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channe
 
 use super::disk::{
     io_error, make_dirs, remove_all, remove_file, remove_hidden, rename_new, replace_link,
-    sync_dir, sync_dirs,
+    sync_dir, sync_dirs, sync_parent,
 };
 use super::hints::Hints;
 use super::hold::Held;
@@ -228,7 +228,7 @@ fn point(
     let Some(date) = to else {
         inner.step("point: remove")?;
         remove_file(&link)?;
-        return sync_dir(&dir);
+        return sync_parent(&link);
     };
     let record = inner.record(&BuildId::new(channel.clone(), date))?;
     if record.result != BuildOutcome::Success {
