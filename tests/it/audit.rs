@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use fs_err::os::unix::fs::symlink;
 
-use crate::harness::{Ran, run, stx, tool};
+use crate::harness::{Ran, run, stx_without_pages, tool};
 
 const CHANNEL: &str = "master/centos";
 const OLD: &str = "20200101T000000Z";
@@ -75,7 +75,7 @@ impl Mirror {
     }
 
     fn stx(&self, args: &[&str]) -> std::process::Command {
-        let mut command = stx(["--mirror", self.root().as_str()]);
+        let mut command = stx_without_pages(["--mirror", self.root().as_str()]);
         command.args(args);
         command
     }
