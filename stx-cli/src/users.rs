@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
-use nix::unistd::{Uid, User};
+use nix::unistd::{Group, Uid, User, getgrouplist};
 
 use crate::exit::Failure;
 
@@ -15,6 +15,24 @@ pub(crate) fn user(uid: u32) -> String {
         Ok(Some(user)) => format!("{} ({uid})", user.name),
         Ok(None) | Err(_) => format!("user {uid}"),
     }
+}
+
+/// Whether a user is a member of a group, as the system's user database says.
+///
+/// # Errors
+/// Why that is not known, in a line.
+pub(crate) fn is_member(group: &str, uid: u32) -> Result<bool, String> {
+    let wanted = match Group::from_name(group) {
+        Ok(Some(group)) => group.gid,
+        Ok(None) => return Err("there is no such group".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let Some(user) = User::from_uid(Uid::from_raw(uid)).map_err(|error| error.to_string())? else {
+        return Err(format!("user {uid} is not known"));
+    };
+    let name = std::ffi::CString::new(user.name).map_err(|error| error.to_string())?;
+    let groups = getgrouplist(&name, user.gid).map_err(|error| error.to_string())?;
+    Ok(groups.contains(&wanted))
 }
 
 /// Who runs this program.
@@ -85,5 +103,13 @@ mod tests {
     fn users_have_a_name_where_somebody_knows_it() {
         assert_eq!(user(0), "root (0)");
         assert_eq!(user(3_999_999_999), "user 3999999999");
+    }
+
+    #[test]
+    fn groups_have_members() {
+        // On every Linux system: the superuser is in the group of that name, nobody is not.
+        assert_eq!(is_member("root", 0), Ok(true));
+        assert_eq!(is_member("root", 65_534), Ok(false));
+        assert!(is_member("no-such-group", 0).is_err());
     }
 }

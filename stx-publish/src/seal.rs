@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, BuildPath, BuildRecord, SumLine, Sums};
 
 use crate::incoming::digest_of;
-use crate::store::{MirrorRead, StoreError, read_all, record_path};
+use crate::store::{MirrorRead, StoreError, check_length, read_all, record_path};
 use crate::tiers::Thinned;
 
 #[cfg(any(feature = "dsse", feature = "openpgp"))]
@@ -204,6 +204,19 @@ impl Sealed {
         })
     }
 
+    /// Refuses a record or sums that readers would refuse for their length.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`], naming the file.
+    pub(crate) fn readable(self) -> Result<Self, StoreError> {
+        for (path, bytes) in &self.files {
+            if [sums_path(), record_path()].contains(path) {
+                check_length(format_args!("{}/{path}", self.record.id), bytes)?;
+            }
+        }
+        Ok(self)
+    }
+
     /// Refuses a seal that is not that of the build `id` with files of these sums.
     ///
     /// # Errors
@@ -364,5 +377,22 @@ mod tests {
         let mut other = good;
         other.files[0].1 = Bytes::from_static(b"");
         assert!(said(&other, &sums()).contains("statement.txt is not the original"));
+    }
+
+    #[test]
+    fn what_no_reader_accepts_is_not_written() {
+        use crate::store::LONGEST_TEXT;
+        for (index, name) in [(1, "SHA256SUMS"), (3, "build.json")] {
+            let length = usize::try_from(LONGEST_TEXT).expect("a length");
+            let mut long = sealed();
+            long.files[index].1 = Bytes::from(vec![b' '; length]);
+            assert!(long.clone().readable().is_ok(), "{name}");
+            long.files[index].1 = Bytes::from(vec![b' '; length + 1]);
+            let refused = long.readable().expect_err(name).to_string();
+            assert!(
+                refused.contains(name) && refused.contains("64 MiB"),
+                "{refused}"
+            );
+        }
     }
 }

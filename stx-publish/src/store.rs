@@ -54,6 +54,24 @@ pub use owed::{OwedTag, OwedTags};
 pub(crate) use pins::PinFile;
 pub(crate) use pins::{check_pins, in_use, put_pin, take_pin};
 
+/// Bytes that an `index.json`, `build.json` or `SHA256SUMS` has at most. Readers refuse longer ones, so nobody writes them.
+pub(crate) const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Refuses a text that readers would refuse for its length.
+pub(crate) fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {
+    if bytes.len() as u64 <= LONGEST_TEXT {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: what.to_string(),
+        reason: format!(
+            "it has {} bytes, and readers accept at most {} MiB",
+            bytes.len(),
+            LONGEST_TEXT >> 20
+        ),
+    })
+}
+
 /// The bytes of a file, in order, in chunks of the store's choice.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
 

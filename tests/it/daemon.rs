@@ -1,6 +1,8 @@
 //! The build service as it runs: the real binary, a real git, signals and kills.
 
 mod branches;
+mod full;
+mod hostile;
 mod unread;
 
 use std::process::{Child, Command, Stdio};
@@ -72,6 +74,12 @@ impl Site {
         let ran = run(&mut self.stx(&["history", "--format", "json", "--limit", "1000"]));
         let history = ran.code(0).json();
         history.as_array().expect("a list").clone()
+    }
+
+    /// Whether something was asked for with this reason.
+    fn history_has(&self, reason: &str) -> bool {
+        let all = serde_json::to_string(&self.history()).expect("JSON");
+        all.contains(reason)
     }
 
     /// Waits until something is so.
@@ -368,7 +376,7 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
     assert_eq!(history.len(), 2);
     for name in ["bad.json", "stolen.json"] {
         assert!(
-            site.log().contains(&format!("{name}: refused")),
+            site.log().contains(&format!("{name} of user 0: refused")),
             "{}",
             site.log()
         );

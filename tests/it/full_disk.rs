@@ -9,13 +9,14 @@ use crate::harness::{Ran, in_memory, names, package, run, stx_without_pages, too
 use crate::syscalls::outside::wrong;
 use crate::syscalls::tree::Tree;
 
-/// Size of the file system, and of its blocks.
+/// Size of the file system, and of its blocks unless a test asks for others.
 const SIZE: u64 = 4 << 20;
 const BLOCK: u64 = 1024;
 
 /// A small ext4 file system, mounted while the value lives.
-struct Disk {
+pub(crate) struct Disk {
     dir: Utf8TempDir,
+    block: u64,
 }
 
 /// A tool that only root may use.
@@ -28,11 +29,16 @@ fn root_tool(program: &str, args: &[&str]) -> Command {
 
 impl Disk {
     fn new() -> Self {
-        let disk = Self { dir: in_memory() };
+        Self::with_blocks(BLOCK)
+    }
+
+    pub(crate) fn with_blocks(block: u64) -> Self {
+        let dir = in_memory();
+        let disk = Self { dir, block };
         let (image, mount) = (disk.dir.path().join("image"), disk.path());
         let file = fs_err::File::create(&image).expect("a file");
         file.set_len(SIZE).expect("a size");
-        let block = BLOCK.to_string();
+        let block = block.to_string();
         let options = [
             "-q",
             "-F",
@@ -57,7 +63,7 @@ impl Disk {
     }
 
     /// Where it is mounted.
-    fn path(&self) -> Utf8PathBuf {
+    pub(crate) fn path(&self) -> Utf8PathBuf {
         self.dir.path().join("disk")
     }
 
@@ -78,7 +84,7 @@ impl Disk {
         let room = self.free().saturating_sub(left);
         // The map of a large file's blocks takes room, too.
         for less in 0.. {
-            let size = (room / BLOCK).saturating_sub(less) * BLOCK;
+            let size = (room / self.block).saturating_sub(less) * self.block;
             let flags = rustix::fs::FallocateFlags::empty();
             if size == 0 || rustix::fs::fallocate(filler.file(), flags, 0, size).is_ok() {
                 break;
@@ -86,12 +92,20 @@ impl Disk {
         }
         let free = self.free();
         assert!(
-            free <= left + 8 * BLOCK,
+            free <= left + 8 * self.block,
             "{free} bytes are left, not {left}"
         );
     }
 
-    fn empty(&self) {
+    /// Takes all room, to the last block.
+    pub(crate) fn exhaust(&self) {
+        self.fill(0);
+        let mut crumbs = 0..100;
+        let crumb = |number| fs_err::write(self.path().join(format!("crumb-{number}")), "x");
+        assert!(crumbs.any(|number| crumb(number).is_err()));
+    }
+
+    pub(crate) fn empty(&self) {
         fs_err::remove_file(self.path().join("filler")).expect("removed");
     }
 
@@ -263,5 +277,60 @@ fn prune_makes_room_on_a_full_disk() {
     let free = disk.free();
     println!("prune: {full} bytes were free, {free} are");
     assert!(free > full + 50_000, "{full} bytes were free, {free} are");
+    disk.stx(&["verify"]).ok();
+}
+
+#[test]
+fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
+    let disk = Disk::new();
+    let dir = disk.dir.path();
+    let before = mirror(dir, &[1, 2, 3, 4]);
+    disk.restore(&before);
+    let tree = Tree::read(&before);
+    let policy = "[kind.master]\ntiers = [{ section = \"outputs/logs\", after = \"5 days\" }]\n";
+    fs_err::write(dir.join("policy.toml"), policy).expect("a policy");
+    let config = dir.join("config.toml");
+    fs_err::write(
+        &config,
+        "policy = \"policy.toml\"\n[site]\nenabled = false\n",
+    )
+    .expect("a file");
+    let mirror = disk.mirror();
+    let prune = |more: &[&str]| {
+        let args = [
+            "--mirror",
+            mirror.as_str(),
+            "prune",
+            "--now",
+            "2020-02-10T12:00:00Z",
+        ];
+        run(stx_without_pages(args)
+            .args(more)
+            .env("STX_BUILDS_CONFIG", &config))
+    };
+    disk.exhaust();
+    let full = disk.free();
+    // Retiring needs no room. Thinning does, and has none.
+    let failed = prune(&[]).code(4);
+    for said in [
+        "retired master/centos/20200201T060000Z",
+        "left    master/centos/20200202T060000Z/outputs/logs: ",
+        "No space left on device",
+        "1 retired",
+    ] {
+        assert!(failed.stdout.contains(said), "{said}: {}", failed.stdout);
+    }
+    assert!(failed.stderr.contains("--empty-trash"), "{}", failed.stderr);
+    disk.assert_right(&[&tree]);
+    // Nothing is due in the trash; it makes room all the same.
+    let emptied = prune(&["--empty-trash"]).ok();
+    for said in [
+        "purged  master/centos/20200201T060000Z",
+        "thinned master/centos/20200202T060000Z/outputs/logs",
+    ] {
+        assert!(emptied.contains(said), "{said}: {emptied}");
+    }
+    assert!(disk.free() > full + 50_000);
+    // Only that nothing is lost that is still shown: `assert_right` knows no thinned builds.
     disk.stx(&["verify"]).ok();
 }

@@ -25,6 +25,10 @@ pub(crate) struct Prune {
     /// Allow this run to retire up to N builds of a channel, even if that exceeds its limit
     #[arg(long, value_name = "N", conflicts_with = "plan")]
     pub(crate) allow: Option<u64>,
+
+    /// Delete everything in the trash for good before anything is retired, without waiting for the end of the grace period
+    #[arg(long, conflicts_with_all = ["dry_run", "plan_out"])]
+    pub(crate) empty_trash: bool,
 }
 
 #[derive(Debug, Args)]

@@ -42,9 +42,9 @@ struct Checked {
 pub(crate) fn unreadable(error: LedgerError) -> Failure {
     let exit = match error {
         LedgerError::TooNew { .. } => Exit::Usage,
-        LedgerError::Refused { .. } | LedgerError::Damaged { .. } | LedgerError::Io { .. } => {
-            Exit::Bug
-        }
+        // The disk is full or does not work.
+        LedgerError::Unavailable { .. } | LedgerError::Io { .. } => Exit::Mirror,
+        LedgerError::Refused { .. } | LedgerError::Damaged { .. } => Exit::Bug,
     };
     Failure::new(exit, error)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stx_layout::{GitMapping, ReleaseId, redact_urls};
 use stx_pipeline::process::GitUpstream;
-use stx_pipeline::service::{Ask, Setup, Upstream as _, unnamed};
+use stx_pipeline::service::{Ask, AskError, Setup, Upstream as _, unnamed};
 
 use super::Context;
 use super::build::Site;
@@ -30,6 +30,15 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
         (None, Some(branch)) => build(branch, args)?,
         (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
     };
+    ask.check().map_err(|error| {
+        let failure = Failure::usage(error.clone());
+        match error {
+            AskError::LongReason { .. } => {
+                failure.hint("say in a line why the build is needed, and where to read more")
+            }
+            _ => failure,
+        }
+    })?;
     if !is_there(&dir)? {
         return Err(
             Failure::usage(format!("{dir}: there is no directory for requests"))

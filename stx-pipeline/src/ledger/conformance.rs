@@ -114,6 +114,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
             force: pick.is_multiple_of(2),
             retry_failed: pick.is_multiple_of(3),
             reasons: vec![reason(step), reason(pick)],
+            more_reasons: 0,
         }),
         3 => Change::Joined {
             request,
@@ -258,6 +259,7 @@ pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
             force: false,
             retry_failed: false,
             reasons: vec![reason(0)],
+            more_reasons: 0,
         })
     };
     let start = |run, request| Change::Started {

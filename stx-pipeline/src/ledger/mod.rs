@@ -21,7 +21,7 @@ pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 pub use state::{Done, Last, State};
 
-use crate::trigger::{Mark, Reason, Target};
+use crate::trigger::{Cause, Mark, Reason, Target};
 
 /// A build that somebody or something asked for. Numbers are never used twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,54 @@ pub struct Request {
     pub force: bool,
     /// Whether sources that failed to build are built again.
     pub retry_failed: bool,
-    /// Everything that asked for it, oldest first; never empty.
+    /// What asked for it, oldest first; never empty. After the first [`REASONS`](Self::REASONS) they are only counted.
     pub reasons: Vec<Reason>,
+    /// How many further reasons there were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_reasons: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Request {
+    /// How many reasons are kept. Whoever may ask for builds can ask as often as they like, and all of it ends up in a
+    /// public record.
+    pub const REASONS: usize = 20;
+
+    /// Takes one more reason.
+    pub(crate) fn join(&mut self, reason: Reason) {
+        if self.reasons.len() < Self::REASONS {
+            self.reasons.push(reason);
+            return;
+        }
+        self.more_reasons += 1;
+        // Alarms go by the commits that wait: people who ask often must not hide them.
+        let asked = |reason: &Reason| match reason.cause {
+            Cause::Manual { .. } => true,
+            Cause::Periodic { .. } | Cause::Commit { .. } => false,
+        };
+        if !asked(&reason)
+            && self.reasons.iter().all(asked)
+            && let Some(last) = self.reasons.last_mut()
+        {
+            *last = reason;
+        }
+    }
+
+    /// Whether nobody and nothing but this user is known to have asked for it.
+    pub fn is_of(&self, user: u32) -> bool {
+        let theirs = |reason: &Reason| match reason.cause {
+            Cause::Manual { uid, .. } => uid == user,
+            Cause::Periodic { .. } | Cause::Commit { .. } => false,
+        };
+        self.more_reasons == 0 && self.reasons.iter().all(theirs)
+    }
 }
 
 /// How a request ended that no run took.
@@ -155,17 +201,20 @@ pub enum AlarmKind {
     DiskFilling,
     /// A trigger can not fire.
     NeverFires,
+    /// Retention keeps builds that are due, because removing them seemed wrong.
+    PruneBlocked,
 }
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NotBuilt,
         Self::NotPublished,
         Self::NotAliased,
         Self::Stale,
         Self::DiskFilling,
         Self::NeverFires,
+        Self::PruneBlocked,
     ];
 
     /// The word that JSON and metrics have for it.
@@ -177,6 +226,7 @@ impl AlarmKind {
             Self::Stale => "stale",
             Self::DiskFilling => "disk-filling",
             Self::NeverFires => "never-fires",
+            Self::PruneBlocked => "prune-blocked",
         }
     }
 }
@@ -369,6 +419,15 @@ pub enum LedgerError {
         /// Why.
         reason: String,
     },
+    /// It cannot be written for now: the disk is full or does not answer, or another program has locked it. The same
+    /// changes may be recorded later.
+    #[error("ledger: {op}")]
+    Unavailable {
+        /// What was tried.
+        op: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// It cannot be read or written.
     #[error("ledger: {op}")]
     Io {
@@ -393,7 +452,8 @@ pub trait Ledger: Send {
     /// Records changes.
     ///
     /// # Errors
-    /// Nothing was recorded; after anything but [`LedgerError::Refused`] the ledger has to be opened again.
+    /// Nothing was recorded; after anything but [`LedgerError::Refused`] and [`LedgerError::Unavailable`] the ledger has
+    /// to be opened again.
     fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError>;
 
     /// The newest `limit` requests of a channel, or of all, newest first; those that wait or run are among them.

@@ -4,13 +4,14 @@ mod load;
 mod store;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use stx_layout::Channel;
 
 use super::{Change, Filed, Ledger, LedgerError, State};
 
 /// The statements that make each version of the schema from the one before it.
-const MIGRATIONS: [&str; SqliteLedger::SCHEMA as usize] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; SqliteLedger::SCHEMA as usize] =
+    [include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// A ledger in a file.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct SqliteLedger {
 
 impl SqliteLedger {
     /// The version of the schema that this program writes.
-    pub const SCHEMA: u32 = 1;
+    pub const SCHEMA: u32 = 2;
 
     /// Opens the ledger in `file` to write it, makes it if it is not there, and brings an older schema up to date.
     ///
@@ -63,6 +64,15 @@ impl SqliteLedger {
         drop(snapshot);
         ledger.state = state;
         Ok(ledger)
+    }
+
+    /// Lets the file grow to so many pages at most.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        let set = self
+            .db
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
+        set.expect("a limit");
     }
 
     fn with(db: Connection, file: &Utf8Path) -> Result<Self, LedgerError> {
@@ -153,8 +163,26 @@ impl Ledger for SqliteLedger {
 
 /// The error of an operation on the database.
 fn io(op: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError {
-    move |source| LedgerError::Io {
-        op,
-        source: Box::new(source),
+    move |error| {
+        let passes = passes(&error);
+        let source = Box::new(error);
+        if passes {
+            LedgerError::Unavailable { op, source }
+        } else {
+            LedgerError::Io { op, source }
+        }
+    }
+}
+
+/// Whether an error can pass by itself, or by what an operator does to the disk.
+fn passes(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(found, _) = error else {
+        return false;
+    };
+    match found.code {
+        // A quota that is used up is an error of writing, and so is a shared index that cannot grow.
+        ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => true,
+        ErrorCode::SystemIoFailure => found.extended_code != ffi::SQLITE_IOERR_CORRUPTFS,
+        _ => false,
     }
 }

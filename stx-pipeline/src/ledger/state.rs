@@ -99,7 +99,7 @@ impl State {
                 retry_failed,
             } => {
                 let request = self.queue.get_mut(request).ok_or_else(no_request)?;
-                request.reasons.push(reason.clone());
+                request.join(reason.clone());
                 request.force |= force;
                 request.retry_failed |= retry_failed;
             }

@@ -23,6 +23,7 @@ fn durations_have_a_median_and_a_trend() {
             force: false,
             retry_failed: false,
             reasons: Vec::new(),
+            more_reasons: 0,
         },
         closed: None,
         runs: vec![RunRow {
@@ -110,6 +111,57 @@ mod sqlite {
     }
 
     #[test]
+    fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let file = dir.path().join("ledger.sqlite");
+        let db = rusqlite::Connection::open(&file).unwrap();
+        db.execute_batch(include_str!("schema.sql")).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        db.execute_batch(
+            "INSERT INTO requests VALUES (1, 'master/centos', 'master', '/r', 0, 0, 'waiting', NULL, NULL);
+             INSERT INTO reasons VALUES (1, 0, '2020-01-01T00:00:00Z', 'manual', 7,
+                 '{\"at\":\"2020-01-01T00:00:00Z\",\"cause\":\"manual\",\"uid\":7,\"text\":\"x\"}');",
+        )
+        .unwrap();
+        drop(db);
+        let refused = SqliteLedger::read(&file).unwrap_err();
+        assert!(refused.to_string().contains("brings it up to date"));
+        let ledger = SqliteLedger::open(&file).unwrap();
+        let request = &ledger.state().queue[&1];
+        assert_eq!((request.reasons.len(), request.more_reasons), (1, 0));
+        assert!(request.is_of(7) && !request.is_of(8));
+        drop(ledger);
+        assert!(SqliteLedger::read(&file).is_ok());
+    }
+
+    #[test]
+    fn a_full_ledger_takes_the_same_change_later() {
+        let dir = camino_tempfile::tempdir().unwrap();
+        let file = dir.path().join("ledger.sqlite");
+        let mut ledger = SqliteLedger::open(&file).unwrap();
+        ledger.limit_pages(1);
+        let long = |id: u32| Change::Received {
+            id: format!("{id}{}", "x".repeat(8000)),
+        };
+        let mut full = None;
+        for id in 0..100 {
+            if let Err(error) = ledger.record(&[long(id)]) {
+                full = Some((id, error));
+                break;
+            }
+        }
+        let (id, error) = full.expect("no room");
+        assert!(matches!(error, LedgerError::Unavailable { .. }), "{error}");
+        assert_eq!(ledger.state().messages.len(), id as usize);
+        ledger.limit_pages(1_000_000);
+        ledger.record(&[long(id)]).unwrap();
+        assert_eq!(ledger.state().messages.len(), id as usize + 1);
+        drop(ledger);
+        let read = SqliteLedger::read(&file).unwrap();
+        assert_eq!(read.state().messages.len(), id as usize + 1);
+    }
+
+    #[test]
     fn a_reader_sees_what_was_recorded_and_cannot_write() {
         let dir = camino_tempfile::tempdir().unwrap();
         let file = dir.path().join("ledger.sqlite");
@@ -156,11 +208,12 @@ mod sqlite {
                 retry_failed: false,
                 reasons: vec![Reason {
                     at,
-                    cause: crate::trigger::Cause::Manual {
+                    cause: Cause::Manual {
                         uid: 1000,
                         text: String::new(),
                     },
                 }],
+                more_reasons: 0,
             })
         };
         let started = |run, request| Change::Started { run, request, at };

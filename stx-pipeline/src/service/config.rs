@@ -24,6 +24,8 @@ pub struct ServiceConfig {
     pub hook_timeout: Duration,
     /// Where requests are left; `None` for beside the state directory.
     pub spool: Option<Utf8PathBuf>,
+    /// The group whose members may cancel what others asked for; `None` for nobody but root and the service's user.
+    pub cancel_group: Option<String>,
     /// The file that metrics are written to.
     pub metrics: Option<Utf8PathBuf>,
     /// What is built.
@@ -229,6 +231,7 @@ fn read_service(mut fields: Fields<'_, '_, '_>) -> ServiceConfig {
             .duration("hook_timeout")
             .unwrap_or(Duration::from_secs(30)),
         spool: fields.text("spool").map(|(_, path)| path.into()),
+        cancel_group: fields.text("cancel_group").map(|(_, name)| name),
         metrics: fields.text("metrics").map(|(_, path)| path.into()),
         branches: Vec::new(),
     };

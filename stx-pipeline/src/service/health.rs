@@ -16,11 +16,14 @@ pub const LOOKS: u32 = 3;
 pub type Blind = BTreeMap<String, (u32, String)>;
 
 /// Everything that should not be so at `now`, in words.
+///
+/// `blocked` is what retention keeps although it is due; `None` if that is not known yet, and what was known before holds.
 pub fn check(
     state: &State,
     setup: &Setup,
     facts: &Facts,
     blind: &Blind,
+    blocked: Option<&BTreeMap<String, String>>,
     now: DateTime<Utc>,
 ) -> BTreeMap<Alarm, String> {
     let mut alarms = BTreeMap::new();
@@ -81,6 +84,18 @@ pub fn check(
         if percent < u128::from(setup.settings.min_free_percent) {
             let text = format!("{percent} % of the disk is free");
             raise(AlarmKind::DiskFilling, &disk.dir, text);
+        }
+    }
+    if setup.settings.prune.is_some() {
+        let before = || {
+            let alarms = state.alarms.iter();
+            let alarms = alarms.filter(|(alarm, _)| alarm.kind == AlarmKind::PruneBlocked);
+            alarms
+                .map(|(alarm, (_, text))| (alarm.subject.clone(), text.clone()))
+                .collect()
+        };
+        for (subject, text) in blocked.cloned().unwrap_or_else(before) {
+            raise(AlarmKind::PruneBlocked, &subject, text);
         }
     }
     alarms

@@ -9,6 +9,7 @@
 //! before it is done. So the service may die at any moment: what it had promised is in the ledger, and
 //! the next [`serve`] goes on from there.
 
+mod ask;
 mod config;
 mod fields;
 pub mod health;
@@ -25,6 +26,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, Channel, ReleaseId};
 
+pub use ask::{AskError, LONGEST_REASON};
 pub use config::{BranchConfig, ConfigError, ServiceConfig};
 pub use message::MessageError;
 #[cfg(feature = "service")]
@@ -147,6 +149,8 @@ pub struct Order {
     pub target: Target,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
+    /// How many further reasons there are.
+    pub more_reasons: u64,
     /// Whether it is built although nothing changed.
     pub force: bool,
     /// Whether sources that failed to build are built again.
@@ -164,6 +168,16 @@ pub enum Progress {
 
 /// Where a build tells its progress.
 pub type Tell = dyn Fn(Progress) + Send + Sync;
+
+/// What an application of the retention policy came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// What was done, in a line.
+    pub text: String,
+    /// What stays although it is due, because removing it seemed wrong: by channel, or `mirror` for all of it, why and how
+    /// it is released.
+    pub blocked: BTreeMap<String, String>,
+}
 
 /// How a build left the builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -345,11 +359,17 @@ pub trait Host: Send + Sync {
     /// The clock.
     fn now(&self) -> DateTime<Utc>;
 
-    /// What people ask.
+    /// What people ask, the oldest first; not necessarily all of it.
     fn messages(&self) -> Vec<Message>;
+
+    /// Whether a message, discarded or not, is still there.
+    fn has_message(&self, id: &str) -> bool;
 
     /// Removes a message that was acted upon.
     fn discard(&self, id: &str);
+
+    /// Whether a user may cancel what others asked for.
+    fn may_cancel_all(&self, uid: u32) -> bool;
 
     /// What is built of a branch or tag that no watch names.
     ///
@@ -360,11 +380,11 @@ pub trait Host: Send + Sync {
     /// Looks at mirror and disks.
     async fn survey(&self) -> Facts;
 
-    /// Applies the retention policy; what was done, in a line.
+    /// Applies the retention policy.
     ///
     /// # Errors
-    /// Why it was not, in a line.
-    async fn prune(&self) -> Result<String, String>;
+    /// Why it was not, or not all of it, in a line.
+    async fn prune(&self) -> Result<Pruned, String>;
 
     /// Tells people.
     fn notify(&self, notice: Notice);

@@ -6,8 +6,9 @@ mod intake;
 mod recover;
 mod runs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use stx_layout::counted;
 use tokio::sync::mpsc;
@@ -16,9 +17,9 @@ use tokio::time::Instant;
 
 use self::asked::Asked;
 use super::health::Blind;
-use super::{Builder, Facts, Host, Left, OnStop, Progress, Setup, Upstream};
+use super::{Builder, Facts, Host, Left, Notice, OnStop, Progress, Pruned, Setup, Upstream};
 use crate::execute::Cancel;
-use crate::ledger::{Change, Ledger, LedgerError, State};
+use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
 use crate::trigger::Observation;
 
 /// What the service is told to do.
@@ -44,7 +45,11 @@ pub enum ServeError {
     },
 }
 
+/// How long a ledger that cannot be written is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What came in.
+#[derive(Clone)]
 enum Event {
     Observed {
         key: String,
@@ -63,7 +68,7 @@ enum Event {
         left: Left,
     },
     Surveyed(Facts),
-    Pruned(Result<String, String>),
+    Pruned(Result<Pruned, String>),
 }
 
 /// How often a watch is looked at.
@@ -83,6 +88,10 @@ struct Service<'l> {
     looks: BTreeMap<String, Look>,
     asked: Asked,
     blind: Blind,
+    /// What retention keeps although it is due; `None` until it was applied.
+    blocked: Option<BTreeMap<String, String>>,
+    /// Whether the ledger could not be written when that was last tried.
+    waiting: bool,
     held: BTreeMap<u64, Instant>,
     facts: Facts,
     next_survey: Instant,
@@ -93,8 +102,12 @@ struct Service<'l> {
 
 /// Serves until it is told to stop, or cannot go on. What was cut off before goes on first.
 ///
+/// While the ledger cannot be written ([`LedgerError::Unavailable`]), builds that run continue, nothing is started or acted
+/// upon, and the record is tried again every second.
+///
 /// # Errors
-/// See [`ServeError`]. Whatever is running then is ended as by a crash; the next call goes on with it.
+/// See [`ServeError`]. Whatever is running then is ended as by a crash; the next call goes on with it. So it is after a stop
+/// while the end of a build cannot be recorded.
 pub async fn serve(
     ledger: &mut dyn Ledger,
     setup: Setup,
@@ -115,6 +128,8 @@ pub async fn serve(
         looks: BTreeMap::new(),
         asked: Asked::default(),
         blind: Blind::new(),
+        blocked: None,
+        waiting: false,
         held: BTreeMap::new(),
         facts: Facts::default(),
         next_survey: Instant::now(),
@@ -122,21 +137,59 @@ pub async fn serve(
         pruning: false,
         stopping: None,
     };
-    service.recover().await?;
+    let mut recovered = false;
+    // Events that are not recorded yet, the oldest first.
+    let mut late = VecDeque::new();
     loop {
-        service.step()?;
-        if service.stopping.is_some() && service.builds.is_empty() {
-            return Ok(());
+        if !recovered {
+            if service.stopping.is_some() {
+                // What runs by now ends as by a crash, and is resumed at the next start.
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                told = control.recv() => {
+                    service.control(told.unwrap_or(Control::Stop)).await;
+                    continue;
+                }
+                done = service.recover() => recovered = service.recorded(done)?.is_none(),
+            }
+        }
+        let mut failed = None;
+        if recovered {
+            while let Some(event) = late.front().cloned() {
+                let done = service.handle(event);
+                failed = service.recorded(done)?;
+                if failed.is_some() {
+                    break;
+                }
+                late.pop_front();
+            }
+            if failed.is_none() {
+                let done = service.step();
+                failed = service.recorded(done)?;
+            }
+        }
+        if service.waiting {
+            // Whoever watches is told all the same that the service lives.
+            service.host.pulse(service.ledger.state(), &service.facts);
+        }
+        if service.stopping.is_some() && service.idle() {
+            return match failed {
+                // The end of a build is not recorded; the next start finds it on the mirror.
+                Some(error) if !late.is_empty() || !service.builds.is_empty() => Err(error.into()),
+                Some(_) | None => Ok(()),
+            };
         }
         let sleep = service.until();
         tokio::select! {
             biased;
             told = control.recv() => service.control(told.unwrap_or(Control::Stop)).await,
-            Some(event) = events.recv() => service.handle(event)?,
+            Some(event) = events.recv() => late.push_back(event),
             () = tokio::time::sleep_until(sleep) => {}
         }
         while let Ok(event) = events.try_recv() {
-            service.handle(event)?;
+            late.push_back(event);
         }
     }
 }
@@ -163,6 +216,46 @@ impl Service<'_> {
         self.ledger.record(changes)
     }
 
+    /// Whether nothing runs any more. Builds whose end cannot be recorded for now do not run.
+    fn idle(&self) -> bool {
+        let ended = |(_, task): &(Cancel, JoinHandle<()>)| task.is_finished();
+        self.builds.is_empty() || self.waiting && self.builds.values().all(ended)
+    }
+
+    /// Takes note whether something could be recorded, and tells people when that changes; the error if it could not be for
+    /// now.
+    fn recorded(
+        &mut self,
+        done: Result<(), ServeError>,
+    ) -> Result<Option<LedgerError>, ServeError> {
+        let error = match done {
+            Ok(()) => None,
+            Err(ServeError::Ledger(error @ LedgerError::Unavailable { .. })) => Some(error),
+            Err(error) => return Err(error),
+        };
+        let waiting = error.is_some();
+        if std::mem::replace(&mut self.waiting, waiting) == waiting {
+            return Ok(error);
+        }
+        let at = self.host.now();
+        let alarm = Alarm {
+            kind: AlarmKind::DiskFilling,
+            subject: "ledger".to_owned(),
+        };
+        // The alarm is told, not recorded: there is no room for that.
+        if let Some(error) = &error {
+            let why = std::error::Error::source(error);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            let text = format!("{error}{why}; nothing is started until it can be written");
+            self.host.say(&text);
+            self.host.notify(Notice::Alarm { at, alarm, text });
+        } else {
+            self.host.say("ledger: can be written again");
+            self.host.notify(Notice::AlarmOver { at, alarm });
+        }
+        Ok(error)
+    }
+
     /// Acts upon everything that is due.
     fn step(&mut self) -> Result<(), ServeError> {
         self.read_messages()?;
@@ -179,6 +272,9 @@ impl Service<'_> {
 
     /// When something may be due again.
     fn until(&self) -> Instant {
+        if self.waiting {
+            return Instant::now() + RETRY;
+        }
         let tick = Instant::now() + self.setup.settings.tick;
         if self.stopping.is_some() {
             return tick;
@@ -212,10 +308,18 @@ impl Service<'_> {
             }
             Event::Pruned(pruned) => {
                 self.pruning = false;
-                match pruned {
-                    Ok(text) => self.host.say(&text),
-                    Err(why) => self.host.say(&format!("retention was not applied: {why}")),
-                }
+                let blocked = match pruned {
+                    Ok(Pruned { text, blocked }) => {
+                        self.host.say(&text);
+                        blocked
+                    }
+                    Err(why) => {
+                        let text = format!("retention was not applied: {why}");
+                        self.host.say(&text);
+                        [("mirror".to_owned(), text)].into()
+                    }
+                };
+                self.blocked = Some(blocked);
                 Ok(())
             }
         }

@@ -1,6 +1,9 @@
 //! The service under simulated time: a world of branches, builders and disks, and everything that goes wrong in it.
 
+mod blocked;
 mod crash;
 mod daily;
+mod hostile;
+mod room;
 mod texts;
 mod world;

@@ -17,7 +17,7 @@ use stx_layout::printable_json;
 
 use crate::index::{PageId, PageName};
 use crate::seal::Signer;
-use crate::store::{MirrorStore, PageWriter, StoreError};
+use crate::store::{MirrorStore, PageWriter, StoreError, check_length};
 
 /// How the indexes of a mirror are signed.
 #[derive(Clone)]
@@ -85,6 +85,8 @@ pub(super) async fn replace(
         channel: index.channel.clone(),
         name: PageName::IndexSignature,
     };
+    // The old index stays, which readers can at least read.
+    check_length(index.path(), &text)?;
     let (old, signed) = (store.page(index).await?, store.page(&beside).await?);
     let mut written = Vec::new();
     let Some(seal) = seal else {

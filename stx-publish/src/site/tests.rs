@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{TimeDelta, TimeZone as _, Utc};
 use stx_layout::{
     BuildOutcome, Channel, ImageRecord, PhaseRecord, PhaseStatus, Sha256, SourceRecord,
@@ -11,7 +12,7 @@ use crate::incoming::Entry;
 use crate::index::{ChannelIndex, PackageChanges, RootIndex};
 use crate::publish::{prepare, publish};
 use crate::store::memory::MemoryStore;
-use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
+use crate::store::{LONGEST_TEXT, MirrorRead as _, MirrorStore as _, Scope};
 use crate::verify::{FindingKind, VerifyReport};
 
 /// Publishes a build of a package of that release, with a record that has everything.
@@ -292,4 +293,23 @@ async fn pages_that_are_missing_or_behind_are_found() {
     let text = "<feed/>";
     pages.write(&old, text.into()).await.expect("written");
     assert_eq!(check(&all, true).await, []);
+}
+
+#[tokio::test]
+async fn an_index_that_no_reader_accepts_is_not_written() {
+    let store = MemoryStore::new();
+    put(&store, 1, BuildOutcome::Success, 1).await;
+    refresh(&store, &Site::default()).await.expect("pages");
+    let index = channel_page(PageName::IndexJson);
+    let before = text(&store, &index).await;
+    let length = usize::try_from(LONGEST_TEXT).expect("a length") + 1;
+    let pages = store.lock_pages().await.expect("the pages");
+    let made = [(index.clone(), Bytes::from(vec![b' '; length]))];
+    let refused = super::replace(&store, &*pages, None, made).await;
+    let refused = refused.expect_err("too long").to_string();
+    assert!(
+        refused.contains("index.json") && refused.contains("64 MiB"),
+        "{refused}"
+    );
+    assert_eq!(text(&store, &index).await, before, "the old one stays");
 }

@@ -23,13 +23,10 @@ use stx_layout::{
     encode_path,
 };
 
-use super::{Depth, FileBody, Inspection, MirrorRead, Scope, StoreError};
+use super::{Depth, FileBody, Inspection, LONGEST_TEXT, MirrorRead, Scope, StoreError};
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 
 mod inspect;
-
-/// Longest `index.json`, `build.json` or `SHA256SUMS` that is read, in bytes.
-const LONGEST_TEXT: u64 = 64 << 20;
 
 /// URLs above the root in which a mirror is looked for.
 const HIGHEST: usize = 8;

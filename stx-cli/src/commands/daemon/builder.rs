@@ -86,14 +86,12 @@ fn refused(reason: String) -> Left {
 impl Builder for SiteBuilder {
     async fn build(&self, order: &Order, tell: &Tell, cancel: &Cancel) -> Left {
         let channel = &order.target.channel;
-        let reasons = order.reasons.iter();
-        let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
         let work = Work::Build(BuildOrder {
             branch: order.target.git.clone(),
             release: Some(channel.release.clone()),
             recipe: order.target.recipe.clone(),
             date: None,
-            reason: reasons.join("; "),
+            reason: order.trigger(),
             set: std::collections::BTreeMap::new(),
             force: order.force,
             skip_failed: !order.retry_failed,

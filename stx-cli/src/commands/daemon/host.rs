@@ -4,25 +4,25 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
 use stx_pipeline::ledger::State;
 use stx_pipeline::service::metrics::metrics;
-use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice};
+use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice, Pruned};
 use stx_pipeline::trigger::Target;
 use stx_publish::{MirrorStore, Scope};
 
 use super::hook::Hook;
 use super::setup::Service;
-use super::spool;
+use super::spool::Spool;
 use crate::args::Global;
 use crate::commands::build::Site;
 use crate::commands::{pages, retention};
 use crate::exit::Failure;
 use crate::files::{self, Durable};
 use crate::output::log;
+use crate::users::is_member;
 
 /// How often the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
@@ -35,8 +35,7 @@ pub(super) struct Machine {
     pub(super) global: Global,
     site: Site,
     service: RwLock<Service>,
-    spool: Utf8PathBuf,
-    _alive: fs_err::File,
+    spool: Spool,
     hook: Mutex<Option<Hook>>,
     written: Mutex<Option<Instant>>,
     renewed: Mutex<Option<Instant>>,
@@ -44,15 +43,13 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(site: Site, global: Global, service: Service) -> Result<Self, Failure> {
-        let spool = service.spool(&site);
-        spool::make(&spool).map_err(Failure::usage)?;
-        let alive = spool::alive(&spool).map_err(Failure::usage)?;
+        let (spool, problem) = Spool::open(&service.spool(&site)).map_err(Failure::usage)?;
+        problem.as_deref().into_iter().for_each(log);
         Ok(Self {
             global,
             site,
             service: RwLock::new(service),
             spool,
-            _alive: alive,
             hook: Mutex::new(Some(Hook::new())),
             written: Mutex::new(None),
             renewed: Mutex::new(None),
@@ -105,18 +102,33 @@ impl Host for Machine {
     }
 
     fn messages(&self) -> Vec<Message> {
-        let (messages, wrong) = spool::read(&self.spool);
-        for (id, why) in wrong {
-            log(&format!("{}: refused: {why}", self.spool.join(&id)));
-            self.discard(&id);
-        }
-        messages
+        let found = self.spool.read();
+        found.problems.iter().for_each(|problem| log(problem));
+        found.messages
+    }
+
+    fn has_message(&self, id: &str) -> bool {
+        self.spool.has(id)
     }
 
     fn discard(&self, id: &str) {
-        if let Err(error) = spool::discard(&self.spool, id) {
-            log(&error.to_string());
+        if let Some(problem) = self.spool.discard(id) {
+            log(&problem);
         }
+    }
+
+    fn may_cancel_all(&self, uid: u32) -> bool {
+        let own = [0, rustix::process::geteuid().as_raw()];
+        let service = self.service().said;
+        let group = service.cancel_group.as_deref();
+        own.contains(&uid)
+            || group.is_some_and(|group| {
+                // What cannot be looked up allows nothing.
+                is_member(group, uid).unwrap_or_else(|why| {
+                    log(&format!("cancel_group {group}: {why}"));
+                    false
+                })
+            })
     }
 
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
@@ -152,7 +164,7 @@ impl Host for Machine {
         facts
     }
 
-    async fn prune(&self) -> Result<String, String> {
+    async fn prune(&self) -> Result<Pruned, String> {
         let context = self.service().context(&self.global);
         retention::prune::prune_now(&context)
             .await

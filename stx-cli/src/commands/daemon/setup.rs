@@ -1,7 +1,7 @@
 //! The service's configuration and directories.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -136,12 +136,25 @@ pub(super) fn private(dir: &Utf8Path) -> Result<(), Failure> {
         .mode(0o700)
         .create(dir);
     made.and_then(|()| fs_err::set_permissions(dir, PermissionsExt::from_mode(0o700)))
-        .map_err(|error| unusable(dir, io::Error::new(error.kind(), format!("{dir}: {error}"))))
+        .map_err(|error| {
+            let named = io::Error::new(error.kind(), format!("{dir}: {error}"));
+            of_disk(&error).unwrap_or_else(|| unusable(dir, named))
+        })
+}
+
+/// A disk that is full, which is no mistake of the configuration.
+fn of_disk(error: &io::Error) -> Option<Failure> {
+    let full = matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    );
+    full.then(|| Failure::new(Exit::Mirror, error.to_string()))
 }
 
 /// The lock that only one service has.
 pub(super) fn only_one(dir: &Utf8Path) -> Result<fs_err::File, Failure> {
-    let lock = fs_err::File::create(dir.join("lock")).map_err(Failure::usage)?;
+    let lock = fs_err::File::create(dir.join("lock"))
+        .map_err(|error| of_disk(&error).unwrap_or_else(|| Failure::usage(error)))?;
     match lock.file().try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(Failure::new(

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted};
-use stx_publish::images::UntagReport;
+use stx_pipeline::service;
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
 };
@@ -45,6 +45,32 @@ struct Pruned {
     untagged: Vec<ImageName>,
     /// Those that stay, and why.
     tags_kept: BTreeMap<ImageName, String>,
+    /// What failed, among what was left.
+    #[serde(skip)]
+    failed: BTreeSet<String>,
+}
+
+impl Pruned {
+    fn of(plan: PrunePlan) -> Self {
+        Self {
+            plan,
+            retired: Vec::new(),
+            thinned: Vec::new(),
+            left: BTreeMap::new(),
+            finished: Vec::new(),
+            purged: Vec::new(),
+            doubted: Vec::new(),
+            untagged: Vec::new(),
+            tags_kept: BTreeMap::new(),
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of a step that failed. The others are taken all the same: on a full disk one of them makes room.
+    fn fail(&mut self, what: String, why: &Failure) {
+        self.left.insert(what.clone(), why.line());
+        self.failed.insert(what);
+    }
 }
 
 pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
@@ -69,8 +95,16 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
         return output::print(context.format(), &plan, || human(&plan));
     }
     let doubt = stx_retention::clock_doubt(&catalog, &policy, context.now).is_some();
-    let pruned = apply(context, &store, plan, doubt).await?;
+    let mut pruned = Pruned::of(plan);
+    let applied = apply(context, &store, doubt, args.empty_trash, &mut pruned).await;
+    // Whatever ended it, all that was done before is reported.
     output::print(context.format(), &pruned, || done(&pruned))?;
+    applied?;
+    if !pruned.failed.is_empty() {
+        let hint = "see why, and run `prune` again; `prune --empty-trash` makes room at once: it deletes what was retired, \
+                    which `undelete` cannot bring back then";
+        return Err(Failure::said(Exit::Mirror).hint(hint));
+    }
     if !pruned.left.is_empty() {
         let hint = "what changed since the plan was made was left as it is; plan again";
         return Err(Failure::said(Exit::Mirror).hint(hint));
@@ -85,17 +119,34 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     Ok(())
 }
 
-/// Applies the policy, as the service does it on its schedule; what was done, in a line.
-pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
+/// Applies the policy, as the service does it on its schedule; what was done, in a line, and what stays although it is due.
+pub(crate) async fn prune_now(context: &Context) -> Result<service::Pruned, Failure> {
     let store = context.open()?;
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
     let facts = facts(&store, &catalog).await?;
     let policy = policy(context)?.policy;
     let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
     let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
+    let mut blocked: BTreeMap<_, _> = plan.warnings.iter().filter_map(blocks).collect();
     let doubt = stx_retention::clock_doubt(&catalog, &policy, context.now).is_some();
-    let pruned = apply(context, &store, plan, doubt).await?;
+    let mut pruned = Pruned::of(plan);
+    let applied = apply(context, &store, doubt, false, &mut pruned).await;
     pages::renew(context, &*store, context.now).await;
+    let failed = pruned.failed.iter().map(|what| {
+        let why = pruned.left.get(what).map_or("", String::as_str);
+        format!("{what}: {why}")
+    });
+    let failed: Vec<_> = failed
+        .chain(applied.err().map(|failure| failure.line()))
+        .collect();
+    if let Some(first) = failed.first() {
+        let text = match failed.len() {
+            1 => format!("1 step failed, {first}"),
+            count => format!("{count} steps failed, the first one: {first}"),
+        };
+        blocked.insert(MIRROR.to_owned(), text.clone());
+        done.push(text);
+    }
     let left = pruned
         .left
         .iter()
@@ -107,7 +158,30 @@ pub(crate) async fn prune_now(context: &Context) -> Result<String, Failure> {
         "{} retired, {purged} purged",
         counted(retired, "build")
     ));
-    Ok(done.join("; "))
+    let text = done.join("; ");
+    Ok(service::Pruned { text, blocked })
+}
+
+/// The subject of an alarm that concerns more than one channel.
+const MIRROR: &str = "mirror";
+
+/// The subject that a warning blocks, and its text with the command that releases it.
+fn blocks(warning: &Warning) -> Option<(String, String)> {
+    let released =
+        |eligible: &u64| format!("{warning}; `stx-builds prune --allow {eligible}` removes them");
+    match warning {
+        Warning::ClockDoubted { eligible, .. } => Some((MIRROR.to_owned(), released(eligible))),
+        Warning::RemovalLimit {
+            channel, eligible, ..
+        } => Some((channel.to_string(), released(eligible))),
+        Warning::FutureBuilds { .. }
+        | Warning::UnreadableRecords { .. }
+        | Warning::Strays { .. }
+        | Warning::DanglingAlias { .. }
+        | Warning::PinOfNothing { .. }
+        | Warning::NoRelease { .. }
+        | Warning::SpaceShort { .. } => None,
+    }
 }
 
 /// The channel of which so much is eligible that none of it goes.
@@ -150,26 +224,29 @@ fn stays(retired: &Retired) -> String {
     format!("{retired} stays in the trash: the clock is doubted")
 }
 
-/// Does what a plan says, step by step, each only if all that the plan went by still holds. With a `doubt` of the clock,
-/// nothing is deleted for good.
+/// Does what the plan of `pruned` says, step by step, each only if all that the plan went by still holds, and takes note of
+/// it there. With a `doubt` of the clock, nothing is deleted for good; with `empty_trash`, all that is in the trash is,
+/// whatever the clock says.
 async fn apply(
     context: &Context,
     store: &Mirror,
-    plan: PrunePlan,
     doubt: bool,
-) -> Result<Pruned, Failure> {
+    empty_trash: bool,
+    pruned: &mut Pruned,
+) -> Result<(), Failure> {
+    let plan = pruned.plan.clone();
     // What is gone for good makes room first: on a full disk nothing can be retired.
-    let finished = finish(&**store).await?;
-    let mut left = BTreeMap::new();
+    finish(&**store, pruned).await;
     let mut due = store.retired().await.map_err(refused)?;
-    due.retain(|retired| context.now - retired.at.time() >= GRACE);
-    let limited: BTreeSet<_> = plan.warnings.iter().filter_map(limited).collect();
-    let (doubted, due): (Vec<_>, _) = due
-        .into_iter()
-        .partition(|retired| doubt || limited.contains(&retired.id.channel));
-    let (purged, mut tags) = purge(context, store, due, &mut left).await?;
+    if !empty_trash {
+        due.retain(|retired| context.now - retired.at.time() >= GRACE);
+        let limited: BTreeSet<_> = plan.warnings.iter().filter_map(limited).collect();
+        let doubted = |retired: &Retired| doubt || limited.contains(&retired.id.channel);
+        (pruned.doubted, due) = due.into_iter().partition(doubted);
+    }
+    purge(context, store, due, pruned).await?;
     if !doubt {
-        settle(context, store, &mut tags, &mut left).await?;
+        settle(context, store, pruned).await?;
     }
     let builds = plan.expire.iter().map(|entry| Step {
         build: &entry.build,
@@ -183,29 +260,24 @@ async fn apply(
     for channel in elsewhere.channels.values_mut() {
         channel.builds.clear();
     }
-    let (mut retired, mut thinned) = (Vec::new(), Vec::new());
     for step in builds.chain(sections) {
         let name = match step.section {
             None => step.build.to_string(),
             Some(section) => format!("{}/{}", step.build, section.section),
         };
-        match take(context, &**store, &plan, &elsewhere, &step).await? {
-            Outcome::Left(why) => drop(left.insert(name, why)),
-            Outcome::Done(_) if step.section.is_none() => retired.push(step.build.clone()),
-            Outcome::Done(taken) => thinned.extend(taken.iter().map(ToString::to_string)),
+        match take(context, &**store, &plan, &elsewhere, &step).await {
+            Err(failure) => pruned.fail(name, &failure),
+            Ok(Outcome::Left(why)) => drop(pruned.left.insert(name, why)),
+            Ok(Outcome::Done(_)) if step.section.is_none() => {
+                pruned.retired.push(step.build.clone());
+            }
+            Ok(Outcome::Done(taken)) => {
+                let taken = taken.iter().map(ToString::to_string);
+                pruned.thinned.extend(taken);
+            }
         }
     }
-    Ok(Pruned {
-        plan,
-        retired,
-        thinned,
-        left,
-        finished,
-        purged,
-        doubted,
-        untagged: tags.removed,
-        tags_kept: tags.left,
-    })
+    Ok(())
 }
 
 /// Takes one step of a plan; or says why not.
@@ -315,25 +387,29 @@ async fn changed(
 }
 
 /// Finishes what dead runs left undone; channels that someone works on wait.
-async fn finish(store: &dyn MirrorStore) -> Result<Vec<String>, Failure> {
-    let leftovers = store.leftovers(&Scope::All).await.map_err(refused)?;
-    let mut channels: Vec<_> = leftovers
-        .into_iter()
-        .map(|leftover| leftover.channel)
-        .collect();
+async fn finish(store: &dyn MirrorStore, pruned: &mut Pruned) {
+    let mut channels: Vec<_> = match store.leftovers(&Scope::All).await {
+        Ok(leftovers) => leftovers.into_iter().map(|left| left.channel).collect(),
+        Err(error) => {
+            pruned.fail("leftovers".to_owned(), &refused(error));
+            return;
+        }
+    };
     channels.dedup();
-    let mut finished = Vec::new();
     for channel in channels {
-        match store.lock(&channel).await {
-            Ok(writer) => {
-                let swept = writer.sweep().await.map_err(refused)?;
-                finished.extend(swept.into_iter().map(|leftover| leftover.what));
+        let swept = match store.lock(&channel).await {
+            Ok(writer) => writer.sweep().await,
+            Err(StoreError::Busy { .. }) => continue,
+            Err(error) => Err(error),
+        };
+        match swept {
+            Ok(swept) => {
+                let swept = swept.into_iter().map(|leftover| leftover.what);
+                pruned.finished.extend(swept);
             }
-            Err(StoreError::Busy { .. }) => {}
-            Err(error) => return Err(refused(error)),
+            Err(error) => pruned.fail(format!("leftovers of {channel}"), &refused(error)),
         }
     }
-    Ok(finished)
 }
 
 /// Deletes for good what is `due`; channels that someone works on wait.
@@ -344,13 +420,11 @@ async fn purge(
     context: &Context,
     store: &Mirror,
     due: Vec<Retired>,
-    left: &mut BTreeMap<String, String>,
-) -> Result<(Vec<Retired>, UntagReport), Failure> {
+    pruned: &mut Pruned,
+) -> Result<(), Failure> {
     let registry = Registry::open(context)?;
-    let mut tags = UntagReport::default();
-    let mut purged = Vec::new();
     for retired in due {
-        match store.lock(&retired.id.channel).await {
+        let done = match store.lock(&retired.id.channel).await {
             Ok(writer) => {
                 if let (Some(registry), None) = (&registry, &retired.section) {
                     match registry.untag(context, store, &retired).await {
@@ -365,49 +439,48 @@ async fn purge(
                                     "tags that something still needs cannot be noted: {}",
                                     crate::exit::chain(&error)
                                 );
-                                left.insert(retired.id.to_string(), why);
+                                pruned.left.insert(retired.id.to_string(), why);
                                 continue;
                             }
-                            tags.removed.extend(untagged.removed);
-                            tags.left.extend(untagged.left);
+                            pruned.untagged.extend(untagged.removed);
+                            pruned.tags_kept.extend(untagged.left);
                         }
                         Err(failure) => {
-                            left.insert(retired.id.to_string(), failure.line());
+                            let id = retired.id.to_string();
+                            pruned.left.insert(id, failure.line());
                             continue;
                         }
                     }
                 }
-                writer.purge(&retired).await.map_err(refused)?;
+                writer.purge(&retired).await
             }
             Err(StoreError::Busy { .. }) => continue,
-            Err(error) => return Err(refused(error)),
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => pruned.purged.push(retired),
+            Err(error) => pruned.fail(retired.to_string(), &refused(error)),
         }
-        purged.push(retired);
     }
-    Ok((purged, tags))
+    Ok(())
 }
 
 /// Removes the tags that earlier runs had to leave, if nothing needs them any more.
-async fn settle(
-    context: &Context,
-    store: &Mirror,
-    tags: &mut UntagReport,
-    left: &mut BTreeMap<String, String>,
-) -> Result<(), Failure> {
+async fn settle(context: &Context, store: &Mirror, pruned: &mut Pruned) -> Result<(), Failure> {
     let Some(registry) = Registry::open(context)? else {
         return Ok(());
     };
     match registry.settle(context, store).await {
         Ok(settled) => {
             for name in &settled.removed {
-                tags.left.remove(name);
+                pruned.tags_kept.remove(name);
             }
-            tags.removed.extend(settled.removed);
-            tags.left.extend(settled.left);
+            pruned.untagged.extend(settled.removed);
+            pruned.tags_kept.extend(settled.left);
         }
         Err(failure) => {
             let what = "the tags of builds that are gone".to_owned();
-            left.insert(what, failure.line());
+            pruned.left.insert(what, failure.line());
         }
     }
     Ok(())

@@ -209,6 +209,7 @@ fn request(db: &Connection, row: &Cells<'_>) -> Loaded<Request> {
         force: row.get("force")?,
         retry_failed: row.get("retry_failed")?,
         reasons: numbered("reason", reasons)?,
+        more_reasons: row.get("more_reasons")?,
     })
 }
 

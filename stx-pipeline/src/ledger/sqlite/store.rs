@@ -100,15 +100,16 @@ pub(super) fn change(
 fn request(db: &Connection, request: &Request) -> Stored {
     run(
         db,
-        "INSERT INTO requests (id, channel, git, recipe, force, retry_failed, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'waiting')",
+        "INSERT INTO requests (id, channel, git, recipe, force, retry_failed, more_reasons, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'waiting')",
         params![
             request.id,
             request.target.channel.to_string(),
             request.target.git,
             request.target.recipe.as_str(),
             request.force,
-            request.retry_failed
+            request.retry_failed,
+            request.more_reasons
         ],
     )?;
     let mut reasons = request.reasons.iter().enumerate();
@@ -118,9 +119,15 @@ fn request(db: &Connection, request: &Request) -> Stored {
 fn joined(db: &Connection, request: &Request) -> Stored {
     run(
         db,
-        "UPDATE requests SET force = ?2, retry_failed = ?3 WHERE id = ?1",
-        params![request.id, request.force, request.retry_failed],
+        "UPDATE requests SET force = ?2, retry_failed = ?3, more_reasons = ?4 WHERE id = ?1",
+        params![
+            request.id,
+            request.force,
+            request.retry_failed,
+            request.more_reasons
+        ],
     )?;
+    // The last one is new, or took the place of another, or is as it was.
     let number = request.reasons.len() - 1;
     reason(db, request.id, number, &request.reasons[number])
 }
@@ -133,7 +140,7 @@ fn reason(db: &Connection, request: u64, number: usize, reason: &Reason) -> Stor
     };
     run(
         db,
-        "INSERT INTO reasons (request, number, at, cause, uid, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO reasons (request, number, at, cause, uid, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             request,
             i64::try_from(number).unwrap_or(i64::MAX),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Event, ServeError, Service};
-use crate::ledger::Change;
+use crate::ledger::{AlarmKind, Change};
 use crate::service::{Facts, Notice, health};
 
 impl Service<'_> {
@@ -30,18 +30,27 @@ impl Service<'_> {
     pub(super) fn check_health(&mut self) -> Result<(), ServeError> {
         let at = self.host.now();
         let state = self.ledger.state();
-        let alarms = health::check(state, &self.setup, &self.facts, &self.blind, at);
+        let blocked = self.blocked.as_ref();
+        let alarms = health::check(state, &self.setup, &self.facts, &self.blind, blocked, at);
         let mut changes = Vec::new();
         let mut notices = Vec::new();
         for (alarm, text) in &alarms {
-            if !state.alarms.contains_key(alarm) {
-                let (alarm, text) = (alarm.clone(), text.clone());
-                changes.push(Change::Raised {
-                    alarm: alarm.clone(),
-                    at,
-                    text: text.clone(),
-                });
-                notices.push(Notice::Alarm { at, alarm, text });
+            let (alarm, text) = (alarm.clone(), text.clone());
+            match state.alarms.get(&alarm) {
+                // The command that it names has changed; the alarm is the same.
+                Some((since, old)) if alarm.kind == AlarmKind::PruneBlocked && *old != text => {
+                    let at = *since;
+                    changes.push(Change::Raised { alarm, at, text });
+                }
+                Some(_) => {}
+                None => {
+                    changes.push(Change::Raised {
+                        alarm: alarm.clone(),
+                        at,
+                        text: text.clone(),
+                    });
+                    notices.push(Notice::Alarm { at, alarm, text });
+                }
             }
         }
         for alarm in state.alarms.keys() {

@@ -183,12 +183,11 @@ impl Service<'_> {
 
     pub(super) fn read_messages(&mut self) -> Result<(), ServeError> {
         let messages = self.host.messages();
-        let there: Vec<_> = messages.iter().map(|message| &message.id).collect();
         let gone: Vec<_> = self
             .state()
             .messages
             .iter()
-            .filter(|id| !there.contains(id))
+            .filter(|id| !self.host.has_message(id))
             .map(|id| Change::Cleared { id: id.clone() })
             .collect();
         if !gone.is_empty() {
@@ -209,7 +208,14 @@ impl Service<'_> {
     fn read_message(&mut self, message: Message) -> Result<bool, ServeError> {
         let at = self.host.now();
         let Message { id, uid, ask } = message;
+        let mut said = None;
         let mut changes = vec![Change::Received { id: id.clone() }];
+        if let Err(why) = ask.check() {
+            self.record(&changes)?;
+            let text = format!("{id}: what user {uid} asks is refused: {why}");
+            self.host.say(&text);
+            return Ok(true);
+        }
         match ask {
             Ask::Build {
                 release,
@@ -237,7 +243,7 @@ impl Service<'_> {
                             }
                             Some(Err(why)) => {
                                 // Nothing becomes public of a build that never comes to a commit.
-                                self.host.say(&format!(
+                                said = Some(format!(
                                     "{git}: whether it is upstream cannot be seen: {}; it is built all the same",
                                     redact_urls(&why)
                                 ));
@@ -254,7 +260,7 @@ impl Service<'_> {
                         changes.push(file(self.state(), target, reason, force, true));
                     }
                     Ok((target, Some(why))) => {
-                        self.host.say(&format!("{target} is refused: {why}"));
+                        said = Some(format!("{target} is refused: {why}"));
                         let request = request(self.state().id(0), target, reason, force, true);
                         let how = Closed::Skipped { why };
                         let closed = Change::Closed {
@@ -264,34 +270,43 @@ impl Service<'_> {
                         };
                         changes.extend([Change::Requested(request), closed]);
                     }
-                    Err(why) => self.host.say(&format!("{git} cannot be built: {why}")),
+                    Err(why) => said = Some(format!("{git} cannot be built: {why}")),
                 }
             }
-            Ask::Cancel { request } => self.cancel(request, uid, &mut changes),
+            Ask::Cancel { request } => {
+                let state = self.state();
+                let mut runs = state.runs.values();
+                let run = runs.find(|run| run.request.id == request);
+                let build = run.and_then(|run| Some((&run.request, self.builds.get(&run.id)?)));
+                let waits = state.queue.get(&request);
+                let text = match waits.or(build.map(|(request, _)| request)) {
+                    None => format!(
+                        "user {uid} cancels request {request}, which neither waits nor runs"
+                    ),
+                    Some(asked) if !asked.is_of(uid) && !self.host.may_cancel_all(uid) => format!(
+                        "user {uid} may not cancel request {request}: others asked for it, too"
+                    ),
+                    Some(_) => {
+                        match build {
+                            Some((_, (cancel, _))) => cancel.cancel(),
+                            None => changes.push(Change::Closed {
+                                request,
+                                at,
+                                how: Closed::Cancelled { uid },
+                            }),
+                        }
+                        format!("user {uid} cancels request {request}")
+                    }
+                };
+                said = Some(text);
+            }
         }
         self.record(&changes)?;
-        Ok(true)
-    }
-
-    fn cancel(&self, request: u64, uid: u32, changes: &mut Vec<Change>) {
-        let state = self.state();
-        let run = state.runs.values().find(|run| run.request.id == request);
-        let build = run.and_then(|run| self.builds.get(&run.id));
-        if state.queue.contains_key(&request) {
-            changes.push(Change::Closed {
-                request,
-                at: self.host.now(),
-                how: Closed::Cancelled { uid },
-            });
-        } else if let Some((cancel, _)) = build {
-            self.host
-                .say(&format!("user {uid} cancels request {request}"));
-            cancel.cancel();
-        } else {
-            let text =
-                format!("user {uid} cancels request {request}, which neither waits nor runs");
-            self.host.say(&text);
+        // Not before: the record may have to wait, and is tried again.
+        if let Some(said) = said {
+            self.host.say(&said);
         }
+        Ok(true)
     }
 }
 
@@ -309,6 +324,7 @@ fn request(id: u64, target: Target, reason: Reason, force: bool, retry_failed: b
         force,
         retry_failed,
         reasons: vec![reason],
+        more_reasons: 0,
     }
 }
 

@@ -21,6 +21,10 @@ impl Service<'_> {
         let unknown = |reason| ServeError::Unfinished { reason };
         let unfinished = self.builder.unfinished().await.map_err(unknown)?;
         for run in runs {
+            // Begun before the ledger could not be written for a while.
+            if self.builds.contains_key(&run.id) {
+                continue;
+            }
             let named = run.build.clone();
             let build = match named.filter(|build| unfinished.contains(build)) {
                 Some(build) => Some(build),
@@ -77,12 +81,14 @@ impl Service<'_> {
             return self.ended(run, Ended { at, how });
         }
         let reason = "interrupted before there was a build".to_owned();
-        self.host.say(&format!("run {}: {reason}", run.id));
-        Ok(self.record(&[Change::Requeued {
+        let said = format!("run {}: {reason}", run.id);
+        self.record(&[Change::Requeued {
             run: run.id,
             at,
             reason,
-        }])?)
+        }])?;
+        self.host.say(&said);
+        Ok(())
     }
 }
 

@@ -42,6 +42,7 @@ impl Service<'_> {
                 Job::Build(Order {
                     target: request.target,
                     reasons: request.reasons,
+                    more_reasons: request.more_reasons,
                     force: request.force,
                     retry_failed: request.retry_failed,
                 }),
@@ -90,15 +91,14 @@ impl Service<'_> {
         match left {
             Left::Busy(reason) => {
                 let request = run.request.id;
-                self.host.say(&format!(
-                    "run {id}: {reason}; tried again in {} s",
-                    BUSY.as_secs()
-                ));
+                let said = format!("run {id}: {reason}; tried again in {} s", BUSY.as_secs());
                 self.record(&[Change::Requeued {
                     run: id,
                     at,
                     reason,
                 }])?;
+                // Not before: the record may have to wait, and is tried again.
+                self.host.say(&said);
                 self.held.insert(request, Instant::now() + BUSY);
                 Ok(())
             }
@@ -144,9 +144,9 @@ impl Service<'_> {
             | RunEnd::Cancelled
             | RunEnd::Requeued { .. } => None,
         };
-        self.host
-            .say(&format!("run {}: {}", run.id, said(&end.how)));
+        let said = format!("run {}: {}", run.id, said(&end.how));
         self.record(&[Change::Ended { run: run.id, end }])?;
+        self.host.say(&said);
         // Mirror and disk are not what they were.
         self.next_survey = Instant::now();
         if let Some(notice) = notice {

@@ -109,6 +109,7 @@ fn ended(how: RunEnd) -> State {
             at: hours(-24),
             cause: Cause::Commit { heads: [].into() },
         }],
+        more_reasons: 0,
     };
     let start = Change::Started {
         run: 2,
@@ -129,7 +130,7 @@ fn ended(how: RunEnd) -> State {
 }
 
 fn kinds(state: &State, setup: &Setup, facts: &Facts) -> Vec<AlarmKind> {
-    let alarms = check(state, setup, facts, &Blind::new(), now());
+    let alarms = check(state, setup, facts, &Blind::new(), None, now());
     alarms.keys().map(|alarm| alarm.kind).collect()
 }
 
@@ -195,6 +196,7 @@ fn waiting_request() -> Request {
             at: hours(-13),
             cause: Cause::Commit { heads: [].into() },
         }],
+        more_reasons: 0,
     }
 }
 

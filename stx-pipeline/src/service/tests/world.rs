@@ -53,6 +53,7 @@ pub(super) struct Inner {
     pub(super) notices: Vec<Notice>,
     pub(super) said: Vec<String>,
     pub(super) pruned: u32,
+    pub(super) blocked: BTreeMap<String, String>,
     pub(super) free: u64,
     /// How far the clock is from where time is.
     pub(super) clock: TimeDelta,
@@ -391,8 +392,16 @@ impl Host for World {
         self.lock().messages.values().cloned().collect()
     }
 
+    fn has_message(&self, id: &str) -> bool {
+        self.lock().messages.contains_key(id)
+    }
+
     fn discard(&self, id: &str) {
         self.lock().messages.remove(id);
+    }
+
+    fn may_cancel_all(&self, uid: u32) -> bool {
+        uid == 0
     }
 
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
@@ -421,9 +430,13 @@ impl Host for World {
         facts
     }
 
-    async fn prune(&self) -> Result<String, String> {
-        self.lock().pruned += 1;
-        Ok("pruned".into())
+    async fn prune(&self) -> Result<Pruned, String> {
+        let mut inner = self.lock();
+        inner.pruned += 1;
+        Ok(Pruned {
+            text: "pruned".into(),
+            blocked: inner.blocked.clone(),
+        })
     }
 
     fn notify(&self, notice: Notice) {

@@ -368,10 +368,11 @@ impl Work {
         check_record(&self.id, &record)?;
         let (sums, bytes) = self.sums()?;
         let sealed = self.inner.seal.seal(&sums, bytes, record);
-        sealed.map_err(|source| StoreError::Unsigned {
+        let sealed = sealed.map_err(|source| StoreError::Unsigned {
             what: format!("{}/{}", self.id, Sums::FILE_NAME),
             source,
-        })
+        })?;
+        sealed.readable()
     }
 
     fn commit(&self, sealed: Sealed) -> Result<BuildRecord, StoreError> {
@@ -487,7 +488,7 @@ impl StagedBuild for LocalStaged {
         let check = |work: &Work| {
             let (sums, _) = work.sums()?;
             original.check(&work.id, &sums)?;
-            Ok(original)
+            original.readable()
         };
         blocking(move || self.work.finish(check).map(drop)).await
     }

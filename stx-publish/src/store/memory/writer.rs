@@ -513,14 +513,14 @@ impl StagedBuild for MemoryStaged {
         let sealed = self.lock.store.seal.seal(&sums, bytes, record);
         let sealed = sealed.map_err(|source| self.unsigned(sums_path().as_str(), source))?;
         let record = sealed.record.clone();
-        self.finish(sealed)?;
+        self.finish(sealed.readable()?)?;
         Ok(record)
     }
 
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
         let (sums, _) = self.sums();
         original.check(&self.id, &sums)?;
-        self.finish(original)
+        self.finish(original.readable()?)
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {

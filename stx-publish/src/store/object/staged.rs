@@ -535,13 +535,13 @@ impl StagedBuild for BucketStaged {
             what: format!("{}/{}", self.id, Sums::FILE_NAME),
             source,
         })?;
-        self.finish(sealed).await
+        self.finish(sealed.readable()?).await
     }
 
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
         let (sums, _) = self.sums()?;
         original.check(&self.id, &sums)?;
-        self.finish(original).await.map(drop)
+        self.finish(original.readable()?).await.map(drop)
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {

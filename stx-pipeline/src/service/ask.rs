@@ -1,0 +1,202 @@
+//! Bounds of what people may ask, and of what is told of it.
+
+use super::{Ask, Order};
+
+/// Bytes that the reason of a request has at most: it is published in the record of the build and in the indexes.
+pub const LONGEST_REASON: usize = 1000;
+
+/// Bytes that the name of a branch or tag has at most.
+const LONGEST_REF: usize = 255;
+
+/// Bytes that all reasons of a build have together in its record, the count of those that are left out not included.
+const LONGEST_TRIGGER: usize = 8000;
+
+/// Why something cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The reason is too long.
+    #[error("the reason has {bytes} bytes; at most {LONGEST_REASON} are accepted")]
+    LongReason {
+        /// Its length.
+        bytes: usize,
+    },
+    /// No branch or tag of git is called so.
+    #[error("{name:?} is not a name of a git branch or tag: {why}")]
+    NotARef {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl Ask {
+    /// Refuses what is too long to be recorded, and what a program would not take for a branch.
+    ///
+    /// Whoever leaves a message checks it, to be told at once; the service checks it again, because anybody of the build
+    /// group can write the file by hand.
+    pub fn check(&self) -> Result<(), AskError> {
+        match self {
+            Self::Build { git, reason, .. } => {
+                if reason.len() > LONGEST_REASON {
+                    let bytes = reason.len();
+                    return Err(AskError::LongReason { bytes });
+                }
+                match wrong_ref(git) {
+                    Some(why) => {
+                        let end = git.floor_char_boundary(LONGEST_REF);
+                        let name = git[..end].to_owned();
+                        Err(AskError::NotARef { name, why })
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Cancel { .. } => Ok(()),
+        }
+    }
+}
+
+/// Why a text is no name of a branch or tag, by the rules of `git check-ref-format`.
+///
+/// Recipes hand the name to git and to their own scripts, where one that begins with `-` would be an option.
+fn wrong_ref(name: &str) -> Option<&'static str> {
+    let special = |byte: u8| byte.is_ascii_control() || b" ~^:?*[\\".contains(&byte);
+    let part = |part: &str| {
+        let lock = part.as_bytes().ends_with(b".lock");
+        part.is_empty() || part.starts_with('.') || lock
+    };
+    if name.len() > LONGEST_REF {
+        Some("it is longer than 255 bytes")
+    } else if name.starts_with('-') {
+        Some("it begins with `-`")
+    } else if name.bytes().any(special) {
+        Some("it contains a space, a control character or one of ~ ^ : ? * [ \\")
+    } else if name.split('/').any(part) {
+        Some("a part between slashes is empty, begins with `.` or ends with `.lock`")
+    } else if name.contains("..") || name.contains("@{") || name.ends_with('.') || name == "@" {
+        Some("it contains `..` or `@{`, ends with `.`, or is `@`")
+    } else {
+        None
+    }
+}
+
+impl Order {
+    /// Why it is built, as the record of the build says it: the first reasons, and how many there are besides.
+    pub fn trigger(&self) -> String {
+        let mut text = String::new();
+        let mut left_out = self.more_reasons;
+        for reason in &self.reasons {
+            let cause = reason.cause.to_string();
+            let separator = if text.is_empty() { "" } else { "; " };
+            let room = LONGEST_TRIGGER.saturating_sub(text.len() + separator.len());
+            if cause.len() <= room {
+                text = text + separator + &cause;
+            } else if text.is_empty() {
+                text.push_str(&cause[..cause.floor_char_boundary(room)]);
+                text.push('…');
+            } else {
+                left_out += 1;
+            }
+        }
+        match left_out {
+            0 => text,
+            more => format!("{text}; and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::{Cause, Reason, Target};
+
+    fn build(git: &str, reason: &str) -> Ask {
+        Ask::Build {
+            release: "master".parse().unwrap(),
+            git: git.into(),
+            reason: reason.into(),
+            force: false,
+            new_channel: false,
+        }
+    }
+
+    #[test]
+    fn branches_and_tags_are_accepted_as_git_has_them() {
+        let long = "b".repeat(LONGEST_REF);
+        for git in ["master", "f/x", "r/2018.10", "v1.0-rc.1", "ä", "a@b", &long] {
+            assert_eq!(build(git, "").check(), Ok(()), "{git}");
+        }
+        let longer = "b".repeat(LONGEST_REF + 1);
+        for git in [
+            "",
+            "-b",
+            "--upload-pack=touch /tmp/x",
+            "a b",
+            "a\nb",
+            "a\u{7f}",
+            "a..b",
+            "a//b",
+            "/a",
+            "a/",
+            "a.",
+            "a/.b",
+            "a.lock",
+            "a.lock/b",
+            "@",
+            "a@{1}",
+            "a:b",
+            "a\\b",
+            &longer,
+        ] {
+            let refused = build(git, "").check();
+            assert!(matches!(refused, Err(AskError::NotARef { .. })), "{git:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_has_a_longest() {
+        assert_eq!(build("master", &"x".repeat(1000)).check(), Ok(()));
+        let refused = build("master", &"x".repeat(70_000)).check().unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the reason has 70000 bytes; at most 1000 are accepted"
+        );
+    }
+
+    fn order(texts: &[String], more_reasons: u64) -> Order {
+        let reason = |text: &String| Reason {
+            at: chrono::DateTime::UNIX_EPOCH,
+            cause: Cause::Manual {
+                uid: 1000,
+                text: text.clone(),
+            },
+        };
+        Order {
+            target: Target {
+                channel: "master/centos".parse().unwrap(),
+                git: "master".into(),
+                recipe: "/r".into(),
+            },
+            reasons: texts.iter().map(reason).collect(),
+            more_reasons,
+            force: false,
+            retry_failed: false,
+        }
+    }
+
+    #[test]
+    fn the_record_names_the_first_reasons_and_counts_the_others() {
+        let two = order(&["a".into(), "b".into()], 0);
+        assert_eq!(two.trigger(), "manual: a; manual: b");
+        let more = order(&["a".into(), "b".into()], 3);
+        assert_eq!(more.trigger(), "manual: a; manual: b; and 3 more");
+        // What an earlier version filed.
+        let many = vec!["x".repeat(60_000); 1000];
+        let text = order(&many, 0).trigger();
+        assert!(text.len() < LONGEST_TRIGGER + 30, "{}", text.len());
+        assert!(text.ends_with("x…; and 999 more"), "{}", &text[7990..]);
+        let one = order(&["ä".repeat(60_000)], 0).trigger();
+        assert!(one.len() <= LONGEST_TRIGGER + 3 && one.ends_with('…'));
+    }
+}

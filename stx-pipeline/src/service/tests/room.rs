@@ -1,0 +1,189 @@
+//! A disk on which there is no room for the ledger, for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stx_layout::Channel;
+
+use super::world::*;
+use crate::ledger::{AlarmKind, Change, Filed, Ledger, LedgerError, MemoryLedger, RunEnd, State};
+use crate::service::{Control, Notice, ServeError};
+
+const HOUR: u64 = 3600;
+
+/// A ledger that cannot be written while its disk is full.
+struct OnDisk {
+    inner: MemoryLedger,
+    full: Arc<AtomicBool>,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let full = Arc::new(AtomicBool::new(false));
+        let inner = MemoryLedger::default();
+        Self { inner, full }
+    }
+
+    fn history(&self) -> Vec<Filed> {
+        self.inner.history(None, usize::MAX).unwrap()
+    }
+}
+
+impl Ledger for OnDisk {
+    fn state(&self) -> &State {
+        self.inner.state()
+    }
+
+    fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
+        if self.full.load(Ordering::Relaxed) {
+            let source = "database or disk is full".into();
+            return Err(LedgerError::Unavailable {
+                op: "write",
+                source,
+            });
+        }
+        self.inner.record(changes)
+    }
+
+    fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
+        self.inner.history(channel, limit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
+    // Full from each of these seconds of a build on, for half an hour.
+    for from in (0..300).step_by(10) {
+        let world = World::new();
+        let mut ledger = OnDisk::new();
+        let full = Arc::clone(&ledger.full);
+        world.push("master", "one");
+        let script = world.clone();
+        serve_during(
+            &world,
+            &mut ledger,
+            setup([polled("master", 60)]),
+            async move |_| {
+                seconds(from).await;
+                full.store(true, Ordering::Relaxed);
+                seconds(HOUR / 4).await;
+                script.ask_build("asked", "f/x", false);
+                script.push("f/x", "x");
+                seconds(HOUR / 4).await;
+                full.store(false, Ordering::Relaxed);
+                seconds(HOUR).await;
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(world.commits("master/centos"), ["one"], "from {from}");
+        assert_eq!(world.commits("feature/x/centos"), ["x"], "from {from}");
+        for run in ledger.history().iter().flat_map(|filed| &filed.runs) {
+            let end = run.end.as_ref().map(|end| &end.how);
+            assert!(
+                matches!(end, Some(RunEnd::Published { .. })),
+                "from {from}: {run:#?}"
+            );
+        }
+        let inner = world.lock();
+        let of_ledger = inner
+            .said
+            .iter()
+            .filter(|said| said.starts_with("ledger: "));
+        assert_eq!(of_ledger.count(), 2, "from {from}: {:#?}", inner.said);
+        let mut repeated = inner.said.clone();
+        repeated.sort();
+        repeated.dedup();
+        assert_eq!(
+            repeated.len(),
+            inner.said.len(),
+            "from {from}: {:#?}",
+            inner.said
+        );
+        let told = inner.notices.iter().filter(|notice| match notice {
+            Notice::Alarm { alarm, .. } | Notice::AlarmOver { alarm, .. } => {
+                alarm.kind == AlarmKind::DiskFilling && alarm.subject == "ledger"
+            }
+            Notice::Failure { .. } | Notice::Recovery { .. } => false,
+        });
+        assert_eq!(told.count(), 2, "from {from}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_it_on_a_full_disk_and_the_next_start_records_what_was_built() {
+    for from in (0..300).step_by(10) {
+        let world = World::new();
+        let mut ledger = OnDisk::new();
+        let full = Arc::clone(&ledger.full);
+        world.push("master", "one");
+        let served = serve_during(
+            &world,
+            &mut ledger,
+            setup([polled("master", 60)]),
+            async move |control| {
+                seconds(from).await;
+                full.store(true, Ordering::Relaxed);
+                seconds(HOUR).await;
+                control.send(Control::Stop).unwrap();
+                seconds(HOUR).await;
+                panic!("it did not end");
+            },
+        )
+        .await;
+        if let Err(error) = served {
+            assert!(
+                matches!(error, ServeError::Ledger(LedgerError::Unavailable { .. })),
+                "{error}"
+            );
+        }
+        ledger.full.store(false, Ordering::Relaxed);
+        serve_during(
+            &world,
+            &mut ledger,
+            setup([polled("master", 60)]),
+            async |_| {
+                seconds(HOUR).await;
+            },
+        )
+        .await
+        .unwrap();
+        assert_eq!(world.commits("master/centos"), ["one"], "from {from}");
+        for run in ledger.history().iter().flat_map(|filed| &filed.runs) {
+            assert!(run.end.is_some(), "from {from}: {run:#?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_starts_on_a_full_disk_waits_and_ends_when_told() {
+    let world = World::new();
+    let mut ledger = OnDisk::new();
+    world.push("master", "one");
+    world.ask_build("a", "master", false);
+    // Killed while a build runs.
+    serve_during(&world, &mut ledger, setup([]), async |_| seconds(90).await)
+        .await
+        .unwrap();
+    assert_eq!(ledger.state().runs.len(), 1);
+    ledger.full.store(true, Ordering::Relaxed);
+    serve_during(&world, &mut ledger, setup([]), async |control| {
+        seconds(HOUR).await;
+        control.send(Control::Stop).unwrap();
+        seconds(60).await;
+        panic!("it did not end");
+    })
+    .await
+    .unwrap();
+    assert_eq!(ledger.state().runs.len(), 1);
+    let full = Arc::clone(&ledger.full);
+    serve_during(&world, &mut ledger, setup([]), async move |_| {
+        seconds(HOUR).await;
+        full.store(false, Ordering::Relaxed);
+        seconds(HOUR).await;
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.commits("master/centos"), ["one"]);
+    assert!(ledger.state().runs.is_empty());
+}

@@ -1,0 +1,76 @@
+//! A service whose ledger has no room for a while.
+
+use std::time::Duration;
+
+use rustix::process::{Signal, test_kill_process};
+
+use super::{Site, holding};
+use crate::full_disk::Disk;
+
+#[test]
+fn a_full_disk_is_waited_for_and_what_was_built_is_recorded_later() {
+    // As most disks have them. With smaller ones, the kernel ends whoever writes to the index that SQLite maps.
+    let disk = Disk::with_blocks(4096);
+    let site = Site::new("", "poll = \"1s\"");
+    let dir = site.small.dir.path().to_owned();
+    // Only what the service itself writes: a build on a full disk fails by itself.
+    fs_err::create_dir(site.small.at("state")).expect("a directory");
+    fs_err::os::unix::fs::symlink(disk.path(), site.small.at("state/.service")).expect("a symlink");
+    site.small.commit("image.sh", &holding(&dir));
+    let daemon = site.start();
+    site.until("the first build", || site.messages() == ["one"]);
+    fs_err::write(site.small.at("hold"), "").expect("a file");
+    site.commit("two");
+    site.until_file("holds");
+    disk.exhaust();
+    fs_err::remove_file(site.small.at("hold")).expect("a file");
+    site.until("the second build", || site.messages() == ["one", "two"]);
+    site.until("the wait", || {
+        site.log()
+            .contains("nothing is started until it can be written")
+    });
+    site.until("the notice", || {
+        let notices = fs_err::read_to_string(site.small.at("notices")).unwrap_or_default();
+        notices.contains("\"subject\":\"ledger\"")
+    });
+    site.commit("three");
+    std::thread::sleep(Duration::from_secs(3));
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    test_kill_process(pid).expect("it waits");
+    assert_eq!(site.messages(), ["one", "two"]);
+    disk.empty();
+    site.until("the third build", || {
+        site.messages() == ["one", "two", "three"]
+    });
+    assert_eq!(
+        site.log().matches("nothing is started until").count(),
+        1,
+        "{}",
+        site.log()
+    );
+
+    // A stop ends it in any case, also one that was started without room.
+    site.small.commit("image.sh", "exit 3\n");
+    disk.exhaust();
+    std::thread::sleep(Duration::from_secs(2));
+    daemon.signal(Signal::TERM);
+    let code = daemon.end();
+    assert!(code == Some(0) || code == Some(4), "{code:?}");
+    let daemon = site.start();
+    std::thread::sleep(Duration::from_secs(2));
+    daemon.signal(Signal::TERM);
+    let code = daemon.end();
+    assert!(code == Some(0) || code == Some(4), "{code:?}");
+    disk.empty();
+    let daemon = site.start();
+    site.until("the failure", || site.small.builds().len() == 4);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    let published = |filed: &serde_json::Value| {
+        let runs = filed["runs"].as_array().expect("runs").clone();
+        runs.into_iter()
+            .filter(|run| run["end"]["outcome"] == "published")
+            .count()
+    };
+    assert_eq!(site.history().iter().map(published).sum::<usize>(), 4);
+}
