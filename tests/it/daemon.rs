@@ -141,6 +141,27 @@ fn holding(dir: &Utf8Path) -> String {
     )
 }
 
+/// A directory lies in the place of the alias: the build is published all the same, and nothing says that it is not.
+#[test]
+fn a_build_whose_alias_cannot_be_moved_counts_as_published() {
+    let site = Site::new("", "poll = \"1s\"");
+    let daemon = site.start();
+    site.until("the first build", || site.messages() == ["one"]);
+    let alias = site.small.at("mirror/master/centos/latest_build");
+    site.until("the alias", || alias.is_symlink());
+    fs_err::remove_file(&alias).expect("an alias");
+    fs_err::create_dir_all(alias.join("in the way")).expect("a directory");
+    site.commit("two");
+    site.until("the second build", || site.messages() == ["one", "two"]);
+    let failed = "the mirror cannot be brought to agree with the plan";
+    site.until("the log", || site.log().contains(failed));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    let history = run(&mut site.stx(&["history"])).ok();
+    assert!(!history.contains("nothing was published"), "{history}");
+    assert_eq!(history.matches("success").count(), 2, "{history}");
+}
+
 #[test]
 fn each_commit_is_built_once_whatever_happens_to_the_service() {
     let poll = "poll = \"1s\"\nschedule = \"*/2 * * * * *\"";
