@@ -1,5 +1,6 @@
 //! The build service as it runs: the real binary, a real git, signals and kills.
 
+mod blocked;
 mod branches;
 mod full;
 mod hostile;

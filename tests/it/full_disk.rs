@@ -316,7 +316,7 @@ fn prune_on_a_full_disk_reports_what_it_did_and_can_always_free_something() {
         "retired master/centos/20200201T060000Z",
         "left    master/centos/20200202T060000Z/outputs/logs: ",
         "No space left on device",
-        "1 retired",
+        "1 build retired",
     ] {
         assert!(failed.stdout.contains(said), "{said}: {}", failed.stdout);
     }

@@ -144,7 +144,11 @@ pub(crate) async fn prune_now(context: &Context) -> Result<service::Pruned, Fail
             1 => format!("1 step failed, {first}"),
             count => format!("{count} steps failed, the first one: {first}"),
         };
-        blocked.insert(MIRROR.to_owned(), text.clone());
+        let whole = blocked.entry(MIRROR.to_owned()).or_default();
+        if !whole.is_empty() {
+            whole.push_str("; ");
+        }
+        whole.push_str(&text);
         done.push(text);
     }
     let left = pruned
@@ -165,23 +169,11 @@ pub(crate) async fn prune_now(context: &Context) -> Result<service::Pruned, Fail
 /// The subject of an alarm that concerns more than one channel.
 const MIRROR: &str = "mirror";
 
-/// The subject that a warning blocks, and its text with the command that releases it.
+/// What a warning holds back, and its text, which names the command that releases it.
 fn blocks(warning: &Warning) -> Option<(String, String)> {
-    let released =
-        |eligible: &u64| format!("{warning}; `stx-builds prune --allow {eligible}` removes them");
-    match warning {
-        Warning::ClockDoubted { eligible, .. } => Some((MIRROR.to_owned(), released(eligible))),
-        Warning::RemovalLimit {
-            channel, eligible, ..
-        } => Some((channel.to_string(), released(eligible))),
-        Warning::FutureBuilds { .. }
-        | Warning::UnreadableRecords { .. }
-        | Warning::Strays { .. }
-        | Warning::DanglingAlias { .. }
-        | Warning::PinOfNothing { .. }
-        | Warning::NoRelease { .. }
-        | Warning::SpaceShort { .. } => None,
-    }
+    warning.allow()?;
+    let subject = limited(warning).map_or_else(|| MIRROR.to_owned(), ToString::to_string);
+    Some((subject, warning.to_string()))
 }
 
 /// The channel of which so much is eligible that none of it goes.
