@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, ImageName, Sha256};
 
-use super::{Scope, StoreError};
+use super::Scope;
+#[cfg(feature = "local")]
+use super::StoreError;
 
 /// The tags of a build that is gone for good, which something still needed then. They go when nothing does any more.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
