@@ -221,7 +221,7 @@ fn an_image_that_cannot_be_read_is_said_or_refused() {
     assert!(
         warned
             .stderr
-            .contains("warning: outputs/iso/bad.iso is published without a bill"),
+            .contains("warning: outputs/iso/bad.iso: no bill of materials can be made"),
         "{}",
         warned.stderr
     );
