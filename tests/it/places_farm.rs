@@ -72,7 +72,7 @@ fn a_node_that_dies_in_mid_phase_costs_nothing_but_time() {
     let status = build.wait().expect("it ends");
     assert!(killed, "{said}");
     assert!(status.success(), "{said}");
-    assert!(said.contains("started again 1 times"), "{said}");
+    assert!(said.contains("started again 1 time"), "{said}");
     let used: Vec<_> = NODES
         .into_iter()
         .filter(|node| said.contains(&format!("is running on {node}")))

@@ -71,6 +71,14 @@ impl Pruned {
         self.left.insert(what.clone(), why.line());
         self.failed.insert(what);
     }
+
+    /// The steps that failed, each with its reason.
+    fn failures(&self) -> impl Iterator<Item = String> {
+        self.failed.iter().map(|what| {
+            let why = self.left.get(what).map_or("", String::as_str);
+            format!("{what}: {why}")
+        })
+    }
 }
 
 pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
@@ -103,7 +111,8 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     if !pruned.failed.is_empty() {
         let hint = "see why, and run `prune` again; `prune --empty-trash` makes room at once: it deletes what was retired, \
                     which `undelete` cannot bring back then";
-        return Err(Failure::said(Exit::Mirror).hint(hint));
+        let steps: Vec<_> = pruned.failures().collect();
+        return Err(Failure::new(Exit::Mirror, steps.join("; ")).hint(hint));
     }
     if !pruned.left.is_empty() {
         let hint = "what changed since the plan was made was left as it is; plan again";
@@ -132,11 +141,8 @@ pub(crate) async fn prune_now(context: &Context) -> Result<service::Pruned, Fail
     let mut pruned = Pruned::of(plan);
     let applied = apply(context, &store, doubt, false, &mut pruned).await;
     pages::renew(context, &*store, context.now).await;
-    let failed = pruned.failed.iter().map(|what| {
-        let why = pruned.left.get(what).map_or("", String::as_str);
-        format!("{what}: {why}")
-    });
-    let failed: Vec<_> = failed
+    let failed: Vec<_> = pruned
+        .failures()
         .chain(applied.err().map(|failure| failure.line()))
         .collect();
     if let Some(first) = failed.first() {
