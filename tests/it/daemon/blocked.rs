@@ -10,7 +10,7 @@ fn retention_that_is_blocked_is_an_alarm_until_somebody_releases_it() {
     let site = Site::new("prune = \"* * * * * *\"", "");
     for day in 1..=4 {
         // Nothing was built for years after that: the clock is doubted.
-        run(&mut site
+        run(site
             .small
             .build(&format!("2020010{day}T000000Z"))
             .args(["--force"]))
