@@ -3,7 +3,7 @@
 //! Names are looked up in layers: what the build sets, then `[variables]`, then a phase's `env`. A text of a layer sees
 //! that layer and those below; a variable that names itself means the one below it (`PATH = "/opt/bin:${PATH}"`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a `${NAME}` cannot be resolved for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,17 +14,22 @@ pub(crate) enum ScopeFault {
     Unknown { name: String },
     #[error("variables name each other in a circle: {}", names.join(" -> "))]
     Cycle { names: Vec<String> },
-    #[error("more than {MOST_REFERENCES} variables are looked up to expand it")]
-    TooMany,
+    #[error("variables name each other more than {DEEPEST} deep")]
+    TooDeep,
     #[error("longer than {LONGEST} bytes when expanded, which no process can be given")]
     TooLong,
+    #[error(
+        "the variables together are longer than {MOST} bytes when expanded, which no process can be given"
+    )]
+    TooMuch,
 }
 
-/// No text leads to more variables, each counted as often as it is named. Forty that name the next one twice would lead
-/// to a million million.
-const MOST_REFERENCES: usize = 1000;
+/// How deep variables may name each other.
+const DEEPEST: usize = 100;
 /// No expanded text is longer: Linux takes no longer argument or variable (`MAX_ARG_STRLEN`).
 const LONGEST: usize = 128 * 1024;
+/// Nor are all values together: that is what Linux takes of arguments and environment with the usual limit of the stack.
+const MOST: usize = 2 * 1024 * 1024;
 
 /// A piece of a text with variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +70,16 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
     Ok(parts)
 }
 
-/// The way to a value.
+/// What is known on the way to values. A variable is expanded once, however often it is named: forty that name the next one
+/// twice would otherwise be expanded a million million times.
 #[derive(Debug, Default)]
-struct Way {
+pub(crate) struct Way {
     /// The variables whose texts are being expanded, with their layers.
     open: Vec<(usize, String)>,
-    /// How many variables were looked up.
-    references: usize,
+    /// The values, by layer and name.
+    known: HashMap<(usize, String), String>,
+    /// Their bytes.
+    bytes: usize,
 }
 
 fn add(out: &mut String, text: &str) -> Result<(), ScopeFault> {
@@ -109,16 +117,24 @@ impl Scope<'_> {
         Ok(out)
     }
 
-    pub(crate) fn expand(&self, text: &str) -> Result<String, ScopeFault> {
+    #[cfg(test)]
+    fn expand(&self, text: &str) -> Result<String, ScopeFault> {
         self.expand_with(text, str::to_owned)
+    }
+
+    /// Whether a name has a value; what is found out on the way is kept for the next name.
+    pub(crate) fn check(&self, name: &str, way: &mut Way) -> Result<(), ScopeFault> {
+        way.open.clear();
+        self.value(name, self.layers.len(), way).map(drop)
     }
 
     /// The value of every name; else the text that cannot be expanded.
     pub(crate) fn environment(&self) -> Result<BTreeMap<String, String>, (String, ScopeFault)> {
         let mut values = BTreeMap::new();
+        let mut way = Way::default();
         for name in self.layers.iter().flat_map(|layer| layer.keys()) {
             let value = self
-                .value(name, self.layers.len(), &mut Way::default())
+                .value(name, self.layers.len(), &mut way)
                 .map_err(|fault| (format!("${{{name}}}"), fault))?;
             values.insert(name.clone(), value);
         }
@@ -127,10 +143,6 @@ impl Scope<'_> {
 
     /// The value that `name` has below layer `top`.
     fn value(&self, name: &str, top: usize, way: &mut Way) -> Result<String, ScopeFault> {
-        way.references += 1;
-        if way.references > MOST_REFERENCES {
-            return Err(ScopeFault::TooMany);
-        }
         let Some(layer) = (0..top)
             .rev()
             .find(|at| self.layers[*at].contains_key(name))
@@ -143,13 +155,22 @@ impl Scope<'_> {
         if layer == 0 {
             return Ok(text.clone());
         }
-        let open = &way.open;
-        if let Some(start) = open.iter().position(|(at, of)| *at == layer && of == name) {
-            let mut names: Vec<_> = open[start..].iter().map(|(_, name)| name.clone()).collect();
+        let key = (layer, name.to_owned());
+        if let Some(value) = way.known.get(&key) {
+            return Ok(value.clone());
+        }
+        if let Some(start) = way.open.iter().position(|open| *open == key) {
+            let mut names: Vec<_> = way.open[start..]
+                .iter()
+                .map(|(_, name)| name.clone())
+                .collect();
             names.push(name.to_owned());
             return Err(ScopeFault::Cycle { names });
         }
-        way.open.push((layer, name.to_owned()));
+        if way.open.len() == DEEPEST {
+            return Err(ScopeFault::TooDeep);
+        }
+        way.open.push(key.clone());
         let mut out = String::new();
         for part in parts(text)? {
             match part {
@@ -161,6 +182,11 @@ impl Scope<'_> {
             }
         }
         way.open.pop();
+        way.bytes += out.len();
+        if way.bytes > MOST {
+            return Err(ScopeFault::TooMuch);
+        }
+        way.known.insert(key, out.clone());
         Ok(out)
     }
 }
@@ -190,35 +216,47 @@ mod tests {
         );
     }
 
-    /// Both take no longer than any other mistake.
+    /// None takes longer than any other mistake.
     #[test]
-    fn variables_that_multiply_are_refused() {
+    fn variables_that_multiply_are_expanded_once_or_refused() {
         let base = map(&[]);
-        for (last, fault) in [
-            ("", ScopeFault::TooMany),
-            (&*"x".repeat(1000), ScopeFault::TooLong),
-        ] {
-            let mut variables = BTreeMap::from([("V40".to_owned(), last.to_owned())]);
-            for number in 0..40 {
-                let next = format!("${{V{}}}", number + 1);
-                variables.insert(format!("V{number}"), [next.as_str(), &next].concat());
+        let chain = |length: usize, times: usize, last: &str| {
+            let mut variables = BTreeMap::from([(format!("V{length}"), last.to_owned())]);
+            for number in 0..length {
+                let next = format!("${{V{}}}", number + 1).repeat(times);
+                variables.insert(format!("V{number}"), next);
             }
-            let layers = [&base, &variables];
+            variables
+        };
+        let expand = |variables: &BTreeMap<String, String>, text: &str| {
+            let layers = [&base, variables];
             let scope = Scope { layers: &layers };
-            assert_eq!(scope.expand("${V0}"), Err(fault.clone()));
-            let (text, found) = scope.environment().expect_err("no environment");
-            assert_eq!((text.as_str(), found), ("${V0}", fault));
-            assert_eq!(scope.expand("${V39}").as_deref(), Ok(&*last.repeat(2)));
+            let one = scope.expand(text);
+            (one, scope.environment().map_err(|(_, fault)| fault))
+        };
+        let (one, all) = expand(&chain(40, 2, ""), "${V0}");
+        assert_eq!(one.as_deref(), Ok(""));
+        assert_eq!(all.expect("an environment").len(), 41);
+        let (one, all) = expand(&chain(40, 2, "x"), "${V0}");
+        assert_eq!(
+            (one, all),
+            (Err(ScopeFault::TooLong), Err(ScopeFault::TooLong))
+        );
+        let (one, all) = expand(&chain(10_000, 1, ""), "${V0}");
+        assert_eq!(
+            (one, all),
+            (Err(ScopeFault::TooDeep), Err(ScopeFault::TooDeep))
+        );
+        let (one, _) = expand(&chain(10_000, 1, "x"), "${V9990}");
+        assert_eq!(one.as_deref(), Ok("x"));
+        // Each is short enough, all of them are not.
+        let mut variables = map(&[("A", &"x".repeat(LONGEST))]);
+        for number in 0..100 {
+            variables.insert(format!("B{number}"), "${A}".to_owned());
         }
-        // A chain is no deeper than the stack.
-        let mut variables = BTreeMap::from([("V9999".to_owned(), String::new())]);
-        for number in 0..9999 {
-            variables.insert(format!("V{number}"), format!("${{V{}}}", number + 1));
-        }
-        let layers = [&base, &variables];
-        let scope = Scope { layers: &layers };
-        assert_eq!(scope.expand("${V0}"), Err(ScopeFault::TooMany));
-        assert_eq!(scope.expand("${V9990}").as_deref(), Ok(""));
+        let (one, all) = expand(&variables, "${B0}");
+        assert_eq!(one.map(|text| text.len()), Ok(LONGEST));
+        assert_eq!(all, Err(ScopeFault::TooMuch));
     }
 
     #[test]

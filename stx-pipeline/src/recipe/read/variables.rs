@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Reader;
 use crate::recipe::Recipe;
-use crate::scope::{Part, Scope, ScopeFault, is_name, parts};
+use crate::scope::{Part, Scope, ScopeFault, Way, is_name, parts};
 
 /// A variable: where its name stands, the name, where its value stands, the value.
 pub(super) type Assigned = (usize, String, usize, String);
@@ -64,13 +64,16 @@ impl Reader {
             .collect();
         let mut all = vec![&base];
         all.extend(layers);
+        let scope = Scope { layers: &all };
+        let mut way = Way::default();
         for (_, name, at, _) in found {
-            let fault = Scope { layers: &all }.expand(&format!("${{{name}}}"));
-            match fault {
+            match scope.check(name, &mut way) {
                 Err(fault @ ScopeFault::Cycle { .. }) => self.fault(*at, fault),
-                Err(fault @ (ScopeFault::TooMany | ScopeFault::TooLong)) => {
+                Err(fault @ (ScopeFault::TooDeep | ScopeFault::TooLong)) => {
                     self.fault(*at, format!("`{name}`: {fault}"));
                 }
+                // So would be all after it.
+                Err(fault @ ScopeFault::TooMuch) => return self.fault(*at, fault),
                 // A name that stands only for itself has no value below it.
                 Err(fault @ ScopeFault::Unknown { .. })
                     if self
@@ -80,7 +83,7 @@ impl Reader {
                 {
                     self.fault(*at, fault);
                 }
-                Err(ScopeFault::Malformed { .. } | ScopeFault::Unknown { .. }) | Ok(_) => {}
+                Err(ScopeFault::Malformed { .. } | ScopeFault::Unknown { .. }) | Ok(()) => {}
             }
         }
     }
