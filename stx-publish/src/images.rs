@@ -20,7 +20,7 @@ mod name;
 mod plan;
 mod prepare;
 mod push;
-#[cfg(feature = "registry")]
+#[cfg(feature = "images")]
 pub mod read;
 mod retain;
 

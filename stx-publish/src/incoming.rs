@@ -86,11 +86,11 @@ impl Serialize for Entry {
 }
 
 /// Bytes that are read at once where a file is read from end to end.
-#[cfg(any(feature = "local", feature = "fetch", feature = "registry"))]
+#[cfg(any(feature = "local", feature = "fetch", feature = "images"))]
 pub(crate) const CHUNK: usize = 128 * 1024;
 
 /// Hashes what is left to be read, and counts it.
-#[cfg(any(feature = "fetch", feature = "registry"))]
+#[cfg(any(feature = "fetch", feature = "images"))]
 pub(crate) fn hash_rest(
     from: &mut impl std::io::Read,
     hash: &mut sha2::Sha256,

@@ -1,5 +1,6 @@
-//! Any bytes as a package among others: no panic; the metadata of the repository is XML that lists the other package, and
-//! this one or not; made again from what is known of an earlier build it has the same bytes.
+//! Any bytes as a package of a repository: no panic; the package is listed in each of the lists, which are XML, or it is said why
+//! not; it is listed under the name that its header has; made again from what is known of an earlier build the metadata have the
+//! same bytes.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -7,10 +8,14 @@ use std::io::Read as _;
 use camino::Utf8Path;
 use flate2::read::GzDecoder;
 use sha2::Digest as _;
+use stx_layout::rpm::Headers;
 use stx_layout::{BuildDate, Sha256};
 use stx_publish::metadata::{Earlier, Known, RepoMetadata as _, Repodata};
 
 use super::scratch;
+
+/// What the elements of the list `primary` belong to.
+const NAMESPACE: &str = "http://linux.duke.edu/metadata/common";
 
 /// Lists `bytes` as a package.
 pub(crate) fn check(bytes: &[u8]) {
@@ -22,12 +27,11 @@ pub(crate) fn check(bytes: &[u8]) {
             file.into_file()
         };
         let made = runtime.block_on(Repodata.index(dir, date, lock()));
-        if made.is_err() {
-            return;
-        }
+        let made = made.expect("metadata");
+        assert_eq!(made.listed + made.unlisted.len() as u64, 1);
         let first = files(&dir.join("repodata"));
         let lists = first.iter().filter(|(name, _)| *name != "repomd.xml");
-        let mut packages = Vec::new();
+        let mut count = 0;
         for (name, packed) in lists {
             let mut text = String::new();
             let read = GzDecoder::new(packed.as_slice()).read_to_string(&mut text);
@@ -35,14 +39,14 @@ pub(crate) fn check(bytes: &[u8]) {
             let list = roxmltree::Document::parse(&text);
             let list = list.unwrap_or_else(|error| panic!("{name}: {error}"));
             let elements = list.root_element().children();
-            packages.push(elements.filter(roxmltree::Node::is_element).count());
+            let packages: Vec<_> = elements.filter(roxmltree::Node::is_element).collect();
+            assert_eq!(packages.len() as u64, made.listed, "{name}");
+            for package in packages {
+                same_name(bytes, package);
+            }
+            count += 1;
         }
-        assert_eq!(packages.len(), 3);
-        assert!(
-            packages
-                .iter()
-                .all(|count| *count == packages[0] && *count <= 1)
-        );
+        assert_eq!(count, 3);
 
         let earlier = dir.join("earlier");
         fs_err::rename(dir.join("repodata"), &earlier).expect("a move");
@@ -54,10 +58,23 @@ pub(crate) fn check(bytes: &[u8]) {
                 repomd: Sha256(sha2::Sha256::digest(repomd).into()),
             }),
         };
-        let made = runtime.block_on(Repodata.update(dir, date, known, lock()));
-        made.expect("the same metadata");
+        let again = runtime.block_on(Repodata.update(dir, date, known, lock()));
+        let again = again.expect("the same metadata");
+        assert_eq!((again.listed, again.unlisted), (made.listed, made.unlisted));
         assert_eq!(files(&dir.join("repodata")), first);
     });
+}
+
+/// A package is listed under the name that its header has, if XML can have it as it is.
+fn same_name(bytes: &[u8], listed: roxmltree::Node<'_, '_>) {
+    let main = Headers::parse(bytes).expect("the headers that were read").main;
+    let name = main.string(1000).expect("a name");
+    if name.iter().all(u8::is_ascii_graphic) {
+        let attribute = listed.attribute("name");
+        let child = listed.children().find(|child| child.has_tag_name((NAMESPACE, "name")));
+        let said = attribute.or_else(|| child?.text()).unwrap_or_default();
+        assert_eq!(said.as_bytes(), name);
+    }
 }
 
 /// The files of a directory.
