@@ -344,32 +344,92 @@ fn scriptlets(metadata: &PackageMetadata) -> Result<BTreeMap<String, Scriptlet>,
             scriptlet.program = program.into_iter().map(ToOwned::to_owned).collect();
         }
     }
-    for (kind, found) in [
-        ("trigger", metadata.get_triggers()?),
-        ("file trigger", metadata.get_file_triggers()?),
-        (
-            "transaction file trigger",
-            metadata.get_trans_file_triggers()?,
-        ),
-    ] {
-        for trigger in found {
-            let conditions = trigger.conditions.iter().map(|found| {
-                let condition = condition(found.flags, &found.version);
-                [moment(found.flags), &found.name, &condition]
-                    .join(" ")
-                    .trim()
-                    .to_owned()
-            });
-            let name = format!("{kind} {}", conditions.collect::<Vec<_>>().join(", "));
-            let scriptlet = Scriptlet {
-                program: trigger.program,
-                script: trigger.script,
-                flags: None,
-            };
-            all.insert(name, scriptlet);
-        }
+    for (kind, tags) in TRIGGERS {
+        triggers(metadata, kind, tags, &mut all)?;
     }
     Ok(all)
+}
+
+/// The kinds of triggers with their tags: scripts and their programs; names, versions and flags of the conditions, and the
+/// scripts that these belong to.
+const TRIGGERS: [(&str, [IndexTag; 6]); 3] = [
+    (
+        "trigger",
+        [
+            IndexTag::RPMTAG_TRIGGERSCRIPTS,
+            IndexTag::RPMTAG_TRIGGERSCRIPTPROG,
+            IndexTag::RPMTAG_TRIGGERNAME,
+            IndexTag::RPMTAG_TRIGGERVERSION,
+            IndexTag::RPMTAG_TRIGGERFLAGS,
+            IndexTag::RPMTAG_TRIGGERINDEX,
+        ],
+    ),
+    (
+        "file trigger",
+        [
+            IndexTag::RPMTAG_FILETRIGGERSCRIPTS,
+            IndexTag::RPMTAG_FILETRIGGERSCRIPTPROG,
+            IndexTag::RPMTAG_FILETRIGGERNAME,
+            IndexTag::RPMTAG_FILETRIGGERVERSION,
+            IndexTag::RPMTAG_FILETRIGGERFLAGS,
+            IndexTag::RPMTAG_FILETRIGGERINDEX,
+        ],
+    ),
+    (
+        "transaction file trigger",
+        [
+            IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTS,
+            IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTPROG,
+            IndexTag::RPMTAG_TRANSFILETRIGGERNAME,
+            IndexTag::RPMTAG_TRANSFILETRIGGERVERSION,
+            IndexTag::RPMTAG_TRANSFILETRIGGERFLAGS,
+            IndexTag::RPMTAG_TRANSFILETRIGGERINDEX,
+        ],
+    ),
+];
+
+/// Adds the triggers of one kind.
+///
+/// Not by the library: with fewer programs than scripts it panics, and anybody can make such a package.
+fn triggers(
+    metadata: &PackageMetadata,
+    kind: &str,
+    [scripts, programs, names, versions, flags, indexes]: [IndexTag; 6],
+    all: &mut BTreeMap<String, Scriptlet>,
+) -> Result<(), rpm::Error> {
+    let header = &metadata.header;
+    let scripts = match header.get_entry_data_as_string_array(scripts) {
+        Ok(scripts) => scripts,
+        Err(rpm::Error::TagNotFound(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let programs = header.get_entry_data_as_string_array(programs)?;
+    let names = header.get_entry_data_as_string_array(names)?;
+    let versions = header.get_entry_data_as_string_array(versions)?;
+    let flags = header.get_entry_data_as_u32_array(flags)?;
+    let indexes = header.get_entry_data_as_u32_array(indexes)?;
+    let mut conditions = vec![Vec::new(); scripts.len()];
+    for (((name, version), flags), index) in names.into_iter().zip(versions).zip(flags).zip(indexes)
+    {
+        let flags = DependencyFlags::from_bits_retain(flags);
+        let text = [moment(flags), name, &condition(flags, version)].join(" ");
+        if let Some(conditions) = conditions.get_mut(index as usize) {
+            conditions.push(text.trim().to_owned());
+        }
+    }
+    for (number, (script, conditions)) in scripts.into_iter().zip(conditions).enumerate() {
+        let program = programs.get(number);
+        let scriptlet = Scriptlet {
+            program: program
+                .iter()
+                .map(|program| (**program).to_owned())
+                .collect(),
+            script: script.to_owned(),
+            flags: None,
+        };
+        all.insert(format!("{kind} {}", conditions.join(", ")), scriptlet);
+    }
+    Ok(())
 }
 
 /// When a trigger fires.

@@ -131,6 +131,45 @@ fn texts_that_are_not_utf_8_differ_as_their_bytes_do() {
     assert_ne!(literal.files.keys().nth(1), byte.files.keys().nth(1));
 }
 
+/// The count of a tag of the main header, as another.
+fn recounted(bytes: &mut [u8], tag: u32, count: u32) {
+    let [_, header] = headers(bytes);
+    let entries = bytes[header.clone()].chunks_exact(16);
+    let at = entries
+        .skip(1)
+        .position(|entry| entry[..4] == tag.to_be_bytes());
+    let at = header.start + 16 * (1 + at.expect("the tag"));
+    bytes[at + 12..at + 16].copy_from_slice(&count.to_be_bytes());
+}
+
+#[test]
+fn triggers_without_a_program_are_read_without_one() {
+    let mut builder = PackageBuilder::new("hello", "1.0", "MIT", "noarch", "greets");
+    for name in ["bash", "sed"] {
+        builder
+            .trigger_in(name, None, "true\n")
+            .file_trigger_in(name, None, "true\n")
+            .trans_file_trigger_in(name, None, "true\n");
+    }
+    let mut bytes = Vec::new();
+    let whole = builder.build().expect("a package");
+    whole.write(&mut bytes).expect("written");
+    let named = |bytes: &[u8]| {
+        let metadata = PackageMetadata::parse(&mut &*bytes).expect("parsed");
+        read(&metadata).expect("a package").scriptlets
+    };
+    let before = named(&bytes);
+    assert_eq!(before.len(), 6);
+    assert!(before.values().all(|trigger| trigger.program.len() == 1));
+    for (number, programs) in [1092, 5067, 5077].into_iter().enumerate() {
+        recounted(&mut bytes, programs, 1);
+        let after = named(&bytes);
+        assert!(after.keys().eq(before.keys()), "{after:?}");
+        let without = after.values().filter(|trigger| trigger.program.is_empty());
+        assert_eq!(without.count(), number + 1);
+    }
+}
+
 #[test]
 fn a_damaged_header_is_told_by_its_digests() {
     let bytes = built("one");
