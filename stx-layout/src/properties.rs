@@ -252,3 +252,20 @@ fn an_older_record_is_read() {
     assert!(BuildRecord::from_json(r#"{"schema":1}"#).is_err());
     assert!(BuildRecord::from_json("[]").is_err());
 }
+
+/// The numbers of a later version do not drift, however often a record is written again.
+#[test]
+fn numbers_that_are_not_known_are_kept() {
+    let head = r#"{"schema":1,"id":"master/centos/20181105T060000Z","result":"fail","x":"#;
+    for number in [
+        "9.844674407370957e19",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "0.1",
+        "5e-324",
+    ] {
+        let record = BuildRecord::from_json(&format!("{head}{number}}}")).expect("a record");
+        let again = BuildRecord::from_json(&record.to_json()).expect("a record");
+        assert_eq!(again, record, "{number}");
+    }
+}
