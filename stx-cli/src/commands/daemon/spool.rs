@@ -24,7 +24,7 @@ use stx_pipeline::service::{Ask, Message};
 /// The file that the running service has locked.
 const ALIVE: &str = ".service";
 /// No message is longer.
-const MOST: u64 = 64 * 1024;
+const LONGEST: u64 = Ask::LONGEST as u64;
 /// How many messages of one user are read at a time; the rest is read at the next look.
 const MOST_OF_ONE: usize = 20;
 /// How many are read at a time of all users together: a look must not keep the service from anything else.
@@ -138,22 +138,20 @@ impl Spool {
         let id = name
             .to_str()
             .ok_or_else(|| no("its name is not UTF-8".to_owned()))?;
-        let mut open = unfollowed()
+        let open = unfollowed()
             .read(true)
             .open(self.dir.join(id))
             .map_err(failed)?;
         let found = open.metadata().map_err(failed)?;
         // A second name could be given to somebody else's file.
-        if !found.is_file() || found.nlink() != 1 || found.len() > MOST {
+        if !found.is_file() || found.nlink() != 1 || found.len() > LONGEST {
             return Err(no("not a small file with one name".to_owned()));
         }
-        let mut text = String::new();
+        let mut text = Vec::new();
         // It may have grown since.
-        let size = (&mut open).take(MOST + 1).read_to_string(&mut text);
-        if size.map_err(failed)? as u64 > MOST {
-            return Err(no(format!("longer than {MOST} bytes")));
-        }
-        let ask = serde_json::from_str::<Ask>(&text).map_err(|error| no(error.to_string()))?;
+        let mut start = open.take(LONGEST + 1);
+        start.read_to_end(&mut text).map_err(failed)?;
+        let ask = Ask::from_json(&text).map_err(|error| no(error.to_string()))?;
         let (id, uid) = (id.to_owned(), found.uid());
         Ok(Message { id, uid, ask })
     }
