@@ -101,6 +101,9 @@ pub struct PublishPlan {
     /// The record; its counts are filled in when the build is committed.
     #[serde(skip)]
     pub record: BuildRecord,
+    /// Whether aliases move back, as the request says.
+    #[serde(skip)]
+    pub(crate) force_alias: bool,
 }
 
 impl PublishPlan {
@@ -340,6 +343,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         linked: known.map(|known| known.linked(&incoming)),
         incoming,
         record,
+        force_alias,
     })
 }
 

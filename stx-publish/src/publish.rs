@@ -14,7 +14,8 @@ use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, Channel, 
 use crate::images::ImageError;
 use crate::metadata::Indexed;
 use crate::plan::{
-    AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest, plan,
+    AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest,
+    alias_verdict, plan,
 };
 use crate::privacy::PrivacyReport;
 use crate::store::{Added, ChannelWriter, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
@@ -424,13 +425,41 @@ pub(crate) async fn publish_beside(
         }
     }
     beside.after_commit().await.map_err(not_tagged)?;
-    for step in plan.aliases.iter().filter(|step| step.verdict.moves()) {
-        if let Err(source) = move_alias(&*writer, step, id.date).await {
+    for step in report
+        .aliases
+        .iter_mut()
+        .filter(|step| step.verdict.moves())
+    {
+        let mut moved = move_alias(&*writer, step, id.date).await;
+        if let Err(StoreError::Conflict { .. }) = moved {
+            // Another publisher moved it between the plan and the lock. Under the lock nobody can, and without giving the
+            // lock back nobody sees the build without its alias for longer than this takes.
+            moved = match decide_again(store, plan, step).await {
+                Ok(()) if step.verdict.moves() => move_alias(&*writer, step, id.date).await,
+                Ok(()) => continue,
+                Err(source) => Err(source),
+            };
+        }
+        if let Err(source) = moved {
             return Err(not_moved(store, id, &step.alias, source).await);
         }
         report.moved.push(step.alias.clone());
     }
     Ok(report)
+}
+
+/// Decides about an alias by what the channel holds now.
+async fn decide_again(
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+    step: &mut AliasStep,
+) -> Result<(), StoreError> {
+    let channel = &plan.id.channel;
+    let mut catalog = store.catalog(&Scope::Channel(channel.clone())).await?;
+    let entry = catalog.channels.remove(channel).unwrap_or_default();
+    step.shown = entry.aliases.get(&step.alias).cloned();
+    step.verdict = alias_verdict(&entry, step.shown.as_ref(), &plan.record, plan.force_alias);
+    Ok(())
 }
 
 /// Points an alias at the build; one that goes back is held there first, so that nobody takes it for one that a crash
@@ -584,3 +613,6 @@ fn stopped(id: &BuildId, source: StoreError) -> PublishError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
