@@ -1,6 +1,6 @@
 //! Signatures: made by `gpg`, by a program and by a key in a file; judged by `stx-builds`, `gpg`, `rpm` and `dnf`.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::Digest as _;
@@ -339,5 +339,49 @@ fn unchanged_packages_are_signed_once_and_shared() {
             [&db, "--checksig", published.as_str()],
         ))
         .ok();
+    }
+}
+
+/// `gpg` does not stop its clock at the present second: a signature of that second that takes longer bears a later one, and
+/// the same bytes signed again would differ.
+#[test]
+fn a_signature_bears_the_time_that_was_asked_for_also_if_that_is_the_present_second() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let signed = Signed::new(&format!("{}\npackages = false", key.signing()));
+    // Starts to sign in the very second that is asked for, and gets what it signs after that.
+    let bin = signed.at("bin");
+    fs_err::create_dir(&bin).expect("a directory");
+    let path = std::env::var("PATH").expect("a PATH");
+    let slow = format!(
+        r#"#!/bin/bash
+PATH='{path}'
+[[ "$*" == *--detach-sign* ]] || exec gpg "$@"
+[[ "$*" =~ --faked-system-time\ ([0-9T]+)! ]]
+while [[ $(date -u +%Y%m%dT%H%M%S) < "${{BASH_REMATCH[1]}}" ]]; do sleep 0.05; done
+{{ sleep 1.2; cat; }} | gpg "$@"
+"#
+    );
+    fs_err::write(bin.join("gpg"), slow).expect("a file");
+    fs_err::set_permissions(bin.join("gpg"), PermissionsExt::from_mode(0o755)).expect("a mode");
+
+    // A build is signed as of its date. The program is built before that.
+    crate::harness::binary();
+    let second = chrono::Utc::now() + chrono::TimeDelta::seconds(8);
+    let date = second.format("%Y%m%dT%H%M%SZ").to_string();
+    let (config, tree) = (signed.at("stx-builds.toml"), signed.at("tree"));
+    let mut publish = stx(["--config", config.as_str(), "publish", tree.as_str()]);
+    publish.args(["--channel", CHANNEL, "--date", &date, "--result", "success"]);
+    publish.env("PATH", format!("{bin}:{path}"));
+    run(&mut publish).ok();
+
+    // The first of them is the one that took too long.
+    let build = signed.mirror(CHANNEL).join(date);
+    for name in ["outputs/RPMS/std/repodata/repomd.xml.asc", "SHA256SUMS.asc"] {
+        let packets = key.gpg(&["--list-packets", build.join(name).as_str()]).ok();
+        let created = format!("created {},", second.timestamp());
+        assert!(
+            packets.contains(&created),
+            "{name}, asked for {second}: {packets}"
+        );
     }
 }

@@ -125,12 +125,30 @@ impl OpenPgp {
         open: impl Fn() -> io::Result<R>,
         at: DateTime<Utc>,
     ) -> Result<String, SignError> {
+        let at = at.max(self.since);
+        let (mut signature, made) = self.sign_once(&open, at)?;
+        if made.timestamp() != at.timestamp() && matches!(self.means, Means::Gpg { .. }) {
+            // gpg does not stop its clock at the present second, and finished in a later one. That second is over now, so the
+            // next signature bears it, as any later one of the same bytes will.
+            (signature, _) = self.sign_once(&open, at)?;
+        }
+        String::from_utf8(signature)
+            .ok()
+            .filter(|text| text.contains("-----BEGIN PGP SIGNATURE-----"))
+            .ok_or_else(|| refused(&format!("{:?}", self.means), "its signature is not armored"))
+    }
+
+    /// Signs and judges once; the signature, and the time that it bears.
+    fn sign_once<R: Read + Send>(
+        &self,
+        open: &impl Fn() -> io::Result<R>,
+        at: DateTime<Utc>,
+    ) -> Result<(Vec<u8>, DateTime<Utc>), SignError> {
         let unread = |source| SignError::Io {
             signer: "the bytes to sign".to_owned(),
             source,
         };
         let bytes = open().map_err(unread)?;
-        let at = at.max(self.since);
         let seconds = at.timestamp();
         let signature = match &self.means {
             Means::Gpg { program, key, home } => {
@@ -164,11 +182,9 @@ impl OpenPgp {
         let signer = format!("{:?}", self.means);
         let bytes = open().map_err(unread)?;
         let judged = self.public.verify_reader(bytes, &signature, at);
-        judged.map_err(|why| refused(&signer, format!("its signature is of no use: {why}")))?;
-        String::from_utf8(signature)
-            .ok()
-            .filter(|text| text.contains("-----BEGIN PGP SIGNATURE-----"))
-            .ok_or_else(|| refused(&signer, "its signature is not armored"))
+        let good =
+            judged.map_err(|why| refused(&signer, format!("its signature is of no use: {why}")))?;
+        Ok((signature, good.at))
     }
 }
 
