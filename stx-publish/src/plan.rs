@@ -316,20 +316,9 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
             PublishAction::Same
         }
     };
-    let none = ChannelEntry::default();
-    let channel = catalog.channels.get(&id.channel).unwrap_or(&none);
-    let aliases = aliases.into_iter().map(|alias| {
-        let shown = channel.aliases.get(&alias).cloned();
-        let verdict = alias_verdict(channel, shown.as_ref(), &record, force_alias);
-        AliasStep {
-            alias,
-            shown,
-            verdict,
-        }
-    });
     Ok(PublishPlan {
         action,
-        aliases: aliases.collect(),
+        aliases: alias_steps(catalog, aliases, &record, force_alias),
         files: incoming.files(),
         bytes: incoming.bytes(),
         result: record.result,
@@ -345,6 +334,27 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         record,
         force_alias,
     })
+}
+
+/// What is done with each alias.
+fn alias_steps(
+    catalog: &Catalog,
+    aliases: impl IntoIterator<Item = AliasName>,
+    record: &BuildRecord,
+    force: bool,
+) -> Vec<AliasStep> {
+    let none = ChannelEntry::default();
+    let channel = catalog.channels.get(&record.id.channel).unwrap_or(&none);
+    let steps = aliases.into_iter().map(|alias| {
+        let shown = channel.aliases.get(&alias).cloned();
+        let verdict = alias_verdict(channel, shown.as_ref(), record, force);
+        AliasStep {
+            alias,
+            shown,
+            verdict,
+        }
+    });
+    steps.collect()
 }
 
 /// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
