@@ -122,7 +122,7 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
                 .to_owned(),
         ),
         StoreError::Stale { .. } => {
-            Some("nothing of it was taken; `--allow-stale` takes it all the same".to_owned())
+            Some("nothing was taken; `--allow-stale` accepts it".to_owned())
         }
         StoreError::NotDurable { .. } => {
             Some("the change can be seen; check the disk that the mirror lies on".to_owned())

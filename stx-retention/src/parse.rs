@@ -69,7 +69,7 @@ impl Reader<'_> {
         let found = value.get_ref().type_str();
         self.mistake(
             value.span().start,
-            format!("{wanted} is wanted here, not this {found}"),
+            format!("expected {wanted}, found {found}"),
         );
     }
 
@@ -119,7 +119,7 @@ impl Reader<'_> {
             match key {
                 "free-space" => {
                     self.file.policy.free_space =
-                        self.integer(value, "a whole number of bytes, 0 or more,");
+                        self.integer(value, "a whole number of bytes, 0 or more");
                 }
                 "limits" => self.limits(value),
                 "kind" => self.kinds(value),
@@ -226,7 +226,7 @@ impl Reader<'_> {
             match key {
                 "keep" => overlay.keep = self.retention(value),
                 "newest" => {
-                    overlay.newest = self.integer(value, "a whole number of builds, 0 or more,");
+                    overlay.newest = self.integer(value, "a whole number of builds, 0 or more");
                 }
                 "failed" => overlay.failed = self.retention(value),
                 "tiers" => overlay.tiers = Some(self.tiers(value)),
@@ -323,9 +323,9 @@ impl Reader<'_> {
 
     /// A length of time that is more than nothing.
     fn span(&mut self, value: &Value<'_>) -> Option<Span> {
-        let span: Span = self.parsed(value, "a length of time, such as \"14 days\",")?;
+        let span: Span = self.parsed(value, "a length of time, such as \"14 days\"")?;
         if span.as_seconds() == 0 {
-            self.mistake(value.span().start, "nothing would be kept for no time");
+            self.mistake(value.span().start, "the duration must be greater than zero");
             return None;
         }
         Some(span)
@@ -365,7 +365,7 @@ impl Reader<'_> {
             NaiveDate::from_ymd_opt(i32::from(date.year), month, day)
         });
         if day.is_none() {
-            self.wrong(value, "a date, such as 2018-10-30,");
+            self.wrong(value, "a date, such as 2018-10-30");
         }
         day
     }

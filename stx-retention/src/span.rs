@@ -25,7 +25,7 @@ pub struct Span {
 
 /// A text that is no [`Span`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no length of time; write a number and a unit, such as `14 days`")]
+#[error("`{text}` is not a duration; write a number and a unit, such as `14 days`")]
 pub struct SpanError {
     /// The text.
     pub text: String,

@@ -152,7 +152,7 @@ impl fmt::Display for Warning {
                 target,
             } => write!(
                 f,
-                "{channel}: `{alias}` points at `{target}`, which is no build of the channel"
+                "{channel}: `{alias}` points at `{target}`, which is not a build of the channel"
             ),
             Self::PinOfNothing { build } => {
                 write!(f, "{build} is pinned, but there is no such build")

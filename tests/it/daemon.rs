@@ -196,7 +196,9 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
     let good = fs_err::read_to_string(site.small.at("stx-builds.toml")).expect("a configuration");
     site.configure("max_builds = 0\nnothing = 1", "poll = \"never\"");
     daemon.signal(Signal::HUP);
-    site.until("the refusal", || site.log().contains("the old one holds"));
+    site.until("the refusal", || {
+        site.log().contains("keeping the previous one")
+    });
     for mistake in [
         "max_builds",
         "unknown key `nothing`",

@@ -164,3 +164,58 @@ fn help_texts_are_imperative_and_need_no_decoding() {
         unclear.join("\n")
     );
 }
+
+/// The texts of the product that hold a phrase that docs/STYLE.md replaces: a file, a line and the text.
+fn decoded(source: &str) -> Vec<&str> {
+    const REPLACED: [&str; 12] = [
+        "goes on",
+        "gone on with",
+        "would have gone on",
+        "all the same",
+        "is there already",
+        "were there already",
+        "longer than nothing",
+        "for no time",
+        "the old one holds",
+        "is wanted here",
+        "which is meant",
+        "is given up",
+    ];
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code.lines().map(str::trim);
+    lines
+        .filter(|line| !line.starts_with("//") && line.contains('"'))
+        .filter(|line| REPLACED.iter().any(|phrase| line.contains(phrase)))
+        .collect()
+}
+
+#[test]
+fn errors_and_hints_use_the_words_of_the_style() {
+    assert_eq!(
+        decoded("// \"goes on\"\nhint(\"the same command goes on\")\nhint(\"rerun the command\")"),
+        ["hint(\"the same command goes on\")"]
+    );
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(root()) {
+        let entry = entry.expect("a readable tree");
+        let path = entry.path().strip_prefix(root()).expect("below");
+        let path = path.to_str().expect("UTF-8");
+        let is_source = path.starts_with("stx-")
+            && path.contains("/src/")
+            && path.ends_with(".rs")
+            && !path.contains("tests");
+        if is_source {
+            let source = fs_err::read_to_string(entry.path()).expect("source");
+            found.extend(
+                decoded(&source)
+                    .into_iter()
+                    .map(|line| format!("{path}: {line}")),
+            );
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "docs/STYLE.md has the words:\n{}",
+        found.join("\n")
+    );
+}

@@ -68,7 +68,7 @@ pub(crate) async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildI
                 Some(AliasEntry::Build(date)) => Ok(BuildId::new(channel, date)),
                 Some(AliasEntry::Other(target)) => {
                     let message =
-                        format!("{channel}/{alias} points at {target:?}, which is no build");
+                        format!("{channel}/{alias} points at {target:?}, which is not a build");
                     Err(Failure::new(Exit::Mirror, message)
                         .hint("`stx-builds verify --repair` points it at the newest success"))
                 }

@@ -181,7 +181,7 @@ async fn with_reference(
             }
             Err(error @ ChooseError::Ambiguous { .. }) => {
                 return Err(Failure::usage(format!("{file}: {error}"))
-                    .hint("--phase says which one is meant, such as --phase std"));
+                    .hint("name one with --phase, such as --phase std"));
             }
         }
     }

@@ -180,7 +180,7 @@ fn human(report: &CopyReport) -> String {
         .map(|build| format!("retired {build}\n"));
     let lines: Vec<_> = copied.chain(moved).chain(retired).collect();
     format!(
-        "{}{} copied, {} transferred, {} were there already\n",
+        "{}{} copied, {} transferred, {} already existed\n",
         lines.concat(),
         counted(report.copied.len(), "build"),
         output::bytes(report.transferred),
@@ -189,7 +189,7 @@ fn human(report: &CopyReport) -> String {
 }
 
 fn failed(error: CopyError) -> Failure {
-    let again = "what was copied stays; the same command again goes on";
+    let again = "what was copied stays; rerun the command to resume";
     match &error {
         CopyError::Target {
             source: StoreError::Busy { .. },
@@ -199,7 +199,7 @@ fn failed(error: CopyError) -> Failure {
             Failure::new(exit_of(source), error).hint(again)
         }
         CopyError::AfterEffect { .. } => Failure::new(Exit::Mirror, error)
-            .hint("the same command again makes sure of it, and goes on"),
+            .hint("rerun the command: it makes the copy durable and resumes"),
         CopyError::File { .. } => Failure::new(Exit::Mirror, error).hint(again),
         CopyError::Work { .. } => {
             Failure::usage(error).hint("`--work DIR` names another directory")

@@ -166,7 +166,7 @@ fn reload(machine: &Machine, site: &Site) -> Option<Control> {
             // A mistake a line; all of them are the operator's own text.
             for line in failure.line().lines() {
                 output::log(&format!(
-                    "the new configuration is refused, the old one holds: {line}"
+                    "invalid configuration, keeping the previous one: {line}"
                 ));
             }
             None

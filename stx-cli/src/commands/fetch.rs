@@ -190,8 +190,7 @@ async fn finish(
         FetchError::Corrupt { .. } => Err(Failure::new(Exit::Mirror, errors)
             .hint("nothing of it was kept; another mirror may have it right")),
         FetchError::Truncated { .. } | FetchError::Store { .. } => {
-            Err(Failure::new(Exit::Mirror, errors)
-                .hint("the same command again goes on where it broke off"))
+            Err(Failure::new(Exit::Mirror, errors).hint("rerun the command to resume the download"))
         }
         FetchError::Local { path, source, .. } => {
             let failure = Failure::usage(errors);
@@ -200,7 +199,7 @@ async fn finish(
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                     failure.hint("`--to DIR` names the directory for the files")
                 }
-                _ => failure.hint("the same command again goes on where it broke off"),
+                _ => failure.hint("rerun the command to resume the download"),
             })
         }
         FetchError::Busy { .. } => {

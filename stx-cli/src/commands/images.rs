@@ -322,7 +322,9 @@ fn unreachable(registry: &str, error: RegistryError) -> Failure {
         | RegistryError::Refused { .. }
         | RegistryError::Digest { .. }
         | RegistryError::Network { .. }
-        | RegistryError::Io { .. } => "the same command again goes on when the registry does",
+        | RegistryError::Io { .. } => {
+            "run the same command again when the registry answers; it resumes"
+        }
     };
     let error = ImageError::Registry {
         registry: registry.to_owned(),

@@ -119,7 +119,7 @@ pub(crate) async fn show(
 fn signature(id: &BuildId, provenance: &Provenance, keys: &[PublicKey]) -> Result<String, Failure> {
     let untrusted = |message: String| {
         Failure::new(Exit::Mirror, format!("{id}: {message}"))
-            .hint("do not rely on what it states; without a key it is shown all the same")
+            .hint("do not rely on it; without a key the statement is shown unchecked")
     };
     match provenance {
         Provenance::Bare(_) if keys.is_empty() => Ok("nobody signed it".to_owned()),

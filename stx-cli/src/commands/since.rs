@@ -67,9 +67,7 @@ pub(crate) async fn run(context: &Context, args: &Since) -> Result<(), Failure> 
             ChooseError::Absent { .. } => {
                 failure.hint("`fetch BUILD rpms --print-url` names its packages")
             }
-            ChooseError::Ambiguous { .. } => {
-                failure.hint("NAME.ARCH or --phase says which is meant")
-            }
+            ChooseError::Ambiguous { .. } => failure.hint("name one with NAME.ARCH or --phase"),
         }
     })?;
     let key = key.clone();

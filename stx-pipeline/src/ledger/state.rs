@@ -82,7 +82,7 @@ impl State {
             why: why.to_owned(),
         };
         let no_request = || refuse("no such request waits");
-        let no_run = || refuse("no such run goes on");
+        let no_run = || refuse("no such run is in progress");
         match change {
             Change::Marked { key, mark } => drop(self.marks.insert(key.clone(), mark.clone())),
             Change::Requested(request) => {
@@ -113,7 +113,7 @@ impl State {
                 }
                 let waiting = self.queue.get(request).ok_or_else(no_request)?;
                 if self.is_busy(&waiting.target.channel) {
-                    return Err(refuse("another run of the channel goes on"));
+                    return Err(refuse("another run of the channel is in progress"));
                 }
                 let request = self.queue.remove(request).ok_or_else(no_request)?;
                 self.last_id = *run;

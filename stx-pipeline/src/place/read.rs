@@ -280,7 +280,7 @@ impl Reader {
             if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
                 self.fault(
                     memory.span().start,
-                    format!("{text:?} is no size: a number with K, M, G or T, as `4G`"),
+                    format!("{text:?} is not a size: a number with K, M, G or T, as `4G`"),
                 );
             }
         }
@@ -291,7 +291,7 @@ impl Reader {
                 Ok(_) => self.fault(text.span().start, "`time` is at least a second"),
                 Err(error) => self.fault(
                     text.span().start,
-                    format!("{:?} is no time: {error}", text.get_ref()),
+                    format!("{:?} is not a time: {error}", text.get_ref()),
                 ),
             }
         }

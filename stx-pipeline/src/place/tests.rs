@@ -312,8 +312,8 @@ place = "big"
 "#
     ), @r##"
     line 2, column 8: place "Farm": a name is made of a-z, 0-9 and `-`
-    line 4, column 10: "lots" is no size: a number with K, M, G or T, as `4G`
-    line 5, column 8: "soon" is no time: expected number at 0
+    line 4, column 10: "lots" is not a size: a number with K, M, G or T, as `4G`
+    line 5, column 8: "soon" is not a time: expected number at 0
     line 6, column 8: `cpus` is at least 1
     line 7, column 12: "-p build" is not of the form --name=value
     line 10, column 8: "-oProxyCommand=sh" cannot be a host

@@ -36,7 +36,7 @@ impl fmt::Display for Schedule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// Not a cron expression.
-    #[error("`{text}` is no cron expression such as `0 6 * * *`: {reason}")]
+    #[error("`{text}` is not a cron expression such as `0 6 * * *`: {reason}")]
     Malformed {
         /// The text.
         text: String,

@@ -115,7 +115,7 @@ fn what_never_happens_is_refused() {
         let error = Schedule::new(never, Duration::ZERO, "").unwrap_err();
         assert!(matches!(error, ScheduleError::Never { .. }), "{error}");
     }
-    insta::assert_snapshot!(Schedule::new("daily", Duration::ZERO, "").unwrap_err(), @"`daily` is no cron expression such as `0 6 * * *`: Invalid pattern: Pattern must have between 5 and 7 fields.");
+    insta::assert_snapshot!(Schedule::new("daily", Duration::ZERO, "").unwrap_err(), @"`daily` is not a cron expression such as `0 6 * * *`: Invalid pattern: Pattern must have between 5 and 7 fields.");
 }
 
 #[test]

@@ -128,9 +128,9 @@ impl<'a, 't, 'f> Fields<'a, 't, 'f> {
             Ok(duration) if !duration.is_zero() => return Some(duration),
             Ok(_) => self
                 .faults
-                .add(at, format!("`{key}` has to be longer than nothing")),
+                .add(at, format!("`{key}` must be greater than zero")),
             Err(error) => {
-                let message = format!("`{key}` is no duration such as `90m`: {error}");
+                let message = format!("`{key}` is not a duration such as `90m`: {error}");
                 self.faults.add(at, message);
             }
         }

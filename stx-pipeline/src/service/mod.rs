@@ -137,7 +137,7 @@ fn is_of(watch: &Watch, target: &Target) -> bool {
 /// Why a target is refused whose channel no entry [names](Setup::names).
 pub fn unnamed(target: &Target) -> String {
     format!(
-        "no entry of the configuration names channel {}; `trigger --new-channel` asks for it all the same",
+        "no entry of the configuration names channel {}; `trigger --new-channel` requests it",
         target.channel
     )
 }

@@ -360,7 +360,7 @@ impl Service<'_> {
                     OnStop::Interrupt => {
                         for (run, (_, task)) in std::mem::take(&mut self.builds) {
                             self.host.say(&format!(
-                                "run {run}: interrupted, goes on at the next start"
+                                "run {run}: interrupted, resumes at the next start"
                             ));
                             task.abort();
                             // It ends by being aborted, or ended before.

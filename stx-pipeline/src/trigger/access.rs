@@ -53,7 +53,9 @@ pub fn access(url: &str, configured: usize) -> Result<Access, String> {
                 text.ok()
                     .filter(|text| !text.contains(['\n', '\r', '\0']))
                     .map(String::from)
-                    .ok_or_else(|| format!("{public}: its user or password is no text of one line"))
+                    .ok_or_else(|| {
+                        format!("{public}: its user or password is not one line of text")
+                    })
             };
             // For this server only, wherever it redirects to.
             let after = scheme.len() + "://".len();

@@ -15,7 +15,7 @@ pub struct Project {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// Not XML.
-    #[error("the manifest is no XML: {reason}")]
+    #[error("the manifest is not XML: {reason}")]
     Xml {
         /// Why.
         reason: String,

@@ -32,7 +32,7 @@ impl PartialEq for PathRules {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathRulesError {
     /// Not a glob.
-    #[error("`{glob}` is no glob: {reason}")]
+    #[error("`{glob}` is not a glob: {reason}")]
     Malformed {
         /// The glob.
         glob: String,

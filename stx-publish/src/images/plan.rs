@@ -191,7 +191,7 @@ impl fmt::Display for ImageStep {
             tag,
         } = self;
         let what = match (stored, tag) {
-            (_, TagVerdict::Stays) => "is there already",
+            (_, TagVerdict::Stays) => "already exists",
             (true, TagVerdict::Create) => "is stored, and gets this tag",
             (false, TagVerdict::Create) => "is sent",
         };

@@ -135,7 +135,7 @@ impl EnvelopeSigner for SigningCommand {
             return Ok(signature);
         }
         Err(refused(
-            "what it wrote is no signature by the key whose public half is configured",
+            "its output is not a signature by the key whose public half is configured",
         ))
     }
 }

@@ -185,7 +185,7 @@ impl OciRegistry {
         let kind =
             HeaderValue::from_str(&manifest.media_type).map_err(|_| RegistryError::Refused {
                 what: self.shown(&what),
-                reason: format!("{:?} is no media type", manifest.media_type),
+                reason: format!("{:?} is not a media type", manifest.media_type),
             })?;
         let headers = [(header::CONTENT_TYPE, kind)];
         let body = Some(&manifest.bytes);

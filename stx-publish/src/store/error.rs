@@ -33,7 +33,7 @@ pub enum StoreError {
         instead: Vec<String>,
     },
     /// There is one already.
-    #[error("{what}: is there already")]
+    #[error("{what}: already exists")]
     AlreadyExists {
         /// What was to be made.
         what: String,

@@ -79,7 +79,7 @@ pub struct HttpStore {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// Not a URL.
-    #[error("{text:?} is no URL")]
+    #[error("{text:?} is not a URL")]
     Url {
         /// The text.
         text: String,

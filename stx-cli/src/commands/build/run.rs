@@ -70,7 +70,7 @@ impl Run<'_> {
                 Exit::BuildFailed,
                 format!("{id}: interrupted; nothing was published"),
             )
-            .hint(format!("`resume {}` goes on with it", id.channel)));
+            .hint(format!("`resume {}` continues it", id.channel)));
         }
         process::remove_journal(self.state).map_err(unwritten)?;
         Err(Failure::new(

@@ -105,13 +105,13 @@ impl<'a> Work<'a> {
             Ok(Some(journal)) => {
                 let id = &journal.started.plan.id;
                 (watch.say)(&format!(
-                    "{id} was interrupted with {} of {} over; it is given up for a new build (`resume` would have gone on)",
+                    "{id} was interrupted with {} of {} over; it is abandoned for a new build (`resume` would have continued it)",
                     journal.records.len(),
                     counted(journal.started.plan.phases.len(), "phase")
                 ));
             }
             Err(error) => (watch.say)(&format!(
-                "warning: an interrupted build is given up for a new one, and its journal cannot be read: {}",
+                "warning: an interrupted build is abandoned for a new one, and its journal cannot be read: {}",
                 crate::exit::chain(&error)
             )),
         }
@@ -175,7 +175,7 @@ impl<'a> Work<'a> {
             if channel.builds.contains_key(&date) {
                 return Err(Failure::new(
                     Exit::Mirror,
-                    format!("{}/{date}: is there already", self.channel),
+                    format!("{}/{date}: already exists", self.channel),
                 )
                 .hint("builds never change; build under another date"));
             }
@@ -189,7 +189,7 @@ impl<'a> Work<'a> {
             if self.site.now.is_some() {
                 return Err(Failure::new(
                     Exit::Mirror,
-                    format!("{}/{date}: is there already", self.channel),
+                    format!("{}/{date}: already exists", self.channel),
                 ));
             }
             // The build before took less than a second.

@@ -96,8 +96,11 @@ impl Reader {
         let (at, text) = self.text(table, key)?;
         match humantime::parse_duration(&text) {
             Ok(duration) if !duration.is_zero() => return Some(duration),
-            Ok(_) => self.fault(at, format!("`{key}` has to be longer than nothing")),
-            Err(error) => self.fault(at, format!("`{key}` is no duration such as `90m`: {error}")),
+            Ok(_) => self.fault(at, format!("`{key}` must be greater than zero")),
+            Err(error) => self.fault(
+                at,
+                format!("`{key}` is not a duration such as `90m`: {error}"),
+            ),
         }
         None
     }
@@ -145,7 +148,7 @@ impl Reader {
         if bytes.is_none() {
             self.fault(
                 at,
-                format!("`{key}` is no size such as `64 MiB`, from 1 KiB"),
+                format!("`{key}` is not a size such as `64 MiB`, from 1 KiB"),
             );
         }
         bytes

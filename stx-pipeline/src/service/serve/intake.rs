@@ -244,7 +244,7 @@ impl Service<'_> {
                             Some(Err(why)) => {
                                 // Nothing becomes public of a build that never comes to a commit.
                                 said = Some(format!(
-                                    "{git}: whether it is upstream cannot be seen: {}; it is built all the same",
+                                    "{git}: whether it is upstream cannot be seen: {}; it is built anyway",
                                     redact_urls(&why)
                                 ));
                                 Ok((target, None))

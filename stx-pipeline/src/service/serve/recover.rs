@@ -1,4 +1,4 @@
-//! What was cut off goes on.
+//! Resumes builds that a restart interrupted.
 
 use chrono::SubsecRound as _;
 use stx_layout::BuildId;
@@ -8,7 +8,7 @@ use super::{ServeError, Service};
 use crate::ledger::{Change, Ended, Run};
 use crate::service::OnInterrupted;
 
-/// How often a run goes on before it is taken for what kills the service.
+/// How often a run is resumed before it is taken for the cause of the restarts.
 const INTERRUPTIONS: u32 = 10;
 
 impl Service<'_> {
@@ -56,7 +56,7 @@ impl Service<'_> {
             OnInterrupted::Fail => false,
         };
         if resume {
-            self.host.say(&format!("run {id}: {build} goes on"));
+            self.host.say(&format!("run {id}: {build} resumes"));
             self.spawn(id, Job::Resume(build));
         } else {
             self.host.say(&format!("run {id}: {build} was interrupted"));

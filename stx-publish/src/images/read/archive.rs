@@ -252,7 +252,7 @@ fn image(tree: &Tree, saved: &Saved) -> Result<super::Image, ReadError> {
                 .strip_prefix("sha256:")
                 .and_then(|claim| claim.parse().ok());
             let claimed = claimed.ok_or_else(|| {
-                let reason = format!("{claim} is no digest that can be computed here");
+                let reason = format!("{claim} is not a digest that can be computed here");
                 tree.wrong(&saved.config, reason)
             })?;
             tree.claimed(name, claimed)?

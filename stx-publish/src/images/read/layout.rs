@@ -149,7 +149,7 @@ impl Reader<'_> {
             let digest = descriptor.digest();
             self.tree.wrong(
                 "blobs",
-                format!("{digest} is no digest that can be computed here"),
+                format!("{digest} is not a digest that can be computed here"),
             )
         })
     }
@@ -176,7 +176,7 @@ impl Reader<'_> {
         let name = blob_name(digest);
         let kind = descriptor.media_type();
         let Some(several) = is_index(kind) else {
-            return Err(self.tree.wrong(&name, format!("{kind} is no image")));
+            return Err(self.tree.wrong(&name, format!("{kind} is not an image")));
         };
         if size > LARGEST_MANIFEST {
             let reason =

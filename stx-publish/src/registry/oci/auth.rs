@@ -155,7 +155,7 @@ impl Auth {
         };
         let realm = challenge.get("realm");
         let realm = realm.ok_or_else(|| denied("it names no realm".to_owned()))?;
-        let realm = Url::parse(realm).map_err(|_| denied("its realm is no URL".to_owned()))?;
+        let realm = Url::parse(realm).map_err(|_| denied("its realm is not a URL".to_owned()))?;
         // A registry over https gets no password sent in the clear by naming such a realm.
         if realm.scheme() != "https" && realm.scheme() != self.base.scheme() {
             return Err(denied("its realm is not safe".to_owned()));

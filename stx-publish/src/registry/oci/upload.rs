@@ -107,7 +107,7 @@ impl OciRegistry {
         let location = begun
             .url()
             .join(location)
-            .map_err(|_| refused("the place to send it to is no URL"))?;
+            .map_err(|_| refused("the upload location is not a URL"))?;
         match (self.base.scheme(), location.scheme()) {
             (_, "https") | ("http", "http") => Ok(location),
             _ => Err(refused("the place to send it to is not safe")),
