@@ -25,6 +25,7 @@
 //! | [`BuildRecord`] | what is known of one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
 //! | [`Catalog`] | what a mirror holds, as a value |
+//! | [`derived`] | the files of a build that the publisher derives, by name |
 //! | [`rpm`] | the headers of RPM package files, checked before they are parsed |
 //! | [`encode_path`] | a path as it stands in a URL |
 //!
@@ -114,6 +115,7 @@ pub mod catalog;
 pub mod channel;
 mod count;
 pub mod date;
+pub mod derived;
 pub mod digest;
 mod error;
 mod git;

@@ -29,7 +29,7 @@ use stx_layout::{BuildPath, ImageName, ImageRecord, Sha256};
 
 pub use audit::audit;
 pub use finish::{FinishError, finish, plan_for};
-pub use lists::{add_lists, is_list};
+pub use lists::add_lists;
 pub use name::{ImageRules, NameError, name};
 pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, plan, recorded};
 pub use prepare::{
@@ -39,9 +39,6 @@ pub use push::{ImageError, ImageReport, publish_with_images, push};
 pub use retain::{Fate, Keeper, KeptBy, TagJudge, UntagReport, untag};
 
 use crate::registry::{Blob, Manifest};
-
-/// Where the images of a build lie in it.
-pub const DIRECTORY: &str = "outputs/docker-images";
 
 /// A container image, read from files; every digest was computed from the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

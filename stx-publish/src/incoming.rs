@@ -112,7 +112,7 @@ pub(crate) fn hash_rest(
 }
 
 /// The digest of bytes in memory.
-pub(crate) fn digest_of(bytes: &[u8]) -> Sha256 {
+pub fn digest_of(bytes: &[u8]) -> Sha256 {
     use sha2::Digest as _;
     Sha256(sha2::Sha256::digest(bytes).into())
 }

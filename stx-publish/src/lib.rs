@@ -13,16 +13,13 @@
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | `replicate` | copies builds from one mirror to another (feature `copy`) |
-//! | [`sbom`] | what is in an ISO image |
 //! | [`seal`] | what a commit writes of its own: record, sums, signature |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
-//! | [`provenance`] | where a build comes from, stated and signed |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`registry`] | what a registry of container images can do: [`ImageRegistry`], and the registries there are |
 //! | [`images`] | a build's container images: their names, what is done with them, in one order with the build |
 //! | [`metadata`] | the metadata of RPM repositories |
-//! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it; feature `openpgp` |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
 //! measured by. Feature `local` brings mirrors in a directory, `object-store` mirrors in a bucket, the scan of a finished tree and `createrepo_c`; feature
@@ -40,16 +37,12 @@ pub mod index;
 pub mod metadata;
 #[cfg(test)]
 mod model_test;
-#[cfg(feature = "openpgp")]
-pub mod openpgp;
 pub mod plan;
 pub mod privacy;
-pub mod provenance;
 pub mod publish;
 pub mod registry;
 #[cfg(feature = "copy")]
 pub mod replicate;
-pub mod sbom;
 #[cfg(feature = "local")]
 pub mod scan;
 pub mod seal;
@@ -101,5 +94,5 @@ pub use tiers::{Thinned, ThinnedSection};
 pub use verify::verify_repositories;
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
-    repair_aliases, verify, verify_observed, verify_readable, verify_stated,
+    repair_aliases, verify, verify_observed, verify_readable,
 };

@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use stx_layout::derived::{image_of_bill, is_image_list, is_metadata, repositories};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState,
     Catalog, ChannelEntry, Sums,
 };
 
-use crate::images::is_list;
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
-use crate::metadata::{Carried, is_carried, is_metadata, repositories};
+use crate::metadata::{Carried, is_carried};
 use crate::privacy::PrivacyReport;
-use crate::sbom::image_of;
 
 mod known;
 mod show;
@@ -369,9 +368,9 @@ fn same(
     /// How many files are named.
     const NAMED: usize = 5;
     let is_derived = |path: &BuildPath| {
-        let is_bill = image_of(path).is_some_and(|image| sums.get(&image).is_some())
+        let is_bill = image_of_bill(path).is_some_and(|image| sums.get(&image).is_some())
             && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
-        is_bill || is_list(path) || is_metadata(repositories, path) || path.parent().is_none()
+        is_bill || is_image_list(path) || is_metadata(repositories, path) || path.parent().is_none()
     };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
     for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {

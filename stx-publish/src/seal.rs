@@ -21,9 +21,6 @@ use crate::incoming::digest_of;
 use crate::store::{MirrorRead, StoreError, check_length, read_all, record_path};
 use crate::tiers::Thinned;
 
-#[cfg(any(feature = "dsse", feature = "openpgp"))]
-pub(crate) mod run;
-
 /// The name of the signature of a build's `SHA256SUMS`, beside it.
 pub const SUMS_SIGNATURE: &str = "SHA256SUMS.asc";
 
@@ -270,12 +267,12 @@ fn thinned_path() -> BuildPath {
 }
 
 /// The path of a build's sums.
-pub(crate) fn sums_path() -> BuildPath {
+pub fn sums_path() -> BuildPath {
     Sums::FILE_NAME.parse().expect("a valid path")
 }
 
 /// The path of the signature of a build's sums.
-pub(crate) fn signature_path() -> BuildPath {
+pub fn signature_path() -> BuildPath {
     SUMS_SIGNATURE.parse().expect("a valid path")
 }
 

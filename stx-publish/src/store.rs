@@ -610,12 +610,12 @@ pub(crate) fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), Store
 }
 
 /// The path of a build's record.
-pub(crate) fn record_path() -> BuildPath {
+pub fn record_path() -> BuildPath {
     BuildRecord::FILE_NAME.parse().expect("a valid path")
 }
 
 /// Refuses the record of another build than the one that is committed.
-pub(crate) fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
+pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
     if record.id == *id {
         return Ok(());
     }

@@ -14,7 +14,6 @@ mod check;
 mod repair;
 #[cfg(feature = "local")]
 mod repositories;
-mod stated;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +21,6 @@ pub use check::{check_aliases, check_build};
 pub use repair::{RepairReport, repair, repair_aliases};
 #[cfg(feature = "local")]
 pub use repositories::verify_repositories;
-pub use stated::{check_provenance, verify_stated};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -222,7 +220,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn build(
+    /// Something that is wrong with a build.
+    pub fn build(
         id: &BuildId,
         path: Option<&str>,
         kind: FindingKind,
@@ -511,7 +510,7 @@ async fn settled<'a>(
 }
 
 /// An error with all its causes, in a line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

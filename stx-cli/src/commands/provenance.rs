@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use stx_layout::BuildId;
-use stx_publish::provenance::dsse::EnvelopeKey as _;
-use stx_publish::provenance::key::PublicKey;
-use stx_publish::provenance::statement::{BUILT, PUBLISHED, Statement};
-use stx_publish::provenance::{Attestation, Builder, Provenance, read};
-use stx_publish::{Attester, Entry, MirrorRead, PublishRequest, StoreError, sbom};
+use stx_publish::{Attester, Entry, MirrorRead, PublishRequest, StoreError};
+use stx_trust::provenance::dsse::EnvelopeKey as _;
+use stx_trust::provenance::key::PublicKey;
+use stx_trust::provenance::statement::{BUILT, PUBLISHED, Statement};
+use stx_trust::provenance::{Attestation, Builder, Provenance, read};
+use stx_trust::sbom;
 
 use super::{Context, refused};
 use crate::exit::{Exit, Failure};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use stx_layout::counted;
-use stx_publish::openpgp::{OpenPgp, SignPackagesError, SignedPackages, sign_packages};
 use stx_publish::site::IndexSeal;
 use stx_publish::{PublishRequest, Seal, SignError};
+use stx_trust::openpgp::{OpenPgp, SignPackagesError, SignedPackages, sign_packages};
 
 use super::Context;
 use crate::exit::{Exit, Failure};

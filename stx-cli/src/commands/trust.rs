@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_publish::MirrorRead;
-use stx_publish::openpgp::{Keyring, Seen, Vouched};
+use stx_trust::openpgp::{Keyring, Seen, Vouched};
 
 use super::{Context, Mirror, Reader};
 use crate::args;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use stx_layout::{BuildId, Channel};
-use stx_publish::openpgp::{Keyring, verify_packages, verify_signatures};
-use stx_publish::provenance::key::PublicKey;
 use stx_publish::site::verify_pages;
 use stx_publish::{
     FindingKind, RepairReport, Scope, StoreError, VerifyError, VerifyReport, repair,
-    verify_observed, verify_readable, verify_repositories, verify_stated,
+    verify_observed, verify_readable, verify_repositories,
 };
+use stx_trust::openpgp::{Keyring, verify_packages, verify_signatures};
+use stx_trust::provenance::key::PublicKey;
+use stx_trust::verify_stated;
 
 use super::images::Registry;
 use super::{Context, Reader, asked, exit_of, hint_of, pages};

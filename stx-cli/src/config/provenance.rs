@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
-use stx_publish::provenance::key::{PublicKey, SigningCommand, SigningKey};
-use stx_publish::provenance::{BuilderId, EnvelopeSigner};
+use stx_trust::provenance::key::{PublicKey, SigningCommand, SigningKey};
+use stx_trust::provenance::{BuilderId, EnvelopeSigner};
 
 use crate::exit::Failure;
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
-use stx_publish::openpgp::OpenPgp;
+use stx_trust::openpgp::OpenPgp;
 
 use crate::exit::Failure;
 

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use stx_layout::BuildId;
-use stx_publish::sbom::describe;
 use stx_publish::{Entry, Incoming};
+use stx_trust::sbom::describe;
 
 use super::scratch;
 

@@ -2,19 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, BuildPath, Qualifier, Tag};
+use stx_layout::derived::{IMAGE_DIRECTORY, is_image_list};
+use stx_layout::{BuildId, Qualifier, Tag};
 
-use super::{DIRECTORY, NamedImage, generated};
+use super::{NamedImage, generated};
 use crate::incoming::Incoming;
-
-/// Whether a path is that of such a list; the publisher makes them, whatever a recipe made.
-pub fn is_list(path: &BuildPath) -> bool {
-    let name = path.as_str().strip_prefix(DIRECTORY);
-    let name = name.and_then(|name| name.strip_prefix("/images-"));
-    name.is_some_and(|name| {
-        !name.contains('/') && (name.ends_with("-versioned.lst") || name.ends_with("-latest.lst"))
-    })
-}
 
 /// Puts the lists of `images` in the place of those that are there; the one of the moving names only where `latest` is moved
 /// for this build. Without images the lists that are there stay.
@@ -22,12 +14,12 @@ pub fn add_lists(incoming: &mut Incoming, build: &BuildId, images: &[NamedImage]
     if images.is_empty() {
         return;
     }
-    incoming.entries.retain(|path, _| !is_list(path));
+    incoming.entries.retain(|path, _| !is_image_list(path));
     let mut lists: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for image in images {
         let (os, stream) = kind(build, image.name.parts().tag);
         let mut add = |list: &str, name: String| {
-            let list = format!("{DIRECTORY}/images-{os}-{stream}-{list}.lst");
+            let list = format!("{IMAGE_DIRECTORY}/images-{os}-{stream}-{list}.lst");
             lists.entry(list).or_default().insert(name);
         };
         add("versioned", image.name.to_string());

@@ -12,9 +12,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::File;
 use serde::de::DeserializeOwned;
 use sha2::Digest as _;
+use stx_layout::derived::IMAGE_DIRECTORY;
 use stx_layout::{BuildPath, Sha256};
 
-use super::{DIRECTORY, FoundImage, Image};
+use super::{FoundImage, Image};
 use crate::incoming::{Entry, Incoming, LinkEnd, hash_rest};
 use crate::registry::{Blob, BlobSource};
 
@@ -78,7 +79,7 @@ pub async fn read_images(incoming: Incoming) -> Result<ReadImages, ReadError> {
     let read = tokio::task::spawn_blocking(move || read(&incoming)).await;
     read.unwrap_or_else(|error| {
         Err(ReadError::Io {
-            path: DIRECTORY.to_owned(),
+            path: IMAGE_DIRECTORY.to_owned(),
             source: io::Error::other(error),
         })
     })
@@ -98,7 +99,7 @@ pub fn read(incoming: &Incoming) -> Result<ReadImages, ReadError> {
         found.empty.extend(read.empty);
     }
     for (path, entry) in &incoming.entries {
-        let inside = path.as_str().starts_with(&format!("{DIRECTORY}/"));
+        let inside = path.as_str().starts_with(&format!("{IMAGE_DIRECTORY}/"));
         let in_layout = layouts.iter().any(|dir| below(path, dir).is_some());
         let Entry::File { source, .. } = entry else {
             continue;
@@ -120,7 +121,7 @@ fn layouts(incoming: &Incoming) -> BTreeSet<BuildPath> {
         .keys()
         .filter(|path| path.file_name() == "oci-layout");
     let dirs = marks.filter_map(BuildPath::parent);
-    dirs.filter(|dir| dir.as_str().starts_with(&format!("{DIRECTORY}/")))
+    dirs.filter(|dir| dir.as_str().starts_with(&format!("{IMAGE_DIRECTORY}/")))
         .collect()
 }
 

@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
 use fs_err as fs;
 use rayon::prelude::*;
+use stx_layout::derived::{is_metadata, repositories};
 use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildPath, BuildRecord};
 
@@ -18,7 +19,7 @@ use super::content::{Content, HEAD, is_log};
 use super::urls::Urls;
 use super::{Findings, Privacy, PrivacyReport, Search};
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
-use crate::metadata::{Carried, is_carried, is_metadata, repositories};
+use crate::metadata::{Carried, is_carried};
 use crate::store::local::copy::Source;
 
 /// Files that may leave: as they are, or as redacted copies, which last as long as this value.

@@ -103,13 +103,12 @@ pub enum StoreError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// It is vouched for, but should be newer: somebody holds the mirror back, or nobody keeps it.
-    #[cfg(feature = "openpgp")]
     #[error("{what}: stale")]
     Stale {
         /// The file.
         what: String,
         /// What is wrong with its age.
-        source: crate::openpgp::IndexError,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The store cannot do this at all.
     #[error("{what}: this kind of mirror cannot do that")]

@@ -45,7 +45,7 @@ use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
 
 mod cache;
-pub(crate) mod copy;
+pub mod copy;
 mod disk;
 pub(crate) mod hints;
 mod hold;
@@ -253,7 +253,7 @@ impl LocalStore {
 }
 
 /// Runs `work` where blocking does no harm.
-pub(crate) async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use roxmltree::Document;
+use stx_layout::derived::repositories;
 use stx_layout::{BuildId, BuildPath, Sha256, Sums};
 
 use super::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 use crate::metadata::listing::{self, Listed};
-use crate::metadata::repositories;
 use crate::store::{MirrorRead, Scope, StoreError, read_all};
 
 /// Bytes that a `repomd.xml` has at most.

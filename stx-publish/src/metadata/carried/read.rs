@@ -7,12 +7,12 @@ use std::io;
 use camino::Utf8Path;
 use fs_err as fs;
 use roxmltree::{Document, Node};
+use stx_layout::derived::{is_metadata, repositories};
 use stx_layout::{BuildPath, Sha256};
 
 use super::{Carried, CarriedRecord};
 use crate::incoming::{Entry, Incoming};
 use crate::metadata::whole::elements;
-use crate::metadata::{is_metadata, repositories};
 use crate::store::local::copy::hash_file;
 
 /// Bytes that a `repomd.xml` has at most. Real ones have a few thousand.

@@ -74,14 +74,15 @@ impl Stamp {
 
 /// A regular file that is open for reading, and what it was like then.
 #[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) file: fs::File,
+pub struct Source {
+    /// The file.
+    pub file: fs::File,
     pub(crate) stamp: Stamp,
 }
 
 impl Source {
     /// Opens a file; a symlink or a FIFO that took its place since the scan is not opened.
-    pub(crate) fn open(path: &Utf8Path) -> io::Result<Self> {
+    pub fn open(path: &Utf8Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path.as_str(), flags, Mode::empty())?;
         // Read ahead far; a file system that cannot be told so is no worse than before.
@@ -93,8 +94,13 @@ impl Source {
         })
     }
 
+    /// Its size when it was opened.
+    pub fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
     /// Hashes the file from where it stands to its end, writing what is read to `copy`, which is new. Zeros become holes.
-    pub(crate) fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
+    pub fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
         let mut hasher = sha2::Sha256::new();
         let (mut size, mut ends_in_a_hole) = (0, false);
         BUFFER.with_borrow_mut(|buffer| {
@@ -120,12 +126,12 @@ impl Source {
     }
 
     /// Whether the file is as it was when it was opened.
-    pub(crate) fn is_unchanged(&self) -> io::Result<bool> {
+    pub fn is_unchanged(&self) -> io::Result<bool> {
         Ok(Stamp::of(&self.file)? == self.stamp)
     }
 }
 
 /// The digest and size of a file.
-pub(crate) fn hash_file(path: &Utf8Path) -> io::Result<(Sha256, u64)> {
+pub fn hash_file(path: &Utf8Path) -> io::Result<(Sha256, u64)> {
     Source::open(path)?.hash(None)
 }

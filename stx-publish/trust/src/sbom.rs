@@ -23,29 +23,6 @@ mod tests;
 #[cfg(feature = "sbom")]
 pub use describe::{SbomError, describe};
 
-/// Reads an ISO image as [`describe`] does: how many files it has.
-///
-/// # Errors
-/// What is wrong with it.
-#[cfg(all(feature = "sbom", feature = "testing"))]
-pub fn read_image(image: impl std::io::Read + std::io::Seek) -> std::io::Result<usize> {
-    iso::files(image).map(|files| files.len())
-}
-
-/// What the name of a bill of materials has more than that of its image.
-pub const SUFFIX: &str = ".cdx.json";
-
-/// Whether this is the name of an ISO image that gets a bill of materials: those in `outputs/`.
-pub fn is_image(path: &BuildPath) -> bool {
-    path.segments().next() == Some("outputs") && path.as_path().extension() == Some("iso")
-}
-
-/// The image that a bill of materials is about, by their names.
-pub fn image_of(path: &BuildPath) -> Option<BuildPath> {
-    let image = path.as_str().strip_suffix(SUFFIX)?.parse().ok()?;
-    is_image(&image).then_some(image)
-}
-
 /// The file of the build that a relative reference of an image's bill leads to; `None` for a reference to somewhere else.
 pub(crate) fn resolve(image: &BuildPath, reference: &str) -> Option<BuildPath> {
     let parent = image.parent();

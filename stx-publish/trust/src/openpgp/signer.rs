@@ -8,8 +8,8 @@ use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, Signed
 use rpm::signature::Signing as _;
 
 use super::keyring::{Keyring, KeyringError};
-use crate::seal::run::run;
-use crate::seal::{SignError, Signer};
+use crate::run::run;
+use stx_publish::seal::{SignError, Signer};
 
 /// What makes the signatures.
 #[derive(Clone)]
@@ -246,5 +246,5 @@ fn refused(signer: &str, reason: impl ToString) -> SignError {
 }
 
 fn key_file(error: impl std::error::Error) -> SignError {
-    refused("the secret key", crate::verify::chain(&error))
+    refused("the secret key", stx_publish::verify::chain(&error))
 }

@@ -5,13 +5,14 @@ use std::io::BufReader;
 
 use bytes::Bytes;
 use camino::Utf8Path;
+use stx_layout::derived::{BILL_SUFFIX, has_bill};
 use stx_layout::{BuildId, BuildPath, ParseError};
 
+use super::bill;
 use super::bill::Published;
 use super::iso::{Image, package, read};
-use super::{SUFFIX, bill, is_image};
-use crate::incoming::{Entry, Incoming};
-use crate::store::local::copy::hash_file;
+use stx_publish::incoming::{Entry, Incoming};
+use stx_publish::store::local::copy::hash_file;
 
 /// An image of which no bill of materials could be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +65,10 @@ pub fn describe(
         let Entry::File { source, .. } = entry else {
             continue;
         };
-        if !is_image(path) {
+        if !has_bill(path) {
             continue;
         }
-        let name = match format!("{path}{SUFFIX}").parse::<BuildPath>() {
+        let name = match format!("{path}{BILL_SUFFIX}").parse::<BuildPath>() {
             Ok(name) => name,
             Err(error) => {
                 failed.push((path.clone(), SbomError::Unnamed { source: error }));

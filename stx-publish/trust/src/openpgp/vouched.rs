@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
 
 use super::{Good, Keyring, Untrusted};
-use crate::incoming::digest_of;
-use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
-use crate::seal::{signature_path, sums_path};
-use crate::store::{
+use stx_publish::incoming::digest_of;
+use stx_publish::index::{ChannelIndex, PageId, PageName, RootIndex};
+use stx_publish::seal::{signature_path, sums_path};
+use stx_publish::store::{
     Audit, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError, read_all, record_path,
 };
 
@@ -188,7 +188,7 @@ impl Vouched {
         if let Some(why) = stale.filter(|_| !self.stale) {
             return Err(StoreError::Stale {
                 what: path,
-                source: why,
+                source: why.into(),
             });
         }
         lock(&self.seen).note(&good.key, &path, serial);
@@ -248,7 +248,7 @@ impl Vouched {
         {
             return Err(StoreError::Stale {
                 what: path,
-                source: IndexError::Older { serial, seen },
+                source: IndexError::Older { serial, seen }.into(),
             });
         }
         Ok(index)
@@ -332,7 +332,7 @@ impl MirrorRead for Vouched {
         }
         let text = str::from_utf8(&text).map_err(|error| damaged(&what, error))?;
         let record = BuildRecord::from_json(text).map_err(|error| damaged(&what, error))?;
-        crate::store::check_record(id, &record)?;
+        stx_publish::store::check_record(id, &record)?;
         Ok(record)
     }
 

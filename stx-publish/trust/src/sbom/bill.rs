@@ -25,7 +25,7 @@ use cyclonedx_bom::validation::Validate as _;
 use stx_layout::{BuildId, BuildPath, Sha256, encode_segment};
 
 use super::iso::{File, Image, Package};
-use crate::incoming::digest_of;
+use stx_publish::incoming::digest_of;
 
 /// Where packages of an image are published, by their digests in the image; with the digests of what is published, which
 /// are others where it is signed anew.

@@ -1,13 +1,14 @@
 //! What builds state of themselves, against what they are: provenance and bills of materials.
 
+use stx_layout::derived::image_of_bill;
 use stx_layout::{BuildId, BuildPath, BuildRecord, BuildState, Sha256, SumLine, Sums};
 
 use serde::Deserialize;
 
-use super::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 use crate::provenance::{self, EnvelopeKey, Provenance};
 use crate::sbom;
-use crate::store::{MirrorRead, Scope, StoreError, read_all};
+use stx_publish::store::{MirrorRead, Scope, StoreError, read_all};
+use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 
 /// Bytes that a bill of materials has at most.
 const LONGEST: u64 = 64 << 20;
@@ -37,7 +38,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
         let read = provenance::read(store, &id, &sums).await;
         findings.extend(check_provenance(&id, record, &sums, read, keys));
         for line in sums.lines() {
-            let Some(image) = sbom::image_of(&line.path) else {
+            let Some(image) = image_of_bill(&line.path) else {
                 continue;
             };
             let text = read_all(store, &id, &line.path, LONGEST).await;
@@ -189,13 +190,13 @@ mod tests {
     use stx_layout::BuildOutcome;
 
     use super::*;
-    use crate::conformance::{sample_id, sample_request};
-    use crate::incoming::{Entry, digest_of};
     use crate::provenance::tests::Mirroring;
     use crate::provenance::{Attestation, ENVELOPE_FILE, STATEMENT_FILE};
-    use crate::publish::{prepare, publish};
-    use crate::seal::Seal;
-    use crate::store::memory::MemoryStore;
+    use stx_publish::conformance::{sample_id, sample_request};
+    use stx_publish::incoming::{Entry, digest_of};
+    use stx_publish::publish::{prepare, publish};
+    use stx_publish::seal::Seal;
+    use stx_publish::store::memory::MemoryStore;
 
     const BILL: &str = "outputs/iso/b+c.iso.cdx.json";
 

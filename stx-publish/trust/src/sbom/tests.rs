@@ -5,7 +5,7 @@ use stx_layout::{BuildId, BuildPath, Sha256};
 
 use super::iso::{File, Image, Package};
 use super::*;
-use crate::incoming::{Entry, Incoming};
+use stx_publish::incoming::{Entry, Incoming};
 
 fn id() -> BuildId {
     "master/centos/20181105T060000Z".parse().expect("a build")
@@ -101,21 +101,6 @@ fn each_image_of_each_build_has_a_number_of_its_own() {
     assert_ne!(first, number(build, at, 8));
     assert_ne!(first, number(build, "outputs/iso/other.iso", 9));
     assert_ne!(first, number("master/centos/20181106T060000Z", at, 9));
-}
-
-#[test]
-fn images_are_known_by_their_names_and_bills_by_those_of_images() {
-    for (name, image) in [
-        ("outputs/iso/bootimage.iso", true),
-        ("outputs/x.iso", true),
-        ("inputs/downloads/x.iso", false),
-        ("outputs/iso/bootimage.sig", false),
-    ] {
-        assert_eq!(is_image(&path(name)), image, "{name}");
-        let bill = path(&format!("{name}{SUFFIX}"));
-        assert_eq!(image_of(&bill).is_some(), image, "{name}");
-        assert_eq!(image_of(&path(name)), None, "{name}");
-    }
 }
 
 /// What is called an image and is none does not stop anything; what has a bill keeps it.

@@ -12,9 +12,9 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, pem};
 
 use super::dsse::{EnvelopeKey, EnvelopeSigner};
-use crate::incoming::digest_of;
-use crate::seal::SignError;
-use crate::seal::run::run;
+use crate::run::run;
+use stx_publish::incoming::digest_of;
+use stx_publish::seal::SignError;
 
 /// A public key in DER form is one of these, and the key itself; DER has one way to write them.
 /// Ed25519: RFC 8410, section 4. P-256: RFC 5480, section 2, with an uncompressed point.

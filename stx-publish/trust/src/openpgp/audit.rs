@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 
 use super::packages::is_own_package;
 use super::{Keyring, Refused, Seen, Vouched, check_package};
-use crate::store::local::{blocking, io_error};
-use crate::store::{ByteStream, MirrorRead, Scope, StoreError};
-use crate::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
+use stx_publish::store::local::blocking;
+use stx_publish::store::{ByteStream, MirrorRead, Scope, StoreError};
+use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 
 /// Looks for builds whose sums no key of `keyring` has signed, and, unless one build is meant, for indexes that no key has
 /// signed or that are expired; adds what it finds to `report`.
@@ -150,7 +150,11 @@ async fn judged(
             rest: Bytes::new(),
         };
         let judged = check_package(bytes, &keyring, now);
-        judged.map_err(io_error("read", what))
+        judged.map_err(|source| StoreError::Io {
+            op: "read",
+            path: what,
+            source,
+        })
     });
     let (fed, judged) = futures_util::join!(fed, judged);
     fed?;

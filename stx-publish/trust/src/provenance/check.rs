@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stx_layout::derived::{is_metadata, repositories};
 use stx_layout::{BuildRecord, Sums};
 
 use super::statement::{Resource, Statement};
-use crate::metadata::{is_metadata, repositories};
 
 /// Where a statement and its build do not agree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

@@ -10,9 +10,8 @@ use std::str::FromStr;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+use stx_layout::derived::{is_metadata, repositories};
 use stx_layout::{BuildRecord, Sha256, SourceRecord, Sums, encode_path};
-
-use crate::metadata::{is_metadata, repositories};
 
 /// The type of every in-toto statement v1.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";

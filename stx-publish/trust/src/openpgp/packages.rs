@@ -21,9 +21,9 @@ use stx_layout::BuildPath;
 use stx_layout::rpm::{HeadError, Headers, LEAD, read_head};
 
 use super::OpenPgp;
-use crate::incoming::{Entry, Incoming};
-use crate::seal::{SignError, Signer as _};
-use crate::store::local::copy::Source;
+use stx_publish::incoming::{Entry, Incoming};
+use stx_publish::seal::{SignError, Signer as _};
+use stx_publish::store::local::copy::Source;
 
 mod check;
 mod form;
@@ -190,7 +190,7 @@ impl Signing<'_> {
         let read = || io_error("read", from);
         let changed = || SignPackagesError::Changed { path: path.clone() };
         let mut source = Source::open(from).map_err(read())?;
-        if source.stamp.size != size {
+        if source.size() != size {
             return Err(changed());
         }
         let head = match read_head(&mut BufReader::new(source.file.file())) {

@@ -9,14 +9,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
 use super::*;
-use crate::conformance::{sample_id, sample_request};
-use crate::faulty::{Fault, FaultyStore};
-use crate::index::{PageId, PageName};
-use crate::publish::{prepare, publish};
-use crate::seal::{Seal, Signer as _};
-use crate::site::{IndexSeal, Site, refresh_sealed};
-use crate::store::memory::MemoryStore;
-use crate::store::{MirrorRead, MirrorStore, Scope, StoreError};
+use stx_publish::conformance::{sample_id, sample_request};
+use stx_publish::faulty::{Fault, FaultyStore};
+use stx_publish::index::{PageId, PageName};
+use stx_publish::publish::{prepare, publish};
+use stx_publish::seal::{Seal, Signer as _};
+use stx_publish::site::{IndexSeal, Site, refresh_sealed};
+use stx_publish::store::memory::MemoryStore;
+use stx_publish::store::{MirrorRead, MirrorStore, Scope, StoreError};
 
 const KEY: &str = include_str!("fixtures/signing.key");
 const LOCKED: &str = include_str!("fixtures/locked.key");

@@ -9,7 +9,7 @@ mod component;
 mod keyring;
 mod packages;
 mod signer;
-#[cfg(all(test, feature = "site"))]
+#[cfg(test)]
 mod tests;
 mod vouched;
 

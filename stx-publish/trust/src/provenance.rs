@@ -20,8 +20,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sums};
 
-use crate::seal::{Attester, SignError};
-use crate::store::{MirrorRead, StoreError, read_all};
+use stx_publish::seal::{Attester, SignError};
+use stx_publish::store::{MirrorRead, StoreError, read_all};
 
 pub mod check;
 pub mod dsse;
