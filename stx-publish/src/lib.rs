@@ -19,6 +19,7 @@
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
 //! | [`registry`] | what a registry of container images can do: [`ImageRegistry`], and the registries there are |
 //! | [`images`] | a build's container images: their names, what is done with them, in one order with the build |
+//! | `net` | HTTP as every client speaks it; feature `http` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
@@ -37,6 +38,8 @@ pub mod index;
 pub mod metadata;
 #[cfg(test)]
 mod model_test;
+#[cfg(feature = "http")]
+pub mod net;
 pub mod plan;
 pub mod privacy;
 pub mod publish;
@@ -60,6 +63,8 @@ pub mod verify;
 
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
 pub use index::{PageId, PageName};
+#[cfg(feature = "http")]
+pub use net::{HttpOptions, WebPage};
 pub use plan::{
     AliasStep, AliasVerdict, Known, Linked, PlanError, PublishAction, PublishPlan, PublishRequest,
     plan,
@@ -78,7 +83,7 @@ pub use registry::{ImageRegistry, RegistryError};
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, SignError, Signer};
 #[cfg(feature = "http")]
-pub use store::http::{HttpError, HttpOptions, HttpStore, WebPage};
+pub use store::http::{HttpError, HttpStore};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;

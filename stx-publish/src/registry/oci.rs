@@ -23,7 +23,7 @@ use stx_layout::{ImageName, Sha256};
 use super::{
     Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest, repository,
 };
-use crate::store::http::{self, HttpOptions};
+use crate::net::{self, HttpOptions};
 
 mod auth;
 mod body;
@@ -104,7 +104,7 @@ impl OciRegistry {
             ..options.http.clone()
         };
         let client = |http: &HttpOptions| {
-            let mut builder = http::client_builder(http)?;
+            let mut builder = net::client_builder(http)?;
             if options.plain_http {
                 // What goes out in the clear goes to this machine, and not by way of a proxy.
                 builder = builder.no_proxy();
@@ -233,7 +233,7 @@ impl ImageRegistry for OciRegistry {
             let text = whole(response).await;
             let page: Tags = text
                 .and_then(|text| match serde_json::from_slice(&text) {
-                    Err(_) if http::is_web_page(None, &text) => Err(http::WebPage.into()),
+                    Err(_) if net::is_web_page(None, &text) => Err(net::WebPage.into()),
                     page => Ok(page?),
                 })
                 .map_err(|source| RegistryError::Network {

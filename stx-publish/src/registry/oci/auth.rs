@@ -13,7 +13,7 @@ use serde::Deserialize;
 use stx_layout::ImageName;
 
 use super::{Again, Attempt, RegistryError, is_transient, repository, whole};
-use crate::store::http;
+use crate::net;
 
 /// What a request wants to do with a repository.
 #[derive(Clone, Copy)]
@@ -170,7 +170,7 @@ impl Auth {
         let response = match request.send().await {
             Ok(response) if is_transient(response.status()) => {
                 return Ok(Attempt::Again(Again {
-                    wait: http::retry_after(response.headers()),
+                    wait: net::retry_after(response.headers()),
                     error: network(format!("the server says {}", response.status()).into()),
                 }));
             }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::auth::Access;
 use super::{OciOptions, OciRegistry};
+use crate::net;
 use crate::registry::RegistryError;
-use crate::store::http;
 
 /// Longest manifest or list of tags that is read, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
@@ -51,8 +51,8 @@ impl Tries {
         if self.made >= http.attempts {
             return Err(again.error);
         }
-        let doubled = http.first_wait * 2_u32.saturating_pow(self.made - 1);
-        let wait = again.wait.unwrap_or(doubled).min(http.longest_wait);
+        let wait = again.wait.unwrap_or_else(|| http.wait(self.made - 1));
+        let wait = wait.min(http.longest_wait);
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -127,7 +127,7 @@ impl OciRegistry {
         };
         match sent {
             Ok(response) if is_transient(response.status()) => Attempt::Again(Again {
-                wait: http::retry_after(response.headers()),
+                wait: net::retry_after(response.headers()),
                 error: network(format!("the registry says {}", response.status()).into()),
             }),
             Ok(response) => Attempt::Done(response),
@@ -173,7 +173,7 @@ impl OciRegistry {
 
 /// Whether another attempt may have another answer.
 pub(super) fn is_transient(status: StatusCode) -> bool {
-    http::is_transient(status) || status == StatusCode::REQUEST_TIMEOUT
+    net::is_transient(status) || status == StatusCode::REQUEST_TIMEOUT
 }
 
 /// The body of a small answer.

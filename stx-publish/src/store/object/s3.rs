@@ -11,7 +11,7 @@ use object_store::{ClientOptions, RetryConfig};
 use reqwest::Url;
 
 use super::{BucketStore, Clock};
-use crate::store::http::{self, HttpOptions};
+use crate::net::{self, HttpOptions};
 
 /// What is not in the URL of a mirror in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,7 +91,7 @@ impl HttpConnector for Connector {
         if !self.pooled {
             options.connections = 0;
         }
-        let client = http::client(&options).map_err(|source| object_store::Error::Generic {
+        let client = net::client(&options).map_err(|source| object_store::Error::Generic {
             store: "S3",
             source,
         })?;

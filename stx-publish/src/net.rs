@@ -1,0 +1,134 @@
+//! HTTP, as every client of ours speaks it: certificates, time limits, redirects, and when a request is made again.
+//!
+//! The mirror behind a web server, buckets and the registries of `stx-images` share it.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Client, ClientBuilder, StatusCode, Url, redirect};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
+/// Redirects that are followed for one request.
+const MOST_REDIRECTS: usize = 5;
+
+/// How a server is spoken to over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// How long a connection may take to come about.
+    pub connect: Duration,
+    /// How long nothing may arrive before a request is given up.
+    pub idle: Duration,
+    /// How often a request is made before its failure is believed.
+    pub attempts: u32,
+    /// The wait before the second attempt; it doubles from there.
+    pub first_wait: Duration,
+    /// The longest wait, also if the server asks for more.
+    pub longest_wait: Duration,
+    /// How many files are read side by side.
+    pub connections: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            idle: Duration::from_mins(1),
+            attempts: 5,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_mins(1),
+            connections: 4,
+        }
+    }
+}
+
+impl HttpOptions {
+    /// The wait after an attempt, counted from 0, where the server does not say how long.
+    pub fn wait(&self, attempt: u32) -> Duration {
+        let wait = self.first_wait * 2_u32.saturating_pow(attempt);
+        wait.min(self.longest_wait)
+    }
+}
+
+/// A client that trusts what the system trusts.
+pub fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sync>> {
+    Ok(client_builder(options)?.build()?)
+}
+
+/// What every client of ours has: certificates of the system, time limits, redirects that stay safe.
+pub fn client_builder(
+    options: &HttpOptions,
+) -> Result<ClientBuilder, Box<dyn Error + Send + Sync>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    Ok(Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("stx-builds/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(options.connect)
+        .read_timeout(options.idle)
+        .pool_max_idle_per_host(options.connections)
+        .redirect(redirect::Policy::custom(follow)))
+}
+
+/// Follows a redirect to the web, but not from a safe connection to an open one.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let from = attempt.previous().last().map(Url::scheme);
+    let refused = match (from, attempt.url().scheme()) {
+        _ if attempt.previous().len() > MOST_REDIRECTS => {
+            Some(format!("more than {MOST_REDIRECTS} redirects"))
+        }
+        (Some("https"), "http") => Some("a redirect from https to http".to_owned()),
+        (_, "http" | "https") => None,
+        (_, scheme) => Some(format!("a redirect to {scheme}:")),
+    };
+    match refused {
+        None => attempt.follow(),
+        Some(why) => attempt.error(why),
+    }
+}
+
+/// Whether a server that answers this may answer otherwise when it is asked again.
+pub fn is_transient(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// A page for people in the place of a file: of a proxy, a login, or a server that answers everything.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answered with a web page")]
+pub struct WebPage;
+
+/// Whether a body that is none of a mirror's pages is HTML all the same.
+pub fn is_web_page(said: Option<&HeaderValue>, body: &[u8]) -> bool {
+    let text = body.trim_ascii_start();
+    let begins = |word: &str| {
+        let begin = text.get(..word.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let said = said.and_then(|said| said.to_str().ok());
+    let is_said = said.is_some_and(|said| said.starts_with("text/html"));
+    begins("<!doctype html") || begins("<html") || (is_said && begins("<"))
+}
+
+/// What `Retry-After` asks for: seconds, or a date, which is read against the server's own.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let after = text(header::RETRY_AFTER)?;
+    if let Ok(seconds) = after.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| DateTime::parse_from_rfc2822(text).ok();
+    let wait = date(after)? - date(text(header::DATE)?)?;
+    Some(wait.to_std().unwrap_or_default())
+}
