@@ -35,7 +35,7 @@ pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, p
 pub use prepare::{
     PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
 };
-pub use push::{ImageError, ImageReport, publish_with_images, push};
+pub use push::{ImageError, ImageReport, ImagesError, publish_with_images, push};
 pub use retain::{Fate, Keeper, KeptBy, TagJudge, UntagReport, untag};
 
 use crate::registry::{Blob, Manifest};

@@ -73,7 +73,8 @@ pub use plan::{
 pub use privacy::{Cleared, clear};
 pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
 pub use publish::{
-    PrepareError, PublishError, PublishReport, prepare, prepare_in_full, publish, publish_observed,
+    CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
+    publish, publish_observed, publish_with_hooks,
 };
 pub use registry::memory::MemoryRegistry;
 #[cfg(feature = "registry")]

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,6 @@ use futures_util::stream;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, Channel, counted};
 
-use crate::images::ImageError;
 use crate::metadata::Indexed;
 use crate::plan::{
     AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest,
@@ -164,21 +164,21 @@ pub enum PublishError {
         /// What failed.
         source: StoreError,
     },
-    /// The images of the build did not reach the registry; nothing was published.
-    #[error("{id}: not published, for its images are not on the registry")]
-    NotPushed {
+    /// A hook failed before the commit; nothing was published.
+    #[error("{id}: not published")]
+    HookBeforeCommit {
         /// The build.
         id: Box<BuildId>,
         /// Why.
-        source: Box<ImageError>,
+        source: HookError,
     },
-    /// The build is published, but not all tags of its images are made. A rerun helps.
-    #[error("{id}: published, but its images are not tagged")]
-    NotTagged {
+    /// The build is published, but a hook failed after the commit, and no alias was moved. A rerun helps.
+    #[error("{id}: published, but not finished")]
+    HookAfterCommit {
         /// The build.
         id: Box<BuildId>,
         /// Why.
-        source: Box<ImageError>,
+        source: HookError,
     },
     /// The build is published, but moving an alias failed. A rerun helps.
     #[error("{id}: published, but {alias} could not be moved")]
@@ -314,45 +314,54 @@ pub async fn publish_observed(
     plan: &PublishPlan,
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
 ) -> Result<PublishReport, PublishError> {
-    publish_beside(store, plan, &Nothing, observe).await
+    publish_with_hooks(store, plan, &NoHooks, observe).await
 }
 
-/// What goes out beside the files of a build, in one order with them.
+/// Why a hook failed.
+pub type HookError = Box<dyn Error + Send + Sync>;
+
+/// Work around the commit of a build, in one order with it, such as pushing the images that the build names.
+///
+/// A publish calls both hooks under the lock of the channel, or none. Either may be called again for a build that is
+/// published already, when the publish is run again after an error or a crash: a hook that has nothing left to do returns
+/// `Ok`.
 #[async_trait]
-pub(crate) trait Beside: Sync {
-    /// Whether it is all done.
+pub trait CommitHooks: Sync {
+    /// Whether there is nothing to do: a publish that has nothing to do either takes no lock then.
     fn is_noop(&self) -> bool;
 
-    /// Before the build can be seen: what the build names has to be there.
-    async fn before_commit(&self) -> Result<(), ImageError>;
+    /// Runs before the build is visible, after its files are staged: makes what the build names. An error discards the
+    /// staged files.
+    async fn before_commit(&self) -> Result<(), HookError>;
 
-    /// When the build can be seen, before an alias shows it: what names the build.
-    async fn after_commit(&self) -> Result<(), ImageError>;
+    /// Runs when the build is visible, before an alias points at it: makes what names the build. After an error no alias
+    /// is moved.
+    async fn after_commit(&self) -> Result<(), HookError>;
 }
 
-/// Nothing goes out beside the files.
-struct Nothing;
+/// Nothing to do around the commit.
+struct NoHooks;
 
 #[async_trait]
-impl Beside for Nothing {
+impl CommitHooks for NoHooks {
     fn is_noop(&self) -> bool {
         true
     }
 
-    async fn before_commit(&self) -> Result<(), ImageError> {
+    async fn before_commit(&self) -> Result<(), HookError> {
         Ok(())
     }
 
-    async fn after_commit(&self) -> Result<(), ImageError> {
+    async fn after_commit(&self) -> Result<(), HookError> {
         Ok(())
     }
 }
 
-/// Publishes a build with what goes out beside it.
-pub(crate) async fn publish_beside(
+/// Does what `plan` says, runs `hooks` around the commit, and tells `observe` of each file that was added.
+pub async fn publish_with_hooks(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
-    beside: &dyn Beside,
+    hooks: &dyn CommitHooks,
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
 ) -> Result<PublishReport, PublishError> {
     let id = &plan.id;
@@ -367,7 +376,7 @@ pub(crate) async fn publish_beside(
         privacy: Box::new(plan.privacy.clone()),
         metadata: BTreeMap::new(),
     };
-    if plan.is_noop() && beside.is_noop() {
+    if plan.is_noop() && hooks.is_noop() {
         // Whoever published it may have died before it was durable, and now the caller may throw away what he has.
         let settled = store.settle(&id.channel).await;
         return settled
@@ -378,13 +387,13 @@ pub(crate) async fn publish_beside(
         .lock(&id.channel)
         .await
         .map_err(|source| stopped(id, source))?;
-    let not_pushed = |source| PublishError::NotPushed {
+    let failed_before = |source| PublishError::HookBeforeCommit {
         id: Box::new(id.clone()),
-        source: Box::new(source),
+        source,
     };
-    let not_tagged = |source| PublishError::NotTagged {
+    let failed_after = |source| PublishError::HookAfterCommit {
         id: Box::new(id.clone()),
-        source: Box::new(source),
+        source,
     };
     match plan.action {
         PublishAction::New => {
@@ -393,11 +402,11 @@ pub(crate) async fn publish_beside(
                 .await
                 .map_err(|source| stopped(id, source))?;
             let filled = match fill(&*staged, plan, observe).await {
-                Ok(filled) => beside
+                Ok(filled) => hooks
                     .before_commit()
                     .await
                     .map(|()| filled)
-                    .map_err(not_pushed),
+                    .map_err(failed_before),
                 Err(error) => Err(error),
             };
             let record = match filled {
@@ -421,10 +430,10 @@ pub(crate) async fn publish_beside(
         PublishAction::Same => {
             let settled = store.settle(&id.channel).await;
             settled.map_err(|source| after_commit(id, source))?;
-            beside.before_commit().await.map_err(not_tagged)?;
+            hooks.before_commit().await.map_err(failed_after)?;
         }
     }
-    beside.after_commit().await.map_err(not_tagged)?;
+    hooks.after_commit().await.map_err(failed_after)?;
     for step in report
         .aliases
         .iter_mut()

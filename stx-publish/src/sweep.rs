@@ -52,9 +52,9 @@ pub(crate) async fn claims_the_truth(
         | PublishError::Incomplete { .. }
         | PublishError::Metadata { .. }
         | PublishError::NotPublished { .. }
-        | PublishError::NotPushed { .. } => Some(false),
+        | PublishError::HookBeforeCommit { .. } => Some(false),
         PublishError::AfterCommit { .. }
-        | PublishError::NotTagged { .. }
+        | PublishError::HookAfterCommit { .. }
         | PublishError::NotAliased { .. }
         | PublishError::AliasAfterMove { .. } => Some(true),
         PublishError::Outdated { .. } | PublishError::Uncertain { .. } => None,
@@ -72,9 +72,9 @@ pub(crate) async fn claims_the_truth(
         | PublishError::Incomplete { .. }
         | PublishError::Metadata { .. }
         | PublishError::NotPublished { .. }
-        | PublishError::NotPushed { .. }
+        | PublishError::HookBeforeCommit { .. }
         | PublishError::AfterCommit { .. }
-        | PublishError::NotTagged { .. }
+        | PublishError::HookAfterCommit { .. }
         | PublishError::Outdated { .. }
         | PublishError::Uncertain { .. } => {}
     }

@@ -352,10 +352,10 @@ fn unpublished(error: PublishError) -> Failure {
         PublishError::Incomplete { .. } => Failure::new(Exit::Mirror, error).hint(
             "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]",
         ),
-        PublishError::NotPushed { .. } => Failure::new(Exit::Mirror, error).hint(
+        PublishError::HookBeforeCommit { .. } => Failure::new(Exit::Mirror, error).hint(
             "nothing of the build is visible; run the same command again to send what the registry lacks",
         ),
-        PublishError::NotTagged { .. } => {
+        PublishError::HookAfterCommit { .. } => {
             Failure::new(Exit::Mirror, error)
                 .hint("the build is visible; run the same command again to make the tags")
         }

@@ -11,7 +11,7 @@ use stx_layout::{BuildPath, ImageName, Sha256, counted};
 
 use super::{ImageClash, ImagePlan, NamedImage, Prepared};
 use crate::plan::AliasVerdict;
-use crate::publish::{Beside, PublishError, PublishReport, publish_beside};
+use crate::publish::{CommitHooks, HookError, PublishError, PublishReport, publish_with_hooks};
 use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository};
 use crate::store::{Added, MirrorStore};
 
@@ -37,6 +37,17 @@ pub enum ImageError {
         /// Its manifest's digest.
         digest: Sha256,
     },
+}
+
+/// Images that stopped a publish: what a [`CommitHooks`] of images fails with.
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    /// Not all of them are on the registry.
+    #[error("its images are not on the registry")]
+    NotPushed(#[source] ImageError),
+    /// Not all of them have their tags.
+    #[error("its images are not tagged")]
+    NotTagged(#[source] ImageError),
 }
 
 /// What was done with the images of a build.
@@ -250,17 +261,17 @@ enum Moves {
 }
 
 #[async_trait]
-impl Beside for Images<'_> {
+impl CommitHooks for Images<'_> {
     fn is_noop(&self) -> bool {
         self.plan.is_noop()
     }
 
-    async fn before_commit(&self) -> Result<(), ImageError> {
-        self.store().await
+    async fn before_commit(&self) -> Result<(), HookError> {
+        Ok(self.store().await.map_err(ImagesError::NotPushed)?)
     }
 
-    async fn after_commit(&self) -> Result<(), ImageError> {
-        self.tag().await
+    async fn after_commit(&self) -> Result<(), HookError> {
+        Ok(self.tag().await.map_err(ImagesError::NotTagged)?)
     }
 }
 
@@ -275,7 +286,7 @@ pub async fn publish_with_images(
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
 ) -> Result<(PublishReport, ImageReport), PublishError> {
     let images = Images::new(registry, &prepared.named, &prepared.images);
-    let report = publish_beside(store, &prepared.plan, &images, observe).await?;
+    let report = publish_with_hooks(store, &prepared.plan, &images, observe).await?;
     Ok((report, images.report()))
 }
 
