@@ -110,7 +110,7 @@ struct FormSignature {
 /// The bytes that are signed: `DSSEv1`, and type and payload with their lengths in bytes.
 ///
 /// ```
-/// # use stx_publish::provenance::dsse::pae;
+/// # use stx_trust::provenance::dsse::pae;
 /// // The example of the specification.
 /// assert_eq!(pae("http://example.com/HelloWorld", b"hello world"), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
 /// ```

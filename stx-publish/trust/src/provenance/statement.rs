@@ -28,7 +28,7 @@ pub const PUBLISHED: &str = "https://starlingx.io/stx-builds/publish/v1";
 /// Who built: a URI that names the builder to those who decide whether to trust it.
 ///
 /// ```
-/// # use stx_publish::provenance::BuilderId;
+/// # use stx_trust::provenance::BuilderId;
 /// assert!("https://builds.example.org/stx/v1".parse::<BuilderId>().is_ok());
 /// assert!("our build server".parse::<BuilderId>().is_err());
 /// ```
