@@ -23,10 +23,6 @@ use crate::store::{
 };
 use crate::tiers::ThinnedSection;
 
-mod registry;
-
-pub use registry::FaultyRegistry;
-
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -43,8 +39,9 @@ impl Fault {
     pub const ALL: [Self; 3] = [Self::Once, Self::AfterEffect, Self::FromThenOn];
 }
 
+/// Counts calls, and says which one fails; shared by all whose calls are counted together.
 #[derive(Debug)]
-struct Fuse {
+pub struct Fuse {
     fault: Fault,
     at: usize,
     calls: AtomicUsize,
@@ -52,7 +49,7 @@ struct Fuse {
 
 impl Fuse {
     /// Counts a call; `Err` before it, or `true` where it has to fail after its effect.
-    fn call(&self) -> Result<bool, Failed> {
+    pub fn call(&self) -> Result<bool, Failed> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let fails = match self.fault {
             Fault::Once => call == self.at,
@@ -62,7 +59,8 @@ impl Fuse {
         if fails { Err(Failed(call)) } else { Ok(false) }
     }
 
-    fn wrap<T, E: From<Failed>>(&self, after: bool, result: Result<T, E>) -> Result<T, E> {
+    /// The result of a call, in the place of which an error is reported where it has to fail `after` its effect.
+    pub fn wrap<T, E: From<Failed>>(&self, after: bool, result: Result<T, E>) -> Result<T, E> {
         if after {
             result.and_then(|_| Err(Failed(self.at).into()))
         } else {
@@ -72,7 +70,8 @@ impl Fuse {
 }
 
 /// The call of that number failed.
-struct Failed(usize);
+#[derive(Debug)]
+pub struct Failed(pub usize);
 
 impl From<Failed> for StoreError {
     fn from(Failed(call): Failed) -> Self {
@@ -104,9 +103,9 @@ impl<S> FaultyStore<S> {
         }
     }
 
-    /// A registry whose calls are counted with those of this store.
-    pub fn registry<R>(&self, inner: R) -> FaultyRegistry<R> {
-        FaultyRegistry::new(inner, Arc::clone(&self.fuse))
+    /// What counts the calls, for others that are counted with those of this store.
+    pub fn fuse(&self) -> Arc<Fuse> {
+        Arc::clone(&self.fuse)
     }
 
     /// Whether the call that fails has been made.

@@ -86,15 +86,10 @@ impl Serialize for Entry {
 }
 
 /// Bytes that are read at once where a file is read from end to end.
-#[cfg(any(feature = "local", feature = "fetch", feature = "images"))]
-pub(crate) const CHUNK: usize = 128 * 1024;
+pub const CHUNK: usize = 128 * 1024;
 
 /// Hashes what is left to be read, and counts it.
-#[cfg(any(feature = "fetch", feature = "images"))]
-pub(crate) fn hash_rest(
-    from: &mut impl std::io::Read,
-    hash: &mut sha2::Sha256,
-) -> std::io::Result<u64> {
+pub fn hash_rest(from: &mut impl std::io::Read, hash: &mut sha2::Sha256) -> std::io::Result<u64> {
     use sha2::Digest as _;
     let mut size = 0;
     let mut buffer = vec![0; CHUNK];

@@ -17,8 +17,6 @@
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
 //! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
-//! | [`registry`] | what a registry of container images can do: [`ImageRegistry`], and the registries there are |
-//! | [`images`] | a build's container images: their names, what is done with them, in one order with the build |
 //! | `net` | HTTP as every client speaks it; feature `http` |
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
@@ -32,7 +30,6 @@ pub mod conformance;
 pub mod faulty;
 #[cfg(feature = "fetch")]
 pub mod fetch;
-pub mod images;
 pub mod incoming;
 pub mod index;
 pub mod metadata;
@@ -43,7 +40,6 @@ pub mod net;
 pub mod plan;
 pub mod privacy;
 pub mod publish;
-pub mod registry;
 #[cfg(feature = "copy")]
 pub mod replicate;
 #[cfg(feature = "local")]
@@ -76,10 +72,6 @@ pub use publish::{
     CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
     publish, publish_observed, publish_with_hooks,
 };
-pub use registry::memory::MemoryRegistry;
-#[cfg(feature = "registry")]
-pub use registry::oci::{OciOptions, OciRegistry};
-pub use registry::{ImageRegistry, RegistryError};
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, SignError, Signer};

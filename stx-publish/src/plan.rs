@@ -404,7 +404,7 @@ fn same(
 }
 
 /// An alias is moved to a success only, and back in time only where that is forced.
-pub(crate) fn alias_verdict(
+pub fn alias_verdict(
     channel: &ChannelEntry,
     shown: Option<&AliasEntry>,
     record: &BuildRecord,

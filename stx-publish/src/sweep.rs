@@ -12,7 +12,6 @@ use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
-mod images;
 pub(crate) mod retention;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.

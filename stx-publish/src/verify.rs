@@ -233,7 +233,8 @@ impl Finding {
         }
     }
 
-    pub(crate) fn channel(
+    /// Something that is wrong with a channel.
+    pub fn channel(
         channel: &Channel,
         path: Option<&str>,
         kind: FindingKind,

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stx_publish::registry::conformance;
-use stx_publish::{HttpOptions, OciOptions, OciRegistry};
+use stx_images::registry::conformance;
+use stx_images::{OciOptions, OciRegistry};
+use stx_publish::HttpOptions;
 
 use crate::harness::{Ran, assert_whole, run};
 use crate::registry::{Published, recorded};

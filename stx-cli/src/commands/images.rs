@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
-use stx_publish::images::{
-    self, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, Keeper, NamedImage,
-    PrepareImagesError, Prepared, TagJudge, UntagReport,
+use stx_images::{
+    self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, Keeper,
+    NamedImage, OciRegistry, PrepareImagesError, Prepared, RegistryError, TagJudge, UntagReport,
 };
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
 use stx_publish::{
-    Finding, MirrorRead, MirrorStore, OciRegistry, OwedTag, OwedTags, PublishError, PublishPlan,
-    PublishReport, PublishRequest, RegistryError, Retired, Scope, StoreError, Survey, survey,
+    Finding, MirrorRead, MirrorStore, OwedTag, OwedTags, PublishError, PublishPlan, PublishReport,
+    PublishRequest, Retired, Scope, StoreError, Survey, survey,
 };
 
 use super::{Context, Mirror, asked, refused};

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use stx_images::Prepared;
 use stx_layout::{BuildId, BuildRecord, counted};
-use stx_publish::images::Prepared;
 use stx_publish::metadata::carry;
 use stx_publish::{
     Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError, Problem,

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 
 use camino::Utf8PathBuf;
 use serde::Deserialize;
+use stx_images::{ImageRules, OciOptions, OciRegistry};
 use stx_layout::Qualifier;
-use stx_publish::images::ImageRules;
-use stx_publish::{HttpOptions, OciOptions, OciRegistry};
+use stx_publish::HttpOptions;
 
 use crate::exit::Failure;
 

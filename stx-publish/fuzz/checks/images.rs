@@ -3,11 +3,11 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use sha2::Digest as _;
+use stx_images::FoundImage;
+use stx_images::read::read;
+use stx_images::registry::{Blob, BlobSource};
 use stx_layout::Sha256;
 use stx_publish::Incoming;
-use stx_publish::images::FoundImage;
-use stx_publish::images::read::read;
-use stx_publish::registry::{Blob, BlobSource};
 
 /// Reads the images of a build: every digest is that of the bytes, every blob is there once, and reading again finds the same.
 pub(crate) fn check(incoming: &Incoming) {

@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use stx_publish::incoming::CHUNK;
 use stx_publish::seal::SignError;
-
-/// Bytes that a program is given at once.
-const CHUNK: usize = 128 * 1024;
 
 /// How long one signature may take. A signer that waits for somebody to touch a token has to be told apart from one that hangs.
 const LONGEST: Duration = Duration::from_mins(2);

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::auth::Access;
 use super::{OciOptions, OciRegistry};
-use crate::net;
 use crate::registry::RegistryError;
+use stx_publish::net;
 
 /// Longest manifest or list of tags that is read, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;

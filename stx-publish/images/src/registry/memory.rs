@@ -11,7 +11,7 @@ use super::{
     Blob, BlobSource, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest,
     repository,
 };
-use crate::incoming::digest_of;
+use stx_publish::incoming::digest_of;
 
 /// A registry in memory. Clones are the same registry.
 ///

@@ -8,7 +8,7 @@ use stx_layout::{BuildId, BuildPath, BuildRecord, ImageName, Sha256};
 
 use super::{ImageRules, NamedImage, recorded};
 use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged, repository};
-use crate::store::{OwedTag, OwedTags};
+use stx_publish::store::{OwedTag, OwedTags};
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,10 @@ use camino_tempfile::tempdir;
 use stx_layout::Sha256;
 
 use super::{ReadError, ReadImages};
-use crate::images::FoundImage;
-use crate::incoming::{Entry, Incoming, digest_of};
+use crate::FoundImage;
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::{Blob, BlobSource, Manifest};
+use stx_publish::incoming::{Entry, Incoming, digest_of};
 
 fn read(incoming: &Incoming) -> Result<Vec<FoundImage>, ReadError> {
     super::read(incoming).map(|read| read.images)
@@ -297,12 +297,12 @@ fn an_archive_that_claims_long_names_is_refused_before_they_are_read() {
         tar::EntryType::XHeader,
     ] {
         let error = archive_with(kind, 4 << 30).expect_err("too long");
-        let said = crate::verify::chain(&error);
+        let said = stx_publish::verify::chain(&error);
         assert!(said.contains("take up more than"), "{kind:?}: {said}");
         // As long as a name may be.
         let error = archive_with(kind, 512)
             .err()
-            .map(|error| crate::verify::chain(&error));
+            .map(|error| stx_publish::verify::chain(&error));
         let said = error.unwrap_or_default();
         assert!(!said.contains("take up more than"), "{kind:?}: {said}");
     }

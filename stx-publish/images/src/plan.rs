@@ -7,7 +7,7 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildRecord, ImageName, Qualifier, Sha256};
 
 use super::NamedImage;
-use crate::plan::AliasVerdict;
+use stx_publish::plan::AliasVerdict;
 
 /// What the registry showed when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -231,9 +231,9 @@ mod tests {
     use stx_layout::{BuildDate, Qualifier, Sha256};
 
     use super::{Seen, TagVerdict, plan};
-    use crate::conformance::sample_id;
-    use crate::images::NamedImage;
-    use crate::plan::AliasVerdict;
+    use crate::NamedImage;
+    use stx_publish::conformance::sample_id;
+    use stx_publish::plan::AliasVerdict;
 
     const NAME: &str = "r.example/starlingx/stx-nova:master-centos-stable-20181105T060000Z.0";
     const LATEST: &str = "r.example/starlingx/stx-nova:master-centos-stable-latest";

@@ -10,10 +10,12 @@ use serde::Serialize;
 use stx_layout::{BuildPath, ImageName, Sha256, counted};
 
 use super::{ImageClash, ImagePlan, NamedImage, Prepared};
-use crate::plan::AliasVerdict;
-use crate::publish::{CommitHooks, HookError, PublishError, PublishReport, publish_with_hooks};
 use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository};
-use crate::store::{Added, MirrorStore};
+use stx_publish::plan::AliasVerdict;
+use stx_publish::publish::{
+    CommitHooks, HookError, PublishError, PublishReport, publish_with_hooks,
+};
+use stx_publish::store::{Added, MirrorStore};
 
 /// Images that could not be brought to the registry.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The container images of a build: on the mirror as files, on a [registry](crate::registry) under their names.
+//! The container images of a build: on the mirror as files, on a [registry] under their names.
 //!
 //! ```text
 //! layouts, archives ──> Image ──> name ──> NamedImage ─┐
@@ -12,20 +12,38 @@
 //! Mirror and registry change in one order, so that nothing is announced that is not there: files staged, images stored by
 //! digest, build committed, tags of the build, moving tags, aliases. All that is needed to go on after a crash is in
 //! `build.json` and on the registry.
+//!
+//! | module | is |
+//! |---|---|
+//! | `read` | images in the files of a build: OCI layouts, archives of `docker save`, charts; feature `read` |
+//! | `name`, `lists` | what images are called, and the lists of their names among the files of the build |
+//! | `plan`, `prepare` | what is done on the registry, as a value |
+//! | `push`, `finish` | does it, as [hooks](stx_publish::CommitHooks) of the commit; finishes what a dead publisher left |
+//! | `retain`, `audit` | which tags a build that is purged takes along; the registry against the records |
+//! | [`registry`] | the registries there are: [`ImageRegistry`], [`MemoryRegistry`], `OciRegistry` with feature `registry` |
+//! | `faulty` | a registry that fails on demand; feature `testing` |
+//!
+//! Without features the crate does no I/O.
 
 mod audit;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
 mod finish;
 mod lists;
 mod name;
 mod plan;
 mod prepare;
 mod push;
-#[cfg(feature = "images")]
+#[cfg(feature = "read")]
 pub mod read;
+pub mod registry;
 mod retain;
+#[cfg(test)]
+mod sweep;
 
 use bytes::Bytes;
 use stx_layout::{BuildPath, ImageName, ImageRecord, Sha256};
+use stx_publish::Entry;
 
 pub use audit::audit;
 pub use finish::{FinishError, finish, plan_for};
@@ -36,6 +54,10 @@ pub use prepare::{
     PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
 };
 pub use push::{ImageError, ImageReport, ImagesError, publish_with_images, push};
+pub use registry::memory::MemoryRegistry;
+#[cfg(feature = "registry")]
+pub use registry::oci::{OciOptions, OciRegistry};
+pub use registry::{ImageRegistry, RegistryError};
 pub use retain::{Fate, Keeper, KeptBy, TagJudge, UntagReport, untag};
 
 use crate::registry::{Blob, Manifest};
@@ -108,6 +130,6 @@ impl NamedImage {
 }
 
 /// Text as a file that the publisher makes.
-fn generated(text: String) -> crate::Entry {
-    crate::Entry::Generated(Bytes::from(text))
+fn generated(text: String) -> Entry {
+    Entry::Generated(Bytes::from(text))
 }

@@ -16,8 +16,8 @@ use stx_layout::derived::IMAGE_DIRECTORY;
 use stx_layout::{BuildPath, Sha256};
 
 use super::{FoundImage, Image};
-use crate::incoming::{Entry, Incoming, LinkEnd, hash_rest};
 use crate::registry::{Blob, BlobSource};
+use stx_publish::incoming::{Entry, Incoming, LinkEnd, hash_rest};
 
 mod archive;
 pub mod charts;

@@ -5,8 +5,8 @@ use stx_layout::{BuildId, Catalog, ImageName, Sha256};
 
 use super::{ImageError, ImageRules, plan_for, recorded};
 use crate::registry::{ImageRegistry, RegistryError};
-use crate::store::Scope;
-use crate::verify::{Finding, FindingKind, chain};
+use stx_publish::store::Scope;
+use stx_publish::verify::{Finding, FindingKind, chain};
 
 /// What is wrong on the registry, by build. Images that are said to be on another registry are not looked for.
 ///

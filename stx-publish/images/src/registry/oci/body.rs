@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
-use crate::incoming::CHUNK;
 use crate::registry::{Blob, BlobSource, RegistryError};
+use stx_publish::incoming::CHUNK;
 
 /// Opens a blob; the bytes that are taken from it are counted in `taken`.
 pub(super) async fn open(

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stx_layout::{ImageName, Sha256};
 
-use super::{Failed, Fuse};
 use crate::registry::{Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged};
+use stx_publish::faulty::{Failed, Fuse};
 
-/// A registry that fails with the calls of a store; made by [`FaultyStore::registry`](super::FaultyStore::registry).
+/// A registry that fails with the calls of a [`FaultyStore`](stx_publish::faulty::FaultyStore).
 #[derive(Clone)]
 pub struct FaultyRegistry<R> {
     inner: R,
@@ -17,7 +17,8 @@ pub struct FaultyRegistry<R> {
 }
 
 impl<R> FaultyRegistry<R> {
-    pub(super) fn new(inner: R, fuse: Arc<Fuse>) -> Self {
+    /// A registry whose calls are counted with those of a store, by its [fuse](stx_publish::faulty::FaultyStore::fuse).
+    pub fn new(inner: R, fuse: Arc<Fuse>) -> Self {
         Self { inner, fuse }
     }
 }

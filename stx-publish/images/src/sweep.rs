@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use stx_layout::{AliasEntry, AliasName, BuildOutcome, Qualifier};
 
-use crate::conformance::{sample_id, sample_request};
-use crate::faulty::{Fault, FaultyStore};
-use crate::images::{
-    FoundImage, Image, ImageRules, Keeper, TagJudge, audit, finish, prepare_with_images,
-    publish_with_images, untag,
-};
+use crate::faulty::FaultyRegistry;
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::{ImageRegistry, repository};
-use crate::store::memory::MemoryStore;
-use crate::store::{MirrorRead as _, MirrorStore, Scope};
-use crate::verify::verify;
+use crate::{
+    FoundImage, Image, ImageRules, Keeper, TagJudge, audit, finish, prepare_with_images,
+    publish_with_images, untag,
+};
+use stx_publish::conformance::{sample_id, sample_request};
+use stx_publish::faulty::{Fault, FaultyStore};
+use stx_publish::store::memory::MemoryStore;
+use stx_publish::store::{MirrorRead as _, MirrorStore, Scope};
+use stx_publish::verify::verify;
 
 const HOST: &str = "registry.example";
 
@@ -126,7 +127,12 @@ async fn a_publish_with_images_survives_a_fault_at_every_call() {
             let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
             assert!(put(&store, &registry, 1).await);
             let faulty = FaultyStore::new(store.clone(), fault, at);
-            let done = put(&faulty, &faulty.registry(registry.clone()), 2).await;
+            let done = put(
+                &faulty,
+                &FaultyRegistry::new(registry.clone(), faulty.fuse()),
+                2,
+            )
+            .await;
             let context = format!("{fault:?} at call {at}");
             check(&store, &registry, &context).await;
             assert!(put(&store, &registry, 2).await, "{context}: the rerun");
@@ -151,14 +157,19 @@ async fn what_a_dead_publisher_left_is_finished_without_its_files() {
         let (store, registry) = (MemoryStore::new(), MemoryRegistry::new(HOST));
         assert!(put(&store, &registry, 1).await);
         let faulty = FaultyStore::new(store.clone(), Fault::FromThenOn, at);
-        put(&faulty, &faulty.registry(registry.clone()), 2).await;
+        put(
+            &faulty,
+            &FaultyRegistry::new(registry.clone(), faulty.fuse()),
+            2,
+        )
+        .await;
         let context = format!("dead at call {at}");
         let channel = sample_id(2).channel;
         let finished = finish(&store, &registry, &rules(), &channel).await;
         finished.expect("finished");
         check(&store, &registry, &context).await;
         if store.record(&sample_id(2)).await.is_ok() {
-            let repaired = crate::verify::repair_aliases(&store, &channel).await;
+            let repaired = stx_publish::verify::repair_aliases(&store, &channel).await;
             repaired.expect("repaired");
             check_done(&store, &registry, &context).await;
         }
@@ -198,7 +209,11 @@ async fn tags_go_at_whatever_call_it_is_stopped() {
                 }
                 let before = registry.shown();
                 let faulty = FaultyStore::new(store.clone(), fault, at);
-                let done = take(&store, &faulty.registry(registry.clone())).await;
+                let done = take(
+                    &store,
+                    &FaultyRegistry::new(registry.clone(), faulty.fuse()),
+                )
+                .await;
                 assert!(take(&store, &registry).await, "{fault:?} at call {at}");
                 let gone: Vec<_> = before
                     .keys()

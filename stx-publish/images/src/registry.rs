@@ -1,7 +1,7 @@
 //! A registry of container images.
 //!
 //! [`ImageRegistry`] is the little that publishing, verifying and retention need of one: the manifest that a tag shows, what
-//! is there by its digest, and the calls that change that. What to call is decided elsewhere, in [`images`](crate::images).
+//! is there by its digest, and the calls that change that. What to call is decided elsewhere, in [the crate](crate).
 //! [`memory::MemoryRegistry`] is the strict reference; with feature `registry`, `oci` speaks to a real one.
 //!
 //! An [`ImageName`] also names a repository, by all but its tag.
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use stx_layout::{ImageName, Sha256};
 
-use crate::incoming::digest_of;
+use stx_publish::incoming::digest_of;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;

@@ -220,8 +220,8 @@ fn prefix(release: &ReleaseId) -> String {
 #[cfg(test)]
 mod tests {
     use super::{ImageRules, name};
-    use crate::images::{FoundImage, Image};
     use crate::registry::conformance::{sample_blobs, sample_manifest};
+    use crate::{FoundImage, Image};
 
     fn found(origin: &str, references: &[&str], text: &str) -> FoundImage {
         let (config, layer) = sample_blobs(text);

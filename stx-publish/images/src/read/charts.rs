@@ -6,8 +6,8 @@ use camino::Utf8Path;
 use flate2::read::MultiGzDecoder;
 use stx_layout::{BuildId, BuildPath};
 
-use crate::store::{MirrorRead, StoreError, read_all};
-use crate::verify::chain;
+use stx_publish::store::{MirrorRead, StoreError, read_all};
+use stx_publish::verify::chain;
 
 /// Largest chart that is read, in bytes, packed and unpacked.
 const LARGEST: u64 = 64 << 20;

@@ -2,12 +2,12 @@ use async_trait::async_trait;
 use stx_layout::{BuildOutcome, BuildPath, BuildRecord, ImageName, ImageRecord, Qualifier, Sha256};
 
 use super::{Fate, Keeper, TagJudge, untag};
-use crate::conformance::sample_id;
-use crate::images::ImageRules;
+use crate::ImageRules;
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::{Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged};
-use crate::store::{OwedTag, OwedTags};
+use stx_publish::conformance::sample_id;
+use stx_publish::store::{OwedTag, OwedTags};
 
 const NOVA: &str = "r.example/starlingx/stx-nova";
 

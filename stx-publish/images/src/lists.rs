@@ -6,7 +6,7 @@ use stx_layout::derived::{IMAGE_DIRECTORY, is_image_list};
 use stx_layout::{BuildId, Qualifier, Tag};
 
 use super::{NamedImage, generated};
-use crate::incoming::Incoming;
+use stx_publish::incoming::Incoming;
 
 /// Puts the lists of `images` in the place of those that are there; the one of the moving names only where `latest` is moved
 /// for this build. Without images the lists that are there stay.

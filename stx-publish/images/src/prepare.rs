@@ -10,10 +10,10 @@ use super::{
     FoundImage, ImageClash, ImagePlan, ImageRules, NameError, NamedImage, Seen, add_lists, name,
     plan, recorded,
 };
-use crate::plan::{AliasVerdict, PublishAction, PublishPlan, PublishRequest};
-use crate::publish::{PrepareError, prepare};
 use crate::registry::{ImageRegistry, RegistryError};
-use crate::store::MirrorRead;
+use stx_publish::plan::{AliasVerdict, PublishAction, PublishPlan, PublishRequest};
+use stx_publish::publish::{PrepareError, prepare};
+use stx_publish::store::MirrorRead;
 
 /// A plan that could not be made for a build with its images.
 #[derive(Debug, thiserror::Error)]

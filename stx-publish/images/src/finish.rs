@@ -5,9 +5,9 @@ use stx_layout::{AliasEntry, AliasName, BuildRecord, Channel, ChannelEntry};
 use super::{
     ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, look, plan, push, recorded,
 };
-use crate::plan::alias_verdict;
 use crate::registry::ImageRegistry;
-use crate::store::{MirrorStore, Scope, StoreError};
+use stx_publish::plan::alias_verdict;
+use stx_publish::store::{MirrorStore, Scope, StoreError};
 
 /// Tags of a channel that could not be finished.
 #[derive(Debug, thiserror::Error)]

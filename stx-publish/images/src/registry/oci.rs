@@ -23,7 +23,7 @@ use stx_layout::{ImageName, Sha256};
 use super::{
     Blob, ImageRegistry, Manifest, Pushed, RegistryError, Untagged, by_digest, repository,
 };
-use crate::net::{self, HttpOptions};
+use stx_publish::net::{self, HttpOptions};
 
 mod auth;
 mod body;

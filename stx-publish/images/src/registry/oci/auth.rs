@@ -13,7 +13,7 @@ use serde::Deserialize;
 use stx_layout::ImageName;
 
 use super::{Again, Attempt, RegistryError, is_transient, repository, whole};
-use crate::net;
+use stx_publish::net;
 
 /// What a request wants to do with a repository.
 #[derive(Clone, Copy)]
