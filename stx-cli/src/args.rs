@@ -15,7 +15,7 @@ pub(crate) use builds::{
     Build, Cancel, Demo, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph, Resume,
 };
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
-pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Trust, Verify};
+pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
 pub(crate) use retention::{Explain, Forecast, Pin, Pins, Prune, Undelete, Unpin};
 pub(crate) use service::{Daemon, History, Stats, Trigger};
 

@@ -1,13 +1,16 @@
 //! Exit codes, and the one way a command fails.
 
 use std::error::Error;
-use std::fmt;
 use std::process::ExitCode;
 
-use stx_layout::redact_urls;
+use stx_builds::ErrorKind;
+use stx_builds::error::chain;
+use stx_builds::publish::Refused;
+use stx_builds::users::denied_here;
+use stx_layout::counted;
 
-use crate::output::note;
-use crate::users::denied_here;
+use crate::args::Format;
+use crate::output::{self, note};
 
 /// Why the program ends, as a number that scripts may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,22 @@ impl Exit {
     pub(crate) const DIFFERENT: Self = Self::Bug;
 }
 
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::BuildFailed => Self::BuildFailed,
+            ErrorKind::Mirror => Self::Mirror,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Busy => Self::Busy,
+            // Also kinds that a later library adds: each of them gets its code here.
+            _ => Self::Bug,
+        }
+    }
+}
+
 /// A command that ends without its result: the error and its chain, the exit code, and what to do next.
+#[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,
@@ -40,6 +58,16 @@ pub(crate) struct Failure {
     pub(crate) error: Option<Box<dyn Error + Send + Sync>>,
     /// What to do next.
     pub(crate) hint: Option<String>,
+}
+
+impl From<stx_builds::Error> for Failure {
+    fn from(error: stx_builds::Error) -> Self {
+        Self {
+            exit: error.kind.into(),
+            error: Some(error.error),
+            hint: error.hint,
+        }
+    }
 }
 
 impl Failure {
@@ -73,25 +101,29 @@ impl Failure {
         self
     }
 
-    /// The error with its chain, in a line and without the credentials of URLs; nothing where everything was said.
-    pub(crate) fn words(&self) -> String {
-        let error = self.error.as_deref();
-        error.map_or_else(String::new, |error| {
-            redact_urls(&Chain(error).to_string()).into_owned()
-        })
+    /// The error with its chain, in a line; nothing where everything was said.
+    pub(crate) fn chain(&self) -> Option<String> {
+        let error = self.error.as_deref()?;
+        Some(chain(error).to_string())
     }
 
-    /// The error with its chain and the hint, in a line and without the credentials of URLs.
-    pub(crate) fn line(&self) -> String {
-        let error = self.error.is_some().then(|| self.words());
-        let parts = error.into_iter().chain(self.hint.clone());
-        redact_urls(&parts.collect::<Vec<_>>().join("; ")).into_owned()
-    }
-
-    /// Prints the error with its chain and the hint to standard error, and gives the exit code.
-    pub(crate) fn report(&self) -> ExitCode {
+    /// Prints the error with its chain and the hint to standard error, and gives the exit code. A refused build is printed
+    /// as JSON too, where JSON was asked for.
+    pub(crate) fn report(self, format: Format) -> ExitCode {
         if let Some(error) = &self.error {
-            note(&format!("error: {}", Chain(error.as_ref())));
+            let refused = error.downcast_ref::<Refused>();
+            let text = match refused.filter(|_| format == Format::Json) {
+                None => chain(error.as_ref()).to_string(),
+                Some(Refused { id, problems }) => {
+                    let document = std::collections::BTreeMap::from([("refused", problems)]);
+                    if let Err(unwritten) = output::print(format, &document, String::new) {
+                        return unwritten.report(Format::Human);
+                    }
+                    let count = counted(problems.len(), "thing");
+                    format!("{id}: {count} must not be published")
+                }
+            };
+            note(&format!("error: {text}"));
         }
         let denied = self.error.as_deref().is_some_and(|error| is_denied(error));
         let hint = self.hint.clone().or_else(|| denied.then(denied_here));
@@ -99,30 +131,6 @@ impl Failure {
             note(&format!("hint: {hint}"));
         }
         ExitCode::from(self.exit as u8)
-    }
-}
-
-/// An error and its sources on one line, outermost first.
-struct Chain<'a>(&'a dyn Error);
-
-/// An error and its sources on one line, outermost first.
-pub(crate) fn chain(error: &dyn Error) -> impl fmt::Display {
-    Chain(error)
-}
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.0.to_string();
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            // Many errors say the words of their source themselves.
-            let next = error.to_string();
-            if !text.ends_with(&next) {
-                text = format!("{text}: {next}");
-            }
-            source = error.source();
-        }
-        f.write_str(&text)
     }
 }
 
@@ -136,36 +144,4 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{said}")]
-    struct Said {
-        said: &'static str,
-        source: Option<Box<Said>>,
-    }
-
-    #[test]
-    fn a_source_is_said_once() {
-        for (outer, inner, line) in [
-            ("list x", "denied", "list x: denied"),
-            ("list x: denied", "denied", "list x: denied"),
-            ("denied", "denied", "denied"),
-            ("denied x", "denied", "denied x: denied"),
-        ] {
-            let source = Some(Box::new(Said {
-                said: inner,
-                source: None,
-            }));
-            let error = Said {
-                said: outer,
-                source,
-            };
-            assert_eq!(chain(&error).to_string(), line);
-        }
-    }
 }

@@ -1,24 +1,16 @@
 //! `stx-builds`: arguments, configuration, wiring, printing, exit codes.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the command line is where the clock is read and backends are composed"
-)]
 
 mod args;
 mod commands;
-mod config;
 mod exit;
-mod files;
-mod identity;
 mod output;
 mod progress;
-mod users;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use chrono::Utc;
 use clap::Parser as _;
+use stx_builds::Options;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
@@ -45,12 +37,13 @@ fn main() -> ExitCode {
             };
         }
     };
+    let format = cli.global.format;
     let result = runtime(&cli.command)
         .map_err(|error| Failure::new(Exit::Bug, error))
         .and_then(|runtime| runtime.block_on(run(cli)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(format),
     }
 }
 
@@ -67,19 +60,15 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let config = match &cli.command {
+    let file = cli.global.config.as_deref();
+    let options = match &cli.command {
         // A wrong configuration keeps nobody from these.
-        Command::Completions(_) | Command::Manual(_) => config::Config::default(),
+        Command::Completions(_) | Command::Manual(_) => Options::default(),
         // The service reads it again, with all that it names, and reports the mistakes of all files at once.
-        Command::Daemon(_) => config::Config::read(&cli.global)?.0,
-        _ => config::Config::load(&cli.global)?,
+        Command::Daemon(_) => Options::read(file)?.0,
+        _ => Options::load(file)?,
     };
-    let now = cli.global.now.unwrap_or_else(Utc::now);
-    let context = Context {
-        config,
-        global: cli.global,
-        now,
-    };
+    let context = Context::new(cli.global, options);
     let changes = match &cli.command {
         Command::Publish(args) => !args.dry_run,
         Command::Prune(args) => !args.dry_run && args.plan_out.is_none(),
@@ -89,7 +78,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     };
     let result = dispatch(&context, &cli.command).await;
     if changes {
-        commands::pages::after(&context, result.as_ref().err()).await;
+        let failed = result.as_ref().err().and_then(Failure::chain);
+        stx_builds::pages::after(&context.site, failed.as_deref()).await;
     }
     result
 }
@@ -98,8 +88,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => commands::demo::run(context, args).await,
         Command::Build(args) => commands::build::run(context, args).await,
-        Command::Resume(args) => commands::resume::run(context, args).await,
-        Command::Cancel(args) => commands::resume::cancel(context, args).await,
+        Command::Resume(args) => commands::build::resume(context, args).await,
+        Command::Cancel(args) => commands::build::cancel(context, args).await,
         Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(context, args),
         Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(context, args),
         Command::Publish(args) => commands::publish::run(context, args).await,

@@ -1,139 +1,143 @@
-//! What a build does, as it does it: a spinner a phase on a terminal, plain lines otherwise.
+//! What operations tell while they run, on standard error: notes as lines, downloads, copies and verification as bars on a
+//! terminal.
 
-use std::collections::BTreeMap;
+mod phases;
+
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use stx_layout::{PhaseStatus, printable};
-use stx_pipeline::{Event, EventKind};
+use indicatif::{ProgressBar, ProgressStyle};
+use stx_builds::Progress;
+use stx_layout::BuildId;
+use stx_publish::fetch::FetchEvent;
+use stx_publish::replicate::CopyEvent;
 
-use crate::output::note;
+pub(crate) use self::phases::Phases;
+use crate::output::{log, note};
 
-/// Shows events on standard error.
-pub(crate) struct Progress {
+const FETCH: &str =
+    "{wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const COPY: &str =
+    "{msg} {bar:20} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const VERIFY: &str = "{bar:30} {pos}/{len} builds {elapsed} {msg}";
+
+/// Standard error.
+#[derive(Debug)]
+pub(crate) struct Terminal {
     quiet: bool,
     verbose: bool,
-    terminal: Option<MultiProgress>,
-    running: Mutex<BTreeMap<String, Running>>,
+    shown: Mutex<Shown>,
 }
 
-struct Running {
-    since: DateTime<Utc>,
-    spinner: Option<ProgressBar>,
+/// The bar of the operation that runs.
+#[derive(Debug, Default)]
+struct Shown {
+    bar: Option<ProgressBar>,
+    /// Files whose size is part of the bar's length.
+    known: BTreeSet<String>,
 }
 
-impl Progress {
+impl Shown {
+    fn bar(&mut self, quiet: bool, template: &str) -> &ProgressBar {
+        self.bar.get_or_insert_with(|| {
+            if quiet || !std::io::stderr().is_terminal() {
+                return ProgressBar::hidden();
+            }
+            let style = ProgressStyle::with_template(template);
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        })
+    }
+}
+
+impl Terminal {
     pub(crate) fn new(quiet: bool, verbose: bool) -> Self {
-        let terminal = std::io::stderr().is_terminal() && !quiet && !verbose;
         Self {
             quiet,
             verbose,
-            terminal: terminal.then(MultiProgress::new),
-            running: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
-    /// Takes an event.
-    pub(crate) fn show(&self, event: &Event) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let phase = &event.phase;
-        match &event.what {
-            EventKind::Started {
-                attempt: 1,
-                command,
-            } => {
-                running.insert(
-                    phase.clone(),
-                    Running {
-                        since: event.time,
-                        spinner: self.spinner(phase),
-                    },
-                );
-                if self.verbose {
-                    self.line(&format!("{phase}: started: {}", printable(command)));
-                } else if self.terminal.is_none() {
-                    self.line(&format!("{phase}: started"));
-                }
-            }
-            EventKind::Started {
-                attempt,
-                command: _,
-            } => self.line(&format!("{phase}: attempt {attempt}")),
-            EventKind::Output { stream: _, text } => {
-                match running.get(phase).and_then(|phase| phase.spinner.as_ref()) {
-                    Some(spinner) => spinner.set_message(line_of(text)),
-                    None if self.verbose => self.line(&format!("{phase}| {}", line_of(text))),
-                    None => {}
-                }
-            }
-            EventKind::AttemptFailed {
-                attempt,
-                reason,
-                again,
-            } => {
-                let next = if *again { ", another follows" } else { "" };
-                self.line(&format!(
-                    "{phase}: attempt {attempt} failed: {}{next}",
-                    printable(reason)
-                ));
-            }
-            EventKind::Finished {
-                status,
-                attempts: _,
-            } => {
-                let took = running.remove(phase).map(|phase| {
-                    if let Some(spinner) = phase.spinner {
-                        spinner.finish_and_clear();
-                    }
-                    event.time - phase.since
-                });
-                let took = took
-                    .map(|took| format!(" after {} s", took.num_seconds()))
-                    .unwrap_or_default();
-                self.line(&format!("{phase}: {}{took}", said(*status)));
-            }
-            EventKind::Skipped { reason } => {
-                self.line(&format!("{phase}: skipped: {}", printable(reason)));
-            }
-        }
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spinner(&self, phase: &str) -> Option<ProgressBar> {
-        let style =
-            ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}").ok()?;
-        let spinner = self
-            .terminal
-            .as_ref()?
-            .add(ProgressBar::new_spinner().with_style(style));
-        spinner.set_prefix(phase.to_owned());
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        Some(spinner)
-    }
-
+    /// Prints a line where no bar is in its way.
     fn line(&self, text: &str) {
-        match &self.terminal {
-            _ if self.quiet => {}
-            // Not `suspend`, which panics if the terminal is gone.
-            Some(terminal) => drop(terminal.println(text)),
+        match &self.shown().bar {
+            Some(bar) => bar.suspend(|| note(text)),
             None => note(text),
         }
     }
 }
 
-/// A line of a phase without what would steer the terminal; a tab is a blank.
-fn line_of(text: &str) -> String {
-    printable(&text.replace('\t', " ")).into_owned()
-}
+impl Progress for Terminal {
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            self.line(text);
+        }
+    }
 
-fn said(status: PhaseStatus) -> &'static str {
-    match status {
-        PhaseStatus::Succeeded => "succeeded",
-        PhaseStatus::Failed => "failed",
-        PhaseStatus::TimedOut => "timed out",
-        PhaseStatus::Cancelled => "cancelled",
-        PhaseStatus::Skipped => "skipped",
+    fn log(&self, text: &str) {
+        log(text);
+    }
+
+    fn detail(&self, text: &str) {
+        if self.verbose {
+            self.line(text);
+        }
+    }
+
+    fn fetching(&self, event: FetchEvent<'_>) {
+        let mut shown = self.shown();
+        match event {
+            FetchEvent::Begun { path, size, from } => {
+                let is_new = shown.known.insert(path.to_string());
+                let bar = shown.bar(self.quiet, FETCH);
+                if is_new {
+                    bar.inc_length(size);
+                    bar.inc(from);
+                    bar.reset_eta();
+                }
+            }
+            FetchEvent::Bytes(count) => shown.bar(self.quiet, FETCH).inc(count),
+            FetchEvent::Ended { .. } => {}
+        }
+    }
+
+    fn copying(&self, event: CopyEvent<'_>) {
+        let mut shown = self.shown();
+        let bar = shown.bar(self.quiet, COPY);
+        match event {
+            CopyEvent::Build {
+                build,
+                done,
+                of,
+                bytes,
+            } => {
+                bar.set_length(bytes);
+                bar.set_position(0);
+                bar.reset_eta();
+                bar.set_message(format!("{build} ({} of {of})", done + 1));
+            }
+            CopyEvent::Bytes(bytes) => bar.inc(bytes),
+        }
+    }
+
+    fn verifying(&self, done: u64, of: u64, build: &BuildId) {
+        let mut shown = self.shown();
+        let bar = shown.bar(self.quiet, VERIFY);
+        bar.set_length(of);
+        bar.set_position(done);
+        bar.set_message(build.to_string());
+    }
+
+    fn finished(&self) {
+        let mut shown = self.shown();
+        if let Some(bar) = shown.bar.take() {
+            bar.finish_and_clear();
+        }
+        shown.known.clear();
     }
 }

@@ -2,9 +2,8 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
+use stx_builds::cancel::Target;
 use stx_layout::{BuildDate, BuildOutcome, Channel};
-
-use crate::commands::resume::Target;
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {

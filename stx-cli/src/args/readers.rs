@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
+use stx_builds::trust::TrustOptions;
 use stx_layout::{Channel, Evr};
 
 #[derive(Debug, Args)]
@@ -61,6 +62,15 @@ pub(crate) struct Trust {
     /// With a keyring: accept an index that has expired or is older than one seen before
     #[arg(long)]
     pub(crate) allow_stale: bool,
+}
+
+impl Trust {
+    pub(crate) fn options(&self) -> TrustOptions {
+        TrustOptions {
+            keyring: self.keyring.clone(),
+            allow_stale: self.allow_stale,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

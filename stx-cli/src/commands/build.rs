@@ -1,119 +1,79 @@
-//! `build`: one build, published.
+//! `build`, `resume` and `cancel`: one build, published.
 
 mod events;
-mod order;
-mod outputs;
-mod places;
-mod run;
-mod state;
-mod unpublished;
-mod work;
+
+use std::time::Duration;
 
 use serde::Serialize;
-use stx_layout::{BuildId, BuildOutcome, Channel};
-use stx_pipeline::{BuildPlan, Cancel, Journal, process};
+use stx_builds::build::{BuildOrder, Built, OnInterrupt};
+use stx_builds::options::anywhere;
+use stx_layout::{BuildId, BuildOutcome};
+use stx_pipeline::Cancel;
 
 pub(crate) use events::watched;
-pub(crate) use order::{BuildOrder, Site, Watch};
-pub(crate) use state::lock;
-pub(crate) use unpublished::{UNPUBLISHED, logs as unpublished_logs};
-pub(crate) use work::{read_recipe, recipe_findings};
 
-use self::work::Work;
 use super::Context;
-use crate::args::Build;
-use crate::commands::images::Published;
+use crate::args::{self, Build, Resume};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-/// What came of a build.
-#[derive(Debug, Serialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub(crate) enum Built {
-    /// Nothing changed since this build.
-    Unchanged {
-        /// The last success, or where failures count, too, the last build.
-        build: BuildId,
-        /// How it ended.
-        result: BuildOutcome,
-    },
-    /// It was published.
-    Published {
-        /// How it ended.
-        result: BuildOutcome,
-        /// What was published.
-        published: Box<Published>,
-        /// The first required phase that failed.
-        first_failing_phase: Option<String>,
-        /// Deliverables that are not there.
-        missing_deliverables: Vec<String>,
-    },
-}
-
-/// What is done with a build that was interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum OnInterrupt {
-    /// It goes on at its first unfinished phase.
-    #[default]
-    Resume,
-    /// It is published as failed, with the reason `interrupted`.
-    Fail,
-}
-
-/// Builds and publishes.
-pub(crate) async fn build(
-    site: &Site,
-    order: &BuildOrder,
-    watch: Watch<'_>,
-) -> Result<Built, Failure> {
-    Work::new(site, order)?.build(watch).await
-}
-
-/// What would be built, and how.
-pub(crate) fn planned(site: &Site, order: &BuildOrder) -> Result<BuildPlan, Failure> {
-    let work = Work::new(site, order)?;
-    work.plan(match order.date {
-        Some(date) => date,
-        None => work.date_now()?,
-    })
-}
-
-/// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.
-pub(crate) fn unfinished(site: &Site, channel: &Channel) -> Result<Option<Journal>, Failure> {
-    process::read_journal(&site.channel(channel)).map_err(|error| {
-        Failure::new(Exit::Bug, error).hint("a new `build` of the channel starts over")
-    })
-}
-
-/// Goes on with the unfinished build of a channel, or publishes it as failed. `only` is the build it has to be.
-pub(crate) async fn resume(
-    site: &Site,
-    channel: &Channel,
-    only: Option<&BuildId>,
-    how: OnInterrupt,
-    watch: Watch<'_>,
-) -> Result<Built, Failure> {
-    work::resume(site, channel, only, how, watch).await
-}
-
 pub(crate) async fn run(context: &Context, args: &Build) -> Result<(), Failure> {
-    let site = Site::new(context)?;
-    let order = BuildOrder::new(context, args)?;
+    let site = &context.site;
+    let recipe = site.options.recipe(args.recipe.as_deref())?;
+    let order = BuildOrder {
+        date: args.date,
+        reason: args.reason.clone(),
+        set: args.set.iter().cloned().collect(),
+        force: args.force,
+        force_alias: args.force_alias,
+        ..BuildOrder::new(args.branch.clone(), &recipe)?
+    };
     if args.dry_run {
-        let plan = planned(&site, &order)?;
+        let plan = site.plan_build(&order)?;
         return output::print(context.format(), &plan, || plan.to_string());
     }
     let cancel = Cancel::new();
     let built = watched(context, args.events.as_deref(), &cancel, async |watch| {
-        build(&site, &order, watch).await
+        Ok(site.build(&order, watch).await?)
+    });
+    report(context, built.await?)
+}
+
+pub(crate) async fn resume(context: &Context, args: &Resume) -> Result<(), Failure> {
+    let site = &context.site;
+    let how = if args.as_failed {
+        OnInterrupt::Fail
+    } else {
+        site.options.on_interrupt()
+    };
+    let (channel, only) = (&args.target.channel, args.target.build.as_ref());
+    let cancel = Cancel::new();
+    let built = watched(context, args.events.as_deref(), &cancel, async |watch| {
+        Ok(site.resume(channel, only, how, watch).await?)
+    });
+    report(context, built.await?)
+}
+
+/// The build that was cancelled.
+#[derive(Debug, Serialize)]
+struct Cancelled {
+    cancelled: BuildId,
+}
+
+pub(crate) async fn cancel(context: &Context, args: &args::Cancel) -> Result<(), Failure> {
+    let wait = Duration::from_secs(args.wait);
+    let cancelled = context.site.cancel(&args.target, wait).await?;
+    let cancelled = Cancelled { cancelled };
+    output::print(context.format(), &cancelled, || {
+        format!(
+            "{} was cancelled; nothing was published",
+            cancelled.cancelled
+        )
     })
-    .await?;
-    report(context, &site, built)
 }
 
 /// Prints what came of a build; a failed one is a failure.
-pub(crate) fn report(context: &Context, site: &Site, built: Built) -> Result<(), Failure> {
+pub(crate) fn report(context: &Context, built: Built) -> Result<(), Failure> {
     output::print(context.format(), &built, || match &built {
         Built::Unchanged { .. } => String::new(),
         Built::Published { published, .. } => published.to_string(),
@@ -150,7 +110,9 @@ pub(crate) fn report(context: &Context, site: &Site, built: Built) -> Result<(),
             )
             .hint(format!(
                 "its logs are in {}",
-                site.mirror.join(id.to_string()).join("outputs/logs")
+                anywhere(&context.site.root()?)?
+                    .join(id.to_string())
+                    .join("outputs/logs")
             )))
         }
     }

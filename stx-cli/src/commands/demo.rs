@@ -5,12 +5,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
 use camino::Utf8Path;
+use stx_builds::Options;
+use stx_builds::build::{BuildOrder, Built};
+use stx_builds::options::absolute;
 use stx_pipeline::Cancel;
 
 use super::Context;
-use super::build::{BuildOrder, Built, Site, build, watched};
+use super::build::watched;
 use crate::args::{self, Demo};
-use crate::config::{Config, absolute};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -38,37 +40,29 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     if !again {
         upstream_script(&sample, &["create", upstream.as_str()])?;
     }
-    let context = Context {
-        config: Config::default(),
-        global: args::Global {
-            mirror: Some(mirror.clone()),
-            config: None,
-            ..context.global.clone()
-        },
-        now: context.now,
+    let global = args::Global {
+        mirror: Some(mirror.clone()),
+        config: None,
+        ..context.global.clone()
     };
+    let context = Context::new(global, Options::default());
     let manifest = upstream.join("manifest").into_string();
     let mut order = BuildOrder {
-        release: None,
-        skip_failed: false,
-        branch: "master".to_owned(),
-        recipe,
-        date: None,
         reason: "demo".to_owned(),
         set: [("MANIFEST_URL".to_owned(), manifest)].into(),
         force: true,
-        force_alias: false,
+        ..BuildOrder::new("master", &recipe)?
     };
     // Phases see no environment but the recipe's; where the set-up put the downloads has to be said.
     let cache = cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache));
     order.set.extend(cache);
-    let site = Site::new(&context)?;
+    let site = &context.site;
     let cancel = Cancel::new();
     watched(&context, None, &cancel, async |watch| {
-        succeeded(build(&site, &order, watch).await?, &mirror)?;
+        succeeded(site.build(&order, watch).await?, &mirror)?;
         context.say("changing one package");
         upstream_script(&sample, &["change", upstream.as_str()])?;
-        succeeded(build(&site, &order, watch).await?, &mirror)
+        succeeded(site.build(&order, watch).await?, &mirror)
     })
     .await?;
     fs_err::create_dir_all(dir.join("nginx")).map_err(Failure::usage)?;
@@ -83,6 +77,10 @@ fn cache() -> Option<String> {
 }
 
 /// Runs the script that makes and changes the sample's gits; what it says goes to standard error.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the script of the sample is no phase of a build"
+)]
 fn upstream_script(sample: &Utf8Path, args: &[&str]) -> Result<(), Failure> {
     let script = sample.join("upstream");
     let output = Command::new(&script)

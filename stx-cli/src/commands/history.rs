@@ -8,15 +8,14 @@ use stx_pipeline::ledger::stats::{Series, sparkline, stats as durations};
 use stx_pipeline::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow, SqliteLedger};
 
 use super::Context;
-use super::build::{Site, unpublished_logs};
-use super::daemon::{read_ledger, unreadable};
 use crate::args::{History, Stats};
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::users::user;
+use stx_builds::daemon::unreadable;
+use stx_builds::users::user;
 
 pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
-    let ledger = read_ledger(context)?;
+    let ledger = context.site.ledger()?;
     if let Some(request) = args.log {
         return logs(context, &ledger, request);
     }
@@ -24,7 +23,10 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
         .history(args.channel.as_ref(), args.limit)
         .map_err(unreadable)?;
     output::print(context.format(), &history, || {
-        output::columns(&history.iter().flat_map(rows).collect::<Vec<_>>())
+        let rows = history
+            .iter()
+            .flat_map(|filed| rows(filed, context.site.now));
+        output::columns(&rows.collect::<Vec<_>>())
     })
 }
 
@@ -38,7 +40,6 @@ struct Log {
 
 /// Prints what the runs of a request logged whose builds were not published.
 fn logs(context: &Context, ledger: &SqliteLedger, request: u64) -> Result<(), Failure> {
-    let site = Site::new(context)?;
     let history = ledger.history(None, usize::MAX).map_err(unreadable)?;
     let filed = history
         .iter()
@@ -49,7 +50,7 @@ fn logs(context: &Context, ledger: &SqliteLedger, request: u64) -> Result<(), Fa
         })?;
     let mut logs = Vec::new();
     for build in filed.runs.iter().filter_map(|run| run.build.as_ref()) {
-        let dir = unpublished_logs(&site, build);
+        let dir = context.site.unpublished_logs(build)?;
         if !dir.exists() {
             continue;
         }
@@ -81,7 +82,7 @@ fn logs(context: &Context, ledger: &SqliteLedger, request: u64) -> Result<(), Fa
     })
 }
 
-fn rows(filed: &Filed) -> Vec<Vec<String>> {
+fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
     let request = &filed.request;
     let reasons: Vec<_> = request
         .reasons
@@ -111,10 +112,7 @@ fn rows(filed: &Filed) -> Vec<Vec<String>> {
         };
         return vec![row(*at, what)];
     }
-    let asked = request
-        .reasons
-        .first()
-        .map_or_else(Utc::now, |reason| reason.at);
+    let asked = request.reasons.first().map_or(now, |reason| reason.at);
     if filed.runs.is_empty() {
         return vec![row(asked, "waits".to_owned())];
     }
@@ -166,7 +164,7 @@ fn ran(run: &RunRow) -> String {
 }
 
 pub(crate) fn stats(context: &Context, args: &Stats) -> Result<(), Failure> {
-    let ledger = read_ledger(context)?;
+    let ledger = context.site.ledger()?;
     // Requests that came to no build are many where nothing changes.
     let history = ledger
         .history(Some(&args.channel), usize::MAX)

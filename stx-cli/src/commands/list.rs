@@ -5,10 +5,12 @@ use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, Build
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::{PrunePlan, Reason, Verdict};
 
-use super::{Context, Reader, asked, refused};
+use super::Context;
 use crate::args::List;
 use crate::exit::Failure;
 use crate::output;
+use stx_builds::error::refused;
+use stx_builds::{Reader, build_ref, retention};
 
 /// One build as `list` and `show` tell of it.
 #[derive(Debug, Serialize)]
@@ -113,32 +115,32 @@ struct Listing {
 }
 
 pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
-    let reader = context.reader()?;
+    let reader = context.site.reader()?;
     let catalog = reader.store().catalog(&Scope::All).await.map_err(refused)?;
     if let Some(channel) = &args.channel
         && !catalog.channels.contains_key(channel)
     {
-        return Err(asked::missing_channel(&catalog, channel));
+        return Err(build_ref::missing_channel(&catalog, channel).into());
     }
     if catalog.channels.is_empty() {
-        let mirror = context.mirror()?;
+        let mirror = context.site.root()?;
         context.say(&format!(
             "note: {mirror} holds no build yet; is it the root of the mirror?"
         ));
     }
-    let plan = super::retention::known_verdicts(context, &reader, &catalog).await?;
+    let plan = retention::known_verdicts(&context.site, &reader, &catalog).await?;
     let wanted = |id: &BuildId| {
         args.channel
             .as_ref()
             .is_none_or(|channel| *channel == id.channel)
     };
     let mut listing = Listing {
-        mirror: context.mirror()?.into_string(),
+        mirror: context.site.root()?.into_string(),
         builds: Vec::new(),
     };
     for (id, entry) in catalog.builds().filter(|(id, _)| wanted(id)) {
         let thinned = match &reader {
-            Reader::Own(mirror) => super::retention::thinned(&**mirror, &id).await?,
+            Reader::Own(mirror) => retention::thinned(&**mirror, &id).await?,
             // A request for each build; `show` makes the one that is needed.
             Reader::Http(_) | Reader::Vouched(..) => Vec::new(),
         };
@@ -157,7 +159,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
                 vec![
                     listed.build.to_string(),
                     listed.outcome(),
-                    output::age(context.now, listed.build.date.time()),
+                    output::age(context.site.now, listed.build.date.time()),
                     listed.bytes.map(output::bytes).unwrap_or_default(),
                     listed.stays(),
                     aliases.join(" "),

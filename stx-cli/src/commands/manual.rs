@@ -13,8 +13,8 @@ use clap_mangen::roff::{Roff, roman};
 use super::Context;
 use crate::args::{Cli, Completions, Manual, Shell};
 use crate::exit::{Exit, Failure};
-use crate::files::{self, Durable};
 use crate::output;
+use stx_builds::files::{self, Durable};
 
 /// What the manual is called in the head of its pages.
 const TITLE: &str = "StarlingX builds";
@@ -67,7 +67,7 @@ fn hinted(command: clap::Command) -> clap::Command {
 }
 
 pub(crate) fn manual(context: &Context, args: &Manual) -> Result<(), Failure> {
-    let date = context.now.format("%Y-%m-%d").to_string();
+    let date = context.site.now.format("%Y-%m-%d").to_string();
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let mut pages = Vec::new();

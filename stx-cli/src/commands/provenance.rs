@@ -1,95 +1,17 @@
-//! `show --provenance`, and what is stated of builds when they are published: provenance, bills of materials.
+//! `show --provenance`: where a build comes from.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use stx_layout::BuildId;
-use stx_publish::{Attester, Entry, MirrorRead, PublishRequest, StoreError};
+use stx_publish::MirrorRead;
+use stx_trust::provenance::Provenance;
 use stx_trust::provenance::dsse::EnvelopeKey as _;
 use stx_trust::provenance::key::PublicKey;
 use stx_trust::provenance::statement::{BUILT, PUBLISHED, Statement};
-use stx_trust::provenance::{Attestation, Builder, Provenance, read};
-use stx_trust::sbom;
 
-use super::{Context, refused};
+use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::output;
-
-/// What states where builds come from; `None` where nothing does.
-pub(crate) fn attester(context: &Context) -> Result<Option<Arc<dyn Attester>>, Failure> {
-    let table = &context.config.provenance;
-    if !table.enabled {
-        return Ok(None);
-    }
-    let id = table.builder()?;
-    if let Some(privacy) = context.config.privacy.compile()?
-        && !privacy.find(id.as_str().as_bytes()).is_empty()
-    {
-        let failure = Failure::usage("[provenance]: `builder` tells of this machine");
-        return Err(failure.hint("a builder's name says who answers for it, not where it runs"));
-    }
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(Some(Arc::new(Attestation {
-        builder: Builder {
-            id,
-            version: BTreeMap::from([("stx-builds".to_owned(), version)]),
-        },
-        signer: table.signer()?,
-    })))
-}
-
-/// Adds a bill of materials of each ISO image to what is to be published. An image of which none can be made is said, or
-/// refused where bills are required.
-pub(crate) fn describe(
-    context: &Context,
-    mut request: PublishRequest,
-) -> Result<PublishRequest, Failure> {
-    let table = &context.config.sbom;
-    if !table.enabled {
-        return Ok(request);
-    }
-    let id = &request.record.id;
-    let before: BTreeSet<_> = request.incoming.entries.keys().cloned().collect();
-    let failed = sbom::describe(&mut request.incoming, id, env!("CARGO_PKG_VERSION"));
-    for (path, error) in failed {
-        let error = crate::exit::chain(&error);
-        if table.required {
-            let failure = Failure::new(
-                Exit::Mirror,
-                format!("{id}/{path}: no bill of materials can be made: {error}"),
-            );
-            return Err(failure.hint("nothing was published; [sbom] says that one is required"));
-        }
-        context.say(&format!(
-            "warning: {path}: no bill of materials can be made: {error}"
-        ));
-    }
-    // What packages say of themselves was not searched before.
-    if let Some(privacy) = context.config.privacy.compile()? {
-        for (path, entry) in &request.incoming.entries {
-            let Entry::Generated(text) = entry else {
-                continue;
-            };
-            if before.contains(path) || privacy.allows(path) {
-                continue;
-            }
-            let findings = privacy.find(text);
-            if !findings.is_empty() {
-                let failure = Failure::new(
-                    Exit::Mirror,
-                    format!(
-                        "{id}/{path}: the packages of the image tell of the build server: {findings}"
-                    ),
-                );
-                return Err(failure.hint(
-                    "nothing was published; the texts come from the packages' headers, such as the vendor and the URL",
-                ));
-            }
-        }
-    }
-    Ok(request)
-}
 
 /// Shows where a build comes from.
 pub(crate) async fn show(
@@ -98,16 +20,7 @@ pub(crate) async fn show(
     id: &BuildId,
     keys: &[PublicKey],
 ) -> Result<(), Failure> {
-    let sums = store.sums(id).await.map_err(|error| match error {
-        StoreError::NotFound { .. } => Failure::new(Exit::NotFound, format!("{id}: no such build"))
-            .hint("`stx-builds list` names the channels and builds"),
-        error => refused(error),
-    })?;
-    let provenance = read(store, id, &sums).await.map_err(refused)?;
-    let provenance = provenance.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("{id}: it has no provenance"))
-            .hint("it was published by an earlier version, or [provenance] was switched off")
-    })?;
+    let provenance = context.site.provenance(store, id).await?;
     let signature = signature(id, &provenance, keys)?;
     let statement = provenance.statement();
     output::print(context.format(), statement, || human(statement, &signature))

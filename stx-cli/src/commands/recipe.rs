@@ -6,10 +6,10 @@ use stx_layout::counted;
 use stx_pipeline::{Finding, recipe};
 
 use super::Context;
-use super::build::{read_recipe, recipe_findings};
 use crate::args::{Drawing, RecipeCheck, RecipeGraph};
 use crate::exit::Failure;
 use crate::output;
+use stx_builds::build::{read_recipe, recipe_findings};
 
 /// What `recipe check` prints.
 #[derive(Debug, Serialize)]

@@ -11,10 +11,12 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
 
-use super::{Context, Mirror};
+use super::Context;
 use crate::args::Serve;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use stx_builds::Mirror;
+use stx_builds::mirror::directory;
 
 /// The private area of a mirror, which no server shows.
 const PRIVATE: &str = ".stx";
@@ -22,8 +24,8 @@ const PRIVATE: &str = ".stx";
 /// Serves until it is interrupted. Its one line of output is the address.
 pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> {
     let root = match &args.dir {
-        Some(dir) => super::mirror::directory(dir)?.root().to_owned(),
-        None => match context.open()? {
+        Some(dir) => directory(dir)?.root().to_owned(),
+        None => match context.site.mirror()? {
             Mirror::Directory(store) => store.root().to_owned(),
             Mirror::Bucket(_) => {
                 let failure = Failure::usage("only a mirror in a directory can be served");

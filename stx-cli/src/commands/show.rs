@@ -8,10 +8,12 @@ use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Verdict;
 
 use super::list::Listed;
-use super::{Context, asked, provenance, refused};
+use super::{Context, provenance};
 use crate::args::Show;
 use crate::exit::Failure;
 use crate::output;
+use stx_builds::error::refused;
+use stx_builds::{build_ref, retention};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -21,10 +23,14 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
-    let reader = context.reader()?;
-    let id = asked::resolve(reader.store(), &args.build).await?;
+    let reader = context.site.reader()?;
+    let id = build_ref::resolve(reader.store(), &args.build).await?;
     if args.provenance {
-        let keys = context.config.provenance.trusted(&args.provenance_key)?;
+        let keys = context
+            .site
+            .options
+            .provenance
+            .trusted(&args.provenance_key)?;
         return provenance::show(context, reader.store(), &id, &keys).await;
     }
     let catalog = reader
@@ -35,10 +41,10 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
     let Some(entry) = catalog.build(&id) else {
         // Of this channel alone; the hint may name others.
         let all = reader.store().catalog(&Scope::All).await;
-        return Err(asked::missing_build(&all.map_err(refused)?, &id));
+        return Err(build_ref::missing_build(&all.map_err(refused)?, &id).into());
     };
-    let plan = super::retention::known_verdicts(context, &reader, &catalog).await?;
-    let thinned = super::retention::thinned(reader.store(), &id).await?;
+    let plan = retention::known_verdicts(&context.site, &reader, &catalog).await?;
+    let thinned = retention::thinned(reader.store(), &id).await?;
     let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
     let shown = Shown {
         listed,
@@ -65,7 +71,7 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
         return output::columns(&rows);
     };
     row("id", record.id.to_string());
-    row("age", output::age(context.now, record.id.date.time()));
+    row("age", output::age(context.site.now, record.id.date.time()));
     row(
         "size",
         format!(

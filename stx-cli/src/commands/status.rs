@@ -6,8 +6,6 @@ use serde::Serialize;
 use stx_pipeline::ledger::{Ledger as _, State};
 
 use super::Context;
-use super::build::Site;
-use super::daemon::{Service, read_ledger, spool};
 use crate::exit::Failure;
 use crate::output;
 
@@ -19,11 +17,11 @@ struct Status<'a> {
 }
 
 pub(crate) fn run(context: &Context) -> Result<(), Failure> {
-    let ledger = read_ledger(context)?;
+    let ledger = context.site.ledger()?;
     let state = ledger.state();
-    let service = Service::load(&context.global)?;
+    let service = context.service()?;
     let status = Status {
-        service_running: spool::is_alive(&service.spool(&Site::new(context)?)),
+        service_running: context.site.service_running(&service)?,
         state,
     };
     output::print(context.format(), &status, || human(context, &status))
@@ -34,7 +32,7 @@ fn human(context: &Context, status: &Status<'_>) -> String {
         service_running,
         state,
     } = status;
-    let age = |then| output::age(context.now, then);
+    let age = |then| output::age(context.site.now, then);
     let mut text = String::new();
     let running = if *service_running {
         "the service runs"

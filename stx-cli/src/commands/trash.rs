@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildDate, BuildId, BuildOutcome};
 
-use super::retention::prune::GRACE;
-use super::{Context, refused};
+use super::Context;
 use crate::exit::Failure;
 use crate::output;
+use stx_builds::error::refused;
+use stx_builds::retention::GRACE;
 
 /// A build that can be brought back.
 #[derive(Debug, Serialize)]
@@ -26,7 +27,7 @@ struct Row {
 }
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
-    let store = context.open()?;
+    let store = context.site.mirror()?;
     let mut rows = Vec::new();
     for retired in store.retired().await.map_err(refused)? {
         let record = store.retired_record(&retired).await.ok();
@@ -49,7 +50,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 }
 
 fn line(context: &Context, row: &Row) -> Vec<String> {
-    let until = if row.until <= context.now {
+    let until = if row.until <= context.site.now {
         "until the next prune".to_owned()
     } else {
         format!("until {}", row.until.format("%Y-%m-%d %H:%M"))

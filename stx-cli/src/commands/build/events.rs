@@ -4,15 +4,15 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8Path;
+use stx_builds::build::Watch;
+use stx_builds::files;
 use stx_layout::printable_json;
 use stx_pipeline::{Cancel, Event};
 
-use super::Watch;
 use crate::commands::Context;
 use crate::exit::Failure;
-use crate::files;
 use crate::output::note;
-use crate::progress::Progress;
+use crate::progress::Phases;
 
 /// Runs a build that shows its progress, writes its events to `file`, if any (`-` is standard output), and ends at the
 /// first SIGINT, SIGTERM or SIGHUP.
@@ -22,7 +22,7 @@ pub(crate) async fn watched<T>(
     cancel: &Cancel,
     work: impl AsyncFnOnce(Watch<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let progress = Progress::new(context.global.quiet, context.global.verbose);
+    let progress = Phases::new(context.global.quiet, context.global.verbose);
     let stream = file.map(Events::create).transpose()?;
     let events = |event: &Event| {
         progress.show(event);

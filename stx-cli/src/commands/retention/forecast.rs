@@ -1,45 +1,20 @@
 //! `forecast`: what will go, and how full the mirror gets, day by day.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use stx_layout::Channel;
-use stx_publish::Scope;
-use stx_retention::{ForecastDay, Rate, Warning};
+use stx_builds::retention::{Forecast as Foretold, limited};
+use stx_retention::{ForecastDay, Warning};
 
-use super::prune::limited;
-use super::{facts, policy};
 use crate::args::Forecast;
-use crate::commands::{Context, refused};
+use crate::commands::Context;
 use crate::exit::Failure;
 use crate::output;
 
-/// A forecast, and what it takes for granted.
-#[derive(Debug, Serialize)]
-struct Foretold {
-    /// How often each channel gets a build, and the bytes that each adds.
-    rates: BTreeMap<Channel, Rate>,
-    /// Bytes that all of them add a day.
-    bytes_per_day: u64,
-    #[serde(flatten)]
-    forecast: stx_retention::Forecast,
-}
-
 pub(crate) async fn forecast(context: &Context, args: &Forecast) -> Result<(), Failure> {
-    let store = context.open()?;
-    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-    let facts = facts(&store, &catalog).await?;
-    let mut rates = stx_retention::observe(&catalog, &facts, context.now);
-    rates.extend(args.rate.iter().cloned());
-    let policy = policy(context)?.policy;
-    let (now, days) = (context.now, args.days);
-    let foretold = Foretold {
-        bytes_per_day: rates.values().map(Rate::bytes_per_day).sum(),
-        forecast: stx_retention::forecast(&catalog, &facts, &policy, now, days, &rates),
-        rates,
-    };
+    let rates = args.rate.iter().cloned();
+    let foretold = context.site.forecast(args.days, rates).await?;
     output::print(context.format(), &foretold, || human(&foretold))
 }
 

@@ -1,100 +1,24 @@
 //! `prune`: plans, or takes a plan, and applies it step by step.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
-use chrono::TimeDelta;
-use serde::Serialize;
-use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted};
-use stx_pipeline::service;
-use stx_publish::{
-    ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
-};
-use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
+use stx_builds::files::{self, Durable};
+use stx_builds::retention::{GRACE, Pruned, stays};
+use stx_layout::counted;
+use stx_retention::{PrunePlan, Warning};
 
-use super::{dropped, facts, policy, protections, thinned, until};
+use super::until;
 use crate::args::Prune;
-use crate::commands::images::Registry;
-use crate::commands::{Context, Mirror, pages, refused};
+use crate::commands::Context;
 use crate::exit::{Exit, Failure};
-use crate::files::{self, Durable};
 use crate::output;
 
-/// How long a retired build can be brought back.
-pub(crate) const GRACE: TimeDelta = TimeDelta::days(3);
-
-/// What a run did.
-#[derive(Debug, Serialize)]
-struct Pruned {
-    /// What was to be done.
-    plan: PrunePlan,
-    /// The builds that were taken out of sight; `undelete` brings them back.
-    retired: Vec<BuildId>,
-    /// The sections that were; `undelete` brings them back too.
-    thinned: Vec<String>,
-    /// What was left, a build or a section of one, and why.
-    left: BTreeMap<String, String>,
-    /// What dead runs had left undone, and is done.
-    finished: Vec<String>,
-    /// What had its grace period over, and is gone for good.
-    purged: Vec<Retired>,
-    /// What has it over by a clock that is doubted, and stays.
-    doubted: Vec<Retired>,
-    /// The tags on the registry that went with it.
-    untagged: Vec<ImageName>,
-    /// Those that stay, and why.
-    tags_kept: BTreeMap<ImageName, String>,
-    /// What failed, among what was left.
-    #[serde(skip)]
-    failed: BTreeSet<String>,
-}
-
-impl Pruned {
-    fn of(plan: PrunePlan) -> Self {
-        Self {
-            plan,
-            retired: Vec::new(),
-            thinned: Vec::new(),
-            left: BTreeMap::new(),
-            finished: Vec::new(),
-            purged: Vec::new(),
-            doubted: Vec::new(),
-            untagged: Vec::new(),
-            tags_kept: BTreeMap::new(),
-            failed: BTreeSet::new(),
-        }
-    }
-
-    /// Takes note of a step that failed. The others are taken all the same: on a full disk one of them makes room.
-    fn fail(&mut self, what: String, why: &Failure) {
-        self.left.insert(what.clone(), why.line());
-        self.failed.insert(what);
-    }
-
-    /// The steps that failed, each with its reason.
-    fn failures(&self) -> impl Iterator<Item = String> {
-        self.failed.iter().map(|what| {
-            let why = self.left.get(what).map_or("", String::as_str);
-            format!("{what}: {why}")
-        })
-    }
-}
-
 pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure> {
-    let store = context.open()?;
-    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-    let mut policy = policy(context)?.policy;
-    policy.limits.allow = args.allow.or(policy.limits.allow);
-    let plan: PrunePlan = if let Some(file) = &args.plan {
-        let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::usage(format!("{file}: not a plan of `prune`: {error}"))
-                .hint("`prune --plan-out FILE` writes a plan")
-        })?
-    } else {
-        let facts = facts(&store, &catalog).await?;
-        stx_retention::plan_with(&catalog, &facts, &policy, context.now)
+    let site = &context.site;
+    let plan = match &args.plan {
+        Some(file) => read_plan(file)?,
+        None => site.plan_prune(args.allow).await?,
     };
     if let Some(file) = &args.plan_out {
         write_plan(file, &plan)?;
@@ -102,9 +26,7 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     if args.dry_run || args.plan_out.is_some() {
         return output::print(context.format(), &plan, || human(&plan));
     }
-    let doubt = stx_retention::clock_doubt(&catalog, &policy, context.now).is_some();
-    let mut pruned = Pruned::of(plan);
-    let applied = apply(context, &store, doubt, args.empty_trash, &mut pruned).await;
+    let (pruned, applied) = site.apply_prune(plan, args.allow, args.empty_trash).await?;
     // Whatever ended it, all that was done before is reported.
     output::print(context.format(), &pruned, || done(&pruned))?;
     applied?;
@@ -128,73 +50,12 @@ pub(crate) async fn prune(context: &Context, args: &Prune) -> Result<(), Failure
     Ok(())
 }
 
-/// Applies the policy, as the service does it on its schedule; what was done, in a line, and what stays although it is due.
-pub(crate) async fn prune_now(context: &Context) -> Result<service::Pruned, Failure> {
-    let store = context.open()?;
-    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-    let facts = facts(&store, &catalog).await?;
-    let policy = policy(context)?.policy;
-    let plan = stx_retention::plan_with(&catalog, &facts, &policy, context.now);
-    let mut done: Vec<_> = plan.warnings.iter().map(ToString::to_string).collect();
-    let mut blocked: BTreeMap<_, _> = plan.warnings.iter().filter_map(blocks).collect();
-    let doubt = stx_retention::clock_doubt(&catalog, &policy, context.now).is_some();
-    let mut pruned = Pruned::of(plan);
-    let applied = apply(context, &store, doubt, false, &mut pruned).await;
-    pages::renew(context, &*store, context.now).await;
-    let failed: Vec<_> = pruned
-        .failures()
-        .chain(applied.err().map(|failure| failure.line()))
-        .collect();
-    if let Some(first) = failed.first() {
-        let text = match failed.len() {
-            1 => format!("1 step failed, {first}"),
-            count => format!("{count} steps failed, the first one: {first}"),
-        };
-        let whole = blocked.entry(MIRROR.to_owned()).or_default();
-        if !whole.is_empty() {
-            whole.push_str("; ");
-        }
-        whole.push_str(&text);
-        done.push(text);
-    }
-    let left = pruned
-        .left
-        .iter()
-        .map(|(what, why)| format!("left {what}: {why}"));
-    done.extend(left);
-    done.extend(pruned.doubted.iter().map(stays));
-    let (retired, purged) = (pruned.retired.len(), pruned.purged.len());
-    done.push(format!(
-        "{} retired, {purged} purged",
-        counted(retired, "build")
-    ));
-    let text = done.join("; ");
-    Ok(service::Pruned { text, blocked })
-}
-
-/// The subject of an alarm that concerns more than one channel.
-const MIRROR: &str = "mirror";
-
-/// What a warning holds back, and its text, which names the command that releases it.
-fn blocks(warning: &Warning) -> Option<(String, String)> {
-    warning.allow()?;
-    let subject = limited(warning).map_or_else(|| MIRROR.to_owned(), ToString::to_string);
-    Some((subject, warning.to_string()))
-}
-
-/// The channel of which so much is eligible that none of it goes.
-pub(super) fn limited(warning: &Warning) -> Option<&Channel> {
-    match warning {
-        Warning::RemovalLimit { channel, .. } => Some(channel),
-        Warning::ClockDoubted { .. }
-        | Warning::FutureBuilds { .. }
-        | Warning::UnreadableRecords { .. }
-        | Warning::Strays { .. }
-        | Warning::DanglingAlias { .. }
-        | Warning::PinOfNothing { .. }
-        | Warning::NoRelease { .. }
-        | Warning::SpaceShort { .. } => None,
-    }
+fn read_plan(file: &Utf8Path) -> Result<PrunePlan, Failure> {
+    let text = fs_err::read_to_string(file).map_err(Failure::usage)?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::usage(format!("{file}: not a plan of `prune`: {error}"))
+            .hint("`prune --plan-out FILE` writes a plan")
+    })
 }
 
 /// Writes a plan, whole or not at all.
@@ -203,285 +64,6 @@ fn write_plan(file: &Utf8Path, plan: &PrunePlan) -> Result<(), Failure> {
         serde_json::to_string_pretty(plan).map_err(|error| Failure::new(Exit::Bug, error))?;
     text.push('\n');
     files::replace(file, text.as_bytes(), Durable::Yes).map_err(Failure::usage)
-}
-
-/// A step of a plan: a build, or a section of one.
-struct Step<'a> {
-    build: &'a BuildId,
-    section: Option<&'a SectionEntry>,
-}
-
-/// What became of a step.
-enum Outcome {
-    Done(Vec<Retired>),
-    Left(String),
-}
-
-/// Why a retired build is not purged, in a line.
-fn stays(retired: &Retired) -> String {
-    format!("{retired} stays in the trash: the clock is doubted")
-}
-
-/// Does what the plan of `pruned` says, step by step, each only if all that the plan went by still holds, and takes note of
-/// it there. With a `doubt` of the clock, nothing is deleted for good; with `empty_trash`, all that is in the trash is,
-/// whatever the clock says.
-async fn apply(
-    context: &Context,
-    store: &Mirror,
-    doubt: bool,
-    empty_trash: bool,
-    pruned: &mut Pruned,
-) -> Result<(), Failure> {
-    let plan = pruned.plan.clone();
-    // What is gone for good makes room first: on a full disk nothing can be retired.
-    finish(&**store, pruned).await;
-    let mut due = store.retired().await.map_err(refused)?;
-    if !empty_trash {
-        due.retain(|retired| context.now - retired.at.time() >= GRACE);
-        let limited: BTreeSet<_> = plan.warnings.iter().filter_map(limited).collect();
-        let doubted = |retired: &Retired| doubt || limited.contains(&retired.id.channel);
-        (pruned.doubted, due) = due.into_iter().partition(doubted);
-    }
-    purge(context, store, due, pruned).await?;
-    if !doubt {
-        settle(context, store, pruned).await?;
-    }
-    let builds = plan.expire.iter().map(|entry| Step {
-        build: &entry.build,
-        section: None,
-    });
-    let sections = plan.sections.iter().map(|entry| Step {
-        build: &entry.build,
-        section: Some(entry),
-    });
-    let mut elsewhere = store.catalog(&Scope::All).await.map_err(refused)?;
-    for channel in elsewhere.channels.values_mut() {
-        channel.builds.clear();
-    }
-    for step in builds.chain(sections) {
-        let name = match step.section {
-            None => step.build.to_string(),
-            Some(section) => format!("{}/{}", step.build, section.section),
-        };
-        match take(context, &**store, &plan, &elsewhere, &step).await {
-            Err(failure) => pruned.fail(name, &failure),
-            Ok(Outcome::Left(why)) => drop(pruned.left.insert(name, why)),
-            Ok(Outcome::Done(_)) if step.section.is_none() => {
-                pruned.retired.push(step.build.clone());
-            }
-            Ok(Outcome::Done(taken)) => {
-                let taken = taken.iter().map(ToString::to_string);
-                pruned.thinned.extend(taken);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Takes one step of a plan; or says why not.
-async fn take(
-    context: &Context,
-    store: &dyn MirrorStore,
-    plan: &PrunePlan,
-    elsewhere: &Catalog,
-    step: &Step<'_>,
-) -> Result<Outcome, Failure> {
-    let channel = &step.build.channel;
-    let writer = match store.lock(channel).await {
-        Ok(writer) => writer,
-        Err(error @ StoreError::Busy { .. }) => return Ok(Outcome::Left(error.to_string())),
-        Err(error) => return Err(refused(error)),
-    };
-    // What the channel holds is read under its lock: nothing comes between the check and the act.
-    if let Some(why) = changed(store, plan, elsewhere, step).await? {
-        return Ok(Outcome::Left(why));
-    }
-    let done = match step.section {
-        None => writer
-            .retire(step.build.date, context.now)
-            .await
-            .map(|retired| vec![retired]),
-        Some(section) => thin(context, &*writer, section).await,
-    };
-    match done {
-        Ok(taken) => match pointed(store, step.build).await? {
-            None => Ok(Outcome::Done(taken)),
-            Some(alias) => {
-                for retired in &taken {
-                    writer.restore(retired).await.map_err(refused)?;
-                }
-                Ok(Outcome::Left(format!(
-                    "{alias} was pointed at it just then, and it was brought back"
-                )))
-            }
-        },
-        Err(error @ (StoreError::Refused { .. } | StoreError::NotFound { .. })) => {
-            Ok(Outcome::Left(error.to_string()))
-        }
-        Err(error) => Err(refused(error)),
-    }
-}
-
-/// An alias that points at a build: nobody who holds the lock moves one there, but a careless hand does.
-async fn pointed(store: &dyn MirrorStore, build: &BuildId) -> Result<Option<String>, Failure> {
-    let catalog = store.catalog(&Scope::Build(build.clone())).await;
-    let catalog = catalog.map_err(refused)?;
-    let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
-    let mut pointing = aliases.filter(|(_, target)| match target {
-        AliasEntry::Build(date) => *date == build.date,
-        AliasEntry::Other(text) => text.contains(&build.date.to_string()),
-    });
-    Ok(pointing.next().map(|(alias, _)| alias.to_string()))
-}
-
-async fn thin(
-    context: &Context,
-    writer: &dyn ChannelWriter,
-    entry: &SectionEntry,
-) -> Result<Vec<Retired>, StoreError> {
-    let at = BuildDate::at(context.now).ok_or_else(|| StoreError::Refused {
-        what: entry.build.to_string(),
-        reason: format!("no date can be written for {}", context.now),
-    })?;
-    let section = ThinnedSection {
-        section: entry.section.clone(),
-        since: entry.since,
-        at,
-        rule: entry.message.clone(),
-    };
-    writer.thin(entry.build.date, &[section]).await
-}
-
-/// Why a step may not be taken any more.
-///
-/// What the build's own channel holds is read now; of the others only the aliases matter, as they were when the run began.
-async fn changed(
-    store: &dyn MirrorStore,
-    plan: &PrunePlan,
-    elsewhere: &Catalog,
-    step: &Step<'_>,
-) -> Result<Option<String>, Failure> {
-    let build = step.build;
-    let channel = Scope::Channel(build.channel.clone());
-    let fresh = store.catalog(&channel).await.map_err(refused)?;
-    let mut catalog = elsewhere.clone();
-    catalog.channels.remove(&build.channel);
-    catalog.channels.extend(fresh.channels);
-    let scope = Scope::Build(build.clone());
-    let only = store.catalog(&scope).await.map_err(refused)?;
-    let mut facts = protections(store, &scope, &only).await?;
-    dropped(&mut facts, build, &thinned(store, build).await?);
-    let section = step.section.map(|section| &section.section);
-    let rechecked = stx_retention::recheck(plan, &catalog, &facts).into_iter();
-    let mut mine =
-        rechecked.filter(|step| step.build == *build && step.section.as_ref() == section);
-    Ok(mine.find_map(|step| match step.check {
-        Recheck::Ok => None,
-        Recheck::Changed { why } => {
-            let why: Vec<_> = why.iter().map(ToString::to_string).collect();
-            Some(why.join("; "))
-        }
-    }))
-}
-
-/// Finishes what dead runs left undone; channels that someone works on wait.
-async fn finish(store: &dyn MirrorStore, pruned: &mut Pruned) {
-    let mut channels: Vec<_> = match store.leftovers(&Scope::All).await {
-        Ok(leftovers) => leftovers.into_iter().map(|left| left.channel).collect(),
-        Err(error) => {
-            pruned.fail("leftovers".to_owned(), &refused(error));
-            return;
-        }
-    };
-    channels.dedup();
-    for channel in channels {
-        let swept = match store.lock(&channel).await {
-            Ok(writer) => writer.sweep().await,
-            Err(StoreError::Busy { .. }) => continue,
-            Err(error) => Err(error),
-        };
-        match swept {
-            Ok(swept) => {
-                let swept = swept.into_iter().map(|leftover| leftover.what);
-                pruned.finished.extend(swept);
-            }
-            Err(error) => pruned.fail(format!("leftovers of {channel}"), &refused(error)),
-        }
-    }
-}
-
-/// Deletes for good what is `due`; channels that someone works on wait.
-///
-/// The tags of a build's images go before its files, while its record can be read. Where the registry does not do it, the build
-/// is left in the trash for the next run.
-async fn purge(
-    context: &Context,
-    store: &Mirror,
-    due: Vec<Retired>,
-    pruned: &mut Pruned,
-) -> Result<(), Failure> {
-    let registry = Registry::open(context)?;
-    for retired in due {
-        let done = match store.lock(&retired.id.channel).await {
-            Ok(writer) => {
-                if let (Some(registry), None) = (&registry, &retired.section) {
-                    match registry.untag(context, store, &retired).await {
-                        Ok(untagged) => {
-                            let owed = OwedTags {
-                                build: retired.id.clone(),
-                                tags: untagged.owed,
-                            };
-                            // Before the record is gone, which is the only other place that names them.
-                            if let Err(error) = writer.owe(&owed).await {
-                                let why = format!(
-                                    "tags that something still needs cannot be noted: {}",
-                                    crate::exit::chain(&error)
-                                );
-                                pruned.left.insert(retired.id.to_string(), why);
-                                continue;
-                            }
-                            pruned.untagged.extend(untagged.removed);
-                            pruned.tags_kept.extend(untagged.left);
-                        }
-                        Err(failure) => {
-                            let id = retired.id.to_string();
-                            pruned.left.insert(id, failure.line());
-                            continue;
-                        }
-                    }
-                }
-                writer.purge(&retired).await
-            }
-            Err(StoreError::Busy { .. }) => continue,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok(()) => pruned.purged.push(retired),
-            Err(error) => pruned.fail(retired.to_string(), &refused(error)),
-        }
-    }
-    Ok(())
-}
-
-/// Removes the tags that earlier runs had to leave, if nothing needs them any more.
-async fn settle(context: &Context, store: &Mirror, pruned: &mut Pruned) -> Result<(), Failure> {
-    let Some(registry) = Registry::open(context)? else {
-        return Ok(());
-    };
-    match registry.settle(context, store).await {
-        Ok(settled) => {
-            for name in &settled.removed {
-                pruned.tags_kept.remove(name);
-            }
-            pruned.untagged.extend(settled.removed);
-            pruned.tags_kept.extend(settled.left);
-        }
-        Err(failure) => {
-            let what = "the tags of builds that are gone".to_owned();
-            pruned.left.insert(what, failure.line());
-        }
-    }
-    Ok(())
 }
 
 fn human(plan: &PrunePlan) -> String {

@@ -1,0 +1,119 @@
+//! One build, from its recipe to its publication.
+
+mod order;
+mod outputs;
+mod places;
+mod run;
+mod state;
+mod unpublished;
+mod work;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use stx_layout::{BuildId, BuildOutcome, Channel};
+use stx_pipeline::{BuildPlan, Journal, process};
+
+pub use order::{BuildArea, BuildOrder, Watch};
+pub(crate) use state::lock;
+pub(crate) use unpublished::UNPUBLISHED;
+pub use work::{read_recipe, recipe_findings};
+
+use self::work::Work;
+use crate::Site;
+use crate::error::{Error, ErrorKind};
+use crate::images::Published;
+
+/// What came of a build.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Built {
+    /// Nothing changed since this build.
+    Unchanged {
+        /// The last success, or where failures count, too, the last build.
+        build: BuildId,
+        /// How it ended.
+        result: BuildOutcome,
+    },
+    /// It was published.
+    Published {
+        /// How it ended.
+        result: BuildOutcome,
+        /// What was published.
+        published: Box<Published>,
+        /// The first required phase that failed.
+        first_failing_phase: Option<String>,
+        /// Deliverables that are not there.
+        missing_deliverables: Vec<String>,
+    },
+}
+
+/// What is done with a build that was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnInterrupt {
+    /// It goes on at its first unfinished phase.
+    #[default]
+    Resume,
+    /// It is published as failed, with the reason `interrupted`.
+    Fail,
+}
+
+impl Site {
+    /// Builds a branch and publishes the result, also a failed one.
+    pub async fn build(&self, order: &BuildOrder, watch: Watch<'_>) -> Result<Built, Error> {
+        build(&BuildArea::new(self)?, order, watch).await
+    }
+
+    /// Plans the same, and runs nothing.
+    pub fn plan_build(&self, order: &BuildOrder) -> Result<BuildPlan, Error> {
+        let area = BuildArea::new(self)?;
+        let work = Work::new(&area, order)?;
+        work.plan(match order.date {
+            Some(date) => date,
+            None => work.date_now()?,
+        })
+    }
+
+    /// The directory of a build's logs if it was not published.
+    pub fn unpublished_logs(&self, build: &BuildId) -> Result<Utf8PathBuf, Error> {
+        Ok(unpublished::logs(&BuildArea::new(self)?, build))
+    }
+
+    /// Resumes the interrupted build of a channel, or publishes it as failed. `only` is the build that it has to be.
+    pub async fn resume(
+        &self,
+        channel: &Channel,
+        only: Option<&BuildId>,
+        how: OnInterrupt,
+        watch: Watch<'_>,
+    ) -> Result<Built, Error> {
+        resume(&BuildArea::new(self)?, channel, only, how, watch).await
+    }
+}
+
+/// Builds and publishes.
+pub(crate) async fn build(
+    area: &BuildArea,
+    order: &BuildOrder,
+    watch: Watch<'_>,
+) -> Result<Built, Error> {
+    Work::new(area, order)?.build(watch).await
+}
+
+/// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.
+pub(crate) fn unfinished(area: &BuildArea, channel: &Channel) -> Result<Option<Journal>, Error> {
+    process::read_journal(&area.channel(channel)).map_err(|error| {
+        Error::new(ErrorKind::Bug, error).hint("a new `build` of the channel starts over")
+    })
+}
+
+/// Resumes the unfinished build of a channel, or publishes it as failed. `only` is the build that it has to be.
+pub(crate) async fn resume(
+    area: &BuildArea,
+    channel: &Channel,
+    only: Option<&BuildId>,
+    how: OnInterrupt,
+    watch: Watch<'_>,
+) -> Result<Built, Error> {
+    work::resume(area, channel, only, how, watch).await
+}

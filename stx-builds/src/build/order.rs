@@ -1,0 +1,121 @@
+//! What is to be built, where, and who watches it: the input of a build, without the command line.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildDate, Channel, ReleaseId};
+use stx_pipeline::{Cancel, Event};
+
+use crate::error::{Error, ErrorKind};
+use crate::options::{absolute, anywhere};
+use crate::site::clock;
+use crate::{Mirror, Site};
+
+/// One build that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildOrder {
+    /// Git branch or tag.
+    pub branch: String,
+    /// Where it is published, if that is not what the branch says.
+    #[serde(default)]
+    pub release: Option<ReleaseId>,
+    /// The recipe file, absolute.
+    pub recipe: Utf8PathBuf,
+    /// The build date; the time when the source sync starts if not said.
+    pub date: Option<BuildDate>,
+    /// Why it is built; recorded.
+    pub reason: String,
+    /// Values that replace those of the recipe's variables.
+    pub set: BTreeMap<String, String>,
+    /// Whether it is built although nothing changed.
+    pub force: bool,
+    /// Whether sources that failed to build are taken for unchanged.
+    #[serde(default)]
+    pub skip_failed: bool,
+    /// Whether `latest_build` may move back in time.
+    pub force_alias: bool,
+}
+
+impl BuildOrder {
+    /// A build of a branch or tag by a recipe.
+    pub fn new(branch: impl Into<String>, recipe: &Utf8Path) -> Result<Self, Error> {
+        Ok(Self {
+            branch: branch.into(),
+            release: None,
+            recipe: absolute(recipe)?,
+            date: None,
+            reason: "manual".to_owned(),
+            set: BTreeMap::new(),
+            force: false,
+            skip_failed: false,
+            force_alias: false,
+        })
+    }
+
+    /// The directory of the recipe file.
+    pub fn recipe_dir(&self) -> Utf8PathBuf {
+        self.recipe
+            .parent()
+            .map(Utf8Path::to_owned)
+            .unwrap_or_default()
+    }
+}
+
+/// Where builds work and what they are published on.
+#[derive(Debug, Clone)]
+pub struct BuildArea {
+    /// The mirror's root, absolute.
+    pub mirror: Utf8PathBuf,
+    /// The state of all channels, absolute.
+    pub state: Utf8PathBuf,
+    /// The time that decisions go by instead of the clock's.
+    pub now: Option<DateTime<Utc>>,
+    /// Configuration and options, for publishing.
+    pub site: Site,
+}
+
+impl BuildArea {
+    /// The area of the configuration.
+    pub fn new(site: &Site) -> Result<Self, Error> {
+        let mirror = anywhere(&site.root()?)?;
+        let state = absolute(&site.options.state(&mirror)?)?;
+        Ok(Self {
+            mirror,
+            state,
+            now: site.fixed,
+            site: site.clone(),
+        })
+    }
+
+    /// The mirror, if it is there.
+    pub fn published(&self) -> Result<Option<Mirror>, Error> {
+        match Mirror::open(&self.site, &self.mirror) {
+            Ok(mirror) => Ok(Some(mirror)),
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The state of one channel.
+    pub fn channel(&self, channel: &Channel) -> Utf8PathBuf {
+        self.state.join(channel.to_string())
+    }
+
+    /// The time: the fixed one, else the clock's.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now.unwrap_or_else(clock)
+    }
+}
+
+/// Who watches a build, and can end it.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Takes what happens to the phases.
+    pub events: &'a (dyn Fn(&Event) + Sync),
+    /// Takes notes about the build as a whole, a line each.
+    pub say: &'a (dyn Fn(&str) + Sync),
+    /// Ends the build.
+    pub cancel: &'a Cancel,
+}

@@ -1,0 +1,66 @@
+//! Where the phases of a build run, as the configuration says.
+
+use camino::Utf8Path;
+use stx_pipeline::process::{PlaceError, PlacedRunner, ProcessRunner};
+use stx_pipeline::{BuildPlan, Env};
+
+use super::{BuildArea, Watch};
+use crate::error::{Error, ErrorKind};
+
+/// What runs the phases of a plan, once nothing of an earlier build does so any more; the lock has to be held.
+pub(super) async fn runner(
+    area: &BuildArea,
+    state: &Utf8Path,
+    plan: &BuildPlan,
+) -> Result<PlacedRunner, Error> {
+    let local = ProcessRunner::new(state.to_owned());
+    let places = area.site.options.places().clone();
+    PlacedRunner::new(local, places, place_env(), plan)
+        .await
+        .map_err(unusable)
+}
+
+/// Tries the places that the phases need, and says which rules name none of them.
+pub(super) async fn check(
+    area: &BuildArea,
+    runner: &PlacedRunner,
+    plan: &BuildPlan,
+    watch: Watch<'_>,
+) -> Result<(), Error> {
+    let phases: Vec<_> = plan.phases.iter().map(|phase| &*phase.name).collect();
+    for glob in area.site.options.places().idle(&phases) {
+        (watch.say)(&format!(
+            "warning: place-rule: no phase of recipe {} is named {glob}",
+            plan.recipe
+        ));
+    }
+    runner.check(plan).await.map_err(unusable)
+}
+
+fn unusable(error: PlaceError) -> Error {
+    match error {
+        PlaceError::StillRunning { .. } => Error::new(ErrorKind::Busy, error)
+            .hint("end it there; the lock is free when it is gone"),
+        PlaceError::Unusable { .. } | PlaceError::NotShared { .. } => {
+            Error::usage(error).hint("docs/places.md says what a place needs")
+        }
+        PlaceError::Prepare { .. } => Error::new(ErrorKind::Bug, error),
+    }
+}
+
+/// What `ssh`, `podman`, `sbatch` and the like go by, from our own environment.
+fn place_env() -> Env {
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "SSH_AUTH_SOCK",
+        "SLURM_CONF",
+        "DOCKER_HOST",
+        "CONTAINER_HOST",
+        "XDG_RUNTIME_DIR",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name.into(), std::env::var(name).ok()?.into())))
+    .collect()
+}

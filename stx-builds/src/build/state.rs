@@ -1,0 +1,83 @@
+//! The state directory of a channel.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use stx_layout::{Channel, counted};
+use stx_pipeline::process::{self, JournalError};
+
+use super::Watch;
+use crate::error::{Error, ErrorKind};
+use crate::users::unusable;
+
+/// How long orphans have between being asked to end and being killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Ends what a killed build of the channel left running; the lock has to be held.
+pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<(), Error> {
+    let ended = process::end_orphans(state, &state.join("work"), GRACE)
+        .await
+        .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+    if !ended.is_empty() {
+        (watch.say)(&format!(
+            "ended {} of a build that was killed",
+            counted(ended.len(), "phase")
+        ));
+    }
+    Ok(())
+}
+
+/// The lock of a channel's state, which ends with the process.
+pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, Error> {
+    let bug = |error: io::Error| Error::new(ErrorKind::Bug, error);
+    let wrong = |error| unusable(state, error);
+    fs_err::create_dir_all(state).map_err(wrong)?;
+    let lock = fs_err::File::create(state.join("lock")).map_err(wrong)?;
+    match lock.file().try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Busy,
+            format!("{channel}: another build of this channel is running"),
+        )
+        .hint("two builds of one channel never run together; try again when it is done")),
+        Err(std::fs::TryLockError::Error(error)) => Err(bug(error)),
+    }
+}
+
+/// A journal that cannot be read or written, as a failure.
+pub(super) fn unwritten(error: JournalError) -> Error {
+    Error::new(ErrorKind::Bug, error).hint("is the disk full? a new `build` starts over")
+}
+
+/// Removes a tree of an earlier build, if it is there; directories that it left unwritable are made writable first.
+pub(super) fn remove_tree(dir: &Utf8Path) -> Result<(), Error> {
+    let removed = match fs_err::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(dir.as_std_path()).and_then(|()| fs_err::remove_dir_all(dir))
+        }
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::Bug, error).hint(format!(
+                "remove {dir} by hand, then run the same command again"
+            )))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs_err::set_permissions(dir, Permissions::from_mode(0o700))?;
+    for entry in fs_err::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! A build before its phases run: its recipe read, its channel locked, its journal begun or read.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
+use stx_pipeline::journal::Started;
+use stx_pipeline::process::{JournalWriter, PlacedRunner};
+use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
+use stx_publish::{MirrorStore, Scope};
+
+use super::run::Run;
+use super::state::{end_orphans, lock, remove_tree, unwritten};
+use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
+use crate::cancel::unrequested;
+use crate::error::{Error, ErrorKind};
+use crate::options::Mistakes;
+use crate::site::clock;
+use crate::users::{is_there, unusable};
+use crate::{Mirror, refused};
+
+/// Reads a recipe file, or finds what is wrong with it.
+pub fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, Vec<Finding>>, Error> {
+    let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
+    Ok(Recipe::from_toml(&text).map_err(|error| error.findings))
+}
+
+/// Reads a recipe file.
+pub fn read_recipe(file: &Utf8Path) -> Result<Recipe, Error> {
+    recipe_findings(file)?.map_err(|findings| {
+        Mistakes::of(file, findings).failure("docs/recipe.md describes the form")
+    })
+}
+
+/// A build that can be planned.
+pub(super) struct Work<'a> {
+    area: &'a BuildArea,
+    order: &'a BuildOrder,
+    recipe: Recipe,
+    channel: Channel,
+    state: Utf8PathBuf,
+}
+
+impl<'a> Work<'a> {
+    /// Reads the recipe and finds the channel; changes nothing.
+    pub(super) fn new(area: &'a BuildArea, order: &'a BuildOrder) -> Result<Self, Error> {
+        let recipe = read_recipe(&order.recipe)?;
+        let release = match &order.release {
+            Some(release) => release.clone(),
+            None => ReleaseId::from_git(&order.branch).map_err(Error::usage)?,
+        };
+        let channel = recipe.channel(release);
+        let state = area.channel(&channel);
+        Ok(Self {
+            area,
+            order,
+            recipe,
+            channel,
+            state,
+        })
+    }
+
+    pub(super) fn date_now(&self) -> Result<BuildDate, Error> {
+        BuildDate::at(self.area.now())
+            .ok_or_else(|| Error::usage("the clock shows a year that no build date can name"))
+    }
+
+    fn request(&self, date: BuildDate) -> BuildRequest {
+        let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+        let mut overrides = self.order.set.clone();
+        for (name, value) in self.recipe.inherit.iter().filter_map(|name| variable(name)) {
+            overrides.entry(name).or_insert(value);
+        }
+        BuildRequest {
+            channel: self.channel.clone(),
+            branch: self.order.branch.clone(),
+            date,
+            trigger: Some(self.order.reason.clone()),
+            overrides,
+            recipe_dir: self.order.recipe_dir(),
+            source_root: self.state.join("sources"),
+            workspace: self.state.join("work"),
+            logs: self.state.join("logs"),
+            jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            base_env: ["PATH", "HOME", "USER"]
+                .into_iter()
+                .filter_map(variable)
+                .collect(),
+        }
+    }
+
+    pub(super) fn plan(&self, date: BuildDate) -> Result<BuildPlan, Error> {
+        planned(&self.recipe, &self.request(date))
+    }
+
+    /// Builds and publishes.
+    pub(super) async fn build(&self, watch: Watch<'_>) -> Result<Built, Error> {
+        tools(&self.recipe)?;
+        let store = Mirror::open_or_create(&self.area.site, &self.area.mirror)?;
+        let _lock = lock(&self.state, &self.channel)?;
+        unrequested(&self.state)?;
+        end_orphans(&self.state, watch).await?;
+        match process::read_journal(&self.state) {
+            Ok(None) => {}
+            Ok(Some(journal)) => {
+                let id = &journal.started.plan.id;
+                (watch.say)(&format!(
+                    "{id} was interrupted with {} of {} over; it is abandoned for a new build (`resume` would have continued it)",
+                    journal.records.len(),
+                    counted(journal.started.plan.phases.len(), "phase")
+                ));
+            }
+            Err(error) => (watch.say)(&format!(
+                "warning: an interrupted build is abandoned for a new one, and its journal cannot be read: {}",
+                crate::error::chain(&error)
+            )),
+        }
+        let plan = self.plan(self.date_now()?)?;
+        let runner = places::runner(self.area, &self.state, &plan).await?;
+        let built = async {
+            places::check(self.area, &runner, &plan, watch).await?;
+            self.start(&*store, &runner, watch).await
+        };
+        let built = built.await;
+        runner.close().await;
+        built
+    }
+
+    /// Begins a build in an empty workspace.
+    async fn start(
+        &self,
+        store: &dyn MirrorStore,
+        runner: &PlacedRunner,
+        watch: Watch<'_>,
+    ) -> Result<Built, Error> {
+        let channel = channel_of(store, &self.channel).await?;
+        process::remove_journal(&self.state).map_err(unwritten)?;
+        for dir in [self.state.join("work"), self.state.join("logs")] {
+            remove_tree(&dir)?;
+            fs_err::create_dir_all(&dir).map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        }
+        fs_err::create_dir_all(self.state.join("sources"))
+            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        let date = self.date(&channel).await?;
+        let request = self.request(date);
+        let plan = planned(&self.recipe, &request)?;
+        (watch.say)(&format!("building {}", plan.id));
+        let started = Started {
+            schema: Started::SCHEMA,
+            time: clock(),
+            boot: process::this_boot(),
+            recipe: self.order.recipe.clone(),
+            force: self.order.force,
+            force_alias: self.order.force_alias,
+            skip_failed: self.order.skip_failed,
+            request,
+            plan,
+        };
+        let writer = JournalWriter::start(&self.state, &started).map_err(unwritten)?;
+        let run = Run {
+            area: self.area,
+            state: &self.state,
+            store,
+            channel: &channel,
+            watch,
+            runner,
+            writer,
+        };
+        run.go_on(Journal::new(started, "", "")).await
+    }
+
+    /// The build date: the one that was asked for, else now, when the source sync starts.
+    async fn date(&self, channel: &ChannelEntry) -> Result<BuildDate, Error> {
+        if let Some(date) = self.order.date {
+            if channel.builds.contains_key(&date) {
+                return Err(Error::new(
+                    ErrorKind::Mirror,
+                    format!("{}/{date}: already exists", self.channel),
+                )
+                .hint("builds never change; build under another date"));
+            }
+            return Ok(date);
+        }
+        loop {
+            let date = self.date_now()?;
+            if !channel.builds.contains_key(&date) {
+                return Ok(date);
+            }
+            if self.area.now.is_some() {
+                return Err(Error::new(
+                    ErrorKind::Mirror,
+                    format!("{}/{date}: already exists", self.channel),
+                ));
+            }
+            // The build before took less than a second.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Goes on with an unfinished build, or publishes it as failed.
+pub(super) async fn resume(
+    area: &BuildArea,
+    channel: &Channel,
+    only: Option<&BuildId>,
+    how: OnInterrupt,
+    watch: Watch<'_>,
+) -> Result<Built, Error> {
+    let state = area.channel(channel);
+    let none = || {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("{channel}: no build is unfinished"),
+        )
+    };
+    if !is_there(&state)? {
+        return Err(none());
+    }
+    let _lock = lock(&state, channel)?;
+    unrequested(&state)?;
+    let journal = process::read_journal(&state).map_err(unwritten)?;
+    let journal = journal.ok_or_else(none)?;
+    let id = &journal.started.plan.id;
+    if let Some(only) = only.filter(|only| *only != id) {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{only}: is not unfinished; {id} is"),
+        ));
+    }
+    end_orphans(&state, watch).await?;
+    for phase in &journal.started.plan.phases {
+        process::settle_log(&phase.invocation.log)
+            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+    }
+    if how == OnInterrupt::Resume {
+        let recipe = read_recipe(&journal.started.recipe)?;
+        let now = planned(&recipe, &journal.started.request)?;
+        let differences = journal.differences(&now);
+        if !differences.is_empty() {
+            return Err(Error::usage(format!(
+                "{id}: its recipe {} changed since: {}",
+                journal.started.recipe,
+                differences.join(", ")
+            ))
+            .hint("`resume --as-failed` publishes what there is, a new `build` starts over"));
+        }
+        tools(&recipe)?;
+    }
+    let runner = places::runner(area, &state, &journal.started.plan).await?;
+    let resumed = async {
+        if how == OnInterrupt::Resume {
+            places::check(area, &runner, &journal.started.plan, watch).await?;
+        }
+        go_on(area, &state, &runner, journal, how, watch).await
+    };
+    let resumed = resumed.await;
+    runner.close().await;
+    resumed
+}
+
+/// Goes on with a build of which nothing runs any more.
+async fn go_on(
+    area: &BuildArea,
+    state: &Utf8Path,
+    runner: &PlacedRunner,
+    journal: Journal,
+    how: OnInterrupt,
+    watch: Watch<'_>,
+) -> Result<Built, Error> {
+    let id = &journal.started.plan.id;
+    let store = Mirror::open_or_create(&area.site, &area.mirror)?;
+    let entry = channel_of(&*store, &id.channel).await?;
+    let writer = JournalWriter::resume(state, &journal).map_err(unwritten)?;
+    let run = Run {
+        area,
+        state,
+        store: &*store,
+        channel: &entry,
+        watch,
+        runner,
+        writer,
+    };
+    match how {
+        OnInterrupt::Resume => {
+            let from = match journal.unfinished().first() {
+                Some(phase) => format!("at phase {phase}"),
+                None => "with its publication".to_owned(),
+            };
+            (watch.say)(&format!("going on with {id} {from}"));
+            run.go_on(journal).await
+        }
+        OnInterrupt::Fail => {
+            let records = journal.given_up("interrupted");
+            let sources = journal.sources.clone().unwrap_or_default();
+            run.publish(&journal.started, &sources, &records).await
+        }
+    }
+}
+
+fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> {
+    plan(recipe, request).map_err(|error| {
+        Error::usage(error).hint("--set gives values for the variables of the recipe")
+    })
+}
+
+/// Fails if a program is not there that the phases call.
+fn tools(recipe: &Recipe) -> Result<(), Error> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let missing = process::missing_tools(recipe, &path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    Err(Error::usage(missing.join("\n")).hint("install them and run the same command again"))
+}
+
+async fn channel_of(store: &dyn MirrorStore, channel: &Channel) -> Result<ChannelEntry, Error> {
+    let catalog = store
+        .catalog(&Scope::Channel(channel.clone()))
+        .await
+        .map_err(refused)?;
+    Ok(catalog.channels.into_values().next().unwrap_or_default())
+}

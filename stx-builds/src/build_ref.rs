@@ -1,0 +1,137 @@
+//! Builds as people name them: by date, or through an alias.
+
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, nearest};
+use stx_publish::{MirrorRead, Scope};
+
+use crate::error::{Error, ErrorKind};
+use crate::refused;
+
+/// A build as it was asked for.
+pub enum Asked {
+    /// By its date.
+    Build(BuildId),
+    /// By an alias of a channel.
+    Alias(Channel, AliasName),
+}
+
+/// `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
+pub fn asked(text: &str) -> Result<Asked, Error> {
+    const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ, or by an alias, such as CHANNEL/latest_build";
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if let Ok(channel) = text.parse::<Channel>()
+        && near_alias(&channel).is_none()
+    {
+        return Err(Error::usage(format!("{text} is a channel, not a build"))
+            .hint(format!("its newest good build is {channel}/latest_build")));
+    }
+    let Some((channel, name)) = text.rsplit_once('/') else {
+        return Err(Error::usage(format!("{text:?} is not a build")).hint(FORMS));
+    };
+    let wrong = |error: stx_layout::ParseError, offset: usize| {
+        Error::usage(error.within(text, offset)).hint(FORMS)
+    };
+    let channel: Channel = channel.parse().map_err(|error| wrong(error, 0))?;
+    let behind = text.len() - name.len();
+    if name.starts_with("latest_") {
+        let alias = name.parse().map_err(|error| wrong(error, behind))?;
+        return Ok(Asked::Alias(channel, alias));
+    }
+    let date: BuildDate = name.parse().map_err(|error: stx_layout::ParseError| {
+        let error = match alias_meant(name) {
+            Some(alias) => error.suggest(alias.to_string()),
+            None => error,
+        };
+        wrong(error, behind)
+    })?;
+    Ok(Asked::Build(BuildId::new(channel, date)))
+}
+
+/// The alias that a word was probably meant to be.
+fn alias_meant(word: &str) -> Option<AliasName> {
+    let alias = AliasName::latest_build();
+    let word = word.replace('-', "_");
+    (word == "latest" || nearest(&word, [alias.as_str()]).is_some()).then_some(alias)
+}
+
+/// The alias that a channel was probably meant to be: a layer may have any name, also `latest`.
+fn near_alias(channel: &Channel) -> Option<String> {
+    let text = channel.to_string();
+    let (before, name) = text.rsplit_once('/')?;
+    before.parse::<Channel>().ok()?;
+    Some(format!("{before}/{}", alias_meant(name)?))
+}
+
+/// The build that is meant; an alias is resolved once, a date need not be there.
+pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
+    match asked(text)? {
+        Asked::Build(id) => Ok(id),
+        Asked::Alias(channel, alias) => {
+            match store.alias(&channel, &alias).await.map_err(refused)? {
+                Some(AliasEntry::Build(date)) => Ok(BuildId::new(channel, date)),
+                Some(AliasEntry::Other(target)) => {
+                    let message =
+                        format!("{channel}/{alias} points at {target:?}, which is not a build");
+                    Err(Error::new(ErrorKind::Mirror, message)
+                        .hint("`stx-builds verify --repair` points it at the newest success"))
+                }
+                None => Err(missing_alias(store, &channel, &alias).await),
+            }
+        }
+    }
+}
+
+/// An alias that is not there, because the channel is not, or has no success yet.
+pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &AliasName) -> Error {
+    let catalog = match store.catalog(&Scope::All).await {
+        Ok(catalog) => catalog,
+        // A place that is no mirror is the better news.
+        Err(error) => return refused(error),
+    };
+    match catalog.channels.get(channel) {
+        None => missing_channel(&catalog, channel),
+        Some(entry) => {
+            let failure = Error::new(
+                ErrorKind::NotFound,
+                format!("{channel}/{alias}: there is no such alias"),
+            );
+            let aliases: Vec<_> = entry.aliases.keys().map(AliasName::as_str).collect();
+            failure.hint(if aliases.is_empty() {
+                format!(
+                    "no build of {channel} succeeded yet; `stx-builds list {channel}` lists them"
+                )
+            } else {
+                format!("{channel} has {}", aliases.join(", "))
+            })
+        }
+    }
+}
+
+/// A channel that the mirror does not have.
+pub fn missing_channel(catalog: &Catalog, channel: &Channel) -> Error {
+    let failure = Error::new(ErrorKind::NotFound, format!("{channel}: no such channel"));
+    let known: Vec<_> = catalog.channels.keys().map(ToString::to_string).collect();
+    if let Some(near) = near_alias(channel) {
+        return failure.hint(format!("did you mean {near}?"));
+    }
+    let text = channel.to_string();
+    match nearest(&text, known.iter().map(String::as_str)) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None if known.is_empty() => failure.hint("the mirror holds no build yet"),
+        None => failure.hint(format!("the mirror holds: {}", known.join(", "))),
+    }
+}
+
+/// A build that the mirror does not have.
+pub fn missing_build(catalog: &Catalog, id: &BuildId) -> Error {
+    let Some(channel) = catalog.channels.get(&id.channel) else {
+        return missing_channel(catalog, &id.channel);
+    };
+    let failure = Error::new(ErrorKind::NotFound, format!("{id}: no such build"));
+    match channel.builds.keys().next_back() {
+        Some(newest) => failure.hint(format!(
+            "the newest build of {} is {newest}; `stx-builds list {}` lists them",
+            id.channel, id.channel
+        )),
+        None => failure.hint(format!("{} has no build", id.channel)),
+    }
+}

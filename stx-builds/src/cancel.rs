@@ -1,0 +1,125 @@
+//! Cancel a running build.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use stx_layout::{BuildId, Channel};
+use stx_pipeline::Cancel;
+
+use crate::Site;
+use crate::build::{BuildArea, lock, unfinished};
+use crate::error::{Error, ErrorKind};
+use crate::users::is_there;
+
+/// How often a build looks whether it shall end.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The file that asks the build of a state directory to end.
+const REQUEST: &str = "cancel";
+
+/// A channel, or one build of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The channel.
+    pub channel: Channel,
+    /// The build that it has to be, if one was named.
+    pub build: Option<BuildId>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(build) = text.parse::<BuildId>() {
+            return Ok(Self {
+                channel: build.channel.clone(),
+                build: Some(build),
+            });
+        }
+        let channel = text
+            .parse::<Channel>()
+            .map_err(|error| format!("{error}; expected CHANNEL or CHANNEL/BUILD-DATE"))?;
+        Ok(Self {
+            channel,
+            build: None,
+        })
+    }
+}
+
+/// Waits until somebody asks the build that works in `state` to end, and switches `cancel` then.
+pub async fn requested(state: Utf8PathBuf, cancel: Cancel) {
+    let file = state.join(REQUEST);
+    while !file.exists() {
+        tokio::time::sleep(LOOK).await;
+    }
+    cancel.cancel();
+}
+
+/// Forgets that a build should end; the lock of the state directory has to be held.
+pub fn unrequested(state: &camino::Utf8Path) -> Result<(), Error> {
+    match fs_err::remove_file(state.join(REQUEST)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::Bug, error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+impl Site {
+    /// Asks the running build of a channel to end, and waits until it did. It is asked by a file, not by a signal: the program
+    /// that runs it may run others too.
+    pub async fn cancel(&self, target: &Target, wait: Duration) -> Result<BuildId, Error> {
+        let area = BuildArea::new(self)?;
+        let channel = &target.channel;
+        let state = area.channel(channel);
+        let none = || {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("{channel}: no build is running"),
+            )
+        };
+        if !is_there(&state)? || lock(&state, channel).is_ok() {
+            return Err(none());
+        }
+        let journal = unfinished(&area, channel)?.ok_or_else(none)?;
+        let id = journal.started.plan.id;
+        if let Some(build) = target.build.as_ref().filter(|build| **build != id) {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{build}: is not running; {id} is"),
+            ));
+        }
+        fs_err::write(state.join(REQUEST), id.to_string())
+            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        self.note(&format!("ending {id}"));
+        let over = async {
+            loop {
+                match lock(&state, channel) {
+                    Ok(lock) => break lock,
+                    Err(_) => tokio::time::sleep(LOOK / 4).await,
+                }
+            }
+        };
+        let Ok(lock) = tokio::time::timeout(wait, over).await else {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("{id}: still runs after {} s", wait.as_secs()),
+            )
+            .hint("it was asked to end, and ends as soon as its processes do"));
+        };
+        unrequested(&state)?;
+        drop(lock);
+        let there = match area.published()? {
+            None => false,
+            Some(mirror) => mirror.record(&id).await.is_ok(),
+        };
+        if there {
+            return Err(Error::new(
+                ErrorKind::Mirror,
+                format!("{id}: was being published already, and is"),
+            ));
+        }
+        Ok(id)
+    }
+}

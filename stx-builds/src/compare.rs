@@ -1,0 +1,376 @@
+//! Compare packages with the reference build, or build with build.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, contested, pair};
+use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
+use stx_compare::report::{Comparison, Outcome, Report};
+use stx_layout::{
+    BuildId, Channel, ParseError, SourceRecord, counted, printable_bytes, redact_urls,
+};
+use stx_pipeline::process::git_reason;
+use stx_publish::{MirrorRead, Scope, StoreError, read_all};
+
+use crate::error::{Error, ErrorKind, chain};
+use crate::packages::{self, PackageError, Place, Seats, differences};
+use crate::users::unusable;
+use crate::{Reader, Site, fetch, refused};
+
+/// Pairs of packages that are read and compared side by side.
+const PARALLEL: u32 = 4;
+
+/// The file that says which commits a build was made of, and the longest that is read, in bytes.
+const CONTEXT: &str = "outputs/CONTEXT";
+const LONGEST_CONTEXT: u64 = 4 << 20;
+
+/// Two package files that belong together.
+type Sides = (Option<Place>, Option<Place>);
+
+/// The packages that are compared, and with which.
+#[derive(Debug, Clone, Default)]
+pub struct Compare {
+    /// With a reference, package files or directories of them; otherwise two builds.
+    pub what: Vec<String>,
+    /// The reference: `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
+    pub with: Option<String>,
+    /// A git work tree: the reference is the build of the channel that it descends from with the fewest commits between.
+    pub source: Option<Utf8PathBuf>,
+    /// The phase of the reference package, if several hold it.
+    pub phase: Option<String>,
+    /// Whether packages whose files differ are downloaded, to tell apart those that differ only in embedded times.
+    pub contents: bool,
+}
+
+impl Site {
+    /// Compares packages with the reference build, or two builds with each other.
+    pub async fn compare(&self, args: &Compare) -> Result<Report, Error> {
+        let reader = self.reader()?;
+        let mut report = match (&args.with, &args.what[..]) {
+            (Some(with), files) => with_reference(self, args, &reader, with, files).await?,
+            (None, [from, to]) if ![from, to].iter().any(|name| Utf8Path::new(name).is_file()) => {
+                builds(self, args, &reader, from, to).await?
+            }
+            (None, _) => {
+                return Err(
+                    Error::usage("two builds are compared, or packages --with a build")
+                        .hint("compare *.rpm --with master/centos, or compare BUILD BUILD"),
+                );
+            }
+        };
+        report.transferred = reader.received();
+        Ok(report)
+    }
+}
+
+/// Build against build.
+async fn builds(
+    site: &Site,
+    args: &Compare,
+    reader: &Reader,
+    from: &str,
+    to: &str,
+) -> Result<Report, Error> {
+    let from = fetch::build(site, reader, from).await?;
+    let to = fetch::build(site, reader, to).await?;
+    let mut before = Inventory::of(&fetch::sums(reader, &from).await?);
+    let mut after = Inventory::of(&fetch::sums(reader, &to).await?);
+    let (old, new) = contested(&before, &after);
+    before.set_epochs(&packages::epochs(reader, &from, old).await);
+    after.set_epochs(&packages::epochs(reader, &to, new).await);
+    let (identical, pairs) = pair(&before, &after);
+    let place = |id: &BuildId, entry: Option<Entry>| Some(Place::Mirror(id.clone(), entry?));
+    let pairs = pairs
+        .into_iter()
+        .map(|pair| (pair.key, (place(&from, pair.from), place(&to, pair.to))));
+    let packages = all(reader.store(), pairs.collect(), args.contents).await;
+    Ok(Report {
+        from: Some(from),
+        to: Some(to),
+        identical,
+        packages,
+        transferred: None,
+    })
+}
+
+/// Package files against a build.
+async fn with_reference(
+    site: &Site,
+    args: &Compare,
+    reader: &Reader,
+    with: &str,
+    files: &[String],
+) -> Result<Report, Error> {
+    let files = package_files(files)?;
+    let id = match &args.source {
+        Some(dir) => nearest_build(site, reader, with, dir).await?,
+        None => fetch::build(site, reader, with).await?,
+    };
+    let mut inventory = Inventory::of(&fetch::sums(reader, &id).await?);
+    let mut report = Report {
+        from: Some(id.clone()),
+        ..Report::default()
+    };
+    let mut pairs = Vec::new();
+    for file in files {
+        let place = Place::File(file.clone());
+        let package = packages::read(reader.store(), &place)
+            .await
+            .map_err(|error| unreadable(&file, error))?;
+        let version = format!("{}-{}", package.version, package.release);
+        let named = |key: &Key| key.name == package.name && key.arch == package.arch;
+        let several: Vec<_> = inventory
+            .several()
+            .filter(|(key, _)| named(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in several {
+            packages::order(reader, &id, &mut inventory, &key).await;
+        }
+        let chosen = choose(
+            &inventory,
+            &package.name,
+            &package.arch,
+            &version,
+            args,
+            &file,
+        );
+        match chosen {
+            Ok((key, entry)) => {
+                let digest = packages::digest(&file).await;
+                if digest.map_err(Error::usage)? == entry.digest {
+                    report.identical += 1;
+                } else {
+                    let reference = Place::Mirror(id.clone(), entry.clone());
+                    pairs.push((key.clone(), (Some(reference), Some(place))));
+                }
+            }
+            Err(ChooseError::Absent { name, arch, phase }) => {
+                let place_name = phase.unwrap_or_default();
+                let key = Key {
+                    place: place_name,
+                    name,
+                    arch,
+                };
+                pairs.push((key, (None, Some(place))));
+            }
+            Err(error @ ChooseError::Ambiguous { .. }) => {
+                return Err(Error::usage(format!("{file}: {error}"))
+                    .hint("name one with --phase, such as --phase std"));
+            }
+        }
+    }
+    report.packages = all(reader.store(), pairs, args.contents).await;
+    Ok(report)
+}
+
+/// A package file that cannot be read, or is none.
+fn unreadable(file: &Utf8Path, error: PackageError) -> Error {
+    match error {
+        PackageError::Io { source, .. } => unusable(file, source),
+        error @ (PackageError::Header(_) | PackageError::Panic) => {
+            Error::usage(format!("{file}: {}", chain(&error))).hint("is it a whole RPM package?")
+        }
+        error @ (PackageError::Store(_)
+        | PackageError::Fetch(_)
+        | PackageError::Contents(_)
+        | PackageError::Another { .. }) => Error::usage(format!("{file}: {}", chain(&error))),
+    }
+}
+
+/// The reference of a package: in the phase that was asked for; else, where it is in several, in the one that a directory
+/// of the file's path names.
+fn choose<'a>(
+    inventory: &'a Inventory,
+    name: &str,
+    arch: &str,
+    version: &str,
+    args: &Compare,
+    file: &Utf8Path,
+) -> Result<(&'a Key, &'a Entry), ChooseError> {
+    let phase = args.phase.as_deref();
+    let chosen = inventory.choose(name, arch, phase, Some(version));
+    if !matches!(chosen, Err(ChooseError::Ambiguous { .. })) || phase.is_some() {
+        return chosen;
+    }
+    let absolute = file.canonicalize_utf8().unwrap_or_else(|_| file.to_owned());
+    let phases = absolute.components().rev().map(|part| part.as_str());
+    let mut found = phases.filter_map(|phase| {
+        let chosen = inventory.choose(name, arch, Some(phase), Some(version));
+        chosen.ok()
+    });
+    found.next().map_or(chosen, Ok)
+}
+
+/// The package files that were named, and those in the directories that were.
+fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Error> {
+    let mut files = Vec::new();
+    for name in named.iter().map(Utf8Path::new) {
+        match fs::metadata(name) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                files.push(name.to_owned());
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("{name}: there is no such file or directory"),
+                )
+                .hint("with --with, give package files or directories that hold them"));
+            }
+            Err(error) => return Err(unusable(name, error)),
+        }
+        let before = files.len();
+        for entry in walkdir::WalkDir::new(name).sort_by_file_name() {
+            let entry = entry.map_err(Error::usage)?;
+            let path = entry.path();
+            if !entry.file_type().is_file() || path.extension() != Some(OsStr::new("rpm")) {
+                continue;
+            }
+            let path = Utf8Path::from_path(path).ok_or_else(|| {
+                let shown = printable_bytes(path.as_os_str().as_bytes());
+                Error::usage(format!("{shown}: the name is not UTF-8"))
+                    .hint("rename the file, or name the packages one by one")
+            })?;
+            files.push(path.to_owned());
+        }
+        if files.len() == before {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{name}: no *.rpm below it"),
+            ));
+        }
+    }
+    Ok(files)
+}
+
+/// The channel's build that is nearest to a work tree.
+async fn nearest_build(
+    site: &Site,
+    reader: &Reader,
+    with: &str,
+    dir: &Utf8Path,
+) -> Result<BuildId, Error> {
+    let channel: Channel = with.parse().map_err(|error| {
+        Error::usage(error).hint("--source picks a build of a channel: --with CHANNEL")
+    })?;
+    let ancestry = Ancestry::parse(&history(dir)?);
+    let ids = successes(reader, &channel).await?;
+    let found = stream::iter(&ids)
+        .map(|id| sources(reader, id))
+        .buffered(PARALLEL as usize);
+    let found: Vec<_> = found.try_collect().await?;
+    let builds = ids
+        .iter()
+        .zip(&found)
+        .map(|(id, sources)| (id, &sources[..]));
+    let Some(Nearest {
+        build,
+        path,
+        commit,
+        ahead,
+    }) = nearest(builds, &ancestry)
+    else {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{dir} descends from no commit of a build of {channel}"),
+        )
+        .hint("is it a work tree of one of the builds' gits? `show` names them; or name a build with --with"));
+    };
+    site.note(&format!(
+        "{build} is nearest: {path} is at {}, {} behind {dir}",
+        commit.get(..12).unwrap_or(&commit),
+        counted(ahead, "commit")
+    ));
+    Ok(build)
+}
+
+/// The successes of a channel, oldest first.
+pub(crate) async fn successes(reader: &Reader, channel: &Channel) -> Result<Vec<BuildId>, Error> {
+    let scope = Scope::Channel(channel.clone());
+    let catalog = reader.store().catalog(&scope).await.map_err(refused)?;
+    let successes = catalog.builds().filter(|(_, build)| build.is_success());
+    Ok(successes.map(|(id, _)| id).collect())
+}
+
+/// The gits of a build: those of its record, or where that names none, of its `CONTEXT`.
+pub(crate) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceRecord>, Error> {
+    let record = reader.store().record(id).await.map_err(refused)?;
+    if !record.sources.is_empty() {
+        return Ok(record.sources);
+    }
+    let path = CONTEXT
+        .parse()
+        .map_err(|error| Error::new(ErrorKind::Bug, error as ParseError))?;
+    match read_all(reader.store(), id, &path, LONGEST_CONTEXT).await {
+        // The paths tell the gits apart, so two of them must not become one text.
+        Ok(text) => {
+            let lines: Vec<_> = text
+                .split(|byte| *byte == b'\n')
+                .map(printable_bytes)
+                .collect();
+            Ok(context_sources(&lines.join("\n")))
+        }
+        Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// The commits of a work tree, each with its parents.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one question to the user's own git; it is no phase of a build"
+)]
+fn history(dir: &Utf8Path) -> Result<String, Error> {
+    let output = std::process::Command::new("git")
+        .args(["-C", dir.as_str(), "rev-list", "--parents", "HEAD"])
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .map_err(|error| Error::usage(format!("git: {error}")).hint("--source needs git"))?;
+    if !output.status.success() {
+        let reason = git_reason(&output.stderr);
+        return Err(Error::usage(format!("{dir}: git rev-list: {reason}")));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Compares pairs side by side, in order.
+async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<Comparison> {
+    let mut by_key = BTreeMap::<Key, Vec<Sides>>::new();
+    for (key, sides) in pairs {
+        by_key.entry(key).or_default().push(sides);
+    }
+    let pairs = by_key
+        .into_iter()
+        .flat_map(|(key, sides)| sides.into_iter().map(move |sides| (key.clone(), sides)));
+    let seats = &Seats::new(PARALLEL);
+    // Reports are kept and passed on, the credentials of a mirror are not.
+    let shown = |place: Place| redact_urls(&place.to_string()).into_owned();
+    stream::iter(pairs)
+        .map(|(key, (from, to))| async move {
+            let outcome = match (&from, &to) {
+                (Some(from), Some(to)) => differences(store, from, to, contents, seats)
+                    .await
+                    .unwrap_or_else(|error| Outcome::Failed {
+                        reason: chain(&error).to_string(),
+                    }),
+                (None, _) => Outcome::Added,
+                (_, None) => Outcome::Removed,
+            };
+            Comparison {
+                key,
+                from: from.map(shown),
+                to: to.map(shown),
+                outcome,
+            }
+        })
+        .buffered(PARALLEL as usize)
+        .collect()
+        .await
+}

@@ -1,0 +1,171 @@
+//! Copy builds from one mirror to another.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::Digest as _;
+use stx_layout::Channel;
+use stx_publish::replicate::{
+    CopyError, CopyEvent, CopyPlan, CopyReport, CopyRequest, copy, plan, survey,
+};
+use stx_publish::{MemoryStore, MirrorRead, StoreError};
+
+use crate::error::{Error, ErrorKind};
+use crate::options::{Place, anywhere};
+use crate::trust::TrustOptions;
+use crate::{Mirror, Reader, Site, kind_of, pages, refused};
+
+/// The builds that are copied, and how.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// The source: a directory, `s3://BUCKET/PREFIX`, or a URL.
+    pub from: Utf8PathBuf,
+    /// The target: a directory, made if it does not exist, or `s3://BUCKET/PREFIX`.
+    pub to: Utf8PathBuf,
+    /// The channels; all of them if none is named.
+    pub channels: Vec<Channel>,
+    /// Whether builds of the target that the source does not have are retired.
+    pub delete: bool,
+    /// The directory for partial downloads; a default beside the target, or in the user's cache.
+    pub work: Option<Utf8PathBuf>,
+    /// Whose signatures are believed.
+    pub trust: TrustOptions,
+}
+
+impl Site {
+    /// Copies builds from one mirror to another: builds first, aliases and pages last. The same copy again resumes.
+    pub async fn copy(&self, wanted: &Copy) -> Result<CopyReport, Error> {
+        let prepared = prepared(self, wanted).await?;
+        let target = match prepared.target {
+            Some(target) => target,
+            None => Mirror::open_or_create(self, &wanted.to)?,
+        };
+        let work = match &wanted.work {
+            Some(work) => work.clone(),
+            None => work_dir(&wanted.to)?,
+        };
+        let report = copied(self, &prepared.from, &target, &prepared.plan, &work).await;
+        // The pages are those of the second mirror, and come last. Where there is nothing to copy, an earlier run may have
+        // been killed before it made them; where this one broke off, some builds are there.
+        pages::renew(self, &*target, self.now).await;
+        let report = report?;
+        prepared.from.remember()?;
+        Ok(report)
+    }
+
+    /// Plans the same, and changes nothing.
+    pub async fn plan_copy(&self, wanted: &Copy) -> Result<CopyPlan, Error> {
+        Ok(prepared(self, wanted).await?.plan)
+    }
+}
+
+/// A copy that can begin.
+struct Prepared {
+    from: Reader,
+    /// `None` where it is still to be made.
+    target: Option<Mirror>,
+    plan: CopyPlan,
+}
+
+async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
+    if same_place(&wanted.from, &wanted.to) {
+        return Err(Error::usage(format!(
+            "{} and {} are the same mirror",
+            wanted.from, wanted.to
+        ))
+        .hint("copy FROM TO: name another mirror as TO"));
+    }
+    let from = site.trusted(Reader::open(site, &wanted.from)?, &wanted.trust)?;
+    let request = CopyRequest {
+        channels: wanted.channels.iter().cloned().collect(),
+        delete: wanted.delete,
+    };
+    let target = match Mirror::open(site, &wanted.to) {
+        Ok(target) => Some(target),
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            Mirror::may_create(&wanted.to)?;
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let empty = MemoryStore::new();
+    let there: &dyn MirrorRead = match &target {
+        Some(target) => &**target,
+        None => &empty,
+    };
+    let (one, other) = survey(from.store(), there, &request)
+        .await
+        .map_err(refused)?;
+    for channel in &request.channels {
+        if !one.catalog.channels.contains_key(channel) {
+            let error = format!("{channel}: not on {}", wanted.from);
+            return Err(Error::new(ErrorKind::NotFound, error).hint(format!(
+                "`stx-builds list --mirror {}` names the channels",
+                wanted.from
+            )));
+        }
+    }
+    let plan = plan(&one, &other, &request);
+    Ok(Prepared { from, target, plan })
+}
+
+/// Whether two names are those of one mirror.
+fn same_place(from: &Utf8Path, to: &Utf8Path) -> bool {
+    let real = |name: &Utf8Path| match Place::of(name) {
+        Place::Directory => name.canonicalize_utf8().ok(),
+        Place::Bucket | Place::Web => Some(name.as_str().trim_end_matches('/').into()),
+    };
+    real(from).is_some_and(|from| real(to) == Some(from))
+}
+
+async fn copied(
+    site: &Site,
+    from: &Reader,
+    target: &Mirror,
+    planned: &CopyPlan,
+    work: &Utf8Path,
+) -> Result<CopyReport, Error> {
+    let observe = |event: CopyEvent<'_>| site.progress().copying(event);
+    let report = copy(from.store(), &**target, planned, work, site.now, &observe).await;
+    site.progress().finished();
+    // Empty, unless the copy broke off.
+    fs_err::remove_dir(work).ok();
+    report.map_err(failed)
+}
+
+/// Where files on their way are kept: beside a mirror in a directory, else in the user's cache; another one for each mirror.
+fn work_dir(to: &Utf8Path) -> Result<Utf8PathBuf, Error> {
+    let to = anywhere(to)?;
+    if Place::of(&to) == Place::Directory {
+        let name = to.file_name().unwrap_or("mirror");
+        return Ok(to.with_file_name(format!("{name}.copy")));
+    }
+    let name = sha2::Sha256::digest(to.as_str());
+    let name = name
+        .iter()
+        .take(8)
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let cache = std::env::var("XDG_CACHE_HOME").map(Utf8PathBuf::from);
+    let cache =
+        cache.or_else(|_| std::env::var("HOME").map(|home| Utf8PathBuf::from(home).join(".cache")));
+    let cache = cache.map_err(|_| {
+        Error::usage("no directory for files on their way: HOME is not set")
+            .hint("`--work DIR` names one")
+    })?;
+    Ok(cache.join("stx-builds/copy").join(name))
+}
+
+fn failed(error: CopyError) -> Error {
+    let again = "what was copied stays; rerun the command to resume";
+    match &error {
+        CopyError::Target {
+            source: StoreError::Busy { .. },
+            ..
+        } => Error::new(ErrorKind::Busy, error).hint("run the same command again when it is done"),
+        CopyError::Source { source, .. } | CopyError::Target { source, .. } => {
+            Error::new(kind_of(source), error).hint(again)
+        }
+        CopyError::AfterEffect { .. } => Error::new(ErrorKind::Mirror, error)
+            .hint("rerun the command: it makes the copy durable and resumes"),
+        CopyError::File { .. } => Error::new(ErrorKind::Mirror, error).hint(again),
+        CopyError::Work { .. } => Error::usage(error).hint("`--work DIR` names another directory"),
+    }
+}

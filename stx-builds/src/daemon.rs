@@ -1,0 +1,204 @@
+//! The build service on this machine: its configuration, spool, builds, hook and metrics around the loop of `stx-pipeline`.
+
+mod builder;
+mod hook;
+mod host;
+mod request;
+mod setup;
+mod spool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use stx_pipeline::ledger::{LedgerError, SqliteLedger};
+use stx_pipeline::process::GitUpstream;
+use stx_pipeline::service::{Control, Host, ServeError, serve};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use self::builder::SiteBuilder;
+use self::host::LocalHost;
+pub use self::request::Requested;
+pub use self::setup::{ReadOptions, Service};
+use crate::Site;
+use crate::build::BuildArea;
+use crate::error::{Error, ErrorKind};
+use crate::users::{is_there, unusable};
+
+/// A ledger's refusal as an error.
+pub fn unreadable(error: LedgerError) -> Error {
+    let kind = match error {
+        LedgerError::TooNew { .. } => ErrorKind::Usage,
+        // The disk is full or does not work.
+        LedgerError::Unavailable { .. } | LedgerError::Io { .. } => ErrorKind::Mirror,
+        LedgerError::Refused { .. } | LedgerError::Damaged { .. } => ErrorKind::Bug,
+    };
+    Error::new(kind, error)
+}
+
+/// The service of a site, which no other program serves at the same time.
+pub struct Daemon {
+    ledger: SqliteLedger,
+    service: Service,
+    area: BuildArea,
+    machine: Arc<LocalHost>,
+    sender: UnboundedSender<Control>,
+    receiver: UnboundedReceiver<Control>,
+    _lock: fs_err::File,
+}
+
+/// Tells a running service to reload or to stop.
+#[derive(Clone)]
+pub struct Handle {
+    area: BuildArea,
+    machine: Arc<LocalHost>,
+    sender: UnboundedSender<Control>,
+}
+
+impl Handle {
+    /// Reads the configuration again. An invalid one is logged, and the previous one is kept. Returns whether the service is
+    /// still there to be told.
+    pub fn reload(&self) -> bool {
+        match reload(&self.machine, &self.area) {
+            Some(control) => self.sender.send(control).is_ok(),
+            None => true,
+        }
+    }
+
+    /// Asks the service to stop: at first when the running builds are over, the second time at once. Returns whether it is
+    /// still there to be told.
+    pub fn stop(&self) -> bool {
+        self.sender.send(Control::Stop).is_ok()
+    }
+}
+
+impl Site {
+    /// The service's own directory in the state of the site; no channel is called so.
+    fn service_dir(&self) -> Result<camino::Utf8PathBuf, Error> {
+        Ok(setup::service_dir(&BuildArea::new(self)?))
+    }
+
+    /// The service's ledger, for reading.
+    pub fn ledger(&self) -> Result<SqliteLedger, Error> {
+        let file = self.service_dir()?.join("ledger.sqlite");
+        if !is_there(&file)? {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{file}: the service has no ledger yet"),
+            )
+            .hint("`stx-builds daemon` makes it when it starts"));
+        }
+        // SQLite does not tell a missing right from a damaged file.
+        fs_err::File::open(&file).map_err(|error| unusable(&file, error))?;
+        SqliteLedger::read(&file).map_err(unreadable)
+    }
+
+    /// Opens the service of the site. `read` gives the options again at each reload.
+    pub fn daemon(&self, service: Service, read: Arc<ReadOptions>) -> Result<Daemon, Error> {
+        let area = BuildArea::new(self)?;
+        let dir = setup::service_dir(&area);
+        setup::private(&dir)?;
+        let lock = setup::only_one(&dir)?;
+        let ledger = SqliteLedger::open(&dir.join("ledger.sqlite")).map_err(unreadable)?;
+        let machine = Arc::new(LocalHost::new(area.clone(), read, service.clone())?);
+        let (sender, receiver) = unbounded_channel();
+        Ok(Daemon {
+            ledger,
+            service,
+            area,
+            machine,
+            sender,
+            receiver,
+            _lock: lock,
+        })
+    }
+}
+
+impl Daemon {
+    /// To tell the service to reload or to stop while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            area: self.area.clone(),
+            machine: Arc::clone(&self.machine),
+            sender: self.sender.clone(),
+        }
+    }
+
+    /// Serves until it is told to stop: schedules, commits and requests become builds, expired builds are pruned.
+    pub async fn serve(self) -> Result<(), Error> {
+        let Self {
+            mut ledger,
+            service,
+            area,
+            machine,
+            sender,
+            receiver,
+            _lock,
+        } = self;
+        // The handles are the ones that send.
+        drop(sender);
+        let dir = setup::service_dir(&area);
+        tell(
+            &area.site,
+            &[NotifyState::Ready, NotifyState::Status("serving")],
+        );
+        let host: Arc<dyn Host> = Arc::<LocalHost>::clone(&machine);
+        let builder = Arc::new(SiteBuilder::new(area.clone()));
+        let upstream = Arc::new(GitUpstream::new(dir.join("upstream")));
+        let served = serve(
+            &mut ledger,
+            service.setup,
+            builder,
+            upstream,
+            host,
+            receiver,
+        )
+        .await;
+        tell(&area.site, &[NotifyState::Stopping]);
+        machine.finish(Duration::from_secs(5)).await;
+        served.map_err(|error| match error {
+            ServeError::Ledger(error) => unreadable(error),
+            error @ ServeError::Unfinished { .. } => Error::new(ErrorKind::Bug, error),
+        })
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn tell(site: &Site, state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        site.log(&format!("the service manager cannot be told: {error}"));
+    }
+}
+
+/// The configuration, read again; an invalid one is logged, and the previous one is kept.
+fn reload(machine: &LocalHost, area: &BuildArea) -> Option<Control> {
+    let mut state = vec![NotifyState::Reloading];
+    state.extend(NotifyState::monotonic_usec_now().ok());
+    tell(&area.site, &state);
+    let loaded = Service::load(&*machine.read).and_then(|service| {
+        let now = BuildArea::new(&area.site.with_options(service.options.clone()))?;
+        if (&now.mirror, &now.state) == (&area.mirror, &area.state) {
+            Ok(service)
+        } else {
+            Err(Error::usage("another `mirror` or `state` needs a restart"))
+        }
+    });
+    let told = match loaded {
+        Ok(service) => {
+            let setup = service.setup.clone();
+            machine.replace(service);
+            Some(Control::Reload(Box::new(setup)))
+        }
+        Err(error) => {
+            // A mistake a line; all of them are the operator's own text.
+            for line in error.line().lines() {
+                area.site.log(&format!(
+                    "invalid configuration, keeping the previous one: {line}"
+                ));
+            }
+            None
+        }
+    };
+    tell(&area.site, &[NotifyState::Ready]);
+    told
+}

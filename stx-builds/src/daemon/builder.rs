@@ -1,0 +1,191 @@
+//! Builds of the service, by the same functions as `build` and `resume`.
+
+mod apart;
+
+use async_trait::async_trait;
+use camino::Utf8Path;
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel};
+use stx_pipeline::Cancel;
+use stx_pipeline::ledger::RunEnd;
+use stx_pipeline::process;
+use stx_pipeline::service::{Builder, Left, Order, Tell};
+use stx_publish::Scope;
+
+use self::apart::Work;
+use crate::build::{BuildArea, BuildOrder, Built, OnInterrupt, UNPUBLISHED};
+use crate::error::{Error, ErrorKind};
+
+/// Builds in a area.
+#[derive(Debug)]
+pub(super) struct SiteBuilder {
+    area: BuildArea,
+}
+
+impl SiteBuilder {
+    pub(super) fn new(area: BuildArea) -> Self {
+        Self { area }
+    }
+
+    /// What a build left, as the ledger has it.
+    async fn left(&self, channel: &Channel, built: Result<Built, Error>, cancel: &Cancel) -> Left {
+        match built {
+            Ok(Built::Unchanged { build, result }) => Left::Over(RunEnd::Unchanged {
+                since: build,
+                result: Some(result),
+            }),
+            Ok(Built::Published { published, .. }) => {
+                match self.published(&published.report.id).await {
+                    Ok(Some(end)) => Left::Over(end),
+                    Ok(None) => refused(format!(
+                        "{} was published, and is not there",
+                        published.report.id
+                    )),
+                    Err(reason) => refused(reason),
+                }
+            }
+            Err(_) if cancel.is_cancelled() => {
+                // What somebody does not want any more is not gone on with.
+                match process::remove_journal(&self.area.channel(channel)) {
+                    Ok(()) => Left::Over(RunEnd::Cancelled),
+                    Err(error) => refused(error.to_string()),
+                }
+            }
+            Err(failure) if failure.kind == ErrorKind::Busy => Left::Busy(failure.line()),
+            // An error after the commit: the build is on the mirror all the same, and its next one moves the alias.
+            Err(failure) => match self.published_anyway(channel).await {
+                Some(end) => {
+                    self.area.site.note(&format!("note: {}", failure.line()));
+                    Left::Over(end)
+                }
+                None => refused(failure.line()),
+            },
+        }
+    }
+
+    /// How the build of a channel ended that has an unfinished journal, if the mirror has it.
+    async fn published_anyway(&self, channel: &Channel) -> Option<RunEnd> {
+        let state = self.area.channel(channel);
+        let journal = process::read_journal(&state).ok()??;
+        let end = self.published(&journal.started.plan.id).await.ok()??;
+        // There is nothing to go on with. One that stays is removed by the next build.
+        drop(process::remove_journal(&state));
+        Some(end)
+    }
+}
+
+fn refused(reason: String) -> Left {
+    Left::Over(RunEnd::Refused { reason })
+}
+
+#[async_trait]
+impl Builder for SiteBuilder {
+    async fn build(&self, order: &Order, tell: &Tell, cancel: &Cancel) -> Left {
+        let channel = &order.target.channel;
+        let work = Work::Build(BuildOrder {
+            branch: order.target.git.clone(),
+            release: Some(channel.release.clone()),
+            recipe: order.target.recipe.clone(),
+            date: None,
+            reason: order.trigger(),
+            set: std::collections::BTreeMap::new(),
+            force: order.force,
+            skip_failed: !order.retry_failed,
+            force_alias: false,
+        });
+        let built = apart::run(&self.area, channel, work, tell, cancel).await;
+        self.left(channel, built, cancel).await
+    }
+
+    async fn resume(&self, id: &BuildId, tell: &Tell, cancel: &Cancel) -> Left {
+        let work = Work::Resume(id.clone(), OnInterrupt::Resume);
+        match apart::run(&self.area, &id.channel, work, tell, cancel).await {
+            // It cannot go on as it was started, or is gone: another build starts over.
+            Err(failure) if matches!(failure.kind, ErrorKind::Usage | ErrorKind::NotFound) => {
+                Left::Busy(failure.line())
+            }
+            built => self.left(&id.channel, built, cancel).await,
+        }
+    }
+
+    async fn abandon(&self, id: &BuildId, _: &str) -> Left {
+        let work = Work::Resume(id.clone(), OnInterrupt::Fail);
+        let cancel = Cancel::new();
+        let built = apart::run(&self.area, &id.channel, work, &|_| {}, &cancel).await;
+        self.left(&id.channel, built, &cancel).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<BuildId>, String> {
+        let mut found = Vec::new();
+        walk(&self.area.state, 0, &mut |dir| {
+            let journal = process::read_journal(dir).map_err(|error| error.to_string())?;
+            found.extend(journal.map(|journal| journal.started.plan.id));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    async fn published(&self, id: &BuildId) -> Result<Option<RunEnd>, String> {
+        let Some(store) = self.area.published().map_err(|failure| failure.line())? else {
+            return Ok(None);
+        };
+        let scope = Scope::Channel(id.channel.clone());
+        let catalog = store
+            .catalog(&scope)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(catalog.build(id).and_then(|entry| entry.record()).map(end))
+    }
+}
+
+fn end(record: &BuildRecord) -> RunEnd {
+    let reason = match (record.result, &record.first_failing_phase) {
+        (BuildOutcome::Success, _) => None,
+        (BuildOutcome::Fail, Some(phase)) => {
+            let why = record.phases.iter().find(|known| known.name == *phase);
+            let why = why
+                .and_then(|phase| phase.reason.as_deref())
+                .unwrap_or("failed");
+            Some(format!("phase {phase}: {why}"))
+        }
+        (BuildOutcome::Fail, None) => Some(format!(
+            "missing: {}",
+            record.missing_deliverables.join(", ")
+        )),
+    };
+    RunEnd::Published {
+        result: record.result,
+        reason,
+        sources: record.sources.clone(),
+    }
+}
+
+/// What the state directory of a channel holds of its own.
+const OWN: [&str; 6] = ["sources", "work", "logs", "running", "journal", UNPUBLISHED];
+
+/// Visits the state directories of channels, which hold a lock.
+fn walk(
+    dir: &Utf8Path,
+    depth: usize,
+    visit: &mut dyn FnMut(&Utf8Path) -> Result<(), String>,
+) -> Result<(), String> {
+    // A channel has at most six segments.
+    if depth > 6 || !dir.exists() {
+        return Ok(());
+    }
+    let channel = depth > 0 && dir.join("lock").exists();
+    if channel {
+        visit(dir)?;
+    }
+    let entries = dir
+        .read_dir_utf8()
+        .map_err(|error| format!("{dir}: {error}"))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("{dir}: {error}"))?;
+        // A layer has its state within that of the channel without one.
+        let own = channel && OWN.contains(&entry.file_name());
+        if !own && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(entry.path(), depth + 1, visit)?;
+        }
+    }
+    Ok(())
+}

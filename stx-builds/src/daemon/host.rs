@@ -1,0 +1,235 @@
+//! The machine that the service runs on.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sd_notify::NotifyState;
+use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
+use stx_pipeline::ledger::State;
+use stx_pipeline::service::metrics::metrics;
+use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice, Pruned};
+use stx_pipeline::trigger::Target;
+use stx_publish::{MirrorStore, Scope};
+
+use super::hook::Hook;
+use super::setup::{ReadOptions, Service};
+use super::spool::Spool;
+use crate::build::BuildArea;
+use crate::error::Error;
+use crate::files::{self, Durable};
+use crate::site::clock;
+use crate::users::is_member;
+use crate::{pages, retention};
+
+/// How often the metrics are written.
+const METRICS: Duration = Duration::from_secs(10);
+
+/// How often signed pages are looked at, so that a mirror to which nobody publishes does not seem to stand still.
+const PAGES: Duration = Duration::from_hours(1);
+
+/// Clock, spool, mirror, disks, hook and service manager.
+pub(super) struct LocalHost {
+    pub(super) read: Arc<ReadOptions>,
+    area: BuildArea,
+    service: RwLock<Service>,
+    spool: Spool,
+    hook: Mutex<Option<Hook>>,
+    written: Mutex<Option<Instant>>,
+    renewed: Mutex<Option<Instant>>,
+}
+
+impl LocalHost {
+    pub(super) fn new(
+        area: BuildArea,
+        read: Arc<ReadOptions>,
+        service: Service,
+    ) -> Result<Self, Error> {
+        let (spool, problem) = Spool::open(&service.spool(&area)).map_err(Error::usage)?;
+        problem
+            .as_deref()
+            .into_iter()
+            .for_each(|problem| area.site.log(problem));
+        let hook = Hook::new(Arc::new(area.site.clone()));
+        Ok(Self {
+            read,
+            area,
+            service: RwLock::new(service),
+            spool,
+            hook: Mutex::new(Some(hook)),
+            written: Mutex::new(None),
+            renewed: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn replace(&self, service: Service) {
+        *self.service.write().unwrap_or_else(PoisonError::into_inner) = service;
+    }
+
+    fn service(&self) -> Service {
+        let service = self.service.read().unwrap_or_else(PoisonError::into_inner);
+        service.clone()
+    }
+
+    /// Signs anew the indexes that have less than half of their time left, once in a while.
+    async fn renew(&self, store: &dyn MirrorStore) {
+        let service = self.service();
+        if !service.options.signing.signs() {
+            return;
+        }
+        {
+            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            if renewed.is_some_and(|at| at.elapsed() < PAGES) {
+                return;
+            }
+            *renewed = Some(Instant::now());
+        }
+        let site = self.area.site.with_options(service.options);
+        pages::renew(&site, store, site.now).await;
+    }
+
+    /// Waits for the notices that wait, but not for long.
+    pub(super) async fn finish(&self, limit: Duration) {
+        let hook = self
+            .hook
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(hook) = hook {
+            hook.finish(limit).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Host for LocalHost {
+    fn now(&self) -> DateTime<Utc> {
+        clock()
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        let found = self.spool.read();
+        found
+            .problems
+            .iter()
+            .for_each(|problem| self.area.site.log(problem));
+        found.messages
+    }
+
+    fn has_message(&self, id: &str) -> bool {
+        self.spool.has(id)
+    }
+
+    fn discard(&self, id: &str) {
+        if let Some(problem) = self.spool.discard(id) {
+            self.area.site.log(&problem);
+        }
+    }
+
+    fn may_cancel_all(&self, uid: u32) -> bool {
+        let own = [0, rustix::process::geteuid().as_raw()];
+        let service = self.service().config;
+        let group = service.cancel_group.as_deref();
+        own.contains(&uid)
+            || group.is_some_and(|group| {
+                // What cannot be looked up allows nothing.
+                is_member(group, uid).unwrap_or_else(|why| {
+                    self.area.site.log(&format!("cancel_group {group}: {why}"));
+                    false
+                })
+            })
+    }
+
+    fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
+        self.service().target(release, git)
+    }
+
+    async fn survey(&self) -> Facts {
+        let mut facts = Facts::default();
+        match self.area.published() {
+            Ok(None) => {}
+            Ok(Some(store)) => {
+                match store.catalog(&Scope::All).await {
+                    Ok(catalog) => facts.channels = channels(&catalog),
+                    Err(error) => facts.unknown.push(error.to_string()),
+                }
+                self.renew(&*store).await;
+            }
+            Err(failure) => facts.unknown.push(failure.line()),
+        }
+        for dir in [&self.area.mirror, &self.area.state] {
+            if !dir.exists() {
+                continue;
+            }
+            match rustix::fs::statvfs(dir.as_std_path()) {
+                Ok(found) => facts.disks.push(Disk {
+                    dir: dir.to_string(),
+                    total: found.f_blocks * found.f_frsize,
+                    free: found.f_bavail * found.f_frsize,
+                }),
+                Err(error) => facts.unknown.push(format!("{dir}: {error}")),
+            }
+        }
+        facts
+    }
+
+    async fn prune(&self) -> Result<Pruned, String> {
+        let site = self.area.site.with_options(self.service().options);
+        retention::prune_now(&site)
+            .await
+            .map_err(|failure| failure.line())
+    }
+
+    fn notify(&self, notice: Notice) {
+        let service = self.service().config;
+        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hook) = &*hook {
+            hook.call(&service.hook, service.hook_timeout, notice);
+        }
+    }
+
+    fn pulse(&self, state: &State, facts: &Facts) {
+        let status = format!("{} run, {} wait", state.runs.len(), state.queue.len());
+        // Without a service manager there is nobody to tell; with one that does not listen, its watchdog says so.
+        sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]).ok();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.is_some_and(|at| at.elapsed() < METRICS) {
+            return;
+        }
+        *written = Some(Instant::now());
+        let service = self.service();
+        if let Some(file) = &service.config.metrics {
+            let text = metrics(state, facts, clock());
+            // The next ones come in a moment: none of them has to survive a loss of power.
+            if let Err(error) = files::replace(file, text.as_bytes(), Durable::No) {
+                self.area.site.log(&format!("metrics: {error}"));
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.area.site.log(text);
+    }
+}
+
+/// What the mirror's aliases show.
+fn channels(catalog: &Catalog) -> std::collections::BTreeMap<stx_layout::Channel, ChannelFacts> {
+    let channels = catalog.channels.iter();
+    channels
+        .map(|(channel, entry)| {
+            let aliases = entry.aliases.iter();
+            let latest = aliases
+                .filter(|(name, _)| name.to_string() == "latest_build")
+                .find_map(|(_, alias)| match alias {
+                    AliasEntry::Build(date) => Some(date.time()),
+                    AliasEntry::Other(_) => None,
+                });
+            let facts = ChannelFacts {
+                newest_success: entry.newest_success().map(BuildDate::time),
+                latest_build: latest,
+            };
+            (channel.clone(), facts)
+        })
+        .collect()
+}

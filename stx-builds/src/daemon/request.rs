@@ -1,0 +1,118 @@
+//! Requests from outside: a message in the spool of the service.
+
+use std::io;
+
+use stx_layout::ReleaseId;
+use stx_pipeline::process::GitUpstream;
+use stx_pipeline::service::{Ask, AskError, Setup, Upstream as _, unnamed};
+
+use super::setup::Service;
+use super::spool;
+use crate::Site;
+use crate::build::BuildArea;
+use crate::error::{Error, ErrorKind};
+use crate::users::is_there;
+
+/// A request that was left for the service.
+#[derive(Debug, Clone)]
+pub struct Requested {
+    /// The name of the message.
+    pub message: String,
+    /// Whether a service runs that reads it now.
+    pub service_running: bool,
+}
+
+impl Site {
+    /// Whether the service of the site runs.
+    pub fn service_running(&self, service: &Service) -> Result<bool, Error> {
+        Ok(spool::is_alive(&service.spool(&BuildArea::new(self)?)))
+    }
+
+    /// Leaves a request for the service: a build, or the end of one. A branch that does not exist is refused at once.
+    pub async fn request(&self, service: &Service, ask: &Ask) -> Result<Requested, Error> {
+        let dir = service.spool(&BuildArea::new(self)?);
+        ask.check().map_err(|error| {
+            let failure = Error::usage(error.clone());
+            match error {
+                AskError::LongReason { .. } => {
+                    failure.hint("say in a line why the build is needed, and where to read more")
+                }
+                _ => failure,
+            }
+        })?;
+        if !is_there(&dir)? {
+            return Err(
+                Error::usage(format!("{dir}: there is no directory for requests"))
+                    .hint("the service makes it when it starts for the first time"),
+            );
+        }
+        if let Ask::Build {
+            release,
+            git,
+            new_channel,
+            ..
+        } = ask
+        {
+            look(self, service, release, git, *new_channel).await?;
+        }
+        let message = spool::leave(&dir, ask, self.now).map_err(|error| {
+            let failure = Error::usage(format!("{dir}: {error}"));
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    failure.hint("only members of the build group may ask for builds")
+                }
+                _ => failure,
+            }
+        })?;
+        Ok(Requested {
+            message,
+            service_running: spool::is_alive(&dir),
+        })
+    }
+}
+
+/// Finds a typo at once. The service looks again: it need not see what the caller sees.
+async fn look(
+    site: &Site,
+    service: &Service,
+    release: &ReleaseId,
+    git: &str,
+    new_channel: bool,
+) -> Result<(), Error> {
+    let setup = &service.setup;
+    if setup.watch_of(release, git).is_some() {
+        return Ok(());
+    }
+    let target = service.target(release, git).map_err(Error::usage)?;
+    if !new_channel && !setup.names(&target) {
+        return Err(Error::usage(unnamed(&target)).hint(named(setup)));
+    }
+    for upstream in setup.upstreams(&target) {
+        // Nothing is fetched, so nothing is kept.
+        match GitUpstream::new("/".into()).has(&upstream, git).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(why) => {
+                site.note(&format!("note: the service will look for {git}: {why}"));
+                return Ok(());
+            }
+        }
+    }
+    if setup.upstreams(&target).is_empty() {
+        return Ok(());
+    }
+    let error = format!("there is no branch or tag {git} upstream");
+    Err(Error::new(ErrorKind::NotFound, error).hint(named(setup)))
+}
+
+/// What is built without being a new channel.
+fn named(setup: &Setup) -> String {
+    let mut names: Vec<_> = setup
+        .watches
+        .iter()
+        .map(|watch| watch.git.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    format!("the configuration names {}", names.join(", "))
+}

@@ -1,0 +1,162 @@
+//! The service's configuration and directories.
+
+use std::cell::RefCell;
+use std::io::{self};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use stx_layout::{Channel, ReleaseId, counted};
+use stx_pipeline::service::{OnInterrupted, ServiceConfig, Setup};
+use stx_pipeline::trigger::Target;
+
+use crate::build::{BuildArea, OnInterrupt, read_recipe, recipe_findings};
+use crate::error::{Error, ErrorKind};
+use crate::options::{FORM, Mistakes, Options, absolute};
+use crate::users::unusable;
+
+/// Reads the options: when the service starts, and again at each reload.
+pub type ReadOptions = dyn Fn() -> Result<(Options, Mistakes), Error> + Send + Sync;
+
+/// The configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The options of every operation.
+    pub options: Options,
+    /// The service's part of the file.
+    pub config: ServiceConfig,
+    /// The same, checked, with the recipes that it names.
+    pub setup: Setup,
+}
+
+impl Service {
+    /// Reads the configuration and everything that it names. Every mistake in any of the files is reported at once.
+    pub fn load(read: &ReadOptions) -> Result<Self, Error> {
+        let (options, mut mistakes) = read()?;
+        let none = || {
+            Error::usage("the configuration has no `[service]` and no `[[branch]]`")
+                .hint("docs/operations.md describes them")
+        };
+        let file = options.file().ok_or_else(none)?.to_owned();
+        let text = fs_err::read_to_string(&file).map_err(Error::usage)?;
+        let (said, findings) = ServiceConfig::read(&text);
+        mistakes.find(&file, findings);
+        mistakes.extend(options.mistakes_elsewhere());
+        let Some(mut said) = said else {
+            mistakes.none(FORM)?;
+            return Err(none());
+        };
+        let dir = file.parent().unwrap_or(Utf8Path::new(""));
+        said.resolve(&absolute(dir)?);
+        let elsewhere = RefCell::new(Mistakes::default());
+        let setup = said.setup(|branch| {
+            let recipe = match &branch.recipe {
+                Some(file) => file.clone(),
+                None => options.recipe(None).map_err(|failure| failure.line())?,
+            };
+            match recipe_findings(&recipe).map_err(|failure| failure.chain())? {
+                Ok(read) => Ok((recipe, read.channel(branch.release.clone()))),
+                Err(findings) => {
+                    let found = Mistakes::of(&recipe, findings);
+                    let words = format!(
+                        "its recipe {recipe} has {}",
+                        counted(found.len(), "mistake")
+                    );
+                    elsewhere.borrow_mut().extend(found);
+                    Err(words)
+                }
+            }
+        });
+        mistakes.extend(elsewhere.into_inner());
+        let mut setup = match setup {
+            Ok(setup) => {
+                mistakes.none(FORM)?;
+                setup
+            }
+            Err(error) => {
+                mistakes.find(&file, error.findings);
+                return Err(mistakes.failure(FORM));
+            }
+        };
+        setup.settings.on_interrupted = match options.on_interrupt() {
+            OnInterrupt::Resume => OnInterrupted::Resume,
+            OnInterrupt::Fail => OnInterrupted::Fail,
+        };
+        Ok(Self {
+            options,
+            config: said,
+            setup,
+        })
+    }
+
+    /// What is built of a branch or tag that no entry names.
+    pub fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
+        let recipe = self
+            .options
+            .recipe(None)
+            .map_err(|failure| failure.line())?;
+        let (recipe, channel) = channel(&recipe, release)?;
+        let git = git.to_owned();
+        Ok(Target {
+            channel,
+            git,
+            recipe,
+        })
+    }
+
+    /// Where requests are left: beside the state directory, which nobody else can enter.
+    pub fn spool(&self, area: &BuildArea) -> Utf8PathBuf {
+        if let Some(dir) = &self.config.spool {
+            return dir.clone();
+        }
+        let name = area.state.file_name().unwrap_or("state");
+        area.state.with_file_name(format!("{name}.spool"))
+    }
+}
+
+/// The recipe's absolute path, and where it publishes a release.
+fn channel(file: &Utf8Path, release: &ReleaseId) -> Result<(Utf8PathBuf, Channel), String> {
+    let file = absolute(file).map_err(|failure| failure.line())?;
+    let recipe = read_recipe(&file).map_err(|failure| failure.line())?;
+    Ok((file, recipe.channel(release.clone())))
+}
+
+/// Where the service keeps its own; no channel is called so.
+pub(crate) fn service_dir(area: &BuildArea) -> Utf8PathBuf {
+    area.state.join(".service")
+}
+
+/// Makes a directory that only the service can enter, or makes it so.
+pub(super) fn private(dir: &Utf8Path) -> Result<(), Error> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.and_then(|()| fs_err::set_permissions(dir, PermissionsExt::from_mode(0o700)))
+        .map_err(|error| {
+            let named = io::Error::new(error.kind(), format!("{dir}: {error}"));
+            of_disk(&error).unwrap_or_else(|| unusable(dir, named))
+        })
+}
+
+/// A disk that is full, which is no mistake of the configuration.
+fn of_disk(error: &io::Error) -> Option<Error> {
+    let full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    full.then(|| Error::new(ErrorKind::Mirror, error.to_string()))
+}
+
+/// The lock that only one service has.
+pub(super) fn only_one(dir: &Utf8Path) -> Result<fs_err::File, Error> {
+    let lock = fs_err::File::create(dir.join("lock"))
+        .map_err(|error| of_disk(&error).unwrap_or_else(|| Error::usage(error)))?;
+    match lock.file().try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Busy,
+            format!("{dir}: another service works here"),
+        )),
+        Err(std::fs::TryLockError::Error(error)) => Err(Error::new(ErrorKind::Bug, error)),
+    }
+}

@@ -1,0 +1,455 @@
+//! What people ask, as files that appear by a rename.
+//!
+//! A file's owner is who asked: the kernel says so, nobody can claim it. The directory is of the service's user and the
+//! build group, mode 3770: members add files, cannot read the state, and cannot touch each other's files.
+//!
+//! Members may ask for builds and nothing more, and whatever lies here may be theirs: links, pipes, directories, any name.
+//! So nothing is opened that is followed or waited for, nothing is written under a name that exists, and what cannot be
+//! removed is reported once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt,
+};
+use std::sync::{Mutex, PoisonError};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::OFlags;
+use stx_layout::printable_bytes;
+use stx_pipeline::service::{Ask, Message};
+
+/// The file that the running service has locked.
+const ALIVE: &str = ".service";
+/// No message is longer.
+const LONGEST: u64 = Ask::LONGEST as u64;
+/// How many messages of one user are read at a time; the rest is read at the next look.
+const MOST_OF_ONE: usize = 20;
+/// How many are read at a time of all users together: a look must not keep the service from anything else.
+const MOST_OF_ALL: usize = 100;
+/// How many names are listed at a time.
+const MOST_NAMES: usize = 10_000;
+
+/// The directory as the service has it.
+#[derive(Debug)]
+pub(super) struct Spool {
+    dir: Utf8PathBuf,
+    /// Names that could not be removed, which was reported; an empty one for the directory that cannot be read.
+    stuck: Mutex<BTreeSet<OsString>>,
+    /// Kept for its lock.
+    _alive: Option<File>,
+}
+
+/// What was found in the spool.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The messages, oldest first, at most so many of each user.
+    pub(super) messages: Vec<Message>,
+    /// What is to be reported: files that are no messages, and what could not be removed.
+    pub(super) problems: Vec<String>,
+}
+
+impl Spool {
+    /// Makes the directory, or finds that others can write it, and shows that the service runs. What keeps the latter from
+    /// being shown is given, and is no reason not to serve.
+    pub(super) fn open(dir: &Utf8Path) -> Result<(Self, Option<String>), String> {
+        make(dir)?;
+        let (alive, problem) = match alive(dir) {
+            Ok(file) => (Some(file), None),
+            Err(error) => {
+                let text = format!("{dir}: cannot show that the service runs: {error}");
+                (None, Some(text))
+            }
+        };
+        let spool = Self {
+            dir: dir.to_owned(),
+            stuck: Mutex::default(),
+            _alive: alive,
+        };
+        Ok((spool, problem))
+    }
+
+    /// The messages; files that are none are removed.
+    pub(super) fn read(&self) -> Found {
+        let mut found = Found::default();
+        let itself = OsString::new();
+        let mut names = match self.names() {
+            Ok(names) => names,
+            Err(error) => {
+                if self.stuck().insert(itself) {
+                    found.problems.push(error.to_string());
+                }
+                return found;
+            }
+        };
+        self.stuck().remove(&itself);
+        names.sort();
+        let mut of_one: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut left = MOST_OF_ALL;
+        for name in names {
+            let Ok(there) = fs_err::symlink_metadata(self.path(&name)) else {
+                // Taken back by whoever left it.
+                continue;
+            };
+            let count = of_one.entry(there.uid()).or_default();
+            if *count == MOST_OF_ONE || left == 0 {
+                continue;
+            }
+            *count += 1;
+            left -= 1;
+            match self.message(&name) {
+                Ok(message) => found.messages.push(message),
+                Err(Refused::Gone) => {}
+                Err(Refused::No(why)) => {
+                    let uid = there.uid();
+                    let shown = printable_bytes(name.as_encoded_bytes());
+                    let text = format!("{}/{shown} of user {uid}: refused: {why}", self.dir);
+                    found.problems.push(text);
+                    found.problems.extend(self.remove(&name));
+                }
+            }
+        }
+        found
+    }
+
+    /// What may be a message. What could not be removed is left alone until it is gone.
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut stuck = self.stuck();
+        stuck.retain(|name| fs_err::symlink_metadata(self.path(name)).is_ok());
+        let known =
+            |name: &OsString| name.as_encoded_bytes().starts_with(b".") || stuck.contains(name);
+        let names = fs_err::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name()));
+        let names = names.filter(|name| !name.as_ref().is_ok_and(known));
+        names.take(MOST_NAMES).collect()
+    }
+
+    fn path(&self, name: &OsStr) -> std::path::PathBuf {
+        self.dir.as_std_path().join(name)
+    }
+
+    fn message(&self, name: &OsStr) -> Result<Message, Refused> {
+        let no = |why: String| Refused::No(why);
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Refused::Gone,
+            _ => no(error.to_string()),
+        };
+        let id = name
+            .to_str()
+            .ok_or_else(|| no("its name is not UTF-8".to_owned()))?;
+        let open = unfollowed()
+            .read(true)
+            .open(self.dir.join(id))
+            .map_err(failed)?;
+        let found = open.metadata().map_err(failed)?;
+        // A second name could be given to somebody else's file.
+        if !found.is_file() || found.nlink() != 1 || found.len() > LONGEST {
+            return Err(no("not a small file with one name".to_owned()));
+        }
+        let mut text = Vec::new();
+        // It may have grown since.
+        let mut start = open.take(LONGEST + 1);
+        start.read_to_end(&mut text).map_err(failed)?;
+        let ask = Ask::from_json(&text).map_err(|error| no(error.to_string()))?;
+        let (id, uid) = (id.to_owned(), found.uid());
+        Ok(Message { id, uid, ask })
+    }
+
+    /// Removes a message; what keeps it there, the first time.
+    pub(super) fn discard(&self, id: &str) -> Option<String> {
+        self.remove(OsStr::new(id))
+    }
+
+    /// Whether there is a message, or anything else of this name.
+    pub(super) fn has(&self, id: &str) -> bool {
+        fs_err::symlink_metadata(self.dir.join(id)).is_ok()
+    }
+
+    fn remove(&self, name: &OsStr) -> Option<String> {
+        let path = self.path(name);
+        let is_dir = fs_err::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        let removed = if is_dir {
+            fs_err::remove_dir(&path)
+        } else {
+            fs_err::remove_file(&path)
+        };
+        match removed {
+            Ok(()) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let new = self.stuck().insert(name.to_owned());
+                new.then(|| format!("{error}; remove it by hand"))
+            }
+        }
+    }
+
+    fn stuck(&self) -> std::sync::MutexGuard<'_, BTreeSet<OsString>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a file is no message.
+enum Refused {
+    /// It is not there any more.
+    Gone,
+    /// It is something else.
+    No(String),
+}
+
+/// How anything in the spool is opened: no link is followed, and no pipe is waited for.
+fn unfollowed() -> OpenOptions {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.custom_flags(flags.bits().cast_signed());
+    options
+}
+
+fn make(dir: &Utf8Path) -> Result<(), String> {
+    let failed = |error: io::Error| format!("spool {dir}: {error}");
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    match fs_err::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            builder.create(dir).map_err(failed)?;
+            fs_err::set_permissions(dir, PermissionsExt::from_mode(0o3770)).map_err(failed)?;
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let found = fs_err::symlink_metadata(dir).map_err(failed)?;
+    let user = rustix::process::geteuid().as_raw();
+    let mode = found.mode();
+    // Without the sticky bit, members of the group could remove and replace each other's files, and the service's.
+    let loose = mode & 0o002 != 0 || mode & 0o1020 == 0o020;
+    if !found.is_dir() || found.uid() != user || loose {
+        return Err(format!(
+            "spool {dir}: has to be a directory of user {user} in which others than the group cannot write, and members \
+             cannot remove files of others; `chown {user} {dir} && chmod 3770 {dir}`"
+        ));
+    }
+    Ok(())
+}
+
+/// Shows that the service runs, as long as the file is open: by a lock that it takes before anybody else can open the file.
+///
+/// Only for `trigger` and `status`, which cannot look into the state directory: what keeps a second service out is the lock
+/// there. Whatever had the name is replaced, never opened.
+fn alive(dir: &Utf8Path) -> io::Result<File> {
+    let new = dir.join(format!("{ALIVE}.{}", std::process::id()));
+    match fs_err::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = unfollowed()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.try_lock()?;
+    // Whoever can read it can lock it once it is free, which misleads nobody but those who ask whether a service runs.
+    file.set_permissions(PermissionsExt::from_mode(0o640))?;
+    match fs_err::rename(&new, dir.join(ALIVE)) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            // The rename is what is reported.
+            drop(fs_err::remove_file(&new));
+            Err(error)
+        }
+    }
+}
+
+/// Whether a service is alive.
+pub(crate) fn is_alive(dir: &Utf8Path) -> bool {
+    let Ok(of) = fs_err::symlink_metadata(dir) else {
+        return false;
+    };
+    let Ok(file) = unfollowed().read(true).open(dir.join(ALIVE)) else {
+        return false;
+    };
+    // One of the directory's owner, who runs the service; not one that a member has put there.
+    let own = file
+        .metadata()
+        .is_ok_and(|found| found.is_file() && found.uid() == of.uid());
+    own && matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Leaves a message; what it is known by.
+pub(crate) fn leave(
+    dir: &Utf8Path,
+    ask: &Ask,
+    now: chrono::DateTime<chrono::Utc>,
+) -> io::Result<String> {
+    let name = format!(
+        "{}-{}.json",
+        now.format("%Y%m%dT%H%M%S%6fZ"),
+        std::process::id()
+    );
+    let part = dir.join(format!(".{name}"));
+    let mut file = unfollowed()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(&part)?;
+    // Whatever the mask says, the service reads it through the group.
+    file.set_permissions(PermissionsExt::from_mode(0o640))?;
+    file.write_all(&serde_json::to_vec(ask)?)?;
+    file.sync_all()?;
+    fs_err::rename(&part, dir.join(&name))?;
+    fs_err::File::open(dir)?.sync_all()?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    fn ask() -> Ask {
+        Ask::Cancel { request: 1 }
+    }
+
+    fn spool() -> (camino_tempfile::Utf8TempDir, Spool) {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        let (spool, problem) = Spool::open(&dir.path().join("spool")).expect("a spool");
+        assert_eq!(problem, None);
+        (dir, spool)
+    }
+
+    fn text(ask: &Ask) -> Vec<u8> {
+        serde_json::to_vec(ask).expect("JSON")
+    }
+
+    #[test]
+    fn what_lies_in_the_way_of_the_mark_is_replaced_and_never_opened() {
+        let (dir, spool) = spool();
+        let (path, victim) = (spool.dir.clone(), dir.path().join("victim"));
+        assert!(is_alive(&path));
+        drop(spool);
+        assert!(!is_alive(&path));
+        let mark = path.join(ALIVE);
+        fs_err::write(&victim, "precious").expect("a file");
+        let make = |what: &str| {
+            fs_err::remove_file(&mark).expect("removed");
+            match what {
+                "symlink" => fs_err::os::unix::fs::symlink(&victim, &mark).expect("a symlink"),
+                "pipe" => rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    mark.as_std_path(),
+                    rustix::fs::FileType::Fifo,
+                    rustix::fs::Mode::from_raw_mode(0o666),
+                    0,
+                )
+                .expect("a pipe"),
+                _ => fs_err::write(&mark, "").expect("a file"),
+            }
+        };
+        for what in ["symlink", "pipe", "file"] {
+            make(what);
+            assert!(!is_alive(&path), "{what}");
+            // Somebody has locked whatever it is.
+            let holder = OpenOptions::new()
+                .read(true)
+                .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+                .open(&mark)
+                .expect("opened");
+            holder.lock().expect("locked");
+            let (spool, problem) = Spool::open(&path).expect("a spool");
+            assert_eq!(problem, None, "{what}");
+            assert!(is_alive(&path), "{what}");
+            assert!(fs_err::symlink_metadata(&mark).expect("a mark").is_file());
+            drop(spool);
+        }
+        assert_eq!(fs_err::read_to_string(victim).expect("a file"), "precious");
+        // A directory cannot be replaced: the service runs, and says so.
+        fs_err::remove_file(&mark).expect("removed");
+        fs_err::create_dir(&mark).expect("a directory");
+        let (_spool, problem) = Spool::open(&path).expect("a spool");
+        assert!(problem.expect("a problem").contains("cannot show"));
+        assert!(!is_alive(&path));
+    }
+
+    #[test]
+    fn what_is_no_message_is_reported_once_and_removed_if_possible() {
+        let (dir, spool) = spool();
+        let path = spool.dir.clone();
+        fs_err::create_dir_all(path.join("full/inside")).expect("directories");
+        fs_err::create_dir(path.join("empty")).expect("a directory");
+        fs_err::write(path.join("bad"), "{}").expect("a file");
+        fs_err::write(path.join("long"), vec![b' '; 70_000]).expect("a file");
+        let odd = path.as_std_path().join(OsStr::from_bytes(b"odd\xff"));
+        fs_err::write(odd, text(&ask())).expect("a file");
+        fs_err::write(dir.path().join("theirs"), text(&ask())).expect("a file");
+        fs_err::os::unix::fs::symlink(dir.path().join("theirs"), path.join("link"))
+            .expect("a symlink");
+        fs_err::hard_link(dir.path().join("theirs"), path.join("second")).expect("a link");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path.join("pipe").as_std_path(),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o666),
+            0,
+        )
+        .expect("a pipe");
+        fs_err::write(path.join("good"), text(&ask())).expect("a file");
+        let found = spool.read();
+        let ids: Vec<_> = found.messages.iter().map(|message| &message.id).collect();
+        assert_eq!(ids, ["good"]);
+        // One line each, and one that says that the full directory stays.
+        assert_eq!(found.problems.len(), 9, "{:#?}", found.problems);
+        for _ in 0..3 {
+            let again = spool.read();
+            assert_eq!(again.problems, Vec::<String>::new());
+            assert_eq!(again.messages.len(), 1);
+        }
+        assert_eq!(spool.discard("good"), None);
+        assert_eq!(spool.names().expect("names"), Vec::<OsString>::new());
+        assert!(path.join("full").exists() && !path.join("empty").exists());
+        // Once it is gone, another one of its name is reported.
+        fs_err::remove_dir_all(path.join("full")).expect("removed");
+        assert_eq!(spool.read().problems, Vec::<String>::new());
+        fs_err::create_dir_all(path.join("full/inside")).expect("directories");
+        assert_eq!(spool.read().problems.len(), 2);
+    }
+
+    #[test]
+    fn a_look_reads_so_many_messages_and_the_next_one_the_rest() {
+        let (_dir, spool) = spool();
+        for number in 0..50 {
+            fs_err::write(spool.dir.join(format!("{number:02}")), text(&ask())).expect("a file");
+        }
+        let mut seen = Vec::new();
+        for expected in [20, 20, 10, 0] {
+            let found = spool.read().messages;
+            assert_eq!(found.len(), expected);
+            for message in found {
+                assert!(spool.has(&message.id));
+                assert_eq!(spool.discard(&message.id), None);
+                assert!(!spool.has(&message.id));
+                seen.push(message.id);
+            }
+        }
+        let all: Vec<_> = (0..50).map(|number| format!("{number:02}")).collect();
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("spool");
+        drop(Spool::open(&path).expect("a spool"));
+        for (mode, good) in [
+            (0o3770, true),
+            (0o700, true),
+            (0o3772, false),
+            (0o2770, false),
+        ] {
+            fs_err::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("a mode");
+            assert_eq!(Spool::open(&path).is_ok(), good, "{mode:o}");
+        }
+        let link = dir.path().join("link");
+        fs_err::os::unix::fs::symlink(&path, &link).expect("a symlink");
+        let refused = Spool::open(&link).expect_err("a symlink");
+        assert!(refused.contains("chmod 3770"), "{refused}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The one error of all operations: its kind, its chain of causes, and the next step for the user.
+
+mod store;
+
+pub use self::store::refused;
+pub(crate) use self::store::{hint_of, kind_of};
+
+use std::fmt;
+
+use stx_layout::redact_urls;
+
+/// The kind of an error, for callers that branch. The command line gives each its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Unexpected; a bug.
+    Bug,
+    /// Wrong options or configuration.
+    Usage,
+    /// The build failed; it was published as failed unless it was cancelled or never came to a commit.
+    BuildFailed,
+    /// The mirror is wrong, or refused it.
+    Mirror,
+    /// Not found.
+    NotFound,
+    /// Busy: another publisher or build.
+    Busy,
+}
+
+/// An operation that ended without its result.
+///
+/// `Display` is the outermost error alone; [`Error::chain`] adds its causes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Error {
+    /// Its kind.
+    pub kind: ErrorKind,
+    /// The error, with its sources.
+    pub error: Box<dyn std::error::Error + Send + Sync>,
+    /// What to do next, in a line for the user.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error of a kind.
+    pub fn new(
+        kind: ErrorKind,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            error: error.into(),
+            hint: None,
+        }
+    }
+
+    /// Wrong options or configuration.
+    pub fn usage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::Usage, error)
+    }
+
+    /// The same error with what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error with its causes, in a line and without the credentials of URLs.
+    pub fn chain(&self) -> String {
+        redact_urls(&Chain(self.error.as_ref()).to_string()).into_owned()
+    }
+
+    /// The error with its causes and the hint, in a line and without the credentials of URLs.
+    pub fn line(&self) -> String {
+        let parts = std::iter::once(self.chain()).chain(self.hint.clone());
+        redact_urls(&parts.collect::<Vec<_>>().join("; ")).into_owned()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// An error and its sources on one line, outermost first.
+struct Chain<'a>(&'a (dyn std::error::Error + 'a));
+
+/// An error and its sources on one line, outermost first.
+pub fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
+    Chain(error)
+}
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            // Many errors say the words of their source themselves.
+            let next = error.to_string();
+            if !text.ends_with(&next) {
+                text = format!("{text}: {next}");
+            }
+            source = error.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{said}")]
+    struct Said {
+        said: &'static str,
+        source: Option<Box<Said>>,
+    }
+
+    #[test]
+    fn a_source_is_said_once() {
+        for (outer, inner, line) in [
+            ("list x", "denied", "list x: denied"),
+            ("list x: denied", "denied", "list x: denied"),
+            ("denied", "denied", "denied"),
+            ("denied x", "denied", "denied x: denied"),
+        ] {
+            let source = Some(Box::new(Said {
+                said: inner,
+                source: None,
+            }));
+            let error = Said {
+                said: outer,
+                source,
+            };
+            assert_eq!(chain(&error).to_string(), line);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Fetch files of a build, each whole and right or not at all.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sums};
+use stx_publish::fetch::{
+    FetchError, FetchEvent, FetchOptions, FetchReport, SelectError, Wanted, What, fetch, resolve,
+    select,
+};
+use stx_publish::{Hold, StoreError};
+
+use crate::build_ref::{self, Asked};
+use crate::error::{Error, ErrorKind};
+use crate::trust::TrustOptions;
+use crate::users::denied;
+use crate::{Reader, Site, refused};
+
+/// `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
+fn asked(text: &str) -> Result<Asked, Error> {
+    match text.strip_suffix('/').unwrap_or(text).parse::<Channel>() {
+        Ok(channel) => Ok(Asked::Alias(channel, AliasName::latest_build())),
+        Err(_) if text.contains('/') => build_ref::asked(text),
+        Err(error) => {
+            Err(Error::usage(error).hint("expected CHANNEL, CHANNEL/ALIAS or CHANNEL/BUILD-DATE"))
+        }
+    }
+}
+
+/// The files that are fetched, and how.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
+    pub build: String,
+    /// The files of it.
+    pub what: Vec<What>,
+    /// The directory that they are put into.
+    pub to: Utf8PathBuf,
+    /// How many are fetched side by side.
+    pub connections: usize,
+    /// Whose signatures are believed.
+    pub trust: TrustOptions,
+}
+
+/// The files that were fetched, and those that were not.
+#[derive(Debug)]
+pub struct FetchedBuild {
+    /// The build.
+    pub build: BuildId,
+    /// Its files, and what failed.
+    pub report: FetchReport,
+    /// The first failure as an error with a hint; `None` where every file is there, whole.
+    pub failed: Option<Error>,
+}
+
+impl Site {
+    /// Fetches files of a build, each whole and right or not at all. The same fetch again resumes.
+    pub async fn fetch(&self, args: &Fetch) -> Result<FetchedBuild, Error> {
+        let (reader, build, wanted, _hold) = self.selected(args).await?;
+        let options = FetchOptions {
+            parallel: args.connections,
+            ..FetchOptions::default()
+        };
+        let observe = |event: FetchEvent<'_>| self.progress().fetching(event);
+        let report = fetch(
+            reader.store(),
+            &build,
+            &wanted,
+            &args.to,
+            &options,
+            &observe,
+        )
+        .await;
+        self.progress().finished();
+        let failed = failure(&reader, &build, &report).await;
+        Ok(FetchedBuild {
+            build,
+            report,
+            failed,
+        })
+    }
+
+    /// Where the same files are, with their digests.
+    pub async fn locate(&self, args: &Fetch) -> Result<Vec<Location>, Error> {
+        let (reader, id, wanted, _hold) = self.selected(args).await?;
+        let locations = wanted.iter().map(|wanted| Location {
+            url: reader.place(&format!("{id}/{}", wanted.path)),
+            sha256: wanted.sha256,
+        });
+        Ok(locations.collect())
+    }
+
+    /// The files that are meant; where the mirror can tell its writers, the build stays as long as the hold.
+    async fn selected(&self, args: &Fetch) -> Result<(Reader, BuildId, Vec<Wanted>, Hold), Error> {
+        let reader = self.trusted_reader(&args.trust)?;
+        let id = build(self, &reader, &args.build).await?;
+        reader.remember()?;
+        let hold = match reader.store().hold(&id).await {
+            Err(error @ StoreError::NotFound { .. }) => return Err(gone(&reader, &id, error).await),
+            hold => hold.map_err(refused)?,
+        };
+        let sums = sums(&reader, &id).await?;
+        let wanted = select(&sums, &args.what).map_err(|error| {
+            let failure = |kind| Error::new(kind, format!("{id}: {error}"));
+            match &error {
+                SelectError::Several { names } => {
+                    let name = names.first().map_or("", BuildPath::as_str);
+                    let hint = format!(
+                        "name the one you want, such as `fetch {} {name}`",
+                        args.build
+                    );
+                    failure(ErrorKind::Usage).hint(hint)
+                }
+                SelectError::Nothing { .. } | SelectError::Clash { .. } => {
+                    let place = reader.place(&id.to_string());
+                    failure(ErrorKind::NotFound).hint(format!("{place}/SHA256SUMS names its files"))
+                }
+            }
+        })?;
+        Ok((reader, id, wanted, hold))
+    }
+}
+
+/// Where a file is: a URL, or a path.
+#[derive(Debug, Serialize)]
+pub struct Location {
+    /// The URL or path.
+    pub url: String,
+    /// Its digest.
+    pub sha256: stx_layout::Sha256,
+}
+
+/// The build that `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE` means.
+pub async fn build(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
+    match asked(text)? {
+        Asked::Build(id) => Ok(id),
+        Asked::Alias(channel, alias) => {
+            let id = match resolve(reader.store(), &channel, &alias).await {
+                Err(StoreError::NotFound { .. }) => {
+                    return Err(build_ref::missing_alias(reader.store(), &channel, &alias).await);
+                }
+                id => id.map_err(refused)?,
+            };
+            site.note(&format!("{channel}/{alias} is {}", id.date));
+            Ok(id)
+        }
+    }
+}
+
+/// The sums of a build.
+pub async fn sums(reader: &Reader, id: &BuildId) -> Result<Sums, Error> {
+    match reader.store().sums(id).await {
+        Err(error @ StoreError::NotFound { .. }) => Err(gone(reader, id, error).await),
+        sums => sums.map_err(refused),
+    }
+}
+
+/// A build that is not there, with the newest one that is; or a file that is missing from a build that is there.
+async fn gone(reader: &Reader, id: &BuildId, error: StoreError) -> Error {
+    let failure = Error::new(ErrorKind::NotFound, error);
+    if reader.store().record(id).await.is_ok() {
+        return failure.hint(format!(
+            "the build exists, but this file is missing; `stx-builds verify {id}` checks its files"
+        ));
+    }
+    match resolve(reader.store(), &id.channel, &AliasName::latest_build()).await {
+        Ok(newest) if newest != *id => failure.hint(format!(
+            "it was retired, or never was; the newest good build is {newest}"
+        )),
+        _ => failure.hint(format!("{} has no such build", id.channel)),
+    }
+}
+
+/// The first failure of a fetch, in the name of all.
+async fn failure(reader: &Reader, id: &BuildId, report: &FetchReport) -> Option<Error> {
+    let first = report.failed.first()?;
+    let failures: Vec<_> = report
+        .failed
+        .iter()
+        .map(|error| crate::error::chain(error).to_string())
+        .collect();
+    let errors = failures.join("\nerror: ");
+    Some(match first {
+        FetchError::Gone { .. } => gone(reader, id, StoreError::NotFound { what: errors }).await,
+        FetchError::Corrupt { .. } => Error::new(ErrorKind::Mirror, errors)
+            .hint("nothing of it was kept; another mirror may have it right"),
+        FetchError::Truncated { .. } | FetchError::Store { .. } => {
+            Error::new(ErrorKind::Mirror, errors).hint("rerun the command to resume the download")
+        }
+        FetchError::Local { path, source, .. } => {
+            let failure = Error::usage(errors);
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => failure.hint(denied(path)),
+                io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::AlreadyExists => {
+                    failure.hint("`--to DIR` names the directory for the files")
+                }
+                _ => failure.hint("rerun the command to resume the download"),
+            }
+        }
+        FetchError::Busy { .. } => {
+            Error::new(ErrorKind::Busy, errors).hint("run the same command again when it is done")
+        }
+    })
+}

@@ -1,0 +1,269 @@
+//! Files that the command line writes where it was told to, which may be a directory that others write to as well.
+//!
+//! A name there can be anybody's: a symlink to a file of the caller, a FIFO that nobody reads, a file that somebody else
+//! keeps open. So a text is written under a name that cannot be guessed and moved into place; what is not written by moving
+//! is only opened where the caller, or `root`, owns what is there.
+
+use std::fs::{FileType, Metadata, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Builder;
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::OFlags;
+
+/// Symlinks that are followed one after another.
+const LINKS: u32 = 8;
+
+/// Whether a text has to be on the disk before it gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durable {
+    /// Yes: it has to survive a loss of power.
+    Yes,
+    /// No: it is made again soon.
+    No,
+}
+
+/// Puts a text in a file's place, whole or not at all; what has to be written in place, such as `/dev/stdout`, is.
+pub fn replace(file: &Utf8Path, text: &[u8], durable: Durable) -> io::Result<()> {
+    replace_as(file, text, durable, me())
+}
+
+fn replace_as(file: &Utf8Path, text: &[u8], durable: Durable, me: u32) -> io::Result<()> {
+    match there(file, me)? {
+        There::InPlace(path) => open(&path)?.write_all(text),
+        There::Nothing(path) | There::Regular(path) => moved_to(&path, text, durable),
+    }
+}
+
+/// Opens a file to write to it as things happen; what was in it is lost.
+pub fn create(file: &Utf8Path) -> io::Result<fs::File> {
+    create_as(file, me())
+}
+
+fn create_as(file: &Utf8Path, me: u32) -> io::Result<fs::File> {
+    match there(file, me)? {
+        There::Nothing(path) => fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path),
+        There::Regular(path) => {
+            let file = open(&path)?;
+            refuse_others(&path, &file.metadata()?, me)?;
+            file.set_len(0)?;
+            Ok(file)
+        }
+        There::InPlace(path) => open(&path),
+    }
+}
+
+/// What lies where a file is to be, after the symlinks that may be followed.
+enum There {
+    Nothing(Utf8PathBuf),
+    Regular(Utf8PathBuf),
+    /// A terminal, a pipe, a device.
+    InPlace(Utf8PathBuf),
+}
+
+fn there(file: &Utf8Path, me: u32) -> io::Result<There> {
+    let mut path = file.to_owned();
+    for _ in 0..LINKS {
+        if is_descriptor(&path) {
+            return Ok(There::InPlace(path));
+        }
+        let found = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(There::Nothing(path));
+            }
+            found => found?,
+        };
+        let kind = found.file_type();
+        // A regular file is replaced, not written to, so whose it is does not matter here.
+        if kind.is_file() {
+            return Ok(There::Regular(path));
+        }
+        refuse_others(&path, &found, me)?;
+        if is_written_in_place(kind) {
+            return Ok(There::InPlace(path));
+        }
+        if !kind.is_symlink() {
+            return Err(fault(&path, "not a file"));
+        }
+        let target = Utf8PathBuf::try_from(fs::read_link(&path)?).map_err(io::Error::other)?;
+        path = match path.parent() {
+            Some(parent) => parent.join(target),
+            None => target,
+        };
+    }
+    Err(fault(file, "too many symlinks"))
+}
+
+fn is_written_in_place(kind: FileType) -> bool {
+    kind.is_char_device() || kind.is_fifo() || kind.is_socket() || kind.is_block_device()
+}
+
+/// Whether a path stands for a file that this process has open already. Another file must not be moved into its place.
+fn is_descriptor(path: &Utf8Path) -> bool {
+    matches!(path.as_str(), "/dev/stdout" | "/dev/stderr")
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc")
+}
+
+/// Opens what was looked at, to write at its end.
+fn open(path: &Utf8Path) -> io::Result<fs::File> {
+    // Those are symlinks, which the kernel made.
+    let flags = if is_descriptor(path) {
+        OFlags::empty()
+    } else {
+        OFlags::NOFOLLOW
+    };
+    fs::OpenOptions::new()
+        .append(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Refuses what belongs to another user, who could have put it there, but for `root`.
+fn refuse_others(path: &Utf8Path, found: &Metadata, me: u32) -> io::Result<()> {
+    let owner = found.uid();
+    if owner == 0 || owner == me {
+        return Ok(());
+    }
+    Err(fault(path, &format!("it belongs to user {owner}")))
+}
+
+fn fault(path: &Utf8Path, why: &str) -> io::Error {
+    io::Error::other(format!("cannot write {path}: {why}"))
+}
+
+fn moved_to(path: &Utf8Path, text: &[u8], durable: Durable) -> io::Result<()> {
+    let dir = match path.parent() {
+        Some(parent) if !parent.as_str().is_empty() => parent,
+        Some(_) | None => Utf8Path::new("."),
+    };
+    let failed = |error: io::Error| {
+        let kind = error.kind();
+        io::Error::new(kind, format!("cannot write {path}: {error}"))
+    };
+    // The process's umask takes from this what it takes from every new file.
+    let mut part = Builder::new()
+        .prefix(&format!(".{}.", path.file_name().unwrap_or("file")))
+        .suffix(".part")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(dir)
+        .map_err(failed)?;
+    part.write_all(text).map_err(failed)?;
+    if durable == Durable::Yes {
+        part.as_file().sync_all().map_err(failed)?;
+    }
+    part.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use camino_tempfile::tempdir;
+    use fs_err::os::unix::fs::symlink;
+    use rustix::fs::{AtFlags, CWD, FileType, Mode, Uid, chownat, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_text_takes_the_place_of_a_file_and_leaves_nothing_else() {
+        let dir = tempdir().expect("a directory");
+        let file = dir.path().join("plan.json");
+        for text in ["one", "two"] {
+            replace(&file, text.as_bytes(), Durable::Yes).expect("written");
+            assert_eq!(fs::read_to_string(&file).expect("read"), text);
+        }
+        assert_eq!(dir.path().read_dir_utf8().expect("a list").count(), 1);
+        let mode = fs::metadata(&file).expect("there").mode() & 0o777;
+        assert!(mode & 0o400 != 0 && mode & 0o111 == 0, "{mode:o}");
+    }
+
+    #[test]
+    fn what_somebody_planted_at_a_name_that_can_be_guessed_is_left_alone() {
+        let dir = tempdir().expect("a directory");
+        let mine = dir.path().join("mine");
+        fs::write(&mine, "mine").expect("written");
+        for name in ["plan.json.part", ".plan.json.part"] {
+            symlink(&mine, dir.path().join(name)).expect("planted");
+        }
+        replace(&dir.path().join("plan.json"), b"plan", Durable::No).expect("written");
+        assert_eq!(fs::read_to_string(&mine).expect("read"), "mine");
+    }
+
+    #[test]
+    fn a_file_behind_a_link_of_ones_own_is_replaced_and_the_link_stays() {
+        let dir = tempdir().expect("a directory");
+        fs::create_dir(dir.path().join("below")).expect("made");
+        let link = dir.path().join("link");
+        symlink("below/report", &link).expect("linked");
+        for text in ["one", "two"] {
+            replace(&link, text.as_bytes(), Durable::No).expect("written");
+            let behind = fs::read_to_string(dir.path().join("below/report"));
+            assert_eq!(behind.expect("read"), text);
+        }
+        create(&link)
+            .expect("opened")
+            .write_all(b"3")
+            .expect("written");
+        assert_eq!(fs::read_to_string(&link).expect("read"), "3");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        symlink("itself", dir.path().join("itself")).expect("linked");
+        replace(&dir.path().join("itself"), b"", Durable::No).expect_err("a circle");
+    }
+
+    #[test]
+    fn a_device_is_written_to() {
+        let dir = tempdir().expect("a directory");
+        replace(Utf8Path::new("/dev/null"), b"text", Durable::No).expect("written");
+        create(Utf8Path::new("/dev/null")).expect("opened");
+        assert!(
+            fs::metadata("/dev/null")
+                .expect("there")
+                .file_type()
+                .is_char_device()
+        );
+        replace(dir.path(), b"text", Durable::No).expect_err("a directory");
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_neither_followed_nor_opened() {
+        // Only `root` can give files away; for anybody else, somebody else is asked.
+        let (me, other) = match me() {
+            0 => (0, Some(Uid::from_raw(12345))),
+            own => (own + 1, None),
+        };
+        let dir = tempdir().expect("a directory");
+        let mine = dir.path().join("mine");
+        let theirs = |name: &str| {
+            let path = dir.path().join(name);
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            chownat(CWD, path.as_std_path(), other, None, flags).expect("given away");
+            path
+        };
+        fs::write(&mine, "mine").expect("written");
+        symlink(&mine, dir.path().join("link")).expect("linked");
+        let fifo = dir.path().join("fifo");
+        mknodat(CWD, fifo.as_std_path(), FileType::Fifo, Mode::RWXU, 0).expect("made");
+        for path in [theirs("link"), theirs("fifo")] {
+            replace_as(&path, b"text", Durable::No, me).expect_err("not ours");
+            create_as(&path, me).expect_err("not ours");
+        }
+        fs::write(dir.path().join("file"), "theirs").expect("written");
+        let file = theirs("file");
+        create_as(&file, me).expect_err("not ours");
+        assert_eq!(fs::read_to_string(&file).expect("read"), "theirs");
+        assert_eq!(fs::read_to_string(&mine).expect("read"), "mine");
+        // A file is replaced by one of one's own.
+        replace_as(&file, b"text", Durable::No, me).expect("replaced");
+        assert_eq!(fs::metadata(&file).expect("there").uid(), super::me());
+    }
+}

@@ -1,0 +1,421 @@
+//! Container images: brought to the registry with their build, by `image push`, and taken from it with a purge.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use stx_images::{
+    self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, Keeper,
+    NamedImage, OciRegistry, PrepareImagesError, Prepared, RegistryError, TagJudge, UntagReport,
+};
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
+use stx_publish::{
+    Finding, MirrorRead, MirrorStore, OwedTag, OwedTags, PublishError, PublishPlan, PublishReport,
+    PublishRequest, Retired, Scope, StoreError, Survey, survey,
+};
+
+use crate::error::{Error, ErrorKind};
+use crate::{Mirror, Site, build_ref, refused};
+
+/// The registry of the configuration, and how images are named there.
+pub(crate) struct Registry {
+    pub(crate) registry: OciRegistry,
+    pub(crate) rules: ImageRules,
+}
+
+impl Registry {
+    /// The registry; `None` where the configuration names none.
+    pub(crate) fn open(site: &Site) -> Result<Option<Self>, Error> {
+        let Some(table) = &site.options.registry else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            rules: table.rules()?,
+            registry: table.open()?,
+        }))
+    }
+
+    /// Adds to the plan of a build what is to be done with its images.
+    pub(crate) async fn prepare(
+        &self,
+        site: &Site,
+        store: &dyn MirrorRead,
+        plan: PublishPlan,
+        named: Vec<NamedImage>,
+    ) -> Result<Prepared, Error> {
+        let (registry, rules) = (&self.registry, &self.rules);
+        let prepared = images::with_registry(store, registry, rules, plan, named).await;
+        let prepared = prepared.map_err(unprepared)?;
+        if prepared.unrecorded {
+            let id = &prepared.plan.id;
+            site.note(&format!(
+                "note: {id} was published without a registry, its build.json names no images; `image push {id}` brings them there"
+            ));
+        }
+        Ok(prepared)
+    }
+
+    /// Names the images among the files of a request, and puts them into it.
+    pub(crate) async fn add_images(
+        &self,
+        site: &Site,
+        request: &mut PublishRequest,
+    ) -> Result<Vec<NamedImage>, Error> {
+        let found = images::read::read_images(request.incoming.clone()).await;
+        let found = found.map_err(|error| {
+            Error::new(ErrorKind::Mirror, error)
+                .hint("nothing was published; the image has to be made anew")
+        })?;
+        for place in &found.empty {
+            site.note(&format!(
+                "warning: {place} names no image; nothing from it is pushed to the registry"
+            ));
+        }
+        images::add_images(&self.rules, found.images, request).map_err(unprepared)
+    }
+
+    /// Publishes as planned.
+    pub(crate) async fn publish(
+        &self,
+        store: &dyn MirrorStore,
+        prepared: &Prepared,
+    ) -> Result<Published, PublishError> {
+        let published =
+            images::publish_with_images(store, &self.registry, prepared, &|_, _| {}).await;
+        let (report, images) = published?;
+        Ok(Published {
+            report,
+            images: Some(images),
+        })
+    }
+
+    /// Makes the tags that a publisher that was killed left behind in a channel.
+    pub(crate) async fn finish(
+        &self,
+        site: &Site,
+        store: &dyn MirrorStore,
+        channel: &Channel,
+    ) -> Result<(), Error> {
+        let finished = images::finish(store, &self.registry, &self.rules, channel).await;
+        let finished = finished.map_err(|error| match &error {
+            FinishError::Store { source, .. } => Error::new(crate::kind_of(source), error),
+            FinishError::Images { .. } => Error::new(ErrorKind::Mirror, error)
+                .hint("`image push BUILD` brings to the registry what it lacks"),
+        })?;
+        for name in &finished.tagged {
+            site.note(&format!("image {name}: the tag was still to be made"));
+        }
+        Ok(())
+    }
+
+    /// The same for every channel of `scope`.
+    pub(crate) async fn finish_all(
+        &self,
+        site: &Site,
+        store: &dyn MirrorStore,
+        scope: &Scope,
+    ) -> Result<(), Error> {
+        let catalog = store.catalog(scope).await.map_err(refused)?;
+        for channel in catalog.channels.keys() {
+            self.finish(site, store, channel).await?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong on the registry.
+    pub(crate) async fn audit(
+        &self,
+        store: &dyn MirrorRead,
+        scope: &Scope,
+    ) -> Result<Vec<Finding>, Error> {
+        let catalog = store.catalog(scope).await.map_err(refused)?;
+        Ok(images::audit(&self.registry, &self.rules, &catalog, scope).await)
+    }
+
+    /// Removes the tags of a build that is about to be deleted for good.
+    pub(crate) async fn untag(
+        &self,
+        site: &Site,
+        store: &Mirror,
+        retired: &Retired,
+    ) -> Result<UntagReport, Error> {
+        let record = store.retired_record(retired).await.map_err(refused)?;
+        if images::recorded(&record, &self.rules.registry).is_empty() {
+            return Ok(UntagReport::default());
+        }
+        let mut judges = [TagJudge::of_record(&record, &self.rules)];
+        weigh(site, store, Some(retired), &mut judges).await?;
+        let [judge] = judges;
+        let untagged = images::untag(&self.registry, &judge.decide()).await;
+        untagged.map_err(|error| unreachable(&self.rules.registry, error))
+    }
+
+    /// Removes the tags of builds that are gone, which something needed when they went and nothing needs any more. Channels
+    /// that someone works on wait.
+    pub(crate) async fn settle(&self, site: &Site, store: &Mirror) -> Result<UntagReport, Error> {
+        let mut owed = store.owed(&Scope::All).await.map_err(refused)?;
+        owed.retain(|owed| !TagJudge::of_owed(owed, &self.rules).is_empty());
+        let mut writers = BTreeMap::new();
+        for channel in owed.iter().map(|owed| &owed.build.channel) {
+            if writers.contains_key(channel) {
+                continue;
+            }
+            match store.lock(channel).await {
+                Ok(writer) => drop(writers.insert(channel.clone(), writer)),
+                Err(StoreError::Busy { .. }) => {}
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        owed.retain(|owed| writers.contains_key(&owed.build.channel));
+        let judges = owed.iter().map(|owed| TagJudge::of_owed(owed, &self.rules));
+        let mut judges: Vec<_> = judges.collect();
+        if judges.is_empty() {
+            return Ok(UntagReport::default());
+        }
+        weigh(site, store, None, &mut judges).await?;
+        // All at once: a registry that can remove no tag alone loses an image only if all of its tags go.
+        let fates: Vec<_> = judges.into_iter().flat_map(TagJudge::decide).collect();
+        let report = images::untag(&self.registry, &fates).await;
+        let report = report.map_err(|error| unreachable(&self.rules.registry, error))?;
+        for before in owed {
+            let Some(writer) = writers.get(&before.build.channel) else {
+                continue;
+            };
+            let left = before.tags.iter().filter_map(|tag| {
+                let known = |left: &&OwedTag| left.name == tag.name && left.digest == tag.digest;
+                let elsewhere = tag.name.parts().registry != Some(self.rules.registry.as_str());
+                let left = report.owed.iter().find(known);
+                left.or_else(|| elsewhere.then_some(tag)).cloned()
+            });
+            let after = OwedTags {
+                build: before.build.clone(),
+                tags: left.collect(),
+            };
+            if after != before {
+                writer.owe(&after).await.map_err(refused)?;
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// What a publish did, on the mirror and on the registry.
+#[derive(Debug, Serialize)]
+pub struct Published {
+    /// On the mirror.
+    #[serde(flatten)]
+    pub report: PublishReport,
+    /// Absent where the configuration names no registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImageReport>,
+}
+
+impl From<PublishReport> for Published {
+    fn from(report: PublishReport) -> Self {
+        Self {
+            report,
+            images: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.report.fmt(f)?;
+        self.images.as_ref().map_or(Ok(()), |images| images.fmt(f))
+    }
+}
+
+/// Tells the judges of tags of everything that stays and may need images: builds and their charts, pins, and builds that can
+/// still be brought back, but not that which is `going`.
+async fn weigh(
+    site: &Site,
+    store: &Mirror,
+    going: Option<&Retired>,
+    judges: &mut [TagJudge<'_>],
+) -> Result<(), Error> {
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    for (build, entry) in catalog.builds() {
+        let charts = images::read::charts::charts(&**store, &build).await;
+        let record = match (&entry.state, &charts) {
+            (BuildState::Unreadable(reason), _) => Err(reason.clone()),
+            // What cannot be read may name anything.
+            (_, Err(error)) => Err(crate::error::chain(error).to_string()),
+            (BuildState::Known(record), Ok(_)) => Ok((**record).clone()),
+        };
+        stays(
+            judges,
+            &Keeper {
+                build: build.clone(),
+                record,
+                pin: false,
+            },
+        );
+        // One after the other: a chart may be large.
+        for path in charts.iter().flatten() {
+            let text = images::read::charts::read_chart(&**store, &build, path).await;
+            let text = text.as_deref().map_err(String::as_str);
+            for judge in &mut *judges {
+                judge.chart(&build, path, text);
+            }
+        }
+    }
+    for other in store.retired().await.map_err(refused)? {
+        if other.section.is_some() || Some(&other) == going {
+            continue;
+        }
+        let record = store.retired_record(&other).await;
+        stays(
+            judges,
+            &Keeper {
+                record: record.map_err(|error| crate::error::chain(&error).to_string()),
+                build: other.id,
+                pin: false,
+            },
+        );
+    }
+    let pins = store.pins(&Scope::All).await.map_err(refused)?;
+    for pin in pins.into_iter().filter(|pin| pin.holds(site.now)) {
+        stays(
+            judges,
+            &Keeper {
+                record: Ok(BuildRecord::new(pin.build.clone(), BuildOutcome::Success)),
+                build: pin.build,
+                pin: true,
+            },
+        );
+    }
+    Ok(())
+}
+
+fn stays(judges: &mut [TagJudge<'_>], keeper: &Keeper) {
+    for judge in judges {
+        judge.keeper(keeper);
+    }
+}
+
+/// A plan that could not be made for the sake of its images.
+pub(crate) fn unprepared(error: PrepareImagesError) -> Error {
+    match error {
+        PrepareImagesError::Registry {
+            registry, source, ..
+        } => unreachable(&registry, source),
+        PrepareImagesError::Clash { .. } => Error::new(ErrorKind::Mirror, error).hint(
+            "nothing was published; a dated or static tag never moves: give the image another tag",
+        ),
+        PrepareImagesError::Name { .. } => Error::new(ErrorKind::Mirror, error)
+            .hint("nothing was published; docs/registry.md says how images are named"),
+        PrepareImagesError::Files(_) => Error::new(ErrorKind::Mirror, error),
+    }
+}
+
+fn unreachable(registry: &str, error: RegistryError) -> Error {
+    let hint = match &error {
+        RegistryError::Denied { .. } | RegistryError::Credentials { .. } => {
+            "credentials come from Docker's config.json (DOCKER_CONFIG) or the helper that it names"
+        }
+        RegistryError::NotFound { .. }
+        | RegistryError::Refused { .. }
+        | RegistryError::Digest { .. }
+        | RegistryError::Network { .. }
+        | RegistryError::Io { .. } => {
+            "run the same command again when the registry answers; it resumes"
+        }
+    };
+    let error = ImageError::Registry {
+        registry: registry.to_owned(),
+        source: error,
+    };
+    Error::new(ErrorKind::Mirror, error).hint(hint)
+}
+
+/// What a push of images did, or would do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Push {
+    /// It would do this.
+    Plan(ImagePlan),
+    /// It did this.
+    Done(ImageReport),
+}
+
+impl Site {
+    /// Pushes the images of a published build to the registry, or plans it.
+    pub async fn push_images(&self, build: &str, dry_run: bool) -> Result<Push, Error> {
+        let Registry { registry, rules } = Registry::open(self)?.ok_or_else(|| {
+            Error::usage("no registry is named")
+                .hint("give `host` in [registry]; docs/registry.md describes it")
+        })?;
+        let store = self.mirror()?;
+        let id = &build_ref::resolve(&*store, build).await?;
+        let _writer = store.lock(&id.channel).await.map_err(refused)?;
+        let scope = Scope::Channel(id.channel.clone());
+        let mut catalog = store.catalog(&scope).await.map_err(refused)?;
+        let entry = catalog.channels.remove(&id.channel).unwrap_or_default();
+        let record = store.record(id).await.map_err(refused)?;
+        let named = images_of(self, &store, &rules, &record).await?;
+        let plan = images::plan_for(&registry, &rules, &entry, &record, &named).await;
+        let plan = plan.map_err(unpushed)?;
+        if dry_run {
+            return Ok(Push::Plan(plan));
+        }
+        let done = images::push(&registry, &named, &plan).await;
+        done.map(Push::Done).map_err(unpushed)
+    }
+}
+
+fn unpushed(error: ImageError) -> Error {
+    match error {
+        ImageError::Registry { registry, source } => unreachable(&registry, source),
+        ImageError::Clash(_) => {
+            Error::new(ErrorKind::Mirror, error).hint("a dated or static tag never moves")
+        }
+        ImageError::Missing { .. } => Error::new(ErrorKind::Mirror, error)
+            .hint("neither has the build: its images are gone from the mirror, or changed"),
+    }
+}
+
+/// The images of a published build: under the names of its record, with the files that lie on the mirror.
+async fn images_of(
+    site: &Site,
+    store: &Mirror,
+    rules: &ImageRules,
+    record: &BuildRecord,
+) -> Result<Vec<NamedImage>, Error> {
+    let id: &BuildId = &record.id;
+    let Mirror::Directory(store) = store else {
+        return Err(Error::usage(format!(
+            "{id}: images are pushed out of a mirror in a directory only"
+        ))
+        .hint("`copy` brings a build out of a bucket"));
+    };
+    let dir = store.root().join(id.to_string());
+    let Survey { incoming, .. } =
+        survey(&dir, &[]).map_err(|error| Error::new(ErrorKind::NotFound, error))?;
+    let found = images::read::read_images(incoming).await;
+    let found = found.map_err(|error| Error::new(ErrorKind::Mirror, error))?;
+    let named = images::name(id, found.images, rules);
+    let named = named.map_err(|error| Error::new(ErrorKind::Mirror, error))?;
+    if record.images.is_empty() {
+        if named.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{id}: has no images"),
+            ));
+        }
+        site.note(&format!(
+            "note: build.json of {id} names no images; neither `verify` nor `prune` will know their tags"
+        ));
+        return Ok(named);
+    }
+    let recorded = images::recorded(record, &rules.registry);
+    if recorded.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Mirror,
+            format!(
+                "{id}: its images are of another registry than {}",
+                rules.registry
+            ),
+        ));
+    }
+    Ok(images::at_hand(recorded, &named))
+}

@@ -1,0 +1,65 @@
+//! The operations of `stx-builds` as a library: build, publish, retain, copy and serve StarlingX builds.
+//!
+//! A program fills in [`Options`], opens a [`Site`] and calls an operation. The binary `stx-builds` does the same: it adds
+//! arguments, printing and exit codes, and nothing else.
+//!
+//! ```text
+//! Options ──> Site ──┬─> build, resume, cancel ──> Built
+//!                    ├─> publish ──> Published
+//!                    ├─> retention: plan ──> PrunePlan ──> apply ──> Pruned
+//!                    ├─> verify, fetch, copy, compare, since, pages ──> reports
+//!                    └─> daemon: all of it, on schedules and requests
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`site`] | [`Site`], and [`Progress`], which takes what operations tell |
+//! | [`options`] | [`Options`]: the form of `stx-builds.toml` |
+//! | [`error`] | [`Error`] and its kinds |
+//! | [`mirror`] | the mirror of a site, for writing and for reading |
+//! | [`build_ref`] | the build that a user means: a date, an alias, a channel |
+//! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
+//! | [`publish`] | a finished tree becomes a build of the mirror |
+//! | [`images`] | its container images on a registry |
+//! | [`trust`] | whose signatures are believed |
+//! | `signing`, `provenance` | what the options say is signed and stated |
+//! | [`retention`] | plan, apply, pin, restore |
+//! | [`verify`], [`pages`] | the mirror against its records; the catalog pages |
+//! | [`fetch`], [`copy`] | builds and their files, elsewhere |
+//! | [`compare`], [`since`] | packages against the reference build; when one changed |
+//! | [`daemon`] | the build service |
+//! | [`files`], [`users`] | output files in shared directories; users by name |
+//!
+//! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
+
+pub mod build;
+pub mod build_ref;
+pub mod cancel;
+pub mod compare;
+pub mod copy;
+pub mod daemon;
+pub mod error;
+pub mod fetch;
+pub mod files;
+mod identity;
+pub mod images;
+pub mod mirror;
+pub mod options;
+mod packages;
+pub mod pages;
+mod provenance;
+pub mod publish;
+pub mod retention;
+mod signing;
+pub mod since;
+pub mod site;
+pub mod trust;
+pub mod users;
+pub mod verify;
+
+pub use error::{Error, ErrorKind};
+pub use mirror::{Mirror, Reader};
+pub use options::Options;
+pub use site::{Progress, Silent, Site};
+
+pub(crate) use error::{hint_of, kind_of, refused};

@@ -1,0 +1,203 @@
+//! The mirror that a command works on: a directory, a bucket, or what lies behind a web server.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use stx_layout::BuildRecord;
+use stx_publish::metadata::CreaterepoC;
+use stx_publish::{
+    BucketError, BucketStore, HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired,
+    Seal, StoreError,
+};
+
+use crate::error::Error;
+use crate::options::{Metadata, Place};
+use crate::site::clock;
+use crate::{Site, provenance, refused, signing, trust};
+
+/// A mirror that can be written.
+#[derive(Debug, Clone)]
+pub enum Mirror {
+    /// In a directory.
+    Directory(LocalStore),
+    /// In a bucket of an object store.
+    Bucket(BucketStore),
+}
+
+impl Deref for Mirror {
+    type Target = dyn MirrorStore;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Directory(store) => store,
+            Self::Bucket(store) => store,
+        }
+    }
+}
+
+impl Mirror {
+    /// The mirror in `root`, which has to be there.
+    pub fn open(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
+        match Place::of(root) {
+            Place::Directory => {}
+            Place::Bucket => return bucket(site, root).map(Self::Bucket),
+            Place::Web => {
+                let failure = Error::usage(format!(
+                    "{root}: this needs a mirror that is not behind a web server"
+                ));
+                return Err(failure
+                    .hint("what lies there can only be read: list, show, verify, fetch, copy"));
+            }
+        }
+        let store = directory(root)?;
+        Ok(Self::Directory(with_metadata(site, store)))
+    }
+
+    /// The mirror in `root`, made if it is not there, to publish to: what is published is sealed as the configuration says.
+    pub fn open_or_create(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
+        let seal = Seal {
+            attester: provenance::attester(site)?,
+            ..signing::seal(site)?
+        };
+        Ok(match Place::of(root) {
+            Place::Directory => {
+                Self::may_create(root)?;
+                let store = LocalStore::create(root).map_err(refused)?;
+                Self::Directory(with_metadata(site, store).with_seal(seal))
+            }
+            Place::Bucket | Place::Web => match Self::open(site, root)? {
+                Self::Directory(store) => Self::Directory(store.with_seal(seal)),
+                Self::Bucket(store) => Self::Bucket(store.with_seal(seal)),
+            },
+        })
+    }
+
+    /// Refuses to make a mirror in or around another one.
+    pub fn may_create(root: &Utf8Path) -> Result<(), Error> {
+        match Place::of(root) {
+            Place::Directory => LocalStore::may_create(root).map_err(refused),
+            Place::Bucket | Place::Web => Ok(()),
+        }
+    }
+
+    /// Free bytes where it lies, where there is a limit that is known.
+    pub fn free_space(&self) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Directory(store) => store.free_space().map(Some),
+            Self::Bucket(_) => Ok(None),
+        }
+    }
+
+    /// The record of a build that was taken out of sight.
+    pub async fn retired_record(&self, retired: &Retired) -> Result<BuildRecord, StoreError> {
+        match self {
+            Self::Directory(store) => store.retired_record(retired).await,
+            Self::Bucket(store) => store.retired_record(retired).await,
+        }
+    }
+}
+
+/// The mirror in a directory, which has to be one, or empty.
+pub fn directory(root: &Utf8Path) -> Result<LocalStore, Error> {
+    // A scheme that nothing here speaks would be looked for as a directory.
+    if let Some((scheme, _)) = root.as_str().split_once("://") {
+        return Err(
+            Error::usage(format!("{root}: no mirror can be reached by {scheme}"))
+                .hint("a mirror is a directory, s3://BUCKET/PREFIX, or an http:// or https:// URL"),
+        );
+    }
+    let store = LocalStore::open(root).map_err(|error| {
+        let missing = matches!(error, StoreError::NotFound { .. });
+        let failure = refused(error);
+        if missing {
+            failure.hint(format!(
+                "is {root} the mirror's root? `publish` and `build` make a new one"
+            ))
+        } else {
+            failure
+        }
+    })?;
+    store.recognised().map_err(refused)
+}
+
+/// The mirror in a bucket. Its locks go by the clock, whatever `--now` asks.
+fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
+    let options = site.options.bucket();
+    let store = BucketStore::open(root.as_str(), &options, Arc::new(clock));
+    let store = store.map_err(|error| {
+        let hint = match &error {
+            BucketError::NoCredentials { .. } => Some(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else of the kind AWS's tools read from the environment, say who asks",
+            ),
+            BucketError::Url { .. } | BucketError::Endpoint { .. } | BucketError::Settings { .. } => None,
+        };
+        let failure = Error::usage(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })?;
+    Ok(match site.options.metadata.made_by() {
+        Metadata::BuiltIn => store,
+        Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
+    })
+}
+
+fn with_metadata(site: &Site, store: LocalStore) -> LocalStore {
+    match site.options.metadata.made_by() {
+        Metadata::BuiltIn => store,
+        Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
+    }
+}
+
+/// A mirror for reading.
+pub enum Reader {
+    /// One that could be written, too: of its own it knows pins, readers and what dead publishers left.
+    Own(Mirror),
+    /// Behind a web server.
+    Http(HttpStore),
+    /// Another one, as far as a keyring vouches for it.
+    Vouched(Box<Self>, Box<trust::Trusted>),
+}
+
+impl Reader {
+    /// The mirror in or behind `root`.
+    pub fn open(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
+        match Place::of(root) {
+            Place::Directory | Place::Bucket => Mirror::open(site, root).map(Self::Own),
+            Place::Web => {
+                let store = HttpStore::new(root.as_str(), HttpOptions::default());
+                store.map(Self::Http).map_err(Error::usage)
+            }
+        }
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &dyn MirrorRead {
+        match self {
+            Self::Own(mirror) => &**mirror,
+            Self::Http(store) => store,
+            Self::Vouched(_, trusted) => &trusted.mirror,
+        }
+    }
+
+    /// The bytes that came over the network so far, where they are counted.
+    pub fn received(&self) -> Option<u64> {
+        match self {
+            Self::Own(Mirror::Directory(_) | Mirror::Bucket(_)) => None,
+            Self::Http(store) => Some(store.received()),
+            Self::Vouched(reader, _) => reader.received(),
+        }
+    }
+
+    /// Where a path of the mirror is: a URL, or a file.
+    pub fn place(&self, path: &str) -> String {
+        match self {
+            Self::Own(Mirror::Directory(store)) => store.root().join(path).into_string(),
+            Self::Own(Mirror::Bucket(store)) => store.place(path),
+            Self::Http(store) => store.url(path).into(),
+            Self::Vouched(reader, _) => reader.place(path),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What a site's owner wants, as `stx-builds.toml` says it.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use stx_pipeline::{Places, tolerant};
+use stx_publish::site::Site as PageSite;
+use stx_publish::{BucketOptions, Secret};
+
+use crate::build::OnInterrupt;
+use crate::error::{Error, ErrorKind};
+use crate::retention;
+use crate::users::unusable;
+
+mod metadata;
+mod mistakes;
+mod privacy;
+mod provenance;
+mod registry;
+mod signing;
+
+pub use metadata::{Metadata, MetadataTable};
+pub use mistakes::{Mistake, Mistakes};
+pub use privacy::PrivacyTable;
+pub use provenance::{ProvenanceTable, SbomTable};
+pub use registry::RegistryTable;
+pub use signing::SigningTable;
+
+/// The name that is looked for here and above.
+const FILE_NAME: &str = "stx-builds.toml";
+
+/// Where the form of the configuration is described.
+pub const FORM: &str =
+    "docs/operations.md, docs/places.md and stx-builds.toml(5) describe the form";
+
+/// What a site's owner wants: the form of `stx-builds.toml`, and a value that a program fills in.
+///
+/// `Options::default()` is an empty file. In a file, relative paths are relative to its directory.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Options {
+    /// The mirror's root directory, or its URL.
+    pub mirror: Option<Utf8PathBuf>,
+    /// How mirrors in buckets are reached.
+    #[serde(rename = "object-store", default)]
+    object_store: ObjectStoreTable,
+    /// Where source trees, workspaces and logs of builds are kept.
+    pub state: Option<Utf8PathBuf>,
+    /// The recipe that `build` takes when none is given.
+    pub recipe: Option<Utf8PathBuf>,
+    /// The retention policy.
+    pub policy: Option<Utf8PathBuf>,
+    /// Directories whose files `publish` takes where a symlink of the tree leads there.
+    #[serde(default)]
+    pub source_roots: Vec<Utf8PathBuf>,
+    /// What no build may tell.
+    #[serde(default)]
+    pub privacy: PrivacyTable,
+    /// Where container images go.
+    pub registry: Option<RegistryTable>,
+    /// Whose signatures readers of a mirror believe.
+    pub keyring: Option<Utf8PathBuf>,
+    /// What signs builds, packages and indexes.
+    #[serde(default)]
+    pub signing: SigningTable,
+    /// What is stated of where builds come from, and with what that is signed.
+    #[serde(default)]
+    pub provenance: ProvenanceTable,
+    /// Which images get a bill of materials.
+    #[serde(default)]
+    pub sbom: SbomTable,
+    /// What makes the metadata of RPM repositories.
+    #[serde(default)]
+    pub metadata: MetadataTable,
+    /// What the catalog pages say of the mirror.
+    #[serde(default)]
+    site: SiteTable,
+    /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
+    #[serde(default)]
+    pub on_interrupt: OnInterrupt,
+    /// What the service does; `stx_pipeline::service::ServiceConfig` reads these three, with positions.
+    #[serde(rename = "service", default)]
+    _service: IgnoredAny,
+    #[serde(rename = "branch", default)]
+    _branch: IgnoredAny,
+    #[serde(rename = "milestone", default)]
+    _milestone: IgnoredAny,
+    /// Where phases run, and which phase runs where; [`Places`] reads these two, with positions.
+    #[serde(rename = "place", default)]
+    _place: IgnoredAny,
+    #[serde(rename = "place-rule", default)]
+    _place_rule: IgnoredAny,
+    #[serde(skip)]
+    places: Places,
+    /// The file itself.
+    #[serde(skip)]
+    file: Option<Utf8PathBuf>,
+}
+
+/// The table `[object-store]`. Credentials have no place in it: they come from the environment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ObjectStoreTable {
+    /// The server; AWS without one.
+    endpoint: Option<String>,
+    /// The region.
+    region: Option<String>,
+    /// Whether the bucket is part of the endpoint's host name.
+    #[serde(default)]
+    virtual_hosted: bool,
+}
+
+/// The table `[site]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SiteTable {
+    /// Whether commands that change the mirror make the pages anew; `pages` does in any case.
+    enabled: Option<bool>,
+    /// The heading of the pages.
+    #[serde(default)]
+    title: String,
+    /// The URL of the mirror's root.
+    url: Option<String>,
+}
+
+impl Options {
+    /// Reads `file`, else the nearest one here or above, else takes the defaults.
+    pub fn load(file: Option<&Utf8Path>) -> Result<Self, Error> {
+        let (config, mistakes) = Self::read(file)?;
+        mistakes.none(FORM)?;
+        Ok(config)
+    }
+
+    /// The same with every mistake in it. Where there are any, what is wrong has its default.
+    pub fn read(file: Option<&Utf8Path>) -> Result<(Self, Mistakes), Error> {
+        let found = match file {
+            Some(file) => Some(file.to_owned()),
+            None => nearest()?,
+        };
+        let Some(file) = found else {
+            return Ok((Self::default(), Mistakes::default()));
+        };
+        let text = fs_err::read_to_string(&file).map_err(|error| {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let failure = unusable(&file, error);
+            if missing {
+                failure.hint("--config, or STX_BUILDS_CONFIG, names the configuration file")
+            } else {
+                failure
+            }
+        })?;
+        let mut mistakes = Mistakes::default();
+        let (config, findings) = tolerant::from_toml::<Self>(&text);
+        mistakes.find(&file, findings);
+        let mut config = config.unwrap_or_default();
+        config.file = Some(file.clone());
+        // What is run elsewhere, or later, has to find its files, too.
+        let dir = &absolute(file.parent().unwrap_or(Utf8Path::new("")))?;
+        match Places::from_toml(&text, dir) {
+            Ok(places) => config.places = places,
+            Err(error) => mistakes.find(&file, error.findings),
+        }
+        for path in [
+            &mut config.mirror,
+            &mut config.state,
+            &mut config.recipe,
+            &mut config.policy,
+            &mut config.keyring,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(&mut config.source_roots)
+        {
+            // Not only those that can be reached: the error about another one names it as it was written.
+            if !path.as_str().contains("://") {
+                *path = dir.join(&path);
+            }
+        }
+        config.privacy.resolve(dir);
+        config.signing.resolve(dir);
+        config.provenance.resolve(dir);
+        Ok((config, mistakes))
+    }
+
+    /// The mistakes in the policy that the configuration names.
+    pub fn mistakes_elsewhere(&self) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        if let Some(file) = &self.policy {
+            match retention::policy_file(file) {
+                Ok(Err(found)) => mistakes.extend(found),
+                Ok(Ok(_)) => {}
+                Err(failure) => mistakes.add(file, None, failure.chain()),
+            }
+        }
+        mistakes
+    }
+
+    /// The mistakes in what a build needs when it is published: keys, secrets, names of images.
+    pub fn mistakes_of_builds(&self, now: DateTime<Utc>) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        let Some(file) = &self.file else {
+            return mistakes;
+        };
+        let registry = self.registry.as_ref();
+        let failures = [
+            self.signing.signer(now).err(),
+            self.provenance.builder().err(),
+            self.provenance.signer().err(),
+            self.provenance.trusted(&[]).err(),
+            self.privacy.compile().err(),
+            registry.and_then(|registry| registry.rules().err()),
+            registry.and_then(|registry| registry.open().err()),
+        ];
+        for failure in failures.into_iter().flatten() {
+            mistakes.add(file, None, failure.chain());
+        }
+        mistakes
+    }
+
+    /// The mirror's root.
+    pub fn mirror(&self) -> Result<Utf8PathBuf, Error> {
+        self.mirror.clone().ok_or_else(|| {
+            Error::usage("no mirror is named").hint(format!(
+                "give --mirror DIR, or `mirror = \"DIR\"` in {FILE_NAME}"
+            ))
+        })
+    }
+
+    /// Where builds work: the configuration's `state`, else a directory beside the mirror, which has to be one then.
+    pub fn state(&self, mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
+        if let Some(state) = &self.state {
+            return Ok(state.clone());
+        }
+        if Place::of(mirror) != Place::Directory {
+            return Err(
+                Error::usage(format!("{mirror}: no directory is named to build in")).hint(format!(
+                    "`state = \"DIR\"` in {FILE_NAME} names it; beside a URL there is none"
+                )),
+            );
+        }
+        let name = mirror.file_name().unwrap_or("mirror");
+        Ok(mirror.with_file_name(format!("{name}.state")))
+    }
+
+    /// How mirrors in buckets are reached: the environment's `AWS_…`, else what the file says.
+    pub fn bucket(&self) -> BucketOptions {
+        let table = &self.object_store;
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            name.starts_with("AWS_").then(|| (name, Secret::new(value)))
+        });
+        BucketOptions {
+            endpoint: table.endpoint.clone(),
+            region: table.region.clone(),
+            virtual_hosted: table.virtual_hosted,
+            environment: environment.collect(),
+        }
+    }
+
+    /// The retention policy's file; without one the specification's rules hold.
+    pub fn policy(&self) -> Option<&Utf8Path> {
+        self.policy.as_deref()
+    }
+
+    /// The public keys whose signatures are believed; without them, no signature is looked at.
+    pub fn keyring(&self) -> Option<&Utf8Path> {
+        self.keyring.as_deref()
+    }
+
+    /// What the catalog pages say of the mirror; how long builds stay is not in it.
+    pub fn site(&self) -> PageSite {
+        PageSite {
+            title: self.site.title.clone(),
+            url: self.site.url.clone(),
+            ..PageSite::default()
+        }
+    }
+
+    /// Where phases run.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Whether the catalog pages are made after each change.
+    pub fn makes_pages(&self) -> bool {
+        self.site.enabled.unwrap_or(true)
+    }
+
+    /// Where symlinks of a finished tree may lead: `--source-root`, and the configuration's.
+    pub fn source_roots(&self, given: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
+        [given, &self.source_roots].concat()
+    }
+
+    /// The file that this was read from.
+    pub fn file(&self) -> Option<&Utf8Path> {
+        self.file.as_deref()
+    }
+
+    /// What is done with a build that was interrupted.
+    pub fn on_interrupt(&self) -> OnInterrupt {
+        self.on_interrupt
+    }
+
+    /// The recipe: `--recipe`, else the configuration's.
+    pub fn recipe(&self, given: Option<&Utf8Path>) -> Result<Utf8PathBuf, Error> {
+        given
+            .map(Utf8Path::to_owned)
+            .or_else(|| self.recipe.clone())
+            .ok_or_else(|| {
+                Error::usage("no recipe is named").hint(format!(
+                    "give --recipe FILE, or `recipe = \"FILE\"` in {FILE_NAME}"
+                ))
+            })
+    }
+}
+
+/// The nearest configuration file, here or in a directory above.
+fn nearest() -> Result<Option<Utf8PathBuf>, Error> {
+    let here = current_dir()?;
+    Ok(here
+        .ancestors()
+        .map(|dir| dir.join(FILE_NAME))
+        .find(|file| file.is_file()))
+}
+
+/// Where a mirror is, by how it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a directory: a path.
+    Directory,
+    /// In a bucket: `s3://…`.
+    Bucket,
+    /// Behind a web server: `http://…` or `https://…`.
+    Web,
+}
+
+impl Place {
+    /// By the scheme of its name.
+    pub fn of(mirror: &Utf8Path) -> Self {
+        match mirror.as_str().split_once("://") {
+            Some(("http" | "https", _)) => Self::Web,
+            Some(("s3", _)) => Self::Bucket,
+            Some(_) | None => Self::Directory,
+        }
+    }
+}
+
+/// A mirror's name as it is from anywhere: a path from the root, a URL as it stands.
+pub fn anywhere(mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
+    match Place::of(mirror) {
+        Place::Directory => absolute(mirror),
+        Place::Bucket | Place::Web => Ok(mirror.to_owned()),
+    }
+}
+
+/// The current directory.
+pub fn current_dir() -> Result<Utf8PathBuf, Error> {
+    let here = std::env::current_dir().map_err(|error| Error::new(ErrorKind::Usage, error))?;
+    Utf8PathBuf::from_path_buf(here).map_err(|path| {
+        Error::usage(format!(
+            "{}: the current directory is not UTF-8",
+            path.display()
+        ))
+    })
+}
+
+/// `path` from the root, without asking the file system what it is.
+pub fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, Error> {
+    Ok(current_dir()?.join(path))
+}

@@ -1,0 +1,119 @@
+//! The table `[metadata]`, or the name alone.
+
+use serde::Deserialize;
+
+/// What makes the metadata of RPM repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Metadata {
+    /// This program, which knows what publishing found out already.
+    #[default]
+    #[serde(rename = "built-in")]
+    BuiltIn,
+    /// `createrepo_c`.
+    #[serde(rename = "createrepo_c")]
+    CreaterepoC,
+}
+
+/// What is said of the metadata of RPM repositories: `metadata = "createrepo_c"`, or a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetadataTable {
+    made_by: Metadata,
+    strict: bool,
+}
+
+impl MetadataTable {
+    /// What makes it.
+    pub fn made_by(self) -> Metadata {
+        self.made_by
+    }
+
+    /// Whether a success whose metadata would not be complete is refused.
+    pub fn strict(self) -> bool {
+        self.strict
+    }
+}
+
+impl<'de> Deserialize<'de> for MetadataTable {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Reads either form, so that the message about a wrong key or name is that of the form that was written.
+struct Visitor;
+
+impl<'de> serde::de::Visitor<'de> for Visitor {
+    type Value = MetadataTable;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("`built-in`, `createrepo_c`, or a table")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<MetadataTable, E> {
+        let name = serde::de::value::StrDeserializer::new(name);
+        Ok(MetadataTable {
+            made_by: Metadata::deserialize(name)?,
+            strict: false,
+        })
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<MetadataTable, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            #[serde(default)]
+            made_by: Metadata,
+            #[serde(default)]
+            strict: bool,
+        }
+        let Table { made_by, strict } =
+            Table::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        Ok(MetadataTable { made_by, strict })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The configuration in which the metadata is said to be so.
+    fn read(text: &str) -> Result<MetadataTable, String> {
+        let config: Result<crate::options::Options, _> = toml::from_str(text);
+        config
+            .map(|config| config.metadata)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_name_and_a_table_are_read() {
+        let createrepo = |strict| MetadataTable {
+            made_by: Metadata::CreaterepoC,
+            strict,
+        };
+        let strict = MetadataTable {
+            strict: true,
+            ..MetadataTable::default()
+        };
+        for (text, expected) in [
+            ("", MetadataTable::default()),
+            ("metadata = \"built-in\"", MetadataTable::default()),
+            ("metadata = \"createrepo_c\"", createrepo(false)),
+            ("[metadata]\nmade_by = \"createrepo_c\"", createrepo(false)),
+            (
+                "[metadata]\nmade_by = \"createrepo_c\"\nstrict = true",
+                createrepo(true),
+            ),
+            ("[metadata]\nstrict = true", strict),
+        ] {
+            assert_eq!(read(text), Ok(expected), "{text}");
+        }
+        for (text, said) in [
+            ("metadata = \"createrepo\"", "unknown variant `createrepo`"),
+            ("metadata = true", "or a table"),
+            ("[metadata]\nstrickt = true", "unknown field `strickt`"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

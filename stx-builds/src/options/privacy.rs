@@ -1,0 +1,109 @@
+//! `[privacy]`: what no build may tell.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use stx_publish::{Identity, Privacy};
+
+use crate::error::Error;
+use crate::identity::of_this_machine;
+
+/// The table `[privacy]` of the configuration. Its `Debug` form holds no secret: the file only says where they are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacyTable {
+    /// Whether builds are searched at all.
+    enabled: bool,
+    /// Names that must not get out, beside those of this machine.
+    hosts: Vec<String>,
+    /// Secrets.
+    secrets: Vec<SecretPlace>,
+    /// A file with a secret a line; empty lines and those with `#` first are left out.
+    secrets_file: Option<Utf8PathBuf>,
+    /// Globs of the paths in a build that are not searched.
+    allow: Vec<String>,
+}
+
+impl Default for PrivacyTable {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            hosts: Vec::new(),
+            secrets: Vec::new(),
+            secrets_file: None,
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretPlace {
+    /// What it is called in reports.
+    name: String,
+    /// The file that holds it.
+    file: Option<Utf8PathBuf>,
+    /// The environment variable that holds it.
+    env: Option<String>,
+}
+
+impl PrivacyTable {
+    /// Makes relative paths relative to `dir`.
+    pub(super) fn resolve(&mut self, dir: &Utf8Path) {
+        let files = self.secrets.iter_mut().map(|secret| &mut secret.file);
+        for file in files.chain([&mut self.secrets_file]).flatten() {
+            *file = dir.join(&file);
+        }
+    }
+
+    /// What to look for; `None` where nothing is.
+    pub fn compile(&self) -> Result<Option<Privacy>, Error> {
+        if !self.enabled {
+            return Ok(None);
+        }
+        let mut identities = of_this_machine()?;
+        identities.extend(self.hosts.iter().cloned().map(Identity::Host));
+        for secret in &self.secrets {
+            identities.push(secret.read()?);
+        }
+        if let Some(file) = &self.secrets_file {
+            for (number, line) in read(file)?.split(|byte| *byte == b'\n').enumerate() {
+                let value = line.trim_ascii();
+                if !value.is_empty() && !value.starts_with(b"#") {
+                    identities.push(Identity::Secret {
+                        label: format!("{}:{}", file.file_name().unwrap_or_default(), number + 1),
+                        value: value.to_vec(),
+                    });
+                }
+            }
+        }
+        let privacy = Privacy::new(identities, self.allow.iter().cloned());
+        privacy.map(Some).map_err(|error| {
+            Error::usage(error).hint("[privacy] of the configuration says what is looked for")
+        })
+    }
+}
+
+impl SecretPlace {
+    fn read(&self) -> Result<Identity, Error> {
+        let label = self.name.clone();
+        let value = match (&self.file, &self.env) {
+            (Some(file), None) => read(file)?,
+            (None, Some(name)) => std::env::var_os(name)
+                .ok_or_else(|| {
+                    Error::usage(format!("secret {label}: the environment has no {name}"))
+                })?
+                .into_encoded_bytes(),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(Error::usage(format!(
+                    "secret {label}: give either `file` or `env`"
+                )));
+            }
+        };
+        Ok(Identity::Secret { label, value })
+    }
+}
+
+fn read(file: &Utf8Path) -> Result<Vec<u8>, Error> {
+    fs_err::read(file).map_err(Error::usage)
+}

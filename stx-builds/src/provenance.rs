@@ -1,0 +1,106 @@
+//! The provenance of builds, and what is stated of builds when they are published: provenance, bills of materials.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stx_layout::BuildId;
+use stx_publish::{Attester, Entry, MirrorRead, PublishRequest, StoreError};
+use stx_trust::provenance::{Attestation, Builder, Provenance, read};
+use stx_trust::sbom;
+
+use crate::error::{Error, ErrorKind};
+use crate::{Site, refused};
+
+/// What states where builds come from; `None` where nothing does.
+pub(crate) fn attester(site: &Site) -> Result<Option<Arc<dyn Attester>>, Error> {
+    let table = &site.options.provenance;
+    if !table.enabled {
+        return Ok(None);
+    }
+    let id = table.builder()?;
+    if let Some(privacy) = site.options.privacy.compile()?
+        && !privacy.find(id.as_str().as_bytes()).is_empty()
+    {
+        let failure = Error::usage("[provenance]: `builder` tells of this machine");
+        return Err(failure.hint("a builder's name says who answers for it, not where it runs"));
+    }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Ok(Some(Arc::new(Attestation {
+        builder: Builder {
+            id,
+            version: BTreeMap::from([("stx-builds".to_owned(), version)]),
+        },
+        signer: table.signer()?,
+    })))
+}
+
+/// Adds a bill of materials of each ISO image to what is to be published. An image of which none can be made is said, or
+/// refused where bills are required.
+pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<PublishRequest, Error> {
+    let table = &site.options.sbom;
+    if !table.enabled {
+        return Ok(request);
+    }
+    let id = &request.record.id;
+    let before: BTreeSet<_> = request.incoming.entries.keys().cloned().collect();
+    let failed = sbom::describe(&mut request.incoming, id, env!("CARGO_PKG_VERSION"));
+    for (path, error) in failed {
+        let error = crate::error::chain(&error);
+        if table.required {
+            let failure = Error::new(
+                ErrorKind::Mirror,
+                format!("{id}/{path}: no bill of materials can be made: {error}"),
+            );
+            return Err(failure.hint("nothing was published; [sbom] says that one is required"));
+        }
+        site.note(&format!(
+            "warning: {path}: no bill of materials can be made: {error}"
+        ));
+    }
+    // What packages say of themselves was not searched before.
+    if let Some(privacy) = site.options.privacy.compile()? {
+        for (path, entry) in &request.incoming.entries {
+            let Entry::Generated(text) = entry else {
+                continue;
+            };
+            if before.contains(path) || privacy.allows(path) {
+                continue;
+            }
+            let findings = privacy.find(text);
+            if !findings.is_empty() {
+                let failure = Error::new(
+                    ErrorKind::Mirror,
+                    format!(
+                        "{id}/{path}: the packages of the image tell of the build server: {findings}"
+                    ),
+                );
+                return Err(failure.hint(
+                    "nothing was published; the texts come from the packages' headers, such as the vendor and the URL",
+                ));
+            }
+        }
+    }
+    Ok(request)
+}
+
+impl Site {
+    /// The provenance of a build.
+    pub async fn provenance(
+        &self,
+        store: &dyn MirrorRead,
+        id: &BuildId,
+    ) -> Result<Provenance, Error> {
+        let sums = store.sums(id).await.map_err(|error| match error {
+            StoreError::NotFound { .. } => {
+                Error::new(ErrorKind::NotFound, format!("{id}: no such build"))
+                    .hint("`stx-builds list` names the channels and builds")
+            }
+            error => refused(error),
+        })?;
+        let provenance = read(store, id, &sums).await.map_err(refused)?;
+        provenance.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("{id}: it has no provenance"))
+                .hint("it was published by an earlier version, or [provenance] was switched off")
+        })
+    }
+}

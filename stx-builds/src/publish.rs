@@ -1,0 +1,389 @@
+//! `publish`: a finished tree becomes a build of the mirror.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use stx_images::{ImagePlan, Prepared};
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, counted};
+use stx_publish::metadata::carry;
+use stx_publish::{
+    Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError, Problem,
+    ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear, prepare,
+    prepare_in_full, survey,
+};
+
+use crate::error::{Error, ErrorKind};
+use crate::images::{Published, Registry};
+use crate::users::{denied, is_there};
+use crate::{Mirror, Site, kind_of, provenance, signing};
+
+/// A finished tree that is to become a build.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// The directory that holds `inputs/` and `outputs/`.
+    pub dir: Utf8PathBuf,
+    /// The build that it becomes.
+    pub build: BuildId,
+    /// Whether it is a good one.
+    pub result: BuildOutcome,
+    /// Directories whose files are taken where a symlink of the tree leads there, beside those of the options.
+    pub source_roots: Vec<Utf8PathBuf>,
+    /// Whether `latest_build` may move back in time.
+    pub force_alias: bool,
+}
+
+impl Tree {
+    /// A tree that becomes a good build.
+    pub fn new(dir: impl Into<Utf8PathBuf>, build: BuildId) -> Self {
+        Self {
+            dir: dir.into(),
+            build,
+            result: BuildOutcome::Success,
+            source_roots: Vec::new(),
+            force_alias: false,
+        }
+    }
+}
+
+/// What publishing a tree would do.
+#[derive(Debug)]
+pub struct Planned {
+    /// On the mirror.
+    pub plan: PublishPlan,
+    /// On the registry, if one is named.
+    pub images: Option<ImagePlan>,
+}
+
+/// What must not leave this machine, or what no mirror takes.
+#[derive(Debug, thiserror::Error)]
+#[error("{id}: {} must not be published:{}", counted(problems.len(), "thing"), lines(problems))]
+pub struct Refused {
+    /// The build that was refused.
+    pub id: BuildId,
+    /// All that is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines = problems.iter().map(|problem| format!("\n  {problem}"));
+    lines.collect()
+}
+
+impl Site {
+    /// Publishes a finished tree: searches it for what must not leave, signs, describes, names the images, plans, stages,
+    /// commits, tags and moves the alias. The same tree again changes nothing, or finishes what a crash left.
+    pub async fn publish(&self, tree: &Tree) -> Result<Published, Error> {
+        let guarded = surveyed(self, tree)?;
+        let store = Mirror::open_or_create(self, &self.root()?)?;
+        publish_guarded(self, &*store, guarded).await
+    }
+
+    /// Plans the same, and changes nothing.
+    pub async fn plan_publish(&self, tree: &Tree) -> Result<Planned, Error> {
+        let (request, _redacted) = surveyed(self, tree)?;
+        let (request, _signed) = signing::packages(self, request)?;
+        let request = provenance::describe(self, request)?;
+        let (mirror, nothing);
+        let store: &dyn MirrorRead = match self.mirror() {
+            Ok(store) => {
+                mirror = store;
+                &*mirror
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                Mirror::may_create(&self.root()?)?;
+                nothing = MemoryStore::new();
+                &nothing
+            }
+            Err(error) => return Err(error),
+        };
+        planned(self, store, request).await
+    }
+}
+
+/// Reads a tree, and searches it.
+fn surveyed(site: &Site, tree: &Tree) -> Result<(PublishRequest, Option<Cleared>), Error> {
+    for root in &tree.source_roots {
+        // Symlinks that lead there would be refused one by one, each as if no root was named.
+        if !is_there(root)? {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("--source-root {root}: there is no such directory"),
+            ));
+        }
+    }
+    let roots = site.options.source_roots(&tree.source_roots);
+    let Survey { incoming, problems } =
+        survey(&tree.dir, &roots).map_err(|error| unsurveyed(&tree.dir, error))?;
+    let mut record = BuildRecord::new(tree.build.clone(), tree.result);
+    record.trigger = Some("publish".to_owned());
+    let request = request(site.now, record, incoming, tree.force_alias);
+    let request = carried(site, request)?;
+    guard(site, request, problems)
+}
+
+/// Why there is nothing to publish, and where it probably is.
+fn unsurveyed(dir: &Utf8Path, error: ScanError) -> Error {
+    let hint = match &error {
+        ScanError::Empty { .. } => Some(near(dir)),
+        ScanError::Unreadable { dir, source } => {
+            (source.kind() == io::ErrorKind::PermissionDenied).then(|| denied(dir))
+        }
+        ScanError::NotADirectory { .. } => {
+            Some("`publish` takes the directory that holds inputs/ and outputs/".to_owned())
+        }
+        ScanError::Missing { .. } | ScanError::Refused { .. } | ScanError::Unfinished { .. } => {
+            None
+        }
+    };
+    let failure = Error::new(ErrorKind::NotFound, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// The directory near `dir` that holds a build, if there is one: the one above, or one in it.
+fn near(dir: &Utf8Path) -> String {
+    let holds = |dir: &Utf8Path| dir.join("outputs").is_dir() || dir.join("inputs").is_dir();
+    let above = dir.canonicalize_utf8().ok();
+    let above = above.and_then(|dir| Some(dir.parent()?.to_owned()));
+    let in_it = dir.read_dir_utf8().into_iter().flatten();
+    let in_it = in_it.filter_map(|entry| Some(entry.ok()?.into_path()));
+    match above.into_iter().chain(in_it).find(|dir| holds(dir)) {
+        Some(near) => format!("{near} does"),
+        None => "`publish` takes the directory that holds inputs/ and outputs/".to_owned(),
+    }
+}
+
+async fn planned(
+    site: &Site,
+    store: &dyn MirrorRead,
+    mut request: PublishRequest,
+) -> Result<Planned, Error> {
+    let registry = Registry::open(site)?;
+    let named = match &registry {
+        Some(registry) => registry.add_images(site, &mut request).await?,
+        None => Vec::new(),
+    };
+    let plan = prepare_in_full(store, request).await.map_err(unprepared)?;
+    match registry {
+        None => Ok(Planned { plan, images: None }),
+        Some(registry) => {
+            let prepared = registry.prepare(site, store, plan.clone(), named).await?;
+            Ok(Planned {
+                plan,
+                images: Some(prepared.images),
+            })
+        }
+    }
+}
+
+fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {
+    let private = problems.iter().any(|problem| {
+        matches!(
+            problem.kind,
+            ProblemKind::Private { .. }
+                | ProblemKind::PrivateName { .. }
+                | ProblemKind::Unsearchable { .. }
+        )
+    });
+    let refused = Refused {
+        id: id.clone(),
+        problems,
+    };
+    Error::new(ErrorKind::Mirror, refused).hint(if private {
+        "nothing was published; mend the tree and run the same command again; \
+         `allow` in [privacy] names files that may leave as they are"
+    } else {
+        "nothing was published; mend the tree and run the same command again"
+    })
+}
+
+/// Searches what is to be published for what it tells of this machine. Everything that must not leave is refused at once,
+/// with the `problems` that are known already.
+fn guard(
+    site: &Site,
+    mut request: PublishRequest,
+    mut problems: Vec<Problem>,
+) -> Result<(PublishRequest, Option<Cleared>), Error> {
+    let Some(privacy) = site.options.privacy.compile()? else {
+        site.note("nothing is searched for what it tells of this machine: [privacy] says so");
+        return if problems.is_empty() {
+            Ok((request, None))
+        } else {
+            Err(refuse(&request.record.id, problems))
+        };
+    };
+    for name in privacy.plain_names() {
+        site.progress().detail(&format!(
+            "this machine's name {name} is a plain word, found after `@` and `://` only; `hosts` in [privacy] finds it anywhere"
+        ));
+    }
+    let incoming = std::mem::take(&mut request.incoming);
+    let cleared = clear(incoming, &request.record, &request.carried, &privacy);
+    let mut cleared = cleared.map_err(|error| {
+        Error::new(ErrorKind::Mirror, error)
+            .hint("nothing was published; redacted copies need room in TMPDIR")
+    })?;
+    problems.append(&mut cleared.problems);
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    if !problems.is_empty() {
+        return Err(refuse(&request.record.id, problems));
+    }
+    request.incoming = std::mem::take(&mut cleared.incoming);
+    request.privacy = std::mem::take(&mut cleared.report);
+    Ok((request, Some(cleared)))
+}
+
+/// A request for `latest_build`.
+pub(crate) fn request(
+    now: DateTime<Utc>,
+    record: BuildRecord,
+    incoming: Incoming,
+    force_alias: bool,
+) -> PublishRequest {
+    let mut request = PublishRequest::new(record, incoming, now);
+    request.force_alias = force_alias;
+    request
+}
+
+/// Finds what of the build's own repository metadata is carried over, and takes over what the configuration says of it.
+fn carried(site: &Site, mut request: PublishRequest) -> Result<PublishRequest, Error> {
+    request.strict = site.options.metadata.strict();
+    request.carried =
+        carry(&mut request.incoming).map_err(|error| Error::new(ErrorKind::Mirror, error))?;
+    Ok(request)
+}
+
+/// Searches, plans and publishes.
+pub(crate) async fn publish(
+    site: &Site,
+    store: &dyn MirrorStore,
+    request: PublishRequest,
+) -> Result<Published, Error> {
+    let request = carried(site, request)?;
+    let guarded = guard(site, request, Vec::new())?;
+    publish_guarded(site, store, guarded).await
+}
+
+/// Signs packages, plans and publishes; once more if another publisher came between. The copies last until the end.
+async fn publish_guarded(
+    site: &Site,
+    store: &dyn MirrorStore,
+    (request, _redacted): (PublishRequest, Option<Cleared>),
+) -> Result<Published, Error> {
+    let (request, _signed) = signing::packages(site, request)?;
+    let mut request = provenance::describe(site, request)?;
+    let registry = Registry::open(site)?;
+    let named = match &registry {
+        Some(registry) => registry.add_images(site, &mut request).await?,
+        None => Vec::new(),
+    };
+    let planned = async || {
+        let plan = prepare(store, request.clone()).await;
+        let plan = plan.map_err(unprepared)?;
+        match &registry {
+            None => Ok(Prepared::of_files(plan)),
+            Some(registry) => registry.prepare(site, store, plan, named.clone()).await,
+        }
+    };
+    let mut plan = planned().await?;
+    loop {
+        let published = match &registry {
+            None => {
+                let report = stx_publish::publish(store, &plan.plan).await;
+                report.map(Published::from)
+            }
+            Some(registry) => registry.publish(store, &plan).await,
+        };
+        match published {
+            Err(PublishError::Outdated { id, .. }) => {
+                let again = planned().await?;
+                if again == plan {
+                    return Err(Error::new(
+                        ErrorKind::Mirror,
+                        format!("{id}: the mirror cannot be brought to agree with the plan"),
+                    ));
+                }
+                plan = again;
+            }
+            result => {
+                let published = result.map_err(unpublished)?;
+                for problem in published.report.problems() {
+                    site.note(&format!("warning: {problem}"));
+                }
+                return Ok(published);
+            }
+        }
+    }
+}
+
+fn unprepared(error: PrepareError) -> Error {
+    match error {
+        PrepareError::Store { ref source, .. } => Error::new(kind_of(source), error),
+        PrepareError::Scan {
+            id,
+            source: ScanError::Refused { problems, .. },
+        }
+        | PrepareError::Plan(PlanError::Refused { id, problems }) => refuse(&id, problems),
+        PrepareError::Scan { .. } => Error::new(ErrorKind::Mirror, error),
+        PrepareError::Plan(error) => unplanned(error),
+    }
+}
+
+fn unplanned(error: PlanError) -> Error {
+    let hint = match &error {
+        PlanError::Refused { .. } => {
+            "nothing was published; mend the tree and run the same command again"
+        }
+        PlanError::Different { .. } => "builds never change; publish under another date",
+        PlanError::Incomparable { .. } => {
+            "`stx-builds verify` says what is wrong with the published build"
+        }
+        PlanError::Ahead { .. } => "is the date, or this machine's clock, wrong?",
+    };
+    Error::new(ErrorKind::Mirror, error).hint(hint)
+}
+
+fn unpublished(error: PublishError) -> Error {
+    match &error {
+        PublishError::Busy { .. } => {
+            Error::new(ErrorKind::Busy, error).hint("run the same command again when it is done")
+        }
+        PublishError::Metadata { source, .. } | PublishError::NotPublished { source, .. }
+            if kind_of(source) == ErrorKind::Usage =>
+        {
+            Error::new(ErrorKind::Usage, error)
+                .hint("nothing was published; install it and run the same command again")
+        }
+        PublishError::Outdated { .. } => Error::new(ErrorKind::Mirror, error)
+            .hint("run the same command again; it looks at the mirror anew"),
+        PublishError::Metadata { .. } | PublishError::NotPublished { .. } => {
+            Error::new(ErrorKind::Mirror, error)
+                .hint("nothing of the build is visible; run the same command again to publish it")
+        }
+        PublishError::AfterCommit { .. } => Error::new(ErrorKind::Mirror, error).hint(
+            "the build is visible, but a power failure may undo that; run the same command again to make it durable and \
+             to move the aliases",
+        ),
+        PublishError::Uncertain { .. } => Error::new(ErrorKind::Mirror, error).hint(
+            "run the same command again when the mirror can be reached; it publishes what is not there, and moves the \
+             aliases",
+        ),
+        PublishError::Incomplete { .. } => Error::new(ErrorKind::Mirror, error).hint(
+            "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]",
+        ),
+        PublishError::HookBeforeCommit { .. } => Error::new(ErrorKind::Mirror, error).hint(
+            "nothing of the build is visible; run the same command again to send what the registry lacks",
+        ),
+        PublishError::HookAfterCommit { .. } => {
+            Error::new(ErrorKind::Mirror, error)
+                .hint("the build is visible; run the same command again to make the tags")
+        }
+        PublishError::NotAliased { .. } | PublishError::AliasAfterMove { .. } => {
+            Error::new(ErrorKind::Mirror, error)
+                .hint("the build is visible; run the same command again to move the alias")
+        }
+    }
+}

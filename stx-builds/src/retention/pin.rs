@@ -1,0 +1,146 @@
+//! Pins: wishes to keep a build.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use stx_layout::{Channel, Pin};
+use stx_publish::{Scope, StoreError};
+
+use crate::error::{Error, ErrorKind};
+use crate::{Site, build_ref, refused};
+
+/// The user's name, if it is known.
+pub(super) fn user() -> Option<String> {
+    let names = ["LOGNAME", "USER"].into_iter();
+    let mut known = names.filter_map(|name| std::env::var(name).ok());
+    known.find(|name| !name.trim().is_empty())
+}
+
+/// Who says so: the name that was given, else the user's.
+fn author(given: Option<&String>) -> Result<String, Error> {
+    let author = given.cloned().or_else(user);
+    author
+        .filter(|author| !author.trim().is_empty())
+        .ok_or_else(|| {
+            Error::usage("nobody can be named as the pin's author")
+                .hint("give `--author NAME`; LOGNAME and USER are not set")
+        })
+}
+
+/// A pin that is wanted.
+#[derive(Debug, Clone)]
+pub struct NewPin {
+    /// The build, by its date or an alias.
+    pub build: String,
+    /// Why it is kept.
+    pub reason: String,
+    /// Whose pin it is; the user's, by `LOGNAME` or `USER`, if nobody is named.
+    pub author: Option<String>,
+    /// When it ends.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A pin that was removed.
+#[derive(Debug)]
+pub struct Unpinned {
+    /// The pin.
+    pub pin: Pin,
+    /// How many pins of others still keep the build.
+    pub others: usize,
+}
+
+impl Site {
+    /// Pins a build, so that retention keeps it.
+    pub async fn pin(&self, wanted: &NewPin) -> Result<Pin, Error> {
+        let store = self.mirror()?;
+        if wanted.until.is_some_and(|until| until <= self.now) {
+            return Err(Error::usage("the pin's end is over already"));
+        }
+        let pin = Pin {
+            build: build_ref::resolve(&*store, &wanted.build).await?,
+            reason: wanted.reason.clone(),
+            author: author(wanted.author.as_ref())?,
+            until: wanted.until,
+        };
+        let writer = store.lock(&pin.build.channel).await.map_err(refused)?;
+        let scope = Scope::Build(pin.build.clone());
+        let catalog = store.catalog(&scope).await.map_err(refused)?;
+        let mut retired = store.retired().await.map_err(refused)?.into_iter();
+        if catalog.build(&pin.build).is_none() && retired.any(|it| it.is_whole(&pin.build)) {
+            // The store would take it, and the build would be purged all the same.
+            let error = format!("{}: it is in the trash", pin.build);
+            let hint = format!("`stx-builds undelete {}` brings it back", pin.build);
+            return Err(Error::new(ErrorKind::NotFound, error).hint(hint));
+        }
+        writer.pin(&pin).await.map_err(|error| {
+            let is_missing = matches!(error, StoreError::NotFound { .. });
+            let failure = refused(error);
+            if is_missing {
+                failure.hint("`stx-builds list` names the builds that are there")
+            } else {
+                failure
+            }
+        })?;
+        Ok(pin)
+    }
+
+    /// Removes the pin that `author`, else the user, has on a build.
+    pub async fn unpin(&self, build: &str, by: Option<&String>) -> Result<Unpinned, Error> {
+        let store = self.mirror()?;
+        let build = build_ref::resolve(&*store, build).await?;
+        let author = author(by)?;
+        let writer = store.lock(&build.channel).await.map_err(refused)?;
+        let scope = Scope::Build(build.clone());
+        let pins = store.pins(&scope).await.map_err(refused)?;
+        match writer.unpin(build.date, &author).await {
+            Ok(pin) => Ok(Unpinned {
+                pin,
+                others: pins.len() - 1,
+            }),
+            Err(error @ StoreError::NotFound { .. }) => {
+                let authors: Vec<_> = pins.iter().map(|pin| pin.author.as_str()).collect();
+                let hint = match authors.as_slice() {
+                    [] => "it is not pinned at all".to_owned(),
+                    authors => format!(
+                        "it is pinned by {}; `--author` names whose pin goes",
+                        authors.join(", ")
+                    ),
+                };
+                Err(Error::new(ErrorKind::NotFound, error).hint(hint))
+            }
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// The pins of the mirror, or of a channel.
+    pub async fn pins(&self, channel: Option<&Channel>) -> Result<Vec<PinState>, Error> {
+        let store = self.mirror()?;
+        let scope = channel.cloned().map_or(Scope::All, Scope::Channel);
+        let catalog = store.catalog(&scope).await.map_err(refused)?;
+        let pins = store.pins(&scope).await.map_err(refused)?;
+        if let Scope::Channel(channel) = &scope
+            && pins.is_empty()
+            && !catalog.channels.contains_key(channel)
+        {
+            let all = store.catalog(&Scope::All).await.map_err(refused)?;
+            return Err(build_ref::missing_channel(&all, channel));
+        }
+        let pins = pins.into_iter().map(|pin| PinState {
+            holds: pin.holds(self.now),
+            there: catalog.build(&pin.build).is_some(),
+            pin,
+        });
+        Ok(pins.collect())
+    }
+}
+
+/// A pin, and whether it does something.
+#[derive(Debug, Serialize)]
+pub struct PinState {
+    /// The pin.
+    #[serde(flatten)]
+    pub pin: Pin,
+    /// Whether it holds now.
+    pub holds: bool,
+    /// Whether there is such a build.
+    pub there: bool,
+}

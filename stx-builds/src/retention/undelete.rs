@@ -1,0 +1,87 @@
+//! Restore a build, and the sections that went before it, from the trash.
+
+use chrono::SubsecRound as _;
+use serde::Serialize;
+use stx_layout::{BuildId, Pin};
+use stx_publish::{Retired, Scope, StoreError};
+
+use super::pin::user;
+use super::prune::GRACE;
+use crate::error::{Error, ErrorKind, chain};
+use crate::{Site, refused};
+
+/// What was restored from the trash.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// The build.
+    pub build: BuildId,
+    /// The build itself, and its sections.
+    pub restored: Vec<Retired>,
+    /// The pin that keeps the next `prune` from taking it away again.
+    pub pin: Pin,
+}
+
+/// Whose pin it is. A build has one pin an author: that of a person stays as it is.
+const AUTHOR: &str = "undelete";
+
+impl Site {
+    /// The newest retired build of that id comes back, if the build is not there, and every section that was taken from it. It is
+    /// pinned for as long as it could have been brought back: the rule by which it was removed still holds, and the next `prune` would
+    /// remove it at once.
+    pub async fn undelete(&self, build: &BuildId) -> Result<Restored, Error> {
+        let store = self.mirror()?;
+        let writer = store.lock(&build.channel).await.map_err(refused)?;
+        let retired = store.retired().await.map_err(refused)?;
+        let catalog = store.catalog(&Scope::Build(build.clone())).await;
+        let is_there = catalog.map_err(refused)?.build(build).is_some();
+        let own = || retired.iter().filter(|retired| retired.id == *build);
+        let whole = own().rfind(|retired| retired.section.is_none());
+        let whole = whole.filter(|_| !is_there);
+        let sections = own().filter(|retired| retired.section.is_some());
+        let coming: Vec<_> = whole.into_iter().chain(sections).cloned().collect();
+        if coming.is_empty() {
+            return Err(not_there(build, &retired, is_there));
+        }
+        let pin = Pin {
+            build: build.clone(),
+            reason: match user() {
+                Some(user) => format!("brought back by {user}"),
+                None => "brought back".to_owned(),
+            },
+            author: AUTHOR.to_owned(),
+            until: Some((self.now + GRACE).trunc_subsecs(0)),
+        };
+        // Before it is back: a `prune` that comes after a crash in between must find the pin.
+        match writer.pin(&pin).await {
+            Ok(()) => {}
+            // Pins that cannot be understood keep their build.
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.note(&format!("note: not pinned: {}", chain(&error)));
+            }
+            Err(error) => return Err(refused(error)),
+        }
+        for retired in &coming {
+            writer.restore(retired).await.map_err(refused)?;
+        }
+        Ok(Restored {
+            build: build.clone(),
+            restored: coming,
+            pin,
+        })
+    }
+}
+
+fn not_there(build: &BuildId, retired: &[Retired], is_there: bool) -> Error {
+    if is_there {
+        return Error::new(ErrorKind::NotFound, format!("{build}: it is there, whole"));
+    }
+    let known: Vec<_> = retired.iter().map(ToString::to_string).collect();
+    let failure = Error::new(
+        ErrorKind::NotFound,
+        format!("{build}: not among the retired builds"),
+    );
+    match known.as_slice() {
+        [] => failure.hint("there are none"),
+        known => failure.hint(format!("there are: {}", known.join(", "))),
+    }
+}

@@ -1,0 +1,162 @@
+//! A site: a mirror, the state of its builds, and the options that every operation goes by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use chrono::{DateTime, Utc};
+use stx_layout::BuildId;
+use stx_publish::fetch::FetchEvent;
+use stx_publish::replicate::CopyEvent;
+
+use crate::error::Error;
+use crate::mirror::{Mirror, Reader};
+use crate::options::Options;
+
+/// Takes what an operation tells while it runs. Every method does nothing unless it is implemented.
+pub trait Progress: Send + Sync {
+    /// A note or a warning, for the user.
+    fn note(&self, text: &str) {
+        let _ = text;
+    }
+
+    /// A line of the service's log.
+    fn log(&self, text: &str) {
+        let _ = text;
+    }
+
+    /// A detail, for those who want to know more.
+    fn detail(&self, text: &str) {
+        let _ = text;
+    }
+
+    /// A download went on.
+    fn fetching(&self, event: FetchEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A copy went on.
+    fn copying(&self, event: CopyEvent<'_>) {
+        let _ = event;
+    }
+
+    /// So many builds of so many are verified; `build` is next.
+    fn verifying(&self, done: u64, of: u64, build: &BuildId) {
+        let _ = (done, of, build);
+    }
+
+    /// The download, copy or verification that was told of is over.
+    fn finished(&self) {}
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}
+
+/// Where an operation works, and how.
+///
+/// ```no_run
+/// # fn main() -> Result<(), stx_builds::Error> {
+/// let mut options = stx_builds::Options::default();
+/// options.mirror = Some("/srv/mirror".into());
+/// let site = stx_builds::Site::open(options);
+/// let mirror = site.mirror()?;
+/// # drop(mirror);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Site {
+    /// What the site's owner wants.
+    pub options: Options,
+    /// The time that decisions go by.
+    pub now: DateTime<Utc>,
+    /// The time that builds go by instead of the clock's, if it was fixed.
+    pub fixed: Option<DateTime<Utc>>,
+    progress: Arc<dyn Progress>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("options", &self.options)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Site {
+    /// The site of the options, as of now. Nothing is looked at yet.
+    #[must_use]
+    pub fn open(options: Options) -> Self {
+        Self {
+            options,
+            now: clock(),
+            fixed: None,
+            progress: Arc::new(Silent),
+        }
+    }
+
+    /// The same site at a fixed time.
+    #[must_use]
+    pub fn at(mut self, now: DateTime<Utc>) -> Self {
+        self.now = now;
+        self.fixed = Some(now);
+        self
+    }
+
+    /// The same site whose operations tell what they do.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The same site with other options, as of now.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        Self {
+            fixed: self.fixed,
+            progress: Arc::clone(&self.progress),
+            ..Self::open(options)
+        }
+    }
+
+    /// Who is told what operations do.
+    pub fn progress(&self) -> &dyn Progress {
+        &*self.progress
+    }
+
+    /// The mirror's root: a directory or a URL.
+    pub fn root(&self) -> Result<Utf8PathBuf, Error> {
+        self.options.mirror()
+    }
+
+    /// The mirror, which has to exist.
+    pub fn mirror(&self) -> Result<Mirror, Error> {
+        Mirror::open(self, &self.root()?)
+    }
+
+    /// The mirror for reading, which may also lie behind a web server.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        Reader::open(self, &self.root()?)
+    }
+
+    /// Tells the user a note or a warning.
+    pub(crate) fn note(&self, text: &str) {
+        self.progress.note(text);
+    }
+
+    /// Writes a line to the service's log.
+    pub(crate) fn log(&self, text: &str) {
+        self.progress.log(text);
+    }
+}
+
+/// The clock: read once for the decisions of an operation, and for what happens over time, such as phases and leases.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+pub(crate) fn clock() -> DateTime<Utc> {
+    Utc::now()
+}

@@ -1,0 +1,168 @@
+//! `--keyring`: what is read of a mirror is believed as far as its keys vouch for it, and what was seen once is remembered.
+
+use std::io;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use stx_publish::MirrorRead;
+use stx_trust::openpgp::{Keyring, Seen, Vouched};
+
+use crate::error::{Error, ErrorKind};
+use crate::files::{self, Durable};
+use crate::{Mirror, Reader, Site};
+
+/// Whose signatures are believed.
+#[derive(Debug, Clone, Default)]
+pub struct TrustOptions {
+    /// A file of public keys, instead of that of the site's options.
+    pub keyring: Option<Utf8PathBuf>,
+    /// Whether an index that has expired, or is older than one seen before, is accepted.
+    pub allow_stale: bool,
+}
+
+/// A mirror that a keyring vouches for, and what is remembered of it.
+pub struct Trusted {
+    pub(crate) mirror: Vouched,
+    memory: Option<Memory>,
+}
+
+/// The file that remembers the serials of a mirror.
+struct Memory {
+    file: Utf8PathBuf,
+    mirror: String,
+}
+
+/// Its form.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    /// The mirror's URL or directory.
+    mirror: String,
+    /// By key, then by index.
+    serials: Seen,
+}
+
+impl Site {
+    /// The keys of `--keyring`, or of the configuration.
+    pub fn keyring(&self, given: Option<&Utf8Path>) -> Result<Option<Keyring>, Error> {
+        let file = given.or(self.options.keyring());
+        let Some(file) = file else {
+            return Ok(None);
+        };
+        let bytes = fs_err::read(file).map_err(Error::usage)?;
+        let keyring = Keyring::read(&bytes)
+            .map_err(|error| Error::usage(format!("{file}: {}", crate::error::chain(&error))));
+        keyring.map(Some)
+    }
+
+    /// The mirror for reading, as far as a keyring vouches for it where there is one.
+    pub fn trusted_reader(&self, trust: &TrustOptions) -> Result<Reader, Error> {
+        self.trusted(self.reader()?, trust)
+    }
+
+    /// A mirror as far as a keyring vouches for it where there is one.
+    pub fn trusted(&self, reader: Reader, trust: &TrustOptions) -> Result<Reader, Error> {
+        let Some(keyring) = self.keyring(trust.keyring.as_deref())? else {
+            return Ok(reader);
+        };
+        let memory = Memory::of(&reader.place(""));
+        if memory.is_none() {
+            self.note("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
+        }
+        let known = memory.as_ref().map(Memory::read).transpose()?;
+        let store = reader.shared();
+        let mirror = Vouched::new(
+            store,
+            keyring,
+            known.unwrap_or_default(),
+            self.now,
+            trust.allow_stale,
+        );
+        Ok(Reader::Vouched(
+            Box::new(reader),
+            Box::new(Trusted { mirror, memory }),
+        ))
+    }
+}
+
+impl Trusted {
+    /// Remembers what was believed so far. Called after the checks, never before.
+    pub fn remember(&self) -> Result<(), Error> {
+        let seen = self.mirror.seen();
+        match &self.memory {
+            Some(memory) if seen != Seen::default() => memory.write(&seen),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Reader {
+    /// Remembers what was believed of a mirror that a keyring vouches for.
+    pub fn remember(&self) -> Result<(), Error> {
+        match self {
+            Self::Vouched(_, trusted) => trusted.remember(),
+            Self::Own(_) | Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// The store of this mirror, to be kept; what a keyring says of it is left aside.
+    pub fn shared(&self) -> Arc<dyn MirrorRead> {
+        match self {
+            Self::Own(Mirror::Directory(store)) => Arc::new(store.clone()),
+            Self::Own(Mirror::Bucket(store)) => Arc::new(store.clone()),
+            Self::Http(store) => Arc::new(store.clone()),
+            Self::Vouched(reader, _) => reader.shared(),
+        }
+    }
+}
+
+impl Memory {
+    /// The memory of a mirror: `$XDG_STATE_HOME/stx-builds/mirrors/DIGEST.json`.
+    fn of(mirror: &str) -> Option<Self> {
+        let set = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|text| text.starts_with('/'))
+                .map(Utf8PathBuf::from)
+        };
+        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+        let digest = stx_layout::Sha256(sha2::Sha256::digest(mirror).into());
+        Some(Self {
+            file: state.join(format!("stx-builds/mirrors/{digest}.json")),
+            mirror: mirror.to_owned(),
+        })
+    }
+
+    /// What is remembered. A memory that cannot be understood is no empty one.
+    fn read(&self) -> Result<Seen, Error> {
+        let text = match fs_err::read_to_string(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::default()),
+            text => text.map_err(Error::usage)?,
+        };
+        let remembered: Remembered = serde_json::from_str(&text).map_err(|error| {
+            Error::usage(format!("{}: {error}", self.file)).hint(
+                "it remembers how new the mirror was; without it, a mirror that goes back in time is not noticed once",
+            )
+        })?;
+        Ok(remembered.serials)
+    }
+
+    /// Adds what was seen to what others may have written meanwhile.
+    fn write(&self, seen: &Seen) -> Result<(), Error> {
+        let dir = self.file.parent().unwrap_or(Utf8Path::new("/"));
+        fs_err::create_dir_all(dir).map_err(Error::usage)?;
+        let lock = fs_err::File::create(dir.join("lock")).map_err(Error::usage)?;
+        lock.file().lock().map_err(Error::usage)?;
+        let mut serials = self.read()?;
+        serials.merge(seen);
+        let remembered = Remembered {
+            mirror: self.mirror.clone(),
+            serials,
+        };
+        let mut text = serde_json::to_string_pretty(&remembered)
+            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        text.push('\n');
+        files::replace(&self.file, text.as_bytes(), Durable::Yes).map_err(Error::usage)
+    }
+}

@@ -1,0 +1,120 @@
+//! Users as people know them, and whose a file is that somebody may not use.
+
+use std::io::{self};
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use nix::unistd::{Group, Uid, User, getgrouplist};
+
+use crate::error::Error;
+
+/// A user's name with the number, `root (0)`; `user 4711` where nobody knows a name.
+pub fn user(uid: u32) -> String {
+    // Without an answer the number has to do.
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("{} ({uid})", user.name),
+        Ok(None) | Err(_) => format!("user {uid}"),
+    }
+}
+
+/// Whether a user is a member of a group, as the system's user database says.
+///
+/// # Errors
+/// Why that is not known, in a line.
+pub fn is_member(group: &str, uid: u32) -> Result<bool, String> {
+    let wanted = match Group::from_name(group) {
+        Ok(Some(group)) => group.gid,
+        Ok(None) => return Err("there is no such group".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let Some(user) = User::from_uid(Uid::from_raw(uid)).map_err(|error| error.to_string())? else {
+        return Err(format!("user {uid} is not known"));
+    };
+    let name = std::ffi::CString::new(user.name).map_err(|error| error.to_string())?;
+    let groups = getgrouplist(&name, user.gid).map_err(|error| error.to_string())?;
+    Ok(groups.contains(&wanted))
+}
+
+/// Who runs this program.
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// What to do about `path`, which was denied: whose it is, or whose the nearest directory above is that can be seen.
+pub fn denied(path: &Utf8Path) -> String {
+    let seen = path.ancestors().find_map(|path| {
+        let path = if path == "" { Utf8Path::new(".") } else { path };
+        Some((path, fs_err::symlink_metadata(path).ok()?.uid()))
+    });
+    match seen {
+        Some((path, owner)) if owner != me() => {
+            let path = match path.as_str() {
+                "." => "the current directory",
+                path => path,
+            };
+            format!(
+                "{path} belongs to {}, and you are {}: run the command as a user who may do this",
+                user(owner),
+                user(me())
+            )
+        }
+        Some(_) | None => denied_here(),
+    }
+}
+
+/// What to do where it is not known what was denied.
+pub fn denied_here() -> String {
+    format!(
+        "you are {}: run the command as a user who may do this",
+        user(me())
+    )
+}
+
+/// A file that could not be used, with whose it is where that is the reason.
+pub fn unusable(path: &Utf8Path, error: io::Error) -> Error {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let failure = Error::usage(error);
+    if is_denied {
+        failure.hint(denied(path))
+    } else {
+        failure
+    }
+}
+
+/// Whether something is there; it is an error where that cannot be seen, as in a directory that nobody else may enter.
+pub fn is_there(path: &Utf8Path) -> Result<bool, Error> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(unusable(
+            path,
+            io::Error::new(error.kind(), format!("{path}: {error}")),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_a_name_where_somebody_knows_it() {
+        assert_eq!(user(0), "root (0)");
+        assert_eq!(user(3_999_999_999), "user 3999999999");
+    }
+
+    #[test]
+    fn groups_have_members() {
+        // On every Linux system: the superuser is in the group of that name, nobody is not.
+        assert_eq!(is_member("root", 0), Ok(true));
+        assert_eq!(is_member("root", 65_534), Ok(false));
+        assert!(is_member("no-such-group", 0).is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! A mirror against its records: verify and repair.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+use stx_layout::BuildId;
+use stx_publish::site::verify_pages;
+use stx_publish::{
+    RepairReport, Scope, StoreError, VerifyError, VerifyReport, repair, verify_observed,
+    verify_readable, verify_repositories,
+};
+use stx_trust::openpgp::{Keyring, verify_packages, verify_signatures};
+use stx_trust::provenance::key::PublicKey;
+use stx_trust::verify_stated;
+
+use crate::error::Error;
+use crate::images::Registry;
+use crate::{Reader, Site, build_ref, hint_of, kind_of, pages};
+
+/// How long pages may be behind the mirror before that is a finding: who changed it makes them then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A mirror against its records.
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    /// The findings that are left.
+    #[serde(flatten)]
+    pub report: VerifyReport,
+    /// The repairs; absent where none were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<RepairReport>,
+}
+
+/// How a mirror is verified.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// Whether derived data is repaired.
+    pub repair: bool,
+    /// Public keys whose signatures builds and indexes have to bear, beside or instead of those of the site's options.
+    pub keyring: Option<Utf8PathBuf>,
+    /// Public keys one of which has to have signed the provenance of each build.
+    pub provenance_keys: Vec<Utf8PathBuf>,
+}
+
+/// Whose signatures are asked for; nobody's where there are none.
+struct Keys {
+    openpgp: Option<Keyring>,
+    provenance: Vec<PublicKey>,
+}
+
+/// Verifies, and changes nothing.
+async fn check(
+    site: &Site,
+    reader: &Reader,
+    scope: &Scope,
+    keys: &Keys,
+) -> Result<VerifyReport, VerifyError> {
+    let observe = |done, all, id: &BuildId| site.progress().verifying(done, all, id);
+    let report = match reader {
+        Reader::Own(mirror) => verify_observed(&**mirror, scope, &observe).await,
+        Reader::Http(_) | Reader::Vouched(..) => {
+            verify_readable(reader.store(), scope, &observe).await
+        }
+    };
+    site.progress().finished();
+    let mut report = report?;
+    if let Some(keyring) = &keys.openpgp {
+        let (store, now) = (reader.shared(), site.now);
+        verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
+        if site.options.signing.signs_packages() {
+            verify_packages(reader.store(), keyring, scope, now, &mut report).await?;
+        }
+    }
+    verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
+    verify_repositories(reader.store(), scope, &mut report).await?;
+    if let Reader::Own(mirror) = reader {
+        let makes = site.options.makes_pages();
+        verify_pages(&**mirror, scope, makes, PATIENCE, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// A channel or a build that is not there; `failure` where it is something else.
+async fn absent(reader: &Reader, scope: &Scope, failure: Error) -> Error {
+    let Ok(catalog) = reader.store().catalog(&Scope::All).await else {
+        return failure;
+    };
+    match scope {
+        Scope::All => failure,
+        Scope::Channel(channel) if catalog.channels.contains_key(channel) => failure,
+        Scope::Channel(channel) => build_ref::missing_channel(&catalog, channel),
+        Scope::Build(id) if catalog.build(id).is_some() => failure,
+        Scope::Build(id) => build_ref::missing_build(&catalog, id),
+    }
+}
+
+impl Site {
+    /// Verifies a mirror, a channel or a build: sums, records, aliases, pages, repositories, signatures, images. Repairs what
+    /// is derived if asked to, and verifies again.
+    pub async fn verify(&self, scope: &Scope, how: &VerifyOptions) -> Result<Verified, Error> {
+        let to_repair = how.repair.then(|| self.mirror()).transpose()?;
+        let reader = self.reader()?;
+        let keys = Keys {
+            openpgp: self.keyring(how.keyring.as_deref())?,
+            provenance: self.options.provenance.trusted(&how.provenance_keys)?,
+        };
+        if let Reader::Http(_) = reader {
+            self.note(
+            "note: behind a URL, what the catalog and the sums name is checked: no unlisted files, modes, links, leftovers",
+        );
+        }
+        let fail = |error: VerifyError| {
+            let hint = hint_of(&error.source);
+            Error {
+                hint,
+                ..Error::new(kind_of(&error.source), error)
+            }
+        };
+        let mut report = match check(self, &reader, scope, &keys).await {
+            Err(error) if matches!(error.source, StoreError::NotFound { .. }) => {
+                return Err(absent(&reader, scope, fail(error)).await);
+            }
+            report => report.map_err(fail)?,
+        };
+        let mut repaired = None;
+        let registry = Registry::open(self)?;
+        if let Some(store) = &to_repair {
+            if let Some(registry) = &registry {
+                // Before an alias is moved to a build, the tags of the build are made.
+                registry.finish_all(self, &**store, scope).await?;
+            }
+            let mut done = repair(&**store, &report).await.map_err(fail)?;
+            // An alias that moved is on the pages, too.
+            if report
+                .findings
+                .iter()
+                .any(|finding| finding.kind.is_repairable())
+            {
+                done.pages = pages::made(self, &**store).await?;
+            }
+            repaired = Some(done);
+            report = check(self, &reader, scope, &keys).await.map_err(fail)?;
+        }
+        if let Some(registry) = &registry {
+            let found = registry.audit(reader.store(), scope).await?;
+            report.findings.extend(found);
+            report.findings.sort();
+        }
+        Ok(Verified { report, repaired })
+    }
+}
