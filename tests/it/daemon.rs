@@ -202,14 +202,14 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
     for mistake in [
         "max_builds",
         "unknown key `nothing`",
-        "`poll` is no duration",
+        "`poll` is not a duration",
     ] {
         assert!(site.log().contains(mistake), "{mistake}: {}", site.log());
     }
     fs_err::write(site.small.at("stx-builds.toml"), good).expect("a configuration");
     daemon.signal(Signal::HUP);
     site.until("the reload", || {
-        site.log().contains("the new configuration holds")
+        site.log().contains("configuration reloaded")
     });
 
     // Interrupted by a clean stop.
@@ -300,7 +300,7 @@ fn failures_and_recoveries_are_told_and_a_hook_that_hangs_harms_nothing() {
     fs_err::write(site.small.at("stx-builds.toml"), hangs).expect("a configuration");
     daemon.signal(Signal::HUP);
     site.until("the reload", || {
-        site.log().contains("the new configuration holds")
+        site.log().contains("configuration reloaded")
     });
     site.small.commit(
         "image.sh",

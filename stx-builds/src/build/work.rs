@@ -286,7 +286,7 @@ async fn go_on(
                 Some(phase) => format!("at phase {phase}"),
                 None => "with its publication".to_owned(),
             };
-            (watch.say)(&format!("going on with {id} {from}"));
+            (watch.say)(&format!("resuming {id} {from}"));
             run.go_on(journal).await
         }
         OnInterrupt::Fail => {

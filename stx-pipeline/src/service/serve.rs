@@ -342,7 +342,7 @@ impl Service<'_> {
                 for look in self.looks.values_mut() {
                     look.next = Instant::now();
                 }
-                self.host.say("the new configuration holds");
+                self.host.say("configuration reloaded");
             }
             Control::Stop => {
                 let first = self.stopping.is_none();

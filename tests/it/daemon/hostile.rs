@@ -182,7 +182,7 @@ fn only_who_asked_cancels_unless_a_group_may() {
     site.configure(&format!("cancel_group = \"{}\"", group.trim()), "");
     daemon.signal(Signal::HUP);
     site.until("the reload", || {
-        site.log().contains("the new configuration holds")
+        site.log().contains("configuration reloaded")
     });
     cancel();
     site.until("the end", || site.log().contains("run 2: cancelled"));
