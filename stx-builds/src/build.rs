@@ -23,7 +23,7 @@ use crate::Site;
 use crate::error::{Error, ErrorKind};
 use crate::images::Published;
 
-/// What came of a build.
+/// The outcome of a build.
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Built {
@@ -47,11 +47,11 @@ pub enum Built {
     },
 }
 
-/// What is done with a build that was interrupted.
+/// How an interrupted build continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnInterrupt {
-    /// It goes on at its first unfinished phase.
+    /// It resumes at its first unfinished phase.
     #[default]
     Resume,
     /// It is published as failed, with the reason `interrupted`.

@@ -115,7 +115,7 @@ pub struct Watch<'a> {
     /// Takes what happens to the phases.
     pub events: &'a (dyn Fn(&Event) + Sync),
     /// Takes notes about the build as a whole, a line each.
-    pub say: &'a (dyn Fn(&str) + Sync),
+    pub note: &'a (dyn Fn(&str) + Sync),
     /// Ends the build.
     pub cancel: &'a Cancel,
 }

@@ -29,7 +29,7 @@ pub(super) async fn check(
 ) -> Result<(), Error> {
     let phases: Vec<_> = plan.phases.iter().map(|phase| &*phase.name).collect();
     for glob in area.site.options.places().idle(&phases) {
-        (watch.say)(&format!(
+        (watch.note)(&format!(
             "warning: place-rule: no phase of recipe {} is named {glob}",
             plan.recipe
         ));

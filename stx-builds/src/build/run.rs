@@ -194,7 +194,7 @@ impl Run<'_> {
         // Also where no alias moved: a publisher that was killed later made no pages either.
         pages::renew(&self.area.site, self.store, self.area.now()).await;
         if !repaired.is_empty() {
-            (self.watch.say)(repaired.trim_end());
+            (self.watch.note)(repaired.trim_end());
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Run<'_> {
         );
         if let Err(failure) = self.finish_images(&plan.id.channel).await {
             // What an older build lacks is no reason to hold this one back.
-            (self.watch.say)(&format!("note: {}", failure.line()));
+            (self.watch.note)(&format!("note: {}", failure.line()));
         }
         let published = publish(&self.area.site, self.store, request).await?;
         let published = Box::new(published);

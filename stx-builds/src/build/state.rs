@@ -23,7 +23,7 @@ pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<()
         .await
         .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     if !ended.is_empty() {
-        (watch.say)(&format!(
+        (watch.note)(&format!(
             "ended {} of a build that was killed",
             counted(ended.len(), "phase")
         ));

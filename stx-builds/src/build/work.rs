@@ -104,13 +104,13 @@ impl<'a> Work<'a> {
             Ok(None) => {}
             Ok(Some(journal)) => {
                 let id = &journal.started.plan.id;
-                (watch.say)(&format!(
+                (watch.note)(&format!(
                     "{id} was interrupted with {} of {} over; it is abandoned for a new build (`resume` would have continued it)",
                     journal.records.len(),
                     counted(journal.started.plan.phases.len(), "phase")
                 ));
             }
-            Err(error) => (watch.say)(&format!(
+            Err(error) => (watch.note)(&format!(
                 "warning: an interrupted build is abandoned for a new one, and its journal cannot be read: {}",
                 crate::error::chain(&error)
             )),
@@ -144,7 +144,7 @@ impl<'a> Work<'a> {
         let date = self.date(&channel).await?;
         let request = self.request(date);
         let plan = planned(&self.recipe, &request)?;
-        (watch.say)(&format!("building {}", plan.id));
+        (watch.note)(&format!("building {}", plan.id));
         let started = Started {
             schema: Started::SCHEMA,
             time: clock(),
@@ -286,7 +286,7 @@ async fn go_on(
                 Some(phase) => format!("at phase {phase}"),
                 None => "with its publication".to_owned(),
             };
-            (watch.say)(&format!("resuming {id} {from}"));
+            (watch.note)(&format!("resuming {id} {from}"));
             run.go_on(journal).await
         }
         OnInterrupt::Fail => {

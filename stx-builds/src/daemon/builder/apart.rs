@@ -119,7 +119,7 @@ async fn go(
     };
     let watch = Watch {
         events: &events,
-        say: &|text| area.site.log(text),
+        note: &|text| area.site.log(text),
         cancel,
     };
     let built = match work {

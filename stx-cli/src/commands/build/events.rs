@@ -30,11 +30,11 @@ pub(crate) async fn watched<T>(
             stream.write(event);
         }
     };
-    let say = |text: &str| context.say(text);
+    let note = |text: &str| context.say(text);
     let interrupted = tokio::spawn(cancel_on_signal(cancel.clone()));
     let result = work(Watch {
         events: &events,
-        say: &say,
+        note: &note,
         cancel,
     })
     .await;
