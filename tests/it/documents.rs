@@ -202,7 +202,7 @@ fn errors_and_hints_use_the_words_of_the_style() {
         let path = path.to_str().expect("UTF-8");
         let is_source = path.starts_with("stx-")
             && path.contains("/src/")
-            && path.ends_with(".rs")
+            && entry.path().extension().is_some_and(|it| it == "rs")
             && !path.contains("tests");
         if is_source {
             let source = fs_err::read_to_string(entry.path()).expect("source");

@@ -53,7 +53,7 @@ pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, p
 pub use prepare::{
     PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
 };
-pub use push::{ImageError, ImageReport, ImagesError, publish_with_images, push};
+pub use push::{ImageError, ImageHookError, ImageReport, publish_with_images, push};
 pub use registry::memory::MemoryRegistry;
 #[cfg(feature = "registry")]
 pub use registry::oci::{OciOptions, OciRegistry};

@@ -43,7 +43,8 @@ pub enum ImageError {
 
 /// Images that stopped a publish: what a [`CommitHooks`] of images fails with.
 #[derive(Debug, thiserror::Error)]
-pub enum ImagesError {
+#[non_exhaustive]
+pub enum ImageHookError {
     /// Not all of them are on the registry.
     #[error("its images are not on the registry")]
     NotPushed(#[source] ImageError),
@@ -269,11 +270,11 @@ impl CommitHooks for Images<'_> {
     }
 
     async fn before_commit(&self) -> Result<(), HookError> {
-        Ok(self.store().await.map_err(ImagesError::NotPushed)?)
+        Ok(self.store().await.map_err(ImageHookError::NotPushed)?)
     }
 
     async fn after_commit(&self) -> Result<(), HookError> {
-        Ok(self.tag().await.map_err(ImagesError::NotTagged)?)
+        Ok(self.tag().await.map_err(ImageHookError::NotTagged)?)
     }
 }
 

@@ -36,6 +36,7 @@ const LONGEST_PLATFORM: usize = 64;
 
 /// Images that cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// A file cannot be read.
     #[error("{path}")]

@@ -87,6 +87,7 @@ impl Provenance {
 
 /// Provenance that cannot be understood.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProvenanceError {
     /// The envelope is none.
     #[error(transparent)]

@@ -25,6 +25,7 @@ pub struct Keyring {
 
 /// A keyring that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyringError {
     /// Not OpenPGP, or of a form that cannot be read.
     #[error("not public keys as `gpg --export` writes them")]
@@ -48,6 +49,7 @@ pub struct Good {
 
 /// Why a signature is not trusted. Of several signatures the reason that is furthest down counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
 pub enum Untrusted {
     /// There is none.
     #[error("not signed")]

@@ -71,6 +71,7 @@ impl Seen {
 
 /// Why a signed index is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IndexError {
     /// It was seen in a later version.
     #[error(

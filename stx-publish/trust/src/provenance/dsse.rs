@@ -58,6 +58,7 @@ pub struct Signature {
 
 /// An envelope that is none, or is not signed by whom it should be.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvelopeError {
     /// Not the JSON of an envelope.
     #[error("the envelope, line {}, column {}", source.line(), source.column())]

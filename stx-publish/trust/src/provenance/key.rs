@@ -28,6 +28,7 @@ const P256_LENGTH: usize = 65;
 
 /// A text that is no key of these kinds.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// Not PEM, or nothing of the kind in it.
     #[error("no {wanted} in PEM form")]

@@ -238,6 +238,7 @@ impl Resource {
 
 /// A text that is no statement, or one of another kind.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StatementError {
     /// Not the JSON of a provenance statement.
     #[error("the statement, line {}, column {}", source.line(), source.column())]

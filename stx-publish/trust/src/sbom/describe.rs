@@ -16,6 +16,7 @@ use stx_publish::store::local::copy::hash_file;
 
 /// An image of which no bill of materials could be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SbomError {
     /// The image, or a package that is published beside it, cannot be read.
     #[error("{path}: cannot be read")]
