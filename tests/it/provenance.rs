@@ -321,7 +321,7 @@ fn a_program_signs_where_no_key_may_be_in_a_file() {
     configure("other.pub");
     let refused = run(&mut small.build(DATE)).code(4);
     assert!(
-        refused.stderr.contains("no signature by the key"),
+        refused.stderr.contains("not a signature by the key"),
         "{}",
         refused.stderr
     );
