@@ -322,11 +322,7 @@ async fn publish_guarded(
 fn unprepared(error: PrepareError) -> Error {
     match error {
         PrepareError::Store { ref source, .. } => Error::new(kind_of(source), error),
-        PrepareError::Scan {
-            id,
-            source: ScanError::Refused { problems, .. },
-        }
-        | PrepareError::Plan(PlanError::Refused { id, problems }) => refuse(&id, problems),
+        PrepareError::Plan(PlanError::Refused { id, problems }) => refuse(&id, problems),
         PrepareError::Scan { .. } => Error::new(ErrorKind::Mirror, error),
         PrepareError::Plan(error) => unplanned(error),
     }

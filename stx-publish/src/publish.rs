@@ -18,6 +18,8 @@ use crate::plan::{
     alias_verdict, plan,
 };
 use crate::privacy::PrivacyReport;
+#[cfg(feature = "local")]
+use crate::scan::ScanError;
 use crate::store::{Added, ChannelWriter, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
 
 /// What was done.
@@ -215,13 +217,12 @@ pub enum PrepareError {
         source: StoreError,
     },
     /// The files could not be read.
-    #[cfg(feature = "local")]
     #[error("{id}: cannot be compared with the mirror")]
     Scan {
         /// The build.
         id: Box<BuildId>,
         /// Why.
-        source: crate::scan::ScanError,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The build must not be published.
     #[error(transparent)]
@@ -283,9 +284,17 @@ pub async fn prepare_in_full(
 async fn hashed(mut request: PublishRequest) -> Result<PublishRequest, PrepareError> {
     let incoming = std::mem::take(&mut request.incoming);
     let hashed = crate::scan::hash(incoming).await;
-    request.incoming = hashed.map_err(|source| PrepareError::Scan {
-        id: Box::new(request.record.id.clone()),
-        source,
+    request.incoming = hashed.map_err(|error| {
+        let id = Box::new(request.record.id.clone());
+        match error {
+            ScanError::Refused { problems, .. } => {
+                PrepareError::Plan(PlanError::Refused { id, problems })
+            }
+            error => PrepareError::Scan {
+                id,
+                source: Box::new(error),
+            },
+        }
     })?;
     Ok(request)
 }
