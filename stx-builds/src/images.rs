@@ -60,7 +60,7 @@ impl Registry {
         site: &Site,
         request: &mut PublishRequest,
     ) -> Result<Vec<NamedImage>, Error> {
-        let found = images::read::read_images(request.incoming.clone()).await;
+        let found = images::read::read_images(request.tree.incoming().clone()).await;
         let found = found.map_err(|error| {
             Error::new(ErrorKind::Mirror, error)
                 .hint("nothing was published; the image has to be made anew")

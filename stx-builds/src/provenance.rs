@@ -42,8 +42,8 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
         return Ok(request);
     }
     let id = &request.record.id;
-    let before: BTreeSet<_> = request.incoming.entries.keys().cloned().collect();
-    let failed = sbom::describe(&mut request.incoming, id, env!("CARGO_PKG_VERSION"));
+    let before: BTreeSet<_> = request.tree.incoming().entries.keys().cloned().collect();
+    let failed = sbom::describe(request.tree.incoming_mut(), id, env!("CARGO_PKG_VERSION"));
     for (path, error) in failed {
         let error = crate::error::chain(&error);
         if table.required {
@@ -59,7 +59,7 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
     }
     // What packages say of themselves was not searched before.
     if let Some(privacy) = site.options.privacy.compile()? {
-        for (path, entry) in &request.incoming.entries {
+        for (path, entry) in &request.tree.incoming().entries {
             let Entry::Generated(text) = entry else {
                 continue;
             };

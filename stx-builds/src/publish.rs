@@ -1,16 +1,16 @@
 //! `publish`: a finished tree becomes a build of the mirror.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use chrono::{DateTime, Utc};
 use stx_images::{ImagePlan, Prepared};
-use stx_layout::{BuildId, BuildOutcome, BuildRecord, counted};
-use stx_publish::metadata::carry;
+use stx_layout::{BuildId, BuildOutcome, BuildPath, BuildRecord, counted};
+use stx_publish::metadata::{Carried, carry};
 use stx_publish::{
-    Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError, Problem,
-    ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear, prepare,
-    prepare_in_full, survey,
+    ClearError, Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError,
+    Problem, ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear,
+    prepare, prepare_in_full, survey,
 };
 
 use crate::error::{Error, ErrorKind};
@@ -74,16 +74,14 @@ impl Site {
     /// Publishes a finished tree: searches it for what must not leave, signs, describes, names the images, plans, stages,
     /// commits, tags and moves the alias. The same tree again changes nothing, or finishes what a crash left.
     pub async fn publish(&self, tree: &Tree) -> Result<Published, Error> {
-        let guarded = surveyed(self, tree)?;
+        let request = requested(self, tree)?;
         let store = Mirror::open_or_create(self, &self.root()?)?;
-        publish_guarded(self, &*store, guarded).await
+        publish_request(self, &*store, request).await
     }
 
     /// Plans the same, and changes nothing.
     pub async fn plan_publish(&self, tree: &Tree) -> Result<Planned, Error> {
-        let (request, _redacted) = surveyed(self, tree)?;
-        let (request, _signed) = signing::packages(self, request)?;
-        let request = provenance::describe(self, request)?;
+        let request = requested(self, tree)?;
         let (mirror, nothing);
         let store: &dyn MirrorRead = match self.mirror() {
             Ok(store) => {
@@ -101,8 +99,8 @@ impl Site {
     }
 }
 
-/// Reads a tree, and searches it.
-fn surveyed(site: &Site, tree: &Tree) -> Result<(PublishRequest, Option<Cleared>), Error> {
+/// Surveys a tree, and makes a request of it.
+fn requested(site: &Site, tree: &Tree) -> Result<PublishRequest, Error> {
     for root in &tree.source_roots {
         // Symlinks that lead there would be refused one by one, each as if no root was named.
         if !is_there(root)? {
@@ -117,9 +115,27 @@ fn surveyed(site: &Site, tree: &Tree) -> Result<(PublishRequest, Option<Cleared>
         survey(&tree.dir, &roots).map_err(|error| unsurveyed(&tree.dir, error))?;
     let mut record = BuildRecord::new(tree.build.clone(), tree.result);
     record.trigger = Some("publish".to_owned());
-    let request = request(site.now, record, incoming, tree.force_alias);
-    let request = carried(site, request)?;
-    guard(site, request, problems)
+    let mut request = request(site, record, incoming, problems)?;
+    request.force_alias = tree.force_alias;
+    Ok(request)
+}
+
+/// Makes a request of files that nobody has searched yet, with the `problems` that are known already.
+fn request(
+    site: &Site,
+    record: BuildRecord,
+    mut incoming: Incoming,
+    problems: Vec<Problem>,
+) -> Result<PublishRequest, Error> {
+    // The build's own comps, modules and updateinfo are published, so they are searched as well.
+    let carried = carry(&mut incoming).map_err(|error| Error::new(ErrorKind::Mirror, error))?;
+    let tree = guard(site, &record, incoming, &carried, problems)?;
+    let mut request = PublishRequest::new(record, tree, site.now);
+    request.carried = carried;
+    request.strict = site.options.metadata.strict();
+    // Signatures change packages, so they come before anything that takes their digests.
+    let request = signing::packages(site, request)?;
+    provenance::describe(site, request)
 }
 
 /// Why there is nothing to publish, and where it probably is.
@@ -204,77 +220,60 @@ fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {
 /// with the `problems` that are known already.
 fn guard(
     site: &Site,
-    mut request: PublishRequest,
-    mut problems: Vec<Problem>,
-) -> Result<(PublishRequest, Option<Cleared>), Error> {
-    let Some(privacy) = site.options.privacy.compile()? else {
-        site.note("nothing is searched for what it tells of this machine: [privacy] says so");
-        return if problems.is_empty() {
-            Ok((request, None))
-        } else {
-            Err(refuse(&request.record.id, problems))
-        };
-    };
-    for name in privacy.plain_names() {
-        site.progress().detail(&format!(
-            "this machine's name {name} is a plain word, found after `@` and `://` only; `hosts` in [privacy] finds it anywhere"
-        ));
-    }
-    let incoming = std::mem::take(&mut request.incoming);
-    let cleared = clear(incoming, &request.record, &request.carried, &privacy);
-    let mut cleared = cleared.map_err(|error| {
-        Error::new(ErrorKind::Mirror, error)
-            .hint("nothing was published; redacted copies need room in TMPDIR")
-    })?;
-    problems.append(&mut cleared.problems);
-    problems.sort_by(|a, b| a.path.cmp(&b.path));
-    if !problems.is_empty() {
-        return Err(refuse(&request.record.id, problems));
-    }
-    request.incoming = std::mem::take(&mut cleared.incoming);
-    request.privacy = std::mem::take(&mut cleared.report);
-    Ok((request, Some(cleared)))
-}
-
-/// A request for `latest_build`.
-pub(crate) fn request(
-    now: DateTime<Utc>,
-    record: BuildRecord,
+    record: &BuildRecord,
     incoming: Incoming,
-    force_alias: bool,
-) -> PublishRequest {
-    let mut request = PublishRequest::new(record, incoming, now);
-    request.force_alias = force_alias;
-    request
+    carried: &BTreeMap<BuildPath, Carried>,
+    mut problems: Vec<Problem>,
+) -> Result<Cleared, Error> {
+    let cleared = match site.options.privacy.compile()? {
+        None => {
+            site.note("nothing is searched for what it tells of this machine: [privacy] says so");
+            Ok(Cleared::unsearched(
+                incoming,
+                "`enabled` of [privacy] is false",
+            ))
+        }
+        Some(privacy) => {
+            for name in privacy.plain_names() {
+                site.progress().detail(&format!(
+                    "this machine's name {name} is a plain word, found after `@` and `://` only; `hosts` in [privacy] finds it anywhere"
+                ));
+            }
+            clear(incoming, record, carried, &privacy)
+        }
+    };
+    match cleared {
+        Ok(cleared) if problems.is_empty() => return Ok(cleared),
+        Ok(_) => {}
+        Err(ClearError::Problems(found)) => problems.extend(found),
+        Err(error) => {
+            return Err(Error::new(ErrorKind::Mirror, error)
+                .hint("nothing was published; redacted copies need room in TMPDIR"));
+        }
+    }
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    Err(refuse(&record.id, problems))
 }
 
-/// Finds what of the build's own repository metadata is carried over, and takes over what the configuration says of it.
-fn carried(site: &Site, mut request: PublishRequest) -> Result<PublishRequest, Error> {
-    request.strict = site.options.metadata.strict();
-    request.carried =
-        carry(&mut request.incoming).map_err(|error| Error::new(ErrorKind::Mirror, error))?;
-    Ok(request)
-}
-
-/// Searches, plans and publishes.
+/// Publishes the files of a build, which nobody has searched yet.
 pub(crate) async fn publish(
     site: &Site,
     store: &dyn MirrorStore,
-    request: PublishRequest,
+    record: BuildRecord,
+    incoming: Incoming,
+    force_alias: bool,
 ) -> Result<Published, Error> {
-    let request = carried(site, request)?;
-    let guarded = guard(site, request, Vec::new())?;
-    publish_guarded(site, store, guarded).await
+    let mut request = request(site, record, incoming, Vec::new())?;
+    request.force_alias = force_alias;
+    publish_request(site, store, request).await
 }
 
-/// Signs packages, plans and publishes; once more if another publisher came between. The copies last until the end.
-async fn publish_guarded(
+/// Names the images, plans, publishes; once more if another publisher came between.
+async fn publish_request(
     site: &Site,
     store: &dyn MirrorStore,
-    (request, _redacted): (PublishRequest, Option<Cleared>),
+    mut request: PublishRequest,
 ) -> Result<Published, Error> {
-    let (request, _signed) = signing::packages(site, request)?;
-    let mut request = provenance::describe(site, request)?;
     let registry = Registry::open(site)?;
     let named = match &registry {
         Some(registry) => registry.add_images(site, &mut request).await?,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use stx_layout::counted;
 use stx_publish::site::IndexSeal;
 use stx_publish::{PublishRequest, Seal, SignError};
-use stx_trust::openpgp::{OpenPgp, SignPackagesError, SignedPackages, sign_packages};
+use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
 
 use crate::Site;
 use crate::error::{Error, ErrorKind};
@@ -39,22 +39,19 @@ pub(crate) fn index_seal(site: &Site, now: DateTime<Utc>) -> Result<Option<Index
     }))
 }
 
-/// Signs the packages of a request, on copies that last as long as what is returned beside it.
-pub(crate) fn packages(
-    site: &Site,
-    mut request: PublishRequest,
-) -> Result<(PublishRequest, Option<SignedPackages>), Error> {
+/// Signs the packages of a request, on copies that last as long as its tree.
+pub(crate) fn packages(site: &Site, mut request: PublishRequest) -> Result<PublishRequest, Error> {
     if !site.options.signing.signs_packages() {
-        return Ok((request, None));
+        return Ok(request);
     }
     let Some(signer) = signer(site, site.now)? else {
-        return Ok((request, None));
+        return Ok(request);
     };
     let state = site.options.state(&site.root()?)?;
     let cache = state
         .join(".signed")
         .join(request.record.id.channel.to_string());
-    let incoming = std::mem::take(&mut request.incoming);
+    let incoming = std::mem::take(request.tree.incoming_mut());
     let packages = sign_packages(incoming, &signer, &cache, site.now);
     let mut packages = packages.map_err(unsigned)?;
     if packages.signed > 0 {
@@ -67,8 +64,9 @@ pub(crate) fn packages(
     for (path, reason) in &packages.unsigned {
         site.note(&format!("warning: {path} is not signed: {reason}"));
     }
-    request.incoming = std::mem::take(&mut packages.incoming);
-    Ok((request, Some(packages)))
+    *request.tree.incoming_mut() = std::mem::take(&mut packages.incoming);
+    request.tree.keep(packages);
+    Ok(request)
 }
 
 fn unsigned(error: SignPackagesError) -> Error {

@@ -86,7 +86,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Demo(args) => commands::demo::run(context, args).await,
+        Command::Demo(args) => Box::pin(commands::demo::run(context, args)).await,
         Command::Build(args) => commands::build::run(context, args).await,
         Command::Resume(args) => commands::build::resume(context, args).await,
         Command::Cancel(args) => commands::build::cancel(context, args).await,

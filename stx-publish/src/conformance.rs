@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel};
 
+use crate::Cleared;
 use crate::incoming::{Entry, Incoming};
 use crate::index::{PageId, PageName};
 use crate::plan::PublishRequest;
@@ -52,9 +53,12 @@ pub fn sample_request(day: u32, result: BuildOutcome, text: &str) -> PublishRequ
     let now = id.date.time() + TimeDelta::hours(5);
     PublishRequest::new(
         BuildRecord::new(id, result),
-        Incoming {
-            entries: entries.into(),
-        },
+        Cleared::unsearched(
+            Incoming {
+                entries: entries.into(),
+            },
+            "made for a test",
+        ),
         now,
     )
 }

@@ -66,8 +66,8 @@ pub use plan::{
     plan,
 };
 #[cfg(feature = "local")]
-pub use privacy::{Cleared, clear};
-pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
+pub use privacy::{ClearError, clear};
+pub use privacy::{Cleared, Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
 pub use publish::{
     CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
     publish, publish_observed, publish_with_hooks,

@@ -13,7 +13,7 @@ use stx_layout::{
 
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried};
-use crate::privacy::PrivacyReport;
+use crate::privacy::{Cleared, Copies, PrivacyReport};
 
 mod known;
 mod show;
@@ -27,16 +27,14 @@ mod tests;
 pub struct PublishRequest {
     /// What is known of the build, its id and its outcome among it.
     pub record: BuildRecord,
-    /// Its files.
-    pub incoming: Incoming,
+    /// Its files, searched.
+    pub tree: Cleared,
     /// The aliases that are to point at it if it is a success.
     pub aliases: Vec<AliasName>,
     /// Whether an alias may go back in time.
     pub force_alias: bool,
     /// The sums of the build that the mirror has under this id already, where it has one.
     pub existing: Option<Sums>,
-    /// What the search of its files came to.
-    pub privacy: PrivacyReport,
     /// What is carried over of the build's own repository metadata, by repository; the rest of it is made anew.
     pub carried: BTreeMap<BuildPath, Carried>,
     /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
@@ -49,14 +47,13 @@ pub struct PublishRequest {
 
 impl PublishRequest {
     /// A request for `latest_build`, not forced.
-    pub fn new(record: BuildRecord, incoming: Incoming, now: DateTime<Utc>) -> Self {
+    pub fn new(record: BuildRecord, tree: Cleared, now: DateTime<Utc>) -> Self {
         Self {
             record,
-            incoming,
+            tree,
             aliases: vec![AliasName::latest_build()],
             force_alias: false,
             existing: None,
-            privacy: PrivacyReport::default(),
             carried: BTreeMap::new(),
             strict: false,
             known: None,
@@ -92,6 +89,9 @@ pub struct PublishPlan {
     pub strict: bool,
     /// What was redacted, and what was not searched.
     pub privacy: PrivacyReport,
+    /// Where copies of its files lie, until the plan is done with.
+    #[serde(skip)]
+    pub copies: Copies,
     /// The files whose bytes the mirror has, and where; absent where nobody asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linked: Option<Linked>,
@@ -242,16 +242,16 @@ fn more(others: usize) -> String {
 pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, PlanError> {
     let PublishRequest {
         record,
-        mut incoming,
+        tree,
         aliases,
         force_alias,
         existing,
-        privacy,
         carried,
         strict,
         known,
         now,
     } = request;
+    let (mut incoming, privacy, copies) = tree.into_parts();
     let id = Box::new(record.id.clone());
     if id.date.time() - now > TimeDelta::days(1) {
         return Err(PlanError::Ahead { id, now });
@@ -327,6 +327,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         carried,
         // The logs of a failure are needed, whatever its packages are like.
         strict: strict && record.result == BuildOutcome::Success,
+        copies,
         privacy,
         linked: known.map(|known| known.linked(&incoming)),
         incoming,

@@ -44,6 +44,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Serialize, Serializer};
 use stx_layout::{BuildPath, REDACTED};
 
+mod cleared;
 mod content;
 #[cfg(feature = "local")]
 mod guard;
@@ -55,9 +56,10 @@ mod tests;
 #[cfg(feature = "local")]
 mod urls;
 
+pub use cleared::{Cleared, Copies};
 pub use content::{Content, is_log};
 #[cfg(feature = "local")]
-pub use guard::{Cleared, clear};
+pub use guard::{ClearError, clear};
 pub use search::Search;
 
 use rules::{Pattern, Rule};
@@ -218,6 +220,9 @@ pub struct PrivacyReport {
     pub unsearched: BTreeMap<BuildPath, String>,
     /// Files that were not searched because the configuration lets them out as they are.
     pub allowed: BTreeSet<BuildPath>,
+    /// Why nothing was searched at all; absent where a search was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
 }
 
 impl fmt::Display for PrivacyReport {

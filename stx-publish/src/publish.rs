@@ -282,9 +282,9 @@ pub async fn prepare_in_full(
 /// The request with the digests of its files, where files can be read.
 #[cfg(feature = "local")]
 async fn hashed(mut request: PublishRequest) -> Result<PublishRequest, PrepareError> {
-    let incoming = std::mem::take(&mut request.incoming);
+    let incoming = std::mem::take(request.tree.incoming_mut());
     let hashed = crate::scan::hash(incoming).await;
-    request.incoming = hashed.map_err(|error| {
+    *request.tree.incoming_mut() = hashed.map_err(|error| {
         let id = Box::new(request.record.id.clone());
         match error {
             ScanError::Refused { problems, .. } => {

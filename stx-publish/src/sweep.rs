@@ -27,7 +27,8 @@ pub(crate) async fn try_put(
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
     let package = Entry::Generated(Bytes::from_static(b"a package"));
     request
-        .incoming
+        .tree
+        .incoming_mut()
         .entries
         .insert("outputs/RPMS/std/a.rpm".parse().expect("a path"), package);
     let plan = prepare(store, request).await.ok()?;

@@ -22,7 +22,7 @@ use crate::cancel::requested;
 use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
-use crate::publish::{publish, request};
+use crate::publish::publish;
 use crate::site::clock;
 
 /// A build whose channel is locked and whose journal is open.
@@ -217,17 +217,14 @@ impl Run<'_> {
         })?;
         let record = conclude(plan, &sources.records, records, &collection);
         let incoming = incoming(self.channel, plan, sources, &record, collection)?;
-        let request = request(
-            self.area.now(),
-            record.clone(),
-            incoming,
-            started.force_alias,
-        );
         if let Err(failure) = self.finish_images(&plan.id.channel).await {
             // What an older build lacks is no reason to hold this one back.
             (self.watch.note)(&format!("note: {}", failure.line()));
         }
-        let published = publish(&self.area.site, self.store, request).await?;
+        let mut site = self.area.site.clone();
+        site.now = self.area.now();
+        let force = started.force_alias;
+        let published = publish(&site, self.store, record.clone(), incoming, force).await?;
         let published = Box::new(published);
         pages::renew(&self.area.site, self.store, self.area.now()).await;
         process::remove_journal(self.state).map_err(unwritten)?;

@@ -104,7 +104,7 @@ pub fn add_images(
     request.record.images = named.iter().map(NamedImage::record).collect();
     let latest =
         request.record.result == BuildOutcome::Success && rules.moving.contains(&Qualifier::Latest);
-    add_lists(&mut request.incoming, &id, &named, latest);
+    add_lists(request.tree.incoming_mut(), &id, &named, latest);
     Ok(named)
 }
 

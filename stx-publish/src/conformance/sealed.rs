@@ -78,7 +78,7 @@ async fn repositories_are_signed(store: &dyn MirrorStore) {
         let mut request = sample_request(2, BuildOutcome::Success, "day 2");
         let package = Entry::Generated(Bytes::from_static(b"no package"));
         let at = path("outputs/RPMS/std/a.rpm");
-        request.incoming.entries.insert(at, package);
+        request.tree.incoming_mut().entries.insert(at, package);
         request
     };
     let plan = prepare(store, repository()).await.expect("a plan");

@@ -215,7 +215,7 @@ async fn zeros_become_holes() {
     let mut request = sample_request(1, BuildOutcome::Success, "day 1");
     let path = "outputs/iso/bootimage.iso".parse().expect("a path");
     let entry = crate::Entry::Generated(image.clone().into());
-    request.incoming.entries.insert(path, entry);
+    request.tree.incoming_mut().entries.insert(path, entry);
     let plan = prepare(&store, request).await.expect("a plan");
     publish(&store, &plan).await.expect("published");
     let digest = crate::incoming::digest_of(&image).to_string();

@@ -96,10 +96,11 @@ fn differences_are_named() {
     let there = sample_request(10, BuildOutcome::Success, "there");
     let mut request = sample_request(10, BuildOutcome::Success, "here");
     request
-        .incoming
+        .tree
+        .incoming_mut()
         .entries
         .remove(&"inputs/downloads/source.tar".parse().expect("a path"));
-    request.existing = there.incoming.sums().map(|(sums, _)| sums);
+    request.existing = there.tree.incoming().sums().map(|(sums, _)| sums);
     let error = plan(&catalog(&[(10, BuildOutcome::Success)], None), request).expect_err("refused");
     insta::assert_snapshot!(error);
 }
@@ -117,7 +118,7 @@ fn a_bill_of_materials_is_compared_where_the_build_brought_it_only() {
     let publish = |now: Option<Entry>, then: Option<Entry>| {
         let request = |bill_entry: Option<Entry>| {
             let mut request = sample_request(10, BuildOutcome::Success, "x");
-            let entries = &mut request.incoming.entries;
+            let entries = &mut request.tree.incoming_mut().entries;
             entries.insert(image.parse().expect("a path"), file("image"));
             entries.extend(bill_entry.map(|entry| (bill.parse().expect("a path"), entry)));
             request
@@ -153,7 +154,7 @@ fn what_must_not_leave_is_refused_all_at_once() {
     ];
     for (name, target) in symlinks {
         let path = format!("outputs/{name}").parse().expect("a path");
-        request.incoming.entries.insert(
+        request.tree.incoming_mut().entries.insert(
             path,
             Entry::Symlink {
                 target: target.to_owned(),
@@ -166,7 +167,7 @@ fn what_must_not_leave_is_refused_all_at_once() {
         "build.json",
         "outputs/CONTEXT/below",
     ] {
-        request.incoming.entries.insert(
+        request.tree.incoming_mut().entries.insert(
             path.parse().expect("a path"),
             Entry::Generated(Bytes::new()),
         );
@@ -196,7 +197,7 @@ fn old_metadata_is_left_out() {
         "outputs/RPMS/std/a.rpm",
         "outputs/RPMS/std/repodata/repomd.xml",
     ] {
-        request.incoming.entries.insert(
+        request.tree.incoming_mut().entries.insert(
             path.parse().expect("a path"),
             Entry::Generated(Bytes::new()),
         );
@@ -291,7 +292,8 @@ fn a_repository_that_leads_back_to_itself_is_refused() {
                 },
             };
             request
-                .incoming
+                .tree
+                .incoming_mut()
                 .entries
                 .insert(path.parse().expect("a path"), entry);
         }

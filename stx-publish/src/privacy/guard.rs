@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
-use camino_tempfile::{Utf8TempDir, tempdir};
+use camino_tempfile::tempdir;
 use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
 use fs_err as fs;
@@ -17,22 +17,21 @@ use stx_layout::{BuildPath, BuildRecord};
 
 use super::content::{Content, HEAD, is_log};
 use super::urls::Urls;
-use super::{Findings, Privacy, PrivacyReport, Search};
+use super::{Cleared, Findings, Privacy, PrivacyReport, Search};
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried};
 use crate::store::local::copy::Source;
 
-/// Files that may leave: as they are, or as redacted copies, which last as long as this value.
-#[derive(Debug)]
-pub struct Cleared {
-    /// What is to be published.
-    pub incoming: Incoming,
-    /// What was redacted, and what was not searched.
-    pub report: PrivacyReport,
-    /// What must not be published.
-    pub problems: Vec<Problem>,
-    /// Where the redacted copies lie.
-    _copies: Utf8TempDir,
+/// A tree that was searched and must not be published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClearError {
+    /// It holds what must not leave.
+    #[error("{} must not be published", stx_layout::counted(.0.len(), "thing"))]
+    Problems(Vec<Problem>),
+    /// There is no room for redacted copies.
+    #[error("redacted copies cannot be written")]
+    Copies(#[from] io::Error),
 }
 
 /// What came of one entry.
@@ -53,13 +52,13 @@ struct Outcome {
 /// repositories is left out, because it is made anew, but for what is `carried` over.
 ///
 /// # Errors
-/// Only if that directory cannot be made; what must not leave is in [`Cleared::problems`].
+/// [`ClearError::Problems`] has everything that must not leave.
 pub fn clear(
     mut incoming: Incoming,
     record: &BuildRecord,
     carried: &BTreeMap<BuildPath, Carried>,
     privacy: &Privacy,
-) -> io::Result<Cleared> {
+) -> Result<Cleared, ClearError> {
     let copies = tempdir()?;
     let number = AtomicUsize::new(0);
     let repositories = repositories(incoming.entries.keys());
@@ -106,12 +105,12 @@ pub fn clear(
         path: BuildRecord::FILE_NAME.to_owned(),
         kind,
     }));
-    Ok(Cleared {
-        incoming,
-        report,
-        problems,
-        _copies: copies,
-    })
+    if !problems.is_empty() {
+        return Err(ClearError::Problems(problems));
+    }
+    let mut cleared = Cleared::new(incoming, report);
+    cleared.keep(copies);
+    Ok(cleared)
 }
 
 /// One problem for each kind of thing that was found.

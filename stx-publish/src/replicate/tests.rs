@@ -5,6 +5,7 @@ use camino_tempfile::{Utf8TempDir, tempdir};
 use stx_layout::{BuildOutcome, BuildRecord};
 
 use super::*;
+use crate::Cleared;
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::{Entry, Incoming};
@@ -100,7 +101,11 @@ async fn holes_and_equal_files_arrive_as_they_are_stored() {
         (&afar as &dyn MirrorStore, generated),
     ] {
         let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
-        let request = PublishRequest::new(record, incoming, id.date.time());
+        let request = PublishRequest::new(
+            record,
+            Cleared::unsearched(incoming, "made for a test"),
+            id.date.time(),
+        );
         let plan = prepare(from, request).await.expect("a plan");
         let published = publish(from, &plan).await.expect("published");
         assert_eq!(published.shared, 8 << 20, "{from:?}");

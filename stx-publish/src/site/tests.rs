@@ -19,7 +19,7 @@ use crate::verify::{FindingKind, VerifyReport};
 async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) {
     let mut request = sample_request(day, result, &format!("day {day}"));
     let package = format!("outputs/RPMS/std/a-1-{release}.noarch.rpm");
-    request.incoming.entries.insert(
+    request.tree.incoming_mut().entries.insert(
         package.parse().expect("a path"),
         Entry::Generated(format!("release {release}").into()),
     );
@@ -177,7 +177,7 @@ async fn links_hold_no_character_that_a_server_may_read_otherwise() {
     let id = &mut request.record.id;
     id.channel = "feature/c++ ^x/centos".parse().expect("a channel");
     let channel = id.channel.clone();
-    request.incoming.entries.insert(
+    request.tree.incoming_mut().entries.insert(
         "outputs/iso/boot+^ #1.iso".parse().expect("a path"),
         Entry::Generated("an image".into()),
     );

@@ -235,7 +235,7 @@ mod tests {
             ("outputs/RPMS/std/a b.rpm", Bytes::from_static(b"package")),
             (BILL, bill),
         ] {
-            let entries = &mut request.incoming.entries;
+            let entries = &mut request.tree.incoming_mut().entries;
             entries.insert(path(name), Entry::Generated(bytes));
         }
         let plan = prepare(&store, request).await.expect("a plan");

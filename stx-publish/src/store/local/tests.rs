@@ -7,6 +7,7 @@ use camino_tempfile::{Utf8TempDir, tempdir};
 use stx_layout::{BuildDate, BuildOutcome, BuildRecord};
 
 use super::*;
+use crate::Cleared;
 use crate::conformance::{sample_id, sample_request};
 use crate::metadata::{CreaterepoC, Indexed};
 use crate::plan::PublishRequest;
@@ -60,7 +61,7 @@ pub(super) fn request(day: u32, tree: &Utf8Path) -> PublishRequest {
     let now = id.date.time();
     PublishRequest::new(
         BuildRecord::new(id, BuildOutcome::Success),
-        scan(tree).expect("scanned"),
+        Cleared::unsearched(scan(tree).expect("scanned"), "made for a test"),
         now,
     )
 }

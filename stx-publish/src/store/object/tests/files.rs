@@ -9,6 +9,7 @@ use object_store::{Attribute, PutMode};
 use stx_layout::{AliasEntry, AliasName, BuildRecord, Sums};
 
 use super::*;
+use crate::Cleared;
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::plan::PublishRequest;
 use crate::publish::PublishReport;
@@ -47,7 +48,15 @@ async fn put(
         entries: entries.collect(),
     };
     let record = BuildRecord::new(id, BuildOutcome::Success);
-    let plan = prepare(store, PublishRequest::new(record, incoming, now)).await;
+    let plan = prepare(
+        store,
+        PublishRequest::new(
+            record,
+            Cleared::unsearched(incoming, "made for a test"),
+            now,
+        ),
+    )
+    .await;
     publish(store, &plan.expect("a plan")).await
 }
 
@@ -481,7 +490,11 @@ async fn a_repository_keeps_the_build_s_own_groups() {
     let carried = crate::metadata::carry(&mut incoming).expect("read");
     let record = BuildRecord::new(sample_id(1), BuildOutcome::Success);
     let now = record.id.date.time() + TimeDelta::hours(5);
-    let mut request = PublishRequest::new(record, incoming, now);
+    let mut request = PublishRequest::new(
+        record,
+        Cleared::unsearched(incoming, "made for a test"),
+        now,
+    );
     request.carried = carried;
     let plan = prepare(&store, request).await.expect("a plan");
     let report = publish(&store, &plan).await.expect("published");
