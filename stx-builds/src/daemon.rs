@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use stx_pipeline::ledger::{LedgerError, SqliteLedger};
-use stx_pipeline::process::GitUpstream;
-use stx_pipeline::service::{Control, Host, ServeError, serve};
+use stx_service::GitUpstream;
+use stx_service::ledger::{LedgerError, SqliteLedger};
+use stx_service::{Control, Host, ServeError, serve};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::builder::SiteBuilder;

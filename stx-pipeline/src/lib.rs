@@ -15,10 +15,7 @@
 //! | [`journal`] | what a killed build goes on from |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
-//! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions |
-//! | [`ledger`] | what the service remembers; feature `sqlite`: in a file |
 //! | [`tolerant`] | TOML as values of Rust, with every mistake found at once |
-//! | [`service`] | the build service; feature `service`: its loop |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
 //! Without its features the crate does no I/O, reads no clock and starts no process.
@@ -29,18 +26,14 @@ mod duration_text;
 pub mod execute;
 pub mod invocation;
 pub mod journal;
-pub mod ledger;
 pub mod place;
 pub mod plan;
 #[cfg(feature = "process")]
 pub mod process;
 pub mod recipe;
-pub mod schedule;
 mod scope;
-pub mod service;
 pub mod source;
 pub mod tolerant;
-pub mod trigger;
 
 pub use build_info::BuildInfo;
 pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude, reached_no_commit};

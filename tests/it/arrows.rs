@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::harness::{root, run, tool};
 
 /// The crates that extend another one and lie in its folder, with the one that they extend.
-const EXTRAS: [(&str, &str); 2] = [("stx-images", "stx-publish"), ("stx-trust", "stx-publish")];
+const EXTRAS: [(&str, &str); 3] = [
+    ("stx-images", "stx-publish"),
+    ("stx-service", "stx-pipeline"),
+    ("stx-trust", "stx-publish"),
+];
 
 /// The direct dependencies of each crate of the workspace, development ones left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use camino::Utf8Path;
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel};
 use stx_pipeline::Cancel;
-use stx_pipeline::ledger::RunEnd;
 use stx_pipeline::process;
-use stx_pipeline::service::{Builder, Left, Order, Tell};
 use stx_publish::Scope;
+use stx_service::ledger::RunEnd;
+use stx_service::{Builder, Left, Order, Tell};
 
 use self::apart::Work;
 use crate::build::{BuildArea, BuildOrder, Built, OnInterrupt, UNPUBLISHED};

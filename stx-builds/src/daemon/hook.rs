@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stx_pipeline::service::Notice;
+use stx_service::Notice;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
 use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
-use stx_pipeline::ledger::State;
-use stx_pipeline::service::metrics::metrics;
-use stx_pipeline::service::{ChannelFacts, Disk, Facts, Host, Message, Notice, Pruned};
-use stx_pipeline::trigger::Target;
 use stx_publish::{MirrorStore, Scope};
+use stx_service::ledger::State;
+use stx_service::metrics::metrics;
+use stx_service::trigger::Target;
+use stx_service::{ChannelFacts, Disk, Facts, Host, Message, Notice, Pruned};
 
 use super::hook::Hook;
 use super::setup::{ReadOptions, Service};

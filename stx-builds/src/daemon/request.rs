@@ -3,8 +3,8 @@
 use std::io;
 
 use stx_layout::ReleaseId;
-use stx_pipeline::process::GitUpstream;
-use stx_pipeline::service::{Ask, AskError, Setup, Upstream as _, unnamed};
+use stx_service::GitUpstream;
+use stx_service::{Ask, AskError, Setup, Upstream as _, unnamed};
 
 use super::setup::Service;
 use super::spool;

@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_layout::{Channel, ReleaseId, counted};
-use stx_pipeline::service::{OnInterrupted, ServiceConfig, Setup};
-use stx_pipeline::trigger::Target;
+use stx_service::trigger::Target;
+use stx_service::{OnInterrupted, ServiceConfig, Setup};
 
 use crate::build::{BuildArea, OnInterrupt, read_recipe, recipe_findings};
 use crate::error::{Error, ErrorKind};

@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::OFlags;
 use stx_layout::printable_bytes;
-use stx_pipeline::service::{Ask, Message};
+use stx_service::{Ask, Message};
 
 /// The file that the running service has locked.
 const ALIVE: &str = ".service";

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted};
-use stx_pipeline::service;
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
 };
@@ -111,7 +110,7 @@ impl Site {
 }
 
 /// Applies the policy, as the service does it on its schedule; what was done, in a line, and what stays although it is due.
-pub(crate) async fn prune_now(site: &Site) -> Result<service::Pruned, Error> {
+pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error> {
     let store = site.mirror()?;
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
     let facts = facts(&store, &catalog).await?;
@@ -151,7 +150,7 @@ pub(crate) async fn prune_now(site: &Site) -> Result<service::Pruned, Error> {
         counted(retired, "build")
     ));
     let text = done.join("; ");
-    Ok(service::Pruned { text, blocked })
+    Ok(stx_service::Pruned { text, blocked })
 }
 
 /// The subject of an alarm that concerns more than one channel.

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde::Serialize;
 use stx_builds::daemon::{Handle, Service};
-use stx_pipeline::service::Setup;
+use stx_service::Setup;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Context;

@@ -4,8 +4,8 @@ use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, counted};
-use stx_pipeline::ledger::stats::{Series, sparkline, stats as durations};
-use stx_pipeline::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow, SqliteLedger};
+use stx_service::ledger::stats::{Series, sparkline, stats as durations};
+use stx_service::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow, SqliteLedger};
 
 use super::Context;
 use crate::args::{History, Stats};
@@ -88,7 +88,7 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
         .reasons
         .iter()
         .map(|reason| match &reason.cause {
-            cause @ stx_pipeline::trigger::Cause::Manual { uid, .. } => {
+            cause @ stx_service::trigger::Cause::Manual { uid, .. } => {
                 format!("{cause}, by {}", user(*uid))
             }
             cause => cause.to_string(),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_pipeline::ledger::{Ledger as _, State};
+use stx_service::ledger::{Ledger as _, State};
 
 use super::Context;
 use crate::exit::Failure;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use stx_layout::{GitMapping, ReleaseId, redact_urls};
-use stx_pipeline::service::Ask;
+use stx_service::Ask;
 
 use super::Context;
 use crate::args::Trigger;

@@ -9,10 +9,10 @@ use std::cell::OnceCell;
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use stx_pipeline::ledger::stats::stats;
-use stx_pipeline::ledger::{Change, Ledger as _, SqliteLedger};
-use stx_pipeline::service::Facts;
-use stx_pipeline::service::metrics::metrics;
+use stx_service::Facts;
+use stx_service::ledger::stats::stats;
+use stx_service::ledger::{Change, Ledger as _, SqliteLedger};
+use stx_service::metrics::metrics;
 
 /// A database in memory that several connections see.
 const DATABASE: &str = "file:/ledger?vfs=memdb";

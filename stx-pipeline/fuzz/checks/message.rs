@@ -1,7 +1,7 @@
 //! Any bytes as a message in the spool: no panic; what is accepted is written and read again as the same, and is no longer than
 //! a message may be; what is refused is refused in a short text.
 
-use stx_pipeline::service::Ask;
+use stx_service::Ask;
 
 /// Reads `bytes` as a message.
 pub(crate) fn check(bytes: &[u8]) {

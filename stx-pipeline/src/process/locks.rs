@@ -71,7 +71,7 @@ fn remove_locks(plan: &BuildPlan) -> Vec<Utf8PathBuf> {
 }
 
 /// Removes the locks in a git directory in which no git runs; those that went.
-pub(super) fn remove_locks_in(git_dir: &Utf8Path) -> Vec<Utf8PathBuf> {
+pub fn remove_locks_in(git_dir: &Utf8Path) -> Vec<Utf8PathBuf> {
     let locks = locks(git_dir);
     locks
         .filter(|lock| fs_err::remove_file(lock).is_ok())

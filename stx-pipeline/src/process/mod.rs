@@ -11,18 +11,16 @@ mod proc;
 mod runner;
 mod tools;
 mod tree;
-mod upstream;
 
 pub use collect::{CollectError, collect};
 pub use git::{SourceError, git_reason, read_changes, read_sources};
 pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, this_boot};
-pub use locks::SourceRunner;
+pub use locks::{SourceRunner, remove_locks_in};
 pub use log::{DEFAULT_LOG_LIMIT, settle_log};
 pub use orphan::{Orphan, OrphanKind, end_orphans};
 pub use place::{PlaceError, PlacedRunner};
 pub use runner::ProcessRunner;
 pub use tools::{MissingTool, missing_tools};
-pub use upstream::GitUpstream;
 
 /// The commits of a build.
 pub use crate::journal::SourcesRead as Sources;

@@ -48,7 +48,7 @@ pub(super) fn read(text: &str) -> Result<Recipe, RecipeError> {
 
 impl Finding {
     /// A mistake at a byte offset of `text`.
-    pub(crate) fn at(text: &str, at: usize, message: String) -> Self {
+    pub fn at(text: &str, at: usize, message: String) -> Self {
         let before = text.get(..at).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use stx_layout::{BuildId, Channel};
-use stx_pipeline::service::{Progress, Tell};
 use stx_pipeline::{Cancel, Event, EventKind};
+use stx_service::{Progress, Tell};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 

@@ -6,8 +6,8 @@ use stx_layout::BuildOutcome;
 
 use super::world::*;
 use crate::ledger::Ledger as _;
-use crate::service::{Control, OnStop, Setup};
 use crate::trigger::Cause;
+use crate::{Control, OnStop, Setup};
 
 /// Where the service is killed.
 #[derive(Debug, Clone, Copy)]

@@ -10,11 +10,11 @@ use globset::{GlobBuilder, GlobMatcher};
 /// within a directory, `**` does not.
 ///
 /// ```
-/// # use stx_pipeline::trigger::PathRules;
+/// # use stx_service::trigger::PathRules;
 /// let rules = PathRules::new(&["!docs/**", "docs/ship.md"])?;
 /// let any = |path: &str| rules.any(&[path.to_owned()].into());
 /// assert!(any("src/main.c") && any("docs/ship.md") && !any("docs/a/b.md"));
-/// # Ok::<(), stx_pipeline::trigger::PathRulesError>(())
+/// # Ok::<(), stx_service::trigger::PathRulesError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct PathRules {

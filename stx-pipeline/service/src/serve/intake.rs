@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::{Event, Look, ServeError, Service};
 use crate::ledger::{Change, Closed, LedgerError, Request, State};
 use crate::schedule::Tick;
-use crate::service::{Ask, Message, unnamed};
 use crate::trigger::{Cause, Mark, Observation, Reason, Target, Verdict, Watch, judge, periodic};
+use crate::{Ask, Message, unnamed};
 
 /// How long a look at repositories may take.
 pub(super) const LOOK: Duration = Duration::from_mins(10);

@@ -25,7 +25,7 @@ impl Ask {
     /// Reads the text of a message.
     ///
     /// ```
-    /// use stx_pipeline::service::Ask;
+    /// use stx_service::Ask;
     ///
     /// let ask = Ask::from_json(br#"{"ask":"cancel","request":7}"#);
     /// assert_eq!(ask.unwrap(), Ask::Cancel { request: 7 });

@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::ledger::{AlarmKind, Ledger as _};
 use crate::schedule::Schedule;
-use crate::service::{Notice, Setup};
+use crate::{Notice, Setup};
 
 const HOUR: u64 = 3600;
 

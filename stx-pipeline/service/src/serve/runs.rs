@@ -8,9 +8,9 @@ use stx_layout::{BuildId, BuildOutcome, Channel};
 use tokio::time::Instant;
 
 use super::{Event, ServeError, Service};
-use crate::execute::{Cancel, EventKind};
 use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State};
-use crate::service::{Left, Notice, Order, Progress, Setup};
+use crate::{Left, Notice, Order, Progress, Setup};
+use stx_pipeline::{Cancel, EventKind};
 
 /// How long a request waits whose channel somebody else works on.
 const BUSY: Duration = Duration::from_mins(1);

@@ -19,8 +19,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::{public_url, redact_urls};
 
 use self::cache::Cache;
-use super::git::git_reason;
-use crate::service::Upstream;
+use stx_pipeline::process::git_reason;
+
+use crate::Upstream;
 use crate::trigger::{self, Access, Heads, Observation, Watch, access, projects};
 
 /// How many repositories are asked at a time.

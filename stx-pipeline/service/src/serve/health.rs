@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Event, ServeError, Service};
 use crate::ledger::{AlarmKind, Change};
-use crate::service::{Facts, Notice, health};
+use crate::{Facts, Notice, health};
 
 impl Service<'_> {
     pub(super) fn survey(&mut self) {

@@ -7,7 +7,7 @@ use stx_layout::meant;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::recipe::Finding;
+use stx_pipeline::Finding;
 
 type Value<'t> = Spanned<DeValue<'t>>;
 

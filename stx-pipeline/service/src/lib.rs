@@ -4,19 +4,36 @@
 //! clock, commits, messages ──> decide ──> ledger (one transaction) ──> start builds ──> record how they end
 //! ```
 //!
-//! [`serve`] is the loop. What is outside of it comes through three traits: the [`Builder`], the [`Upstream`] and the
+//! `serve` is the loop. What is outside of it comes through three traits: the [`Builder`], the [`Upstream`] and the
 //! [`Host`]. Every decision is a function of the ledger's [`State`] and what was seen, and what it leads to is recorded
 //! before it is done. So the service may die at any moment: what it had promised is in the ledger, and
-//! the next [`serve`] goes on from there.
+//! the next `serve` goes on from there.
+//!
+//! | module | holds | feature |
+//! |---|---|---|
+//! | `config`, `fields` | [`ServiceConfig`], read from TOML with every mistake found at once, and the [`Setup`] it makes | |
+//! | `ask`, `message` | what people ask of the service, and the text of a message: [`Ask`] | |
+//! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions | |
+//! | [`ledger`] | what the service remembers | `sqlite`: in a file |
+//! | `serve` | the loop, under tokio's clock | `serve` |
+//! | [`health`](mod@health), [`metrics`] | alarms, and numbers for Prometheus, from the state | |
+//! | `upstream` | `GitUpstream`: the commits of git repositories, seen by `git` | `git` |
+//!
+//! Without its features the crate does no I/O and reads no clock.
 
 mod ask;
 mod config;
 mod fields;
 pub mod health;
+pub mod ledger;
 mod message;
 pub mod metrics;
-#[cfg(feature = "service")]
+pub mod schedule;
+#[cfg(feature = "serve")]
 mod serve;
+pub mod trigger;
+#[cfg(feature = "git")]
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,13 +46,15 @@ use stx_layout::{BuildId, Channel, ReleaseId};
 pub use ask::{AskError, LONGEST_REASON};
 pub use config::{BranchConfig, ConfigError, ServiceConfig};
 pub use message::MessageError;
-#[cfg(feature = "service")]
+#[cfg(feature = "serve")]
 pub use serve::{Control, ServeError, serve};
+#[cfg(feature = "git")]
+pub use upstream::GitUpstream;
 
-use crate::execute::{Cancel, Event};
 use crate::ledger::{Alarm, RunEnd, State};
 use crate::schedule::Schedule;
-use crate::trigger::{self, Heads, Observation, Reason, Target, Watch};
+use crate::trigger::{Heads, Observation, Reason, Target, Watch};
+use stx_pipeline::{Cancel, Event};
 
 /// What becomes of running builds when the service is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -396,5 +415,5 @@ pub trait Host: Send + Sync {
     fn say(&self, text: &str);
 }
 
-#[cfg(all(test, feature = "service"))]
+#[cfg(all(test, feature = "serve"))]
 mod tests;

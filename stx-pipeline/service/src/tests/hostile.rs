@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::ledger::{Ledger as _, Request, RunEnd};
-use crate::service::{Ask, Message};
+use crate::{Ask, Message};
 
 const HOUR: u64 = 3600;
 

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::execute::EventKind;
 use crate::ledger::{Change, Filed, Ledger, LedgerError, MemoryLedger};
 use crate::trigger::PathRules;
+use stx_pipeline::EventKind;
 
 pub(super) const PHASES: [&str; 3] = ["sync", "compile", "image"];
 

@@ -9,9 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::fields::{Faults, Fields, tables};
 use super::{OnInterrupted, OnStop, Settings, Setup};
-use crate::recipe::Finding;
 use crate::schedule::{Schedule, ScheduleError};
 use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, milestone_name};
+use stx_pipeline::Finding;
 
 /// What the configuration says of the service.
 #[derive(Debug, Clone, PartialEq)]

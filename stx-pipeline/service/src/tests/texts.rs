@@ -6,11 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::Channel;
 
 use super::world::{polled, scheduled, setup, target};
+use crate::health::{Blind, check};
 use crate::ledger::{AlarmKind, Change, Ended, Ledger as _, MemoryLedger, Request, RunEnd, State};
-use crate::service::health::{Blind, check};
-use crate::service::metrics::metrics;
-use crate::service::{ChannelFacts, Disk, Facts, ServiceConfig, Setup};
+use crate::metrics::metrics;
 use crate::trigger::{Cause, Reason, Upstream};
+use crate::{ChannelFacts, Disk, Facts, ServiceConfig, Setup};
 
 fn now() -> DateTime<Utc> {
     "2020-01-10T00:00:00Z".parse().unwrap()

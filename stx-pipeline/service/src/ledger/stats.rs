@@ -109,7 +109,7 @@ fn median(values: &[i64]) -> Option<i64> {
 /// A line of bars, one a value, the longest as high as the line; `·` where there is none.
 ///
 /// ```
-/// # use stx_pipeline::ledger::stats::sparkline;
+/// # use stx_service::ledger::stats::sparkline;
 /// assert_eq!(sparkline(&[Some(10), None, Some(70), Some(140)]), "▁·▄█");
 /// ```
 pub fn sparkline(values: &[Option<i64>]) -> String {

@@ -5,8 +5,8 @@ use stx_layout::BuildId;
 
 use super::runs::Job;
 use super::{ServeError, Service};
+use crate::OnInterrupted;
 use crate::ledger::{Change, Ended, Run};
-use crate::service::OnInterrupted;
 
 /// How often a run is resumed before it is taken for the cause of the restarts.
 const INTERRUPTIONS: u32 = 10;

@@ -7,7 +7,7 @@ use stx_layout::Channel;
 
 use super::world::*;
 use crate::ledger::{AlarmKind, Change, Filed, Ledger, LedgerError, MemoryLedger, RunEnd, State};
-use crate::service::{Control, Notice, ServeError};
+use crate::{Control, Notice, ServeError};
 
 const HOUR: u64 = 3600;
 

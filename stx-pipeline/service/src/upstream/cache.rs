@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_layout::public_url;
+use stx_pipeline::process::remove_locks_in;
 
 use super::{Access, git, reach};
-use crate::process::locks::remove_locks_in;
 
 /// How often a lock is tried that somebody else has.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use self::asked::Asked;
 use super::health::Blind;
 use super::{Builder, Facts, Host, Left, Notice, OnStop, Progress, Pruned, Setup, Upstream};
-use crate::execute::Cancel;
 use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
 use crate::trigger::Observation;
+use stx_pipeline::Cancel;
 
 /// What the service is told to do.
 #[derive(Debug)]

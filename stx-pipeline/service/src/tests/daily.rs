@@ -5,8 +5,8 @@ use stx_layout::BuildOutcome;
 use super::world::*;
 use crate::ledger::AlarmKind::{DiskFilling, NeverFires, Stale};
 use crate::ledger::{Closed, Ledger as _, RunEnd};
-use crate::service::{Ask, Control, Notice, OnInterrupted, OnStop};
 use crate::trigger::{Cause, PathRules, Upstream};
+use crate::{Ask, Control, Notice, OnInterrupted, OnStop};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::intake::LOOK;
 use super::{Event, Service};
-use crate::service::Message;
+use crate::Message;
 use crate::trigger::{Target, Upstream};
 
 /// How many branches are looked for at a time. More wait: whoever may ask may ask a lot.
@@ -76,11 +76,7 @@ impl Service<'_> {
 }
 
 /// Whether one of several upstreams has a branch or tag.
-async fn any(
-    upstream: &dyn crate::service::Upstream,
-    of: &[Upstream],
-    git: &str,
-) -> Result<bool, String> {
+async fn any(upstream: &dyn crate::Upstream, of: &[Upstream], git: &str) -> Result<bool, String> {
     let mut unknown = None;
     for one in of {
         match upstream.has(one, git).await {
