@@ -7,9 +7,9 @@ use camino::Utf8Path;
 use stx_layout::BuildRecord;
 use stx_publish::metadata::CreaterepoC;
 use stx_publish::{
-    BucketError, BucketStore, HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired,
-    Seal, StoreError,
+    HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired, Seal, StoreError,
 };
+use stx_publish_s3::{BucketError, BucketStore};
 
 use crate::error::Error;
 use crate::options::{Metadata, Place};

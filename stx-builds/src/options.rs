@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stx_pipeline::{Places, tolerant};
 use stx_publish::site::Site as PageSite;
-use stx_publish::{BucketOptions, Secret};
+use stx_publish_s3::{BucketOptions, Secret};
 
 use crate::build::OnInterrupt;
 use crate::error::{Error, ErrorKind};

@@ -266,8 +266,7 @@ impl Incoming {
     }
 
     /// Where a path leads by way of the symlinks in it.
-    #[cfg(feature = "object-store")]
-    pub(crate) fn resolve(&self, path: &BuildPath) -> LinkEnd {
+    pub fn resolve(&self, path: &BuildPath) -> LinkEnd {
         end_of_link(&self.entries, &self.directories(), None, path.as_str())
     }
 

@@ -13,6 +13,7 @@
 //! | [`plan`](mod@plan) | what publishing it would do; pure |
 //! | [`publish`](mod@publish) | does what a plan says |
 //! | `replicate` | copies builds from one mirror to another (feature `copy`) |
+//! | `ingest` | reads, hashes and recognises the files of a workspace for a store; feature `local` |
 //! | [`seal`] | what a commit writes of its own: record, sums, signature |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | [`privacy`] | what a text tells of the build server |
@@ -21,7 +22,7 @@
 //! | [`metadata`] | the metadata of RPM repositories |
 //!
 //! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
-//! measured by. Feature `local` brings mirrors in a directory, `object-store` mirrors in a bucket, the scan of a finished tree and `createrepo_c`; feature
+//! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
 //! `testing` the conformance suite and a store that fails on demand.
 
 #[cfg(any(test, feature = "testing"))]
@@ -32,6 +33,8 @@ pub mod faulty;
 pub mod fetch;
 pub mod incoming;
 pub mod index;
+#[cfg(feature = "local")]
+pub mod ingest;
 pub mod metadata;
 #[cfg(test)]
 mod model_test;
@@ -50,8 +53,8 @@ pub mod site;
 #[cfg(any(feature = "fetch", feature = "local"))]
 mod sparse;
 pub mod store;
-#[cfg(test)]
-mod sweep;
+#[cfg(any(test, feature = "testing"))]
+pub mod sweep;
 #[cfg(any(feature = "fetch", feature = "local"))]
 mod task;
 pub mod tiers;
@@ -80,8 +83,6 @@ pub use store::http::{HttpError, HttpStore};
 #[cfg(feature = "local")]
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
-#[cfg(feature = "object-store")]
-pub use store::object::{BucketError, BucketOptions, BucketStore, Secret};
 pub use store::{
     Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, KnownFile,
     Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter, Retired, Scope, StagedBuild,

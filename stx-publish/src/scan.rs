@@ -11,7 +11,7 @@ use rustix::fs::Access;
 use stx_layout::BuildPath;
 
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
-use crate::store::local::copy::Source;
+use crate::ingest::Source;
 use crate::store::local::inspect::name_of;
 
 mod survey;

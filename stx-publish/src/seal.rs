@@ -205,7 +205,7 @@ impl Sealed {
     ///
     /// # Errors
     /// [`StoreError::Refused`], naming the file.
-    pub(crate) fn readable(self) -> Result<Self, StoreError> {
+    pub fn readable(self) -> Result<Self, StoreError> {
         for (path, bytes) in &self.files {
             if [sums_path(), record_path()].contains(path) {
                 check_length(format_args!("{}/{path}", self.record.id), bytes)?;
@@ -218,12 +218,12 @@ impl Sealed {
     ///
     /// # Errors
     /// [`StoreError::Refused`], naming the first file that differs.
-    pub(crate) fn check(&self, id: &BuildId, added: &Sums) -> Result<(), StoreError> {
+    pub fn check(&self, id: &BuildId, added: &Sums) -> Result<(), StoreError> {
         let refuse = |reason: String| StoreError::Refused {
             what: id.to_string(),
             reason,
         };
-        crate::store::check_record(id, &self.record)?;
+        crate::store::rules::check_record(id, &self.record)?;
         let files: BTreeMap<_, _> = self
             .files
             .iter()
@@ -257,7 +257,7 @@ impl Sealed {
 }
 
 /// Whether a file is one that no `SHA256SUMS` names, because it holds or signs the sums.
-pub(crate) fn is_beyond_sums(name: &str) -> bool {
+pub fn is_beyond_sums(name: &str) -> bool {
     name == Sums::FILE_NAME || name == SUMS_SIGNATURE
 }
 

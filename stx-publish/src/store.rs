@@ -41,18 +41,13 @@ pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod memory;
-#[cfg(feature = "object-store")]
-pub mod object;
 mod owed;
-mod pins;
+pub mod rules;
 
 pub use error::StoreError;
 pub use hold::Hold;
-pub(crate) use owed::is_within;
 pub use owed::{OwedTag, OwedTags};
-#[cfg(feature = "local")]
-pub(crate) use pins::PinFile;
-pub(crate) use pins::{check_pins, in_use, put_pin, take_pin};
+pub use rules::check_record;
 
 /// Bytes that an `index.json`, `build.json` or `SHA256SUMS` has at most. Readers refuse longer ones, so nobody writes them.
 pub(crate) const LONGEST_TEXT: u64 = 64 << 20;
@@ -81,21 +76,6 @@ pub struct FileBody {
     pub size: u64,
     /// The bytes from the offset on.
     pub stream: ByteStream,
-}
-
-/// Refuses a file whose bytes are not those that its entry names.
-#[cfg(feature = "local")]
-pub(crate) fn check_digest(
-    path: &BuildPath,
-    entry: &Entry,
-    digest: &Sha256,
-) -> Result<(), StoreError> {
-    match entry.digest() {
-        Some(expected) if expected != *digest => Err(StoreError::Changed {
-            path: path.to_string(),
-        }),
-        Some(_) | None => Ok(()),
-    }
 }
 
 impl fmt::Debug for FileBody {
@@ -580,47 +560,7 @@ pub async fn read_all(
     Ok(bytes)
 }
 
-/// Refuses an alias that is not what it was expected to be.
-pub(crate) fn check_alias(
-    channel: &Channel,
-    alias: &AliasName,
-    expected: Option<&AliasEntry>,
-    found: Option<&AliasEntry>,
-) -> Result<(), StoreError> {
-    if expected == found {
-        return Ok(());
-    }
-    let show = crate::plan::show_alias;
-    Err(StoreError::Conflict {
-        what: format!("{channel}/{alias}"),
-        expected: show(expected),
-        found: show(found),
-    })
-}
-
-/// Refuses a build of another channel than the one that is locked.
-pub(crate) fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), StoreError> {
-    if id.channel == *channel {
-        return Ok(());
-    }
-    Err(StoreError::Refused {
-        what: id.to_string(),
-        reason: format!("the lock is that of {channel}"),
-    })
-}
-
 /// The path of a build's record.
 pub fn record_path() -> BuildPath {
     BuildRecord::FILE_NAME.parse().expect("a valid path")
-}
-
-/// Refuses the record of another build than the one that is committed.
-pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
-    if record.id == *id {
-        return Ok(());
-    }
-    Err(StoreError::Refused {
-        what: id.to_string(),
-        reason: format!("the record is that of {}", record.id),
-    })
 }

@@ -1,26 +1,30 @@
-//! Publishing, stopped at every store call and at every step of the mirror in a directory.
+//! Publishing, stopped at every store call, and at every step of the mirror in a directory: what has to hold then, and after
+//! the next run. Crates of other stores stop theirs with it.
 
 use bytes::Bytes;
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
-use crate::conformance::{TestSigner, sample_id, sample_request, test_seal};
+#[cfg(test)]
+use crate::conformance::test_seal;
+use crate::conformance::{TestSigner, sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::Entry;
 use crate::publish::{PublishError, PublishReport, prepare, publish};
 use crate::seal::{SUMS_SIGNATURE, Signer as _};
+#[cfg(test)]
 use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
-pub(crate) mod retention;
+pub mod retention;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
-pub(crate) async fn put(store: &dyn MirrorStore, day: u32) -> bool {
+pub async fn put(store: &dyn MirrorStore, day: u32) -> bool {
     matches!(try_put(store, day).await, Some(Ok(_)))
 }
 
 /// As [`put`], with the error of the publisher; `None` where there is no plan.
-pub(crate) async fn try_put(
+pub async fn try_put(
     store: &dyn MirrorStore,
     day: u32,
 ) -> Option<Result<PublishReport, PublishError>> {
@@ -36,7 +40,7 @@ pub(crate) async fn try_put(
 }
 
 /// An error says of the build no more than is true: before the commit that nothing of it can be seen, after it that it can.
-pub(crate) async fn claims_the_truth(
+pub async fn claims_the_truth(
     store: &dyn MirrorStore,
     day: u32,
     put: Option<&Result<PublishReport, PublishError>>,
@@ -81,7 +85,7 @@ pub(crate) async fn claims_the_truth(
 }
 
 /// What has to hold at any time: no partial build, none without its signature, and an alias that resolves to a complete success.
-pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
+pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report
         .findings
@@ -117,7 +121,7 @@ pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
 }
 
 /// A repair or a rerun makes all of it right.
-pub(crate) async fn converge(store: &dyn MirrorStore, context: &str) {
+pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(put(store, 2).await, "{context}: the rerun");
     let report = verify(store, &Scope::All).await.expect("verified");
     repair(store, &report).await.expect("repaired");
@@ -134,7 +138,8 @@ pub(crate) async fn converge(store: &dyn MirrorStore, context: &str) {
     );
 }
 
-async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
+/// Publishes with a fault at every call in turn, on the mirror that `fresh` makes each time; the number of runs.
+pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
     let mut runs = 0;
     for fault in Fault::ALL {
         for at in 0.. {
@@ -157,13 +162,14 @@ async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
     runs
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn memory_survives_a_fault_at_every_call() {
     let fresh = || MemoryStore::new().with_seal(test_seal());
     assert!(every_call(fresh).await > 20);
 }
 
-#[cfg(feature = "local")]
+#[cfg(all(test, feature = "local"))]
 mod local {
     use std::fs::File;
     use std::io;

@@ -9,12 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord};
 
-#[cfg(feature = "local")]
-use crate::incoming::Entry;
-use crate::incoming::{Incoming, LinkEnd};
-#[cfg(feature = "local")]
-use crate::store::{Found, Inspection};
-use crate::store::{MirrorRead, Retired, StoreError, read_all};
+use crate::store::{MirrorRead, StoreError, read_all};
 
 /// Bytes that a `THINNED.json` has at most.
 const LONGEST: u64 = 1 << 20;
@@ -102,7 +97,7 @@ impl Thinned {
 }
 
 /// Whether a path is `section` or lies below it.
-pub(crate) fn lies_in(path: &BuildPath, section: &BuildPath) -> bool {
+pub fn lies_in(path: &BuildPath, section: &BuildPath) -> bool {
     let rest = path.as_str().strip_prefix(section.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -132,94 +127,6 @@ pub fn check_section(section: &BuildPath) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a section that must not go, or is not there.
-pub(crate) fn check_thin(
-    id: &BuildId,
-    section: &BuildPath,
-    entries: &Incoming,
-) -> Result<(), StoreError> {
-    let what = format!("{id}/{section}");
-    check_section(section).map_err(|reason| StoreError::Refused {
-        what: what.clone(),
-        reason,
-    })?;
-    if !entries.entries.keys().any(|path| lies_in(path, section)) {
-        return Err(StoreError::NotFound { what });
-    }
-    check_links(id, section, entries)
-}
-
-/// Refuses to bring back a section that was not taken, just then, from the build that is there.
-pub(crate) fn check_taken(
-    retired: &Retired,
-    section: &BuildPath,
-    thinned: &Thinned,
-) -> Result<(), StoreError> {
-    let mut sections = thinned.sections.iter();
-    if sections.any(|known| known.section == *section && known.at == retired.at) {
-        return Ok(());
-    }
-    Err(StoreError::Refused {
-        what: retired.to_string(),
-        reason: "it was not taken from the build that is there now".to_owned(),
-    })
-}
-
-/// The time at which sections go: the latest that any of them records.
-pub(crate) fn latest(sections: &[ThinnedSection]) -> DateTime<Utc> {
-    let times = sections.iter().map(|section| section.at.time());
-    times.max().unwrap_or_default()
-}
-
-/// What lies in a build, as entries.
-#[cfg(feature = "local")]
-pub(crate) fn entries(inspection: &Inspection) -> Incoming {
-    let entries = inspection.found.iter().filter_map(|(path, found)| {
-        let entry = match found {
-            Found::File { size, .. } => Entry::File {
-                source: path.as_path().to_owned(),
-                size: *size,
-                executable: false,
-                digest: None,
-            },
-            Found::Symlink { target } => Entry::Symlink {
-                target: target.clone(),
-            },
-            Found::Directory { .. } | Found::Other { .. } => return None,
-        };
-        Some((path.clone(), entry))
-    });
-    Incoming {
-        entries: entries.collect(),
-    }
-}
-
-/// Refuses a section without which a symlink of the rest of the build would lead nowhere.
-pub(crate) fn check_links(
-    id: &BuildId,
-    section: &BuildPath,
-    entries: &Incoming,
-) -> Result<(), StoreError> {
-    let leads = |end: &LinkEnd| match end {
-        LinkEnd::File(_) | LinkEnd::Directory => true,
-        LinkEnd::Wrong(_) => false,
-    };
-    let before = entries.links();
-    let mut rest = entries.clone();
-    rest.entries.retain(|path, _| !lies_in(path, section));
-    let after = rest.links();
-    let broken = after
-        .iter()
-        .find(|(path, end)| !leads(end) && before.get(*path).is_some_and(leads));
-    match broken {
-        None => Ok(()),
-        Some((path, _)) => Err(StoreError::Refused {
-            what: format!("{id}/{section}"),
-            reason: format!("the symlink {path} leads into it"),
-        }),
-    }
-}
-
 /// What was taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
 ///
 /// # Errors
@@ -235,7 +142,7 @@ pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, St
 }
 
 /// Reads the `THINNED.json` that is called `name`.
-pub(crate) fn parse_thinned(name: &str, bytes: &[u8]) -> Result<Thinned, StoreError> {
+pub fn parse_thinned(name: &str, bytes: &[u8]) -> Result<Thinned, StoreError> {
     let damaged = |source| StoreError::Damaged {
         what: name.to_owned(),
         source,

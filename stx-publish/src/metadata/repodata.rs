@@ -32,9 +32,9 @@ use walkdir::WalkDir;
 use super::listing::LONGEST_LIST;
 use super::{Earlier, Indexed, Known, RepoMetadata};
 use crate::incoming::digest_of;
+use crate::ingest::blocking;
+use crate::ingest::hash_file;
 use crate::store::StoreError;
-use crate::store::local::blocking;
-use crate::store::local::copy::hash_file;
 
 mod describe;
 

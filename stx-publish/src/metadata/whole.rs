@@ -9,7 +9,7 @@ use fs_err as fs;
 use roxmltree::{Document, Node};
 use stx_layout::printable_bytes;
 
-use crate::store::local::copy::hash_file;
+use crate::ingest::hash_file;
 
 /// Without these no `dnf` installs from the repository.
 const NEEDED: [&str; 3] = ["filelists", "other", "primary"];

@@ -19,8 +19,8 @@ use super::content::{Content, HEAD, is_log};
 use super::urls::Urls;
 use super::{Cleared, Findings, Privacy, PrivacyReport, Search};
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
+use crate::ingest::Source;
 use crate::metadata::{Carried, is_carried};
-use crate::store::local::copy::Source;
 
 /// A tree that was searched and must not be published.
 #[derive(Debug, thiserror::Error)]

@@ -15,8 +15,8 @@ use super::report::failed;
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
 use crate::fetch::{FetchEvent, FetchOptions, Unfinished, Wanted, fetch_beside};
 use crate::incoming::Entry;
+use crate::ingest::blocking;
 use crate::seal::Sealed;
-use crate::store::local::blocking;
 use crate::store::{
     Added, Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, record_path,
 };

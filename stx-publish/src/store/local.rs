@@ -41,13 +41,11 @@ use super::{
 };
 use crate::incoming::CHUNK;
 use crate::index::PageId;
+use crate::ingest::blocking;
 use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
 
-mod cache;
-pub mod copy;
 mod disk;
-pub(crate) mod hints;
 mod hold;
 mod index;
 pub(crate) mod inspect;
@@ -249,16 +247,6 @@ impl LocalStore {
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || work(&inner)).await
-    }
-}
-
-/// Runs `work` where blocking does no harm.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(io_error("finish", "a task")(crate::task::unfinished(error))),
     }
 }
 

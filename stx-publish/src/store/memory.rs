@@ -14,9 +14,10 @@ use stx_layout::{
     Catalog, Channel, Pin, Sums,
 };
 
+use super::rules::is_within;
 use super::{
     Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
-    PageWriter, Retired, Scope, StoreError, is_within,
+    PageWriter, Retired, Scope, StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;

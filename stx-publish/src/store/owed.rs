@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, ImageName, Sha256};
 
-use super::Scope;
-#[cfg(feature = "local")]
 use super::StoreError;
 
 /// The tags of a build that is gone for good, which something still needed then. They go when nothing does any more.
@@ -29,8 +27,7 @@ pub struct OwedTag {
 
 impl OwedTags {
     /// What a note called `name` holds, which has to be of its build.
-    #[cfg(feature = "local")]
-    pub(crate) fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Self, StoreError> {
+    pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Self, StoreError> {
         let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
             what: name.to_owned(),
             source,
@@ -42,17 +39,8 @@ impl OwedTags {
         Ok(found)
     }
 
-    #[cfg(feature = "local")]
-    pub(crate) fn to_json(&self) -> String {
+    /// The text of such a note.
+    pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("texts") + "\n"
-    }
-}
-
-/// Whether what is known of a build belongs to a part of the mirror.
-pub(crate) fn is_within(id: &BuildId, scope: &Scope) -> bool {
-    match scope {
-        Scope::All => true,
-        Scope::Channel(channel) => id.channel == *channel,
-        Scope::Build(wanted) => id == wanted,
     }
 }

@@ -3,18 +3,20 @@
 
 use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin, Sha256};
 
+#[cfg(test)]
 use super::put;
 use crate::conformance::retention::{sample_pin, sample_section};
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::publish::{prepare, publish};
+#[cfg(test)]
 use crate::store::memory::MemoryStore;
 use crate::store::{ChannelWriter, MirrorStore, OwedTag, OwedTags, Scope, StoreError};
 use crate::tiers::thinned;
 use crate::verify::{FindingKind, verify};
 
 /// A mirror of six successes; that of day 1 was retired on day 10, and that of day 2 lost its inputs then.
-pub(crate) async fn prepared(store: &dyn MirrorStore) {
+pub async fn prepared(store: &dyn MirrorStore) {
     for day in 1..=6 {
         let request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
         let plan = prepare(store, request).await.expect("a plan");
@@ -88,12 +90,12 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
 }
 
 /// Whether all steps were taken.
-pub(crate) async fn run(store: &dyn MirrorStore) -> bool {
+pub async fn run(store: &dyn MirrorStore) -> bool {
     steps(store).await.is_ok()
 }
 
 /// What has to hold at any time: no damage, only what a dead run left; the alias shows the newest; nothing half there.
-pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
+pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report
         .findings
@@ -119,7 +121,7 @@ pub(crate) async fn check(store: &dyn MirrorStore, context: &str) {
 }
 
 /// The next run finishes.
-pub(crate) async fn converge(store: &dyn MirrorStore, context: &str) {
+pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert!(run(store).await, "{context}: the next run");
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "{context}");
@@ -157,7 +159,7 @@ pub(crate) async fn converge(store: &dyn MirrorStore, context: &str) {
 }
 
 /// Stops a run at every call in these ways, on a [`prepared`] mirror each time.
-pub(crate) async fn every_call<S: MirrorStore + Clone>(
+pub async fn every_call<S: MirrorStore + Clone>(
     ways: &[Fault],
     fresh: impl AsyncFn() -> S,
 ) -> usize {
@@ -180,6 +182,7 @@ pub(crate) async fn every_call<S: MirrorStore + Clone>(
     runs
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn memory_survives_a_fault_at_every_call() {
     let fresh = async || {
@@ -191,6 +194,7 @@ async fn memory_survives_a_fault_at_every_call() {
 }
 
 /// A publisher that comes after a dead run finishes what that left, and is not harmed by it.
+#[cfg(test)]
 #[tokio::test]
 async fn a_publisher_after_a_dead_run_is_not_harmed() {
     let store = MemoryStore::new();
@@ -200,7 +204,7 @@ async fn a_publisher_after_a_dead_run_is_not_harmed() {
     assert!(put(&store, 7).await);
 }
 
-#[cfg(feature = "local")]
+#[cfg(all(test, feature = "local"))]
 mod local {
     use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -12,8 +12,8 @@ use stx_layout::{BuildPath, Sha256};
 
 use super::{Carried, CarriedRecord};
 use crate::incoming::{Entry, Incoming};
+use crate::ingest::hash_file;
 use crate::metadata::whole::elements;
-use crate::store::local::copy::hash_file;
 
 /// Bytes that a `repomd.xml` has at most. Real ones have a few thousand.
 const LONGEST: u64 = 4 << 20;

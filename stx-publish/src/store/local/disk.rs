@@ -11,20 +11,8 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use walkdir::WalkDir;
 
+pub(crate) use crate::ingest::io_error;
 use crate::store::StoreError;
-
-/// An input or output error of a store.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "calls read better without a borrow"
-)]
-pub(crate) fn io_error(
-    op: &'static str,
-    path: impl ToString,
-) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_string();
-    move |source| StoreError::Io { op, path, source }
-}
 
 /// What failed after a change that can be seen: nobody may be told that it was not made.
 fn not_durable(what: &Utf8Path) -> impl FnOnce(StoreError) -> StoreError {

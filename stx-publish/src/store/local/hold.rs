@@ -11,7 +11,8 @@ use stx_layout::BuildId;
 
 use super::Inner;
 use super::disk::io_error;
-use crate::store::{StoreError, in_use};
+use crate::store::StoreError;
+use crate::store::rules::in_use;
 
 /// A lock on the directory of a build, shared by its readers or alone; gone with the process at the latest.
 #[derive(Debug)]

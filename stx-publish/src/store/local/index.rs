@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, Channel, Sums};
 
 use super::Inner;
-use super::cache;
-use super::copy::Stamp;
 use super::list::DEEPEST;
+use crate::ingest::Stamp;
+use crate::ingest::cache;
 
 const FORM: &str = "stx-builds digests 1";
 

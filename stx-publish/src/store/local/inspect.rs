@@ -13,7 +13,7 @@ use stx_layout::{BuildId, BuildPath, Sha256, printable_bytes};
 use walkdir::WalkDir;
 
 use super::Inner;
-use super::copy::{Source, Stamp};
+use crate::ingest::{Source, Stamp};
 use crate::seal::is_beyond_sums;
 use crate::store::{Audit, Found, Inspection, StoreError};
 use crate::tiers::Thinned;

@@ -9,7 +9,8 @@ use stx_layout::{BuildDate, BuildId};
 use super::Inner;
 use super::disk::{io_error, remove_file, replace_file, sync_dir};
 use super::private::{MARK, OWED};
-use crate::store::{OwedTags, Scope, StoreError, is_within};
+use crate::store::rules::is_within;
+use crate::store::{OwedTags, Scope, StoreError};
 
 impl Inner {
     fn owed_file(&self, id: &BuildId) -> Utf8PathBuf {

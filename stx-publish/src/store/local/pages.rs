@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fs_err as fs;
 
+use super::Inner;
 use super::disk::{io_error, remove_file, set_mode};
-use super::{Inner, blocking};
 use crate::index::PageId;
+use crate::ingest::blocking;
 use crate::store::{PageWriter, StoreError};
 
 impl Inner {

@@ -9,7 +9,8 @@ use stx_layout::{BuildDate, BuildId, Pin};
 use super::Inner;
 use super::disk::{io_error, remove_file, replace_file, sync_parent};
 use super::private::{MARK, PINS};
-use crate::store::{PinFile, Scope, StoreError, put_pin, take_pin};
+use crate::store::rules::{PinFile, put_pin, take_pin};
+use crate::store::{Scope, StoreError};
 
 /// The pins that a file holds, all of them of its build.
 fn read(id: &BuildId, file: &Utf8Path) -> Result<Vec<Pin>, StoreError> {

@@ -10,17 +10,18 @@ use fs_err as fs;
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
 use walkdir::WalkDir;
 
-use super::copy::{Source, Stamp, hash_file};
 use super::disk::{FileSystem, io_error, make_dirs, remove_all, rename_new, set_mode};
-use super::hints::{self, Hints};
+
+use super::Inner;
 use super::private::{Lock, MARK};
 use super::shared::{Attempt, Shared, share};
 use super::twins::Twins;
-use super::{Inner, blocking};
 use crate::incoming::{Entry, Incoming, digest_of};
+use crate::ingest::{self, Hints, Source, Stamp, blocking, hash_file};
 use crate::metadata::{CarriedRecord, Earlier, Indexed, Known, insert};
 use crate::seal::{REPOMD_SIGNATURE, Sealed};
-use crate::store::{Added, KnownFile, StagedBuild, StoreError, check_digest, check_record};
+use crate::store::rules::{check_digest, check_record};
+use crate::store::{Added, KnownFile, StagedBuild, StoreError};
 
 #[derive(Debug)]
 pub(super) struct LocalStaged {
@@ -183,7 +184,7 @@ impl Work {
             path: from.to_string(),
         };
         let mode = if executable { 0o755 } else { 0o644 };
-        let since = hints::now();
+        let since = ingest::now();
         if let Ok(stamp) = Stamp::at(from)
             && stamp.size == size
             && let Some(digest) = self.hints.digest(&stamp)

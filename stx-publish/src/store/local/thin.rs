@@ -18,8 +18,9 @@ use super::Inner;
 use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir, sync_parent};
 use super::private::MARK;
 use super::writer::check_free;
+use crate::store::rules::{check_taken, check_thin, entries, latest};
 use crate::store::{Retired, StoreError};
-use crate::tiers::{Thinned, ThinnedSection, check_taken, check_thin, entries, latest};
+use crate::tiers::{Thinned, ThinnedSection};
 
 /// What was going on with a build when a mark was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use fs_err as fs;
 use stx_layout::BuildRecord;
 
+use super::LocalStore;
 use super::disk::io_error;
-use super::{LocalStore, blocking};
+use crate::ingest::blocking;
 use crate::store::{Retired, StoreError};
 
 impl LocalStore {

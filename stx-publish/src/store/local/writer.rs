@@ -8,21 +8,20 @@ use chrono::{DateTime, Utc};
 use fs_err as fs;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, Pin};
 
+use super::Inner;
 use super::disk::{
     io_error, make_dirs, remove_all, remove_file, remove_hidden, rename_new, replace_link,
     sync_dir, sync_dirs, sync_parent,
 };
-use super::hints::Hints;
 use super::hold::Held;
 use super::index::Index;
 use super::private::{Lock, MARK};
 use super::shared::Shared;
 use super::staged::LocalStaged;
-use super::{Inner, blocking};
-use crate::store::{
-    ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError, check_alias,
-    check_channel, check_pins,
-};
+use crate::ingest::Hints;
+use crate::ingest::blocking;
+use crate::store::rules::{check_alias, check_channel, check_pins};
+use crate::store::{ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError};
 use crate::tiers::ThinnedSection;
 
 /// The lock of a channel, shared with every task that still writes.

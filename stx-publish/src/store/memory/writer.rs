@@ -16,11 +16,12 @@ use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::{REPOMD_SIGNATURE, Sealed, SignError, is_beyond_sums, sums_path};
+use crate::store::rules::{check_alias, check_pins, check_record, in_use, put_pin, take_pin};
+use crate::store::rules::{check_taken, check_thin, latest};
 use crate::store::{
     Added, ChannelWriter, Leftover, OwedTags, PageWriter, Retired, StagedBuild, StoreError,
-    check_alias, check_pins, check_record, in_use, put_pin, take_pin,
 };
-use crate::tiers::{Thinned, ThinnedSection, check_taken, check_thin, latest, lies_in};
+use crate::tiers::{Thinned, ThinnedSection, lies_in};
 
 /// The lock; ends when the last one who holds it is dropped.
 struct Lock {
@@ -191,7 +192,7 @@ impl ChannelWriter for MemoryWriter {
     }
 
     async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
-        crate::store::check_channel(&self.lock.channel, &pin.build)?;
+        crate::store::rules::check_channel(&self.lock.channel, &pin.build)?;
         let mut state = self.lock.store.state();
         let is_retired = state.retired.keys().any(|it| it.is_whole(&pin.build));
         if !is_retired && !state.builds.contains_key(&pin.build) {
@@ -210,7 +211,7 @@ impl ChannelWriter for MemoryWriter {
     }
 
     async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
-        crate::store::check_channel(&self.lock.channel, &owed.build)?;
+        crate::store::rules::check_channel(&self.lock.channel, &owed.build)?;
         let mut state = self.lock.store.state();
         if owed.tags.is_empty() {
             state.owed.remove(&owed.build);
@@ -309,7 +310,7 @@ impl State {
 
 impl MemoryWriter {
     fn check_channel(&self, retired: &Retired) -> Result<(), StoreError> {
-        crate::store::check_channel(&self.lock.channel, &retired.id)
+        crate::store::rules::check_channel(&self.lock.channel, &retired.id)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::packages::is_own_package;
 use super::{Keyring, Refused, Seen, Vouched, check_package};
-use stx_publish::store::local::blocking;
+use stx_publish::ingest::blocking;
 use stx_publish::store::{ByteStream, MirrorRead, Scope, StoreError};
 use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 

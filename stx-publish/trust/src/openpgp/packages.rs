@@ -22,8 +22,8 @@ use stx_layout::rpm::{HeadError, Headers, LEAD, read_head};
 
 use super::OpenPgp;
 use stx_publish::incoming::{Entry, Incoming};
+use stx_publish::ingest::Source;
 use stx_publish::seal::{SignError, Signer as _};
-use stx_publish::store::local::copy::Source;
 
 mod check;
 mod form;

@@ -12,7 +12,7 @@ use super::bill;
 use super::bill::Published;
 use super::iso::{Image, package, read};
 use stx_publish::incoming::{Entry, Incoming};
-use stx_publish::store::local::copy::hash_file;
+use stx_publish::ingest::hash_file;
 
 /// An image of which no bill of materials could be made.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use stx_layout::Sha256;
 use stx_layout::rpm::{self, HeadError, Header, Headers, read_head};
 
 use super::SbomError;
-use stx_publish::store::local::copy::Source;
+use stx_publish::ingest::Source;
 
 /// Bytes of a sector, which is what extents are counted in.
 const SECTOR: u64 = 2048;

@@ -7,10 +7,10 @@ use fs_err as fs;
 use rustix::io::Errno;
 
 use super::super::LocalStore;
-use super::super::copy::Stamp;
 use super::super::tests::{mirror, put, request, tree};
 use super::*;
 use crate::conformance::sample_id;
+use crate::ingest::Stamp;
 use crate::publish::{prepare, publish};
 use crate::store::{
     Audit, ChannelWriter, Found, MirrorRead as _, MirrorStore as _, Scope, StoreError,
@@ -268,7 +268,7 @@ fn sparse(path: &Utf8Path) -> Sha256 {
     write(b"e dis", (40 << 20) + 4_093).expect("written");
     file.set_len(SIZE).expect("long");
     assert!(file.metadata().expect("a file").blocks() < 100);
-    super::super::copy::hash_file(path).expect("hashed").0
+    crate::ingest::hash_file(path).expect("hashed").0
 }
 
 #[tokio::test]

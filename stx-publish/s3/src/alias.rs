@@ -1,0 +1,224 @@
+//! Aliases: a sequence of small objects, of which the newest counts.
+//!
+//! ```text
+//! .stx/aliases/<channel>/<alias>/<generation>     the build, or that there is none any more
+//! <channel>/<alias>/build.json                    the record of that build, for readers over plain HTTP
+//! ```
+//!
+//! A generation is created where there is none, which only one writer can; so an alias is compared and swapped on servers
+//! that know no other condition. The public object follows; after a crash in between, it shows the build before, which is
+//! there as long as nothing was swept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel};
+
+use super::Inner;
+use super::keys;
+use super::lease::Lease;
+use super::nonce::nonce;
+use super::objects::PARALLEL;
+use stx_publish::store::StoreError;
+use stx_publish::store::rules::check_alias;
+
+/// The text of a generation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Text {
+    schema: u32,
+    /// Tells equal generations of two writers apart.
+    nonce: String,
+    /// Absent: the alias was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    build: Option<BuildDate>,
+}
+
+/// An alias as it is now.
+#[derive(Debug, Clone, Default)]
+struct State {
+    generation: u64,
+    build: Option<BuildDate>,
+}
+
+impl Inner {
+    async fn state(&self, channel: &Channel, alias: &AliasName) -> Result<State, StoreError> {
+        let newest = self
+            .objects
+            .newest::<Text>(&keys::alias(channel, alias))
+            .await?;
+        let state = newest.map(|(generation, text)| State {
+            generation,
+            build: text.build,
+        });
+        Ok(state.unwrap_or_default())
+    }
+
+    pub(super) async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        let state = self.state(channel, alias).await?;
+        Ok(state.build.map(AliasEntry::Build))
+    }
+
+    /// The aliases of one channel, or of all, and which of them are held.
+    pub(super) async fn aliases(
+        &self,
+        only: Option<&Channel>,
+    ) -> Result<BTreeMap<Channel, (BTreeMap<AliasName, AliasEntry>, BTreeSet<AliasName>)>, StoreError>
+    {
+        let names = self.alias_names(only).await?.into_iter();
+        let read = names.map(|(channel, alias)| async move {
+            let state = self.state(&channel, &alias).await?;
+            let Some(build) = state.build else {
+                return Ok::<_, StoreError>(None);
+            };
+            let held = self.objects.get(&keys::held(&channel, &alias)).await?;
+            let held = held.and_then(|(bytes, _)| str::from_utf8(&bytes).ok()?.trim().parse().ok());
+            Ok(Some((channel, alias, build, held == Some(build))))
+        });
+        let mut read = stream::iter(read).buffer_unordered(PARALLEL);
+        let mut found = BTreeMap::new();
+        while let Some(alias) = read.try_next().await? {
+            let Some((channel, alias, build, is_held)) = alias else {
+                continue;
+            };
+            let (aliases, held): &mut (BTreeMap<_, _>, BTreeSet<_>) =
+                found.entry(channel).or_default();
+            if is_held {
+                held.insert(alias.clone());
+            }
+            aliases.insert(alias, AliasEntry::Build(build));
+        }
+        Ok(found)
+    }
+
+    /// The names of all aliases that there ever were.
+    async fn alias_names(
+        &self,
+        only: Option<&Channel>,
+    ) -> Result<BTreeSet<(Channel, AliasName)>, StoreError> {
+        let prefix = match only {
+            None => keys::ALIASES.to_owned(),
+            Some(channel) => format!("{}/{channel}", keys::ALIASES),
+        };
+        let listed = self.objects.list(&prefix).await?;
+        let names = listed.iter().filter_map(|it| {
+            let (name, generation) = it.name.rsplit_once('/')?;
+            keys::number(generation)?;
+            // Of one channel, deeper ones belong to a deeper channel.
+            if let Some(channel) = only {
+                return Some((channel.clone(), name.parse().ok()?));
+            }
+            let (channel, alias) = name.rsplit_once('/')?;
+            Some((channel.parse().ok()?, alias.parse().ok()?))
+        });
+        Ok(names.collect())
+    }
+
+    pub(super) async fn point(
+        &self,
+        lease: &Lease,
+        channel: &Channel,
+        alias: &AliasName,
+        expected: Option<&AliasEntry>,
+        to: Option<BuildDate>,
+    ) -> Result<(), StoreError> {
+        let state = self.state(channel, alias).await?;
+        let found = state.build.map(AliasEntry::Build);
+        check_alias(channel, alias, expected, found.as_ref())?;
+        if let Some(date) = to {
+            let record = self.record(&BuildId::new(channel.clone(), date)).await?;
+            if record.result != BuildOutcome::Success {
+                return Err(StoreError::Refused {
+                    what: format!("{channel}/{alias}"),
+                    reason: format!("{date} is a failure"),
+                });
+            }
+        }
+        lease.check(&self.objects).await?;
+        let prefix = keys::alias(channel, alias);
+        let generation = state.generation + 1;
+        let text = Text {
+            schema: 1,
+            nonce: nonce()?,
+            build: to,
+        };
+        let text = serde_json::to_string(&text).expect("texts and a date") + "\n";
+        let name = keys::generation(&prefix, generation);
+        let created = self.objects.create(&name, text).await?;
+        // Whoever looked long ago may have created a number that others are past already.
+        let known = self.objects.generations(&prefix).await?;
+        if !created || known.last() != Some(&generation) {
+            let found = self.alias(channel, alias).await?;
+            check_alias(channel, alias, expected, found.as_ref())?;
+            return Err(StoreError::Conflict {
+                what: format!("{channel}/{alias}"),
+                expected: "an alias that nobody else moves".to_owned(),
+                found: "one that was moved and moved back just then".to_owned(),
+            });
+        }
+        self.show_alias(channel, alias, to).await?;
+        self.objects.delete_older(&prefix, &known, generation).await
+    }
+
+    /// Has the public object of an alias say what the alias does.
+    async fn show_alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+        to: Option<BuildDate>,
+    ) -> Result<(), StoreError> {
+        let public = keys::shown_alias(channel, alias);
+        let Some(date) = to else {
+            return self.objects.delete([public]).await;
+        };
+        let id = BuildId::new(channel.clone(), date);
+        let copied = self.objects.copy(&keys::record(&id), &public).await?;
+        if copied {
+            return Ok(());
+        }
+        Err(StoreError::NotFound {
+            what: id.to_string(),
+        })
+    }
+
+    /// The aliases of a channel whose public object says something else, with what it should say.
+    pub(super) async fn behind(
+        &self,
+        channel: &Channel,
+    ) -> Result<Vec<(AliasName, Option<BuildDate>)>, StoreError> {
+        let mut behind = Vec::new();
+        for (_, alias) in self.alias_names(Some(channel)).await? {
+            let build = self.state(channel, &alias).await?.build;
+            let public = self
+                .objects
+                .get(&keys::shown_alias(channel, &alias))
+                .await?;
+            let shown = public.map(|(bytes, _)| {
+                let record = BuildRecord::from_json(str::from_utf8(&bytes).ok()?).ok();
+                record.map(|record| record.id.date)
+            });
+            if shown != build.map(Some) {
+                behind.push((alias, build));
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Has the public objects of a channel's aliases say what the aliases do; names those that did not.
+    pub(super) async fn show_aliases(&self, channel: &Channel) -> Result<Vec<String>, StoreError> {
+        let mut mended = Vec::new();
+        for (alias, build) in self.behind(channel).await? {
+            match self.show_alias(channel, &alias, build).await {
+                Ok(()) => mended.push(keys::shown_alias(channel, &alias)),
+                // It dangles, which is another matter.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(mended)
+    }
+}

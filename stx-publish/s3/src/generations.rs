@@ -1,0 +1,55 @@
+//! Sequences of objects of which the newest counts: what is compared and swapped where objects can only be created.
+
+use serde::de::DeserializeOwned;
+
+use super::keys;
+use super::objects::Objects;
+use stx_publish::store::StoreError;
+
+impl Objects {
+    /// The generations below a prefix that are there, oldest first.
+    pub(super) async fn generations(&self, prefix: &str) -> Result<Vec<u64>, StoreError> {
+        let listed = self.list(prefix).await?;
+        let numbers = listed.iter().filter_map(|it| keys::number(&it.name));
+        Ok(numbers.collect())
+    }
+
+    /// The newest generation below a prefix, and its number; `None` where there never was one.
+    pub(super) async fn newest<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<(u64, T)>, StoreError> {
+        // One that goes between listing and reading gave way to a newer one.
+        for _ in 0..8 {
+            let Some(&number) = self.generations(prefix).await?.last() else {
+                return Ok(None);
+            };
+            let name = keys::generation(prefix, number);
+            let Some((bytes, _)) = self.get(&name).await? else {
+                continue;
+            };
+            let text = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
+                what: name,
+                source: error.into(),
+            })?;
+            return Ok(Some((number, text)));
+        }
+        Err(StoreError::Conflict {
+            what: prefix.to_owned(),
+            expected: "a name that is left alone for an instant".to_owned(),
+            found: "one that changes all the time".to_owned(),
+        })
+    }
+
+    /// Deletes those of `known` that are older than `generation`.
+    pub(super) async fn delete_older(
+        &self,
+        prefix: &str,
+        known: &[u64],
+        generation: u64,
+    ) -> Result<(), StoreError> {
+        let older = known.iter().filter(|number| **number < generation);
+        let older = older.map(|number| keys::generation(prefix, *number));
+        self.delete(older.collect::<Vec<_>>()).await
+    }
+}

@@ -1,0 +1,212 @@
+//! The names of objects, relative to the mirror's root in the bucket.
+
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel};
+
+use stx_publish::store::Retired;
+
+/// The private area.
+pub(super) const PRIVATE: &str = ".stx";
+/// Every generation of every alias.
+pub(super) const ALIASES: &str = ".stx/aliases";
+/// The build at which an alias is held on purpose.
+pub(super) const HELD: &str = ".stx/held";
+/// What is going on in a channel.
+pub(super) const MARKS: &str = ".stx/marks";
+/// The tags of builds that are gone, which something still needs.
+pub(super) const OWED: &str = ".stx/owed";
+/// The pins of each build.
+pub(super) const PINS: &str = ".stx/pins";
+/// An entry for each retired build and section.
+pub(super) const RETIRED: &str = ".stx/retired";
+
+/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+const SLASH: &str = "%2F";
+
+/// Ends the name of the mark that a retired build's files were moved aside.
+const ASIDE: &str = "@@aside";
+
+pub(super) fn build(id: &BuildId) -> String {
+    id.to_string()
+}
+
+pub(super) fn record(id: &BuildId) -> String {
+    format!("{id}/{}", BuildRecord::FILE_NAME)
+}
+
+/// The digests of the files that were published last, for who publishes from the same place again.
+pub(super) fn inputs(channel: &Channel) -> String {
+    format!("{PRIVATE}/cache/{channel}/%2Einputs")
+}
+
+pub(super) fn manifest(id: &BuildId) -> String {
+    format!("{PRIVATE}/manifests/{id}.json")
+}
+
+/// What a plain web server shows as an alias: the record of the build that it points at.
+pub(super) fn shown_alias(channel: &Channel, alias: &AliasName) -> String {
+    format!("{channel}/{alias}/{}", BuildRecord::FILE_NAME)
+}
+
+pub(super) fn alias(channel: &Channel, alias: &AliasName) -> String {
+    format!("{ALIASES}/{channel}/{alias}")
+}
+
+pub(super) fn held(channel: &Channel, alias: &AliasName) -> String {
+    format!("{HELD}/{channel}/{alias}")
+}
+
+pub(super) fn pins(id: &BuildId) -> String {
+    format!("{PINS}/{id}.json")
+}
+
+pub(super) fn owed(id: &BuildId) -> String {
+    format!("{OWED}/{id}.json")
+}
+
+/// The lock of a channel, or that of the pages.
+pub(super) fn lock(channel: Option<&Channel>) -> String {
+    match channel {
+        Some(channel) => format!("{PRIVATE}/locks/{channel}/%2Elock"),
+        None => format!("{PRIVATE}/locks/%2Epages"),
+    }
+}
+
+/// Where it is noted how far the upload of a large file is.
+pub(super) fn uploads(id: &BuildId) -> String {
+    format!("{PRIVATE}/uploads/{id}")
+}
+
+pub(super) fn upload(id: &BuildId, path: &BuildPath) -> String {
+    format!("{}/{}", uploads(id), path.as_str().replace('/', SLASH))
+}
+
+/// The entry of a retired build or section.
+pub(super) fn retired(retired: &Retired) -> String {
+    let section = retired.section.as_ref();
+    let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
+    let (id, at) = (&retired.id, retired.at);
+    format!("{RETIRED}/{id}@{at}{}", section.unwrap_or_default())
+}
+
+/// Says that a retired build's files were moved aside.
+pub(super) fn aside_mark(retired: &Retired) -> String {
+    format!("{}{ASIDE}", self::retired(retired))
+}
+
+/// Where a retired build's files lie that another build took the place of.
+pub(super) fn aside(retired: &Retired) -> String {
+    format!("{PRIVATE}/aside/{}@{}", retired.id, retired.at)
+}
+
+/// The `generation`th of a sequence of objects; they sort as their numbers do.
+pub(super) fn generation(prefix: &str, generation: u64) -> String {
+    format!("{prefix}/{generation:020}")
+}
+
+/// The number of a generation.
+pub(super) fn number(name: &str) -> Option<u64> {
+    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| name.parse().ok()).flatten()
+}
+
+/// What the name of an object below [`RETIRED`] says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RetiredName {
+    /// A retired build or section.
+    Entry(Retired),
+    /// The files of a retired build were moved aside.
+    Aside(Retired),
+}
+
+/// Reads the name of an object below [`RETIRED`], which is relative to it.
+pub(super) fn parse_retired(key: &str) -> Option<RetiredName> {
+    let (key, aside) = match key.strip_suffix(ASIDE) {
+        Some(key) => (key, true),
+        None => (key, false),
+    };
+    let (channel, name) = key.rsplit_once('/')?;
+    let mut parts = name.splitn(3, '@');
+    let id = BuildId::new(channel.parse().ok()?, parts.next()?.parse().ok()?);
+    let at = parts.next()?.parse().ok()?;
+    let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
+    let section = section.transpose().ok()?;
+    let retired = Retired { id, at, section };
+    Some(if aside {
+        RetiredName::Aside(retired)
+    } else {
+        RetiredName::Entry(retired)
+    })
+}
+
+/// What is going on with a build, for whoever comes after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Going {
+    /// What was purged is being deleted.
+    Purge,
+    /// It is being put together.
+    Publish,
+    /// A retired build is being brought back.
+    Restore,
+    /// Sections are being taken away or brought back.
+    Sections,
+}
+
+impl Going {
+    const ALL: [Self; 4] = [Self::Purge, Self::Publish, Self::Restore, Self::Sections];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Purge => "purge",
+            Self::Publish => "publish",
+            Self::Restore => "restore",
+            Self::Sections => "sections",
+        }
+    }
+}
+
+pub(super) fn mark(id: &BuildId, going: Going) -> String {
+    format!("{MARKS}/{id}@{}", going.name())
+}
+
+/// Reads the name of an object below [`MARKS`], which is relative to it.
+pub(super) fn parse_mark(key: &str) -> Option<(BuildId, Going)> {
+    let (channel, name) = key.rsplit_once('/')?;
+    let (date, what) = name.split_once('@')?;
+    let date: BuildDate = date.parse().ok()?;
+    let going = Going::ALL.into_iter().find(|going| going.name() == what)?;
+    Some((BuildId::new(channel.parse().ok()?, date), going))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let id: BuildId = "master/centos/20181101T060000Z".parse().expect("a build");
+        for section in [None, Some("outputs/iso".parse().expect("a path"))] {
+            let entry = Retired {
+                id: id.clone(),
+                at: "20181105T060000Z".parse().expect("a date"),
+                section,
+            };
+            let read = |key: String| {
+                let key = key.strip_prefix(".stx/retired/").map(str::to_owned);
+                parse_retired(&key.expect("below it"))
+            };
+            assert_eq!(
+                read(retired(&entry)),
+                Some(RetiredName::Entry(entry.clone()))
+            );
+            assert_eq!(read(aside_mark(&entry)), Some(RetiredName::Aside(entry)));
+        }
+        for going in Going::ALL {
+            let key = mark(&id, going);
+            let key = key.strip_prefix(".stx/marks/").expect("below it");
+            assert_eq!(parse_mark(key), Some((id.clone(), going)));
+        }
+        let key = generation("a", 12);
+        assert_eq!(number(key.strip_prefix("a/").expect("below it")), Some(12));
+        assert_eq!(number("12"), None);
+    }
+}

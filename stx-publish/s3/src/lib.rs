@@ -1,0 +1,318 @@
+//! A mirror in a bucket of an object store that speaks S3.
+//!
+//! ```text
+//! PREFIX/<channel>/<date>/build.json           the build is there: written last, and gone first
+//! PREFIX/<channel>/<date>/…                    its files; a symlink to a file is a copy of that file
+//! PREFIX/<channel>/latest_build/build.json     what an alias points at, for readers over plain HTTP
+//! PREFIX/<channel>/index.json, …               derived pages
+//! PREFIX/.stx/                                 nothing a reader over plain HTTP needs; no public policy covers it
+//!     aliases/<channel>/latest_build/<n>       the alias itself; the newest counts
+//!     held/<channel>/latest_build              the build that an alias is at on purpose, if it is
+//!     locks/<channel>/%2Elock/<n>              who holds the lock of the channel, and until when
+//!     manifests/<channel>/<date>.json          symlinks, modes and times of a build's files
+//!     marks/<channel>/<date>@<what>            what is going on with a build, for whoever comes after a crash
+//!     uploads/<channel>/<date>/<file>          how far the upload of a large file is, each `/` of it written `%2F`
+//!     retired/<channel>/<date>@<retired at>    a retired build: its record and its manifest
+//!     retired/<channel>/<date>@<retired at>@<section>   a section of a build that stayed
+//!     aside/<channel>/<date>@<retired at>/…    files of a retired build whose place another one took
+//!     cache/<channel>/%2Einputs                digests of the files that were published last, so that they are not read again
+//!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
+//!     pins/<channel>/<date>.json               the pins of a build
+//!     probe/…                                  whether the server keeps writers apart
+//! ```
+//!
+//! Of the server, three things are asked: an object is read as it was written last, also in listings; it is written as a
+//! whole; and of two that are created under one name, one is refused (`If-None-Match: *`). The last is tried before the
+//! first change. Nothing is renamed, and nothing is overwritten on condition.
+//!
+//! What a directory does otherwise: files of a retired build or section lie where they were until they are purged, so that a
+//! reader over plain HTTP who knows their names can finish; [`hold`](MirrorRead::hold) holds nothing; the lock of a dead
+//! publisher ends when its lease does, not with its process.
+//!
+//! | module | is |
+//! |---|---|
+//! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
+//! | `objects`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, the names of objects, and what keeps writers apart |
+//! | `lease` | locks that end by the clock |
+//! | `list`, `read`, `alias`, `manifest` | what readers see: catalog, records, files, aliases, symlinks and modes |
+//! | `writer`, `retired`, `sections`, `pins`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
+//! | `staged`, `upload`, `shared`, `twins`, `shadow` | a build that is being put together, and repository metadata for it |
+//!
+//! The crate is a backend: all of it does I/O. The rules that it keeps are those of [`stx_publish::store::rules`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::path::Path;
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+};
+use stx_publish::index::PageId;
+use stx_publish::metadata::{RepoMetadata, Repodata};
+use stx_publish::seal::Seal;
+use stx_publish::store::{
+    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
+    PageWriter, Retired, Scope, StoreError,
+};
+
+mod alias;
+mod generations;
+mod keys;
+mod lease;
+mod list;
+mod manifest;
+mod marks;
+mod nonce;
+mod objects;
+mod owed;
+mod pages;
+mod pins;
+mod probe;
+mod read;
+mod retired;
+mod s3;
+mod sections;
+mod shadow;
+mod shared;
+mod staged;
+#[cfg(test)]
+mod tests;
+mod twins;
+mod upload;
+mod writer;
+
+pub use lease::{Clock, MARGIN};
+pub use objects::Backend;
+pub use s3::{BucketError, BucketOptions, Secret};
+
+use lease::{Lease, Terms};
+use objects::Objects;
+
+/// How long the lock of a publisher that died lasts at most, less [`MARGIN`].
+pub const LEASE: Duration = Duration::from_mins(1);
+
+/// A mirror in a bucket. Clones are the same mirror.
+#[derive(Debug, Clone)]
+pub struct BucketStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    objects: Objects,
+    terms: Terms,
+    metadata: Arc<dyn RepoMetadata>,
+    seal: Seal,
+    /// Files of more bytes are sent in parts, of so many bytes at least.
+    large: u64,
+    /// Whether the server was found to keep writers apart.
+    probed: Arc<tokio::sync::OnceCell<()>>,
+    /// Small objects that were read, by name and entity tag.
+    texts: Arc<Mutex<HashMap<String, (String, Bytes)>>>,
+    /// The sums of builds that were read, which never change.
+    sums: Arc<Mutex<KnownSums>>,
+}
+
+/// Sums by build, and the entity tag of its record.
+type KnownSums = HashMap<(BuildId, String), Arc<Sums>>;
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.objects.fmt(f)
+    }
+}
+
+impl BucketStore {
+    /// The mirror at `root` in a bucket. No request is made yet. `keepers` is the same bucket by connections of its own,
+    /// which the threads that keep locks use; `clock` is what leases go by.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        keepers: Arc<dyn Backend>,
+        root: Path,
+        clock: Clock,
+    ) -> Self {
+        let keepers = Objects::new(keepers, root.clone());
+        Self {
+            inner: Arc::new(Inner {
+                objects: Objects::new(backend, root),
+                terms: Terms {
+                    clock,
+                    lasts: LEASE,
+                    keepers,
+                },
+                metadata: Arc::new(Repodata),
+                seal: Seal::default(),
+                large: upload::LARGE,
+                probed: Arc::default(),
+                texts: Arc::default(),
+                sums: Arc::default(),
+            }),
+        }
+    }
+
+    /// The same mirror with other means to make repository metadata; the default is [`Repodata`].
+    #[must_use]
+    pub fn with_metadata(self, metadata: Arc<dyn RepoMetadata>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                metadata,
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// The same mirror, whose builds are sealed so; by default they are neither signed nor attested.
+    #[must_use]
+    pub fn with_seal(self, seal: Seal) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                seal,
+                ..(*self.inner).clone()
+            }),
+        }
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self, path: &str) -> String {
+        format!("{:?}/{path}", self.inner.objects)
+    }
+
+    /// The record of a build that was taken out of sight.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it was brought back or deleted since; [`StoreError::Damaged`].
+    pub async fn retired_record(&self, retired: &Retired) -> Result<BuildRecord, StoreError> {
+        self.inner.retired_record(retired).await
+    }
+}
+
+impl Inner {
+    /// Takes a lock; `None`: somebody else has it.
+    async fn take(&self, channel: Option<&Channel>) -> Result<Option<Lease>, StoreError> {
+        let probed = self
+            .probed
+            .get_or_try_init(|| probe::probe(&self.objects))
+            .await;
+        probed?;
+        lease::take(&self.objects, keys::lock(channel), self.terms.clone()).await
+    }
+}
+
+#[async_trait]
+impl MirrorRead for BucketStore {
+    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
+        self.inner.catalog(scope).await
+    }
+
+    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        self.inner.record(id).await
+    }
+
+    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
+        let sums = self.inner.sums(id).await?;
+        Ok((*sums).clone())
+    }
+
+    async fn alias(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+    ) -> Result<Option<AliasEntry>, StoreError> {
+        self.inner.alias(channel, alias).await
+    }
+
+    async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+    ) -> Result<FileBody, StoreError> {
+        self.inner.read(id, path, from, None).await
+    }
+
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        self.inner.read(id, path, from, Some(length)).await
+    }
+
+    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
+        let found = self.inner.objects.get(&page.path()).await?;
+        Ok(found.map(|(bytes, _)| bytes))
+    }
+
+    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+        self.inner.inspect(id, depth).await
+    }
+
+    /// Holds nothing: most readers come over plain HTTP, and could not. What is retired can be read on for the grace period.
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
+        match self.inner.top(id).await? {
+            Some(_) => Ok(Hold::nothing()),
+            None => Err(StoreError::NotFound {
+                what: id.to_string(),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl MirrorStore for BucketStore {
+    async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
+        match self.inner.take(Some(channel)).await? {
+            Some(lease) => Ok(Box::new(writer::BucketWriter::new(
+                Arc::clone(&self.inner),
+                channel.clone(),
+                lease,
+            ))),
+            None => Err(StoreError::Busy {
+                channel: Box::new(channel.clone()),
+            }),
+        }
+    }
+
+    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
+        let mut wait = Duration::from_millis(50);
+        loop {
+            if let Some(lease) = self.inner.take(None).await? {
+                let inner = Arc::clone(&self.inner);
+                return Ok(Box::new(pages::BucketPages::new(inner, lease)));
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
+        self.inner.retired_builds().await
+    }
+
+    async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
+        self.inner.leftovers(scope).await
+    }
+
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.strays().await
+    }
+
+    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
+        self.inner.pins(scope).await
+    }
+
+    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
+        self.inner.owed(scope).await
+    }
+
+    /// Nobody: readers over plain HTTP cannot say that they read, and others need not.
+    async fn in_use(&self, _: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
+        Ok(BTreeSet::new())
+    }
+}

@@ -1,0 +1,150 @@
+//! What dead publishers left behind in a channel, and how it is finished.
+//!
+//! A mark is written before anything that takes more than one request, and goes last. Whoever finds one under the lock of
+//! its channel knows that its writer is dead.
+
+use stx_layout::{BuildId, Channel};
+
+use super::Inner;
+use super::keys::{self, Going, MARKS};
+use super::lease;
+use super::objects::Keep;
+use stx_publish::store::{Leftover, Retired, Scope, StoreError};
+
+impl Inner {
+    /// Says that something is going to happen to a build; `what` is what has to be known to finish it.
+    pub(super) async fn mark(
+        &self,
+        id: &BuildId,
+        going: Going,
+        what: Option<&Retired>,
+    ) -> Result<(), StoreError> {
+        let text = match what {
+            None => String::new(),
+            Some(retired) => serde_json::to_string(retired).expect("names and a date") + "\n",
+        };
+        let name = keys::mark(id, going);
+        self.objects.put(&name, text, Keep::Not).await
+    }
+
+    pub(super) async fn unmark(&self, id: &BuildId, going: Going) -> Result<(), StoreError> {
+        self.objects.delete([keys::mark(id, going)]).await
+    }
+
+    /// The marks of one channel, or of all; purges first.
+    async fn marks(&self, only: Option<&Channel>) -> Result<Vec<(Going, BuildId)>, StoreError> {
+        let prefix = match only {
+            None => MARKS.to_owned(),
+            Some(channel) => format!("{MARKS}/{channel}"),
+        };
+        let listed = self.objects.list(&prefix).await?;
+        let mut marks: Vec<_> = listed
+            .iter()
+            .filter_map(|it| {
+                let name = match only {
+                    None => it.name.clone(),
+                    // Deeper ones belong to a deeper channel.
+                    Some(channel) if !it.name.contains('/') => format!("{channel}/{}", it.name),
+                    Some(_) => return None,
+                };
+                let (id, going) = keys::parse_mark(&name)?;
+                Some((going, id))
+            })
+            .collect();
+        marks.sort();
+        Ok(marks)
+    }
+
+    pub(super) async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
+        let only = match scope {
+            Scope::All => None,
+            Scope::Channel(channel) | Scope::Build(BuildId { channel, .. }) => Some(channel),
+        };
+        let mut found = Vec::new();
+        for (going, id) in self.marks(only).await? {
+            found.push(Leftover {
+                what: keys::mark(&id, going),
+                channel: id.channel,
+            });
+        }
+        let channels = match only {
+            Some(channel) => vec![channel.clone()],
+            None => self.aliases(None).await?.into_keys().collect(),
+        };
+        for channel in channels {
+            for (alias, _) in self.behind(&channel).await? {
+                found.push(Leftover {
+                    what: keys::shown_alias(&channel, &alias),
+                    channel: channel.clone(),
+                });
+            }
+        }
+        found.sort();
+        let mut dead = Vec::with_capacity(found.len());
+        for leftover in found {
+            let lock = keys::lock(Some(&leftover.channel));
+            if !lease::is_held(&self.objects, &lock, &self.terms.clock).await? {
+                dead.push(leftover);
+            }
+        }
+        Ok(dead)
+    }
+
+    /// Finishes or removes what was going on in a channel whose lock the caller holds. What is being put together is left
+    /// alone unless `staged` is removed as well, except for the build `but`.
+    pub(super) async fn sweep(
+        &self,
+        channel: &Channel,
+        staged: bool,
+        but: Option<&BuildId>,
+    ) -> Result<Vec<Leftover>, StoreError> {
+        let mut swept = Vec::new();
+        for (going, id) in self.marks(Some(channel)).await? {
+            match going {
+                Going::Publish if !staged || but == Some(&id) => continue,
+                Going::Publish => self.drop_staged(&id).await?,
+                Going::Purge => self.finish_purge(&id).await?,
+                Going::Restore => self.finish_restore(&id).await?,
+                Going::Sections => drop(self.finish_sections(&id).await?),
+            }
+            self.unmark(&id, going).await?;
+            swept.push(Leftover {
+                what: keys::mark(&id, going),
+                channel: id.channel,
+            });
+        }
+        for what in self.show_aliases(channel).await? {
+            swept.push(Leftover {
+                channel: channel.clone(),
+                what,
+            });
+        }
+        Ok(swept)
+    }
+
+    /// What a mark says.
+    pub(super) async fn marked(
+        &self,
+        id: &BuildId,
+        going: Going,
+    ) -> Result<Option<Retired>, StoreError> {
+        let name = keys::mark(id, going);
+        let Some((text, _)) = self.objects.get(&name).await? else {
+            return Ok(None);
+        };
+        let retired = serde_json::from_slice(&text).map_err(|error| StoreError::Damaged {
+            what: name,
+            source: error.into(),
+        })?;
+        Ok(Some(retired))
+    }
+
+    /// Removes the files of a build that was never committed; of one that was, only the mark is left over.
+    pub(super) async fn drop_staged(&self, id: &BuildId) -> Result<(), StoreError> {
+        self.abort_uploads(id).await?;
+        if self.objects.head(&keys::record(id)).await?.is_none() {
+            self.objects.delete_below(&keys::build(id)).await?;
+        }
+        Ok(())
+    }
+}

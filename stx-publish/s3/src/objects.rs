@@ -1,0 +1,384 @@
+//! What a bucket can do, in the few calls that the mirror needs; names are relative to the mirror's root.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+};
+
+use stx_publish::store::StoreError;
+
+/// Requests that run side by side where there are many to make.
+pub(super) const PARALLEL: usize = 24;
+
+/// What a bucket has to be able to do.
+pub trait Backend: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Backend for T {}
+
+/// The objects below one prefix of a bucket.
+#[derive(Clone)]
+pub(super) struct Objects {
+    pub(super) backend: Arc<dyn Backend>,
+    root: Path,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.backend, self.root)
+    }
+}
+
+/// An object that was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Its name; relative to what was listed.
+    pub(super) name: String,
+    pub(super) size: u64,
+    pub(super) tag: Option<String>,
+}
+
+/// What lies directly below a prefix.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Level {
+    pub(super) objects: Vec<Listed>,
+    /// The names of the prefixes.
+    pub(super) prefixes: Vec<String>,
+}
+
+/// What a reader is told of an object, for it and for caches on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Never changes.
+    ForEver,
+    /// Is asked for anew each time.
+    Not,
+}
+
+impl Keep {
+    fn cache_control(self) -> &'static str {
+        match self {
+            Self::ForEver => "public, max-age=31536000, immutable",
+            Self::Not => "no-cache",
+        }
+    }
+}
+
+/// The attributes of an object of that name.
+pub(super) fn attributes(name: &str, keep: Keep) -> Attributes {
+    let mut attributes = Attributes::new();
+    attributes.insert(Attribute::ContentType, media_type(name).into());
+    attributes.insert(Attribute::CacheControl, keep.cache_control().into());
+    attributes
+}
+
+/// The media type that a name stands for.
+pub(super) fn media_type(name: &str) -> &'static str {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    match file.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("json") => "application/json",
+        Some("html") => "text/html; charset=utf-8",
+        Some("xml") if file == "feed.xml" => "application/atom+xml",
+        Some("xml") => "application/xml",
+        Some("gz" | "tgz") => "application/gzip",
+        Some("rpm") => "application/x-rpm",
+        Some("iso") => "application/x-iso9660-image",
+        Some("tar") => "application/x-tar",
+        Some("txt" | "log" | "lst" | "asc") => "text/plain; charset=utf-8",
+        None => match file {
+            "SHA256SUMS" | "CONTEXT" | "CHANGELOG" => "text/plain; charset=utf-8",
+            _ => "application/octet-stream",
+        },
+        Some(_) => "application/octet-stream",
+    }
+}
+
+impl Objects {
+    pub(super) fn new(backend: Arc<dyn Backend>, root: Path) -> Self {
+        Self { backend, root }
+    }
+
+    /// The whole name of an object.
+    pub(super) fn path(&self, name: &str) -> Result<Path, StoreError> {
+        let whole = if self.root.as_ref().is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}/{name}", self.root)
+        };
+        Path::parse(&whole).map_err(|error| StoreError::Damaged {
+            what: whole,
+            source: error.into(),
+        })
+    }
+
+    /// Why a request for an object failed.
+    pub(super) fn failed(&self, name: &str, error: Error) -> StoreError {
+        match error {
+            Error::NotFound { .. } => StoreError::NotFound {
+                what: name.to_owned(),
+            },
+            Error::AlreadyExists { .. } => StoreError::AlreadyExists {
+                what: name.to_owned(),
+            },
+            error => {
+                let said = said(&error);
+                if said.contains("NoSuchBucket") {
+                    let what = format!("{}: no such bucket", self.backend);
+                    return StoreError::NotFound { what };
+                }
+                StoreError::Network {
+                    url: format!("{}/{name}", self.backend),
+                    source: said.into(),
+                }
+            }
+        }
+    }
+
+    /// A whole object, with its entity tag; `None` where there is none.
+    pub(super) async fn get(
+        &self,
+        name: &str,
+    ) -> Result<Option<(Bytes, Option<String>)>, StoreError> {
+        let found = match self.backend.get(&self.path(name)?).await {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(|error| self.failed(name, error))?,
+        };
+        let tag = found.meta.e_tag.clone();
+        let bytes = found.bytes().await;
+        Ok(Some((
+            bytes.map_err(|error| self.failed(name, error))?,
+            tag,
+        )))
+    }
+
+    /// An object to be read; `None` where there is none.
+    pub(super) async fn open(
+        &self,
+        name: &str,
+        range: Option<GetRange>,
+    ) -> Result<Option<GetResult>, StoreError> {
+        let options = GetOptions {
+            range,
+            ..GetOptions::default()
+        };
+        match self.backend.get_opts(&self.path(name)?, options).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    /// What is known of an object; `None` where there is none.
+    pub(super) async fn head(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
+        match self.backend.head(&self.path(name)?).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    async fn put_as(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        keep: Keep,
+        mode: PutMode,
+    ) -> Result<(), Error> {
+        let path = self.path(name).map_err(|error| Error::Generic {
+            store: "mirror",
+            source: error.into(),
+        })?;
+        let options = PutOptions {
+            mode,
+            attributes: attributes(name, keep),
+            ..PutOptions::default()
+        };
+        let payload = PutPayload::from_bytes(bytes);
+        self.backend.put_opts(&path, payload, options).await?;
+        Ok(())
+    }
+
+    /// Writes an object, in place of one that may be there.
+    pub(super) async fn put(
+        &self,
+        name: &str,
+        bytes: impl Into<Bytes>,
+        keep: Keep,
+    ) -> Result<(), StoreError> {
+        let put = self.put_as(name, bytes.into(), keep, PutMode::Overwrite);
+        put.await.map_err(|error| self.failed(name, error))
+    }
+
+    /// Asks the server to write an object only where there is none, once.
+    pub(super) async fn create_once(
+        &self,
+        name: &str,
+        bytes: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        let put = self.put_as(name, bytes.into(), Keep::Not, PutMode::Create);
+        put.await
+    }
+
+    /// Writes an object only where there is none; `false`: there is another one.
+    ///
+    /// A request whose answer was lost is made again, and is told then that the object is there. So one with the very same
+    /// bytes counts as written.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        bytes: impl Into<Bytes>,
+    ) -> Result<bool, StoreError> {
+        let bytes = bytes.into();
+        match self.create_once(name, bytes.clone()).await {
+            Ok(()) => Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                let found = self.get(name).await?;
+                Ok(found.is_some_and(|(found, _)| found == bytes))
+            }
+            Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    /// Has the server copy an object; `false`: there is none.
+    pub(super) async fn copy(&self, from: &str, to: &str) -> Result<bool, StoreError> {
+        match self.backend.copy(&self.path(from)?, &self.path(to)?).await {
+            Ok(()) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed(from, error)),
+        }
+    }
+
+    /// Has the server copy many objects, which have to be there.
+    pub(super) async fn copy_all(
+        &self,
+        pairs: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), StoreError> {
+        let mut copies = Vec::new();
+        for (from, to) in pairs {
+            copies.push(async move {
+                match self.copy(&from, &to).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(StoreError::NotFound { what: from }),
+                    Err(error) => Err(error),
+                }
+            });
+        }
+        let mut running = stream::iter(copies).buffer_unordered(PARALLEL);
+        while let Some(copied) = running.next().await {
+            copied?;
+        }
+        Ok(())
+    }
+
+    /// Deletes objects; those that are not there are no error.
+    pub(super) async fn delete(
+        &self,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<(), StoreError> {
+        let mut paths = Vec::new();
+        for name in names {
+            paths.push(Ok(self.path(&name)?));
+        }
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let shown = self.root.to_string();
+        let paths = stream::iter(paths).boxed();
+        let mut deleted = self.backend.delete_stream(paths);
+        while let Some(deleted) = deleted.next().await {
+            match deleted {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.failed(&shown, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes everything below a prefix.
+    pub(super) async fn delete_below(&self, prefix: &str) -> Result<(), StoreError> {
+        let listed = self.list(prefix).await?;
+        let names = listed
+            .iter()
+            .map(|object| format!("{prefix}/{}", object.name));
+        self.delete(names.collect::<Vec<_>>()).await
+    }
+
+    /// Everything below a prefix, by name.
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let path = self.path(prefix)?;
+        let mut found = Vec::new();
+        let mut objects = self.backend.list(Some(&path));
+        while let Some(meta) = objects
+            .try_next()
+            .await
+            .map_err(|error| self.failed(prefix, error))?
+        {
+            found.extend(listed(&path, meta));
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// What lies directly below a prefix, by name.
+    pub(super) async fn level(&self, prefix: &str) -> Result<Level, StoreError> {
+        let path = if prefix.is_empty() {
+            self.root.clone()
+        } else {
+            self.path(prefix)?
+        };
+        let found = self.backend.list_with_delimiter(Some(&path)).await;
+        let found = found.map_err(|error| self.failed(prefix, error))?;
+        let objects = found.objects.into_iter();
+        let mut level = Level {
+            objects: objects.filter_map(|meta| listed(&path, meta)).collect(),
+            prefixes: found
+                .common_prefixes
+                .iter()
+                .filter_map(|prefix| below(&path, prefix))
+                .collect(),
+        };
+        level.objects.sort_by(|a, b| a.name.cmp(&b.name));
+        level.prefixes.sort();
+        Ok(level)
+    }
+}
+
+/// What went wrong, once: errors of the client repeat their causes, and answers of servers are XML.
+fn said(error: &Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    let text = deepest.to_string();
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        let (value, _) = rest.split_once(&format!("</{name}>"))?;
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => format!("the server says {code}: {message}"),
+        (Some(code), None) => format!("the server says {code}"),
+        (None, _) => text,
+    }
+}
+
+fn listed(prefix: &Path, meta: ObjectMeta) -> Option<Listed> {
+    Some(Listed {
+        name: below(prefix, &meta.location)?,
+        size: meta.size,
+        tag: meta.e_tag,
+    })
+}
+
+/// The name of `path` relative to `prefix`.
+fn below(prefix: &Path, path: &Path) -> Option<String> {
+    let rest = path.as_ref().strip_prefix(prefix.as_ref())?;
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
+    (!rest.is_empty()).then(|| rest.to_owned())
+}

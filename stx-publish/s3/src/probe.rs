@@ -1,0 +1,47 @@
+//! Whether a server keeps writers apart: asked before the first change.
+
+use object_store::Error;
+
+use super::keys::PRIVATE;
+use super::nonce::nonce;
+use super::objects::Objects;
+use stx_publish::store::StoreError;
+
+/// Creates an object twice; the second time has to be refused. Locks and aliases are nothing without that, and some servers
+/// ignore the condition (`If-None-Match: *`, RFC 9110, 13.1.2) without a word.
+pub(super) async fn probe(objects: &Objects) -> Result<(), StoreError> {
+    let name = format!("{PRIVATE}/probe/{}", nonce()?);
+    let asked = ask(objects, &name).await;
+    let deleted = objects.delete([name]).await;
+    asked.and(deleted)
+}
+
+async fn ask(objects: &Objects, name: &str) -> Result<(), StoreError> {
+    let refuse = |reason: &str| StoreError::Refused {
+        what: format!("{objects:?}"),
+        reason: format!("{reason}: two publishers could not be kept apart"),
+    };
+    let unknown = "its server knows no `If-None-Match: *`";
+    match objects.create_once(name, "the first").await {
+        Ok(()) => {}
+        Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => {
+            return Err(refuse(unknown));
+        }
+        Err(error) => return Err(objects.failed(name, error)),
+    }
+    match objects.create_once(name, "the second").await {
+        Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
+        Ok(()) => return Err(refuse("its server ignores `If-None-Match: *`")),
+        Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => {
+            return Err(refuse(unknown));
+        }
+        Err(error) => return Err(objects.failed(name, error)),
+    }
+    match objects.get(name).await? {
+        Some((bytes, _)) if bytes == "the first" => Ok(()),
+        Some(_) => Err(refuse(
+            "its server says that it refused to write an object over, and wrote it over",
+        )),
+        None => Err(refuse("its server does not show what was written to it")),
+    }
+}

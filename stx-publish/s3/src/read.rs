@@ -1,0 +1,362 @@
+//! Reads builds: their records, sums and files, and what really lies in them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use object_store::GetRange;
+use sha2::Digest as _;
+use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
+
+use super::Inner;
+use super::keys;
+use super::manifest::Manifest;
+use super::objects::{Objects, PARALLEL};
+use stx_publish::incoming::LinkEnd;
+use stx_publish::seal::is_beyond_sums;
+use stx_publish::store::{Depth, FileBody, Found, Inspection, StoreError};
+use stx_publish::tiers::Thinned;
+use stx_publish::verify::chain;
+
+/// What lies directly in a build that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Top {
+    /// The entity tag of its record, where the server gives one.
+    record: Option<String>,
+    /// Whether it has a `THINNED.json`.
+    is_thinned: bool,
+    /// The entity tag of that.
+    thinned: Option<String>,
+    /// Whether it has a `KEEP` file.
+    pub(super) keep_file: bool,
+}
+
+fn not_found(id: &BuildId) -> StoreError {
+    StoreError::NotFound {
+        what: id.to_string(),
+    }
+}
+
+impl Inner {
+    /// What lies directly in a build; `None` where there is no build.
+    pub(super) async fn top(&self, id: &BuildId) -> Result<Option<Top>, StoreError> {
+        let level = self.objects.level(&keys::build(id)).await?;
+        let find = |name: &str| level.objects.iter().find(|it| it.name == name);
+        let Some(record) = find(BuildRecord::FILE_NAME) else {
+            return Ok(None);
+        };
+        Ok(Some(Top {
+            record: record.tag.clone(),
+            is_thinned: find(Thinned::FILE_NAME).is_some(),
+            thinned: find(Thinned::FILE_NAME).and_then(|it| it.tag.clone()),
+            keep_file: find("KEEP").is_some(),
+        }))
+    }
+
+    /// A small object that is known again by its entity tag.
+    async fn text(&self, name: &str, tag: Option<&str>) -> Result<Option<Bytes>, StoreError> {
+        if let Some(tag) = tag {
+            let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((known, bytes)) = texts.get(name)
+                && known == tag
+            {
+                return Ok(Some(bytes.clone()));
+            }
+        }
+        let Some((bytes, tag)) = self.objects.get(name).await? else {
+            return Ok(None);
+        };
+        if let Some(tag) = tag {
+            let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            texts.insert(name.to_owned(), (tag, bytes.clone()));
+        }
+        Ok(Some(bytes))
+    }
+
+    pub(super) async fn record_of(
+        &self,
+        id: &BuildId,
+        top: &Top,
+    ) -> Result<BuildRecord, StoreError> {
+        let text = self.text(&keys::record(id), top.record.as_deref()).await?;
+        parse_record(id, &text.ok_or_else(|| not_found(id))?)
+    }
+
+    pub(super) async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
+        let text = self.objects.get(&keys::record(id)).await?;
+        let (text, _) = text.ok_or_else(|| not_found(id))?;
+        parse_record(id, &text)
+    }
+
+    pub(super) async fn sums(&self, id: &BuildId) -> Result<Arc<Sums>, StoreError> {
+        let top = self.top(id).await?.ok_or_else(|| not_found(id))?;
+        let known = top.record.clone().map(|tag| (id.clone(), tag));
+        if let Some(known) = &known {
+            let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sums) = sums.get(known) {
+                return Ok(Arc::clone(sums));
+            }
+        }
+        let name = format!("{id}/{}", Sums::FILE_NAME);
+        let text = self.objects.get(&name).await?;
+        let (text, _) = text.ok_or_else(|| StoreError::NotFound { what: name.clone() })?;
+        let damaged = |source| StoreError::Damaged { what: name, source };
+        let sums = str::from_utf8(&text)
+            .map_err(Into::into)
+            .and_then(|text| text.parse::<Sums>().map_err(Into::into));
+        let sums = Arc::new(sums.map_err(damaged)?);
+        if let Some(known) = known {
+            let mut all = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(known, Arc::clone(&sums));
+        }
+        Ok(sums)
+    }
+
+    /// What was taken from a build that is there.
+    pub(super) async fn thinned_of(&self, id: &BuildId, top: &Top) -> Result<Thinned, StoreError> {
+        if !top.is_thinned {
+            return Ok(Thinned::default());
+        }
+        let name = thinned_name(&keys::build(id));
+        match self.text(&name, top.thinned.as_deref()).await? {
+            None => Ok(Thinned::default()),
+            Some(text) => parse_thinned(&name, &text),
+        }
+    }
+
+    /// What was taken from a build whose files lie below `prefix`.
+    pub(super) async fn thinned_at(&self, prefix: &str) -> Result<Thinned, StoreError> {
+        let name = thinned_name(prefix);
+        match self.objects.get(&name).await? {
+            None => Ok(Thinned::default()),
+            Some((text, _)) => parse_thinned(&name, &text),
+        }
+    }
+
+    pub(super) async fn read(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: Option<u64>,
+    ) -> Result<FileBody, StoreError> {
+        let top = self.top(id).await?.ok_or_else(|| not_found(id))?;
+        let gone = || StoreError::NotFound {
+            what: format!("{id}/{path}"),
+        };
+        let thinned = self.thinned_of(id, &top).await?;
+        if thinned.covers(path).is_some() {
+            return Err(gone());
+        }
+        let name = format!("{id}/{path}");
+        if let Some(body) = self.body(&name, from, length).await? {
+            return Ok(body);
+        }
+        // By way of a symlink to a directory?
+        let manifest = self.manifest(id).await?.unwrap_or_default();
+        if manifest.links.is_empty() {
+            return Err(gone());
+        }
+        let sums = self.sums(id).await?;
+        let files = sums.lines().iter().map(|line| &line.path);
+        let LinkEnd::File(end) = manifest.entries(files).resolve(path) else {
+            return Err(gone());
+        };
+        if thinned.covers(&end).is_some() {
+            return Err(gone());
+        }
+        let body = self.body(&format!("{id}/{end}"), from, length).await?;
+        body.ok_or_else(gone)
+    }
+
+    /// Part of an object; `None` where there is none.
+    async fn body(
+        &self,
+        name: &str,
+        from: u64,
+        length: Option<u64>,
+    ) -> Result<Option<FileBody>, StoreError> {
+        let mut range = None;
+        if from > 0 || length.is_some() {
+            // Servers do not agree on what a part beyond the end is.
+            let Some(meta) = self.objects.head(name).await? else {
+                return Ok(None);
+            };
+            let end = length.map_or(meta.size, |length| from.saturating_add(length));
+            let end = end.min(meta.size);
+            if from >= end {
+                return Ok(Some(FileBody {
+                    size: meta.size,
+                    stream: stream::empty().boxed(),
+                }));
+            }
+            range = Some(GetRange::Bounded(from..end));
+        }
+        let Some(found) = self.objects.open(name, range).await? else {
+            return Ok(None);
+        };
+        let size = found.meta.size;
+        let (objects, name) = (self.objects.clone(), name.to_owned());
+        let stream = found
+            .into_stream()
+            .map_err(move |error| objects.failed(&name, error));
+        Ok(Some(FileBody {
+            size,
+            stream: stream.boxed(),
+        }))
+    }
+
+    pub(super) async fn inspect(
+        &self,
+        id: &BuildId,
+        depth: Depth,
+    ) -> Result<Inspection, StoreError> {
+        let top = self.top(id).await?.ok_or_else(|| not_found(id))?;
+        let mut inspection = Inspection::default();
+        match self.thinned_of(id, &top).await {
+            Ok(thinned) => inspection.thinned = thinned,
+            Err(error @ StoreError::Damaged { .. }) => inspection
+                .unreadable
+                .push((Thinned::FILE_NAME.to_owned(), chain(&error))),
+            Err(error) => return Err(error),
+        }
+        let manifest = match self.manifest(id).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => {
+                let why = "missing: symlinks, modes and times are not known".to_owned();
+                inspection.unreadable.push((keys::manifest(id), why));
+                Manifest::default()
+            }
+            Err(error @ StoreError::Damaged { .. }) => {
+                let unreadable = (keys::manifest(id), chain(&error));
+                inspection.unreadable.push(unreadable);
+                Manifest::default()
+            }
+            Err(error) => return Err(error),
+        };
+        let mut sizes = BTreeMap::new();
+        for object in self.objects.list(&keys::build(id)).await? {
+            if is_beyond_sums(&object.name) || object.name == Thinned::FILE_NAME {
+                continue;
+            }
+            match object.name.parse::<BuildPath>() {
+                Ok(path) if inspection.thinned.covers(&path).is_some() => {}
+                Ok(path) => drop(sizes.insert(path, object.size)),
+                Err(error) => {
+                    let unreadable = (object.name, error.to_string());
+                    inspection.unreadable.push(unreadable);
+                }
+            }
+        }
+        if self.objects.head(&keys::record(id)).await?.is_none() {
+            return Err(not_found(id));
+        }
+        let digests = match depth {
+            Depth::Listing => BTreeMap::new(),
+            Depth::Digests => self.digests(id, sizes.keys().cloned().collect()).await,
+        };
+        check_copies(&manifest, &sizes, &digests, &mut inspection);
+        for (path, size) in sizes {
+            if manifest.links.contains_key(&path) {
+                continue;
+            }
+            let mode = if manifest.executable.contains(&path) {
+                0o755
+            } else {
+                0o644
+            };
+            let found = Found::File {
+                size,
+                mode: Some(mode),
+                modified: manifest.modified.get(&path).copied(),
+                digest: digests.get(&path).cloned(),
+            };
+            inspection.found.insert(path, found);
+        }
+        for (path, target) in manifest.links {
+            if inspection.thinned.covers(&path).is_none() {
+                let found = Found::Symlink { target };
+                inspection.found.insert(path, found);
+            }
+        }
+        Ok(inspection)
+    }
+
+    /// The digest of every file, from its bytes; or why it could not be read, in a line.
+    async fn digests(
+        &self,
+        id: &BuildId,
+        paths: Vec<BuildPath>,
+    ) -> BTreeMap<BuildPath, Result<Sha256, String>> {
+        let read = paths.into_iter().map(|path| async move {
+            let digest = digest(&self.objects, &format!("{id}/{path}")).await;
+            (path, digest.map_err(|error| chain(&error)))
+        });
+        let read = stream::iter(read).buffer_unordered(PARALLEL);
+        read.collect().await
+    }
+}
+
+/// The digest of an object's bytes.
+pub(super) async fn digest(objects: &Objects, name: &str) -> Result<Sha256, StoreError> {
+    let found = objects.open(name, None).await?;
+    let found = found.ok_or_else(|| StoreError::NotFound {
+        what: name.to_owned(),
+    })?;
+    let mut bytes = found.into_stream();
+    let mut hash = sha2::Sha256::new();
+    while let Some(chunk) = bytes
+        .try_next()
+        .await
+        .map_err(|error| objects.failed(name, error))?
+    {
+        hash.update(&chunk);
+    }
+    Ok(Sha256(hash.finalize().into()))
+}
+
+/// Names the copies that stand for symlinks and are not what the symlinks lead to.
+fn check_copies(
+    manifest: &Manifest,
+    sizes: &BTreeMap<BuildPath, u64>,
+    digests: &BTreeMap<BuildPath, Result<Sha256, String>>,
+    inspection: &mut Inspection,
+) {
+    for (path, end) in manifest.entries(sizes.keys()).links() {
+        // One that dangles is found by whoever looks at the symlinks.
+        let LinkEnd::File(end) = end else {
+            continue;
+        };
+        if inspection.thinned.covers(&path).is_some() {
+            continue;
+        }
+        let same = sizes.get(&path) == sizes.get(&end) && digests.get(&path) == digests.get(&end);
+        if !same {
+            let why = format!("its copy is not what lies at {end}");
+            inspection.unreadable.push((path.to_string(), why));
+        }
+    }
+}
+
+fn thinned_name(prefix: &str) -> String {
+    format!("{prefix}/{}", Thinned::FILE_NAME)
+}
+
+fn parse_thinned(name: &str, text: &[u8]) -> Result<Thinned, StoreError> {
+    stx_publish::tiers::parse_thinned(name, text)
+}
+
+/// Reads the record of a build.
+pub(super) fn parse_record(id: &BuildId, text: &[u8]) -> Result<BuildRecord, StoreError> {
+    let damaged = |source| StoreError::Damaged {
+        what: keys::record(id),
+        source,
+    };
+    let text = str::from_utf8(text).map_err(|error| damaged(error.into()))?;
+    let record = BuildRecord::from_json(text).map_err(|error| damaged(error.into()))?;
+    if record.id != *id {
+        return Err(damaged(format!("it is that of {}", record.id).into()));
+    }
+    Ok(record)
+}

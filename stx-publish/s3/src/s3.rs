@@ -1,0 +1,265 @@
+//! Opens a mirror in a bucket by its URL, as the tools of AWS do: credentials come from the environment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::path::Path;
+use object_store::{ClientOptions, RetryConfig};
+use reqwest::Url;
+
+use super::{BucketStore, Clock};
+use stx_publish::net::{self, HttpOptions};
+
+/// What is not in the URL of a mirror in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BucketOptions {
+    /// The server, such as `https://s3.example.org`; AWS where it is absent and the environment names none.
+    pub endpoint: Option<String>,
+    /// The region; `us-east-1` where it is absent and the environment names none.
+    pub region: Option<String>,
+    /// Whether the name of the bucket is part of the endpoint's host name, and of no path.
+    pub virtual_hosted: bool,
+    /// What the environment says: the variables that begin with `AWS_`. They go before the other options. Credentials are
+    /// here and nowhere else.
+    pub environment: BTreeMap<String, Secret>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// A bucket that no mirror can be opened in.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// Not the URL of a bucket.
+    #[error(
+        "{text:?}: a mirror in a bucket is called s3://BUCKET/PREFIX, without `..`, `?` and `#`"
+    )]
+    Url {
+        /// The text.
+        text: String,
+    },
+    /// An endpoint that is no URL of a server.
+    #[error("{endpoint:?}: the endpoint of an object store begins with https:// or http://")]
+    Endpoint {
+        /// The text.
+        endpoint: String,
+    },
+    /// Nothing in the environment says who asks.
+    #[error("{url}: no credentials")]
+    NoCredentials {
+        /// The mirror.
+        url: String,
+    },
+    /// The settings do not fit together.
+    #[error("{url}: cannot be opened")]
+    Settings {
+        /// The mirror.
+        url: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The connections of a bucket: those of the mirror's web reader, which trusts what the system trusts.
+#[derive(Debug)]
+struct Connector {
+    options: HttpOptions,
+    /// Whether connections are used again.
+    pooled: bool,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let mut options = self.options.clone();
+        if !self.pooled {
+            options.connections = 0;
+        }
+        let client = net::client(&options).map_err(|source| object_store::Error::Generic {
+            store: "S3",
+            source,
+        })?;
+        Ok(HttpClient::new(client))
+    }
+}
+
+/// Whether a mirror's name is the URL of a bucket.
+pub(crate) fn split(text: &str) -> Option<(String, Path)> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none() && url.port().is_none();
+    // What a URL makes of `..` is not what was written.
+    let written = text.strip_prefix("s3://")?.split_once('/');
+    let path = written.map_or("", |(_, path)| path).trim_end_matches('/');
+    let bucket = url.host_str().filter(|host| !host.is_empty())?;
+    let path = Path::parse(path).ok()?;
+    (plain && nobody).then(|| (bucket.to_owned(), path))
+}
+
+impl BucketStore {
+    /// The mirror that `url` names: `s3://BUCKET/PREFIX`. No request is made yet. `clock` is what locks go by.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, the options or the environment.
+    pub fn open(url: &str, options: &BucketOptions, clock: Clock) -> Result<Self, BucketError> {
+        let (bucket, root) = split(url).ok_or_else(|| BucketError::Url {
+            text: url.to_owned(),
+        })?;
+        let open = |pooled| client(url, &bucket, options, pooled);
+        Ok(Self::new(
+            Arc::new(open(true)?),
+            Arc::new(open(false)?),
+            root,
+            clock,
+        ))
+    }
+}
+
+/// Settings of the environment that say who asks.
+const WHO: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+    // Whoever says so means the credentials of the machine that this runs on.
+    "AWS_METADATA_ENDPOINT",
+];
+
+fn client(
+    url: &str,
+    bucket: &str,
+    options: &BucketOptions,
+    pooled: bool,
+) -> Result<AmazonS3, BucketError> {
+    let environment = &options.environment;
+    if !WHO.iter().any(|name| environment.contains_key(*name)) {
+        return Err(BucketError::NoCredentials {
+            url: url.to_owned(),
+        });
+    }
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_virtual_hosted_style_request(options.virtual_hosted);
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    for (name, Secret(value)) in environment {
+        if let Ok(key) = name.to_ascii_lowercase().parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    // The mirror's URL names the bucket, whatever the environment does.
+    builder = builder.with_bucket_name(bucket);
+    let endpoint = builder
+        .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
+        .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
+    let open = match &endpoint {
+        Some(endpoint) if endpoint.starts_with("http://") => true,
+        Some(endpoint) if endpoint.starts_with("https://") => false,
+        Some(endpoint) => {
+            return Err(BucketError::Endpoint {
+                endpoint: endpoint.clone(),
+            });
+        }
+        None => false,
+    };
+    let http = HttpOptions {
+        // A server that puts the parts of a large file together says nothing for long.
+        idle: Duration::from_mins(5),
+        connections: 64,
+        ..HttpOptions::default()
+    };
+    let retry = RetryConfig {
+        max_retries: 6,
+        // Whoever gives back a lock is waited for.
+        retry_timeout: Duration::from_secs(if pooled { 120 } else { 10 }),
+        ..RetryConfig::default()
+    };
+    let built = builder
+        .with_allow_http(open)
+        // A safe connection keeps what is sent whole; without one the server is told the digest of every body.
+        .with_unsigned_payload(!open)
+        .with_retry(retry)
+        .with_http_connector(Connector {
+            options: http,
+            pooled,
+        })
+        .build();
+    built.map_err(|error| BucketError::Settings {
+        url: url.to_owned(),
+        source: error.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_buckets_are_buckets() {
+        for (text, bucket, path) in [
+            ("s3://stx", "stx", ""),
+            ("s3://stx/", "stx", ""),
+            ("s3://stx/mirror/starlingx/", "stx", "mirror/starlingx"),
+        ] {
+            let split = split(text).expect("a bucket");
+            assert_eq!((split.0.as_str(), split.1.as_ref()), (bucket, path));
+        }
+        for text in [
+            "s3://",
+            "s3:///mirror",
+            "s3://stx/../other",
+            "s3://stx/a?b",
+            "s3://stx/a#b",
+            "s3://key:secret@stx/a",
+            "https://stx/a",
+            "stx/a",
+        ] {
+            assert!(split(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_needed_and_never_shown() {
+        let clock: Clock = Arc::new(chrono::DateTime::default);
+        let mut options = BucketOptions {
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            ..BucketOptions::default()
+        };
+        let opened = BucketStore::open("s3://stx/a", &options, Arc::clone(&clock));
+        assert!(matches!(opened, Err(BucketError::NoCredentials { .. })));
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "who"),
+            ("AWS_SECRET_ACCESS_KEY", "what"),
+        ] {
+            let value = Secret::new(value);
+            options.environment.insert(name.to_owned(), value);
+        }
+        let opened = BucketStore::open("s3://stx/a", &options, Arc::clone(&clock));
+        let shown = format!("{:?} {options:?}", opened.expect("opened"));
+        assert!(!shown.contains("what"), "{shown}");
+        options.endpoint = Some("s3.example.org".to_owned());
+        let opened = BucketStore::open("s3://stx/a", &options, clock);
+        assert!(matches!(opened, Err(BucketError::Endpoint { .. })));
+    }
+}

@@ -1,0 +1,167 @@
+//! Repository metadata of a build in a bucket: made in a directory in which each file of the build is a symlink to where it
+//! came from.
+
+use camino::Utf8Path;
+use fs_err as fs;
+use stx_layout::BuildPath;
+use walkdir::WalkDir;
+
+use super::staged::BucketStaged;
+use stx_publish::incoming::Entry;
+use stx_publish::ingest::blocking;
+use stx_publish::metadata::{CarriedRecord, Indexed, Known, insert};
+use stx_publish::seal::REPOMD_SIGNATURE;
+use stx_publish::store::StoreError;
+
+impl BucketStaged {
+    /// Makes the metadata of a repository where its files can be read, and sends it.
+    pub(super) async fn make_metadata(
+        &self,
+        dir: &BuildPath,
+        carried: &[CarriedRecord],
+    ) -> Result<Indexed, StoreError> {
+        let shadow = self.shadow().await?;
+        let below = shadow.path().join(dir.as_path());
+        let lock = blocking(|| {
+            camino_tempfile::tempfile().map_err(|source| StoreError::Io {
+                op: "make",
+                path: "a temporary file".to_owned(),
+                source,
+            })
+        })
+        .await?;
+        let metadata = &self.inner.metadata;
+        let known = self.known(dir);
+        let indexed = metadata.update(&below, self.id.date, known, lock).await?;
+        {
+            let (below, dir, carried) = (below.clone(), dir.clone(), carried.to_vec());
+            blocking(move || {
+                insert(&below, &dir, &carried).map_err(|source| StoreError::Io {
+                    op: "add to the metadata of",
+                    path: below.into_string(),
+                    source,
+                })
+            })
+            .await?;
+        }
+        self.sign_metadata(dir, &below.join("repodata")).await?;
+        let made = files(shadow.path(), &below.join("repodata"))?;
+        for (path, size) in made {
+            // What is carried over was added as any other file.
+            if self.added().taken.contains(&path) {
+                continue;
+            }
+            let source = shadow.path().join(path.as_path());
+            let sent = self.send_file(&path, &source, size).await?;
+            let stored = Entry::File {
+                source,
+                size,
+                executable: false,
+                digest: Some(sent.digest),
+            };
+            let mut files = self.added();
+            files.taken.insert(path.clone());
+            files
+                .modified
+                .extend(sent.modified.map(|time| (path.clone(), time)));
+            files.incoming.entries.insert(path, stored);
+        }
+        Ok(indexed)
+    }
+
+    /// Signs the metadata of a repository, where the mirror signs.
+    async fn sign_metadata(&self, dir: &BuildPath, repodata: &Utf8Path) -> Result<(), StoreError> {
+        let (seal, id) = (self.inner.seal.clone(), self.id.clone());
+        let repomd = repodata.join("repomd.xml");
+        let what = format!("{id}/{dir}/repodata/repomd.xml");
+        blocking(move || {
+            let failed = |op| {
+                let path = repomd.to_string();
+                move |source| StoreError::Io { op, path, source }
+            };
+            let bytes = fs::read(&repomd).map_err(failed("read"))?;
+            let signature = seal.sign(&bytes, &id);
+            let signature = signature.map_err(|source| StoreError::Unsigned { what, source })?;
+            signature.map_or(Ok(()), |signature| {
+                let path = repomd.with_file_name(REPOMD_SIGNATURE);
+                fs::write(path, signature).map_err(failed("sign"))
+            })
+        })
+        .await
+    }
+
+    /// Puts what was added, as symlinks to where it comes from, where a program can read it.
+    async fn shadow(&self) -> Result<camino_tempfile::Utf8TempDir, StoreError> {
+        let incoming = self.added().incoming.clone();
+        blocking(move || {
+            let failed = |path: &Utf8Path| {
+                let path = path.to_string();
+                move |source| StoreError::Io {
+                    op: "make",
+                    path,
+                    source,
+                }
+            };
+            let dir = camino_tempfile::tempdir().map_err(failed("a directory".into()))?;
+            for (path, entry) in &incoming.entries {
+                let to = dir.path().join(path.as_path());
+                let parent = to.parent().unwrap_or(dir.path());
+                fs::create_dir_all(parent).map_err(failed(parent))?;
+                let made = match entry {
+                    Entry::File { source, .. } => {
+                        let source = std::path::absolute(source);
+                        source.and_then(|source| fs::os::unix::fs::symlink(source, &to))
+                    }
+                    Entry::Symlink { target } => fs::os::unix::fs::symlink(target, &to),
+                    Entry::Generated(bytes) => fs::write(&to, bytes),
+                };
+                made.map_err(failed(&to))?;
+            }
+            Ok(dir)
+        })
+        .await
+    }
+
+    /// The digests of the packages of a repository.
+    fn known(&self, dir: &BuildPath) -> Known {
+        let prefix = format!("{dir}/");
+        let sums = self.added().incoming.sums();
+        let lines = sums.iter().flat_map(|(sums, _)| sums.lines());
+        let digests = lines.filter_map(|line| {
+            let path = line.path.as_str().strip_prefix(&prefix)?;
+            Some((path.to_owned(), line.digest))
+        });
+        Known {
+            digests: digests.collect(),
+            earlier: None,
+        }
+    }
+}
+
+/// The files below a directory, by their paths relative to `root`.
+fn files(root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<(BuildPath, u64)>, StoreError> {
+    let damaged = |what: String, source| StoreError::Damaged { what, source };
+    let mut found = Vec::new();
+    for entry in WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.map_err(|error| StoreError::Io {
+            op: "list",
+            path: dir.to_string(),
+            source: error.into(),
+        })?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let shown = entry.path().display().to_string();
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let path = path.to_str().map(str::parse::<BuildPath>);
+        let path = match path {
+            None => return Err(damaged(shown, "the name is not UTF-8".into())),
+            Some(path) => path.map_err(|error| damaged(shown.clone(), error.into()))?,
+        };
+        let size = entry
+            .metadata()
+            .map_err(|error| damaged(shown, error.into()))?;
+        found.push((path, size.len()));
+    }
+    Ok(found)
+}

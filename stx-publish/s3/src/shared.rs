@@ -1,0 +1,66 @@
+//! Which bytes the bucket has already, so that the server can copy them.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::stream::{self, StreamExt as _};
+use stx_layout::{BuildId, Channel, Sha256};
+
+use super::Inner;
+use super::objects::{PARALLEL, media_type};
+use stx_publish::store::StoreError;
+
+/// How many builds of a channel are looked at; what is older shares little with a new build that these do not.
+const RECENT: usize = 4;
+
+/// The files of recent builds, by digest and by name.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// By digest and media type, the preferred one.
+    digests: HashMap<(Sha256, &'static str), String>,
+    names: HashSet<String>,
+}
+
+impl Shared {
+    /// Whether a file of this name is likely to be there, so that hashing it before it is sent pays.
+    pub(super) fn is_likely(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Where these bytes may lie, as what `name` stands for.
+    pub(super) fn find(&self, digest: &Sha256, name: &str) -> Option<&str> {
+        let key = (*digest, media_type(name));
+        self.digests.get(&key).map(String::as_str)
+    }
+}
+
+impl Inner {
+    /// What the newest builds of `channel` hold, and the newest one of each other channel. A build whose sums cannot be read
+    /// shares nothing.
+    pub(super) async fn shared(&self, channel: &Channel) -> Result<Shared, StoreError> {
+        let mut builds = Vec::new();
+        for (known, dates) in self.dates().await? {
+            let count = if known == *channel { RECENT } else { 1 };
+            let newest = dates.into_iter().rev().take(count);
+            builds.extend(newest.map(|date| BuildId::new(known.clone(), date)));
+        }
+        builds.sort_by_key(|id| (id.channel != *channel, std::cmp::Reverse(id.date)));
+        let read = builds.into_iter().map(|id| async move {
+            let sums = self.sums(&id).await.ok()?;
+            Some((id, sums))
+        });
+        let mut read = stream::iter(read).buffered(PARALLEL);
+        let mut shared = Shared::default();
+        while let Some(build) = read.next().await {
+            let Some((id, sums)) = build else {
+                continue;
+            };
+            for line in sums.lines() {
+                let name = format!("{id}/{}", line.path);
+                shared.names.insert(line.path.file_name().to_owned());
+                let key = (line.digest, media_type(&name));
+                shared.digests.entry(key).or_insert(name);
+            }
+        }
+        Ok(shared)
+    }
+}

@@ -1,0 +1,402 @@
+//! The mirror in a bucket, on a bucket in memory: the contract, and a failure at every request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
+};
+use stx_layout::{BuildOutcome, BuildPath};
+
+use super::lease::Clock;
+use super::{Backend, BucketStore, Inner, LEASE, MARGIN, keys};
+use stx_publish::conformance::{sample_id, sample_request, test_seal};
+use stx_publish::faulty::Fault;
+use stx_publish::publish::{prepare, publish};
+use stx_publish::seal::Seal;
+use stx_publish::store::{MirrorRead as _, MirrorStore as _, Scope, StoreError, read_all};
+use stx_publish::sweep;
+use stx_publish::verify::{Finding, FindingKind, repair, verify};
+
+mod files;
+
+/// Bytes of a part of a large file.
+const PART: u64 = 1 << 10;
+
+/// A clock that tests set.
+#[derive(Clone, Default)]
+pub(super) struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub(super) fn clock(&self) -> Clock {
+        let seconds = Arc::clone(&self.0);
+        Arc::new(move || {
+            let passed = TimeDelta::seconds(seconds.load(Ordering::SeqCst));
+            sample_id(1).date.time() + passed
+        })
+    }
+
+    pub(super) fn pass(&self, span: TimeDelta) {
+        self.0.fetch_add(span.num_seconds(), Ordering::SeqCst);
+    }
+
+    /// Until every lease has ended that nobody renews.
+    pub(super) fn outlive(&self) {
+        let lease = TimeDelta::from_std(LEASE).expect("a minute");
+        self.pass(lease + MARGIN + TimeDelta::seconds(1));
+    }
+}
+
+/// A bucket that fails at one request.
+#[derive(Debug, Clone)]
+struct Failing {
+    inner: Arc<InMemory>,
+    fault: Fault,
+    at: usize,
+    requests: Arc<AtomicUsize>,
+    /// Parts of large files that were sent.
+    parts: Arc<AtomicUsize>,
+    /// Objects that the server was asked to copy.
+    copies: Arc<AtomicUsize>,
+    /// Whether the upload of a large file can be completed.
+    completes: bool,
+    /// What the server makes of a condition.
+    mode: fn(PutMode) -> PutMode,
+    /// Generations below this name are overtaken: when one is created, the next one is there already.
+    overtaken: Option<&'static str>,
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failing")
+    }
+}
+
+fn failure() -> Error {
+    Error::Generic {
+        store: "failing",
+        source: "failed on demand".into(),
+    }
+}
+
+impl Failing {
+    fn new(inner: &Arc<InMemory>, fault: Fault, at: usize) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            fault,
+            at,
+            requests: Arc::default(),
+            parts: Arc::default(),
+            copies: Arc::default(),
+            completes: true,
+            mode: |mode| mode,
+            overtaken: None,
+        }
+    }
+
+    /// Counts a request; `Err` before it, or `true` where it has to fail after its effect.
+    fn request(&self) -> Result<bool> {
+        let request = self.requests.fetch_add(1, Ordering::SeqCst);
+        let fails = match self.fault {
+            Fault::Once => request == self.at,
+            Fault::AfterEffect => return Ok(request == self.at),
+            Fault::FromThenOn => request >= self.at,
+        };
+        if fails { Err(failure()) } else { Ok(false) }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.requests.load(Ordering::SeqCst) > self.at
+    }
+}
+
+macro_rules! through {
+    ($self:expr, $call:expr) => {{
+        let after = $self.request()?;
+        let result = $call.await;
+        if after {
+            result.and_then(|_| Err(failure()))
+        } else {
+            result
+        }
+    }};
+}
+
+#[async_trait]
+impl ObjectStore for Failing {
+    async fn put_opts(
+        &self,
+        to: &Path,
+        bytes: PutPayload,
+        mut with: PutOptions,
+    ) -> Result<PutResult> {
+        if self
+            .overtaken
+            .is_some_and(|below| to.as_ref().contains(below))
+            && let Some((prefix, number)) = to.as_ref().rsplit_once('/')
+            && let Some(number) = keys::number(number)
+            && with.mode == PutMode::Create
+        {
+            let next = Path::parse(keys::generation(prefix, number + 1))?;
+            self.inner.put(&next, bytes.clone()).await?;
+        }
+        with.mode = (self.mode)(with.mode);
+        through!(self, self.inner.put_opts(to, bytes, with))
+    }
+    async fn put_multipart_opts(
+        &self,
+        to: &Path,
+        with: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        through!(self, self.inner.put_multipart_opts(to, with))
+    }
+    async fn get_opts(&self, from: &Path, with: GetOptions) -> Result<GetResult> {
+        through!(self, self.inner.get_opts(from, with))
+    }
+    fn delete_stream(
+        &self,
+        names: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        match self.request() {
+            Err(error) => futures_util::stream::iter([Err(error)]).boxed(),
+            Ok(false) => self.inner.delete_stream(names),
+            Ok(true) => {
+                let failed = futures_util::stream::iter([Err(failure())]);
+                let deleted = self
+                    .inner
+                    .delete_stream(names)
+                    .filter(|_| std::future::ready(false));
+                deleted.chain(failed).boxed()
+            }
+        }
+    }
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.request() {
+            Err(error) => futures_util::stream::iter([Err(error)]).boxed(),
+            Ok(_) => self.inner.list(prefix),
+        }
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        through!(self, self.inner.list_with_delimiter(prefix))
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, with: CopyOptions) -> Result<()> {
+        self.copies.fetch_add(1, Ordering::SeqCst);
+        through!(self, self.inner.copy_opts(from, to, with))
+    }
+}
+
+#[async_trait]
+impl MultipartStore for Failing {
+    async fn create_multipart(&self, to: &Path) -> Result<MultipartId> {
+        through!(self, self.inner.create_multipart(to))
+    }
+    async fn create_multipart_opts(
+        &self,
+        to: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<MultipartId> {
+        // A bucket in memory keeps no attributes of such uploads.
+        self.create_multipart(to).await
+    }
+    async fn put_part(
+        &self,
+        to: &Path,
+        id: &MultipartId,
+        number: usize,
+        bytes: PutPayload,
+    ) -> Result<PartId> {
+        self.parts.fetch_add(1, Ordering::SeqCst);
+        through!(self, self.inner.put_part(to, id, number, bytes))
+    }
+    async fn complete_multipart(
+        &self,
+        to: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        if !self.completes {
+            return Err(failure());
+        }
+        through!(self, self.inner.complete_multipart(to, id, parts))
+    }
+    async fn abort_multipart(&self, to: &Path, id: &MultipartId) -> Result<()> {
+        through!(self, self.inner.abort_multipart(to, id))
+    }
+}
+
+fn store(backend: Arc<dyn Backend>, clock: &TestClock) -> BucketStore {
+    let keepers = Arc::clone(&backend);
+    let store = BucketStore::new(backend, keepers, Path::from("mirror"), clock.clock());
+    BucketStore {
+        inner: Arc::new(Inner {
+            large: PART,
+            seal: test_seal(),
+            ..(*store.inner).clone()
+        }),
+    }
+}
+
+fn sound(bucket: &Arc<InMemory>, clock: &TestClock) -> BucketStore {
+    store(
+        Arc::new(Failing::new(bucket, Fault::Once, usize::MAX)),
+        clock,
+    )
+}
+
+#[tokio::test]
+async fn conforms() {
+    let clock = TestClock::default();
+    let unsealed = sound(&Arc::default(), &clock).with_seal(Seal::default());
+    stx_publish::conformance::run(&unsealed).await;
+    stx_publish::conformance::sealed(&sound(&Arc::default(), &clock)).await;
+}
+
+/// Does `work` on a copy of a mirror that fails at one request, for each request and each way to fail; then `after`.
+async fn at_every_request(
+    mirror: &Arc<InMemory>,
+    clock: &TestClock,
+    work: impl AsyncFn(&BucketStore) -> bool,
+    after: impl AsyncFn(&BucketStore, &str),
+) -> usize {
+    let mut most = 0;
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let bucket = Arc::new(mirror.fork());
+            let failing = Failing::new(&bucket, fault, at);
+            let done = work(&store(Arc::new(failing.clone()), clock)).await;
+            let context = format!("{fault:?} at request {at}");
+            clock.outlive();
+            after(&sound(&bucket, clock), &context).await;
+            if !failing.has_failed() {
+                assert!(done, "{context}");
+                most = most.max(at);
+                break;
+            }
+        }
+    }
+    most
+}
+
+#[tokio::test]
+async fn publishing_survives_a_failure_at_every_request() {
+    let (bucket, clock) = (Arc::default(), TestClock::default());
+    assert!(sweep::put(&sound(&bucket, &clock), 1).await);
+    let work = async |store: &BucketStore| sweep::put(store, 2).await;
+    let after = async |store: &BucketStore, context: &str| {
+        sweep::check(store, context).await;
+        sweep::converge(store, context).await;
+    };
+    let requests = at_every_request(&bucket, &clock, work, after).await;
+    assert!(requests > 30, "only {requests} requests");
+}
+
+#[tokio::test]
+async fn pruning_survives_a_failure_at_every_request() {
+    let (bucket, clock) = (Arc::default(), TestClock::default());
+    sweep::retention::prepared(&sound(&bucket, &clock)).await;
+    let work = async |store: &BucketStore| sweep::retention::run(store).await;
+    let after = async |store: &BucketStore, context: &str| {
+        sweep::retention::check(store, context).await;
+        sweep::retention::converge(store, context).await;
+    };
+    let requests = at_every_request(&bucket, &clock, work, after).await;
+    assert!(requests > 60, "only {requests} requests");
+}
+
+#[tokio::test]
+async fn a_build_in_anothers_place_survives_a_failure_at_every_request() {
+    let (bucket, clock) = (Arc::default(), TestClock::default());
+    let now = sample_id(20).date.time();
+    let (id, latest) = (sample_id(1), sample_id(2));
+    let mirror = sound(&bucket, &clock);
+    publish_day(&mirror, 2, BuildOutcome::Success, "the newest").await;
+    publish_day(&mirror, 1, BuildOutcome::Fail, "the first").await;
+    let writer = mirror.lock(&id.channel).await.expect("the lock");
+    let first = writer.retire(id.date, now).await.expect("retired");
+    drop(writer);
+    let text = async |store: &BucketStore| {
+        let read = read_all(store, &id, &path("outputs/CONTEXT"), 100).await;
+        read.map(|bytes| String::from_utf8(bytes).expect("text"))
+    };
+    // Another one takes its place, is retired, and makes room for the first one again.
+    let steps = async |store: &BucketStore| -> Result<(), StoreError> {
+        if let Err(StoreError::NotFound { .. }) = text(store).await {
+            let request = sample_request(1, BuildOutcome::Fail, "the second");
+            let plan = prepare(store, request).await;
+            let plan = plan.map_err(|_| StoreError::NotFound {
+                what: "a plan".to_owned(),
+            })?;
+            let published = publish(store, &plan).await;
+            published.map_err(|_| StoreError::NotFound {
+                what: "a build".to_owned(),
+            })?;
+        }
+        let writer = store.lock(&id.channel).await?;
+        if text(store).await? == "the second" {
+            let second = writer.retire(id.date, now + TimeDelta::days(1)).await?;
+            writer.restore(&first).await?;
+            writer.purge(&second).await?;
+        }
+        Ok(())
+    };
+    let work = async |store: &BucketStore| steps(store).await.is_ok();
+    let after = async |store: &BucketStore, context: &str| {
+        let report = verify(store, &Scope::All).await.expect("verified");
+        let left = |finding: &Finding| finding.kind == FindingKind::Leftover;
+        assert!(report.findings.iter().all(left), "{context}: {report}");
+        repair(store, &report).await.expect("repaired");
+        // Whatever came about: both are known, and each can be brought back whole.
+        let retired = store.retired().await.expect("a list");
+        let writer = store.lock(&id.channel).await.expect("the lock");
+        if store.record(&id).await.is_ok() && text(store).await.expect("text") == "the second" {
+            assert!(retired.contains(&first), "{context}: {retired:?}");
+            drop(
+                writer
+                    .retire(id.date, now + TimeDelta::days(2))
+                    .await
+                    .expect("retired"),
+            );
+        }
+        if store.record(&id).await.is_err() {
+            writer.restore(&first).await.expect(context);
+        }
+        assert_eq!(text(store).await.expect("text"), "the first", "{context}");
+        for retired in store.retired().await.expect("a list") {
+            writer.purge(&retired).await.expect(context);
+        }
+        drop(writer);
+        let report = verify(store, &Scope::All).await.expect("verified");
+        assert_eq!(report.findings, [], "{context}");
+        // Nothing is left of what went.
+        let inner = &store.inner.objects;
+        for area in ["aside", "retired", "marks", "uploads"] {
+            let left = inner.list(&format!(".stx/{area}")).await.expect("listed");
+            assert_eq!(left, [], "{context}: {area}");
+        }
+        let manifests = inner.list(".stx/manifests").await.expect("listed");
+        assert_eq!(manifests.len(), 2, "{context}");
+        assert!(store.record(&latest).await.is_ok());
+    };
+    let requests = at_every_request(&bucket, &clock, work, after).await;
+    assert!(requests > 60, "only {requests} requests");
+}
+
+fn path(text: &str) -> BuildPath {
+    text.parse().expect("a path")
+}
+
+async fn publish_day(store: &BucketStore, day: u32, result: BuildOutcome, text: &str) {
+    let plan = prepare(store, sample_request(day, result, text)).await;
+    let published = publish(store, &plan.expect("a plan")).await;
+    drop(published.expect("published"));
+}

@@ -1,0 +1,47 @@
+//! Reads the files of a workspace for a store: opened once, hashed while they are copied, and known again the next time.
+//!
+//! | item | is |
+//! |---|---|
+//! | [`Source`] | a file that is open for reading: [hashed](Source::hash), and [unchanged](Source::is_unchanged) since |
+//! | [`Stamp`] | the times and the number of a file, which tell that it was written to |
+//! | [`Hints`] | the digests of the files of the last publish, by stamp |
+//! | [`blocking`] | runs input and output where blocking does no harm |
+//!
+//! Nothing here knows a store: the mirrors in directories and in buckets stand on it, and any other mirror may.
+
+use std::io;
+
+use crate::store::StoreError;
+
+pub(crate) mod cache;
+mod copy;
+mod hints;
+
+pub use copy::{Source, Stamp, hash_file};
+pub use hints::{Hints, now};
+
+/// An input or output error of a store.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read better without a borrow"
+)]
+pub(crate) fn io_error(
+    op: &'static str,
+    path: impl ToString,
+) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_string();
+    move |source| StoreError::Io { op, path, source }
+}
+
+/// Runs `work` where blocking does no harm.
+///
+/// # Errors
+/// Those of `work`; [`StoreError::Io`] where it panics.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(io_error("finish", "a task")(crate::task::unfinished(error))),
+    }
+}

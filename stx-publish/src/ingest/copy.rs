@@ -1,0 +1,138 @@
+//! Reads a file once, to hash it and to copy it.
+
+use std::cell::RefCell;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use chrono::{DateTime, Utc};
+use fs_err as fs;
+use rustix::fs::{Advice, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use stx_layout::Sha256;
+
+use crate::incoming::CHUNK;
+use crate::sparse::write_sparse;
+use crate::store::StoredFile;
+
+thread_local! {
+    /// Where a thread reads to: most files are smaller than a fresh buffer takes to clear.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What tells that a file was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Device and number.
+    pub(super) inode: (u64, u64),
+    /// Its size in bytes.
+    pub size: u64,
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &fs::File) -> io::Result<Self> {
+        Self::from_metadata(&file.metadata()?)
+    }
+
+    /// That of what lies at `path`, a symlink not followed.
+    pub fn at(path: &Utf8Path) -> io::Result<Self> {
+        Self::from_metadata(&fs::symlink_metadata(path)?)
+    }
+
+    /// When the file was written to last.
+    pub fn modified(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.modified.0, u32::try_from(self.modified.1).ok()?)
+    }
+
+    /// That of a file whose metadata was asked for already.
+    pub fn from_metadata(metadata: &std::fs::Metadata) -> io::Result<Self> {
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok(Self {
+            inode: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    /// The file itself, whatever its path is.
+    pub fn file(&self) -> StoredFile {
+        let ((device, inode), (seconds, nanoseconds)) = (self.inode, self.changed);
+        (device, inode, seconds, nanoseconds)
+    }
+
+    /// The later one of its two times, in whole seconds since 1970.
+    pub(crate) fn newest(&self) -> i64 {
+        self.modified.0.max(self.changed.0)
+    }
+}
+
+/// A regular file that is open for reading, and what it was like then.
+#[derive(Debug)]
+pub struct Source {
+    /// The file.
+    pub file: fs::File,
+    /// Its stamp when it was opened.
+    pub stamp: Stamp,
+}
+
+impl Source {
+    /// Opens a file; a symlink or a FIFO that took its place since the scan is not opened.
+    pub fn open(path: &Utf8Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(path.as_str(), flags, Mode::empty())?;
+        // Read ahead far; a file system that cannot be told so is no worse than before.
+        let _ = rustix::fs::fadvise(&fd, 0, None, Advice::Sequential);
+        let file = fs::File::from_parts(std::fs::File::from(fd), path);
+        Ok(Self {
+            stamp: Stamp::of(&file)?,
+            file,
+        })
+    }
+
+    /// Its size when it was opened.
+    pub fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    /// Hashes the file from where it stands to its end, writing what is read to `copy`, which is new. Zeros become holes.
+    pub fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
+        let mut hasher = sha2::Sha256::new();
+        let (mut size, mut ends_in_a_hole) = (0, false);
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(CHUNK, 0);
+            loop {
+                let count = match self.file.read(buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                };
+                hasher.update(&buffer[..count]);
+                if let Some(copy) = &mut copy {
+                    ends_in_a_hole = write_sparse(*copy, size, &buffer[..count])?;
+                }
+                size += count as u64;
+            }
+        })?;
+        if let Some(copy) = copy.filter(|_| ends_in_a_hole) {
+            copy.set_len(size)?;
+        }
+        Ok((Sha256(hasher.finalize().into()), size))
+    }
+
+    /// Whether the file is as it was when it was opened.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(Stamp::of(&self.file)? == self.stamp)
+    }
+}
+
+/// The digest and size of a file.
+pub fn hash_file(path: &Utf8Path) -> io::Result<(Sha256, u64)> {
+    Source::open(path)?.hash(None)
+}
