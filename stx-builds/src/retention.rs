@@ -13,7 +13,7 @@ use stx_layout::{BuildId, Catalog};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, tiers,
 };
-use stx_retention::{Facts, FileFact, Mistake, PolicyFile, PrunePlan, plan_with};
+use stx_retention::{FileFact, Mistake, PolicyFile, PolicyInputs, PrunePlan, plan_with};
 
 use crate::error::Error;
 use crate::options::Mistakes;
@@ -47,7 +47,7 @@ pub fn policy_file(file: &Utf8Path) -> Result<Result<PolicyFile, Mistakes>, Erro
 }
 
 /// What a decision has to know beyond the catalog: pins, readers, what went before its build, and which bytes are shared.
-pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<Facts, Error> {
+pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<PolicyInputs, Error> {
     let mut facts = protections(&**store, &Scope::All, catalog).await?;
     facts.free = store.free_space().map_err(refused)?;
     for (id, entry) in catalog.builds() {
@@ -78,7 +78,7 @@ pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<Facts, Error> {
     Ok(facts)
 }
 
-fn dropped(facts: &mut Facts, id: &BuildId, sections: &[ThinnedSection]) {
+fn dropped(facts: &mut PolicyInputs, id: &BuildId, sections: &[ThinnedSection]) {
     let sections = sections.iter().map(|section| section.section.clone());
     let sections: BTreeSet<_> = sections.collect();
     if !sections.is_empty() {
@@ -91,15 +91,15 @@ pub async fn protections(
     store: &dyn MirrorStore,
     scope: &Scope,
     catalog: &Catalog,
-) -> Result<Facts, Error> {
+) -> Result<PolicyInputs, Error> {
     let pins = store.pins(scope).await.map_err(refused)?;
     let builds: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
     let used = store.in_use(&builds).await.map_err(refused)?;
     let reader = |id: BuildId| (id, "a reader".to_owned());
-    Ok(Facts {
+    Ok(PolicyInputs {
         pins,
         in_use: used.into_iter().map(reader).collect::<BTreeMap<_, _>>(),
-        ..Facts::default()
+        ..PolicyInputs::default()
     })
 }
 
@@ -141,7 +141,11 @@ pub async fn verdicts(
 }
 
 /// What is known to somebody who only looks: without pins, and saying so, where the private area is not readable.
-async fn visible(site: &Site, store: &dyn MirrorStore, catalog: &Catalog) -> Result<Facts, Error> {
+async fn visible(
+    site: &Site,
+    store: &dyn MirrorStore,
+    catalog: &Catalog,
+) -> Result<PolicyInputs, Error> {
     match protections(store, &Scope::All, catalog).await {
         Ok(facts) => Ok(facts),
         Err(failure) => {
@@ -150,7 +154,7 @@ async fn visible(site: &Site, store: &dyn MirrorStore, catalog: &Catalog) -> Res
                     if source.kind() == std::io::ErrorKind::PermissionDenied =>
                 {
                     site.note("note: pins are kept for the mirror's owner only; what follows leaves them out");
-                    Ok(Facts::default())
+                    Ok(PolicyInputs::default())
                 }
                 Ok(_) | Err(_) => Err(failure),
             }

@@ -2,14 +2,14 @@
 
 use stx_layout::Catalog;
 
-use crate::{Facts, PrunePlan};
+use crate::{PolicyInputs, PrunePlan};
 
 /// Takes from `catalog` and `facts` what a plan removes, as a complete run of it would.
 ///
 /// Planning again at the same time then finds nothing to do: `plan(apply(plan))` is empty.
 ///
 /// A pin of a build that has gone stays, to be warned of.
-pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut Facts) {
+pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut PolicyInputs) {
     for entry in &plan.expire {
         if let Some(channel) = catalog.channels.get_mut(&entry.build.channel) {
             channel.builds.remove(&entry.build.date);

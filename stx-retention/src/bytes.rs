@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use stx_layout::{BuildId, BuildPath, Catalog, Sha256};
 
-use crate::{Facts, FileFact};
+use crate::{FileFact, PolicyInputs};
 
 /// What a step of a plan removes.
 pub(crate) enum Step<'a> {
@@ -32,7 +32,7 @@ impl Step<'_> {
 /// The bytes that each step frees, taken one after the other: those of digests that nothing left on the mirror holds.
 ///
 /// A digest shared only by builds that go counts once, for the last of them.
-pub(crate) fn freed(facts: &Facts, steps: &[Step<'_>]) -> Vec<u64> {
+pub(crate) fn freed(facts: &PolicyInputs, steps: &[Step<'_>]) -> Vec<u64> {
     let mut holders = HashMap::<Sha256, usize>::new();
     for file in facts.files.values().flatten() {
         *holders.entry(file.digest).or_default() += 1;

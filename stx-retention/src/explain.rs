@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, counted};
 
 use crate::text::Moment;
-use crate::{Facts, Policy, PolicyLines, Position, Retention, Rules, Verdict, plan_with};
+use crate::{Policy, PolicyInputs, PolicyLines, Position, Retention, Rules, Verdict, plan_with};
 
 /// A paragraph on one build: what it is, whether it goes, when and why, and the rule with its line in the policy.
 ///
@@ -14,7 +14,7 @@ use crate::{Facts, Policy, PolicyLines, Position, Retention, Rules, Verdict, pla
 /// there is no such build.
 pub fn explain(
     catalog: &Catalog,
-    facts: &Facts,
+    facts: &PolicyInputs,
     policy: &Policy,
     lines: Option<&PolicyLines>,
     now: DateTime<Utc>,

@@ -10,7 +10,7 @@ use stx_layout::{
 };
 
 use crate::bytes::recorded;
-use crate::{ExpireEntry, Facts, Policy, SectionEntry, Span, Warning, apply, plan_with};
+use crate::{ExpireEntry, Policy, PolicyInputs, SectionEntry, Span, Warning, apply, plan_with};
 
 /// How often a channel gets a build, and how many bytes each adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,11 @@ const WINDOW: TimeDelta = TimeDelta::days(30);
 /// Only `master` and features have a cadence; the rest is built on demand. A channel counts with at least two builds in
 /// that time, unless it has stopped: its last build is older than three of its intervals. A build adds the bytes of the
 /// files that the build before it has not, or all that its record says where its files are not known.
-pub fn observe(catalog: &Catalog, facts: &Facts, now: DateTime<Utc>) -> BTreeMap<Channel, Rate> {
+pub fn observe(
+    catalog: &Catalog,
+    facts: &PolicyInputs,
+    now: DateTime<Utc>,
+) -> BTreeMap<Channel, Rate> {
     let mut rates = BTreeMap::new();
     for (channel, entry) in &catalog.channels {
         match channel.release.kind() {
@@ -125,7 +129,7 @@ pub fn observe(catalog: &Catalog, facts: &Facts, now: DateTime<Utc>) -> BTreeMap
 }
 
 /// The bytes of a mirror; what files share counts once.
-pub fn bytes_used(catalog: &Catalog, facts: &Facts) -> u64 {
+pub fn bytes_used(catalog: &Catalog, facts: &PolicyInputs) -> u64 {
     let mut digests = HashMap::<Sha256, u64>::new();
     for file in facts.files.values().flatten() {
         digests.insert(file.digest, file.bytes);
@@ -144,7 +148,7 @@ pub fn bytes_used(catalog: &Catalog, facts: &Facts) -> u64 {
 /// `latest_build` of a channel that has one follows its newest success; other aliases stay.
 pub fn forecast(
     catalog: &Catalog,
-    facts: &Facts,
+    facts: &PolicyInputs,
     policy: &Policy,
     now: DateTime<Utc>,
     days: u32,

@@ -12,9 +12,9 @@ use stx_layout::{BuildOutcome, BuildRecord, PhaseStatus};
 /// Records that differ in what was built, from what, how and when have different ones, but for chance (one in 2⁶⁴). It
 /// is no defence against someone who wants two to be the same; a mirror's own records are not made by such people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Seen(u64);
+pub struct RecordDigest(u64);
 
-impl Seen {
+impl RecordDigest {
     /// That of a record.
     pub fn of(record: &BuildRecord) -> Self {
         let mut fold = Fold::default();
@@ -101,13 +101,13 @@ impl Fold {
     }
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for RecordDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
-impl FromStr for Seen {
+impl FromStr for RecordDigest {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -115,13 +115,13 @@ impl FromStr for Seen {
     }
 }
 
-impl Serialize for Seen {
+impl Serialize for RecordDigest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Seen {
+impl<'de> Deserialize<'de> for RecordDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)

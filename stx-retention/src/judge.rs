@@ -9,11 +9,11 @@ use stx_layout::{
 };
 
 use crate::verdict::End;
-use crate::{ExpiryRule, Facts, Pin, Reason, Releases, Retention, Rules, Verdict};
+use crate::{ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Verdict};
 
-/// Facts that every channel is judged by.
-pub(crate) struct Bench<'a> {
-    pub(crate) facts: &'a Facts,
+/// Judges channels by what is the same for all of them.
+pub(crate) struct Judge<'a> {
+    pub(crate) facts: &'a PolicyInputs,
     pub(crate) pins: BTreeMap<&'a BuildId, Vec<&'a Pin>>,
     /// Aliases that are not understood, of all channels: they keep what their text names.
     pub(crate) unclear: Vec<(&'a AliasName, &'a str)>,
@@ -23,7 +23,7 @@ pub(crate) struct Bench<'a> {
 
 /// What is known of one build's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Rank {
     Unknown,
     Future,
     /// The place among the known successes, 0 for the newest.
@@ -34,13 +34,13 @@ enum Standing {
 
 /// The known builds of a channel, newest first.
 #[derive(Default)]
-struct Known {
+struct KnownBuilds {
     all: Vec<BuildDate>,
     successes: Vec<BuildDate>,
 }
 
 /// One build, judged.
-pub(crate) struct Judged<'a> {
+pub(crate) struct JudgedBuild<'a> {
     pub(crate) date: BuildDate,
     pub(crate) verdict: Verdict,
     pub(crate) record: Option<&'a BuildRecord>,
@@ -48,11 +48,11 @@ pub(crate) struct Judged<'a> {
     pub(crate) known: bool,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Judge<'a> {
     /// What channels of a catalog are judged by.
     pub(crate) fn new(
         catalog: &'a Catalog,
-        facts: &'a Facts,
+        facts: &'a PolicyInputs,
         releases: Releases,
         now: DateTime<Utc>,
     ) -> Self {
@@ -77,15 +77,15 @@ impl<'a> Bench<'a> {
     }
 }
 
-impl Bench<'_> {
+impl Judge<'_> {
     /// The verdict of every build of a channel, oldest first.
     pub(crate) fn judge<'e>(
         &self,
         channel: &Channel,
         entry: &'e ChannelEntry,
         rules: &Rules,
-    ) -> Vec<Judged<'e>> {
-        let mut known = Known::default();
+    ) -> Vec<JudgedBuild<'e>> {
+        let mut known = KnownBuilds::default();
         let mut standings = Vec::with_capacity(entry.builds.len());
         for (date, build) in entry.builds.iter().rev() {
             let outcome = build
@@ -93,16 +93,16 @@ impl Bench<'_> {
                 .filter(|record| record.id.date == *date && record.id.channel == *channel)
                 .map(|record| record.result);
             let standing = match outcome {
-                None => Standing::Unknown,
-                Some(_) if date.time() > self.now => Standing::Future,
+                None => Rank::Unknown,
+                Some(_) if date.time() > self.now => Rank::Future,
                 Some(BuildOutcome::Success) => {
                     known.successes.push(*date);
                     known.all.push(*date);
-                    Standing::Success(known.successes.len() - 1)
+                    Rank::Success(known.successes.len() - 1)
                 }
                 Some(BuildOutcome::Fail) => {
                     known.all.push(*date);
-                    Standing::Failure(known.all.len() - 1)
+                    Rank::Failure(known.all.len() - 1)
                 }
             };
             standings.push(standing);
@@ -126,7 +126,7 @@ impl Bench<'_> {
             .map(|((date, build), standing)| {
                 id.date = *date;
                 let mut reasons = Vec::new();
-                if standing == Standing::Unknown {
+                if standing == Rank::Unknown {
                     reasons.push(Reason::Unreadable {
                         why: match &build.state {
                             BuildState::Unreadable(why) => why.clone(),
@@ -148,12 +148,12 @@ impl Bench<'_> {
                     reasons.push(Reason::KeepFile);
                 }
                 let due = self.schedule(*date, standing, rules, &known, &mut reasons);
-                Judged {
+                JudgedBuild {
                     date: *date,
                     record: build.record(),
                     known: match standing {
-                        Standing::Success(_) | Standing::Failure(_) => true,
-                        Standing::Unknown | Standing::Future => false,
+                        Rank::Success(_) | Rank::Failure(_) => true,
+                        Rank::Unknown | Rank::Future => false,
                     },
                     verdict: self.verdict(&id, reasons, due),
                 }
@@ -188,14 +188,14 @@ impl Bench<'_> {
     fn schedule(
         &self,
         date: BuildDate,
-        standing: Standing,
+        standing: Rank,
         rules: &Rules,
-        known: &Known,
+        known: &KnownBuilds,
         reasons: &mut Vec<Reason>,
     ) -> Option<(ExpiryRule, DateTime<Utc>)> {
         let (retention, superseded) = match standing {
-            Standing::Unknown | Standing::Future => return None,
-            Standing::Success(place) => {
+            Rank::Unknown | Rank::Future => return None,
+            Rank::Success(place) => {
                 match place {
                     0 => reasons.push(Reason::NewestSuccess),
                     1 => reasons.push(Reason::SuccessBefore),
@@ -212,14 +212,14 @@ impl Bench<'_> {
                     .map(|by| known.successes[by]);
                 (rules.keep, superseded)
             }
-            Standing::Failure(place) => {
+            Rank::Failure(place) => {
                 if place == 0 {
                     reasons.push(Reason::NewestFailure);
                 }
                 (rules.failed, place.checked_sub(1).map(|by| known.all[by]))
             }
         };
-        let failure = matches!(standing, Standing::Failure(_));
+        let failure = matches!(standing, Rank::Failure(_));
         let (rule, end) = match retention {
             Retention::Forever => {
                 reasons.push(Reason::Forever);

@@ -1,8 +1,8 @@
 //! Retention rules for a mirror: catalog + policy + now = a verdict with its reason for every build.
 //!
 //! The crate decides, and nothing else: it does no I/O, reads no clock and keeps no state. What the mirror holds comes as a
-//! [`Catalog`](stx_layout::Catalog), what else has to be known as [`Facts`], the rules as a [`Policy`], the time as an
-//! argument. The answer is a [`PrunePlan`]: a value that is printed by a dry run, stored, [rechecked](recheck) and then
+//! [`Catalog`](stx_layout::Catalog), what else has to be known as [`PolicyInputs`], the rules as a [`Policy`], the time as an
+//! argument. The answer is a [`PrunePlan`]: a value that is printed by a dry run, stored, [rechecked](recheck_step) and then
 //! applied as it is, by someone else.
 //!
 //! ```
@@ -49,7 +49,7 @@
 //! - A failure goes once it has reached its age, but not while it is its channel's newest word: people need its logs.
 //! - A build reaches an age of 14 days exactly 14 times 24 hours after its date.
 //! - [`Tier`]s take a section of a build before the build, unless something keeps it whole
-//!   ([`Reason::keeps_whole`]). What has gone is recorded in [`Facts::dropped`], so that it is seen to be intended.
+//!   ([`Reason::keeps_whole`]). What has gone is recorded in [`PolicyInputs::dropped`], so that it is seen to be intended.
 //!
 //! Whatever the rules say, these stay: what an alias points at, or names in a form that is not understood; what is in use,
 //! pinned or holds a `KEEP` file; what is dated in the future, which neither counts as a newer build; what has no
@@ -89,7 +89,7 @@
 //!   channel is removed, and what became eligible in the last two days.
 //! - *changed policies are held back*: the same, where a policy was applied each day and another one with a shorter age comes.
 //! - *done is done*: `plan(apply(plan))` at the same time is empty, and the bytes freed are those now used less.
-//! - *an unchanged mirror passes*: a recheck takes every step of a plan of the mirror as it was, though it cannot know.
+//! - *an unchanged mirror passes*: a recheck takes every step of a plan of the mirror as it was.
 //! - *what passes would go anyway* *: whatever changed, a build that passes the recheck also goes in a new plan of then,
 //!   as long as the policy and the release days are the same.
 //! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, the plan of now.
@@ -100,23 +100,22 @@
 //!
 //! # The map
 //!
-//! [`plan_with`] decides, [`recheck`] asks again before the deed, [`apply()`] says what is left after it, [`forecast()`] plays
+//! [`plan_with`] decides, [`recheck_step`] asks again before each deed, [`apply()`] says what is left after it, [`forecast()`] plays
 //! the policy forward, [`explain()`] puts one verdict into a paragraph, [`PolicyFile`] reads a policy with the line and column
 //! of every mistake.
 
 mod apply;
 mod bytes;
 mod calendar;
-mod digest;
-mod draft;
 mod explain;
-mod facts;
 mod forecast;
 mod identity;
+mod inputs;
 mod judge;
 mod limit;
 mod parse;
 mod plan;
+mod planner;
 mod policy;
 mod policy_file;
 mod recheck;
@@ -127,17 +126,16 @@ mod warning;
 
 pub use apply::apply;
 pub use calendar::{Calendar, Period, Releases};
-pub use digest::digest;
-pub use draft::clock_doubt;
 pub use explain::{describe, explain};
-pub use facts::{Facts, FileFact};
 pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};
-pub use identity::Seen;
+pub use identity::RecordDigest;
+pub use inputs::{FileFact, PolicyInputs};
 pub use parse::channel_glob;
 pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry, plan, plan_with};
+pub use planner::clock_doubt;
 pub use policy::{ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier};
 pub use policy_file::{Mistake, PolicyError, PolicyFile, PolicyLines, Position};
-pub use recheck::{Change, Recheck, Rechecked, recheck};
+pub use recheck::{Conflict, Step, recheck_step};
 pub use span::{Span, SpanError};
 pub use stx_layout::Pin;
 pub use verdict::{ExpiryRule, Reason, Verdict};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildPath, Catalog, Sha256};
+use stx_layout::{BuildId, BuildPath, Catalog};
 
-use crate::draft::Draft;
-use crate::{ExpiryRule, Facts, Policy, Reason, Seen, Verdict, Warning};
+use crate::planner::Planner;
+use crate::{ExpiryRule, Policy, PolicyInputs, Reason, RecordDigest, Verdict, Warning};
 
 /// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,6 @@ use crate::{ExpiryRule, Facts, Policy, Reason, Seen, Verdict, Warning};
 pub struct PrunePlan {
     /// The time it was made for.
     pub now: DateTime<Utc>,
-    /// The digest of what it saw.
-    pub digest: Sha256,
     /// What goes, in the order in which it goes.
     pub expire: Vec<ExpireEntry>,
     /// Sections of kept builds that go; absent from the JSON where there are none.
@@ -42,7 +40,7 @@ pub struct ExpireEntry {
     /// Why, in a sentence.
     pub message: String,
     /// What its record was like.
-    pub seen: Seen,
+    pub seen: RecordDigest,
 }
 
 /// A section that goes before its build.
@@ -59,7 +57,7 @@ pub struct SectionEntry {
     /// Why, in a sentence.
     pub message: String,
     /// What its build's record was like.
-    pub seen: Seen,
+    pub seen: RecordDigest,
 }
 
 /// A build that stays.
@@ -124,15 +122,15 @@ impl PrunePlan {
 
 /// Decides on every build of a catalog about which nothing else is known.
 pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
-    plan_with(catalog, &Facts::default(), policy, now)
+    plan_with(catalog, &PolicyInputs::default(), policy, now)
 }
 
 /// Decides on every build of a catalog.
 pub fn plan_with(
     catalog: &Catalog,
-    facts: &Facts,
+    facts: &PolicyInputs,
     policy: &Policy,
     now: DateTime<Utc>,
 ) -> PrunePlan {
-    Draft::new(catalog, facts, policy, now).plan()
+    Planner::new(catalog, facts, policy, now).plan()
 }

@@ -1,48 +1,48 @@
 //! Whether what a plan removes may still go.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildOutcome, BuildPath, Catalog, Channel};
+use stx_layout::{BuildId, BuildOutcome, Catalog, Channel};
 
-use crate::judge::{Bench, Judged};
+use crate::judge::Judge;
 use crate::{
-    ExpireEntry, ExpiryRule, Facts, PrunePlan, Reason, Releases, Retention, Rules, Seen, Span,
-    Verdict, digest,
+    ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest, Releases, Retention,
+    Rules, SectionEntry, Span, Verdict,
 };
 
-/// What became of one step of a plan since it was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rechecked {
-    /// The build.
-    pub build: BuildId,
-    /// The section, where only that goes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section: Option<BuildPath>,
-    /// Whether the step may still be taken.
-    pub check: Recheck,
+/// A step of a plan: a build, or a section of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A build goes.
+    Build(&'a ExpireEntry),
+    /// A section goes before its build.
+    Section(&'a SectionEntry),
 }
 
-/// Whether a step of a plan may still be taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "check", rename_all = "kebab-case")]
-#[must_use]
-pub enum Recheck {
-    /// Every precondition holds.
-    Ok,
-    /// Some do not.
-    Changed {
-        /// Those, all of them.
-        why: Vec<Change>,
-    },
+impl<'a> Step<'a> {
+    /// The build.
+    pub fn build(self) -> &'a BuildId {
+        match self {
+            Self::Build(entry) => &entry.build,
+            Self::Section(entry) => &entry.build,
+        }
+    }
+
+    fn seen(self) -> RecordDigest {
+        match self {
+            Self::Build(entry) => entry.seen,
+            Self::Section(entry) => entry.seen,
+        }
+    }
 }
 
 /// A precondition that no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
-pub enum Change {
+#[must_use]
+pub enum Conflict {
     /// The build is not there any more.
     Gone,
     /// The section has gone already.
@@ -68,7 +68,7 @@ pub enum Change {
     },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("it is not there any more"),
@@ -76,7 +76,7 @@ impl fmt::Display for Change {
             Self::SectionGone => f.write_str("the section has gone already"),
             Self::Protected { reason } => write!(f, "it is protected now: {reason}"),
             Self::Outcome { now } => {
-                write!(f, "it is a {now} now, for which the rule does not stand")
+                write!(f, "its result is now `{now}`; the rule covers another")
             }
             Self::FewerSuccesses { planned, now } => write!(
                 f,
@@ -86,143 +86,106 @@ impl fmt::Display for Change {
     }
 }
 
-/// Rechecks every step of a plan, in the plan's order, against what the mirror holds now.
+/// Rechecks one step of a plan against what the mirror holds now: everything that speaks against it, nothing if it may be
+/// taken.
 ///
 /// The time is the plan's, for it has not become less late. Each step stands alone: the build has to be there, with the
 /// record that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer successes as the
-/// plan counted on. What else changed, a new build or another build's pin, is no reason to refuse it. On a mirror with the
-/// plan's digest only the records are compared.
-pub fn recheck(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Rechecked> {
-    let unchanged = digest(catalog, facts) == plan.digest;
-    let judged = if unchanged {
-        BTreeMap::new()
-    } else {
-        protections(plan, catalog, facts)
-    };
-    let counted = counted(plan);
-    let replaced = |build: &BuildId, seen: Seen| {
-        let record = catalog.build(build).and_then(|build| build.record());
-        record.is_some_and(|record| Seen::of(record) != seen)
-    };
-    let builds = plan.expire.iter().map(|entry| {
-        let mut why = Vec::new();
-        if replaced(&entry.build, entry.seen) {
-            why.push(Change::Replaced);
-        }
-        if !unchanged {
-            changes(&entry.build, &judged, &mut why);
-            newer(plan, catalog, entry, &counted, &mut why);
-        }
-        Rechecked::new(&entry.build, None, why)
-    });
-    let sections = plan.sections.iter().map(|entry| {
-        let mut why = Vec::new();
-        if replaced(&entry.build, entry.seen) {
-            why.push(Change::Replaced);
-        }
-        if !unchanged {
-            changes(&entry.build, &judged, &mut why);
-        }
-        why.retain(|change| match change {
-            Change::Protected { reason } => reason.keeps_whole(),
-            Change::Gone
-            | Change::SectionGone
-            | Change::Replaced
-            | Change::Outcome { .. }
-            | Change::FewerSuccesses { .. } => true,
-        });
-        let dropped = facts.dropped.get(&entry.build);
-        if dropped.is_some_and(|dropped| dropped.contains(&entry.section)) {
-            why.push(Change::SectionGone);
-        }
-        Rechecked::new(&entry.build, Some(&entry.section), why)
-    });
-    builds.chain(sections).collect()
-}
-
-impl Rechecked {
-    fn new(build: &BuildId, section: Option<&BuildPath>, why: Vec<Change>) -> Self {
-        Self {
-            build: build.clone(),
-            section: section.cloned(),
-            check: if why.is_empty() {
-                Recheck::Ok
-            } else {
-                Recheck::Changed { why }
-            },
+/// plan counted on. What else changed, a new build or another build's pin, is no reason to refuse it. Of `catalog`, the
+/// build's own channel counts, and the aliases of all; of `inputs`, what concerns the build.
+pub fn recheck_step(
+    plan: &PrunePlan,
+    step: Step<'_>,
+    catalog: &Catalog,
+    inputs: &PolicyInputs,
+) -> Vec<Conflict> {
+    let build = step.build();
+    let mut why = Vec::new();
+    let record = catalog.build(build).and_then(|build| build.record());
+    if record.is_some_and(|record| RecordDigest::of(record) != step.seen()) {
+        why.push(Conflict::Replaced);
+    }
+    let protections = protections(plan, build, catalog, inputs);
+    match protections {
+        None => why.push(Conflict::Gone),
+        Some(reasons) => why.extend(
+            reasons
+                .into_iter()
+                .map(|reason| Conflict::Protected { reason }),
+        ),
+    }
+    match step {
+        Step::Build(entry) => newer(plan, catalog, entry, &mut why),
+        Step::Section(entry) => {
+            why.retain(|change| match change {
+                Conflict::Protected { reason } => reason.keeps_whole(),
+                Conflict::Gone
+                | Conflict::SectionGone
+                | Conflict::Replaced
+                | Conflict::Outcome { .. }
+                | Conflict::FewerSuccesses { .. } => true,
+            });
+            let dropped = inputs.dropped.get(build);
+            if dropped.is_some_and(|dropped| dropped.contains(&entry.section)) {
+                why.push(Conflict::SectionGone);
+            }
         }
     }
+    why
 }
 
 /// Adds what speaks against a rule that looks at a build's outcome and at those after it.
-fn newer(
-    plan: &PrunePlan,
-    catalog: &Catalog,
-    entry: &ExpireEntry,
-    counted: &BTreeMap<&Channel, usize>,
-    why: &mut Vec<Change>,
-) {
+fn newer(plan: &PrunePlan, catalog: &Catalog, entry: &ExpireEntry, why: &mut Vec<Conflict>) {
     let Some(record) = catalog.build(&entry.build).and_then(|build| build.record()) else {
         return;
     };
     if !stands_for(entry.rule, record.result) {
-        why.push(Change::Outcome { now: record.result });
+        why.push(Conflict::Outcome { now: record.result });
     }
-    let planned = counted.get(&entry.build.channel).copied().unwrap_or(0);
+    let planned = counted(plan, &entry.build.channel);
     let now = newer_successes(catalog, &entry.build, plan.now);
     if record.result == BuildOutcome::Success && now < planned {
-        why.push(Change::FewerSuccesses { planned, now });
+        why.push(Conflict::FewerSuccesses { planned, now });
     }
 }
 
-/// Every build of the plan's channels with what protects it whatever its age.
+/// Everything that protects a build whatever its age; `None` if it is not there.
 fn protections(
     plan: &PrunePlan,
+    build: &BuildId,
     catalog: &Catalog,
-    facts: &Facts,
-) -> BTreeMap<BuildId, Vec<Reason>> {
+    inputs: &PolicyInputs,
+) -> Option<Vec<Reason>> {
     let ageless = Rules {
         keep: Retention::For(Span::days(0)),
         newest: 0,
         failed: Retention::For(Span::days(0)),
         tiers: Vec::new(),
     };
-    let bench = Bench::new(catalog, facts, Releases::default(), plan.now);
-    let judge = |(channel, entry)| {
-        let judged = bench.judge(channel, entry, &ageless).into_iter();
-        judged.map(move |Judged { date, verdict, .. }| {
-            let build = BuildId::new(Channel::clone(channel), date);
-            match verdict {
-                Verdict::Keep { reasons, .. } => (build, reasons),
-                Verdict::Expire { .. } => (build, Vec::new()),
-            }
-        })
+    let channel = catalog.channels.get(&build.channel)?;
+    let judge = Judge::new(catalog, inputs, Releases::default(), plan.now);
+    let judged = judge.judge(&build.channel, channel, &ageless).into_iter();
+    let mut own = judged.filter(|judged| judged.date == build.date);
+    own.next().map(|judged| match judged.verdict {
+        Verdict::Keep { reasons, .. } => reasons,
+        Verdict::Expire { .. } => Vec::new(),
+    })
+}
+
+/// How many newest successes of a channel the plan kept because they are that.
+fn counted(plan: &PrunePlan, channel: &Channel) -> usize {
+    let kept = plan
+        .keep
+        .iter()
+        .filter(|entry| entry.build.channel == *channel);
+    let counts = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::NewestSuccess | Reason::SuccessBefore | Reason::Newest { .. }
+        )
     };
-    catalog.channels.iter().flat_map(judge).collect()
-}
-
-fn changes(build: &BuildId, judged: &BTreeMap<BuildId, Vec<Reason>>, why: &mut Vec<Change>) {
-    match judged.get(build) {
-        None => why.push(Change::Gone),
-        Some(reasons) => why.extend(reasons.iter().map(|reason| Change::Protected {
-            reason: reason.clone(),
-        })),
-    }
-}
-
-/// How many newest successes of each channel the plan kept because they are that.
-fn counted(plan: &PrunePlan) -> BTreeMap<&Channel, usize> {
-    let mut counted = BTreeMap::new();
-    for entry in &plan.keep {
-        let counts = entry.reasons.iter().any(|reason| {
-            matches!(
-                reason,
-                Reason::NewestSuccess | Reason::SuccessBefore | Reason::Newest { .. }
-            )
-        });
-        *counted.entry(&entry.build.channel).or_default() += usize::from(counts);
-    }
-    counted
+    kept.filter(|entry| entry.reasons.iter().any(counts))
+        .count()
 }
 
 /// The successes after a build that are not dated in the future.

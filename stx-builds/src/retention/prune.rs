@@ -8,7 +8,7 @@ use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, co
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
 };
-use stx_retention::{PrunePlan, Recheck, SectionEntry, Warning};
+use stx_retention::{PrunePlan, SectionEntry, Step, Warning};
 
 use super::{dropped, facts, policy, protections, thinned};
 use crate::error::Error;
@@ -178,12 +178,6 @@ pub fn limited(warning: &Warning) -> Option<&Channel> {
     }
 }
 
-/// A step of a plan: a build, or a section of one.
-struct Step<'a> {
-    build: &'a BuildId,
-    section: Option<&'a SectionEntry>,
-}
-
 /// What became of a step.
 enum Outcome {
     Done(Vec<Retired>),
@@ -219,35 +213,29 @@ async fn apply(
     if !doubt {
         settle(site, store, pruned).await?;
     }
-    let builds = plan.expire.iter().map(|entry| Step {
-        build: &entry.build,
-        section: None,
-    });
-    let sections = plan.sections.iter().map(|entry| Step {
-        build: &entry.build,
-        section: Some(entry),
-    });
+    let builds = plan.expire.iter().map(Step::Build);
+    let sections = plan.sections.iter().map(Step::Section);
     let mut elsewhere = store.catalog(&Scope::All).await.map_err(refused)?;
     for channel in elsewhere.channels.values_mut() {
         channel.builds.clear();
     }
     for step in builds.chain(sections) {
-        let name = match step.section {
-            None => step.build.to_string(),
-            Some(section) => format!("{}/{}", step.build, section.section),
+        let name = match step {
+            Step::Build(entry) => entry.build.to_string(),
+            Step::Section(entry) => format!("{}/{}", entry.build, entry.section),
         };
-        match take(site, &**store, &plan, &elsewhere, &step).await {
+        match take(site, &**store, &plan, &elsewhere, step).await {
             Err(failure) => pruned.fail(name, &failure),
             Ok(Outcome::Left(why)) => {
                 pruned.left.insert(name, why);
             }
-            Ok(Outcome::Done(_)) if step.section.is_none() => {
-                pruned.retired.push(step.build.clone());
-            }
-            Ok(Outcome::Done(taken)) => {
-                let taken = taken.iter().map(ToString::to_string);
-                pruned.thinned.extend(taken);
-            }
+            Ok(Outcome::Done(taken)) => match step {
+                Step::Build(entry) => pruned.retired.push(entry.build.clone()),
+                Step::Section(_) => {
+                    let taken = taken.iter().map(ToString::to_string);
+                    pruned.thinned.extend(taken);
+                }
+            },
         }
     }
     Ok(())
@@ -259,9 +247,10 @@ async fn take(
     store: &dyn MirrorStore,
     plan: &PrunePlan,
     elsewhere: &Catalog,
-    step: &Step<'_>,
+    step: Step<'_>,
 ) -> Result<Outcome, Error> {
-    let channel = &step.build.channel;
+    let build = step.build();
+    let channel = &build.channel;
     let writer = match store.lock(channel).await {
         Ok(writer) => writer,
         Err(error @ StoreError::Busy { .. }) => return Ok(Outcome::Left(error.to_string())),
@@ -271,15 +260,15 @@ async fn take(
     if let Some(why) = changed(store, plan, elsewhere, step).await? {
         return Ok(Outcome::Left(why));
     }
-    let done = match step.section {
-        None => writer
-            .retire(step.build.date, site.now)
+    let done = match step {
+        Step::Build(_) => writer
+            .retire(build.date, site.now)
             .await
             .map(|retired| vec![retired]),
-        Some(section) => thin(site, &*writer, section).await,
+        Step::Section(section) => thin(site, &*writer, section).await,
     };
     match done {
-        Ok(taken) => match pointed(store, step.build).await? {
+        Ok(taken) => match pointed(store, build).await? {
             None => Ok(Outcome::Done(taken)),
             Some(alias) => {
                 for retired in &taken {
@@ -334,9 +323,9 @@ async fn changed(
     store: &dyn MirrorStore,
     plan: &PrunePlan,
     elsewhere: &Catalog,
-    step: &Step<'_>,
+    step: Step<'_>,
 ) -> Result<Option<String>, Error> {
-    let build = step.build;
+    let build = step.build();
     let channel = Scope::Channel(build.channel.clone());
     let fresh = store.catalog(&channel).await.map_err(refused)?;
     let mut catalog = elsewhere.clone();
@@ -346,17 +335,9 @@ async fn changed(
     let only = store.catalog(&scope).await.map_err(refused)?;
     let mut facts = protections(store, &scope, &only).await?;
     dropped(&mut facts, build, &thinned(store, build).await?);
-    let section = step.section.map(|section| &section.section);
-    let rechecked = stx_retention::recheck(plan, &catalog, &facts).into_iter();
-    let mut mine =
-        rechecked.filter(|step| step.build == *build && step.section.as_ref() == section);
-    Ok(mine.find_map(|step| match step.check {
-        Recheck::Ok => None,
-        Recheck::Changed { why } => {
-            let why: Vec<_> = why.iter().map(ToString::to_string).collect();
-            Some(why.join("; "))
-        }
-    }))
+    let why = stx_retention::recheck_step(plan, step, &catalog, &facts);
+    let why: Vec<_> = why.iter().map(ToString::to_string).collect();
+    Ok((!why.is_empty()).then(|| why.join("; ")))
 }
 
 /// Finishes what dead runs left undone; channels that someone works on wait.

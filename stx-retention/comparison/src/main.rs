@@ -1,8 +1,7 @@
 //! The same hundred channels of a thousand daily builds each, under the same rules, decided by `stx-retention` and by
 //! `rustic_core`'s `forget`: keep 14 days, and the two newest.
 //!
-//! Both decide on all of them and say why; `stx-retention` also takes the digest of what it saw. Prints the median of
-//! each and the ratio, and fails where that is above 1.
+//! Both decide on all of them and say why. Prints the median of each and the ratio, and fails where that is above 1.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

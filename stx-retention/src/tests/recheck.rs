@@ -2,10 +2,8 @@
 
 use stx_layout::{BuildState, Catalog, SourceRecord};
 
-use super::world::{Made, add, daily, day, id, point};
-use crate::{
-    Change, Facts, Pin, Policy, PrunePlan, Reason, Recheck, Span, Tier, apply, plan, recheck,
-};
+use super::world::{Made, add, daily, day, id, point, recheck};
+use crate::{Conflict, Pin, Policy, PolicyInputs, PrunePlan, Reason, Span, Tier, apply, plan};
 
 const MASTER: &str = "master/centos";
 
@@ -18,15 +16,12 @@ fn planned() -> (Catalog, PrunePlan) {
 }
 
 /// The changes of the build of day 2; all others have to be unharmed.
-fn changes(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Change> {
+fn changes(plan: &PrunePlan, catalog: &Catalog, facts: &PolicyInputs) -> Vec<Conflict> {
     let mut found = Vec::new();
-    for step in recheck(plan, catalog, facts) {
-        match step.check {
-            Recheck::Ok => {}
-            Recheck::Changed { why } => {
-                assert_eq!(step.build, id(MASTER, 2), "{why:?}");
-                found = why;
-            }
+    for (build, why) in recheck(plan, catalog, facts) {
+        if !why.is_empty() {
+            assert_eq!(build, id(MASTER, 2), "{why:?}");
+            found = why;
         }
     }
     found
@@ -35,28 +30,28 @@ fn changes(plan: &PrunePlan, catalog: &Catalog, facts: &Facts) -> Vec<Change> {
 #[test]
 fn nothing_changed() {
     let (catalog, plan) = planned();
-    assert_eq!(changes(&plan, &catalog, &Facts::default()), []);
+    assert_eq!(changes(&plan, &catalog, &PolicyInputs::default()), []);
 }
 
 #[test]
 fn a_new_build_changes_nothing() {
     let (mut catalog, plan) = planned();
     add(&mut catalog, MASTER, 19, Made::Failure);
-    assert_eq!(changes(&plan, &catalog, &Facts::default()), []);
+    assert_eq!(changes(&plan, &catalog, &PolicyInputs::default()), []);
 }
 
 #[test]
 fn every_change_refuses_its_build_only() {
     let (catalog, plan) = planned();
-    let facts = Facts::default();
-    let number = |change: &Change| match change {
-        Change::Gone => 0,
-        Change::Protected { .. } => 1,
-        Change::Outcome { .. } => 2,
-        Change::SectionGone | Change::FewerSuccesses { .. } => 3,
-        Change::Replaced => 4,
+    let facts = PolicyInputs::default();
+    let number = |change: &Conflict| match change {
+        Conflict::Gone => 0,
+        Conflict::Protected { .. } => 1,
+        Conflict::Outcome { .. } => 2,
+        Conflict::SectionGone | Conflict::FewerSuccesses { .. } => 3,
+        Conflict::Replaced => 4,
     };
-    let only = |changes: Vec<Change>| {
+    let only = |changes: Vec<Conflict>| {
         assert_eq!(changes.len(), 1, "{changes:?}");
         number(&changes[0])
     };
@@ -117,13 +112,11 @@ fn successes_that_were_counted_on_have_to_be_there() {
     for days in 1..=18 {
         add(&mut catalog, MASTER, days, Made::Failure);
     }
-    let found = recheck(&plan, &catalog, &Facts::default());
-    let Recheck::Changed { why } = &found[0].check else {
-        panic!("the only success left may not go");
-    };
+    let found = recheck(&plan, &catalog, &PolicyInputs::default());
+    let (_, why) = &found[0];
     let reason = Reason::NewestSuccess;
-    assert!(why.contains(&Change::Protected { reason }));
-    assert!(why.contains(&Change::FewerSuccesses { planned: 2, now: 0 }));
+    assert!(why.contains(&Conflict::Protected { reason }));
+    assert!(why.contains(&Conflict::FewerSuccesses { planned: 2, now: 0 }));
 }
 
 #[test]
@@ -135,16 +128,13 @@ fn a_section_goes_once_and_not_from_what_became_protected() {
     });
     let catalog = daily(9);
     let plan = plan(&catalog, &policy, day(9));
-    let steps = |catalog: &Catalog, facts: &Facts| -> Vec<_> {
-        let steps = recheck(&plan, catalog, facts).into_iter();
-        steps.map(|step| (step.build, step.check)).collect()
-    };
-    let ok = |days| (id(MASTER, days), Recheck::Ok);
-    let changed = |days, why| {
-        let why = vec![why];
-        (id(MASTER, days), Recheck::Changed { why })
-    };
-    assert_eq!(steps(&catalog, &Facts::default()), [ok(0), ok(1), ok(2)]);
+    let steps = |catalog: &Catalog, facts: &PolicyInputs| recheck(&plan, catalog, facts);
+    let ok = |days| (id(MASTER, days), Vec::new());
+    let changed = |days, why| (id(MASTER, days), vec![why]);
+    assert_eq!(
+        steps(&catalog, &PolicyInputs::default()),
+        [ok(0), ok(1), ok(2)]
+    );
 
     let mut kept = catalog.clone();
     kept.channels.values_mut().for_each(|entry| {
@@ -152,11 +142,14 @@ fn a_section_goes_once_and_not_from_what_became_protected() {
         build.expect("it").keep_file = true;
     });
     let reason = Reason::KeepFile;
-    let protected = changed(1, Change::Protected { reason });
-    assert_eq!(steps(&kept, &Facts::default()), [ok(0), protected, ok(2)]);
+    let protected = changed(1, Conflict::Protected { reason });
+    assert_eq!(
+        steps(&kept, &PolicyInputs::default()),
+        [ok(0), protected, ok(2)]
+    );
 
-    let (mut left, mut facts) = (catalog, Facts::default());
+    let (mut left, mut facts) = (catalog, PolicyInputs::default());
     apply(&plan, &mut left, &mut facts);
-    let gone = [0, 1, 2].map(|days| changed(days, Change::SectionGone));
+    let gone = [0, 1, 2].map(|days| changed(days, Conflict::SectionGone));
     assert_eq!(steps(&left, &facts), gone);
 }

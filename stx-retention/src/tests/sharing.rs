@@ -3,7 +3,7 @@
 use stx_layout::{Catalog, Sha256};
 
 use super::world::{daily, day, id};
-use crate::{Facts, FileFact, Policy, Rate, Span, bytes_used, forecast, observe, plan_with};
+use crate::{FileFact, Policy, PolicyInputs, Rate, Span, bytes_used, forecast, observe, plan_with};
 
 const MASTER: &str = "master/centos";
 
@@ -16,9 +16,9 @@ fn file(path: &str, digest: u8, bytes: u64) -> FileFact {
 }
 
 /// Every build shares 100 bytes with all others and 30 with the one after it, and has 7 of its own.
-fn shared(last: u8) -> (Catalog, Facts) {
+fn shared(last: u8) -> (Catalog, PolicyInputs) {
     let catalog = daily(i64::from(last));
-    let mut facts = Facts::default();
+    let mut facts = PolicyInputs::default();
     for day in 0..=last {
         let files = vec![
             file("inputs/all", 250, 100),
@@ -53,9 +53,9 @@ fn rates_are_observed() {
 #[test]
 fn a_fortnight_of_daily_builds_levels_out() {
     let catalog = daily(5);
-    let facts = Facts {
+    let facts = PolicyInputs {
         free: Some(8_500),
-        ..Facts::default()
+        ..PolicyInputs::default()
     };
     let every = Span::days(1);
     let rates = [(id(MASTER, 0).channel, Rate { every, bytes: 1000 })].into();

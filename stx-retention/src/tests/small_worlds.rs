@@ -5,7 +5,7 @@ use stx_layout::Catalog;
 
 use super::oracle::{Kept, Said, go};
 use super::world::{Made, channel, day, id, point};
-use crate::{Facts, Limits, Pin, Policy, Retention, Rules, Span, Verdict, plan, plan_with};
+use crate::{Limits, Pin, Policy, PolicyInputs, Retention, Rules, Span, Verdict, plan, plan_with};
 
 /// The days on which there may be a build; the last lies in the future of the earliest `now`.
 const DAYS: [i64; 6] = [0, 5, 6, 13, 14, 20];
@@ -141,9 +141,9 @@ fn check_pinned(catalog: &Catalog, world: &[(i64, Made)], pinned: usize, said: &
             author: "who".to_owned(),
             until,
         };
-        let facts = Facts {
+        let facts = PolicyInputs {
             pins: vec![pin.clone()],
-            ..Facts::default()
+            ..PolicyInputs::default()
         };
         let plan = plan_with(catalog, &facts, &policy(said), day(now));
         let mut expected = go(said, &builds, None, day(now).timestamp());

@@ -6,6 +6,8 @@ use stx_layout::{
     Catalog,
 };
 
+use crate::{Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
+
 /// What a build of a test is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Made {
@@ -69,4 +71,19 @@ pub(super) fn point(catalog: &mut Catalog, id: &BuildId) {
 pub(super) fn daily(last: i64) -> Catalog {
     let builds: Vec<_> = (0..=last).map(|days| (days, Made::Success)).collect();
     channel("master/centos", &builds)
+}
+
+/// Every step of a plan, each with what speaks against it.
+pub(super) fn recheck(
+    plan: &PrunePlan,
+    catalog: &Catalog,
+    facts: &PolicyInputs,
+) -> Vec<(BuildId, Vec<Conflict>)> {
+    let builds = plan.expire.iter().map(Step::Build);
+    let steps = builds.chain(plan.sections.iter().map(Step::Section));
+    let checked = steps.map(|step| {
+        let why = recheck_step(plan, step, catalog, facts);
+        (step.build().clone(), why)
+    });
+    checked.collect()
 }

@@ -6,7 +6,7 @@ use stx_layout::{BuildId, BuildPath, Pin, Sha256};
 
 /// What a decision has to know beyond the catalog. All of it may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct PolicyInputs {
     /// The pins, in any order.
     pub pins: Vec<Pin>,
     /// Builds that someone reads just now, and who.

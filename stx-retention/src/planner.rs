@@ -6,13 +6,12 @@ use chrono::{DateTime, Utc};
 use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry};
 
 use crate::bytes::{Step, freed};
-use crate::digest::digest;
-use crate::judge::{Bench, Judged};
+use crate::judge::{Judge, JudgedBuild};
 use crate::limit::unexplained;
 use crate::text::Moment;
 use crate::{
-    ExpireEntry, ExpiryRule, Facts, FileFact, KeepEntry, Period, Policy, PrunePlan, Reason,
-    Releases, Retention, Rules, SectionEntry, Seen, Verdict, Warning,
+    ExpireEntry, ExpiryRule, FileFact, KeepEntry, Period, Policy, PolicyInputs, PrunePlan, Reason,
+    RecordDigest, Releases, Retention, Rules, SectionEntry, Verdict, Warning,
 };
 
 /// The date of the newest build, where nothing was built for so long before `now` that the clock may be wrong; then nothing
@@ -37,10 +36,10 @@ fn newest(catalog: &Catalog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 }
 
 /// A plan in the making.
-pub(crate) struct Draft<'a> {
+pub(crate) struct Planner<'a> {
     catalog: &'a Catalog,
     policy: &'a Policy,
-    bench: Bench<'a>,
+    bench: Judge<'a>,
     /// Set where the clock is doubted: the date of the newest build.
     doubt: Option<DateTime<Utc>>,
     expire: Vec<ExpireEntry>,
@@ -50,10 +49,10 @@ pub(crate) struct Draft<'a> {
     doubted: u64,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> Planner<'a> {
     pub(crate) fn new(
         catalog: &'a Catalog,
-        facts: &'a Facts,
+        facts: &'a PolicyInputs,
         policy: &'a Policy,
         now: DateTime<Utc>,
     ) -> Self {
@@ -62,7 +61,7 @@ impl<'a> Draft<'a> {
         Self {
             catalog,
             policy,
-            bench: Bench::new(
+            bench: Judge::new(
                 catalog,
                 facts,
                 Releases::known(catalog, &policy.calendar, now),
@@ -84,7 +83,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Draft<'_> {
+impl Planner<'_> {
     fn judge(&mut self) {
         let rules = self.policy.compiled();
         let doubted = self.doubt.is_some();
@@ -117,7 +116,7 @@ impl Draft<'_> {
             self.warn(channel, entry, &judged);
             let sentences = Sentences::new(&rules);
             for judged in judged {
-                let seen = || judged.record.map(Seen::of).unwrap_or_default();
+                let seen = || judged.record.map(RecordDigest::of).unwrap_or_default();
                 let build = BuildId::new(channel.clone(), judged.date);
                 let (reasons, until) = match judged.verdict {
                     Verdict::Keep { reasons, until } => (reasons, until),
@@ -153,7 +152,7 @@ impl Draft<'_> {
     }
 
     /// Adds the sections of a kept build that go before it.
-    fn thin(&mut self, build: &BuildId, seen: Seen, rules: &Rules) {
+    fn thin(&mut self, build: &BuildId, seen: RecordDigest, rules: &Rules) {
         let facts = self.bench.facts;
         let (dropped, files) = (facts.dropped.get(build), facts.files.get(build));
         for tier in &rules.tiers {
@@ -183,7 +182,7 @@ impl Draft<'_> {
         }
     }
 
-    fn warn(&mut self, channel: &Channel, entry: &ChannelEntry, judged: &[Judged<'_>]) {
+    fn warn(&mut self, channel: &Channel, entry: &ChannelEntry, judged: &[JudgedBuild<'_>]) {
         let count = |wanted: fn(&Reason) -> bool| {
             let with = judged.iter().filter(|judged| match &judged.verdict {
                 Verdict::Keep { reasons, .. } => reasons.iter().any(wanted),
@@ -242,7 +241,7 @@ impl Draft<'_> {
     }
 
     /// Counts the bytes that each step frees after those before it.
-    fn count_bytes(&mut self, facts: &Facts) {
+    fn count_bytes(&mut self, facts: &PolicyInputs) {
         let builds = self
             .expire
             .iter()
@@ -303,7 +302,6 @@ impl Draft<'_> {
         }
         PrunePlan {
             now: self.bench.now,
-            digest: digest(self.catalog, facts),
             expire: self.expire,
             sections: self.sections,
             keep: self.keep,
