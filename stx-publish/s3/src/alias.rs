@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Channel};
 
 use super::Inner;
 use super::keys;
@@ -21,7 +21,7 @@ use super::lease::Lease;
 use super::nonce::nonce;
 use super::objects::PARALLEL;
 use stx_publish::store::StoreError;
-use stx_publish::store::rules::check_alias;
+use stx_publish::store::rules::{check_alias, check_target};
 
 /// The text of a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -131,12 +131,7 @@ impl Inner {
         check_alias(channel, alias, expected, found.as_ref())?;
         if let Some(date) = to {
             let record = self.record(&BuildId::new(channel.clone(), date)).await?;
-            if record.result != BuildOutcome::Success {
-                return Err(StoreError::Refused {
-                    what: format!("{channel}/{alias}"),
-                    reason: format!("{date} is a failure"),
-                });
-            }
+            check_target(channel, alias, &record)?;
         }
         lease.check(&self.objects).await?;
         let prefix = keys::alias(channel, alias);

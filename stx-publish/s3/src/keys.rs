@@ -3,6 +3,7 @@
 use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel};
 
 use stx_publish::store::Retired;
+use stx_publish::store::rules::{parse_retired_name, retired_name};
 
 /// The private area.
 pub(super) const PRIVATE: &str = ".stx";
@@ -19,7 +20,7 @@ pub(super) const PINS: &str = ".stx/pins";
 /// An entry for each retired build and section.
 pub(super) const RETIRED: &str = ".stx/retired";
 
-/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+/// Stands for `/` in the name of an upload; no name of the grammar holds it.
 const SLASH: &str = "%2F";
 
 /// Ends the name of the mark that a retired build's files were moved aside.
@@ -82,10 +83,7 @@ pub(super) fn upload(id: &BuildId, path: &BuildPath) -> String {
 
 /// The entry of a retired build or section.
 pub(super) fn retired(retired: &Retired) -> String {
-    let section = retired.section.as_ref();
-    let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
-    let (id, at) = (&retired.id, retired.at);
-    format!("{RETIRED}/{id}@{at}{}", section.unwrap_or_default())
+    format!("{RETIRED}/{}/{}", retired.id.channel, retired_name(retired))
 }
 
 /// Says that a retired build's files were moved aside.
@@ -125,12 +123,7 @@ pub(super) fn parse_retired(key: &str) -> Option<RetiredName> {
         None => (key, false),
     };
     let (channel, name) = key.rsplit_once('/')?;
-    let mut parts = name.splitn(3, '@');
-    let id = BuildId::new(channel.parse().ok()?, parts.next()?.parse().ok()?);
-    let at = parts.next()?.parse().ok()?;
-    let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
-    let section = section.transpose().ok()?;
-    let retired = Retired { id, at, section };
+    let retired = parse_retired_name(&channel.parse().ok()?, name)?;
     Some(if aside {
         RetiredName::Aside(retired)
     } else {

@@ -8,7 +8,7 @@ use super::Inner;
 use super::keys::{self, PINS};
 use super::lease::Lease;
 use super::objects::Keep;
-use stx_publish::store::rules::{PinFile, put_pin, take_pin};
+use stx_publish::store::rules::{PinFile, is_within, put_pin, take_pin};
 use stx_publish::store::{Scope, StoreError};
 
 impl Inner {
@@ -27,11 +27,7 @@ impl Inner {
         };
         let mut pins = Vec::new();
         for id in builds {
-            let wanted = match scope {
-                Scope::Channel(channel) => id.channel == *channel,
-                Scope::All | Scope::Build(_) => true,
-            };
-            if !wanted {
+            if !is_within(&id, scope) {
                 continue;
             }
             match self.pins_of(&id).await {

@@ -261,11 +261,7 @@ impl Inner {
             if manifest.links.contains_key(&path) {
                 continue;
             }
-            let mode = if manifest.executable.contains(&path) {
-                0o755
-            } else {
-                0o644
-            };
+            let mode = stx_publish::store::rules::file_mode(manifest.executable.contains(&path));
             let found = Found::File {
                 size,
                 mode: Some(mode),

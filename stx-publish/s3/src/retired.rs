@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasEntry, BuildDate, BuildId, BuildRecord, Channel};
+use stx_layout::{BuildId, BuildRecord, Channel};
 
 use super::Inner;
 use super::keys::{self, Going, RETIRED, RetiredName};
@@ -22,7 +22,7 @@ use super::lease::Lease;
 use super::manifest::Manifest;
 use super::objects::{Keep, PARALLEL};
 use super::read::parse_record;
-use stx_publish::store::rules::check_pins;
+use stx_publish::store::rules::{check_free, check_there, retired_at, retired_before};
 use stx_publish::store::{Retired, Scope, StoreError};
 
 /// The text of a build's entry.
@@ -119,23 +119,11 @@ impl Inner {
         id: &BuildId,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        if !self.is_visible(id).await? {
-            return Err(StoreError::NotFound {
-                what: id.to_string(),
-            });
-        }
+        check_there(id, self.is_visible(id).await?)?;
         let mut aliases = self.aliases(Some(&id.channel)).await?;
         let (aliases, _) = aliases.remove(&id.channel).unwrap_or_default();
-        for (alias, shown) in aliases {
-            if shown == AliasEntry::Build(id.date) {
-                return Err(StoreError::Refused {
-                    what: id.to_string(),
-                    reason: format!("{alias} points at it"),
-                });
-            }
-        }
         let pins = self.pins(&Scope::Build(id.clone())).await?;
-        check_pins(id, &pins, now)?;
+        check_free(id, &aliases, &pins, now)?;
         // No reader over plain HTTP is led to what goes.
         self.show_aliases(&id.channel).await.map(drop)
     }
@@ -146,21 +134,11 @@ impl Inner {
         id: &BuildId,
         now: DateTime<Utc>,
     ) -> Result<Retired, StoreError> {
-        let at = BuildDate::at(now).ok_or_else(|| StoreError::Refused {
-            what: id.to_string(),
-            reason: format!("no date can be written for {now}"),
-        })?;
+        let retired = retired_at(id, now)?;
         self.check_free(id, now).await?;
-        let retired = Retired {
-            id: id.clone(),
-            at,
-            section: None,
-        };
         let Entries { all, aside } = self.entries(Some(&id.channel)).await?;
         if aside.contains(&retired) {
-            return Err(StoreError::AlreadyExists {
-                what: format!("{id} retired at {at}"),
-            });
+            return Err(retired_before(&retired));
         }
         // The build is in place: these are what crashes left.
         let stale = all

@@ -9,7 +9,9 @@ use super::Inner;
 use super::keys::{self, Going, RETIRED, RetiredName};
 use super::lease::Lease;
 use super::objects::Keep;
-use stx_publish::store::rules::{check_taken, check_thin, entries, latest};
+use stx_publish::store::rules::{
+    check_sections, check_taken, entries, latest, new_sections, retired_section,
+};
 use stx_publish::store::{Depth, Retired, StoreError};
 use stx_publish::tiers::{Thinned, ThinnedSection};
 
@@ -30,18 +32,13 @@ impl Inner {
     ) -> Result<Vec<Retired>, StoreError> {
         self.check_free(id, latest(sections)).await?;
         let mut thinned = self.thinned_at(&keys::build(id)).await?;
-        let new: Vec<_> = sections
-            .iter()
-            .filter(|section| !thinned.has(&section.section))
-            .collect();
+        let new = new_sections(sections, &thinned);
         if new.is_empty() {
             return Ok(Vec::new());
         }
         let files = entries(&self.inspect(id, Depth::Listing).await?);
-        for section in &new {
-            check_thin(id, &section.section, &files)?;
-        }
-        thinned.sections.extend(new.into_iter().cloned());
+        check_sections(id, &new, &files)?;
+        thinned.sections.extend(new);
         self.mark(id, Going::Sections, None).await?;
         lease.check(&self.objects).await?;
         self.write_thinned(id, &thinned).await?;
@@ -59,11 +56,7 @@ impl Inner {
         let known = self.section_entries(id).await?;
         let mut taken = Vec::new();
         for section in &thinned.sections {
-            let retired = Retired {
-                id: id.clone(),
-                at: section.at,
-                section: Some(section.section.clone()),
-            };
+            let retired = retired_section(id, section);
             let has_files = self.has_files(id, &section.section).await?;
             if known.contains(&retired) || !has_files {
                 continue;

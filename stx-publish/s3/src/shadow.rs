@@ -12,6 +12,7 @@ use stx_publish::ingest::blocking;
 use stx_publish::metadata::{CarriedRecord, Indexed, Known, insert};
 use stx_publish::seal::REPOMD_SIGNATURE;
 use stx_publish::store::StoreError;
+use stx_publish::store::rules::{known_packages, sign_metadata};
 
 impl BucketStaged {
     /// Makes the metadata of a repository where its files can be read, and sends it.
@@ -73,15 +74,14 @@ impl BucketStaged {
     async fn sign_metadata(&self, dir: &BuildPath, repodata: &Utf8Path) -> Result<(), StoreError> {
         let (seal, id) = (self.inner.seal.clone(), self.id.clone());
         let repomd = repodata.join("repomd.xml");
-        let what = format!("{id}/{dir}/repodata/repomd.xml");
+        let dir = dir.clone();
         blocking(move || {
             let failed = |op| {
                 let path = repomd.to_string();
                 move |source| StoreError::Io { op, path, source }
             };
             let bytes = fs::read(&repomd).map_err(failed("read"))?;
-            let signature = seal.sign(&bytes, &id);
-            let signature = signature.map_err(|source| StoreError::Unsigned { what, source })?;
+            let signature = sign_metadata(&seal, &id, &dir, &bytes)?;
             signature.map_or(Ok(()), |signature| {
                 let path = repomd.with_file_name(REPOMD_SIGNATURE);
                 fs::write(path, signature).map_err(failed("sign"))
@@ -124,15 +124,8 @@ impl BucketStaged {
 
     /// The digests of the packages of a repository.
     fn known(&self, dir: &BuildPath) -> Known {
-        let prefix = format!("{dir}/");
-        let sums = self.added().incoming.sums();
-        let lines = sums.iter().flat_map(|(sums, _)| sums.lines());
-        let digests = lines.filter_map(|line| {
-            let path = line.path.as_str().strip_prefix(&prefix)?;
-            Some((path.to_owned(), line.digest))
-        });
         Known {
-            digests: digests.collect(),
+            digests: known_packages(dir, &self.added().incoming),
             earlier: None,
         }
     }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use futures_util::future::{join3, try_join, try_join_all, try_join3};
-use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums, counted};
+use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, counted};
 use tokio::sync::{MutexGuard as Turn, Semaphore};
 
 use super::Inner;
@@ -26,7 +26,7 @@ use stx_publish::ingest::blocking;
 use stx_publish::ingest::{self, Hints};
 use stx_publish::metadata::{CarriedRecord, Indexed};
 use stx_publish::seal::Sealed;
-use stx_publish::store::rules::{check_digest, check_record};
+use stx_publish::store::rules::{check_digest, seal_copy, seal_staged, stored_file};
 use stx_publish::store::{Added, KnownFile, StagedBuild, StoreError};
 
 /// Files that are added side by side.
@@ -352,15 +352,6 @@ impl BucketStaged {
         self.inner.objects.delete(others).await
     }
 
-    /// The sums of what was added, and its bytes.
-    fn sums(&self) -> Result<(Sums, u64), StoreError> {
-        let sums = self.added().incoming.sums();
-        sums.ok_or_else(|| StoreError::Refused {
-            what: self.id.to_string(),
-            reason: "a file has no digest".to_owned(),
-        })
-    }
-
     /// Makes the build visible with its seal.
     async fn finish(&self, mut sealed: Sealed) -> Result<BuildRecord, StoreError> {
         let incoming = self.added().incoming.clone();
@@ -505,12 +496,7 @@ impl StagedBuild for BucketStaged {
         if !self.copied(path, &file.digest, size).await? {
             return Ok(None);
         }
-        let entry = Entry::File {
-            source: Utf8PathBuf::new(),
-            size,
-            executable: file.executable,
-            digest: Some(file.digest),
-        };
+        let entry = stored_file(size, file.digest, file.executable);
         let mut files = self.added();
         files.taken.insert(path.clone());
         files.incoming.entries.insert(path.clone(), entry);
@@ -528,21 +514,15 @@ impl StagedBuild for BucketStaged {
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        check_record(&self.id, &record)?;
-        let (sums, bytes) = self.sums()?;
-        let seal = self.inner.seal.clone();
-        let sealed = blocking(move || Ok(seal.seal(&sums, bytes, record))).await?;
-        let sealed = sealed.map_err(|source| StoreError::Unsigned {
-            what: format!("{}/{}", self.id, Sums::FILE_NAME),
-            source,
-        })?;
-        self.finish(sealed.readable()?).await
+        let (seal, id) = (self.inner.seal.clone(), self.id.clone());
+        let added = self.added().incoming.clone();
+        let sealed = blocking(move || seal_staged(&seal, &id, &added, record)).await?;
+        self.finish(sealed).await
     }
 
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
-        let (sums, _) = self.sums()?;
-        original.check(&self.id, &sums)?;
-        self.finish(original.readable()?).await.map(drop)
+        let sealed = seal_copy(&self.id, &self.added().incoming, original)?;
+        self.finish(sealed).await.map(drop)
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use super::keys::{self, Going};
 use super::lease::Lease;
 use super::objects::Keep;
 use super::staged::BucketStaged;
-use stx_publish::store::rules::check_channel;
+use stx_publish::store::rules::{check_absent, check_channel};
 use stx_publish::store::{ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError};
 use stx_publish::tiers::ThinnedSection;
 
@@ -55,11 +55,7 @@ impl ChannelWriter for BucketWriter {
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = self.id(date);
         let inner = &self.inner;
-        if inner.objects.head(&keys::record(&id)).await?.is_some() {
-            return Err(StoreError::AlreadyExists {
-                what: id.to_string(),
-            });
-        }
+        check_absent(&id, inner.objects.head(&keys::record(&id)).await?.is_some())?;
         self.lease.check(&inner.objects).await?;
         // What is there of this very build is gone on with.
         drop(inner.sweep(&self.channel, true, Some(&id)).await?);

@@ -14,7 +14,7 @@ use stx_layout::{
     Catalog, Channel, Pin, Sums,
 };
 
-use super::rules::is_within;
+use super::rules::{file_mode, is_channel_within, is_within, no_build};
 use super::{
     Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
     PageWriter, Retired, Scope, StoreError,
@@ -130,13 +130,6 @@ impl MemoryStore {
     }
 }
 
-/// The error for a build that is not there.
-fn no_build(id: &BuildId) -> StoreError {
-    StoreError::NotFound {
-        what: id.to_string(),
-    }
-}
-
 impl Stored {
     /// The same as entries, for following symlinks and counting.
     fn incoming(&self) -> Incoming {
@@ -177,12 +170,9 @@ impl MirrorRead for MemoryStore {
         let state = self.state();
         let mut catalog = Catalog::default();
         for (id, stored) in &state.builds {
-            let wanted = match scope {
-                Scope::All => true,
-                Scope::Channel(channel) => id.channel == *channel,
-                Scope::Build(wanted) => id == wanted,
-            };
-            if wanted && let Some(record) = &stored.record {
+            if is_within(id, scope)
+                && let Some(record) = &stored.record
+            {
                 let entry = BuildEntry {
                     state: BuildState::Known(Box::new(record.clone())),
                     keep_file: stored
@@ -199,14 +189,7 @@ impl MirrorRead for MemoryStore {
             }
         }
         for (channel, aliases) in &state.aliases {
-            let wanted = match scope {
-                Scope::All => true,
-                Scope::Channel(wanted)
-                | Scope::Build(BuildId {
-                    channel: wanted, ..
-                }) => channel == wanted,
-            };
-            if wanted && !aliases.is_empty() {
+            if is_channel_within(channel, scope) && !aliases.is_empty() {
                 let entry = catalog.channels.entry(channel.clone()).or_default();
                 entry.aliases.clone_from(aliases);
                 let held = state.held_aliases.get(channel).into_iter().flatten();
@@ -278,7 +261,7 @@ impl MirrorRead for MemoryStore {
             let found = match content {
                 Content::File { bytes, executable } => Found::File {
                     size: bytes.len() as u64,
-                    mode: Some(if *executable { 0o755 } else { 0o644 }),
+                    mode: Some(file_mode(*executable)),
                     modified: None,
                     digest: match depth {
                         Depth::Listing => None,
@@ -360,12 +343,7 @@ impl MirrorStore for MemoryStore {
             .staged
             .iter()
             .filter(|id| !state.locked.contains(&id.channel))
-            .filter(|id| match scope {
-                Scope::All => true,
-                Scope::Channel(channel) | Scope::Build(BuildId { channel, .. }) => {
-                    id.channel == *channel
-                }
-            });
+            .filter(|id| is_channel_within(&id.channel, scope));
         Ok(dead
             .map(|id| Leftover {
                 channel: id.channel.clone(),

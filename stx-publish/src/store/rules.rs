@@ -6,21 +6,59 @@
 //! | call of a [`ChannelWriter`](super::ChannelWriter) or [`StagedBuild`](super::StagedBuild) | rules |
 //! |---|---|
 //! | any that names a build | [`check_channel`] |
-//! | `add` | [`check_digest`] |
-//! | `commit`, `commit_as` | [`check_record`] |
-//! | `point` | [`check_alias`] |
-//! | `retire` | [`check_pins`], [`in_use`] |
-//! | `thin` | [`latest`], [`entries`], [`check_thin`] |
-//! | `restore` | [`check_taken`] |
-//! | `pin`, `unpin` | [`put_pin`], [`take_pin`], [`PinFile`] |
+//! | `begin` | [`check_absent`] |
+//! | `add` | [`check_digest`], [`stored_file`], [`file_mode`] |
+//! | `index` | [`known_packages`], [`sign_metadata`] |
+//! | `commit` | [`seal_staged`], [`check_absent`] |
+//! | `commit_as` | [`seal_copy`], [`check_absent`] |
+//! | `point` | [`check_alias`], [`check_target`] |
+//! | `retire` | [`check_there`], [`check_free`], [`retired_at`] |
+//! | `thin` | [`check_there`], [`check_free`] at [`latest`], [`new_sections`], [`check_sections`], [`retired_section`] |
+//! | `restore` | [`check_absent`] for a build, [`check_taken`] for a section |
+//! | `pin`, `unpin` | [`check_there`], [`put_pin`], [`take_pin`], [`PinFile`] |
+//!
+//! For names and lists: [`retired_name`], [`parse_retired_name`], [`is_within`], [`is_channel_within`].
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Channel, Pin, Sha256};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, Pin,
+    Sha256, Sums,
+};
 
 use super::{Found, Inspection, Retired, Scope, StoreError};
 use crate::incoming::{Entry, Incoming, LinkEnd};
+use crate::seal::{Seal, Sealed, sums_path};
 use crate::tiers::{Thinned, ThinnedSection, check_section, lies_in};
+
+/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
+const SLASH: &str = "%2F";
+
+/// The error for a build that is not there.
+pub fn no_build(id: &BuildId) -> StoreError {
+    StoreError::NotFound {
+        what: id.to_string(),
+    }
+}
+
+/// Refuses to change a build that is not there.
+pub fn check_there(id: &BuildId, is_there: bool) -> Result<(), StoreError> {
+    if is_there { Ok(()) } else { Err(no_build(id)) }
+}
+
+/// Refuses to put a build in the place of one that is there.
+pub fn check_absent(id: &BuildId, is_there: bool) -> Result<(), StoreError> {
+    if !is_there {
+        return Ok(());
+    }
+    Err(StoreError::AlreadyExists {
+        what: id.to_string(),
+    })
+}
 
 /// Refuses a build of another channel than the one that is locked.
 pub fn check_channel(channel: &Channel, id: &BuildId) -> Result<(), StoreError> {
@@ -40,6 +78,92 @@ pub fn is_within(id: &BuildId, scope: &Scope) -> bool {
         Scope::Channel(channel) => id.channel == *channel,
         Scope::Build(wanted) => id == wanted,
     }
+}
+
+/// Whether something of a channel belongs to a part of the mirror: the aliases and leftovers of a build's channel are those of
+/// the build.
+pub fn is_channel_within(channel: &Channel, scope: &Scope) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Channel(wanted)
+        | Scope::Build(BuildId {
+            channel: wanted, ..
+        }) => channel == wanted,
+    }
+}
+
+/// The permission bits of a published file.
+pub fn file_mode(executable: bool) -> u32 {
+    if executable { 0o755 } else { 0o644 }
+}
+
+/// A file as it was stored, for what a staged build counts and sums.
+pub fn stored_file(size: u64, digest: Sha256, executable: bool) -> Entry {
+    Entry::File {
+        source: Utf8PathBuf::new(),
+        size,
+        executable,
+        digest: Some(digest),
+    }
+}
+
+/// The digests of the added files below the repository `dir`, by path below it.
+pub fn known_packages(dir: &BuildPath, added: &Incoming) -> BTreeMap<String, Sha256> {
+    let prefix = format!("{dir}/");
+    let sums = added.sums();
+    let lines = sums.iter().flat_map(|(sums, _)| sums.lines());
+    let below = lines.filter_map(|line| {
+        let path = line.path.as_str().strip_prefix(&prefix)?;
+        Some((path.to_owned(), line.digest))
+    });
+    below.collect()
+}
+
+/// The signature of the `repomd.xml` of the repository `dir`, where the mirror signs; it belongs into
+/// [`REPOMD_SIGNATURE`](crate::seal::REPOMD_SIGNATURE) beside it.
+pub fn sign_metadata(
+    seal: &Seal,
+    id: &BuildId,
+    dir: &BuildPath,
+    repomd: &[u8],
+) -> Result<Option<Bytes>, StoreError> {
+    let signature = seal.sign(repomd, id);
+    signature.map_err(|source| StoreError::Unsigned {
+        what: format!("{id}/{dir}/repodata/repomd.xml"),
+        source,
+    })
+}
+
+/// The sums of what was added to a build, and its bytes.
+fn sums_of(id: &BuildId, added: &Incoming) -> Result<(Sums, u64), StoreError> {
+    added.sums().ok_or_else(|| StoreError::Refused {
+        what: id.to_string(),
+        reason: "a file has no digest".to_owned(),
+    })
+}
+
+/// Seals a staged build: its record, its sums, and what vouches for them.
+pub fn seal_staged(
+    seal: &Seal,
+    id: &BuildId,
+    added: &Incoming,
+    record: BuildRecord,
+) -> Result<Sealed, StoreError> {
+    check_record(id, &record)?;
+    let (sums, bytes) = sums_of(id, added)?;
+    let sealed = seal.seal(&sums, bytes, record);
+    let sealed = sealed.map_err(|source| StoreError::Unsigned {
+        what: format!("{id}/{}", sums_path()),
+        source,
+    })?;
+    sealed.readable()
+}
+
+/// The seal of a staged build that is a copy: that of its original, if the added files are those of the original.
+pub fn seal_copy(id: &BuildId, added: &Incoming, original: Sealed) -> Result<Sealed, StoreError> {
+    let (sums, _) = sums_of(id, added)?;
+    original.check(id, &sums)?;
+    original.readable()
 }
 
 /// Refuses a file whose bytes are not those that its entry names.
@@ -81,6 +205,96 @@ pub fn check_alias(
     })
 }
 
+/// Refuses to point an alias at a build that did not succeed.
+pub fn check_target(
+    channel: &Channel,
+    alias: &AliasName,
+    target: &BuildRecord,
+) -> Result<(), StoreError> {
+    if target.result == BuildOutcome::Success {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: format!("{channel}/{alias}"),
+        reason: format!("{} is a failure", target.id.date),
+    })
+}
+
+/// Refuses to take away a build, or a section of one, that an alias of its channel or a pin keeps. A store that knows its
+/// readers refuses for them [too](in_use).
+pub fn check_free(
+    id: &BuildId,
+    aliases: &BTreeMap<AliasName, AliasEntry>,
+    pins: &[Pin],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    for (alias, shown) in aliases {
+        let points_here = match shown {
+            AliasEntry::Build(date) => *date == id.date,
+            AliasEntry::Other(text) => {
+                Utf8Path::new(text).file_name() == Some(&id.date.to_string())
+            }
+        };
+        if points_here {
+            return Err(StoreError::Refused {
+                what: id.to_string(),
+                reason: format!("{alias} points at it"),
+            });
+        }
+    }
+    check_pins(id, pins, now)
+}
+
+/// What a build that is retired at `now` is called from then on.
+pub fn retired_at(id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
+    let at = BuildDate::at(now).ok_or_else(|| StoreError::Refused {
+        what: id.to_string(),
+        reason: format!("no date can be written for {now}"),
+    })?;
+    Ok(Retired {
+        id: id.clone(),
+        at,
+        section: None,
+    })
+}
+
+/// What a section that is taken from a build is called from then on.
+pub fn retired_section(id: &BuildId, section: &ThinnedSection) -> Retired {
+    Retired {
+        id: id.clone(),
+        at: section.at,
+        section: Some(section.section.clone()),
+    }
+}
+
+/// The error for a build that was retired in the same second before.
+pub fn retired_before(retired: &Retired) -> StoreError {
+    StoreError::AlreadyExists {
+        what: format!("{} retired at {}", retired.id, retired.at),
+    }
+}
+
+/// The name of something retired within its channel: `<date>@<retired at>`, and `@<section>` with each `/` as `%2F`.
+pub fn retired_name(retired: &Retired) -> String {
+    let section = retired.section.as_ref();
+    let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
+    let (date, at) = (retired.id.date, retired.at);
+    format!("{date}@{at}{}", section.unwrap_or_default())
+}
+
+/// Reads a [`retired_name`] of a channel; `None` for other names.
+pub fn parse_retired_name(channel: &Channel, name: &str) -> Option<Retired> {
+    let mut parts = name.splitn(3, '@');
+    let date = parts.next()?.parse().ok()?;
+    let at = parts.next()?.parse().ok()?;
+    let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
+    Some(Retired {
+        id: BuildId::new(channel.clone(), date),
+        at,
+        section: section.transpose().ok()?,
+    })
+}
+
 /// The text of the file that holds the pins of one build.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PinFile {
@@ -119,7 +333,7 @@ impl PinFile {
 }
 
 /// Refuses to take away anything of a build that a pin keeps.
-pub fn check_pins(id: &BuildId, pins: &[Pin], now: DateTime<Utc>) -> Result<(), StoreError> {
+fn check_pins(id: &BuildId, pins: &[Pin], now: DateTime<Utc>) -> Result<(), StoreError> {
     match pins.iter().find(|pin| pin.holds(now)) {
         None => Ok(()),
         Some(Pin { reason, author, .. }) => Err(StoreError::Refused {
@@ -154,8 +368,26 @@ pub fn take_pin(id: &BuildId, pins: &mut Vec<Pin>, author: &str) -> Result<Pin, 
     }
 }
 
+/// The sections that are to go and have not gone yet.
+pub fn new_sections(sections: &[ThinnedSection], thinned: &Thinned) -> Vec<ThinnedSection> {
+    let new = sections
+        .iter()
+        .filter(|section| !thinned.has(&section.section));
+    new.cloned().collect()
+}
+
+/// Refuses sections of which one must not go, or is not there.
+pub fn check_sections(
+    id: &BuildId,
+    sections: &[ThinnedSection],
+    entries: &Incoming,
+) -> Result<(), StoreError> {
+    let mut sections = sections.iter();
+    sections.try_for_each(|section| check_thin(id, &section.section, entries))
+}
+
 /// Refuses a section that must not go, or is not there.
-pub fn check_thin(id: &BuildId, section: &BuildPath, entries: &Incoming) -> Result<(), StoreError> {
+fn check_thin(id: &BuildId, section: &BuildPath, entries: &Incoming) -> Result<(), StoreError> {
     let what = format!("{id}/{section}");
     check_section(section).map_err(|reason| StoreError::Refused {
         what: what.clone(),
@@ -232,3 +464,6 @@ pub fn entries(inspection: &Inspection) -> Incoming {
         entries: entries.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use stx_layout::{BuildDate, BuildId, Pin};
 use super::Inner;
 use super::disk::{io_error, remove_file, replace_file, sync_parent};
 use super::private::{MARK, PINS};
-use crate::store::rules::{PinFile, put_pin, take_pin};
+use crate::store::rules::{PinFile, check_there, is_within, put_pin, take_pin};
 use crate::store::{Scope, StoreError};
 
 /// The pins that a file holds, all of them of its build.
@@ -34,11 +34,7 @@ impl Inner {
         };
         let mut pins = Vec::new();
         for (id, file) in files {
-            let wanted = match scope {
-                Scope::Channel(channel) => id.channel == *channel,
-                Scope::All | Scope::Build(_) => true,
-            };
-            if !wanted {
+            if !is_within(&id, scope) {
                 continue;
             }
             match read(&id, &file) {
@@ -66,11 +62,8 @@ impl Inner {
     pub(super) fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
         let id = &pin.build;
         let is_there = fs::symlink_metadata(self.build_dir(id)).is_ok_and(|found| found.is_dir());
-        if !is_there && !self.retired()?.iter().any(|it| it.is_whole(id)) {
-            return Err(StoreError::NotFound {
-                what: id.to_string(),
-            });
-        }
+        let is_known = is_there || self.retired()?.iter().any(|it| it.is_whole(id));
+        check_there(id, is_known)?;
         let mut pins = read(id, &self.pin_file(id))?;
         put_pin(&mut pins, pin);
         self.write_pins(id, pins)

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use stx_layout::{BuildDate, BuildId, Channel};
+use stx_layout::{BuildDate, Channel};
 use walkdir::WalkDir;
 
 use super::Inner;
 use super::disk::{io_error, make_dirs, remove_hidden, set_mode, sync_dirs};
+use crate::store::rules::{is_channel_within, parse_retired_name, retired_name};
 use crate::store::{Leftover, Retired, Scope, StoreError};
 
 /// The private area.
@@ -27,9 +28,6 @@ const LOCKS: &str = "locks";
 const CACHE: &str = "cache";
 /// Begins each name of the private area that is no name of the grammar.
 pub(super) const MARK: &str = "%2E";
-
-/// Stands for `/` in the name of a retired section; no name of the grammar holds it.
-const SLASH: &str = "%2F";
 
 /// The lock of a channel: a kernel lock on a file that is never removed, gone when the last holder closes it or dies.
 #[derive(Debug)]
@@ -87,14 +85,7 @@ impl Inner {
     }
 
     pub(super) fn trashed(&self, retired: &Retired) -> Utf8PathBuf {
-        let section = retired.section.as_ref();
-        let section = section.map(|section| format!("@{}", section.as_str().replace('/', SLASH)));
-        self.trash(&retired.id.channel).join(format!(
-            "{}@{}{}",
-            retired.id.date,
-            retired.at,
-            section.unwrap_or_default()
-        ))
+        self.trash(&retired.id.channel).join(retired_name(retired))
     }
 
     /// Where it is noted at which build an alias is held.
@@ -202,22 +193,10 @@ impl Inner {
     }
 
     pub(super) fn retired(&self) -> Result<Vec<Retired>, StoreError> {
-        let mut retired = Vec::new();
-        for (channel, name, _) in self.entries(TRASH)? {
-            let mut parts = name.splitn(3, '@');
-            let (Some(date), Some(at)) = (parts.next(), parts.next()) else {
-                continue;
-            };
-            let section = parts.next().map(|text| text.replace(SLASH, "/").parse());
-            if let (Ok(date), Ok(at), Ok(section)) = (date.parse(), at.parse(), section.transpose())
-            {
-                retired.push(Retired {
-                    id: BuildId::new(channel, date),
-                    at,
-                    section,
-                });
-            }
-        }
+        let entries = self.entries(TRASH)?.into_iter();
+        let mut retired: Vec<_> = entries
+            .filter_map(|(channel, name, _)| parse_retired_name(&channel, &name))
+            .collect();
         retired.sort();
         Ok(retired)
     }
@@ -244,10 +223,7 @@ impl Inner {
 
     pub(super) fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         let mut remains = self.remains()?;
-        remains.retain(|(found, _)| match scope {
-            Scope::All => true,
-            Scope::Channel(channel) | Scope::Build(BuildId { channel, .. }) => found == channel,
-        });
+        remains.retain(|(channel, _)| is_channel_within(channel, scope));
         let channels: BTreeSet<_> = remains.iter().map(|(channel, _)| channel.clone()).collect();
         let mut dead = BTreeSet::new();
         for channel in channels {

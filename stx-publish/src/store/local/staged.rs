@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, Sums};
+use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256};
 use walkdir::WalkDir;
 
 use super::disk::{FileSystem, io_error, make_dirs, remove_all, rename_new, set_mode};
@@ -20,7 +20,9 @@ use crate::incoming::{Entry, Incoming, digest_of};
 use crate::ingest::{self, Hints, Source, Stamp, blocking, hash_file};
 use crate::metadata::{CarriedRecord, Earlier, Indexed, Known, insert};
 use crate::seal::{REPOMD_SIGNATURE, Sealed};
-use crate::store::rules::{check_digest, check_record};
+use crate::store::rules::{
+    check_digest, file_mode, known_packages, seal_copy, seal_staged, sign_metadata, stored_file,
+};
 use crate::store::{Added, KnownFile, StagedBuild, StoreError};
 
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Work {
                 set_mode(&to, 0o644)?;
                 (
                     Added::Stored(entry.size()),
-                    stored(bytes.len() as u64, digest_of(bytes), false),
+                    stored_file(bytes.len() as u64, digest_of(bytes), false),
                 )
             }
             Entry::File {
@@ -105,7 +107,7 @@ impl Work {
             } => {
                 let (added, digest) = self.add_file(path, &to, source, *size, *executable)?;
                 check_digest(path, entry, &digest)?;
-                (added, stored(*size, digest, *executable))
+                (added, stored_file(*size, digest, *executable))
             }
         };
         self.added().entries.insert(path.clone(), entry);
@@ -123,11 +125,11 @@ impl Work {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
         }
-        let mode = if file.executable { 0o755 } else { 0o644 };
+        let mode = file_mode(file.executable);
         if !self.link(file.digest, size, mode, &to)? {
             return Ok(None);
         }
-        let entry = stored(size, file.digest, file.executable);
+        let entry = stored_file(size, file.digest, file.executable);
         self.added().entries.insert(path.clone(), entry);
         Ok(Some(size))
     }
@@ -183,7 +185,7 @@ impl Work {
         let changed = || StoreError::Changed {
             path: from.to_string(),
         };
-        let mode = if executable { 0o755 } else { 0o644 };
+        let mode = file_mode(executable);
         let since = ingest::now();
         if let Ok(stamp) = Stamp::at(from)
             && stamp.size == size
@@ -265,18 +267,10 @@ impl Work {
 
     /// What is known of the packages of a repository.
     fn known(&self, dir: &BuildPath) -> Known {
-        let prefix = format!("{dir}/");
-        let mut known = Known::default();
-        for line in self
-            .added()
-            .sums()
-            .iter()
-            .flat_map(|(sums, _)| sums.lines())
-        {
-            if let Some(path) = line.path.as_str().strip_prefix(&prefix) {
-                known.digests.insert(path.to_owned(), line.digest);
-            }
-        }
+        let mut known = Known {
+            digests: known_packages(dir, &self.added()),
+            earlier: None,
+        };
         let newest = dir.join("repodata/repomd.xml").ok();
         known.earlier =
             newest
@@ -305,11 +299,7 @@ impl Work {
     fn sign_metadata(&self, dir: &BuildPath) -> Result<(), StoreError> {
         let repomd = self.dir.join(dir.as_path()).join("repodata/repomd.xml");
         let bytes = fs::read(&repomd).map_err(io_error("read", &repomd))?;
-        let signature = self.inner.seal.sign(&bytes, &self.id);
-        let signature = signature.map_err(|source| StoreError::Unsigned {
-            what: format!("{}/{dir}/repodata/repomd.xml", self.id),
-            source,
-        })?;
+        let signature = sign_metadata(&self.inner.seal, &self.id, dir, &bytes)?;
         signature.map_or(Ok(()), |signature| {
             let path = repomd.with_file_name(REPOMD_SIGNATURE);
             self.inner.step("index: sign")?;
@@ -346,7 +336,7 @@ impl Work {
             self.replace(digest, size, 0o644, file)?;
             self.added()
                 .entries
-                .insert(path, stored(size, digest, false));
+                .insert(path, stored_file(size, digest, false));
         }
         Ok(())
     }
@@ -355,25 +345,6 @@ impl Work {
     fn discard(&self) -> Result<(), StoreError> {
         self.inner.step("discard")?;
         remove_all(&self.dir)
-    }
-
-    /// The sums of what was added, and its bytes.
-    fn sums(&self) -> Result<(Sums, u64), StoreError> {
-        self.added().sums().ok_or_else(|| StoreError::Refused {
-            what: self.id.to_string(),
-            reason: "a file has no digest".to_owned(),
-        })
-    }
-
-    fn seal(&self, record: BuildRecord) -> Result<Sealed, StoreError> {
-        check_record(&self.id, &record)?;
-        let (sums, bytes) = self.sums()?;
-        let sealed = self.inner.seal.seal(&sums, bytes, record);
-        let sealed = sealed.map_err(|source| StoreError::Unsigned {
-            what: format!("{}/{}", self.id, Sums::FILE_NAME),
-            source,
-        })?;
-        sealed.readable()
     }
 
     fn commit(&self, sealed: Sealed) -> Result<BuildRecord, StoreError> {
@@ -428,16 +399,6 @@ impl Work {
     }
 }
 
-/// A file as it was stored.
-fn stored(size: u64, digest: Sha256, executable: bool) -> Entry {
-    Entry::File {
-        source: Utf8PathBuf::new(),
-        size,
-        executable,
-        digest: Some(digest),
-    }
-}
-
 #[async_trait]
 impl StagedBuild for LocalStaged {
     fn id(&self) -> &BuildId {
@@ -482,15 +443,12 @@ impl StagedBuild for LocalStaged {
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        blocking(move || self.work.finish(|work| work.seal(record))).await
+        let seal = |work: &Work| seal_staged(&work.inner.seal, &work.id, &work.added(), record);
+        blocking(move || self.work.finish(seal)).await
     }
 
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
-        let check = |work: &Work| {
-            let (sums, _) = work.sums()?;
-            original.check(&work.id, &sums)?;
-            original.readable()
-        };
+        let check = |work: &Work| seal_copy(&work.id, &work.added(), original);
         blocking(move || self.work.finish(check).map(drop)).await
     }
 

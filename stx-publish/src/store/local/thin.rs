@@ -17,8 +17,10 @@ use stx_layout::{BuildId, BuildPath, Channel};
 use super::Inner;
 use super::disk::{io_error, remove_file, rename_new, replace_file, sync_dir, sync_parent};
 use super::private::MARK;
-use super::writer::check_free;
-use crate::store::rules::{check_taken, check_thin, entries, latest};
+use super::writer::alone;
+use crate::store::rules::{
+    check_sections, check_taken, check_there, entries, latest, new_sections, retired_section,
+};
 use crate::store::{Retired, StoreError};
 use crate::tiers::{Thinned, ThinnedSection};
 
@@ -74,20 +76,15 @@ impl Inner {
         id: &BuildId,
         sections: &[ThinnedSection],
     ) -> Result<Vec<Retired>, StoreError> {
-        let _alone = check_free(self, id, latest(sections))?;
+        let _alone = alone(self, id, latest(sections))?;
         let mut thinned = self.thinned(id)?;
-        let new: Vec<_> = sections
-            .iter()
-            .filter(|section| !thinned.has(&section.section))
-            .collect();
+        let new = new_sections(sections, &thinned);
         if new.is_empty() {
             return self.take_away(id, &thinned);
         }
         let entries = entries(&self.inspect(id, None)?);
-        for section in &new {
-            check_thin(id, &section.section, &entries)?;
-        }
-        thinned.sections.extend(new.into_iter().cloned());
+        check_sections(id, &new, &entries)?;
+        thinned.sections.extend(new);
         let mark = self.mark(id, Going::Away)?;
         self.step("thin: record")?;
         self.write_thinned(id, &thinned)?;
@@ -117,11 +114,7 @@ impl Inner {
             if fs::symlink_metadata(&from).is_err() {
                 continue;
             }
-            let retired = Retired {
-                id: id.clone(),
-                at: section.at,
-                section: Some(section.section.clone()),
-            };
+            let retired = retired_section(id, section);
             self.make_durable(&self.trash(&id.channel))?;
             self.step("thin: take away")?;
             rename_new(&from, &self.trashed(&retired))?;
@@ -139,11 +132,10 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let id = &retired.id;
         let dir = self.build_dir(id);
-        if !fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()) {
-            return Err(StoreError::NotFound {
-                what: id.to_string(),
-            });
-        }
+        check_there(
+            id,
+            fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir()),
+        )?;
         check_taken(retired, section, &self.thinned(id)?)?;
         let mark = self.mark(id, Going::Back)?;
         self.step("restore: section")?;

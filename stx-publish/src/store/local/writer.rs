@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Channel, Pin};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin};
 
 use super::Inner;
 use super::disk::{
@@ -20,7 +20,10 @@ use super::shared::Shared;
 use super::staged::LocalStaged;
 use crate::ingest::Hints;
 use crate::ingest::blocking;
-use crate::store::rules::{check_alias, check_channel, check_pins};
+use crate::store::rules::{
+    check_absent, check_alias, check_channel, check_free, check_target, check_there, no_build,
+    retired_at,
+};
 use crate::store::{ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError};
 use crate::tiers::ThinnedSection;
 
@@ -62,11 +65,7 @@ impl ChannelWriter for LocalWriter {
         let id = BuildId::new(self.lock.channel.clone(), date);
         let (dir, shared, hints, id) = self
             .blocking(move |inner, lock| {
-                if fs::symlink_metadata(inner.build_dir(&id)).is_ok() {
-                    return Err(StoreError::AlreadyExists {
-                        what: id.to_string(),
-                    });
-                }
+                check_absent(&id, fs::symlink_metadata(inner.build_dir(&id)).is_ok())?;
                 drop(inner.sweep(lock)?);
                 inner.step("begin")?;
                 let dir = inner.staging(&id.channel).join(date.to_string());
@@ -230,12 +229,7 @@ fn point(
         return sync_parent(&link);
     };
     let record = inner.record(&BuildId::new(channel.clone(), date))?;
-    if record.result != BuildOutcome::Success {
-        return Err(StoreError::Refused {
-            what: format!("{channel}/{alias}"),
-            reason: format!("{date} is a failure"),
-        });
-    }
+    check_target(channel, alias, &record)?;
     // Whoever committed the build may have died between its rename and the sync.
     sync_dir(&dir)?;
     let staging = inner.staging(channel);
@@ -245,18 +239,8 @@ fn point(
 }
 
 fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
-    let refuse = |reason: String| StoreError::Refused {
-        what: id.to_string(),
-        reason,
-    };
-    let at =
-        BuildDate::at(now).ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
-    let _alone = check_free(inner, id, now)?;
-    let retired = Retired {
-        id: id.clone(),
-        at,
-        section: None,
-    };
+    let retired = retired_at(id, now)?;
+    let _alone = alone(inner, id, now)?;
     inner.make_durable(&inner.trash(&id.channel))?;
     inner.step("retire")?;
     rename_new(&inner.build_dir(id), &inner.trashed(&retired))?;
@@ -265,32 +249,12 @@ fn retire(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Retired, St
 
 /// Refuses to take away what an alias, a pin or a reader keeps, or what is not there; nobody begins to read it while the
 /// guard lives.
-pub(super) fn check_free(
-    inner: &Inner,
-    id: &BuildId,
-    now: DateTime<Utc>,
-) -> Result<Held, StoreError> {
-    let catalog = inner.catalog(&Scope::Build(id.clone()))?;
-    if catalog.build(id).is_none() {
-        return Err(StoreError::NotFound {
-            what: id.to_string(),
-        });
-    }
-    for (alias, shown) in catalog.channels.values().flat_map(|entry| &entry.aliases) {
-        let points_here = match shown {
-            AliasEntry::Build(date) => *date == id.date,
-            AliasEntry::Other(text) => {
-                Utf8Path::new(text).file_name() == Some(&id.date.to_string())
-            }
-        };
-        if points_here {
-            return Err(StoreError::Refused {
-                what: id.to_string(),
-                reason: format!("{alias} points at it"),
-            });
-        }
-    }
-    check_pins(id, &inner.pins(&Scope::Build(id.clone()))?, now)?;
+pub(super) fn alone(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<Held, StoreError> {
+    let scope = Scope::Build(id.clone());
+    let mut catalog = inner.catalog(&scope)?;
+    check_there(id, catalog.build(id).is_some())?;
+    let entry = catalog.channels.remove(&id.channel).unwrap_or_default();
+    check_free(id, &entry.aliases, &inner.pins(&scope)?, now)?;
     inner.alone(id)
 }
 
@@ -298,9 +262,7 @@ fn trashed(inner: &Inner, retired: &Retired) -> Result<camino::Utf8PathBuf, Stor
     let path = inner.trashed(retired);
     match fs::symlink_metadata(&path) {
         Ok(_) => Ok(path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NotFound {
-            what: retired.id.to_string(),
-        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(no_build(&retired.id)),
         Err(source) => Err(io_error("look at", path)(source)),
     }
 }

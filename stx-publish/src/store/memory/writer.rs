@@ -1,23 +1,24 @@
 //! The writing half of the mirror in memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, Pin,
-    Sums,
-};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin};
 
-use super::{Content, MemoryStore, State, Stored, no_build};
+use super::{Content, MemoryStore, State, Stored};
 use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::metadata::{CarriedRecord, Indexed};
-use crate::seal::{REPOMD_SIGNATURE, Sealed, SignError, is_beyond_sums, sums_path};
-use crate::store::rules::{check_alias, check_pins, check_record, in_use, put_pin, take_pin};
-use crate::store::rules::{check_taken, check_thin, latest};
+use crate::seal::{REPOMD_SIGNATURE, Sealed, is_beyond_sums};
+use crate::store::rules::{
+    check_absent, check_alias, check_channel, check_free, check_sections, check_taken,
+    check_target, check_there, in_use, latest, new_sections, no_build, put_pin, retired_at,
+    retired_before, retired_section, seal_copy, seal_staged, sign_metadata, take_pin,
+};
 use crate::store::{
     Added, ChannelWriter, Leftover, OwedTags, PageWriter, Retired, StagedBuild, StoreError,
 };
@@ -66,11 +67,7 @@ impl ChannelWriter for MemoryWriter {
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = self.id(date);
         let mut state = self.lock.store.state();
-        if state.builds.contains_key(&id) {
-            return Err(StoreError::AlreadyExists {
-                what: id.to_string(),
-            });
-        }
+        check_absent(&id, state.builds.contains_key(&id))?;
         state.staged.retain(|staged| staged.channel != id.channel);
         state.staged.insert(id.clone());
         Ok(Box::new(MemoryStaged {
@@ -100,12 +97,7 @@ impl ChannelWriter for MemoryWriter {
                 .get(&id)
                 .and_then(|build| build.record.as_ref())
                 .ok_or_else(|| no_build(&id))?;
-            if build.result != BuildOutcome::Success {
-                return Err(StoreError::Refused {
-                    what: format!("{channel}/{alias}"),
-                    reason: format!("{date} is a failure"),
-                });
-            }
+            check_target(channel, alias, build)?;
         }
         let aliases = state.aliases.entry(channel.clone()).or_default();
         match to {
@@ -127,23 +119,11 @@ impl ChannelWriter for MemoryWriter {
 
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         let id = self.id(date);
-        let refuse = |reason: String| StoreError::Refused {
-            what: id.to_string(),
-            reason,
-        };
-        let at = BuildDate::at(now)
-            .ok_or_else(|| refuse(format!("no date can be written for {now}")))?;
+        let retired = retired_at(&id, now)?;
         let mut state = self.lock.store.state();
         state.check_free(&id, now)?;
-        let retired = Retired {
-            id: id.clone(),
-            at,
-            section: None,
-        };
         if state.retired.contains_key(&retired) {
-            return Err(StoreError::AlreadyExists {
-                what: format!("{id} retired at {at}"),
-            });
+            return Err(retired_before(&retired));
         }
         let stored = state.builds.remove(&id).ok_or_else(|| no_build(&id))?;
         state.retired.insert(retired.clone(), stored);
@@ -159,15 +139,8 @@ impl ChannelWriter for MemoryWriter {
         let mut state = self.lock.store.state();
         state.check_free(&id, latest(sections))?;
         let stored = state.builds.get_mut(&id).ok_or_else(|| no_build(&id))?;
-        let mut new = Vec::new();
-        let before = stored.thinned.clone();
-        for section in sections
-            .iter()
-            .filter(|wanted| !before.has(&wanted.section))
-        {
-            check_thin(&id, &section.section, &stored.incoming())?;
-            new.push(section.clone());
-        }
+        let new = new_sections(sections, &stored.thinned);
+        check_sections(&id, &new, &stored.incoming())?;
         let mut gone = Vec::new();
         for section in new {
             let (taken, rest) = std::mem::take(&mut stored.files)
@@ -178,11 +151,7 @@ impl ChannelWriter for MemoryWriter {
                 files: taken,
                 ..Stored::default()
             };
-            let retired = Retired {
-                id: id.clone(),
-                at: section.at,
-                section: Some(section.section.clone()),
-            };
+            let retired = retired_section(&id, &section);
             stored.thinned.sections.push(section);
             gone.push((retired, taken));
         }
@@ -192,12 +161,11 @@ impl ChannelWriter for MemoryWriter {
     }
 
     async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
-        crate::store::rules::check_channel(&self.lock.channel, &pin.build)?;
+        check_channel(&self.lock.channel, &pin.build)?;
         let mut state = self.lock.store.state();
         let is_retired = state.retired.keys().any(|it| it.is_whole(&pin.build));
-        if !is_retired && !state.builds.contains_key(&pin.build) {
-            return Err(no_build(&pin.build));
-        }
+        let is_there = state.builds.contains_key(&pin.build);
+        check_there(&pin.build, is_there || is_retired)?;
         let pins = state.pins.entry(pin.build.clone()).or_default();
         put_pin(pins, pin);
         Ok(())
@@ -211,7 +179,7 @@ impl ChannelWriter for MemoryWriter {
     }
 
     async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
-        crate::store::rules::check_channel(&self.lock.channel, &owed.build)?;
+        check_channel(&self.lock.channel, &owed.build)?;
         let mut state = self.lock.store.state();
         if owed.tags.is_empty() {
             state.owed.remove(&owed.build);
@@ -230,11 +198,7 @@ impl ChannelWriter for MemoryWriter {
         if let Some(section) = &retired.section {
             return state.restore_section(retired, section);
         }
-        if state.builds.contains_key(&retired.id) {
-            return Err(StoreError::AlreadyExists {
-                what: retired.id.to_string(),
-            });
-        }
+        check_absent(&retired.id, state.builds.contains_key(&retired.id))?;
         let stored = state
             .retired
             .remove(retired)
@@ -265,24 +229,16 @@ impl ChannelWriter for MemoryWriter {
     }
 }
 
+/// The aliases of a channel that has none.
+static NO_ALIASES: BTreeMap<AliasName, AliasEntry> = BTreeMap::new();
+
 impl State {
     /// Refuses to take away what an alias, a pin or a reader keeps, or what is not there.
     fn check_free(&self, id: &BuildId, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let aliases = self.aliases.get(&id.channel).into_iter().flatten();
-        for (alias, entry) in aliases {
-            if *entry == AliasEntry::Build(id.date) {
-                return Err(StoreError::Refused {
-                    what: id.to_string(),
-                    reason: format!("{alias} points at it"),
-                });
-            }
-        }
-        if !self.builds.contains_key(id) {
-            return Err(no_build(id));
-        }
-        if let Some(pins) = self.pins.get(id) {
-            check_pins(id, pins, now)?;
-        }
+        check_there(id, self.builds.contains_key(id))?;
+        let aliases = self.aliases.get(&id.channel).unwrap_or(&NO_ALIASES);
+        let pins = self.pins.get(id).map_or(&[][..], Vec::as_slice);
+        check_free(id, aliases, pins, now)?;
         if self.is_held(id) {
             return Err(in_use(id));
         }
@@ -310,7 +266,7 @@ impl State {
 
 impl MemoryWriter {
     fn check_channel(&self, retired: &Retired) -> Result<(), StoreError> {
-        crate::store::rules::check_channel(&self.lock.channel, &retired.id)
+        check_channel(&self.lock.channel, &retired.id)
     }
 }
 
@@ -373,22 +329,11 @@ impl MemoryStaged {
 }
 
 impl MemoryStaged {
-    fn unsigned(&self, name: &str, source: SignError) -> StoreError {
-        let what = format!("{}/{name}", self.id);
-        StoreError::Unsigned { what, source }
-    }
-
     fn stored(&self) -> Stored {
         let stored = self.stored.lock();
         stored
             .expect("no call panics while it holds the build")
             .clone()
-    }
-
-    /// The sums of what was added, and its bytes.
-    fn sums(&self) -> (Sums, u64) {
-        let sums = self.stored().incoming().sums();
-        sums.expect("every digest is known")
     }
 
     /// Makes the build visible.
@@ -410,11 +355,7 @@ impl MemoryStaged {
         stored.record = Some(sealed.record);
         let mut state = self.lock.store.state();
         state.staged.remove(&self.id);
-        if state.builds.contains_key(&self.id) {
-            return Err(StoreError::AlreadyExists {
-                what: self.id.to_string(),
-            });
-        }
+        check_absent(&self.id, state.builds.contains_key(&self.id))?;
         state.builds.insert(self.id.clone(), stored);
         Ok(())
     }
@@ -491,8 +432,7 @@ impl StagedBuild for MemoryStaged {
             ..Indexed::default()
         };
         let listed = Bytes::from(listed);
-        let signature = self.lock.store.seal.sign(&listed, &self.id);
-        let signature = signature.map_err(|source| self.unsigned("repomd.xml", source))?;
+        let signature = sign_metadata(&self.lock.store.seal, &self.id, dir, &listed)?;
         let files = [("repomd.xml", Some(listed)), (REPOMD_SIGNATURE, signature)];
         for (name, bytes) in files {
             let path = dir.join(&format!("repodata/{name}"));
@@ -509,19 +449,16 @@ impl StagedBuild for MemoryStaged {
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        check_record(&self.id, &record)?;
-        let (sums, bytes) = self.sums();
-        let sealed = self.lock.store.seal.seal(&sums, bytes, record);
-        let sealed = sealed.map_err(|source| self.unsigned(sums_path().as_str(), source))?;
+        let added = self.stored().incoming();
+        let sealed = seal_staged(&self.lock.store.seal, &self.id, &added, record)?;
         let record = sealed.record.clone();
-        self.finish(sealed.readable()?)?;
+        self.finish(sealed)?;
         Ok(record)
     }
 
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
-        let (sums, _) = self.sums();
-        original.check(&self.id, &sums)?;
-        self.finish(original.readable()?)
+        let sealed = seal_copy(&self.id, &self.stored().incoming(), original)?;
+        self.finish(sealed)
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
