@@ -6,7 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use stx_pipeline::{Places, tolerant};
+use stx_executors::Places;
+use stx_pipeline::tolerant;
 use stx_publish::site::Site as PageSite;
 use stx_publish_s3::{BucketOptions, Secret};
 

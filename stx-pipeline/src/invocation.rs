@@ -9,6 +9,8 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use stx_layout::redact_urls;
 
+pub use crate::scope::is_name;
+
 /// An environment. Names and values are shared: the phases of a build have most of theirs in common.
 pub type Env = BTreeMap<Arc<str>, Arc<str>>;
 

@@ -11,7 +11,6 @@
 //! | [`recipe`] | how one distribution is built, read from TOML with every mistake found at once |
 //! | [`plan`](mod@plan) | a recipe and a request made into commands, with nothing left to choose |
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
-//! | [`place`] | where a phase runs: here, on another host, in a container, on a cluster |
 //! | [`journal`] | what a killed build goes on from |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
@@ -26,7 +25,6 @@ mod duration_text;
 pub mod execute;
 pub mod invocation;
 pub mod journal;
-pub mod place;
 pub mod plan;
 #[cfg(feature = "process")]
 pub mod process;
@@ -43,7 +41,6 @@ pub use execute::{
 };
 pub use invocation::{Env, Invocation};
 pub use journal::Journal;
-pub use place::{Place, Places};
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
 pub use recipe::{Finding, Recipe, RecipeError};
 pub use source::{Change, SourceChange, changed, changelog, context, last_commits};

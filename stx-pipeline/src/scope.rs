@@ -39,7 +39,7 @@ pub(crate) enum Part<'a> {
 }
 
 /// Whether `name` can name an environment variable.
-pub(crate) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name

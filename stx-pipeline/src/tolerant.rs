@@ -40,7 +40,7 @@ pub fn from_toml<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Finding>) {
 
 /// The value of a part of a document without what is wrong with it; its mistakes are added to `faults`, with their byte
 /// offsets. `None` where nothing can be made of it.
-pub(crate) fn read<T: DeserializeOwned>(
+pub fn read<T: DeserializeOwned>(
     mut value: Spanned<DeValue<'_>>,
     faults: &mut Vec<(usize, String)>,
 ) -> Option<T> {

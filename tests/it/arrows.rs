@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::harness::{root, run, tool};
 
 /// The crates that extend another one and lie in its folder, with the one that they extend.
-const EXTRAS: [(&str, &str); 4] = [
+const EXTRAS: [(&str, &str); 5] = [
+    ("stx-executors", "stx-pipeline"),
     ("stx-images", "stx-publish"),
     ("stx-publish-s3", "stx-publish"),
     ("stx-service", "stx-pipeline"),

@@ -1,7 +1,8 @@
 //! Where the phases of a build run, as the configuration says.
 
 use camino::Utf8Path;
-use stx_pipeline::process::{PlaceError, PlacedRunner, ProcessRunner};
+use stx_executors::{PlaceError, PlacedRunner};
+use stx_pipeline::process::ProcessRunner;
 use stx_pipeline::{BuildPlan, Env};
 
 use super::{BuildArea, Watch};

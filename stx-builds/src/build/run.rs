@@ -4,11 +4,12 @@ use std::sync::Mutex;
 
 use camino::Utf8Path;
 use chrono::TimeDelta;
+use stx_executors::PlacedRunner;
 use stx_layout::{
     BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus,
 };
 use stx_pipeline::journal::{Entry, Started};
-use stx_pipeline::process::{JournalWriter, PlacedRunner, SourceRunner, Sources};
+use stx_pipeline::process::{JournalWriter, SourceRunner, Sources};
 use stx_pipeline::{
     Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
     reached_no_commit,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use stx_layout::{Channel, counted};
-use stx_pipeline::process::{self, JournalError};
+use stx_pipeline::process::JournalError;
 
 use super::Watch;
 use crate::error::{Error, ErrorKind};
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Ends what a killed build of the channel left running; the lock has to be held.
 pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<(), Error> {
-    let ended = process::end_orphans(state, &state.join("work"), GRACE)
+    let ended = stx_executors::end_orphans(state, &state.join("work"), GRACE)
         .await
         .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     if !ended.is_empty() {

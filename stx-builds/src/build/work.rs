@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use stx_executors::PlacedRunner;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
 use stx_pipeline::journal::Started;
-use stx_pipeline::process::{JournalWriter, PlacedRunner};
+use stx_pipeline::process::JournalWriter;
 use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
 use stx_publish::{MirrorStore, Scope};
 

@@ -6,7 +6,6 @@ mod journal;
 mod locks;
 mod log;
 mod orphan;
-mod place;
 mod proc;
 mod runner;
 mod tools;
@@ -18,9 +17,9 @@ pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, thi
 pub use locks::{SourceRunner, remove_locks_in};
 pub use log::{DEFAULT_LOG_LIMIT, settle_log};
 pub use orphan::{Orphan, OrphanKind, end_orphans};
-pub use place::{PlaceError, PlacedRunner};
-pub use runner::ProcessRunner;
-pub use tools::{MissingTool, missing_tools};
+pub use proc::started;
+pub use runner::{Lines, ProcessRunner};
+pub use tools::{MissingTool, command, missing_tools};
 
 /// The commits of a build.
 pub use crate::journal::SourcesRead as Sources;

@@ -1,4 +1,4 @@
-//! Groups, and jobs of a cluster, that outlive a builder that was killed.
+//! Groups that outlive a builder that was killed.
 //!
 //! Each started group stands in a file `running/BUILDER.N` of the state directory: the boot, the builder's process and its
 //! start, and then the group, its leader's start, the phase and its workspace. When the group is over, the file is cut back
@@ -148,11 +148,11 @@ impl Running {
 
 /// Ends what a killed builder left behind: the groups registered in the state directory `dir` that are still the same and
 /// whose builder is gone, and every process that some phase in `workspace` started, wherever it went. All of it gets `grace`
-/// before it is killed. Then the builder's jobs on a cluster are cancelled. Nobody else may build in the directory meanwhile.
-/// Returns what was ended.
+/// before it is killed. Nobody else may build in the directory meanwhile. Returns what was ended. Registrations of jobs,
+/// `running/job.NAME`, are left to those who know clusters.
 ///
 /// # Errors
-/// When the directory cannot be read, or a job cannot be cancelled; a directory without registrations is none.
+/// When the directory cannot be read; a directory without registrations is none.
 pub async fn end_orphans(
     dir: &Utf8Path,
     workspace: &Utf8Path,
@@ -204,12 +204,7 @@ pub async fn end_orphans(
         kind: OrphanKind::Group(group),
         phase,
     });
-    let mut ended: Vec<_> = groups.collect();
-    if running.is_dir() {
-        // After the processes of this machine, so that no `sbatch` is left that submits one more.
-        ended.extend(super::place::end_jobs(dir).await?);
-    }
-    Ok(ended)
+    Ok(groups.collect())
 }
 
 /// Asks, waits, kills; what was asked first.

@@ -58,6 +58,11 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
+/// When a process started, in clock ticks after boot: tells it from a later one with its number. `None` if there is none.
+pub fn started(pid: i32) -> Option<u64> {
+    stat(pid).map(|stat| stat.started)
+}
+
 /// Every process, zombies among them.
 pub(super) fn all() -> Vec<Stat> {
     let Ok(entries) = fs_err::read_dir("/proc") else {

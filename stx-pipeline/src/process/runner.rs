@@ -8,7 +8,7 @@ use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use chrono::Utc;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use stx_layout::{redact_url_bytes, redact_urls};
@@ -39,7 +39,7 @@ const LINE: usize = 16 * 1024;
 #[derive(Debug, Clone)]
 pub struct ProcessRunner {
     /// Where running groups are registered, for [`end_orphans`](super::end_orphans).
-    pub(super) state: Utf8PathBuf,
+    state: Utf8PathBuf,
     /// How long a group has between being asked to end and being killed.
     pub grace: Duration,
     running: Running,
@@ -69,6 +69,11 @@ impl ProcessRunner {
             state,
             grace: Duration::from_secs(10),
         }
+    }
+
+    /// Where it registers what runs.
+    pub fn state(&self) -> &Utf8Path {
+        &self.state
     }
 
     async fn follow(
@@ -206,7 +211,7 @@ impl Runner for ProcessRunner {
 
 impl ProcessRunner {
     /// Runs a process whose log begins with the command `shown`.
-    pub(super) async fn run_shown(
+    pub async fn run_shown(
         &self,
         invocation: &Invocation,
         shown: &str,
@@ -256,7 +261,7 @@ impl ProcessRunner {
 }
 
 /// Output on its way to the log and, line by line, to the events.
-pub(super) struct Lines<'a> {
+pub struct Lines<'a> {
     log: PhaseLog,
     output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
     line: Vec<u8>,
@@ -264,7 +269,10 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// Opens the log of an invocation, which begins with the command `shown`.
-    pub(super) fn open(
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn open(
         invocation: &Invocation,
         shown: &str,
         output: &'a (dyn for<'l> Fn(Stream, &'l str) + Sync),
@@ -296,7 +304,11 @@ impl<'a> Lines<'a> {
         }
     }
 
-    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Adds output, a time before each line.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         let stamp = now();
         let mut text = Vec::with_capacity(2 * bytes.len());
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -343,7 +355,11 @@ impl<'a> Lines<'a> {
         self.line.clear();
     }
 
-    pub(super) fn finish(&mut self, ended: &Ended) -> io::Result<()> {
+    /// Writes how the process ended, and the lines that a limited log kept back.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn finish(&mut self, ended: &Ended) -> io::Result<()> {
         let mut text = Vec::new();
         let stamp = now();
         if !self.line.is_empty() {

@@ -46,7 +46,7 @@ pub fn missing_tools(recipe: &Recipe, path: &str) -> Vec<MissingTool> {
 
 /// The process that an invocation is, in a group of its own: what ends the builder from a terminal does not end it half-way.
 #[expect(clippy::disallowed_methods, reason = "this is what runners start")]
-pub(super) fn command(invocation: &Invocation) -> io::Result<Command> {
+pub fn command(invocation: &Invocation) -> io::Result<Command> {
     let program = if invocation.program.contains('/') {
         invocation.dir.join(&invocation.program)
     } else {

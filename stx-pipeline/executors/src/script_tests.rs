@@ -3,7 +3,7 @@ use std::process::{Command, Output, Stdio};
 use proptest::prelude::*;
 
 use super::*;
-use crate::Env;
+use stx_pipeline::Env;
 
 /// A job in a directory of its own, which ends with it.
 fn job() -> (camino_tempfile::Utf8TempDir, Job) {

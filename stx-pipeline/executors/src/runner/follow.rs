@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use stx_layout::counted;
+use stx_pipeline::process::Lines;
+use stx_pipeline::{Cancel, Ended, Env, Invocation, Stream};
 use tokio::time::Instant;
 
-use super::super::runner::Lines;
 use super::command::{Said, said};
 use super::orphaned::{Registered, register};
 use super::{END, files};
-use crate::place::{Job, JobState, Slurm, Verdict, job_id, job_state, verdict};
-use crate::{Cancel, Ended, Env, Invocation, Stream};
+use crate::{Job, JobState, Slurm, Verdict, job_id, job_state, verdict};
 
 /// How often the job's output is read.
 const READ: Duration = Duration::from_millis(100);

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::super::tools::command;
-use crate::Invocation;
+use stx_pipeline::Invocation;
+use stx_pipeline::process::command;
 
 /// What a process said, to its end.
 #[derive(Debug)]

@@ -8,8 +8,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use tokio::time::Instant;
 
-use crate::Ended;
-use crate::place::{Job, JobFile, outcome};
+use stx_pipeline::Ended;
+
+use crate::{Job, JobFile, outcome};
 
 /// How often it is looked whether a phase is gone.
 const POLL: Duration = Duration::from_millis(50);

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
 use super::{Check, Job, JobFile, Placed, launcher, trial};
-use crate::{Ended, Env, Invocation};
+use stx_pipeline::{Ended, Env, Invocation};
 
 /// A cluster, and what a phase is given of it; what is not said is the cluster's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -173,16 +173,24 @@ async fn a_shared_connection_outlasts_the_phases() {
         owner: (0, 0),
         shared: Vec::new(),
     };
-    let place = Place::Ssh(crate::place::Ssh {
+    let place = Place::Ssh(crate::Ssh {
         host: "h".into(),
         ..Default::default()
     });
-    let Some(crate::place::Check::Prints(check)) = place.check(&job.script(), &job, &tools) else {
+    let Some(crate::Check::Prints(check)) = place.check(&job.script(), &job, &tools) else {
         panic!("it is tried by what it prints")
     };
-    let master = said(check).await.unwrap().stdout.trim().parse().unwrap();
+    let master: i32 = said(check).await.unwrap().stdout.trim().parse().unwrap();
     runner.run(&phase, &|_, _| {}, &Cancel::new()).await;
-    let left = stat(master).filter(|stat| !stat.is_dead());
-    assert!(left.is_some_and(|stat| stat.parent == own()), "{left:?}");
-    super::super::proc::signal(&left.unwrap(), rustix::process::Signal::KILL);
+    // State and parent are what follows the name, which is in parentheses.
+    let stat = fs_err::read_to_string(format!("/proc/{master}/stat")).unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let fields: Vec<_> = after.split_whitespace().take(2).collect();
+    let [state, parent] = fields[..] else {
+        panic!("it is gone: {stat:?}")
+    };
+    assert!(!["Z", "X"].contains(&state), "{stat}");
+    assert_eq!(parent, own().to_string(), "{stat}");
+    let master = rustix::process::Pid::from_raw(master).unwrap();
+    rustix::process::kill_process(master, rustix::process::Signal::KILL).unwrap();
 }

@@ -4,15 +4,16 @@
 //! name: a builder that dies while `sbatch` runs never learns the job's number.
 
 use std::io;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
+use stx_pipeline::Invocation;
+use stx_pipeline::process::{self, Orphan, OrphanKind, started, this_boot};
 
-use super::super::orphan::{Orphan, OrphanKind};
-use super::super::proc::{boot, own, stat};
 use super::command::{run, said};
-use crate::Invocation;
-use crate::place::Job;
+use super::own;
+use crate::Job;
 
 /// What the file of a job holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,9 +54,9 @@ pub(super) fn register(
 ) -> io::Result<Registered> {
     let builder = own();
     let registration = Registration {
-        boot: boot(),
+        boot: this_boot(),
         builder,
-        builder_started: stat(builder).map_or(0, |stat| stat.started),
+        builder_started: started(builder).unwrap_or(0),
         phase: phase.to_owned(),
         cancel: cancel.clone(),
     };
@@ -72,9 +73,27 @@ pub(super) fn register(
     })
 }
 
+/// Ends what a killed builder left behind, as [`stx_pipeline::process::end_orphans`] does: the processes of this machine, and
+/// then the builder's jobs on a cluster. Nobody else may build in the directory meanwhile. Returns what was ended.
+///
+/// # Errors
+/// When the directory cannot be read, or a job cannot be cancelled; a directory without registrations is none.
+pub async fn end_orphans(
+    dir: &Utf8Path,
+    workspace: &Utf8Path,
+    grace: Duration,
+) -> io::Result<Vec<Orphan>> {
+    let mut ended = process::end_orphans(dir, workspace, grace).await?;
+    if dir.join("running").is_dir() {
+        // After the processes of this machine, so that no `sbatch` is left that submits one more.
+        ended.extend(end_jobs(dir).await?);
+    }
+    Ok(ended)
+}
+
 /// Cancels the jobs that are registered in the state directory and whose builder is gone, or is this program: what it could
 /// not cancel at the end of a build.
-pub(in crate::process) async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
+async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orphan>> {
     let mut ended = Vec::new();
     for entry in state.join("running").read_dir_utf8()? {
         let entry = entry?;
@@ -85,9 +104,8 @@ pub(in crate::process) async fn end_jobs(state: &Utf8Path) -> io::Result<Vec<Orp
         // A builder that died while it wrote this had submitted nothing yet.
         if let Ok(registration) = toml::from_str::<Registration>(&text) {
             let alive = registration.builder != own()
-                && registration.boot == boot()
-                && stat(registration.builder)
-                    .is_some_and(|stat| stat.started == registration.builder_started);
+                && registration.boot == this_boot()
+                && started(registration.builder) == Some(registration.builder_started);
             if alive {
                 continue;
             }

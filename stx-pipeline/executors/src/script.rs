@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::scope::is_name;
-use crate::{Ended, Invocation};
+use stx_pipeline::invocation::is_name;
+use stx_pipeline::{Ended, Invocation};
 
 /// What every script ends with.
 const BODY: &str = include_str!("run.sh");

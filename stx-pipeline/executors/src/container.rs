@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
 use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
-use crate::{Env, Invocation};
+use stx_pipeline::{Env, Invocation};
 
 /// A container that is made for each run of a phase, and removed after it. Its image has to have bash and `flock`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::script::start;
 use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
-use crate::{Env, Invocation};
+use stx_pipeline::{Env, Invocation};
 
 /// The longest path of a socket, less what `ssh` appends to it while it makes one.
 const SOCKET: usize = 107 - 18;

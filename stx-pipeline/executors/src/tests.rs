@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::*;
-use crate::Ended;
+use stx_pipeline::Ended;
 
 fn places(text: &str) -> Places {
     Places::from_toml(text, Utf8Path::new("/etc/stx")).unwrap()

@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
+use stx_pipeline::process::{ProcessRunner, started, this_boot};
+use stx_pipeline::{BuildPlan, Cancel, Ended, Env, Invocation, Runner, Stream};
 
 use self::command::said;
 use self::follow::Following;
-pub(super) use self::orphaned::end_jobs;
-use super::ProcessRunner;
-use super::proc::{boot, own, stat};
-use crate::place::{GRACE, Job, Placed};
-use crate::{BuildPlan, Cancel, Ended, Env, Invocation, Place, Places, Runner, Stream};
+pub use self::orphaned::end_orphans;
+use crate::{GRACE, Job, Place, Placed, Places};
 
 /// How long a phase may take that was told to end, at a place that can be reached.
 const END: Duration = Duration::from_secs(GRACE as u64 + 20);
@@ -77,7 +76,7 @@ pub struct PlacedRunner {
 
 impl PlacedRunner {
     /// A runner for the phases of `plan`. What a killed builder left running at a place has been told to end, by
-    /// [`end_orphans`](super::end_orphans); this waits until it has. No phase runs before [`check`](Self::check) has tried the
+    /// [`end_orphans`]; this waits until it has. No phase runs before [`check`](Self::check) has tried the
     /// places.
     ///
     /// `tools` is the environment of `ssh`, `podman`, `sbatch` and the like.
@@ -91,9 +90,9 @@ impl PlacedRunner {
         plan: &BuildPlan,
     ) -> Result<Self, PlaceError> {
         static RUNNERS: AtomicU32 = AtomicU32::new(0);
-        let start = stat(own()).map_or(0, |stat| stat.started);
+        let start = started(own()).unwrap_or(0);
         let number = RUNNERS.fetch_add(1, Ordering::Relaxed);
-        let boot: String = boot().chars().take(8).collect();
+        let boot: String = this_boot().chars().take(8).collect();
         let recipe = plan
             .env
             .get("RECIPE_DIR")
@@ -127,7 +126,7 @@ impl PlacedRunner {
 
     /// Where the jobs are.
     fn dir(&self) -> Utf8PathBuf {
-        self.local.state.join("jobs")
+        self.local.state().join("jobs")
     }
 
     fn job(&self, phase: &str) -> Job {
@@ -232,7 +231,7 @@ impl Runner for PlacedRunner {
                 };
                 let following = Following {
                     place: (name, slurm),
-                    state: &self.local.state,
+                    state: self.local.state(),
                     tools: &self.tools,
                     job: &job,
                     submit: &submit,
@@ -242,6 +241,11 @@ impl Runner for PlacedRunner {
             }
         }
     }
+}
+
+/// This program's own number.
+fn own() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
 }
 
 #[cfg(test)]

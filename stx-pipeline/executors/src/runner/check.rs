@@ -5,8 +5,8 @@ use std::io;
 
 use super::command::said;
 use super::{END, PlaceError, PlacedRunner, files};
-use crate::place::{Check, JobFile};
-use crate::{BuildPlan, Place};
+use crate::{Check, JobFile, Place};
+use stx_pipeline::BuildPlan;
 
 impl PlacedRunner {
     /// Waits until nothing of an earlier build runs at a place, and removes its jobs.
@@ -76,7 +76,7 @@ impl PlacedRunner {
         if other || said.stderr.contains(marker.path.as_str()) {
             return Err(PlaceError::NotShared {
                 place: name.to_owned(),
-                dir: self.local.state.clone(),
+                dir: self.local.state().to_owned(),
             });
         }
         if said.ok() {

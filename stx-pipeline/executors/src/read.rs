@@ -11,8 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Container, Place, Places, PlacesError, Rule, Slurm, Ssh};
-use crate::recipe::Finding;
-use crate::tolerant;
+use stx_pipeline::{Finding, tolerant};
 
 type Value<'t> = Spanned<DeValue<'t>>;
 

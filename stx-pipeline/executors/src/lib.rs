@@ -1,4 +1,4 @@
-//! Where a phase runs: rewriting its invocation.
+//! Where a phase runs: rewriting its invocation, and running it there.
 //!
 //! A recipe says how a distribution is built; where its phases run is the build server's own matter. [`Places`] says so: a
 //! table of places, and rules that send phases to them. A phase that no rule names runs on the build server itself.
@@ -12,10 +12,20 @@
 //!
 //! Every place sees the build's files under the same paths. What runs there is a script on that file system; see [`Job`].
 //!
-//! Nothing here does I/O: [`Place::rewrite`] gives files and invocations, feature `process` writes and runs them.
+//! | module | holds |
+//! |---|---|
+//! | `read` | [`Places`] from a configuration file, with every mistake found at once |
+//! | `script` | the script that runs one phase, and what it leaves behind: [`Job`] |
+//! | `ssh`, `container`, `slurm` | the commands of each kind of place |
+//! | `runner` | feature `process`: `PlacedRunner`, a [`Runner`](stx_pipeline::Runner) that runs each phase at its place; `end_orphans` |
+//!
+//! Without its feature the crate does no I/O: [`Place::rewrite`] gives files and invocations, feature `process` writes and runs
+//! them.
 
 mod container;
 mod read;
+#[cfg(feature = "process")]
+mod runner;
 mod script;
 mod slurm;
 mod ssh;
@@ -27,12 +37,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobMatcher;
 
 pub use container::Container;
+#[cfg(feature = "process")]
+pub use runner::{PlaceError, PlacedRunner, end_orphans};
 pub use script::{GRACE, Job, JobFile, outcome};
 pub use slurm::{JobState, Slurm, Verdict, job_id, job_state, verdict};
 pub use ssh::Ssh;
 
-use crate::recipe::Finding;
-use crate::{Env, Invocation};
+use stx_pipeline::{Env, Finding, Invocation};
 
 /// Where a phase can run.
 #[derive(Debug, Clone, PartialEq, Eq)]
