@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::text::{open_segment, serde_as_text};
+use crate::segment::open_segment;
+use crate::text::serde_as_text;
 use crate::words;
 use crate::{ParseError, ReleaseId};
 
@@ -104,7 +105,7 @@ impl FromStr for Channel {
         let release = text[..release_end].parse::<ReleaseId>().map_err(|error| {
             let error = error.within(text, 0);
             let word = text.split('/').next().unwrap_or_default();
-            let error = match words::near_kind(word) {
+            let error = match crate::release::near_kind(word) {
                 // `mastre/centos` is no release identifier with another first word, but it is a channel.
                 Some(near) if error.offset == 0 => {
                     error.suggest(format!("{near}{}", &text[word.len()..]))

@@ -120,8 +120,11 @@ pub mod digest;
 mod error;
 mod git;
 pub mod image;
+mod kinds;
+mod legacy;
 pub mod mirror;
 mod near;
+mod outcome;
 mod package;
 pub mod path;
 mod pin;
@@ -136,7 +139,6 @@ pub mod rpm;
 mod segment;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategies;
-mod suggest;
 mod text;
 mod uri;
 mod words;
@@ -151,18 +153,15 @@ pub use digest::{Sha256, SumLine, Sums, SumsError};
 pub use error::ParseError;
 pub use git::GitMapping;
 pub use image::{ImageName, ImageNameRef, Os, Qualifier, Stream, Tag};
-pub use mirror::{
-    BranchRelease, Dialect, InputKind, LegacyRelease, MirrorPath, MirrorPathRef, OutputKind,
-    PathRelease, Section,
-};
+pub use legacy::{BranchRelease, LegacyRelease, PathRelease};
+pub use mirror::{Dialect, InputKind, MirrorPath, MirrorPathRef, OutputKind, Section};
 pub use near::{meant, nearest};
+pub use outcome::BuildOutcome;
 pub use package::{Evr, PackageFileName, cmp_versions};
 pub use path::{BuildPath, BuildPhase};
 pub use pin::Pin;
 pub use printable::{is_printable, printable, printable_bytes, printable_json, printable_lines};
-pub use record::{
-    BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord,
-};
+pub use record::{BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord};
 pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secrets, url_userinfo};
 pub use release::{ReleaseId, ReleaseKind};
 pub use segment::Name;

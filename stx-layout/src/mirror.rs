@@ -34,22 +34,21 @@
 //! `latest_build`, and an input or output with its phase, or what lies below; also the two links themselves, `r2018.10` and
 //! `…/latest_build`. All else is [`Dialect::Extended`]: a layer, a section without a build, and every shorter path.
 
-mod kinds;
-mod release;
 mod shape;
+mod suggest;
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-pub use kinds::{Dialect, InputKind, OutputKind, Section};
-pub use release::{BranchRelease, LegacyRelease, PathRelease};
+pub use crate::kinds::{Dialect, InputKind, OutputKind, Section};
+pub use crate::legacy::{BranchRelease, LegacyRelease, PathRelease};
 
 use crate::text::serde_as_text;
 use crate::{
     Alias, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildPhase, Channel, ParseError,
-    Platform, suggest,
+    Platform,
 };
 use shape::{Form, Shape, Span};
 

@@ -7,7 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::ParseError;
 use crate::segment::first_fault;
-use crate::text::{open_segment, serde_as_text};
+use crate::segment::open_segment;
+use crate::text::serde_as_text;
 
 open_segment! {
     /// A build phase, `std`, `rt`, `installer`, `container`; the set is open.

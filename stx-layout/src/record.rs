@@ -1,38 +1,11 @@
 //! What is known of one build: its `build.json`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildId, BuildPath, Sha256};
-
-/// How a build ended. The specification: `<build-result> = 'success' | 'fail'`, a file of that name in `outputs/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BuildOutcome {
-    /// Every required phase and deliverable is there.
-    Success,
-    /// Some is not; published for its logs, never aliased.
-    Fail,
-}
-
-impl BuildOutcome {
-    /// The specification's word, which is also the name of the marker file in `outputs/`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Fail => "fail",
-        }
-    }
-}
-
-impl fmt::Display for BuildOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::{BuildId, BuildOutcome, BuildPath, Sha256};
 
 /// How a phase ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

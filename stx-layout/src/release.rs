@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::text::serde_as_text;
 use crate::words;
-use crate::{Name, ParseError};
+use crate::{Name, ParseError, nearest};
 
 /// The first part of a mirror path: `master`, `feature/NAME`, `release/NAME`, `milestone/TAG`, `rc/VERSION`.
 ///
@@ -115,7 +115,7 @@ impl FromStr for ReleaseId {
             .find(|known| known.as_str() == kind)
         else {
             let error = ParseError::new(text, 0, EXPECTED);
-            let near = words::near_kind(kind).map(|near| format!("{near}{}", &text[kind.len()..]));
+            let near = near_kind(kind).map(|near| format!("{near}{}", &text[kind.len()..]));
             return Err(match near.filter(|near| near.parse::<Self>().is_ok()) {
                 Some(near) => error.suggest(near),
                 None => error,
@@ -152,3 +152,24 @@ impl FromStr for ReleaseId {
 }
 
 serde_as_text!(ReleaseId);
+
+/// The first word of a release identifier that a word is nearly: another case, or a letter or two off.
+pub(crate) fn near_kind(word: &str) -> Option<&'static str> {
+    nearest(word, ReleaseKind::ALL.into_iter().map(ReleaseKind::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words() {
+        assert_eq!(near_kind("MASTER"), Some("master"));
+        assert_eq!(near_kind("releases"), Some("release"));
+        assert_eq!(near_kind("relaese"), Some("release"));
+        assert_eq!(near_kind("mastre"), Some("master"));
+        assert_eq!(near_kind("Rc"), Some("rc"));
+        assert_eq!(near_kind("cr"), None);
+        assert_eq!(near_kind("mirror"), None);
+    }
+}

@@ -1,9 +1,7 @@
 //! The words that settle which segment is what, in one place.
 
-use crate::ReleaseKind;
 use crate::date::{is_build_date, looks_like_date, read};
-use crate::mirror::Section;
-use crate::nearest;
+use crate::kinds::Section;
 
 /// What every alias for a build begins with.
 pub(crate) const LATEST: &str = "latest_";
@@ -118,25 +116,9 @@ pub(crate) fn is_dated(segment: &str, letter: u8) -> bool {
     matches!(segment.as_bytes(), [first, digit, ..] if *first == letter && digit.is_ascii_digit())
 }
 
-/// The first word of a release identifier that a word is nearly: another case, or a letter or two off.
-pub(crate) fn near_kind(word: &str) -> Option<&'static str> {
-    nearest(word, ReleaseKind::ALL.into_iter().map(ReleaseKind::as_str))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn near_words() {
-        assert_eq!(near_kind("MASTER"), Some("master"));
-        assert_eq!(near_kind("releases"), Some("release"));
-        assert_eq!(near_kind("relaese"), Some("release"));
-        assert_eq!(near_kind("mastre"), Some("master"));
-        assert_eq!(near_kind("Rc"), Some("rc"));
-        assert_eq!(near_kind("cr"), None);
-        assert_eq!(near_kind("mirror"), None);
-    }
 
     #[test]
     fn stops() {

@@ -131,8 +131,8 @@ pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast,
 pub use identity::RecordDigest;
 pub use inputs::{FileFact, PolicyInputs};
 pub use parse::channel_glob;
-pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry, plan, plan_with};
-pub use planner::clock_doubt;
+pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry};
+pub use planner::{clock_doubt, plan, plan_with};
 pub use policy::{ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier};
 pub use policy_file::{Mistake, PolicyError, PolicyFile, PolicyLines, Position};
 pub use recheck::{Conflict, Step, recheck_step};

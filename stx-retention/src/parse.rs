@@ -8,7 +8,9 @@ use stx_layout::{BuildOutcome, BuildPath, ReleaseKind, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::{ChannelRules, Mistake, Overlay, PolicyFile, Position, Retention, Span, Tier};
+use crate::{
+    ChannelRules, Mistake, Overlay, PolicyError, PolicyFile, Position, Retention, Span, Tier,
+};
 
 /// Reads the parts of a policy and collects what is wrong with them.
 pub(crate) struct Reader<'a> {
@@ -26,6 +28,28 @@ fn entries<'t>(
     table
         .iter()
         .map(|(key, value)| (key.get_ref().as_ref(), key.span().start, value))
+}
+
+impl PolicyFile {
+    /// Reads a policy.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader::new(text);
+        for error in errors {
+            let start = error.span().map_or(0, |span| span.start);
+            reader.mistake(start, error.message());
+        }
+        // A table read from broken text lacks what could not be read: its own mistakes would follow from that.
+        if reader.mistakes.is_empty() {
+            reader.root(table.get_ref());
+        }
+        let mut mistakes = reader.mistakes;
+        if mistakes.is_empty() {
+            return Ok(reader.file);
+        }
+        mistakes.sort();
+        Err(PolicyError { mistakes })
+    }
 }
 
 impl<'a> Reader<'a> {

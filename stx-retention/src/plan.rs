@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildPath, Catalog};
+use stx_layout::{BuildId, BuildPath};
 
-use crate::planner::Planner;
-use crate::{ExpiryRule, Policy, PolicyInputs, Reason, RecordDigest, Verdict, Warning};
+use crate::{ExpiryRule, Reason, RecordDigest, Verdict, Warning};
 
 /// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,19 +117,4 @@ impl PrunePlan {
     pub fn is_empty(&self) -> bool {
         self.expire.is_empty() && self.sections.is_empty()
     }
-}
-
-/// Decides on every build of a catalog about which nothing else is known.
-pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
-    plan_with(catalog, &PolicyInputs::default(), policy, now)
-}
-
-/// Decides on every build of a catalog.
-pub fn plan_with(
-    catalog: &Catalog,
-    facts: &PolicyInputs,
-    policy: &Policy,
-    now: DateTime<Utc>,
-) -> PrunePlan {
-    Planner::new(catalog, facts, policy, now).plan()
 }

@@ -14,6 +14,21 @@ use crate::{
     RecordDigest, Releases, Retention, Rules, SectionEntry, Verdict, Warning,
 };
 
+/// Decides on every build of a catalog about which nothing else is known.
+pub fn plan(catalog: &Catalog, policy: &Policy, now: DateTime<Utc>) -> PrunePlan {
+    plan_with(catalog, &PolicyInputs::default(), policy, now)
+}
+
+/// Decides on every build of a catalog.
+pub fn plan_with(
+    catalog: &Catalog,
+    facts: &PolicyInputs,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> PrunePlan {
+    Planner::new(catalog, facts, policy, now).plan()
+}
+
 /// The date of the newest build, where nothing was built for so long before `now` that the clock may be wrong; then nothing
 /// goes, neither builds nor what was retired. `None` where the policy says so, or lifts its limits.
 pub fn clock_doubt(

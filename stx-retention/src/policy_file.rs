@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use stx_layout::ReleaseKind;
-use toml::de::DeTable;
 
 use crate::Policy;
-use crate::parse::Reader;
 
 /// A policy with the places in its file that say what it says.
 ///
@@ -97,26 +95,4 @@ impl fmt::Display for Mistake {
 pub struct PolicyError {
     /// The mistakes; never empty.
     pub mistakes: Vec<Mistake>,
-}
-
-impl PolicyFile {
-    /// Reads a policy.
-    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader::new(text);
-        for error in errors {
-            let start = error.span().map_or(0, |span| span.start);
-            reader.mistake(start, error.message());
-        }
-        // A table read from broken text lacks what could not be read: its own mistakes would follow from that.
-        if reader.mistakes.is_empty() {
-            reader.root(table.get_ref());
-        }
-        let mut mistakes = reader.mistakes;
-        if mistakes.is_empty() {
-            return Ok(reader.file);
-        }
-        mistakes.sort();
-        Err(PolicyError { mistakes })
-    }
 }

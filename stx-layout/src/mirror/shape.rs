@@ -1,7 +1,7 @@
 //! Which segment is what: the whole grammar of paths, over the bounds of segments, without allocating.
 
-use super::kinds::{Dialect, InputKind, OutputKind, Section};
-use super::release::LegacyRelease;
+use crate::kinds::{Dialect, InputKind, OutputKind, Section};
+use crate::legacy::LegacyRelease;
 use crate::path::MAX_PATH;
 use crate::segment::{Segments, scan};
 use crate::words::{self, Stop};

@@ -1,6 +1,6 @@
 //! What a refused path was probably meant as. A suggestion is only made if it is accepted.
 
-use crate::mirror::MirrorPathRef;
+use super::MirrorPathRef;
 use crate::words::{self, Stop};
 use crate::{ReleaseKind, date, is_printable};
 
@@ -112,7 +112,7 @@ fn release(text: &str) -> Option<String> {
     let word = path.split('/').next()?;
     let behind = path.get(word.len()..)?;
     let lower = word.to_ascii_lowercase();
-    let near = words::near_kind(word).map_or(lower, str::to_owned);
+    let near = crate::release::near_kind(word).map_or(lower, str::to_owned);
     let alone = near == ReleaseKind::Master.as_str() || words::is_dated(&near, b'r');
     (near != word && (alone || accepted(&near))).then(|| format!("{prefix}{near}{behind}"))
 }
