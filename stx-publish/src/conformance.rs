@@ -10,7 +10,7 @@ use crate::incoming::{Entry, Incoming};
 use crate::index::{PageId, PageName};
 use crate::plan::PublishRequest;
 use crate::publish::{prepare, publish};
-use crate::store::{Depth, MirrorStore, Scope, StoreError, read_all};
+use crate::store::{Audit, Depth, Found, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
 mod corners;
@@ -89,6 +89,7 @@ pub async fn run(store: &dyn MirrorStore) {
     absent(store).await;
     staging_is_invisible(store).await;
     published_is_there(store).await;
+    capabilities_are_true(store).await;
     locks_exclude(store).await;
     aliases_compare_and_swap(store).await;
     pages(store).await;
@@ -268,6 +269,26 @@ async fn published_is_there(store: &dyn MirrorStore) {
         .await
         .expect("a catalog");
     assert_eq!(catalog.builds().count(), 4);
+}
+
+/// A mirror can do what it says, and nothing else of that.
+async fn capabilities_are_true(store: &dyn MirrorStore) {
+    let (id, can) = (sample_id(1), store.capabilities());
+    let file = store.file(&id, &path("outputs/CONTEXT"));
+    assert_eq!(file.is_some(), can.has_local_files, "{can:?}: {file:?}");
+    let hold = store.hold(&id).await.expect("held");
+    assert_eq!(hold.is_effective(), can.holds, "{can:?}");
+    drop(hold);
+    let seen = store.inspect(&id, Depth::Digests).await.expect("inspected");
+    let link = seen.found.get(&path("outputs/iso/latest.iso"));
+    let is_link = matches!(link, Some(Found::Symlink { .. }));
+    assert_eq!(!is_link, can.shows_files_only, "{can:?}: {link:?}");
+    let run = Audit::default();
+    for _ in 0..2 {
+        let audited = store.audit(&id, &run).await.expect("audited");
+        assert_eq!(audited, seen, "an audit sees the same");
+    }
+    assert_eq!(store.strays().await.expect("a list"), Vec::<String>::new());
 }
 
 async fn locks_exclude(store: &dyn MirrorStore) {

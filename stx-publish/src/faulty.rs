@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
@@ -18,8 +19,9 @@ use crate::index::PageId;
 use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
 use crate::store::{
-    Added, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StagedBuild, StoreError,
+    Added, Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile,
+    Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, Scope, StagedBuild,
+    StoreError,
 };
 use crate::tiers::ThinnedSection;
 
@@ -161,6 +163,25 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     ) -> Result<FileBody, StoreError> {
         through!(self.fuse, self.inner.read(id, path, from))
     }
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        through!(self.fuse, self.inner.read_part(id, path, from, length))
+    }
+    /// Its files are read by calls, which are counted.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            has_local_files: false,
+            ..self.inner.capabilities()
+        }
+    }
+    fn file(&self, _: &BuildId, _: &BuildPath) -> Option<Utf8PathBuf> {
+        None
+    }
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
         through!(self.fuse, self.inner.page(page))
     }
@@ -169,6 +190,9 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     }
     async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
         through!(self.fuse, self.inner.hold(id))
+    }
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
+        through!(self.fuse, self.inner.audit(id, run))
     }
 }
 

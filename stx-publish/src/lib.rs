@@ -84,9 +84,9 @@ pub use store::http::{HttpError, HttpStore};
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::{
-    Added, Audit, ByteStream, ChannelWriter, Depth, FileBody, Found, Hold, Inspection, KnownFile,
-    Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter, Retired, Scope, StagedBuild,
-    StoreError, read_all,
+    Added, Audit, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
+    Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
+    Retired, Scope, StagedBuild, StoreError, read_all,
 };
 pub use tiers::{Thinned, ThinnedSection};
 #[cfg(feature = "local")]

@@ -35,6 +35,7 @@ use crate::seal::Sealed;
 use crate::tiers::{Thinned, ThinnedSection};
 
 mod error;
+mod forward;
 mod hold;
 #[cfg(feature = "http")]
 pub mod http;
@@ -244,7 +245,21 @@ pub struct Leftover {
     pub what: String,
 }
 
+/// What a mirror can do that not every mirror can. The conformance suite compares it with what the mirror does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// Only names and bytes of files can be seen of a build: no symlinks, modes and times.
+    pub shows_files_only: bool,
+    /// The files of a build are files of this machine, and [`MirrorRead::file`] says where.
+    pub has_local_files: bool,
+    /// [`MirrorRead::hold`] keeps a build where it is.
+    pub holds: bool,
+}
+
 /// The reading half of a mirror.
+///
+/// No method has a default: whoever wraps a mirror would inherit it, and answer for itself in place of the mirror. Pointers
+/// to a mirror ([`Arc`], [`Box`]) are that mirror.
 ///
 /// # Contract
 /// - **Atomicity.** A build is in the catalog, and its record, sums and files can be read, entirely or not at all.
@@ -279,30 +294,24 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     -> Result<FileBody, StoreError>;
 
     /// At most `length` bytes of a file from byte `from` on; otherwise as [`read`](Self::read). A store that can transfer
-    /// no more than these does so.
+    /// no more than these does so; others [cut](FileBody::cut) the body.
     async fn read_part(
         &self,
         id: &BuildId,
         path: &BuildPath,
         from: u64,
         length: u64,
-    ) -> Result<FileBody, StoreError> {
-        Ok(self.read(id, path, from).await?.cut(length))
-    }
+    ) -> Result<FileBody, StoreError>;
 
     /// A derived page; `None` where there is none.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
 
-    /// Where a file of a build lies for programs of this machine, if it does; symlinks are not followed.
-    fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf> {
-        let _ = (id, path);
-        None
-    }
+    /// What this mirror can do that not every mirror can.
+    fn capabilities(&self) -> Capabilities;
 
-    /// Whether only names and bytes of files can be seen of a build: no symlinks, modes and times.
-    fn shows_files_only(&self) -> bool {
-        false
-    }
+    /// Where a file of a build lies for programs of this machine, if the mirror [has such](Capabilities::has_local_files);
+    /// symlinks are not followed.
+    fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf>;
 
     /// What really lies in a build, except `SHA256SUMS`, its signature, and [`THINNED.json`](Thinned::FILE_NAME), which is
     /// read.
@@ -310,17 +319,11 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
 
     /// Holds a build for as long as the guard lives: no writer retires or thins it meanwhile. [`StoreError::NotFound`] for
     /// a build that is not there. A mirror that cannot tell its writers, such as a plain web server, holds nothing.
-    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
-        let _ = id;
-        Ok(Hold::nothing())
-    }
+    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError>;
 
     /// As [`inspect`](Self::inspect) with [`Depth::Digests`], as part of a run over many builds: bytes that builds share
     /// need be read only once a run.
-    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
-        let _ = run;
-        self.inspect(id, Depth::Digests).await
-    }
+    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError>;
 }
 
 /// A mirror that can be written.
@@ -346,15 +349,10 @@ pub trait MirrorStore: MirrorRead {
 
     /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
     /// nothing can be seen that is not durable has nothing to do.
-    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
-        let _: &Channel = channel;
-        Ok(())
-    }
+    async fn settle(&self, channel: &Channel) -> Result<(), StoreError>;
 
     /// What lies above the channels and belongs to none, by path; a store that holds channels only has nothing there.
-    async fn strays(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
+    async fn strays(&self) -> Result<Vec<String>, StoreError>;
 
     /// The pins within `scope`, by build, then by author; also those that have ended, and those of builds that are not
     /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
@@ -496,19 +494,14 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
     fn id(&self) -> &BuildId;
 
     /// How many [`add`](Self::add)s to run side by side.
-    fn parallel(&self) -> usize {
-        8
-    }
+    fn parallel(&self) -> usize;
 
     /// Adds a file or a symlink.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
 
     /// Adds a file whose bytes the mirror has already, or one that was added, and returns its size; `None`: there is none, or
     /// the store cannot tell, and it has to be [added](Self::add).
-    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
-        let _ = (path, file);
-        Ok(None)
-    }
+    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError>;
 
     /// Makes the RPM repository metadata of a directory, in its `repodata/`, and signs it where the store signs. The
     /// records of `carried`, whose files were added, are added to it. Says what the metadata lists, and what it does not.

@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 use object_store::path::Path;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
@@ -55,8 +56,8 @@ use stx_publish::index::PageId;
 use stx_publish::metadata::{RepoMetadata, Repodata};
 use stx_publish::seal::Seal;
 use stx_publish::store::{
-    ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
-    PageWriter, Retired, Scope, StoreError,
+    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
+    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
 };
 
 mod alias;
@@ -244,6 +245,14 @@ impl MirrorRead for BucketStore {
         self.inner.read(id, path, from, Some(length)).await
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    fn file(&self, _: &BuildId, _: &BuildPath) -> Option<Utf8PathBuf> {
+        None
+    }
+
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
         let found = self.inner.objects.get(&page.path()).await?;
         Ok(found.map(|(bytes, _)| bytes))
@@ -261,6 +270,10 @@ impl MirrorRead for BucketStore {
                 what: id.to_string(),
             }),
         }
+    }
+
+    async fn audit(&self, id: &BuildId, _: &Audit) -> Result<Inspection, StoreError> {
+        self.inspect(id, Depth::Digests).await
     }
 }
 
@@ -297,6 +310,11 @@ impl MirrorStore for BucketStore {
 
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
         self.inner.leftovers(scope).await
+    }
+
+    /// An object that can be seen is durable.
+    async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn strays(&self) -> Result<Vec<String>, StoreError> {

@@ -194,7 +194,7 @@ impl One<'_> {
     ) -> Result<(Vec<File>, BTreeMap<BuildPath, String>), CopyError> {
         let mut found = BTreeMap::new();
         // What only a web server shows is known by its sums alone: names and digests.
-        if !self.from.shows_files_only() {
+        if !self.from.capabilities().shows_files_only {
             let inspection = self.from.inspect(self.id, Depth::Listing).await;
             found = inspection.map_err(|error| self.source(error))?.found;
         }

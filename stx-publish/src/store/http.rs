@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use camino::Utf8PathBuf;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -20,7 +21,10 @@ use stx_layout::{
     encode_path,
 };
 
-use super::{Depth, FileBody, Inspection, LONGEST_TEXT, MirrorRead, Scope, StoreError};
+use super::{
+    Audit, Capabilities, Depth, FileBody, Hold, Inspection, LONGEST_TEXT, MirrorRead, Scope,
+    StoreError,
+};
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 use crate::net::{HttpOptions, WebPage, client, is_transient, is_web_page, retry_after};
 
@@ -507,8 +511,24 @@ impl MirrorRead for HttpStore {
         self.text(&page.path()).await
     }
 
-    fn shows_files_only(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            shows_files_only: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn file(&self, _: &BuildId, _: &BuildPath) -> Option<Utf8PathBuf> {
+        None
+    }
+
+    /// A web server cannot tell who writes, so that it holds nothing.
+    async fn hold(&self, _: &BuildId) -> Result<Hold, StoreError> {
+        Ok(Hold::nothing())
+    }
+
+    async fn audit(&self, id: &BuildId, _: &Audit) -> Result<Inspection, StoreError> {
+        self.inspect(id, Depth::Digests).await
     }
 
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {

@@ -36,8 +36,8 @@ use stx_layout::{
 };
 
 use super::{
-    Audit, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead, MirrorStore,
-    OwedTags, PageWriter, Retired, Scope, StoreError,
+    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
+    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
 };
 use crate::incoming::CHUNK;
 use crate::index::PageId;
@@ -324,6 +324,24 @@ impl MirrorRead for LocalStore {
             })
         })
         .await
+    }
+
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        Ok(self.read(id, path, from).await?.cut(length))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            has_local_files: true,
+            holds: true,
+            ..Capabilities::default()
+        }
     }
 
     fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf> {

@@ -16,8 +16,8 @@ use stx_layout::{
 
 use super::rules::{file_mode, is_channel_within, is_within, no_build};
 use super::{
-    Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead, MirrorStore, OwedTags,
-    PageWriter, Retired, Scope, StoreError,
+    Audit, Capabilities, Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead,
+    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
 };
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;
@@ -250,6 +250,27 @@ impl MirrorRead for MemoryStore {
         })
     }
 
+    async fn read_part(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: u64,
+        length: u64,
+    ) -> Result<FileBody, StoreError> {
+        Ok(self.read(id, path, from).await?.cut(length))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            holds: true,
+            ..Capabilities::default()
+        }
+    }
+
+    fn file(&self, _: &BuildId, _: &BuildPath) -> Option<Utf8PathBuf> {
+        None
+    }
+
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
         Ok(self.state().pages.get(page).cloned())
     }
@@ -291,6 +312,10 @@ impl MirrorRead for MemoryStore {
             store: self.clone(),
             id: id.clone(),
         }))
+    }
+
+    async fn audit(&self, id: &BuildId, _: &Audit) -> Result<Inspection, StoreError> {
+        self.inspect(id, Depth::Digests).await
     }
 }
 
@@ -350,6 +375,16 @@ impl MirrorStore for MemoryStore {
                 what: id.to_string(),
             })
             .collect())
+    }
+
+    /// What can be seen is as durable as this mirror gets.
+    async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// It holds channels only.
+    async fn strays(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {

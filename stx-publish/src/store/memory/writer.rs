@@ -20,7 +20,8 @@ use crate::store::rules::{
     retired_before, retired_section, seal_copy, seal_staged, sign_metadata, take_pin,
 };
 use crate::store::{
-    Added, ChannelWriter, Leftover, OwedTags, PageWriter, Retired, StagedBuild, StoreError,
+    Added, ChannelWriter, KnownFile, Leftover, OwedTags, PageWriter, Retired, StagedBuild,
+    StoreError,
 };
 use crate::tiers::{Thinned, ThinnedSection, lies_in};
 
@@ -367,6 +368,10 @@ impl StagedBuild for MemoryStaged {
         &self.id
     }
 
+    fn parallel(&self) -> usize {
+        8
+    }
+
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
         let (bytes, executable) = match entry {
             Entry::Symlink { target } => {
@@ -410,6 +415,11 @@ impl StagedBuild for MemoryStaged {
         } else {
             Added::Stored(size)
         })
+    }
+
+    /// The reference stores what it is given.
+    async fn share(&self, _: &BuildPath, _: &KnownFile) -> Result<Option<u64>, StoreError> {
+        Ok(None)
     }
 
     async fn index(&self, dir: &BuildPath, _: &[CarriedRecord]) -> Result<Indexed, StoreError> {

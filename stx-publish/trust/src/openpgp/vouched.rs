@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,8 @@ use stx_publish::incoming::digest_of;
 use stx_publish::index::{ChannelIndex, PageId, PageName, RootIndex};
 use stx_publish::seal::{signature_path, sums_path};
 use stx_publish::store::{
-    Audit, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError, read_all, record_path,
+    Audit, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError,
+    read_all, record_path,
 };
 
 /// Bytes that a `SHA256SUMS` or its signature has at most.
@@ -385,6 +387,18 @@ impl MirrorRead for Vouched {
             return Ok(self.read(id, path, from).await?.cut(length));
         }
         self.inner.read_part(id, path, from, length).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf> {
+        // The sums and their signature are checked, so that they are read through here only.
+        if *path == sums_path() || *path == signature_path() {
+            return None;
+        }
+        self.inner.file(id, path)
     }
 
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
