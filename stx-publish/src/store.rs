@@ -88,6 +88,16 @@ impl fmt::Debug for FileBody {
 }
 
 impl FileBody {
+    /// A file in memory, from byte `from` on.
+    pub fn of(bytes: &Bytes, from: u64) -> Self {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let rest = bytes.slice(from.min(bytes.len())..);
+        Self {
+            size: bytes.len() as u64,
+            stream: stream::iter([Ok(rest)]).boxed(),
+        }
+    }
+
     /// The same body, whose stream ends after `length` bytes.
     #[must_use]
     pub fn cut(self, length: u64) -> Self {

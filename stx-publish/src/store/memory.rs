@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
     Catalog, Channel, Pin, Sums,
@@ -243,11 +241,7 @@ impl MirrorRead for MemoryStore {
         let bytes = build.read(path).ok_or_else(|| StoreError::NotFound {
             what: format!("{id}/{path}"),
         })?;
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(FileBody {
-            size: bytes.len() as u64,
-            stream: stream::iter([Ok(bytes.slice(from..))]).boxed(),
-        })
+        Ok(FileBody::of(&bytes, from))
     }
 
     async fn read_part(

@@ -18,7 +18,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
 
@@ -289,15 +288,6 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file in memory from byte `from` on.
-fn body(bytes: &Bytes, from: u64) -> FileBody {
-    let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
-    FileBody {
-        size: bytes.len() as u64,
-        stream: stream::iter([Ok(bytes.slice(from..))]).boxed(),
-    }
-}
-
 #[async_trait]
 impl MirrorRead for Vouched {
     async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
@@ -367,11 +357,11 @@ impl MirrorRead for Vouched {
     ) -> Result<FileBody, StoreError> {
         if *path == sums_path() {
             let (sums, _) = self.signed_sums(id).await?;
-            return Ok(body(&sums, from));
+            return Ok(FileBody::of(&sums, from));
         }
         if *path == signature_path() {
             let (_, signature) = self.signed_sums(id).await?;
-            return Ok(body(&signature, from));
+            return Ok(FileBody::of(&signature, from));
         }
         self.inner.read(id, path, from).await
     }
