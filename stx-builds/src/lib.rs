@@ -63,3 +63,8 @@ pub use options::Options;
 pub use site::{Progress, Silent, Site};
 
 pub(crate) use error::{hint_of, kind_of, refused};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -47,3 +47,8 @@ pub mod times;
 pub use change::Differences;
 pub use compare::{aspects, compare};
 pub use package::Package;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -166,3 +166,8 @@ pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secret
 pub use release::{ReleaseId, ReleaseKind};
 pub use segment::Name;
 pub use uri::{encode_path, encode_segment};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

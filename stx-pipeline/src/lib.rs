@@ -44,3 +44,8 @@ pub use journal::Journal;
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
 pub use recipe::{Finding, Recipe, RecipeError};
 pub use source::{Change, SourceChange, changed, changelog, context, last_commits};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

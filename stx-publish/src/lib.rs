@@ -95,3 +95,8 @@ pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
     repair_aliases, verify, verify_observed, verify_readable,
 };
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
