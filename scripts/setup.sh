@@ -24,7 +24,7 @@ build | file:/usr/include/stdio.h | libc6-dev       | glibc-devel          | the
 build | cmd:make               | make               | make                 | the Makefile; C packages
 build | cmd:git                | git                | git-core             | source trees
 build | file:/etc/ssl/certs/ca-certificates.crt,/etc/pki/tls/certs/ca-bundle.crt | ca-certificates | ca-certificates | https, for git and cargo
-build | cmd:cargo              | -                  | -                    | builds stx-builds; from https://rustup.rs, version 1.95 or newer
+build | cmd:cargo              | -                  | -                    | builds stx-builds; from https://rustup.rs, version 1.92 or newer
 demo  | cmd:rpmbuild           | rpm                | rpm-build            | builds packages
 demo  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
 demo  | cmd:rpm                | rpm                | rpm                  | checks that packages fit together

@@ -1,4 +1,6 @@
-//! Builds as people name them: by date, or through an alias.
+//! Builds as users name them: by date, by its beginning, by an alias, or by their channel.
+
+use std::str::FromStr;
 
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, nearest};
 use stx_publish::{MirrorRead, Scope};
@@ -6,44 +8,77 @@ use stx_publish::{MirrorRead, Scope};
 use crate::error::{Error, ErrorKind};
 use crate::refused;
 
-/// A build as it was asked for.
-pub enum Asked {
-    /// By its date.
+/// The forms, as hints name them.
+const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ or the beginning of one, or by an alias, such as \
+                     CHANNEL/latest_build; CHANNEL alone is its newest good build";
+
+/// A build as a user names it. Every command takes the same forms.
+///
+/// ```
+/// use stx_builds::build_ref::BuildRef;
+///
+/// let of = |text: &str| text.parse::<BuildRef>().map_err(|error| error.chain());
+/// assert!(matches!(of("master/centos/20181105T060000Z"), Ok(BuildRef::Build(_))));
+/// assert!(matches!(of("master/centos/latest_build"), Ok(BuildRef::Alias(..))));
+/// assert!(matches!(of("master/centos"), Ok(BuildRef::Alias(..))));
+/// assert!(matches!(of("master/centos/20181105T06"), Ok(BuildRef::Prefix(..))));
+/// assert!(of("master/centos/latest-build").is_err());
+/// assert!(of("centos").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildRef {
+    /// `CHANNEL/DATE`: that build, whether or not it exists.
     Build(BuildId),
-    /// By an alias of a channel.
+    /// `CHANNEL/ALIAS`: the build that the alias points at. `CHANNEL` alone means its `latest_build`.
     Alias(Channel, AliasName),
+    /// `CHANNEL/` and the beginning of a date, a day at least: the one build whose date begins so.
+    Prefix(Channel, String),
 }
 
-/// `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
-pub fn asked(text: &str) -> Result<Asked, Error> {
-    const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ, or by an alias, such as CHANNEL/latest_build";
-    let text = text.strip_suffix('/').unwrap_or(text);
-    if let Ok(channel) = text.parse::<Channel>()
-        && near_alias(&channel).is_none()
-    {
-        return Err(Error::usage(format!("{text} is a channel, not a build"))
-            .hint(format!("its newest good build is {channel}/latest_build")));
-    }
-    let Some((channel, name)) = text.rsplit_once('/') else {
-        return Err(Error::usage(format!("{text:?} is not a build")).hint(FORMS));
-    };
-    let wrong = |error: stx_layout::ParseError, offset: usize| {
-        Error::usage(error.within(text, offset)).hint(FORMS)
-    };
-    let channel: Channel = channel.parse().map_err(|error| wrong(error, 0))?;
-    let behind = text.len() - name.len();
-    if name.starts_with("latest_") {
-        let alias = name.parse().map_err(|error| wrong(error, behind))?;
-        return Ok(Asked::Alias(channel, alias));
-    }
-    let date: BuildDate = name.parse().map_err(|error: stx_layout::ParseError| {
-        let error = match alias_meant(name) {
-            Some(alias) => error.suggest(alias.to_string()),
-            None => error,
+impl FromStr for BuildRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        if let Ok(channel) = text.parse::<Channel>()
+            && near_alias(&channel).is_none()
+        {
+            return Ok(Self::Alias(channel, AliasName::latest_build()));
+        }
+        let Some((channel, name)) = text.rsplit_once('/') else {
+            return Err(Error::usage(format!("{text:?} is not a build")).hint(FORMS));
         };
-        wrong(error, behind)
-    })?;
-    Ok(Asked::Build(BuildId::new(channel, date)))
+        let wrong = |error: stx_layout::ParseError, offset: usize| {
+            Error::usage(error.within(text, offset)).hint(FORMS)
+        };
+        let channel: Channel = channel.parse().map_err(|error| wrong(error, 0))?;
+        let behind = text.len() - name.len();
+        if name.starts_with("latest_") {
+            let alias = name.parse().map_err(|error| wrong(error, behind))?;
+            return Ok(Self::Alias(channel, alias));
+        }
+        if begins_a_date(name) {
+            return Ok(Self::Prefix(channel, name.to_owned()));
+        }
+        let date: BuildDate = name.parse().map_err(|error: stx_layout::ParseError| {
+            let error = match alias_meant(name) {
+                Some(alias) => error.suggest(alias.to_string()),
+                None => error,
+            };
+            wrong(error, behind)
+        })?;
+        Ok(Self::Build(BuildId::new(channel, date)))
+    }
+}
+
+/// Whether a text is the beginning of a build date, with the whole day: `20181105`, `20181105T06`.
+fn begins_a_date(text: &str) -> bool {
+    let whole = "00000000T000000Z";
+    let fits = |(given, wanted): (u8, u8)| match wanted {
+        b'0' => given.is_ascii_digit(),
+        wanted => given == wanted,
+    };
+    (8..whole.len()).contains(&text.len()) && text.bytes().zip(whole.bytes()).all(fits)
 }
 
 /// The alias that a word was probably meant to be.
@@ -63,9 +98,10 @@ fn near_alias(channel: &Channel) -> Option<String> {
 
 /// The build that is meant; an alias is resolved once, a date need not be there.
 pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
-    match asked(text)? {
-        Asked::Build(id) => Ok(id),
-        Asked::Alias(channel, alias) => {
+    match text.parse()? {
+        BuildRef::Build(id) => Ok(id),
+        BuildRef::Prefix(channel, prefix) => begun(store, &channel, &prefix).await,
+        BuildRef::Alias(channel, alias) => {
             match store.alias(&channel, &alias).await.map_err(refused)? {
                 Some(AliasEntry::Build(date)) => Ok(BuildId::new(channel, date)),
                 Some(AliasEntry::Other(target)) => {
@@ -76,6 +112,35 @@ pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Erro
                 }
                 None => Err(missing_alias(store, &channel, &alias).await),
             }
+        }
+    }
+}
+
+/// The one build of a channel whose date begins so.
+pub(crate) async fn begun(
+    store: &dyn MirrorRead,
+    channel: &Channel,
+    prefix: &str,
+) -> Result<BuildId, Error> {
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let Some(entry) = catalog.channels.get(channel) else {
+        return Err(missing_channel(&catalog, channel));
+    };
+    let dates = entry
+        .builds
+        .keys()
+        .filter(|date| date.to_string().starts_with(prefix));
+    match dates.collect::<Vec<_>>().as_slice() {
+        [] => {
+            let error = format!("{channel}: no build begins with {prefix}");
+            Err(Error::new(ErrorKind::NotFound, error)
+                .hint(format!("`stx-builds list {channel}` lists its builds")))
+        }
+        [date] => Ok(BuildId::new(channel.clone(), **date)),
+        several => {
+            let names: Vec<_> = several.iter().map(ToString::to_string).collect();
+            let error = format!("{channel}: {} builds begin with {prefix}", names.len());
+            Err(Error::usage(error).hint(format!("name one of {}", names.join(", "))))
         }
     }
 }

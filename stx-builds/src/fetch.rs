@@ -4,29 +4,18 @@ use std::io;
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
-use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sums};
+use stx_layout::{AliasName, BuildId, BuildPath, Sums};
 use stx_publish::fetch::{
     FetchError, FetchEvent, FetchOptions, FetchReport, SelectError, Wanted, What, fetch, resolve,
     select,
 };
 use stx_publish::{Hold, StoreError};
 
-use crate::build_ref::{self, Asked};
+use crate::build_ref::{self, BuildRef};
 use crate::error::{Error, ErrorKind};
 use crate::trust::TrustOptions;
 use crate::users::denied;
 use crate::{Reader, Site, refused};
-
-/// `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
-fn asked(text: &str) -> Result<Asked, Error> {
-    match text.strip_suffix('/').unwrap_or(text).parse::<Channel>() {
-        Ok(channel) => Ok(Asked::Alias(channel, AliasName::latest_build())),
-        Err(_) if text.contains('/') => build_ref::asked(text),
-        Err(error) => {
-            Err(Error::usage(error).hint("expected CHANNEL, CHANNEL/ALIAS or CHANNEL/BUILD-DATE"))
-        }
-    }
-}
 
 /// The files that are fetched, and how.
 #[derive(Debug, Clone)]
@@ -131,11 +120,16 @@ pub struct Location {
     pub sha256: stx_layout::Sha256,
 }
 
-/// The build that `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE` means.
+/// The build that a [`BuildRef`] means; the user is told which one that is.
 pub async fn build(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
-    match asked(text)? {
-        Asked::Build(id) => Ok(id),
-        Asked::Alias(channel, alias) => {
+    match text.parse()? {
+        BuildRef::Build(id) => Ok(id),
+        BuildRef::Prefix(channel, prefix) => {
+            let id = build_ref::begun(reader.store(), &channel, &prefix).await?;
+            site.note(&format!("{channel}/{prefix} is {}", id.date));
+            Ok(id)
+        }
+        BuildRef::Alias(channel, alias) => {
             let id = match resolve(reader.store(), &channel, &alias).await {
                 Err(StoreError::NotFound { .. }) => {
                     return Err(build_ref::missing_alias(reader.store(), &channel, &alias).await);

@@ -294,9 +294,20 @@ fn names_of_builds_and_channels_that_are_not_there() {
             &[gone, &newest],
         ),
         row(
+            // Its newest good build, as everywhere.
             "--mirror srv/mirror show master/centos",
-            2,
-            &["is a channel", "master/centos/latest_build"],
+            0,
+            &["success", "`latest_build` points at it"],
+        ),
+        row(
+            "--mirror srv/mirror explain master/centos/20200101",
+            0,
+            &[GOOD],
+        ),
+        row(
+            "--mirror srv/mirror show master/centos/20200109",
+            5,
+            &["no build begins with 20200109", "list master/centos"],
         ),
         row("--mirror srv/mirror show master/centos/latest", 2, &[meant]),
         row(

@@ -24,7 +24,7 @@ pub(crate) enum Image {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImagePush {
-    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 

@@ -33,7 +33,7 @@ pub(crate) struct Prune {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pin {
-    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`; an alias is resolved now, and the build stays pinned when the alias moves
+    /// `CHANNEL/BUILD-DATE`, `CHANNEL/ALIAS`, or `CHANNEL` for its newest good build; an alias is resolved now, and the build stays pinned when the alias moves
     pub(crate) build: String,
 
     /// Reason for the pin
@@ -51,7 +51,7 @@ pub(crate) struct Pin {
 
 #[derive(Debug, Args)]
 pub(crate) struct Unpin {
-    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
     pub(crate) build: String,
 
     /// Author of the pin [default: your user name]
@@ -73,7 +73,7 @@ pub(crate) struct Undelete {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// `CHANNEL/BUILD-DATE` or `CHANNEL/ALIAS`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
     pub(crate) build: String,
 }
 
