@@ -38,7 +38,7 @@ pub enum Built {
     Published {
         /// How it ended.
         result: BuildOutcome,
-        /// What was published.
+        /// The files that were published.
         published: Box<Published>,
         /// The first required phase that failed.
         first_failing_phase: Option<String>,

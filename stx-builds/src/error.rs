@@ -37,7 +37,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// The error, with its sources.
     pub error: Box<dyn std::error::Error + Send + Sync>,
-    /// What to do next, in a line for the user.
+    /// The next step, in a line for the user.
     pub hint: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a site's owner wants, as `stx-builds.toml` says it.
+//! The options of a site: the form of `stx-builds.toml`.
 
 use std::io;
 
@@ -37,7 +37,7 @@ const FILE_NAME: &str = "stx-builds.toml";
 pub const FORM: &str =
     "docs/operations.md, docs/places.md and stx-builds.toml(5) describe the form";
 
-/// What a site's owner wants: the form of `stx-builds.toml`, and a value that a program fills in.
+/// The options of a site: the form of `stx-builds.toml`, or filled in by a program.
 ///
 /// `Options::default()` is an empty file. In a file, relative paths are relative to its directory.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -58,29 +58,29 @@ pub struct Options {
     /// Directories whose files `publish` takes where a symlink of the tree leads there.
     #[serde(default)]
     pub source_roots: Vec<Utf8PathBuf>,
-    /// What no build may tell.
+    /// The words that no build may contain.
     #[serde(default)]
     pub privacy: PrivacyTable,
     /// Where container images go.
     pub registry: Option<RegistryTable>,
     /// Whose signatures readers of a mirror believe.
     pub keyring: Option<Utf8PathBuf>,
-    /// What signs builds, packages and indexes.
+    /// The signer of builds, packages and indexes.
     #[serde(default)]
     pub signing: SigningTable,
-    /// What is stated of where builds come from, and with what that is signed.
+    /// The statements about where builds come from, and with what that is signed.
     #[serde(default)]
     pub provenance: ProvenanceTable,
     /// Which images get a bill of materials.
     #[serde(default)]
     pub sbom: SbomTable,
-    /// What makes the metadata of RPM repositories.
+    /// The maker of the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,
-    /// What the catalog pages say of the mirror.
+    /// The texts of the catalog pages about the mirror.
     #[serde(default)]
     site: SiteTable,
-    /// What is done with a build that was interrupted: `resume` (the default) or `fail`.
+    /// The action for a build that was interrupted: `resume` (the default) or `fail`.
     #[serde(default)]
     pub on_interrupt: OnInterrupt,
     /// What the service does; `stx_service::ServiceConfig` reads these three, with positions.
@@ -272,7 +272,7 @@ impl Options {
         self.keyring.as_deref()
     }
 
-    /// What the catalog pages say of the mirror; how long builds stay is not in it.
+    /// The texts of the catalog pages about the mirror; how long builds are kept is not among them.
     pub fn site(&self) -> PageSite {
         PageSite {
             title: self.site.title.clone(),
@@ -301,7 +301,7 @@ impl Options {
         self.file.as_deref()
     }
 
-    /// What is done with a build that was interrupted.
+    /// The action for a build that was interrupted.
     pub fn on_interrupt(&self) -> OnInterrupt {
         self.on_interrupt
     }

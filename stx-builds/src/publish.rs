@@ -46,7 +46,7 @@ impl Tree {
     }
 }
 
-/// What publishing a tree would do.
+/// The plan of publishing a tree.
 #[derive(Debug)]
 pub struct Planned {
     /// On the mirror.
@@ -55,7 +55,7 @@ pub struct Planned {
     pub images: Option<ImagePlan>,
 }
 
-/// What must not leave this machine, or what no mirror takes.
+/// Contents that must not leave this machine, or that no mirror takes.
 #[derive(Debug, thiserror::Error)]
 #[error("{id}: {} must not be published:{}", counted(problems.len(), "thing"), lines(problems))]
 pub struct Refused {

@@ -46,7 +46,7 @@ pub fn policy_file(file: &Utf8Path) -> Result<Result<PolicyFile, Mistakes>, Erro
     }))
 }
 
-/// What a decision has to know beyond the catalog: pins, readers, what went before its build, and which bytes are shared.
+/// The inputs of a decision beyond the catalog: pins, readers, what went before its build, and which bytes are shared.
 pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<PolicyInputs, Error> {
     let mut facts = protections(&**store, &Scope::All, catalog).await?;
     facts.free = store.free_space().map_err(refused)?;
@@ -86,7 +86,7 @@ fn dropped(facts: &mut PolicyInputs, id: &BuildId, sections: &[ThinnedSection]) 
     }
 }
 
-/// What protects builds within `scope`: pins and readers.
+/// The protections of builds within `scope`: pins and readers.
 pub async fn protections(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -140,7 +140,7 @@ pub async fn verdicts(
     Ok(plan_with(catalog, &facts, &policy, site.now))
 }
 
-/// What is known to somebody who only looks: without pins, and saying so, where the private area is not readable.
+/// The facts known to somebody who only looks: without pins, and saying so, where the private area is not readable.
 async fn visible(
     site: &Site,
     store: &dyn MirrorStore,

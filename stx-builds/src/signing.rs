@@ -1,4 +1,4 @@
-//! What is signed where `[signing]` says so: the seal of builds, their packages, and the indexes.
+//! The signatures made where `[signing]` says so: the seal of builds, their packages, and the indexes.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
 use crate::Site;
 use crate::error::{Error, ErrorKind};
 
-/// What signs at `now`; `None` where nothing does.
+/// The signer at `now`; `None` where there is none.
 fn signer(site: &Site, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
     site.options.signing.signer(now)
 }

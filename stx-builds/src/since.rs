@@ -30,7 +30,7 @@ pub struct Found {
     pub oldest: BuildId,
     /// The version before, and the version since; with the epoch of a package that has one.
     pub versions: (Option<String>, Option<String>),
-    /// What changed; empty if the package was not there before.
+    /// The changes; empty if the package was not there before.
     pub changes: Vec<Change>,
     /// The commits that came between the two builds.
     pub commits: Vec<CommitRange>,
@@ -173,7 +173,7 @@ impl Search<'_> {
         Ok((same, Some(place)))
     }
 
-    /// What the header at a place says, if there is a package.
+    /// The header at a place, if there is a package.
     async fn header(&self, place: Option<Place>) -> Result<Option<Package>, Error> {
         match place {
             None => Ok(None),
@@ -181,7 +181,7 @@ impl Search<'_> {
         }
     }
 
-    /// What is to be said of the build that was found and the one before.
+    /// The report about the build that was found and the one before.
     async fn found(
         &self,
         (changed, before): (usize, Option<usize>),

@@ -69,7 +69,7 @@ impl Progress for Silent {}
 /// ```
 #[derive(Clone)]
 pub struct Site {
-    /// What the site's owner wants.
+    /// The options of every operation.
     pub options: Options,
     /// The time that decisions go by.
     pub now: DateTime<Utc>,

@@ -134,7 +134,7 @@ impl Memory {
         })
     }
 
-    /// What is remembered. A memory that cannot be understood is no empty one.
+    /// The memory. One that cannot be understood is not taken for an empty one.
     fn read(&self) -> Result<Seen, Error> {
         let text = match fs_err::read_to_string(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::default()),

@@ -40,7 +40,7 @@ fn me() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// What to do about `path`, which was denied: whose it is, or whose the nearest directory above is that can be seen.
+/// The next step about `path`, which was denied: whose it is, or whose the nearest directory above is that can be seen.
 pub fn denied(path: &Utf8Path) -> String {
     let seen = path.ancestors().find_map(|path| {
         let path = if path == "" { Utf8Path::new(".") } else { path };
@@ -62,7 +62,7 @@ pub fn denied(path: &Utf8Path) -> String {
     }
 }
 
-/// What to do where it is not known what was denied.
+/// The next step where it is not known what was denied.
 pub fn denied_here() -> String {
     format!(
         "you are {}: run the command as a user who may do this",

@@ -34,7 +34,7 @@ use crate::args::{Format, Global};
 use crate::exit::Failure;
 use crate::progress::Terminal;
 
-/// What every command is given.
+/// The context of every command.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// Mirror, state and options.

@@ -54,9 +54,9 @@ impl From<ErrorKind> for Exit {
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,
-    /// What went wrong; `None` where everything was said already.
+    /// The error; `None` where everything was said already.
     pub(crate) error: Option<Box<dyn Error + Send + Sync>>,
-    /// What to do next.
+    /// The next step.
     pub(crate) hint: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What operations tell while they run, on standard error: notes as lines, downloads, copies and verification as bars on a
+//! The progress of operations, on standard error: notes as lines, downloads, copies and verification as bars on a
 //! terminal.
 
 mod phases;

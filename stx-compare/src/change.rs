@@ -1,15 +1,15 @@
-//! What can differ.
+//! The kinds of differences.
 
 use serde::{Deserialize, Serialize};
 
 use crate::package::{ChangelogEntry, File, Relation, Scriptlet};
 
-/// What differs between two packages.
+/// The differences between two packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Differences {
     /// What matters, in the order of [`Change`], then by name.
     pub changes: Vec<Change>,
-    /// What every rebuild brings, in the order of [`Noise`].
+    /// The differences that every rebuild brings, in the order of [`Noise`].
     pub noise: Vec<Noise>,
 }
 
@@ -31,7 +31,7 @@ pub enum Change {
         /// As it is.
         to: String,
     },
-    /// What the header says of the package as a whole: name, architecture, summary, license, …
+    /// The fields of the header about the package as a whole: name, architecture, summary, license, …
     Attribute {
         /// Which.
         name: String,
@@ -44,14 +44,14 @@ pub enum Change {
     FileAdded {
         /// Where.
         path: String,
-        /// What it is.
+        /// Its kind.
         file: FileSummary,
     },
     /// A file that is not there any more.
     FileRemoved {
         /// Where.
         path: String,
-        /// What it was.
+        /// Its earlier value.
         file: FileSummary,
     },
     /// A file that is not what it was.
@@ -108,7 +108,7 @@ pub enum Change {
     },
 }
 
-/// What a file is, in short.
+/// The kind of a file, in short.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileSummary {
     /// Type and permission bits.
@@ -200,7 +200,7 @@ pub enum Aspect {
         /// As it is.
         to: Option<u16>,
     },
-    /// What `rpm --verify` looks at.
+    /// The aspects that `rpm --verify` looks at.
     Verify {
         /// As it was.
         from: Option<u32>,

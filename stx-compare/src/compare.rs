@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::change::{Aspect, Change, Differences, Noise};
 use crate::package::{ChangelogEntry, File, Package, Relation};
 
-/// What differs between `from` and `to`.
+/// The differences between `from` and `to`.
 ///
 /// A dependency that moves with the version of its package (`hello = 1.0-1` of `hello` 1.0-1) is the same while it does.
 pub fn compare(from: &Package, to: &Package) -> Differences {
@@ -160,7 +160,7 @@ pub fn aspects(from: &File, to: &File) -> Vec<Aspect> {
     aspects
 }
 
-/// What is asked of a name: the condition to compare by, and the one to show.
+/// Two conditions of a name: the condition to compare by, and the one to show.
 type Conditions = BTreeMap<String, String>;
 
 /// The dependencies of one kind by name.

@@ -1,4 +1,4 @@
-//! What is in files of which only the bytes differ, out of the payloads of both packages.
+//! The contents of files of which only the bytes differ, out of the payloads of both packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read as _};
@@ -29,7 +29,7 @@ pub enum ContentsError {
     /// Its headers.
     #[error(transparent)]
     Header {
-        /// What is wrong with them.
+        /// The problem with them.
         #[from]
         source: FrameError,
     },

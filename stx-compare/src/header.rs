@@ -153,7 +153,7 @@ fn attributes(metadata: &PackageMetadata) -> Result<BTreeMap<String, String>, rp
     Ok(attributes)
 }
 
-/// What a tag holds, as text.
+/// The contents of a tag, as text.
 fn shown(data: IndexData) -> String {
     fn list<T: ToString>(items: &[T]) -> String {
         let items: Vec<_> = items.iter().map(T::to_string).collect();

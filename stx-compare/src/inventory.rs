@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stx_layout::{BuildPath, PackageFileName, Sha256, Sums, cmp_versions};
 
-/// What a package is beside its version.
+/// The fields of a package beside its version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Key {
     /// The directory in the build, whose last segment is the phase: `outputs/RPMS/std`.
@@ -78,7 +78,7 @@ pub enum ChooseError {
 /// A package of two builds, or of one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// What it is.
+    /// Its kind.
     pub key: Key,
     /// As it was; absent if it was not there.
     pub from: Option<Entry>,

@@ -1,4 +1,4 @@
-//! What differs between two RPM packages, and between the packages of two builds.
+//! The differences between two RPM packages, and between the packages of two builds.
 //!
 //! Two [`Package`]s in, [`Differences`] out: [`compare`] is a function of values, and so is everything that is made of
 //! what it returns. Nothing here reads a file or a mirror; whoever does hands over bytes, digests and records.

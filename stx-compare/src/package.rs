@@ -6,9 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use stx_layout::Evr;
 
-/// What the header of an RPM package says.
+/// The fields of the header of an RPM package.
 ///
-/// What follows from the rest (the sizes of the payload, file classes and colors, inode numbers, the digests of the header
+/// The conclusions from the rest (the sizes of the payload, file classes and colors, inode numbers, the digests of the header
 /// itself) is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Package {
@@ -26,7 +26,7 @@ pub struct Package {
     pub attributes: BTreeMap<String, String>,
     /// The files, by path.
     pub files: BTreeMap<String, File>,
-    /// What it provides, requires and so on.
+    /// Its dependencies: provides, requires and so on.
     pub dependencies: BTreeMap<Relation, BTreeSet<Dependency>>,
     /// The scriptlets and triggers, by name: `post`, `trigger in bash`.
     pub scriptlets: BTreeMap<String, Scriptlet>,
@@ -70,7 +70,7 @@ pub struct File {
     pub language: Option<String>,
     /// The device number of a device.
     pub device: Option<u16>,
-    /// What `rpm --verify` looks at, as `RPMTAG_FILEVERIFYFLAGS` has it.
+    /// The aspects that `rpm --verify` looks at, as `RPMTAG_FILEVERIFYFLAGS` has it.
     pub verify: Option<u32>,
     /// When it was last changed, in seconds since 1970.
     pub modified: u32,

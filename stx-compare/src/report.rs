@@ -1,4 +1,4 @@
-//! What came out of comparing many packages.
+//! The result of comparing many packages.
 
 use serde::Serialize;
 use stx_layout::BuildId;
@@ -6,7 +6,7 @@ use stx_layout::BuildId;
 use crate::change::{Change, Noise};
 use crate::inventory::Key;
 
-/// What came out of comparing packages. Packages whose files are the same, byte for byte, are counted and not named.
+/// The result of comparing packages. Packages whose files are the same, byte for byte, are counted and not named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
     /// The build that is compared with.
@@ -21,7 +21,7 @@ pub struct Report {
     pub transferred: Option<u64>,
 }
 
-/// What came out of comparing one package.
+/// The result of comparing one package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Comparison {
     /// Which.
@@ -42,14 +42,14 @@ pub struct Comparison {
 pub enum Outcome {
     /// Nothing that matters differs.
     Same {
-        /// What differs otherwise.
+        /// Another difference.
         noise: Vec<Noise>,
     },
     /// Something differs.
     Different {
         /// What.
         changes: Vec<Change>,
-        /// What differs otherwise.
+        /// Another difference.
         noise: Vec<Noise>,
         /// Files that differ and were to be looked into, but are too large.
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +66,7 @@ pub enum Outcome {
     },
 }
 
-/// What is done with noise.
+/// The action for noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NoiseMode {
     /// It is said, apart, and is no difference.

@@ -1,4 +1,4 @@
-//! What a mirror holds, as a value.
+//! The contents of a mirror, as a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel};
 
-/// What a mirror holds: its channels, their builds and aliases.
+/// The contents of a mirror: its channels, their builds and aliases.
 ///
 /// Retention reads it, publishing scans it; neither needs the other for that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,7 +15,7 @@ pub struct Catalog {
     pub channels: BTreeMap<Channel, ChannelEntry>,
 }
 
-/// What one channel holds.
+/// The contents of one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChannelEntry {
     /// The builds, oldest first.
@@ -29,7 +29,7 @@ pub struct ChannelEntry {
     pub strays: Vec<String>,
 }
 
-/// What an alias points at.
+/// The target of an alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AliasEntry {

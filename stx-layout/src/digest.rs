@@ -67,7 +67,7 @@ pub struct Sums(Vec<SumLine>);
 pub struct SumsError {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong in it.
+    /// The problems in it.
     #[source]
     pub source: ParseError,
 }

@@ -73,7 +73,7 @@ impl<'a> ImageNameRef<'a> {
         })
     }
 
-    /// What an image that is called `stx-…` holds: `keystone`.
+    /// The contents of an image that is called `stx-…`: `keystone`.
     pub fn component(self) -> Option<&'a str> {
         self.image
             .strip_prefix("stx-")

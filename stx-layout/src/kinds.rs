@@ -25,13 +25,13 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// What a build consists of.
+/// The parts of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
-    /// What was built from.
+    /// The sources of the build.
     Inputs,
-    /// What was built.
+    /// The target that was built.
     Outputs,
     /// How it went; beside the outputs on the real mirror, in them in the specification.
     Logs,

@@ -19,7 +19,7 @@ impl LegacyRelease {
         self.0.as_str()
     }
 
-    /// What it points at.
+    /// Its target.
     pub fn target(&self) -> ReleaseId {
         ReleaseId::Release(self.as_str()[1..].parse().expect("a part of a name is one"))
     }

@@ -198,7 +198,7 @@ impl<'a> MirrorPathRef<'a> {
         self.some(self.shape.build)
     }
 
-    /// What stands in the place of the build date: `latest_build`.
+    /// The text in the place of the build date: `latest_build`.
     pub fn alias(self) -> Option<&'a str> {
         self.some(self.shape.alias)
     }
@@ -306,7 +306,7 @@ impl<'a> MirrorPathRef<'a> {
             .chain(self.alias_name().map(Alias::Build))
     }
 
-    /// What lies in the build: the section and all below it.
+    /// The contents of the build: the section and all below it.
     pub fn build_path(self) -> Option<BuildPath> {
         self.shape.section?;
         self.text

@@ -34,7 +34,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, other)| other)
 }
 
-/// What to say behind an unknown word: what was probably meant, else all that is known.
+/// The hint behind an unknown word: what was probably meant, else all that is known.
 ///
 /// ```
 /// use stx_layout::meant;

@@ -1,4 +1,4 @@
-//! What is known of one build: its `build.json`.
+//! The record of one build: its `build.json`.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ pub struct ImageRecord {
     pub name: String,
     /// The digest of its manifest.
     pub digest: Sha256,
-    /// What it runs on, `linux/amd64`; several with commas between them.
+    /// Its platform, `linux/amd64`; several with commas between them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// Bytes of its manifests, configurations and layers, as they are stored.
@@ -72,7 +72,7 @@ pub struct ImageRecord {
     pub size: Option<u64>,
 }
 
-/// What is known of one build, as written to its `build.json`.
+/// The record of one build, as written to its `build.json`.
 ///
 /// Written once, when the build is published. Fields of a later version that this one does not know are kept in
 /// [`other`](Self::other) and written back.
@@ -128,7 +128,7 @@ pub enum RecordError {
     /// Not the JSON of a record.
     #[error("build.json line {}, column {}", source.line(), source.column())]
     Json {
-        /// What is wrong there.
+        /// The mistake there.
         #[from]
         source: serde_json::Error,
     },

@@ -54,7 +54,7 @@ pub struct PathReport<'a> {
     pub artifact: Option<&'a str>,
     /// The build phase.
     pub phase: Option<&'a str>,
-    /// What follows.
+    /// The conclusion.
     pub rest: Option<&'a str>,
 }
 
@@ -229,9 +229,9 @@ pub struct RefusalReason<'a> {
     pub message: String,
     /// The byte of the text at which it is wrong.
     pub offset: usize,
-    /// What was expected there.
+    /// The value that was expected there.
     pub expected: &'a str,
-    /// What was probably meant.
+    /// The word that was probably meant.
     pub suggestion: Option<&'a str>,
 }
 

@@ -46,7 +46,7 @@ pub enum FrameError {
     /// It does not begin as a package does.
     #[error("not an RPM package: no {what} at byte {at}")]
     NotAPackage {
-        /// What had to be there.
+        /// The prerequisites.
         what: &'static str,
         /// Where.
         at: usize,
@@ -56,19 +56,19 @@ pub enum FrameError {
     Truncated {
         /// Its length.
         length: usize,
-        /// What its headers need.
+        /// The room for its headers.
         needed: usize,
     },
     /// Its headers are longer than any real ones.
     #[error("headers of {size} bytes; no more than {LONGEST_HEADER} are read")]
     TooLong {
-        /// What they say.
+        /// Their contents.
         size: u64,
     },
     /// A header has more tags than rpm accepts.
     #[error("a header of {count} tags; no more than {MOST_TAGS} are read")]
     TooManyTags {
-        /// What it says.
+        /// Its text.
         count: u32,
     },
     /// An index entry leads to where no data is.
@@ -92,13 +92,13 @@ pub enum HeadError {
     /// Its headers must not be parsed.
     #[error(transparent)]
     Frame {
-        /// What is wrong with them.
+        /// The problem with them.
         #[from]
         source: FrameError,
     },
 }
 
-/// What is known of a package file from its first bytes.
+/// Facts about a package file from its first bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// So many bytes from its beginning have to be there before more can be told.
@@ -361,7 +361,7 @@ impl<'a> Header<'a> {
 pub struct Tag<'a> {
     /// Its number.
     pub tag: u32,
-    /// What it holds, by the number of the format: 6, 8 and 9 are strings, 2 to 5 numbers, 7 bytes.
+    /// Its contents, by the number of the format: 6, 8 and 9 are strings, 2 to 5 numbers, 7 bytes.
     pub kind: u32,
     /// How many of them.
     pub count: u32,

@@ -3,7 +3,7 @@
 use crate::date::{is_build_date, looks_like_date, read};
 use crate::kinds::Section;
 
-/// What every alias for a build begins with.
+/// The beginning of every alias for a build.
 pub(crate) const LATEST: &str = "latest_";
 
 /// An alias for a build with a dash or in another case: the first byte that is wrong.

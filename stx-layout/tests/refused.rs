@@ -1,4 +1,4 @@
-//! What is refused: where, and what is suggested instead.
+//! A refusal: where, and what is suggested instead.
 
 use stx_layout::report::Refusal;
 use stx_layout::{

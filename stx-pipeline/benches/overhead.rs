@@ -1,4 +1,4 @@
-//! What a phase costs that does nothing: 1,000 of them, chained and side by side, against GNU make and ninja.
+//! The cost of a phase that does nothing: 1,000 of them, chained and side by side, against GNU make and ninja.
 //!
 //! Every phase has its log, its registration and its lines in the journal, as in a real build. Prints the ratio to the
 //! slower and to the faster of the two, each the best of several runs.

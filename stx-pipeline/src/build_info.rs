@@ -6,7 +6,7 @@ use stx_layout::{BuildRecord, is_printable};
 
 use crate::BuildPlan;
 
-/// What `BUILD_INFO` says; `Display` is its text: a line `KEY="value"` each, which a shell reads.
+/// The contents of `BUILD_INFO`; `Display` is its text: a line `KEY="value"` each, which a shell reads.
 ///
 /// The file of the real builds also has `BUILD_HOST` and `BUILD_BY`. A build server's name, address and user are nobody's
 /// business on a mirror, so they are left out.

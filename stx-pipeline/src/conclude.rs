@@ -1,4 +1,4 @@
-//! What a build delivered, and its record.
+//! The deliverables of a build, and its record.
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -47,7 +47,7 @@ impl std::fmt::Display for MissingDeliverable {
     }
 }
 
-/// What a build left in its workspace.
+/// The files that a build left in its workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Collection {
     /// The files, by path.

@@ -1,4 +1,4 @@
-//! What a build wrote down of itself, so that it can go on after it was killed.
+//! The journal of a build, so that it can go on after it was killed.
 //!
 //! ```text
 //! build.json       the request and its plan, written when the build starts
@@ -33,9 +33,9 @@ pub struct Started {
     /// Whether sources that failed to build are taken for unchanged.
     #[serde(default)]
     pub skip_failed: bool,
-    /// What was asked for.
+    /// The request.
     pub request: BuildRequest,
-    /// What it was made into.
+    /// The result.
     pub plan: BuildPlan,
 }
 

@@ -16,7 +16,7 @@ use crate::{Env, Invocation};
 use order::ordered;
 use planner::Planner;
 
-/// What is to be built, where.
+/// The build to make, where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRequest {
     /// The channel, as [`Recipe::channel`] gives it.
@@ -65,7 +65,7 @@ pub struct BuildPlan {
     /// How long the whole build may take.
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,
-    /// What every phase has in its environment.
+    /// The environment of every phase.
     pub env: Env,
     /// The phases, each after those it needs; the first is the source phase.
     pub phases: Vec<PhasePlan>,
@@ -152,7 +152,7 @@ pub enum PlanError {
         phase: String,
         /// The text.
         text: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
     /// Phases that need each other, or one that is not there; a recipe that was read has none.

@@ -70,7 +70,7 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
     Ok(parts)
 }
 
-/// What is known on the way to values. A variable is expanded once, however often it is named: forty that name the next one
+/// The facts known on the way to values. A variable is expanded once, however often it is named: forty that name the next one
 /// twice would otherwise be expanded a million million times.
 #[derive(Debug, Default)]
 pub(crate) struct Way {

@@ -85,7 +85,7 @@ fn quoted<'m>(message: &'m str, begin: &str) -> Option<&'m str> {
     message.strip_prefix(begin)?.split('`').next()
 }
 
-/// What was taken out: the entry of a table, or an item of a list.
+/// The entry that was taken out of a table, or an item of a list.
 struct Removed {
     /// Where the table stands.
     table: usize,

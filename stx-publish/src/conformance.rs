@@ -1,4 +1,4 @@
-//! What every store has to do, as one test that runs on each of them.
+//! The contract of every store, as one test that runs on each of them.
 
 use bytes::Bytes;
 use chrono::TimeDelta;

@@ -50,7 +50,7 @@ impl Default for FetchOptions {
     }
 }
 
-/// What happens while files are fetched.
+/// Events while files are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchEvent<'a> {
     /// The transfer of a file begins.
@@ -86,7 +86,7 @@ pub struct Fetched {
     pub transferred: u64,
 }
 
-/// What was fetched, and what was not.
+/// The files that were fetched, and those that were not.
 #[derive(Debug, Default)]
 pub struct FetchReport {
     /// The files that are there, in the order in which they were asked for.
@@ -119,9 +119,9 @@ pub enum FetchError {
     Corrupt {
         /// The file.
         path: BuildPath,
-        /// What the sums say.
+        /// The contents of the sums.
         expected: Sha256,
-        /// What was found.
+        /// The findings.
         found: Sha256,
     },
     /// It broke off, again and again at the same byte.
@@ -153,7 +153,7 @@ pub enum FetchError {
     /// It could not be written.
     #[error("{op} {path}")]
     Local {
-        /// What was tried, a verb.
+        /// The operation, a verb.
         op: &'static str,
         /// On what.
         path: Utf8PathBuf,

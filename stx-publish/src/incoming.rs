@@ -1,4 +1,4 @@
-//! What is to be published, as a value.
+//! The tree to publish, as a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,7 +112,7 @@ pub fn digest_of(bytes: &[u8]) -> Sha256 {
     Sha256(sha2::Sha256::digest(bytes).into())
 }
 
-/// What is to be published: the files and symlinks of one build, by path.
+/// The tree to publish: the files and symlinks of one build, by path.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(transparent)]
 pub struct Incoming {

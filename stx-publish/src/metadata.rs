@@ -93,7 +93,7 @@ impl Indexed {
         self
     }
 
-    /// What should be looked at, a line each; `dir` is the repository.
+    /// The warnings, a line each; `dir` is the repository.
     pub fn problems(&self, dir: &BuildPath) -> Vec<String> {
         let unlisted = self.unlisted.iter().map(|(file, reason)| {
             format!("{dir}/{file} is not in the repository metadata: {reason}")

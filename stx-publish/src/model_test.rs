@@ -37,7 +37,7 @@ enum Stop {
     AtStep(usize),
 }
 
-/// What is done next.
+/// The next action.
 #[derive(Clone)]
 struct Move {
     step: Step,
@@ -97,7 +97,7 @@ trait Medium: Sized + 'static {
     fn stopped(&self, at: usize) -> Box<dyn MirrorStore>;
 }
 
-/// What is tested, and what it should be.
+/// The value that is tested, and the expected one.
 struct Running<M> {
     medium: M,
     runtime: tokio::runtime::Runtime,
@@ -214,7 +214,7 @@ async fn perform(store: &dyn MirrorStore, step: &Step, hour: u32) -> Result<(), 
     Ok(())
 }
 
-/// What the store shows.
+/// The state that the store shows.
 async fn look(store: &dyn MirrorStore) -> Shown {
     let mut mirror = Shown::default();
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");

@@ -57,7 +57,7 @@ pub fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sy
     Ok(client_builder(options)?.build()?)
 }
 
-/// What every client of ours has: certificates of the system, time limits, redirects that stay safe.
+/// The settings of every client: certificates of the system, time limits, redirects that stay safe.
 pub fn client_builder(
     options: &HttpOptions,
 ) -> Result<ClientBuilder, Box<dyn Error + Send + Sync>> {

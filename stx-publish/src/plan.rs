@@ -1,4 +1,4 @@
-//! What publishing a build would do. Pure: a catalog and a request in, a plan out.
+//! The plan of publishing a build. Pure: a catalog and a request in, a plan out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +22,10 @@ pub(crate) use show::show_alias;
 #[cfg(test)]
 mod tests;
 
-/// What is asked for.
+/// The request.
 #[derive(Debug, Clone)]
 pub struct PublishRequest {
-    /// What is known of the build, its id and its outcome among it.
+    /// The record of the build, its id and its outcome among it.
     pub record: BuildRecord,
     /// Its files, searched.
     pub tree: Cleared,
@@ -35,7 +35,7 @@ pub struct PublishRequest {
     pub force_alias: bool,
     /// The sums of the build that the mirror has under this id already, where it has one.
     pub existing: Option<Sums>,
-    /// What is carried over of the build's own repository metadata, by repository; the rest of it is made anew.
+    /// The records carried over of the build's own repository metadata, by repository; the rest of it is made anew.
     pub carried: BTreeMap<BuildPath, Carried>,
     /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
     pub strict: bool,
@@ -62,16 +62,16 @@ impl PublishRequest {
     }
 }
 
-/// What a publish will do; [`publish`](crate::publish()) does it and nothing else.
+/// The plan of a publish; [`publish`](crate::publish()) executes it and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishPlan {
     /// The build.
     pub id: BuildId,
     /// How it ended.
     pub result: BuildOutcome,
-    /// What is done with its files.
+    /// The action for its files.
     pub action: PublishAction,
-    /// What is done with the aliases.
+    /// The action for the aliases.
     pub aliases: Vec<AliasStep>,
     /// Files to publish, repository metadata not counted.
     pub files: u64,
@@ -81,13 +81,13 @@ pub struct PublishPlan {
     pub repositories: BTreeSet<BuildPath>,
     /// Files that are not published, because the publisher makes them itself.
     pub left_out: Vec<BuildPath>,
-    /// What is carried over of the build's own repository metadata, by repository.
+    /// The records carried over of the build's own repository metadata, by repository.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<BuildPath, Carried>,
     /// Whether it is refused if a package is not in the repository metadata, or a record is not carried over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// What was redacted, and what was not searched.
+    /// The redactions, and what was not searched.
     pub privacy: PrivacyReport,
     /// Where copies of its files lie, until the plan is done with.
     #[serde(skip)]
@@ -112,7 +112,7 @@ impl PublishPlan {
     }
 }
 
-/// What is done with the files of a build.
+/// The action for the files of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PublishAction {
@@ -122,19 +122,19 @@ pub enum PublishAction {
     Same,
 }
 
-/// What is done with one alias.
+/// The action for one alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AliasStep {
     /// The alias.
     pub alias: AliasName,
-    /// What it points at now.
+    /// Its target now.
     pub shown: Option<AliasEntry>,
-    /// What is done, and why.
+    /// The action and its reason.
     #[serde(flatten)]
     pub verdict: AliasVerdict,
 }
 
-/// What is done with an alias, and why.
+/// The action for an alias, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum AliasVerdict {
@@ -336,7 +336,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     })
 }
 
-/// What is done with each alias.
+/// The action for each alias.
 fn alias_steps(
     catalog: &Catalog,
     aliases: impl IntoIterator<Item = AliasName>,

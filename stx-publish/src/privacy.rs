@@ -78,7 +78,7 @@ pub enum Identity {
     Address(IpAddr),
     /// Bytes that must not get out.
     Secret {
-        /// What it is called in reports.
+        /// Its name in reports.
         label: String,
         /// The bytes.
         value: Vec<u8>,
@@ -104,7 +104,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What was found, as it may be printed.
+/// The findings in printable form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Private {
     /// An account on the build server, with the server's name.
@@ -122,7 +122,7 @@ pub enum Private {
 }
 
 impl Private {
-    /// What stands in its place in a redacted text.
+    /// The text in its place in a redacted text.
     pub fn replacement(&self) -> &'static [u8] {
         match self {
             Self::Account => b"[redacted account]",
@@ -163,7 +163,7 @@ pub struct Seen {
     pub lines: Vec<u64>,
 }
 
-/// What was found in one text.
+/// The findings in one text.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Findings(pub BTreeMap<Private, Seen>);
@@ -209,12 +209,12 @@ impl fmt::Display for Findings {
     }
 }
 
-/// What the search of a build came to.
+/// The report of the search of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct PrivacyReport {
     /// Files that were searched.
     pub searched: u64,
-    /// What was redacted, by log.
+    /// The redactions, by log.
     pub redacted: BTreeMap<BuildPath, Findings>,
     /// Texts that could not be searched, and why.
     pub unsearched: BTreeMap<BuildPath, String>,
@@ -246,7 +246,7 @@ pub enum PrivacyError {
     /// It would be found everywhere.
     #[error("secret {label}: shorter than {SHORTEST_SECRET} bytes, or all of its lines are")]
     ShortSecret {
-        /// What it is called.
+        /// Its name.
         label: String,
     },
     /// No name of a host.
@@ -268,7 +268,7 @@ pub enum PrivacyError {
     Size(#[from] aho_corasick::BuildError),
 }
 
-/// What to look for, compiled.
+/// The patterns to look for, compiled.
 #[derive(Clone)]
 pub struct Privacy {
     automaton: AhoCorasick,
@@ -372,7 +372,7 @@ impl Privacy {
             })
     }
 
-    /// What a text in memory holds.
+    /// The contents of a text in memory.
     pub fn find(&self, text: &[u8]) -> Findings {
         let mut search = Search::new(self);
         search.push(text, |_| {});

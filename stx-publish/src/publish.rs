@@ -22,12 +22,12 @@ use crate::privacy::PrivacyReport;
 use crate::scan::ScanError;
 use crate::store::{Added, ChannelWriter, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
 
-/// What was done.
+/// The actions taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishReport {
     /// The build.
     pub id: BuildId,
-    /// What was done with its files.
+    /// The action taken for its files.
     pub action: PublishAction,
     /// Files of the build, repository metadata among them; 0 where nothing was published.
     pub files: u64,
@@ -37,16 +37,16 @@ pub struct PublishReport {
     pub shared: u64,
     /// Aliases that point at the build now and did not before.
     pub moved: Vec<AliasName>,
-    /// What was decided about each alias, and why.
+    /// The decision about each alias, and why.
     pub aliases: Vec<AliasStep>,
-    /// What was redacted, and what was not searched.
+    /// The redactions, and what was not searched.
     pub privacy: Box<PrivacyReport>,
     /// What the metadata of each RPM repository lists, and what it does not; none where nothing was published.
     pub metadata: BTreeMap<BuildPath, Indexed>,
 }
 
 impl PublishReport {
-    /// What should be looked at in the repositories, a line each.
+    /// The warnings in the repositories, a line each.
     pub fn problems(&self) -> Vec<String> {
         let each = self.metadata.iter();
         each.flat_map(|(dir, indexed)| indexed.problems(dir))
@@ -120,7 +120,7 @@ pub enum PublishError {
     Outdated {
         /// The build.
         id: Box<BuildId>,
-        /// What changed.
+        /// The changes.
         source: StoreError,
     },
     /// A program that is needed is not installed.
@@ -155,7 +155,7 @@ pub enum PublishError {
     AfterCommit {
         /// The build.
         id: Box<BuildId>,
-        /// What failed.
+        /// The failed operation.
         source: StoreError,
     },
     /// The commit ended with an error, and the mirror does not say whether it took effect. A rerun finds out.
@@ -163,7 +163,7 @@ pub enum PublishError {
     Uncertain {
         /// The build.
         id: Box<BuildId>,
-        /// What failed.
+        /// The failed operation.
         source: StoreError,
     },
     /// A hook failed before the commit; nothing was published.
@@ -200,7 +200,7 @@ pub enum PublishError {
         id: Box<BuildId>,
         /// The alias.
         alias: AliasName,
-        /// What failed.
+        /// The failed operation.
         source: StoreError,
     },
 }

@@ -29,7 +29,7 @@ mod tests;
 pub use execute::copy;
 pub use report::{CopyError, CopyEvent, CopyReport};
 
-/// What is to be copied.
+/// The builds to copy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CopyRequest {
     /// These channels; all of them where there is none.
@@ -55,7 +55,7 @@ pub struct Side {
     pub thinned: BTreeSet<BuildId>,
 }
 
-/// What is to become of a build.
+/// The decision about a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum BuildVerdict {
@@ -83,12 +83,12 @@ pub struct BuildStep {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What is to become of it.
+    /// The decision about it.
     #[serde(flatten)]
     pub verdict: BuildVerdict,
 }
 
-/// What is to become of an alias.
+/// The decision about an alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum AliasVerdict {
@@ -112,16 +112,16 @@ pub struct CopyAlias {
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// What it shows on the second mirror.
+    /// Its target on the second mirror.
     pub shown: Option<AliasEntry>,
-    /// What it shows on the first.
+    /// Its target on the first.
     pub to: BuildDate,
-    /// What is to become of it.
+    /// The decision about it.
     #[serde(flatten)]
     pub verdict: AliasVerdict,
 }
 
-/// What copying would do.
+/// The plan of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CopyPlan {
     /// The builds, by date.
@@ -275,7 +275,7 @@ fn judge_alias(
 }
 
 impl CopyPlan {
-    /// What keeps the second mirror from being like the first, a line each.
+    /// The reason that keeps the second mirror from being like the first, a line each.
     pub fn problems(&self) -> Vec<String> {
         let builds = self.builds.iter().filter_map(|step| {
             let why = match &step.verdict {

@@ -32,7 +32,7 @@ pub enum ScanError {
     /// It is a file.
     #[error("{dir}: is not a directory")]
     NotADirectory {
-        /// What was taken for a directory.
+        /// The path that was taken for a directory.
         dir: Utf8PathBuf,
     },
     /// It cannot be read.
@@ -65,10 +65,10 @@ pub enum ScanError {
     },
 }
 
-/// What lies in a tree, and what of it must not be published.
+/// The contents of a tree, and the parts that must not be published.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Survey {
-    /// What may be published.
+    /// The entries that may be published.
     pub incoming: Incoming,
     /// Everything else, by path.
     pub problems: Vec<Problem>,
@@ -141,7 +141,7 @@ fn real(path: &Utf8Path) -> Option<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(real).ok()
 }
 
-/// What lies at `source`, itself and not what it may point at.
+/// The entry at `source`, itself and not what it may point at.
 fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
     let unreadable = |error: &dyn std::error::Error| ProblemKind::Unreadable {
         reason: error.to_string(),

@@ -1,4 +1,4 @@
-//! What a commit writes of its own: the record, the sums, and what vouches for them.
+//! The files that a commit writes of its own: the record, the sums, and what vouches for them.
 //!
 //! ```text
 //! sums of the added files ──> Attester ──> files about the build, summed like the others
@@ -44,7 +44,7 @@ pub enum SignError {
     /// There is no such key, or it must not be used.
     #[error("{signer}: {reason}")]
     Refused {
-        /// What was to sign.
+        /// The signer.
         signer: String,
         /// Why it does not.
         reason: String,
@@ -52,7 +52,7 @@ pub enum SignError {
     /// The program that signs could not be run, or the key not be read.
     #[error("{signer}")]
     Io {
-        /// What was to sign.
+        /// The signer.
         signer: String,
         /// Why it failed.
         source: std::io::Error,
@@ -94,7 +94,7 @@ pub struct Seal {
     pub attester: Option<Arc<dyn Attester>>,
 }
 
-/// What a commit writes, beside the files that were added.
+/// The files that a commit writes, beside the files that were added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     /// The record, as `build.json` says it.
@@ -112,7 +112,7 @@ impl Seal {
     /// Seals a build whose added files have these `sums`, and together so many `bytes`. The counts of `record` are filled in.
     ///
     /// # Errors
-    /// What the signer or the attester refuses.
+    /// A refusal of the signer or the attester.
     pub fn seal(
         &self,
         sums: &Sums,
@@ -148,7 +148,7 @@ impl Seal {
     /// The signature of a file of the build `id`; `None` where nothing is signed.
     ///
     /// # Errors
-    /// What the signer refuses.
+    /// A refusal of the signer.
     pub fn sign(&self, bytes: &[u8], id: &BuildId) -> Result<Option<Bytes>, SignError> {
         let Some(signer) = &self.signer else {
             return Ok(None);

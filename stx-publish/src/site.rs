@@ -41,7 +41,7 @@ pub struct Site {
     pub stays: BTreeMap<BuildId, Stay>,
 }
 
-/// What a refresh did.
+/// The report of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Refreshed {
     /// Pages that were written.

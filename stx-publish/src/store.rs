@@ -151,7 +151,7 @@ pub enum Depth {
     Digests,
 }
 
-/// What lies at a path of a build.
+/// The entry at a path of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// A regular file.
@@ -177,12 +177,12 @@ pub enum Found {
     },
     /// Something that has no place in a build: a device, a FIFO, a socket.
     Other {
-        /// What it is.
+        /// Its kind.
         what: String,
     },
 }
 
-/// What lies in a build.
+/// The contents of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspection {
     /// By path; directories only where something is wrong with them.
@@ -251,11 +251,11 @@ impl fmt::Display for Retired {
 pub struct Leftover {
     /// The channel whose lock protects it.
     pub channel: Channel,
-    /// What it is, for people; a path in the mirror where there is one.
+    /// Its name for people; a path in the mirror where there is one.
     pub what: String,
 }
 
-/// What a mirror can do that not every mirror can. The conformance suite compares it with what the mirror does.
+/// The capabilities of a mirror that not every mirror has. The conformance suite compares it with what the mirror does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
     /// Only names and bytes of files can be seen of a build: no symlinks, modes and times.
@@ -281,7 +281,7 @@ pub struct Capabilities {
 /// - **May vary.** How old a catalog may be on a store with caches; whether permission bits are known; chunk sizes.
 #[async_trait]
 pub trait MirrorRead: fmt::Debug + Send + Sync {
-    /// What the mirror holds within `scope`. A channel or build that is not there is absent from the catalog, no error;
+    /// The contents of the mirror within `scope`. A channel or build that is not there is absent from the catalog, no error;
     /// a build whose record cannot be read is in it as [`BuildState::Unreadable`](stx_layout::BuildState::Unreadable).
     async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError>;
 
@@ -291,7 +291,7 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// The digests of a build's files.
     async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError>;
 
-    /// What an alias points at; `None` where there is no such alias.
+    /// The target of an alias; `None` where there is no such alias.
     async fn alias(
         &self,
         channel: &Channel,
@@ -316,14 +316,14 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// A derived page; `None` where there is none.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
 
-    /// What this mirror can do that not every mirror can.
+    /// The capabilities of this mirror that not every mirror has.
     fn capabilities(&self) -> Capabilities;
 
     /// Where a file of a build lies for programs of this machine, if the mirror [has such](Capabilities::has_local_files);
     /// symlinks are not followed.
     fn file(&self, id: &BuildId, path: &BuildPath) -> Option<Utf8PathBuf>;
 
-    /// What really lies in a build, except `SHA256SUMS`, its signature, and [`THINNED.json`](Thinned::FILE_NAME), which is
+    /// The real contents of a build, except `SHA256SUMS`, its signature, and [`THINNED.json`](Thinned::FILE_NAME), which is
     /// read.
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError>;
 
@@ -354,14 +354,14 @@ pub trait MirrorStore: MirrorRead {
     /// The builds and sections that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
 
-    /// What dead publishers left behind within `scope`; of a channel that is locked, nothing is said.
+    /// The leftovers of dead publishers within `scope`; of a channel that is locked, nothing is said.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
 
     /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
     /// nothing can be seen that is not durable has nothing to do.
     async fn settle(&self, channel: &Channel) -> Result<(), StoreError>;
 
-    /// What lies above the channels and belongs to none, by path; a store that holds channels only has nothing there.
+    /// Entries above the channels that belong to none, by path; a store that holds channels only has nothing there.
     async fn strays(&self) -> Result<Vec<String>, StoreError>;
 
     /// The pins within `scope`, by build, then by author; also those that have ended, and those of builds that are not

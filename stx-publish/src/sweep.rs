@@ -84,7 +84,7 @@ pub async fn claims_the_truth(
     }
 }
 
-/// What has to hold at any time: no partial build, none without its signature, and an alias that resolves to a complete success.
+/// The invariant: no partial build, none without its signature, and an alias that resolves to a complete success.
 pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report

@@ -64,7 +64,7 @@ impl Thinned {
     /// Reads the text of a `THINNED.json`.
     ///
     /// # Errors
-    /// What is wrong with the text, in a line.
+    /// The problems of the text, in a line.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let thinned: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if thinned.schema > Self::SCHEMA {
@@ -127,7 +127,7 @@ pub fn check_section(section: &BuildPath) -> Result<(), String> {
     Ok(())
 }
 
-/// What was taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
+/// The sections that were taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for one that cannot be understood; otherwise as [`MirrorRead::read`].

@@ -44,7 +44,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// What is wrong.
+/// The mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
@@ -211,7 +211,7 @@ pub struct Finding {
     /// The path in the build, the name in the channel, or the path on the mirror.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// What is wrong.
+    /// The mistake.
     pub kind: FindingKind,
     /// How bad it is.
     pub severity: Severity,
@@ -273,14 +273,14 @@ pub struct SeenAlias {
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// What it pointed at.
+    /// Its earlier target.
     pub shown: Option<AliasEntry>,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct VerifyReport {
-    /// What is wrong, by channel and build.
+    /// The findings, by channel and build.
     pub findings: Vec<Finding>,
     /// Builds that were looked at.
     pub builds: u64,
@@ -332,7 +332,7 @@ impl fmt::Display for VerifyReport {
 #[derive(Debug, thiserror::Error)]
 #[error("{scope}: cannot be verified")]
 pub struct VerifyError {
-    /// What was to be verified.
+    /// The scope.
     pub scope: Box<Scope>,
     /// Why not.
     pub source: StoreError,
@@ -486,7 +486,7 @@ async fn builds(
     Ok((catalog, report))
 }
 
-/// What stands in a channel while nobody is at work in it; `None`: somebody is, and may be about to move its aliases.
+/// The leftovers in a channel while nobody is at work in it; `None`: somebody is, and may be about to move its aliases.
 async fn settled<'a>(
     store: &dyn MirrorStore,
     channel: &Channel,

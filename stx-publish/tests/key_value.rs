@@ -28,7 +28,7 @@ use stx_publish::{
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What a row belongs to: a build that is there, staged or retired, or something else that is kept.
+/// The owner of a row: a build that is there, staged or retired, or something else that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Build(BuildId),

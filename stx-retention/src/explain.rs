@@ -71,7 +71,7 @@ pub fn explain(
     Some(text)
 }
 
-/// What a build is: outcome, date and age.
+/// A build: outcome, date and age.
 fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
     let outcome = match &entry.state {
         BuildState::Known(record) => match record.result {

@@ -1,4 +1,4 @@
-//! What the policy will do, day by day.
+//! A forecast of the policy, day by day.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -31,7 +31,7 @@ impl Rate {
     }
 }
 
-/// What the policy will do, day by day.
+/// A forecast of the policy, day by day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
     /// The days: first the plan of now, then each following day.

@@ -66,7 +66,7 @@ impl Default for Fold {
 }
 
 impl Fold {
-    /// What all of it came to.
+    /// The result of all of it.
     pub(crate) fn word(&self) -> u64 {
         self.0
     }

@@ -1,10 +1,10 @@
-//! What a decision has to know beyond the catalog.
+//! The inputs of a decision beyond the catalog.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::{BuildId, BuildPath, Pin, Sha256};
 
-/// What a decision has to know beyond the catalog. All of it may be empty.
+/// The inputs of a decision beyond the catalog. All of it may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyInputs {
     /// The pins, in any order.
@@ -24,7 +24,7 @@ pub struct PolicyInputs {
 pub struct FileFact {
     /// Where it is in the build.
     pub path: BuildPath,
-    /// What it holds.
+    /// Its contents.
     pub digest: Sha256,
     /// How big it is.
     pub bytes: u64,

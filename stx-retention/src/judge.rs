@@ -21,7 +21,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// What is known of one build's outcome.
+/// The outcome of one build, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rank {
     Unknown,

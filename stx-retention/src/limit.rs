@@ -8,7 +8,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// What became eligible within this time is what a daily run finds, also after one that was missed.
+/// Builds that became eligible within this time are those that a daily run finds, also after one that was missed.
 const DAILY: TimeDelta = TimeDelta::days(2);
 
 /// Builds that lie so far apart confirm the clock.

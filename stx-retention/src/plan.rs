@@ -8,20 +8,20 @@ use stx_layout::{BuildId, BuildPath};
 
 use crate::{ExpiryRule, Reason, RecordDigest, Verdict, Warning};
 
-/// What a run removes, what it keeps, and why: a value that is printed, stored, and later applied as it is.
+/// The plan of a run: the builds it removes, the builds it keeps, and why. A value that is printed, stored, and later applied as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
 pub struct PrunePlan {
     /// The time it was made for.
     pub now: DateTime<Utc>,
-    /// What goes, in the order in which it goes.
+    /// The builds that go, in their order.
     pub expire: Vec<ExpireEntry>,
     /// Sections of kept builds that go; absent from the JSON where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<SectionEntry>,
-    /// What stays, by channel, oldest first.
+    /// The builds that stay, by channel, oldest first.
     pub keep: Vec<KeepEntry>,
-    /// What a person should look at.
+    /// Warnings for a person.
     pub warnings: Vec<Warning>,
 }
 
@@ -38,7 +38,7 @@ pub struct ExpireEntry {
     pub bytes_freed: u64,
     /// Why, in a sentence.
     pub message: String,
-    /// What its record was like.
+    /// The digest of its record.
     pub seen: RecordDigest,
 }
 
@@ -55,7 +55,7 @@ pub struct SectionEntry {
     pub bytes_freed: u64,
     /// Why, in a sentence.
     pub message: String,
-    /// What its build's record was like.
+    /// The digest of its build's record.
     pub seen: RecordDigest,
 }
 
@@ -71,7 +71,7 @@ pub struct KeepEntry {
 }
 
 impl PrunePlan {
-    /// What becomes of a build; `None` where the plan did not see it.
+    /// The decision about a build; `None` where the plan did not see it.
     pub fn verdict(&self, build: &BuildId) -> Option<Verdict> {
         let keep = self.keep.binary_search_by(|entry| entry.build.cmp(build));
         if let Some(entry) = keep.ok().and_then(|index| self.keep.get(index)) {
@@ -87,7 +87,7 @@ impl PrunePlan {
         })
     }
 
-    /// What becomes of every build that the plan saw.
+    /// The decision about every build that the plan saw.
     pub fn verdicts(&self) -> BTreeMap<&BuildId, Verdict> {
         let kept = self.keep.iter().map(|entry| {
             let verdict = Verdict::Keep {

@@ -1,11 +1,11 @@
-//! What is to be kept, as a value.
+//! The policy, as a value.
 
 use globset::{Glob, GlobMatcher};
 use stx_layout::{BuildPath, Channel, ReleaseKind};
 
 use crate::{Calendar, Span};
 
-/// What is to be kept: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
+/// The policy: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
 ///
 /// A plain value: made by code, or read from TOML with [`PolicyFile::from_toml`](crate::PolicyFile::from_toml).
 /// `Policy::default()` is the specification's.
@@ -17,7 +17,7 @@ pub struct Policy {
     pub channels: Vec<ChannelRules>,
     /// When releases were, and will be.
     pub calendar: Calendar,
-    /// What one run may do at most.
+    /// The limits of one run.
     pub limits: Limits,
     /// Free space to reach, in bytes. It only changes the order of what is eligible, and warns when that is not enough.
     pub free_space: Option<u64>,
@@ -77,11 +77,11 @@ pub struct ChannelRules {
     /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), `*` does not
     /// cross a `/`.
     pub channels: Glob,
-    /// What is different there.
+    /// The difference there.
     pub rules: Overlay,
 }
 
-/// What an exception changes; `None` leaves a rule as it is.
+/// The fields that an exception changes; `None` leaves a rule as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overlay {
     /// In place of [`Rules::keep`].
@@ -94,7 +94,7 @@ pub struct Overlay {
     pub tiers: Option<Vec<Tier>>,
 }
 
-/// What one run may do at most.
+/// The limits of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Percent of a channel's builds that one run removes at most, those that an ordinary day or a pause explains not counted.

@@ -73,7 +73,7 @@ pub struct Position {
 pub struct Mistake {
     /// Where.
     pub at: Position,
-    /// What is wrong, and what would be right.
+    /// The mistake, and what would be right.
     pub message: String,
 }
 

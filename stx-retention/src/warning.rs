@@ -62,7 +62,7 @@ pub enum Warning {
         channel: Channel,
         /// The alias.
         alias: AliasName,
-        /// What it points at.
+        /// Its target.
         target: String,
     },
     /// A pin of a build that is not there.
@@ -77,7 +77,7 @@ pub enum Warning {
         /// How many.
         builds: u64,
     },
-    /// What may go is not enough to reach the free space asked for.
+    /// The builds that may go are not enough to reach the free space asked for.
     SpaceShort {
         /// Bytes asked for.
         wanted: u64,

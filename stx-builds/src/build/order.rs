@@ -1,4 +1,4 @@
-//! What is to be built, where, and who watches it: the input of a build, without the command line.
+//! The build to make, where, and who watches it: the input of a build, without the command line.
 
 use std::collections::BTreeMap;
 

@@ -244,7 +244,7 @@ impl Run<'_> {
     }
 }
 
-/// What came of the phases.
+/// The result of the phases.
 enum Ran {
     /// The last success has the same commits.
     Unchanged(BuildId, BuildOutcome),

@@ -26,7 +26,7 @@ impl SiteBuilder {
         Self { area }
     }
 
-    /// What a build left, as the ledger has it.
+    /// The files that a build left, as the ledger has it.
     async fn left(&self, channel: &Channel, built: Result<Built, Error>, cancel: &Cancel) -> Left {
         match built {
             Ok(Built::Unchanged { build, result }) => Left::Over(RunEnd::Unchanged {

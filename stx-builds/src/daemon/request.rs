@@ -105,7 +105,7 @@ async fn look(
     Err(Error::new(ErrorKind::NotFound, error).hint(named(setup)))
 }
 
-/// What is built without being a new channel.
+/// The targets built without being a new channel.
 fn named(setup: &Setup) -> String {
     let mut names: Vec<_> = setup
         .watches

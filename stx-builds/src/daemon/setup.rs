@@ -88,7 +88,7 @@ impl Service {
         })
     }
 
-    /// What is built of a branch or tag that no entry names.
+    /// The target for a branch or tag that no entry names.
     pub fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
         let recipe = self
             .options

@@ -1,4 +1,4 @@
-//! What people ask, as files that appear by a rename.
+//! The requests of people, as files that appear by a rename.
 //!
 //! A file's owner is who asked: the kernel says so, nobody can claim it. The directory is of the service's user and the
 //! build group, mode 3770: members add files, cannot read the state, and cannot touch each other's files.
@@ -42,12 +42,12 @@ pub(super) struct Spool {
     _alive: Option<File>,
 }
 
-/// What was found in the spool.
+/// The findings in the spool.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The messages, oldest first, at most so many of each user.
     pub(super) messages: Vec<Message>,
-    /// What is to be reported: files that are no messages, and what could not be removed.
+    /// The report: files that are no messages, and what could not be removed.
     pub(super) problems: Vec<String>,
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn kind_of(error: &StoreError) -> ErrorKind {
     }
 }
 
-/// What to do about a store's refusal, where that can be told from the refusal alone.
+/// The next step after a store's refusal, where that can be told from the refusal alone.
 pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Io { path, source, .. } => {

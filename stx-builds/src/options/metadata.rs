@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// What makes the metadata of RPM repositories.
+/// The maker of the metadata of RPM repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Metadata {
     /// This program, which knows what publishing found out already.
@@ -14,7 +14,7 @@ pub enum Metadata {
     CreaterepoC,
 }
 
-/// What is said of the metadata of RPM repositories: `metadata = "createrepo_c"`, or a table.
+/// The statements about the metadata of RPM repositories: `metadata = "createrepo_c"`, or a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MetadataTable {
     made_by: Metadata,
@@ -22,7 +22,7 @@ pub struct MetadataTable {
 }
 
 impl MetadataTable {
-    /// What makes it.
+    /// Its maker.
     pub fn made_by(self) -> Metadata {
         self.made_by
     }

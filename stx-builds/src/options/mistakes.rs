@@ -1,4 +1,4 @@
-//! What is wrong with the files of a configuration, each mistake with its place.
+//! Mistakes in the files of a configuration, each with its place.
 
 use std::collections::BTreeSet;
 use std::fmt;

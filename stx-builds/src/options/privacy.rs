@@ -39,7 +39,7 @@ impl Default for PrivacyTable {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SecretPlace {
-    /// What it is called in reports.
+    /// Its name in reports.
     name: String,
     /// The file that holds it.
     file: Option<Utf8PathBuf>,
@@ -56,7 +56,7 @@ impl PrivacyTable {
         }
     }
 
-    /// What to look for; `None` where nothing is.
+    /// The patterns to look for; `None` where nothing is.
     pub fn compile(&self) -> Result<Option<Privacy>, Error> {
         if !self.enabled {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! What will go, and how full the mirror gets, day by day.
+//! The builds that will go, and how full the mirror gets, day by day.
 
 use std::collections::BTreeMap;
 

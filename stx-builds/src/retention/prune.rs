@@ -18,28 +18,28 @@ use crate::{Mirror, Site, pages, refused};
 /// How long a retired build can be brought back.
 pub const GRACE: TimeDelta = TimeDelta::days(3);
 
-/// What a run of `prune` did.
+/// The report of a run of `prune`.
 #[derive(Debug, Serialize)]
 pub struct Pruned {
-    /// What was to be done.
+    /// The operation.
     pub plan: PrunePlan,
     /// The builds that were taken out of sight; `undelete` brings them back.
     pub retired: Vec<BuildId>,
     /// The sections that were; `undelete` brings them back too.
     pub thinned: Vec<String>,
-    /// What was left, a build or a section of one, and why.
+    /// The steps that were not taken, each a build or a section of one, and why.
     pub left: BTreeMap<String, String>,
-    /// What dead runs had left undone, and is done.
+    /// The leftovers of dead runs that are finished now.
     pub finished: Vec<String>,
-    /// What had its grace period over, and is gone for good.
+    /// The entries whose grace period is over, and that are gone for good.
     pub purged: Vec<Retired>,
-    /// What has it over by a clock that is doubted, and stays.
+    /// The entries whose grace period is over by a clock that is doubted, and that stay.
     pub doubted: Vec<Retired>,
     /// The tags on the registry that went with it.
     pub untagged: Vec<ImageName>,
     /// Those that stay, and why.
     pub tags_kept: BTreeMap<ImageName, String>,
-    /// What failed, among what was left.
+    /// The failures among the rest.
     #[serde(skip)]
     pub failed: BTreeSet<String>,
 }
@@ -156,7 +156,7 @@ pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error>
 /// The subject of an alarm that concerns more than one channel.
 const MIRROR: &str = "mirror";
 
-/// What a warning holds back, and its text, which names the command that releases it.
+/// The subject that a warning concerns, and its text, which names the command that releases it.
 fn blocks(warning: &Warning) -> Option<(String, String)> {
     warning.allow()?;
     let subject = limited(warning).map_or_else(|| MIRROR.to_owned(), ToString::to_string);
@@ -178,7 +178,7 @@ pub fn limited(warning: &Warning) -> Option<&Channel> {
     }
 }
 
-/// What became of a step.
+/// The outcome of a step.
 enum Outcome {
     Done(Vec<Retired>),
     Left(String),

@@ -28,7 +28,7 @@ pub(crate) async fn run(context: &Context, args: &args::Copy) -> Result<(), Fail
     left(&report.left, context.format() == Format::Human)
 }
 
-/// What was left as it is fails the command, so that nobody takes the mirrors for equal.
+/// A copy that leaves something out fails the command, so that nobody takes the mirrors for equal.
 fn left(problems: &[String], said: bool) -> Result<(), Failure> {
     if problems.is_empty() {
         return Ok(());

@@ -129,7 +129,7 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<(), Failure> {
     }
 }
 
-/// What came out, two levels deep, and how to look further.
+/// The result, two levels deep, and how to look further.
 fn shown(dir: &Utf8Path, mirror: &Utf8Path) -> Result<String, Failure> {
     let io = |error: std::io::Error| Failure::new(Exit::Bug, error);
     let channel = mirror.join("master/centos");

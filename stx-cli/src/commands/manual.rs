@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use stx_builds::files::{self, Durable};
 
-/// What the manual is called in the head of its pages.
+/// The name of the manual in the head of its pages.
 const TITLE: &str = "StarlingX builds";
 
 pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::output;
 use stx_builds::build::{read_recipe, recipe_findings};
 
-/// What `recipe check` prints.
+/// The report of `recipe check`.
 #[derive(Debug, Serialize)]
 struct Checked {
     file: Utf8PathBuf,

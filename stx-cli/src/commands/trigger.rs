@@ -9,7 +9,7 @@ use crate::args::Trigger;
 use crate::exit::Failure;
 use crate::output;
 
-/// What was asked for.
+/// The request.
 #[derive(Debug, Serialize)]
 struct Left<'a> {
     message: String,

@@ -356,7 +356,7 @@ fn spec(head: &str, qualifier: Option<Qualifier>) -> Option<Tag<'_>> {
     })
 }
 
-/// What stands before the stream: `PREFIX-OS`, `PREFIX-OS-CODENAME-ARCH`, `PREFIX`.
+/// The text before the stream: `PREFIX-OS`, `PREFIX-OS-CODENAME-ARCH`, `PREFIX`.
 fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_>> {
     if let Some((prefix, os)) = strip_os(before) {
         return Some(Tag::Stream {

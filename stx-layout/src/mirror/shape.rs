@@ -68,7 +68,7 @@ pub(super) type Fault = (usize, &'static str);
 
 const RELEASE: &str = "a release identifier: `master`, `feature/NAME`, `release/NAME`, `milestone/TAG`, `rc/VERSION`, `r2018.10` or a branch";
 
-/// What lies between a URL's host and the path.
+/// The part between a URL's host and the path.
 pub(super) const ROOT: &str = "/mirror/starlingx";
 
 /// Longest host, with its port, of a URL.

@@ -63,22 +63,22 @@ pub enum Place {
 pub enum Placed {
     /// A process of the build server that lasts as long as the phase. When there is a job, its result says how the phase ended.
     Process {
-        /// What has to be there first.
+        /// The prerequisites.
         files: Vec<JobFile>,
         /// The process.
         invocation: Invocation,
-        /// What makes sure that nothing is left, after an end that was not the phase's own.
+        /// The guard that makes sure that nothing is left, after an end that was not the phase's own.
         end: Option<Invocation>,
     },
     /// A job of a cluster, that is submitted and then followed.
     Submitted {
-        /// What has to be there first.
+        /// The prerequisites.
         files: Vec<JobFile>,
         /// Prints the job's number; see [`job_id`].
         submit: Invocation,
         /// Ends every job of this name; succeeds when there is none.
         cancel: Invocation,
-        /// What is asked for the job's state.
+        /// The request for the job's state.
         slurm: Slurm,
     },
 }
@@ -118,7 +118,7 @@ pub enum Check {
     Prints(Invocation),
     /// It has to succeed.
     Succeeds {
-        /// What has to be there first.
+        /// The prerequisites.
         file: JobFile,
         /// The process.
         invocation: Invocation,
@@ -249,7 +249,7 @@ fn of_no_phase(mut invocation: Invocation) -> Invocation {
     invocation
 }
 
-/// What a place needs, and the marker's text, as a script for `sh -c`.
+/// The requirements of a place, and the marker's text, as a script for `sh -c`.
 fn marker_script(marker: &Utf8Path) -> String {
     format!(
         "test -x /bin/bash && command -v flock > /dev/null || {{ echo 'bash and flock have to be there' >&2; exit 1; }}; \

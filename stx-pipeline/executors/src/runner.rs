@@ -31,7 +31,7 @@ pub enum PlaceError {
     Unusable {
         /// Its name.
         place: String,
-        /// What was tried, and what came of it.
+        /// The attempt, and its result.
         reason: String,
     },
     /// The place has other files under the build's paths.

@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use stx_pipeline::invocation::is_name;
 use stx_pipeline::{Ended, Invocation};
 
-/// What every script ends with.
+/// The end of every script.
 const BODY: &str = include_str!("run.sh");
 
 /// Variables that a shell keeps for itself: it sets them, or refuses to have them set.
@@ -70,7 +70,7 @@ pub struct Job {
 pub struct JobFile {
     /// Where.
     pub path: Utf8PathBuf,
-    /// What is in it.
+    /// The contents of it.
     pub text: String,
 }
 

@@ -172,7 +172,7 @@ pub fn job_state(line: &str) -> Option<JobState> {
     })
 }
 
-/// What follows from a job's state.
+/// The conclusions from a job's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It waits or runs.
@@ -185,7 +185,7 @@ pub enum Verdict {
     Held(Ended),
 }
 
-/// What follows from the state of job `id` at the place `name`. A state that is not known goes on: what ends a job has been the
+/// The conclusions from the state of job `id` at the place `name`. A state that is not known goes on: what ends a job has been the
 /// same for years, what it waits for has not.
 pub fn verdict(id: u64, job: &JobState, name: &str, slurm: &Slurm) -> Verdict {
     let node = job.node.as_deref().unwrap_or("no node");

@@ -13,7 +13,7 @@ use crate::schedule::{Schedule, ScheduleError};
 use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, milestone_name};
 use stx_pipeline::Finding;
 
-/// What the configuration says of the service.
+/// The configuration of the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceConfig {
     /// How it behaves.
@@ -28,11 +28,11 @@ pub struct ServiceConfig {
     pub cancel_group: Option<String>,
     /// The file that metrics are written to.
     pub metrics: Option<Utf8PathBuf>,
-    /// What is built.
+    /// The target.
     pub branches: Vec<BranchConfig>,
 }
 
-/// What the configuration says of a branch, or of the milestones of one.
+/// The configuration of a branch, or of the milestones of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BranchConfig {
     /// The git branch or tag.

@@ -1,4 +1,4 @@
-//! What should not be so, from what is known.
+//! The alarms, from what is known.
 
 use std::collections::BTreeMap;
 

@@ -56,7 +56,7 @@ use crate::schedule::Schedule;
 use crate::trigger::{Heads, Observation, Reason, Target, Watch};
 use stx_pipeline::{Cancel, Event};
 
-/// What becomes of running builds when the service is stopped.
+/// The treatment of running builds when the service is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnStop {
     /// They are waited for.
@@ -66,7 +66,7 @@ pub enum OnStop {
     Interrupt,
 }
 
-/// What becomes of builds that were cut off.
+/// The treatment of builds that were cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnInterrupted {
     /// They go on at the first unfinished phase.
@@ -81,9 +81,9 @@ pub enum OnInterrupted {
 pub struct Settings {
     /// How many builds run side by side at most.
     pub max_builds: usize,
-    /// What becomes of running builds when the service is stopped.
+    /// The treatment of running builds when the service is stopped.
     pub on_stop: OnStop,
-    /// What becomes of builds that were cut off.
+    /// The treatment of builds that were cut off.
     pub on_interrupted: OnInterrupted,
     /// When retention is applied; `None` for never.
     pub prune: Option<Schedule>,
@@ -102,7 +102,7 @@ pub struct Settings {
 pub struct Setup {
     /// How it behaves.
     pub settings: Settings,
-    /// What it builds.
+    /// Its target.
     pub watches: Vec<Watch>,
 }
 
@@ -161,7 +161,7 @@ pub fn unnamed(target: &Target) -> String {
     )
 }
 
-/// What is to be built, and why.
+/// The build to make, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// What.
@@ -176,7 +176,7 @@ pub struct Order {
     pub retry_failed: bool,
 }
 
-/// What a build tells on its way.
+/// The progress of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// It has its date; it can be resumed from now on.
@@ -188,10 +188,10 @@ pub enum Progress {
 /// Where a build tells its progress.
 pub type Tell = dyn Fn(Progress) + Send + Sync;
 
-/// What an application of the retention policy came to.
+/// The report of one application of the retention policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// What was done, in a line.
+    /// A summary, in a line.
     pub text: String,
     /// What stays although it is due, because removing it seemed wrong: by channel, or `mirror` for all of it, why and how
     /// it is released.
@@ -255,7 +255,7 @@ pub trait Upstream: Send + Sync {
     async fn has(&self, upstream: &trigger::Upstream, git: &str) -> Result<bool, String>;
 }
 
-/// What somebody asks of the service.
+/// A request to the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Ask {
@@ -283,11 +283,11 @@ pub enum Ask {
 /// A message from somebody on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What it is known by.
+    /// Its name.
     pub id: String,
     /// Who wrote it, as the operating system says.
     pub uid: u32,
-    /// What they ask.
+    /// Their contents.
     pub ask: Ask,
 }
 
@@ -378,7 +378,7 @@ pub trait Host: Send + Sync {
     /// The clock.
     fn now(&self) -> DateTime<Utc>;
 
-    /// What people ask, the oldest first; not necessarily all of it.
+    /// The requests of people, the oldest first; not necessarily all of it.
     fn messages(&self) -> Vec<Message>;
 
     /// Whether a message, discarded or not, is still there.
@@ -390,7 +390,7 @@ pub trait Host: Send + Sync {
     /// Whether a user may cancel what others asked for.
     fn may_cancel_all(&self, uid: u32) -> bool;
 
-    /// What is built of a branch or tag that no watch names.
+    /// The target for a branch or tag that no watch names.
     ///
     /// # Errors
     /// Why nothing can be, in a line.

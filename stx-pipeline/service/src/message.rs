@@ -12,7 +12,7 @@ pub enum MessageError {
     /// It is not the JSON of a message.
     #[error("not a message: {source}")]
     Json {
-        /// What is wrong, and where.
+        /// The mistake, and where.
         #[from]
         source: serde_json::Error,
     },

@@ -48,7 +48,7 @@ pub enum ServeError {
 /// How long a ledger that cannot be written is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What came in.
+/// The input.
 #[derive(Clone)]
 enum Event {
     Observed {

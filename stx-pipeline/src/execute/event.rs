@@ -1,4 +1,4 @@
-//! What happens during a build, as it happens.
+//! Events during a build, as it happens.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub struct Event {
     pub what: EventKind,
 }
 
-/// What happened.
+/// The event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {

@@ -31,7 +31,7 @@ pub enum Step<'a> {
     Source,
     /// Every other phase.
     Rest {
-        /// What is already recorded, the source phase among it. These phases are not run again and their records are
+        /// The records so far, the source phase among it. These phases are not run again and their records are
         /// kept; so a build that was interrupted goes on.
         done: &'a [PhaseRecord],
         /// Committer time of the newest source commit, in seconds since 1970.
@@ -39,7 +39,7 @@ pub enum Step<'a> {
     },
 }
 
-/// What an execution acts on and reports to.
+/// The objects that an execution acts on and reports to.
 #[derive(Clone, Copy)]
 pub struct Execution<'a> {
     /// Runs the processes.
@@ -58,7 +58,7 @@ pub struct Execution<'a> {
     pub deadline: Option<DateTime<Utc>>,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executed {
     /// One record for each phase of the step, in the order of the plan; for [`Step::Rest`], for each phase of the plan.

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use crate::PhasePlan;
 
-/// What is left of a plan. Phases are known by their index in it.
+/// The rest of a plan. Phases are known by their index in it.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// Needs that are not over, by phase.

@@ -56,7 +56,7 @@ impl ScriptedRunner {
         self
     }
 
-    /// What was run, in order.
+    /// The commands that were run, in order.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.state().invocations.clone()
     }

@@ -99,7 +99,7 @@ impl<'a> Planner<'a> {
         Ok(env)
     }
 
-    /// What all phases have in their environment.
+    /// The environment of all phases.
     pub(super) fn common_env(&self, phases: &[PhasePlan]) -> Env {
         let mut env = phases
             .first()

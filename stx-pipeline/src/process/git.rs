@@ -27,7 +27,7 @@ pub enum SourceError {
     Glob {
         /// The glob.
         glob: String,
-        /// What is wrong.
+        /// The mistake.
         source: globset::Error,
     },
     /// The directories cannot be read.
@@ -45,7 +45,7 @@ pub enum SourceError {
         dir: Utf8PathBuf,
         /// The command.
         args: Vec<String>,
-        /// What it said.
+        /// Its text.
         reason: String,
     },
 }

@@ -36,7 +36,7 @@ pub enum JournalError {
     Form {
         /// The file.
         file: Utf8PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         source: serde_json::Error,
     },
     /// Written by another version.

@@ -29,7 +29,7 @@ pub struct Orphan {
     pub phase: String,
 }
 
-/// What can outlive a builder.
+/// The processes that can outlive a builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrphanKind {
     /// The process group of this number.

@@ -1,4 +1,4 @@
-//! What `/proc` says of processes.
+//! The entries of `/proc` about processes.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// What `/proc/PID/stat` says of a process.
+/// The entries of `/proc/PID/stat` about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) pid: i32,

@@ -41,7 +41,7 @@ pub(super) fn adopt() -> bool {
 #[derive(Debug)]
 pub(super) struct Tree {
     leader: i32,
-    /// What its processes have in their environment; none where they cannot be told so.
+    /// The variables that its processes have in their environment; none where they cannot be told so.
     marks: Vec<String>,
 }
 

@@ -17,7 +17,7 @@ pub use graph::{Node, dot, edges, mermaid};
 pub struct Recipe {
     /// Its name, `PROJECT` in the environment of the phases.
     pub name: String,
-    /// What it builds, in a line.
+    /// Its target, in a line.
     pub description: Option<String>,
     /// The channel's distro.
     pub distro: Distro,
@@ -57,7 +57,7 @@ pub struct Tool {
 pub struct Phase {
     /// Its name.
     pub name: String,
-    /// What it runs.
+    /// Its command.
     pub command: Command,
     /// Where; the workspace if not said.
     pub dir: Option<String>,
@@ -79,7 +79,7 @@ pub struct Phase {
     pub publish: Vec<Publish>,
 }
 
-/// What a phase runs.
+/// The command of a phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Program and arguments.
@@ -104,7 +104,7 @@ pub struct Publish {
 /// One mistake in a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
     /// The line, from 1.
     pub line: usize,

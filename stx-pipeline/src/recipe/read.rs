@@ -69,7 +69,7 @@ struct Reader {
     /// The phases that a phase with a matrix stands for, by its name.
     families: BTreeMap<String, Vec<String>>,
     source: String,
-    /// What is published to where, and by which phase.
+    /// The published files: where they go, and from which phase.
     outputs: BTreeMap<String, String>,
 }
 

@@ -8,7 +8,7 @@ use stx_layout::BuildPath;
 use stx_publish::{Entry, Incoming};
 use tokio::runtime::{Builder, Runtime};
 
-/// What is made once a thread.
+/// The values made once a thread.
 struct Scratch {
     dir: Utf8TempDir,
     runtime: Runtime,

@@ -65,7 +65,7 @@ use crate::registry::{Blob, Manifest};
 /// A container image, read from files; every digest was computed from the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// What its tags show.
+    /// The images of its tags.
     pub manifest: Manifest,
     /// The manifests that this one names, if it is one for several platforms.
     pub parts: Vec<Manifest>,
@@ -96,7 +96,7 @@ impl Image {
 pub struct FoundImage {
     /// The directory of its layout, or its archive.
     pub origin: BuildPath,
-    /// What it is called there: tags, or names with tags; none where nothing is said.
+    /// Its names there: tags, or names with tags; none where nothing is said.
     pub references: Vec<String>,
     /// The image.
     pub image: Image,
@@ -118,7 +118,7 @@ pub struct NamedImage {
 }
 
 impl NamedImage {
-    /// What `build.json` says of it.
+    /// Its entry in `build.json`.
     pub fn record(&self) -> ImageRecord {
         ImageRecord {
             name: self.name.to_string(),

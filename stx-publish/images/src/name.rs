@@ -1,4 +1,4 @@
-//! What the images of a build are called.
+//! The names of a build's images.
 
 use std::collections::BTreeMap;
 
@@ -148,7 +148,7 @@ fn one(
     name.compose().map_err(|error| error.to_string())
 }
 
-/// What stands before an image's name, without a registry.
+/// The text before an image's name, without a registry.
 fn organisation(before: &str) -> Option<&str> {
     match before.split_once('/') {
         Some((first, rest)) if is_registry(first) => Some(rest),

@@ -9,16 +9,16 @@ use stx_layout::{BuildId, BuildRecord, ImageName, Qualifier, Sha256};
 use super::NamedImage;
 use stx_publish::plan::AliasVerdict;
 
-/// What the registry showed when it was looked at.
+/// The state that the registry showed when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Seen {
-    /// What each tag shows, of those that are there.
+    /// The target of each tag, of those that are there.
     pub tags: BTreeMap<ImageName, Sha256>,
     /// The manifests that are there, by a name of their repository.
     pub manifests: BTreeSet<(ImageName, Sha256)>,
 }
 
-/// What will be done with a build's images.
+/// The planned action for a build's images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImagePlan {
     /// The build.
@@ -29,7 +29,7 @@ pub struct ImagePlan {
     pub moving: Vec<MovingStep>,
 }
 
-/// What will be done with one image and its dated or static tag.
+/// The planned action for one image and its dated or static tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImageStep {
     /// The name.
@@ -38,11 +38,11 @@ pub struct ImageStep {
     pub digest: Sha256,
     /// Whether the registry has it already, under whatever tag or none.
     pub stored: bool,
-    /// What is done with the tag.
+    /// The action for the tag.
     pub tag: TagVerdict,
 }
 
-/// What is done with a tag that never moves. If it shows another image, there is no plan at all.
+/// The action for a tag that never moves. If it shows another image, there is no plan at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagVerdict {
@@ -52,16 +52,16 @@ pub enum TagVerdict {
     Stays,
 }
 
-/// What will be done with one tag that moves.
+/// The planned action for one tag that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MovingStep {
     /// The name with that tag.
     pub name: ImageName,
     /// The image that it is to show.
     pub digest: Sha256,
-    /// What it shows now.
+    /// Its state now.
     pub shown: Option<Sha256>,
-    /// What is done, and why.
+    /// The action and its reason.
     #[serde(flatten)]
     pub verdict: AliasVerdict,
 }
@@ -145,7 +145,7 @@ pub fn plan(
     })
 }
 
-/// What becomes of a moving tag where `alias` becomes of `latest_build`.
+/// The decision about a moving tag, which follows that about `latest_build`.
 fn moving_verdict(alias: &AliasVerdict, shown: Option<Sha256>, digest: Sha256) -> AliasVerdict {
     match alias {
         AliasVerdict::Failed => AliasVerdict::Failed,

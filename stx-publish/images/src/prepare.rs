@@ -54,7 +54,7 @@ fn list(clashes: &[ImageClash]) -> String {
     clashes.join("; ")
 }
 
-/// What is to be published, on the mirror and on the registry.
+/// The plan on the mirror and on the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prepared {
     /// On the mirror.
@@ -176,7 +176,7 @@ pub fn at_hand(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImag
     images.collect()
 }
 
-/// What the registry shows of these images and their moving tags.
+/// The state that the registry shows of these images and their moving tags.
 pub async fn look(
     registry: &dyn ImageRegistry,
     images: &[NamedImage],

@@ -53,7 +53,7 @@ pub enum ImageHookError {
     NotTagged(#[source] ImageError),
 }
 
-/// What was done with the images of a build.
+/// The action taken for the images of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ImageReport {
     /// Images that were stored and had not been.

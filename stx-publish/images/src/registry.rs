@@ -86,7 +86,7 @@ pub enum Pushed {
     There,
 }
 
-/// What became of a tag that was to be removed.
+/// The outcome of a tag that was to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untagged {
     /// It is gone, and nothing else is.
@@ -103,13 +103,13 @@ pub enum RegistryError {
     /// Not there: a manifest, or a blob that a manifest names.
     #[error("{what}: not found on the registry")]
     NotFound {
-        /// What was looked for.
+        /// The object of the search.
         what: String,
     },
     /// The registry does not do it, or says what cannot be understood.
     #[error("{what}: {reason}")]
     Refused {
-        /// What was asked for.
+        /// The request.
         what: String,
         /// The registry's status, and its codes for what is wrong.
         reason: String,
@@ -117,7 +117,7 @@ pub enum RegistryError {
     /// The credentials, or their lack, are not good enough.
     #[error("{what}: the registry denies access ({reason})")]
     Denied {
-        /// What was asked for.
+        /// The request.
         what: String,
         /// Its status.
         reason: String,
@@ -133,15 +133,15 @@ pub enum RegistryError {
     /// Other bytes than their digest says.
     #[error("{what}: its bytes have the digest sha256:{found}")]
     Digest {
-        /// What should have them.
+        /// The packages that should have them.
         what: String,
-        /// What they have.
+        /// Their contents.
         found: Sha256,
     },
     /// It cannot be reached, or keeps breaking off, or keeps asking to wait.
     #[error("{what}")]
     Network {
-        /// What was asked for.
+        /// The request.
         what: String,
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,

@@ -67,7 +67,7 @@ impl fmt::Display for KeptBy {
     }
 }
 
-/// What becomes of one tag of a build that goes.
+/// The decision about one tag of a build that goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate {
     /// The tag.
@@ -149,7 +149,7 @@ impl<'a> TagJudge<'a> {
         }
     }
 
-    /// What becomes of each tag.
+    /// The decision about each tag.
     pub fn decide(self) -> Vec<Fate> {
         self.fates
     }
@@ -233,7 +233,7 @@ fn contains(text: &[u8], word: &str) -> bool {
     })
 }
 
-/// What became of the tags of a build that goes.
+/// The outcome of the tags of a build that goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct UntagReport {
     /// Those that are gone.

@@ -11,7 +11,7 @@ pub(super) const PRIVATE: &str = ".stx";
 pub(super) const ALIASES: &str = ".stx/aliases";
 /// The build at which an alias is held on purpose.
 pub(super) const HELD: &str = ".stx/held";
-/// What is going on in a channel.
+/// The operation in a channel.
 pub(super) const MARKS: &str = ".stx/marks";
 /// The tags of builds that are gone, which something still needs.
 pub(super) const OWED: &str = ".stx/owed";
@@ -131,7 +131,7 @@ pub(super) fn parse_retired(key: &str) -> Option<RetiredName> {
     })
 }
 
-/// What is going on with a build, for whoever comes after a crash.
+/// The operation with a build, for whoever comes after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
     /// What was purged is being deleted.

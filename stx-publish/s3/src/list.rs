@@ -1,4 +1,4 @@
-//! What a bucket holds: found by listing one level at a time, never all of it.
+//! The contents of a bucket: found by listing one level at a time, never all of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use stx_publish::verify::chain;
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
 const DEEPEST: usize = 6;
 
-/// What lies at a prefix and below.
+/// The entry at a prefix and below.
 #[derive(Debug, Default)]
 struct Visited {
     /// There is a channel, or what was or will be a build.
@@ -31,7 +31,7 @@ struct Visited {
 struct Walk {
     /// The channels, with the dates that may be builds.
     channels: Vec<(Channel, Vec<BuildDate>, ChannelEntry)>,
-    /// What lies above the channels and belongs to none.
+    /// Entries above the channels that belong to none.
     strays: Vec<String>,
 }
 
@@ -117,7 +117,7 @@ impl Inner {
             .collect())
     }
 
-    /// What lies above the channels and belongs to none.
+    /// Entries above the channels that belong to none.
     pub(super) async fn strays(&self) -> Result<Vec<String>, StoreError> {
         let mut walk = Walk::default();
         self.visit(String::new(), 0, &mut walk).await?;

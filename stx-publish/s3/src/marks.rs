@@ -1,4 +1,4 @@
-//! What dead publishers left behind in a channel, and how it is finished.
+//! The leftovers of dead publishers in a channel, and how each is finished.
 //!
 //! A mark is written before anything that takes more than one request, and goes last. Whoever finds one under the lock of
 //! its channel knows that its writer is dead.

@@ -1,4 +1,4 @@
-//! What a bucket can do, in the few calls that the mirror needs; names are relative to the mirror's root.
+//! The operations of a bucket, in the few calls that the mirror needs; names are relative to the mirror's root.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use stx_publish::store::StoreError;
 /// Requests that run side by side where there are many to make.
 pub(super) const PARALLEL: usize = 24;
 
-/// What a bucket has to be able to do.
+/// The operations of a bucket.
 pub trait Backend: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Backend for T {}
@@ -44,7 +44,7 @@ pub(super) struct Listed {
     pub(super) tag: Option<String>,
 }
 
-/// What lies directly below a prefix.
+/// The direct entries below a prefix.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Level {
     pub(super) objects: Vec<Listed>,
@@ -174,7 +174,7 @@ impl Objects {
         }
     }
 
-    /// What is known of an object; `None` where there is none.
+    /// Facts about an object; `None` where there is none.
     pub(super) async fn head(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         match self.backend.head(&self.path(name)?).await {
             Ok(found) => Ok(Some(found)),
@@ -325,7 +325,7 @@ impl Objects {
         Ok(found)
     }
 
-    /// What lies directly below a prefix, by name.
+    /// The direct entries below a prefix, by name.
     pub(super) async fn level(&self, prefix: &str) -> Result<Level, StoreError> {
         let path = if prefix.is_empty() {
             self.root.clone()
@@ -349,7 +349,7 @@ impl Objects {
     }
 }
 
-/// What went wrong, once: errors of the client repeat their causes, and answers of servers are XML.
+/// The error, once: errors of the client repeat their causes, and answers of servers are XML.
 fn said(error: &Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(source) = deepest.source() {

@@ -19,7 +19,7 @@ use stx_publish::store::{Depth, FileBody, Found, Inspection, StoreError};
 use stx_publish::tiers::Thinned;
 use stx_publish::verify::chain;
 
-/// What lies directly in a build that is there.
+/// The direct entries in a build that is there.
 #[derive(Debug, Clone)]
 pub(super) struct Top {
     /// The entity tag of its record, where the server gives one.
@@ -39,7 +39,7 @@ fn not_found(id: &BuildId) -> StoreError {
 }
 
 impl Inner {
-    /// What lies directly in a build; `None` where there is no build.
+    /// The direct entries in a build; `None` where there is no build.
     pub(super) async fn top(&self, id: &BuildId) -> Result<Option<Top>, StoreError> {
         let level = self.objects.level(&keys::build(id)).await?;
         let find = |name: &str| level.objects.iter().find(|it| it.name == name);
@@ -113,7 +113,7 @@ impl Inner {
         Ok(sums)
     }
 
-    /// What was taken from a build that is there.
+    /// The sections that were taken from a build that is there.
     pub(super) async fn thinned_of(&self, id: &BuildId, top: &Top) -> Result<Thinned, StoreError> {
         if !top.is_thinned {
             return Ok(Thinned::default());
@@ -125,7 +125,7 @@ impl Inner {
         }
     }
 
-    /// What was taken from a build whose files lie below `prefix`.
+    /// The sections that were taken from a build whose files lie below `prefix`.
     pub(super) async fn thinned_at(&self, prefix: &str) -> Result<Thinned, StoreError> {
         let name = thinned_name(prefix);
         match self.objects.get(&name).await? {

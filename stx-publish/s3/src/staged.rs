@@ -42,14 +42,14 @@ pub(super) struct BucketStaged {
     pub(super) id: BuildId,
     shared: Shared,
     twins: Twins,
-    /// What lay in the build's place at the beginning: objects of an attempt that broke off.
+    /// The objects in the build's place at the beginning: objects of an attempt that broke off.
     before: HashMap<String, (u64, Option<String>)>,
     hints: Hints,
     memory: Semaphore,
     added: Mutex<Files>,
 }
 
-/// What was added.
+/// The entries that were added.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     /// The paths, also of what is still on its way.

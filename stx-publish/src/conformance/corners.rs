@@ -1,4 +1,4 @@
-//! What happens side by side, or in a rare order.
+//! Events side by side, or in a rare order.
 
 use bytes::Bytes;
 use chrono::TimeDelta;

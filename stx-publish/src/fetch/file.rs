@@ -27,7 +27,7 @@ pub(super) struct File<'a> {
     pub(super) observe: &'a (dyn Fn(FetchEvent<'_>) + Sync),
 }
 
-/// What is to be done for a file.
+/// The action for a file.
 enum Begin {
     /// Nothing: it is there, with so many bytes.
     Done(u64),

@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use stx_layout::{BuildPath, BuildPhase, Sha256, SumLine, Sums};
 
-/// What somebody wants of a build.
+/// The part of a build that is wanted.
 #[derive(Debug, Clone)]
 pub enum What {
     /// `iso`: the ISO images.
@@ -42,7 +42,7 @@ pub enum WhatError {
     Phase {
         /// As it was given.
         text: String,
-        /// What is wrong with it.
+        /// The problem with it.
         source: stx_layout::ParseError,
     },
     /// Not a glob.
@@ -50,7 +50,7 @@ pub enum WhatError {
     Glob {
         /// As it was given.
         text: String,
-        /// What is wrong with it.
+        /// The problem with it.
         source: globset::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What must not leave the build server, and why.
+//! The words that must not leave the build server, and why.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::privacy::{Private, Seen};
 pub struct Problem {
     /// Where: a path in the build, or on this machine where it has none.
     pub path: String,
-    /// What is wrong.
+    /// The mistake.
     #[serde(flatten)]
     pub kind: ProblemKind,
 }
@@ -31,7 +31,7 @@ fn where_seen(seen: &Seen) -> String {
     format!(" in {word} {}{times}", lines.join(", "))
 }
 
-/// What is wrong with something that is to be published.
+/// A problem with a file that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -96,7 +96,7 @@ pub enum ProblemKind {
     /// Tells of the build server.
     #[error("tells of the build server: {what}{}", where_seen(seen))]
     Private {
-        /// What it tells.
+        /// Its text.
         what: Private,
         /// How often, and where.
         #[serde(flatten)]
@@ -105,7 +105,7 @@ pub enum ProblemKind {
     /// Its name, or the text of a symlink, tells of the build server.
     #[error("its name or target tells of the build server: {what}")]
     PrivateName {
-        /// What it tells.
+        /// Its text.
         what: Private,
     },
     /// The header of a package tells of the build server.

@@ -14,7 +14,7 @@ use crate::incoming::digest_of;
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
 
-/// What a cache of the form `form` holds.
+/// The contents of a cache of the form `form`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Option<T> {
     let rest = bytes
         .strip_prefix(form.as_bytes())?

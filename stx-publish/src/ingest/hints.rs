@@ -43,7 +43,7 @@ impl Hints {
         Self::new(cache::read(path, FORM))
     }
 
-    /// What is remembered in these bytes, which are those of such a file.
+    /// The memory in these bytes, which are those of such a file.
     pub fn parse(bytes: &[u8]) -> Self {
         Self::new(cache::parse(bytes, FORM))
     }
@@ -74,7 +74,7 @@ impl Hints {
         cache::write(path, temporary, FORM, &*seen);
     }
 
-    /// What would be written down.
+    /// The record that would be written.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         cache::bytes(FORM, &*seen)

@@ -29,7 +29,7 @@ pub struct CarriedRecord {
     pub(crate) facts: Vec<(&'static str, Option<String>, String)>,
 }
 
-/// What of a repository's own metadata is carried over.
+/// The records of a repository's own metadata that are carried over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Carried {
     /// The records, by type.

@@ -107,7 +107,7 @@ fn parse(list: impl BufRead) -> io::Result<Vec<Listed>> {
     }
 }
 
-/// What a package is called, in its parts.
+/// The name of a package, in its parts.
 #[derive(Default)]
 struct Parts {
     name: String,

@@ -75,7 +75,7 @@ const PROLOGUE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- stx-bui
 /// Ends each package.
 const END: &str = "</package>\n";
 
-/// What the lists say of a package, in the order of [`LISTS`].
+/// The entries of the lists about a package, in the order of [`LISTS`].
 type Said<'a> = [Cow<'a, str>; LISTS.len()];
 
 /// A file that may be a package.
@@ -232,7 +232,7 @@ fn read_earlier(earlier: &Earlier) -> Option<[String; LISTS.len()]> {
     texts.try_into().ok()
 }
 
-/// What earlier lists say of each package.
+/// The entries of earlier lists about each package.
 fn split(texts: &[String; LISTS.len()]) -> HashMap<Key, Said<'_>> {
     let mut lists = Vec::with_capacity(LISTS.len());
     for (text, list) in texts.iter().zip(&LISTS) {
@@ -288,7 +288,7 @@ pub(super) fn unlisted(candidate: &Candidate) -> io::Result<Option<String>> {
     Ok(describe(candidate)?.err().map(|reason| reason.to_string()))
 }
 
-/// What the lists say of a package, and its dependencies that they cannot say.
+/// The entries of the lists about a package, and its dependencies that they cannot express.
 type Described = (Said<'static>, Vec<String>);
 
 /// Reads the headers of a package; inside, why it is not listed.

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// What `createrepo_c` makes, in little; its files.
+    /// The output of `createrepo_c`, in little; its files.
     fn metadata(dir: &Utf8Path) -> Vec<String> {
         fs::create_dir(dir.join("repodata")).expect("made");
         let (mut index, mut files) = (String::new(), vec!["repodata/repomd.xml".to_owned()]);

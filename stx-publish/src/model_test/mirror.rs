@@ -25,7 +25,7 @@ impl Build {
         Self { result, text }
     }
 
-    /// What its `CONTEXT` says.
+    /// The contents of its `CONTEXT`.
     pub(super) fn content(self) -> String {
         self.text.to_string()
     }
@@ -37,7 +37,7 @@ impl fmt::Debug for Build {
     }
 }
 
-/// What is done.
+/// The action.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Publish { day: u32, build: Build, force: bool },
@@ -61,7 +61,7 @@ impl Step {
     }
 }
 
-/// What a channel holds. Days stand for builds.
+/// The contents of a channel. Days stand for builds.
 #[derive(Debug, Clone)]
 pub(super) struct Mirror {
     pub(super) builds: BTreeMap<u32, Build>,

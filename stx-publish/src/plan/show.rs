@@ -60,7 +60,7 @@ impl fmt::Display for PublishPlan {
 }
 
 impl PublishPlan {
-    /// What is done with one file.
+    /// The action for one file.
     fn entry(&self, f: &mut fmt::Formatter<'_>, path: &BuildPath, entry: &Entry) -> fmt::Result {
         let twin = self
             .linked
@@ -115,7 +115,7 @@ impl fmt::Display for AliasStep {
     }
 }
 
-/// What an alias points at, for people.
+/// The target of an alias, for people.
 pub(crate) fn show_alias(shown: Option<&AliasEntry>) -> String {
     match shown {
         None => "nothing".to_owned(),

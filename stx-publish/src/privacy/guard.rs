@@ -34,7 +34,7 @@ pub enum ClearError {
     Copies(#[from] io::Error),
 }
 
-/// What came of one entry.
+/// The result of one entry.
 #[derive(Debug, Default)]
 struct Outcome {
     searched: bool,
@@ -120,7 +120,7 @@ fn private(findings: Findings) -> Vec<ProblemKind> {
         .collect()
 }
 
-/// What was found in a text.
+/// The findings in a text.
 #[derive(Debug, Default)]
 struct Found {
     /// Of the build server.

@@ -1,4 +1,4 @@
-//! What stands beside a name or an address and belongs to it.
+//! The letters beside a name or an address that belong to it.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What happens while builds are copied, and what came of it.
+//! Events while builds are copied, and the report.
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use stx_layout::BuildId;
 use crate::fetch::FetchError;
 use crate::store::StoreError;
 
-/// What happens while builds are copied.
+/// Events while builds are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyEvent<'a> {
     /// A build begins.
@@ -25,7 +25,7 @@ pub enum CopyEvent<'a> {
     Bytes(u64),
 }
 
-/// What was done.
+/// The actions taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct CopyReport {
     /// The builds that were copied.
@@ -38,7 +38,7 @@ pub struct CopyReport {
     pub moved: Vec<String>,
     /// The builds that were retired.
     pub retired: Vec<BuildId>,
-    /// What was left as it is, and why, a line each.
+    /// The entries that were left as they are, and why, a line each.
     pub left: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ pub enum CopyError {
     /// The second mirror did not take it.
     #[error("{what}: the second mirror did not take it")]
     Target {
-        /// What was to be changed.
+        /// The target.
         what: String,
         /// Why.
         source: StoreError,
@@ -73,15 +73,15 @@ pub enum CopyError {
     /// again makes it durable.
     #[error("{what}: done, but the second mirror ended with an error")]
     AfterEffect {
-        /// What was done.
+        /// The actions taken.
         what: String,
-        /// What failed.
+        /// The failed operation.
         source: StoreError,
     },
     /// The directory for files on their way cannot be used.
     #[error("{op} {path}")]
     Work {
-        /// What was tried, a verb.
+        /// The operation, a verb.
         op: &'static str,
         /// On what.
         path: Utf8PathBuf,

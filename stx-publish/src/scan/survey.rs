@@ -21,7 +21,7 @@ struct Link {
 }
 
 impl Link {
-    /// What is to take its place; or why there is nothing. `None`: it stays.
+    /// The replacement; or why there is nothing. `None`: it stays.
     fn leads(
         &self,
         end: &LinkEnd,
@@ -54,7 +54,7 @@ impl Link {
     }
 }
 
-/// What was seen so far.
+/// The state seen so far.
 #[derive(Default)]
 pub(super) struct Surveyor {
     incoming: Incoming,

@@ -1,4 +1,4 @@
-//! What became of the packages between two builds.
+//! The state of the packages between two builds.
 
 use std::collections::BTreeMap;
 

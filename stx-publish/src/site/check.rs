@@ -52,7 +52,7 @@ pub async fn verify_pages(
     Ok(())
 }
 
-/// What is wrong with a page, and its bytes.
+/// The problems of a page, and its bytes.
 type Wrong = (Finding, Option<Bytes>);
 
 async fn look(

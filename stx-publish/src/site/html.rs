@@ -25,7 +25,7 @@ pub(super) const PAGES_OF_ROOT: [PageName; 1] = [PageName::IndexHtml];
 /// The pages of a channel besides its index.
 pub(super) const PAGES_OF_CHANNEL: [PageName; 2] = [PageName::IndexHtml, PageName::Feed];
 
-/// What stands in a page before the digest of the index that it was made of.
+/// The text in a page before the digest of the index that it was made of.
 pub(super) const MADE_OF: &str = "data-index=\"";
 
 /// What a page says of the index of a channel that it was made of. The dates of a signed one are left out: they change while
@@ -132,7 +132,7 @@ fn title(site: &Site) -> &str {
     }
 }
 
-/// What `latest_build` points at.
+/// The target of `latest_build`.
 fn latest(index: &ChannelIndex) -> Option<BuildDate> {
     super::summary(index).latest_build
 }

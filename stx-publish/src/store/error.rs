@@ -19,7 +19,7 @@ pub enum StoreError {
     /// Not there: a mirror, a build, a file, an alias.
     #[error("{what}: not found")]
     NotFound {
-        /// What was looked for.
+        /// The object of the search.
         what: String,
     },
     /// A place that is not the root of a mirror.
@@ -35,7 +35,7 @@ pub enum StoreError {
     /// There is one already.
     #[error("{what}: already exists")]
     AlreadyExists {
-        /// What was to be made.
+        /// The target.
         what: String,
     },
     /// An alias is not what it was expected to be.
@@ -43,23 +43,23 @@ pub enum StoreError {
     Conflict {
         /// The alias.
         what: String,
-        /// What it was expected to be.
+        /// The expected value.
         expected: String,
-        /// What it is.
+        /// Its kind.
         found: String,
     },
     /// It was done and can be seen, but making it durable failed: a power failure may undo it.
     #[error("{what}: done, but a power failure may undo it")]
     NotDurable {
-        /// What was done.
+        /// The actions taken.
         what: String,
-        /// What failed after it.
+        /// The failure after it.
         source: Box<StoreError>,
     },
     /// Against a rule of the mirror.
     #[error("{what}: {reason}")]
     Refused {
-        /// What was refused.
+        /// The entries that were refused.
         what: String,
         /// The rule.
         reason: String,
@@ -107,19 +107,19 @@ pub enum StoreError {
     Stale {
         /// The file.
         what: String,
-        /// What is wrong with its age.
+        /// The problems of its age.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The store cannot do this at all.
     #[error("{what}: this kind of mirror cannot do that")]
     Unsupported {
-        /// What was asked for.
+        /// The request.
         what: String,
     },
     /// Something on the mirror cannot be understood.
     #[error("{what}: cannot be understood")]
     Damaged {
-        /// What it is.
+        /// Its kind.
         what: String,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
@@ -127,7 +127,7 @@ pub enum StoreError {
     /// A server could not be reached, or broke off.
     #[error("{url}")]
     Network {
-        /// What was asked for.
+        /// The request.
         url: String,
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,
@@ -135,7 +135,7 @@ pub enum StoreError {
     /// Input or output failed.
     #[error("{op} {path}")]
     Io {
-        /// What was tried, a verb.
+        /// The operation, a verb.
         op: &'static str,
         /// On what.
         path: String,

@@ -52,7 +52,7 @@ pub enum HttpError {
     Url {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The problem with it.
         source: url::ParseError,
     },
     /// A URL of another kind.

@@ -182,7 +182,7 @@ impl LocalStore {
     /// first commit makes them durable.
     ///
     /// # Errors
-    /// What the file system refuses.
+    /// A refusal of the file system.
     pub fn create(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
@@ -227,7 +227,7 @@ impl LocalStore {
     /// Free bytes of its disk that may be used.
     ///
     /// # Errors
-    /// What the file system refuses.
+    /// A refusal of the file system.
     pub fn free_space(&self) -> Result<u64, StoreError> {
         let root = self.root();
         let found = rustix::fs::statvfs(root.as_str())

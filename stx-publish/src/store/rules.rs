@@ -316,7 +316,7 @@ impl PinFile {
         }
     }
 
-    /// What stands for pins that cannot be understood.
+    /// The pin that stands for pins that cannot be understood.
     pub fn unknown(build: BuildId, error: &StoreError) -> Pin {
         Pin {
             build,
@@ -443,7 +443,7 @@ pub fn latest(sections: &[ThinnedSection]) -> DateTime<Utc> {
     times.max().unwrap_or_default()
 }
 
-/// What lies in a build, as entries.
+/// The contents of a build, as entries.
 pub fn entries(inspection: &Inspection) -> Incoming {
     let entries = inspection.found.iter().filter_map(|(path, found)| {
         let entry = match found {

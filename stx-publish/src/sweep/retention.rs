@@ -94,7 +94,7 @@ pub async fn run(store: &dyn MirrorStore) -> bool {
     steps(store).await.is_ok()
 }
 
-/// What has to hold at any time: no damage, only what a dead run left; the alias shows the newest; nothing half there.
+/// The invariant: no damage, only what a dead run left; the alias shows the newest; nothing half there.
 pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report

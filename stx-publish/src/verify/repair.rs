@@ -20,12 +20,12 @@ pub struct RepairedAlias {
     pub to: Option<BuildDate>,
 }
 
-/// What was put right.
+/// The repairs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RepairReport {
     /// Aliases.
     pub aliases: Vec<RepairedAlias>,
-    /// What was swept.
+    /// The leftovers that were swept.
     pub swept: Vec<Leftover>,
     /// Channels in which another publisher is at work, left alone.
     pub busy: Vec<Channel>,

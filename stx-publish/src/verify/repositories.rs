@@ -67,7 +67,7 @@ enum Unread {
     Gone,
     /// The mirror cannot be read.
     Store(StoreError),
-    /// What lies at a path is wrong.
+    /// The entry at a path is wrong.
     Wrong(String, String),
 }
 
@@ -126,7 +126,7 @@ fn primary(dir: &BuildPath, text: &[u8]) -> Result<BuildPath, String> {
     dir.join(&href).map_err(|error| error.to_string())
 }
 
-/// What is wrong with a list of packages.
+/// The problems of a list of packages.
 fn check(id: &BuildId, sums: &Sums, dir: &BuildPath, listed: &[Listed]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let prefix = format!("{dir}/");

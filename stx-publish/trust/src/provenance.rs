@@ -77,7 +77,7 @@ impl Provenance {
         Ok(Self::Bare(Box::new(Statement::from_json(bytes)?)))
     }
 
-    /// What is stated.
+    /// The statement.
     pub fn statement(&self) -> &Statement {
         match self {
             Self::Bare(statement) | Self::Signed { statement, .. } => statement,

@@ -1,4 +1,4 @@
-//! What builds state of themselves, against what they are: provenance and bills of materials.
+//! The statements of builds about themselves, against what they are: provenance and bills of materials.
 
 use stx_layout::derived::image_of_bill;
 use stx_layout::{BuildId, BuildPath, BuildRecord, BuildState, Sha256, SumLine, Sums};
@@ -58,7 +58,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
     Ok(())
 }
 
-/// What is wrong with the provenance of a build, as it was read.
+/// The problems of the provenance of a build, as it was read.
 pub fn check_provenance<K: EnvelopeKey>(
     id: &BuildId,
     record: &BuildRecord,
@@ -103,7 +103,7 @@ pub fn check_provenance<K: EnvelopeKey>(
     findings
 }
 
-/// What is read of a bill of materials.
+/// The parts that are read of a bill of materials.
 #[derive(Deserialize)]
 struct Bill {
     metadata: BillMetadata,
@@ -145,7 +145,7 @@ fn sha256(hashes: &[BillHash]) -> Option<Sha256> {
     hash.content.parse().ok()
 }
 
-/// What is wrong with a bill of materials: it has to be about the image beside it, and what it says is published has to be,
+/// The problems of a bill of materials: it has to be about the image beside it, and what it says is published has to be,
 /// with the bytes that it names.
 fn check_bill(
     id: &BuildId,

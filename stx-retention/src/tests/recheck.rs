@@ -1,4 +1,4 @@
-//! What changes between a plan and its run.
+//! The changes between a plan and its run.
 
 use stx_layout::{BuildState, Catalog, SourceRecord};
 

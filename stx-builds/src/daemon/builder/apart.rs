@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::build::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, build, resume, unfinished};
 use crate::error::{Error, ErrorKind};
 
-/// What a thread does.
+/// The work of a thread.
 pub(super) enum Work {
     Build(BuildOrder),
     Resume(BuildId, OnInterrupt),

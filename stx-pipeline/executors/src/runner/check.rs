@@ -1,4 +1,4 @@
-//! What has to be so before the first phase starts.
+//! The conditions before the first phase starts.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -23,7 +23,7 @@ const ASK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_se
 /// How long the cluster has to kill what does not end when it is asked to; Slurm's `KillWait` is 30 seconds.
 const KILL: Duration = Duration::from_mins(1);
 
-/// What is to be run, and how.
+/// The command to run, and how.
 pub(super) struct Following<'a> {
     pub(super) place: (&'a str, &'a Slurm),
     pub(super) state: &'a Utf8Path,
@@ -33,7 +33,7 @@ pub(super) struct Following<'a> {
     pub(super) end: &'a Invocation,
 }
 
-/// What the cluster says of a job.
+/// The state of a job by the cluster.
 enum Answer {
     State(JobState),
     /// It has forgotten the job, which happens some time after its end.
@@ -252,7 +252,7 @@ impl Following<'_> {
     }
 }
 
-/// What a job does, for people.
+/// The work of a job, for people.
 fn said_of(id: u64, job: &JobState) -> String {
     let mut text = format!("Slurm job {id} is {}", job.state.to_ascii_lowercase());
     if let Some(node) = &job.node {

@@ -1,4 +1,4 @@
-//! What every ledger keeps to, as a suite that each of them runs.
+//! The contract of every ledger, as a suite that each of them runs.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{BuildOutcome, PhaseStatus, SourceRecord};

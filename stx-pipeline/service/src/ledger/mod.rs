@@ -28,14 +28,14 @@ use crate::trigger::{Cause, Mark, Reason, Target};
 pub struct Request {
     /// Its number.
     pub id: u64,
-    /// What is asked for.
+    /// The request.
     #[serde(flatten)]
     pub target: Target,
     /// Whether it is built although nothing changed.
     pub force: bool,
     /// Whether sources that failed to build are built again.
     pub retry_failed: bool,
-    /// What asked for it, oldest first; never empty. After the first [`REASONS`](Self::REASONS) they are only counted.
+    /// The reasons for it, oldest first; never empty. After the first [`REASONS`](Self::REASONS) they are only counted.
     pub reasons: Vec<Reason>,
     /// How many further reasons there were.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -129,7 +129,7 @@ pub enum RunEnd {
         /// Why it failed, in a line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// What it was built from.
+        /// Its sources.
         sources: Vec<SourceRecord>,
     },
     /// Nothing had changed.
@@ -159,7 +159,7 @@ pub enum RunEnd {
 pub struct Run {
     /// Its number.
     pub id: u64,
-    /// What it does, with the reasons that there were when it started.
+    /// Its work, with the reasons that there were when it started.
     pub request: Request,
     /// When it started.
     pub started: DateTime<Utc>,
@@ -185,7 +185,7 @@ pub struct Ended {
     pub how: RunEnd,
 }
 
-/// What should not be so.
+/// The alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlarmKind {
@@ -234,7 +234,7 @@ impl AlarmKind {
 /// Something that should not be so.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alarm {
-    /// What kind.
+    /// The kind.
     pub kind: AlarmKind,
     /// The channel, directory or trigger that it is about.
     pub subject: String,
@@ -243,7 +243,7 @@ pub struct Alarm {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// What is remembered of a watch is this now.
+    /// The mark of a watch is this now.
     Marked {
         /// The watch.
         key: String,
@@ -322,7 +322,7 @@ pub enum Change {
         alarm: Alarm,
         /// Since when.
         at: DateTime<Utc>,
-        /// What is wrong.
+        /// The mistake.
         text: String,
     },
     /// An alarm is off.
@@ -423,7 +423,7 @@ pub enum LedgerError {
     /// changes may be recorded later.
     #[error("ledger: {op}")]
     Unavailable {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -431,7 +431,7 @@ pub enum LedgerError {
     /// It cannot be read or written.
     #[error("ledger: {op}")]
     Io {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -446,7 +446,7 @@ pub enum LedgerError {
 /// - A change that `apply` refuses is refused, with all that came with it.
 /// - There is one writer; readers may read at any time, and see whole records.
 pub trait Ledger: Send {
-    /// What is so now.
+    /// The current state.
     fn state(&self) -> &State;
 
     /// Records changes.

@@ -1,4 +1,4 @@
-//! What is so now, and what a change does to it.
+//! The current state, and the effect of a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use crate::trigger::{Mark, Target};
 pub struct State {
     /// The highest number that a request or a run ever had.
     pub last_id: u64,
-    /// What is remembered of each watch.
+    /// The memory of each watch.
     pub marks: BTreeMap<String, Mark>,
     /// The requests that wait.
     pub queue: BTreeMap<u64, Request>,
     /// The runs that have not ended.
     pub runs: BTreeMap<u64, Run>,
-    /// What came of the channels' last runs.
+    /// The result of the channels' last runs.
     pub last: BTreeMap<Channel, Last>,
     /// The alarms that are on, since when, and what they say.
     #[serde(with = "alarms")]
@@ -29,7 +29,7 @@ pub struct State {
     pub messages: BTreeSet<String>,
 }
 
-/// What came of a channel's runs.
+/// The result of a channel's runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Last {
     /// How the newest one ended, requeued ones left out.

@@ -40,7 +40,7 @@ pub enum ScheduleError {
     Malformed {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// No day is ever like that.
@@ -105,7 +105,7 @@ impl Schedule {
         self.cron.find_previous_occurrence(&time, inclusive).ok()
     }
 
-    /// What is to be done at `now`, if the tick of nominal time `last` was the last one that was acted upon.
+    /// The action at `now`, if the tick of nominal time `last` was the last one that was acted upon.
     pub fn tick(&self, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Tick {
         let reached = now - self.delay;
         let Some(last) = last else {

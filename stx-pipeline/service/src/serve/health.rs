@@ -1,4 +1,4 @@
-//! What should not be so is looked for, recorded and told.
+//! Alarms are looked for, recorded and told.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What comes in: ticks, commits and messages become requests.
+//! The input: ticks, commits and messages become requests.
 
 use std::sync::Arc;
 use std::time::Duration;

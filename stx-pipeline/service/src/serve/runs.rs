@@ -15,7 +15,7 @@ use stx_pipeline::{Cancel, EventKind};
 /// How long a request waits whose channel somebody else works on.
 const BUSY: Duration = Duration::from_mins(1);
 
-/// What a build task does.
+/// The work of a build task.
 pub(super) enum Job {
     Build(Order),
     Resume(BuildId),

@@ -1,4 +1,4 @@
-//! What happens when nothing goes wrong, and what does when something ordinary does.
+//! Behaviour when nothing goes wrong, and when something ordinary does.
 
 use stx_layout::BuildOutcome;
 

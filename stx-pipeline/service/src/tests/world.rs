@@ -36,7 +36,7 @@ pub(super) struct Published {
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
-    /// What each git branch is at.
+    /// The target of each git branch.
     pub(super) heads: BTreeMap<String, String>,
     pub(super) changed: Option<BTreeSet<String>>,
     /// Commits that do not compile.

@@ -15,7 +15,7 @@ pub struct Observation {
     pub changed: Option<BTreeSet<String>>,
 }
 
-/// What follows from an observation.
+/// The conclusions from an observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing is new.

@@ -33,7 +33,7 @@ pub enum ManifestError {
     Project {
         /// Its name.
         name: String,
-        /// What it lacks.
+        /// The missing parts.
         what: &'static str,
     },
     /// There is none.

@@ -6,7 +6,7 @@
 //! people   ─┘
 //! ```
 //!
-//! What is remembered of a [`Watch`] is its [`Mark`]. It moves in the same transaction in which the request is filed, so a
+//! The memory of a [`Watch`] is its [`Mark`]. It moves in the same transaction in which the request is filed, so a
 //! commit or a tick is either still to be acted upon or is a reason of a request; it is never neither.
 
 mod access;
@@ -45,7 +45,7 @@ fn maybe_public_heads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Heads
     Ok(Option::<Public>::deserialize(from)?.map(|Public(heads)| heads))
 }
 
-/// What is to be built: a git branch or tag by a recipe, for a channel.
+/// The build to make: a git branch or tag by a recipe, for a channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
     /// Where it is published.
@@ -93,7 +93,7 @@ pub enum Cause {
     Manual {
         /// Their user id, as the operating system says it.
         uid: u32,
-        /// What they said.
+        /// Their contents.
         text: String,
     },
 }
@@ -139,7 +139,7 @@ pub enum Upstream {
 /// One thing that is built by itself: a branch, or milestones of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
-    /// What it is remembered by; the channel, or its pattern.
+    /// The key of its mark: the channel, or its pattern.
     pub key: String,
     /// The git branch or tag.
     pub git: String,
@@ -167,7 +167,7 @@ pub struct Watch {
     pub max_age: Option<Duration>,
 }
 
-/// What is remembered of a watch.
+/// The memory of a watch.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mark {
     /// The nominal time of the last tick that was acted upon.
@@ -213,7 +213,7 @@ pub fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, String> 
 }
 
 impl Watch {
-    /// What is built of it for the tick of nominal time `at`.
+    /// The target for the tick of nominal time `at`.
     pub fn target(&self, at: DateTime<Utc>) -> Target {
         let mut channel = self.channel.clone();
         let name = self
@@ -236,7 +236,7 @@ impl Watch {
     }
 }
 
-/// What the clock wants of a watch: the mark to remember, and the reason to build, if there is one.
+/// The decision of the clock about a watch: the mark to remember, and the reason to build, if there is one.
 pub fn periodic(watch: &Watch, mark: &Mark, now: DateTime<Utc>) -> Option<(Mark, Option<Reason>)> {
     let schedule = watch.schedule.as_ref()?;
     let mut mark = mark.clone();

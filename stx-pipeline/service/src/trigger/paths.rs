@@ -36,7 +36,7 @@ pub enum PathRulesError {
     Malformed {
         /// The glob.
         glob: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
     /// The last glob takes everything out.

@@ -1,4 +1,4 @@
-//! What phases need: circles.
+//! Circles in the needs of phases.
 
 use std::collections::HashMap;
 

@@ -12,7 +12,7 @@ use stx_layout::{BuildPath, Sha256, counted};
 use super::{FoundImage, Image, ReadError, ReadImages, Tree, once, platform};
 use crate::registry::{Blob, Manifest};
 
-/// What an image is called in its layout.
+/// The name of an image in its layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// How deep an index may lie in others.
@@ -27,18 +27,18 @@ const MOST_NAMED: usize = 1 << 20;
 /// How many signatures of signatures belong to an image.
 const LONGEST_CHAIN: usize = 8;
 
-/// What lies below each image.
+/// The entries below each image.
 type Orders = BTreeMap<Sha256, Vec<Sha256>>;
 
 /// A manifest or index of a layout.
 struct Node {
     manifest: Manifest,
-    /// What an index names.
+    /// The entries of an index.
     children: Vec<Sha256>,
-    /// What a manifest names.
+    /// The blobs that a manifest names.
     blobs: Vec<Blob>,
     platform: Option<String>,
-    /// What it is about: of a signature, what is signed.
+    /// Its subject: of a signature, what is signed.
     subject: Option<Sha256>,
 }
 
@@ -125,7 +125,7 @@ fn is_foreign(layer: &Descriptor) -> bool {
         || layer.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
-/// What is read of a configuration. Those who sign images make some that say neither.
+/// The parts that are read of a configuration. Those who sign images make some that say neither.
 #[derive(Deserialize)]
 struct Configuration {
     os: Option<String>,

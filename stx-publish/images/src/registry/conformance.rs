@@ -1,4 +1,4 @@
-//! What every registry has to do, as one test that runs on each of them.
+//! The contract of every registry, as one test that runs on each of them.
 
 use bytes::Bytes;
 use stx_layout::{ImageName, Sha256};

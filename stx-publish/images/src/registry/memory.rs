@@ -37,7 +37,7 @@ struct Repository {
     tags: BTreeMap<String, Sha256>,
 }
 
-/// What a manifest names, of an image or of several.
+/// The blobs that a manifest names, of an image or of several.
 #[derive(Deserialize)]
 struct Named {
     config: Option<Named1>,

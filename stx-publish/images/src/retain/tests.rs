@@ -76,7 +76,7 @@ fn chart(text: &str) -> Charts {
     vec![(path, Ok(text.as_bytes().to_vec()))]
 }
 
-/// What becomes of the tag of the first build, and why.
+/// The decision about the tag of the first build, and why.
 fn fate(keepers: Vec<(Keeper, Charts)>) -> Option<String> {
     let fates = fates(&record(1, Sha256([1; 32])), &rules(), keepers);
     let fate = fates

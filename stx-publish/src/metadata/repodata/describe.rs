@@ -123,7 +123,7 @@ pub(super) fn unsaid(main: Header<'_>) -> Vec<String> {
         .collect()
 }
 
-/// What is said of a package.
+/// The statements about a package.
 pub(super) fn package(headers: &Headers<'_>, from: &Candidate) -> Result<Package, Unlisted> {
     let main = headers.main;
     let string = |tag| text(main.string(tag).unwrap_or_default()).into_owned();
@@ -244,7 +244,7 @@ impl Raw<'_> {
         }
     }
 
-    /// What makes two of them the same to `createrepo_c`.
+    /// The fields by which `createrepo_c` takes two of them for the same.
     fn key(&self) -> Vec<u8> {
         let comparison = self.comparison().map_or("", RequirementType::as_str);
         [self.name, comparison.as_bytes(), self.version].concat()

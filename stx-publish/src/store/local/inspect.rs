@@ -20,7 +20,7 @@ use crate::tiers::Thinned;
 use crate::verify::chain;
 
 impl Inner {
-    /// What lies in a build; with the digests of its files, those read in the same `run` before not read again.
+    /// The contents of a build; with the digests of its files, those read in the same `run` before not read again.
     pub(super) fn inspect(
         &self,
         id: &BuildId,
@@ -111,7 +111,7 @@ fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
     Ok(digest)
 }
 
-/// What was found where, with the stamp of a file.
+/// The findings of a file, with its stamp.
 type Looked = (BuildPath, Found, Option<Stamp>);
 
 /// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.

@@ -180,7 +180,7 @@ fn best(copies: impl Iterator<Item = (usize, usize, usize)>) -> Vec<(usize, usiz
     copies.map(|(_, build, file)| (build, file)).collect()
 }
 
-/// What became of an attempt to share a file.
+/// The outcome of an attempt to share a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// It is shared.

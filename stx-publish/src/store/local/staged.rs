@@ -265,7 +265,7 @@ impl Work {
         Ok(false)
     }
 
-    /// What is known of the packages of a repository.
+    /// Facts about the packages of a repository.
     fn known(&self, dir: &BuildPath) -> Known {
         let mut known = Known {
             digests: known_packages(dir, &self.added()),

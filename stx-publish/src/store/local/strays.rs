@@ -1,4 +1,4 @@
-//! What lies on a mirror above its channels and belongs to none.
+//! Entries of a mirror above its channels that belong to none.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

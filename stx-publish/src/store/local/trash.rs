@@ -1,4 +1,4 @@
-//! What is known of builds that were taken out of sight.
+//! The records of builds that were taken out of sight.
 
 use std::sync::Arc;
 

@@ -83,7 +83,7 @@ pub enum Untrusted {
     Key {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// The problem with it.
         state: KeyState,
     },
     /// The signature itself has expired.
@@ -104,7 +104,7 @@ pub enum Untrusted {
     },
 }
 
-/// What keeps a key from signing.
+/// The reason that keeps a key from signing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyState {
     /// Nothing binds it to its owner: no valid self-signature, or none of its primary key.
@@ -123,7 +123,7 @@ pub enum KeyState {
     },
     /// Its owner took it back.
     Revoked {
-        /// What the owner said.
+        /// The text of the owner.
         reason: String,
     },
 }

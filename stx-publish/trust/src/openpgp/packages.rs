@@ -68,7 +68,7 @@ pub enum SignPackagesError {
     /// Input or output failed.
     #[error("{op} {path}")]
     Io {
-        /// What was tried, a verb.
+        /// The operation, a verb.
         op: &'static str,
         /// On what.
         path: Utf8PathBuf,
@@ -77,7 +77,7 @@ pub enum SignPackagesError {
     },
 }
 
-/// What was done with a package.
+/// The action taken for a package.
 enum Done {
     /// Left as it is: the key has signed it.
     Left,

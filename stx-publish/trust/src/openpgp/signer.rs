@@ -11,7 +11,7 @@ use super::keyring::{Keyring, KeyringError};
 use crate::run::run;
 use stx_publish::seal::{SignError, Signer};
 
-/// What makes the signatures.
+/// The maker of the signatures.
 #[derive(Clone)]
 pub enum Means {
     /// `gpg`; the key is in its agent or on a token, never in this process.
@@ -197,7 +197,7 @@ impl Signer for OpenPgp {
 /// The packages that hold `gpg`.
 const GPG_PACKAGES: &str = "gpg (apt) or gnupg2 (dnf)";
 
-/// What every call of `gpg` begins with: nobody is asked anything, and nothing of the machine gets into the output.
+/// The first arguments of every call of `gpg`: nobody is asked anything, and nothing of the machine gets into the output.
 fn gpg_args(home: Option<&str>) -> Vec<String> {
     let mut args: Vec<_> = [
         "--batch",

@@ -102,7 +102,7 @@ pub enum IndexError {
 
 /// A mirror as far as a keyring vouches for it.
 ///
-/// What is read of a build other than its sums and its record is what the mirror says; [`MirrorRead::sums`] tell whether it
+/// Parts of a build other than its sums and its record are what the mirror says; [`MirrorRead::sums`] tell whether it
 /// is right.
 #[derive(Debug)]
 pub struct Vouched {

@@ -19,7 +19,7 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// # Contract
 /// - The signature is one of exactly these bytes, by the key that [`key_id`](Self::key_id) names. May block.
 pub trait EnvelopeSigner: fmt::Debug + Send + Sync {
-    /// What the key is called: the SHA-256 digest of its public half in DER form, in lower-case hexadecimal digits. A hint
+    /// The name of the key: the SHA-256 digest of its public half in DER form, in lower-case hexadecimal digits. A hint
     /// for readers, and nothing that they rely on.
     fn key_id(&self) -> &str;
 
@@ -29,7 +29,7 @@ pub trait EnvelopeSigner: fmt::Debug + Send + Sync {
 
 /// The public half of a key: checks signatures.
 pub trait EnvelopeKey: fmt::Debug + Send + Sync {
-    /// What the key is called, as for [`EnvelopeSigner::key_id`].
+    /// The name of the key, as for [`EnvelopeSigner::key_id`].
     fn id(&self) -> &str;
 
     /// Whether this is the key's signature of `message`.
@@ -41,7 +41,7 @@ pub trait EnvelopeKey: fmt::Debug + Send + Sync {
 pub struct Envelope {
     /// What the payload is.
     pub payload_type: String,
-    /// What is signed.
+    /// The signed object.
     pub payload: Vec<u8>,
     /// The signatures, at least one.
     pub signatures: Vec<Signature>,
@@ -50,7 +50,7 @@ pub struct Envelope {
 /// One signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// What its maker calls the key; empty where it does not say.
+    /// The name that its maker gives the key; empty where it does not say.
     pub key_id: String,
     /// The signature.
     pub bytes: Vec<u8>,
@@ -63,7 +63,7 @@ pub enum EnvelopeError {
     /// Not the JSON of an envelope.
     #[error("the envelope, line {}, column {}", source.line(), source.column())]
     Json {
-        /// What is wrong there.
+        /// The mistake there.
         #[from]
         source: serde_json::Error,
     },
@@ -72,13 +72,13 @@ pub enum EnvelopeError {
     Base64 {
         /// Which of its fields.
         what: &'static str,
-        /// What is wrong.
+        /// The mistake.
         source: base64::DecodeError,
     },
     /// The payload is something else than a statement.
     #[error("the envelope holds {found}, not {PAYLOAD_TYPE}")]
     PayloadType {
-        /// What it says it holds.
+        /// Its text.
         found: String,
     },
     /// There is no signature.
@@ -126,7 +126,7 @@ impl Envelope {
     /// Puts a statement into an envelope and signs it.
     ///
     /// # Errors
-    /// What the signer refuses.
+    /// A refusal of the signer.
     pub fn sign(payload: Vec<u8>, signer: &dyn EnvelopeSigner) -> Result<Self, SignError> {
         let bytes = signer.sign(&pae(PAYLOAD_TYPE, &payload))?;
         Ok(Self {

@@ -33,15 +33,15 @@ pub enum KeyError {
     /// Not PEM, or nothing of the kind in it.
     #[error("no {wanted} in PEM form")]
     Pem {
-        /// What was looked for.
+        /// The object of the search.
         wanted: &'static str,
-        /// What is wrong.
+        /// The mistake.
         source: pem::Error,
     },
     /// A key of another algorithm, or a damaged one.
     #[error("{what}; `openssl genpkey -algorithm ed25519` makes one")]
     Kind {
-        /// What it is not.
+        /// The kind that it is not.
         what: &'static str,
     },
 }

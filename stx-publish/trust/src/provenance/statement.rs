@@ -1,4 +1,4 @@
-//! What is stated of a build: an in-toto statement v1 whose predicate is SLSA provenance v1.
+//! The statement about a build: an in-toto statement v1 whose predicate is SLSA provenance v1.
 //!
 //! The forms are those of <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md> and
 //! <https://slsa.dev/spec/v1.1/provenance>. Fields that are not known here are left out of account, as both ask of readers.
@@ -100,12 +100,12 @@ pub struct Statement {
     /// [`STATEMENT_TYPE`].
     #[serde(rename = "_type")]
     pub statement_type: String,
-    /// What it is about: the outputs of the build by their paths in it, and its container images by their names.
+    /// Its subject: the outputs of the build by their paths in it, and its container images by their names.
     pub subject: Vec<Resource>,
     /// [`PREDICATE_TYPE`].
     #[serde(rename = "predicateType")]
     pub predicate_type: String,
-    /// What is said about that.
+    /// The text about that.
     pub predicate: Predicate,
 }
 
@@ -113,26 +113,26 @@ pub struct Statement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Predicate {
-    /// What was to be built, out of what.
+    /// The target and its sources.
     pub build_definition: BuildDefinition,
     /// Who built it, and when.
     pub run_details: RunDetails,
 }
 
-/// What was to be built, out of what.
+/// The target and its sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildDefinition {
     /// [`BUILT`] or [`PUBLISHED`].
     pub build_type: String,
-    /// What was asked for.
+    /// The request.
     pub external_parameters: ExternalParameters,
     /// The commits of the sources by their paths in the source tree, then the files of `inputs/` by their paths in the build.
     #[serde(default)]
     pub resolved_dependencies: Vec<Resource>,
 }
 
-/// What was asked for.
+/// The request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExternalParameters {
     /// The channel.
@@ -185,7 +185,7 @@ pub struct RunMetadata {
 /// A file, a commit or an image: in-toto's resource descriptor, as far as it is used here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
-    /// What it is called in the build.
+    /// Its name in the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Where it comes from.
@@ -243,7 +243,7 @@ pub enum StatementError {
     /// Not the JSON of a provenance statement.
     #[error("the statement, line {}, column {}", source.line(), source.column())]
     Json {
-        /// What is wrong there.
+        /// The mistake there.
         #[from]
         source: serde_json::Error,
     },
@@ -252,7 +252,7 @@ pub enum StatementError {
     Type {
         /// Its type.
         found: String,
-        /// What is read here.
+        /// The parts that are read here.
         expected: &'static str,
     },
 }
@@ -291,7 +291,7 @@ impl Statement {
     }
 }
 
-/// What is stated of the build of `record`, whose files have these `sums`.
+/// The statement about the build of `record`, whose files have these `sums`.
 ///
 /// Pure: the same record, sums and builder give the same statement. RPM repository metadata of `inputs/` is left out, as the
 /// publisher makes it.

@@ -31,13 +31,13 @@ pub enum SbomError {
     NoImage {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// The name of its bill of materials would be none.
     #[error("its name leaves no room for that of its bill of materials")]
     Unnamed {
-        /// What is wrong with that name.
+        /// The problem with that name.
         source: ParseError,
     },
     /// What was written does not conform to the specification: a bug.
@@ -45,7 +45,7 @@ pub enum SbomError {
     Invalid {
         /// The image.
         path: String,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
 }

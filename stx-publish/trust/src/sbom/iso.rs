@@ -1,4 +1,4 @@
-//! What is in an ISO image: every file with its digest, and what the headers of packages say.
+//! The contents of an ISO image: every file with its digest, and what the headers of packages say.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +49,7 @@ const LONGEST_NAME: usize = 255;
 /// How many times the bytes of an image its files may have together: some share a part of their bytes with others.
 const MOST_OVERLAP: u64 = 4;
 
-/// What an image holds.
+/// The contents of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     /// The digest of the image.
@@ -67,7 +67,7 @@ pub(super) struct File {
     pub(super) size: u64,
     /// The digest of its bytes.
     pub(super) digest: Sha256,
-    /// What its header says, if it is an RPM package.
+    /// The fields of its header, if it is an RPM package.
     pub(super) package: Option<Package>,
 }
 
@@ -78,7 +78,7 @@ impl File {
     }
 }
 
-/// What the header of a package says.
+/// The fields of the header of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Package {
     pub(super) name: String,
@@ -118,7 +118,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     Ok(Image { digest, files })
 }
 
-/// What the library says, in words: of an image that is cut off it has a kind of error only.
+/// The error of the library in words: of an image that is cut off it has a kind of error only.
 fn damaged(error: hadris_iso::Error) -> io::Error {
     match error.kind() {
         ErrorKind::UnexpectedEof => io::Error::other("it ends too early"),
@@ -395,7 +395,7 @@ impl<R: Read + Seek> Walk<'_, R> {
 /// The bytes of a file in an image, which are hashed as they are read.
 struct Contents<'a, R: Read + Seek> {
     image: &'a IsoImage<Bounded<R>>,
-    /// What is left of it.
+    /// The rest of it.
     extents: Vec<Extent>,
     /// Where in the first of them.
     at: u32,
@@ -424,7 +424,7 @@ impl<R: Read + Seek> Read for Contents<'_, R> {
     }
 }
 
-/// What the headers of a package say; `None` for a file that is none.
+/// The fields of the header of a package; `None` for a file that is none.
 pub(super) fn package(file: &mut impl io::BufRead) -> io::Result<Option<Package>> {
     let head = match read_head(file) {
         Ok(head) => head,
@@ -435,7 +435,7 @@ pub(super) fn package(file: &mut impl io::BufRead) -> io::Result<Option<Package>
     Ok(Headers::parse(&head).ok().and_then(described))
 }
 
-/// What the headers of a package say; `None` where they do not name one.
+/// The fields of the header of a package; `None` where they do not name one.
 fn described(
     Headers {
         signature, main, ..

@@ -1,4 +1,4 @@
-//! What is stored once, and how it is found out.
+//! Files that are stored once, and how they are found.
 
 use std::sync::{Arc, Mutex};
 

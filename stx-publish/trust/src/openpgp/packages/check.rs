@@ -170,7 +170,7 @@ fn is_hex(text: &[u8], digest: &[u8]) -> bool {
 /// Main header and payload, hashed as they are read.
 struct Hashing<'a, R> {
     payload: R,
-    /// What is left of the header.
+    /// The rest of the header.
     header: &'a [u8],
     md5: Md5,
     sha256: Sha256,
