@@ -42,6 +42,27 @@ pub struct Started {
 impl Started {
     /// The version of the form that this crate writes and reads.
     pub const SCHEMA: u32 = 1;
+
+    /// A build that starts at `time`, by a recipe file; it is not forced, and moves no alias back. The boot of the machine is
+    /// not known yet.
+    pub fn new(
+        recipe: Utf8PathBuf,
+        request: BuildRequest,
+        plan: BuildPlan,
+        time: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            schema: Self::SCHEMA,
+            time,
+            boot: String::new(),
+            recipe,
+            force: false,
+            force_alias: false,
+            skip_failed: false,
+            request,
+            plan,
+        }
+    }
 }
 
 /// The commits of a build, as they were when the source phase was over.

@@ -17,6 +17,8 @@
 //! | [`tolerant`] | TOML as values of Rust, with every mistake found at once |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
+//! With feature `process`, `process::Build` is all of it in one call: from a plan to the record and the files of a build.
+//!
 //! Without its features the crate does no I/O, reads no clock and starts no process.
 
 mod build_info;

@@ -1,19 +1,11 @@
 //! A build on its way: its phases run, its files published.
 
-use std::sync::Mutex;
-
 use camino::Utf8Path;
-use chrono::TimeDelta;
 use stx_executors::PlacedRunner;
-use stx_layout::{
-    BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry, PhaseRecord, PhaseStatus,
-};
-use stx_pipeline::journal::{Entry, Started};
-use stx_pipeline::process::{JournalWriter, SourceRunner, Sources};
-use stx_pipeline::{
-    Cancel, Event, EventKind, Execution, Journal, Step, conclude, execute, process,
-    reached_no_commit,
-};
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry};
+use stx_pipeline::Cancel;
+use stx_pipeline::journal::Started;
+use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
 use stx_publish::MirrorStore;
 
 use super::outputs::incoming;
@@ -24,7 +16,6 @@ use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
 use crate::publish::publish;
-use crate::site::clock;
 
 /// A build whose channel is locked and whose journal is open.
 pub(super) struct Run<'a> {
@@ -34,14 +25,14 @@ pub(super) struct Run<'a> {
     pub(super) channel: &'a ChannelEntry,
     pub(super) watch: Watch<'a>,
     pub(super) runner: &'a PlacedRunner,
-    pub(super) writer: JournalWriter,
 }
 
 impl Run<'_> {
     /// Runs what is left, and publishes.
-    pub(super) async fn go_on(&self, journal: Journal) -> Result<Built, Error> {
+    pub(super) async fn go_on(&self, build: Build<'_>) -> Result<Built, Error> {
+        let started = build.started().clone();
         let cancel = Cancel::new();
-        let ran = {
+        let result = {
             let _asked = [
                 Task(tokio::spawn(forward(
                     self.watch.cancel.clone(),
@@ -52,114 +43,36 @@ impl Run<'_> {
                     cancel.clone(),
                 ))),
             ];
-            self.run(&journal, &cancel).await?
+            let unchanged = |now: &Sources| self.unchanged(&started, now).is_some();
+            let build = build.runner(self.runner).cancel(&cancel);
+            let build = build.listen(self.watch.events).unless(&unchanged);
+            // Boxed: a build's future is large, and so is each that holds it.
+            Box::pin(build.run()).await.map_err(stopped)?
         };
-        let id = &journal.started.plan.id;
-        let (sources, records) = match ran {
-            Ran::Unchanged(build, result) => {
+        let id = &started.plan.id;
+        match result {
+            BuildResult::Unchanged { sources } => {
+                let (build, result) = self
+                    .unchanged(&started, &sources)
+                    .expect("the same catalog says the same");
                 self.finish_images(&build.channel).await?;
                 self.finish_aliases(&build.channel).await?;
                 process::remove_journal(self.state).map_err(unwritten)?;
-                return Ok(Built::Unchanged { build, result });
+                Ok(Built::Unchanged { build, result })
             }
-            Ran::Over(sources, records) => (sources, records),
-        };
-        if !cancel.is_cancelled() {
-            return self.publish(&journal.started, &sources, &records).await;
-        }
-        if self.watch.cancel.is_cancelled() {
-            return Err(Error::new(
+            BuildResult::Cancelled if self.watch.cancel.is_cancelled() => Err(Error::new(
                 ErrorKind::BuildFailed,
                 format!("{id}: interrupted; nothing was published"),
             )
-            .hint(format!("`resume {}` continues it", id.channel)));
-        }
-        process::remove_journal(self.state).map_err(unwritten)?;
-        Err(Error::new(
-            ErrorKind::BuildFailed,
-            format!("{id}: cancelled; nothing was published"),
-        ))
-    }
-
-    async fn run(&self, journal: &Journal, cancel: &Cancel) -> Result<Ran, Error> {
-        let plan = &journal.started.plan;
-        let unwritable = Mutex::new(None);
-        let write = |entry: &Entry| {
-            if let Err(error) = self.writer.add(entry) {
-                // A build that could not be resumed would break its promise.
-                unwritable.lock().expect("no panic").get_or_insert(error);
-                cancel.cancel();
-            }
-        };
-        let events = |event: Event| {
-            if let EventKind::Started { attempt, .. } = event.what {
-                write(&Entry::Attempt {
-                    phase: event.phase.clone(),
-                    attempt,
-                    time: event.time,
-                });
-            }
-            (self.watch.events)(&event);
-        };
-        let finished = |record: &PhaseRecord| {
-            write(&Entry::Phase {
-                record: record.clone(),
-            });
-        };
-        let limit = plan
-            .timeout
-            .and_then(|timeout| TimeDelta::from_std(timeout).ok());
-        // Phases are timed by the clock, whatever `--now` asks.
-        let execution = Execution {
-            runner: self.runner,
-            now: &clock,
-            events: &events,
-            finished: &finished,
-            sleep: &|pause| Box::pin(tokio::time::sleep(pause)),
-            cancel,
-            deadline: limit.map(|limit| clock() + limit),
-        };
-        let mut done = journal.records.clone();
-        if done.is_empty() {
-            let execution = Execution {
-                runner: &SourceRunner::new(self.runner, plan),
-                ..execution
-            };
-            done = execute(plan, Step::Source, &execution).await.records;
-        }
-        let synced = done
-            .iter()
-            .all(|record| record.status == PhaseStatus::Succeeded || !record.required);
-        let mut sources = journal.sources.clone().unwrap_or_default();
-        if synced && !cancel.is_cancelled() {
-            let now = process::read_sources(plan).map_err(|error| {
-                Error::new(ErrorKind::Usage, error)
-                    .hint("`repositories` of the recipe names the git work trees")
-            })?;
-            if journal.sources.is_none() {
-                if let Some((build, result)) = self.unchanged(&journal.started, &now) {
-                    return Ok(Ran::Unchanged(build, result));
-                }
-                write(&Entry::Sources {
-                    sources: now.clone(),
-                });
-            } else if now != sources {
-                return Err(Error::usage(format!(
-                    "{}: the sources in {} are not those that it was started with",
-                    plan.id, plan.source_root
+            .hint(format!("`resume {}` continues it", id.channel))),
+            BuildResult::Cancelled => {
+                process::remove_journal(self.state).map_err(unwritten)?;
+                Err(Error::new(
+                    ErrorKind::BuildFailed,
+                    format!("{id}: cancelled; nothing was published"),
                 ))
-                .hint("`resume --as-failed` publishes what there is, a new `build` starts over"));
             }
-            sources = now;
-        }
-        let rest = Step::Rest {
-            done: &done,
-            source_date_epoch: sources.newest,
-        };
-        let executed = execute(plan, rest, &execution).await;
-        match unwritable.into_inner().expect("no panic") {
-            Some(error) => Err(unwritten(error)),
-            None => Ok(Ran::Over(sources, executed.records)),
+            over => self.publish(&started, over).await,
         }
     }
 
@@ -200,24 +113,24 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Publishes a build whose phases are over.
     pub(super) async fn publish(
         &self,
         started: &Started,
-        sources: &Sources,
-        records: &[PhaseRecord],
+        result: BuildResult,
     ) -> Result<Built, Error> {
         let plan = &started.plan;
-        if reached_no_commit(plan, &sources.records, records) {
-            let why = unpublished::keep(self.area, &plan.id, records)?;
-            process::remove_journal(self.state).map_err(unwritten)?;
-            return Err(why);
-        }
-        let collection = process::collect(plan, records).map_err(|error| {
-            Error::new(ErrorKind::Usage, error)
-                .hint("`publish` of the recipe says which files go where")
-        })?;
-        let record = conclude(plan, &sources.records, records, &collection);
-        let incoming = incoming(self.channel, plan, sources, &record, collection)?;
+        let built = match result {
+            BuildResult::Built(built) => *built,
+            BuildResult::NoCommit { records } => {
+                let why = unpublished::keep(self.area, &plan.id, &records)?;
+                process::remove_journal(self.state).map_err(unwritten)?;
+                return Err(why);
+            }
+            other => unreachable!("{other:?} has nothing to publish"),
+        };
+        let record = built.record.clone();
+        let incoming = incoming(self.channel, built)?;
         if let Err(failure) = self.finish_images(&plan.id.channel).await {
             // What an older build lacks is no reason to hold this one back.
             (self.watch.note)(&format!("note: {}", failure.line()));
@@ -244,12 +157,21 @@ impl Run<'_> {
     }
 }
 
-/// The result of the phases.
-enum Ran {
-    /// The last success has the same commits.
-    Unchanged(BuildId, BuildOutcome),
-    /// They are over.
-    Over(Sources, Vec<PhaseRecord>),
+/// Why a build stopped.
+pub(super) fn stopped(error: BuildError) -> Error {
+    match error {
+        BuildError::Journal(error) => unwritten(error),
+        BuildError::Sources(error) => Error::new(ErrorKind::Usage, error)
+            .hint("`repositories` of the recipe names the git work trees"),
+        BuildError::SourcesChanged { .. } => Error::usage(error)
+            .hint("`resume --as-failed` publishes what there is, a new `build` starts over"),
+        BuildError::Collect(error) => uncollected(error),
+        other => Error::new(ErrorKind::Bug, other),
+    }
+}
+
+pub(super) fn uncollected(error: CollectError) -> Error {
+    Error::new(ErrorKind::Usage, error).hint("`publish` of the recipe says which files go where")
 }
 
 /// A task that ends when it is dropped.

@@ -6,11 +6,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use stx_executors::PlacedRunner;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
 use stx_pipeline::journal::Started;
-use stx_pipeline::process::JournalWriter;
+use stx_pipeline::process::Build;
 use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
 use stx_publish::{MirrorStore, Scope};
 
-use super::run::Run;
+use super::run::{Run, stopped, uncollected};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
 use crate::cancel::unrequested;
@@ -146,18 +146,11 @@ impl<'a> Work<'a> {
         let request = self.request(date);
         let plan = planned(&self.recipe, &request)?;
         (watch.note)(&format!("building {}", plan.id));
-        let started = Started {
-            schema: Started::SCHEMA,
-            time: clock(),
-            boot: process::this_boot(),
-            recipe: self.order.recipe.clone(),
-            force: self.order.force,
-            force_alias: self.order.force_alias,
-            skip_failed: self.order.skip_failed,
-            request,
-            plan,
-        };
-        let writer = JournalWriter::start(&self.state, &started).map_err(unwritten)?;
+        let mut started = Started::new(self.order.recipe.clone(), request, plan, clock());
+        started.force = self.order.force;
+        started.force_alias = self.order.force_alias;
+        started.skip_failed = self.order.skip_failed;
+        let build = Build::new(started, &self.state).map_err(stopped)?;
         let run = Run {
             area: self.area,
             state: &self.state,
@@ -165,9 +158,8 @@ impl<'a> Work<'a> {
             channel: &channel,
             watch,
             runner,
-            writer,
         };
-        run.go_on(Journal::new(started, "", "")).await
+        run.go_on(build).await
     }
 
     /// The build date: the one that was asked for, else now, when the source sync starts.
@@ -271,7 +263,6 @@ async fn go_on(
     let id = &journal.started.plan.id;
     let store = Mirror::open_or_create(&area.site, &area.mirror)?;
     let entry = channel_of(&*store, &id.channel).await?;
-    let writer = JournalWriter::resume(state, &journal).map_err(unwritten)?;
     let run = Run {
         area,
         state,
@@ -279,7 +270,6 @@ async fn go_on(
         channel: &entry,
         watch,
         runner,
-        writer,
     };
     match how {
         OnInterrupt::Resume => {
@@ -287,13 +277,17 @@ async fn go_on(
                 Some(phase) => format!("at phase {phase}"),
                 None => "with its publication".to_owned(),
             };
-            (watch.note)(&format!("resuming {id} {from}"));
-            run.go_on(journal).await
+            let note = format!("resuming {id} {from}");
+            let build = Build::resume(journal, state).map_err(stopped)?;
+            (watch.note)(&note);
+            run.go_on(build).await
         }
         OnInterrupt::Fail => {
             let records = journal.given_up("interrupted");
             let sources = journal.sources.clone().unwrap_or_default();
-            run.publish(&journal.started, &sources, &records).await
+            let result = process::finish(&journal.started.plan, sources, records);
+            let result = result.map_err(uncollected)?;
+            run.publish(&journal.started, result).await
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Real processes, git work trees and files of this machine.
 
+mod build;
 mod collect;
 mod git;
 mod journal;
@@ -11,6 +12,7 @@ mod runner;
 mod tools;
 mod tree;
 
+pub use build::{Build, BuildError, BuildResult, Built, finish};
 pub use collect::{CollectError, collect};
 pub use git::{SourceError, git_reason, read_changes, read_sources};
 pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, this_boot};
