@@ -41,7 +41,7 @@ pub(crate) fn note(text: &str) {
     let mut line = printable_lines(&redact_urls(text)).into_owned();
     line.push('\n');
     // One write, so that lines of several threads do not mix.
-    drop(io::stderr().lock().write_all(line.as_bytes()));
+    io::stderr().lock().write_all(line.as_bytes()).ok();
 }
 
 /// Prints a line to the service's log, where what others wrote must not look like another line.

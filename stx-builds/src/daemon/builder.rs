@@ -68,7 +68,7 @@ impl SiteBuilder {
         let journal = process::read_journal(&state).ok()??;
         let end = self.published(&journal.started.plan.id).await.ok()??;
         // There is nothing to go on with. One that stays is removed by the next build.
-        drop(process::remove_journal(&state));
+        process::remove_journal(&state).ok();
         Some(end)
     }
 }

@@ -252,7 +252,7 @@ fn alive(dir: &Utf8Path) -> io::Result<File> {
         Ok(()) => Ok(file),
         Err(error) => {
             // The rename is what is reported.
-            drop(fs_err::remove_file(&new));
+            fs_err::remove_file(&new).ok();
             Err(error)
         }
     }

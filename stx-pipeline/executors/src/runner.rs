@@ -218,7 +218,7 @@ impl Runner for PlacedRunner {
                     .await;
                 let ended = self.conclude((name, place), &job, ended, end).await;
                 // It holds what may be secret, and is not needed again.
-                drop(fs_err::remove_file(job.script()));
+                fs_err::remove_file(job.script()).ok();
                 ended
             }
             Placed::Submitted {

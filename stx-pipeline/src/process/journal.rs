@@ -207,7 +207,7 @@ impl JournalWriter {
             // A busy disk takes its time, which no phase should wait for.
             std::thread::spawn(move || {
                 // What cannot be synced is not trusted after a power failure, and that is all.
-                drop(shared.sync(&dir));
+                shared.sync(&dir).ok();
                 shared.syncing.store(false, Ordering::Release);
             });
         }

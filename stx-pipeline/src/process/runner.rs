@@ -56,7 +56,8 @@ impl Drop for Started {
     fn drop(&mut self) {
         if !self.over {
             self.tree.kill();
-            drop(self.child.wait());
+            // Only so that no zombie is left; its status is of no use any more.
+            self.child.wait().ok();
         }
     }
 }
@@ -234,7 +235,7 @@ impl ProcessRunner {
             Err(error) => {
                 let ended = not_started(error);
                 // The reason is in the record too, so a log that cannot be written loses nothing.
-                drop(lines.finish(&ended));
+                lines.finish(&ended).ok();
                 return ended;
             }
         };

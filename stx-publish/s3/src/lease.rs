@@ -191,7 +191,9 @@ impl Held {
         }
         // Not given back, it ends by itself.
         let text = self.text(false).json();
-        drop(runtime.block_on(objects.put(&self.name(), text, Keep::Not)));
+        runtime
+            .block_on(objects.put(&self.name(), text, Keep::Not))
+            .ok();
     }
 }
 
@@ -241,7 +243,7 @@ impl Drop for Lease {
         drop(self.stop.take());
         if let Some(keeper) = self.keeper.take() {
             // It has nothing to tell.
-            drop(keeper.join());
+            keeper.join().ok();
         }
     }
 }

@@ -36,7 +36,7 @@ impl Twins {
     /// Notes that an object is there.
     pub(super) fn note(&self, digest: &Sha256, name: String) {
         // Another one with the same bytes does as well.
-        drop(self.slot(digest, &name).set(name));
+        self.slot(digest, &name).set(name).ok();
     }
 
     /// The turn of a large file among those of its size. Its digest is known when all of it was sent, so the next one, which may

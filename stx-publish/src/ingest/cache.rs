@@ -48,7 +48,7 @@ pub(crate) fn write<T: Serialize>(path: &Utf8Path, temporary: &Utf8Path, form: &
         .and_then(|()| fs::rename(temporary, path));
     if written.is_err() {
         // A cache that could not be written is not there, and takes no room.
-        drop(fs::remove_file(temporary));
+        fs::remove_file(temporary).ok();
     }
 }
 

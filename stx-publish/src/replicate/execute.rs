@@ -176,7 +176,7 @@ impl One<'_> {
         let removed = move || {
             for file in used {
                 // Those that came another way were never there.
-                drop(fs::remove_file(file));
+                fs::remove_file(file).ok();
             }
             Ok(())
         };

@@ -37,7 +37,7 @@ impl Drop for Thread {
         drop(self.stop.take());
         if let Some(handle) = self.handle.take() {
             // One that panicked sent nothing, and that was noticed.
-            drop(handle.join());
+            handle.join().ok();
         }
     }
 }
@@ -93,7 +93,7 @@ fn thread(
     };
     if let Some(built) = built {
         // Nobody listens any more if the service stopped just now.
-        drop(sender.send(Message::Done(built)));
+        sender.send(Message::Done(built)).ok();
     }
 }
 

@@ -38,10 +38,10 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         // Should the cluster take the job only now, it finds nothing to run.
-        drop(fs_err::remove_file(&self.script));
+        fs_err::remove_file(&self.script).ok();
         // A job that cannot be cancelled stays registered, and the next build ends it.
         if self.over || run(&self.cancel).is_ok_and(|said| said.ok()) {
-            drop(fs_err::remove_file(&self.file));
+            fs_err::remove_file(&self.file).ok();
         }
     }
 }

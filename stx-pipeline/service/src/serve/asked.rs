@@ -68,7 +68,7 @@ impl Service<'_> {
                 .await
                 .unwrap_or_else(|_| Err(format!("it took more than {} s", LOOK.as_secs())));
             // Nobody listens any more once the service has stopped.
-            drop(sender.send(Event::Asked { id: key, found }));
+            sender.send(Event::Asked { id: key, found }).ok();
         });
         self.asked.tasks.insert(id.to_owned(), task);
         None

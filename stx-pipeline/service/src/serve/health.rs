@@ -23,7 +23,8 @@ impl Service<'_> {
                 taken,
                 ..host.survey().await
             };
-            drop(sender.send(Event::Surveyed(facts)));
+            // Nobody listens any more if the service stops.
+            sender.send(Event::Surveyed(facts)).ok();
         });
     }
 

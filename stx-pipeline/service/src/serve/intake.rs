@@ -70,7 +70,7 @@ impl Service<'_> {
             tokio::spawn(async move {
                 let pruned = host.prune().await;
                 // Nobody listens any more once the service has stopped.
-                drop(sender.send(Event::Pruned(pruned)));
+                sender.send(Event::Pruned(pruned)).ok();
             });
         }
         Ok(())
@@ -108,7 +108,8 @@ impl Service<'_> {
                     .await
                     .unwrap_or_else(|_| Err(format!("it took more than {} s", LOOK.as_secs())));
                 let key = watch.key;
-                drop(sender.send(Event::Observed { key, seen }));
+                // Nobody listens any more if the service stops.
+                sender.send(Event::Observed { key, seen }).ok();
             }));
         }
     }

@@ -63,7 +63,8 @@ impl Service<'_> {
                 Job::Resume(build) => builder.resume(&build, &tell, &switch).await,
                 Job::Abandon(build, reason) => builder.abandon(&build, &reason).await,
             };
-            drop(sender.send(Event::Over { run, left }));
+            // Nobody listens any more if the service stops.
+            sender.send(Event::Over { run, left }).ok();
         });
         self.builds.insert(run, (cancel, task));
     }

@@ -22,7 +22,7 @@ impl Drop for Held {
     /// Unlocks by name: closing would leave the lock with a child process that is being started just now.
     fn drop(&mut self) {
         // It ends with the process at the latest.
-        drop(self.0.file().unlock());
+        self.0.file().unlock().ok();
     }
 }
 

@@ -49,7 +49,7 @@ impl Drop for Lock {
     /// become its program.
     fn drop(&mut self) {
         // It ends with the process at the latest.
-        drop(self.file.file().unlock());
+        self.file.file().unlock().ok();
     }
 }
 

@@ -219,7 +219,8 @@ impl Signing<'_> {
         let part = self.dir.join(format!("{digest}.{}", rayon_index()));
         let length = write(&mut source.file, &front, headers.begin, &part)?;
         if !source.is_unchanged().map_err(read())? {
-            drop(fs::remove_file(&part));
+            // The next sweep removes what is left of it; the change is the error to report.
+            fs::remove_file(&part).ok();
             return Err(changed());
         }
         fs::rename(&part, &copy).map_err(io_error("make", &copy))?;
@@ -371,12 +372,12 @@ fn sweep(cache: &Utf8Path, dir: &Utf8Path, used: &BTreeSet<Utf8PathBuf>) {
             .map(camino::Utf8DirEntry::into_path)
             .collect::<Vec<_>>()
     };
-    // Those of a key that is not used any more.
+    // Copies of a key that is not used any more. They only take room: the next run tries again.
     for other in entries(cache).iter().filter(|path| *path != dir) {
-        drop(fs::remove_dir_all(other));
+        fs::remove_dir_all(other).ok();
     }
     for copy in entries(dir).iter().filter(|copy| !used.contains(*copy)) {
-        drop(fs::remove_file(copy));
+        fs::remove_file(copy).ok();
     }
 }
 
