@@ -18,6 +18,7 @@
 //! | [`MirrorPath`], [`MirrorPathRef`] | a path from the mirror's root, or a URL: of any dialect, of any depth |
 //! | [`Alias`], [`PathRelease`], [`GitMapping`] | what stands for a release or a build, and how it is resolved |
 //! | [`ImageName`], [`Tag`] | container images |
+//! | [`index`] | `index.json` of a mirror and of a channel, written and read |
 //! | [`report`] | what tools print of these, parsed or refused |
 //! | [`printable`] and its relatives | texts of others, harmless for terminals, logs and pages |
 //! | [`BuildPath`] | a file of a build, relative to the build's directory |
@@ -120,6 +121,7 @@ pub mod digest;
 mod error;
 mod git;
 pub mod image;
+pub mod index;
 mod kinds;
 mod legacy;
 pub mod mirror;

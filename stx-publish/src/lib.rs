@@ -32,7 +32,7 @@ pub mod faulty;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod incoming;
-pub mod index;
+pub use stx_layout::index;
 #[cfg(feature = "local")]
 pub mod ingest;
 pub mod metadata;

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use stx_layout::{
+use crate::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildOutcome, BuildPath, BuildRecord, BuildState,
     Channel, ChannelEntry, Sha256,
 };
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 /// The version of the form that is written, and the newest that is read.
 pub const SCHEMA: u32 = 1;
