@@ -170,7 +170,16 @@ impl Ceph {
         fs_err::write(&secret, format!("{{\"cephx_secret\": \"{key}\"}}")).expect("a file");
         self.admin(
             "ceph",
-            &["-c", "ceph.conf", "osd", "new", uuid, "-i", secret.as_str()],
+            &[
+                "-c",
+                "ceph.conf",
+                "--connect-timeout=60",
+                "osd",
+                "new",
+                uuid,
+                "-i",
+                secret.as_str(),
+            ],
         );
         let keyring = "d/osd.0/keyring";
         self.admin(
