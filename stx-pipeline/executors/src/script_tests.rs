@@ -1,3 +1,4 @@
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
@@ -192,18 +193,24 @@ fn a_phase_that_is_told_to_end_leaves_no_result() {
 fn a_second_run_waits_for_the_first_and_takes_its_result() {
     let (dir, job) = job();
     let began = dir.path().join("began");
-    let script = "echo run >> $1; sleep 1.5; exit 5";
-    let phase = invocation("bash", &["-c", script, "sh", began.as_str()], &[]);
+    let go = dir.path().join("go");
+    let script = "echo run >> $1; until [ -e $2 ]; do sleep 0.05; done; exit 5";
+    let args = ["-c", script, "sh", began.as_str(), go.as_str()];
+    let phase = invocation("bash", &args, &[]);
     let mut first = command(&job, &phase, false, "0").spawn().unwrap();
     read(&began);
-    let second = command(&job, &phase, false, "1").output().unwrap();
+    let mut second = command(&job, &phase, false, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first one ends only when the second is known to wait for it.
+    let output = BufReader::new(second.stdout.take().unwrap());
+    let mut lines = output.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("waiting for its end")));
+    fs_err::write(&go, "").unwrap();
+    lines.for_each(drop);
     assert_eq!(first.wait().unwrap().code(), Some(5));
-    assert_eq!(second.status.code(), Some(0));
-    assert!(
-        String::from_utf8(second.stdout)
-            .unwrap()
-            .contains("waiting for its end")
-    );
+    assert_eq!(second.wait().unwrap().code(), Some(0));
     assert_eq!(read(&began), "run\n");
     assert_eq!(result(&job), Some(Ended::Exited { code: 5 }));
 }
