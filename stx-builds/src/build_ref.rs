@@ -71,7 +71,7 @@ impl FromStr for BuildRef {
     }
 }
 
-/// Whether a text is the beginning of a build date, with the whole day: `20181105`, `20181105T06`.
+/// Tells whether a text is a prefix of a build date that includes the day, such as `20181105` or `20181105T06`.
 fn begins_a_date(text: &str) -> bool {
     let whole = "00000000T000000Z";
     let fits = |(given, wanted): (u8, u8)| match wanted {

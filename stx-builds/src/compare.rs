@@ -43,7 +43,7 @@ pub struct Compare {
     pub source: Option<Utf8PathBuf>,
     /// The phase of the reference package, if several hold it.
     pub phase: Option<String>,
-    /// Whether packages whose files differ are downloaded, to tell apart those that differ only in embedded times.
+    /// Download packages whose files differ, to find those that differ only in embedded times.
     pub contents: bool,
 }
 

@@ -22,7 +22,7 @@ pub struct Copy {
     pub to: Utf8PathBuf,
     /// The channels; all of them if none is named.
     pub channels: Vec<Channel>,
-    /// Whether builds of the target that the source does not have are retired.
+    /// Retire builds of the target that are missing from the source.
     pub delete: bool,
     /// The directory for partial downloads; a default beside the target, or in the user's cache.
     pub work: Option<Utf8PathBuf>,
@@ -107,7 +107,7 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
     Ok(Prepared { from, target, plan })
 }
 
-/// Whether two names are those of one mirror.
+/// Tells whether two names refer to the same mirror.
 fn same_place(from: &Utf8Path, to: &Utf8Path) -> bool {
     let real = |name: &Utf8Path| match Place::of(name) {
         Place::Directory => name.canonicalize_utf8().ok(),

@@ -25,11 +25,11 @@ pub struct Tree {
     pub dir: Utf8PathBuf,
     /// The build that it becomes.
     pub build: BuildId,
-    /// Whether it is a good one.
+    /// The outcome to record.
     pub result: BuildOutcome,
     /// Directories whose files are taken where a symlink of the tree leads there, beside those of the options.
     pub source_roots: Vec<Utf8PathBuf>,
-    /// Whether `latest_build` may move back in time.
+    /// Move `latest_build` even if it points at a newer build.
     pub force_alias: bool,
 }
 

@@ -13,28 +13,28 @@ use crate::options::{absolute, anywhere};
 use crate::site::clock;
 use crate::{Mirror, Site};
 
-/// One build that is wanted.
+/// A build to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildOrder {
     /// Git branch or tag.
     pub branch: String,
-    /// Where it is published, if that is not what the branch says.
+    /// The release identifier to publish under; that of the branch if absent.
     #[serde(default)]
     pub release: Option<ReleaseId>,
     /// The recipe file, absolute.
     pub recipe: Utf8PathBuf,
-    /// The build date; the time when the source sync starts if not said.
+    /// The build date; the start of the source sync if absent.
     pub date: Option<BuildDate>,
-    /// Why it is built; recorded.
+    /// The reason, as recorded in `build.json`.
     pub reason: String,
     /// Values that replace those of the recipe's variables.
     pub set: BTreeMap<String, String>,
-    /// Whether it is built although nothing changed.
+    /// Build even if no commit changed since the last success.
     pub force: bool,
-    /// Whether sources that failed to build are taken for unchanged.
+    /// Skip the build if its commits are those of the last build, even a failed one.
     #[serde(default)]
     pub skip_failed: bool,
-    /// Whether `latest_build` may move back in time.
+    /// Move `latest_build` even if it points at a newer build.
     pub force_alias: bool,
 }
 
@@ -116,6 +116,6 @@ pub struct Watch<'a> {
     pub events: &'a (dyn Fn(&Event) + Sync),
     /// Takes notes about the build as a whole, a line each.
     pub note: &'a (dyn Fn(&str) + Sync),
-    /// Ends the build.
+    /// Cancels the build.
     pub cancel: &'a Cancel,
 }

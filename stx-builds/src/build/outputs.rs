@@ -1,4 +1,4 @@
-//! The files of a build: what its phases made, their logs, and what is said of it.
+//! Assembles the files to publish: deliverables, logs, and the generated texts about the build.
 
 use stx_layout::ChannelEntry;
 use stx_pipeline::process::Built;

@@ -157,7 +157,7 @@ impl Run<'_> {
     }
 }
 
-/// Why a build stopped.
+/// The way a build stopped.
 pub(super) fn stopped(error: BuildError) -> Error {
     match error {
         BuildError::Journal(error) => unwritten(error),

@@ -13,8 +13,9 @@ use crate::incoming::Incoming;
 /// It is made by [`clear`](super::clear), or by [`Cleared::unsearched`]; nothing else is taken by a
 /// [`PublishRequest`](crate::PublishRequest), so a tree that nobody searched is not published by mistake:
 ///
-/// ```compile_fail
-/// # let (record, now): (stx_layout::BuildRecord, chrono::DateTime<chrono::Utc>) = todo!();
+/// ```compile_fail,E0308
+/// # let record = stx_layout::BuildRecord::new("master/centos/20181105T060000Z".parse().unwrap(), stx_layout::BuildOutcome::Success);
+/// # let now = record.id.date.time();
 /// let scanned = stx_publish::Incoming::default();
 /// stx_publish::PublishRequest::new(record, scanned, now);
 /// ```
