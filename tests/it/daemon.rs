@@ -72,7 +72,7 @@ impl Site {
     }
 
     fn history(&self) -> Vec<Value> {
-        let ran = run(&mut self.stx(&["history", "--format", "json", "--limit", "1000"]));
+        let ran = run(&mut self.stx(&["history", "--format", "json", "--limit", "1000000"]));
         let history = ran.code(0).json();
         history.as_array().expect("a list").clone()
     }
