@@ -20,6 +20,7 @@ mod compare;
 mod daemon;
 mod demo;
 mod documents;
+mod embed;
 mod errors;
 mod fetch;
 mod full_disk;
