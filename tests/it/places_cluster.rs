@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{run, tool};
 use crate::places::{free_port, kill, path, processes};
@@ -189,7 +190,7 @@ impl Cluster {
         let (_, mut slurmd) = self.daemons.remove(at);
         slurmd.kill().expect("a running daemon");
         slurmd.wait().expect("it ends");
-        // The script first, as it would report the end of the phase; then its parent, Slurm's keeper of the job; then the rest.
+        // The script, which would report the end of the phase; its parent, Slurm's keeper of the job; and the rest.
         let all = processes();
         let scripts: Vec<_> = all
             .iter()
@@ -212,6 +213,12 @@ impl Cluster {
                 }
             }
             at += 1;
+        }
+        // A power cut takes all of them at once. One after another, the keeper could still report that its script was gone: stop
+        // each before the first one dies, the keepers before their scripts.
+        for pid in doomed.iter().rev() {
+            // One that has just ended needs no stop.
+            kill_process(Pid::from_raw(*pid).expect("a process"), Signal::STOP).ok();
         }
         for pid in doomed {
             kill(pid);
