@@ -109,7 +109,7 @@ fn owned(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// What the command line does with a path: parse it, and write its object to a buffer.
+/// The work of the command line on a path: parse it, and write its JSON object to a buffer.
 #[divan::bench]
 fn borrowed_to_json(bencher: Bencher<'_, '_>) {
     let paths = paths();

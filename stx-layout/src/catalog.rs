@@ -29,7 +29,7 @@ pub struct ChannelEntry {
     pub strays: Vec<String>,
 }
 
-/// The target of an alias.
+/// The target of an alias, as it stands on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AliasEntry {

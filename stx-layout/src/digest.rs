@@ -67,7 +67,7 @@ pub struct Sums(Vec<SumLine>);
 pub struct SumsError {
     /// The line, counted from 1.
     pub line: usize,
-    /// The problems in it.
+    /// The first error in that line, with its byte offset.
     #[source]
     pub source: ParseError,
 }

@@ -11,7 +11,7 @@ pub struct ParseError {
     pub input: String,
     /// Byte offset into [`input`](Self::input) of the first byte that cannot be right; its length when the text ends early.
     pub offset: usize,
-    /// What the grammar expects at [`offset`](Self::offset).
+    /// The text that the grammar expects at [`offset`](Self::offset), described for a person.
     pub expected: String,
     /// A text that would have been accepted and is near to the input.
     pub suggestion: Option<String>,

@@ -73,7 +73,7 @@ impl<'a> ImageNameRef<'a> {
         })
     }
 
-    /// The contents of an image that is called `stx-…`: `keystone`.
+    /// The component in an image named `stx-COMPONENT`: `keystone` of `stx-keystone`.
     pub fn component(self) -> Option<&'a str> {
         self.image
             .strip_prefix("stx-")

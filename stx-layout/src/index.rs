@@ -118,7 +118,7 @@ pub struct ChannelSummary {
     /// The newest build, and how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<NewestBuild>,
-    /// The target of `latest_build`.
+    /// The build that `latest_build` points at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_build: Option<BuildDate>,
     /// The ISO images of the build that `latest_build` points at; paths begin at the build.
@@ -179,7 +179,7 @@ pub struct BuildIndex {
     /// Its ISO images.
     #[serde(default)]
     pub iso: Vec<Media>,
-    /// The state of its packages since the success before it.
+    /// How its packages differ from those of the success before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PackageChanges>,
 }
@@ -244,7 +244,7 @@ pub enum IndexError {
     /// Not the JSON of an index.
     #[error("index.json line {}, column {}", source.line(), source.column())]
     Json {
-        /// The mistake there.
+        /// The JSON error, with its line and column.
         #[from]
         source: serde_json::Error,
     },

@@ -25,15 +25,15 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// The parts of a build.
+/// A top-level part of a build: the first segment below its date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
-    /// The sources of the build.
+    /// `inputs`: the files that the build was made from.
     Inputs,
-    /// The target that was built.
+    /// `outputs`: the files that the build made.
     Outputs,
-    /// How it went; beside the outputs on the real mirror, in them in the specification.
+    /// `logs`: the logs of the build; beside the outputs on the real mirror, below them in the specification.
     Logs,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Section {
     }
 }
 
-/// What the first segment below `inputs/` is.
+/// The kind of the first segment below `inputs/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InputKind {
     /// `RPMS`.
@@ -103,7 +103,7 @@ impl InputKind {
     }
 }
 
-/// What the first segment below `outputs/` is.
+/// The kind of the first segment below `outputs/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OutputKind {
     /// `RPMS`; the phase follows.

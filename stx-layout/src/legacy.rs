@@ -19,7 +19,7 @@ impl LegacyRelease {
         self.0.as_str()
     }
 
-    /// Its target.
+    /// The release that it stands for: `release/2018.10` of `r2018.10`.
     pub fn target(&self) -> ReleaseId {
         ReleaseId::Release(self.as_str()[1..].parse().expect("a part of a name is one"))
     }

@@ -198,7 +198,7 @@ impl<'a> MirrorPathRef<'a> {
         self.some(self.shape.build)
     }
 
-    /// The text in the place of the build date: `latest_build`.
+    /// The alias that stands in place of the build date: `latest_build`.
     pub fn alias(self) -> Option<&'a str> {
         self.some(self.shape.alias)
     }
@@ -213,14 +213,14 @@ impl<'a> MirrorPathRef<'a> {
         self.some(self.shape.artifact)
     }
 
-    /// What the artifact is, below `inputs`.
+    /// The kind of the artifact, if it is below `inputs`.
     pub fn input_kind(self) -> Option<InputKind> {
         (self.section() == Some(Section::Inputs))
             .then(|| self.artifact().map(InputKind::of))
             .flatten()
     }
 
-    /// What the artifact is, below `outputs`.
+    /// The kind of the artifact, if it is below `outputs`.
     pub fn output_kind(self) -> Option<OutputKind> {
         (self.section() == Some(Section::Outputs))
             .then(|| self.artifact().map(OutputKind::of))
@@ -245,7 +245,7 @@ impl<'a> MirrorPathRef<'a> {
         self.phase()?.parse().ok()
     }
 
-    /// What follows everything that has a name here.
+    /// The rest of the path, behind every part that has an accessor here.
     pub fn rest(self) -> Option<&'a str> {
         self.some(self.shape.rest)
     }
@@ -306,7 +306,7 @@ impl<'a> MirrorPathRef<'a> {
             .chain(self.alias_name().map(Alias::Build))
     }
 
-    /// The contents of the build: the section and all below it.
+    /// The path within the build: the section and all below it.
     pub fn build_path(self) -> Option<BuildPath> {
         self.shape.section?;
         self.text
@@ -395,7 +395,7 @@ impl MirrorPath {
         path.unless(|path| path.build_id().as_ref() == Some(build))
     }
 
-    /// What an alias for a build in a channel is: `master/centos/latest_build`.
+    /// The path of an alias for a build in a channel: `master/centos/latest_build`.
     ///
     /// # Errors
     /// As [`of_channel`](Self::of_channel).

@@ -34,7 +34,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, other)| other)
 }
 
-/// The hint behind an unknown word: what was probably meant, else all that is known.
+/// The end of an error about an unknown word: the nearest known word, or all known words where none is near.
 ///
 /// ```
 /// use stx_layout::meant;

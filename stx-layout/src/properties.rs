@@ -1,4 +1,4 @@
-//! What holds for every value and every text.
+//! Properties of every value and every text.
 
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ where
     Ok(())
 }
 
-/// What is accepted prints back, what is refused says where; a suggestion is accepted.
+/// An accepted text prints back as it was; an error has an offset in the text; a suggestion is accepted itself.
 fn exact<T>(text: &str, value: Result<T, ParseError>) -> Result<(), TestCaseError>
 where
     T: std::fmt::Display + std::str::FromStr<Err = ParseError>,

@@ -64,7 +64,7 @@ pub struct ImageRecord {
     pub name: String,
     /// The digest of its manifest.
     pub digest: Sha256,
-    /// Its platform, `linux/amd64`; several with commas between them.
+    /// Its platform, `linux/amd64`; several are separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// Bytes of its manifests, configurations and layers, as they are stored.
@@ -128,7 +128,7 @@ pub enum RecordError {
     /// Not the JSON of a record.
     #[error("build.json line {}, column {}", source.line(), source.column())]
     Json {
-        /// The mistake there.
+        /// The JSON error, with its line and column.
         #[from]
         source: serde_json::Error,
     },

@@ -18,7 +18,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The text in the place of a credential of a URL.
+/// The text that replaces a credential in a URL.
 pub const REDACTED: &str = "[redacted]";
 
 /// A text without the credentials of the URLs in it; the text itself if there are none.

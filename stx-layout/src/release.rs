@@ -72,7 +72,7 @@ impl fmt::Display for ReleaseKind {
 }
 
 impl ReleaseId {
-    /// The kind of release identifier this is.
+    /// The kind of this release identifier.
     pub fn kind(&self) -> ReleaseKind {
         match self {
             Self::Master => ReleaseKind::Master,

@@ -1,4 +1,4 @@
-//! What tools print of a parsed or refused text: one JSON object a text, and the position under it for people.
+//! Reports of parsed and refused texts: one JSON object a text for tools, and the position under the text for people.
 //!
 //! Every key is always there, null where the text does not say it. The objects borrow from the text.
 //!
@@ -54,7 +54,7 @@ pub struct PathReport<'a> {
     pub artifact: Option<&'a str>,
     /// The build phase.
     pub phase: Option<&'a str>,
-    /// The conclusion.
+    /// The rest of the path, behind all of these parts.
     pub rest: Option<&'a str>,
 }
 
@@ -92,7 +92,7 @@ pub struct ImageReport<'a> {
     pub org: &'a str,
     /// The image.
     pub image: &'a str,
-    /// What follows `stx-` in the image.
+    /// The component: the part of the image's name behind `stx-`.
     pub component: Option<&'a str>,
     /// The tag, whole.
     pub tag: &'a str,
@@ -229,9 +229,9 @@ pub struct RefusalReason<'a> {
     pub message: String,
     /// The byte of the text at which it is wrong.
     pub offset: usize,
-    /// The value that was expected there.
+    /// The text that the grammar expects there, described for a person.
     pub expected: &'a str,
-    /// The word that was probably meant.
+    /// The corrected text, where one is accepted.
     pub suggestion: Option<&'a str>,
 }
 
@@ -251,7 +251,8 @@ impl<'a> From<&'a ParseError> for Refusal<'a> {
 
 /// Draws the position of an error under its text; the lines have no newline at the end of the last.
 ///
-/// What a terminal would act on is shown as U+FFFD, and of a long text only what surrounds the position.
+/// Characters that a terminal would act on are shown as U+FFFD; of a long text only the part around the position is
+/// shown.
 ///
 /// ```
 /// # use stx_layout::{MirrorPathRef, report};

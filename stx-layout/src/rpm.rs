@@ -46,29 +46,29 @@ pub enum FrameError {
     /// It does not begin as a package does.
     #[error("not an RPM package: no {what} at byte {at}")]
     NotAPackage {
-        /// The prerequisites.
+        /// The missing part: `lead` or `header`.
         what: &'static str,
-        /// Where.
+        /// The byte at which that part should begin.
         at: usize,
     },
     /// It ends before its headers do.
     #[error("the file ends at byte {length}, its headers go to byte {needed} at least")]
     Truncated {
-        /// Its length.
+        /// The length of the file, in bytes.
         length: usize,
-        /// The room for its headers.
+        /// The length at least that its headers need, in bytes from the beginning of the file.
         needed: usize,
     },
     /// Its headers are longer than any real ones.
     #[error("headers of {size} bytes; no more than {LONGEST_HEADER} are read")]
     TooLong {
-        /// Their contents.
+        /// The byte at which the header that is too long would end.
         size: u64,
     },
     /// A header has more tags than rpm accepts.
     #[error("a header of {count} tags; no more than {MOST_TAGS} are read")]
     TooManyTags {
-        /// Its text.
+        /// The number of tags that the header states.
         count: u32,
     },
     /// An index entry leads to where no data is.
@@ -92,13 +92,13 @@ pub enum HeadError {
     /// Its headers must not be parsed.
     #[error(transparent)]
     Frame {
-        /// The problem with them.
+        /// The reason.
         #[from]
         source: FrameError,
     },
 }
 
-/// Facts about a package file from its first bytes.
+/// The extent of a package's headers, as far as its first bytes tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// So many bytes from its beginning have to be there before more can be told.
@@ -143,7 +143,7 @@ pub fn frame(bytes: &[u8]) -> Result<Frame, FrameError> {
 /// Reads the lead and the headers of a package, and no byte more, once they are known to be sound.
 ///
 /// # Errors
-/// [`FrameError::Truncated`] where the file ends before its headers do, and what [`frame`] refuses.
+/// [`FrameError::Truncated`] where the file ends before its headers do, and the errors of [`frame`].
 pub fn read_head(package: &mut impl Read) -> Result<Vec<u8>, HeadError> {
     let mut head = Vec::new();
     loop {
@@ -251,7 +251,7 @@ impl<'a> Headers<'a> {
     /// Those of the package that begins with `bytes`.
     ///
     /// # Errors
-    /// What [`frame`] refuses, and [`FrameError::Truncated`].
+    /// The errors of [`frame`], and [`FrameError::Truncated`] where `bytes` end before the headers do.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
         match frame(bytes)? {
             Frame::Whole { signature, header } => Ok(Self {
@@ -361,11 +361,11 @@ impl<'a> Header<'a> {
 pub struct Tag<'a> {
     /// Its number.
     pub tag: u32,
-    /// Its contents, by the number of the format: 6, 8 and 9 are strings, 2 to 5 numbers, 7 bytes.
+    /// The type of its values, as the format numbers them: 6, 8 and 9 are strings, 2 to 5 are integers, 7 is bytes.
     pub kind: u32,
-    /// How many of them.
+    /// The number of values; of bytes for type 7.
     pub count: u32,
-    /// Their bytes.
+    /// The bytes of the values.
     pub data: &'a [u8],
 }
 

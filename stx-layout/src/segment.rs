@@ -127,7 +127,7 @@ impl Segments {
     }
 }
 
-/// What the scan does at a byte: nothing, end the segment, or have the path looked at closely.
+/// The action of the scan at a byte: go on, end the segment, or have the path checked character by character.
 const PLAIN: u8 = 0;
 const SLASH: u8 = 1;
 const CLOSER: u8 = 2;

@@ -3,7 +3,7 @@
 use crate::date::{is_build_date, looks_like_date, read};
 use crate::kinds::Section;
 
-/// The beginning of every alias for a build.
+/// The prefix of every alias for a build.
 pub(crate) const LATEST: &str = "latest_";
 
 /// An alias for a build with a dash or in another case: the first byte that is wrong.
@@ -41,11 +41,11 @@ pub(crate) enum Stop {
     Alias,
     /// A section, without a build before it.
     Section(Section),
-    /// What looks like a build date or an alias and is none: where it is wrong, and what was expected there.
+    /// Almost a build date or an alias, and neither: the byte of the error, and the text expected there.
     Malformed(usize, &'static str),
 }
 
-/// What a segment ends a channel as, if it does.
+/// The kind of segment that ends a channel; `None` if the segment is a part of the channel.
 #[inline]
 pub(crate) fn stop(segment: &str) -> Option<Stop> {
     match segment.as_bytes().first()? {

@@ -1,4 +1,4 @@
-//! What is accepted is parsed without allocating. By itself in its process, since other tests allocate beside it.
+//! Accepted texts are parsed without allocating. Alone in its process, since other tests would allocate beside it.
 
 use std::alloc::System;
 

@@ -1,4 +1,4 @@
-//! A refusal: where, and what is suggested instead.
+//! Refused texts: the byte offset of each error, and the suggestion that comes with it.
 
 use stx_layout::report::Refusal;
 use stx_layout::{

@@ -1,4 +1,4 @@
-//! What a plan leaves behind, as values.
+//! The catalog and the inputs after a plan was carried out, as values.
 
 use stx_layout::Catalog;
 

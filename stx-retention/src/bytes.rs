@@ -6,7 +6,7 @@ use stx_layout::{BuildId, BuildPath, Catalog, Sha256};
 
 use crate::{FileFact, PolicyInputs};
 
-/// What a step of a plan removes.
+/// One step of a plan: the build or the section that it removes.
 pub(crate) enum Step<'a> {
     /// A whole build, and the bytes that its record says it has.
     Build(&'a BuildId, u64),

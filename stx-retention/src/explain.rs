@@ -71,7 +71,7 @@ pub fn explain(
     Some(text)
 }
 
-/// A build: outcome, date and age.
+/// A build described by its outcome, date and age: `a success of 2026-11-01, 28 days old`.
 fn what(build: &BuildId, entry: &BuildEntry, now: DateTime<Utc>) -> String {
     let outcome = match &entry.state {
         BuildState::Known(record) => match record.result {

@@ -1,4 +1,4 @@
-//! A forecast of the policy, day by day.
+//! A forecast: the plans that a policy will lead to, day by day.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -31,7 +31,7 @@ impl Rate {
     }
 }
 
-/// A forecast of the policy, day by day.
+/// The plans that a policy will lead to, day by day, and the bytes used meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
     /// The days: first the plan of now, then each following day.
@@ -59,7 +59,7 @@ pub struct ForecastDay {
     pub bytes_freed: u64,
     /// Bytes used once they have gone.
     pub bytes_used: u64,
-    /// What the run would say.
+    /// The warnings of the run.
     pub warnings: Vec<Warning>,
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use stx_layout::{BuildOutcome, BuildRecord, PhaseStatus};
 
-/// What a build's record was like when a plan saw it: 16 hexadecimal digits.
+/// A digest of a build's record when a plan saw it: 16 hexadecimal digits.
 ///
 /// Records that differ in what was built, from what, how and when have different ones, but for chance (one in 2⁶⁴). It
 /// is no defence against someone who wants two to be the same; a mirror's own records are not made by such people.
@@ -66,7 +66,7 @@ impl Default for Fold {
 }
 
 impl Fold {
-    /// The result of all of it.
+    /// The digest of everything that was folded in so far.
     pub(crate) fn word(&self) -> u64 {
         self.0
     }

@@ -1,10 +1,10 @@
-//! The inputs of a decision beyond the catalog.
+//! The inputs of a decision besides catalog and policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::{BuildId, BuildPath, Pin, Sha256};
 
-/// The inputs of a decision beyond the catalog. All of it may be empty.
+/// The inputs of a decision besides catalog and policy. Each may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyInputs {
     /// The pins, in any order.
@@ -24,9 +24,9 @@ pub struct PolicyInputs {
 pub struct FileFact {
     /// Where it is in the build.
     pub path: BuildPath,
-    /// Its contents.
+    /// The digest of its bytes.
     pub digest: Sha256,
-    /// How big it is.
+    /// Its size, in bytes.
     pub bytes: u64,
 }
 

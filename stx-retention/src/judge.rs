@@ -21,7 +21,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// The outcome of one build, as far as it is known.
+/// The outcome of one build and its place among the others, as far as they are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rank {
     Unknown,
@@ -49,7 +49,7 @@ pub(crate) struct JudgedBuild<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// What channels of a catalog are judged by.
+    /// The judge of a catalog's channels.
     pub(crate) fn new(
         catalog: &'a Catalog,
         facts: &'a PolicyInputs,

@@ -8,7 +8,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Builds that became eligible within this time are those that a daily run finds, also after one that was missed.
+/// A daily run finds only builds that became eligible within this time, even if the run before it was missed.
 const DAILY: TimeDelta = TimeDelta::days(2);
 
 /// Builds that lie so far apart confirm the clock.

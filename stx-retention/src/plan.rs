@@ -8,20 +8,22 @@ use stx_layout::{BuildId, BuildPath};
 
 use crate::{ExpiryRule, Reason, RecordDigest, Verdict, Warning};
 
-/// The plan of a run: the builds it removes, the builds it keeps, and why. A value that is printed, stored, and later applied as it is.
+/// The plan of a run: the builds and sections that it removes, the builds that it keeps, and why.
+///
+/// A value that is printed, stored, and later applied as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
 pub struct PrunePlan {
     /// The time it was made for.
     pub now: DateTime<Utc>,
-    /// The builds that go, in their order.
+    /// The builds to remove, in the order in which they are removed.
     pub expire: Vec<ExpireEntry>,
-    /// Sections of kept builds that go; absent from the JSON where there are none.
+    /// The sections to remove from kept builds; absent from the JSON where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<SectionEntry>,
-    /// The builds that stay, by channel, oldest first.
+    /// The builds to keep, by channel, oldest first.
     pub keep: Vec<KeepEntry>,
-    /// Warnings for a person.
+    /// The warnings that a person should look at.
     pub warnings: Vec<Warning>,
 }
 
@@ -38,7 +40,7 @@ pub struct ExpireEntry {
     pub bytes_freed: u64,
     /// Why, in a sentence.
     pub message: String,
-    /// The digest of its record.
+    /// The digest of the build's record when the plan was made.
     pub seen: RecordDigest,
 }
 
@@ -55,7 +57,7 @@ pub struct SectionEntry {
     pub bytes_freed: u64,
     /// Why, in a sentence.
     pub message: String,
-    /// The digest of its build's record.
+    /// The digest of the build's record when the plan was made.
     pub seen: RecordDigest,
 }
 
@@ -71,7 +73,7 @@ pub struct KeepEntry {
 }
 
 impl PrunePlan {
-    /// The decision about a build; `None` where the plan did not see it.
+    /// The verdict about a build; `None` where the plan did not see it.
     pub fn verdict(&self, build: &BuildId) -> Option<Verdict> {
         let keep = self.keep.binary_search_by(|entry| entry.build.cmp(build));
         if let Some(entry) = keep.ok().and_then(|index| self.keep.get(index)) {
@@ -87,7 +89,7 @@ impl PrunePlan {
         })
     }
 
-    /// The decision about every build that the plan saw.
+    /// The verdict about every build that the plan saw.
     pub fn verdicts(&self) -> BTreeMap<&BuildId, Verdict> {
         let kept = self.keep.iter().map(|entry| {
             let verdict = Verdict::Keep {

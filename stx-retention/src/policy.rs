@@ -1,11 +1,11 @@
-//! The policy, as a value.
+//! The retention policy, as a value.
 
 use globset::{Glob, GlobMatcher};
 use stx_layout::{BuildPath, Channel, ReleaseKind};
 
 use crate::{Calendar, Span};
 
-/// The policy: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
+/// A retention policy: rules per kind of release, exceptions per channel, the release calendar and the limits of a run.
 ///
 /// A plain value: made by code, or read from TOML with [`PolicyFile::from_toml`](crate::PolicyFile::from_toml).
 /// `Policy::default()` is the specification's.
@@ -77,11 +77,11 @@ pub struct ChannelRules {
     /// Matches the text of a channel: `feature/*/centos`. Made by [`channel_glob`](crate::channel_glob), `*` does not
     /// cross a `/`.
     pub channels: Glob,
-    /// The difference there.
+    /// The rules that it replaces.
     pub rules: Overlay,
 }
 
-/// The fields that an exception changes; `None` leaves a rule as it is.
+/// The rules that an exception replaces; `None` leaves a rule as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overlay {
     /// In place of [`Rules::keep`].

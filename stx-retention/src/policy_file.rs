@@ -73,7 +73,7 @@ pub struct Position {
 pub struct Mistake {
     /// Where.
     pub at: Position,
-    /// The mistake, and what would be right.
+    /// The mistake, and the value that is expected instead.
     pub message: String,
 }
 

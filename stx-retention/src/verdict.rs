@@ -9,7 +9,7 @@ use stx_layout::AliasName;
 use crate::text::Moment;
 use crate::{Period, Span};
 
-/// The decision about one build, and why.
+/// The verdict about one build, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
@@ -47,7 +47,7 @@ pub enum ExpiryRule {
 pub enum Reason {
     /// Its record cannot be read: what is not understood stays.
     Unreadable {
-        /// The problem with it.
+        /// The error of reading it.
         why: String,
     },
     /// It is dated after now.

@@ -1,4 +1,4 @@
-//! What a run should say aloud.
+//! The warnings of a run.
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ pub enum Warning {
         channel: Channel,
         /// The alias.
         alias: AliasName,
-        /// Its target.
+        /// The target of the alias, as it stands on the mirror.
         target: String,
     },
     /// A pin of a build that is not there.
@@ -77,7 +77,7 @@ pub enum Warning {
         /// How many.
         builds: u64,
     },
-    /// The builds that may go are not enough to reach the free space asked for.
+    /// Removing every eligible build does not reach the requested free space.
     SpaceShort {
         /// Bytes asked for.
         wanted: u64,

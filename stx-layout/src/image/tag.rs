@@ -49,7 +49,7 @@ impl fmt::Display for Os {
     }
 }
 
-/// What took the place of the OpenStack release in 2019.
+/// The word that replaced the OpenStack release in tags from 2019 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -356,7 +356,7 @@ fn spec(head: &str, qualifier: Option<Qualifier>) -> Option<Tag<'_>> {
     })
 }
 
-/// The text before the stream: `PREFIX-OS`, `PREFIX-OS-CODENAME-ARCH`, `PREFIX`.
+/// The tag whose part before the stream is `before`: `PREFIX-OS`, `PREFIX-OS-CODENAME-ARCH` or `PREFIX`.
 fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_>> {
     if let Some((prefix, os)) = strip_os(before) {
         return Some(Tag::Stream {

@@ -42,7 +42,7 @@ pub(super) enum Form {
     Branch,
 }
 
-/// What a text's parts are.
+/// Where the parts of a path are in its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     /// The path, without URL prefix and trailing slash.
@@ -68,7 +68,7 @@ pub(super) type Fault = (usize, &'static str);
 
 const RELEASE: &str = "a release identifier: `master`, `feature/NAME`, `release/NAME`, `milestone/TAG`, `rc/VERSION`, `r2018.10` or a branch";
 
-/// The part between a URL's host and the path.
+/// The part of a URL between its host and the path on the mirror.
 pub(super) const ROOT: &str = "/mirror/starlingx";
 
 /// Longest host, with its port, of a URL.

@@ -1,4 +1,4 @@
-//! What a refused path was probably meant as. A suggestion is only made if it is accepted.
+//! Suggestions for a refused path. A suggestion is only made if the grammar accepts it.
 
 use super::MirrorPathRef;
 use crate::words::{self, Stop};
@@ -65,7 +65,7 @@ fn root(text: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// What a server's listing puts behind the path of a URL.
+/// A URL without the query or fragment that a server's listing appends.
 fn query(text: &str) -> Option<String> {
     let (path, _) = text.split_once(['?', '#'])?;
     is_url(text).then(|| path.to_owned())

@@ -1,4 +1,4 @@
-//! The changes between a plan and its run.
+//! Changes to the mirror between a plan and its run.
 
 use stx_layout::{BuildState, Catalog, SourceRecord};
 

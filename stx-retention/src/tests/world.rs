@@ -8,7 +8,7 @@ use stx_layout::{
 
 use crate::{Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
 
-/// What a build of a test is.
+/// The kind of a build in a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Made {
     Success,
