@@ -1,0 +1,43 @@
+//! Debian packages, as bytes that anybody may have written.
+//!
+//! A binary package (`.deb`, `.udeb`) is an `ar` archive of `debian-binary`, a control member and a data member, both `tar`
+//! archives that may be compressed; deb(5) describes it. A source package is a `.dsc`, a control file with a list of other
+//! files. Nothing here opens a file: bytes come from a [`Read`](std::io::Read), and every size that a package states is
+//! checked before memory is taken for it.
+//!
+//! | module | reads |
+//! |---|---|
+//! | [`paragraph`] | control files: `control`, `.dsc`, `Packages`, `Sources`, `Release` |
+//! | [`file_name`] | names of package files: `NAME_VERSION_ARCH.deb` |
+//! | [`archive`] | the outer archive: where its members begin and end, how they are compressed |
+//! | [`package`] | the control member, and the files of the data member |
+//!
+//! ```
+//! use stx_deb::{DebFileName, Version, paragraphs};
+//!
+//! let name = DebFileName::parse("g++_4%3a12.2.0-3_amd64.deb").unwrap();
+//! assert_eq!((&*name.name, &*name.version, &*name.arch), ("g++", "4:12.2.0-3", "amd64"));
+//!
+//! let found = paragraphs("Package: g++\nVersion: 4:12.2.0-3\nDescription: compiler\n GNU C++\n")?;
+//! assert_eq!(found[0].get("description"), Some("compiler\n GNU C++"));
+//!
+//! let older: Version = "1.0~rc1-1".parse().unwrap();
+//! assert!(older < "1.0-1".parse().unwrap());
+//! # Ok::<(), stx_deb::ControlError>(())
+//! ```
+
+pub mod archive;
+pub mod file_name;
+pub mod package;
+pub mod paragraph;
+
+pub use archive::{DebError, Extent, control_extent};
+pub use debversion::Version;
+pub use file_name::DebFileName;
+pub use package::{Control, Entry, EntryKind, read_control, read_payload};
+pub use paragraph::{ControlError, Paragraph, paragraphs};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
