@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 use stx_layout::{BuildId, Catalog};
 use stx_publish::{
-    Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, tiers,
+    Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
 };
 use stx_retention::{FileFact, Mistake, PolicyFile, PolicyInputs, PrunePlan, plan_with};
 
@@ -105,7 +105,7 @@ pub async fn protections(
 
 /// The sections that went before a build. A record of them that cannot be read is for `verify` to name.
 pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<ThinnedSection>, Error> {
-    match tiers::thinned(store, id).await {
+    match store::thinned(store, id).await {
         Ok(thinned) => Ok(thinned.sections),
         Err(StoreError::Damaged { .. }) => Ok(Vec::new()),
         Err(error) => Err(refused(error)),

@@ -23,7 +23,7 @@ use crate::store::{
     Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, Scope, StagedBuild,
     StoreError,
 };
-use crate::tiers::ThinnedSection;
+use crate::thinning::ThinnedSection;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,12 +11,13 @@
 
 use std::io;
 
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 pub(crate) mod cache;
 mod copy;
 mod hints;
 
+pub(crate) use copy::name_of;
 pub use copy::{Source, Stamp, hash_file};
 pub use hints::{Hints, now};
 

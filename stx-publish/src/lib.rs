@@ -6,35 +6,52 @@
 //!                                                 verify  ──> VerifyReport ──> repair ──> RepairReport
 //! ```
 //!
+//! Read the modules in this order: each knows only those above it.
+//!
 //! | module | is |
 //! |---|---|
-//! | [`store`] | what a mirror can do: [`MirrorRead`], [`MirrorStore`], and the mirrors there are |
-//! | [`incoming`] | what is to be published, as a value, and what must not be |
-//! | [`plan`](mod@plan) | what publishing it would do; pure |
-//! | [`publish`](mod@publish) | does what a plan says |
-//! | `replicate` | copies builds from one mirror to another (feature `copy`) |
-//! | `ingest` | reads, hashes and recognises the files of a workspace for a store; feature `local` |
-//! | [`seal`] | what a commit writes of its own: record, sums, signature |
-//! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
-//! | [`privacy`] | what a text tells of the build server |
-//! | [`tiers`] | what retention took from a build before the build, and its record `THINNED.json` |
-//! | `net` | HTTP as every client speaks it; feature `http` |
+//! | [`error`] | how a store and a signer refuse |
+//! | [`privacy`] | finds in a text what tells of the build server |
+//! | [`incoming`] | the tree to publish, as a value, and its problems |
+//! | [`thinning`] | the sections that retention took from a build before the build: `THINNED.json` |
+//! | [`seal`] | the files that a commit writes of its own: record, sums, signature |
+//! | `ingest` | reads, hashes and recognises the files of a workspace; feature `local` |
+//! | `scan` | a finished tree as a value; feature `local` |
 //! | [`metadata`] | the metadata of RPM repositories |
+//! | [`store`] | what a mirror can do: [`MirrorRead`], [`MirrorStore`], and the [rules](store::rules) that every mirror keeps |
+//! | [`memory`], `local`, `http` | the mirrors: in memory, in a directory, behind a web server; the last two are features |
+//! | [`guard`] | searches a tree before it is published |
+//! | [`plan`](mod@plan) | decides what publishing a tree would do; pure |
+//! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
+//! | `fetch` | downloads files of a build into a directory; feature `fetch` |
+//! | [`publish`](mod@publish) | executes a plan |
+//! | `replicate` | copies builds from one mirror to another; feature `copy` |
+//! | `site` | the catalog pages; feature `site` |
+//! | `net` | HTTP as every client speaks it; feature `http` |
+//! | `conformance`, `faulty`, `sweep` | the suite for stores, a store that fails on demand, and the sweep of its failures; feature `testing` |
 //!
-//! Without features the crate does no I/O; [`store::memory::MemoryStore`] is the strict reference that the other stores are
+//! Without features the crate does no I/O; [`memory::MemoryStore`] is the strict reference that the other stores are
 //! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
 //! `testing` the conformance suite and a store that fails on demand.
 
+mod audit;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod guard;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod incoming;
 pub use stx_layout::index;
 #[cfg(feature = "local")]
 pub mod ingest;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod memory;
 pub mod metadata;
 #[cfg(test)]
 mod model_test;
@@ -57,20 +74,26 @@ pub mod store;
 pub mod sweep;
 #[cfg(any(feature = "fetch", feature = "local"))]
 mod task;
-pub mod tiers;
+pub mod thinning;
 pub mod verify;
 
+#[cfg(feature = "local")]
+pub use guard::{ClearError, clear};
+pub use guard::{Cleared, Copies};
+#[cfg(feature = "http")]
+pub use http::{HttpError, HttpStore};
 pub use incoming::{Entry, Incoming, LinkEnd, Problem, ProblemKind};
 pub use index::{PageId, PageName};
+#[cfg(feature = "local")]
+pub use local::LocalStore;
+pub use memory::MemoryStore;
 #[cfg(feature = "http")]
 pub use net::{HttpOptions, WebPage};
 pub use plan::{
     AliasStep, AliasVerdict, Known, Linked, PlanError, PublishAction, PublishPlan, PublishRequest,
     plan,
 };
-#[cfg(feature = "local")]
-pub use privacy::{ClearError, clear};
-pub use privacy::{Cleared, Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
+pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
 pub use publish::{
     CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
     publish, publish_observed, publish_with_hooks,
@@ -78,17 +101,12 @@ pub use publish::{
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, SignError, Signer};
-#[cfg(feature = "http")]
-pub use store::http::{HttpError, HttpStore};
-#[cfg(feature = "local")]
-pub use store::local::LocalStore;
-pub use store::memory::MemoryStore;
 pub use store::{
     Added, Audit, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
     Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
     Retired, Scope, StagedBuild, StoreError, read_all,
 };
-pub use tiers::{Thinned, ThinnedSection};
+pub use thinning::{Thinned, ThinnedSection};
 #[cfg(feature = "local")]
 pub use verify::verify_repositories;
 pub use verify::{

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use stx_layout::{BuildDate, BuildPath, Sha256};
 
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 mod carried;
 #[cfg(feature = "local")]

@@ -17,8 +17,8 @@ use stx_layout::{AliasEntry, AliasName, BuildDate, BuildState};
 
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
+use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
-use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Retired, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
@@ -178,7 +178,7 @@ impl<M: Medium> StateMachineTest for Publishing<M> {
 
 /// Does a step, as a program would; the last line of what is wrong.
 async fn perform(store: &dyn MirrorStore, step: &Step, hour: u32) -> Result<(), String> {
-    let text = |error: &dyn std::error::Error| crate::verify::chain(error);
+    let text = |error: &dyn std::error::Error| crate::error::chain(error);
     let channel = sample_id(1).channel;
     match step {
         Step::Publish { day, build, force } => {

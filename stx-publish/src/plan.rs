@@ -11,14 +11,14 @@ use stx_layout::{
     Catalog, ChannelEntry, Sums,
 };
 
+use crate::guard::{Cleared, Copies};
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried};
-use crate::privacy::{Cleared, Copies, PrivacyReport};
+use crate::privacy::PrivacyReport;
 
 mod known;
 mod show;
 pub use known::{Known, Linked, Twin};
-pub(crate) use show::show_alias;
 #[cfg(test)]
 mod tests;
 

@@ -44,22 +44,18 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Serialize, Serializer};
 use stx_layout::{BuildPath, REDACTED};
 
-mod cleared;
 mod content;
-#[cfg(feature = "local")]
-mod guard;
 mod rules;
 mod search;
 mod stretch;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "local")]
-mod urls;
+pub(crate) mod urls;
 
-pub use cleared::{Cleared, Copies};
-pub use content::{Content, is_log};
 #[cfg(feature = "local")]
-pub use guard::{ClearError, clear};
+pub(crate) use content::HEAD;
+pub use content::{Content, is_log};
 pub use search::Search;
 
 use rules::{Pattern, Rule};
@@ -184,7 +180,7 @@ impl Findings {
 
     /// The same findings and those of `other`, which are of other kinds.
     #[cfg(feature = "local")]
-    fn with(mut self, other: Self) -> Self {
+    pub(crate) fn with(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }

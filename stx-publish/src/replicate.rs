@@ -16,10 +16,9 @@ use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Sums, counted,
 };
 
-use crate::plan::show_alias;
-use crate::store::{MirrorRead, Scope, StoreError};
-use crate::tiers::thinned;
-use crate::verify::chain;
+use crate::error::chain;
+use crate::store::rules::show_alias;
+use crate::store::{MirrorRead, Scope, StoreError, thinned};
 
 mod execute;
 mod report;

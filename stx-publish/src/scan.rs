@@ -11,8 +11,7 @@ use rustix::fs::Access;
 use stx_layout::BuildPath;
 
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
-use crate::ingest::Source;
-use crate::store::local::inspect::name_of;
+use crate::ingest::{Source, name_of};
 
 mod survey;
 #[cfg(test)]

@@ -17,47 +17,17 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, BuildPath, BuildRecord, SumLine, Sums};
 
+use crate::error::StoreError;
 use crate::incoming::digest_of;
-use crate::store::{MirrorRead, StoreError, check_length, read_all, record_path};
-use crate::tiers::Thinned;
+use crate::thinning::Thinned;
+
+pub use crate::error::SignError;
 
 /// The name of the signature of a build's `SHA256SUMS`, beside it.
 pub const SUMS_SIGNATURE: &str = "SHA256SUMS.asc";
 
 /// The name of the signature of an RPM repository's `repomd.xml`, beside it, where `dnf` looks for it.
 pub const REPOMD_SIGNATURE: &str = "repomd.xml.asc";
-
-/// Bytes that a `build.json`, a `SHA256SUMS` or a signature has at most.
-const LONGEST: u64 = 256 << 20;
-
-/// Something that cannot be signed.
-#[derive(Debug, thiserror::Error)]
-pub enum SignError {
-    /// The program that signs is not installed.
-    #[error("{tool}: not installed; it comes with the package {packages}")]
-    MissingTool {
-        /// The program.
-        tool: String,
-        /// The packages that hold it, by package tool.
-        packages: String,
-    },
-    /// There is no such key, or it must not be used.
-    #[error("{signer}: {reason}")]
-    Refused {
-        /// The signer.
-        signer: String,
-        /// Why it does not.
-        reason: String,
-    },
-    /// The program that signs could not be run, or the key not be read.
-    #[error("{signer}")]
-    Io {
-        /// The signer.
-        signer: String,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-}
 
 /// Signs bytes with one OpenPGP key, wherever that is kept.
 ///
@@ -159,48 +129,6 @@ impl Seal {
 }
 
 impl Sealed {
-    /// Reads the seal of a published build, byte for byte, to give it to a copy.
-    ///
-    /// # Errors
-    /// As [`MirrorRead::read`]; [`StoreError::Damaged`] for what cannot be understood.
-    pub async fn read(store: &dyn MirrorRead, id: &BuildId) -> Result<Self, StoreError> {
-        let mut files = Vec::new();
-        for (path, needed) in [
-            (sums_path(), true),
-            (signature_path(), false),
-            (thinned_path(), false),
-            (record_path(), true),
-        ] {
-            match read_all(store, id, &path, LONGEST).await {
-                Ok(bytes) => files.push((path, Bytes::from(bytes))),
-                Err(StoreError::NotFound { .. }) if !needed => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let damaged = |name: &str, source: Box<dyn std::error::Error + Send + Sync>| {
-            let what = format!("{id}/{name}");
-            StoreError::Damaged { what, source }
-        };
-        let text = |path: &BuildPath| {
-            let mut files = files.iter();
-            let file = files.find(|(name, _)| name == path);
-            let text = file.map(|(_, bytes)| str::from_utf8(bytes)).transpose();
-            text.map_err(|error| damaged(path.as_str(), error.into()))
-        };
-        let sums = text(&sums_path())?.unwrap_or_default().parse::<Sums>();
-        let record = BuildRecord::from_json(text(&record_path())?.unwrap_or_default());
-        let thinned = text(&thinned_path())?.map(Thinned::from_json).transpose();
-        let thinned = thinned
-            .map_err(|error| damaged(Thinned::FILE_NAME, error.into()))?
-            .unwrap_or_default();
-        Ok(Self {
-            sums: sums.map_err(|error| damaged(Sums::FILE_NAME, error.into()))?,
-            record: record.map_err(|error| damaged(BuildRecord::FILE_NAME, error.into()))?,
-            thinned,
-            files,
-        })
-    }
-
     /// Refuses a record or sums that readers would refuse for their length.
     ///
     /// # Errors
@@ -223,7 +151,7 @@ impl Sealed {
             what: id.to_string(),
             reason,
         };
-        crate::store::rules::check_record(id, &self.record)?;
+        check_record(id, &self.record)?;
         let files: BTreeMap<_, _> = self
             .files
             .iter()
@@ -256,14 +184,48 @@ impl Sealed {
     }
 }
 
+/// Refuses the record of another build than the one that is committed.
+pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
+    if record.id == *id {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: id.to_string(),
+        reason: format!("the record is that of {}", record.id),
+    })
+}
+
+/// Bytes that an `index.json`, `build.json` or `SHA256SUMS` has at most. Readers refuse longer ones, so nobody writes them.
+pub(crate) const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Refuses a text that readers would refuse for its length.
+pub(crate) fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {
+    if bytes.len() as u64 <= LONGEST_TEXT {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: what.to_string(),
+        reason: format!(
+            "it has {} bytes, and readers accept at most {} MiB",
+            bytes.len(),
+            LONGEST_TEXT >> 20
+        ),
+    })
+}
+
 /// Whether a file is one that no `SHA256SUMS` names, because it holds or signs the sums.
 pub fn is_beyond_sums(name: &str) -> bool {
     name == Sums::FILE_NAME || name == SUMS_SIGNATURE
 }
 
 /// The path of the record of what was taken from a build.
-fn thinned_path() -> BuildPath {
+pub(crate) fn thinned_path() -> BuildPath {
     Thinned::FILE_NAME.parse().expect("a valid path")
+}
+
+/// The path of a build's record.
+pub fn record_path() -> BuildPath {
+    BuildRecord::FILE_NAME.parse().expect("a valid path")
 }
 
 /// The path of a build's sums.
@@ -378,7 +340,6 @@ mod tests {
 
     #[test]
     fn what_no_reader_accepts_is_not_written() {
-        use crate::store::LONGEST_TEXT;
         for (index, name) in [(1, "SHA256SUMS"), (3, "build.json")] {
             let length = usize::try_from(LONGEST_TEXT).expect("a length");
             let mut long = sealed();

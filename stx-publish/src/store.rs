@@ -12,9 +12,8 @@
 //!                                     └─ retire / thin / restore / purge / sweep
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,41 +31,20 @@ use crate::incoming::Entry;
 use crate::index::PageId;
 use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
-use crate::tiers::{Thinned, ThinnedSection};
+use crate::thinning::{Thinned, ThinnedSection};
 
-mod error;
 mod forward;
 mod hold;
-#[cfg(feature = "http")]
-pub mod http;
-#[cfg(feature = "local")]
-pub mod local;
-pub mod memory;
 mod owed;
+mod read;
 pub mod rules;
 
-pub use error::StoreError;
+pub use crate::audit::{Audit, StoredFile};
+pub use crate::error::StoreError;
+pub use crate::seal::{check_record, record_path};
 pub use hold::Hold;
 pub use owed::{OwedTag, OwedTags};
-pub use rules::check_record;
-
-/// Bytes that an `index.json`, `build.json` or `SHA256SUMS` has at most. Readers refuse longer ones, so nobody writes them.
-pub(crate) const LONGEST_TEXT: u64 = 64 << 20;
-
-/// Refuses a text that readers would refuse for its length.
-pub(crate) fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {
-    if bytes.len() as u64 <= LONGEST_TEXT {
-        return Ok(());
-    }
-    Err(StoreError::Refused {
-        what: what.to_string(),
-        reason: format!(
-            "it has {} bytes, and readers accept at most {} MiB",
-            bytes.len(),
-            LONGEST_TEXT >> 20
-        ),
-    })
-}
+pub use read::{read_all, thinned};
 
 /// The bytes of a file, in order, in chunks of the store's choice.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
@@ -193,32 +171,6 @@ pub struct Inspection {
     pub thinned: Thinned,
 }
 
-/// One run over many builds: the digests of the stored files that it has read, which several builds may share.
-///
-/// It knows nothing of earlier runs, so each run reads every byte once. Clones are the same run.
-#[derive(Debug, Clone, Default)]
-pub struct Audit {
-    digests: Arc<Mutex<HashMap<StoredFile, Sha256>>>,
-}
-
-/// What names a file of a store whatever path it has, and changes when somebody writes to it: device, inode, and the
-/// time of change in seconds and nanoseconds.
-pub type StoredFile = (u64, u64, i64, i64);
-
-impl Audit {
-    /// The digest of a file that was read in this run.
-    pub fn digest(&self, file: &StoredFile) -> Option<Sha256> {
-        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.get(file).copied()
-    }
-
-    /// Notes the digest of a file that was read now.
-    pub fn note(&self, file: StoredFile, digest: Sha256) {
-        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.insert(file, digest);
-    }
-}
-
 /// A build, or a section of one, that was taken out of sight and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Retired {
@@ -269,7 +221,7 @@ pub struct Capabilities {
 /// The reading half of a mirror.
 ///
 /// No method has a default: whoever wraps a mirror would inherit it, and answer for itself in place of the mirror. Pointers
-/// to a mirror ([`Arc`], [`Box`]) are that mirror.
+/// to a mirror ([`Arc`](std::sync::Arc), [`Box`]) are that mirror.
 ///
 /// # Contract
 /// - **Atomicity.** A build is in the catalog, and its record, sums and files can be read, entirely or not at all.
@@ -415,7 +367,7 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
     /// done, [`sweep`](Self::sweep) finishes.
     ///
     /// [`StoreError::Refused`] as for [`retire`](Self::retire), for what a build is known by
-    /// ([`check_section`](crate::tiers::check_section)), and for a section that a symlink of the rest leads into;
+    /// ([`check_section`](crate::thinning::check_section)), and for a section that a symlink of the rest leads into;
     /// [`StoreError::NotFound`] for one that is not there.
     async fn thin(
         &self,
@@ -534,36 +486,4 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
 
     /// Removes what was staged.
     async fn discard(self: Box<Self>) -> Result<(), StoreError>;
-}
-
-/// Reads a file of a build into memory, at most `limit` bytes of it.
-///
-/// # Errors
-/// [`StoreError::Refused`] for a file of more than `limit` bytes; otherwise as [`MirrorRead::read`].
-pub async fn read_all(
-    store: &dyn MirrorRead,
-    id: &BuildId,
-    path: &BuildPath,
-    limit: u64,
-) -> Result<Vec<u8>, StoreError> {
-    let mut body = store.read(id, path, 0).await?;
-    if body.size > limit {
-        return Err(StoreError::Refused {
-            what: format!("{id}/{path}"),
-            reason: format!(
-                "{} bytes are more than the {limit} that were asked for",
-                body.size
-            ),
-        });
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.stream.next().await {
-        bytes.extend_from_slice(&chunk?);
-    }
-    Ok(bytes)
-}
-
-/// The path of a build's record.
-pub fn record_path() -> BuildPath {
-    BuildRecord::FILE_NAME.parse().expect("a valid path")
 }

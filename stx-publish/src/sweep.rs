@@ -9,10 +9,10 @@ use crate::conformance::test_seal;
 use crate::conformance::{TestSigner, sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::Entry;
+#[cfg(test)]
+use crate::memory::MemoryStore;
 use crate::publish::{PublishError, PublishReport, prepare, publish};
 use crate::seal::{SUMS_SIGNATURE, Signer as _};
-#[cfg(test)]
-use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
@@ -183,9 +183,9 @@ mod local {
     use stx_layout::BuildDate;
 
     use super::{check, claims_the_truth, converge, every_call, put, test_seal, try_put};
+    use crate::local::LocalStore;
     use crate::metadata::{Indexed, RepoMetadata};
     use crate::store::StoreError;
-    use crate::store::local::LocalStore;
 
     /// Makes the least that is repository metadata.
     #[derive(Debug)]

@@ -17,6 +17,7 @@ mod repositories;
 #[cfg(test)]
 mod tests;
 
+pub use crate::error::chain;
 pub use check::{check_aliases, check_build};
 pub use repair::{RepairReport, repair, repair_aliases};
 #[cfg(feature = "local")]
@@ -508,15 +509,4 @@ async fn settled<'a>(
     // Whether a directory belongs to a deeper channel is known where the whole mirror was looked at.
     let strays = seen.strays.clone();
     Ok(fresh.map(|entry| Cow::Owned(ChannelEntry { strays, ..entry })))
-}
-
-/// An error with all its causes, in a line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -18,7 +18,7 @@ use stx_publish::incoming::digest_of;
 use stx_publish::metadata::{CarriedRecord, Indexed};
 use stx_publish::seal::{REPOMD_SIGNATURE, is_beyond_sums};
 use stx_publish::store::rules;
-use stx_publish::tiers::{lies_in, parse_thinned};
+use stx_publish::thinning::{lies_in, parse_thinned};
 use stx_publish::{
     Added, Audit, Capabilities, ChannelWriter, Depth, Entry, FileBody, Found, Hold, Incoming,
     Inspection, KnownFile, Leftover, LinkEnd, MirrorRead, MirrorStore, OwedTags, PageId,

@@ -126,6 +126,7 @@ const LAYERED: [(&str, &str); 10] = [
     ("stx-pipeline", "stx-pipeline"),
     ("stx-executors", "stx-pipeline/executors"),
     ("stx-service", "stx-pipeline/service"),
+    ("stx-publish", "stx-publish"),
     ("stx-publish-s3", "stx-publish/s3"),
     ("stx-images", "stx-publish/images"),
     ("stx-trust", "stx-publish/trust"),

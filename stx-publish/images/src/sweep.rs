@@ -14,7 +14,7 @@ use crate::{
 };
 use stx_publish::conformance::{sample_id, sample_request};
 use stx_publish::faulty::{Fault, FaultyStore};
-use stx_publish::store::memory::MemoryStore;
+use stx_publish::memory::MemoryStore;
 use stx_publish::store::{MirrorRead as _, MirrorStore, Scope};
 use stx_publish::verify::verify;
 

@@ -16,7 +16,7 @@ use super::objects::{Objects, PARALLEL};
 use stx_publish::incoming::LinkEnd;
 use stx_publish::seal::is_beyond_sums;
 use stx_publish::store::{Depth, FileBody, Found, Inspection, StoreError};
-use stx_publish::tiers::Thinned;
+use stx_publish::thinning::Thinned;
 use stx_publish::verify::chain;
 
 /// The direct entries in a build that is there.
@@ -340,7 +340,7 @@ fn thinned_name(prefix: &str) -> String {
 }
 
 fn parse_thinned(name: &str, text: &[u8]) -> Result<Thinned, StoreError> {
-    stx_publish::tiers::parse_thinned(name, text)
+    stx_publish::thinning::parse_thinned(name, text)
 }
 
 /// Reads the record of a build.

@@ -13,7 +13,7 @@ use stx_publish::store::rules::{
     check_sections, check_taken, entries, latest, new_sections, retired_section,
 };
 use stx_publish::store::{Depth, Retired, StoreError};
-use stx_publish::tiers::{Thinned, ThinnedSection};
+use stx_publish::thinning::{Thinned, ThinnedSection};
 
 impl Inner {
     async fn write_thinned(&self, id: &BuildId, thinned: &Thinned) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use super::objects::Keep;
 use super::staged::BucketStaged;
 use stx_publish::store::rules::{check_absent, check_channel};
 use stx_publish::store::{ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError};
-use stx_publish::tiers::ThinnedSection;
+use stx_publish::thinning::ThinnedSection;
 
 /// The lock of a channel, shared with the build that is being put together.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use stx_layout::{BuildDate, BuildId, BuildOutcome, Pin};
 use super::{path, put, sample_id};
 use crate::incoming::digest_of;
 use crate::store::{
-    ChannelWriter, Depth, MirrorStore, OwedTag, OwedTags, Scope, StoreError, read_all,
+    ChannelWriter, Depth, MirrorStore, OwedTag, OwedTags, Scope, StoreError, read_all, thinned,
 };
-use crate::tiers::{ThinnedSection, thinned};
+use crate::thinning::ThinnedSection;
 use crate::verify::verify;
 
 /// A pin of a build.

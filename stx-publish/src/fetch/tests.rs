@@ -3,8 +3,8 @@ use stx_layout::{AliasName, BuildOutcome};
 
 use super::{FetchError, FetchOptions, FetchReport, SelectError, What, fetch, resolve, select};
 use crate::conformance::{sample_id, sample_request};
+use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
-use crate::store::memory::MemoryStore;
 use crate::store::{MirrorRead as _, StoreError};
 
 const OPTIONS: FetchOptions = FetchOptions {

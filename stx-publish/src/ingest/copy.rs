@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_layout::Sha256;
 
+use crate::audit::StoredFile;
 use crate::incoming::CHUNK;
 use crate::sparse::write_sparse;
-use crate::store::StoredFile;
 
 thread_local! {
     /// Where a thread reads to: most files are smaller than a fresh buffer takes to clear.
@@ -135,4 +135,19 @@ impl Source {
 /// The digest and size of a file.
 pub fn hash_file(path: &Utf8Path) -> io::Result<(Sha256, u64)> {
     Source::open(path)?.hash(None)
+}
+
+/// The kind of a directory entry that is neither file, directory nor symlink.
+pub(crate) fn name_of(kind: std::fs::FileType) -> &'static str {
+    if kind.is_fifo() {
+        "FIFO"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_block_device() {
+        "block device"
+    } else if kind.is_char_device() {
+        "character device"
+    } else {
+        "special file"
+    }
 }

@@ -18,8 +18,8 @@ use tokio::process::Command;
 
 use super::listing::{self, Listed};
 use super::{Indexed, Known, RepoMetadata, repodata, whole};
+use crate::error::StoreError;
 use crate::ingest::{blocking, io_error};
-use crate::store::StoreError;
 
 /// Runs `createrepo_c`, dated by the build and without the databases that no current `dnf` reads.
 #[derive(Debug, Clone)]

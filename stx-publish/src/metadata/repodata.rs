@@ -31,10 +31,10 @@ use walkdir::WalkDir;
 
 use super::listing::LONGEST_LIST;
 use super::{Earlier, Indexed, Known, RepoMetadata};
+use crate::error::StoreError;
 use crate::incoming::digest_of;
 use crate::ingest::blocking;
 use crate::ingest::hash_file;
-use crate::store::StoreError;
 
 mod describe;
 

@@ -9,8 +9,8 @@ use camino_tempfile::Utf8TempDir;
 use proptest_state_machine::prop_state_machine;
 
 use super::{Medium, Publishing, config};
+use crate::local::LocalStore;
 use crate::store::MirrorStore;
-use crate::store::local::LocalStore;
 
 struct Directory(Utf8TempDir);
 

@@ -5,6 +5,7 @@ use std::fmt;
 use stx_layout::{AliasEntry, BuildDate, BuildPath, counted};
 
 use crate::incoming::Entry;
+use crate::store::rules::show_alias;
 
 use super::{AliasStep, AliasVerdict, PublishAction, PublishPlan};
 
@@ -112,14 +113,5 @@ impl fmt::Display for AliasStep {
                 is_newer(newer)
             ),
         }
-    }
-}
-
-/// The target of an alias, for people.
-pub(crate) fn show_alias(shown: Option<&AliasEntry>) -> String {
-    match shown {
-        None => "nothing".to_owned(),
-        Some(AliasEntry::Build(date)) => date.to_string(),
-        Some(AliasEntry::Other(text)) => format!("{text:?}"),
     }
 }

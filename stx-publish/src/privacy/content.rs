@@ -4,7 +4,7 @@ use stx_layout::BuildPath;
 
 /// How many of a file's first bytes tell what it is.
 #[cfg(feature = "local")]
-pub(super) const HEAD: usize = 8 * 1024;
+pub(crate) const HEAD: usize = 8 * 1024;
 
 /// The contents of a file, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

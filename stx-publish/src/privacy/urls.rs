@@ -9,7 +9,7 @@ const LONGEST_WORD: usize = 1024 * 1024;
 
 /// Redacts a text that comes in pieces; what is written does not depend on where they end.
 #[derive(Debug)]
-pub(super) struct Urls {
+pub(crate) struct Urls {
     /// The word that has not ended yet.
     pending: Vec<u8>,
     /// The line in which it begins, counted from 1.
@@ -18,7 +18,7 @@ pub(super) struct Urls {
 }
 
 impl Urls {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             pending: Vec::new(),
             line: 1,
@@ -27,7 +27,7 @@ impl Urls {
     }
 
     /// Takes the next piece, and gives `write` what of the redacted text is certain by now.
-    pub(super) fn push(&mut self, piece: &[u8], mut write: impl FnMut(&[u8])) {
+    pub(crate) fn push(&mut self, piece: &[u8], mut write: impl FnMut(&[u8])) {
         self.pending.extend_from_slice(piece);
         // Nothing beyond the white space around a word decides about it.
         let end = self.pending.iter().rposition(u8::is_ascii_whitespace);
@@ -41,7 +41,7 @@ impl Urls {
     }
 
     /// Gives `write` the rest, and says what was found.
-    pub(super) fn finish(mut self, mut write: impl FnMut(&[u8])) -> Findings {
+    pub(crate) fn finish(mut self, mut write: impl FnMut(&[u8])) -> Findings {
         self.redact(0..self.pending.len(), &mut write);
         self.findings
     }

@@ -9,8 +9,8 @@ use super::{
     CommitHooks, HookError, PublishError, PublishReport, prepare, publish, publish_with_hooks,
 };
 use crate::conformance::{sample_id, sample_request};
+use crate::memory::MemoryStore;
 use crate::plan::{AliasVerdict, PublishRequest};
-use crate::store::memory::MemoryStore;
 use crate::store::{MirrorRead as _, Scope};
 
 fn request(day: u32) -> PublishRequest {

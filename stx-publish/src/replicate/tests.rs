@@ -9,10 +9,10 @@ use crate::Cleared;
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::{Entry, Incoming};
+use crate::local::LocalStore;
+use crate::memory::MemoryStore;
 use crate::plan::PublishRequest;
 use crate::publish::{prepare, publish};
-use crate::store::local::LocalStore;
-use crate::store::memory::MemoryStore;
 use crate::store::{MirrorStore, read_all};
 use crate::verify::{FindingKind, repair, verify};
 

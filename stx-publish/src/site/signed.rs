@@ -17,7 +17,8 @@ use stx_layout::printable_json;
 
 use crate::index::{PageId, PageName};
 use crate::seal::Signer;
-use crate::store::{MirrorStore, PageWriter, StoreError, check_length};
+use crate::seal::check_length;
+use crate::store::{MirrorStore, PageWriter, StoreError};
 
 /// How the indexes of a mirror are signed.
 #[derive(Clone)]

@@ -10,9 +10,10 @@ use super::{PageId, PageName, Refreshed, Site, Stay, refresh, verify_pages};
 use crate::conformance::{sample_id, sample_request};
 use crate::incoming::Entry;
 use crate::index::{ChannelIndex, PackageChanges, RootIndex};
+use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
-use crate::store::memory::MemoryStore;
-use crate::store::{LONGEST_TEXT, MirrorRead as _, MirrorStore as _, Scope};
+use crate::seal::LONGEST_TEXT;
+use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
 use crate::verify::{FindingKind, VerifyReport};
 
 /// Publishes a build of a package of that release, with a record that has everything.

@@ -31,9 +31,13 @@ use stx_layout::{
 };
 
 use super::{Found, Inspection, Retired, Scope, StoreError};
+use crate::error::chain;
 use crate::incoming::{Entry, Incoming, LinkEnd};
 use crate::seal::{Seal, Sealed, sums_path};
-use crate::tiers::{Thinned, ThinnedSection, check_section, lies_in};
+
+use crate::thinning::{Thinned, ThinnedSection, check_section, lies_in};
+
+pub use crate::seal::check_record;
 
 /// Stands for `/` in the name of a retired section; no name of the grammar holds it.
 const SLASH: &str = "%2F";
@@ -176,17 +180,6 @@ pub fn check_digest(path: &BuildPath, entry: &Entry, digest: &Sha256) -> Result<
     }
 }
 
-/// Refuses the record of another build than the one that is committed.
-pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError> {
-    if record.id == *id {
-        return Ok(());
-    }
-    Err(StoreError::Refused {
-        what: id.to_string(),
-        reason: format!("the record is that of {}", record.id),
-    })
-}
-
 /// Refuses an alias that is not what it was expected to be.
 pub fn check_alias(
     channel: &Channel,
@@ -197,12 +190,20 @@ pub fn check_alias(
     if expected == found {
         return Ok(());
     }
-    let show = crate::plan::show_alias;
     Err(StoreError::Conflict {
         what: format!("{channel}/{alias}"),
-        expected: show(expected),
-        found: show(found),
+        expected: show_alias(expected),
+        found: show_alias(found),
     })
+}
+
+/// The target of an alias, for people.
+pub(crate) fn show_alias(shown: Option<&AliasEntry>) -> String {
+    match shown {
+        None => "nothing".to_owned(),
+        Some(AliasEntry::Build(date)) => date.to_string(),
+        Some(AliasEntry::Other(text)) => format!("{text:?}"),
+    }
 }
 
 /// Refuses to point an alias at a build that did not succeed.
@@ -320,7 +321,7 @@ impl PinFile {
     pub fn unknown(build: BuildId, error: &StoreError) -> Pin {
         Pin {
             build,
-            reason: format!("unknown means keep: {}", crate::verify::chain(error)),
+            reason: format!("unknown means keep: {}", chain(error)),
             author: "unknown".to_owned(),
             until: None,
         }

@@ -8,11 +8,10 @@ use super::put;
 use crate::conformance::retention::{sample_pin, sample_section};
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
-use crate::publish::{prepare, publish};
 #[cfg(test)]
-use crate::store::memory::MemoryStore;
-use crate::store::{ChannelWriter, MirrorStore, OwedTag, OwedTags, Scope, StoreError};
-use crate::tiers::thinned;
+use crate::memory::MemoryStore;
+use crate::publish::{prepare, publish};
+use crate::store::{ChannelWriter, MirrorStore, OwedTag, OwedTags, Scope, StoreError, thinned};
 use crate::verify::{FindingKind, verify};
 
 /// A mirror of six successes; that of day 1 was retired on day 10, and that of day 2 lost its inputs then.
@@ -216,7 +215,7 @@ mod local {
 
     use super::{check, converge, every_call, prepared, run};
     use crate::faulty::Fault;
-    use crate::store::local::LocalStore;
+    use crate::local::LocalStore;
 
     /// A prepared mirror, to be copied for each run.
     struct Template(Utf8TempDir);

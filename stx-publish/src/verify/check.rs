@@ -10,7 +10,7 @@ use stx_layout::{
 use super::{Finding, FindingKind, SeenAlias, VerifyReport};
 use crate::incoming::{Entry, Incoming, LinkEnd};
 use crate::store::{Found, Inspection, record_path};
-use crate::tiers::{Thinned, lies_in};
+use crate::thinning::{Thinned, lies_in};
 
 /// Checks one build: its record and its sums, or why they cannot be read, against what lies there.
 pub fn check_build(

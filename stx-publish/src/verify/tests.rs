@@ -3,8 +3,8 @@ use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
+use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
-use crate::store::memory::MemoryStore;
 
 async fn mirror() -> MemoryStore {
     let store = MemoryStore::new();

@@ -194,9 +194,9 @@ mod tests {
     use crate::provenance::{Attestation, ENVELOPE_FILE, STATEMENT_FILE};
     use stx_publish::conformance::{sample_id, sample_request};
     use stx_publish::incoming::{Entry, digest_of};
+    use stx_publish::memory::MemoryStore;
     use stx_publish::publish::{prepare, publish};
     use stx_publish::seal::Seal;
-    use stx_publish::store::memory::MemoryStore;
 
     const BILL: &str = "outputs/iso/b+c.iso.cdx.json";
 

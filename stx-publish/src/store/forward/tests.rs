@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::conformance;
-use crate::store::memory::MemoryStore;
+use crate::memory::MemoryStore;
 
 /// The methods of a mirror.
 const METHODS: [&str; 21] = [
@@ -198,7 +198,7 @@ fn a_wrapper_that_forgets_any_method_does_not() {
 #[cfg(feature = "local")]
 #[test]
 fn a_wrapper_that_forgets_a_method_of_a_directory_does_not_either() {
-    use crate::store::local::LocalStore;
+    use crate::local::LocalStore;
 
     for (method, passes_then) in [
         (None, true),

@@ -12,10 +12,10 @@ use super::*;
 use stx_publish::conformance::{sample_id, sample_request};
 use stx_publish::faulty::{Fault, FaultyStore};
 use stx_publish::index::{PageId, PageName};
+use stx_publish::memory::MemoryStore;
 use stx_publish::publish::{prepare, publish};
 use stx_publish::seal::{Seal, Signer as _};
 use stx_publish::site::{IndexSeal, Site, refresh_sealed};
-use stx_publish::store::memory::MemoryStore;
 use stx_publish::store::{MirrorRead, MirrorStore, Scope, StoreError};
 
 const KEY: &str = include_str!("fixtures/signing.key");

@@ -12,15 +12,15 @@ use stx_layout::{
     Catalog, Channel, Pin, Sums,
 };
 
-use super::rules::{file_mode, is_channel_within, is_within, no_build};
-use super::{
-    Audit, Capabilities, Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
-};
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;
 use crate::seal::{Seal, is_beyond_sums};
-use crate::tiers::Thinned;
+use crate::store::rules::{file_mode, is_channel_within, is_within, no_build};
+use crate::store::{
+    Audit, Capabilities, Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead,
+    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+};
+use crate::thinning::Thinned;
 
 mod writer;
 
@@ -335,7 +335,10 @@ impl State {
 
 #[async_trait]
 impl MirrorStore for MemoryStore {
-    async fn lock(&self, channel: &Channel) -> Result<Box<dyn super::ChannelWriter>, StoreError> {
+    async fn lock(
+        &self,
+        channel: &Channel,
+    ) -> Result<Box<dyn crate::store::ChannelWriter>, StoreError> {
         if !self.state().locked.insert(channel.clone()) {
             return Err(StoreError::Busy {
                 channel: Box::new(channel.clone()),

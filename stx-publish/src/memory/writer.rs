@@ -23,7 +23,7 @@ use crate::store::{
     Added, ChannelWriter, KnownFile, Leftover, OwedTags, PageWriter, Retired, StagedBuild,
     StoreError,
 };
-use crate::tiers::{Thinned, ThinnedSection, lies_in};
+use crate::thinning::{Thinned, ThinnedSection, lies_in};
 
 /// The lock; ends when the last one who holds it is dropped.
 struct Lock {

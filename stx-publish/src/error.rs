@@ -1,11 +1,9 @@
-//! How a store refuses.
+//! How a store and a signer refuse, and how errors read.
 
 use std::error::Error;
 use std::io;
 
 use stx_layout::Channel;
-
-use crate::seal::SignError;
 
 /// A call of a store that did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -142,4 +140,44 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// Something that cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The program that signs is not installed.
+    #[error("{tool}: not installed; it comes with the package {packages}")]
+    MissingTool {
+        /// The program.
+        tool: String,
+        /// The packages that hold it, by package tool.
+        packages: String,
+    },
+    /// There is no such key, or it must not be used.
+    #[error("{signer}: {reason}")]
+    Refused {
+        /// The signer.
+        signer: String,
+        /// Why it does not.
+        reason: String,
+    },
+    /// The program that signs could not be run, or the key not be read.
+    #[error("{signer}")]
+    Io {
+        /// The signer.
+        signer: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// An error with all its causes, in a line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

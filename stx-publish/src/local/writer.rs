@@ -25,7 +25,7 @@ use crate::store::rules::{
     retired_at,
 };
 use crate::store::{ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError};
-use crate::tiers::ThinnedSection;
+use crate::thinning::ThinnedSection;
 
 /// The lock of a channel, shared with every task that still writes.
 #[derive(Debug)]

@@ -35,20 +35,20 @@ use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
 };
 
-use super::{
-    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
-};
 use crate::incoming::CHUNK;
 use crate::index::PageId;
 use crate::ingest::blocking;
 use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
+use crate::store::{
+    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
+    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+};
 
 mod disk;
 mod hold;
 mod index;
-pub(crate) mod inspect;
+mod inspect;
 mod list;
 mod owed;
 mod pages;

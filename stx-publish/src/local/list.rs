@@ -13,9 +13,9 @@ use stx_layout::{
 use super::Inner;
 use super::disk::io_error;
 use super::strays::is_bare;
+use crate::error::chain;
 use crate::index::PageName;
 use crate::store::{Scope, StoreError};
-use crate::verify::chain;
 
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
 pub(super) const DEEPEST: usize = 6;

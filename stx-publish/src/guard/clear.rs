@@ -15,12 +15,12 @@ use stx_layout::derived::{is_metadata, repositories};
 use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildPath, BuildRecord};
 
-use super::content::{Content, HEAD, is_log};
-use super::urls::Urls;
-use super::{Cleared, Findings, Privacy, PrivacyReport, Search};
+use super::Cleared;
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
 use crate::ingest::Source;
 use crate::metadata::{Carried, is_carried};
+use crate::privacy::urls::Urls;
+use crate::privacy::{Content, Findings, HEAD, Privacy, PrivacyReport, Search, is_log};
 
 /// A tree that was searched and must not be published.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord};
+use stx_layout::{BuildDate, BuildOutcome, BuildPath, BuildRecord};
 
-use crate::store::{MirrorRead, StoreError, read_all};
-
-/// Bytes that a `THINNED.json` has at most.
-const LONGEST: u64 = 1 << 20;
+use crate::error::StoreError;
 
 /// The sections that were taken from a build on purpose: its `THINNED.json`.
 ///
@@ -125,20 +122,6 @@ pub fn check_section(section: &BuildPath) -> Result<(), String> {
         return Err("a build is known by its marker, which stays".to_owned());
     }
     Ok(())
-}
-
-/// The sections that were taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
-///
-/// # Errors
-/// [`StoreError::Damaged`] for one that cannot be understood; otherwise as [`MirrorRead::read`].
-pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Thinned, StoreError> {
-    let path = Thinned::FILE_NAME.parse().expect("a valid path");
-    let bytes = match read_all(store, id, &path, LONGEST).await {
-        Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => return Ok(Thinned::default()),
-        Err(error) => return Err(error),
-    };
-    parse_thinned(&format!("{id}/{}", Thinned::FILE_NAME), &bytes)
 }
 
 /// Reads the `THINNED.json` that is called `name`.

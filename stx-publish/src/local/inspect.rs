@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 use fs_err as fs;
@@ -13,11 +13,11 @@ use stx_layout::{BuildId, BuildPath, Sha256, printable_bytes};
 use walkdir::WalkDir;
 
 use super::Inner;
-use crate::ingest::{Source, Stamp};
+use crate::error::chain;
+use crate::ingest::{Source, Stamp, name_of};
 use crate::seal::is_beyond_sums;
 use crate::store::{Audit, Found, Inspection, StoreError};
-use crate::tiers::Thinned;
-use crate::verify::chain;
+use crate::thinning::Thinned;
 
 impl Inner {
     /// The contents of a build; with the digests of its files, those read in the same `run` before not read again.
@@ -158,19 +158,4 @@ fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (St
     };
     let stamp = Stamp::from_metadata(&metadata).ok();
     Ok(Some((path, found, stamp)))
-}
-
-/// What a directory entry is that is neither file, directory nor symlink.
-pub(crate) fn name_of(kind: std::fs::FileType) -> &'static str {
-    if kind.is_fifo() {
-        "FIFO"
-    } else if kind.is_socket() {
-        "socket"
-    } else if kind.is_block_device() {
-        "block device"
-    } else if kind.is_char_device() {
-        "character device"
-    } else {
-        "special file"
-    }
 }

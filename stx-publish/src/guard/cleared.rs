@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use super::PrivacyReport;
 use crate::incoming::Incoming;
+use crate::privacy::PrivacyReport;
 
 /// A tree that may be published: the guard searched it for names, addresses and secrets of the build server, or somebody
 /// said why it need not be.

@@ -21,12 +21,12 @@ use stx_layout::{
     encode_path,
 };
 
-use super::{
-    Audit, Capabilities, Depth, FileBody, Hold, Inspection, LONGEST_TEXT, MirrorRead, Scope,
-    StoreError,
-};
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 use crate::net::{HttpOptions, WebPage, client, is_transient, is_web_page, retry_after};
+use crate::seal::LONGEST_TEXT;
+use crate::store::{
+    Audit, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError,
+};
 
 mod inspect;
 

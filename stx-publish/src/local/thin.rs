@@ -22,7 +22,7 @@ use crate::store::rules::{
     check_sections, check_taken, check_there, entries, latest, new_sections, retired_section,
 };
 use crate::store::{Retired, StoreError};
-use crate::tiers::{Thinned, ThinnedSection};
+use crate::thinning::{Thinned, ThinnedSection};
 
 /// The operation on a build when a mark was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use sha2::Digest as _;
 use stx_layout::{BuildId, BuildPath, Sha256};
 
 use super::HttpStore;
+use crate::error::chain;
 use crate::store::{Depth, Found, Inspection, MirrorRead as _, StoreError};
-use crate::verify::chain;
 
 impl HttpStore {
     pub(super) async fn look(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
@@ -31,7 +31,7 @@ impl HttpStore {
         Ok(Inspection {
             found: found.try_collect().await?,
             unreadable: Vec::new(),
-            thinned: crate::tiers::thinned(self, id).await?,
+            thinned: crate::store::thinned(self, id).await?,
         })
     }
 
