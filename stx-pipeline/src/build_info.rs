@@ -1,4 +1,4 @@
-//! `BUILD_INFO`: what a build is, for shell scripts.
+//! `BUILD_INFO`: the identity of a build, for shell scripts.
 
 use std::fmt;
 

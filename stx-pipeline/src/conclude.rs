@@ -47,12 +47,12 @@ impl std::fmt::Display for MissingDeliverable {
     }
 }
 
-/// The files that a build left in its workspace.
+/// The files that a build is to publish, and those that are missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Collection {
     /// The files, by path.
     pub deliverables: Vec<Deliverable>,
-    /// What is not there.
+    /// The globs of the recipe that match fewer files than they should.
     pub missing: Vec<MissingDeliverable>,
 }
 

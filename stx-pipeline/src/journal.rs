@@ -1,4 +1,4 @@
-//! The journal of a build, so that it can go on after it was killed.
+//! The journal of a build, from which it is resumed after it was killed.
 //!
 //! ```text
 //! build.json       the request and its plan, written when the build starts
@@ -33,9 +33,9 @@ pub struct Started {
     /// Whether sources that failed to build are taken for unchanged.
     #[serde(default)]
     pub skip_failed: bool,
-    /// The request.
+    /// The request that the plan was made of.
     pub request: BuildRequest,
-    /// The result.
+    /// The plan that is executed.
     pub plan: BuildPlan,
 }
 
@@ -183,7 +183,8 @@ impl Journal {
             .collect()
     }
 
-    /// What a plan that was made anew, of the recipe as it is now, does otherwise; empty if the build may go on.
+    /// The differences of `now`, a plan made of the recipe as it is now, a line each; empty if the build may be
+    /// resumed.
     pub fn differences(&self, now: &BuildPlan) -> Vec<String> {
         let then = &self.started.plan;
         let mut differences = Vec::new();

@@ -16,7 +16,7 @@ use crate::{Env, Invocation};
 use order::ordered;
 use planner::Planner;
 
-/// The build to make, where.
+/// A build to make: its channel, its date, and where it works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRequest {
     /// The channel, as [`Recipe::channel`] gives it.
@@ -65,7 +65,7 @@ pub struct BuildPlan {
     /// How long the whole build may take.
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,
-    /// The environment of every phase.
+    /// The variables that every phase has in its environment, with the same value.
     pub env: Env,
     /// The phases, each after those it needs; the first is the source phase.
     pub phases: Vec<PhasePlan>,
@@ -152,7 +152,7 @@ pub enum PlanError {
         phase: String,
         /// The text.
         text: String,
-        /// The mistake.
+        /// The error of the expansion.
         reason: String,
     },
     /// Phases that need each other, or one that is not there; a recipe that was read has none.

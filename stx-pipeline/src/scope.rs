@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// What a `${NAME}` cannot be resolved for.
+/// The reason that a `${NAME}` cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScopeFault {
     #[error("`${{` without a name and `}}` after it in {text:?}")]
@@ -70,7 +70,7 @@ pub(crate) fn parts(text: &str) -> Result<Vec<Part<'_>>, ScopeFault> {
     Ok(parts)
 }
 
-/// The facts known on the way to values. A variable is expanded once, however often it is named: forty that name the next one
+/// The state of an expansion. A variable is expanded once, however often it is named: forty that name the next one
 /// twice would otherwise be expanded a million million times.
 #[derive(Debug, Default)]
 pub(crate) struct Way {

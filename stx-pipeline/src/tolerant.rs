@@ -85,7 +85,7 @@ fn quoted<'m>(message: &'m str, begin: &str) -> Option<&'m str> {
     message.strip_prefix(begin)?.split('`').next()
 }
 
-/// The entry that was taken out of a table, or an item of a list.
+/// An entry that was removed from a table, or an item that was removed from a list.
 struct Removed {
     /// Where the table stands.
     table: usize,
@@ -135,7 +135,7 @@ fn remove(value: &mut Spanned<DeValue<'_>>, at: usize) -> Option<Removed> {
     }
 }
 
-/// What serde says, in the words of the other mistakes, with what was probably meant.
+/// The message of serde in the words of the other mistakes, with the nearest known word.
 fn reworded(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let begins = |begin| message.starts_with(begin);

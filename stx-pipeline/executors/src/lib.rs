@@ -63,29 +63,29 @@ pub enum Place {
 pub enum Placed {
     /// A process of the build server that lasts as long as the phase. When there is a job, its result says how the phase ended.
     Process {
-        /// The prerequisites.
+        /// The files to write before the process starts.
         files: Vec<JobFile>,
-        /// The process.
+        /// The process to start on the build server.
         invocation: Invocation,
-        /// The guard that makes sure that nothing is left, after an end that was not the phase's own.
+        /// Ends everything that the phase left at the place, after an end that was not the phase's own.
         end: Option<Invocation>,
     },
     /// A job of a cluster, that is submitted and then followed.
     Submitted {
-        /// The prerequisites.
+        /// The files to write before the job is submitted.
         files: Vec<JobFile>,
         /// Prints the job's number; see [`job_id`].
         submit: Invocation,
         /// Ends every job of this name; succeeds when there is none.
         cancel: Invocation,
-        /// The request for the job's state.
+        /// The place, whose cluster is asked for the job's state.
         slurm: Slurm,
     },
 }
 
 impl Place {
-    /// What runs `invocation` here. `tools` is the environment that `ssh`, `podman` and the like get: the builder's own
-    /// `PATH`, `HOME` and what else they go by. None of the phase's environment is in a command line.
+    /// Rewrites `invocation` so that it runs here. `tools` is the environment that `ssh`, `podman` and the like get:
+    /// the builder's own `PATH`, `HOME` and so on. None of the phase's environment is in a command line.
     pub fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         match self {
             Self::Local => Placed::Process {
@@ -99,8 +99,8 @@ impl Place {
         }
     }
 
-    /// What shows that a phase could run here: it succeeds, and prints what is in `marker`, a file of the shared file system,
-    /// if that can be known before a phase runs. None for the build server.
+    /// The check that a phase can run here: it succeeds, and prints the contents of `marker`, a file of the shared file
+    /// system, if that can be known before a phase runs. `None` for the build server.
     pub fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
         match self {
             Self::Local => None,
@@ -114,11 +114,11 @@ impl Place {
 /// How a place is tried before the first phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// It has to print what is in the marker.
+    /// It has to print the contents of the marker.
     Prints(Invocation),
     /// It has to succeed.
     Succeeds {
-        /// The prerequisites.
+        /// The file to write before the process starts.
         file: JobFile,
         /// The process.
         invocation: Invocation,
@@ -249,7 +249,7 @@ fn of_no_phase(mut invocation: Invocation) -> Invocation {
     invocation
 }
 
-/// The requirements of a place, and the marker's text, as a script for `sh -c`.
+/// A script for `sh -c` that checks for the programs that a place needs, and prints the marker.
 fn marker_script(marker: &Utf8Path) -> String {
     format!(
         "test -x /bin/bash && command -v flock > /dev/null || {{ echo 'bash and flock have to be there' >&2; exit 1; }}; \

@@ -31,7 +31,7 @@ pub enum PlaceError {
     Unusable {
         /// Its name.
         place: String,
-        /// The attempt, and its result.
+        /// The check that failed, and its error.
         reason: String,
     },
     /// The place has other files under the build's paths.

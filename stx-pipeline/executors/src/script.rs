@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use stx_pipeline::invocation::is_name;
 use stx_pipeline::{Ended, Invocation};
 
-/// The end of every script.
+/// The last part of every script, behind the function that runs the phase.
 const BODY: &str = include_str!("run.sh");
 
 /// Variables that a shell keeps for itself: it sets them, or refuses to have them set.
@@ -68,9 +68,9 @@ pub struct Job {
 /// A file of a job; mode 0600.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFile {
-    /// Where.
+    /// Its absolute path.
     pub path: Utf8PathBuf,
-    /// The contents of it.
+    /// Its text.
     pub text: String,
 }
 
@@ -80,7 +80,7 @@ impl Job {
         self.dir.join("run")
     }
 
-    /// What the script writes at its end; see [`outcome`].
+    /// The file that the script writes at its end; see [`outcome`].
     pub fn result(&self) -> Utf8PathBuf {
         self.dir.join("result")
     }

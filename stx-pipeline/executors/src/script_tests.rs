@@ -19,7 +19,7 @@ fn job() -> (camino_tempfile::Utf8TempDir, Job) {
     (dir, job)
 }
 
-/// What starts the script of a job, as a place does.
+/// The command that starts the script of a job, as a place does.
 #[expect(clippy::disallowed_methods, reason = "a real shell reads the script")]
 fn command(job: &Job, invocation: &Invocation, lifeline: bool, run: &str) -> Command {
     let file = job.run_script(invocation);

@@ -143,7 +143,7 @@ pub fn job_id(printed: &str) -> Option<u64> {
     printed.trim().split(';').next()?.parse().ok()
 }
 
-/// What Slurm knows of a job.
+/// The state of a job, as Slurm reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobState {
     /// `RUNNING`, `COMPLETED` and so on; see `squeue(1)`.
@@ -172,7 +172,7 @@ pub fn job_state(line: &str) -> Option<JobState> {
     })
 }
 
-/// The conclusions from a job's state.
+/// The next step after a look at a job's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It waits or runs.
@@ -185,8 +185,8 @@ pub enum Verdict {
     Held(Ended),
 }
 
-/// The conclusions from the state of job `id` at the place `name`. A state that is not known goes on: what ends a job has been the
-/// same for years, what it waits for has not.
+/// The next step for job `id` at the place `name`, which is in state `job`. A job in an unknown state is taken to wait
+/// or run: the states that end a job have been the same for years, those in which it waits have not.
 pub fn verdict(id: u64, job: &JobState, name: &str, slurm: &Slurm) -> Verdict {
     let node = job.node.as_deref().unwrap_or("no node");
     let lost = |what: &str| {

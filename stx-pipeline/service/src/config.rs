@@ -13,10 +13,10 @@ use crate::schedule::{Schedule, ScheduleError};
 use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, milestone_name};
 use stx_pipeline::Finding;
 
-/// The configuration of the service.
+/// The service's part of the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceConfig {
-    /// How it behaves.
+    /// The limits and choices for all builds.
     pub settings: Settings,
     /// The command that is given notices, with its arguments; empty for none.
     pub hook: Vec<String>,
@@ -28,11 +28,11 @@ pub struct ServiceConfig {
     pub cancel_group: Option<String>,
     /// The file that metrics are written to.
     pub metrics: Option<Utf8PathBuf>,
-    /// The target.
+    /// The branches to build.
     pub branches: Vec<BranchConfig>,
 }
 
-/// The configuration of a branch, or of the milestones of one.
+/// The configuration of a branch, or of its milestones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BranchConfig {
     /// The git branch or tag.
@@ -151,7 +151,7 @@ impl ServiceConfig {
         }
     }
 
-    /// What the service goes by; `resolve` finds the recipe of a branch, and its channel.
+    /// The setup that the service runs with; `resolve` finds the recipe of a branch, and its channel.
     ///
     /// # Errors
     /// Branches that cannot be resolved, or that are published in the place of another one.

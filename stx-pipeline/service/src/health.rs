@@ -1,4 +1,4 @@
-//! The alarms, from what is known.
+//! Computes the alarms from the ledger's state, the setup and a survey of the mirror.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub const LOOKS: u32 = 3;
 /// Looks at a watch's repositories that failed: how many since the last that did not, and why.
 pub type Blind = BTreeMap<String, (u32, String)>;
 
-/// Everything that should not be so at `now`, in words.
+/// Every alarm that is on at `now`, with its text.
 ///
 /// `blocked` is what retention keeps although it is due; `None` if that is not known yet, and what was known before holds.
 pub fn check(

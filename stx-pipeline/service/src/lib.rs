@@ -56,23 +56,23 @@ use crate::schedule::Schedule;
 use crate::trigger::{Heads, Observation, Reason, Target, Watch};
 use stx_pipeline::{Cancel, Event};
 
-/// The treatment of running builds when the service is stopped.
+/// How running builds are handled when the service is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnStop {
-    /// They are waited for.
+    /// Wait for them.
     #[default]
     Finish,
-    /// They are cut off, and go on at the next start.
+    /// Interrupt them; they are resumed at the next start.
     Interrupt,
 }
 
-/// The treatment of builds that were cut off.
+/// How interrupted builds are handled at the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnInterrupted {
-    /// They go on at the first unfinished phase.
+    /// Resume them at the first unfinished phase.
     #[default]
     Resume,
-    /// They are published as failed, with their logs.
+    /// Publish them as failed, with their logs.
     Fail,
 }
 
@@ -81,9 +81,9 @@ pub enum OnInterrupted {
 pub struct Settings {
     /// How many builds run side by side at most.
     pub max_builds: usize,
-    /// The treatment of running builds when the service is stopped.
+    /// How running builds are handled when the service is stopped.
     pub on_stop: OnStop,
-    /// The treatment of builds that were cut off.
+    /// How interrupted builds are handled at the next start.
     pub on_interrupted: OnInterrupted,
     /// When retention is applied; `None` for never.
     pub prune: Option<Schedule>,
@@ -102,7 +102,7 @@ pub struct Settings {
 pub struct Setup {
     /// How it behaves.
     pub settings: Settings,
-    /// Its target.
+    /// The branches and milestones to build, each with its schedule and repositories.
     pub watches: Vec<Watch>,
 }
 
@@ -164,7 +164,7 @@ pub fn unnamed(target: &Target) -> String {
 /// The build to make, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// What.
+    /// The branch or tag to build, and its channel.
     pub target: Target,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
@@ -176,7 +176,7 @@ pub struct Order {
     pub retry_failed: bool,
 }
 
-/// The progress of a build.
+/// A message from a running build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// It has its date; it can be resumed from now on.
@@ -188,13 +188,13 @@ pub enum Progress {
 /// Where a build tells its progress.
 pub type Tell = dyn Fn(Progress) + Send + Sync;
 
-/// The report of one application of the retention policy.
+/// The result of applying the retention policy once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pruned {
     /// A summary, in a line.
     pub text: String,
-    /// What stays although it is due, because removing it seemed wrong: by channel, or `mirror` for all of it, why and how
-    /// it is released.
+    /// The due builds that were kept because removing them seemed wrong: by channel, or `mirror` for all, the reason
+    /// and how to release them.
     pub blocked: BTreeMap<String, String>,
 }
 
@@ -242,7 +242,8 @@ pub trait Builder: Send + Sync {
 /// Sees commits.
 #[async_trait]
 pub trait Upstream: Send + Sync {
-    /// What the repositories of a watch are at, and which files changed since `before` if the watch has path globs.
+    /// The commits that the repositories of a watch are at, and the files changed since `before` where the watch has
+    /// path globs.
     ///
     /// # Errors
     /// Why that is not known, in a line; one of a branch that is not there says so.
@@ -283,15 +284,15 @@ pub enum Ask {
 /// A message from somebody on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its name.
+    /// Its identifier, unique among the messages; the same after a restart.
     pub id: String,
     /// Who wrote it, as the operating system says.
     pub uid: u32,
-    /// Their contents.
+    /// The request in the message.
     pub ask: Ask,
 }
 
-/// What the mirror and the machine look like.
+/// A survey of the mirror and of the machine's disks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// When it was begun to look; the service says so.
@@ -300,11 +301,11 @@ pub struct Facts {
     pub channels: BTreeMap<Channel, ChannelFacts>,
     /// The disks that fill.
     pub disks: Vec<Disk>,
-    /// What of this could not be seen, and why.
+    /// The parts that could not be surveyed, and why, a line each.
     pub unknown: Vec<String>,
 }
 
-/// What the mirror says of a channel.
+/// A channel as the mirror shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChannelFacts {
     /// The date of the newest success.
@@ -352,7 +353,7 @@ pub enum Notice {
     Alarm {
         /// When.
         at: DateTime<Utc>,
-        /// What.
+        /// The alarm.
         #[serde(flatten)]
         alarm: Alarm,
         /// The same in words.
@@ -362,7 +363,7 @@ pub enum Notice {
     AlarmOver {
         /// When.
         at: DateTime<Utc>,
-        /// What.
+        /// The alarm.
         #[serde(flatten)]
         alarm: Alarm,
     },
@@ -378,7 +379,7 @@ pub trait Host: Send + Sync {
     /// The clock.
     fn now(&self) -> DateTime<Utc>;
 
-    /// The requests of people, the oldest first; not necessarily all of it.
+    /// The messages of people, oldest first; not necessarily all of them.
     fn messages(&self) -> Vec<Message>;
 
     /// Whether a message, discarded or not, is still there.
@@ -390,7 +391,7 @@ pub trait Host: Send + Sync {
     /// Whether a user may cancel what others asked for.
     fn may_cancel_all(&self, uid: u32) -> bool;
 
-    /// The target for a branch or tag that no watch names.
+    /// The target of a build that somebody requests of a branch or tag that no watch names.
     ///
     /// # Errors
     /// Why nothing can be, in a line.

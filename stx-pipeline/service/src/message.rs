@@ -12,7 +12,7 @@ pub enum MessageError {
     /// It is not the JSON of a message.
     #[error("not a message: {source}")]
     Json {
-        /// The mistake, and where.
+        /// The JSON error, with its line and column.
         #[from]
         source: serde_json::Error,
     },

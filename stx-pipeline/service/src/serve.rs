@@ -22,10 +22,10 @@ use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
 use crate::trigger::Observation;
 use stx_pipeline::Cancel;
 
-/// What the service is told to do.
+/// A command to the running service.
 #[derive(Debug)]
 pub enum Control {
-    /// Go by this from now on.
+    /// Use this setup from now on.
     Reload(Box<Setup>),
     /// Stop, as [`OnStop`] says; a second one interrupts what still runs.
     Stop,
@@ -34,7 +34,7 @@ pub enum Control {
 /// The service cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// What cannot be recorded cannot be promised.
+    /// The ledger cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// It is not known which builds were cut off.
@@ -48,7 +48,7 @@ pub enum ServeError {
 /// How long a ledger that cannot be written is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The input.
+/// An event that the loop of the service waits for.
 #[derive(Clone)]
 enum Event {
     Observed {
@@ -88,7 +88,7 @@ struct Service<'l> {
     looks: BTreeMap<String, Look>,
     asked: Asked,
     blind: Blind,
-    /// What retention keeps although it is due; `None` until it was applied.
+    /// The due builds that retention kept, as [`Pruned::blocked`]; `None` until it was applied.
     blocked: Option<BTreeMap<String, String>>,
     /// Whether the ledger could not be written when that was last tried.
     waiting: bool,
@@ -195,7 +195,7 @@ pub async fn serve(
 }
 
 impl Drop for Service<'_> {
-    /// What runs ends with the service, whatever ended it.
+    /// Aborts the tasks that still run, however the service ended.
     fn drop(&mut self) {
         for (_, task) in self.builds.values() {
             task.abort();

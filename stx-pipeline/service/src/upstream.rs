@@ -1,4 +1,4 @@
-//! What the branches of git repositories are at, and which files changed.
+//! The commits that branches of git repositories are at, and the files that changed.
 //!
 //! ```text
 //! observe ──> heads: `git ls-remote`, which needs no repository
@@ -132,7 +132,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// What a branch, tag or commit of each repository is.
+    /// Resolves a branch, tag or commit of each repository.
     async fn of(repositories: Vec<(String, String)>) -> Result<Self, String> {
         let found: Vec<_> = stream::iter(repositories)
             .map(|(url, revision)| async move {
@@ -156,7 +156,7 @@ impl Seen {
     }
 }
 
-/// What a branch, a tag or a commit is at a repository.
+/// The commit that a branch, a tag or a commit identifier names in a repository.
 async fn head(url: &str, revision: &str) -> Result<String, String> {
     let found = find(url, revision).await?;
     found.ok_or_else(|| {
@@ -174,7 +174,8 @@ fn short(revision: &str) -> &str {
     short.strip_prefix("refs/tags/").unwrap_or(short)
 }
 
-/// What a branch, a tag or a commit is at a repository, if it is there.
+/// The commit that a branch, a tag or a commit identifier names in a repository; `None` if there is no such branch or
+/// tag.
 async fn find(url: &str, revision: &str) -> Result<Option<String>, String> {
     if revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(Some(revision.to_owned()));

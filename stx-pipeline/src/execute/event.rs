@@ -1,4 +1,4 @@
-//! Events during a build, as it happens.
+//! Events of a running build.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,12 +11,12 @@ pub struct Event {
     pub time: DateTime<Utc>,
     /// The phase.
     pub phase: String,
-    /// What.
+    /// The kind of event, with its details.
     #[serde(flatten)]
     pub what: EventKind,
 }
 
-/// The event.
+/// The kind of an event, with its details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {

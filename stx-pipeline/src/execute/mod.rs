@@ -31,15 +31,15 @@ pub enum Step<'a> {
     Source,
     /// Every other phase.
     Rest {
-        /// The records so far, the source phase among it. These phases are not run again and their records are
-        /// kept; so a build that was interrupted goes on.
+        /// The records of the phases that are over, among them the source phase. These phases are not run again and
+        /// their records are kept; this is how an interrupted build is resumed.
         done: &'a [PhaseRecord],
         /// Committer time of the newest source commit, in seconds since 1970.
         source_date_epoch: Option<i64>,
     },
 }
 
-/// The objects that an execution acts on and reports to.
+/// The interfaces that an execution uses: processes, clock, events, sleep and cancellation.
 #[derive(Clone, Copy)]
 pub struct Execution<'a> {
     /// Runs the processes.
@@ -58,7 +58,7 @@ pub struct Execution<'a> {
     pub deadline: Option<DateTime<Utc>>,
 }
 
-/// The result of a step.
+/// The records and the outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executed {
     /// One record for each phase of the step, in the order of the plan; for [`Step::Rest`], for each phase of the plan.

@@ -1,4 +1,4 @@
-//! What runs processes.
+//! The trait that runs processes, and its contract.
 
 use std::fmt;
 use std::time::Duration;

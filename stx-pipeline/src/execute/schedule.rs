@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use crate::PhasePlan;
 
-/// The rest of a plan. Phases are known by their index in it.
+/// The phases of a plan that are not over yet. Phases are known by their index in the plan.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// Needs that are not over, by phase.

@@ -56,7 +56,7 @@ impl ScriptedRunner {
         self
     }
 
-    /// The commands that were run, in order.
+    /// The invocations that were run, in order.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.state().invocations.clone()
     }

@@ -16,7 +16,7 @@ const EPOCH: &str = "${SOURCE_DATE_EPOCH}";
 pub(super) struct Planner<'a> {
     recipe: &'a Recipe,
     request: &'a BuildRequest,
-    /// What the build sets, without `PHASE`.
+    /// The variables that the build sets, without `PHASE`.
     base: BTreeMap<String, String>,
     variables: &'a BTreeMap<String, String>,
     /// The environment of a phase that has none of its own, without `PHASE`; unless it depends on the phase's name.
@@ -99,7 +99,7 @@ impl<'a> Planner<'a> {
         Ok(env)
     }
 
-    /// The environment of all phases.
+    /// The variables that all phases have in their environment, with the same value.
     pub(super) fn common_env(&self, phases: &[PhasePlan]) -> Env {
         let mut env = phases
             .first()

@@ -30,7 +30,7 @@ pub enum CollectError {
     Name {
         /// The file.
         file: Utf8PathBuf,
-        /// The problems of its path in the build.
+        /// The error in its path in the build.
         source: ParseError,
     },
     /// A file whose name is not UTF-8.
@@ -44,7 +44,7 @@ pub enum CollectError {
     Glob {
         /// The glob.
         from: String,
-        /// The mistake.
+        /// The error of the glob parser.
         source: globset::Error,
     },
     /// A directory cannot be read.

@@ -27,7 +27,7 @@ pub enum SourceError {
     Glob {
         /// The glob.
         glob: String,
-        /// The mistake.
+        /// The error of the glob parser.
         source: globset::Error,
     },
     /// The directories cannot be read.
@@ -43,9 +43,9 @@ pub enum SourceError {
     Git {
         /// The work tree.
         dir: Utf8PathBuf,
-        /// The command.
+        /// The arguments of `git`.
         args: Vec<String>,
-        /// Its text.
+        /// The error text of git, or why it could not be started.
         reason: String,
     },
 }

@@ -36,7 +36,7 @@ pub enum JournalError {
     Form {
         /// The file.
         file: Utf8PathBuf,
-        /// The problem with it.
+        /// The JSON error, with its line and column.
         source: serde_json::Error,
     },
     /// Written by another version.

@@ -17,7 +17,7 @@ pub const DEFAULT_LOG_LIMIT: u64 = 64 * 1024 * 1024;
 pub(super) struct PhaseLog {
     path: Utf8PathBuf,
     head: fs_err::File,
-    /// What the head still takes.
+    /// The bytes that may still be written to the head.
     room: u64,
     /// How large each of the two files gets.
     part: u64,

@@ -23,13 +23,13 @@ const POLL: Duration = Duration::from_millis(20);
 /// Something that outlived its builder, and was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
-    /// What.
+    /// The process group, or the jobs of a cluster.
     pub kind: OrphanKind,
     /// The phase it belonged to.
     pub phase: String,
 }
 
-/// The processes that can outlive a builder.
+/// A group of processes that can outlive a builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrphanKind {
     /// The process group of this number.

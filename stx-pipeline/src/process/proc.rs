@@ -1,4 +1,4 @@
-//! The entries of `/proc` about processes.
+//! Reads of processes in `/proc`.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The entries of `/proc/PID/stat` about a process.
+/// The fields of `/proc/PID/stat` that are needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) pid: i32,

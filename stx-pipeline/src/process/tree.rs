@@ -41,7 +41,8 @@ pub(super) fn adopt() -> bool {
 #[derive(Debug)]
 pub(super) struct Tree {
     leader: i32,
-    /// The variables that its processes have in their environment; none where they cannot be told so.
+    /// The variables, as `NAME=value`, that a process of the phase has in its environment; none where they do not tell
+    /// phases apart.
     marks: Vec<String>,
 }
 
@@ -215,8 +216,8 @@ impl Adopted {
         }
     }
 
-    /// What this program itself starts stays in its session, is in no phase's group but as its leader, and is not told that
-    /// it belongs to a phase.
+    /// Whether a process was left by a phase. A process that this program started for itself stays in its session, is
+    /// in no phase's group except as its leader, and has no `PHASE` in its environment.
     fn is_one(&self, stat: &Stat) -> bool {
         stat.parent == self.own
             && stat.group != self.group

@@ -17,7 +17,7 @@ pub use graph::{Node, dot, edges, mermaid};
 pub struct Recipe {
     /// Its name, `PROJECT` in the environment of the phases.
     pub name: String,
-    /// Its target, in a line.
+    /// A description of the distribution that it builds, in a line.
     pub description: Option<String>,
     /// The channel's distro.
     pub distro: Distro,
@@ -57,7 +57,7 @@ pub struct Tool {
 pub struct Phase {
     /// Its name.
     pub name: String,
-    /// Its command.
+    /// The command that it runs.
     pub command: Command,
     /// Where; the workspace if not said.
     pub dir: Option<String>,
@@ -104,7 +104,7 @@ pub struct Publish {
 /// One mistake in a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The mistake.
+    /// The mistake, and the value that is expected instead.
     pub message: String,
     /// The line, from 1.
     pub line: usize,

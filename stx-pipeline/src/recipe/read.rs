@@ -62,14 +62,14 @@ impl Finding {
 #[derive(Default)]
 struct Reader {
     faults: Vec<(usize, String)>,
-    /// What `${NAME}` may name anywhere.
+    /// The variables that `${NAME}` may name anywhere in the recipe.
     known: BTreeSet<String>,
     /// The phases, those of a matrix one by one.
     phases: BTreeSet<String>,
     /// The phases that a phase with a matrix stands for, by its name.
     families: BTreeMap<String, Vec<String>>,
     source: String,
-    /// The published files: where they go, and from which phase.
+    /// The phase that publishes a file or a glob, by its place below `outputs/`.
     outputs: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! The conditions before the first phase starts.
+//! Checks of every place before the first phase starts.
 
 use std::collections::BTreeMap;
 use std::io;

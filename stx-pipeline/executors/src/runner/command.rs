@@ -5,7 +5,7 @@ use std::io;
 use stx_pipeline::Invocation;
 use stx_pipeline::process::command;
 
-/// What a process said, to its end.
+/// The exit status and the output of a process that has ended.
 #[derive(Debug)]
 pub(super) struct Said {
     /// Its exit status; none if a signal ended it.

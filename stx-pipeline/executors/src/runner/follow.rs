@@ -23,7 +23,7 @@ const ASK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_se
 /// How long the cluster has to kill what does not end when it is asked to; Slurm's `KillWait` is 30 seconds.
 const KILL: Duration = Duration::from_mins(1);
 
-/// The command to run, and how.
+/// A job to submit and follow: its place, its commands and their environment.
 pub(super) struct Following<'a> {
     pub(super) place: (&'a str, &'a Slurm),
     pub(super) state: &'a Utf8Path,
@@ -33,7 +33,7 @@ pub(super) struct Following<'a> {
     pub(super) end: &'a Invocation,
 }
 
-/// The state of a job by the cluster.
+/// The cluster's answer about a job.
 enum Answer {
     State(JobState),
     /// It has forgotten the job, which happens some time after its end.

@@ -15,7 +15,7 @@ use super::command::{run, said};
 use super::own;
 use crate::Job;
 
-/// What the file of a job holds.
+/// The file `running/job.NAME` of a job: its builder, its phase, and the command that cancels it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Registration {
     boot: String,

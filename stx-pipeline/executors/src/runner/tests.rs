@@ -1,4 +1,4 @@
-//! What a real cluster and a real host do only when they are in trouble; small scripts play their programs.
+//! Clusters and hosts in trouble, which real ones seldom are; small scripts play their programs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;

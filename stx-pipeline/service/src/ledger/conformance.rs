@@ -247,7 +247,7 @@ pub(super) fn follows_the_reference<L: Ledger>(
     }
 }
 
-/// What the contract says in words, on an empty ledger.
+/// Checks each sentence of the contract on an empty ledger.
 ///
 /// # Panics
 /// When the ledger does not keep to it.

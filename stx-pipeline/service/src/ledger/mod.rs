@@ -1,7 +1,7 @@
 //! The service's memory: requests, runs, what was last seen and built, and why.
 //!
 //! Everything that happens is a [`Change`]; [`State::apply`] says what a change means, and every ledger keeps to it.
-//! What is over leaves the state and stays in the history.
+//! Requests and runs that have ended leave the state and stay in the history.
 
 mod memory;
 #[cfg(feature = "sqlite")]
@@ -28,14 +28,15 @@ use crate::trigger::{Cause, Mark, Reason, Target};
 pub struct Request {
     /// Its number.
     pub id: u64,
-    /// The request.
+    /// The branch or tag to build, and its channel.
     #[serde(flatten)]
     pub target: Target,
     /// Whether it is built although nothing changed.
     pub force: bool,
     /// Whether sources that failed to build are built again.
     pub retry_failed: bool,
-    /// The reasons for it, oldest first; never empty. After the first [`REASONS`](Self::REASONS) they are only counted.
+    /// The reasons for the request, oldest first; never empty. After the first [`REASONS`](Self::REASONS) they are only
+    /// counted.
     pub reasons: Vec<Reason>,
     /// How many further reasons there were.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -129,7 +130,7 @@ pub enum RunEnd {
         /// Why it failed, in a line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// Its sources.
+        /// The commits that it was built from.
         sources: Vec<SourceRecord>,
     },
     /// Nothing had changed.
@@ -159,7 +160,7 @@ pub enum RunEnd {
 pub struct Run {
     /// Its number.
     pub id: u64,
-    /// Its work, with the reasons that there were when it started.
+    /// The request that it serves, with the reasons that there were when it started.
     pub request: Request,
     /// When it started.
     pub started: DateTime<Utc>,
@@ -185,7 +186,7 @@ pub struct Ended {
     pub how: RunEnd,
 }
 
-/// The alarms.
+/// The kind of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlarmKind {
@@ -231,10 +232,10 @@ impl AlarmKind {
     }
 }
 
-/// Something that should not be so.
+/// An alarm: its kind, and the channel, watch or disk that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Alarm {
-    /// The kind.
+    /// Its kind.
     pub kind: AlarmKind,
     /// The channel, directory or trigger that it is about.
     pub subject: String,
@@ -243,18 +244,18 @@ pub struct Alarm {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The mark of a watch is this now.
+    /// A watch has a new mark.
     Marked {
         /// The watch.
         key: String,
-        /// What.
+        /// The new mark.
         mark: Mark,
     },
     /// A request was filed.
     Requested(Request),
     /// A request that waits has one more reason.
     Joined {
-        /// The request.
+        /// The number of the request.
         request: u64,
         /// The reason.
         reason: Reason,
@@ -265,7 +266,7 @@ pub enum Change {
     },
     /// A request ended without a run.
     Closed {
-        /// The request.
+        /// The number of the request.
         request: u64,
         /// When.
         at: DateTime<Utc>,
@@ -276,7 +277,7 @@ pub enum Change {
     Started {
         /// The run.
         run: u64,
-        /// The request.
+        /// The number of the request.
         request: u64,
         /// When.
         at: DateTime<Utc>,
@@ -322,7 +323,7 @@ pub enum Change {
         alarm: Alarm,
         /// Since when.
         at: DateTime<Utc>,
-        /// The mistake.
+        /// The text of the alarm, in a line.
         text: String,
     },
     /// An alarm is off.
@@ -345,7 +346,7 @@ pub enum Change {
 /// A request and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filed {
-    /// The request.
+    /// The request itself.
     #[serde(flatten)]
     pub request: Request,
     /// When and how it ended, if no run took it.
@@ -414,7 +415,7 @@ pub enum LedgerError {
     /// It holds what no ledger of ours does.
     #[error("ledger: {what} cannot be read: {reason}")]
     Damaged {
-        /// What.
+        /// The part of the ledger: a table and a row, or the file.
         what: String,
         /// Why.
         reason: String,
@@ -423,7 +424,7 @@ pub enum LedgerError {
     /// changes may be recorded later.
     #[error("ledger: {op}")]
     Unavailable {
-        /// The operation.
+        /// The operation that failed, such as `write`.
         op: &'static str,
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -431,7 +432,7 @@ pub enum LedgerError {
     /// It cannot be read or written.
     #[error("ledger: {op}")]
     Io {
-        /// The operation.
+        /// The operation that failed, such as `write`.
         op: &'static str,
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -446,7 +447,7 @@ pub enum LedgerError {
 /// - A change that `apply` refuses is refused, with all that came with it.
 /// - There is one writer; readers may read at any time, and see whole records.
 pub trait Ledger: Send {
-    /// The current state.
+    /// The state after every recorded change.
     fn state(&self) -> &State;
 
     /// Records changes.

@@ -9,18 +9,18 @@ use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord};
 use super::{Alarm, Change, Closed, Ended, LedgerError, Request, Run, RunEnd};
 use crate::trigger::{Mark, Target};
 
-/// What waits, what runs, and what is remembered of the rest.
+/// The requests that wait, the runs that have not ended, and the memory of earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct State {
     /// The highest number that a request or a run ever had.
     pub last_id: u64,
-    /// The memory of each watch.
+    /// The mark of each watch, by its key.
     pub marks: BTreeMap<String, Mark>,
     /// The requests that wait.
     pub queue: BTreeMap<u64, Request>,
     /// The runs that have not ended.
     pub runs: BTreeMap<u64, Run>,
-    /// The result of the channels' last runs.
+    /// How the last runs of each channel ended.
     pub last: BTreeMap<Channel, Last>,
     /// The alarms that are on, since when, and what they say.
     #[serde(with = "alarms")]
@@ -29,7 +29,7 @@ pub struct State {
     pub messages: BTreeSet<String>,
 }
 
-/// The result of a channel's runs.
+/// How a channel's last runs ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Last {
     /// How the newest one ended, requeued ones left out.
@@ -40,11 +40,11 @@ pub struct Last {
     pub result: Option<BuildOutcome>,
     /// When the newest success ended, or was found to be unchanged.
     pub good: Option<DateTime<Utc>>,
-    /// What the newest published build was made from.
+    /// The commits that the newest published build was made from.
     pub sources: Vec<SourceRecord>,
 }
 
-/// What a change took out of the state: history keeps it.
+/// A request or a run that a change took out of the state, for the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// A request that no run took.

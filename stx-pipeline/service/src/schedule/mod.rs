@@ -40,7 +40,7 @@ pub enum ScheduleError {
     Malformed {
         /// The text.
         text: String,
-        /// The problem with it.
+        /// The reason that it is refused.
         reason: String,
     },
     /// No day is ever like that.
@@ -60,7 +60,7 @@ pub struct Due {
     pub missed: bool,
 }
 
-/// What a schedule wants now.
+/// The action of a schedule at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tick {
     /// Nothing.
@@ -105,7 +105,7 @@ impl Schedule {
         self.cron.find_previous_occurrence(&time, inclusive).ok()
     }
 
-    /// The action at `now`, if the tick of nominal time `last` was the last one that was acted upon.
+    /// The action at `now`, where `last` is the nominal time of the last tick that was acted upon.
     pub fn tick(&self, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Tick {
         let reached = now - self.delay;
         let Some(last) = last else {

@@ -1,4 +1,4 @@
-//! Alarms are looked for, recorded and told.
+//! Finds the alarms, records them, and notifies people of them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The input: ticks, commits and messages become requests.
+//! Turns ticks, commits and messages into requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{Ask, Message, unnamed};
 
 /// How long a look at repositories may take.
 pub(super) const LOOK: Duration = Duration::from_mins(10);
-/// What the retention schedule is remembered by; no channel is called so.
+/// The key of the retention schedule's mark; no channel has this name.
 const PRUNE: &str = "prune";
 
 impl Service<'_> {

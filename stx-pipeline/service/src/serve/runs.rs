@@ -15,7 +15,7 @@ use stx_pipeline::{Cancel, EventKind};
 /// How long a request waits whose channel somebody else works on.
 const BUSY: Duration = Duration::from_mins(1);
 
-/// The work of a build task.
+/// The work of one build task: a new build, a build to resume, or a build to abandon with its reason.
 pub(super) enum Job {
     Build(Order),
     Resume(BuildId),
@@ -171,7 +171,7 @@ fn startable<'s>(
     queue.find(|request| free(&request.target.channel) && !held.contains_key(&request.id))
 }
 
-/// What a phase of a run is after an event, if that changes it.
+/// The state of a phase after an event; `None` if the event does not change it.
 fn phase(
     run: &Run,
     name: &str,

@@ -1,4 +1,4 @@
-//! Behaviour when nothing goes wrong, and when something ordinary does.
+//! Ordinary days of the service: nothing fails, or something that often fails.
 
 use stx_layout::BuildOutcome;
 

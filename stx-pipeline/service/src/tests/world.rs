@@ -1,4 +1,4 @@
-//! What the service is run against: everything outside of it, as values, and its time.
+//! The world that the service runs in: everything outside of it, as values, and its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -36,7 +36,7 @@ pub(super) struct Published {
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
-    /// The target of each git branch.
+    /// The commit that each git branch is at.
     pub(super) heads: BTreeMap<String, String>,
     pub(super) changed: Option<BTreeSet<String>>,
     /// Commits that do not compile.

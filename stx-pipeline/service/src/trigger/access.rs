@@ -11,12 +11,12 @@ use stx_layout::{public_url, url_userinfo};
 const HELPER: &str = "!f() { test \"$1\" = get && \
      printf 'username=%s\\npassword=%s\\n' \"$STX_BUILDS_GIT_USER\" \"$STX_BUILDS_GIT_PASSWORD\"; }; f";
 
-/// What git is started with to reach a URL.
+/// The argument and the environment with which git reaches a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// The URL as an argument.
     pub url: String,
-    /// What the environment has beyond the usual.
+    /// Variables to add to git's environment.
     pub env: Vec<(String, String)>,
 }
 

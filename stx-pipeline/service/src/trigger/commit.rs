@@ -6,16 +6,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Cause, Heads, Mark, Pending, Reason, Watch};
 
-/// What a look at the repositories of a watch gave.
+/// The repositories of a watch, as seen once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
-    /// What their branches are at.
+    /// The commit of each repository's branch.
     pub heads: Heads,
     /// The files that changed since [`Mark::considered`]; `None` if that is not known, or nobody wants to know.
     pub changed: Option<BTreeSet<String>>,
 }
 
-/// The conclusions from an observation.
+/// The decision that follows from an observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing is new.

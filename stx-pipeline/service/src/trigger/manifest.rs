@@ -33,7 +33,7 @@ pub enum ManifestError {
     Project {
         /// Its name.
         name: String,
-        /// The missing parts.
+        /// The missing part: `name`, `known remote`, `revision` or `fetch URL`.
         what: &'static str,
     },
     /// There is none.

@@ -6,7 +6,7 @@
 //! people   ─┘
 //! ```
 //!
-//! The memory of a [`Watch`] is its [`Mark`]. It moves in the same transaction in which the request is filed, so a
+//! Each [`Watch`] has a [`Mark`] in the ledger. It moves in the same transaction in which the request is filed, so a
 //! commit or a tick is either still to be acted upon or is a reason of a request; it is never neither.
 
 mod access;
@@ -30,7 +30,7 @@ pub use paths::{PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};
 
-/// What the branches of a watch's repositories are at, by [public URL](public_url).
+/// The commits that the branches of a watch's repositories are at, by [public URL](public_url).
 pub type Heads = BTreeMap<String, String>;
 
 /// Reads heads; earlier versions kept the URLs as they were configured, with their credentials.
@@ -45,7 +45,7 @@ fn maybe_public_heads<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Heads
     Ok(Option::<Public>::deserialize(from)?.map(|Public(heads)| heads))
 }
 
-/// The build to make: a git branch or tag by a recipe, for a channel.
+/// The target of a build: a git branch or tag, a recipe, and a channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
     /// Where it is published.
@@ -85,7 +85,7 @@ pub enum Cause {
     },
     /// There are new commits.
     Commit {
-        /// What the repositories are at, those that moved only.
+        /// The commits that the repositories are at, only of those that moved.
         #[serde(deserialize_with = "public_heads")]
         heads: Heads,
     },
@@ -93,7 +93,7 @@ pub enum Cause {
     Manual {
         /// Their user id, as the operating system says it.
         uid: u32,
-        /// Their contents.
+        /// The reason that they gave, as they wrote it.
         text: String,
     },
 }
@@ -139,7 +139,7 @@ pub enum Upstream {
 /// One thing that is built by itself: a branch, or milestones of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
-    /// The key of its mark: the channel, or its pattern.
+    /// The key of its mark: the channel, or the pattern of its channels.
     pub key: String,
     /// The git branch or tag.
     pub git: String,
@@ -167,7 +167,7 @@ pub struct Watch {
     pub max_age: Option<Duration>,
 }
 
-/// The memory of a watch.
+/// The last tick and the last commits of a watch that were acted upon, and commits that still wait.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mark {
     /// The nominal time of the last tick that was acted upon.
@@ -213,7 +213,7 @@ pub fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, String> 
 }
 
 impl Watch {
-    /// The target for the tick of nominal time `at`.
+    /// The target of a build for the tick of nominal time `at`.
     pub fn target(&self, at: DateTime<Utc>) -> Target {
         let mut channel = self.channel.clone();
         let name = self
@@ -236,7 +236,7 @@ impl Watch {
     }
 }
 
-/// The decision of the clock about a watch: the mark to remember, and the reason to build, if there is one.
+/// The effect of the schedule of a watch at `now`: the mark to remember, and the reason to build, if there is one.
 pub fn periodic(watch: &Watch, mark: &Mark, now: DateTime<Utc>) -> Option<(Mark, Option<Reason>)> {
     let schedule = watch.schedule.as_ref()?;
     let mut mark = mark.clone();

@@ -36,7 +36,7 @@ pub enum PathRulesError {
     Malformed {
         /// The glob.
         glob: String,
-        /// The mistake.
+        /// The error of the glob parser.
         reason: String,
     },
     /// The last glob takes everything out.

@@ -6,7 +6,7 @@ use super::Reader;
 use crate::recipe::Publish;
 use crate::scope::{Part, parts};
 
-/// The letters that make a text a glob.
+/// The characters that make a text a glob.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
 
 /// A glob with a word in the place of each variable.

@@ -1,4 +1,4 @@
-//! Circles in the needs of phases.
+//! Finds circles in the needs of phases.
 
 use std::collections::HashMap;
 
