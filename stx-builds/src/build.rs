@@ -1,5 +1,6 @@
 //! One build, from its recipe to its publication.
 
+pub(crate) mod cancellation;
 mod order;
 mod outputs;
 mod places;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, Channel};
 use stx_pipeline::{BuildPlan, Journal, process};
 
+pub use crate::options::OnInterrupt;
 pub use order::{BuildArea, BuildOrder, Watch};
 pub(crate) use state::lock;
 pub(crate) use unpublished::UNPUBLISHED;
@@ -45,17 +47,6 @@ pub enum Built {
         /// Deliverables that are not there.
         missing_deliverables: Vec<String>,
     },
-}
-
-/// How an interrupted build continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnInterrupt {
-    /// It resumes at its first unfinished phase.
-    #[default]
-    Resume,
-    /// It is published as failed, with the reason `interrupted`.
-    Fail,
 }
 
 impl Site {

@@ -3,20 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
 use stx_layout::{BuildId, Channel};
-use stx_pipeline::Cancel;
 
 use crate::Site;
-use crate::build::{BuildArea, lock, unfinished};
-use crate::error::{Error, ErrorKind};
-use crate::users::is_there;
-
-/// How often a build looks whether it shall end.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// The file that asks the build of a state directory to end.
-const REQUEST: &str = "cancel";
+use crate::build::{BuildArea, cancellation, lock, unfinished};
+use crate::error::{Error, ErrorKind, is_there};
 
 /// A channel, or one build of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,25 +38,6 @@ impl FromStr for Target {
     }
 }
 
-/// Waits until somebody asks the build that works in `state` to end, and switches `cancel` then.
-pub async fn requested(state: Utf8PathBuf, cancel: Cancel) {
-    let file = state.join(REQUEST);
-    while !file.exists() {
-        tokio::time::sleep(LOOK).await;
-    }
-    cancel.cancel();
-}
-
-/// Forgets that a build should end; the lock of the state directory has to be held.
-pub fn unrequested(state: &camino::Utf8Path) -> Result<(), Error> {
-    match fs_err::remove_file(state.join(REQUEST)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::new(ErrorKind::Bug, error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 impl Site {
     /// Asks the running build of a channel to end, and waits until it did. It is asked by a file, not by a signal: the program
     /// that runs it may run others too.
@@ -90,14 +62,13 @@ impl Site {
                 format!("{build}: is not running; {id} is"),
             ));
         }
-        fs_err::write(state.join(REQUEST), id.to_string())
-            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        cancellation::request(&state, &id)?;
         self.note(&format!("ending {id}"));
         let over = async {
             loop {
                 match lock(&state, channel) {
                     Ok(lock) => break lock,
-                    Err(_) => tokio::time::sleep(LOOK / 4).await,
+                    Err(_) => tokio::time::sleep(cancellation::LOOK / 4).await,
                 }
             }
         };
@@ -108,7 +79,7 @@ impl Site {
             )
             .hint("it was asked to end, and ends as soon as its processes do"));
         };
-        unrequested(&state)?;
+        cancellation::clear_request(&state)?;
         drop(lock);
         let there = match area.published()? {
             None => false,

@@ -17,9 +17,8 @@ use stx_layout::{
 use stx_pipeline::process::git_reason;
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
-use crate::error::{Error, ErrorKind, chain};
+use crate::error::{Error, ErrorKind, chain, unusable};
 use crate::packages::{self, PackageError, Place, Seats, differences};
-use crate::users::unusable;
 use crate::{Reader, Site, fetch, refused};
 
 /// Pairs of packages that are read and compared side by side.

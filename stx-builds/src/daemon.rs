@@ -22,8 +22,7 @@ pub use self::request::Requested;
 pub use self::setup::{ReadOptions, Service};
 use crate::Site;
 use crate::build::BuildArea;
-use crate::error::{Error, ErrorKind};
-use crate::users::{is_there, unusable};
+use crate::error::{Error, ErrorKind, is_there, unusable};
 
 /// A ledger's refusal as an error.
 pub fn unreadable(error: LedgerError) -> Error {

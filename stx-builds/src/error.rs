@@ -1,7 +1,9 @@
 //! The one error of all operations: its kind, its chain of causes, and the next step for the user.
 
+mod file;
 mod store;
 
+pub(crate) use self::file::{is_there, unusable};
 pub use self::store::refused;
 pub(crate) use self::store::{hint_of, kind_of};
 

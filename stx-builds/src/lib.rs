@@ -11,24 +11,28 @@
 //!                    └─> daemon: all of it, on schedules and requests
 //! ```
 //!
+//! Read the modules in this order: each knows only those above it.
+//!
 //! | module | holds |
 //! |---|---|
-//! | [`site`] | [`Site`], and [`Progress`], which takes what operations tell |
-//! | [`options`] | [`Options`]: the form of `stx-builds.toml` |
+//! | [`files`], [`users`] | output files in shared directories; users by name |
 //! | [`error`] | [`Error`] and its kinds |
+//! | [`options`] | [`Options`]: the form of `stx-builds.toml` |
+//! | [`site`] | [`Site`], and [`Progress`], which receives the notes of an operation |
+//! | `signing`, `provenance` | the signatures and statements that the options ask for |
+//! | [`trust`] | whose signatures are believed |
 //! | [`mirror`] | the mirror of a site, for writing and for reading |
 //! | [`build_ref`] | the build that a user means: a date, an alias, a channel |
-//! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
+//! | [`images`] | the container images of a build, on a registry |
+//! | [`verdicts`] | how long each build stays, for readers |
+//! | [`pages`] | the catalog pages |
 //! | [`publish`] | a finished tree becomes a build of the mirror |
-//! | [`images`] | its container images on a registry |
-//! | [`trust`] | whose signatures are believed |
-//! | `signing`, `provenance` | what the options say is signed and stated |
+//! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
 //! | [`retention`] | plan, apply, pin, restore |
-//! | [`verify`], [`pages`] | the mirror against its records; the catalog pages |
+//! | [`verify`] | the mirror against its records |
 //! | [`fetch`], [`copy`] | builds and their files, elsewhere |
-//! | [`compare`], [`since`] | packages against the reference build; when one changed |
+//! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
 //! | [`daemon`] | the build service |
-//! | [`files`], [`users`] | output files in shared directories; users by name |
 //!
 //! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
 
@@ -55,6 +59,7 @@ pub mod since;
 pub mod site;
 pub mod trust;
 pub mod users;
+pub mod verdicts;
 pub mod verify;
 
 pub use error::{Error, ErrorKind};

@@ -14,7 +14,8 @@ use stx_publish_s3::{BucketError, BucketStore};
 use crate::error::Error;
 use crate::options::{Metadata, Place};
 use crate::site::clock;
-use crate::{Site, provenance, refused, signing, trust};
+use crate::trust::{TrustOptions, Trusted};
+use crate::{Site, provenance, refused, signing};
 
 /// A mirror that can be written.
 #[derive(Debug, Clone)]
@@ -158,7 +159,7 @@ pub enum Reader {
     /// Behind a web server.
     Http(HttpStore),
     /// Another one, as far as a keyring vouches for it.
-    Vouched(Box<Self>, Box<trust::Trusted>),
+    Vouched(Box<Self>, Box<Trusted>),
 }
 
 impl Reader {
@@ -199,5 +200,49 @@ impl Reader {
             Self::Http(store) => store.url(path).into(),
             Self::Vouched(reader, _) => reader.place(path),
         }
+    }
+
+    /// Remembers what was believed of a mirror that a keyring vouches for.
+    pub fn remember(&self) -> Result<(), Error> {
+        match self {
+            Self::Vouched(_, trusted) => trusted.remember(),
+            Self::Own(_) | Self::Http(_) => Ok(()),
+        }
+    }
+
+    /// The store of this mirror, to be kept; what a keyring says of it is left aside.
+    pub fn shared(&self) -> Arc<dyn MirrorRead> {
+        match self {
+            Self::Own(Mirror::Directory(store)) => Arc::new(store.clone()),
+            Self::Own(Mirror::Bucket(store)) => Arc::new(store.clone()),
+            Self::Http(store) => Arc::new(store.clone()),
+            Self::Vouched(reader, _) => reader.shared(),
+        }
+    }
+}
+
+impl Site {
+    /// The mirror, which has to exist.
+    pub fn mirror(&self) -> Result<Mirror, Error> {
+        Mirror::open(self, &self.root()?)
+    }
+
+    /// The mirror for reading, which may also lie behind a web server.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        Reader::open(self, &self.root()?)
+    }
+
+    /// The mirror for reading, as far as a keyring vouches for it where there is one.
+    pub fn trusted_reader(&self, trust: &TrustOptions) -> Result<Reader, Error> {
+        self.trusted(self.reader()?, trust)
+    }
+
+    /// A mirror as far as a keyring vouches for it where there is one.
+    pub fn trusted(&self, reader: Reader, trust: &TrustOptions) -> Result<Reader, Error> {
+        let Some(keyring) = self.keyring(trust.keyring.as_deref())? else {
+            return Ok(reader);
+        };
+        let trusted = Trusted::open(self, reader.shared(), &reader.place(""), keyring, trust)?;
+        Ok(Reader::Vouched(Box::new(reader), Box::new(trusted)))
     }
 }

@@ -11,13 +11,11 @@ use stx_pipeline::tolerant;
 use stx_publish::site::Site as PageSite;
 use stx_publish_s3::{BucketOptions, Secret};
 
-use crate::build::OnInterrupt;
-use crate::error::{Error, ErrorKind};
-use crate::retention;
-use crate::users::unusable;
+use crate::error::{Error, ErrorKind, unusable};
 
 mod metadata;
 mod mistakes;
+mod policy;
 mod privacy;
 mod provenance;
 mod registry;
@@ -25,6 +23,7 @@ mod signing;
 
 pub use metadata::{Metadata, MetadataTable};
 pub use mistakes::{Mistake, Mistakes};
+pub use policy::policy_file;
 pub use privacy::PrivacyTable;
 pub use provenance::{ProvenanceTable, SbomTable};
 pub use registry::RegistryTable;
@@ -191,7 +190,7 @@ impl Options {
     pub fn mistakes_elsewhere(&self) -> Mistakes {
         let mut mistakes = Mistakes::default();
         if let Some(file) = &self.policy {
-            match retention::policy_file(file) {
+            match policy_file(file) {
                 Ok(Err(found)) => mistakes.extend(found),
                 Ok(Ok(_)) => {}
                 Err(failure) => mistakes.add(file, None, failure.chain()),
@@ -317,6 +316,17 @@ impl Options {
                 ))
             })
     }
+}
+
+/// How an interrupted build continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnInterrupt {
+    /// It resumes at its first unfinished phase.
+    #[default]
+    Resume,
+    /// It is published as failed, with the reason `interrupted`.
+    Fail,
 }
 
 /// The nearest configuration file, here or in a directory above.

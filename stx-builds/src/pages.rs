@@ -11,7 +11,7 @@ use stx_publish::{MirrorStore, PageId, Scope};
 use stx_retention::{PrunePlan, Verdict};
 
 use crate::error::Error;
-use crate::retention::verdicts;
+use crate::verdicts::verdicts;
 use crate::{Site, refused, signing};
 
 /// The pages that were written or removed, by their paths in the mirror.

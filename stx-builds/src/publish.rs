@@ -13,9 +13,9 @@ use stx_publish::{
     prepare, prepare_in_full, survey,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, is_there};
 use crate::images::{Published, Registry};
-use crate::users::{denied, is_there};
+use crate::users::denied;
 use crate::{Mirror, Site, kind_of, provenance, signing};
 
 /// A finished tree that is to become a build.

@@ -10,7 +10,6 @@ use stx_publish::fetch::FetchEvent;
 use stx_publish::replicate::CopyEvent;
 
 use crate::error::Error;
-use crate::mirror::{Mirror, Reader};
 use crate::options::Options;
 
 /// Takes what an operation tells while it runs. Every method does nothing unless it is implemented.
@@ -132,16 +131,6 @@ impl Site {
     /// The mirror's root: a directory or a URL.
     pub fn root(&self) -> Result<Utf8PathBuf, Error> {
         self.options.mirror()
-    }
-
-    /// The mirror, which has to exist.
-    pub fn mirror(&self) -> Result<Mirror, Error> {
-        Mirror::open(self, &self.root()?)
-    }
-
-    /// The mirror for reading, which may also lie behind a web server.
-    pub fn reader(&self) -> Result<Reader, Error> {
-        Reader::open(self, &self.root()?)
     }
 
     /// Tells the user a note or a warning.

@@ -9,9 +9,9 @@ use sha2::Digest as _;
 use stx_publish::MirrorRead;
 use stx_trust::openpgp::{Keyring, Seen, Vouched};
 
+use crate::Site;
 use crate::error::{Error, ErrorKind};
 use crate::files::{self, Durable};
-use crate::{Mirror, Reader, Site};
 
 /// Whose signatures are believed.
 #[derive(Debug, Clone, Default)]
@@ -55,64 +55,35 @@ impl Site {
             .map_err(|error| Error::usage(format!("{file}: {}", crate::error::chain(&error))));
         keyring.map(Some)
     }
-
-    /// The mirror for reading, as far as a keyring vouches for it where there is one.
-    pub fn trusted_reader(&self, trust: &TrustOptions) -> Result<Reader, Error> {
-        self.trusted(self.reader()?, trust)
-    }
-
-    /// A mirror as far as a keyring vouches for it where there is one.
-    pub fn trusted(&self, reader: Reader, trust: &TrustOptions) -> Result<Reader, Error> {
-        let Some(keyring) = self.keyring(trust.keyring.as_deref())? else {
-            return Ok(reader);
-        };
-        let memory = Memory::of(&reader.place(""));
-        if memory.is_none() {
-            self.note("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
-        }
-        let known = memory.as_ref().map(Memory::read).transpose()?;
-        let store = reader.shared();
-        let mirror = Vouched::new(
-            store,
-            keyring,
-            known.unwrap_or_default(),
-            self.now,
-            trust.allow_stale,
-        );
-        Ok(Reader::Vouched(
-            Box::new(reader),
-            Box::new(Trusted { mirror, memory }),
-        ))
-    }
 }
 
 impl Trusted {
+    /// The mirror `store`, which users call `name`, as far as `keyring` vouches for it and as new as it was seen before.
+    pub(crate) fn open(
+        site: &Site,
+        store: Arc<dyn MirrorRead>,
+        name: &str,
+        keyring: Keyring,
+        options: &TrustOptions,
+    ) -> Result<Self, Error> {
+        let memory = Memory::of(name);
+        if memory.is_none() {
+            site.note("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
+        }
+        let known = memory.as_ref().map(Memory::read).transpose()?;
+        let known = known.unwrap_or_default();
+        Ok(Self {
+            mirror: Vouched::new(store, keyring, known, site.now, options.allow_stale),
+            memory,
+        })
+    }
+
     /// Remembers what was believed so far. Called after the checks, never before.
     pub fn remember(&self) -> Result<(), Error> {
         let seen = self.mirror.seen();
         match &self.memory {
             Some(memory) if seen != Seen::default() => memory.write(&seen),
             Some(_) | None => Ok(()),
-        }
-    }
-}
-
-impl Reader {
-    /// Remembers what was believed of a mirror that a keyring vouches for.
-    pub fn remember(&self) -> Result<(), Error> {
-        match self {
-            Self::Vouched(_, trusted) => trusted.remember(),
-            Self::Own(_) | Self::Http(_) => Ok(()),
-        }
-    }
-
-    /// The store of this mirror, to be kept; what a keyring says of it is left aside.
-    pub fn shared(&self) -> Arc<dyn MirrorRead> {
-        match self {
-            Self::Own(Mirror::Directory(store)) => Arc::new(store.clone()),
-            Self::Own(Mirror::Bucket(store)) => Arc::new(store.clone()),
-            Self::Http(store) => Arc::new(store.clone()),
-            Self::Vouched(reader, _) => reader.shared(),
         }
     }
 }

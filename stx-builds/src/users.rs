@@ -1,12 +1,9 @@
 //! Users as people know them, and whose a file is that somebody may not use.
 
-use std::io::{self};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 use nix::unistd::{Group, Uid, User, getgrouplist};
-
-use crate::error::Error;
 
 /// A user's name with the number, `root (0)`; `user 4711` where nobody knows a name.
 pub fn user(uid: u32) -> String {
@@ -68,36 +65,6 @@ pub fn denied_here() -> String {
         "you are {}: run the command as a user who may do this",
         user(me())
     )
-}
-
-/// A file that could not be used, with whose it is where that is the reason.
-pub fn unusable(path: &Utf8Path, error: io::Error) -> Error {
-    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
-    let failure = Error::usage(error);
-    if is_denied {
-        failure.hint(denied(path))
-    } else {
-        failure
-    }
-}
-
-/// Whether something is there; it is an error where that cannot be seen, as in a directory that nobody else may enter.
-pub fn is_there(path: &Utf8Path) -> Result<bool, Error> {
-    match path.metadata() {
-        Ok(_) => Ok(true),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(unusable(
-            path,
-            io::Error::new(error.kind(), format!("{path}: {error}")),
-        )),
-    }
 }
 
 #[cfg(test)]

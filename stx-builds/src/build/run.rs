@@ -8,10 +8,10 @@ use stx_pipeline::journal::Started;
 use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
 use stx_publish::MirrorStore;
 
+use super::cancellation::wait_for_request;
 use super::outputs::incoming;
 use super::state::unwritten;
 use super::{BuildArea, Built, Watch, unpublished};
-use crate::cancel::requested;
 use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
@@ -38,7 +38,7 @@ impl Run<'_> {
                     self.watch.cancel.clone(),
                     cancel.clone(),
                 ))),
-                Task(tokio::spawn(requested(
+                Task(tokio::spawn(wait_for_request(
                     self.state.to_owned(),
                     cancel.clone(),
                 ))),

@@ -11,8 +11,7 @@ use stx_layout::{Channel, counted};
 use stx_pipeline::process::JournalError;
 
 use super::Watch;
-use crate::error::{Error, ErrorKind};
-use crate::users::unusable;
+use crate::error::{Error, ErrorKind, unusable};
 
 /// How long orphans have between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(5);

@@ -10,14 +10,13 @@ use stx_pipeline::process::Build;
 use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
 use stx_publish::{MirrorStore, Scope};
 
+use super::cancellation::clear_request;
 use super::run::{Run, stopped, uncollected};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
-use crate::cancel::unrequested;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, is_there, unusable};
 use crate::options::Mistakes;
 use crate::site::clock;
-use crate::users::{is_there, unusable};
 use crate::{Mirror, refused};
 
 /// Reads a recipe file, or finds what is wrong with it.
@@ -99,7 +98,7 @@ impl<'a> Work<'a> {
         tools(&self.recipe)?;
         let store = Mirror::open_or_create(&self.area.site, &self.area.mirror)?;
         let _lock = lock(&self.state, &self.channel)?;
-        unrequested(&self.state)?;
+        clear_request(&self.state)?;
         end_orphans(&self.state, watch).await?;
         match process::read_journal(&self.state) {
             Ok(None) => {}
@@ -210,7 +209,7 @@ pub(super) async fn resume(
         return Err(none());
     }
     let _lock = lock(&state, channel)?;
-    unrequested(&state)?;
+    clear_request(&state)?;
     let journal = process::read_journal(&state).map_err(unwritten)?;
     let journal = journal.ok_or_else(none)?;
     let id = &journal.started.plan.id;

@@ -10,8 +10,7 @@ use super::setup::Service;
 use super::spool;
 use crate::Site;
 use crate::build::BuildArea;
-use crate::error::{Error, ErrorKind};
-use crate::users::is_there;
+use crate::error::{Error, ErrorKind, is_there};
 
 /// A request that was left for the service.
 #[derive(Debug, Clone)]

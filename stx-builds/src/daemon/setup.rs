@@ -10,9 +10,8 @@ use stx_service::trigger::Target;
 use stx_service::{OnInterrupted, ServiceConfig, Setup};
 
 use crate::build::{BuildArea, OnInterrupt, read_recipe, recipe_findings};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, unusable};
 use crate::options::{FORM, Mistakes, Options, absolute};
-use crate::users::unusable;
 
 /// Reads the options: when the service starts, and again at each reload.
 pub type ReadOptions = dyn Fn() -> Result<(Options, Mistakes), Error> + Send + Sync;

@@ -1,0 +1,137 @@
+//! How long each build stays, for those who only look: the policy, and the inputs of a decision that a mirror knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stx_layout::{BuildId, Catalog};
+use stx_publish::{
+    Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
+};
+use stx_retention::{FileFact, PolicyFile, PolicyInputs, PrunePlan, plan_with};
+
+use crate::error::Error;
+use crate::options::policy_file;
+use crate::{Mirror, Reader, Site, refused};
+
+/// The policy that the configuration names, or the specification's.
+pub fn policy(site: &Site) -> Result<PolicyFile, Error> {
+    let Some(file) = site.options.policy() else {
+        return Ok(PolicyFile::default());
+    };
+    policy_file(file)?.map_err(|mistakes| mistakes.failure("docs/retention.md describes the form"))
+}
+
+/// The inputs of a decision beyond the catalog: pins, readers, what went before its build, and which bytes are shared.
+pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<PolicyInputs, Error> {
+    let mut facts = protections(&**store, &Scope::All, catalog).await?;
+    facts.free = store.free_space().map_err(refused)?;
+    for (id, entry) in catalog.builds() {
+        if entry.record().is_none() {
+            continue;
+        }
+        // A build that was retired meanwhile, or is damaged, is counted as its record says.
+        let (Ok(sums), Ok(inspection)) = (
+            store.sums(&id).await,
+            store.inspect(&id, Depth::Listing).await,
+        ) else {
+            continue;
+        };
+        let files =
+            sums.lines()
+                .iter()
+                .filter_map(|line| match inspection.found.get(&line.path)? {
+                    Found::File { size, .. } => Some(FileFact {
+                        path: line.path.clone(),
+                        digest: line.digest,
+                        bytes: *size,
+                    }),
+                    Found::Symlink { .. } | Found::Directory { .. } | Found::Other { .. } => None,
+                });
+        facts.files.insert(id.clone(), files.collect());
+        dropped(&mut facts, &id, &inspection.thinned.sections);
+    }
+    Ok(facts)
+}
+
+pub(crate) fn dropped(facts: &mut PolicyInputs, id: &BuildId, sections: &[ThinnedSection]) {
+    let sections = sections.iter().map(|section| section.section.clone());
+    let sections: BTreeSet<_> = sections.collect();
+    if !sections.is_empty() {
+        facts.dropped.insert(id.clone(), sections);
+    }
+}
+
+/// The protections of builds within `scope`: pins and readers.
+pub async fn protections(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    catalog: &Catalog,
+) -> Result<PolicyInputs, Error> {
+    let pins = store.pins(scope).await.map_err(refused)?;
+    let builds: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
+    let used = store.in_use(&builds).await.map_err(refused)?;
+    let reader = |id: BuildId| (id, "a reader".to_owned());
+    Ok(PolicyInputs {
+        pins,
+        in_use: used.into_iter().map(reader).collect::<BTreeMap<_, _>>(),
+        ..PolicyInputs::default()
+    })
+}
+
+/// The sections that went before a build. A record of them that cannot be read is for `verify` to name.
+pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<ThinnedSection>, Error> {
+    match store::thinned(store, id).await {
+        Ok(thinned) => Ok(thinned.sections),
+        Err(StoreError::Damaged { .. }) => Ok(Vec::new()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// As [`verdicts`]; `None` behind a URL, where neither pins nor readers are known.
+pub async fn known_verdicts(
+    site: &Site,
+    reader: &Reader,
+    catalog: &Catalog,
+) -> Result<Option<PrunePlan>, Error> {
+    match reader {
+        Reader::Own(mirror) => verdicts(site, &**mirror, catalog).await.map(Some),
+        Reader::Http(_) | Reader::Vouched(..) => {
+            site.note(
+                "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// What the rules say of every build, for somebody who only looks.
+pub async fn verdicts(
+    site: &Site,
+    store: &dyn MirrorStore,
+    catalog: &Catalog,
+) -> Result<PrunePlan, Error> {
+    let facts = visible(site, store, catalog).await?;
+    let policy = policy(site)?.policy;
+    Ok(plan_with(catalog, &facts, &policy, site.now))
+}
+
+/// The facts known to somebody who only looks: without pins, and saying so, where the private area is not readable.
+async fn visible(
+    site: &Site,
+    store: &dyn MirrorStore,
+    catalog: &Catalog,
+) -> Result<PolicyInputs, Error> {
+    match protections(store, &Scope::All, catalog).await {
+        Ok(facts) => Ok(facts),
+        Err(failure) => {
+            match store.pins(&Scope::All).await {
+                Err(StoreError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                {
+                    site.note("note: pins are kept for the mirror's owner only; what follows leaves them out");
+                    Ok(PolicyInputs::default())
+                }
+                Ok(_) | Err(_) => Err(failure),
+            }
+        }
+    }
+}
