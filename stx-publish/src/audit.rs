@@ -13,8 +13,8 @@ pub struct Audit {
     digests: Arc<Mutex<HashMap<StoredFile, Sha256>>>,
 }
 
-/// What names a file of a store whatever path it has, and changes when somebody writes to it: device, inode, and the
-/// time of change in seconds and nanoseconds.
+/// The identity of a file of a store, the same for each of its paths, which changes when somebody writes to it: device,
+/// inode, and the time of change in seconds and nanoseconds.
 pub type StoredFile = (u64, u64, i64, i64);
 
 impl Audit {

@@ -17,7 +17,7 @@ pub enum StoreError {
     /// Not there: a mirror, a build, a file, an alias.
     #[error("{what}: not found")]
     NotFound {
-        /// The object of the search.
+        /// The path or the name that was looked for.
         what: String,
     },
     /// A place that is not the root of a mirror.
@@ -33,7 +33,7 @@ pub enum StoreError {
     /// There is one already.
     #[error("{what}: already exists")]
     AlreadyExists {
-        /// The target.
+        /// The path or the name that is taken.
         what: String,
     },
     /// An alias is not what it was expected to be.
@@ -41,23 +41,23 @@ pub enum StoreError {
     Conflict {
         /// The alias.
         what: String,
-        /// The expected value.
+        /// The target that the alias was expected to have.
         expected: String,
-        /// Its kind.
+        /// The target that it has.
         found: String,
     },
     /// It was done and can be seen, but making it durable failed: a power failure may undo it.
     #[error("{what}: done, but a power failure may undo it")]
     NotDurable {
-        /// The actions taken.
+        /// The path or the name that was changed.
         what: String,
-        /// The failure after it.
+        /// The error of making it durable.
         source: Box<StoreError>,
     },
     /// Against a rule of the mirror.
     #[error("{what}: {reason}")]
     Refused {
-        /// The entries that were refused.
+        /// The build, the alias or the file that was to be changed.
         what: String,
         /// The rule.
         reason: String,
@@ -105,19 +105,19 @@ pub enum StoreError {
     Stale {
         /// The file.
         what: String,
-        /// The problems of its age.
+        /// The age that it has, and the age that it may have.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The store cannot do this at all.
     #[error("{what}: this kind of mirror cannot do that")]
     Unsupported {
-        /// The request.
+        /// The operation that was asked for.
         what: String,
     },
     /// Something on the mirror cannot be understood.
     #[error("{what}: cannot be understood")]
     Damaged {
-        /// Its kind.
+        /// The file that cannot be understood.
         what: String,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
@@ -125,7 +125,7 @@ pub enum StoreError {
     /// A server could not be reached, or broke off.
     #[error("{url}")]
     Network {
-        /// The request.
+        /// The URL that was asked for.
         url: String,
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,
@@ -133,9 +133,9 @@ pub enum StoreError {
     /// Input or output failed.
     #[error("{op} {path}")]
     Io {
-        /// The operation, a verb.
+        /// The operation that failed, a verb: `read`.
         op: &'static str,
-        /// On what.
+        /// The file or directory.
         path: String,
         /// Why it failed.
         source: io::Error,
@@ -156,7 +156,7 @@ pub enum SignError {
     /// There is no such key, or it must not be used.
     #[error("{signer}: {reason}")]
     Refused {
-        /// The signer.
+        /// The key or the program that should sign.
         signer: String,
         /// Why it does not.
         reason: String,
@@ -164,7 +164,7 @@ pub enum SignError {
     /// The program that signs could not be run, or the key not be read.
     #[error("{signer}")]
     Io {
-        /// The signer.
+        /// The key or the program that should sign.
         signer: String,
         /// Why it failed.
         source: io::Error,

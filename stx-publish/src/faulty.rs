@@ -105,7 +105,7 @@ impl<S> FaultyStore<S> {
         }
     }
 
-    /// What counts the calls, for others that are counted with those of this store.
+    /// The counter of this store's calls, so that other calls can be counted together with them.
     pub fn fuse(&self) -> Arc<Fuse> {
         Arc::clone(&self.fuse)
     }

@@ -50,7 +50,7 @@ impl Default for FetchOptions {
     }
 }
 
-/// Events while files are fetched.
+/// An event while files are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchEvent<'a> {
     /// The transfer of a file begins.
@@ -86,7 +86,7 @@ pub struct Fetched {
     pub transferred: u64,
 }
 
-/// The files that were fetched, and those that were not.
+/// The files that were fetched, and those that failed.
 #[derive(Debug, Default)]
 pub struct FetchReport {
     /// The files that are there, in the order in which they were asked for.
@@ -119,9 +119,9 @@ pub enum FetchError {
     Corrupt {
         /// The file.
         path: BuildPath,
-        /// The contents of the sums.
+        /// The digest in `SHA256SUMS`.
         expected: Sha256,
-        /// The findings.
+        /// The digest of the bytes that arrived.
         found: Sha256,
     },
     /// It broke off, again and again at the same byte.
@@ -153,9 +153,9 @@ pub enum FetchError {
     /// It could not be written.
     #[error("{op} {path}")]
     Local {
-        /// The operation, a verb.
+        /// The operation that failed, a verb: `write`.
         op: &'static str,
-        /// On what.
+        /// The local file.
         path: Utf8PathBuf,
         /// Why it failed.
         source: io::Error,

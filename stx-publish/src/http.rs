@@ -52,7 +52,7 @@ pub enum HttpError {
     Url {
         /// The text.
         text: String,
-        /// The problem with it.
+        /// The error of the URL parser.
         source: url::ParseError,
     },
     /// A URL of another kind.

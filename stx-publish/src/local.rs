@@ -15,7 +15,8 @@
 //!     cache/                                   what can be found out again; may be removed at any time
 //! ```
 //!
-//! What is not a date in those directories begins with `%2E`, which no name of the grammar does. Files are published with
+//! Entries of those directories that are no dates begin with `%2E`, as no name of the grammar does. Files are published
+//! with
 //! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
 //! modification are kept.
 
@@ -182,7 +183,7 @@ impl LocalStore {
     /// first commit makes them durable.
     ///
     /// # Errors
-    /// A refusal of the file system.
+    /// The errors of the file system.
     pub fn create(root: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         fs::create_dir_all(&root).map_err(io_error("make", &root))?;
@@ -227,7 +228,7 @@ impl LocalStore {
     /// Free bytes of its disk that may be used.
     ///
     /// # Errors
-    /// A refusal of the file system.
+    /// The errors of the file system.
     pub fn free_space(&self) -> Result<u64, StoreError> {
         let root = self.root();
         let found = rustix::fs::statvfs(root.as_str())

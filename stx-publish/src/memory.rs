@@ -374,7 +374,7 @@ impl MirrorStore for MemoryStore {
             .collect())
     }
 
-    /// What can be seen is as durable as this mirror gets.
+    /// Does nothing: a mirror in memory never becomes more durable.
     async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
         Ok(())
     }

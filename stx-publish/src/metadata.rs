@@ -32,7 +32,7 @@ pub use repodata::Repodata;
 #[cfg(feature = "local")]
 pub(crate) use whole::location;
 
-/// What the publisher of a repository knows already.
+/// Facts about a repository's packages that the publisher knows already, so that they need not be read again.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// The digests of the packages, by path below the repository.
@@ -50,7 +50,7 @@ pub struct Earlier {
     pub repomd: Sha256,
 }
 
-/// What the metadata of a repository lists, and what it does not.
+/// The packages that the metadata of a repository lists, and those that it leaves out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Indexed {
     /// Packages that it lists.
@@ -93,7 +93,7 @@ impl Indexed {
         self
     }
 
-    /// The warnings, a line each; `dir` is the repository.
+    /// The problems that a person should look at, a line each; `dir` is the repository.
     pub fn problems(&self, dir: &BuildPath) -> Vec<String> {
         let unlisted = self.unlisted.iter().map(|(file, reason)| {
             format!("{dir}/{file} is not in the repository metadata: {reason}")

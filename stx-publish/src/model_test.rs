@@ -37,7 +37,7 @@ enum Stop {
     AtStep(usize),
 }
 
-/// The next action.
+/// A step of a generated test, and where it is stopped.
 #[derive(Clone)]
 struct Move {
     step: Step,
@@ -53,7 +53,8 @@ impl fmt::Debug for Move {
     }
 }
 
-/// What is generated. Here a step that is stopped is taken to do nothing: what it did is seen when it runs.
+/// The reference model, from which steps are generated. It takes a stopped step to do nothing; the effect is observed
+/// when the step runs.
 struct Moves;
 
 impl ReferenceStateMachine for Moves {
@@ -97,7 +98,7 @@ trait Medium: Sized + 'static {
     fn stopped(&self, at: usize) -> Box<dyn MirrorStore>;
 }
 
-/// The value that is tested, and the expected one.
+/// A real store under test, and the model of its contents.
 struct Running<M> {
     medium: M,
     runtime: tokio::runtime::Runtime,
@@ -214,7 +215,7 @@ async fn perform(store: &dyn MirrorStore, step: &Step, hour: u32) -> Result<(), 
     Ok(())
 }
 
-/// The state that the store shows.
+/// The builds and aliases that a reader of the store sees.
 async fn look(store: &dyn MirrorStore) -> Shown {
     let mut mirror = Shown::default();
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");

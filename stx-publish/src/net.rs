@@ -57,7 +57,8 @@ pub fn client(options: &HttpOptions) -> Result<Client, Box<dyn Error + Send + Sy
     Ok(client_builder(options)?.build()?)
 }
 
-/// The settings of every client: certificates of the system, time limits, redirects that stay safe.
+/// The settings of every HTTP client: certificates of the system, time limits, redirects that never leave HTTPS for
+/// HTTP.
 pub fn client_builder(
     options: &HttpOptions,
 ) -> Result<ClientBuilder, Box<dyn Error + Send + Sync>> {
@@ -121,7 +122,7 @@ pub fn is_web_page(said: Option<&HeaderValue>, body: &[u8]) -> bool {
     begins("<!doctype html") || begins("<html") || (is_said && begins("<"))
 }
 
-/// What `Retry-After` asks for: seconds, or a date, which is read against the server's own.
+/// The time to wait that `Retry-After` asks for: seconds, or a date, which is compared with the server's own date.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let after = text(header::RETRY_AFTER)?;

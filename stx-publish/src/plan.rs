@@ -22,10 +22,10 @@ pub use known::{Known, Linked, Twin};
 #[cfg(test)]
 mod tests;
 
-/// The request.
+/// A request to publish a build.
 #[derive(Debug, Clone)]
 pub struct PublishRequest {
-    /// The record of the build, its id and its outcome among it.
+    /// The record of the build, with its id and its outcome.
     pub record: BuildRecord,
     /// Its files, searched.
     pub tree: Cleared,
@@ -35,7 +35,8 @@ pub struct PublishRequest {
     pub force_alias: bool,
     /// The sums of the build that the mirror has under this id already, where it has one.
     pub existing: Option<Sums>,
-    /// The records carried over of the build's own repository metadata, by repository; the rest of it is made anew.
+    /// The records of the build's own repository metadata that are published, by repository; the rest of the metadata
+    /// is made anew.
     pub carried: BTreeMap<BuildPath, Carried>,
     /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
     pub strict: bool,
@@ -62,16 +63,16 @@ impl PublishRequest {
     }
 }
 
-/// The plan of a publish; [`publish`](crate::publish()) executes it and nothing else.
+/// The plan of a publish; [`publish`](crate::publish()) executes it, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishPlan {
     /// The build.
     pub id: BuildId,
     /// How it ended.
     pub result: BuildOutcome,
-    /// The action for its files.
+    /// Whether its files are published.
     pub action: PublishAction,
-    /// The action for the aliases.
+    /// The decision about each alias, in order.
     pub aliases: Vec<AliasStep>,
     /// Files to publish, repository metadata not counted.
     pub files: u64,
@@ -81,13 +82,13 @@ pub struct PublishPlan {
     pub repositories: BTreeSet<BuildPath>,
     /// Files that are not published, because the publisher makes them itself.
     pub left_out: Vec<BuildPath>,
-    /// The records carried over of the build's own repository metadata, by repository.
+    /// The records of the build's own repository metadata that are published, by repository.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<BuildPath, Carried>,
     /// Whether it is refused if a package is not in the repository metadata, or a record is not carried over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// The redactions, and what was not searched.
+    /// The texts that were redacted, and the files that were not searched.
     pub privacy: PrivacyReport,
     /// Where copies of its files lie, until the plan is done with.
     #[serde(skip)]
@@ -112,7 +113,7 @@ impl PublishPlan {
     }
 }
 
-/// The action for the files of a build.
+/// Whether the files of a build are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PublishAction {
@@ -122,19 +123,19 @@ pub enum PublishAction {
     Same,
 }
 
-/// The action for one alias.
+/// The decision about one alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AliasStep {
     /// The alias.
     pub alias: AliasName,
     /// Its target now.
     pub shown: Option<AliasEntry>,
-    /// The action and its reason.
+    /// The decision, with its reason.
     #[serde(flatten)]
     pub verdict: AliasVerdict,
 }
 
-/// The action for an alias, and why.
+/// The decision about an alias, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum AliasVerdict {
@@ -336,7 +337,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     })
 }
 
-/// The action for each alias.
+/// Decides about each alias.
 fn alias_steps(
     catalog: &Catalog,
     aliases: impl IntoIterator<Item = AliasName>,

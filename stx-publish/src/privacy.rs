@@ -1,4 +1,4 @@
-//! What a text says of the server that built it: host names, addresses, accounts, secrets.
+//! Finds and redacts traces of the build server in texts: host names, addresses, accounts, secrets.
 //!
 //! ```text
 //! Identity* ──> Privacy ──┬─ Search ──> Findings        (text is refused)
@@ -100,7 +100,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The findings in printable form.
+/// The kind of private data that was found, without the data itself, so that it may be printed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Private {
     /// An account on the build server, with the server's name.
@@ -118,7 +118,7 @@ pub enum Private {
 }
 
 impl Private {
-    /// The text in its place in a redacted text.
+    /// The text that replaces it in a redacted text.
     pub fn replacement(&self) -> &'static [u8] {
         match self {
             Self::Account => b"[redacted account]",
@@ -159,7 +159,7 @@ pub struct Seen {
     pub lines: Vec<u64>,
 }
 
-/// The findings in one text.
+/// The private data found in one text, by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Findings(pub BTreeMap<Private, Seen>);
@@ -205,12 +205,12 @@ impl fmt::Display for Findings {
     }
 }
 
-/// The report of the search of a build.
+/// The result of searching a build for private data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct PrivacyReport {
     /// Files that were searched.
     pub searched: u64,
-    /// The redactions, by log.
+    /// The private data that was redacted, by log.
     pub redacted: BTreeMap<BuildPath, Findings>,
     /// Texts that could not be searched, and why.
     pub unsearched: BTreeMap<BuildPath, String>,
@@ -242,7 +242,7 @@ pub enum PrivacyError {
     /// It would be found everywhere.
     #[error("secret {label}: shorter than {SHORTEST_SECRET} bytes, or all of its lines are")]
     ShortSecret {
-        /// Its name.
+        /// The label of the secret.
         label: String,
     },
     /// No name of a host.
@@ -368,7 +368,7 @@ impl Privacy {
             })
     }
 
-    /// The contents of a text in memory.
+    /// Finds private data in a text in memory.
     pub fn find(&self, text: &[u8]) -> Findings {
         let mut search = Search::new(self);
         search.push(text, |_| {});

@@ -22,12 +22,12 @@ use crate::privacy::PrivacyReport;
 use crate::scan::ScanError;
 use crate::store::{Added, ChannelWriter, MirrorRead, MirrorStore, Scope, StagedBuild, StoreError};
 
-/// The actions taken.
+/// The result of a publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishReport {
     /// The build.
     pub id: BuildId,
-    /// The action taken for its files.
+    /// Whether its files were published.
     pub action: PublishAction,
     /// Files of the build, repository metadata among them; 0 where nothing was published.
     pub files: u64,
@@ -39,14 +39,15 @@ pub struct PublishReport {
     pub moved: Vec<AliasName>,
     /// The decision about each alias, and why.
     pub aliases: Vec<AliasStep>,
-    /// The redactions, and what was not searched.
+    /// The texts that were redacted, and the files that were not searched.
     pub privacy: Box<PrivacyReport>,
-    /// What the metadata of each RPM repository lists, and what it does not; none where nothing was published.
+    /// The packages that the metadata of each RPM repository lists, and those that it leaves out; empty where nothing
+    /// was published.
     pub metadata: BTreeMap<BuildPath, Indexed>,
 }
 
 impl PublishReport {
-    /// The warnings in the repositories, a line each.
+    /// The problems of the repositories that a person should look at, a line each.
     pub fn problems(&self) -> Vec<String> {
         let each = self.metadata.iter();
         each.flat_map(|(dir, indexed)| indexed.problems(dir))
@@ -120,7 +121,7 @@ pub enum PublishError {
     Outdated {
         /// The build.
         id: Box<BuildId>,
-        /// The changes.
+        /// The error that shows the change.
         source: StoreError,
     },
     /// A program that is needed is not installed.
@@ -155,7 +156,7 @@ pub enum PublishError {
     AfterCommit {
         /// The build.
         id: Box<BuildId>,
-        /// The failed operation.
+        /// The error of the operation that failed.
         source: StoreError,
     },
     /// The commit ended with an error, and the mirror does not say whether it took effect. A rerun finds out.
@@ -163,7 +164,7 @@ pub enum PublishError {
     Uncertain {
         /// The build.
         id: Box<BuildId>,
-        /// The failed operation.
+        /// The error of the operation that failed.
         source: StoreError,
     },
     /// A hook failed before the commit; nothing was published.
@@ -200,7 +201,7 @@ pub enum PublishError {
         id: Box<BuildId>,
         /// The alias.
         alias: AliasName,
-        /// The failed operation.
+        /// The error of the operation that failed.
         source: StoreError,
     },
 }

@@ -28,7 +28,7 @@ mod tests;
 pub use execute::copy;
 pub use report::{CopyError, CopyEvent, CopyReport};
 
-/// The builds to copy.
+/// A request to copy builds from one mirror to another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CopyRequest {
     /// These channels; all of them where there is none.
@@ -43,7 +43,7 @@ impl CopyRequest {
     }
 }
 
-/// What a plan goes by, of one mirror.
+/// The facts about one mirror that a plan is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Side {
     /// Its builds and aliases.
@@ -82,7 +82,7 @@ pub struct BuildStep {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The decision about it.
+    /// The decision, with its reason.
     #[serde(flatten)]
     pub verdict: BuildVerdict,
 }
@@ -115,7 +115,7 @@ pub struct CopyAlias {
     pub shown: Option<AliasEntry>,
     /// Its target on the first.
     pub to: BuildDate,
-    /// The decision about it.
+    /// The decision, with its reason.
     #[serde(flatten)]
     pub verdict: AliasVerdict,
 }
@@ -274,7 +274,7 @@ fn judge_alias(
 }
 
 impl CopyPlan {
-    /// The reason that keeps the second mirror from being like the first, a line each.
+    /// The reasons why the second mirror will differ from the first, a line each.
     pub fn problems(&self) -> Vec<String> {
         let builds = self.builds.iter().filter_map(|step| {
             let why = match &step.verdict {

@@ -31,7 +31,7 @@ pub enum ScanError {
     /// It is a file.
     #[error("{dir}: is not a directory")]
     NotADirectory {
-        /// The path that was taken for a directory.
+        /// The path.
         dir: Utf8PathBuf,
     },
     /// It cannot be read.
@@ -64,10 +64,10 @@ pub enum ScanError {
     },
 }
 
-/// The contents of a tree, and the parts that must not be published.
+/// The contents of a tree, and the problems for which it must not be published.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Survey {
-    /// The entries that may be published.
+    /// The files and symlinks without a problem.
     pub incoming: Incoming,
     /// Everything else, by path.
     pub problems: Vec<Problem>,
@@ -140,7 +140,7 @@ fn real(path: &Utf8Path) -> Option<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(real).ok()
 }
 
-/// The entry at `source`, itself and not what it may point at.
+/// The entry at `source`; a symlink itself and not its target.
 fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
     let unreadable = |error: &dyn std::error::Error| ProblemKind::Unreadable {
         reason: error.to_string(),

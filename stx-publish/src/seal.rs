@@ -82,7 +82,7 @@ impl Seal {
     /// Seals a build whose added files have these `sums`, and together so many `bytes`. The counts of `record` are filled in.
     ///
     /// # Errors
-    /// A refusal of the signer or the attester.
+    /// The errors of the signer and of the attester.
     pub fn seal(
         &self,
         sums: &Sums,
@@ -118,7 +118,7 @@ impl Seal {
     /// The signature of a file of the build `id`; `None` where nothing is signed.
     ///
     /// # Errors
-    /// A refusal of the signer.
+    /// The errors of the signer.
     pub fn sign(&self, bytes: &[u8], id: &BuildId) -> Result<Option<Bytes>, SignError> {
         let Some(signer) = &self.signer else {
             return Ok(None);

@@ -30,7 +30,7 @@ pub use signed::IndexSeal;
 /// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.
 const PARALLEL: usize = 16;
 
-/// What the pages say that is not on the mirror.
+/// The texts and facts on the pages that are not on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Site {
     /// The heading of the root's page; `StarlingX builds` where it is empty.
@@ -41,7 +41,7 @@ pub struct Site {
     pub stays: BTreeMap<BuildId, Stay>,
 }
 
-/// The report of a refresh.
+/// The result of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Refreshed {
     /// Pages that were written.

@@ -5,7 +5,7 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// What file systems give room for at once. A smaller hole would save nothing.
+/// The size of a file system's block, in bytes. A smaller hole would save nothing.
 const BLOCK: usize = 4096;
 
 /// Writes `bytes` at the place `at`, where `to` stands and which nothing was written to before. Blocks of zeros are passed

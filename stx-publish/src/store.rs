@@ -155,17 +155,17 @@ pub enum Found {
     },
     /// Something that has no place in a build: a device, a FIFO, a socket.
     Other {
-        /// Its kind.
+        /// The kind of file, in words: `FIFO`, `socket`.
         what: String,
     },
 }
 
-/// The contents of a build.
+/// The contents of a build, as they really are on the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspection {
     /// By path; directories only where something is wrong with them.
     pub found: BTreeMap<BuildPath, Found>,
-    /// What could not be looked at, or has a name that the grammar refuses: where, and why.
+    /// The entries that cannot be read, or whose name the grammar refuses: path and reason.
     pub unreadable: Vec<(String, String)>,
     /// The sections that were taken from it on purpose.
     pub thinned: Thinned,
@@ -203,11 +203,12 @@ impl fmt::Display for Retired {
 pub struct Leftover {
     /// The channel whose lock protects it.
     pub channel: Channel,
-    /// Its name for people; a path in the mirror where there is one.
+    /// Its description for people: its path in the mirror, where it has one.
     pub what: String,
 }
 
-/// The capabilities of a mirror that not every mirror has. The conformance suite compares it with what the mirror does.
+/// The abilities and limits of a mirror in which mirrors differ. The conformance suite compares them with the mirror's
+/// behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
     /// Only names and bytes of files can be seen of a build: no symlinks, modes and times.
@@ -268,7 +269,7 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     /// A derived page; `None` where there is none.
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError>;
 
-    /// The capabilities of this mirror that not every mirror has.
+    /// The abilities and limits of this mirror.
     fn capabilities(&self) -> Capabilities;
 
     /// Where a file of a build lies for programs of this machine, if the mirror [has such](Capabilities::has_local_files);
@@ -306,7 +307,7 @@ pub trait MirrorStore: MirrorRead {
     /// The builds and sections that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
 
-    /// The leftovers of dead publishers within `scope`; of a channel that is locked, nothing is said.
+    /// The leftovers of dead publishers within `scope`, without those of channels that are locked.
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
 
     /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which

@@ -1,4 +1,4 @@
-//! What retention took from a build before the build: its record, and what may be taken at all.
+//! Sections that retention takes from a build before the build itself: their record, and which sections may be taken.
 //!
 //! A build is never written after its commit, with one exception: bulky sections may go before the build does. Then
 //! `THINNED.json` in the build's directory says which, since when and by which rule, for every reader and over plain HTTP.
@@ -61,7 +61,7 @@ impl Thinned {
     /// Reads the text of a `THINNED.json`.
     ///
     /// # Errors
-    /// The problems of the text, in a line.
+    /// The error in the text, in a line.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let thinned: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if thinned.schema > Self::SCHEMA {

@@ -45,7 +45,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The mistake.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
@@ -212,7 +212,7 @@ pub struct Finding {
     /// The path in the build, the name in the channel, or the path on the mirror.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The mistake.
+    /// The kind of the finding.
     pub kind: FindingKind,
     /// How bad it is.
     pub severity: Severity,
@@ -267,21 +267,21 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What an alias was when it was looked at; a repair moves it only if it still is.
+/// An alias as verification saw it; a repair moves it only if it is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SeenAlias {
     /// The channel.
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// Its earlier target.
+    /// The target that it had; `None` where it was missing.
     pub shown: Option<AliasEntry>,
 }
 
-/// The findings.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct VerifyReport {
-    /// The findings, by channel and build.
+    /// The findings, sorted by channel and build.
     pub findings: Vec<Finding>,
     /// Builds that were looked at.
     pub builds: u64,
@@ -333,7 +333,7 @@ impl fmt::Display for VerifyReport {
 #[derive(Debug, thiserror::Error)]
 #[error("{scope}: cannot be verified")]
 pub struct VerifyError {
-    /// The scope.
+    /// The mirror, the channel or the build that was to be verified.
     pub scope: Box<Scope>,
     /// Why not.
     pub source: StoreError,
@@ -487,7 +487,8 @@ async fn builds(
     Ok((catalog, report))
 }
 
-/// The leftovers in a channel while nobody is at work in it; `None`: somebody is, and may be about to move its aliases.
+/// The builds and aliases of a channel while no publisher works in it; `None` where one does, which may be about to
+/// move its aliases.
 async fn settled<'a>(
     store: &dyn MirrorStore,
     channel: &Channel,

@@ -1,4 +1,4 @@
-//! Events side by side, or in a rare order.
+//! Calls of a store that run side by side, or come in a rare order.
 
 use bytes::Bytes;
 use chrono::TimeDelta;

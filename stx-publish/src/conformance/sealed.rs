@@ -1,4 +1,4 @@
-//! What a store does that signs.
+//! The contract of a store that signs.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ async fn read(store: &dyn MirrorStore, day: u32, name: &str) -> Vec<u8> {
     read.expect("read")
 }
 
-/// What the signature of a file of a build has to be.
+/// The signature that a file of a build has to have.
 fn signature(bytes: &[u8], day: u32) -> String {
     let signature = TestSigner.sign(bytes, sample_id(day).date.time());
     signature.expect("signed")

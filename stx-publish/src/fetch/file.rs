@@ -27,11 +27,11 @@ pub(super) struct File<'a> {
     pub(super) observe: &'a (dyn Fn(FetchEvent<'_>) + Sync),
 }
 
-/// The action for a file.
+/// The first step of fetching a file.
 enum Begin {
-    /// Nothing: it is there, with so many bytes.
+    /// Nothing to do: it is complete, with so many bytes.
     Done(u64),
-    /// This unfinished file is gone on with.
+    /// Resume this unfinished file.
     Part(Box<Part>),
 }
 

@@ -171,7 +171,7 @@ impl Dir {
     }
 }
 
-/// What the name of an unfinished file ends with.
+/// The suffix of an unfinished file's name.
 const SUFFIX: &str = ".part";
 
 /// The unfinished file: what was hashed is what was written.

@@ -1,4 +1,4 @@
-//! What others may have put into the directory.
+//! Unfinished files beside files and symlinks that others put into the directory.
 
 use std::os::unix::fs::PermissionsExt as _;
 

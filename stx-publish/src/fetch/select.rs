@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use stx_layout::{BuildPath, BuildPhase, Sha256, SumLine, Sums};
 
-/// The part of a build that is wanted.
+/// A selection of a build's files.
 #[derive(Debug, Clone)]
 pub enum What {
     /// `iso`: the ISO images.
@@ -42,7 +42,7 @@ pub enum WhatError {
     Phase {
         /// As it was given.
         text: String,
-        /// The problem with it.
+        /// The error in the name of the phase.
         source: stx_layout::ParseError,
     },
     /// Not a glob.
@@ -50,7 +50,7 @@ pub enum WhatError {
     Glob {
         /// As it was given.
         text: String,
-        /// The problem with it.
+        /// The error of the glob parser.
         source: globset::Error,
     },
 }

@@ -186,7 +186,7 @@ async fn corrupt_and_gone_are_told_apart_and_nothing_gets_the_name() {
     }
 }
 
-/// What decides is read as it is, or not at all.
+/// A file by which something is decided is read exactly, or refused.
 #[tokio::test]
 async fn a_record_that_is_not_utf_8_is_damaged() {
     let store = mirror().await;

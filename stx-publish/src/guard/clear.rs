@@ -34,7 +34,7 @@ pub enum ClearError {
     Copies(#[from] io::Error),
 }
 
-/// The result of one entry.
+/// The result of searching one entry.
 #[derive(Debug, Default)]
 struct Outcome {
     searched: bool,
@@ -120,7 +120,7 @@ fn private(findings: Findings) -> Vec<ProblemKind> {
         .collect()
 }
 
-/// The findings in a text.
+/// The private data and the credentials of URLs that were found in a text.
 #[derive(Debug, Default)]
 struct Found {
     /// Of the build server.

@@ -1,4 +1,4 @@
-//! The real contents of a build behind a web server: each file that its sums name, asked for.
+//! The real contents of a build behind a web server: the server is asked for each file that the sums name.
 //!
 //! A file that the sums do not name cannot be seen from here, and neither can modes and symlinks.
 

@@ -1,4 +1,4 @@
-//! The words that must not leave the build server, and why.
+//! Problems for which a file is not published.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::privacy::{Private, Seen};
 pub struct Problem {
     /// Where: a path in the build, or on this machine where it has none.
     pub path: String,
-    /// The mistake.
+    /// The kind of the problem, with its details.
     #[serde(flatten)]
     pub kind: ProblemKind,
 }
@@ -31,7 +31,7 @@ fn where_seen(seen: &Seen) -> String {
     format!(" in {word} {}{times}", lines.join(", "))
 }
 
-/// A problem with a file that is to be published.
+/// The kind of a problem with a file that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -39,25 +39,25 @@ pub enum ProblemKind {
     /// A symlink that leads out of the tree.
     #[error("symlink to {target:?}, outside of the tree")]
     OutsideLink {
-        /// Its text.
+        /// The target of the symlink, as it is written.
         target: String,
     },
     /// A symlink with an absolute path.
     #[error("symlink to the absolute path {target:?}")]
     AbsoluteLink {
-        /// Its text.
+        /// The target of the symlink, as it is written.
         target: String,
     },
     /// A symlink to nothing.
     #[error("symlink to {target:?}, which is not there")]
     DanglingLink {
-        /// Its text.
+        /// The target of the symlink, as it is written.
         target: String,
     },
     /// A symlink that leads back to itself.
     #[error("symlink to {target:?}, which never ends")]
     LinkLoop {
-        /// Its text.
+        /// The target of the symlink, as it is written.
         target: String,
     },
     /// Neither file, directory nor symlink.
@@ -96,7 +96,7 @@ pub enum ProblemKind {
     /// Tells of the build server.
     #[error("tells of the build server: {what}{}", where_seen(seen))]
     Private {
-        /// Its text.
+        /// The kind of private data that was found: host, address, account or secret.
         what: Private,
         /// How often, and where.
         #[serde(flatten)]
@@ -105,7 +105,7 @@ pub enum ProblemKind {
     /// Its name, or the text of a symlink, tells of the build server.
     #[error("its name or target tells of the build server: {what}")]
     PrivateName {
-        /// Its text.
+        /// The kind of private data that was found: host, address, account or secret.
         what: Private,
     },
     /// The header of a package tells of the build server.

@@ -14,7 +14,7 @@ use crate::incoming::digest_of;
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
 
-/// The contents of a cache of the form `form`.
+/// Parses the bytes of a cache of the form `form`; `None` where they are damaged or of another form.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], form: &str) -> Option<T> {
     let rest = bytes
         .strip_prefix(form.as_bytes())?

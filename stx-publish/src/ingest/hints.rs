@@ -38,12 +38,12 @@ impl Hints {
         }
     }
 
-    /// Reads what is remembered in the file `path`.
+    /// Reads the hints in the file `path`; none where it is damaged or not there.
     pub(crate) fn read(path: &Utf8Path) -> Self {
         Self::new(cache::read(path, FORM))
     }
 
-    /// The memory in these bytes, which are those of such a file.
+    /// Parses the bytes of a file of hints; none where they are damaged.
     pub fn parse(bytes: &[u8]) -> Self {
         Self::new(cache::parse(bytes, FORM))
     }
@@ -74,7 +74,7 @@ impl Hints {
         cache::write(path, temporary, FORM, &*seen);
     }
 
-    /// The record that would be written.
+    /// The bytes of the file that would be written.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         cache::bytes(FORM, &*seen)

@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 pub(crate) use crate::ingest::io_error;
 use crate::store::StoreError;
 
-/// What failed after a change that can be seen: nobody may be told that it was not made.
+/// The error of a step after a change that can be seen: nobody may be told that the change was not made.
 fn not_durable(what: &Utf8Path) -> impl FnOnce(StoreError) -> StoreError {
     let what = what.to_string();
     move |source| StoreError::NotDurable {

@@ -1,4 +1,4 @@
-//! What the `SHA256SUMS` of all builds say together, kept between publishes.
+//! An index of the `SHA256SUMS` of all builds, kept between publishes.
 //!
 //! A publish reads the sums of those builds only that came since the last one, of any channel. The index is a cache: what
 //! it says of a build holds as long as the build's `SHA256SUMS` is the very file that was read.

@@ -20,7 +20,8 @@ use crate::store::{Audit, Found, Inspection, StoreError};
 use crate::thinning::Thinned;
 
 impl Inner {
-    /// The contents of a build; with the digests of its files, those read in the same `run` before not read again.
+    /// The contents of a build, with the digests of its files where `depth` asks for them; a file that was read earlier
+    /// in the same `run` is not read again.
     pub(super) fn inspect(
         &self,
         id: &BuildId,
@@ -111,7 +112,7 @@ fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
     Ok(digest)
 }
 
-/// The findings of a file, with its stamp.
+/// A path, the entry found there, and the stamp of a file.
 type Looked = (BuildPath, Found, Option<Stamp>);
 
 /// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.

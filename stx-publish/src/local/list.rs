@@ -20,7 +20,7 @@ use crate::store::{Scope, StoreError};
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
 pub(super) const DEEPEST: usize = 6;
 
-/// The text in the place of a symlink's text where an alias is no symlink.
+/// The text that is shown instead of a symlink's target where an alias is no symlink.
 const NOT_A_LINK: &str = "(not a symlink)";
 
 impl Inner {

@@ -30,7 +30,7 @@ pub(super) struct LocalStaged {
     work: Arc<Work>,
 }
 
-/// What the tasks share; the lock among it, so that it is not free while one of them still writes.
+/// The state that the tasks share; the lock among it, so that it is not free while one of them still writes.
 #[derive(Debug)]
 struct Work {
     inner: Arc<Inner>,
@@ -265,7 +265,7 @@ impl Work {
         Ok(false)
     }
 
-    /// Facts about the packages of a repository.
+    /// The facts about the packages of a repository that are known without reading them.
     fn known(&self, dir: &BuildPath) -> Known {
         let mut known = Known {
             digests: known_packages(dir, &self.added()),

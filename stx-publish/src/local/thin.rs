@@ -24,7 +24,7 @@ use crate::store::rules::{
 use crate::store::{Retired, StoreError};
 use crate::thinning::{Thinned, ThinnedSection};
 
-/// The operation on a build when a mark was left.
+/// The operation that left a mark on a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Going {
     /// Sections were being taken away.
@@ -47,7 +47,7 @@ impl Inner {
         self.build_dir(id).join(Thinned::FILE_NAME)
     }
 
-    /// The sections that were taken from a build; nothing where that is not recorded.
+    /// The sections that were taken from a build; none where none are recorded.
     pub(super) fn thinned(&self, id: &BuildId) -> Result<Thinned, StoreError> {
         let file = self.thinned_file(id);
         let text = match fs::read_to_string(&file) {

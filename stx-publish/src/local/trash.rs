@@ -1,4 +1,4 @@
-//! The records of builds that were taken out of sight.
+//! The records of retired builds.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::ingest::blocking;
 use crate::store::{Retired, StoreError};
 
 impl LocalStore {
-    /// The record of a build that was taken out of sight.
+    /// The record of a retired build.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if it was brought back or deleted since; [`StoreError::Damaged`].

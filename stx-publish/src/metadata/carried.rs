@@ -1,4 +1,4 @@
-//! What a build says of its own repositories beside the packages: groups, modules, updates.
+//! Metadata that a build brings for its own repositories: groups, modules, updates.
 //!
 //! A build may come with `repodata/` of its own. The lists of packages in it are made anew, because packages are signed and
 //! copied, but `repomd.xml` names more: `group` (comps), `modules`, `updateinfo`, `productid` and whatever else tools put
@@ -24,12 +24,12 @@ pub struct CarriedRecord {
     pub path: BuildPath,
     /// The digest of that file.
     pub digest: Sha256,
-    /// What else it says of the file: element, kind of digest where it is one, and text.
+    /// The other elements of the record: name, kind of digest where it is a digest, and text.
     #[serde(skip)]
     pub(crate) facts: Vec<(&'static str, Option<String>, String)>,
 }
 
-/// The records of a repository's own metadata that are carried over.
+/// The records of a repository's own metadata that are published with it, and those that are not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Carried {
     /// The records, by type.

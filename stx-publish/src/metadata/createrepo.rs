@@ -134,8 +134,8 @@ fn there(dir: &Utf8Path) -> Result<BTreeSet<String>, StoreError> {
         .map_err(io_error("list", &repodata))
 }
 
-/// What the metadata in `dir` lists, and what it leaves out. `said` is what the program said on standard error: of a
-/// package that it cannot list it names the digest, of a file that it cannot read the path, of others nothing.
+/// The packages that the metadata in `dir` lists, and those that it leaves out. `said` is the program's standard error:
+/// it names a package that it cannot list by its digest, a file that it cannot read by its path, and others not at all.
 fn indexed(dir: &Utf8Path, said: &str) -> Result<Indexed, StoreError> {
     let repomd = dir.join("repodata/repomd.xml");
     let text = fs::read_to_string(&repomd).map_err(io_error("read", &repomd))?;

@@ -1,4 +1,4 @@
-//! What the list `primary` of a repository names, whoever made it.
+//! Reads the packages in the list `primary` of a repository, whichever program made it.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -107,7 +107,7 @@ fn parse(list: impl BufRead) -> io::Result<Vec<Listed>> {
     }
 }
 
-/// The name of a package, in its parts.
+/// The parts of a package's name: name, epoch, version, release and architecture.
 #[derive(Default)]
 struct Parts {
     name: String,

@@ -75,7 +75,7 @@ const PROLOGUE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- stx-bui
 /// Ends each package.
 const END: &str = "</package>\n";
 
-/// The entries of the lists about a package, in the order of [`LISTS`].
+/// The entries of one package, one from each list, in the order of [`LISTS`].
 type Said<'a> = [Cow<'a, str>; LISTS.len()];
 
 /// A file that may be a package.
@@ -196,7 +196,7 @@ pub(super) fn candidates(dir: &Utf8Path, known: &Known) -> io::Result<Vec<Candid
     Ok(found)
 }
 
-/// What says that a package is the same: its digest, as the lists write it, its path, and its time.
+/// The key of a package: two with the same digest, as the lists write it, the same path and time are the same.
 type Key = (String, String, String);
 
 fn key(package: &Candidate) -> Key {
@@ -232,7 +232,7 @@ fn read_earlier(earlier: &Earlier) -> Option<[String; LISTS.len()]> {
     texts.try_into().ok()
 }
 
-/// The entries of earlier lists about each package.
+/// Splits earlier lists into the entries of each package.
 fn split(texts: &[String; LISTS.len()]) -> HashMap<Key, Said<'_>> {
     let mut lists = Vec::with_capacity(LISTS.len());
     for (text, list) in texts.iter().zip(&LISTS) {
@@ -288,7 +288,7 @@ pub(super) fn unlisted(candidate: &Candidate) -> io::Result<Option<String>> {
     Ok(describe(candidate)?.err().map(|reason| reason.to_string()))
 }
 
-/// The entries of the lists about a package, and its dependencies that they cannot express.
+/// The entries of a package, and those of its dependencies that the lists cannot express.
 type Described = (Said<'static>, Vec<String>);
 
 /// Reads the headers of a package; inside, why it is not listed.

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// The output of `createrepo_c`, in little; its files.
+    /// Writes a small repository as `createrepo_c` would, and returns the names of its files.
     fn metadata(dir: &Utf8Path) -> Vec<String> {
         fs::create_dir(dir.join("repodata")).expect("made");
         let (mut index, mut files) = (String::new(), vec!["repodata/repomd.xml".to_owned()]);

@@ -25,7 +25,7 @@ impl Build {
         Self { result, text }
     }
 
-    /// The contents of its `CONTEXT`.
+    /// The text of its file `CONTEXT`.
     pub(super) fn content(self) -> String {
         self.text.to_string()
     }
@@ -37,7 +37,7 @@ impl fmt::Debug for Build {
     }
 }
 
-/// The action.
+/// One operation on the mirror.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Publish { day: u32, build: Build, force: bool },
@@ -61,7 +61,7 @@ impl Step {
     }
 }
 
-/// The contents of a channel. Days stand for builds.
+/// The model of a channel. Days stand for builds.
 #[derive(Debug, Clone)]
 pub(super) struct Mirror {
     pub(super) builds: BTreeMap<u32, Build>,
@@ -74,7 +74,7 @@ pub(super) struct Mirror {
     pub(super) hour: u32,
 }
 
-/// What of it can be seen from outside.
+/// The part of the model that can be seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) builds: BTreeMap<u32, Build>,
@@ -240,7 +240,7 @@ impl Mirror {
         newest.map(|(day, _)| *day)
     }
 
-    /// What `verify` has to find.
+    /// The finding that `verify` has to report.
     pub(super) fn finding(&self) -> Option<FindingKind> {
         match (self.newest(), self.latest) {
             _ if self.is_held() => None,

@@ -61,7 +61,7 @@ impl fmt::Display for PublishPlan {
 }
 
 impl PublishPlan {
-    /// The action for one file.
+    /// Writes the line of one file: its path, its size, and the file that it shares its bytes with.
     fn entry(&self, f: &mut fmt::Formatter<'_>, path: &BuildPath, entry: &Entry) -> fmt::Result {
         let twin = self
             .linked

@@ -1,4 +1,4 @@
-//! The kind of file something is, by its path and its first bytes.
+//! Tells the kind of a file by its path and its first bytes.
 
 use stx_layout::BuildPath;
 
@@ -6,7 +6,7 @@ use stx_layout::BuildPath;
 #[cfg(feature = "local")]
 pub(crate) const HEAD: usize = 8 * 1024;
 
-/// The contents of a file, by its first bytes.
+/// The kind of a file's contents, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// Text, as far as can be told: there is no NUL.

@@ -195,7 +195,8 @@ impl Pattern {
             .collect()
     }
 
-    /// What of `text` is private where this pattern was found `at`, and what it is. `whole`: the text begins where it begins.
+    /// The range of `text` that is private where this pattern was found `at`, and the kind of data that it is. `whole`
+    /// tells that `text` begins at the beginning of the file.
     pub(super) fn judge(
         &self,
         text: &[u8],

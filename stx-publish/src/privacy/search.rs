@@ -13,7 +13,7 @@ const WINDOW: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Search<'a> {
     privacy: &'a Privacy,
-    /// What was written and may matter still, then what was not written yet.
+    /// Bytes that were written and are still needed as context, then bytes that were not written yet.
     buffer: Vec<u8>,
     /// Where in the buffer that begins which was not written yet.
     done: usize,

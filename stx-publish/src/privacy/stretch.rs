@@ -1,4 +1,4 @@
-//! The letters beside a name or an address that belong to it.
+//! Finds the bytes beside a name or an address that belong to it: its account, its domain.
 
 use std::ops::Range;
 

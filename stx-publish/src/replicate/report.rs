@@ -1,4 +1,4 @@
-//! Events while builds are copied, and the report.
+//! The events, the report and the errors of a copy.
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use stx_layout::BuildId;
 use crate::fetch::FetchError;
 use crate::store::StoreError;
 
-/// Events while builds are copied.
+/// An event while builds are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyEvent<'a> {
     /// A build begins.
@@ -25,7 +25,7 @@ pub enum CopyEvent<'a> {
     Bytes(u64),
 }
 
-/// The actions taken.
+/// The result of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct CopyReport {
     /// The builds that were copied.
@@ -38,7 +38,7 @@ pub struct CopyReport {
     pub moved: Vec<String>,
     /// The builds that were retired.
     pub retired: Vec<BuildId>,
-    /// The entries that were left as they are, and why, a line each.
+    /// The builds and aliases that were not copied, and why, a line each.
     pub left: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ pub enum CopyError {
     /// The second mirror did not take it.
     #[error("{what}: the second mirror did not take it")]
     Target {
-        /// The target.
+        /// The build or the alias that should have been changed.
         what: String,
         /// Why.
         source: StoreError,
@@ -73,15 +73,15 @@ pub enum CopyError {
     /// again makes it durable.
     #[error("{what}: done, but the second mirror ended with an error")]
     AfterEffect {
-        /// The actions taken.
+        /// The build or the alias that was changed.
         what: String,
-        /// The failed operation.
+        /// The error of the second mirror.
         source: StoreError,
     },
     /// The directory for files on their way cannot be used.
     #[error("{op} {path}")]
     Work {
-        /// The operation, a verb.
+        /// The operation that failed, a verb: `make`.
         op: &'static str,
         /// On what.
         path: Utf8PathBuf,
@@ -90,7 +90,7 @@ pub enum CopyError {
     },
 }
 
-/// What a call that changes the second mirror ended with.
+/// The error of a call that changes the second mirror.
 pub(super) fn failed(what: String, source: StoreError) -> CopyError {
     if let StoreError::NotDurable { .. } = source {
         CopyError::AfterEffect { what, source }

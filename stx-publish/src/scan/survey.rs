@@ -21,7 +21,8 @@ struct Link {
 }
 
 impl Link {
-    /// The replacement; or why there is nothing. `None`: it stays.
+    /// The file or directory that is published in place of the symlink, or the problem with it. `None`: the symlink
+    /// stays.
     fn leads(
         &self,
         end: &LinkEnd,
@@ -54,14 +55,14 @@ impl Link {
     }
 }
 
-/// The state seen so far.
+/// The entries and problems seen so far.
 #[derive(Default)]
 pub(super) struct Surveyor {
     incoming: Incoming,
     problems: Vec<Problem>,
     /// The symlinks.
     links: BTreeMap<BuildPath, Link>,
-    /// What is refused, so that a symlink to it is not called dangling.
+    /// The refused entries, so that a symlink to one of them is not called dangling.
     refused: Vec<BuildPath>,
     seen: bool,
 }
@@ -190,7 +191,7 @@ impl Surveyor {
     }
 }
 
-/// What the grammar is asked about a path.
+/// The text of a path that the grammar checks: `at`, and the part of `path` below `from`.
 fn below(from: &Utf8Path, at: &str, path: &Utf8Path) -> String {
     match path.strip_prefix(from) {
         Ok(rest) if rest.as_str().is_empty() => at.to_owned(),

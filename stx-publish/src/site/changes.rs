@@ -1,4 +1,4 @@
-//! The state of the packages between two builds.
+//! Differences of the packages of two builds.
 
 use std::collections::BTreeMap;
 

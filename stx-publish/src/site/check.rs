@@ -52,7 +52,7 @@ pub async fn verify_pages(
     Ok(())
 }
 
-/// The problems of a page, and its bytes.
+/// The problem of a page, and the bytes that it should have.
 type Wrong = (Finding, Option<Bytes>);
 
 async fn look(
@@ -126,7 +126,7 @@ async fn of_channel(
     others(store, Some(channel), Some(digest.to_string()), found).await
 }
 
-/// What an index says otherwise than its channel.
+/// The first difference of an index from its channel, in words; `None` where they agree.
 fn differs(index: &ChannelEntry, entry: &ChannelEntry) -> Option<String> {
     let dates = |entry: &ChannelEntry| entry.builds.keys().copied().collect::<BTreeSet<_>>();
     let (said, there) = (dates(index), dates(entry));

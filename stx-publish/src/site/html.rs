@@ -25,11 +25,11 @@ pub(super) const PAGES_OF_ROOT: [PageName; 1] = [PageName::IndexHtml];
 /// The pages of a channel besides its index.
 pub(super) const PAGES_OF_CHANNEL: [PageName; 2] = [PageName::IndexHtml, PageName::Feed];
 
-/// The text in a page before the digest of the index that it was made of.
+/// The text that precedes, in a page, the digest of the index that it was made of.
 pub(super) const MADE_OF: &str = "data-index=\"";
 
-/// What a page says of the index of a channel that it was made of. The dates of a signed one are left out: they change while
-/// nothing that a page shows does.
+/// The digest of a channel's index, as it stands in a page made of it. The dates of a signed index are left out: they
+/// change while nothing that a page shows does.
 pub(super) fn digest_of_channel(index: &ChannelIndex) -> Sha256 {
     let index = ChannelIndex {
         serial: None,
@@ -132,7 +132,7 @@ fn title(site: &Site) -> &str {
     }
 }
 
-/// The target of `latest_build`.
+/// The build that `latest_build` points at.
 fn latest(index: &ChannelIndex) -> Option<BuildDate> {
     super::summary(index).latest_build
 }

@@ -26,7 +26,7 @@ pub struct OwedTag {
 }
 
 impl OwedTags {
-    /// The contents of a note called `name`, which has to be of its build.
+    /// Reads the note called `name`, which has to be of the build `id`.
     pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Self, StoreError> {
         let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
             what: name.to_owned(),

@@ -41,7 +41,7 @@ pub async fn read_all(
     Ok(bytes)
 }
 
-/// The sections that were taken from a build on purpose; nothing where there is no `THINNED.json`, or no build.
+/// The sections that were taken from a build on purpose; none where there is no `THINNED.json`, or no build.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for one that cannot be understood; otherwise as [`MirrorRead::read`].

@@ -197,7 +197,7 @@ pub fn check_alias(
     })
 }
 
-/// The target of an alias, for people.
+/// The target of an alias, as text for people.
 pub(crate) fn show_alias(shown: Option<&AliasEntry>) -> String {
     match shown {
         None => "nothing".to_owned(),
@@ -246,7 +246,7 @@ pub fn check_free(
     check_pins(id, pins, now)
 }
 
-/// What a build that is retired at `now` is called from then on.
+/// The name of a build that is retired at `now`, by which it can be restored.
 pub fn retired_at(id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreError> {
     let at = BuildDate::at(now).ok_or_else(|| StoreError::Refused {
         what: id.to_string(),
@@ -259,7 +259,7 @@ pub fn retired_at(id: &BuildId, now: DateTime<Utc>) -> Result<Retired, StoreErro
     })
 }
 
-/// What a section that is taken from a build is called from then on.
+/// The name of a section that is taken from a build, by which it can be restored.
 pub fn retired_section(id: &BuildId, section: &ThinnedSection) -> Retired {
     Retired {
         id: id.clone(),
@@ -317,7 +317,7 @@ impl PinFile {
         }
     }
 
-    /// The pin that stands for pins that cannot be understood.
+    /// The pin that stands for pins of a build that cannot be understood.
     pub fn unknown(build: BuildId, error: &StoreError) -> Pin {
         Pin {
             build,
@@ -444,7 +444,7 @@ pub fn latest(sections: &[ThinnedSection]) -> DateTime<Utc> {
     times.max().unwrap_or_default()
 }
 
-/// The contents of a build, as entries.
+/// The files and symlinks of a build, as entries.
 pub fn entries(inspection: &Inspection) -> Incoming {
     let entries = inspection.found.iter().filter_map(|(path, found)| {
         let entry = match found {

@@ -1,5 +1,5 @@
-//! What `prune` does to a mirror, stopped at every store call and at every step of the mirror in a directory: a pin, a
-//! section, a build out of sight, a purge, and the way back.
+//! The steps of `prune`, stopped at every store call and at every step of the mirror in a directory: a pin, a section,
+//! a retired build, a purge, and the way back.
 
 use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin, Sha256};
 
@@ -34,7 +34,7 @@ pub async fn prepared(store: &dyn MirrorStore) {
     drop(thin.expect("thinned"));
 }
 
-/// What ended with this is done already.
+/// `Ok` for a result that shows that the step was done already.
 fn done<T>(result: Result<T, StoreError>) -> Result<(), StoreError> {
     match result {
         Ok(_) | Err(StoreError::NotFound { .. } | StoreError::AlreadyExists { .. }) => Ok(()),
@@ -93,7 +93,7 @@ pub async fn run(store: &dyn MirrorStore) -> bool {
     steps(store).await.is_ok()
 }
 
-/// The invariant: no damage, only what a dead run left; the alias shows the newest; nothing half there.
+/// The invariant: no damage, only leftovers of a dead run; the alias shows the newest success; nothing is half there.
 pub async fn check(store: &dyn MirrorStore, context: &str) {
     let report = verify(store, &Scope::All).await.expect("verified");
     let wrong: Vec<_> = report

@@ -77,7 +77,7 @@ impl BuildCheck<'_> {
         self.report.findings.push(finding);
     }
 
-    /// The entry at a path; `None` for what has no place in a build.
+    /// The entry at a path; `None` for a kind of file that has no place in a build.
     fn entry(&mut self, path: &BuildPath, found: &Found) -> Option<Entry> {
         let at = path.as_str();
         match found {

@@ -20,12 +20,12 @@ pub struct RepairedAlias {
     pub to: Option<BuildDate>,
 }
 
-/// The repairs.
+/// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RepairReport {
     /// Aliases.
     pub aliases: Vec<RepairedAlias>,
-    /// The leftovers that were swept.
+    /// The leftovers that were removed.
     pub swept: Vec<Leftover>,
     /// Channels in which another publisher is at work, left alone.
     pub busy: Vec<Channel>,

@@ -67,7 +67,7 @@ enum Unread {
     Gone,
     /// The mirror cannot be read.
     Store(StoreError),
-    /// The entry at a path is wrong.
+    /// The file at a path is wrong: the path, and the reason.
     Wrong(String, String),
 }
 
@@ -126,7 +126,7 @@ fn primary(dir: &BuildPath, text: &[u8]) -> Result<BuildPath, String> {
     dir.join(&href).map_err(|error| error.to_string())
 }
 
-/// The problems of a list of packages.
+/// Compares a list of packages with the build's files, and returns the differences.
 fn check(id: &BuildId, sums: &Sums, dir: &BuildPath, listed: &[Listed]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let prefix = format!("{dir}/");

@@ -1,4 +1,4 @@
-//! Files that are stored once, and how they are found.
+//! Equal files are stored once, and the file to share with is found.
 
 use std::sync::{Arc, Mutex};
 

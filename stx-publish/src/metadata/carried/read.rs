@@ -22,7 +22,7 @@ const LONGEST: u64 = 4 << 20;
 const OWN: [&str; 4] = ["primary", "filelists", "filelists-ext", "other"];
 const FORMS: [&str; 3] = ["_db", "_zck", "_gz"];
 
-/// What a record may say of its file, beside its place and its digest.
+/// The elements that a record may have, besides the location and the digest of its file.
 const FACTS: [&str; 7] = [
     "open-checksum",
     "header-checksum",

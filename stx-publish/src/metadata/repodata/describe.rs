@@ -1,4 +1,4 @@
-//! What repository metadata says of a package, out of its headers: what `createrepo_c` says.
+//! Describes a package in repository metadata, out of its headers, as `createrepo_c` does.
 //!
 //! The rules are those of `createrepo_c` (`parsehdr.c`, `xml_dump.c`), with its support for the weak dependencies of old
 //! SUSE packages, which distributions build it with. A tag that is absent is an empty text, a zero or an empty list. There
@@ -123,7 +123,7 @@ pub(super) fn unsaid(main: Header<'_>) -> Vec<String> {
         .collect()
 }
 
-/// The statements about a package.
+/// The description of a package out of its headers, or why it cannot be listed.
 pub(super) fn package(headers: &Headers<'_>, from: &Candidate) -> Result<Package, Unlisted> {
     let main = headers.main;
     let string = |tag| text(main.string(tag).unwrap_or_default()).into_owned();
@@ -244,7 +244,7 @@ impl Raw<'_> {
         }
     }
 
-    /// The fields by which `createrepo_c` takes two of them for the same.
+    /// The key by which `createrepo_c` takes two dependencies for the same: name, comparison and version.
     fn key(&self) -> Vec<u8> {
         let comparison = self.comparison().map_or("", RequirementType::as_str);
         [self.name, comparison.as_bytes(), self.version].concat()

@@ -94,7 +94,7 @@ fn read_all(repodata: &Utf8Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Facts about a repository whose metadata is moved aside to `aside`.
+/// The facts that a publisher knows of a repository whose metadata is moved aside to `aside`.
 fn known(dir: &Utf8Path, aside: &Utf8Path) -> Known {
     fs::rename(dir.join("repodata"), aside).expect("moved");
     let digests = candidates(dir, &Known::default()).expect("listed");
@@ -110,7 +110,7 @@ fn known(dir: &Utf8Path, aside: &Utf8Path) -> Known {
     }
 }
 
-/// The entries of a list about each package: one text for each element, with its attributes, in no order.
+/// The entry of each package in a list: one text for each element, with its attributes, in no order.
 fn facts(repodata: &Utf8Path, list: &str) -> BTreeMap<String, Vec<String>> {
     let files = read_all(repodata);
     let suffix = format!("-{list}.xml.gz");
