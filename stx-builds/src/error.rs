@@ -9,6 +9,7 @@ pub(crate) use self::store::{hint_of, kind_of};
 
 use std::fmt;
 
+use stx_layout::config::ConfigErrors;
 use stx_layout::redact_urls;
 
 /// The kind of an error, for callers that branch. The command line gives each its exit code.
@@ -59,6 +60,19 @@ impl Error {
     /// Wrong options or configuration.
     pub fn usage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(ErrorKind::Usage, error)
+    }
+
+    /// The mistakes of a configuration, with where its form is described. The error itself is the [`ConfigErrors`].
+    pub fn config(errors: ConfigErrors, hint: &str) -> Self {
+        Self::usage(errors).hint(hint)
+    }
+
+    /// Fails if there are mistakes.
+    pub fn unless(errors: ConfigErrors, hint: &str) -> Result<(), Self> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Self::config(errors, hint))
     }
 
     /// The same error with what to do next.

@@ -7,14 +7,13 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stx_executors::Places;
-use stx_pipeline::tolerant;
+use stx_layout::config::{ConfigErrors, Faults, from_toml};
 use stx_publish::site::Site as PageSite;
 use stx_publish_s3::{BucketOptions, Secret};
 
 use crate::error::{Error, ErrorKind, unusable};
 
 mod metadata;
-mod mistakes;
 mod policy;
 mod privacy;
 mod provenance;
@@ -22,7 +21,6 @@ mod registry;
 mod signing;
 
 pub use metadata::{Metadata, MetadataTable};
-pub use mistakes::{Mistake, Mistakes};
 pub use policy::policy_file;
 pub use privacy::PrivacyTable;
 pub use provenance::{ProvenanceTable, SbomTable};
@@ -131,18 +129,18 @@ impl Options {
     /// Reads `file`, else the nearest one here or above, else takes the defaults.
     pub fn load(file: Option<&Utf8Path>) -> Result<Self, Error> {
         let (config, mistakes) = Self::read(file)?;
-        mistakes.none(FORM)?;
+        Error::unless(mistakes, FORM)?;
         Ok(config)
     }
 
     /// The same with every mistake in it. Where there are any, what is wrong has its default.
-    pub fn read(file: Option<&Utf8Path>) -> Result<(Self, Mistakes), Error> {
+    pub fn read(file: Option<&Utf8Path>) -> Result<(Self, ConfigErrors), Error> {
         let found = match file {
             Some(file) => Some(file.to_owned()),
             None => nearest()?,
         };
         let Some(file) = found else {
-            return Ok((Self::default(), Mistakes::default()));
+            return Ok((Self::default(), ConfigErrors::default()));
         };
         let text = fs_err::read_to_string(&file).map_err(|error| {
             let missing = error.kind() == io::ErrorKind::NotFound;
@@ -153,16 +151,17 @@ impl Options {
                 failure
             }
         })?;
-        let mut mistakes = Mistakes::default();
-        let (config, findings) = tolerant::from_toml::<Self>(&text);
-        mistakes.find(&file, findings);
+        let mut mistakes = ConfigErrors::default();
+        let mut faults = Faults::default();
+        let config = from_toml::<Self>(&text, &mut faults);
+        mistakes.extend(faults.locate(&text).in_file(&file));
         let mut config = config.unwrap_or_default();
         config.file = Some(file.clone());
         // What is run elsewhere, or later, has to find its files, too.
         let dir = &absolute(file.parent().unwrap_or(Utf8Path::new("")))?;
         match Places::from_toml(&text, dir) {
             Ok(places) => config.places = places,
-            Err(error) => mistakes.find(&file, error.findings),
+            Err(errors) => mistakes.extend(errors.in_file(&file)),
         }
         for path in [
             &mut config.mirror,
@@ -187,21 +186,21 @@ impl Options {
     }
 
     /// The mistakes in the policy that the configuration names.
-    pub fn mistakes_elsewhere(&self) -> Mistakes {
-        let mut mistakes = Mistakes::default();
+    pub fn mistakes_elsewhere(&self) -> ConfigErrors {
+        let mut mistakes = ConfigErrors::default();
         if let Some(file) = &self.policy {
             match policy_file(file) {
                 Ok(Err(found)) => mistakes.extend(found),
                 Ok(Ok(_)) => {}
-                Err(failure) => mistakes.add(file, None, failure.chain()),
+                Err(failure) => mistakes.add(file, failure.chain()),
             }
         }
         mistakes
     }
 
     /// The mistakes in what a build needs when it is published: keys, secrets, names of images.
-    pub fn mistakes_of_builds(&self, now: DateTime<Utc>) -> Mistakes {
-        let mut mistakes = Mistakes::default();
+    pub fn mistakes_of_builds(&self, now: DateTime<Utc>) -> ConfigErrors {
+        let mut mistakes = ConfigErrors::default();
         let Some(file) = &self.file else {
             return mistakes;
         };
@@ -216,7 +215,7 @@ impl Options {
             registry.and_then(|registry| registry.open().err()),
         ];
         for failure in failures.into_iter().flatten() {
-            mistakes.add(file, None, failure.chain());
+            mistakes.add(file, failure.chain());
         }
         mistakes
     }

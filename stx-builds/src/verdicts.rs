@@ -17,7 +17,8 @@ pub fn policy(site: &Site) -> Result<PolicyFile, Error> {
     let Some(file) = site.options.policy() else {
         return Ok(PolicyFile::default());
     };
-    policy_file(file)?.map_err(|mistakes| mistakes.failure("docs/retention.md describes the form"))
+    policy_file(file)?
+        .map_err(|errors| Error::config(errors, "docs/retention.md describes the form"))
 }
 
 /// The inputs of a decision beyond the catalog: pins, readers, what went before its build, and which bytes are shared.

@@ -27,8 +27,8 @@ pub(crate) mod verify;
 use std::sync::Arc;
 
 use stx_builds::daemon::{ReadOptions, Service};
-use stx_builds::options::Mistakes;
 use stx_builds::{Options, Site};
+use stx_layout::config::ConfigErrors;
 
 use crate::args::{Format, Global};
 use crate::exit::Failure;
@@ -71,7 +71,8 @@ impl Context {
     pub(crate) fn read_options(&self) -> Arc<ReadOptions> {
         let Global { config, mirror, .. } = self.global.clone();
         Arc::new(move || {
-            let (mut options, mistakes): (Options, Mistakes) = Options::read(config.as_deref())?;
+            let (mut options, mistakes): (Options, ConfigErrors) =
+                Options::read(config.as_deref())?;
             options.mirror = mirror.clone().or(options.mirror);
             Ok((options, mistakes))
         })

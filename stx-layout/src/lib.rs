@@ -26,6 +26,7 @@
 //! | [`BuildRecord`] | what is known of one build: its `build.json` |
 //! | [`Sha256`], [`Sums`] | its `SHA256SUMS` |
 //! | [`Catalog`] | what a mirror holds, as a value |
+//! | `config` | feature `config`: configuration files, read with every mistake at once |
 //! | [`derived`] | the files of a build that the publisher derives, by name |
 //! | [`rpm`] | the headers of RPM package files, checked before they are parsed |
 //! | [`encode_path`] | a path as it stands in a URL |
@@ -114,6 +115,8 @@ pub mod alias;
 pub mod build;
 pub mod catalog;
 pub mod channel;
+#[cfg(feature = "config")]
+pub mod config;
 mod count;
 pub mod date;
 pub mod derived;

@@ -14,7 +14,6 @@
 //! | [`journal`] | what a killed build goes on from |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
-//! | [`tolerant`] | TOML as values of Rust, with every mistake found at once |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
 //! With feature `process`, `process::Build` is all of it in one call: from a plan to the record and the files of a build.
@@ -33,7 +32,6 @@ pub mod process;
 pub mod recipe;
 mod scope;
 pub mod source;
-pub mod tolerant;
 
 pub use build_info::BuildInfo;
 pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude, reached_no_commit};
@@ -44,7 +42,7 @@ pub use execute::{
 pub use invocation::{Env, Invocation};
 pub use journal::Journal;
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
-pub use recipe::{Finding, Recipe, RecipeError};
+pub use recipe::Recipe;
 pub use source::{Change, SourceChange, changed, changelog, context, last_commits};
 
 /// The examples of the README.

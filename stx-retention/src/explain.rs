@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
+use stx_layout::config::Position;
 use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, counted};
 
 use crate::text::Moment;
-use crate::{Policy, PolicyInputs, PolicyLines, Position, Retention, Rules, Verdict, plan_with};
+use crate::{Policy, PolicyInputs, PolicyLines, Retention, Rules, Verdict, plan_with};
 
 /// A paragraph on one build: what it is, whether it goes, when and why, and the rule with its line in the policy.
 ///

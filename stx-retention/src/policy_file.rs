@@ -1,9 +1,9 @@
 //! Policies from TOML: the value, and its mistakes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use stx_layout::ReleaseKind;
+use stx_layout::config::Position;
 
 use crate::Policy;
 
@@ -40,7 +40,7 @@ use crate::Policy;
 /// "#)?;
 /// assert_eq!(file.policy.kinds.master.keep, Retention::For(Span::days(14)));
 /// assert_eq!(file.lines.channels[0].line, 14);
-/// # Ok::<(), stx_retention::PolicyError>(())
+/// # Ok::<(), stx_layout::config::ConfigErrors>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyFile {
@@ -57,42 +57,4 @@ pub struct PolicyLines {
     pub kinds: BTreeMap<ReleaseKind, Position>,
     /// The table of each exception, in the order of [`Policy::channels`].
     pub channels: Vec<Position>,
-}
-
-/// A place in a text; both count from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
-}
-
-/// One mistake in a policy.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
-    /// Where.
-    pub at: Position,
-    /// The mistake, and the value that is expected instead.
-    pub message: String,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.message)
-    }
-}
-
-/// A policy that cannot be used: every mistake in it, in the order of the text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct PolicyError {
-    /// The mistakes; never empty.
-    pub mistakes: Vec<Mistake>,
 }

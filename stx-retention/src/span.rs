@@ -5,40 +5,30 @@ use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use stx_layout::config::{DurationError, PositiveDuration, parse_duration};
 
 /// A length of time: `14 days`, `36 hours`, `2 weeks`, `1 year` (365 days).
 ///
-/// The text is a whole number, one space and a unit: second, minute, hour, day, week or year, with or without `s`.
-/// `Display` writes the largest of seconds, minutes, hours and days that needs no fraction. `Ord` is by length.
+/// The text is that of [`parse_duration`], in whole seconds. `Display` writes the largest of seconds, minutes, hours and days that needs no fraction. `Ord` is by length.
 ///
 /// ```
 /// # use stx_retention::Span;
 /// assert_eq!("2 weeks".parse::<Span>()?, Span::days(14));
 /// assert_eq!(Span::hours(36).to_string(), "36 hours");
 /// assert!("fourteen days".parse::<Span>().is_err());
-/// # Ok::<(), stx_retention::SpanError>(())
+/// # Ok::<(), stx_layout::config::DurationError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     seconds: u64,
 }
 
-/// A text that is no [`Span`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a duration; write a number and a unit, such as `14 days`")]
-pub struct SpanError {
-    /// The text.
-    pub text: String,
-}
-
-/// The units a span is read in, and their seconds.
-const UNITS: [(&str, u64); 6] = [
+/// The units a span is written in, and their seconds.
+const UNITS: [(&str, u64); 4] = [
     ("second", 1),
     ("minute", 60),
     ("hour", 3_600),
     ("day", 86_400),
-    ("week", 604_800),
-    ("year", 31_536_000),
 ];
 
 impl Span {
@@ -75,7 +65,7 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, unit) = UNITS[..4]
+        let (name, unit) = UNITS
             .iter()
             .rev()
             .find(|(_, unit)| self.seconds.is_multiple_of(*unit))
@@ -87,23 +77,25 @@ impl fmt::Display for Span {
 }
 
 impl FromStr for Span {
-    type Err = SpanError;
+    type Err = DurationError;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
-        let read = || {
-            let (count, unit) = text.split_once(' ')?;
-            let digits = count.bytes().all(|byte| byte.is_ascii_digit());
-            let count = count.parse::<u64>().ok().filter(|_| digits)?;
-            let singular = unit.strip_suffix('s').unwrap_or(unit);
-            let (_, seconds) = UNITS.iter().find(|(name, _)| *name == singular)?;
-            count.checked_mul(*seconds)
-        };
-        match read() {
-            Some(seconds) => Ok(Self { seconds }),
-            None => Err(SpanError {
+    fn from_str(text: &str) -> Result<Self, DurationError> {
+        let duration = parse_duration(text)?;
+        if duration.subsec_nanos() != 0 {
+            return Err(DurationError {
                 text: text.to_owned(),
-            }),
+            });
         }
+        Ok(Self::seconds(duration.as_secs()))
+    }
+}
+
+impl From<PositiveDuration> for Span {
+    /// In whole seconds; a part of one counts as one.
+    fn from(duration: PositiveDuration) -> Self {
+        let duration = duration.get();
+        let part = u64::from(duration.subsec_nanos() != 0);
+        Self::seconds(duration.as_secs().saturating_add(part))
     }
 }
 

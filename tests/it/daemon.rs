@@ -202,7 +202,7 @@ fn each_commit_is_built_once_whatever_happens_to_the_service() {
     for mistake in [
         "max_builds",
         "unknown key `nothing`",
-        "`poll` is not a duration",
+        "`never` is not a duration",
     ] {
         assert!(site.log().contains(mistake), "{mistake}: {}", site.log());
     }
@@ -485,10 +485,10 @@ fn a_configuration_is_checked_with_every_mistake_at_once() {
     );
     let failed = run(&mut site.stx(&["daemon", "--check"])).code(2);
     for mistake in [
-        "`finish` or `interrupt`",
+        "expected one of finish, interrupt",
         "never happens",
         "takes every path out",
-        "`quiet` has to be a text",
+        "`quiet`: expected a string",
     ] {
         assert!(
             failed.stderr.contains(mistake),

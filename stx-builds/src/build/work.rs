@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_executors::PlacedRunner;
+use stx_layout::config::ConfigErrors;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::Build;
-use stx_pipeline::{BuildPlan, BuildRequest, Finding, Journal, Recipe, plan, process};
+use stx_pipeline::{BuildPlan, BuildRequest, Journal, Recipe, plan, process};
 use stx_publish::{MirrorStore, Scope};
 
 use super::cancellation::clear_request;
@@ -15,21 +16,19 @@ use super::run::{Run, stopped, uncollected};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
 use crate::error::{Error, ErrorKind, is_there, unusable};
-use crate::options::Mistakes;
 use crate::site::clock;
 use crate::{Mirror, refused};
 
 /// Reads a recipe file, or finds what is wrong with it.
-pub fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, Vec<Finding>>, Error> {
+pub fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, ConfigErrors>, Error> {
     let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
-    Ok(Recipe::from_toml(&text).map_err(|error| error.findings))
+    Ok(Recipe::from_toml(&text).map_err(|errors| errors.in_file(file)))
 }
 
 /// Reads a recipe file.
 pub fn read_recipe(file: &Utf8Path) -> Result<Recipe, Error> {
-    recipe_findings(file)?.map_err(|findings| {
-        Mistakes::of(file, findings).failure("docs/recipe.md describes the form")
-    })
+    let recipe = recipe_findings(file)?;
+    recipe.map_err(|errors| Error::config(errors, "docs/recipe.md describes the form"))
 }
 
 /// A build that can be planned.

@@ -5,16 +5,17 @@ use std::io::{self};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use stx_layout::config::ConfigErrors;
 use stx_layout::{Channel, ReleaseId, counted};
 use stx_service::trigger::Target;
 use stx_service::{OnInterrupted, ServiceConfig, Setup};
 
 use crate::build::{BuildArea, OnInterrupt, read_recipe, recipe_findings};
 use crate::error::{Error, ErrorKind, unusable};
-use crate::options::{FORM, Mistakes, Options, absolute};
+use crate::options::{FORM, Options, absolute};
 
 /// Reads the options: when the service starts, and again at each reload.
-pub type ReadOptions = dyn Fn() -> Result<(Options, Mistakes), Error> + Send + Sync;
+pub type ReadOptions = dyn Fn() -> Result<(Options, ConfigErrors), Error> + Send + Sync;
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]
@@ -38,15 +39,15 @@ impl Service {
         let file = options.file().ok_or_else(none)?.to_owned();
         let text = fs_err::read_to_string(&file).map_err(Error::usage)?;
         let (said, findings) = ServiceConfig::read(&text);
-        mistakes.find(&file, findings);
+        mistakes.extend(findings.in_file(&file));
         mistakes.extend(options.mistakes_elsewhere());
         let Some(mut said) = said else {
-            mistakes.none(FORM)?;
+            Error::unless(mistakes, FORM)?;
             return Err(none());
         };
         let dir = file.parent().unwrap_or(Utf8Path::new(""));
         said.resolve(&absolute(dir)?);
-        let elsewhere = RefCell::new(Mistakes::default());
+        let elsewhere = RefCell::new(ConfigErrors::default());
         let setup = said.setup(|branch| {
             let recipe = match &branch.recipe {
                 Some(file) => file.clone(),
@@ -54,8 +55,7 @@ impl Service {
             };
             match recipe_findings(&recipe).map_err(|failure| failure.chain())? {
                 Ok(read) => Ok((recipe, read.channel(branch.release.clone()))),
-                Err(findings) => {
-                    let found = Mistakes::of(&recipe, findings);
+                Err(found) => {
                     let words = format!(
                         "its recipe {recipe} has {}",
                         counted(found.len(), "mistake")
@@ -68,12 +68,12 @@ impl Service {
         mistakes.extend(elsewhere.into_inner());
         let mut setup = match setup {
             Ok(setup) => {
-                mistakes.none(FORM)?;
+                Error::unless(mistakes, FORM)?;
                 setup
             }
             Err(error) => {
-                mistakes.find(&file, error.findings);
-                return Err(mistakes.failure(FORM));
+                mistakes.extend(error.in_file(&file));
+                return Err(Error::config(mistakes, FORM));
             }
         };
         setup.settings.on_interrupted = match options.on_interrupt() {

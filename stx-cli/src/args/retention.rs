@@ -3,8 +3,9 @@
 use camino::Utf8PathBuf;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
+use stx_layout::config::DurationError;
 use stx_layout::{BuildId, Channel};
-use stx_retention::{Rate, SpanError};
+use stx_retention::Rate;
 
 use super::time;
 
@@ -105,7 +106,7 @@ fn rate(text: &str) -> Result<(Channel, Rate), String> {
     let rate = Rate {
         every: every
             .parse()
-            .map_err(|error: SpanError| error.to_string())?,
+            .map_err(|error: DurationError| error.to_string())?,
         bytes: bytes
             .trim()
             .parse()

@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure>
     if args.check {
         // Keys and secrets may be readable by the service's user only, and are no mistakes of a file then.
         let mistakes = service.options.mistakes_of_builds(context.site.now);
-        for mistake in mistakes.lines() {
+        for mistake in mistakes {
             context.say(&format!("warning: no build could be published: {mistake}"));
         }
         return check(context, &service.setup);

@@ -2,8 +2,9 @@
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
+use stx_layout::config::{ConfigError, Position};
 use stx_layout::counted;
-use stx_pipeline::{Finding, recipe};
+use stx_pipeline::recipe;
 
 use super::Context;
 use crate::args::{Drawing, RecipeCheck, RecipeGraph};
@@ -21,8 +22,17 @@ struct Checked {
     findings: Vec<Finding>,
 }
 
+/// One mistake.
+#[derive(Debug, Serialize)]
+struct Finding {
+    message: String,
+    #[serde(flatten)]
+    at: Option<Position>,
+}
+
 pub(crate) fn check(context: &Context, args: &RecipeCheck) -> Result<(), Failure> {
     let file = &args.file;
+    let mut lines = Vec::new();
     let checked = match recipe_findings(file)? {
         Ok(recipe) => Checked {
             file: file.clone(),
@@ -30,27 +40,23 @@ pub(crate) fn check(context: &Context, args: &RecipeCheck) -> Result<(), Failure
             phases: recipe.phases.len(),
             findings: Vec::new(),
         },
-        Err(findings) => Checked {
-            file: file.clone(),
-            name: None,
-            phases: 0,
-            findings,
-        },
+        Err(errors) => {
+            lines.extend(errors.iter().map(|error| format!("{error}\n")));
+            let finding = |ConfigError { at, message, .. }| Finding { message, at };
+            Checked {
+                file: file.clone(),
+                name: None,
+                phases: 0,
+                findings: errors.into_iter().map(finding).collect(),
+            }
+        }
     };
     output::print(context.format(), &checked, || {
         if let Some(name) = &checked.name {
             let phases = counted(checked.phases, "phase");
             return format!("{file}: recipe {name}, {phases}");
         }
-        let findings = checked.findings.iter().map(|finding| {
-            let Finding {
-                message,
-                line,
-                column,
-            } = finding;
-            format!("{file}:{line}:{column}: {message}\n")
-        });
-        findings.collect()
+        lines.concat()
     })?;
     match checked.findings.len() {
         0 => Ok(()),

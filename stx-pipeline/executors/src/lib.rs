@@ -31,7 +31,6 @@ mod slurm;
 mod ssh;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobMatcher;
@@ -43,7 +42,8 @@ pub use script::{GRACE, Job, JobFile, outcome};
 pub use slurm::{JobState, Slurm, Verdict, job_id, job_state, verdict};
 pub use ssh::Ssh;
 
-use stx_pipeline::{Env, Finding, Invocation};
+use stx_layout::config::ConfigErrors;
+use stx_pipeline::{Env, Invocation};
 
 /// Where a phase can run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl Places {
     ///
     /// # Errors
     /// Everything that is wrong with them, at once.
-    pub fn from_toml(text: &str, dir: &Utf8Path) -> Result<Self, PlacesError> {
+    pub fn from_toml(text: &str, dir: &Utf8Path) -> Result<Self, ConfigErrors> {
         read::read(text, dir)
     }
 
@@ -176,22 +176,6 @@ impl Places {
             .collect()
     }
 }
-
-/// Tables that describe no places: every mistake in them, in the order of the text. `Display` has one on each line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlacesError {
-    /// The mistakes; never empty.
-    pub findings: Vec<Finding>,
-}
-
-impl fmt::Display for PlacesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.findings.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-impl std::error::Error for PlacesError {}
 
 /// A process of the build server that brings a phase to its place.
 fn launcher(program: &str, args: Vec<String>, invocation: &Invocation, tools: &Env) -> Invocation {

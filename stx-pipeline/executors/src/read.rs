@@ -6,12 +6,12 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobBuilder;
 use serde::Deserialize;
+use stx_layout::config::{self, ConfigErrors, Faults};
 use stx_layout::meant;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Container, Place, Places, PlacesError, Rule, Slurm, Ssh};
-use stx_pipeline::{Finding, tolerant};
+use super::{Container, Place, Places, Rule, Slurm, Ssh};
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -19,31 +19,19 @@ const KINDS: [&str; 4] = ["local", "ssh", "container", "slurm"];
 
 #[derive(Default)]
 struct Reader {
-    faults: Vec<(usize, String)>,
+    faults: Faults,
 }
 
-pub(super) fn read(text: &str, dir: &Utf8Path) -> Result<Places, PlacesError> {
+pub(super) fn read(text: &str, dir: &Utf8Path) -> Result<Places, ConfigErrors> {
     let mut reader = Reader::default();
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         reader.fault(error.span().map_or(0, |span| span.start), error.message());
     }
-    let places = if errors.is_empty() {
-        reader.places(document.get_ref(), dir)
-    } else {
-        Places::default()
-    };
-    if reader.faults.is_empty() {
-        return Ok(places);
-    }
-    reader.faults.sort();
-    Err(PlacesError {
-        findings: reader
-            .faults
-            .into_iter()
-            .map(|(at, message)| Finding::at(text, at, message))
-            .collect(),
-    })
+    let places = errors
+        .is_empty()
+        .then(|| reader.places(document.get_ref(), dir));
+    reader.faults.locate(text).or(places)
 }
 
 #[derive(Deserialize)]
@@ -94,7 +82,7 @@ struct RuleTable {
 
 impl Reader {
     fn fault(&mut self, at: usize, message: impl Into<String>) {
-        self.faults.push((at, message.into()));
+        self.faults.add(at, message.into());
     }
 
     fn places(&mut self, document: &DeTable<'_>, dir: &Utf8Path) -> Places {
@@ -126,7 +114,7 @@ impl Reader {
 
     /// A table as a value of its own form; mistakes in it are noted where they stand.
     fn table<T: serde::de::DeserializeOwned>(&mut self, value: Value<'_>) -> Option<T> {
-        tolerant::read(value, &mut self.faults)
+        config::read(value, &mut self.faults)
     }
 
     fn place(

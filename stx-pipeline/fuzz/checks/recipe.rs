@@ -15,11 +15,12 @@ pub(crate) fn check(bytes: &[u8]) {
     let recipe = match Recipe::from_toml(text) {
         Ok(recipe) => recipe,
         Err(error) => {
-            assert!(!error.findings.is_empty());
-            for finding in &error.findings {
+            assert!(!error.is_empty());
+            for mistake in error {
+                let at = mistake.at.expect("a place");
                 // An end that is missing is found behind the last character.
-                let line = text.split('\n').nth(finding.line - 1).expect("its line");
-                assert!((1..=line.chars().count() + 1).contains(&finding.column));
+                let line = text.split('\n').nth(at.line - 1).expect("its line");
+                assert!((1..=line.chars().count() + 1).contains(&at.column));
             }
             return;
         }

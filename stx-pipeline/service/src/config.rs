@@ -1,17 +1,18 @@
 //! The service's part of `stx-builds.toml`: `[service]`, `[[branch]]` and `[[milestone]]`.
 
-use std::fmt;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use stx_layout::config::{
+    ConfigError, ConfigErrors, Faults, Position, PositiveDuration, Within, from_toml,
+};
 use stx_layout::{Channel, ReleaseId};
-use toml::de::{DeTable, DeValue};
+use toml::Spanned;
 
-use super::fields::{Faults, Fields, tables};
 use super::{OnInterrupted, OnStop, Settings, Setup};
 use crate::schedule::{Schedule, ScheduleError};
 use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, milestone_name};
-use stx_pipeline::Finding;
 
 /// The service's part of the configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,26 +42,64 @@ pub struct BranchConfig {
     pub recipe: Option<Utf8PathBuf>,
     /// The release identifier; of a milestone that of the next one.
     pub release: ReleaseId,
-    /// The line and column where it stands.
-    pub at: (usize, usize),
+    /// Where it stands.
+    pub at: Position,
     watch: Watch,
 }
 
-/// A configuration that is wrong: every mistake in it, in the order of the text. `Display` has one on each line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The mistakes; never empty.
-    pub findings: Vec<Finding>,
+/// The form of a configuration file, as far as it is about the service.
+#[derive(Deserialize)]
+struct File {
+    service: Option<ServiceTable>,
+    branch: Option<Vec<Spanned<BranchTable>>>,
+    milestone: Option<Vec<Spanned<MilestoneTable>>>,
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.findings.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServiceTable {
+    max_builds: Option<Within<usize, 1, 1000>>,
+    on_stop: OnStop,
+    prune: Option<Spanned<String>>,
+    overdue: Option<PositiveDuration>,
+    min_free_percent: Option<Within<u8, 1, 99>>,
+    survey: Option<PositiveDuration>,
+    hook: Vec<String>,
+    hook_timeout: Option<PositiveDuration>,
+    spool: Option<Utf8PathBuf>,
+    cancel_group: Option<String>,
+    metrics: Option<Utf8PathBuf>,
 }
 
-impl std::error::Error for ConfigError {}
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BranchTable {
+    name: Option<Spanned<String>>,
+    recipe: Option<Utf8PathBuf>,
+    jitter: Option<PositiveDuration>,
+    schedule: Option<Spanned<String>>,
+    poll: Option<PositiveDuration>,
+    watch: Option<Spanned<Vec<Spanned<String>>>>,
+    manifest: Option<Spanned<String>>,
+    manifest_file: Option<String>,
+    #[serde(default)]
+    paths: Vec<Spanned<String>>,
+    quiet: Option<PositiveDuration>,
+    quiet_max: Option<PositiveDuration>,
+    #[serde(default)]
+    retry_failed: bool,
+    max_age: Option<PositiveDuration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MilestoneTable {
+    branch: Option<String>,
+    name: Option<Spanned<String>>,
+    recipe: Option<Utf8PathBuf>,
+    jitter: Option<PositiveDuration>,
+    schedule: Option<Spanned<String>>,
+}
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -71,58 +110,18 @@ impl ServiceConfig {
     ///
     /// # Errors
     /// Every mistake in them.
-    pub fn from_toml(text: &str) -> Result<Option<Self>, ConfigError> {
-        let (config, findings) = Self::read(text);
-        if findings.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { findings })
-        }
+    pub fn from_toml(text: &str) -> Result<Option<Self>, ConfigErrors> {
+        let (config, errors) = Self::read(text);
+        errors.or(Some(config))
     }
 
     /// As [`from_toml`](Self::from_toml), but with what could be read beside every mistake, so that what it names can be
     /// searched for more of them.
-    pub fn read(text: &str) -> (Option<Self>, Vec<Finding>) {
+    pub fn read(text: &str) -> (Option<Self>, ConfigErrors) {
         let mut faults = Faults::default();
-        let (document, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            faults.add(error.span().map_or(0, |span| span.start), error.message());
-        }
-        if !faults.is_empty() {
-            return (None, faults.findings(text));
-        }
-        let root = document.get_ref();
-        let mine = ["service", "branch", "milestone"];
-        if !root
-            .keys()
-            .any(|key| mine.contains(&key.get_ref().as_ref()))
-        {
-            return (None, Vec::new());
-        }
-        let empty = DeTable::new();
-        let service = root.iter().find(|(name, _)| name.get_ref() == "service");
-        let (at, service) = match service.map(|(_, value)| (value.span().start, value.get_ref())) {
-            None => (0, &empty),
-            Some((at, DeValue::Table(table))) => (at, table),
-            Some((at, _)) => {
-                faults.add(at, "`service` has to be a table");
-                (at, &empty)
-            }
-        };
-        let mut config = read_service(Fields::new(service, at, &mut faults));
-        for (at, table) in tables(root, "branch", &mut faults) {
-            let branch = read_branch(Fields::new(table, at, &mut faults));
-            config
-                .branches
-                .extend(branch.map(|branch| branch.placed(text, at)));
-        }
-        for (at, table) in tables(root, "milestone", &mut faults) {
-            let branch = read_milestone(Fields::new(table, at, &mut faults));
-            config
-                .branches
-                .extend(branch.map(|branch| branch.placed(text, at)));
-        }
-        (Some(config), faults.findings(text))
+        let file = from_toml::<File>(text, &mut faults);
+        let config = file.and_then(|file| file.config(text, &mut faults));
+        (config, faults.locate(text))
     }
 
     /// Makes paths that are relative to the file's directory absolute: the hook's program, the spool, the metrics, recipes, and
@@ -158,17 +157,16 @@ impl ServiceConfig {
     pub fn setup(
         &self,
         resolve: impl Fn(&BranchConfig) -> Result<(Utf8PathBuf, Channel), String>,
-    ) -> Result<Setup, ConfigError> {
+    ) -> Result<Setup, ConfigErrors> {
         let mut watches: Vec<Watch> = Vec::new();
-        let mut findings = Vec::new();
+        let mut errors = ConfigErrors::default();
         for branch in &self.branches {
-            let (line, column) = branch.at;
             let mut fault = |message| {
-                findings.push(Finding {
+                errors.extend([ConfigError {
+                    file: None,
+                    at: Some(branch.at),
                     message,
-                    line,
-                    column,
-                });
+                }]);
             };
             match resolve(branch) {
                 Err(why) => fault(why),
@@ -188,148 +186,199 @@ impl ServiceConfig {
                 }
             }
         }
-        if findings.is_empty() {
-            let settings = self.settings.clone();
-            Ok(Setup { settings, watches })
-        } else {
-            Err(ConfigError { findings })
+        let settings = self.settings.clone();
+        errors.or(Some(Setup { settings, watches }))
+    }
+}
+
+impl File {
+    fn config(self, text: &str, faults: &mut Faults) -> Option<ServiceConfig> {
+        if self.service.is_none() && self.branch.is_none() && self.milestone.is_none() {
+            return None;
+        }
+        let mut config = self.service.unwrap_or_default().config(faults);
+        for table in self.branch.unwrap_or_default() {
+            let at = table.span().start;
+            let branch = table.into_inner().branch(at, faults);
+            config
+                .branches
+                .extend(branch.map(|branch| branch.at(text, at)));
+        }
+        for table in self.milestone.unwrap_or_default() {
+            let at = table.span().start;
+            let branch = table.into_inner().branch(at, faults);
+            config
+                .branches
+                .extend(branch.map(|branch| branch.at(text, at)));
+        }
+        Some(config)
+    }
+}
+
+impl ServiceTable {
+    fn config(self, faults: &mut Faults) -> ServiceConfig {
+        ServiceConfig {
+            settings: Settings {
+                max_builds: self.max_builds.map_or(1, Within::get),
+                on_stop: self.on_stop,
+                on_interrupted: OnInterrupted::default(),
+                prune: schedule(self.prune.as_ref(), Duration::ZERO, "prune", faults),
+                overdue: or(self.overdue, 12 * HOUR),
+                min_free_percent: self.min_free_percent.map_or(10, Within::get),
+                tick: Duration::from_secs(1),
+                survey: or(self.survey, Duration::from_mins(1)),
+            },
+            hook: self.hook,
+            hook_timeout: or(self.hook_timeout, Duration::from_secs(30)),
+            spool: self.spool,
+            cancel_group: self.cancel_group,
+            metrics: self.metrics,
+            branches: Vec::new(),
         }
     }
 }
 
 impl BranchConfig {
-    fn placed(mut self, text: &str, at: usize) -> Self {
-        let finding = Finding::at(text, at, String::new());
-        self.at = (finding.line, finding.column);
+    /// A branch whose channel the recipe says.
+    fn new(git: String, recipe: Option<Utf8PathBuf>, release: ReleaseId) -> Self {
+        let watch = Watch {
+            key: String::new(),
+            git: git.clone(),
+            channel: Channel::new(release.clone(), "unknown".parse().expect("a distro")),
+            recipe: Utf8PathBuf::new(),
+            milestone: None,
+            schedule: None,
+            poll: None,
+            upstream: None,
+            paths: PathRules::default(),
+            quiet: Duration::ZERO,
+            quiet_max: Duration::ZERO,
+            retry_failed: false,
+            max_age: None,
+        };
+        Self {
+            git,
+            recipe,
+            release,
+            at: Position { line: 1, column: 1 },
+            watch,
+        }
+    }
+
+    fn at(mut self, text: &str, at: usize) -> Self {
+        self.at = Position::of(text, at);
         self
     }
 }
 
-fn read_service(mut fields: Fields<'_, '_, '_>) -> ServiceConfig {
-    let stop = [("finish", OnStop::Finish), ("interrupt", OnStop::Interrupt)];
-    let config = ServiceConfig {
-        settings: Settings {
-            max_builds: fields.number("max_builds", 1000).unwrap_or(1),
-            on_stop: fields.word("on_stop", &stop).unwrap_or_default(),
-            on_interrupted: OnInterrupted::default(),
-            prune: schedule(&mut fields, "prune", Duration::ZERO, "prune"),
-            overdue: fields.duration("overdue").unwrap_or(12 * HOUR),
-            min_free_percent: fields
-                .number("min_free_percent", 99)
-                .and_then(|percent| u8::try_from(percent).ok())
-                .unwrap_or(10),
-            tick: Duration::from_secs(1),
-            survey: fields.duration("survey").unwrap_or(Duration::from_mins(1)),
-        },
-        hook: fields
-            .texts("hook")
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect(),
-        hook_timeout: fields
-            .duration("hook_timeout")
-            .unwrap_or(Duration::from_secs(30)),
-        spool: fields.text("spool").map(|(_, path)| path.into()),
-        cancel_group: fields.text("cancel_group").map(|(_, name)| name),
-        metrics: fields.text("metrics").map(|(_, path)| path.into()),
-        branches: Vec::new(),
-    };
-    fields.done();
-    config
+impl BranchTable {
+    fn branch(self, at: usize, faults: &mut Faults) -> Option<BranchConfig> {
+        let release = match &self.name {
+            None => {
+                faults.missing(at, "name");
+                None
+            }
+            Some(name) => ReleaseId::from_git(name.get_ref())
+                .map_err(|error| faults.add(name.span().start, error))
+                .ok(),
+        };
+        let git = self.name.as_ref().map_or("", |name| name.get_ref());
+        let jitter = or(self.jitter, Duration::ZERO);
+        let schedule = schedule(self.schedule.as_ref(), jitter, git, faults);
+        let upstream = self.upstream(at, faults);
+        if self.poll.is_some() && upstream.is_none() {
+            let message = "`poll` needs `watch`, a list of repositories, or `manifest`";
+            faults.add(at, message);
+        }
+        let paths = read_paths(&self.paths, at, faults);
+        let quiet = or(self.quiet, Duration::ZERO);
+        let quiet_max = or(self.quiet_max, quiet * 6);
+        if quiet_max < quiet {
+            faults.add(at, "`quiet_max` is shorter than `quiet`");
+        }
+        let mut branch = BranchConfig::new(git.to_owned(), self.recipe, release?);
+        branch.watch = Watch {
+            schedule,
+            poll: self.poll.map(PositiveDuration::get),
+            upstream,
+            paths,
+            quiet,
+            quiet_max,
+            retry_failed: self.retry_failed,
+            max_age: self.max_age.map(PositiveDuration::get),
+            ..branch.watch
+        };
+        Some(branch)
+    }
+
+    fn upstream(&self, at: usize, faults: &mut Faults) -> Option<Upstream> {
+        let watch = self.watch.as_ref();
+        let named = watch.into_iter().flat_map(Spanned::get_ref);
+        for url in named.chain(&self.manifest) {
+            if let Err(why) = access(url.get_ref(), 0) {
+                faults.add(url.span().start, why);
+            }
+        }
+        match (watch, &self.manifest) {
+            (Some(_), Some(manifest)) => {
+                let message = "`watch` and `manifest` exclude each other";
+                faults.add(manifest.span().start, message);
+                None
+            }
+            (Some(urls), None) if urls.get_ref().is_empty() => {
+                if !faults.is_damaged(urls.span().start) {
+                    let message = "`watch` names no repository, so no commit is ever seen";
+                    faults.add(at, message);
+                }
+                None
+            }
+            (Some(urls), None) => {
+                let urls = urls.get_ref().iter().map(|url| url.get_ref().clone());
+                Some(Upstream::Repositories(urls.collect()))
+            }
+            (None, Some(url)) => Some(Upstream::Manifest {
+                url: url.get_ref().clone(),
+                file: self
+                    .manifest_file
+                    .clone()
+                    .unwrap_or_else(|| "default.xml".to_owned()),
+            }),
+            (None, None) => None,
+        }
+    }
 }
 
-fn read_branch(mut fields: Fields<'_, '_, '_>) -> Option<BranchConfig> {
-    let name = fields.needed("name");
-    let (at, git) = name.unwrap_or((fields.at, "master".to_owned()));
-    let release = ReleaseId::from_git(&git)
-        .map_err(|error| fields.faults.add(at, error))
-        .ok();
-    let recipe = fields.text("recipe").map(|(_, path)| path.into());
-    let jitter = fields.duration("jitter").unwrap_or_default();
-    let schedule = schedule(&mut fields, "schedule", jitter, &git);
-    let poll = fields.duration("poll");
-    let upstream = read_upstream(&mut fields);
-    if poll.is_some() && upstream.is_none() {
-        let message = "`poll` needs `watch`, a list of repositories, or `manifest`";
-        fields.faults.add(fields.at, message);
-    }
-    let paths = read_paths(&mut fields);
-    let quiet = fields.duration("quiet").unwrap_or_default();
-    let quiet_max = fields.duration("quiet_max").unwrap_or(quiet * 6);
-    if quiet_max < quiet {
-        fields
-            .faults
-            .add(fields.at, "`quiet_max` is shorter than `quiet`");
-    }
-    let retry_failed = fields.flag("retry_failed").unwrap_or(false);
-    let max_age = fields.duration("max_age");
-    fields.done();
-    let release = release?;
-    let watch = Watch {
-        key: String::new(),
-        git: git.clone(),
-        channel: placeholder(&release),
-        recipe: Utf8PathBuf::new(),
-        milestone: None,
-        schedule,
-        poll,
-        upstream,
-        paths,
-        quiet,
-        quiet_max,
-        retry_failed,
-        max_age,
-    };
-    Some(BranchConfig {
-        git,
-        recipe,
-        release,
-        at: (0, 0),
-        watch,
-    })
-}
-
-fn read_milestone(mut fields: Fields<'_, '_, '_>) -> Option<BranchConfig> {
-    let branch = fields.needed("branch");
-    let name = fields.needed("name");
-    let recipe = fields.text("recipe").map(|(_, path)| path.into());
-    let jitter = fields.duration("jitter").unwrap_or_default();
-    fields.needed("schedule");
-    let seed = name.as_ref().map_or("", |(_, name)| name);
-    let schedule = schedule(&mut fields, "schedule", jitter, seed);
-    let milestone = name.and_then(|(at, pattern)| {
+impl MilestoneTable {
+    fn branch(self, at: usize, faults: &mut Faults) -> Option<BranchConfig> {
+        for (key, is_there) in [
+            ("branch", self.branch.is_some()),
+            ("name", self.name.is_some()),
+            ("schedule", self.schedule.is_some()),
+        ] {
+            if !is_there {
+                faults.missing(at, key);
+            }
+        }
+        let pattern = self.name.as_ref().map_or("", |name| name.get_ref());
+        let jitter = or(self.jitter, Duration::ZERO);
+        let schedule = schedule(self.schedule.as_ref(), jitter, pattern, faults);
         // Any time does: all of them have the same fields.
-        milestone_name(&pattern, chrono::DateTime::UNIX_EPOCH)
-            .map_err(|error| fields.faults.add(at, error))
-            .ok()
-            .map(|name| (pattern, ReleaseId::Milestone(name)))
-    });
-    fields.done();
-    let (_, git) = branch?;
-    let (pattern, release) = milestone?;
-    let watch = Watch {
-        key: String::new(),
-        git: git.clone(),
-        channel: placeholder(&release),
-        recipe: Utf8PathBuf::new(),
-        milestone: Some(pattern),
-        schedule: Some(schedule?),
-        poll: None,
-        upstream: None,
-        paths: PathRules::default(),
-        quiet: Duration::ZERO,
-        quiet_max: Duration::ZERO,
-        retry_failed: true,
-        max_age: None,
-    };
-    Some(BranchConfig {
-        git,
-        recipe,
-        release,
-        at: (0, 0),
-        watch,
-    })
+        let release = self.name.as_ref().and_then(|name| {
+            milestone_name(name.get_ref(), chrono::DateTime::UNIX_EPOCH)
+                .map_err(|error| faults.add(name.span().start, error))
+                .ok()
+        });
+        let release = ReleaseId::Milestone(release?);
+        let mut branch = BranchConfig::new(self.branch?, self.recipe, release);
+        branch.watch.milestone = Some(pattern.to_owned());
+        branch.watch.schedule = Some(schedule?);
+        branch.watch.retry_failed = true;
+        Some(branch)
+    }
+}
+
+fn or(duration: Option<PositiveDuration>, default: Duration) -> Duration {
+    duration.map_or(default, PositiveDuration::get)
 }
 
 /// Makes a repository's path absolute. A URL, and `HOST:PATH` as git reads it, stay.
@@ -340,71 +389,30 @@ fn located(url: &mut String, dir: &Utf8Path) {
     }
 }
 
-/// A channel until the recipe says which.
-fn placeholder(release: &ReleaseId) -> Channel {
-    Channel::new(release.clone(), "unknown".parse().expect("a distro"))
-}
-
 fn schedule(
-    fields: &mut Fields<'_, '_, '_>,
-    key: &'static str,
+    text: Option<&Spanned<String>>,
     jitter: Duration,
     seed: &str,
+    faults: &mut Faults,
 ) -> Option<Schedule> {
-    let (at, text) = fields.text(key)?;
-    Schedule::new(&text, jitter, seed)
-        .map_err(|error: ScheduleError| fields.faults.add(at, error))
+    let text = text?;
+    Schedule::new(text.get_ref(), jitter, seed)
+        .map_err(|error: ScheduleError| faults.add(text.span().start, error))
         .ok()
 }
 
-fn read_upstream(fields: &mut Fields<'_, '_, '_>) -> Option<Upstream> {
-    let watch = fields.texts("watch");
-    let manifest = fields.text("manifest");
-    let file = fields.text("manifest_file");
-    let named = watch.iter().flatten().chain(manifest.iter());
-    for (at, url) in named {
-        if let Err(why) = access(url, 0) {
-            fields.faults.add(*at, why);
-        }
-    }
-    match (watch, manifest) {
-        (Some(_), Some((at, _))) => {
-            let message = "`watch` and `manifest` exclude each other";
-            fields.faults.add(at, message);
-            None
-        }
-        (Some(urls), None) if urls.is_empty() => {
-            fields.faults.add(
-                fields.at,
-                "`watch` names no repository, so no commit is ever seen",
-            );
-            None
-        }
-        (Some(urls), None) => Some(Upstream::Repositories(
-            urls.into_iter().map(|(_, url)| url).collect(),
-        )),
-        (None, Some((_, url))) => Some(Upstream::Manifest {
-            url,
-            file: file.map_or_else(|| "default.xml".to_owned(), |(_, file)| file),
-        }),
-        (None, None) => None,
-    }
-}
-
-fn read_paths(fields: &mut Fields<'_, '_, '_>) -> PathRules {
-    let Some(globs) = fields.texts("paths") else {
+fn read_paths(globs: &[Spanned<String>], at: usize, faults: &mut Faults) -> PathRules {
+    let texts: Vec<_> = globs.iter().map(|glob| glob.get_ref().as_str()).collect();
+    if texts.is_empty() {
         return PathRules::default();
-    };
-    let texts: Vec<_> = globs.iter().map(|(_, glob)| glob.as_str()).collect();
+    }
     match PathRules::new(&texts) {
         Ok(rules) => rules,
         Err(error) => {
             let (PathRulesError::Malformed { glob, .. } | PathRulesError::Nothing { glob }) =
                 &error;
-            let at = globs.iter().find(|(_, text)| text == glob);
-            fields
-                .faults
-                .add(at.map_or(fields.at, |(at, _)| *at), error);
+            let named = globs.iter().find(|text| text.get_ref() == glob);
+            faults.add(named.map_or(at, |glob| glob.span().start), error);
             PathRules::default()
         }
     }

@@ -11,7 +11,7 @@
 //!
 //! | module | holds | feature |
 //! |---|---|---|
-//! | `config`, `fields` | [`ServiceConfig`], read from TOML with every mistake found at once, and the [`Setup`] it makes | |
+//! | `config` | [`ServiceConfig`], read from TOML with every mistake found at once, and the [`Setup`] it makes | |
 //! | `ask`, `message` | what people ask of the service, and the text of a message: [`Ask`] | |
 //! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions | |
 //! | [`ledger`] | what the service remembers | `sqlite`: in a file |
@@ -23,7 +23,6 @@
 
 mod ask;
 mod config;
-mod fields;
 pub mod health;
 pub mod ledger;
 mod message;
@@ -44,7 +43,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, Channel, ReleaseId};
 
 pub use ask::{AskError, LONGEST_REASON};
-pub use config::{BranchConfig, ConfigError, ServiceConfig};
+pub use config::{BranchConfig, ServiceConfig};
 pub use message::MessageError;
 #[cfg(feature = "serve")]
 pub use serve::{Control, ServeError, serve};
@@ -57,7 +56,8 @@ use crate::trigger::{Heads, Observation, Reason, Target, Watch};
 use stx_pipeline::{Cancel, Event};
 
 /// How running builds are handled when the service is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnStop {
     /// Wait for them.
     #[default]

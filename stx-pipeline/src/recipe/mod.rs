@@ -4,10 +4,10 @@ mod graph;
 mod read;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::Deserialize;
+use stx_layout::config::ConfigErrors;
 use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
 
 pub use graph::{Node, dot, edges, mermaid};
@@ -44,7 +44,8 @@ pub struct Recipe {
 }
 
 /// The packages that bring a program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "read::ToolForm")]
 pub struct Tool {
     /// The Debian package.
     pub apt: String,
@@ -101,46 +102,6 @@ pub struct Publish {
     pub min: usize,
 }
 
-/// One mistake in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The mistake, and the value that is expected instead.
-    pub message: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "line {}, column {}: {}",
-            self.line, self.column, self.message
-        )
-    }
-}
-
-/// A text that is no recipe: every mistake in it, in the order of the text. `Display` has one on each line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecipeError {
-    /// The mistakes; never empty.
-    pub findings: Vec<Finding>,
-}
-
-impl fmt::Display for RecipeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, finding) in self.findings.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{finding}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for RecipeError {}
-
 impl Recipe {
     /// The version of the form that this crate reads.
     pub const SCHEMA: i64 = 1;
@@ -169,7 +130,7 @@ impl Recipe {
     ///
     /// # Errors
     /// Everything that is wrong with it, at once.
-    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+    pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
         read::read(text)
     }
 

@@ -1,67 +1,35 @@
 //! Reading a recipe, mistake by mistake.
 
+mod form;
 mod globs;
 mod graph;
 mod matrix;
 mod phase;
-mod values;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use stx_layout::{Arch, Codename, Platform};
+use stx_layout::Platform;
+use stx_layout::config::{ConfigErrors, Faults, PositiveDuration, Within, from_toml};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
+pub(super) use self::form::ToolForm;
+use self::form::{RecipeTable, SourceTable};
 use self::graph::Edge;
 use self::matrix::cells;
-use super::{Finding, Recipe, RecipeError, Tool};
+use super::Recipe;
 
-type Value<'t> = Spanned<DeValue<'t>>;
-
-pub(super) fn read(text: &str) -> Result<Recipe, RecipeError> {
+pub(super) fn read(text: &str) -> Result<Recipe, ConfigErrors> {
     let mut reader = Reader::default();
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        reader.fault(error.span().map_or(0, |span| span.start), error.message());
-    }
-    // A text that is not TOML would only be misread further.
-    let recipe = if reader.faults.is_empty() {
-        reader.recipe(document.get_ref())
-    } else {
-        None
-    };
-    reader.faults.sort();
-    reader.faults.dedup();
-    match recipe {
-        Some(recipe) if reader.faults.is_empty() => Ok(recipe),
-        Some(_) | None => Err(RecipeError {
-            findings: reader
-                .faults
-                .into_iter()
-                .map(|(at, message)| Finding::at(text, at, message))
-                .collect(),
-        }),
-    }
-}
-
-impl Finding {
-    /// A mistake at a byte offset of `text`.
-    pub fn at(text: &str, at: usize, message: String) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            message,
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
+    let table = from_toml(text, &mut reader.faults);
+    let recipe = table.and_then(|table| reader.recipe(table));
+    reader.faults.locate(text).or(recipe)
 }
 
 #[derive(Default)]
 struct Reader {
-    faults: Vec<(usize, String)>,
+    faults: Faults,
     /// The variables that `${NAME}` may name anywhere in the recipe.
     known: BTreeSet<String>,
     /// The phases, those of a matrix one by one.
@@ -73,160 +41,114 @@ struct Reader {
     outputs: BTreeMap<String, String>,
 }
 
-fn get<'a, 't>(table: &'a DeTable<'t>, key: &str) -> Option<&'a Value<'t>> {
-    table
-        .iter()
-        .find(|(name, _)| name.get_ref() == key)
-        .map(|(_, value)| value)
-}
-
 impl Reader {
     fn fault(&mut self, at: usize, message: impl Display) {
-        self.faults.push((at, message.to_string()));
+        self.faults.add(at, message);
     }
 
-    fn recipe(&mut self, root: &DeTable<'_>) -> Option<Recipe> {
-        self.keys(
-            root,
-            &[
-                "schema",
-                "name",
-                "description",
-                "distro",
-                "codename",
-                "arch",
-                "layer",
-                "timeout",
-                "jobs",
-                "log_limit",
-                "inherit",
-                "tools",
-                "variables",
-                "source",
-                "phase",
-            ],
-        );
-        match get(root, "schema") {
-            None => self.fault(0, "`schema` is missing"),
-            Some(value) => {
-                if self.number::<i64>(root, "schema", "1") != Some(Recipe::SCHEMA) {
-                    self.wrong(value, "schema", "1");
-                }
+    /// Adds that a key of the recipe itself is missing.
+    fn needed<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.faults.missing(0, key);
+        }
+        value
+    }
+
+    fn recipe(&mut self, table: RecipeTable) -> Option<Recipe> {
+        if let Some(schema) = self.needed("schema", table.schema)
+            && *schema.get_ref() != Recipe::SCHEMA
+        {
+            let message = format!("`schema` must be {}", Recipe::SCHEMA);
+            self.fault(schema.span().start, message);
+        }
+        let name = self.needed("name", table.name);
+        if let Some(name) = &name
+            && name.get_ref().parse::<stx_layout::Name>().is_err()
+        {
+            self.fault(name.span().start, "`name` must be one word without `/`");
+        }
+        let distro = self.needed("distro", table.distro);
+        let (codename, arch) = (table.codename, table.arch);
+        for (one, other) in [
+            (codename.as_ref().map(Spanned::span), "arch"),
+            (arch.as_ref().map(Spanned::span), "codename"),
+        ] {
+            let alone = codename.is_some() != arch.is_some() && !self.faults.is_wrong(0, other);
+            if let Some(one) = one.filter(|_| alone) {
+                self.fault(one.start, "`codename` and `arch` go together");
             }
         }
-        let name = self.needed(root, 0, "name");
-        if let Some((at, text)) = &name
-            && text.parse::<stx_layout::Name>().is_err()
-        {
-            self.fault(*at, "`name` has to be one word without `/`");
+        let variables = self.variables(&table.variables);
+        let phases = self.needed_list(table.phase);
+        for phase in &phases {
+            self.declare(phase.get_ref());
         }
-        let distro = self.needed(root, 0, "distro");
-        let distro = self.parsed(distro);
-        let layer = self.text(root, "layer");
-        let (codename, arch) = (self.text(root, "codename"), self.text(root, "arch"));
-        if let (Some((at, _)), None) | (None, Some((at, _))) = (&codename, &arch) {
-            self.fault(*at, "`codename` and `arch` go together");
-        }
-        let codename: Option<Codename> = self.parsed(codename);
-        let arch: Option<Arch> = self.parsed(arch);
-        let jobs = self.number::<usize>(root, "jobs", "a number from 1");
-        if jobs == Some(0)
-            && let Some(value) = get(root, "jobs")
-        {
-            self.wrong(value, "jobs", "a number from 1");
-        }
-        let variables = self.variables(root);
-        let tools = self.tools(root);
-        let tables = self.tables(root, "phase");
-        if tables.is_empty() {
-            self.fault(0, "there is no `[[phase]]`");
-        }
-        for (at, table) in &tables {
-            self.declare(*at, table);
-        }
-        let repositories = self.source(root);
-        let log_limit = self.bytes(root, "log_limit");
-        let inherit = self.inherit(root, &variables);
+        let repositories = self.source(table.source);
+        self.inherit(&table.inherit, &variables);
+        let log_limit = table.log_limit.map(|bytes| bytes.0);
         let mut edges: Vec<Edge> = Vec::new();
-        let mut phases = Vec::new();
-        for (at, table) in tables {
-            for cell in cells(table) {
-                phases.extend(self.phase(at, table, &cell, &variables, log_limit, &mut edges));
+        let mut read = Vec::new();
+        for phase in &phases {
+            let at = phase.span().start;
+            for cell in cells(phase.get_ref()) {
+                read.extend(self.phase(
+                    at,
+                    phase.get_ref(),
+                    &cell,
+                    &variables,
+                    log_limit,
+                    &mut edges,
+                ));
             }
         }
         self.circles(&edges);
-        let timeout = self.duration(root, "timeout");
         Some(Recipe {
-            name: name?.1,
-            description: self.text(root, "description").map(|(_, text)| text),
+            name: name?.into_inner(),
+            description: table.description,
             distro: distro?,
-            platform: codename
-                .zip(arch)
-                .map(|(codename, arch)| Platform { codename, arch }),
-            layer: self.parsed(layer),
-            timeout,
-            jobs,
-            tools,
-            inherit,
+            platform: codename.zip(arch).map(|(codename, arch)| Platform {
+                codename: codename.into_inner(),
+                arch: arch.into_inner(),
+            }),
+            layer: table.layer,
+            timeout: table.timeout.map(PositiveDuration::get),
+            jobs: table.jobs.map(Within::get),
+            tools: table.tools,
+            inherit: texts(table.inherit),
             variables,
             source_phase: self.source.clone(),
             repositories,
-            phases,
+            phases: read,
         })
     }
 
-    fn source(&mut self, root: &DeTable<'_>) -> Vec<String> {
-        let Some(source) = self.table(root, "source") else {
-            if get(root, "source").is_none() {
+    fn needed_list<T>(&mut self, phases: Option<Vec<T>>) -> Vec<T> {
+        if phases.is_none() && !self.faults.is_wrong(0, "phase") {
+            self.fault(0, "there is no `[[phase]]`");
+        }
+        phases.unwrap_or_default()
+    }
+
+    fn source(&mut self, source: Option<SourceTable>) -> Vec<String> {
+        let Some(source) = source else {
+            if !self.faults.is_wrong(0, "source") {
                 self.fault(0, "`[source]` is missing");
             }
             return Vec::new();
         };
-        self.keys(source, &["phase", "repositories"]);
-        let at = get(root, "source").map_or(0, |value| value.span().start);
-        if let Some((at, name)) = self.needed(source, at, "phase") {
-            if !self.phases.contains(&name) {
-                self.fault(at, format!("there is no phase `{name}`"));
-            }
-            self.source = name;
+        let name = source.phase.get_ref();
+        if !self.phases.contains(name) {
+            let message = format!("there is no phase `{name}`");
+            self.fault(source.phase.span().start, message);
         }
-        let globs = self.texts(source, "repositories").unwrap_or_default();
-        for (at, glob) in &globs {
-            self.glob(*at, glob);
+        self.source.clone_from(name);
+        for glob in &source.repositories {
+            self.glob(glob.span().start, glob.get_ref());
         }
-        globs.into_iter().map(|(_, glob)| glob).collect()
+        texts(source.repositories)
     }
+}
 
-    fn tools(&mut self, root: &DeTable<'_>) -> BTreeMap<String, Tool> {
-        let mut tools = BTreeMap::new();
-        let Some(table) = self.table(root, "tools") else {
-            return tools;
-        };
-        for (key, value) in table {
-            let program = key.get_ref().clone().into_owned();
-            match value.get_ref() {
-                DeValue::String(package) => {
-                    let (apt, dnf) = (package.clone().into_owned(), package.clone().into_owned());
-                    tools.insert(program, Tool { apt, dnf });
-                }
-                DeValue::Table(packages) => {
-                    self.keys(packages, &["apt", "dnf"]);
-                    let apt = self.text(packages, "apt").map(|(_, text)| text);
-                    let dnf = self.text(packages, "dnf").map(|(_, text)| text);
-                    match apt.clone().or_else(|| dnf.clone()) {
-                        None => self.wrong(value, &program, "a package, or { apt = …, dnf = … }"),
-                        Some(either) => {
-                            let tool = Tool {
-                                apt: apt.unwrap_or_else(|| either.clone()),
-                                dnf: dnf.unwrap_or(either),
-                            };
-                            tools.insert(program, tool);
-                        }
-                    }
-                }
-                _ => self.wrong(value, &program, "a package, or { apt = …, dnf = … }"),
-            }
-        }
-        tools
-    }
+fn texts(texts: Vec<Spanned<String>>) -> Vec<String> {
+    texts.into_iter().map(Spanned::into_inner).collect()
 }

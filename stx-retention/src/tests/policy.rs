@@ -1,8 +1,10 @@
 //! Policies as text.
 
+use stx_layout::config::Position;
+
 use crate::{
-    Calendar, ChannelRules, Limits, Overlay, Policy, PolicyFile, Position, Retention, Rules, Span,
-    Tier, channel_glob,
+    Calendar, ChannelRules, Limits, Overlay, Policy, PolicyFile, Retention, Rules, Span, Tier,
+    channel_glob,
 };
 
 #[test]

@@ -1,11 +1,8 @@
 //! Phases that stand for several: one for each combination of the values of their matrix.
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
-use super::{Reader, get};
-use crate::recipe::Recipe;
-use crate::scope::{Part, is_name, parts};
+use super::Reader;
+use super::form::PhaseTable;
+use crate::scope::{Part, parts};
 
 /// One combination: variables and their values, in the order of the file. Empty for a phase without a matrix.
 pub(super) type Cell = Vec<(String, String)>;
@@ -58,22 +55,20 @@ pub(super) fn fill(text: &str, cell: &Cell) -> String {
 
 impl Reader {
     /// Takes down the phases that a table stands for, before anything names them.
-    pub(super) fn declare(&mut self, at: usize, table: &DeTable<'_>) {
-        let Some((at, name)) = self.needed(table, at, "name") else {
-            return;
-        };
-        if !names_phase(&name) {
+    pub(super) fn declare(&mut self, table: &PhaseTable) {
+        let (at, name) = (table.name.span().start, table.name.get_ref());
+        if !names_phase(name) {
             self.fault(
                 at,
-                format!("phase name `{name}` has to be of the form [a-z0-9][a-z0-9-]*"),
+                format!("phase name `{name}` must be of the form [a-z0-9][a-z0-9-]*"),
             );
         }
         self.axes(table);
         let instances: Vec<_> = cells(table)
             .iter()
-            .map(|cell| instance(&name, cell))
+            .map(|cell| instance(name, cell))
             .collect();
-        if self.families.contains_key(&name) {
+        if self.families.contains_key(name) {
             self.fault(at, format!("there is a phase `{name}` already"));
         }
         for phase in &instances {
@@ -81,57 +76,51 @@ impl Reader {
                 self.fault(at, format!("there is a phase `{phase}` already"));
             }
         }
-        if get(table, "matrix").is_some() {
-            if self.phases.contains(&name) {
+        if table.matrix.is_some() {
+            if self.phases.contains(name) {
                 self.fault(at, format!("there is a phase `{name}` already"));
             }
-            self.families.insert(name, instances);
+            self.families.insert(name.clone(), instances);
         }
     }
 
     /// Reports what is wrong with a matrix.
-    fn axes(&mut self, table: &DeTable<'_>) {
-        let Some(matrix) = self.table(table, "matrix") else {
+    fn axes(&mut self, table: &PhaseTable) {
+        let Some(matrix) = &table.matrix else {
             return;
         };
-        if matrix.is_empty() {
-            let at = get(table, "matrix").map_or(0, |value| value.span().start);
+        let (at, matrix) = (matrix.span().start, matrix.get_ref());
+        if matrix.is_empty() && !self.faults.is_damaged(at) {
             self.fault(at, "`matrix` has no variable");
         }
-        let sizes = matrix.values().map(|value| match value.get_ref() {
-            DeValue::Array(values) => values.len(),
-            _ => 1,
-        });
+        let sizes = matrix.values().map(|values| values.get_ref().len());
         if sizes.fold(1, usize::saturating_mul) > MOST_CELLS {
-            let at = get(table, "matrix").map_or(0, |value| value.span().start);
             self.fault(
                 at,
                 format!("`matrix` stands for more than {MOST_CELLS} phases"),
             );
         }
-        for (name, value) in matrix {
-            let at = name.span().start;
-            let name = name.get_ref();
-            if Recipe::RESERVED.contains(&name.as_ref()) {
-                self.fault(at, format!("`{name}` is set by the build"));
-            } else if !is_name(name) {
-                self.fault(at, format!("`{name}` cannot name a variable"));
+        for (name, values) in matrix {
+            self.variable(name);
+            let (at, name, values) = (values.span().start, name.get_ref(), values.get_ref());
+            if values.is_empty() && !self.faults.is_damaged(at) {
+                self.fault(at, format!("`{name}` has no values"));
             }
-            let values = self.texts(matrix, name).unwrap_or_default();
-            if values.is_empty() && matches!(value.get_ref(), DeValue::Array(_)) {
-                self.fault(value.span().start, format!("`{name}` has no values"));
-            }
-            for (index, (at, text)) in values.iter().enumerate() {
+            for (index, text) in values.iter().enumerate() {
+                let (at, text) = (text.span().start, text.get_ref());
                 if !names_phase(text) {
                     self.fault(
-                        *at,
+                        at,
                         format!(
                             "`{text}` becomes part of a phase's name, of the form [a-z0-9][a-z0-9-]*"
                         ),
                     );
                 }
-                if values[..index].iter().any(|(_, before)| before == text) {
-                    self.fault(*at, format!("`{name}` has the value `{text}` already"));
+                if values[..index]
+                    .iter()
+                    .any(|before| before.get_ref() == text)
+                {
+                    self.fault(at, format!("`{name}` has the value `{text}` already"));
                 }
             }
         }
@@ -140,25 +129,16 @@ impl Reader {
 
 /// The combinations of a table's matrix; one, without variables, where it has none. None where there are too many, which is
 /// reported with the matrix.
-pub(super) fn cells(table: &DeTable<'_>) -> Vec<Cell> {
+pub(super) fn cells(table: &PhaseTable) -> Vec<Cell> {
     let mut cells = vec![Cell::new()];
-    let Some(DeValue::Table(matrix)) = get(table, "matrix").map(Spanned::get_ref) else {
+    let Some(matrix) = &table.matrix else {
         return cells;
     };
     // The table is in the order of the names.
-    let mut axes: Vec<_> = matrix.iter().collect();
+    let mut axes: Vec<_> = matrix.get_ref().iter().collect();
     axes.sort_by_key(|(name, _)| name.span().start);
-    for (name, value) in axes {
-        let DeValue::Array(values) = value.get_ref() else {
-            continue;
-        };
-        let values: Vec<_> = values
-            .iter()
-            .filter_map(|value| match value.get_ref() {
-                DeValue::String(text) => Some(text.clone().into_owned()),
-                _ => None,
-            })
-            .collect();
+    for (name, values) in axes {
+        let values = values.get_ref();
         if cells.len().saturating_mul(values.len()) > MOST_CELLS {
             return Vec::new();
         }
@@ -167,7 +147,7 @@ pub(super) fn cells(table: &DeTable<'_>) -> Vec<Cell> {
             .flat_map(|cell| {
                 values.iter().map(move |value| {
                     let mut cell = cell.clone();
-                    cell.push((name.get_ref().clone().into_owned(), value.clone()));
+                    cell.push((name.get_ref().clone(), value.get_ref().clone()));
                     cell
                 })
             })
@@ -191,7 +171,7 @@ mod tests {
                  [phase.matrix]\n{}",
                 axes.collect::<String>()
             );
-            Recipe::from_toml(&text)
+            crate::Recipe::from_toml(&text)
         };
         assert_eq!(recipe(3).expect("a recipe").phases.len(), MOST_CELLS + 1);
         for axes in [4, 9, 100] {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use stx_layout::BuildPath;
-use toml::de::{DeTable, DeValue};
+use stx_layout::config::PositiveDuration;
+use toml::Spanned;
 
+use super::Reader;
+use super::form::{PhaseTable, PublishTable, build_path};
 use super::graph::Edge;
 use super::matrix::{Cell, fill, instance};
-use super::{Reader, get};
 use crate::recipe::{Command, Phase, Publish};
 
 /// A phase as it is being read: its name, that of the variables it sees beyond everybody's, and whether it is the source phase.
@@ -22,118 +23,98 @@ impl Reader {
     pub(super) fn phase(
         &mut self,
         at: usize,
-        table: &DeTable<'_>,
+        table: &PhaseTable,
         cell: &Cell,
         variables: &BTreeMap<String, String>,
         log_limit: Option<u64>,
         edges: &mut Vec<Edge>,
     ) -> Option<Phase> {
-        self.keys(
-            table,
-            &[
-                "name",
-                "matrix",
-                "run",
-                "script",
-                "dir",
-                "timeout",
-                "retries",
-                "backoff",
-                "log_limit",
-                "env",
-                "needs",
-                "required",
-                "publish",
-            ],
-        );
-        let (name_at, family) = self.text(table, "name")?;
-        let name = instance(&family, cell);
-        let is_source = family == self.source;
+        let family = table.name.get_ref();
+        let name = instance(family, cell);
+        let is_source = *family == self.source;
         if is_source && !cell.is_empty() {
-            self.fault(name_at, "the source phase cannot have a `matrix`");
+            let message = "the source phase cannot have a `matrix`";
+            self.fault(table.name.span().start, message);
         }
         let mut env: BTreeMap<_, _> = cell.iter().cloned().collect();
-        let assigned = self.assignments(table, "env");
-        let names: Vec<_> = assigned
-            .iter()
-            .map(|(_, name, _, _)| name.clone())
-            .chain(env.keys().cloned())
-            .collect();
-        for (at, name, value_at, text) in &assigned {
-            self.expandable(*value_at, text, &names, !is_source);
-            if env.insert(name.clone(), text.clone()).is_some() {
-                self.fault(*at, format!("`{name}` is a variable of the `matrix`"));
+        self.assignments(&table.env);
+        let assigned = table.env.keys().map(Spanned::get_ref);
+        let names: Vec<_> = assigned.chain(env.keys()).cloned().collect();
+        for (name, text) in &table.env {
+            self.expandable(text.span().start, text.get_ref(), &names, !is_source);
+            let before = env.insert(name.get_ref().clone(), text.get_ref().clone());
+            if before.is_some() {
+                let message = format!("`{}` is a variable of the `matrix`", name.get_ref());
+                self.fault(name.span().start, message);
             }
         }
-        self.circular(&assigned, &[variables, &env]);
+        self.circular(&table.env, &[variables, &env]);
         let seen = Seen {
             phase: &name,
             names: &names,
             is_source,
         };
-        let command = self.command(at, name_at, table, &seen);
-        let dir = self.text(table, "dir");
-        if let Some((at, dir)) = &dir {
-            self.expandable(*at, dir, &names, false);
+        let command = self.command(at, table, &seen);
+        if let Some(dir) = &table.dir {
+            self.expandable(dir.span().start, dir.get_ref(), &names, false);
         }
         let needs = self.needs(table, cell, &seen, edges);
-        let required = self.required(table, is_source);
-        let mut publish = Vec::new();
-        for (at, table) in self.tables(table, "publish") {
-            publish.extend(self.publish(at, table, cell, &seen));
+        let required = table.required.as_ref();
+        if let Some(required) = required.filter(|required| is_source && !*required.get_ref()) {
+            let message = "`required` must be true for the source phase";
+            self.fault(required.span().start, message);
         }
-        let retries = self.number(table, "retries", "a number from 0");
-        let backoff = self.duration(table, "backoff");
-        if backoff.is_some()
-            && retries.unwrap_or(0) == 0
-            && let Some(value) = get(table, "backoff")
+        let mut publish = Vec::new();
+        for table in &table.publish {
+            publish.extend(self.publish(table, cell, &seen));
+        }
+        let backoff = table.backoff.as_ref();
+        if let Some(backoff) = backoff.filter(|_| table.retries == 0)
+            && !self.faults.is_wrong(at, "retries")
         {
-            self.fault(value.span().start, "`backoff` needs `retries`");
+            self.fault(backoff.span().start, "`backoff` needs `retries`");
         }
         Some(Phase {
             command: command?,
-            dir: dir.map(|(_, text)| text),
-            timeout: self.duration(table, "timeout"),
-            retries: retries.unwrap_or(0),
-            backoff,
-            log_limit: self.bytes(table, "log_limit").or(log_limit),
+            dir: table.dir.clone().map(Spanned::into_inner),
+            timeout: table.timeout.map(PositiveDuration::get),
+            retries: table.retries,
+            backoff: backoff.map(|backoff| backoff.get_ref().get()),
+            log_limit: table.log_limit.map(|bytes| bytes.0).or(log_limit),
             env,
             needs,
-            required,
+            required: required.is_none_or(|required| is_source || *required.get_ref()),
             publish,
             name,
         })
     }
 
-    fn command(
-        &mut self,
-        at: usize,
-        name_at: usize,
-        table: &DeTable<'_>,
-        seen: &Seen<'_>,
-    ) -> Option<Command> {
+    fn command(&mut self, at: usize, table: &PhaseTable, seen: &Seen<'_>) -> Option<Command> {
         let name = seen.phase;
-        let run = self.texts(table, "run");
-        let script = self.text(table, "script");
-        for (at, text) in run.iter().flatten() {
-            self.expandable(*at, text, seen.names, !seen.is_source);
+        for text in table.run.iter().flat_map(Spanned::get_ref) {
+            let at = text.span().start;
+            self.expandable(at, text.get_ref(), seen.names, !seen.is_source);
         }
-        match (run, script) {
+        match (&table.run, &table.script) {
             (Some(run), None) => {
-                if run.first().is_none_or(|(_, program)| program.is_empty()) {
-                    self.fault(name_at, "`run` names no program");
+                let (list, run) = (run.span().start, run.get_ref());
+                let program = run.first().map_or("", |program| program.get_ref());
+                if program.is_empty() && !self.faults.is_damaged(list) {
+                    self.fault(table.name.span().start, "`run` names no program");
                 }
-                Some(Command::Run(
-                    run.into_iter().map(|(_, text)| text).collect(),
-                ))
+                Some(Command::Run(super::texts(run.clone())))
             }
-            (None, Some((_, script))) => Some(Command::Script(script)),
-            (Some(_), Some((at, _))) => {
-                self.fault(at, format!("phase `{name}` has both `run` and `script`"));
+            (None, Some(script)) => Some(Command::Script(script.get_ref().clone())),
+            (Some(_), Some(script)) => {
+                let message = format!("phase `{name}` has both `run` and `script`");
+                self.fault(script.span().start, message);
                 None
             }
             (None, None) => {
-                if get(table, "run").is_none() && get(table, "script").is_none() {
+                if !["run", "script"]
+                    .iter()
+                    .any(|key| self.faults.is_wrong(at, key))
+                {
                     self.fault(at, format!("phase `{name}` has neither `run` nor `script`"));
                 }
                 None
@@ -144,14 +125,15 @@ impl Reader {
     /// The phases that are needed; the name of one with a matrix means all that it stands for.
     fn needs(
         &mut self,
-        table: &DeTable<'_>,
+        table: &PhaseTable,
         cell: &Cell,
         seen: &Seen<'_>,
         edges: &mut Vec<Edge>,
     ) -> Vec<String> {
         let mut needs: Vec<String> = Vec::new();
-        for (at, need) in self.texts(table, "needs").unwrap_or_default() {
-            let need = fill(&need, cell);
+        for need in &table.needs {
+            let at = need.span().start;
+            let need = fill(need.get_ref(), cell);
             if seen.is_source {
                 self.fault(
                     at,
@@ -177,61 +159,25 @@ impl Reader {
         needs
     }
 
-    fn required(&mut self, table: &DeTable<'_>, is_source: bool) -> bool {
-        let Some(value) = get(table, "required") else {
-            return true;
-        };
-        match value.get_ref() {
-            DeValue::Boolean(false) if is_source => {
-                self.wrong(value, "required", "true for the source phase");
-                true
-            }
-            DeValue::Boolean(required) => *required,
-            _ => {
-                self.wrong(value, "required", "true or false");
-                true
-            }
-        }
-    }
-
-    fn publish(
-        &mut self,
-        at: usize,
-        table: &DeTable<'_>,
-        cell: &Cell,
-        seen: &Seen<'_>,
-    ) -> Option<Publish> {
-        self.keys(table, &["from", "except", "to", "min"]);
-        let from = self.needed(table, at, "from");
-        let from = from.map(|(at, from)| (at, fill(&from, cell)));
-        if let Some((at, from)) = &from {
-            self.expandable(*at, from, seen.names, false);
-            self.glob(*at, from);
-        }
+    fn publish(&mut self, table: &PublishTable, cell: &Cell, seen: &Seen<'_>) -> Option<Publish> {
+        let from_at = table.from.span().start;
+        let from = fill(table.from.get_ref(), cell);
+        self.expandable(from_at, &from, seen.names, false);
+        self.glob(from_at, &from);
         let mut except = Vec::new();
-        for (at, glob) in self.texts(table, "except").unwrap_or_default() {
-            let glob = fill(&glob, cell);
+        for glob in &table.except {
+            let at = glob.span().start;
+            let glob = fill(glob.get_ref(), cell);
             self.glob(at, &glob);
             except.push(glob);
         }
-        let to = self.needed(table, at, "to");
-        let to = to.map(|(at, to)| (at, fill(&to, cell)));
-        if let Some((at, to)) = &to
-            && !matches!(to.split('/').next(), Some("inputs" | "outputs"))
-        {
-            self.fault(
-                *at,
-                format!("`to` has to be `inputs` or `outputs` or below, not `{to}`"),
-            );
-        }
-        let to: Option<BuildPath> = self.parsed(to);
-        let min = self.number(table, "min", "a number from 0").unwrap_or(0);
-        let (from_at, from) = from?;
+        let to = build_path(&fill(table.to.get_ref(), cell))
+            .map_err(|error| self.fault(table.to.span().start, error));
         let rule = Publish {
             from,
             except,
-            to: to?,
-            min,
+            to: to.ok()?,
+            min: table.min,
         };
         self.output(from_at, seen.phase, &rule);
         Some(rule)

@@ -2,58 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use toml::de::{DeTable, DeValue};
+use toml::Spanned;
 
 use super::Reader;
+use super::form::Assignments;
 use crate::recipe::Recipe;
 use crate::scope::{Part, Scope, ScopeFault, Way, is_name, parts};
 
-/// A variable: where its name stands, the name, where its value stands, the value.
-pub(super) type Assigned = (usize, String, usize, String);
-
 impl Reader {
-    pub(super) fn assignments(&mut self, table: &DeTable<'_>, key: &str) -> Vec<Assigned> {
-        let mut found = Vec::new();
-        let Some(entries) = self.table(table, key) else {
-            return found;
-        };
-        for (name, value) in entries {
-            let at = name.span().start;
-            let name = name.get_ref().clone().into_owned();
-            if Recipe::RESERVED.contains(&name.as_str()) {
-                self.fault(at, format!("`{name}` is set by the build"));
-            } else if !is_name(&name) {
-                self.fault(at, format!("`{name}` cannot name a variable"));
-            }
-            match value.get_ref() {
-                DeValue::String(text) => {
-                    found.push((at, name, value.span().start, text.clone().into_owned()));
-                }
-                _ => self.wrong(value, &name, "a text"),
-            }
+    /// Reports a name that cannot be that of a variable.
+    pub(super) fn variable(&mut self, name: &Spanned<String>) {
+        let (at, name) = (name.span().start, name.get_ref());
+        if Recipe::RESERVED.contains(&name.as_str()) {
+            self.fault(at, format!("`{name}` is set by the build"));
+        } else if !is_name(name) {
+            self.fault(at, format!("`{name}` cannot name a variable"));
         }
-        found
     }
 
-    pub(super) fn variables(&mut self, root: &DeTable<'_>) -> BTreeMap<String, String> {
-        let found = self.assignments(root, "variables");
+    pub(super) fn assignments(&mut self, table: &Assignments) {
+        for name in table.keys() {
+            self.variable(name);
+        }
+    }
+
+    pub(super) fn variables(&mut self, table: &Assignments) -> BTreeMap<String, String> {
+        self.assignments(table);
         self.known.extend(Recipe::RESERVED.map(str::to_owned));
         self.known.extend(Recipe::INHERITED.map(str::to_owned));
         self.known
-            .extend(found.iter().map(|(_, name, _, _)| name.clone()));
-        for (_, _, at, text) in &found {
-            self.expandable(*at, text, &[], false);
+            .extend(table.keys().map(|name| name.get_ref().clone()));
+        for text in table.values() {
+            self.expandable(text.span().start, text.get_ref(), &[], false);
         }
-        let variables = found
-            .iter()
-            .map(|(_, name, _, text)| (name.clone(), text.clone()))
+        let texts = table.iter();
+        let variables = texts
+            .map(|(name, text)| (name.get_ref().clone(), text.get_ref().clone()))
             .collect();
-        self.circular(&found, &[&variables]);
+        self.circular(table, &[&variables]);
         variables
     }
 
     /// Reports definitions that lead back to themselves.
-    pub(super) fn circular(&mut self, found: &[Assigned], layers: &[&BTreeMap<String, String>]) {
+    pub(super) fn circular(&mut self, found: &Assignments, layers: &[&BTreeMap<String, String>]) {
         if found.is_empty() {
             return;
         }
@@ -66,22 +57,20 @@ impl Reader {
         all.extend(layers);
         let scope = Scope { layers: &all };
         let mut way = Way::default();
-        for (_, name, at, _) in found {
+        for (name, text) in found {
+            let (name, at) = (name.get_ref(), text.span().start);
             match scope.check(name, &mut way) {
-                Err(fault @ ScopeFault::Cycle { .. }) => self.fault(*at, fault),
+                Err(fault @ ScopeFault::Cycle { .. }) => self.fault(at, fault),
                 Err(fault @ (ScopeFault::TooDeep | ScopeFault::TooLong)) => {
-                    self.fault(*at, format!("`{name}`: {fault}"));
+                    self.fault(at, format!("`{name}`: {fault}"));
                 }
                 // So would be all after it.
-                Err(fault @ ScopeFault::TooMuch) => return self.fault(*at, fault),
+                Err(fault @ ScopeFault::TooMuch) => return self.fault(at, fault),
                 // A name that stands only for itself has no value below it.
                 Err(fault @ ScopeFault::Unknown { .. })
-                    if self
-                        .faults
-                        .iter()
-                        .all(|(_, said)| !said.starts_with(&fault.to_string())) =>
+                    if !self.faults.any_begins(&fault.to_string()) =>
                 {
-                    self.fault(*at, fault);
+                    self.fault(at, fault);
                 }
                 Err(ScopeFault::Malformed { .. } | ScopeFault::Unknown { .. }) | Ok(()) => {}
             }
@@ -106,21 +95,20 @@ impl Reader {
         }
     }
 
-    /// The variables that the caller's environment may replace.
+    /// Reports variables that the caller's environment may replace and that have no value.
     pub(super) fn inherit(
         &mut self,
-        root: &DeTable<'_>,
+        names: &[Spanned<String>],
         variables: &BTreeMap<String, String>,
-    ) -> Vec<String> {
-        let names = self.texts(root, "inherit").unwrap_or_default();
-        for (at, name) in &names {
+    ) {
+        for name in names {
+            let (at, name) = (name.span().start, name.get_ref());
             if !variables.contains_key(name) {
                 self.fault(
-                    *at,
+                    at,
                     format!("`{name}` is inherited and has no value in `[variables]`"),
                 );
             }
         }
-        names.into_iter().map(|(_, name)| name).collect()
     }
 }
