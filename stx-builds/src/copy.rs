@@ -11,7 +11,7 @@ use stx_publish::{MemoryStore, MirrorRead, StoreError};
 use crate::error::{Error, ErrorKind};
 use crate::options::{Place, anywhere};
 use crate::trust::TrustOptions;
-use crate::{Mirror, Reader, Site, kind_of, pages, refused};
+use crate::{Mirror, Reader, Site, pages, refused};
 
 /// The builds that are copied, and how.
 #[derive(Debug, Clone)]
@@ -154,18 +154,15 @@ fn work_dir(to: &Utf8Path) -> Result<Utf8PathBuf, Error> {
 }
 
 fn failed(error: CopyError) -> Error {
-    let again = "what was copied stays; rerun the command to resume";
-    match &error {
+    let hint = match &error {
         CopyError::Target {
             source: StoreError::Busy { .. },
             ..
-        } => Error::new(ErrorKind::Busy, error).hint("run the same command again when it is done"),
-        CopyError::Source { source, .. } | CopyError::Target { source, .. } => {
-            Error::new(kind_of(source), error).hint(again)
-        }
-        CopyError::AfterEffect { .. } => Error::new(ErrorKind::Mirror, error)
-            .hint("rerun the command: it makes the copy durable and resumes"),
-        CopyError::File { .. } => Error::new(ErrorKind::Mirror, error).hint(again),
-        CopyError::Work { .. } => Error::usage(error).hint("`--work DIR` names another directory"),
-    }
+        } => "run the same command again when it is done",
+        CopyError::AfterEffect { .. } => "rerun the command: it makes the copy durable and resumes",
+        CopyError::Work { .. } => "`--work DIR` names another directory",
+        // Copies are made build by build: whatever stopped this one left the others as they are.
+        _ => "what was copied stays; rerun the command to resume",
+    };
+    Error::new(error.kind().into(), error).hint(hint)
 }

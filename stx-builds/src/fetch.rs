@@ -47,10 +47,8 @@ impl Site {
     /// Fetches files of a build, each whole and right or not at all. The same fetch again resumes.
     pub async fn fetch(&self, args: &Fetch) -> Result<FetchedBuild, Error> {
         let (reader, build, wanted, _hold) = self.selected(args).await?;
-        let options = FetchOptions {
-            parallel: args.connections,
-            ..FetchOptions::default()
-        };
+        let mut options = FetchOptions::default();
+        options.parallel = args.connections;
         let observe = |event: FetchEvent<'_>| self.progress().fetching(event);
         let report = fetch(
             reader.store(),
@@ -92,20 +90,17 @@ impl Site {
         let sums = sums(&reader, &id).await?;
         let wanted = select(&sums, &args.what).map_err(|error| {
             let failure = |kind| Error::new(kind, format!("{id}: {error}"));
-            match &error {
-                SelectError::Several { names } => {
-                    let name = names.first().map_or("", BuildPath::as_str);
-                    let hint = format!(
-                        "name the one you want, such as `fetch {} {name}`",
-                        args.build
-                    );
-                    failure(ErrorKind::Usage).hint(hint)
-                }
-                SelectError::Nothing { .. } | SelectError::Clash { .. } => {
-                    let place = reader.place(&id.to_string());
-                    failure(ErrorKind::NotFound).hint(format!("{place}/SHA256SUMS names its files"))
-                }
-            }
+            let SelectError::Several { names } = &error else {
+                // The words select nothing that can be fetched as it is.
+                let place = reader.place(&id.to_string());
+                return failure(ErrorKind::NotFound)
+                    .hint(format!("{place}/SHA256SUMS names its files"));
+            };
+            let name = names.first().map_or("", BuildPath::as_str);
+            failure(ErrorKind::Usage).hint(format!(
+                "name the one you want, such as `fetch {} {name}`",
+                args.build
+            ))
         })?;
         Ok((reader, id, wanted, hold))
     }
@@ -179,9 +174,6 @@ async fn failure(reader: &Reader, id: &BuildId, report: &FetchReport) -> Option<
         FetchError::Gone { .. } => gone(reader, id, StoreError::NotFound { what: errors }).await,
         FetchError::Corrupt { .. } => Error::new(ErrorKind::Mirror, errors)
             .hint("nothing of it was kept; another mirror may have it right"),
-        FetchError::Truncated { .. } | FetchError::Store { .. } => {
-            Error::new(ErrorKind::Mirror, errors).hint("rerun the command to resume the download")
-        }
         FetchError::Local { path, source, .. } => {
             let failure = Error::usage(errors);
             match source.kind() {
@@ -196,6 +188,10 @@ async fn failure(reader: &Reader, id: &BuildId, report: &FetchReport) -> Option<
         }
         FetchError::Busy { .. } => {
             Error::new(ErrorKind::Busy, errors).hint("run the same command again when it is done")
+        }
+        // The transfer stopped; what arrived is kept.
+        other => {
+            Error::new(other.kind().into(), errors).hint("rerun the command to resume the download")
         }
     })
 }

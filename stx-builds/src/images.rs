@@ -97,9 +97,9 @@ impl Registry {
     ) -> Result<(), Error> {
         let finished = images::finish(store, &self.registry, &self.rules, channel).await;
         let finished = finished.map_err(|error| match &error {
-            FinishError::Store { source, .. } => Error::new(crate::kind_of(source), error),
             FinishError::Images { .. } => Error::new(ErrorKind::Mirror, error)
                 .hint("`image push BUILD` brings to the registry what it lacks"),
+            _ => Error::new(error.kind().into(), error),
         })?;
         for name in &finished.tagged {
             site.note(&format!("image {name}: the tag was still to be made"));
@@ -305,19 +305,18 @@ pub(crate) fn unprepared(error: PrepareImagesError) -> Error {
         PrepareImagesError::Name { .. } => Error::new(ErrorKind::Mirror, error)
             .hint("nothing was published; docs/registry.md says how images are named"),
         PrepareImagesError::Files(_) => Error::new(ErrorKind::Mirror, error),
+        error => Error::new(error.kind().into(), error),
     }
 }
 
 fn unreachable(registry: &str, error: RegistryError) -> Error {
-    let hint = match &error {
-        RegistryError::Denied { .. } | RegistryError::Credentials { .. } => {
+    let hint = match error.kind() {
+        stx_publish::ErrorKind::Usage => {
             "credentials come from Docker's config.json (DOCKER_CONFIG) or the helper that it names"
         }
-        RegistryError::NotFound { .. }
-        | RegistryError::Refused { .. }
-        | RegistryError::Digest { .. }
-        | RegistryError::Network { .. }
-        | RegistryError::Io { .. } => {
+        stx_publish::ErrorKind::NotFound
+        | stx_publish::ErrorKind::Mirror
+        | stx_publish::ErrorKind::Busy => {
             "run the same command again when the registry answers; it resumes"
         }
     };
@@ -325,6 +324,7 @@ fn unreachable(registry: &str, error: RegistryError) -> Error {
         registry: registry.to_owned(),
         source: error,
     };
+    // Whatever the registry said, the command did not bring the mirror and the registry together.
     Error::new(ErrorKind::Mirror, error).hint(hint)
 }
 
@@ -371,6 +371,7 @@ fn unpushed(error: ImageError) -> Error {
         }
         ImageError::Missing { .. } => Error::new(ErrorKind::Mirror, error)
             .hint("neither has the build: its images are gone from the mirror, or changed"),
+        error => Error::new(error.kind().into(), error),
     }
 }
 

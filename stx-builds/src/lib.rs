@@ -67,7 +67,7 @@ pub use mirror::{Mirror, Reader};
 pub use options::Options;
 pub use site::{Progress, Silent, Site};
 
-pub(crate) use error::{hint_of, kind_of, refused};
+pub(crate) use error::{hint_of, refused};
 
 /// The example of the README.
 #[cfg(doctest)]

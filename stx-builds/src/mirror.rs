@@ -131,7 +131,8 @@ fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
             BucketError::NoCredentials { .. } => Some(
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else of the kind AWS's tools read from the environment, say who asks",
             ),
-            BucketError::Url { .. } | BucketError::Endpoint { .. } | BucketError::Settings { .. } => None,
+            // The others name the option that is wrong.
+            _ => None,
         };
         let failure = Error::usage(error);
         match hint {

@@ -252,12 +252,12 @@ impl Options {
             let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
             name.starts_with("AWS_").then(|| (name, Secret::new(value)))
         });
-        BucketOptions {
-            endpoint: table.endpoint.clone(),
-            region: table.region.clone(),
-            virtual_hosted: table.virtual_hosted,
-            environment: environment.collect(),
-        }
+        let mut options = BucketOptions::default();
+        options.endpoint.clone_from(&table.endpoint);
+        options.region.clone_from(&table.region);
+        options.virtual_hosted = table.virtual_hosted;
+        options.environment = environment.collect();
+        options
     }
 
     /// The retention policy's file; without one the specification's rules hold.

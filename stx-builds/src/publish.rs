@@ -16,7 +16,7 @@ use stx_publish::{
 use crate::error::{Error, ErrorKind, is_there};
 use crate::images::{Published, Registry};
 use crate::users::denied;
-use crate::{Mirror, Site, kind_of, provenance, signing};
+use crate::{Mirror, Site, provenance, signing};
 
 /// A finished tree that is to become a build.
 #[derive(Debug, Clone)]
@@ -148,9 +148,8 @@ fn unsurveyed(dir: &Utf8Path, error: ScanError) -> Error {
         ScanError::NotADirectory { .. } => {
             Some("`publish` takes the directory that holds inputs/ and outputs/".to_owned())
         }
-        ScanError::Missing { .. } | ScanError::Refused { .. } | ScanError::Unfinished { .. } => {
-            None
-        }
+        // The error names the file and what is wrong with it.
+        _ => None,
     };
     let failure = Error::new(ErrorKind::NotFound, error);
     match hint {
@@ -320,65 +319,59 @@ async fn publish_request(
 
 fn unprepared(error: PrepareError) -> Error {
     match error {
-        PrepareError::Store { ref source, .. } => Error::new(kind_of(source), error),
         PrepareError::Plan(PlanError::Refused { id, problems }) => refuse(&id, problems),
-        PrepareError::Scan { .. } => Error::new(ErrorKind::Mirror, error),
         PrepareError::Plan(error) => unplanned(error),
+        error => Error::new(error.kind().into(), error),
     }
 }
 
 fn unplanned(error: PlanError) -> Error {
     let hint = match &error {
-        PlanError::Refused { .. } => {
-            "nothing was published; mend the tree and run the same command again"
-        }
         PlanError::Different { .. } => "builds never change; publish under another date",
         PlanError::Incomparable { .. } => {
             "`stx-builds verify` says what is wrong with the published build"
         }
         PlanError::Ahead { .. } => "is the date, or this machine's clock, wrong?",
+        // A plan refuses, and nothing else: the tree has to change.
+        _ => "nothing was published; mend the tree and run the same command again",
     };
     Error::new(ErrorKind::Mirror, error).hint(hint)
 }
 
 fn unpublished(error: PublishError) -> Error {
-    match &error {
-        PublishError::Busy { .. } => {
-            Error::new(ErrorKind::Busy, error).hint("run the same command again when it is done")
-        }
-        PublishError::Metadata { source, .. } | PublishError::NotPublished { source, .. }
-            if kind_of(source) == ErrorKind::Usage =>
-        {
-            Error::new(ErrorKind::Usage, error)
-                .hint("nothing was published; install it and run the same command again")
-        }
-        PublishError::Outdated { .. } => Error::new(ErrorKind::Mirror, error)
-            .hint("run the same command again; it looks at the mirror anew"),
-        PublishError::Metadata { .. } | PublishError::NotPublished { .. } => {
-            Error::new(ErrorKind::Mirror, error)
-                .hint("nothing of the build is visible; run the same command again to publish it")
-        }
-        PublishError::AfterCommit { .. } => Error::new(ErrorKind::Mirror, error).hint(
+    let kind = ErrorKind::from(error.kind());
+    let hint = match &error {
+        PublishError::Outdated { .. } => "run the same command again; it looks at the mirror anew",
+        PublishError::AfterCommit { .. } => {
             "the build is visible, but a power failure may undo that; run the same command again to make it durable and \
-             to move the aliases",
-        ),
-        PublishError::Uncertain { .. } => Error::new(ErrorKind::Mirror, error).hint(
+             to move the aliases"
+        }
+        PublishError::Uncertain { .. } => {
             "run the same command again when the mirror can be reached; it publishes what is not there, and moves the \
-             aliases",
-        ),
-        PublishError::Incomplete { .. } => Error::new(ErrorKind::Mirror, error).hint(
-            "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]",
-        ),
-        PublishError::HookBeforeCommit { .. } => Error::new(ErrorKind::Mirror, error).hint(
-            "nothing of the build is visible; run the same command again to send what the registry lacks",
-        ),
+             aliases"
+        }
+        PublishError::Incomplete { .. } => {
+            "nothing was published; mend the packages, or let them be left out with `strict = false` in [metadata]"
+        }
+        PublishError::HookBeforeCommit { .. } => {
+            "nothing of the build is visible; run the same command again to send what the registry lacks"
+        }
         PublishError::HookAfterCommit { .. } => {
-            Error::new(ErrorKind::Mirror, error)
-                .hint("the build is visible; run the same command again to make the tags")
+            "the build is visible; run the same command again to make the tags"
         }
         PublishError::NotAliased { .. } | PublishError::AliasAfterMove { .. } => {
-            Error::new(ErrorKind::Mirror, error)
-                .hint("the build is visible; run the same command again to move the alias")
+            "the build is visible; run the same command again to move the alias"
         }
-    }
+        // Stopped before the commit.
+        _ => match error.kind() {
+            stx_publish::ErrorKind::Busy => "run the same command again when it is done",
+            stx_publish::ErrorKind::Usage => {
+                "nothing was published; install it and run the same command again"
+            }
+            stx_publish::ErrorKind::Mirror | stx_publish::ErrorKind::NotFound => {
+                "nothing of the build is visible; run the same command again to publish it"
+            }
+        },
+    };
+    Error::new(kind, error).hint(hint)
 }

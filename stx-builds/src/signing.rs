@@ -5,11 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use stx_layout::counted;
 use stx_publish::site::IndexSeal;
-use stx_publish::{PublishRequest, Seal, SignError};
+use stx_publish::{PublishRequest, Seal};
 use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
 
 use crate::Site;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// The signer at `now`; `None` where there is none.
 fn signer(site: &Site, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
@@ -70,14 +70,6 @@ pub(crate) fn packages(site: &Site, mut request: PublishRequest) -> Result<Publi
 }
 
 fn unsigned(error: SignPackagesError) -> Error {
-    let exit = match &error {
-        SignPackagesError::Sign {
-            source: SignError::MissingTool { .. },
-            ..
-        } => ErrorKind::Usage,
-        SignPackagesError::Sign { .. }
-        | SignPackagesError::Changed { .. }
-        | SignPackagesError::Io { .. } => ErrorKind::Mirror,
-    };
-    Error::new(exit, error).hint("nothing was published; the same command again signs what is left")
+    Error::new(error.kind().into(), error)
+        .hint("nothing was published; the same command again signs what is left")
 }

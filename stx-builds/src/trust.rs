@@ -15,6 +15,7 @@ use crate::files::{self, Durable};
 
 /// Whose signatures are believed.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct TrustOptions {
     /// A file of public keys, instead of that of the site's options.
     pub keyring: Option<Utf8PathBuf>,

@@ -16,7 +16,7 @@ use stx_trust::verify_stated;
 
 use crate::error::Error;
 use crate::images::Registry;
-use crate::{Reader, Site, build_ref, hint_of, kind_of, pages};
+use crate::{Reader, Site, build_ref, hint_of, pages};
 
 /// How long pages may be behind the mirror before that is a finding: who changed it makes them then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ pub struct Verified {
 
 /// How a mirror is verified.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// Whether derived data is repaired.
     pub repair: bool,
@@ -114,7 +115,7 @@ impl Site {
             let hint = hint_of(&error.source);
             Error {
                 hint,
-                ..Error::new(kind_of(&error.source), error)
+                ..Error::new(error.kind().into(), error)
             }
         };
         let mut report = match check(self, &reader, scope, &keys).await {

@@ -5,8 +5,24 @@ use std::io;
 
 use stx_layout::Channel;
 
+/// The kind of an error, for callers that branch. `stx_builds::ErrorKind` has the same names.
+///
+/// It is complete on purpose: errors grow, and a caller who matches kinds has decided every one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// This machine lacks a program or credentials: the mirror would take the same call from another one.
+    Usage,
+    /// The mirror, or the registry, is wrong, refused it, or could not be reached.
+    Mirror,
+    /// Not found.
+    NotFound,
+    /// Busy: another publisher is at work.
+    Busy,
+}
+
 /// A call of a store that did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Another publisher holds the lock of the channel.
     #[error("{channel}: another publisher is at work in this channel")]
@@ -142,8 +158,33 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::NotFound { .. } | Self::NotAMirror { .. } => ErrorKind::NotFound,
+            Self::MissingTool { .. } => ErrorKind::Usage,
+            Self::Unsigned { source, .. } => source.kind(),
+            Self::AlreadyExists { .. }
+            | Self::Conflict { .. }
+            | Self::NotDurable { .. }
+            | Self::Refused { .. }
+            | Self::Changed { .. }
+            | Self::Tool { .. }
+            | Self::Untrusted { .. }
+            | Self::Stale { .. }
+            | Self::Unsupported { .. }
+            | Self::Damaged { .. }
+            | Self::Network { .. }
+            | Self::Io { .. } => ErrorKind::Mirror,
+        }
+    }
+}
+
 /// Something that cannot be signed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignError {
     /// The program that signs is not installed.
     #[error("{tool}: not installed; it comes with the package {packages}")]
@@ -171,6 +212,16 @@ pub enum SignError {
     },
 }
 
+impl SignError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::MissingTool { .. } => ErrorKind::Usage,
+            Self::Refused { .. } | Self::Io { .. } => ErrorKind::Mirror,
+        }
+    }
+}
+
 /// An error with all its causes, in a line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -180,4 +231,32 @@ pub fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_a_matter_of_usage_wherever_it_is_missed() {
+        let unsigned = |source| StoreError::Unsigned {
+            what: "SHA256SUMS".to_owned(),
+            source,
+        };
+        let missing = SignError::MissingTool {
+            tool: "gpg".to_owned(),
+            packages: "gnupg".to_owned(),
+        };
+        let refused = SignError::Refused {
+            signer: "gpg".to_owned(),
+            reason: "expired".to_owned(),
+        };
+        assert_eq!(unsigned(missing).kind(), ErrorKind::Usage);
+        assert_eq!(unsigned(refused).kind(), ErrorKind::Mirror);
+        let missing = StoreError::MissingTool {
+            tool: "createrepo_c".to_owned(),
+            packages: "createrepo-c".to_owned(),
+        };
+        assert_eq!(missing.kind(), ErrorKind::Usage);
+    }
 }

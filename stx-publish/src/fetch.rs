@@ -18,6 +18,7 @@ use futures_util::stream;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, Channel, Sha256, counted};
 
+use crate::error::ErrorKind;
 use crate::store::{MirrorRead, StoreError};
 
 mod file;
@@ -31,6 +32,7 @@ pub use select::{SelectError, Wanted, What, WhatError, select};
 
 /// How files are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FetchOptions {
     /// How many files are fetched side by side.
     pub parallel: usize,
@@ -113,6 +115,7 @@ impl fmt::Display for FetchReport {
 
 /// Why a file was not fetched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FetchError {
     /// All of its bytes arrived, and they are others than the sums say.
     #[error("{path}: corrupt on the mirror: its SHA-256 is {found}, SHA256SUMS says {expected}")]
@@ -166,6 +169,18 @@ pub enum FetchError {
         /// The unfinished file.
         path: Utf8PathBuf,
     },
+}
+
+impl FetchError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gone { .. } => ErrorKind::NotFound,
+            Self::Corrupt { .. } | Self::Truncated { .. } | Self::Store { .. } => ErrorKind::Mirror,
+            Self::Local { .. } => ErrorKind::Usage,
+            Self::Busy { .. } => ErrorKind::Busy,
+        }
+    }
 }
 
 /// The build that a name in a channel means: a build's own date, or an alias, which is resolved here and only here.

@@ -46,6 +46,7 @@ pub struct HttpStore {
 
 /// A URL that no mirror can be read from.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// Not a URL.
     #[error("{text:?} is not a URL")]

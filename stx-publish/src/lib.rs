@@ -77,6 +77,7 @@ mod task;
 pub mod thinning;
 pub mod verify;
 
+pub use error::{ErrorKind, SignError, StoreError};
 #[cfg(feature = "local")]
 pub use guard::{ClearError, clear};
 pub use guard::{Cleared, Copies};
@@ -100,11 +101,11 @@ pub use publish::{
 };
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
-pub use seal::{Attester, Seal, Sealed, SignError, Signer};
+pub use seal::{Attester, Seal, Sealed, Signer};
 pub use store::{
     Added, Audit, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
     Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
-    Retired, Scope, StagedBuild, StoreError, read_all,
+    Retired, Scope, StagedBuild, read_all,
 };
 pub use thinning::{Thinned, ThinnedSection};
 #[cfg(feature = "local")]

@@ -16,6 +16,7 @@ const MOST_REDIRECTS: usize = 5;
 
 /// How a server is spoken to over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpOptions {
     /// How long a connection may take to come about.
     pub connect: Duration,

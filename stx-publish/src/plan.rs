@@ -186,6 +186,7 @@ pub enum Difference {
 
 /// A build that must not be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// Some of it must not leave the build server.
     #[error("{id}: {}", list(problems))]

@@ -238,6 +238,7 @@ impl fmt::Display for PrivacyReport {
 
 /// Identities that cannot be looked for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PrivacyError {
     /// It would be found everywhere.
     #[error("secret {label}: shorter than {SHORTEST_SECRET} bytes, or all of its lines are")]

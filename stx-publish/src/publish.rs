@@ -12,6 +12,7 @@ use futures_util::stream;
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, Channel, counted};
 
+use crate::error::ErrorKind;
 use crate::metadata::Indexed;
 use crate::plan::{
     AliasStep, AliasVerdict, Known, PlanError, PublishAction, PublishPlan, PublishRequest,
@@ -109,6 +110,7 @@ impl fmt::Display for PublishReport {
 
 /// A publish that stopped. Before the commit nothing of the build can be seen; after it all of it can, whatever fails then.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PublishError {
     /// Another publisher is at work in the channel.
     #[error("{channel}: another publisher is at work in this channel")]
@@ -206,8 +208,33 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// Its kind. Before the commit a program that is missing counts as [`Usage`](ErrorKind::Usage): nothing happened, and
+    /// installing it helps.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Metadata { source, .. } | Self::NotPublished { source, .. } => {
+                match source.kind() {
+                    ErrorKind::Usage => ErrorKind::Usage,
+                    ErrorKind::Mirror | ErrorKind::NotFound | ErrorKind::Busy => ErrorKind::Mirror,
+                }
+            }
+            Self::Outdated { .. }
+            | Self::Incomplete { .. }
+            | Self::AfterCommit { .. }
+            | Self::Uncertain { .. }
+            | Self::HookBeforeCommit { .. }
+            | Self::HookAfterCommit { .. }
+            | Self::NotAliased { .. }
+            | Self::AliasAfterMove { .. } => ErrorKind::Mirror,
+        }
+    }
+}
+
 /// A plan that could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PrepareError {
     /// The mirror could not be read.
     #[error("{id}: cannot be compared with the mirror")]
@@ -228,6 +255,16 @@ pub enum PrepareError {
     /// The build must not be published.
     #[error(transparent)]
     Plan(#[from] PlanError),
+}
+
+impl PrepareError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store { source, .. } => source.kind(),
+            Self::Scan { .. } | Self::Plan(_) => ErrorKind::Mirror,
+        }
+    }
 }
 
 /// Reads what a plan needs to know of the mirror, and makes the plan.

@@ -21,6 +21,7 @@ use survey::Surveyor;
 
 /// A tree that cannot be published.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScanError {
     /// There is no such directory.
     #[error("{dir}: there is no such directory")]
@@ -203,6 +204,7 @@ pub fn gather(
 /// Files that cannot be published.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[non_exhaustive]
 pub struct GatherError {
     /// All that is wrong.
     pub problems: Vec<Problem>,

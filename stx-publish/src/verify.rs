@@ -8,6 +8,7 @@ use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry, counted, printable,
 };
 
+use crate::error::ErrorKind;
 use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 
 mod check;
@@ -332,11 +333,27 @@ impl fmt::Display for VerifyReport {
 /// A verification that could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{scope}: cannot be verified")]
+#[non_exhaustive]
 pub struct VerifyError {
     /// The mirror, the channel or the build that was to be verified.
     pub scope: Box<Scope>,
     /// Why not.
     pub source: StoreError,
+}
+
+impl VerifyError {
+    /// The error of a store while `scope` is verified.
+    pub fn new(scope: &Scope, source: StoreError) -> Self {
+        Self {
+            scope: Box::new(scope.clone()),
+            source,
+        }
+    }
+
+    /// Its kind: that of the store's error.
+    pub fn kind(&self) -> ErrorKind {
+        self.source.kind()
+    }
 }
 
 /// Compares `scope` with its sums, records and aliases. Every byte is read.
@@ -352,10 +369,7 @@ pub async fn verify_observed(
     scope: &Scope,
     observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
 ) -> Result<VerifyReport, VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     let (catalog, mut report) = builds(store, scope, observe).await?;
     match scope {
         Scope::All | Scope::Channel(_) => {
@@ -437,10 +451,7 @@ async fn builds(
     scope: &Scope,
     observe: &(dyn Fn(u64, u64, &BuildId) + Sync),
 ) -> Result<(Catalog, VerifyReport), VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     let none = match scope {
         Scope::All => false,

@@ -460,13 +460,11 @@ fn a_server_that_stalls_is_given_up() {
         (request.path == "/index.json" || request.path.ends_with("SHA256SUMS"))
             .then(|| Answer::Stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".into()))
     });
-    let options = HttpOptions {
-        connect: Duration::from_millis(300),
-        idle: Duration::from_millis(300),
-        attempts: 2,
-        first_wait: Duration::from_millis(10),
-        ..HttpOptions::default()
-    };
+    let mut options = HttpOptions::default();
+    options.connect = Duration::from_millis(300);
+    options.idle = Duration::from_millis(300);
+    options.attempts = 2;
+    options.first_wait = Duration::from_millis(10);
     let store = HttpStore::new(&server.url(), options).expect("a store");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

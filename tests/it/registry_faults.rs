@@ -8,7 +8,6 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use stx_images::registry::conformance;
 use stx_images::{OciOptions, OciRegistry};
-use stx_publish::HttpOptions;
 
 use crate::harness::{Ran, assert_whole, run};
 use crate::registry::{Published, recorded};
@@ -19,12 +18,8 @@ use crate::retention::january;
 #[test]
 fn a_real_registry_keeps_the_contract() {
     let registry = DockerRegistry::start();
-    let options = OciOptions {
-        http: HttpOptions::default(),
-        parallel: 4,
-        plain_http: true,
-        docker_config: None,
-    };
+    let mut options = OciOptions::default();
+    options.plain_http = true;
     let ours = OciRegistry::new(&registry.host(), options).expect("a registry");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

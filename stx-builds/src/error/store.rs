@@ -2,34 +2,19 @@
 
 use std::io;
 
-use stx_publish::{SignError, StoreError, WebPage};
+use stx_publish::{StoreError, WebPage};
 
 use super::{Error, ErrorKind};
 use crate::users::denied;
 
-/// The kind of a store's refusal.
-pub(crate) fn kind_of(error: &StoreError) -> ErrorKind {
-    match error {
-        StoreError::Busy { .. } => ErrorKind::Busy,
-        StoreError::NotFound { .. } | StoreError::NotAMirror { .. } => ErrorKind::NotFound,
-        StoreError::MissingTool { .. }
-        | StoreError::Unsigned {
-            source: SignError::MissingTool { .. },
-            ..
-        } => ErrorKind::Usage,
-        StoreError::AlreadyExists { .. }
-        | StoreError::Conflict { .. }
-        | StoreError::NotDurable { .. }
-        | StoreError::Refused { .. }
-        | StoreError::Changed { .. }
-        | StoreError::Tool { .. }
-        | StoreError::Unsigned { .. }
-        | StoreError::Untrusted { .. }
-        | StoreError::Stale { .. }
-        | StoreError::Unsupported { .. }
-        | StoreError::Damaged { .. }
-        | StoreError::Network { .. }
-        | StoreError::Io { .. } => ErrorKind::Mirror,
+impl From<stx_publish::ErrorKind> for ErrorKind {
+    fn from(kind: stx_publish::ErrorKind) -> Self {
+        match kind {
+            stx_publish::ErrorKind::Usage => Self::Usage,
+            stx_publish::ErrorKind::Mirror => Self::Mirror,
+            stx_publish::ErrorKind::NotFound => Self::NotFound,
+            stx_publish::ErrorKind::Busy => Self::Busy,
+        }
     }
 }
 
@@ -55,22 +40,14 @@ pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
         StoreError::NotDurable { .. } => {
             Some("the change can be seen; check the disk that the mirror lies on".to_owned())
         }
-        StoreError::Busy { .. }
-        | StoreError::NotFound { .. }
-        | StoreError::MissingTool { .. }
-        | StoreError::Unsigned { .. }
-        | StoreError::AlreadyExists { .. }
-        | StoreError::Conflict { .. }
-        | StoreError::Refused { .. }
-        | StoreError::Changed { .. }
-        | StoreError::Tool { .. }
-        | StoreError::Unsupported { .. } => None,
         StoreError::Damaged { source, .. } => source
             .is::<WebPage>()
             .then(|| "is it the URL of a mirror, and is no login or proxy in between?".to_owned()),
         StoreError::Network { .. } => {
             Some("is the URL right, and does this machine reach the server?".to_owned())
         }
+        // The refusal itself says all that is known: its kind decides the exit code, and adds nothing to do.
+        _ => None,
     }
 }
 
@@ -79,6 +56,6 @@ pub fn refused(error: StoreError) -> Error {
     let hint = hint_of(&error);
     Error {
         hint,
-        ..Error::new(kind_of(&error), error)
+        ..Error::new(error.kind().into(), error)
     }
 }

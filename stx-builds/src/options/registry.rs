@@ -7,7 +7,6 @@ use camino::Utf8PathBuf;
 use serde::Deserialize;
 use stx_images::{ImageRules, OciOptions, OciRegistry};
 use stx_layout::Qualifier;
-use stx_publish::HttpOptions;
 
 use crate::error::Error;
 
@@ -74,12 +73,12 @@ impl RegistryTable {
             ))
             .hint("`plain_http` of [registry] sends images and passwords in the clear"));
         }
-        let options = OciOptions {
-            http: HttpOptions::default(),
-            parallel: self.parallel.map_or(4, NonZeroUsize::get),
-            plain_http: self.plain_http,
-            docker_config: docker_config(),
-        };
+        let mut options = OciOptions::default();
+        if let Some(parallel) = self.parallel {
+            options.parallel = parallel.get();
+        }
+        options.plain_http = self.plain_http;
+        options.docker_config = docker_config();
         OciRegistry::new(&self.host, options).map_err(Error::usage)
     }
 

@@ -66,10 +66,10 @@ pub(crate) struct Trust {
 
 impl Trust {
     pub(crate) fn options(&self) -> TrustOptions {
-        TrustOptions {
-            keyring: self.keyring.clone(),
-            allow_stale: self.allow_stale,
-        }
+        let mut options = TrustOptions::default();
+        options.keyring.clone_from(&self.keyring);
+        options.allow_stale = self.allow_stale;
+        options
     }
 }
 

@@ -20,11 +20,10 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
             }
         },
     };
-    let how = VerifyOptions {
-        repair: args.repair,
-        keyring: args.keyring.clone(),
-        provenance_keys: args.provenance_key.clone(),
-    };
+    let mut how = VerifyOptions::default();
+    how.repair = args.repair;
+    how.keyring.clone_from(&args.keyring);
+    how.provenance_keys.clone_from(&args.provenance_key);
     let verified = context.site.verify(&scope, &how).await?;
     output::print(context.format(), &verified, || {
         let repaired = verified

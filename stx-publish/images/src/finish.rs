@@ -6,11 +6,13 @@ use super::{
     ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, look, plan, push, recorded,
 };
 use crate::registry::ImageRegistry;
+use stx_publish::ErrorKind;
 use stx_publish::plan::alias_verdict;
 use stx_publish::store::{MirrorStore, Scope, StoreError};
 
 /// Tags of a channel that could not be finished.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FinishError {
     /// The mirror could not be read or locked.
     #[error("{channel}: the tags of its images cannot be looked at")]
@@ -28,6 +30,16 @@ pub enum FinishError {
         /// Why.
         source: ImageError,
     },
+}
+
+impl FinishError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store { source, .. } => source.kind(),
+            Self::Images { source, .. } => source.kind(),
+        }
+    }
 }
 
 /// Makes the tags that a publisher that was killed after its commit did not make: those of the newest build of a channel, and

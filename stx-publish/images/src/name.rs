@@ -22,6 +22,7 @@ pub struct ImageRules {
 /// An image that cannot be named.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}: {reason}")]
+#[non_exhaustive]
 pub struct NameError {
     /// Its layout or archive.
     pub origin: BuildPath,

@@ -11,12 +11,14 @@ use super::{
     plan, recorded,
 };
 use crate::registry::{ImageRegistry, RegistryError};
+use stx_publish::ErrorKind;
 use stx_publish::plan::{AliasVerdict, PublishAction, PublishPlan, PublishRequest};
 use stx_publish::publish::{PrepareError, prepare};
 use stx_publish::store::MirrorRead;
 
 /// A plan that could not be made for a build with its images.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PrepareImagesError {
     /// Not for the files.
     #[error(transparent)]
@@ -47,6 +49,17 @@ pub enum PrepareImagesError {
         /// All of them.
         clashes: Vec<ImageClash>,
     },
+}
+
+impl PrepareImagesError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Files(error) => error.kind(),
+            Self::Registry { source, .. } => source.kind(),
+            Self::Name { .. } | Self::Clash { .. } => ErrorKind::Mirror,
+        }
+    }
 }
 
 fn list(clashes: &[ImageClash]) -> String {

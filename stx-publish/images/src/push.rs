@@ -11,6 +11,7 @@ use stx_layout::{BuildPath, ImageName, Sha256, counted};
 
 use super::{ImageClash, ImagePlan, NamedImage, Prepared};
 use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository};
+use stx_publish::ErrorKind;
 use stx_publish::plan::AliasVerdict;
 use stx_publish::publish::{
     CommitHooks, HookError, PublishError, PublishReport, publish_with_hooks,
@@ -19,6 +20,7 @@ use stx_publish::store::{Added, MirrorStore};
 
 /// Images that could not be brought to the registry.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// The registry did not do what was asked of it.
     #[error("registry {registry}")]
@@ -39,6 +41,16 @@ pub enum ImageError {
         /// Its manifest's digest.
         digest: Sha256,
     },
+}
+
+impl ImageError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry { source, .. } => source.kind(),
+            Self::Clash(_) | Self::Missing { .. } => ErrorKind::Mirror,
+        }
+    }
 }
 
 /// Images that stopped a publish: what a [`CommitHooks`] of images fails with.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use stx_layout::{ImageName, Sha256};
 
+use stx_publish::ErrorKind;
 use stx_publish::incoming::digest_of;
 
 #[cfg(any(test, feature = "testing"))]
@@ -99,6 +100,7 @@ pub enum Untagged {
 
 /// A call that a registry did not do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegistryError {
     /// Not there: a manifest, or a blob that a manifest names.
     #[error("{what}: not found on the registry")]
@@ -154,6 +156,19 @@ pub enum RegistryError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl RegistryError {
+    /// Its kind: [`Usage`](ErrorKind::Usage) where other credentials would help.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Denied { .. } | Self::Credentials { .. } => ErrorKind::Usage,
+            Self::Refused { .. } | Self::Digest { .. } | Self::Network { .. } | Self::Io { .. } => {
+                ErrorKind::Mirror
+            }
+        }
+    }
 }
 
 /// A registry, as those that speak the OCI distribution specification.

@@ -15,6 +15,7 @@ use stx_publish::net::{self, HttpOptions};
 
 /// What is not in the URL of a mirror in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct BucketOptions {
     /// The server, such as `https://s3.example.org`; AWS where it is absent and the environment names none.
     pub endpoint: Option<String>,
@@ -46,6 +47,7 @@ impl std::fmt::Debug for Secret {
 
 /// A bucket that no mirror can be opened in.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BucketError {
     /// Not the URL of a bucket.
     #[error(
@@ -183,12 +185,10 @@ fn client(
         }
         None => false,
     };
-    let http = HttpOptions {
-        // A server that puts the parts of a large file together says nothing for long.
-        idle: Duration::from_mins(5),
-        connections: 64,
-        ..HttpOptions::default()
-    };
+    let mut http = HttpOptions::default();
+    // A server that puts the parts of a large file together says nothing for long.
+    http.idle = Duration::from_mins(5);
+    http.connections = 64;
     let retry = RetryConfig {
         max_retries: 6,
         // Whoever gives back a lock is waited for.

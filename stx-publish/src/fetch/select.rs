@@ -36,6 +36,7 @@ pub enum What {
 
 /// A word that names nothing that could be fetched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WhatError {
     /// Not a phase.
     #[error("{text:?} names no phase: `rpms:std`")]
@@ -168,6 +169,7 @@ pub struct Wanted {
 
 /// Words that select nothing, or too much.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SelectError {
     /// The build has no such file.
     #[error("the build has no {}", what.join(", no "))]

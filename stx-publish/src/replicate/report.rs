@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 use stx_layout::BuildId;
 
+use crate::error::ErrorKind;
 use crate::fetch::FetchError;
 use crate::store::StoreError;
 
@@ -44,6 +45,7 @@ pub struct CopyReport {
 
 /// A copy that stopped. What was copied before it stays, and is not copied again.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CopyError {
     /// A build could not be read from the first mirror.
     #[error("{build}: cannot be read")]
@@ -88,6 +90,17 @@ pub enum CopyError {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+impl CopyError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Source { source, .. } | Self::Target { source, .. } => source.kind(),
+            Self::File { .. } | Self::AfterEffect { .. } => ErrorKind::Mirror,
+            Self::Work { .. } => ErrorKind::Usage,
+        }
+    }
 }
 
 /// The error of a call that changes the second mirror.

@@ -29,10 +29,7 @@ pub async fn verify_pages(
     patience: Duration,
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     if let Scope::Build(_) = scope {
         return Ok(());
     }

@@ -64,10 +64,7 @@ pub async fn repair_aliases(
 ) -> Result<RepairReport, VerifyError> {
     let scope = Scope::Channel(channel.clone());
     let catalog = store.catalog(&scope).await;
-    let catalog = catalog.map_err(|source| VerifyError {
-        scope: Box::new(scope),
-        source,
-    })?;
+    let catalog = catalog.map_err(|source| VerifyError::new(&scope, source))?;
     let mut seen = VerifyReport::default();
     if let Some(entry) = catalog.channels.get(channel) {
         check_aliases(channel, entry, &mut seen);
@@ -96,10 +93,7 @@ pub async fn repair(
         .collect();
     for channel in channels {
         let scope = Scope::Channel(channel.clone());
-        let fail = |source| VerifyError {
-            scope: Box::new(scope.clone()),
-            source,
-        };
+        let fail = |source| VerifyError::new(&scope, source);
         let writer = match store.lock(channel).await {
             Ok(writer) => writer,
             Err(StoreError::Busy { .. }) => {

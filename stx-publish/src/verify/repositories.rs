@@ -26,10 +26,7 @@ pub async fn verify_repositories(
     scope: &Scope,
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     // Of each repository the newest list: builds that follow each other often have the same.
     let mut known = HashMap::new();

@@ -24,10 +24,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
     keys: &[K],
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     for (id, build) in catalog.builds() {
         // What cannot be read is found by who checks sums and records.

@@ -44,6 +44,7 @@ const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
 
 /// How a registry is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OciOptions {
     /// Waits and attempts.
     pub http: HttpOptions,
@@ -53,6 +54,17 @@ pub struct OciOptions {
     pub plain_http: bool,
     /// Docker's `config.json`, which knows credentials or the helper that does; it need not be there.
     pub docker_config: Option<Utf8PathBuf>,
+}
+
+impl Default for OciOptions {
+    fn default() -> Self {
+        Self {
+            http: HttpOptions::default(),
+            parallel: 4,
+            plain_http: false,
+            docker_config: None,
+        }
+    }
 }
 
 /// A registry behind HTTP. Clones share their connections and tokens.
@@ -99,10 +111,8 @@ impl OciRegistry {
         let scheme = if options.plain_http { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{server}/v2/"));
         let base = base.map_err(|error| refused(error.to_string()))?;
-        let patient = HttpOptions {
-            idle: Duration::from_hours(24),
-            ..options.http.clone()
-        };
+        let mut patient = options.http.clone();
+        patient.idle = Duration::from_hours(24);
         let client = |http: &HttpOptions| {
             let mut builder = net::client_builder(http)?;
             if options.plain_http {

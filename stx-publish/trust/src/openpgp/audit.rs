@@ -25,10 +25,7 @@ pub async fn verify_signatures(
     now: DateTime<Utc>,
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     let vouched = Vouched::new(store, keyring, Seen::default(), now, false);
     let mut found = Vec::new();
@@ -97,10 +94,7 @@ pub async fn verify_packages(
     now: DateTime<Utc>,
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
-    let fail = |source| VerifyError {
-        scope: Box::new(scope.clone()),
-        source,
-    };
+    let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
     let mut known: HashMap<Sha256, Option<Refused>> = HashMap::new();
     for (id, _) in catalog.builds() {

@@ -21,6 +21,7 @@ use stx_layout::BuildPath;
 use stx_layout::rpm::{HeadError, Headers, LEAD, read_head};
 
 use super::OpenPgp;
+use stx_publish::ErrorKind;
 use stx_publish::incoming::{Entry, Incoming};
 use stx_publish::ingest::Source;
 use stx_publish::seal::{SignError, Signer as _};
@@ -50,6 +51,7 @@ pub struct SignedPackages {
 
 /// A package that cannot be signed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignPackagesError {
     /// The signer refuses.
     #[error("{path}: not signed")]
@@ -75,6 +77,16 @@ pub enum SignPackagesError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl SignPackagesError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Sign { source, .. } => source.kind(),
+            Self::Changed { .. } | Self::Io { .. } => ErrorKind::Mirror,
+        }
+    }
 }
 
 /// The action taken for a package.

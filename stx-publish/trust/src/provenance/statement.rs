@@ -58,6 +58,7 @@ impl fmt::Display for BuilderId {
 /// A builder that has no URI for a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}: a builder is named by a URI, such as https://builds.example.org/stx/v1")]
+#[non_exhaustive]
 pub struct BuilderIdError {
     /// The text.
     pub text: String,
