@@ -24,7 +24,7 @@ use crate::text::serde_as_text;
 /// Longest image name in bytes without its tag.
 const MAX_NAME: usize = 255;
 
-/// The name of a container image, borrowed: parsed without allocating, to be put together from parts, too.
+/// The name of a container image, borrowed; it can be put together from parts, too.
 ///
 /// ```
 /// # use stx_layout::{ImageNameRef, Tag};

@@ -34,7 +34,7 @@
 //! `latest_build`, and an input or output with its phase, or what lies below; also the two links themselves, `r2018.10` and
 //! `…/latest_build`. All else is [`Dialect::Extended`]: a layer, a section without a build, and every shorter path.
 
-mod shape;
+mod parse;
 mod suggest;
 
 use std::cmp::Ordering;
@@ -50,9 +50,8 @@ use crate::{
     Alias, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildPhase, Channel, ParseError,
     Platform,
 };
-use shape::{Form, Shape, Span};
 
-/// A path of a mirror, borrowed: parsed without allocating.
+/// A path of a mirror, borrowed, in its parts.
 ///
 /// Accepted is a path from the mirror's root, or a URL `http(s)://HOST/mirror/starlingx/PATH` of any host, with or without
 /// a slash at its end. `Display` gives the very bytes that were parsed; [`path`](Self::path) is the same without URL prefix
@@ -70,10 +69,25 @@ use shape::{Form, Shape, Span};
 #[derive(Debug, Clone, Copy)]
 pub struct MirrorPathRef<'a> {
     text: &'a str,
-    shape: Shape,
+    path: &'a str,
+    release: Option<&'a str>,
+    distro: Option<&'a str>,
+    codename: Option<&'a str>,
+    arch: Option<&'a str>,
+    layer: Option<&'a str>,
+    build: Option<&'a str>,
+    alias: Option<&'a str>,
+    section: Option<Section>,
+    /// The section and all below it.
+    in_build: Option<&'a str>,
+    artifact: Option<&'a str>,
+    phase: Option<&'a str>,
+    rest: Option<&'a str>,
+    dialect: Dialect,
 }
 
-/// A path of a mirror, owned. See [`MirrorPathRef`] for what it is, and [the module](self) for which segment is what.
+/// A path of a mirror, owned: a text that was parsed once. Its parts are found anew when they are asked for; who asks for many
+/// takes them of [`borrowed`](Self::borrowed). See [`MirrorPathRef`] for what it is, and [the module](self) for which segment is what.
 ///
 /// ```
 /// # use stx_layout::MirrorPath;
@@ -88,22 +102,17 @@ pub struct MirrorPathRef<'a> {
 #[derive(Debug, Clone)]
 pub struct MirrorPath {
     text: String,
-    shape: Shape,
 }
 
 impl<'a> MirrorPathRef<'a> {
-    /// Parses a path or URL. Allocates only for an error.
-    #[inline]
+    /// Parses a path or URL.
     pub fn parse(text: &'a str) -> Result<Self, ParseError> {
-        match shape::shape(text) {
-            Ok(shape) => Ok(Self { text, shape }),
-            Err((offset, expected)) => Err(refused(text, offset, expected)),
-        }
+        parse::parse(text).map_err(|(offset, expected)| refused(text, offset, expected))
     }
 
-    /// Whether a text is accepted; costs nothing extra where it is not.
+    /// Whether a text is accepted; finds no suggestion where it is not.
     pub fn is_accepted(text: &str) -> bool {
-        shape::shape(text).is_ok()
+        parse::parse(text).is_ok()
     }
 
     /// Parses what may not be text. The error's input has U+FFFD for what is not UTF-8.
@@ -118,21 +127,10 @@ impl<'a> MirrorPathRef<'a> {
         }
     }
 
-    fn part(self, span: Span) -> &'a str {
-        self.text
-            .get(usize::from(span.start)..usize::from(span.end))
-            .unwrap_or_default()
-    }
-
-    fn some(self, span: Span) -> Option<&'a str> {
-        (span.start < span.end).then(|| self.part(span))
-    }
-
     /// An owned copy.
     pub fn to_owned(self) -> MirrorPath {
         MirrorPath {
             text: self.text.to_owned(),
-            shape: self.shape,
         }
     }
 
@@ -143,29 +141,28 @@ impl<'a> MirrorPathRef<'a> {
 
     /// The path from the mirror's root, without URL prefix and last slash; empty for the root.
     pub fn path(self) -> &'a str {
-        self.part(self.shape.path)
+        self.path
     }
 
     /// The URL prefix that was given, `http(s)://HOST/mirror/starlingx/`; empty where none was.
     pub fn prefix(self) -> &'a str {
-        self.text
-            .get(..usize::from(self.shape.path.start))
-            .unwrap_or_default()
+        let path = self.path.len() + usize::from(self.is_directory());
+        &self.text[..self.text.len() - path]
     }
 
     /// Whether a slash was given at the end of a path.
     pub fn is_directory(self) -> bool {
-        self.text.len() > usize::from(self.shape.path.end)
+        !self.path.is_empty() && self.text.ends_with('/')
     }
 
     /// The grammar that the path needs.
     pub fn dialect(self) -> Dialect {
-        self.shape.dialect
+        self.dialect
     }
 
     /// The release as in the path: `master`, `rc/4.0`, `r2018.10`, `f/antelope`.
     pub fn release(self) -> Option<&'a str> {
-        self.some(self.shape.release)
+        self.release
     }
 
     /// The release as a value.
@@ -175,42 +172,42 @@ impl<'a> MirrorPathRef<'a> {
 
     /// `centos`.
     pub fn distro(self) -> Option<&'a str> {
-        self.some(self.shape.distro)
+        self.distro
     }
 
     /// `bullseye`.
     pub fn codename(self) -> Option<&'a str> {
-        self.some(self.shape.codename)
+        self.codename
     }
 
     /// `amd64`.
     pub fn arch(self) -> Option<&'a str> {
-        self.some(self.shape.arch)
+        self.arch
     }
 
     /// `flock`.
     pub fn layer(self) -> Option<&'a str> {
-        self.some(self.shape.layer)
+        self.layer
     }
 
     /// The build date as in the path.
     pub fn build(self) -> Option<&'a str> {
-        self.some(self.shape.build)
+        self.build
     }
 
     /// The alias that stands in place of the build date: `latest_build`.
     pub fn alias(self) -> Option<&'a str> {
-        self.some(self.shape.alias)
+        self.alias
     }
 
     /// `inputs`, `outputs` or `logs`.
     pub fn section(self) -> Option<Section> {
-        self.shape.section
+        self.section
     }
 
     /// The first segment below the section.
     pub fn artifact(self) -> Option<&'a str> {
-        self.some(self.shape.artifact)
+        self.artifact
     }
 
     /// The kind of the artifact, if it is below `inputs`.
@@ -237,7 +234,7 @@ impl<'a> MirrorPathRef<'a> {
 
     /// The build phase as in the path: `std`.
     pub fn phase(self) -> Option<&'a str> {
-        self.some(self.shape.phase)
+        self.phase
     }
 
     /// The build phase as a value.
@@ -247,7 +244,7 @@ impl<'a> MirrorPathRef<'a> {
 
     /// The rest of the path, behind every part that has an accessor here.
     pub fn rest(self) -> Option<&'a str> {
-        self.some(self.shape.rest)
+        self.rest
     }
 
     /// The channel, where it is complete and its release is written as a release identifier. For aliases and branches see
@@ -293,13 +290,10 @@ impl<'a> MirrorPathRef<'a> {
 
     /// Every alias that the path goes through, first to last: of the release, of the build.
     pub fn aliases(self) -> impl Iterator<Item = Alias> {
-        let release = match self.shape.form {
-            Form::Latest => Some(Alias::LatestRelease),
-            Form::Legacy => self
-                .release()
-                .and_then(|release| release.parse().ok())
-                .map(Alias::Legacy),
-            Form::None | Form::Kind | Form::Spec | Form::Rc | Form::Branch => None,
+        let release = match self.path_release() {
+            Some(PathRelease::Latest) => Some(Alias::LatestRelease),
+            Some(PathRelease::Legacy(legacy)) => Some(Alias::Legacy(legacy)),
+            Some(PathRelease::Id(_) | PathRelease::Branch(_)) | None => None,
         };
         release
             .into_iter()
@@ -308,11 +302,7 @@ impl<'a> MirrorPathRef<'a> {
 
     /// The path within the build: the section and all below it.
     pub fn build_path(self) -> Option<BuildPath> {
-        self.shape.section?;
-        self.text
-            .get(usize::from(self.shape.section_at)..usize::from(self.shape.path.end))?
-            .parse()
-            .ok()
+        self.in_build?.parse().ok()
     }
 }
 
@@ -362,10 +352,7 @@ views! {
 impl MirrorPath {
     /// This path, borrowed.
     pub fn borrowed(&self) -> MirrorPathRef<'_> {
-        MirrorPathRef {
-            text: &self.text,
-            shape: self.shape,
-        }
+        parse::parse(&self.text).expect("it was parsed before")
     }
 
     /// The directory of a channel, with a slash at its end.
@@ -417,7 +404,6 @@ impl MirrorPath {
     }
 }
 
-#[cold]
 fn refused(text: &str, offset: usize, expected: &'static str) -> ParseError {
     let error = ParseError::new(text, offset, expected);
     match suggest::path(text) {

@@ -1,6 +1,6 @@
 //! The words that settle which segment is what, in one place.
 
-use crate::date::{is_build_date, looks_like_date, read};
+use crate::date::{looks_like_date, read};
 use crate::kinds::Section;
 
 /// The prefix of every alias for a build.
@@ -46,13 +46,12 @@ pub(crate) enum Stop {
 }
 
 /// The kind of segment that ends a channel; `None` if the segment is a part of the channel.
-#[inline]
 pub(crate) fn stop(segment: &str) -> Option<Stop> {
     match segment.as_bytes().first()? {
-        b'0'..=b'9' if is_build_date(segment) => Some(Stop::Build),
-        b'0'..=b'9' if looks_like_date(segment) => read(segment)
-            .err()
-            .map(|(offset, expected)| Stop::Malformed(offset, expected)),
+        b'0'..=b'9' if looks_like_date(segment) => Some(match read(segment) {
+            Ok(_) => Stop::Build,
+            Err((offset, expected)) => Stop::Malformed(offset, expected),
+        }),
         b'l' if segment.starts_with(LATEST) => Some(Stop::Alias),
         b'l' | b'L' => match misspelt_alias(segment) {
             Some(offset) => Some(Stop::Malformed(
