@@ -2,7 +2,8 @@
 //!
 //! | file | derived from | told by |
 //! |---|---|---|
-//! | `outputs/RPMS/std/repodata/…` | the packages of a repository | [`is_metadata`] |
+//! | `outputs/RPMS/std/repodata/…` | the packages of an RPM repository | [`Repositories::is_metadata`] |
+//! | `outputs/std/packages/Release`, `Packages.xz`, `by-hash/…` | the packages of an apt repository | [`Repositories::is_metadata`] |
 //! | `outputs/iso/NAME.iso.cdx.json` | an ISO image: its bill of materials | [`image_of_bill`] |
 //! | `outputs/docker-images/images-OS-STREAM-versioned.lst`, `…-latest.lst` | the container images | [`is_image_list`] |
 //!
@@ -48,12 +49,84 @@ pub fn repositories<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTree
     found
 }
 
-/// Whether `path` is metadata of one of `repositories`.
-pub fn is_metadata(repositories: &BTreeSet<BuildPath>, path: &BuildPath) -> bool {
-    repositories.iter().any(|dir| {
-        let rest = path.as_str().strip_prefix(dir.as_str());
-        rest.is_some_and(|rest| rest.starts_with("/repodata/"))
-    })
+/// The directories among `paths` that are apt repositories in flat form: `outputs/<type>/packages`, `outputs/<type>/sources`,
+/// `inputs/packages` and `inputs/sources`, where there is a `.deb`, `.udeb` or `.dsc` below them. One that holds a repository
+/// of another form, with a `dists/…/Release` of its own, is none.
+///
+/// ```
+/// # use stx_layout::{BuildPath, derived::apt_repositories};
+/// let paths: Vec<BuildPath> = vec![
+///     "outputs/std/packages/hello_1.0_amd64.deb".parse()?,
+///     "outputs/std/sources/hello/hello_1.0.dsc".parse()?,
+///     "outputs/aptly/deb-local-build/pool/main/h/hello/hello_1.0_amd64.deb".parse()?,
+/// ];
+/// let found = apt_repositories(&paths);
+/// let found: Vec<_> = found.iter().map(BuildPath::as_str).collect();
+/// assert_eq!(found, ["outputs/std/packages", "outputs/std/sources"]);
+/// # Ok::<(), stx_layout::ParseError>(())
+/// ```
+pub fn apt_repositories<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTreeSet<BuildPath> {
+    let (mut found, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for path in paths {
+        let segments: Vec<_> = path.segments().collect();
+        let depth = match *segments.as_slice() {
+            ["outputs", _, "packages" | "sources", _, ..] => 3,
+            ["inputs", "packages" | "sources", _, ..] => 2,
+            _ => continue,
+        };
+        let dir = || segments[..depth].join("/").parse::<BuildPath>();
+        if segments[depth] == "dists" && matches!(path.file_name(), "Release" | "InRelease") {
+            others.extend(dir());
+        }
+        if is_debian_package(path) {
+            found.extend(dir());
+        }
+    }
+    &found - &others
+}
+
+/// Whether this is the name of a file that an apt repository lists: a binary package or the description of a source package.
+pub fn is_debian_package(path: &BuildPath) -> bool {
+    matches!(path.as_path().extension(), Some("deb" | "udeb" | "dsc"))
+}
+
+/// The repositories of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repositories {
+    /// The [RPM repositories](repositories).
+    pub rpm: BTreeSet<BuildPath>,
+    /// The [apt repositories](apt_repositories).
+    pub apt: BTreeSet<BuildPath>,
+}
+
+impl Repositories {
+    /// The repositories among `paths`.
+    pub fn of<'a>(paths: impl IntoIterator<Item = &'a BuildPath> + Clone) -> Self {
+        Self {
+            rpm: repositories(paths.clone()),
+            apt: apt_repositories(paths),
+        }
+    }
+
+    /// Whether `path` is metadata of one of them.
+    pub fn is_metadata(&self, path: &BuildPath) -> bool {
+        let name = |dir: &BuildPath| path.as_str().strip_prefix(dir.as_str())?.strip_prefix('/');
+        let mut rpm = self.rpm.iter().filter_map(name);
+        let mut apt = self.apt.iter().filter_map(name);
+        rpm.any(|name| name.starts_with("repodata/")) || apt.any(is_apt_metadata)
+    }
+}
+
+/// Whether a file of an apt repository, named below it, is metadata; also in forms that the publisher does not make.
+fn is_apt_metadata(name: &str) -> bool {
+    let list = |stem: &str| match name.strip_prefix(stem) {
+        Some("" | ".gz" | ".xz" | ".bz2" | ".lzma" | ".lz4" | ".zst") => true,
+        Some(_) | None => false,
+    };
+    matches!(name, "Release" | "InRelease" | "Release.gpg")
+        || list("Packages")
+        || list("Sources")
+        || name.starts_with("by-hash/")
 }
 
 /// Whether this is the name of an ISO image that gets a bill of materials: those in `outputs/`.
@@ -103,10 +176,51 @@ mod tests {
             found,
             ["inputs/RPMS", "outputs/RPMS/std", "outputs/SRPMS/std"]
         );
-        assert!(is_metadata(
-            &repositories(&paths),
-            &path("inputs/RPMS/repodata/repomd.xml")
-        ));
+        let found = Repositories::of(&paths);
+        assert!(found.is_metadata(&path("inputs/RPMS/repodata/repomd.xml")));
+        assert!(!found.is_metadata(&path("outputs/RPMS/rt/repodata/repomd.xml")));
+    }
+
+    #[test]
+    fn only_directories_with_debian_packages_are_apt_repositories() {
+        let paths = [
+            "inputs/packages/a_2_all.deb",
+            "inputs/sources/README",
+            "outputs/std/packages/x/y/c.udeb",
+            "outputs/std/sources/c/c_1.dsc",
+            "outputs/std/sources/c/c_1.tar.xz",
+            "outputs/std/loose.deb",
+            "outputs/packages/loose.deb",
+            "outputs/rt/packages/pool/d.deb",
+            "outputs/rt/packages/dists/trixie/Release",
+            "outputs/aptly/deb-local-build/pool/e.deb",
+        ]
+        .map(path);
+        let found = Repositories::of(&paths);
+        let names: Vec<_> = found.apt.iter().map(BuildPath::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "inputs/packages",
+                "outputs/std/packages",
+                "outputs/std/sources"
+            ]
+        );
+        for (name, metadata) in [
+            ("inputs/packages/Packages", true),
+            ("inputs/packages/Packages.gz", true),
+            ("inputs/packages/Sources.bz2", true),
+            ("inputs/packages/InRelease", true),
+            ("inputs/packages/Release.gpg", true),
+            ("inputs/packages/by-hash/SHA256/00", true),
+            ("inputs/packages/Packages.diff", false),
+            ("inputs/packages/Release.txt", false),
+            ("inputs/packages/a/Packages.gz", false),
+            ("inputs/packages", false),
+            ("outputs/rt/packages/Packages.gz", false),
+        ] {
+            assert_eq!(found.is_metadata(&path(name)), metadata, "{name}");
+        }
     }
 
     #[test]

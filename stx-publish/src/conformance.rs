@@ -13,10 +13,12 @@ use crate::publish::{prepare, publish};
 use crate::store::{Audit, Depth, Found, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
+mod apt;
 mod corners;
 pub mod retention;
 mod sealed;
 
+pub use apt::{sample_control, sample_deb, sample_dsc};
 pub use sealed::{TestSigner, sealed, test_seal};
 
 /// A build of the channel `master/centos`, the `day`th of November 2018.

@@ -319,6 +319,9 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
     ) -> Result<Indexed, StoreError> {
         through!(self.fuse, self.inner.index(dir, carried))
     }
+    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
+        through!(self.fuse, self.inner.index_apt(dir))
+    }
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         through!(self.fuse, self.inner.commit(record))
     }

@@ -1,4 +1,4 @@
-//! The metadata of RPM repositories: what `dnf` reads before it reads a package.
+//! The metadata of repositories: what `dnf` reads before it reads a package, and, in [`apt`], what `apt` does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,6 +11,7 @@ use stx_layout::{BuildDate, BuildPath, Sha256};
 
 use crate::error::StoreError;
 
+pub mod apt;
 mod carried;
 #[cfg(feature = "local")]
 mod createrepo;
@@ -68,6 +69,9 @@ pub struct Indexed {
     /// Records and files of the build's own metadata that were not, and why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_carried: BTreeMap<String, String>,
+    /// Files of the build's own apt metadata in whose place others were made.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub replaced: BTreeSet<String>,
     /// Other things that the program which made the metadata warned of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -80,14 +84,12 @@ impl Indexed {
     }
 
     /// Takes in that a file of the package `nevra` is listed. Duplicates are known after [`Self::settle`].
-    #[cfg(feature = "local")]
     fn list(&mut self, nevra: String, href: String) {
         self.listed += 1;
         self.duplicates.entry(nevra).or_default().insert(href);
     }
 
     /// Keeps those packages of which there are several files.
-    #[cfg(feature = "local")]
     fn settle(mut self) -> Self {
         self.duplicates.retain(|_, files| files.len() > 1);
         self

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use stx_layout::derived::{image_of_bill, is_image_list, is_metadata, repositories};
+use stx_layout::derived::{Repositories, image_of_bill, is_image_list};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState,
     Catalog, ChannelEntry, Sums,
@@ -80,6 +80,9 @@ pub struct PublishPlan {
     pub bytes: u64,
     /// Directories of which RPM repository metadata is made.
     pub repositories: BTreeSet<BuildPath>,
+    /// Directories of which apt repository metadata is made.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub apt_repositories: BTreeSet<BuildPath>,
     /// Files that are not published, because the publisher makes them itself.
     pub left_out: Vec<BuildPath>,
     /// The records of the build's own repository metadata that are published, by repository.
@@ -258,9 +261,9 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     if id.date.time() - now > TimeDelta::days(1) {
         return Err(PlanError::Ahead { id, now });
     }
-    let repositories = repositories(incoming.entries.keys());
+    let repositories = Repositories::of(incoming.entries.keys());
     let is_left_out =
-        |path: &BuildPath| is_metadata(&repositories, path) && !is_carried(&carried, path);
+        |path: &BuildPath| repositories.is_metadata(path) && !is_carried(&carried, path);
     let left_out: Vec<_> = incoming
         .entries
         .keys()
@@ -275,7 +278,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         .entry(marker)
         .or_insert(Entry::Generated(Bytes::new()));
     let mut problems = incoming.problems();
-    problems.extend(incoming.loops(&repositories));
+    problems.extend(incoming.loops(&repositories.rpm));
     let other = BuildRecord::marker(match record.result {
         BuildOutcome::Success => BuildOutcome::Fail,
         BuildOutcome::Fail => BuildOutcome::Success,
@@ -324,7 +327,8 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         bytes: incoming.bytes(),
         result: record.result,
         id: *id,
-        repositories,
+        repositories: repositories.rpm,
+        apt_repositories: repositories.apt,
         left_out,
         carried,
         // The logs of a failure are needed, whatever its packages are like.
@@ -366,14 +370,14 @@ fn same(
     incoming: &Incoming,
     sums: &Sums,
     existing: &Sums,
-    repositories: &BTreeSet<BuildPath>,
+    repositories: &Repositories,
 ) -> Result<(), PlanError> {
     /// How many files are named.
     const NAMED: usize = 5;
     let is_derived = |path: &BuildPath| {
         let is_bill = image_of_bill(path).is_some_and(|image| sums.get(&image).is_some())
             && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
-        is_bill || is_image_list(path) || is_metadata(repositories, path) || path.parent().is_none()
+        is_bill || is_image_list(path) || repositories.is_metadata(path) || path.parent().is_none()
     };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
     for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {

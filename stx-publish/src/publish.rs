@@ -42,7 +42,7 @@ pub struct PublishReport {
     pub aliases: Vec<AliasStep>,
     /// The texts that were redacted, and the files that were not searched.
     pub privacy: Box<PrivacyReport>,
-    /// The packages that the metadata of each RPM repository lists, and those that it leaves out; empty where nothing
+    /// The packages that the metadata of each repository lists, and those that it leaves out; empty where nothing
     /// was published.
     pub metadata: BTreeMap<BuildPath, Indexed>,
 }
@@ -89,6 +89,10 @@ impl fmt::Display for PublishReport {
                 ),
                 (indexed.carried.len(), ("record", " carried over")),
                 (indexed.not_carried.len(), ("record", " left out")),
+                (
+                    indexed.replaced.len(),
+                    ("file", " of the build's own metadata replaced"),
+                ),
                 (indexed.warnings.len(), ("warning", "")),
             ] {
                 if count > 0 {
@@ -583,6 +587,19 @@ async fn fill(
         let kinds = carried.records.into_iter().map(|record| record.kind);
         indexed.carried = kinds.collect();
         indexed.not_carried = carried.left_out;
+        metadata.insert(dir.clone(), indexed);
+    }
+    for dir in &plan.apt_repositories {
+        let indexed = staged.index_apt(dir).await;
+        let mut indexed = indexed.map_err(|source| PublishError::Metadata {
+            id: Box::new(plan.id.clone()),
+            dir: dir.clone(),
+            source,
+        })?;
+        let prefix = format!("{dir}/");
+        let replaced = plan.left_out.iter();
+        let replaced = replaced.filter_map(|path| path.as_str().strip_prefix(&prefix));
+        indexed.replaced = replaced.map(str::to_owned).collect();
         metadata.insert(dir.clone(), indexed);
     }
     if plan.strict {

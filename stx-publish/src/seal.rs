@@ -39,6 +39,12 @@ pub const REPOMD_SIGNATURE: &str = "repomd.xml.asc";
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Signs `bytes`.
     fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError>;
+
+    /// Signs a text in a message of its own that holds both (RFC 9580, section 7), at the same time as [`sign`](Self::sign)
+    /// would; `None` from a signer that cannot. No line of the text begins with `-` or ends with a blank.
+    fn sign_text(&self, _text: &str, _at: DateTime<Utc>) -> Result<Option<String>, SignError> {
+        Ok(None)
+    }
 }
 
 /// States something about a build in files of its own, such as where it comes from.
@@ -58,7 +64,7 @@ pub trait Attester: fmt::Debug + Send + Sync {
 /// How the builds of a mirror are sealed. The default signs and states nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Seal {
-    /// Signs `SHA256SUMS`, and `repomd.xml` of each repository.
+    /// Signs `SHA256SUMS`, and `repomd.xml` or `Release` of each repository.
     pub signer: Option<Arc<dyn Signer>>,
     /// Adds statements about the build.
     pub attester: Option<Arc<dyn Attester>>,
@@ -125,6 +131,18 @@ impl Seal {
         };
         let signature = signer.sign(bytes, id.date.time())?;
         Ok(Some(Bytes::from(signature)))
+    }
+
+    /// A text of the build `id` with its signature in one file; `None` where nothing is signed, or the signer cannot.
+    ///
+    /// # Errors
+    /// A refusal of the signer.
+    pub fn sign_text(&self, text: &[u8], id: &BuildId) -> Result<Option<Bytes>, SignError> {
+        let (Some(signer), Ok(text)) = (&self.signer, str::from_utf8(text)) else {
+            return Ok(None);
+        };
+        let message = signer.sign_text(text, id.date.time())?;
+        Ok(message.map(Bytes::from))
     }
 }
 

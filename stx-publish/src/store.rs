@@ -440,7 +440,7 @@ pub enum Added {
 ///
 /// # Contract
 /// - **Order.** Files in any order and side by side, each path once ([`StoreError::AlreadyExists`]); then
-///   [`index`](Self::index); then [`commit`](Self::commit), which is the only call that makes anything visible.
+///   [`index`](Self::index) and [`index_apt`](Self::index_apt); then [`commit`](Self::commit), which is the only call that makes anything visible.
 /// - **Integrity.** The digests of the committed sums are those of the bytes that were stored. A source that is not the
 ///   size that its entry says, or has another digest than its entry says, or changes while it is read, is
 ///   [`StoreError::Changed`].
@@ -449,7 +449,8 @@ pub enum Added {
 ///   Of several that are added at the same time, each may count as the one that was stored.
 /// - **Seal.** A commit adds what [`Seal::seal`](crate::Seal::seal) makes of the digests of the added files: the statements of
 ///   the store's attester, `build.json`, `SHA256SUMS` over all of these, and `SHA256SUMS.asc` where the store signs. A store
-///   that signs also adds `repomd.xml.asc` to each `repodata/` that it makes.
+///   that signs also adds `repomd.xml.asc` to each `repodata/` that it makes, and `Release.gpg` and, where its signer can,
+///   `InRelease` to each apt repository.
 /// - **Abandoning.** Dropped without a commit, it is a [`Leftover`] at worst.
 #[async_trait]
 pub trait StagedBuild: fmt::Debug + Send + Sync {
@@ -474,6 +475,10 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
         dir: &BuildPath,
         carried: &[CarriedRecord],
     ) -> Result<Indexed, StoreError>;
+
+    /// Makes the metadata of a directory that is an apt repository in flat form, by
+    /// [`rules::index_apt`](crate::store::rules::index_apt), and adds it. Every store makes the same files.
+    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError>;
 
     /// Makes the build visible, all of it at one instant and durably, with its `SHA256SUMS` and with `record`, whose
     /// `files` and `bytes` are counted here. Returns the record as written. [`StoreError::AlreadyExists`] if there is a

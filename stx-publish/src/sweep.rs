@@ -6,7 +6,7 @@ use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
 #[cfg(test)]
 use crate::conformance::test_seal;
-use crate::conformance::{TestSigner, sample_id, sample_request};
+use crate::conformance::{TestSigner, sample_control, sample_deb, sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::Entry;
 #[cfg(test)]
@@ -29,12 +29,17 @@ pub async fn try_put(
     day: u32,
 ) -> Option<Result<PublishReport, PublishError>> {
     let mut request = sample_request(day, BuildOutcome::Success, &format!("day {day}"));
-    let package = Entry::Generated(Bytes::from_static(b"a package"));
-    request
-        .tree
-        .incoming_mut()
-        .entries
-        .insert("outputs/RPMS/std/a.rpm".parse().expect("a path"), package);
+    for (path, bytes) in [
+        ("outputs/RPMS/std/a.rpm", Bytes::from_static(b"a package")),
+        (
+            "outputs/std/packages/a_1_all.deb",
+            sample_deb(&sample_control("a", "1")),
+        ),
+    ] {
+        let package = Entry::Generated(bytes);
+        let entries = &mut request.tree.incoming_mut().entries;
+        entries.insert(path.parse().expect("a path"), package);
+    }
     let plan = prepare(store, request).await.ok()?;
     Some(publish(store, &plan).await)
 }

@@ -15,6 +15,7 @@ use stx_layout::{
 use stx_publish::conformance::{self, test_seal};
 use stx_publish::faulty::Fault;
 use stx_publish::incoming::digest_of;
+use stx_publish::metadata::apt::AptRepository;
 use stx_publish::metadata::{CarriedRecord, Indexed};
 use stx_publish::seal::{REPOMD_SIGNATURE, is_beyond_sums};
 use stx_publish::store::rules;
@@ -676,6 +677,17 @@ impl StagedBuild for Staged {
             listed: packages.len() as u64,
             ..Indexed::default()
         })
+    }
+    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed> {
+        let added = self.added();
+        let repository = AptRepository::of(dir, &added);
+        let open = rules::open_generated(&added);
+        let seal = &self.lock.store.seal;
+        let (files, indexed) = rules::index_apt(seal, &self.id, &repository, None, &open)?;
+        for (path, bytes) in files {
+            self.put(&path, file(b'f', &bytes))?;
+        }
+        Ok(indexed)
     }
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord> {
         let sealed = rules::seal_staged(&self.lock.store.seal, &self.id, &self.added(), record)?;

@@ -1,18 +1,22 @@
 //! Repository metadata of a build in a bucket: made in a directory in which each file of the build is a symlink to where it
 //! came from.
 
+use std::io::Read;
+
 use camino::Utf8Path;
 use fs_err as fs;
+use futures_util::future::try_join_all;
 use stx_layout::BuildPath;
 use walkdir::WalkDir;
 
 use super::staged::BucketStaged;
 use stx_publish::incoming::Entry;
 use stx_publish::ingest::blocking;
+use stx_publish::metadata::apt::AptRepository;
 use stx_publish::metadata::{CarriedRecord, Indexed, Known, insert};
 use stx_publish::seal::REPOMD_SIGNATURE;
-use stx_publish::store::StoreError;
-use stx_publish::store::rules::{known_packages, sign_metadata};
+use stx_publish::store::rules::{index_apt, known_packages, open_generated, sign_metadata};
+use stx_publish::store::{StagedBuild as _, StoreError};
 
 impl BucketStaged {
     /// Makes the metadata of a repository where its files can be read, and sends it.
@@ -67,6 +71,32 @@ impl BucketStaged {
                 .extend(sent.modified.map(|time| (path.clone(), time)));
             files.incoming.entries.insert(path, stored);
         }
+        Ok(indexed)
+    }
+
+    /// Makes the metadata of an apt repository of where its files come from, and sends it.
+    pub(super) async fn make_apt_metadata(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
+        let incoming = self.added().incoming.clone();
+        let (seal, id, dir) = (self.inner.seal.clone(), self.id.clone(), dir.clone());
+        let (files, indexed) = blocking(move || {
+            let repository = AptRepository::of(&dir, &incoming);
+            let generated = open_generated(&incoming);
+            let open = |path: &BuildPath| match incoming.entries.get(path) {
+                Some(Entry::File { source, .. }) => {
+                    let file = fs::File::open(source)?;
+                    Ok(Box::new(file) as Box<dyn Read>)
+                }
+                Some(Entry::Generated(_) | Entry::Symlink { .. }) | None => generated(path),
+            };
+            index_apt(&seal, &id, &repository, None, &open)
+        })
+        .await?;
+        let files: Vec<_> = files
+            .into_iter()
+            .map(|(path, bytes)| (path, Entry::Generated(bytes)))
+            .collect();
+        let adds = files.iter().map(|(path, entry)| self.add(path, entry));
+        try_join_all(adds).await?;
         Ok(indexed)
     }
 

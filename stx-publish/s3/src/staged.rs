@@ -513,6 +513,10 @@ impl StagedBuild for BucketStaged {
         self.make_metadata(dir, carried).await
     }
 
+    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
+        self.make_apt_metadata(dir).await
+    }
+
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
         let (seal, id) = (self.inner.seal.clone(), self.id.clone());
         let added = self.added().incoming.clone();

@@ -22,6 +22,11 @@ impl Signer for TestSigner {
         let (digest, at) = (digest_of(bytes), at.to_rfc3339());
         Ok(format!("signed {digest} at {at}\n"))
     }
+
+    fn sign_text(&self, text: &str, at: DateTime<Utc>) -> Result<Option<String>, SignError> {
+        let signature = self.sign(text.as_bytes(), at)?;
+        Ok(Some(format!("{text}{signature}")))
+    }
 }
 
 /// A seal with a [`TestSigner`].
@@ -41,6 +46,7 @@ pub async fn sealed(store: &dyn MirrorStore) {
     sums_are_signed(store).await;
     repositories_are_signed(store).await;
     copies_keep_their_seal(store).await;
+    super::apt::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "signatures are no strays");
 }

@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
 use fs_err as fs;
 use rayon::prelude::*;
-use stx_layout::derived::{is_metadata, repositories};
+use stx_layout::derived::Repositories;
 use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildPath, BuildRecord};
 
@@ -61,11 +61,11 @@ pub fn clear(
 ) -> Result<Cleared, ClearError> {
     let copies = tempdir()?;
     let number = AtomicUsize::new(0);
-    let repositories = repositories(incoming.entries.keys());
+    let repositories = Repositories::of(incoming.entries.keys());
     let outcomes: Vec<_> = incoming
         .entries
         .par_iter()
-        .filter(|(path, _)| !is_metadata(&repositories, path) || is_carried(carried, path))
+        .filter(|(path, _)| !repositories.is_metadata(path) || is_carried(carried, path))
         .map(|(path, entry)| {
             let guard = Guard {
                 privacy,

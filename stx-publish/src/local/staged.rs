@@ -1,6 +1,6 @@
 //! A build that is being put together in the private area.
 
-use std::io::{ErrorKind, Seek as _, Write as _};
+use std::io::{ErrorKind, Read, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -18,10 +18,12 @@ use super::shared::{Attempt, Shared, share};
 use super::twins::Twins;
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::ingest::{self, Hints, Source, Stamp, blocking, hash_file};
+use crate::metadata::apt::{self, AptRepository, EarlierPackages};
 use crate::metadata::{CarriedRecord, Earlier, Indexed, Known, insert};
 use crate::seal::{REPOMD_SIGNATURE, Sealed};
 use crate::store::rules::{
-    check_digest, file_mode, known_packages, seal_copy, seal_staged, sign_metadata, stored_file,
+    check_digest, file_mode, index_apt, known_packages, seal_copy, seal_staged, sign_metadata,
+    stored_file,
 };
 use crate::store::{Added, KnownFile, StagedBuild, StoreError};
 
@@ -282,6 +284,56 @@ impl Work {
         known
     }
 
+    /// What the apt repository `dir` listed in the newest build that has it. What cannot be read is made anew.
+    fn earlier_packages(&self, dir: &BuildPath) -> Option<EarlierPackages> {
+        let path = dir.join(apt::RELEASE).ok()?;
+        let (release, digest) = self.shared.newest(&path)?;
+        let text = fs::read(&release).ok()?;
+        if digest_of(&text) != digest {
+            return None;
+        }
+        let packages = fs::read(release.with_file_name(apt::PACKAGES)).ok()?;
+        EarlierPackages::new(&text, packages)
+    }
+
+    /// Makes the metadata of an apt repository and adds it.
+    fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
+        self.inner.step("index")?;
+        let repository = AptRepository::of(dir, &self.added());
+        let earlier = self.earlier_packages(dir);
+        let open = |path: &BuildPath| {
+            let file = fs::File::open(self.dir.join(path.as_path()))?;
+            Ok(Box::new(file) as Box<dyn Read>)
+        };
+        let seal = &self.inner.seal;
+        let (files, indexed) = index_apt(seal, &self.id, &repository, earlier.as_ref(), &open)?;
+        for (path, bytes) in files {
+            self.add_made(&path, &bytes)?;
+        }
+        Ok(indexed)
+    }
+
+    /// Adds a file that was made here, and may be that of an earlier build.
+    fn add_made(&self, path: &BuildPath, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.step("index: add")?;
+        let to = self.dir.join(path.as_path());
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(io_error("make", parent))?;
+        }
+        let (digest, size, mode) = (digest_of(bytes), bytes.len() as u64, file_mode(false));
+        if !self.link(digest, size, mode, &to)? {
+            let mut file = self.create(path, &to)?;
+            file.write_all(bytes).map_err(io_error("write", &to))?;
+            drop(file);
+            set_mode(&to, mode)?;
+            // The same list by its digest is linked to this one.
+            let _: bool = self.twins.claim(digest, size, mode, &to);
+        }
+        let entry = stored_file(size, digest, false);
+        self.added().entries.insert(path.clone(), entry);
+        Ok(())
+    }
+
     fn create(&self, path: &BuildPath, to: &Utf8Path) -> Result<fs::File, StoreError> {
         let file = fs::OpenOptions::new().write(true).create_new(true).open(to);
         file.map_err(|error| self.not_made(path, error))
@@ -440,6 +492,11 @@ impl StagedBuild for LocalStaged {
             Ok(indexed)
         })
         .await
+    }
+
+    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
+        let (work, dir) = (Arc::clone(&self.work), dir.clone());
+        blocking(move || work.index_apt(&dir)).await
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {

@@ -12,12 +12,14 @@ use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildReco
 use super::{Content, MemoryStore, State, Stored};
 use crate::incoming::Entry;
 use crate::index::PageId;
+use crate::metadata::apt::AptRepository;
 use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::{REPOMD_SIGNATURE, Sealed, is_beyond_sums};
 use crate::store::rules::{
     check_absent, check_alias, check_channel, check_free, check_sections, check_taken,
-    check_target, check_there, in_use, latest, new_sections, no_build, put_pin, retired_at,
-    retired_before, retired_section, seal_copy, seal_staged, sign_metadata, take_pin,
+    check_target, check_there, in_use, index_apt, latest, new_sections, no_build, open_generated,
+    put_pin, retired_at, retired_before, retired_section, seal_copy, seal_staged, sign_metadata,
+    take_pin,
 };
 use crate::store::{
     Added, ChannelWriter, KnownFile, Leftover, OwedTags, PageWriter, Retired, StagedBuild,
@@ -454,6 +456,19 @@ impl StagedBuild for MemoryStaged {
                 let executable = false;
                 self.put(&path, Content::File { bytes, executable })?;
             }
+        }
+        Ok(indexed)
+    }
+
+    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
+        let added = self.stored().incoming();
+        let repository = AptRepository::of(dir, &added);
+        let open = open_generated(&added);
+        let seal = &self.lock.store.seal;
+        let (files, indexed) = index_apt(seal, &self.id, &repository, None, &open)?;
+        for (path, bytes) in files {
+            let executable = false;
+            self.put(&path, Content::File { bytes, executable })?;
         }
         Ok(indexed)
     }

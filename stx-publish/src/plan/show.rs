@@ -34,7 +34,7 @@ impl fmt::Display for PublishPlan {
                 writeln!(f, "{} ({}) is published already", self.id, self.result)?;
             }
         }
-        for dir in &self.repositories {
+        for dir in self.repositories.iter().chain(&self.apt_repositories) {
             writeln!(f, "  repository metadata in {dir}")?;
         }
         for path in &self.left_out {

@@ -9,6 +9,7 @@
 //! | `begin` | [`check_absent`] |
 //! | `add` | [`check_digest`], [`stored_file`], [`file_mode`] |
 //! | `index` | [`known_packages`], [`sign_metadata`] |
+//! | `index_apt` | [`index_apt`] |
 //! | `commit` | [`seal_staged`], [`check_absent`] |
 //! | `commit_as` | [`seal_copy`], [`check_absent`] |
 //! | `point` | [`check_alias`], [`check_target`] |
@@ -20,6 +21,7 @@
 //! For names and lists: [`retired_name`], [`parse_retired_name`], [`is_within`], [`is_channel_within`].
 
 use std::collections::BTreeMap;
+use std::io;
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -33,6 +35,8 @@ use stx_layout::{
 use super::{Found, Inspection, Retired, Scope, StoreError};
 use crate::error::chain;
 use crate::incoming::{Entry, Incoming, LinkEnd};
+use crate::metadata::Indexed;
+use crate::metadata::apt::{self, AptMetadata, AptRepository, EarlierPackages};
 use crate::seal::{Seal, Sealed, sums_path};
 
 use crate::thinning::{Thinned, ThinnedSection, check_section, lies_in};
@@ -136,6 +140,55 @@ pub fn sign_metadata(
         what: format!("{id}/{dir}/repodata/repomd.xml"),
         source,
     })
+}
+
+/// The metadata of an apt repository, signed where the mirror signs: the files to add, and what they list.
+///
+/// `open` opens a file that was added, `earlier` is what the repository listed in an earlier build, where that is at hand.
+pub fn index_apt(
+    seal: &Seal,
+    id: &BuildId,
+    repository: &AptRepository,
+    earlier: Option<&EarlierPackages>,
+    open: &apt::Open<'_>,
+) -> Result<(Vec<(BuildPath, Bytes)>, Indexed), StoreError> {
+    let AptMetadata { mut files, indexed } = repository.make(id, earlier, open)?;
+    let dir = repository.dir();
+    if let Some(release) = files.get(apt::RELEASE).cloned() {
+        let unsigned = |source| StoreError::Unsigned {
+            what: format!("{id}/{dir}/{}", apt::RELEASE),
+            source,
+        };
+        let signature = seal.sign(&release, id).map_err(unsigned)?;
+        let signed = seal.sign_text(&release, id).map_err(unsigned)?;
+        let signatures = [
+            (apt::RELEASE_SIGNATURE, signature),
+            (apt::SIGNED_RELEASE, signed),
+        ];
+        for (name, bytes) in signatures {
+            files.extend(bytes.map(|bytes| (name.to_owned(), bytes)));
+        }
+    }
+    let placed = files.into_iter().map(|(name, bytes)| {
+        let path = dir.join(&name).map_err(|source| StoreError::Damaged {
+            what: dir.to_string(),
+            source: source.into(),
+        })?;
+        Ok((path, bytes))
+    });
+    Ok((placed.collect::<Result<_, StoreError>>()?, indexed))
+}
+
+/// Opens files whose bytes are in memory.
+pub fn open_generated(
+    added: &Incoming,
+) -> impl Fn(&BuildPath) -> io::Result<Box<dyn io::Read>> + Sync + '_ {
+    |path| match added.entries.get(path) {
+        Some(Entry::Generated(bytes)) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+        Some(Entry::File { .. } | Entry::Symlink { .. }) | None => {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
 }
 
 /// The sums of what was added to a build, and its bytes.

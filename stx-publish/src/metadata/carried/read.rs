@@ -7,7 +7,7 @@ use std::io;
 use camino::Utf8Path;
 use fs_err as fs;
 use roxmltree::{Document, Node};
-use stx_layout::derived::{is_metadata, repositories};
+use stx_layout::derived::{Repositories, repositories};
 use stx_layout::{BuildPath, Sha256};
 
 use super::{Carried, CarriedRecord};
@@ -62,11 +62,14 @@ pub fn carry(incoming: &mut Incoming) -> io::Result<BTreeMap<BuildPath, Carried>
 }
 
 fn carry_one(incoming: &Incoming, dir: &BuildPath) -> io::Result<Carried> {
-    let only = BTreeSet::from([dir.clone()]);
+    let only = Repositories {
+        rpm: BTreeSet::from([dir.clone()]),
+        ..Repositories::default()
+    };
     let files: Vec<_> = incoming
         .entries
         .keys()
-        .filter(|path| is_metadata(&only, path))
+        .filter(|path| only.is_metadata(path))
         .collect();
     if files.is_empty() {
         return Ok(Carried::default());

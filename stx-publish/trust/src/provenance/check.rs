@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::derived::{is_metadata, repositories};
+use stx_layout::derived::Repositories;
 use stx_layout::{BuildRecord, Sums};
 
 use super::statement::{Resource, Statement};
@@ -77,15 +77,22 @@ fn compare(
     others: impl Iterator<Item = (String, (&'static str, String))>,
     found: &mut BTreeSet<Disagreement>,
 ) {
-    let repositories = repositories(sums.lines().iter().map(|line| &line.path));
+    let repositories = Repositories::of(sums.lines().iter().map(|line| &line.path));
     let mut left: BTreeMap<_, _> = others.collect();
-    let mut files = BTreeMap::new();
+    let (mut files, mut derived_files) = (BTreeMap::new(), BTreeMap::new());
     for line in sums.lines() {
-        // As for the statement: metadata of inputs is none of them.
-        let derived = section == "inputs" && is_metadata(&repositories, &line.path);
-        if line.path.segments().next() == Some(section) && !derived {
-            files.insert(line.path.as_str(), line.digest);
+        if line.path.segments().next() != Some(section) {
+            continue;
         }
+        // As for the statement: metadata of inputs is none of them. Builds from before apt metadata was made name the files
+        // of that name that they came with.
+        let derived = section == "inputs" && repositories.is_metadata(&line.path);
+        let all = if derived {
+            &mut derived_files
+        } else {
+            &mut files
+        };
+        all.insert(line.path.as_str(), line.digest);
     }
     for resource in stated {
         let name = resource.name();
@@ -97,7 +104,7 @@ fn compare(
                     _ => Disagreement::Digest { path: name },
                 });
             }
-        } else if let Some(digest) = files.remove(name) {
+        } else if let Some(digest) = files.remove(name).or_else(|| derived_files.remove(name)) {
             if resource.sha256() != Some(digest) {
                 found.insert(Disagreement::Digest {
                     path: name.to_owned(),

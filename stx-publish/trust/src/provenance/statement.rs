@@ -10,7 +10,7 @@ use std::str::FromStr;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use stx_layout::derived::{is_metadata, repositories};
+use stx_layout::derived::Repositories;
 use stx_layout::{BuildRecord, Sha256, SourceRecord, Sums, encode_path};
 
 /// The type of every in-toto statement v1.
@@ -294,10 +294,10 @@ impl Statement {
 
 /// The statement about the build of `record`, whose files have these `sums`.
 ///
-/// Pure: the same record, sums and builder give the same statement. RPM repository metadata of `inputs/` is left out, as the
+/// Pure: the same record, sums and builder give the same statement. Repository metadata of `inputs/` is left out, as the
 /// publisher makes it.
 pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statement {
-    let repositories = repositories(sums.lines().iter().map(|line| &line.path));
+    let repositories = Repositories::of(sums.lines().iter().map(|line| &line.path));
     let below = |section: &'static str| {
         sums.lines()
             .iter()
@@ -307,7 +307,7 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
     let images = record.images.iter();
     let images = images.map(|image| Resource::file(&image.name, image.digest));
     let inputs = below("inputs")
-        .filter(|line| !is_metadata(&repositories, &line.path))
+        .filter(|line| !repositories.is_metadata(&line.path))
         .map(|line| Resource::file(line.path.as_str(), line.digest));
     let commits = record.sources.iter().map(Resource::commit);
     let finished = record.phases.iter().filter_map(|phase| phase.finished);

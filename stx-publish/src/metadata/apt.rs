@@ -1,0 +1,276 @@
+//! The metadata of apt repositories in flat form: what `apt` reads before it reads a package.
+//!
+//! ```text
+//! .deb, .udeb ──> packages ──> Packages, .gz, .xz ─┐
+//! .dsc ─────────> sources ───> Sources,  .gz, .xz ─┴──> release ──> Release, by-hash/SHA256/…
+//! ```
+//!
+//! A flat repository is a directory: `deb URL/outputs/std/packages ./`. Everything follows from values: the digests and
+//! sizes of the files are known from publishing them, of a package only the control member is read, of a source package its
+//! `.dsc`. An entry of an earlier build's `Packages` is taken over if it is of this form and names the same path and digest.
+//! So the metadata of the same files is the same, byte for byte, whatever the order in which they were added, and whether
+//! there was an earlier build or not.
+//!
+//! Packages are listed with SHA256 alone. `apt` has taken that since 2006 and takes MD5 and SHA-1 for nothing since version 1.1;
+//! either would be one more pass over every package. The lists of a `.dsc` are kept, whatever their digests, and
+//! completed by the `.dsc` itself, which is small.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write as _};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use liblzma::write::XzEncoder;
+use stx_layout::{BuildId, BuildPath, Sha256};
+
+use super::Indexed;
+use crate::error::StoreError;
+use crate::incoming::{Incoming, LinkEnd, digest_of};
+
+mod earlier;
+mod packages;
+mod release;
+mod sources;
+
+pub use earlier::EarlierPackages;
+
+/// The name of the list of binary packages.
+pub const PACKAGES: &str = "Packages";
+
+/// The name of the list of source packages.
+pub const SOURCES: &str = "Sources";
+
+/// The name of the list of the lists.
+pub const RELEASE: &str = "Release";
+
+/// The name of the detached signature of [`RELEASE`], beside it.
+pub const RELEASE_SIGNATURE: &str = "Release.gpg";
+
+/// The name of [`RELEASE`] with its signature in one file. A reader of it cannot get one of another build than the other.
+pub const SIGNED_RELEASE: &str = "InRelease";
+
+/// The files of a repository, as they were added to a build.
+#[derive(Debug, Clone)]
+pub struct AptRepository {
+    dir: BuildPath,
+    /// By path below the repository.
+    files: BTreeMap<String, File>,
+}
+
+/// A file that was added.
+#[derive(Debug, Clone)]
+struct File {
+    /// Where its bytes are: itself, or what it is a symlink to.
+    at: BuildPath,
+    size: u64,
+    digest: Sha256,
+}
+
+/// The metadata of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AptMetadata {
+    /// Its files, by path below the repository. [`RELEASE`] names all others.
+    pub files: BTreeMap<String, Bytes>,
+    /// What it lists, and what it does not.
+    pub indexed: Indexed,
+}
+
+/// Opens a file of the build that was added.
+pub type Open<'a> = dyn Fn(&BuildPath) -> io::Result<Box<dyn Read>> + Sync + 'a;
+
+impl AptRepository {
+    /// The files of the repository `dir`; of a file without a digest nothing is known, and it is no part of it.
+    pub fn of(dir: &BuildPath, added: &Incoming) -> Self {
+        let links = added.links();
+        let prefix = format!("{dir}/");
+        let below = added.entries.iter().filter_map(|(path, entry)| {
+            let name = path.as_str().strip_prefix(&prefix)?;
+            let (at, entry) = match links.get(path) {
+                None => (path, entry),
+                Some(LinkEnd::File(end)) => (end, added.entries.get(end)?),
+                Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => return None,
+            };
+            let file = File {
+                at: at.clone(),
+                size: entry.size(),
+                digest: entry.digest()?,
+            };
+            Some((name.to_owned(), file))
+        });
+        Self {
+            dir: dir.clone(),
+            files: below.collect(),
+        }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &BuildPath {
+        &self.dir
+    }
+
+    /// Makes the metadata. It has a list of packages where there are packages, and of sources where there are sources.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where `open`, or what it opened, fails. A file that is no package, or a broken one, is
+    /// [unlisted](Indexed::unlisted).
+    pub fn make(
+        &self,
+        id: &BuildId,
+        earlier: Option<&EarlierPackages>,
+        open: &Open<'_>,
+    ) -> Result<AptMetadata, StoreError> {
+        let has = |extensions: &[&str]| {
+            let mut names = self.files.keys();
+            names.any(|name| extensions.contains(&extension(name)))
+        };
+        let mut made = Made::default();
+        let (packages, sources) = rayon::join(
+            || has(&["deb", "udeb"]).then(|| packages::list(self, earlier, open)),
+            || has(&["dsc"]).then(|| sources::list(self, open)),
+        );
+        for (name, listed) in [(PACKAGES, packages), (SOURCES, sources)] {
+            if let Some(listed) = listed {
+                made.add(name, listed?)?;
+            }
+        }
+        let Made {
+            mut files,
+            indexed,
+            architectures,
+        } = made;
+        let release = release::text(id, &self.dir, &architectures, &files);
+        let by_hash: Vec<_> = files
+            .values()
+            .map(|bytes| (release::by_hash(&digest_of(bytes)), bytes.clone()))
+            .collect();
+        files.extend(by_hash);
+        files.insert(RELEASE.to_owned(), release.into());
+        Ok(AptMetadata {
+            files,
+            indexed: indexed.settle(),
+        })
+    }
+
+    /// The error for a file that cannot be read.
+    fn unreadable(&self, name: &str, source: io::Error) -> StoreError {
+        StoreError::Io {
+            op: "read",
+            path: format!("{}/{name}", self.dir),
+            source,
+        }
+    }
+
+    /// The files that a list may name, with their names.
+    fn named(&self, wanted: &'static str) -> impl Iterator<Item = (&str, &File)> {
+        let files = self.files.iter();
+        files
+            .filter(move |(name, _)| extension(name) == wanted)
+            .map(|(name, file)| (name.as_str(), file))
+    }
+}
+
+/// The extension of a file's name; empty for a name that has none.
+fn extension(name: &str) -> &str {
+    camino::Utf8Path::new(name).extension().unwrap_or_default()
+}
+
+/// The metadata that was made so far.
+#[derive(Default)]
+struct Made {
+    files: BTreeMap<String, Bytes>,
+    indexed: Indexed,
+    architectures: BTreeSet<String>,
+}
+
+impl Made {
+    /// Adds a list, and its packed forms.
+    fn add(&mut self, name: &str, list: Listed) -> Result<(), StoreError> {
+        let Listed { text, entries } = list;
+        for (path, entry) in entries {
+            match entry {
+                Ok(Named { id, architecture }) => {
+                    self.indexed.list(id, path);
+                    self.architectures.extend(architecture);
+                }
+                Err(reason) => drop(self.indexed.unlisted.insert(path, reason)),
+            }
+        }
+        let text = Bytes::from(text);
+        let (gz, xz) = rayon::join(|| gzip(&text), || xz(&text));
+        let failed = |source| StoreError::Io {
+            op: "pack",
+            path: name.to_owned(),
+            source,
+        };
+        let forms = [
+            ("", text.clone()),
+            (".gz", gz.map_err(failed)?.into()),
+            (".xz", xz.map_err(failed)?.into()),
+        ];
+        let forms = forms.into_iter();
+        self.files
+            .extend(forms.map(|(form, bytes)| (format!("{name}{form}"), bytes)));
+        Ok(())
+    }
+}
+
+/// A list of packages.
+struct Listed {
+    text: String,
+    /// Each file that is called a package, by path below the repository: what is listed, or why nothing is.
+    entries: Vec<(String, Result<Named, String>)>,
+}
+
+/// A package that is listed.
+struct Named {
+    /// Its name, version and architecture.
+    id: String,
+    /// Its architecture, where it is a binary package.
+    architecture: Option<String>,
+}
+
+/// Adds a field, whose value may have continuation lines.
+fn push_field(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push(':');
+    if !value.is_empty() && !value.starts_with('\n') {
+        text.push(' ');
+    }
+    text.push_str(value);
+    text.push('\n');
+}
+
+/// Whether a value can be written into a list: a line that is blank would end its paragraph, and one that begins with no
+/// blank be another field.
+fn is_writable(value: &str) -> bool {
+    let mut lines = value.split('\n').skip(1);
+    lines.all(|line| line.starts_with([' ', '\t']) && !line.trim().is_empty())
+}
+
+/// Whether a value is one word, as the name of a package and its version are.
+fn is_word(value: &str) -> bool {
+    !value.is_empty() && !value.contains(char::is_whitespace)
+}
+
+/// How hard gzip tries.
+const GZIP: u32 = 6;
+
+/// How hard xz tries. At the usual 6 it takes five times as long, for a list that is shorter by a tenth.
+const XZ: u32 = 1;
+
+/// Without a name and a time in its header, the same text is packed into the same bytes.
+fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::new(GZIP));
+    packed.write_all(text)?;
+    packed.finish()
+}
+
+fn xz(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packed = XzEncoder::new(Vec::new(), XZ);
+    packed.write_all(text)?;
+    packed.finish()
+}
+
+#[cfg(test)]
+mod tests;
