@@ -18,6 +18,7 @@ pub use crate::options::OnInterrupt;
 pub use order::{BuildArea, BuildOrder, Watch};
 pub(crate) use state::lock;
 pub(crate) use unpublished::UNPUBLISHED;
+pub(crate) use work::resume;
 pub use work::{read_recipe, recipe_findings};
 
 use self::work::Work;
@@ -96,15 +97,4 @@ pub(crate) fn unfinished(area: &BuildArea, channel: &Channel) -> Result<Option<J
     process::read_journal(&area.channel(channel)).map_err(|error| {
         Error::new(ErrorKind::Bug, error).hint("a new `build` of the channel starts over")
     })
-}
-
-/// Resumes the unfinished build of a channel, or publishes it as failed. `only` is the build that it has to be.
-pub(crate) async fn resume(
-    area: &BuildArea,
-    channel: &Channel,
-    only: Option<&BuildId>,
-    how: OnInterrupt,
-    watch: Watch<'_>,
-) -> Result<Built, Error> {
-    work::resume(area, channel, only, how, watch).await
 }

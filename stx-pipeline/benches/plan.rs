@@ -50,19 +50,12 @@ fn best<T>(run: impl Fn() -> T) -> Duration {
 fn main() {
     let text = text();
     let recipe = Recipe::from_toml(&text).expect("a recipe");
-    let request = BuildRequest {
-        channel: recipe.channel(stx_layout::ReleaseId::Master),
-        branch: "master".into(),
-        date: "20200101T000000Z".parse().expect("a date"),
-        trigger: None,
-        overrides: [].into(),
-        recipe_dir: "/r".into(),
-        source_root: "/s".into(),
-        workspace: "/w".into(),
-        logs: "/l".into(),
-        jobs: 4,
-        base_env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
-    };
+    let request = BuildRequest::new(
+        recipe.channel(stx_layout::ReleaseId::Master),
+        "master",
+        "20200101T000000Z".parse().expect("a date"),
+        "/r",
+    );
     let read = best(|| Recipe::from_toml(&text).expect("a recipe"));
     let planned = best(|| plan(&recipe, &request).expect("a plan"));
     let met = if planned <= Duration::from_millis(50) {

@@ -79,17 +79,13 @@ mod tests {
         )
         .unwrap();
         let request = BuildRequest {
-            channel: recipe.channel(ReleaseId::Master),
-            branch: "master".into(),
-            date: "20181105T060000Z".parse().unwrap(),
-            trigger: None,
-            overrides: [].into(),
-            recipe_dir: "/r".into(),
-            source_root: "/s".into(),
-            workspace: "/w".into(),
-            logs: "/l".into(),
-            jobs: 4,
             base_env: [("USER".to_owned(), "builder".to_owned())].into(),
+            ..BuildRequest::new(
+                recipe.channel(ReleaseId::Master),
+                "master",
+                "20181105T060000Z".parse().unwrap(),
+                "/r",
+            )
         };
         let plan = plan(&recipe, &request).unwrap();
         let mut record = BuildRecord::new(plan.id.clone(), BuildOutcome::Success);

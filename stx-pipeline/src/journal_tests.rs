@@ -10,19 +10,12 @@ const RECIPE: &str = "schema = 1\nname = \"t\"\ndistro = \"centos\"\n[source]\np
 
 fn started() -> Started {
     let recipe = Recipe::from_toml(RECIPE).unwrap();
-    let request = BuildRequest {
-        channel: recipe.channel(ReleaseId::Master),
-        branch: "master".into(),
-        date: "20181105T060000Z".parse().unwrap(),
-        trigger: None,
-        overrides: [].into(),
-        recipe_dir: "/r".into(),
-        source_root: "/s".into(),
-        workspace: "/w".into(),
-        logs: "/l".into(),
-        jobs: 4,
-        base_env: [].into(),
-    };
+    let request = BuildRequest::new(
+        recipe.channel(ReleaseId::Master),
+        "master",
+        "20181105T060000Z".parse().unwrap(),
+        "/r",
+    );
     Started {
         schema: Started::SCHEMA,
         time: DateTime::UNIX_EPOCH,

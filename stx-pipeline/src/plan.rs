@@ -43,6 +43,32 @@ pub struct BuildRequest {
     pub base_env: BTreeMap<String, String>,
 }
 
+impl BuildRequest {
+    /// A build that works below `dir`, an absolute path that is also the recipe's: `sources`, `work` and `logs`. One phase runs
+    /// at a time, in an environment of the recipe's own; set the fields to have it otherwise.
+    pub fn new(
+        channel: Channel,
+        branch: impl Into<String>,
+        date: BuildDate,
+        dir: impl Into<Utf8PathBuf>,
+    ) -> Self {
+        let dir = dir.into();
+        Self {
+            channel,
+            branch: branch.into(),
+            date,
+            trigger: None,
+            overrides: BTreeMap::new(),
+            source_root: dir.join("sources"),
+            workspace: dir.join("work"),
+            logs: dir.join("logs"),
+            recipe_dir: dir,
+            jobs: 1,
+            base_env: BTreeMap::new(),
+        }
+    }
+}
+
 /// Everything a build does. `Display` is for people, as `--dry-run` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildPlan {

@@ -129,7 +129,6 @@ impl Planner<'_> {
                 });
             }
             self.warn(channel, entry, &judged);
-            let sentences = Sentences::new(&rules);
             for judged in judged {
                 let seen = || judged.record.map(RecordDigest::of).unwrap_or_default();
                 let build = BuildId::new(channel.clone(), judged.date);
@@ -148,7 +147,7 @@ impl Planner<'_> {
                             since,
                             // Until the plan is closed, what the record says.
                             bytes_freed: judged.record.map_or(0, |record| record.bytes),
-                            message: sentences.message(rule, since),
+                            message: message(&rules, rule, since),
                             seen: seen(),
                         });
                         continue;
@@ -325,45 +324,24 @@ impl Planner<'_> {
     }
 }
 
-/// Why builds of a channel go, but for the time since when.
-struct Sentences {
-    age: String,
-    failed: String,
-    period: String,
-}
-
-impl Sentences {
-    fn new(rules: &Rules) -> Self {
-        let floor = rules.floor();
-        let age = |retention: Retention| match retention {
-            Retention::For(age) => age.to_string(),
-            Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
-        };
-        Self {
-            age: format!(
-                "older than {} and not among the {floor} newest successes, since ",
-                age(rules.keep)
-            ),
-            failed: format!(
-                "failed, older than {} and not the channel's newest word, since ",
-                age(rules.failed)
-            ),
-            period: format!(
-                "past the release period after its introduction and not among the {floor} newest successes, since "
-            ),
-        }
-    }
-
-    /// Why a build goes, in a sentence.
-    fn message(&self, rule: ExpiryRule, since: DateTime<Utc>) -> String {
-        let sentence = match rule {
-            ExpiryRule::Age => &self.age,
-            ExpiryRule::FailedAge => &self.failed,
-            ExpiryRule::ReleasePeriod => &self.period,
-        };
-        let mut message = String::with_capacity(sentence.len() + 20);
-        message.push_str(sentence);
-        Moment(since).append_to(&mut message);
-        message
+/// Why a build goes, in a sentence.
+fn message(rules: &Rules, rule: ExpiryRule, since: DateTime<Utc>) -> String {
+    let age = |retention: Retention| match retention {
+        Retention::For(age) => age.to_string(),
+        Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
+    };
+    let (floor, since) = (rules.floor(), Moment(since));
+    match rule {
+        ExpiryRule::Age => format!(
+            "older than {} and not among the {floor} newest successes, since {since}",
+            age(rules.keep)
+        ),
+        ExpiryRule::FailedAge => format!(
+            "failed, older than {} and not the channel's newest word, since {since}",
+            age(rules.failed)
+        ),
+        ExpiryRule::ReleasePeriod => format!(
+            "past the release period after its introduction and not among the {floor} newest successes, since {since}"
+        ),
     }
 }

@@ -189,8 +189,8 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Goes on with an unfinished build, or publishes it as failed.
-pub(super) async fn resume(
+/// Resumes the unfinished build of a channel, or publishes it as failed. `only` is the build that it has to be.
+pub(crate) async fn resume(
     area: &BuildArea,
     channel: &Channel,
     only: Option<&BuildId>,

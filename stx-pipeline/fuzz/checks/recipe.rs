@@ -1,8 +1,6 @@
 //! Any text as a recipe: no panic; each mistake has a place in the text; of an accepted recipe a plan can be made or refused
 //! with a reason, the plan is written and read again as the same, and every drawing names every phase.
 
-use std::collections::BTreeMap;
-
 use stx_layout::ReleaseId;
 use stx_pipeline::recipe::{dot, edges, mermaid};
 use stx_pipeline::{BuildPlan, BuildRequest, Recipe, plan};
@@ -31,19 +29,15 @@ pub(crate) fn check(bytes: &[u8]) {
         assert!(dot.contains(&phase.name) && mermaid.contains(&phase.name));
     }
     let request = BuildRequest {
-        channel: recipe.channel(ReleaseId::Master),
-        branch: "master".to_owned(),
-        date: "20200101T000000Z".parse().expect("a date"),
-        trigger: None,
-        overrides: BTreeMap::new(),
-        recipe_dir: "/recipe".into(),
-        source_root: "/sources".into(),
-        workspace: "/work".into(),
-        logs: "/logs".into(),
-        jobs: 2,
         base_env: ["PATH", "HOME", "USER"]
             .map(|name| (name.to_owned(), format!("/{name}")))
             .into(),
+        ..BuildRequest::new(
+            recipe.channel(ReleaseId::Master),
+            "master",
+            "20200101T000000Z".parse().expect("a date"),
+            "/recipe",
+        )
     };
     match plan(&recipe, &request) {
         Ok(plan) => {

@@ -11,19 +11,12 @@ fn build_plan(phases: &str, jobs: usize) -> BuildPlan {
          [[phase]]\nname = \"sync\"\nrun = [\"sync\"]\n{phases}"
     );
     let recipe = Recipe::from_toml(&text).unwrap();
-    let request = BuildRequest {
-        channel: recipe.channel(stx_layout::ReleaseId::Master),
-        branch: "master".into(),
-        date: "20181105T060000Z".parse().unwrap(),
-        trigger: None,
-        overrides: [].into(),
-        recipe_dir: "/r".into(),
-        source_root: "/s".into(),
-        workspace: "/w".into(),
-        logs: "/l".into(),
-        jobs: 4,
-        base_env: [].into(),
-    };
+    let request = BuildRequest::new(
+        recipe.channel(stx_layout::ReleaseId::Master),
+        "master",
+        "20181105T060000Z".parse().unwrap(),
+        "/r",
+    );
     plan(&recipe, &request).unwrap()
 }
 

@@ -33,17 +33,13 @@ fn started(dir: &Utf8TempDir) -> Started {
         ("HOME", root.as_str()),
     ];
     let request = BuildRequest {
-        channel: recipe.channel(ReleaseId::Master),
-        branch: "master".into(),
-        date: "20181105T060000Z".parse().unwrap(),
-        trigger: None,
-        overrides: BTreeMap::new(),
-        recipe_dir: root.to_owned(),
-        source_root: root.join("state/sources"),
-        workspace: root.join("state/work"),
-        logs: root.join("state/logs"),
-        jobs: 1,
         base_env: env.map(|(name, value)| (name.into(), value.into())).into(),
+        ..BuildRequest::new(
+            recipe.channel(ReleaseId::Master),
+            "master",
+            "20181105T060000Z".parse().unwrap(),
+            root.join("state"),
+        )
     };
     let plan = plan(&recipe, &request).unwrap();
     Started::new(root.join("recipe.toml"), request, plan, now())

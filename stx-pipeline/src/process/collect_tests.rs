@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use camino_tempfile::Utf8TempDir;
 use stx_layout::{BuildOutcome, PhaseStatus, ReleaseId};
 
@@ -40,17 +38,16 @@ fn planned(dir: &Utf8TempDir) -> BuildPlan {
     plan(
         &recipe,
         &BuildRequest {
-            channel: recipe.channel(ReleaseId::Master),
-            branch: "master".into(),
-            date: "20181105T060000Z".parse().unwrap(),
-            trigger: None,
-            overrides: BTreeMap::new(),
             recipe_dir: root.join("recipe"),
             source_root: root.join("src"),
             workspace: root.join("ws[1]"),
-            logs: root.join("logs"),
-            jobs: 1,
             base_env: [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].into(),
+            ..BuildRequest::new(
+                recipe.channel(ReleaseId::Master),
+                "master",
+                "20181105T060000Z".parse().unwrap(),
+                root,
+            )
         },
     )
     .unwrap()

@@ -229,11 +229,6 @@ impl Watch {
             recipe: self.recipe.clone(),
         }
     }
-
-    /// Whether nothing but people ever starts it.
-    pub fn manual_only(&self) -> bool {
-        self.schedule.is_none() && self.poll.is_none()
-    }
 }
 
 /// The effect of the schedule of a watch at `now`: the mark to remember, and the reason to build, if there is one.
