@@ -56,6 +56,11 @@ packages | cmd:fakeroot       | fakeroot           | fakeroot             | says
 packages | cmd:rpmbuild       | rpm                | rpm-build            | makes an .rpm
 packages | cmd:file           | file               | file                 | finds out what a program depends on
 packages | cmd:strip          | binutils           | binutils             | leaves out what only a debugger reads
+test  | cmd:debdiff            | devscripts         | devscripts           | says what differs between two Debian packages
+test  | cmd:wdiff              | wdiff              | wdiff                | shows it what differs between two control files
+test  | cmd:dpkg-source        | dpkg-dev           | dpkg-dev             | makes source packages
+test  | cmd:apt-get            | apt                | apt                  | downloads packages of the archive
+test  | cmd:diff               | diffutils          | diffutils            | compares the files of packages
 test  | cmd:lintian           | lintian            | lintian              | checks the .deb
 test  | cmd:rpmlint           | rpmlint            | rpmlint              | checks the .rpm
 test  | cmd:man               | man-db             | man-db               | shows the manual

@@ -1,6 +1,6 @@
 //! Compare packages with the reference build, or build with build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, contested, pair};
+use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, Pair, contested, pair};
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
 use stx_compare::report::{Comparison, Outcome, Report};
+use stx_compare::version::{Format, Version};
 use stx_layout::{
     BuildId, Channel, ParseError, SourceRecord, counted, printable_bytes, redact_urls,
 };
@@ -58,7 +59,7 @@ impl Site {
             (None, _) => {
                 return Err(
                     Error::usage("two builds are compared, or packages --with a build")
-                        .hint("compare *.rpm --with master/centos, or compare BUILD BUILD"),
+                        .hint("compare *.rpm --with master/centos, or compare BUILD BUILD; the same with *.deb"),
                 );
             }
         };
@@ -82,7 +83,8 @@ async fn builds(
     let (old, new) = contested(&before, &after);
     before.set_epochs(&packages::epochs(reader, &from, old).await);
     after.set_epochs(&packages::epochs(reader, &to, new).await);
-    let (identical, pairs) = pair(&before, &after);
+    let (identical, mut pairs) = pair(&before, &after);
+    once(&mut pairs);
     let place = |id: &BuildId, entry: Option<Entry>| Some(Place::Mirror(id.clone(), entry?));
     let pairs = pairs
         .into_iter()
@@ -95,6 +97,21 @@ async fn builds(
         packages,
         transferred: None,
     })
+}
+
+/// Leaves out of aptly's repositories the files that other directories have too: those are compared there.
+fn once(pairs: &mut Vec<Pair>) {
+    let is_aptly = |pair: &Pair| pair.key.place.starts_with("outputs/aptly/");
+    let digest = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.digest);
+    let others = || pairs.iter().filter(|pair| !is_aptly(pair));
+    let from: HashSet<_> = others().map(|pair| digest(&pair.from)).collect();
+    let to: HashSet<_> = others().map(|pair| digest(&pair.to)).collect();
+    let is_elsewhere = |entry: &Option<Entry>, others: &HashSet<_>| {
+        entry.is_none() || others.contains(&digest(entry))
+    };
+    pairs.retain(|pair| {
+        !is_aptly(pair) || !is_elsewhere(&pair.from, &from) || !is_elsewhere(&pair.to, &to)
+    });
 }
 
 /// Package files against a build.
@@ -121,7 +138,12 @@ async fn with_reference(
         let package = packages::read(reader.store(), &place)
             .await
             .map_err(|error| unreadable(&file, error))?;
-        let version = format!("{}-{}", package.version, package.release);
+        // File names have no epoch.
+        let version = Version {
+            epoch: None,
+            ..package.evr()
+        };
+        let version = version.to_string();
         let named = |key: &Key| key.name == package.name && key.arch == package.arch;
         let several: Vec<_> = inventory
             .several()
@@ -153,6 +175,7 @@ async fn with_reference(
                 let place_name = phase.unwrap_or_default();
                 let key = Key {
                     place: place_name,
+                    format: package.format,
                     name,
                     arch,
                 };
@@ -174,6 +197,9 @@ fn unreadable(file: &Utf8Path, error: PackageError) -> Error {
         PackageError::Io { source, .. } => unusable(file, source),
         error @ (PackageError::Header(_) | PackageError::Panic) => {
             Error::usage(format!("{file}: {}", chain(&error))).hint("is it a whole RPM package?")
+        }
+        error @ (PackageError::Debian(_) | PackageError::LongDescription) => {
+            Error::usage(format!("{file}: {}", chain(&error))).hint("is it a whole Debian package?")
         }
         error @ (PackageError::Store(_)
         | PackageError::Fetch(_)
@@ -229,7 +255,11 @@ fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Error> {
         for entry in walkdir::WalkDir::new(name).sort_by_file_name() {
             let entry = entry.map_err(Error::usage)?;
             let path = entry.path();
-            if !entry.file_type().is_file() || path.extension() != Some(OsStr::new("rpm")) {
+            let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+            let is_package = Format::ALL
+                .iter()
+                .any(|format| format.as_str() == extension);
+            if !entry.file_type().is_file() || !is_package {
                 continue;
             }
             let path = Utf8Path::from_path(path).ok_or_else(|| {
@@ -242,7 +272,7 @@ fn package_files(named: &[String]) -> Result<Vec<Utf8PathBuf>, Error> {
         if files.len() == before {
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("{name}: no *.rpm below it"),
+                format!("{name}: no *.rpm, *.deb, *.udeb or *.dsc below it"),
             ));
         }
     }

@@ -1,4 +1,12 @@
 //! Packages on the mirror and beside it, read by their headers.
+//!
+//! | format | is read first | tells |
+//! |---|---|---|
+//! | RPM | lead and headers | everything |
+//! | Debian | the archive up to the end of the control member | fields, scripts, digests; the rest is in the payload |
+//! | Debian source | the whole `.dsc` | everything |
+//!
+//! Of a mirror on the network only these ranges are transferred. Payloads are, where they are asked for.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,12 +18,15 @@ use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _};
 use sha2::Digest as _;
 use stx_compare::contents::{ContentsError, look_into};
+use stx_compare::deb::{self, DebianError};
 use stx_compare::header::{HeaderError, package};
-use stx_compare::inventory::{Entry, Inventory, Key};
+use stx_compare::inventory::{Entry, Inventory, Key, Named};
 use stx_compare::report::Outcome;
+use stx_compare::version::Format;
 use stx_compare::{Differences, Package, compare};
+use stx_deb::{DebError, Extent};
 use stx_layout::rpm::{Frame, FrameError, HeadError, frame, read_head};
-use stx_layout::{BuildId, BuildPath, PackageFileName, Sha256};
+use stx_layout::{BuildId, BuildPath, Sha256};
 use stx_publish::fetch::{FetchError, FetchOptions, Wanted, fetch};
 use stx_publish::{MirrorRead, StoreError};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -24,6 +35,9 @@ use crate::Reader;
 
 /// Bytes that are asked for first: the lead, most signature headers, and the beginning of the main header.
 const FIRST: usize = 8 << 10;
+
+/// Longest description of a source package, in bytes.
+const LONGEST_DSC: usize = 4 << 20;
 
 /// Headers that are read side by side to order files by their epochs.
 const PARALLEL: usize = 8;
@@ -63,6 +77,10 @@ pub(crate) enum PackageError {
     #[error(transparent)]
     Header(#[from] HeaderError),
     #[error(transparent)]
+    Debian(#[from] DebianError),
+    #[error("the description of the source package is longer than {LONGEST_DSC} bytes")]
+    LongDescription,
+    #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Contents(#[from] ContentsError),
@@ -84,6 +102,16 @@ pub(crate) enum Place {
     Mirror(BuildId, Entry),
     /// Beside it.
     File(Utf8PathBuf),
+}
+
+impl Place {
+    fn format(&self) -> Format {
+        let name = match self {
+            Self::Mirror(_, entry) => entry.path.file_name(),
+            Self::File(path) => path.file_name().unwrap_or_default(),
+        };
+        Format::of(name).unwrap_or_default()
+    }
 }
 
 impl std::fmt::Display for Place {
@@ -127,22 +155,48 @@ pub(crate) async fn read(store: &dyn MirrorRead, place: &Place) -> Result<Packag
     apart(move || parse(&bytes, &place)).await
 }
 
+/// The package at a place with all its files, which needs the payload of a Debian package.
+pub(crate) async fn read_whole(
+    store: &dyn MirrorRead,
+    place: &Place,
+) -> Result<Package, PackageError> {
+    let mut package = read(store, place).await?;
+    if package.listing.is_whole() {
+        return Ok(package);
+    }
+    let dir = scratch()?;
+    let file = whole(store, place, dir.path()).await?;
+    apart(move || {
+        deb::read_files(&mut package, open(&file)?).map_err(DebianError::from)?;
+        drop(dir);
+        Ok(package)
+    })
+    .await
+}
+
 /// The headers of the package at a place.
 async fn headers(store: &dyn MirrorRead, place: &Place) -> Result<Vec<u8>, PackageError> {
+    let format = place.format();
     match place {
-        Place::Mirror(id, entry) => head(store, id, &entry.path).await,
+        Place::Mirror(id, entry) => head(store, id, &entry.path, format).await,
         Place::File(path) => {
             let path = path.clone();
-            apart(move || file_head(&path)).await
+            apart(move || file_head(&path, format)).await
         }
     }
 }
 
 /// The package of these headers, which on a mirror has to be the one that the file's name says.
 fn parse(bytes: &[u8], place: &Place) -> Result<Package, PackageError> {
-    let package = package(bytes)?;
+    let format = place.format();
+    let package = match format {
+        Format::Rpm => package(bytes)?,
+        Format::Deb | Format::Udeb => deb::package(format, bytes)?,
+        Format::Dsc => deb::source(bytes)?,
+    };
     if let Place::Mirror(_, entry) = place
-        && let Some(named) = PackageFileName::parse(entry.path.file_name())
+        && let Some(named) = Named::of(entry.path.file_name())
+        && !named.arch.is_empty()
     {
         let found = format!("{}.{}", package.name, package.arch);
         let name = format!("{}.{}", named.name, named.arch);
@@ -153,11 +207,56 @@ fn parse(bytes: &[u8], place: &Place) -> Result<Package, PackageError> {
     Ok(package)
 }
 
+/// How many of the first bytes of a package make its headers.
+enum Need {
+    /// So many, and they are there.
+    Whole(usize),
+    /// At least so many.
+    More(usize),
+}
+
+fn need(format: Format, bytes: &[u8]) -> Result<Need, PackageError> {
+    Ok(match format {
+        Format::Rpm => match frame(bytes).map_err(HeaderError::from)? {
+            Frame::Whole { header, .. } => Need::Whole(header.end),
+            Frame::Needs(needed) => Need::More(needed),
+        },
+        Format::Deb | Format::Udeb => match deb::extent(bytes).map_err(DebianError::from)? {
+            Extent::Whole(end) if end <= bytes.len() as u64 => {
+                Need::Whole(usize::try_from(end).unwrap_or(bytes.len()))
+            }
+            // `extent` bounds them, so that they fit.
+            Extent::Whole(end) | Extent::More(end) => {
+                Need::More(usize::try_from(end).unwrap_or(usize::MAX))
+            }
+        },
+        Format::Dsc if bytes.len() > LONGEST_DSC => return Err(PackageError::LongDescription),
+        // Where it ends, only its end tells.
+        Format::Dsc => Need::More(bytes.len() + 1),
+    })
+}
+
+/// The headers of a package that ended before they were there.
+fn ended(format: Format, bytes: Vec<u8>, needed: usize) -> Result<Vec<u8>, PackageError> {
+    match format {
+        Format::Rpm => Err(truncated(bytes.len(), needed)),
+        Format::Deb | Format::Udeb => {
+            let error = DebError::Truncated {
+                within: "the control member or the header behind it".to_owned(),
+                at: bytes.len() as u64,
+            };
+            Err(DebianError::from(error).into())
+        }
+        Format::Dsc => Ok(bytes),
+    }
+}
+
 /// The first bytes of a package on the mirror, up to the end of its headers.
 async fn head(
     store: &dyn MirrorRead,
     id: &BuildId,
     path: &BuildPath,
+    format: Format,
 ) -> Result<Vec<u8>, PackageError> {
     let mut bytes = Vec::new();
     let mut needed = FIRST;
@@ -176,17 +275,14 @@ async fn head(
                 }
             }
         }
-        let ended = bytes.len() as u64 >= body.size;
-        match frame(&bytes).map_err(HeaderError::from)? {
-            Frame::Whole { header, .. } => {
-                bytes.truncate(header.end);
+        let is_over = bytes.len() as u64 >= body.size;
+        match need(format, &bytes)? {
+            Need::Whole(end) => {
+                bytes.truncate(end);
                 return Ok(bytes);
             }
-            Frame::Needs(needed) if ended => {
-                let length = bytes.len();
-                return Err(truncated(length, needed));
-            }
-            Frame::Needs(more) => needed = more.max(bytes.len() + 1),
+            Need::More(needed) if is_over => return ended(format, bytes, needed),
+            Need::More(more) => needed = more.max(bytes.len() + 1),
         }
         idle = if bytes.len() > before { 0 } else { idle + 1 };
         if idle >= ATTEMPTS {
@@ -201,7 +297,10 @@ fn truncated(length: usize, needed: usize) -> PackageError {
 }
 
 /// The first bytes of a package file, up to the end of its headers.
-fn file_head(path: &Utf8Path) -> Result<Vec<u8>, PackageError> {
+fn file_head(path: &Utf8Path, format: Format) -> Result<Vec<u8>, PackageError> {
+    if format != Format::Rpm {
+        return debian_head(path, format);
+    }
     read_head(&mut open(path)?).map_err(|error| match error {
         HeadError::Frame { source } => HeaderError::from(source).into(),
         HeadError::Io { source } => PackageError::Io {
@@ -209,6 +308,30 @@ fn file_head(path: &Utf8Path) -> Result<Vec<u8>, PackageError> {
             source,
         },
     })
+}
+
+/// The same of a Debian package.
+fn debian_head(path: &Utf8Path, format: Format) -> Result<Vec<u8>, PackageError> {
+    let mut file = open(path)?;
+    let mut bytes = Vec::new();
+    loop {
+        let needed = match need(format, &bytes)? {
+            Need::Whole(end) => {
+                bytes.truncate(end);
+                return Ok(bytes);
+            }
+            Need::More(needed) => needed.max(FIRST),
+        };
+        let more = (needed - bytes.len()) as u64;
+        let read = file.by_ref().take(more).read_to_end(&mut bytes);
+        let read = read.map_err(|source| PackageError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        if (read as u64) < more && !matches!(need(format, &bytes)?, Need::Whole(_)) {
+            return ended(format, bytes, needed);
+        }
+    }
 }
 
 fn open(path: &Utf8Path) -> Result<BufReader<File>, PackageError> {
@@ -255,15 +378,18 @@ pub(crate) async fn differences(
     let (old, new) = (old?, new?);
     let seat = seats.take(old.len() + new.len()).await;
     let places = (from.clone(), to.clone());
-    let mut differences = apart(move || {
+    let (mut differences, packages) = apart(move || {
         let (old, new) = (parse(&old, &places.0)?, parse(&new, &places.1)?);
-        Ok(compare(&old, &new))
+        let mut differences = compare(&old, &new);
+        differences.admit_unread(&old, &new);
+        let is_whole = old.listing.is_whole() && new.listing.is_whole();
+        Ok((differences, (!is_whole).then_some((old, new))))
     })
     .await?;
     drop(seat);
     let mut too_large = Vec::new();
-    if contents && !differences.opaque().is_empty() {
-        (differences, too_large) = looked_into(store, from, to, differences).await?;
+    if contents && (packages.is_some() || !differences.opaque().is_empty()) {
+        (differences, too_large) = looked_into(store, from, to, differences, packages).await?;
     }
     let Differences { changes, noise } = differences;
     Ok(if changes.is_empty() {
@@ -277,25 +403,39 @@ pub(crate) async fn differences(
     })
 }
 
-/// Transfers both packages whole, checks them against the sums of their builds, and looks into them.
+/// Transfers both packages whole, checks them against the sums of their builds, and looks into them. `packages` are those of
+/// which the payload has to be read first.
 async fn looked_into(
     store: &dyn MirrorRead,
     from: &Place,
     to: &Place,
     mut differences: Differences,
+    packages: Option<(Package, Package)>,
 ) -> Result<(Differences, Vec<String>), PackageError> {
-    let dir = Utf8TempDir::new().map_err(|source| PackageError::Io {
-        path: "a temporary directory".into(),
-        source,
-    })?;
+    let dir = scratch()?;
     let from = whole(store, from, &dir.path().join("from")).await?;
     let to = whole(store, to, &dir.path().join("to")).await?;
     apart(move || {
+        if let Some((mut old, mut new)) = packages {
+            for (package, file) in [(&mut old, &from), (&mut new, &to)] {
+                if !package.listing.is_whole() {
+                    deb::read_files(package, open(file)?).map_err(DebianError::from)?;
+                }
+            }
+            differences = compare(&old, &new);
+        }
         let skipped = look_into(&mut differences, open(&from)?, open(&to)?)?;
         drop(dir);
         Ok((differences, skipped))
     })
     .await
+}
+
+fn scratch() -> Result<Utf8TempDir, PackageError> {
+    Utf8TempDir::new().map_err(|source| PackageError::Io {
+        path: "a temporary directory".into(),
+        source,
+    })
 }
 
 /// A package's whole file, fetched into `dir` if it is on the mirror.

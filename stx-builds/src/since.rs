@@ -8,8 +8,10 @@ use stx_compare::change::Change;
 use stx_compare::inventory::{ChooseError, Entry, Inventory, Key};
 use stx_compare::nearest::{CommitRange, commit_ranges};
 use stx_compare::package::File;
+use stx_compare::version::Version;
 use stx_compare::{Package, aspects, compare};
-use stx_layout::{AliasName, BuildId, Channel, Evr};
+use stx_layout::{AliasName, BuildId, Channel};
+use tokio::sync::OnceCell;
 
 use crate::compare::{sources, successes};
 use crate::error::{Error, ErrorKind, chain};
@@ -43,14 +45,14 @@ pub struct Found {
 /// The package that is looked for.
 #[derive(Debug, Clone)]
 pub struct Since {
-    /// `NAME` or `NAME.ARCH`.
+    /// `NAME`, `NAME.ARCH` or, as dpkg writes it, `NAME:ARCH`.
     pub package: String,
     /// The channel.
     pub channel: Channel,
     /// Only this file of the package, by its path.
     pub file: Option<String>,
-    /// The first build with at least this version is looked for.
-    pub version: Option<Evr>,
+    /// The first build with at least this version is looked for; it is read as the package's format has versions.
+    pub version: Option<String>,
     /// The phase, if several hold the package.
     pub phase: Option<String>,
 }
@@ -64,7 +66,9 @@ struct Search<'a> {
     /// The package in the newest build: its file, and what its header says.
     newest: (Entry, Package),
     /// The version that is looked for, with its epoch.
-    wanted: Option<Evr>,
+    wanted: Option<Version>,
+    /// The package in the newest build with all its files; read where what is above does not tell enough.
+    whole: OnceCell<Package>,
 }
 
 impl Site {
@@ -80,9 +84,8 @@ impl Site {
         let (key, _) = named(&inventory, args).map_err(|error| {
             let failure = Error::new(ErrorKind::NotFound, format!("{newest}: {error}"));
             match error {
-                ChooseError::Absent { .. } => {
-                    failure.hint("`fetch BUILD rpms --print-url` names its packages")
-                }
+                ChooseError::Absent { .. } => failure
+                    .hint("`fetch BUILD rpms --print-url` names its packages; of Debian, `debs`"),
                 ChooseError::Ambiguous { .. } => failure.hint("name one with NAME.ARCH or --phase"),
             }
         })?;
@@ -91,12 +94,15 @@ impl Site {
         let entry = inventory.get(&key).last().expect("it was named").clone();
         let place = Place::Mirror(newest.clone(), entry.clone());
         let package = header(&reader, &place).await?;
-        let wanted = args.version.clone().map(|mut version| {
+        let given = args.version.as_deref();
+        let given = given.map(|text| package.format.parse_version(text));
+        let given = given.transpose().map_err(Error::usage)?;
+        let wanted = given.clone().map(|mut version| {
             version.epoch = version.epoch.or(package.epoch);
             version
         });
         if let Some(wanted) = &wanted
-            && package.evr().cmp_as_rpm(wanted).is_lt()
+            && package.evr().cmp_by_rule(wanted).is_lt()
         {
             let found = format!(
                 "{newest} has {} {}: no build has {wanted} yet",
@@ -104,7 +110,7 @@ impl Site {
                 package.evr()
             );
             let failure = Error::new(ErrorKind::NotFound, found);
-            return Err(match args.version.as_ref().map(|version| version.epoch) {
+            return Err(match given.map(|version| version.epoch) {
                 Some(None) if package.epoch.is_some_and(|epoch| epoch > 0) => failure.hint(
                     "--version EPOCH:VERSION names a version of an earlier epoch, 0 for none",
                 ),
@@ -115,6 +121,7 @@ impl Site {
             key,
             newest: (entry, package),
             wanted,
+            whole: OnceCell::new(),
             reader: &reader,
             args,
             builds,
@@ -129,11 +136,11 @@ impl Site {
     }
 }
 
-/// The package that was named: `NAME`, or `NAME.ARCH`.
+/// The package that was named: `NAME`, `NAME.ARCH` or `NAME:ARCH`.
 fn named<'a>(inventory: &'a Inventory, args: &Since) -> Result<(&'a Key, &'a Entry), ChooseError> {
     let phase = args.phase.as_deref();
     let whole = inventory.choose(&args.package, "", phase, None);
-    match (whole, args.package.rsplit_once('.')) {
+    match (whole, args.package.rsplit_once(['.', ':'])) {
         (Err(error @ ChooseError::Absent { .. }), Some((name, arch))) => inventory
             .choose(name, arch, phase, None)
             .map_err(|other| match other {
@@ -146,7 +153,11 @@ fn named<'a>(inventory: &'a Inventory, args: &Since) -> Result<(&'a Key, &'a Ent
 
 async fn header(reader: &Reader, place: &Place) -> Result<Package, Error> {
     let package = packages::read(reader.store(), place).await;
-    package.map_err(|error| Error::new(ErrorKind::Mirror, format!("{place}: {}", chain(&error))))
+    package.map_err(|error| unreadable(place, &error))
+}
+
+fn unreadable(place: &Place, error: &packages::PackageError) -> Error {
+    Error::new(ErrorKind::Mirror, format!("{place}: {}", chain(error)))
 }
 
 impl Search<'_> {
@@ -163,14 +174,68 @@ impl Search<'_> {
             true
         } else {
             let package = header(self.reader, &place).await?;
-            let newest = &self.newest.1;
-            match (&self.wanted, &self.args.file) {
-                (Some(wanted), _) => package.evr().cmp_as_rpm(wanted).is_ge(),
-                (None, Some(path)) => is_same(package.files.get(path), newest.files.get(path)),
-                (None, None) => compare(&package, newest).changes.is_empty(),
+            match &self.wanted {
+                Some(wanted) => package.evr().cmp_by_rule(wanted).is_ge(),
+                None => self.is_as_newest(&place, &package).await?,
             }
         };
         Ok((same, Some(place)))
+    }
+
+    /// Whether the package, or the file of it that is looked for, is as in the newest build.
+    ///
+    /// A Debian package's payload is read only where nothing else differs.
+    async fn is_as_newest(&self, place: &Place, package: &Package) -> Result<bool, Error> {
+        let is_same = |one: &Package, newest: &Package| match &self.args.file {
+            Some(path) => is_same(one.files.get(path), newest.files.get(path)),
+            None => compare(one, newest).changes.is_empty(),
+        };
+        let newest = &self.newest.1;
+        if package.listing.is_whole() && newest.listing.is_whole() {
+            return Ok(is_same(package, newest));
+        }
+        if package.listing == newest.listing && !is_same(package, newest) {
+            return Ok(false);
+        }
+        Ok(is_same(
+            &self.whole_package(place).await?,
+            self.whole().await?,
+        ))
+    }
+
+    /// The package in the newest build with all its files.
+    async fn whole(&self) -> Result<&Package, Error> {
+        let id = &self.builds[self.builds.len() - 1];
+        let place = Place::Mirror(id.clone(), self.newest.0.clone());
+        let read = || async { self.whole_package(&place).await };
+        self.whole.get_or_try_init(read).await
+    }
+
+    async fn whole_package(&self, place: &Place) -> Result<Package, Error> {
+        let package = packages::read_whole(self.reader.store(), place).await;
+        package.map_err(|error| unreadable(place, &error))
+    }
+
+    /// The changes between the packages at two places.
+    async fn changes(
+        &self,
+        places: &[Option<Place>; 2],
+        packages: [&Package; 2],
+    ) -> Result<Vec<Change>, Error> {
+        let [old, new] = packages;
+        let mut differences = compare(old, new);
+        differences.admit_unread(old, new);
+        let is_known = old.listing.is_whole() && new.listing.is_whole();
+        if !is_known
+            && (differences.is_unread() || self.args.file.is_some())
+            && let [Some(old), Some(new)] = places
+        {
+            differences = compare(
+                &self.whole_package(old).await?,
+                &self.whole_package(new).await?,
+            );
+        }
+        Ok(differences.changes)
     }
 
     /// The header at a place, if there is a package.
@@ -202,6 +267,7 @@ impl Search<'_> {
         let Some(before) = before else {
             if let Some(path) = &self.args.file
                 && !self.newest.1.files.contains_key(path)
+                && !self.whole().await?.files.contains_key(path)
             {
                 return Err(Error::new(
                     ErrorKind::NotFound,
@@ -210,13 +276,14 @@ impl Search<'_> {
             }
             return Ok(found);
         };
-        let mut place = |index| looked_at.remove(&index).flatten();
-        let old = self.header(place(before)).await?;
-        let new = self.header(place(changed)).await?;
+        let places = [before, changed].map(|index| looked_at.remove(&index).flatten());
+        let [old, new] = places.clone();
+        let old = self.header(old).await?;
+        let new = self.header(new).await?;
         let version = |package: &Option<Package>| Some(package.as_ref()?.evr().to_string());
         found.versions = (version(&old), version(&new));
         if let (Some(old), Some(new)) = (old, new) {
-            found.changes = compare(&old, &new).changes;
+            found.changes = self.changes(&places, [&old, &new]).await?;
             if let Some(wanted) = &self.args.file {
                 found.changes.retain(|change| is_of(change, wanted));
             }
@@ -253,6 +320,8 @@ fn is_of(change: &Change, wanted: &str) -> bool {
         | Change::Soname { .. }
         | Change::Scriptlet { .. }
         | Change::Changelog { .. }
-        | Change::Payload { .. } => false,
+        | Change::Payload { .. }
+        | Change::ControlFile { .. }
+        | Change::Unread => false,
     }
 }

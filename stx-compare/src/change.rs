@@ -106,6 +106,17 @@ pub enum Change {
         /// As it is.
         to: String,
     },
+    /// A file of a Debian package's control member that is neither a script nor read into something else.
+    ControlFile {
+        /// `templates`.
+        name: String,
+        /// Its text as it was; absent if it was not there.
+        from: Option<String>,
+        /// Its text as it is; absent if it is not there.
+        to: Option<String>,
+    },
+    /// Bytes of the payload differ, which was not read: modes, owners, symlinks and configuration files may be different.
+    Unread,
 }
 
 /// The kind of a file, in short.
@@ -258,6 +269,15 @@ pub enum Noise {
         /// The digest as it was.
         from: Option<String>,
         /// The digest as it is.
+        to: Option<String>,
+    },
+    /// A field that follows from the files: `Installed-Size`, `Build-Ids`.
+    Derived {
+        /// Which.
+        name: String,
+        /// As it was; absent if it was not said.
+        from: Option<String>,
+        /// As it is; absent if it is not said.
         to: Option<String>,
     },
 }

@@ -4,26 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::{Aspect, Change, Differences, Noise};
 use crate::package::{ChangelogEntry, File, Package, Relation};
+use crate::version::Format;
 
 /// The differences between `from` and `to`.
 ///
 /// A dependency that moves with the version of its package (`hello = 1.0-1` of `hello` 1.0-1) is the same while it does.
 pub fn compare(from: &Package, to: &Package) -> Differences {
     let mut changes = Vec::new();
-    if from.evr() != to.evr() {
+    if from.evr().to_string() != to.evr().to_string() {
         changes.push(Change::Version {
             from: from.evr().to_string(),
             to: to.evr().to_string(),
         });
     }
-    attributes(from, to, &mut changes);
+    let derived = attributes(from, to, &mut changes);
     let touched = files(from, to, &mut changes);
     dependencies(from, to, &mut changes);
     scriptlets(from, to, &mut changes);
+    control(from, to, &mut changes);
     changelog(&from.changelog, &to.changelog, &mut changes);
     payload(from, to, &mut changes);
     changes.sort();
-    let noise = noise(from, to, touched, changes.is_empty());
+    let noise = noise(from, to, touched, derived, changes.is_empty());
     Differences { changes, noise }
 }
 
@@ -37,7 +39,12 @@ fn joined<'a, K: Ord, V>(
         .map(|key| (key, from.get(key), to.get(key)))
 }
 
-fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) {
+/// Fields of Debian packages that follow from the files of the package.
+const DERIVED: [&str; 2] = ["Build-Ids", "Installed-Size"];
+
+/// Compares what is said of the package as a whole; returns the differences of fields that follow from the files.
+fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<Noise> {
+    let mut derived = Vec::new();
     let mut push = |name: &str, from: Option<&String>, to: Option<&String>| {
         if from != to {
             changes.push(Change::Attribute {
@@ -47,15 +54,27 @@ fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) {
             });
         }
     };
+    let format = |package: &Package| package.format.to_string();
+    push("format", Some(&format(from)), Some(&format(to)));
     push("name", Some(&from.name), Some(&to.name));
     push("architecture", Some(&from.arch), Some(&to.arch));
     // The file name of the source package holds the version.
     let moved = from.evr() != to.evr();
+    let is_debian = from.format != Format::Rpm && to.format != Format::Rpm;
     for (name, from, to) in joined(&from.attributes, &to.attributes) {
-        if !(moved && name == SOURCE_PACKAGE) {
+        if is_debian && DERIVED.contains(&name.as_str()) {
+            if from != to {
+                derived.push(Noise::Derived {
+                    name: name.clone(),
+                    from: from.cloned(),
+                    to: to.cloned(),
+                });
+            }
+        } else if !(moved && name == SOURCE_PACKAGE) {
             push(name, from, to);
         }
     }
+    derived
 }
 
 /// The attribute that names the source package.
@@ -64,6 +83,11 @@ pub(crate) const SOURCE_PACKAGE: &str = "source package";
 /// Compares the files; returns those of which only the time differs, or the time as well.
 fn files(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<String> {
     let mut touched = Vec::new();
+    if from.listing != to.listing {
+        // A file that one side does not list may be there all the same.
+        changes.push(Change::Unread);
+        return touched;
+    }
     for (path, from, to) in joined(&from.files, &to.files) {
         let path = path.clone();
         match (from, to) {
@@ -187,7 +211,7 @@ fn by_name(package: &Package, relation: Relation) -> BTreeMap<String, Conditions
 }
 
 fn dependencies(from: &Package, to: &Package, changes: &mut Vec<Change>) {
-    for relation in Relation::ALL {
+    for relation in Relation::ALL.iter().copied() {
         let sides = (by_name(from, relation), by_name(to, relation));
         for (name, from, to) in joined(&sides.0, &sides.1) {
             if from.map(|side| side.keys().collect::<Vec<_>>())
@@ -236,6 +260,18 @@ fn scriptlets(from: &Package, to: &Package, changes: &mut Vec<Change>) {
     }
 }
 
+fn control(from: &Package, to: &Package, changes: &mut Vec<Change>) {
+    for (name, from, to) in joined(&from.control, &to.control) {
+        if from != to {
+            changes.push(Change::ControlFile {
+                name: name.clone(),
+                from: from.cloned(),
+                to: to.cloned(),
+            });
+        }
+    }
+}
+
 fn changelog(from: &[ChangelogEntry], to: &[ChangelogEntry], changes: &mut Vec<Change>) {
     let without = |these: &[ChangelogEntry], those: &[ChangelogEntry]| {
         let mut left = BTreeMap::<&ChangelogEntry, usize>::new();
@@ -274,8 +310,14 @@ fn payload(from: &Package, to: &Package, changes: &mut Vec<Change>) {
     }
 }
 
-fn noise(from: &Package, to: &Package, touched: Vec<String>, unchanged: bool) -> Vec<Noise> {
-    let mut noise = Vec::new();
+fn noise(
+    from: &Package,
+    to: &Package,
+    touched: Vec<String>,
+    derived: Vec<Noise>,
+    unchanged: bool,
+) -> Vec<Noise> {
+    let mut noise = derived;
     if unchanged && touched.is_empty() && from.payload.digest != to.payload.digest {
         noise.push(Noise::PayloadBytes {
             from: from.payload.digest.clone(),
@@ -315,6 +357,21 @@ fn noise(from: &Package, to: &Package, touched: Vec<String>, unchanged: bool) ->
 }
 
 impl Differences {
+    /// Takes down that the files of two packages differ although nothing that was read does, where their payloads were not.
+    ///
+    /// The caller knows that the bytes of the files differ.
+    pub fn admit_unread(&mut self, from: &Package, to: &Package) {
+        let is_unread = !from.listing.is_whole() || !to.listing.is_whole();
+        if is_unread && self.changes.is_empty() {
+            self.changes.push(Change::Unread);
+        }
+    }
+
+    /// Whether nothing is known but that bytes of the payloads differ.
+    pub fn is_unread(&self) -> bool {
+        matches!(self.changes[..], [Change::Unread])
+    }
+
     /// The files of which only the bytes differ: those in which only a time may differ.
     pub fn opaque(&self) -> BTreeSet<&str> {
         let paths = self.changes.iter().filter_map(|change| match change {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read as _};
 
 use rpm::PackageReader;
+use stx_deb::{DebError, EntryKind, read_payload};
 use stx_layout::rpm::{FrameError, HeadError, read_head};
 
 use crate::change::Differences;
@@ -39,6 +40,13 @@ pub enum ContentsError {
         /// Why.
         #[from]
         source: rpm::Error,
+    },
+    /// The archive of a Debian package.
+    #[error(transparent)]
+    Archive {
+        /// The problem with it.
+        #[from]
+        source: DebError,
     },
 }
 
@@ -76,6 +84,9 @@ fn files(
     mut package: impl BufRead + 'static,
     wanted: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Vec<u8>>, ContentsError> {
+    if package.fill_buf()?.starts_with(b"!<arch>") {
+        return debian(package, wanted);
+    }
     let head = read_head(&mut package)?;
     let mut reader = PackageReader::parse(io::Cursor::new(head).chain(package))?;
     let mut files = BTreeMap::new();
@@ -95,6 +106,26 @@ fn files(
             files.insert(path, bytes);
         }
     }
+    Ok(files)
+}
+
+/// The same of a Debian package.
+fn debian(
+    package: impl BufRead,
+    wanted: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Vec<u8>>, ContentsError> {
+    let mut files = BTreeMap::new();
+    let mut left = MOST_BYTES;
+    read_payload(package, |entry, contents| {
+        let most = LONGEST_FILE.min(left);
+        if entry.kind != EntryKind::File || entry.size > most || !wanted.contains(&entry.path) {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        left -= contents.read_to_end(&mut bytes)? as u64;
+        files.insert(entry.path.clone(), bytes);
+        Ok(())
+    })?;
     Ok(files)
 }
 

@@ -1,18 +1,13 @@
 //! Texts of a header that are not UTF-8, so that no two of them become the same.
 //!
-//! Old packages have names and changelogs in Latin-1 and other encodings, and nothing says in which. The reader of
-//! packages puts U+FFFD for each byte that belongs to no character, and so makes one text of `caf\xe9` and `caf\xe8`. Here
-//! the byte's two digits follow the mark, before the reader sees it, and a U+FFFD that was there is written as its own
-//! three bytes are: texts are equal exactly if their bytes are.
+//! The reader of packages puts U+FFFD for each byte that belongs to no character, and so makes one text of `caf\xe9` and
+//! `caf\xe8`. Here such texts are written [in UTF-8](in_utf8) before the reader sees them.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use stx_layout::rpm::{Header, Tag};
 
-/// The mark before the two digits of a byte, and its own bytes in that form.
-const MARK: char = char::REPLACEMENT_CHARACTER;
-const MARK_ITSELF: &str = "\u{fffd}ef\u{fffd}bf\u{fffd}bd";
+use crate::utf8::in_utf8;
 
 /// The same header with all its texts in UTF-8 and as different as they were; `None` if they are in UTF-8 already.
 pub(crate) fn exact(header: &Header<'_>) -> Option<Vec<u8>> {
@@ -52,63 +47,4 @@ pub(crate) fn exact(header: &Header<'_>) -> Option<Vec<u8>> {
 /// Whether a tag holds texts: one, several, or one for each language.
 fn is_text(tag: &Tag<'_>) -> bool {
     matches!(tag.kind, 6 | 8 | 9)
-}
-
-/// The bytes in UTF-8; different bytes stay different.
-fn in_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
-    match str::from_utf8(bytes) {
-        Ok(text) if !text.contains(MARK) => return Cow::Borrowed(bytes),
-        Ok(_) | Err(_) => {}
-    }
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(&chunk.valid().replace(MARK, MARK_ITSELF));
-        for byte in chunk.invalid() {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{MARK}{byte:02x}");
-        }
-    }
-    Cow::Owned(text.into_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What [`in_utf8`] was made of.
-    fn back(text: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once(MARK) {
-            bytes.extend_from_slice(before.as_bytes());
-            let (digits, behind) = after.split_at(2);
-            bytes.push(u8::from_str_radix(digits, 16).expect("two digits"));
-            rest = behind;
-        }
-        bytes.extend_from_slice(rest.as_bytes());
-        bytes
-    }
-
-    #[test]
-    fn bytes_are_shown() {
-        assert_eq!(&*in_utf8(b"caf\xe9"), "caf\u{fffd}e9".as_bytes());
-        assert_eq!(&*in_utf8("café".as_bytes()), "café".as_bytes());
-        assert_ne!(in_utf8(b"caf\xe9"), in_utf8("caf\u{fffd}e9".as_bytes()));
-    }
-
-    proptest! {
-        #[test]
-        fn no_two_texts_become_one(
-            bytes in proptest::collection::vec(
-                prop_oneof![any::<u8>().prop_map(|byte| vec![byte]), Just("\u{fffd}e9".into()), Just(b"ef".to_vec())],
-                0..8,
-            )
-        ) {
-            let bytes = bytes.concat();
-            let text = String::from_utf8(in_utf8(&bytes).into_owned()).expect("UTF-8");
-            prop_assert_eq!(back(&text), bytes);
-        }
-    }
 }

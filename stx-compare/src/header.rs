@@ -12,8 +12,9 @@ use stx_layout::rpm::{FrameError, Headers};
 use crate::compare::SOURCE_PACKAGE;
 use crate::exact::exact;
 use crate::package::{
-    ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
+    ChangelogEntry, Dependency, File, Listing, Origin, Package, Payload, Relation, Scriptlet,
 };
+use crate::version::Format;
 
 /// A package file whose headers cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +103,7 @@ pub(crate) fn read(metadata: &PackageMetadata) -> Result<Package, rpm::Error> {
         metadata.get_arch()?
     };
     Ok(Package {
+        format: Format::Rpm,
         name: metadata.get_name()?.to_owned(),
         epoch: metadata.get_epoch().ok(),
         version: metadata.get_version()?.to_owned(),
@@ -109,8 +111,10 @@ pub(crate) fn read(metadata: &PackageMetadata) -> Result<Package, rpm::Error> {
         arch: arch.to_owned(),
         attributes: attributes(metadata)?,
         files: files(metadata)?,
+        listing: Listing::Whole,
         dependencies: dependencies(metadata)?,
         scriptlets: scriptlets(metadata)?,
+        control: BTreeMap::new(),
         changelog: metadata
             .get_changelog_entries()?
             .into_iter()
@@ -249,18 +253,17 @@ fn dependencies(
     metadata: &PackageMetadata,
 ) -> Result<BTreeMap<Relation, BTreeSet<Dependency>>, rpm::Error> {
     let mut all = BTreeMap::new();
-    for relation in Relation::ALL {
-        let dependencies = match relation {
-            Relation::Requires => metadata.get_requires(),
-            Relation::Provides => metadata.get_provides(),
-            Relation::Conflicts => metadata.get_conflicts(),
-            Relation::Obsoletes => metadata.get_obsoletes(),
-            Relation::Recommends => metadata.get_recommends(),
-            Relation::Suggests => metadata.get_suggests(),
-            Relation::Supplements => metadata.get_supplements(),
-            Relation::Enhances => metadata.get_enhances(),
-        }?;
-        let found: BTreeSet<_> = dependencies
+    for (relation, dependencies) in [
+        (Relation::Requires, metadata.get_requires()),
+        (Relation::Provides, metadata.get_provides()),
+        (Relation::Conflicts, metadata.get_conflicts()),
+        (Relation::Obsoletes, metadata.get_obsoletes()),
+        (Relation::Recommends, metadata.get_recommends()),
+        (Relation::Suggests, metadata.get_suggests()),
+        (Relation::Supplements, metadata.get_supplements()),
+        (Relation::Enhances, metadata.get_enhances()),
+    ] {
+        let found: BTreeSet<_> = dependencies?
             .into_iter()
             .map(|found| Dependency {
                 condition: condition(found.flags, &found.version),

@@ -182,6 +182,15 @@ impl fmt::Display for Change {
                     moved(Some(from), Some(to))
                 )
             }
+            Self::ControlFile { name, from, to } => {
+                let sign = sign(from.as_ref(), to.as_ref());
+                write!(f, "{sign} control file {}", printable(name))?;
+                let text = |side: &Option<String>| side.clone().unwrap_or_default();
+                lines(f, &text(from), &text(to))
+            }
+            Self::Unread => {
+                f.write_str("the payloads differ and were not read: compare with --contents")
+            }
         }
     }
 }
@@ -192,12 +201,7 @@ fn scriptlet(
     from: Option<&Scriptlet>,
     to: Option<&Scriptlet>,
 ) -> fmt::Result {
-    let sign = match (from, to) {
-        (None, _) => '+',
-        (_, None) => '-',
-        (Some(_), Some(_)) => '~',
-    };
-    write!(f, "{sign} scriptlet {}", printable(name))?;
+    write!(f, "{} scriptlet {}", sign(from, to), printable(name))?;
     let program = |side: Option<&Scriptlet>| side.map(|side| side.program.join(" "));
     match (program(from), program(to)) {
         (from, to) if from == to => {}
@@ -209,8 +213,21 @@ fn scriptlet(
         write!(f, ", flags {}", moved(flags(from), flags(to)))?;
     }
     let script = |side: Option<&Scriptlet>| side.map_or(String::new(), |side| side.script.clone());
-    let (from, to) = (script(from), script(to));
-    for change in TextDiff::from_lines(&from, &to).iter_all_changes() {
+    lines(f, &script(from), &script(to))
+}
+
+/// `+` for what is new, `-` for what is gone, `~` for what is different.
+fn sign<T>(from: Option<T>, to: Option<T>) -> char {
+    match (from, to) {
+        (None, _) => '+',
+        (_, None) => '-',
+        (Some(_), Some(_)) => '~',
+    }
+}
+
+/// The lines that are gone and those that are new, each below the other.
+fn lines(f: &mut fmt::Formatter<'_>, from: &str, to: &str) -> fmt::Result {
+    for change in TextDiff::from_lines(from, to).iter_all_changes() {
         let sign = match change.tag() {
             similar::ChangeTag::Equal => continue,
             similar::ChangeTag::Delete => '-',
@@ -223,6 +240,10 @@ fn scriptlet(
 
 impl fmt::Display for FileSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Only the control member was read, which has nothing of this.
+        if self.mode == 0 && self.size == 0 && self.owner.is_empty() {
+            return f.write_str("(payload not read)");
+        }
         write!(f, "({:o}, {}", self.mode, printable(&self.owner))?;
         match &self.target {
             Some(target) => write!(f, ", to {})", printable(target)),
@@ -289,6 +310,14 @@ impl fmt::Display for Noise {
                 write!(f, "times within {} ({format})", printable(path))
             }
             Self::PayloadBytes { .. } => f.write_str("packed bytes"),
+            Self::Derived { name, from, to } => {
+                write!(
+                    f,
+                    "{} {}",
+                    printable(name),
+                    moved(from.as_ref(), to.as_ref())
+                )
+            }
         }
     }
 }

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use stx_layout::{BuildPath, PackageFileName, Sha256, Sums, cmp_versions};
+use stx_deb::DebFileName;
+use stx_layout::{BuildPath, PackageFileName, Sha256, Sums};
+
+use crate::version::Format;
 
 /// The fields of a package beside its version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Key {
-    /// The directory in the build, whose last segment is the phase: `outputs/RPMS/std`.
+    /// The directory in the build: `outputs/RPMS/std`, `outputs/std/packages`.
     pub place: String,
+    /// The form of its files.
+    #[serde(skip_serializing_if = "Format::is_rpm")]
+    pub format: Format,
     /// The package's name; the whole file name where that is not in the usual form.
     pub name: String,
     /// Its architecture.
@@ -17,9 +23,18 @@ pub struct Key {
 }
 
 impl Key {
-    /// The phase: the last segment of the place.
+    /// The phase: the last segment of the place; `std` of `outputs/std/packages` and `outputs/std/sources/hello`.
     pub fn phase(&self) -> &str {
-        self.place.rsplit('/').next().unwrap_or_default()
+        let mut segments = self.place.split('/');
+        match (segments.next(), segments.next(), segments.next()) {
+            (Some("outputs"), Some(phase), Some("packages" | "sources")) => phase,
+            _ => self.place.rsplit('/').next().unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is a source package.
+    pub fn is_source(&self) -> bool {
+        self.format == Format::Dsc || self.arch == "src"
     }
 }
 
@@ -32,7 +47,7 @@ pub struct Entry {
     pub digest: Sha256,
     /// Version and release, as the file's name has them.
     pub version: String,
-    /// The epoch, which only the header has; `None` where it was not read, or is none.
+    /// The epoch, which few names have; `None` where it was not read, or is none.
     pub epoch: Option<u32>,
 }
 
@@ -86,35 +101,101 @@ pub struct Pair {
     pub to: Option<Entry>,
 }
 
+/// The parts of a package file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The form that its extension says.
+    pub format: Format,
+    /// The package's name; the whole file name where that is not in the usual form.
+    pub name: String,
+    /// Version and release; empty where the name has none.
+    pub version: String,
+    /// The epoch, where the name has one.
+    pub epoch: Option<u32>,
+    /// The architecture: `source` of a `.dsc`; empty where the name has none.
+    pub arch: String,
+}
+
+impl Named {
+    /// Reads a file's name; `None` for what is no package.
+    ///
+    /// ```
+    /// # use stx_compare::inventory::Named;
+    /// let named = Named::of("g++_4%3a12.2.0-3_amd64.deb").unwrap();
+    /// assert_eq!((named.name.as_str(), named.epoch, named.version.as_str()), ("g++", Some(4), "12.2.0-3"));
+    /// assert_eq!(Named::of("hello_1.0-1.dsc").unwrap().arch, "source");
+    /// assert_eq!(Named::of("hello_1.0.orig.tar.gz"), None);
+    /// ```
+    pub fn of(file_name: &str) -> Option<Self> {
+        let format = Format::of(file_name)?;
+        let found = match format {
+            Format::Rpm => PackageFileName::parse(file_name).map(|file| {
+                let PackageFileName {
+                    name,
+                    version,
+                    arch,
+                } = file;
+                (name.to_owned(), version.to_owned(), arch.to_owned())
+            }),
+            Format::Deb | Format::Udeb => DebFileName::parse(file_name).map(|file| {
+                let DebFileName {
+                    name,
+                    version,
+                    arch,
+                    ..
+                } = file;
+                (name.into_owned(), version.into_owned(), arch.into_owned())
+            }),
+            Format::Dsc => {
+                let stem = file_name.trim_end_matches(".dsc");
+                // The name of a `.dsc` is that of a package without its architecture.
+                let whole = format!("{stem}_source.deb");
+                DebFileName::parse(&whole).map(|file| {
+                    let DebFileName { name, version, .. } = file;
+                    let source = "source".to_owned();
+                    (name.into_owned(), version.into_owned(), source)
+                })
+            }
+        };
+        let (name, version, arch) =
+            found.unwrap_or_else(|| (file_name.to_owned(), String::new(), String::new()));
+        let (epoch, version) = match version.split_once(':') {
+            Some((epoch, rest)) if format != Format::Rpm => match epoch.parse() {
+                Ok(epoch) => (Some(epoch), rest.to_owned()),
+                Err(_) => (None, version),
+            },
+            Some(_) | None => (None, version),
+        };
+        Some(Self {
+            format,
+            name,
+            version,
+            epoch,
+            arch,
+        })
+    }
+}
+
 impl Inventory {
-    /// The packages that a build's sums name: every `*.rpm`.
+    /// The packages that a build's sums name: every `*.rpm`, `*.deb`, `*.udeb` and `*.dsc`.
     pub fn of(sums: &Sums) -> Self {
         let mut packages = BTreeMap::<Key, Vec<Entry>>::new();
         for line in sums.lines() {
-            let file_name = line.path.file_name();
-            if line.path.as_path().extension() != Some("rpm") {
+            let Some(named) = Named::of(line.path.file_name()) else {
                 continue;
-            }
-            let PackageFileName {
-                name,
-                version,
-                arch,
-            } = PackageFileName::parse(file_name).unwrap_or(PackageFileName {
-                name: file_name,
-                version: "",
-                arch: "",
-            });
+            };
             let place = line.path.parent();
             let key = Key {
                 place: place.map(|place| place.to_string()).unwrap_or_default(),
-                name: name.to_owned(),
-                arch: arch.to_owned(),
+                format: named.format,
+                name: named.name,
+                arch: named.arch,
             };
             packages.entry(key).or_default().push(Entry {
                 path: line.path.clone(),
                 digest: line.digest,
-                version: version.to_owned(),
-                epoch: None,
+                version: named.version,
+                epoch: named.epoch,
             });
         }
         let mut inventory = Self(packages);
@@ -139,9 +220,9 @@ impl Inventory {
     }
 
     fn sort(&mut self) {
-        for entries in self.0.values_mut() {
-            entries
-                .sort_by(|a, b| cmp_versions(&a.evr(), &b.evr()).then_with(|| a.path.cmp(&b.path)));
+        for (key, entries) in &mut self.0 {
+            let versions = |a: &Entry, b: &Entry| key.format.cmp_versions(&a.evr(), &b.evr());
+            entries.sort_by(|a, b| versions(a, b).then_with(|| a.path.cmp(&b.path)));
         }
     }
 
@@ -182,7 +263,9 @@ impl Inventory {
             }
         };
         prefer(&|key| key.place.starts_with("outputs/"));
-        prefer(&|key| !arch.is_empty() || key.arch != "src");
+        prefer(&|key| !arch.is_empty() || !key.is_source());
+        // aptly's tree has the packages of the other directories once more.
+        prefer(&|key| !key.place.starts_with("outputs/aptly/"));
         let Some((key, entry)) = found.first().copied() else {
             return Err(ChooseError::Absent {
                 name: name.to_owned(),

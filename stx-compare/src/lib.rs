@@ -1,4 +1,4 @@
-//! The differences between two RPM packages, and between the packages of two builds.
+//! The differences between two packages, RPM or Debian, and between the packages of two builds.
 //!
 //! Two [`Package`]s in, [`Differences`] out: [`compare`] is a function of values, and so is everything that is made of
 //! what it returns. Nothing here reads a file or a mirror; whoever does hands over bytes, digests and records.
@@ -16,12 +16,14 @@
 //! | module | is |
 //! |---|---|
 //! | [`package`] | a package as a value |
+//! | [`version`] | the formats of packages, and how each orders versions |
 //! | [`change`] | what can differ: changes, and the noise that every rebuild brings |
 //! | [`inventory`] | the packages of a build by their files' names, and which belong together |
 //! | [`nearest`] | the build that a work tree is nearest to; the commits between two builds |
 //! | [`bisect`] | since when something is as it is |
 //! | [`report`], [`human`], [`junit`] | many comparisons, as a value, as text and as XML |
-//! | `header` (feature `rpm`) | a package out of the bytes of its headers, which may be anybody's |
+//! | `header` (feature `rpm`) | an RPM package out of the bytes of its headers, which may be anybody's |
+//! | `deb` (feature `deb`) | a Debian package out of its control member and payload, a source package out of its `.dsc` |
 //! | `contents`, `times` (feature `contents`) | times within files, out of payloads |
 
 pub mod bisect;
@@ -29,6 +31,8 @@ pub mod change;
 mod compare;
 #[cfg(feature = "contents")]
 pub mod contents;
+#[cfg(feature = "deb")]
+pub mod deb;
 #[cfg(feature = "rpm")]
 mod exact;
 #[cfg(feature = "rpm")]
@@ -43,6 +47,9 @@ pub mod report;
 mod tests;
 #[cfg(feature = "contents")]
 pub mod times;
+#[cfg(any(feature = "deb", feature = "rpm"))]
+mod utf8;
+pub mod version;
 
 pub use change::Differences;
 pub use compare::{aspects, compare};

@@ -1,17 +1,31 @@
-//! A package as a value: what its header says.
+//! A package as a value: the fields of an RPM header, or of the control member of a Debian package.
+//!
+//! | here | RPM | Debian |
+//! |---|---|---|
+//! | `version`, `release` | version, release | upstream version, Debian revision; a native package has no revision |
+//! | `arch` | `x86_64`; `src` for a source package | `amd64`; `source` for a source package |
+//! | `attributes` | the other tags, by name | the other fields of `control` or `.dsc`, under their own names |
+//! | `files` | the files of the header | those of `md5sums` and `conffiles`; with the payload, all |
+//! | `dependencies` | dependencies | relations; `shlibs` and `symbols` as provided libraries |
+//! | `scriptlets` | scriptlets, triggers | maintainer scripts, triggers |
+//! | `control` | | the other files of the control member, such as `templates` |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use stx_layout::Evr;
 
-/// The fields of the header of an RPM package.
+use crate::version::{Format, Version};
+
+/// The fields of a package.
 ///
-/// The conclusions from the rest (the sizes of the payload, file classes and colors, inode numbers, the digests of the header
-/// itself) is left out.
+/// Left out is what follows from the rest: of an RPM header the sizes of the payload, file classes and colors, inode
+/// numbers, and the digests of the header itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Package {
+    /// The form of its file.
+    #[serde(default, skip_serializing_if = "Format::is_rpm")]
+    pub format: Format,
     /// `hello`.
     pub name: String,
     /// The epoch, where there is one.
@@ -20,16 +34,22 @@ pub struct Package {
     pub version: String,
     /// `2.tis`.
     pub release: String,
-    /// `x86_64`, `noarch`; `src` for a source package.
+    /// `x86_64`, `noarch`; `amd64`, `all`; `src` or `source` for a source package.
     pub arch: String,
     /// What else is said of it, by name: `summary`, `license`; a tag without a name here is `tag 1234`.
     pub attributes: BTreeMap<String, String>,
     /// The files, by path.
     pub files: BTreeMap<String, File>,
+    /// How much of them is known.
+    #[serde(default, skip_serializing_if = "Listing::is_whole")]
+    pub listing: Listing,
     /// Its dependencies: provides, requires and so on.
     pub dependencies: BTreeMap<Relation, BTreeSet<Dependency>>,
     /// The scriptlets and triggers, by name: `post`, `trigger in bash`.
     pub scriptlets: BTreeMap<String, Scriptlet>,
+    /// The other files of a Debian package's control member, by name: `templates`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub control: BTreeMap<String, String>,
     /// The changelog, newest first.
     pub changelog: Vec<ChangelogEntry>,
     /// How the files are packed.
@@ -39,30 +59,53 @@ pub struct Package {
 }
 
 impl Package {
-    /// Epoch, version and release: `1:1.0-2.tis`.
-    pub fn evr(&self) -> Evr {
-        Evr {
+    /// Epoch, version and release: `1:1.0-2.tis`, `1:1.0-2+b1`.
+    pub fn evr(&self) -> Version {
+        Version {
+            format: self.format,
             epoch: self.epoch,
             version: self.version.clone(),
-            release: Some(self.release.clone()),
+            // A native Debian package has no revision, every RPM package has a release.
+            release: (self.format == Format::Rpm || !self.release.is_empty())
+                .then(|| self.release.clone()),
         }
+    }
+}
+
+/// How much is known of the files of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listing {
+    /// Every file, with all that the package says of it.
+    #[default]
+    Whole,
+    /// The MD5 digests of regular files, and the names of configuration files: the control member of a Debian package.
+    Digests,
+    /// Nothing but the names of configuration files: a Debian package without `md5sums`.
+    Nothing,
+}
+
+impl Listing {
+    /// Whether every file is known.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::Whole
     }
 }
 
 /// A file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct File {
-    /// Type and permission bits, as in `st_mode`.
+    /// Type and permission bits, as in `st_mode`; 0 where the payload was not read.
     pub mode: u16,
-    /// `root:root`.
+    /// `root:root`; empty where the payload was not read.
     pub owner: String,
-    /// Its size in bytes; 0 for what is not a regular file.
+    /// Its size in bytes; 0 for what is not a regular file, and where the payload was not read.
     pub size: u64,
     /// The digest of its bytes with its algorithm before it, `sha256:…`; absent for what is not a regular file.
     pub digest: Option<String>,
     /// Where a symlink points.
     pub target: Option<String>,
-    /// `config`, `doc`, `ghost`, …
+    /// `config`, `doc`, `ghost`, `conffile`, …
     pub flags: BTreeSet<String>,
     /// Its capabilities.
     pub capabilities: Option<String>,
@@ -76,54 +119,68 @@ pub struct File {
     pub modified: u32,
 }
 
-/// How a package relates to others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Relation {
-    /// Needs it.
-    Requires,
-    /// Brings it.
-    Provides,
-    /// Cannot be beside it.
-    Conflicts,
-    /// Takes its place.
-    Obsoletes,
-    /// Wants it.
-    Recommends,
-    /// Names it as useful.
-    Suggests,
-    /// Is wanted by it.
-    Supplements,
-    /// Is useful to it.
-    Enhances,
+/// Declares [`Relation`] with the words of its kinds.
+macro_rules! relations {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// How a package relates to others. The first eight are those of RPM, of which Debian has some too.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Relation {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl Relation {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// As a verb: `requires`, `pre-depends`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
 }
 
-impl Relation {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Requires,
-        Self::Provides,
-        Self::Conflicts,
-        Self::Obsoletes,
-        Self::Recommends,
-        Self::Suggests,
-        Self::Supplements,
-        Self::Enhances,
-    ];
-
-    /// As a verb: `requires`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requires => "requires",
-            Self::Provides => "provides",
-            Self::Conflicts => "conflicts",
-            Self::Obsoletes => "obsoletes",
-            Self::Recommends => "recommends",
-            Self::Suggests => "suggests",
-            Self::Supplements => "supplements",
-            Self::Enhances => "enhances",
-        }
-    }
+relations! {
+    /// Needs it.
+    Requires = "requires",
+    /// Brings it.
+    Provides = "provides",
+    /// Cannot be beside it.
+    Conflicts = "conflicts",
+    /// Takes its place.
+    Obsoletes = "obsoletes",
+    /// Wants it.
+    Recommends = "recommends",
+    /// Names it as useful.
+    Suggests = "suggests",
+    /// Is wanted by it.
+    Supplements = "supplements",
+    /// Is useful to it.
+    Enhances = "enhances",
+    /// Debian: needs it.
+    Depends = "depends",
+    /// Debian: needs it before it is unpacked.
+    PreDepends = "pre-depends",
+    /// Debian: must not be configured beside it.
+    Breaks = "breaks",
+    /// Debian: overwrites its files, or takes its place.
+    Replaces = "replaces",
+    /// Debian: holds parts of this source package.
+    BuiltUsing = "built-using",
+    /// Debian: holds statically linked parts of this source package.
+    StaticBuiltUsing = "static-built-using",
+    /// Debian: is built with it.
+    BuildDepends = "build-depends",
+    /// Debian: its architecture-dependent packages are built with it.
+    BuildDependsArch = "build-depends-arch",
+    /// Debian: its packages for all architectures are built with it.
+    BuildDependsIndep = "build-depends-indep",
+    /// Debian: cannot be built beside it.
+    BuildConflicts = "build-conflicts",
+    /// Debian: its architecture-dependent packages cannot be built beside it.
+    BuildConflictsArch = "build-conflicts-arch",
+    /// Debian: its packages for all architectures cannot be built beside it.
+    BuildConflictsIndep = "build-conflicts-indep",
 }
 
 impl fmt::Display for Relation {
@@ -135,11 +192,11 @@ impl fmt::Display for Relation {
 /// One thing that a package requires, provides and so on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Dependency {
-    /// `libc.so.6()(64bit)`.
+    /// `libc.so.6()(64bit)`, `python3:any`, `exim4 | mail-transport-agent`.
     pub name: String,
     /// `>= 1.2`; empty for any version.
     pub condition: String,
-    /// When it matters, if not always: `pre`, `post`; empty otherwise.
+    /// When it matters, if not always: `pre`, `post`, `[amd64] <!nocheck>`; empty otherwise.
     pub when: String,
 }
 
@@ -179,7 +236,7 @@ pub struct ChangelogEntry {
 /// How the files of a package are packed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Payload {
-    /// `cpio`.
+    /// `cpio`, `tar`.
     pub format: String,
     /// `gzip`, `xz`, `zstd`.
     pub compression: String,

@@ -9,8 +9,9 @@ use crate::change::{Aspect, Change, Differences, FileSummary, Noise};
 use crate::compare;
 use crate::inventory::{ChooseError, Inventory, pair};
 use crate::package::{
-    ChangelogEntry, Dependency, File, Origin, Package, Payload, Relation, Scriptlet,
+    ChangelogEntry, Dependency, File, Listing, Origin, Package, Payload, Relation, Scriptlet,
 };
+use crate::version::Format;
 
 /// Few values, so that packages share much.
 fn word() -> impl Strategy<Value = String> {
@@ -62,9 +63,12 @@ prop_compose! {
         dependencies in dependencies(), scripts in words(),
         changelog in prop::collection::vec(word(), 0..4), level in word(),
         digest in prop::option::of(word()), time in prop::option::of(0..2_u64), host in prop::option::of(word()),
-        signatures in prop::collection::vec(word(), 0..2),
+        signatures in prop::collection::vec(word(), 0..2), control in words(),
+        format in prop::sample::select(Format::ALL.to_vec()),
+        listing in prop::sample::select(vec![Listing::Whole, Listing::Digests, Listing::Nothing]),
     ) -> Package {
         Package {
+            format, listing, control,
             name: "a".to_owned(), epoch, version: "1".to_owned(), release: release.to_owned(), arch: "noarch".to_owned(),
             attributes, files, dependencies,
             scriptlets: scripts.into_iter().map(|(name, script)| (name, Scriptlet { script, ..Scriptlet::default() })).collect(),
@@ -139,6 +143,8 @@ proptest! {
             prop_assert_eq!(&from.dependencies, &to.dependencies);
             prop_assert_eq!(&from.origin, &to.origin);
             prop_assert_eq!(&from.payload, &to.payload);
+            prop_assert_eq!(&from.control, &to.control);
+            prop_assert_eq!((from.format, from.listing), (to.format, to.listing));
         }
     }
 
@@ -192,6 +198,8 @@ fn place(change: &Change) -> usize {
         Change::Scriptlet { .. } => 7,
         Change::Changelog { .. } => 8,
         Change::Payload { .. } => 9,
+        Change::ControlFile { .. } => 10,
+        Change::Unread => 11,
     }
 }
 
@@ -219,6 +227,7 @@ fn noise_place(noise: &Noise) -> usize {
         Noise::FileTimes { .. } => 4,
         Noise::EmbeddedTimes { .. } => 5,
         Noise::PayloadBytes { .. } => 6,
+        Noise::Derived { .. } => 7,
     }
 }
 
@@ -330,6 +339,12 @@ fn changes() -> Vec<Change> {
             from: "xz".to_owned(),
             to: "zstd".to_owned(),
         },
+        Change::ControlFile {
+            name: "triggers".to_owned(),
+            from: Some("interest a\ninterest b\n".to_owned()),
+            to: Some("interest a\ninterest-noawait b\n".to_owned()),
+        },
+        Change::Unread,
     ]
 }
 
@@ -337,7 +352,7 @@ fn changes() -> Vec<Change> {
 fn every_kind_of_change_has_a_text() {
     let (changes, aspects) = (changes(), aspects());
     let places: BTreeSet<_> = changes.iter().map(place).collect();
-    assert!(places.into_iter().eq(0..10), "a kind without a sample");
+    assert!(places.into_iter().eq(0..12), "a kind without a sample");
     let places: BTreeSet<_> = aspects.iter().map(aspect_place).collect();
     assert!(places.into_iter().eq(0..10), "an aspect without a sample");
     let text: Vec<_> = changes.iter().map(ToString::to_string).collect();
@@ -383,9 +398,14 @@ fn every_kind_of_noise_has_a_text() {
             from: None,
             to: Some("00".to_owned()),
         },
+        Noise::Derived {
+            name: "Installed-Size".to_owned(),
+            from: Some("10".to_owned()),
+            to: Some("12".to_owned()),
+        },
     ];
     let places: BTreeSet<_> = noise.iter().map(noise_place).collect();
-    assert!(places.into_iter().eq(0..7), "a kind without a sample");
+    assert!(places.into_iter().eq(0..8), "a kind without a sample");
     let text: Vec<_> = noise.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!("noise", text.join("\n"));
 }
@@ -458,7 +478,7 @@ fn each_thing_alone_is_found_and_nothing_else() {
         }),
         ("~ /a: device - -> 1", |_, file| file.device = Some(1)),
         ("~ /a: verify flags - -> 1", |_, file| file.verify = Some(1)),
-        ("+ /b (0, , 0 bytes)", |package, _| {
+        ("+ /b (payload not read)", |package, _| {
             package.files.insert("/b".to_owned(), File::default());
         }),
         ("+ scriptlet y by", |package, _| {
@@ -514,7 +534,7 @@ fn each_thing_alone_is_found_and_nothing_else() {
 
 #[test]
 fn each_kind_of_dependency_is_found() {
-    for relation in Relation::ALL {
+    for relation in Relation::ALL.iter().copied() {
         let (from, mut to) = (full(), full());
         let dependency = Dependency {
             name: "y".to_owned(),

@@ -18,6 +18,7 @@ mod builds;
 mod cargo;
 mod compare;
 mod daemon;
+mod debs;
 mod demo;
 mod documents;
 mod embed;

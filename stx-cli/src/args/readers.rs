@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use stx_builds::trust::TrustOptions;
-use stx_layout::{Channel, Evr};
+use stx_layout::Channel;
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
@@ -106,7 +106,7 @@ pub(crate) struct Copy {
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
     /// With `--with`, package files or directories of them; otherwise two builds: `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`
-    #[arg(value_name = "RPM|BUILD", required = true)]
+    #[arg(value_name = "PACKAGE|BUILD", required = true)]
     pub(crate) what: Vec<String>,
 
     /// The reference: `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
@@ -121,7 +121,7 @@ pub(crate) struct Compare {
     #[arg(long, requires = "with")]
     pub(crate) phase: Option<String>,
 
-    /// Download packages whose files differ, and tell apart files that differ only in embedded times
+    /// Download packages whose files differ, and tell apart files that differ only in embedded times; of Debian packages, also compare what only the payload tells: modes, owners, symlinks, configuration files
     #[arg(long)]
     pub(crate) contents: bool,
 
@@ -146,7 +146,7 @@ pub(crate) enum Noise {
 
 #[derive(Debug, Args)]
 pub(crate) struct Since {
-    /// The package: `NAME` or `NAME.ARCH`
+    /// The package: `NAME`, `NAME.ARCH` or, as dpkg writes it, `NAME:ARCH`
     pub(crate) package: String,
 
     /// The channel to search
@@ -157,11 +157,11 @@ pub(crate) struct Since {
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<String>,
 
-    /// Find the first build with at least this version: `1.0`, `1.0-2.tis` or `1:1.0-2.tis`
+    /// Find the first build with at least this version: `1.0`, `1.0-2.tis` or `1:1.0-2.tis`; of a Debian package, `1:1.0-2+b1`
     ///
     /// Without an epoch, that of the package in the newest build counts.
     #[arg(long, value_name = "V", conflicts_with = "file")]
-    pub(crate) version: Option<Evr>,
+    pub(crate) version: Option<String>,
 
     /// The phase, if several hold the package
     #[arg(long)]

@@ -35,7 +35,7 @@ fn shown(found: &Found, args: &args::Since) -> String {
     if let Some(version) = &args.version {
         text = format!(
             "{what} is {} or newer since {changed}, the good build before is {before}\n",
-            printable(&version.to_string())
+            printable(version)
         );
     }
     let mut lines = Vec::new();
