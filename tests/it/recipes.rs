@@ -74,6 +74,7 @@ fn a_recipe_without_mistakes_is_said_to_have_none() {
         "starlingx-centos.toml",
         "starlingx-debian.toml",
         "sample/recipe.toml",
+        "sample-debian/recipe.toml",
     ] {
         let file = root().join("recipes").join(name);
         let checked = run(&mut stx([

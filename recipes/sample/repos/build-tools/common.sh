@@ -18,7 +18,7 @@ die() {
 # settings (of rpm, pip, git and so on) out of the build.
 enter_build() {
     local variable
-    for variable in MY_REPO_ROOT MY_WORKSPACE BRANCH PHASE; do
+    for variable in MY_REPO_ROOT MY_WORKSPACE BRANCH DISTRO PHASE; do
         [[ -n ${!variable:-} ]] || die "$variable is not set: this runs as a phase of a build (stx-builds build)"
     done
     root=$MY_REPO_ROOT/cgcs-root
