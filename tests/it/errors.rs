@@ -1,15 +1,18 @@
 //! Wrong inputs, and the words that answer them: where, why, and what to do next.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{binary, in_memory, package, run, stx, tool};
+use crate::harness::{in_memory, run, stx, tool};
+
+mod files;
+mod web;
+
+use files::binary_of_everybody;
 
 const CHANNEL: &str = "master/centos";
 const GOOD: &str = "20200101T000000Z";
@@ -101,19 +104,6 @@ impl Bed {
             answer(&mut self.stx(&row.args), &row);
         }
     }
-}
-
-/// The program where also somebody who may not enter the project can run it.
-fn binary_of_everybody() -> Utf8PathBuf {
-    static COPY: std::sync::OnceLock<Utf8TempDir> = std::sync::OnceLock::new();
-    let dir = COPY.get_or_init(|| {
-        let dir = Utf8TempDir::new().expect("a temporary directory");
-        fs_err::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
-            .expect("a mode");
-        fs_err::copy(binary(), dir.path().join("stx-builds")).expect("a copy");
-        dir
-    });
-    dir.path().join("stx-builds")
 }
 
 #[track_caller]
@@ -331,262 +321,6 @@ fn names_of_builds_and_channels_that_are_not_there() {
             &["no such alias", "master/centos has latest_build"],
         ),
     ]);
-}
-
-#[test]
-fn files_that_are_not_there_or_are_something_else() {
-    let bed = Bed::new();
-    let to = format!("--channel {CHANNEL} --date 20200102T000000Z --result success");
-    let publish = |dir: &str| format!("--mirror srv/mirror publish {dir} {to}");
-    let rooted = format!("{} --source-root nosuch", publish("tree"));
-    let (missing, file, empty, low) = (
-        publish("nosuch"),
-        publish("text"),
-        publish("empty"),
-        publish("tree/outputs"),
-    );
-    bed.check([
-        row(&*missing, 5, &["nosuch: there is no such directory"]).without(&["neither"]),
-        row(
-            &*file,
-            5,
-            &["text: is not a directory", "inputs/ and outputs/"],
-        ),
-        row(&*empty, 5, &["empty: holds neither inputs/ nor outputs/"]),
-        row(&*low, 5, &["tree/outputs: holds neither", "/tree does"]),
-        row(
-            &*rooted,
-            5,
-            &["--source-root nosuch: there is no such directory"],
-        ),
-        row(
-            "--mirror srv/mirror compare nosuch.rpm --with master/centos",
-            5,
-            &["nosuch.rpm: there is no such file"],
-        )
-        .without(&["metadata", "os error"]),
-        row(
-            "--mirror srv/mirror compare text --with master/centos",
-            2,
-            &["error: text: ", "is it a whole RPM package?"],
-        ),
-        row(
-            "--mirror srv/mirror compare text text",
-            2,
-            &["packages --with a build"],
-        ),
-        row(
-            "--mirror srv/mirror compare empty --with master/centos",
-            5,
-            &["empty: no *.rpm below it"],
-        ),
-        row(
-            "--mirror srv/mirror fetch master/centos outputs/iso/bootimage.img --to text",
-            2,
-            &["`--to DIR` names the directory"],
-        ),
-        row(
-            "--mirror srv/mirror prune --plan text",
-            2,
-            &["text: not a plan of `prune`", "--plan-out"],
-        ),
-        row(
-            "--config nosuch.toml list",
-            2,
-            &["nosuch.toml", "--config, or STX_BUILDS_CONFIG"],
-        ),
-        row("manual", 2, &["--to <DIR>"]),
-    ]);
-    assert!(!bed.path("stx-builds.1").exists());
-}
-
-#[test]
-fn a_repository_that_holds_itself_is_refused_before_anything_is_staged() {
-    let bed = Bed::new();
-    fs_err::create_dir_all(bed.path("tree/outputs/RPMS/std")).expect("a directory");
-    fs_err::copy(
-        package(),
-        bed.path("tree/outputs/RPMS/std/message-1-1.noarch.rpm"),
-    )
-    .expect("a copy");
-    symlink(".", bed.path("tree/outputs/RPMS/std/again")).expect("a link");
-    let publish = format!(
-        "--mirror srv/mirror publish tree --channel {CHANNEL} --date 20200102T000000Z --result success"
-    );
-    let loops = [
-        "outputs/RPMS/std/again: symlink to \".\", which never ends",
-        "nothing was published; mend the tree",
-    ];
-    bed.check([row(&*publish, 4, &loops).without(&["staging", "goes on"])]);
-}
-
-#[test]
-fn what_somebody_may_not_see_is_not_called_absent() {
-    let bed = Bed::new();
-    // `in_memory` makes a directory that nobody else may enter.
-    set_mode(bed.dir.path(), 0o755);
-    let config = "mirror = \"../srv/mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n[[branch]]\nname = \"master\"\n";
-    bed.write("conf/stx-builds.toml", config);
-    bed.write("conf/recipe.toml", RECIPE);
-    bed.write("conf/state/.service/ledger.sqlite", "");
-    bed.write("closed/outputs/file", "x");
-    for closed in ["conf/state/.service", "closed"] {
-        set_mode(&bed.path(closed), 0o700);
-    }
-    set_mode(&bed.path("text"), 0o600);
-    let whose = "belongs to root (0), and you are nobody (65534)";
-    let run_as = "run the command as a user who may do this";
-    let ledger = |args| {
-        row(
-            args,
-            2,
-            &["ledger.sqlite: Permission denied", whose, run_as],
-        )
-        .without(&["no ledger", "denied (os error 13): Permission denied"])
-    };
-    let publish =
-        |what: &str| format!("publish {what} --channel {CHANNEL} --date {GOOD} --result fail");
-    let (new, open) = (
-        format!("--mirror new {}", publish("tree")),
-        format!("--mirror srv/mirror {}", publish("tree")),
-    );
-    let closed = format!("--mirror srv/mirror {}", publish("closed"));
-    let rows = [
-        ledger("--config conf/stx-builds.toml status"),
-        ledger("--config conf/stx-builds.toml history"),
-        ledger("--config conf/stx-builds.toml stats master/centos"),
-        row(
-            &*new,
-            4,
-            &["the current directory belongs to root (0)", run_as],
-        ),
-        row(&*open, 4, &[".stx", whose, run_as]).without(&["warning"]),
-        row(&*closed, 5, &["closed", "Permission denied", whose]).without(&["neither"]),
-        row(
-            "--mirror srv/mirror compare text --with master/centos",
-            2,
-            &["Permission denied", whose],
-        )
-        .without(&["is it a whole RPM package?"]),
-        row(
-            "--mirror srv/mirror fetch master/centos outputs/iso/bootimage.img --to closed/x",
-            2,
-            &[whose],
-        )
-        .without(&["goes on where it broke off"]),
-    ];
-    for row in rows {
-        answer(&mut bed.stx_as_nobody(&row.args), &row);
-    }
-    // Now nothing of the state can be seen, and nobody knows whether a build is there.
-    set_mode(&bed.path("conf/state"), 0o700);
-    for row in [
-        row(
-            "--config conf/stx-builds.toml resume master/centos",
-            2,
-            &[whose],
-        )
-        .without(&["no build is unfinished"]),
-        row(
-            "--config conf/stx-builds.toml cancel master/centos",
-            2,
-            &[whose],
-        )
-        .without(&["no build is running"]),
-    ] {
-        answer(&mut bed.stx_as_nobody(&row.args), &row);
-    }
-    set_mode(&bed.path("srv/mirror"), 0o700);
-    let closed = row(
-        "--mirror srv/mirror list",
-        4,
-        &["srv/mirror belongs to root (0)", run_as],
-    );
-    answer(&mut bed.stx_as_nobody(&closed.args), &closed);
-}
-
-/// A web server that answers everything below `/404/` with that, and everything else with a page for people.
-fn web() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
-            let Some(Ok(first)) = lines.next() else {
-                continue;
-            };
-            // The rest of the request.
-            while lines
-                .next()
-                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-            {}
-            let status = if first.starts_with("GET /404/") {
-                "404 Not Found"
-            } else {
-                "200 OK"
-            };
-            let body = "\n<!DOCTYPE html><html><body>Please log in</body></html>";
-            let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            // Who asked may be gone.
-            drop(stream.write_all(format!("{head}{body}").as_bytes()));
-        }
-    });
-    format!("http://{address}")
-}
-
-#[test]
-fn a_web_page_is_not_called_broken_json() {
-    let bed = Bed::new();
-    let web = web();
-    let page = [
-        "the server answered with a web page",
-        "no login or proxy in between?",
-    ];
-    let at = |args: &str| format!("--mirror {web}/html {args}");
-    let (list, show, verify) = (
-        at("list"),
-        at("show master/centos/latest_build"),
-        at("verify"),
-    );
-    let fetch = at("fetch master/centos/20200101T000000Z iso --to out");
-    let missing = format!("--mirror {web}/404/mirror list");
-    let missing_root = row(&*missing, 5, &["is not a mirror", "index.json: not found"]);
-    let row = |args| row(args, 4, &page).without(&["line 1"]);
-    bed.check([row(&list), row(&show), row(&verify), row(&fetch)]);
-    bed.check([missing_root]);
-}
-
-#[test]
-fn a_url_within_a_mirror_names_the_mirror() {
-    let bed = Bed::new();
-    let mut serve = bed.stx("serve srv/mirror --port 0");
-    let mut child = serve
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("the program");
-    let mut url = String::new();
-    let stdout = child.stdout.take().expect("its output");
-    BufReader::new(stdout).read_line(&mut url).expect("a line");
-    let url = url.trim().to_owned();
-    let is = format!("the mirror is {url}");
-    let (master, channel) = (
-        format!("--mirror {url}master list"),
-        format!("--mirror {url}master/centos list"),
-    );
-    bed.check([
-        row(&*master, 5, &["is not a mirror", &is]),
-        row(
-            &*channel,
-            5,
-            &["its index.json is that of the channel master/centos", &is],
-        ),
-    ]);
-    child.kill().expect("ended");
-    child.wait().expect("ended");
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Makes the plan of a publish: reads what it needs to know of the mirror, and hashes what has to be compared.
+
+use std::error::Error;
+
+use stx_layout::BuildId;
+
+use crate::error::ErrorKind;
+use crate::plan::{Known, PlanError, PublishPlan, PublishRequest, plan};
+#[cfg(feature = "local")]
+use crate::scan::ScanError;
+use crate::store::{MirrorRead, Scope, StoreError};
+
+/// A plan that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The mirror could not be read.
+    #[error("{id}: cannot be compared with the mirror")]
+    Store {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: StoreError,
+    },
+    /// The files could not be read.
+    #[error("{id}: cannot be compared with the mirror")]
+    Scan {
+        /// The build.
+        id: Box<BuildId>,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The build must not be published.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl PrepareError {
+    /// Its kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store { source, .. } => source.kind(),
+            Self::Scan { .. } | Self::Plan(_) => ErrorKind::Mirror,
+        }
+    }
+}
+
+/// Reads what a plan needs to know of the mirror, and makes the plan.
+///
+/// Where the mirror has a build of that id, its sums are read and, with feature `local`, the files are hashed to compare.
+pub async fn prepare(
+    store: &dyn MirrorRead,
+    mut request: PublishRequest,
+) -> Result<PublishPlan, PrepareError> {
+    let id = request.record.id.clone();
+    let fail = |source| PrepareError::Store {
+        id: Box::new(id.clone()),
+        source,
+    };
+    let catalog = store
+        .catalog(&Scope::Channel(id.channel.clone()))
+        .await
+        .map_err(fail)?;
+    if catalog
+        .build(&id)
+        .is_some_and(|build| build.record().is_some())
+    {
+        request.existing = Some(store.sums(&id).await.map_err(fail)?);
+        request = hashed(request).await?;
+    }
+    Ok(plan(&catalog, request)?)
+}
+
+/// Makes the plan that [`prepare`] makes, and says which files the mirror has already. The sums of every build are read
+/// and, with feature `local`, every file.
+pub async fn prepare_in_full(
+    store: &dyn MirrorRead,
+    request: PublishRequest,
+) -> Result<PublishPlan, PrepareError> {
+    let id = request.record.id.clone();
+    let mut request = hashed(request).await?;
+    let catalog = store.catalog(&Scope::All).await;
+    let catalog = catalog.map_err(|source| PrepareError::Store {
+        id: Box::new(id.clone()),
+        source,
+    })?;
+    let mut builds = Vec::new();
+    for (build, _) in catalog.builds() {
+        // A build whose sums cannot be read shares nothing.
+        if let Ok(sums) = store.sums(&build).await {
+            builds.push((build, sums));
+        }
+    }
+    request.known = Some(Known::new(&id.channel, builds));
+    prepare(store, request).await
+}
+
+/// The request with the digests of its files, where files can be read.
+#[cfg(feature = "local")]
+async fn hashed(mut request: PublishRequest) -> Result<PublishRequest, PrepareError> {
+    let incoming = std::mem::take(request.tree.incoming_mut());
+    let hashed = crate::scan::hash(incoming).await;
+    *request.tree.incoming_mut() = hashed.map_err(|error| {
+        let id = Box::new(request.record.id.clone());
+        match error {
+            ScanError::Refused { problems, .. } => {
+                PrepareError::Plan(PlanError::Refused { id, problems })
+            }
+            error => PrepareError::Scan {
+                id,
+                source: Box::new(error),
+            },
+        }
+    })?;
+    Ok(request)
+}
+
+/// The request as it is.
+#[cfg(not(feature = "local"))]
+#[expect(clippy::unused_async, reason = "with feature `local` files are read")]
+async fn hashed(request: PublishRequest) -> Result<PublishRequest, PrepareError> {
+    Ok(request)
+}
