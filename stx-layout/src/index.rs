@@ -205,7 +205,7 @@ pub struct Media {
     pub sha256: Sha256,
 }
 
-/// The difference between the RPMs of two builds, by the names of their files and by their digests.
+/// The difference between the packages of two builds, RPM and Debian, by the names of their files and by their digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageChanges {
     /// The build that it was compared with.
