@@ -377,6 +377,57 @@ fn files_of_one_package_are_ordered_by_the_rule_of_debian_and_aptlys_copies_are_
     assert_eq!(found["versions"], json!(["1:0.1-1", "1:0.2-1"]));
 }
 
+#[test]
+fn packages_are_fetched_by_build_type_and_the_catalog_names_their_changes() {
+    let work = three();
+    let sources = work.at("tree-3/outputs/std/sources/hello/hello_1.0-2.dsc");
+    fs_err::write(&sources, "Source: hello\nVersion: 1:1.0-2\n").expect("written");
+    let tree = work.at("tree-3");
+    let args = [
+        "publish",
+        tree.as_str(),
+        "--channel",
+        CHANNEL,
+        "--result",
+        "success",
+    ];
+    work.stx(&[&args[..], &["--date", "20200104T000000Z"]].concat())
+        .ok();
+    let to = work.at("fetched/");
+    work.stx(&["fetch", CHANNEL, "debs:std", "sources", "--to", to.as_str()])
+        .ok();
+    for path in [
+        "packages/hello_1.0-2_all.deb",
+        "packages/same_1.0-1_all.deb",
+        "sources/hello/hello_1.0-2.dsc",
+    ] {
+        let fetched = fs_err::read(to.join("std").join(path)).expect(path);
+        let published = fs_err::read(work.at(&format!("mirror/{}/outputs/std/{path}", date(4))));
+        assert_eq!(fetched, published.expect(path), "{path}");
+    }
+    let none = work
+        .stx(&["fetch", CHANNEL, "debs:rt", "--print-url"])
+        .code(5);
+    assert!(
+        none.stderr.contains("the build has no debs:rt"),
+        "{}",
+        none.stderr
+    );
+
+    let index = fs_err::read_to_string(work.at(&format!("mirror/{CHANNEL}/index.json")));
+    let index: Value = serde_json::from_str(&index.expect("index.json")).expect("JSON");
+    let builds = index["builds"].as_array().expect("builds");
+    let of = |day: u32| {
+        let found = builds
+            .iter()
+            .find(|build| build["date"] == format!("202001{day:02}T000000Z"));
+        found.expect("a build")["changes"].clone()
+    };
+    assert_eq!(of(2)["rebuilt"], json!(["hello.all"]), "{}", of(2));
+    let updated = json!([{"name": "hello.all", "from": "1.0-1", "to": "1.0-2"}]);
+    assert_eq!(of(3)["updated"], updated, "{}", of(3));
+}
+
 /// The version of each file, by what dpkg says.
 #[test]
 fn the_order_of_versions_is_that_of_dpkg() {

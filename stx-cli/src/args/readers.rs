@@ -32,7 +32,7 @@ pub(crate) struct Fetch {
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 
-    /// `iso`, `installer`, `rpms[:PHASE]`, `srpms[:PHASE]`, `images`, `charts`, `context`, a path or a glob
+    /// `iso`, `installer`, `rpms[:PHASE]`, `srpms[:PHASE]`, `debs[:TYPE]`, `sources[:TYPE]`, `images`, `charts`, `context`, a path or a glob
     #[arg(value_name = "WHAT", required = true)]
     pub(crate) what: Vec<String>,
 

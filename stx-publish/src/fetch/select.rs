@@ -19,6 +19,10 @@ pub enum What {
     Rpms(Option<BuildPhase>),
     /// `srpms`, `srpms:PHASE`: the source packages.
     Srpms(Option<BuildPhase>),
+    /// `debs`, `debs:TYPE`: the Debian packages of a build type, `outputs/TYPE/packages`, with their repository metadata.
+    Debs(Option<BuildPhase>),
+    /// `sources`, `sources:TYPE`: the Debian source packages, `outputs/TYPE/sources`, with theirs.
+    Sources(Option<BuildPhase>),
     /// `images`: lists and archives of container images.
     Images,
     /// `charts`: the Helm charts.
@@ -39,7 +43,7 @@ pub enum What {
 #[non_exhaustive]
 pub enum WhatError {
     /// Not a phase.
-    #[error("{text:?} names no phase: `rpms:std`")]
+    #[error("{text:?} names no phase: `rpms:std`, `debs:std`")]
     Phase {
         /// As it was given.
         text: String,
@@ -77,6 +81,10 @@ impl FromStr for What {
             ("srpms", "") => Self::Srpms(None),
             ("rpms", name) => Self::Rpms(phase(name)?),
             ("srpms", name) => Self::Srpms(phase(name)?),
+            ("debs", "") => Self::Debs(None),
+            ("sources", "") => Self::Sources(None),
+            ("debs", name) => Self::Debs(phase(name)?),
+            ("sources", name) => Self::Sources(phase(name)?),
             _ => {
                 let glob = GlobBuilder::new(text.trim_end_matches('/'))
                     .literal_separator(true)
@@ -103,6 +111,10 @@ impl fmt::Display for What {
             Self::Rpms(Some(phase)) => write!(f, "rpms:{phase}"),
             Self::Srpms(None) => f.write_str("srpms"),
             Self::Srpms(Some(phase)) => write!(f, "srpms:{phase}"),
+            Self::Debs(None) => f.write_str("debs"),
+            Self::Debs(Some(phase)) => write!(f, "debs:{phase}"),
+            Self::Sources(None) => f.write_str("sources"),
+            Self::Sources(Some(phase)) => write!(f, "sources:{phase}"),
             Self::Images => f.write_str("images"),
             Self::Charts => f.write_str("charts"),
             Self::Context => f.write_str("context"),
@@ -122,6 +134,16 @@ impl What {
                 })
             })
         };
+        // Debian's build type stands before the kind: `outputs/std/packages`.
+        let kind = |kind: &str, phase: &Option<BuildPhase>| {
+            let mut segments = path.splitn(4, '/');
+            let found = [segments.next(), segments.next(), segments.next()];
+            let [Some("outputs"), Some(first), Some(second)] = found else {
+                return false;
+            };
+            let is_wanted = phase.as_ref().is_none_or(|phase| phase.as_str() == first);
+            is_wanted && second == kind && segments.next().is_some()
+        };
         match self {
             Self::Iso => {
                 section("outputs/iso/", &None) && Utf8Path::new(path).extension() == Some("iso")
@@ -129,6 +151,8 @@ impl What {
             Self::Installer => section("outputs/installer/", &None),
             Self::Rpms(phase) => section("outputs/RPMS/", phase),
             Self::Srpms(phase) => section("outputs/SRPMS/", phase),
+            Self::Debs(phase) => kind("packages", phase),
+            Self::Sources(phase) => kind("sources", phase),
             Self::Images => section("outputs/docker-images/", &None),
             Self::Charts => section("outputs/helm-charts/", &None),
             Self::Context => path == "outputs/CONTEXT",
@@ -146,6 +170,8 @@ impl What {
             Self::Installer
             | Self::Rpms(_)
             | Self::Srpms(_)
+            | Self::Debs(_)
+            | Self::Sources(_)
             | Self::Images
             | Self::Charts
             | Self::Path { .. } => {

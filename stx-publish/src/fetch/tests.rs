@@ -47,6 +47,12 @@ outputs/helm-charts/c.tgz
 outputs/installer/vmlinuz
 outputs/iso/bootimage.iso
 outputs/iso/bootimage.iso.sig
+outputs/rt/packages/e.deb
+outputs/std/packages/Packages.gz
+outputs/std/packages/e.deb
+outputs/std/sources/e/e.dsc
+outputs/std/sources/e/e.tar.xz
+outputs/packages/other.deb
 inputs/downloads/d.tar";
     let mut lines: Vec<_> = sums.lines().collect();
     lines.sort_unstable();
@@ -69,6 +75,27 @@ inputs/downloads/d.tar";
             "RPMS/std/repodata/repomd.xml"
         ]
     );
+    assert_eq!(
+        places(&["debs"]),
+        [
+            "rt/packages/e.deb",
+            "std/packages/Packages.gz",
+            "std/packages/e.deb"
+        ]
+    );
+    assert_eq!(
+        places(&["debs:rt", "sources:std"]),
+        [
+            "rt/packages/e.deb",
+            "std/sources/e/e.dsc",
+            "std/sources/e/e.tar.xz"
+        ]
+    );
+    assert_eq!(places(&["sources"]).len(), 2);
+    for word in ["debs", "debs:std", "sources", "sources:rt"] {
+        let parsed: What = word.parse().expect("a word");
+        assert_eq!(parsed.to_string(), word);
+    }
     assert_eq!(
         places(&["rpms:rt", "srpms:std"]),
         ["RPMS/rt/b.rpm", "SRPMS/std/a.src.rpm"]
