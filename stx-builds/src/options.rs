@@ -20,6 +20,8 @@ mod provenance;
 mod registry;
 mod signing;
 
+pub use stx_executors::Executors;
+
 pub use metadata::{Metadata, MetadataTable};
 pub use policy::policy_file;
 pub use privacy::PrivacyTable;
@@ -92,8 +94,9 @@ pub struct Options {
     _place: IgnoredAny,
     #[serde(rename = "place-rule", default)]
     _place_rule: IgnoredAny,
+    /// Where phases run.
     #[serde(skip)]
-    places: Places,
+    pub places: Places,
     /// The file itself.
     #[serde(skip)]
     file: Option<Utf8PathBuf>,
@@ -128,13 +131,21 @@ struct SiteTable {
 impl Options {
     /// Reads `file`, else the nearest one here or above, else takes the defaults.
     pub fn load(file: Option<&Utf8Path>) -> Result<Self, Error> {
-        let (config, mistakes) = Self::read(file)?;
+        Self::load_with(file, &Executors::default())
+    }
+
+    /// As [`load`](Self::load), with executors of other crates for the `kind` of a place.
+    pub fn load_with(file: Option<&Utf8Path>, executors: &Executors) -> Result<Self, Error> {
+        let (config, mistakes) = Self::read(file, executors)?;
         Error::unless(mistakes, FORM)?;
         Ok(config)
     }
 
     /// The same with every mistake in it. Where there are any, what is wrong has its default.
-    pub fn read(file: Option<&Utf8Path>) -> Result<(Self, ConfigErrors), Error> {
+    pub fn read(
+        file: Option<&Utf8Path>,
+        executors: &Executors,
+    ) -> Result<(Self, ConfigErrors), Error> {
         let found = match file {
             Some(file) => Some(file.to_owned()),
             None => nearest()?,
@@ -159,7 +170,7 @@ impl Options {
         config.file = Some(file.clone());
         // What is run elsewhere, or later, has to find its files, too.
         let dir = &absolute(file.parent().unwrap_or(Utf8Path::new("")))?;
-        match Places::from_toml(&text, dir) {
+        match executors.places(&text, dir) {
             Ok(places) => config.places = places,
             Err(errors) => mistakes.extend(errors.in_file(&file)),
         }
@@ -277,11 +288,6 @@ impl Options {
             url: self.site.url.clone(),
             ..PageSite::default()
         }
-    }
-
-    /// Where phases run.
-    pub fn places(&self) -> &Places {
-        &self.places
     }
 
     /// Whether the catalog pages are made after each change.

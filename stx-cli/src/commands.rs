@@ -27,6 +27,7 @@ pub(crate) mod verify;
 use std::sync::Arc;
 
 use stx_builds::daemon::{ReadOptions, Service};
+use stx_builds::options::Executors;
 use stx_builds::{Options, Site};
 use stx_layout::config::ConfigErrors;
 
@@ -72,7 +73,7 @@ impl Context {
         let Global { config, mirror, .. } = self.global.clone();
         Arc::new(move || {
             let (mut options, mistakes): (Options, ConfigErrors) =
-                Options::read(config.as_deref())?;
+                Options::read(config.as_deref(), &Executors::default())?;
             options.mirror = mirror.clone().or(options.mirror);
             Ok((options, mistakes))
         })

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use stx_builds::Options;
+use stx_builds::options::Executors;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
@@ -65,7 +66,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         // A wrong configuration keeps nobody from these.
         Command::Completions(_) | Command::Manual(_) => Options::default(),
         // The service reads it again, with all that it names, and reports the mistakes of all files at once.
-        Command::Daemon(_) => Options::read(file)?.0,
+        Command::Daemon(_) => Options::read(file, &Executors::default())?.0,
         _ => Options::load(file)?,
     };
     let context = Context::new(cli.global, options);

@@ -5,6 +5,7 @@
 //! | [`ConfigError`], [`ConfigErrors`] | a mistake with its file, line and column; those of one file or several |
 //! | [`from_toml`], [`read`] | a document, or a part of one, as a value that implements `Deserialize` |
 //! | [`Faults`] | the mistakes of a text while it is read, by byte offset |
+//! | [`Spanned`] | a value with its byte offsets |
 //! | [`parse_duration`], [`PositiveDuration`], [`Within`] | the forms of durations and numbers |
 //!
 //! serde stops at the first mistake. Here it is noted, the entry in which it stands is taken out, and the rest is read again,
@@ -17,8 +18,9 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
-use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
+
+pub use toml::Spanned;
 
 use crate::{meant, nearest};
 
@@ -461,6 +463,9 @@ impl<'de, T: TryFrom<u64>, const LOW: u64, const HIGH: u64> Deserialize<'de>
         let within = Some(number).filter(|number| (LOW..=HIGH).contains(number));
         match within.and_then(|number| number.try_into().ok()) {
             Some(number) => Ok(Self(number)),
+            None if HIGH >= u64::from(u32::MAX) => {
+                Err(D::Error::custom(format!("must be at least {LOW}")))
+            }
             None => Err(D::Error::custom(format!(
                 "must be a number from {LOW} to {HIGH}"
             ))),

@@ -14,6 +14,64 @@ fn example(name: &str, args: &[&str]) -> String {
     run(&mut tool(program.as_str(), args.iter().copied())).ok()
 }
 
+/// A mirror, a recipe whose phase says how nice it is, and a configuration with this place.
+fn nice_site(dir: &Utf8Path, place: &str) -> [Utf8PathBuf; 3] {
+    let recipe = r#"
+schema = 1
+name = "one"
+distro = "centos"
+source = { phase = "sync" }
+
+[[phase]]
+name = "sync"
+run = ["true"]
+
+[[phase]]
+name = "compile"
+script = "echo nice $(nice) > made.txt"
+publish = [{ from = "made.txt", to = "outputs/wheels", min = 1 }]
+"#;
+    let config = format!(
+        "mirror = \"mirror\"\n[place.idle]\n{place}\n[[place-rule]]\nphases = [\"compile\"]\nplace = \"idle\"\n"
+    );
+    fs_err::write(dir.join("recipe.toml"), recipe).expect("written");
+    fs_err::write(dir.join("stx-builds.toml"), config).expect("written");
+    ["mirror", "recipe.toml", "stx-builds.toml"].map(|name| dir.join(name))
+}
+
+/// An executor of another crate, which the configuration names by its kind, runs a phase.
+#[test]
+fn an_executor_of_another_crate_runs_a_phase() {
+    let dir = tempdir().expect("a directory");
+    let own: i32 = run(&mut tool("nice", [""; 0]))
+        .ok()
+        .trim()
+        .parse()
+        .expect("a level");
+    let [mirror, recipe, config] = nice_site(dir.path(), "kind = \"nice\"\nlevel = 3");
+    let args = [config.as_str(), recipe.as_str(), "master"];
+    let text = example("own_executor", &args);
+    assert!(text.contains("compile: Finished"), "{text}");
+    let build = &builds(&mirror)[0];
+    let made = mirror.join(build).join("outputs/wheels/made.txt");
+    let level = (own + 3).min(19);
+    assert_eq!(
+        fs_err::read_to_string(made).expect("published"),
+        format!("nice {level}\n")
+    );
+    let log = fs_err::read_dir(mirror.join(build).join("outputs/logs")).expect("logs");
+    assert!(log.count() > 0);
+    // The command line knows the built-in kinds only, and says so; the other program knows one more.
+    let refused = run(&mut stx(["--config", config.as_str(), "list"])).code(2);
+    let known = "unknown kind \"nice\", expected one of local, ssh, container, slurm";
+    assert!(refused.stderr.contains(known), "{}", refused.stderr);
+    nice_site(dir.path(), "kind = \"nasty\"");
+    let program = built(&["--workspace", "--all-features", "--example", "own_executor"]);
+    let refused = run(&mut tool(program.as_str(), args)).code(1);
+    let known = "stx-builds.toml:3:8: unknown kind \"nasty\", expected one of local, ssh, container, slurm, nice";
+    assert!(refused.stdout.contains(known), "{}", refused.stdout);
+}
+
 /// The builds of a mirror.
 fn builds(mirror: &Utf8Path) -> Vec<String> {
     let list = run(&mut stx([

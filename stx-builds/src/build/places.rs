@@ -15,7 +15,7 @@ pub(super) async fn runner(
     plan: &BuildPlan,
 ) -> Result<PlacedRunner, Error> {
     let local = ProcessRunner::new(state.to_owned());
-    let places = area.site.options.places().clone();
+    let places = area.site.options.places.clone();
     PlacedRunner::new(local, places, place_env(), plan)
         .await
         .map_err(unusable)
@@ -29,7 +29,7 @@ pub(super) async fn check(
     watch: Watch<'_>,
 ) -> Result<(), Error> {
     let phases: Vec<_> = plan.phases.iter().map(|phase| &*phase.name).collect();
-    for glob in area.site.options.places().idle(&phases) {
+    for glob in area.site.options.places.idle(&phases) {
         (watch.note)(&format!(
             "warning: place-rule: no phase of recipe {} is named {glob}",
             plan.recipe

@@ -4,9 +4,16 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::script::start;
-use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use stx_layout::config::Spanned;
 use stx_pipeline::{Env, Invocation};
+
+use super::{
+    Check, Executor, ExecutorTable, Job, Placed, launcher, marker_script, of_no_phase, trial,
+    with_lifeline,
+};
 
 /// A container that is made for each run of a phase, and removed after it. Its image has to have bash and `flock`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +28,18 @@ pub struct Container {
     pub mounts: Vec<String>,
     /// Arguments for `run`, before the image.
     pub options: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContainerTable {
+    engine: Option<Spanned<String>>,
+    image: Spanned<String>,
+    network: Option<String>,
+    #[serde(default)]
+    mounts: Vec<Spanned<String>>,
+    #[serde(default)]
+    options: Vec<Spanned<String>>,
 }
 
 impl Container {
@@ -60,9 +79,40 @@ impl Container {
         args
     }
 
-    pub(super) fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
+    pub(super) fn from_table(table: &mut ExecutorTable<'_>) -> Option<Arc<dyn Executor>> {
+        let fields: ContainerTable = table.read()?;
+        let mut engine = match fields.engine {
+            Some(engine) => table.word("a container engine", engine),
+            None => "podman".to_owned(),
+        };
+        // A program without a slash is one of the `PATH`.
+        if engine.contains('/') {
+            engine = table.path(engine).into_string();
+        }
+        let image = table.word("an image", fields.image);
+        let mut mounts = Vec::new();
+        for mount in fields.mounts {
+            let at = mount.span().start;
+            let mount = table.path(mount.into_inner()).into_string();
+            if mount.strip_suffix(":ro").unwrap_or(&mount).contains(':') {
+                table.fault(at, "a mount is a directory, or one with `:ro` after it");
+            }
+            mounts.push(mount);
+        }
+        Some(Arc::new(Self {
+            engine,
+            image,
+            network: fields.network,
+            mounts,
+            options: table.options(fields.options),
+        }))
+    }
+}
+
+impl Executor for Container {
+    fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
         let mut args = self.args(job);
-        args.extend(start(&job.script(), true));
+        args.extend(job.start(true));
         args.push("0".to_owned());
         let kill = ["kill", &job.name].map(str::to_owned).to_vec();
         Placed::Process {
@@ -72,9 +122,9 @@ impl Container {
         }
     }
 
-    pub(super) fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Invocation {
+    fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
         let mut args = self.args(job);
         args.extend(["/bin/sh".to_owned(), "-c".to_owned(), marker_script(marker)]);
-        of_no_phase(trial(&self.engine, args, tools))
+        Some(Check::Prints(of_no_phase(trial(&self.engine, args, tools))))
     }
 }

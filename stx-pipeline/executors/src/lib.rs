@@ -14,28 +14,34 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `read` | [`Places`] from a configuration file, with every mistake found at once |
+//! | `executor` | the contract of an [`Executor`] |
+//! | `read` | the registry that other crates add their executors to: [`Executors`]; [`Places`] from a configuration file, with every mistake found at once |
 //! | `script` | the script that runs one phase, and what it leaves behind: [`Job`] |
-//! | `ssh`, `container`, `slurm` | the commands of each kind of place |
+//! | `ssh`, `container`, `slurm`, `submit` | the commands of each kind of place |
 //! | `runner` | feature `process`: `PlacedRunner`, a [`Runner`](stx_pipeline::Runner) that runs each phase at its place; `end_orphans` |
 //!
-//! Without its feature the crate does no I/O: [`Place::rewrite`] gives files and invocations, feature `process` writes and runs
+//! Without its feature the crate does no I/O: [`Executor::rewrite`] gives files and invocations, feature `process` writes and runs
 //! them.
 
 mod container;
+mod executor;
 mod read;
 #[cfg(feature = "process")]
 mod runner;
 mod script;
 mod slurm;
 mod ssh;
+mod submit;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobMatcher;
 
 pub use container::Container;
+pub use executor::{Check, Executor, ExecutorTable, Placed};
+pub use read::Executors;
 #[cfg(feature = "process")]
 pub use runner::{PlaceError, PlacedRunner, end_orphans};
 pub use script::{GRACE, Job, JobFile, outcome};
@@ -44,86 +50,6 @@ pub use ssh::Ssh;
 
 use stx_layout::config::ConfigErrors;
 use stx_pipeline::{Env, Invocation};
-
-/// Where a phase can run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// The build server.
-    Local,
-    /// Another host.
-    Ssh(Ssh),
-    /// A container on the build server.
-    Container(Container),
-    /// A cluster.
-    Slurm(Slurm),
-}
-
-/// A phase's invocation, rewritten for its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placed {
-    /// A process of the build server that lasts as long as the phase. When there is a job, its result says how the phase ended.
-    Process {
-        /// The files to write before the process starts.
-        files: Vec<JobFile>,
-        /// The process to start on the build server.
-        invocation: Invocation,
-        /// Ends everything that the phase left at the place, after an end that was not the phase's own.
-        end: Option<Invocation>,
-    },
-    /// A job of a cluster, that is submitted and then followed.
-    Submitted {
-        /// The files to write before the job is submitted.
-        files: Vec<JobFile>,
-        /// Prints the job's number; see [`job_id`].
-        submit: Invocation,
-        /// Ends every job of this name; succeeds when there is none.
-        cancel: Invocation,
-        /// The place, whose cluster is asked for the job's state.
-        slurm: Slurm,
-    },
-}
-
-impl Place {
-    /// Rewrites `invocation` so that it runs here. `tools` is the environment that `ssh`, `podman` and the like get:
-    /// the builder's own `PATH`, `HOME` and so on. None of the phase's environment is in a command line.
-    pub fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
-        match self {
-            Self::Local => Placed::Process {
-                files: Vec::new(),
-                invocation: invocation.clone(),
-                end: None,
-            },
-            Self::Ssh(ssh) => ssh.rewrite(invocation, job, tools),
-            Self::Container(container) => container.rewrite(invocation, job, tools),
-            Self::Slurm(slurm) => slurm.rewrite(invocation, job, tools),
-        }
-    }
-
-    /// The check that a phase can run here: it succeeds, and prints the contents of `marker`, a file of the shared file
-    /// system, if that can be known before a phase runs. `None` for the build server.
-    pub fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
-        match self {
-            Self::Local => None,
-            Self::Ssh(ssh) => Some(Check::Prints(ssh.check(marker, job, tools))),
-            Self::Container(container) => Some(Check::Prints(container.check(marker, job, tools))),
-            Self::Slurm(slurm) => Some(slurm.check(job, tools)),
-        }
-    }
-}
-
-/// How a place is tried before the first phase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Check {
-    /// It has to print the contents of the marker.
-    Prints(Invocation),
-    /// It has to succeed.
-    Succeeds {
-        /// The file to write before the process starts.
-        file: JobFile,
-        /// The process.
-        invocation: Invocation,
-    },
-}
 
 /// Phases of these names run at this place.
 #[derive(Debug, Clone)]
@@ -135,36 +61,32 @@ pub(crate) struct Rule {
 /// The places of a build server, and which phase runs where.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, Arc<dyn Executor>>,
     rules: Vec<Rule>,
 }
 
 impl Places {
-    /// Reads the tables `place.NAME` and the list `place-rule` of a configuration file; other keys are left alone. Relative
-    /// paths are relative to `dir`, the file's directory.
+    /// Reads the places of a configuration file whose executors are all built in; see [`Executors::places`].
     ///
     /// # Errors
     /// Everything that is wrong with them, at once.
     pub fn from_toml(text: &str, dir: &Utf8Path) -> Result<Self, ConfigErrors> {
-        read::read(text, dir)
+        Executors::default().places(text, dir)
     }
 
-    /// Where a phase runs: the place of the first rule that names it, with its name; `None` on the build server.
-    pub fn of(&self, phase: &str) -> Option<(&str, &Place)> {
+    /// Where a phase runs: the place of the first rule that names it, with its name; `None` where no rule does.
+    pub fn of(&self, phase: &str) -> Option<(&str, &dyn Executor)> {
         let rule = self
             .rules
             .iter()
             .find(|rule| rule.globs.iter().any(|glob| glob.is_match(phase)))?;
         let (name, place) = self.places.get_key_value(&rule.place)?;
-        match place {
-            Place::Local => None,
-            Place::Ssh(_) | Place::Container(_) | Place::Slurm(_) => Some((name, place)),
-        }
+        Some((name, &**place))
     }
 
     /// Every place.
-    pub fn all(&self) -> impl Iterator<Item = &Place> {
-        self.places.values()
+    pub fn all(&self) -> impl Iterator<Item = &dyn Executor> {
+        self.places.values().map(|place| &**place)
     }
 
     /// The globs that name none of these phases.
@@ -178,7 +100,12 @@ impl Places {
 }
 
 /// A process of the build server that brings a phase to its place.
-fn launcher(program: &str, args: Vec<String>, invocation: &Invocation, tools: &Env) -> Invocation {
+pub fn launcher(
+    program: &str,
+    args: Vec<String>,
+    invocation: &Invocation,
+    tools: &Env,
+) -> Invocation {
     let mut env = tools.clone();
     // Orphans are told from strangers by these.
     for name in ["PHASE", "MY_WORKSPACE"] {
@@ -198,7 +125,7 @@ fn launcher(program: &str, args: Vec<String>, invocation: &Invocation, tools: &E
 }
 
 /// The same process with a standard input that ends when the process's group does, and not before.
-fn with_lifeline(mut invocation: Invocation) -> Invocation {
+pub fn with_lifeline(mut invocation: Invocation) -> Invocation {
     let command = [
         "-c",
         r#"exec "$@" < <(exec sleep infinity 2> /dev/null)"#,
@@ -215,7 +142,7 @@ fn with_lifeline(mut invocation: Invocation) -> Invocation {
 }
 
 /// A process that tries a place, with what it has to know of a phase.
-fn trial(program: &str, args: Vec<String>, tools: &Env) -> Invocation {
+pub fn trial(program: &str, args: Vec<String>, tools: &Env) -> Invocation {
     Invocation {
         program: program.to_owned(),
         args,
@@ -234,7 +161,7 @@ fn of_no_phase(mut invocation: Invocation) -> Invocation {
 }
 
 /// A script for `sh -c` that checks for the programs that a place needs, and prints the marker.
-fn marker_script(marker: &Utf8Path) -> String {
+pub fn marker_script(marker: &Utf8Path) -> String {
     format!(
         "test -x /bin/bash && command -v flock > /dev/null || {{ echo 'bash and flock have to be there' >&2; exit 1; }}; \
          exec cat {}",

@@ -18,7 +18,7 @@ use stx_pipeline::{BuildPlan, Cancel, Ended, Env, Invocation, Runner, Stream};
 use self::command::said;
 use self::follow::Following;
 pub use self::orphaned::end_orphans;
-use crate::{GRACE, Job, Place, Placed, Places};
+use crate::{Executor, GRACE, Job, Placed, Places};
 
 /// How long a phase may take that was told to end, at a place that can be reached.
 const END: Duration = Duration::from_secs(GRACE as u64 + 20);
@@ -114,12 +114,13 @@ impl PlacedRunner {
 
     /// Gives back what phases share, such as connections.
     pub async fn close(&self) {
+        if !self.dir().is_dir() {
+            return;
+        }
         for place in self.places.all() {
-            if let Place::Ssh(ssh) = place
-                && self.dir().is_dir()
-            {
-                // One that stays ends by itself, half a day later, or with the next build.
-                drop(said(ssh.close(&self.job("close"), &self.tools)).await);
+            if let Some(close) = place.close(&self.job("close"), &self.tools) {
+                // A connection that stays ends by itself, half a day later, or with the next build.
+                said(close).await.ok();
             }
         }
     }
@@ -147,7 +148,7 @@ impl PlacedRunner {
     /// How a phase ended whose process of the build server ended as `ended`.
     async fn conclude(
         &self,
-        (name, place): (&str, &Place),
+        (name, place): (&str, &dyn Executor),
         job: &Job,
         ended: Ended,
         end: Option<Invocation>,
@@ -167,12 +168,9 @@ impl PlacedRunner {
         if ours {
             return ended;
         }
-        let why = match (place, &ended) {
-            (Place::Ssh(_), Ended::Exited { code: 255 }) => {
-                "the connection was refused, or it broke".to_owned()
-            }
-            _ => format!("{ended}, before the phase said how it ended"),
-        };
+        let why = place
+            .explain(&ended)
+            .unwrap_or_else(|| format!("{ended}, before the phase said how it ended"));
         let still = if gone {
             ""
         } else {
@@ -201,17 +199,20 @@ impl Runner for PlacedRunner {
         }
         let job = self.job(phase);
         let shown = format!("{invocation}  # at place {name}");
-        let placed = place.rewrite(invocation, &job, &self.tools);
-        let (Placed::Process { files, .. } | Placed::Submitted { files, .. }) = &placed;
-        if let Err(error) = files::write(&job.dir, files) {
-            return Ended::NotStarted {
-                reason: error.to_string(),
-            };
-        }
-        match placed {
+        match place.rewrite(invocation, &job, &self.tools) {
+            Placed::Direct(process) if process == *invocation => {
+                self.local.run(invocation, output, cancel).await
+            }
+            Placed::Direct(process) => self.local.run_shown(&process, &shown, output, cancel).await,
+            Placed::By(runner) => runner.run(invocation, output, cancel).await,
             Placed::Process {
-                invocation, end, ..
+                files,
+                invocation,
+                end,
             } => {
+                if let Err(error) = files::write(&job.dir, &files) {
+                    return not_started(&error);
+                }
                 let ended = self
                     .local
                     .run_shown(&invocation, &shown, output, cancel)
@@ -222,15 +223,16 @@ impl Runner for PlacedRunner {
                 ended
             }
             Placed::Submitted {
+                files,
                 submit,
                 cancel: end,
-                ..
+                slurm,
             } => {
-                let Place::Slurm(slurm) = place else {
-                    unreachable!("only a cluster takes jobs")
-                };
+                if let Err(error) = files::write(&job.dir, &files) {
+                    return not_started(&error);
+                }
                 let following = Following {
-                    place: (name, slurm),
+                    place: (name, &slurm),
                     state: self.local.state(),
                     tools: &self.tools,
                     job: &job,
@@ -240,6 +242,12 @@ impl Runner for PlacedRunner {
                 following.run(phase, &shown, output, cancel).await
             }
         }
+    }
+}
+
+fn not_started(error: &io::Error) -> Ended {
+    Ended::NotStarted {
+        reason: error.to_string(),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use stx_pipeline::invocation::is_name;
 use stx_pipeline::{Ended, Invocation};
@@ -90,6 +90,24 @@ impl Job {
         self.dir.join("output")
     }
 
+    /// The command line that runs the script, for a POSIX shell; the number of earlier runs of the job has to follow, `0` where
+    /// none is restarted. `lifeline`: whether the phase ends with its standard input.
+    pub fn start(&self, lifeline: bool) -> Vec<String> {
+        let script = self.script();
+        let lifeline = if lifeline { "stdin" } else { "none" };
+        [
+            "/usr/bin/env",
+            "-i",
+            "/bin/bash",
+            "--noprofile",
+            "--norc",
+            script.as_str(),
+            lifeline,
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
     /// The script that runs `invocation`, whatever strings are in it.
     pub fn run_script(&self, invocation: &Invocation) -> JobFile {
         JobFile {
@@ -146,22 +164,6 @@ pub fn outcome(text: &str) -> Option<Ended> {
         }),
         _ => None,
     }
-}
-
-/// The command line that runs a job's script, as a POSIX shell reads it. `lifeline`: whether it ends with its standard input.
-pub(super) fn start(script: &Utf8Path, lifeline: bool) -> Vec<String> {
-    let lifeline = if lifeline { "stdin" } else { "none" };
-    [
-        "/usr/bin/env",
-        "-i",
-        "/bin/bash",
-        "--noprofile",
-        "--norc",
-        script.as_str(),
-        lifeline,
-    ]
-    .map(str::to_owned)
-    .to_vec()
 }
 
 #[cfg(all(test, feature = "process"))]

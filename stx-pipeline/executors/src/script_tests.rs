@@ -3,6 +3,8 @@ use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
 
+use camino::Utf8Path;
+
 use super::*;
 use stx_pipeline::Env;
 
@@ -26,7 +28,7 @@ fn command(job: &Job, invocation: &Invocation, lifeline: bool, run: &str) -> Com
     // Nothing here needs more than a second to end.
     let text = file.text.replace("\ngrace=10 ", "\ngrace=1 ");
     fs_err::write(&file.path, text).unwrap();
-    let words = start(&file.path, lifeline);
+    let words = job.start(lifeline);
     let mut command = Command::new(&words[0]);
     // What a login sets is not for the phase.
     command

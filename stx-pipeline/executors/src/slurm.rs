@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::script::start;
-use super::{Check, Job, JobFile, Placed, launcher, trial};
 use stx_pipeline::{Ended, Env, Invocation};
+
+use super::{Job, trial};
 
 /// A cluster, and what a phase is given of it; what is not said is the cluster's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Slurm {
 }
 
 impl Slurm {
-    fn tools(&self, tools: &Env) -> Env {
+    pub(super) fn tools(&self, tools: &Env) -> Env {
         let mut tools = tools.clone();
         if let Some(conf) = &self.conf {
             tools.insert("SLURM_CONF".into(), conf.as_str().into());
@@ -43,7 +43,7 @@ impl Slurm {
 
     /// The options of `sbatch`. The job's environment is that of `sbatch` itself, which is not the phase's: `--export=NONE` would
     /// have Slurm run a login shell on the node first.
-    fn options(&self, job: &Job, timeout: Option<Duration>) -> Vec<String> {
+    pub(super) fn options(&self, job: &Job, timeout: Option<Duration>) -> Vec<String> {
         let mut args = vec![
             format!("--job-name={}", job.name),
             "--chdir=/".to_owned(),
@@ -69,32 +69,6 @@ impl Slurm {
         args
     }
 
-    pub(super) fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
-        let tools = self.tools(tools);
-        let mut args = vec!["--parsable".to_owned()];
-        args.extend(self.options(job, invocation.timeout));
-        let file = batch_script(job);
-        args.push(file.path.to_string());
-        let cancel = vec!["--quiet".to_owned(), format!("--name={}", job.name)];
-        Placed::Submitted {
-            files: vec![job.run_script(invocation), file],
-            submit: launcher("sbatch", args, invocation, &tools),
-            cancel: trial("scancel", cancel, &tools),
-            slurm: self.clone(),
-        }
-    }
-
-    pub(super) fn check(&self, job: &Job, tools: &Env) -> Check {
-        let file = batch_script(job);
-        let mut args = vec!["--test-only".to_owned()];
-        args.extend(self.options(job, None));
-        args.push(file.path.to_string());
-        Check::Succeeds {
-            file,
-            invocation: trial("sbatch", args, &self.tools(tools)),
-        }
-    }
-
     /// Prints what [`job_state`] reads.
     pub fn ask(&self, id: u64, tools: &Env) -> Invocation {
         let args = ["--oneliner", "show", "job", &id.to_string()].map(str::to_owned);
@@ -111,20 +85,6 @@ impl Slurm {
 /// A path as `sbatch` reads it, which puts numbers in for `%j` and takes a backslash for a request not to.
 fn pattern(path: &Utf8Path) -> String {
     path.as_str().replace('%', "%%")
-}
-
-/// Slurm keeps a copy of this script, so it holds no environment; where the file system is not shared, it says so.
-fn batch_script(job: &Job) -> JobFile {
-    let script = shell_words::quote(job.script().as_str()).into_owned();
-    let start = shell_words::join(start(&job.script(), false));
-    JobFile {
-        path: job.dir.join("batch"),
-        text: format!(
-            "#!/bin/sh\n\
-             test -r {script} || {{\n    echo \"stx-builds: $SLURMD_NODENAME does not see \"{script} >&2\n    exit 78\n}}\n\
-             exec {start} \"${{SLURM_RESTART_COUNT:-0}}\" \"$SLURMD_NODENAME\"\n"
-        ),
-    }
 }
 
 /// A limit as `sbatch --time` takes it, rounded up to seconds: `D-HH:MM:SS`.

@@ -2,9 +2,16 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::script::start;
-use super::{Job, Placed, launcher, marker_script, of_no_phase, trial, with_lifeline};
-use stx_pipeline::{Env, Invocation};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use stx_layout::config::Spanned;
+use stx_pipeline::{Ended, Env, Invocation};
+
+use super::{
+    Check, Executor, ExecutorTable, Job, Placed, launcher, marker_script, of_no_phase, trial,
+    with_lifeline,
+};
 
 /// The longest path of a socket, less what `ssh` appends to it while it makes one.
 const SOCKET: usize = 107 - 18;
@@ -20,6 +27,16 @@ pub struct Ssh {
     pub identity: Option<Utf8PathBuf>,
     /// `Key=value` in the form of `ssh_config(5)`; they come before our own and win over them.
     pub options: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SshTable {
+    host: Spanned<String>,
+    port: Option<u16>,
+    identity: Option<Utf8PathBuf>,
+    #[serde(default)]
+    options: Vec<Spanned<String>>,
 }
 
 impl Ssh {
@@ -55,8 +72,32 @@ impl Ssh {
         args
     }
 
-    pub(super) fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
-        let mut words = start(&job.script(), true);
+    pub(super) fn from_table(table: &mut ExecutorTable<'_>) -> Option<Arc<dyn Executor>> {
+        let fields: SshTable = table.read()?;
+        let host = table.word("a host", fields.host);
+        for option in &fields.options {
+            let (at, option) = (option.span().start, option.get_ref());
+            let key = option.split_once('=').map_or("", |(key, _)| key);
+            if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                table.fault(at, format!("{option:?} is not of the form Key=value"));
+            }
+        }
+        Some(Arc::new(Self {
+            host,
+            port: fields.port,
+            identity: fields.identity.map(|file| table.path(file)),
+            options: fields
+                .options
+                .into_iter()
+                .map(Spanned::into_inner)
+                .collect(),
+        }))
+    }
+}
+
+impl Executor for Ssh {
+    fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
+        let mut words = job.start(true);
         words.push("0".to_owned());
         // Made by a phase, the connection would end with it.
         let mut args = self.args(job, false);
@@ -68,18 +109,23 @@ impl Ssh {
         }
     }
 
-    pub(super) fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Invocation {
+    fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
         let mut args = self.args(job, true);
         let words = ["exec", "/bin/sh", "-c", &marker_script(marker)];
         args.push(shell_words::join(words));
-        of_no_phase(trial("ssh", args, tools))
+        Some(Check::Prints(of_no_phase(trial("ssh", args, tools))))
     }
 
     /// Ends the shared connection of a build, should there be one.
-    pub fn close(&self, job: &Job, tools: &Env) -> Invocation {
+    fn close(&self, job: &Job, tools: &Env) -> Option<Invocation> {
         let mut args = vec!["-O".to_owned(), "exit".to_owned()];
         args.extend(self.args(job, false));
-        trial("ssh", args, tools)
+        Some(trial("ssh", args, tools))
+    }
+
+    fn explain(&self, ended: &Ended) -> Option<String> {
+        matches!(ended, Ended::Exited { code: 255 })
+            .then(|| "the connection was refused, or it broke".to_owned())
     }
 }
 

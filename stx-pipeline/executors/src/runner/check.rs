@@ -5,7 +5,7 @@ use std::io;
 
 use super::command::said;
 use super::{END, PlaceError, PlacedRunner, files};
-use crate::{Check, JobFile, Place};
+use crate::{Check, Executor, JobFile};
 use stx_pipeline::BuildPlan;
 
 impl PlacedRunner {
@@ -33,7 +33,7 @@ impl PlacedRunner {
     /// # Errors
     /// The first place that is of no use.
     pub async fn check(&self, plan: &BuildPlan) -> Result<(), PlaceError> {
-        let used: BTreeMap<&str, &Place> = plan
+        let used: BTreeMap<&str, &dyn Executor> = plan
             .phases
             .iter()
             .filter_map(|phase| self.places.of(&phase.name))
@@ -44,7 +44,7 @@ impl PlacedRunner {
         Ok(())
     }
 
-    async fn try_place(&self, name: &str, place: &Place) -> Result<(), PlaceError> {
+    async fn try_place(&self, name: &str, place: &dyn Executor) -> Result<(), PlaceError> {
         let unusable = |reason| PlaceError::Unusable {
             place: name.to_owned(),
             reason,

@@ -173,10 +173,10 @@ async fn a_shared_connection_outlasts_the_phases() {
         owner: (0, 0),
         shared: Vec::new(),
     };
-    let place = Place::Ssh(crate::Ssh {
+    let place = crate::Ssh {
         host: "h".into(),
         ..Default::default()
-    });
+    };
     let Some(crate::Check::Prints(check)) = place.check(&job.script(), &job, &tools) else {
         panic!("it is tried by what it prints")
     };

@@ -1,0 +1,182 @@
+//! The contract of executors.
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::de::DeserializeOwned;
+use stx_layout::config::{self, Faults, Spanned};
+use stx_pipeline::{Ended, Env, Invocation, Runner};
+use toml::de::DeValue;
+
+use crate::{Job, JobFile, Slurm};
+
+/// Runs phases at a place of one kind.
+///
+/// An executor rewrites: it says which process of the build server runs a phase, and starts none itself. The log, the
+/// timeout, cancelling, and the end of everything that a phase started are the runner's.
+///
+/// # Contract
+/// - [`rewrite`](Self::rewrite) is a function of its arguments. The phase gets exactly the program, arguments, environment and
+///   directory of the invocation.
+/// - None of the phase's environment is in a command line: every user of a machine can read those. [`Job::run_script`]
+///   puts it into a file of mode 0600.
+/// - The place sees the directories of [`Job::shared`] and that of [`Job::dir`] under the same paths.
+/// - When the process that it names has ended and its lock is free, nothing of the phase runs any more.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use stx_executors::{Check, Executor, Executors, Job, Placed};
+/// use stx_pipeline::{Env, Invocation};
+///
+/// /// Runs phases on the build server, at a lower priority.
+/// #[derive(Debug)]
+/// struct Nice {
+///     level: u8,
+/// }
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct NiceTable {
+///     level: u8,
+/// }
+///
+/// impl Executor for Nice {
+///     fn rewrite(&self, phase: &Invocation, _: &Job, _: &Env) -> Placed {
+///         let mut nice = phase.clone();
+///         nice.program = "nice".to_owned();
+///         nice.args = vec![format!("-n{}", self.level), "--".to_owned(), phase.program.clone()];
+///         nice.args.extend(phase.args.clone());
+///         Placed::Direct(nice)
+///     }
+///
+///     fn check(&self, _: &camino::Utf8Path, _: &Job, _: &Env) -> Option<Check> {
+///         None
+///     }
+/// }
+///
+/// let mut executors = Executors::default();
+/// executors.add("nice", |table| {
+///     let NiceTable { level } = table.read()?;
+///     Some(Arc::new(Nice { level }))
+/// });
+/// let config = "[place.idle]\nkind = \"nice\"\nlevel = 19\n[[place-rule]]\nphases = [\"*\"]\nplace = \"idle\"\n";
+/// let places = executors.places(config, "/etc/stx".into())?;
+/// assert_eq!(places.of("compile").map(|(name, _)| name), Some("idle"));
+///
+/// let error = executors.places("[place.idle]\nkind = \"nicer\"\n", "/etc/stx".into()).unwrap_err();
+/// assert_eq!(error.to_string(), "line 2, column 8: unknown kind \"nicer\"; did you mean `nice`?");
+/// # Ok::<(), stx_layout::config::ConfigErrors>(())
+/// ```
+pub trait Executor: fmt::Debug + Send + Sync {
+    /// What runs `invocation` here. `tools` is the environment that `ssh`, `podman` and the like get: the builder's own `PATH`,
+    /// `HOME` and what else they go by.
+    fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed;
+
+    /// What shows, before the first phase, that a phase could run here; `marker` is a file of the shared file system. `None`
+    /// where there is nothing to try.
+    fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check>;
+
+    /// What gives back what phases share, such as a connection, when no further phase runs here.
+    fn close(&self, _job: &Job, _tools: &Env) -> Option<Invocation> {
+        None
+    }
+
+    /// Why a process of [`Placed::Process`] ended so without a result of the phase, where more is known than how it ended.
+    fn explain(&self, _ended: &Ended) -> Option<String> {
+        None
+    }
+}
+
+/// A phase's invocation, rewritten for its place.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Placed {
+    /// A process of the build server that becomes the phase: its end is that of the phase.
+    Direct(Invocation),
+    /// A process of the build server that lasts as long as the phase, which runs as [`Job::run_script`]: the job's result says
+    /// how the phase ended.
+    Process {
+        /// Files to write before.
+        files: Vec<JobFile>,
+        /// The process.
+        invocation: Invocation,
+        /// Ends what may be left, after an end that was not the phase's own.
+        end: Option<Invocation>,
+    },
+    /// A job of a Slurm cluster, that is submitted and then followed.
+    Submitted {
+        /// Files to write before.
+        files: Vec<JobFile>,
+        /// Prints the job's number; see [`job_id`](crate::job_id).
+        submit: Invocation,
+        /// Ends every job of this name; succeeds when there is none.
+        cancel: Invocation,
+        /// The cluster.
+        slurm: Slurm,
+    },
+    /// No process: the phase is run by code, which writes its log and ends it too. See the contract of [`Runner`].
+    By(Arc<dyn Runner>),
+}
+
+/// How a place is tried before the first phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// It has to print what is in the marker.
+    Prints(Invocation),
+    /// It has to succeed.
+    Succeeds {
+        /// A file to write before.
+        file: JobFile,
+        /// The process.
+        invocation: Invocation,
+    },
+}
+
+/// The table of a place, without its `kind`.
+pub struct ExecutorTable<'a> {
+    pub(crate) value: Spanned<DeValue<'a>>,
+    pub(crate) dir: &'a Utf8Path,
+    pub(crate) faults: &'a mut Faults,
+}
+
+impl ExecutorTable<'_> {
+    /// The table as a value; its mistakes are noted, with their places. Types of [`config`] and fields of type [`Spanned`] let
+    /// [`fault`](Self::fault) add more of them.
+    pub fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
+        config::read(self.value.clone(), self.faults)
+    }
+
+    /// Notes a mistake at the start of a [`Spanned`] value.
+    pub fn fault(&mut self, at: usize, message: impl Display) {
+        self.faults.add(at, message);
+    }
+
+    /// A path that is relative to the configuration file's directory.
+    pub fn path(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
+        self.dir.join(path)
+    }
+
+    /// A word that is given to a program as it is, and must not be taken for one of its options.
+    pub fn word(&mut self, what: &str, word: Spanned<String>) -> String {
+        let at = word.span().start;
+        let word = word.into_inner();
+        if word.is_empty() || word.starts_with('-') || word.contains(char::is_whitespace) {
+            self.fault(at, format!("{word:?} cannot be {what}"));
+        }
+        word
+    }
+
+    /// Options that carry their value, so that none can be taken for the next one's.
+    pub fn options(&mut self, options: Vec<Spanned<String>>) -> Vec<String> {
+        for option in &options {
+            let text = option.get_ref();
+            if !text.starts_with("--") {
+                let message = format!("{text:?} is not of the form --name=value");
+                self.fault(option.span().start, message);
+            }
+        }
+        options.into_iter().map(Spanned::into_inner).collect()
+    }
+}
