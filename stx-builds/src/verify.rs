@@ -10,7 +10,7 @@ use stx_publish::{
     RepairReport, Scope, StoreError, VerifyError, VerifyReport, repair, verify_observed,
     verify_readable, verify_repositories,
 };
-use stx_trust::openpgp::{Keyring, verify_packages, verify_signatures};
+use stx_trust::openpgp::{Keyring, verify_packages, verify_releases, verify_signatures};
 use stx_trust::provenance::key::PublicKey;
 use stx_trust::verify_stated;
 
@@ -69,6 +69,7 @@ async fn check(
     if let Some(keyring) = &keys.openpgp {
         let (store, now) = (reader.shared(), site.now);
         verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
+        verify_releases(reader.store(), keyring, scope, now, &mut report).await?;
         if site.options.signing.signs_packages() {
             verify_packages(reader.store(), keyring, scope, now, &mut report).await?;
         }

@@ -11,6 +11,8 @@ use stx_layout::{
 use crate::error::ErrorKind;
 use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 
+#[cfg(feature = "local")]
+mod apt;
 mod check;
 mod repair;
 #[cfg(feature = "local")]
@@ -82,11 +84,11 @@ pub enum FindingKind {
     ProvenanceDiffers,
     /// Nobody who is trusted signed the provenance, or there is none.
     ProvenanceUntrusted,
-    /// The metadata of an RPM repository is none, or is not there.
+    /// The metadata of a repository is none, or is not there.
     RepodataUnreadable,
     /// A package is not in the metadata of its repository, so that no client finds it.
     NotInRepodata,
-    /// The metadata of an RPM repository names a package that is not there, or has other bytes.
+    /// The metadata of a repository names a package that is not there, or has other bytes.
     RepodataDiffers,
     /// A bill of materials is none.
     SbomUnreadable,

@@ -1,4 +1,4 @@
-//! The metadata of RPM repositories against the packages that lie there.
+//! The metadata of RPM and apt repositories against the packages that lie there.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use roxmltree::Document;
 use stx_layout::derived::repositories;
 use stx_layout::{BuildId, BuildPath, Sha256, Sums};
 
+use super::apt;
 use super::{Finding, FindingKind, VerifyError, VerifyReport, chain};
 use crate::metadata::listing::{self, Listed};
 use crate::store::{MirrorRead, Scope, StoreError, read_all};
@@ -17,7 +18,7 @@ const LONGEST_INDEX: u64 = 4 << 20;
 /// Bytes that a packed list has at most.
 const LONGEST_LIST: u64 = 256 << 20;
 
-/// Compares the metadata of the RPM repositories of all builds of `scope` with their sums, and adds what is wrong to
+/// Compares the metadata of the RPM and apt repositories of all builds of `scope` with their sums, and adds what is wrong to
 /// `report`: packages that no client finds, and packages that a client is told of and does not get.
 ///
 /// No package is read. What retention took with its section, and what is retired meanwhile, is left out.
@@ -30,6 +31,7 @@ pub async fn verify_repositories(
     let catalog = store.catalog(scope).await.map_err(fail)?;
     // Of each repository the newest list: builds that follow each other often have the same.
     let mut known = HashMap::new();
+    let mut known_apt = apt::Known::new();
     for (id, _) in catalog.builds() {
         // Sums that cannot be read are found where the build is looked at.
         let Ok(sums) = store.sums(&id).await else {
@@ -47,6 +49,12 @@ pub async fn verify_repositories(
                 }
             }
         }
+        match apt::check(store, &id, &sums, &mut known_apt).await {
+            Ok(found) => findings.extend(found),
+            // The build was retired meanwhile.
+            Err(Unread::Gone | Unread::Wrong(..)) => {}
+            Err(Unread::Store(error)) => return Err(fail(error)),
+        }
         if !findings.is_empty() {
             let now = store.catalog(&Scope::Build(id.clone())).await;
             if now.map_err(fail)?.build(&id).is_some() {
@@ -59,7 +67,7 @@ pub async fn verify_repositories(
 }
 
 /// Why there is no list.
-enum Unread {
+pub(super) enum Unread {
     /// It is not there any more.
     Gone,
     /// The mirror cannot be read.

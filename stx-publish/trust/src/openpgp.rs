@@ -5,6 +5,7 @@
 //! [`sign_packages`] signs RPMs, [`Vouched`] is a mirror of which nothing is believed that a keyring does not vouch for.
 
 mod audit;
+mod cleartext;
 mod component;
 mod keyring;
 mod packages;
@@ -13,7 +14,7 @@ mod signer;
 mod tests;
 mod vouched;
 
-pub use audit::{verify_packages, verify_signatures};
+pub use audit::{verify_packages, verify_releases, verify_signatures};
 pub use keyring::{Good, KeyState, Keyring, KeyringError, Untrusted};
 pub use packages::{Refused, SignPackagesError, SignedPackages, check_package, sign_packages};
 pub use signer::{Means, OpenPgp};

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
+use stx_layout::derived::apt_repositories;
 use stx_layout::{BuildId, BuildPath, Sha256, Sums};
 use tokio::sync::mpsc;
 
 use super::packages::is_own_package;
 use super::{Keyring, Refused, Seen, Vouched, check_package};
 use stx_publish::ingest::blocking;
-use stx_publish::store::{ByteStream, MirrorRead, Scope, StoreError};
+use stx_publish::metadata::apt;
+use stx_publish::store::{ByteStream, MirrorRead, Scope, StoreError, read_all};
 use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
+
+/// Bytes that a `Release` has at most.
+const LONGEST_RELEASE: u64 = 16 << 20;
 
 /// Looks for builds whose sums no key of `keyring` has signed, and, unless one build is meant, for indexes that no key has
 /// signed or that are expired; adds what it finds to `report`.
@@ -80,6 +85,72 @@ pub async fn verify_signatures(
         }
     }
     report.findings.append(&mut found);
+    report.findings.sort();
+    Ok(())
+}
+
+/// Looks for apt repositories made by the publisher that a client refuses which trusts `keyring`: their `Release` is not
+/// signed, or a signature of it, in `Release.gpg` or `InRelease`, is by none of its keys or of another text; adds what it
+/// finds to `report`.
+pub async fn verify_releases(
+    store: &dyn MirrorRead,
+    keyring: &Keyring,
+    scope: &Scope,
+    now: DateTime<Utc>,
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let fail = |source| VerifyError::new(scope, source);
+    let catalog = store.catalog(scope).await.map_err(fail)?;
+    for (id, _) in catalog.builds() {
+        // Sums that cannot be read are found where the build is looked at.
+        let Ok(sums) = store.sums(&id).await else {
+            continue;
+        };
+        for dir in apt_repositories(sums.lines().iter().map(|line| &line.path)) {
+            let read = async |name: &str| {
+                let Ok(path) = dir.join(name) else {
+                    return Ok(None);
+                };
+                if sums.get(&path).is_none() {
+                    return Ok(None);
+                }
+                match read_all(store, &id, &path, LONGEST_RELEASE).await {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    // It is gone with its section or its build.
+                    Err(StoreError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(fail(error)),
+                }
+            };
+            // Where there is none, the repository is found to have no metadata.
+            let Some(release) = read(apt::RELEASE).await? else {
+                continue;
+            };
+            let signature = read(apt::RELEASE_SIGNATURE).await?;
+            let signature = signature.unwrap_or_default();
+            let mut refused = Vec::new();
+            if let Err(why) = keyring.verify(&release, &signature, now) {
+                refused.push((apt::RELEASE, why.to_string()));
+            }
+            if let Some(message) = read(apt::SIGNED_RELEASE).await? {
+                let message = String::from_utf8_lossy(&message);
+                match keyring.verify_message(&message, now) {
+                    Ok((_, text)) if text.as_bytes() == release.trim_ascii_end() => {}
+                    Ok(_) => {
+                        let why = "signed, but another text than Release".to_owned();
+                        refused.push((apt::SIGNED_RELEASE, why));
+                    }
+                    Err(why) => refused.push((apt::SIGNED_RELEASE, why.to_string())),
+                }
+            }
+            report
+                .findings
+                .extend(refused.into_iter().map(|(name, why)| {
+                    let (path, message) =
+                        (format!("{dir}/{name}"), format!("clients refuse it: {why}"));
+                    Finding::build(&id, Some(&path), FindingKind::Untrusted, message)
+                }));
+        }
+    }
     report.findings.sort();
     Ok(())
 }

@@ -194,7 +194,7 @@ impl Keyring {
     ) -> Result<Good, Untrusted> {
         let mut why = Untrusted::Unsigned;
         for signature in signatures(signature)? {
-            match self.judge(bytes, &signature, now) {
+            match self.judge(bytes, &signature, SignatureType::Binary, now) {
                 Ok(good) => return Ok(good),
                 Err(reason) => why = why.max(reason),
             }
@@ -210,7 +210,7 @@ impl Keyring {
         now: DateTime<Utc>,
     ) -> Result<Good, Untrusted> {
         match &signatures(signature)?[..] {
-            [signature] => self.judge(bytes, signature, now),
+            [signature] => self.judge(bytes, signature, SignatureType::Binary, now),
             [] => Err(Untrusted::Unsigned),
             [_, _, ..] => Err(Untrusted::Unreadable {
                 reason: "there are several in one place".to_owned(),
@@ -239,10 +239,12 @@ impl Keyring {
         newest.map(|(at, key)| (key, at)).ok_or(why)
     }
 
-    fn judge(
+    /// Judges a signature, which has to be of this type.
+    pub(super) fn judge(
         &self,
         bytes: impl Read,
         signature: &Signature,
+        kind: SignatureType,
         now: DateTime<Utc>,
     ) -> Result<Good, Untrusted> {
         let issuers = issuers(signature);
@@ -251,7 +253,7 @@ impl Keyring {
             return Err(Untrusted::UnknownKey { key: issuers });
         };
         let name = name(&key.of.primary_key);
-        check_kind(signature)?;
+        check_kind(signature, kind)?;
         if key.key.verify(signature, bytes).is_err() {
             return Err(Untrusted::Bad { key: name });
         }
@@ -304,11 +306,12 @@ fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, Untrusted> {
     Ok(found.into_iter().map(|found| found.signature).collect())
 }
 
-/// Refuses a signature of text, which says nothing about line ends, and one by a digest that can be forged.
-fn check_kind(signature: &Signature) -> Result<(), Untrusted> {
+/// Refuses a signature of another type, such as one of a text for that of a file: it says nothing about line ends. Refuses one
+/// by a digest that can be forged.
+fn check_kind(signature: &Signature, expected: SignatureType) -> Result<(), Untrusted> {
     let weak = |how: String| Err(Untrusted::Weak { how });
     match signature.typ() {
-        Some(SignatureType::Binary) => {}
+        Some(kind) if kind == expected => {}
         kind => return weak(kind.map_or_else(|| "unknown".to_owned(), |kind| format!("{kind:?}"))),
     }
     match signature.hash_alg() {

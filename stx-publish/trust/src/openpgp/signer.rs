@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use pgp::composed::{ArmorOptions, Deserializable as _, DetachedSignature, SignedSecretKey};
 use rpm::signature::Signing as _;
 
+use super::cleartext::TextKey;
 use super::keyring::{Keyring, KeyringError};
 use crate::run::run;
 use stx_publish::seal::{SignError, Signer};
@@ -24,7 +25,8 @@ pub enum Means {
         home: Option<String>,
     },
     /// A program that reads bytes on standard input and writes an armored detached signature to standard output, for
-    /// hardware modules and signing services. `SOURCE_DATE_EPOCH` in its environment says when the signature is to be made.
+    /// hardware modules and signing services. `SOURCE_DATE_EPOCH` in its environment says when the signature is to be made,
+    /// `SIGNATURE_TYPE` is `text` where it has to be one of a text.
     Command {
         /// The program and its arguments.
         argv: Vec<String>,
@@ -46,10 +48,12 @@ impl fmt::Debug for Means {
 /// Signs with one OpenPGP key, and judges each signature by the public key before it is given away.
 #[derive(Debug, Clone)]
 pub struct OpenPgp {
-    means: Means,
-    public: Keyring,
+    pub(super) means: Means,
+    /// The same key where it is in this process, for texts.
+    pub(super) text: Option<Box<TextKey>>,
+    pub(super) public: Keyring,
     /// Since when the key that signs exists.
-    since: DateTime<Utc>,
+    pub(super) since: DateTime<Utc>,
 }
 
 impl OpenPgp {
@@ -98,7 +102,9 @@ impl OpenPgp {
         if let Some(passphrase) = passphrase {
             signer = signer.with_key_passphrase(passphrase);
         }
-        Self::new(Means::Key(Box::new(signer)), public, now)
+        let mut signer = Self::new(Means::Key(Box::new(signer)), public, now)?;
+        signer.text = Some(Box::new(TextKey::new(secret, which, passphrase)));
+        Ok(signer)
     }
 
     fn new(means: Means, public: Keyring, now: DateTime<Utc>) -> Result<Self, SignError> {
@@ -107,6 +113,7 @@ impl OpenPgp {
             .map_err(|error| refused(&format!("{means:?}"), error))?;
         Ok(Self {
             means,
+            text: None,
             public,
             since,
         })
@@ -192,13 +199,17 @@ impl Signer for OpenPgp {
     fn sign(&self, bytes: &[u8], at: DateTime<Utc>) -> Result<String, SignError> {
         self.sign_reader(|| Ok(bytes), at)
     }
+
+    fn sign_text(&self, text: &str, at: DateTime<Utc>) -> Result<Option<String>, SignError> {
+        self.sign_message(text, at)
+    }
 }
 
 /// The packages that hold `gpg`.
-const GPG_PACKAGES: &str = "gpg (apt) or gnupg2 (dnf)";
+pub(super) const GPG_PACKAGES: &str = "gpg (apt) or gnupg2 (dnf)";
 
 /// The first arguments of every call of `gpg`: nobody is asked anything, and nothing of the machine gets into the output.
-fn gpg_args(home: Option<&str>) -> Vec<String> {
+pub(super) fn gpg_args(home: Option<&str>) -> Vec<String> {
     let mut args: Vec<_> = [
         "--batch",
         "--no-tty",
@@ -238,13 +249,13 @@ fn public(signer: &str, bytes: &[u8], key: &str) -> Result<Keyring, SignError> {
     clippy::needless_pass_by_value,
     reason = "calls read better without a borrow"
 )]
-fn refused(signer: &str, reason: impl ToString) -> SignError {
+pub(super) fn refused(signer: &str, reason: impl ToString) -> SignError {
     SignError::Refused {
         signer: signer.to_owned(),
         reason: reason.to_string(),
     }
 }
 
-fn key_file(error: impl std::error::Error) -> SignError {
+pub(super) fn key_file(error: impl std::error::Error) -> SignError {
     refused("the secret key", stx_publish::verify::chain(&error))
 }

@@ -189,9 +189,118 @@ fn a_locked_key_needs_its_passphrase() {
         signer.sign(b"bytes", now())
     };
     assert!(sign(Some("open sesame")).is_ok());
+    let text = |passphrase| OpenPgp::key(LOCKED, passphrase, now())?.sign_text("text", now());
+    assert!(text(Some("open sesame")).is_ok_and(|message| message.is_some()));
+    assert!(text(Some("wrong")).is_err());
     assert!(sign(Some("wrong")).is_err());
     assert!(sign(None).is_err());
     assert!(OpenPgp::key("nothing", None, now()).is_err());
     let before = DateTime::from_timestamp(0, 0).expect("a time");
     assert!(OpenPgp::key(KEY, None, before).is_err(), "not made yet");
+}
+
+#[test]
+fn a_message_holds_its_text_and_nothing_else_stands_for_it() {
+    let (signer, text) = (signer(), "Origin: x\nSHA256:\n 00 1 Packages\n");
+    let message = signer.sign_text(text, now()).expect("signed");
+    let message = message.expect("a message");
+    assert_eq!(
+        Some(&message),
+        signer.sign_text(text, now()).expect("signed").as_ref()
+    );
+    let judged = signer.public().verify_message(&message, now());
+    let (good, found) = judged.expect("good");
+    assert_eq!((good.at, found.as_str()), (now(), text.trim_end()));
+
+    let detached = signer.sign(text.as_bytes(), now()).expect("signed");
+    let begin = "-----BEGIN PGP SIGNATURE-----";
+    let (head, tail) = message.split_once(begin).expect("a signature");
+    let of_the_text = format!("{begin}{tail}");
+    let in_a_message = format!("{head}{detached}");
+    for wrong in [
+        message.replace("00 1", "00 2"),
+        message.replace("Origin: x\n", ""),
+        format!("Origin: y\n\n{message}"),
+        in_a_message,
+        text.to_owned(),
+        String::new(),
+    ] {
+        let judged = signer.public().verify_message(&wrong, now());
+        judged.expect_err(&wrong);
+    }
+    let trimmed = text.trim_end().as_bytes();
+    for bytes in [text.as_bytes(), trimmed] {
+        let judged = signer.public().verify(bytes, of_the_text.as_bytes(), now());
+        assert!(matches!(judged, Err(Untrusted::Weak { .. })), "{judged:?}");
+    }
+}
+
+#[tokio::test]
+async fn repositories_that_apt_refuses_are_found() {
+    use stx_publish::conformance::{sample_control, sample_deb};
+    use stx_publish::incoming::Entry;
+    use stx_publish::verify::VerifyReport;
+
+    const RELEASE: &str = "outputs/std/packages/Release";
+    let path = |text: &str| text.parse().expect("a path");
+    let publish_to = async |store: &MemoryStore| {
+        let mut request = sample_request(1, BuildOutcome::Success, "text");
+        let package = Entry::Generated(sample_deb(&sample_control("a", "1")));
+        let entries = &mut request.tree.incoming_mut().entries;
+        entries.insert(path("outputs/std/packages/a.deb"), package);
+        let plan = prepare(store, request).await.expect("a plan");
+        publish(store, &plan).await.expect("published");
+    };
+    let found = async |store: &MemoryStore, now| {
+        let (mut report, scope) = (VerifyReport::default(), Scope::All);
+        let keyring = signer().public().clone();
+        let verified = verify_releases(store, &keyring, &scope, now, &mut report).await;
+        verified.expect("verified");
+        let findings = report.findings.into_iter();
+        findings
+            .map(|it| format!("{}: {}", it.path.unwrap_or_default(), it.message))
+            .collect::<Vec<_>>()
+    };
+    let unsigned = MemoryStore::new();
+    publish_to(&unsigned).await;
+    let said = format!("{RELEASE}: clients refuse it: not signed");
+    assert_eq!(found(&unsigned, now()).await, [said]);
+
+    let signing = || {
+        MemoryStore::new().with_seal(Seal {
+            signer: Some(Arc::new(signer())),
+            attester: None,
+        })
+    };
+    for (name, said) in [
+        ("", &[][..]),
+        (
+            "Release",
+            &[
+                "Release: clients refuse it: ",
+                "InRelease: clients refuse it: signed, but another",
+            ],
+        ),
+        ("Release.gpg", &["Release: clients refuse it: "]),
+        ("InRelease", &["InRelease: clients refuse it: "]),
+    ] {
+        let store = signing();
+        publish_to(&store).await;
+        if !name.is_empty() {
+            let file = path(&format!("outputs/std/packages/{name}"));
+            let bytes = stx_publish::store::read_all(&store, &sample_id(1), &file, 1 << 20).await;
+            let mut bytes = bytes.expect("there");
+            let at = bytes.windows(5).position(|it| it == b"maste").unwrap_or(90);
+            bytes[at] ^= 1;
+            store.tamper_file(&sample_id(1), &file, Some(bytes.into()));
+        }
+        let found = found(&store, now()).await;
+        assert_eq!(found.len(), said.len(), "{name}: {found:?}");
+        for said in said {
+            assert!(
+                found.iter().any(|it| it.contains(said)),
+                "{name}: {found:?}"
+            );
+        }
+    }
 }
