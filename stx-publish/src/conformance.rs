@@ -17,9 +17,11 @@ mod apt;
 mod corners;
 pub mod retention;
 mod sealed;
+mod wrapper;
 
 pub use apt::{sample_control, sample_deb, sample_dsc};
 pub use sealed::{TestSigner, sealed, test_seal};
+pub use wrapper::wrapper;
 
 /// A build of the channel `master/centos`, the `day`th of November 2018.
 pub fn sample_id(day: u32) -> BuildId {
@@ -135,7 +137,10 @@ async fn absent(store: &dyn MirrorStore) {
 async fn staging_is_invisible(store: &dyn MirrorStore) {
     let id = sample_id(1);
     let writer = store.lock(&id.channel).await.expect("the lock");
+    assert_eq!(writer.channel(), &id.channel);
     let staged = writer.begin(id.date).await.expect("begun");
+    assert_eq!(staged.id(), &id);
+    assert!(staged.parallel() > 0, "files can be added");
     let entry = Entry::Generated(Bytes::from_static(b"x"));
     staged
         .add(&path("outputs/CONTEXT"), &entry)
@@ -319,6 +324,11 @@ async fn locks_exclude(store: &dyn MirrorStore) {
         "a living publisher leaves nothing behind"
     );
     staged.discard().await.expect("discarded");
+    assert_eq!(
+        store.leftovers(&Scope::All).await.expect("a list"),
+        [],
+        "nothing is left of a build that was discarded"
+    );
     drop(store.lock(&id.channel).await.expect("free again"));
 }
 

@@ -1,29 +1,22 @@
-//! A store that fails on demand, for finding out what a crash at any call leaves behind.
+//! A store that fails on demand, or leaves a call out, for finding out what a crash or a careless wrapper does.
+//!
+//! | store | its calls |
+//! |---|---|
+//! | [`FaultyStore::new`] | all reach the inner store, until one [fails](Fault) |
+//! | [`FaultyStore::forgetting`] | all reach the inner store but one, which does nothing and reports success |
+//! | [`FaultyStore::watching`] | all reach the inner store, and are [noted](Fuse::called) |
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use camino::Utf8PathBuf;
-use chrono::{DateTime, Utc};
-use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
-};
+use crate::store::StoreError;
 
-use crate::incoming::Entry;
-use crate::index::PageId;
-use crate::metadata::{CarriedRecord, Indexed};
-use crate::seal::Sealed;
-use crate::store::{
-    Added, Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile,
-    Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, Scope, StagedBuild,
-    StoreError,
-};
-use crate::thinning::ThinnedSection;
+mod calls;
+
+pub use calls::METHODS;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,33 +34,76 @@ impl Fault {
     pub const ALL: [Self; 3] = [Self::Once, Self::AfterEffect, Self::FromThenOn];
 }
 
+/// The call that is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    /// The call of that number fails.
+    Fault(Fault, usize),
+    /// Every call of that method does nothing.
+    Forgotten(&'static str),
+    /// There is none.
+    None,
+}
+
 /// Counts calls, and says which one fails; shared by all whose calls are counted together.
 #[derive(Debug)]
 pub struct Fuse {
-    fault: Fault,
-    at: usize,
+    flaw: Flaw,
     calls: AtomicUsize,
+    called: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Fuse {
+    fn new(flaw: Flaw) -> Arc<Self> {
+        Arc::new(Self {
+            flaw,
+            calls: AtomicUsize::new(0),
+            called: Mutex::default(),
+        })
+    }
+
     /// Counts a call; `Err` before it, or `true` where it has to fail after its effect.
     pub fn call(&self) -> Result<bool, Failed> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let fails = match self.fault {
-            Fault::Once => call == self.at,
-            Fault::AfterEffect => return Ok(call == self.at),
-            Fault::FromThenOn => call >= self.at,
+        let Flaw::Fault(fault, at) = self.flaw else {
+            return Ok(false);
+        };
+        let fails = match fault {
+            Fault::Once => call == at,
+            Fault::AfterEffect => return Ok(call == at),
+            Fault::FromThenOn => call >= at,
         };
         if fails { Err(Failed(call)) } else { Ok(false) }
     }
 
     /// The result of a call, in the place of which an error is reported where it has to fail `after` its effect.
     pub fn wrap<T, E: From<Failed>>(&self, after: bool, result: Result<T, E>) -> Result<T, E> {
-        if after {
-            result.and_then(|_| Err(Failed(self.at).into()))
-        } else {
-            result
+        match self.flaw {
+            Flaw::Fault(_, at) if after => result.and_then(|_| Err(Failed(at).into())),
+            Flaw::Fault(..) | Flaw::Forgotten(_) | Flaw::None => result,
         }
+    }
+
+    /// The methods of which a call reached the inner store.
+    pub fn called(&self) -> BTreeSet<&'static str> {
+        let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        called.clone()
+    }
+
+    /// Whether a call of this method is left out; notes it otherwise.
+    fn forgets(&self, method: &'static str) -> bool {
+        assert!(METHODS.contains(&method), "{method} is not listed");
+        if self.flaw == Flaw::Forgotten(method) {
+            return true;
+        }
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        called.insert(method);
+        false
+    }
+
+    /// Whether calls fail, so that all of them have to be counted.
+    fn is_faulty(&self) -> bool {
+        matches!(self.flaw, Flaw::Fault(..))
     }
 }
 
@@ -95,14 +131,20 @@ pub struct FaultyStore<S> {
 impl<S> FaultyStore<S> {
     /// Makes the call `at` of `inner` fail.
     pub fn new(inner: S, fault: Fault, at: usize) -> Self {
-        Self {
-            inner,
-            fuse: Arc::new(Fuse {
-                fault,
-                at,
-                calls: AtomicUsize::new(0),
-            }),
-        }
+        let fuse = Fuse::new(Flaw::Fault(fault, at));
+        Self { inner, fuse }
+    }
+
+    /// Leaves out every call of `method`, one of [`METHODS`]: it does nothing, and reports success or that there is nothing.
+    pub fn forgetting(inner: S, method: &'static str) -> Self {
+        let fuse = Fuse::new(Flaw::Forgotten(method));
+        Self { inner, fuse }
+    }
+
+    /// Passes every call on, and [notes](Fuse::called) it.
+    pub fn watching(inner: S) -> Self {
+        let fuse = Fuse::new(Flaw::None);
+        Self { inner, fuse }
     }
 
     /// The counter of this store's calls, so that other calls can be counted together with them.
@@ -112,223 +154,15 @@ impl<S> FaultyStore<S> {
 
     /// Whether the call that fails has been made.
     pub fn has_failed(&self) -> bool {
-        self.fuse.calls.load(Ordering::SeqCst) > self.fuse.at
+        match self.fuse.flaw {
+            Flaw::Fault(_, at) => self.fuse.calls.load(Ordering::SeqCst) > at,
+            Flaw::Forgotten(_) | Flaw::None => false,
+        }
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for FaultyStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FaultyStore({:?}, {:?})", self.inner, self.fuse)
-    }
-}
-
-#[derive(Debug)]
-struct Faulty<T: ?Sized> {
-    fuse: Arc<Fuse>,
-    inner: Box<T>,
-}
-
-/// Makes one call of the inner store through the fuse.
-macro_rules! through {
-    ($fuse:expr, $call:expr) => {{
-        let after = $fuse.call()?;
-        let result = $call.await;
-        $fuse.wrap(after, result)
-    }};
-}
-
-#[async_trait]
-impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
-    async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
-        through!(self.fuse, self.inner.catalog(scope))
-    }
-    async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
-        through!(self.fuse, self.inner.record(id))
-    }
-    async fn sums(&self, id: &BuildId) -> Result<Sums, StoreError> {
-        through!(self.fuse, self.inner.sums(id))
-    }
-    async fn alias(
-        &self,
-        channel: &Channel,
-        alias: &AliasName,
-    ) -> Result<Option<AliasEntry>, StoreError> {
-        through!(self.fuse, self.inner.alias(channel, alias))
-    }
-    async fn read(
-        &self,
-        id: &BuildId,
-        path: &BuildPath,
-        from: u64,
-    ) -> Result<FileBody, StoreError> {
-        through!(self.fuse, self.inner.read(id, path, from))
-    }
-    async fn read_part(
-        &self,
-        id: &BuildId,
-        path: &BuildPath,
-        from: u64,
-        length: u64,
-    ) -> Result<FileBody, StoreError> {
-        through!(self.fuse, self.inner.read_part(id, path, from, length))
-    }
-    /// Its files are read by calls, which are counted.
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            has_local_files: false,
-            ..self.inner.capabilities()
-        }
-    }
-    fn file(&self, _: &BuildId, _: &BuildPath) -> Option<Utf8PathBuf> {
-        None
-    }
-    async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
-        through!(self.fuse, self.inner.page(page))
-    }
-    async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
-        through!(self.fuse, self.inner.inspect(id, depth))
-    }
-    async fn hold(&self, id: &BuildId) -> Result<Hold, StoreError> {
-        through!(self.fuse, self.inner.hold(id))
-    }
-    async fn audit(&self, id: &BuildId, run: &Audit) -> Result<Inspection, StoreError> {
-        through!(self.fuse, self.inner.audit(id, run))
-    }
-}
-
-#[async_trait]
-impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
-    async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
-        let inner = through!(self.fuse, self.inner.lock(channel))?;
-        Ok(Box::new(Faulty {
-            fuse: Arc::clone(&self.fuse),
-            inner,
-        }))
-    }
-    async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
-        let inner = through!(self.fuse, self.inner.lock_pages())?;
-        Ok(Box::new(Faulty {
-            fuse: Arc::clone(&self.fuse),
-            inner,
-        }))
-    }
-    async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
-        through!(self.fuse, self.inner.retired())
-    }
-    async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError> {
-        through!(self.fuse, self.inner.leftovers(scope))
-    }
-    async fn settle(&self, channel: &Channel) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.settle(channel))
-    }
-    async fn strays(&self) -> Result<Vec<String>, StoreError> {
-        through!(self.fuse, self.inner.strays())
-    }
-    async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
-        through!(self.fuse, self.inner.pins(scope))
-    }
-    async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
-        through!(self.fuse, self.inner.owed(scope))
-    }
-    async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
-        through!(self.fuse, self.inner.in_use(builds))
-    }
-}
-
-#[async_trait]
-impl ChannelWriter for Faulty<dyn ChannelWriter> {
-    fn channel(&self) -> &Channel {
-        self.inner.channel()
-    }
-    async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
-        let inner = through!(self.fuse, self.inner.begin(date))?;
-        Ok(Box::new(Faulty {
-            fuse: Arc::clone(&self.fuse),
-            inner,
-        }))
-    }
-    async fn point(
-        &self,
-        alias: &AliasName,
-        expected: Option<&AliasEntry>,
-        to: Option<BuildDate>,
-    ) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.point(alias, expected, to))
-    }
-    async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.hold_alias(alias, at))
-    }
-    async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
-        through!(self.fuse, self.inner.retire(date, now))
-    }
-    async fn thin(
-        &self,
-        date: BuildDate,
-        sections: &[ThinnedSection],
-    ) -> Result<Vec<Retired>, StoreError> {
-        through!(self.fuse, self.inner.thin(date, sections))
-    }
-    async fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.pin(pin))
-    }
-    async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
-        through!(self.fuse, self.inner.unpin(date, author))
-    }
-    async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.owe(owed))
-    }
-    async fn restore(&self, retired: &Retired) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.restore(retired))
-    }
-    async fn purge(&self, retired: &Retired) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.purge(retired))
-    }
-    async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
-        through!(self.fuse, self.inner.sweep())
-    }
-}
-
-#[async_trait]
-impl PageWriter for Faulty<dyn PageWriter> {
-    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.write(page, bytes))
-    }
-    async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.remove(page))
-    }
-}
-
-#[async_trait]
-impl StagedBuild for Faulty<dyn StagedBuild> {
-    fn id(&self) -> &BuildId {
-        self.inner.id()
-    }
-    fn parallel(&self) -> usize {
-        1
-    }
-    async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
-        through!(self.fuse, self.inner.add(path, entry))
-    }
-    async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
-        through!(self.fuse, self.inner.share(path, file))
-    }
-    async fn index(
-        &self,
-        dir: &BuildPath,
-        carried: &[CarriedRecord],
-    ) -> Result<Indexed, StoreError> {
-        through!(self.fuse, self.inner.index(dir, carried))
-    }
-    async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
-        through!(self.fuse, self.inner.index_apt(dir))
-    }
-    async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        through!(self.fuse, self.inner.commit(record))
-    }
-    async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.commit_as(original))
-    }
-    async fn discard(self: Box<Self>) -> Result<(), StoreError> {
-        through!(self.fuse, self.inner.discard())
     }
 }

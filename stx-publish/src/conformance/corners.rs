@@ -6,8 +6,8 @@ use futures_util::TryStreamExt as _;
 use stx_layout::{AliasEntry, AliasName, BuildOutcome, BuildRecord};
 
 use super::{path, put, sample_id, shown};
-use crate::incoming::Entry;
-use crate::store::{FileBody, MirrorStore, Scope, StoreError, read_all};
+use crate::incoming::{Entry, digest_of};
+use crate::store::{FileBody, KnownFile, MirrorStore, Scope, StoreError, read_all};
 
 /// Runs after the other parts of the suite, on builds of its own.
 pub(super) async fn run(store: &dyn MirrorStore) {
@@ -15,6 +15,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     a_restore_replaces_no_build(store).await;
     beginning_sweeps_and_commits_its_own_record_only(store).await;
     a_reader_has_the_build_or_an_error(store).await;
+    a_known_file_is_shared_or_has_to_be_added(store).await;
     let settled = store.settle(&sample_id(1).channel).await;
     settled.expect("what can be seen can be made durable");
 }
@@ -110,6 +111,41 @@ async fn a_reader_has_the_build_or_an_error(store: &dyn MirrorStore) {
         Err(error) => assert!(matches!(error, StoreError::NotFound { .. }), "{error:?}"),
     }
     writer.restore(&retired).await.expect("restored");
+}
+
+async fn a_known_file_is_shared_or_has_to_be_added(store: &dyn MirrorStore) {
+    let id = sample_id(8);
+    let (source, text) = (
+        path("inputs/downloads/source.tar"),
+        b"the same in every build",
+    );
+    let known = |bytes: &[u8]| KnownFile {
+        digest: digest_of(bytes),
+        size: Some(bytes.len() as u64),
+        executable: false,
+        modified: None,
+    };
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    let staged = writer.begin(id.date).await.expect("begun");
+    let shared = staged.share(&source, &known(text)).await;
+    if let Some(size) = shared.expect("an answer") {
+        assert_eq!(size, text.len() as u64);
+    } else {
+        let entry = Entry::Generated(Bytes::from_static(text));
+        staged.add(&source, &entry).await.expect("added");
+    }
+    let (nowhere, unknown) = (path("inputs/nowhere"), known(b"on no mirror"));
+    let shared = staged.share(&nowhere, &unknown).await.expect("an answer");
+    assert_eq!(shared, None);
+    let record = BuildRecord::new(id.clone(), BuildOutcome::Fail);
+    let marker = BuildRecord::marker(record.result);
+    let empty = Entry::Generated(Bytes::new());
+    staged.add(&marker, &empty).await.expect("added");
+    staged.commit(record).await.expect("committed");
+    let read = read_all(store, &id, &source, 100).await.expect("read");
+    assert_eq!(read, text);
+    let sums = store.sums(&id).await.expect("sums");
+    assert_eq!(sums.get(&source), Some(digest_of(text)));
 }
 
 async fn drain(body: FileBody) -> Result<Vec<u8>, StoreError> {
