@@ -43,8 +43,13 @@ pub(crate) fn describe(site: &Site, mut request: PublishRequest) -> Result<Publi
     }
     let id = &request.record.id;
     let before: BTreeSet<_> = request.tree.incoming().entries.keys().cloned().collect();
-    let failed = sbom::describe(request.tree.incoming_mut(), id, env!("CARGO_PKG_VERSION"));
-    for (path, error) in failed {
+    let described = sbom::describe(request.tree.incoming_mut(), id, env!("CARGO_PKG_VERSION"));
+    for path in described.assumed {
+        site.note(&format!(
+            "{path}: the image tells of no package; its bill of materials names the Debian packages of the build"
+        ));
+    }
+    for (path, error) in described.failed {
         let error = crate::error::chain(&error);
         if table.required {
             let failure = Error::new(

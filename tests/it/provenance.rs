@@ -11,6 +11,7 @@ use crate::demo::demo;
 use crate::harness::{Ran, assert_whole, builds, cache, names, package, root, run, stx, tool};
 use crate::nginx::Nginx;
 
+mod debian;
 mod images;
 
 const STATEMENT: &str = "provenance.json";

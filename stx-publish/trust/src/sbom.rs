@@ -1,8 +1,9 @@
 //! The bill of materials of an ISO image: what is really in it, by name, version, licence and digest.
 //!
 //! ```text
-//! image ──> iso: its files and the headers of its packages ─┐
-//! published packages with the same bytes ───────────────────┴──> bill: CycloneDX 1.5 ──> NAME.iso.cdx.json
+//! image ──> iso: its files, the headers of its packages, lists of packages ─┐
+//! published packages with the same bytes ───────────────────────────────────┼──> bill: CycloneDX 1.5 ──> NAME.iso.cdx.json
+//! the Debian packages of the build, where the image tells of none ──────────┘
 //! ```
 //!
 //! It lies beside the image and is a file of the build like any other: summed, and stated by the provenance. It is derived,
@@ -14,6 +15,8 @@ use stx_layout::BuildPath;
 #[cfg(feature = "sbom")]
 mod bill;
 #[cfg(feature = "sbom")]
+mod debian;
+#[cfg(feature = "sbom")]
 mod describe;
 #[cfg(feature = "sbom")]
 mod iso;
@@ -21,7 +24,7 @@ mod iso;
 mod tests;
 
 #[cfg(feature = "sbom")]
-pub use describe::{SbomError, describe};
+pub use describe::{Described, SbomError, describe};
 
 /// The file of the build that a relative reference of an image's bill leads to; `None` for a reference to somewhere else.
 pub(crate) fn resolve(image: &BuildPath, reference: &str) -> Option<BuildPath> {

@@ -9,8 +9,9 @@ use stx_layout::derived::{BILL_SUFFIX, has_bill};
 use stx_layout::{BuildId, BuildPath, ParseError};
 
 use super::bill;
-use super::bill::Published;
-use super::iso::{Image, package, read};
+use super::bill::{Declared, Published};
+use super::debian;
+use super::iso::{File, Image, package, read};
 use stx_publish::incoming::{Entry, Incoming};
 use stx_publish::ingest::hash_file;
 
@@ -50,18 +51,22 @@ pub enum SbomError {
     },
 }
 
-/// Adds a bill of materials for each ISO image in `outputs/` that has none yet; returns the images that could not be
-/// described, and why. `version` is that of the program that calls. Reads the images, and what has the name of a
-/// package in an image.
+/// The images that were looked at, as far as there is something to say of them.
+#[derive(Debug, Default)]
+pub struct Described {
+    /// Those that could not be described, and why.
+    pub failed: Vec<(BuildPath, SbomError)>,
+    /// Those that tell of no package, neither in files nor in lists; their bills name the Debian packages of the build.
+    pub assumed: Vec<BuildPath>,
+}
+
+/// Adds a bill of materials for each ISO image in `outputs/` that has none yet. `version` is that of the program that calls.
+/// Reads the images, and what has the name of a package in an image.
 ///
 /// Symlinks are passed over: what they lead to has a bill of its own.
-pub fn describe(
-    incoming: &mut Incoming,
-    id: &BuildId,
-    version: &str,
-) -> Vec<(BuildPath, SbomError)> {
+pub fn describe(incoming: &mut Incoming, id: &BuildId, version: &str) -> Described {
     let mut bills = Vec::new();
-    let mut failed = Vec::new();
+    let mut described = Described::default();
     for (path, entry) in &incoming.entries {
         let Entry::File { source, .. } = entry else {
             continue;
@@ -72,7 +77,8 @@ pub fn describe(
         let name = match format!("{path}{BILL_SUFFIX}").parse::<BuildPath>() {
             Ok(name) => name,
             Err(error) => {
-                failed.push((path.clone(), SbomError::Unnamed { source: error }));
+                let error = SbomError::Unnamed { source: error };
+                described.failed.push((path.clone(), error));
                 continue;
             }
         };
@@ -80,27 +86,77 @@ pub fn describe(
             continue;
         }
         match describe_one(incoming, id, path, source, version) {
-            Ok(text) => bills.push((name, Entry::Generated(text))),
-            Err(error) => failed.push((path.clone(), error)),
+            Ok((text, is_assumed)) => {
+                bills.push((name, Entry::Generated(text)));
+                if is_assumed {
+                    described.assumed.push(path.clone());
+                }
+            }
+            Err(error) => described.failed.push((path.clone(), error)),
         }
     }
     incoming.entries.extend(bills);
-    failed
+    described
 }
 
+/// The bill of an image, and whether its packages are those of the build.
 fn describe_one(
     incoming: &Incoming,
     id: &BuildId,
     path: &BuildPath,
     source: &Utf8Path,
     version: &str,
-) -> Result<Bytes, SbomError> {
+) -> Result<(Bytes, bool), SbomError> {
     let image = read(source)?;
     let published = published(incoming, &image)?;
-    bill::write(id, path, &image, &published, version).map_err(|reason| SbomError::Invalid {
+    let tells = |file: &File| file.package.is_some() || !file.listed.is_empty();
+    let declared = if image.files.iter().any(tells) {
+        Vec::new()
+    } else {
+        declared(incoming)?
+    };
+    let text = bill::write(id, path, &image, &published, &declared, version);
+    let text = text.map_err(|reason| SbomError::Invalid {
         path: path.to_string(),
         reason,
-    })
+    })?;
+    Ok((text, !declared.is_empty()))
+}
+
+/// The Debian packages of the build: those that it made, `outputs/TYPE/packages`, and those that it took, `inputs/packages`.
+fn declared(incoming: &Incoming) -> Result<Vec<Declared>, SbomError> {
+    let mut declared = Vec::new();
+    for (path, entry) in &incoming.entries {
+        let Entry::File { source, digest, .. } = entry else {
+            continue;
+        };
+        let segments: Vec<_> = path.segments().collect();
+        let is_place = matches!(
+            segments[..],
+            ["outputs", _, "packages", _, ..] | ["inputs", "packages", _, ..]
+        );
+        if !is_place || !matches!(path.as_path().extension(), Some("deb" | "udeb")) {
+            continue;
+        }
+        let fail = |error| SbomError::Io {
+            path: source.to_string(),
+            source: error,
+        };
+        let file = fs_err::File::open(source).map_err(fail)?;
+        let Some(package) = debian::package(BufReader::new(file)).map_err(fail)? else {
+            continue;
+        };
+        let digest = match digest {
+            Some(digest) => *digest,
+            None => hash_file(source).map_err(fail)?.0,
+        };
+        declared.push(Declared {
+            path: path.clone(),
+            digest,
+            package,
+        });
+    }
+    Ok(declared)
 }
 
 /// Where the packages of an image are published, by their digests in the image, with the digests of what is published: the

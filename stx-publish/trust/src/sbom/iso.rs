@@ -1,4 +1,5 @@
-//! The contents of an ISO image: every file with its digest, and what the headers of packages say.
+//! The contents of an ISO image: every file with its digest, what the headers of packages say, and lists of the packages that
+//! are installed in a file system of the image.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use sha2::Digest as _;
 use stx_layout::Sha256;
 use stx_layout::rpm::{self, HeadError, Header, Headers, read_head};
 
-use super::SbomError;
+use super::{SbomError, debian};
 use stx_publish::ingest::Source;
 
 /// Bytes of a sector, which is what extents are counted in.
@@ -46,6 +47,9 @@ const MOST_FILES: usize = 200_000;
 /// Longest name in an image, in bytes: that of Linux.
 const LONGEST_NAME: usize = 255;
 
+/// Longest list of packages that is read, in bytes. The status of dpkg on a desktop has 2 MB.
+const LONGEST_LIST: u64 = 32 << 20;
+
 /// How many times the bytes of an image its files may have together: some share a part of their bytes with others.
 const MOST_OVERLAP: u64 = 4;
 
@@ -67,8 +71,10 @@ pub(super) struct File {
     pub(super) size: u64,
     /// The digest of its bytes.
     pub(super) digest: Sha256,
-    /// The fields of its header, if it is an RPM package.
+    /// The fields of its header, if it is an RPM or a Debian package.
     pub(super) package: Option<Package>,
+    /// The packages that it lists, if it is such a list.
+    pub(super) listed: Vec<Package>,
 }
 
 impl File {
@@ -78,9 +84,18 @@ impl File {
     }
 }
 
-/// The fields of the header of a package.
+/// The form of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Format {
+    #[default]
+    Rpm,
+    Deb,
+}
+
+/// The fields of the header of a package. Of a Debian package `release` is the revision, which is empty for a native one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Package {
+    pub(super) format: Format,
     pub(super) name: String,
     pub(super) epoch: Option<u32>,
     pub(super) version: String,
@@ -90,7 +105,7 @@ pub(super) struct Package {
     pub(super) vendor: Option<String>,
     pub(super) url: Option<String>,
     pub(super) summary: Option<String>,
-    /// The name of the file of its source package.
+    /// The name of the file of its source package; of a Debian package, the name of that, and its version if it is another.
     pub(super) source: Option<String>,
     /// The digest of its header without signatures, which is the same before and after it is signed.
     pub(super) header: Option<String>,
@@ -375,10 +390,17 @@ impl<R: Read + Seek> Walk<'_, R> {
             at: 0,
             hasher: sha2::Sha256::new(),
         });
-        let package = if Utf8Path::new(&path).extension() == Some("rpm") {
-            package(&mut reader)?
+        let package = match Utf8Path::new(&path).extension() {
+            Some("rpm") => package(&mut reader)?,
+            Some("deb" | "udeb") => debian::package(&mut reader)?,
+            _ => None,
+        };
+        let listed = if debian::is_list(&path) && entry.total_size() <= LONGEST_LIST {
+            let mut text = Vec::new();
+            reader.read_to_end(&mut text)?;
+            debian::listed(&path, &text)
         } else {
-            None
+            Vec::new()
         };
         io::copy(&mut reader, &mut io::sink())?;
         let file = File {
@@ -386,6 +408,7 @@ impl<R: Read + Seek> Walk<'_, R> {
             size: entry.total_size(),
             digest: Sha256(reader.into_inner().hasher.finalize().into()),
             package,
+            listed,
         };
         self.known.insert(place, file.clone());
         Ok(file)
@@ -451,6 +474,7 @@ fn described(
         text(main, 1022)
     };
     Some(Package {
+        format: Format::Rpm,
         name: text(main, 1000)?,
         epoch: main
             .number(1003)

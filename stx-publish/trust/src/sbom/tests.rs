@@ -21,6 +21,7 @@ fn file(path: &str, digest: u8, package: Option<Package>) -> File {
         size: 1,
         digest: Sha256([digest; 32]),
         package,
+        listed: Vec::new(),
     }
 }
 
@@ -74,7 +75,7 @@ fn published() -> bill::Published {
 #[test]
 fn a_bill_says_what_is_in_the_image_and_where_it_is_published() {
     let at = path("outputs/iso/bootimage.iso");
-    let write = || bill::write(&id(), &at, &image(), &published(), "0.1.0").expect("a bill");
+    let write = || bill::write(&id(), &at, &image(), &published(), &[], "0.1.0").expect("a bill");
     let text = write();
     assert_eq!(text, write());
     insta::assert_snapshot!(str::from_utf8(&text).expect("UTF-8"));
@@ -88,7 +89,7 @@ fn each_image_of_each_build_has_a_number_of_its_own() {
             ..image()
         };
         let build = build.parse().expect("a build");
-        let text = bill::write(&build, &path(at), &image, &BTreeMap::new(), "0.1.0");
+        let text = bill::write(&build, &path(at), &image, &BTreeMap::new(), &[], "0.1.0");
         let json: serde_json::Value = serde_json::from_slice(&text.expect("a bill")).expect("JSON");
         json["serialNumber"].clone()
     };
@@ -132,7 +133,7 @@ fn what_cannot_be_described_is_said() {
     let other = incoming.entries[&path("outputs/iso/empty.iso")].clone();
     incoming.entries.insert(path(&long), other);
     let before = incoming.clone();
-    let failed = describe(&mut incoming, &id(), "0.1.0");
+    let failed = describe(&mut incoming, &id(), "0.1.0").failed;
     let names: Vec<_> = failed.iter().map(|(path, _)| path.as_str()).collect();
     let expected = ["empty", "short", "torn"].map(|name| format!("outputs/iso/{name}.iso"));
     let expected = [&[long][..], &expected].concat();
