@@ -12,7 +12,7 @@ mod retention;
 mod service;
 
 pub(crate) use builds::{
-    Build, Cancel, Demo, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph, Resume,
+    Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph, Resume,
 };
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
 pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
