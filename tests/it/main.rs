@@ -20,6 +20,7 @@ mod compare;
 mod daemon;
 mod debs;
 mod demo;
+mod demo_debian;
 mod documents;
 mod embed;
 mod errors;
