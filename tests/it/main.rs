@@ -60,3 +60,4 @@ mod serving;
 mod signing;
 mod site;
 mod syscalls;
+mod verbose;
