@@ -533,6 +533,6 @@ impl MirrorRead for HttpStore {
     }
 
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
-        self.inspect_files(id, depth).await
+        self.look(id, depth).await
     }
 }

@@ -21,7 +21,7 @@ const FORM: &str = "stx-builds digests 1";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Index {
     pub(super) builds: Vec<Indexed>,
-    pub(super) files: Vec<IndexedFile>,
+    pub(super) files: Vec<Known>,
 }
 
 /// A build, and the `SHA256SUMS` that was read of it.
@@ -33,14 +33,14 @@ pub(super) struct Indexed {
 
 /// Equal bytes under the same path, in one build or many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct IndexedFile {
+pub(super) struct Known {
     pub(super) digest: [u8; 32],
     pub(super) path: String,
     /// Places in [`Index::builds`].
     pub(super) builds: Vec<u32>,
 }
 
-impl IndexedFile {
+impl Known {
     pub(super) fn file_name(&self) -> &str {
         self.path
             .rsplit_once('/')
@@ -96,7 +96,7 @@ impl Index {
                     *known
                         .entry((line.digest.0, path))
                         .or_insert_with_key(|(digest, path)| {
-                            self.files.push(IndexedFile {
+                            self.files.push(Known {
                                 digest: *digest,
                                 path: path.clone(),
                                 builds: Vec::new(),

@@ -79,10 +79,14 @@ fn repositories(sums: &Sums) -> Vec<Repository> {
     let mut brought: BTreeMap<Option<BuildPath>, BTreeSet<BuildPath>> = BTreeMap::new();
     for path in paths().filter(|path| path.file_name() == RELEASE) {
         let segments: Vec<_> = path.segments().collect();
-        // `dists/trixie/Release`; the `Release` of a component's architecture below it is another thing.
         let Some(at) = segments.iter().position(|segment| *segment == "dists") else {
             continue;
         };
+        // `dists/trixie/Release`. In `dists/trixie/main/binary-amd64` there may be one that names no lists.
+        let within = segments[segments.len() - 2];
+        if within == "source" || within.starts_with("binary-") {
+            continue;
+        }
         let root = segments[..at].join("/").parse().ok();
         if !own.iter().any(|dir| root.as_ref() == Some(dir)) {
             brought.entry(root).or_default().extend(path.parent());

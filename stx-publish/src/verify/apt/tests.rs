@@ -310,6 +310,10 @@ async fn a_tree_with_its_own_lists_is_published_as_it_is_and_checked() {
             list.clone().into(),
         ),
         file("dists/trixie/Release", release(&list).into()),
+        file(
+            "dists/trixie/main/binary-amd64/Release",
+            "Component: main\n".into(),
+        ),
     ];
     let all: Vec<_> = all
         .iter()
@@ -326,7 +330,7 @@ async fn a_tree_with_its_own_lists_is_published_as_it_is_and_checked() {
             .iter()
             .filter(|it| it.path.as_str().starts_with(ROOT))
             .count(),
-        4
+        5
     );
     assert_eq!(verified(&store).await, []);
 
