@@ -5,7 +5,6 @@ mod commands;
 mod exit;
 mod output;
 mod progress;
-mod trace;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -39,7 +38,6 @@ fn main() -> ExitCode {
             };
         }
     };
-    trace::start(cli.global.verbose);
     let format = cli.global.format;
     let result = runtime(&cli.command)
         .map_err(|error| Failure::new(Exit::Bug, error))

@@ -11,6 +11,7 @@
     reason = "a test prints counts of its cases for those who run it by hand"
 )]
 
+mod apt;
 mod arrows;
 mod audit;
 mod bucket;
@@ -20,7 +21,6 @@ mod compare;
 mod daemon;
 mod debs;
 mod demo;
-mod demo_debian;
 mod documents;
 mod embed;
 mod errors;
@@ -60,4 +60,3 @@ mod serving;
 mod signing;
 mod site;
 mod syscalls;
-mod verbose;

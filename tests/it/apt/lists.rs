@@ -1,0 +1,154 @@
+//! The lists against those of `apt-ftparchive` and `dpkg-scanpackages`.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use stx_deb::paragraphs;
+
+use super::{Debian, STD, control, deb};
+use crate::harness::{cache, run, tool};
+
+/// Small packages of Debian with unlike fields; fetched once and kept, by `apt-get download` from the machine's own sources.
+const REAL: [&str; 12] = [
+    "apt-utils",
+    "base-files",
+    "bsdutils",
+    "dash",
+    "hello",
+    "init",
+    "libc-bin",
+    "login",
+    "make",
+    "netbase",
+    "sl",
+    "tzdata",
+];
+
+fn real() -> Utf8PathBuf {
+    let dir = cache().join("debian-packages");
+    fs_err::create_dir_all(&dir).expect("a directory");
+    let names = fs_err::read_dir(&dir).expect("a directory");
+    let names: Vec<_> = names
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    let missing = REAL.iter().filter(|name| {
+        let prefix = format!("{name}_");
+        !names.iter().any(|file| file.starts_with(&prefix))
+    });
+    let missing: Vec<_> = missing.copied().collect();
+    if !missing.is_empty() {
+        let mut apt = tool(
+            "apt-get",
+            ["-q", "-o", "APT::Sandbox::User=root", "download"],
+        );
+        run(apt.args(missing).current_dir(&dir)).ok();
+    }
+    dir
+}
+
+/// The fields of each package, by its path; those that differ by intent left out.
+pub(super) fn entries(list: &str, left_out: &[&str]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let found = paragraphs(list).expect("a list").into_iter();
+    found
+        .map(|entry| {
+            let path = entry.get("Filename").expect("a path");
+            let path = path.trim_start_matches("./").to_owned();
+            let fields = entry.fields();
+            let fields = fields
+                .filter(|(name, _)| *name != "Filename" && !left_out.contains(name))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            (path, fields.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
+    let debian = Debian::new("");
+    let work = debian.at("work");
+    fs_err::create_dir_all(&work).expect("a directory");
+    let std = debian
+        .tree(&format!("{STD}/x"))
+        .parent()
+        .expect("a directory")
+        .to_owned();
+    for entry in fs_err::read_dir(real()).expect("packages") {
+        let path = Utf8PathBuf::try_from(entry.expect("an entry").path()).expect("UTF-8");
+        // A name with an epoch, `%3a`, is tried where names are.
+        let to = std.join(path.file_name().expect("a name").replace("%3a", "."));
+        fs_err::copy(&path, to).expect("copied");
+    }
+    let odd = "Package: odd\nX-First: 1\nVersion: 2:1.0~rc1+b2\nArchitecture: amd64\nMaintainer: \u{c5}ke <a@example.org>\n\
+               Depends: a (>= 1) | b,\n c [amd64]\nDescription: one\n two\n  three\n .\n four\nX-Last: \u{e9}\n";
+    for (name, options) in [
+        ("gzip", &["-Zgzip"][..]),
+        ("xz", &["-Zxz"]),
+        ("zstd", &["-Zzstd"]),
+        ("none", &["-Znone"]),
+        ("odd-data", &["-Zxz", "--no-uniform-compression"]),
+    ] {
+        let text = odd.replace("Package: odd", &format!("Package: odd-{name}"));
+        deb(
+            &work,
+            &std.join(format!("{name}_1~rc+x.deb")),
+            &text,
+            options,
+        );
+    }
+    deb(
+        &work,
+        &std.join("older_1_all.deb"),
+        &control("older", "1"),
+        &[],
+    );
+    deb(
+        &work,
+        &std.join("older_2_all.deb"),
+        &control("older", "2"),
+        &[],
+    );
+    deb(
+        &work,
+        &std.join("installer_1_all.udeb"),
+        &control("installer", "1"),
+        &[],
+    );
+
+    debian.publish(1);
+    let ours = fs_err::read_to_string(debian.latest(&format!("{STD}/Packages"))).expect("a list");
+    assert_eq!(debian.findings(&[]), []);
+    compare(&ours, &std);
+    assert_eq!(entries(&ours, &[]).len(), REAL.len() + 5 + 3);
+}
+
+/// Compares a list with those that the tools make of a directory.
+fn compare(ours: &str, dir: &Utf8Path) {
+    let ours = |left_out: &[&str]| entries(ours, left_out);
+    // `Package-Type` of an udeb is neither tool's; MD5 and SHA-1 are not ours.
+    let digests = ["MD5sum", "SHA1", "SHA512"];
+    let both = ["MD5sum", "SHA1", "SHA512", "Package-Type"];
+    let scan = "dpkg-scanpackages --multiversion -t deb . 2>err; dpkg-scanpackages -t udeb --multiversion . 2>>err";
+    let theirs = run(tool("sh", ["-ec", scan]).current_dir(dir)).ok();
+    assert_same(&ours(&both), &entries(&theirs, &digests));
+    let theirs = run(tool("apt-ftparchive", ["packages", "."]).current_dir(dir)).ok();
+    assert_same(&ours(&both), &entries(&theirs, &digests));
+    fs_err::remove_file(dir.join("err")).expect("removed");
+}
+
+type Entries = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Fails the test at the first package of which something else is said.
+#[track_caller]
+fn assert_same(ours: &Entries, theirs: &Entries) {
+    let (names, their_names): (Vec<_>, Vec<_>) = (ours.keys().collect(), theirs.keys().collect());
+    assert_eq!(names, their_names);
+    for (name, fields) in ours {
+        assert_eq!(*fields, theirs[name], "{name}");
+    }
+}
