@@ -1,15 +1,19 @@
 # The commands of this project. `make demo` and `make test` install what they miss, through `make setup`.
 CARGO ?= cargo
 DEMO ?= demo
+DISTRO ?= centos
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: demo test setup check lint unit fuzz bench packages publish-check clean
 
-## Builds the sample distribution twice into a new mirror below ./demo and says where to look.
+## Builds the sample distribution twice into a new mirror below ./demo and says where to look; DISTRO=debian as Debian
+## packages, DISTRO=all as both.
 demo:
-	scripts/setup.sh demo
+	$(if $(filter debian,$(DISTRO)),,scripts/setup.sh demo)
+	$(if $(filter centos,$(DISTRO)),,scripts/setup.sh demo-debian)
 	$(CARGO) build --release --locked -p stx-cli
-	target/release/stx-builds demo $(DEMO)
+	target/release/stx-builds demo --distro $(DISTRO) $(DEMO)
+	@$(if $(filter centos,$(DISTRO)),echo 'the same as Debian packages, into the same mirror: DISTRO=debian make demo')
 
 ## Everything that decides whether a change is right.
 test:

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build    what cargo needs to build stx-builds
 #   scripts/setup.sh demo     and what the sample distribution is built with
+#   scripts/setup.sh demo-debian     the same for the sample distribution as Debian packages
 #   scripts/setup.sh test     and what the tests use (the default)
 #   scripts/setup.sh bench    and what the benchmarks compare with
 #   scripts/setup.sh packages what cargo needs, and what packages of stx-builds are made with
@@ -25,15 +26,15 @@ build | cmd:make               | make               | make                 | the
 build | cmd:git                | git                | git-core             | source trees
 build | file:/etc/ssl/certs/ca-certificates.crt,/etc/pki/tls/certs/ca-bundle.crt | ca-certificates | ca-certificates | https, for git and cargo
 build | cmd:cargo              | -                  | -                    | builds stx-builds; from https://rustup.rs, version 1.92 or newer
-demo  | cmd:rpmbuild           | rpm                | rpm-build            | builds packages
-demo  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
-demo  | cmd:rpm                | rpm                | rpm                  | checks that packages fit together
-demo  | cmd:rpm2cpio           | rpm2cpio           | rpm                  | unpacks packages
-demo  | cmd:file               | file               | file                 | rpmbuild tells programs from scripts with it
-demo  | cmd:readelf            | binutils           | binutils             | checks that busybox is static
+rpms  | cmd:rpmbuild           | rpm                | rpm-build            | builds packages
+rpms  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
+rpms  | cmd:rpm                | rpm                | rpm                  | checks that packages fit together
+rpms  | cmd:rpm2cpio           | rpm2cpio           | rpm                  | unpacks packages
+rpms  | cmd:file               | file               | file                 | rpmbuild tells programs from scripts with it
+rpms  | cmd:readelf            | binutils           | binutils             | checks that busybox is static
 demo  | cmd:dpkg-deb           | dpkg               | dpkg                 | unpacks the kernel
-demo  | cmd:createrepo_c       | createrepo-c       | createrepo_c         | repository metadata
-demo  | cmd:busybox            | busybox-static     | busybox              | the base system of the sample distribution
+rpms  | cmd:createrepo_c       | createrepo-c       | createrepo_c         | repository metadata
+rpms  | cmd:busybox            | busybox-static     | busybox              | the base system of the sample distribution
 demo  | cmd:cpio               | cpio               | cpio                 | initrd
 demo  | cmd:depmod             | kmod               | kmod                 | kernel modules of the initrd
 demo  | cmd:mksquashfs         | squashfs-tools     | squashfs-tools       | installer image
@@ -50,6 +51,12 @@ demo  | python:pip             | python3-pip        | python3-pip          | whe
 demo  | python:setuptools      | python3-setuptools | python3-setuptools   | wheels
 demo  | python:wheel           | python3-wheel      | python3-wheel        | wheels
 demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Helm charts
+debs  | cmd:mmdebstrap         | mmdebstrap         | mmdebstrap           | the root that packages are built in; the live system
+debs  | cmd:apt-get            | apt                | apt                  | packages of the Debian archive
+debs  | cmd:apt-ftparchive     | apt-utils          | apt                  | the repository in the ISO image
+debs  | cmd:unshare            | util-linux         | util-linux           | builds without network, as root of nothing else
+debs  | file:/usr/share/keyrings/debian-archive-keyring.gpg | debian-archive-keyring | debian-keyring | checks what comes from the archive
+debs-user | cmd:newuidmap      | uidmap             | shadow-utils         | lets an ordinary user own the files of a root
 packages | cmd:dpkg-buildpackage | dpkg-dev       | dpkg-dev             | makes a .deb
 packages | cmd:dh             | debhelper          | debhelper            | makes it the way of Debian
 packages | cmd:fakeroot       | fakeroot           | fakeroot             | says that root owns its files
@@ -129,12 +136,14 @@ die() {
 group=${1:-test}
 case $group in
 build) groups=' build ' ;;
-demo) groups=' build demo ' ;;
-test) groups=' build demo packages test ' ;;
-bench) groups=' build demo packages test bench ' ;;
+demo) groups=' build demo rpms ' ;;
+demo-debian) groups=' build demo debs ' ;;
+test) groups=' build demo rpms debs packages test ' ;;
+bench) groups=' build demo rpms debs packages test bench ' ;;
 packages) groups=' build packages ' ;;
-*) die "unknown group '$group': build, demo, test, bench or packages" ;;
+*) die "unknown group '$group': build, demo, demo-debian, test, bench or packages" ;;
 esac
+((EUID == 0)) || [[ $groups != *' debs '* ]] || groups+='debs-user '
 
 if [[ -n $(type -P apt-get) ]]; then
     system=apt
@@ -242,9 +251,11 @@ if [[ -n $lacking ]]; then
     }
 fi
 
+build_tools=$here/recipes/sample/repos/build-tools
+
 # The kernel of the sample distribution is kept in a cache, so that builds need no network.
-if [[ $group != build && $group != packages ]]; then
-    get_kernel=("$here/recipes/sample/repos/build-tools/download-mirror" --cache-only)
+if [[ $groups == *' rpms '* ]]; then
+    get_kernel=("$build_tools/download-mirror" --cache-only)
     if ! said=$("${get_kernel[@]}" 2>&1); then
         [[ $system == apt ]] || die "$said"
         say "the package lists do not lead to a kernel, updating them"
@@ -252,6 +263,12 @@ if [[ $group != build && $group != packages ]]; then
         said=$("${get_kernel[@]}" 2>&1) || die "$said"
     fi
     [[ $said != *downloading* ]] || say "the kernel of the sample distribution is in the cache now"
+fi
+
+# So are the root that Debian packages are built in and the packages of the live system. The first time takes a minute.
+if [[ $groups == *' debs '* ]]; then
+    "$build_tools/download-debs" --cache-only ||
+        die "the Debian packages of the sample distribution cannot be built: the reason is above"
 fi
 
 # axe-core, which looks for what keeps people from using the catalog pages, comes in a wheel.

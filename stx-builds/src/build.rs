@@ -13,6 +13,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, Channel};
 use stx_pipeline::{BuildPlan, Journal, process};
+use tracing::{Instrument as _, info_span};
 
 pub use crate::options::OnInterrupt;
 pub use order::{BuildArea, BuildOrder, Watch};
@@ -89,7 +90,9 @@ pub(crate) async fn build(
     order: &BuildOrder,
     watch: Watch<'_>,
 ) -> Result<Built, Error> {
-    Work::new(area, order)?.build(watch).await
+    let work = Work::new(area, order)?;
+    let span = info_span!("channel", channel = %work.channel());
+    work.build(watch).instrument(span).await
 }
 
 /// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.

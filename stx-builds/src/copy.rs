@@ -9,7 +9,7 @@ use stx_publish::replicate::{
 use stx_publish::{MemoryStore, MirrorRead, StoreError};
 
 use crate::error::{Error, ErrorKind};
-use crate::options::{Place, anywhere};
+use crate::options::{MirrorLocation, anywhere};
 use crate::trust::TrustOptions;
 use crate::{Mirror, Reader, Site, pages, refused};
 
@@ -109,9 +109,11 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
 
 /// Tells whether two names refer to the same mirror.
 fn same_place(from: &Utf8Path, to: &Utf8Path) -> bool {
-    let real = |name: &Utf8Path| match Place::of(name) {
-        Place::Directory => name.canonicalize_utf8().ok(),
-        Place::Bucket | Place::Web => Some(name.as_str().trim_end_matches('/').into()),
+    let real = |name: &Utf8Path| match MirrorLocation::of(name) {
+        MirrorLocation::Directory => name.canonicalize_utf8().ok(),
+        MirrorLocation::Bucket | MirrorLocation::Web => {
+            Some(name.as_str().trim_end_matches('/').into())
+        }
     };
     real(from).is_some_and(|from| real(to) == Some(from))
 }
@@ -134,7 +136,7 @@ async fn copied(
 /// Where files on their way are kept: beside a mirror in a directory, else in the user's cache; another one for each mirror.
 fn work_dir(to: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     let to = anywhere(to)?;
-    if Place::of(&to) == Place::Directory {
+    if MirrorLocation::of(&to) == MirrorLocation::Directory {
         let name = to.file_name().unwrap_or("mirror");
         return Ok(to.with_file_name(format!("{name}.copy")));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use stx_images::{
-    self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, Keeper,
+    self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, ImageUser,
     NamedImage, OciRegistry, PrepareImagesError, Prepared, RegistryError, TagJudge, UntagReport,
 };
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
@@ -143,7 +143,7 @@ impl Registry {
             return Ok(UntagReport::default());
         }
         let mut judges = [TagJudge::of_record(&record, &self.rules)];
-        weigh(site, store, Some(retired), &mut judges).await?;
+        add_users(site, store, Some(retired), &mut judges).await?;
         let [judge] = judges;
         let untagged = images::untag(&self.registry, &judge.decide()).await;
         untagged.map_err(|error| unreachable(&self.rules.registry, error))
@@ -171,10 +171,10 @@ impl Registry {
         if judges.is_empty() {
             return Ok(UntagReport::default());
         }
-        weigh(site, store, None, &mut judges).await?;
+        add_users(site, store, None, &mut judges).await?;
         // All at once: a registry that can remove no tag alone loses an image only if all of its tags go.
-        let fates: Vec<_> = judges.into_iter().flat_map(TagJudge::decide).collect();
-        let report = images::untag(&self.registry, &fates).await;
+        let decisions: Vec<_> = judges.into_iter().flat_map(TagJudge::decide).collect();
+        let report = images::untag(&self.registry, &decisions).await;
         let report = report.map_err(|error| unreachable(&self.rules.registry, error))?;
         for before in owed {
             let Some(writer) = writers.get(&before.build.channel) else {
@@ -227,7 +227,7 @@ impl std::fmt::Display for Published {
 
 /// Tells the judges of tags of everything that stays and may need images: builds and their charts, pins, and builds that can
 /// still be brought back, but not that which is `going`.
-async fn weigh(
+async fn add_users(
     site: &Site,
     store: &Mirror,
     going: Option<&Retired>,
@@ -244,7 +244,7 @@ async fn weigh(
         };
         stays(
             judges,
-            &Keeper {
+            &ImageUser {
                 build: build.clone(),
                 record,
                 pin: false,
@@ -255,7 +255,7 @@ async fn weigh(
             let text = images::read::charts::read_chart(&**store, &build, path).await;
             let text = text.as_deref().map_err(String::as_str);
             for judge in &mut *judges {
-                judge.chart(&build, path, text);
+                judge.add_chart(&build, path, text);
             }
         }
     }
@@ -266,7 +266,7 @@ async fn weigh(
         let record = store.retired_record(&other).await;
         stays(
             judges,
-            &Keeper {
+            &ImageUser {
                 record: record.map_err(|error| crate::error::chain(&error).to_string()),
                 build: other.id,
                 pin: false,
@@ -277,7 +277,7 @@ async fn weigh(
     for pin in pins.into_iter().filter(|pin| pin.holds(site.now)) {
         stays(
             judges,
-            &Keeper {
+            &ImageUser {
                 record: Ok(BuildRecord::new(pin.build.clone(), BuildOutcome::Success)),
                 build: pin.build,
                 pin: true,
@@ -287,9 +287,9 @@ async fn weigh(
     Ok(())
 }
 
-fn stays(judges: &mut [TagJudge<'_>], keeper: &Keeper) {
+fn stays(judges: &mut [TagJudge<'_>], user: &ImageUser) {
     for judge in judges {
-        judge.keeper(keeper);
+        judge.add_user(user);
     }
 }
 
@@ -418,5 +418,5 @@ async fn images_of(
             ),
         ));
     }
-    Ok(images::at_hand(recorded, &named))
+    Ok(images::with_files(recorded, &named))
 }

@@ -12,7 +12,7 @@ use stx_publish::{
 use stx_publish_s3::{BucketError, BucketStore};
 
 use crate::error::Error;
-use crate::options::{Metadata, Place};
+use crate::options::{Metadata, MirrorLocation};
 use crate::site::clock;
 use crate::trust::{TrustOptions, Trusted};
 use crate::{Site, provenance, refused, signing};
@@ -40,10 +40,10 @@ impl Deref for Mirror {
 impl Mirror {
     /// The mirror in `root`, which has to be there.
     pub fn open(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
-        match Place::of(root) {
-            Place::Directory => {}
-            Place::Bucket => return bucket(site, root).map(Self::Bucket),
-            Place::Web => {
+        match MirrorLocation::of(root) {
+            MirrorLocation::Directory => {}
+            MirrorLocation::Bucket => return bucket(site, root).map(Self::Bucket),
+            MirrorLocation::Web => {
                 let failure = Error::usage(format!(
                     "{root}: this needs a mirror that is not behind a web server"
                 ));
@@ -61,13 +61,13 @@ impl Mirror {
             attester: provenance::attester(site)?,
             ..signing::seal(site)?
         };
-        Ok(match Place::of(root) {
-            Place::Directory => {
+        Ok(match MirrorLocation::of(root) {
+            MirrorLocation::Directory => {
                 Self::may_create(root)?;
                 let store = LocalStore::create(root).map_err(refused)?;
                 Self::Directory(with_metadata(site, store).with_seal(seal))
             }
-            Place::Bucket | Place::Web => match Self::open(site, root)? {
+            MirrorLocation::Bucket | MirrorLocation::Web => match Self::open(site, root)? {
                 Self::Directory(store) => Self::Directory(store.with_seal(seal)),
                 Self::Bucket(store) => Self::Bucket(store.with_seal(seal)),
             },
@@ -76,9 +76,9 @@ impl Mirror {
 
     /// Refuses to make a mirror in or around another one.
     pub fn may_create(root: &Utf8Path) -> Result<(), Error> {
-        match Place::of(root) {
-            Place::Directory => LocalStore::may_create(root).map_err(refused),
-            Place::Bucket | Place::Web => Ok(()),
+        match MirrorLocation::of(root) {
+            MirrorLocation::Directory => LocalStore::may_create(root).map_err(refused),
+            MirrorLocation::Bucket | MirrorLocation::Web => Ok(()),
         }
     }
 
@@ -160,15 +160,17 @@ pub enum Reader {
     /// Behind a web server.
     Http(HttpStore),
     /// Another one, as far as a keyring vouches for it.
-    Vouched(Box<Self>, Box<Trusted>),
+    Trusted(Box<Self>, Box<Trusted>),
 }
 
 impl Reader {
     /// The mirror in or behind `root`.
     pub fn open(site: &Site, root: &Utf8Path) -> Result<Self, Error> {
-        match Place::of(root) {
-            Place::Directory | Place::Bucket => Mirror::open(site, root).map(Self::Own),
-            Place::Web => {
+        match MirrorLocation::of(root) {
+            MirrorLocation::Directory | MirrorLocation::Bucket => {
+                Mirror::open(site, root).map(Self::Own)
+            }
+            MirrorLocation::Web => {
                 let store = HttpStore::new(root.as_str(), HttpOptions::default());
                 store.map(Self::Http).map_err(Error::usage)
             }
@@ -180,7 +182,7 @@ impl Reader {
         match self {
             Self::Own(mirror) => &**mirror,
             Self::Http(store) => store,
-            Self::Vouched(_, trusted) => &trusted.mirror,
+            Self::Trusted(_, trusted) => &trusted.mirror,
         }
     }
 
@@ -189,7 +191,7 @@ impl Reader {
         match self {
             Self::Own(Mirror::Directory(_) | Mirror::Bucket(_)) => None,
             Self::Http(store) => Some(store.received()),
-            Self::Vouched(reader, _) => reader.received(),
+            Self::Trusted(reader, _) => reader.received(),
         }
     }
 
@@ -199,14 +201,14 @@ impl Reader {
             Self::Own(Mirror::Directory(store)) => store.root().join(path).into_string(),
             Self::Own(Mirror::Bucket(store)) => store.place(path),
             Self::Http(store) => store.url(path).into(),
-            Self::Vouched(reader, _) => reader.place(path),
+            Self::Trusted(reader, _) => reader.place(path),
         }
     }
 
     /// Remembers what was believed of a mirror that a keyring vouches for.
     pub fn remember(&self) -> Result<(), Error> {
         match self {
-            Self::Vouched(_, trusted) => trusted.remember(),
+            Self::Trusted(_, trusted) => trusted.remember(),
             Self::Own(_) | Self::Http(_) => Ok(()),
         }
     }
@@ -217,7 +219,7 @@ impl Reader {
             Self::Own(Mirror::Directory(store)) => Arc::new(store.clone()),
             Self::Own(Mirror::Bucket(store)) => Arc::new(store.clone()),
             Self::Http(store) => Arc::new(store.clone()),
-            Self::Vouched(reader, _) => reader.shared(),
+            Self::Trusted(reader, _) => reader.shared(),
         }
     }
 }
@@ -244,6 +246,6 @@ impl Site {
             return Ok(reader);
         };
         let trusted = Trusted::open(self, reader.shared(), &reader.place(""), keyring, trust)?;
-        Ok(Reader::Vouched(Box::new(reader), Box::new(trusted)))
+        Ok(Reader::Trusted(Box::new(reader), Box::new(trusted)))
     }
 }

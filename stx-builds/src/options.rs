@@ -245,7 +245,7 @@ impl Options {
         if let Some(state) = &self.state {
             return Ok(state.clone());
         }
-        if Place::of(mirror) != Place::Directory {
+        if MirrorLocation::of(mirror) != MirrorLocation::Directory {
             return Err(
                 Error::usage(format!("{mirror}: no directory is named to build in")).hint(format!(
                     "`state = \"DIR\"` in {FILE_NAME} names it; beside a URL there is none"
@@ -345,7 +345,7 @@ fn nearest() -> Result<Option<Utf8PathBuf>, Error> {
 
 /// Where a mirror is, by how it is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum MirrorLocation {
     /// In a directory: a path.
     Directory,
     /// In a bucket: `s3://…`.
@@ -354,7 +354,7 @@ pub enum Place {
     Web,
 }
 
-impl Place {
+impl MirrorLocation {
     /// By the scheme of its name.
     pub fn of(mirror: &Utf8Path) -> Self {
         match mirror.as_str().split_once("://") {
@@ -367,9 +367,9 @@ impl Place {
 
 /// A mirror's name as it is from anywhere: a path from the root, a URL as it stands.
 pub fn anywhere(mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
-    match Place::of(mirror) {
-        Place::Directory => absolute(mirror),
-        Place::Bucket | Place::Web => Ok(mirror.to_owned()),
+    match MirrorLocation::of(mirror) {
+        MirrorLocation::Directory => absolute(mirror),
+        MirrorLocation::Bucket | MirrorLocation::Web => Ok(mirror.to_owned()),
     }
 }
 

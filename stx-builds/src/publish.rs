@@ -12,6 +12,7 @@ use stx_publish::{
     Problem, ProblemKind, PublishError, PublishPlan, PublishRequest, ScanError, Survey, clear,
     prepare, prepare_in_full, survey,
 };
+use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::error::{Error, ErrorKind, is_there};
 use crate::images::{Published, Registry};
@@ -129,10 +130,12 @@ fn request(
 ) -> Result<PublishRequest, Error> {
     // The build's own comps, modules and updateinfo are published, so they are searched as well.
     let carried = carry(&mut incoming).map_err(|error| Error::new(ErrorKind::Mirror, error))?;
+    debug!(build = %record.id, carried = carried.len(), "searching the files");
     let tree = guard(site, &record, incoming, &carried, problems)?;
     let mut request = PublishRequest::new(record, tree, site.now);
     request.carried = carried;
     request.strict = site.options.metadata.strict();
+    debug!("signing packages, describing images");
     // Signatures change packages, so they come before anything that takes their digests.
     let request = signing::packages(site, request)?;
     provenance::describe(site, request)
@@ -271,6 +274,15 @@ pub(crate) async fn publish(
 async fn publish_request(
     site: &Site,
     store: &dyn MirrorStore,
+    request: PublishRequest,
+) -> Result<Published, Error> {
+    let span = info_span!("publish", build = %request.record.id);
+    publish_planned(site, store, request).instrument(span).await
+}
+
+async fn publish_planned(
+    site: &Site,
+    store: &dyn MirrorStore,
     mut request: PublishRequest,
 ) -> Result<Published, Error> {
     let registry = Registry::open(site)?;
@@ -279,6 +291,7 @@ async fn publish_request(
         None => Vec::new(),
     };
     let planned = async || {
+        debug!("planning");
         let plan = prepare(store, request.clone()).await;
         let plan = plan.map_err(unprepared)?;
         match &registry {
@@ -288,6 +301,7 @@ async fn publish_request(
     };
     let mut plan = planned().await?;
     loop {
+        debug!("staging and committing");
         let published = match &registry {
             None => {
                 let report = stx_publish::publish(store, &plan.plan).await;
@@ -308,6 +322,7 @@ async fn publish_request(
             }
             result => {
                 let published = result.map_err(unpublished)?;
+                info!("published");
                 for problem in published.report.problems() {
                     site.note(&format!("warning: {problem}"));
                 }

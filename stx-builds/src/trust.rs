@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_publish::MirrorRead;
-use stx_trust::openpgp::{Keyring, Seen, Vouched};
+use stx_trust::openpgp::{Keyring, SeenSerials, TrustedMirror};
 
 use crate::Site;
 use crate::error::{Error, ErrorKind};
@@ -25,7 +25,7 @@ pub struct TrustOptions {
 
 /// A mirror that a keyring vouches for, and what is remembered of it.
 pub struct Trusted {
-    pub(crate) mirror: Vouched,
+    pub(crate) mirror: TrustedMirror,
     memory: Option<Memory>,
 }
 
@@ -41,7 +41,7 @@ struct Remembered {
     /// The mirror's URL or directory.
     mirror: String,
     /// By key, then by index.
-    serials: Seen,
+    serials: SeenSerials,
 }
 
 impl Site {
@@ -74,7 +74,7 @@ impl Trusted {
         let known = memory.as_ref().map(Memory::read).transpose()?;
         let known = known.unwrap_or_default();
         Ok(Self {
-            mirror: Vouched::new(store, keyring, known, site.now, options.allow_stale),
+            mirror: TrustedMirror::new(store, keyring, known, site.now, options.allow_stale),
             memory,
         })
     }
@@ -83,7 +83,7 @@ impl Trusted {
     pub fn remember(&self) -> Result<(), Error> {
         let seen = self.mirror.seen();
         match &self.memory {
-            Some(memory) if seen != Seen::default() => memory.write(&seen),
+            Some(memory) if seen != SeenSerials::default() => memory.write(&seen),
             Some(_) | None => Ok(()),
         }
     }
@@ -107,9 +107,11 @@ impl Memory {
     }
 
     /// The memory. One that cannot be understood is not taken for an empty one.
-    fn read(&self) -> Result<Seen, Error> {
+    fn read(&self) -> Result<SeenSerials, Error> {
         let text = match fs_err::read_to_string(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(SeenSerials::default());
+            }
             text => text.map_err(Error::usage)?,
         };
         let remembered: Remembered = serde_json::from_str(&text).map_err(|error| {
@@ -121,7 +123,7 @@ impl Memory {
     }
 
     /// Adds what was seen to what others may have written meanwhile.
-    fn write(&self, seen: &Seen) -> Result<(), Error> {
+    fn write(&self, seen: &SeenSerials) -> Result<(), Error> {
         let dir = self.file.parent().unwrap_or(Utf8Path::new("/"));
         fs_err::create_dir_all(dir).map_err(Error::usage)?;
         let lock = fs_err::File::create(dir.join("lock")).map_err(Error::usage)?;

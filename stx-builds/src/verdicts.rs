@@ -95,7 +95,7 @@ pub async fn known_verdicts(
 ) -> Result<Option<PrunePlan>, Error> {
     match reader {
         Reader::Own(mirror) => verdicts(site, &**mirror, catalog).await.map(Some),
-        Reader::Http(_) | Reader::Vouched(..) => {
+        Reader::Http(_) | Reader::Trusted(..) => {
             site.note(
                 "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
             );

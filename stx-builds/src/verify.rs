@@ -60,7 +60,7 @@ async fn check(
     let observe = |done, all, id: &BuildId| site.progress().verifying(done, all, id);
     let report = match reader {
         Reader::Own(mirror) => verify_observed(&**mirror, scope, &observe).await,
-        Reader::Http(_) | Reader::Vouched(..) => {
+        Reader::Http(_) | Reader::Trusted(..) => {
             verify_readable(reader.store(), scope, &observe).await
         }
     };

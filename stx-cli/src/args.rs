@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use stx_layout::BuildDate;
 
 mod builds;
@@ -12,7 +12,7 @@ mod retention;
 mod service;
 
 pub(crate) use builds::{
-    Build, Cancel, Demo, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph, Resume,
+    Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph, Resume,
 };
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
 pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
@@ -78,9 +78,9 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
-    /// Print more to standard error
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    pub(crate) verbose: bool,
+    /// Print more to standard error; -vv prints details, too
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -48,7 +48,7 @@ impl Context {
     /// The context of a command with the options of its configuration.
     pub(crate) fn new(global: Global, mut options: Options) -> Self {
         options.mirror = global.mirror.clone().or(options.mirror);
-        let progress = Terminal::new(global.quiet, global.verbose);
+        let progress = Terminal::new(global.quiet, global.verbose > 0);
         let site = Site::open(options).with_progress(Arc::new(progress));
         let site = match global.now {
             Some(now) => site.at(now),

@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 mod output;
 mod progress;
+mod trace;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             };
         }
     };
+    trace::start(cli.global.verbose);
     let format = cli.global.format;
     let result = runtime(&cli.command)
         .map_err(|error| Failure::new(Exit::Bug, error))

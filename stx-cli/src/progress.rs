@@ -39,9 +39,10 @@ struct Shown {
 }
 
 impl Shown {
-    fn bar(&mut self, quiet: bool, template: &str) -> &ProgressBar {
+    /// `hidden`: among other lines there is no place for a bar.
+    fn bar(&mut self, hidden: bool, template: &str) -> &ProgressBar {
         self.bar.get_or_insert_with(|| {
-            if quiet || !std::io::stderr().is_terminal() {
+            if hidden || !std::io::stderr().is_terminal() {
                 return ProgressBar::hidden();
             }
             let style = ProgressStyle::with_template(template);
@@ -94,21 +95,21 @@ impl Progress for Terminal {
         match event {
             FetchEvent::Begun { path, size, from } => {
                 let is_new = shown.known.insert(path.to_string());
-                let bar = shown.bar(self.quiet, FETCH);
+                let bar = shown.bar(self.quiet || self.verbose, FETCH);
                 if is_new {
                     bar.inc_length(size);
                     bar.inc(from);
                     bar.reset_eta();
                 }
             }
-            FetchEvent::Bytes(count) => shown.bar(self.quiet, FETCH).inc(count),
+            FetchEvent::Bytes(count) => shown.bar(self.quiet || self.verbose, FETCH).inc(count),
             FetchEvent::Ended { .. } => {}
         }
     }
 
     fn copying(&self, event: CopyEvent<'_>) {
         let mut shown = self.shown();
-        let bar = shown.bar(self.quiet, COPY);
+        let bar = shown.bar(self.quiet || self.verbose, COPY);
         match event {
             CopyEvent::Build {
                 build,
@@ -127,7 +128,7 @@ impl Progress for Terminal {
 
     fn verifying(&self, done: u64, of: u64, build: &BuildId) {
         let mut shown = self.shown();
-        let bar = shown.bar(self.quiet, VERIFY);
+        let bar = shown.bar(self.quiet || self.verbose, VERIFY);
         bar.set_length(of);
         bar.set_position(done);
         bar.set_message(build.to_string());

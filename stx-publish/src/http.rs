@@ -533,6 +533,6 @@ impl MirrorRead for HttpStore {
     }
 
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
-        self.look(id, depth).await
+        self.inspect_files(id, depth).await
     }
 }

@@ -91,8 +91,8 @@ pub use memory::MemoryStore;
 #[cfg(feature = "http")]
 pub use net::{HttpOptions, WebPage};
 pub use plan::{
-    AliasStep, AliasVerdict, Known, Linked, PlanError, PublishAction, PublishPlan, PublishRequest,
-    plan,
+    AliasStep, AliasVerdict, Linked, MirrorFiles, PlanError, PublishAction, PublishPlan,
+    PublishRequest, plan,
 };
 pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
 pub use publish::{

@@ -61,7 +61,7 @@ mod staged;
 mod strays;
 #[cfg(test)]
 mod tests;
-mod thin;
+mod thinning;
 mod trash;
 mod twins;
 mod writer;

@@ -35,7 +35,7 @@ pub(crate) use whole::location;
 
 /// Facts about a repository's packages that the publisher knows already, so that they need not be read again.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct PackageCache {
     /// The digests of the packages, by path below the repository.
     pub digests: BTreeMap<String, Sha256>,
     /// The metadata that the repository had in an earlier build.
@@ -140,7 +140,7 @@ pub trait RepoMetadata: fmt::Debug + Send + Sync {
         &self,
         dir: &Utf8Path,
         date: BuildDate,
-        known: Known,
+        known: PackageCache,
         lock: File,
     ) -> Result<Indexed, StoreError> {
         drop(known);

@@ -136,7 +136,7 @@ impl<M: Medium> StateMachineTest for Publishing<M> {
         let hour = running.mirror.hour;
         let done = running.runtime.block_on(perform(&*store, &next.step, hour));
         drop(store);
-        let shown = running.runtime.block_on(look(&running.medium.store()));
+        let shown = running.runtime.block_on(contents(&running.medium.store()));
         let last = states.last().expect("at least the state before");
         match (done, next.stop) {
             (Ok(()), _) => {
@@ -216,7 +216,7 @@ async fn perform(store: &dyn MirrorStore, step: &Step, hour: u32) -> Result<(), 
 }
 
 /// The builds and aliases that a reader of the store sees.
-async fn look(store: &dyn MirrorStore) -> Shown {
+async fn contents(store: &dyn MirrorStore) -> Shown {
     let mut mirror = Shown::default();
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");
     let context = "outputs/CONTEXT".parse().expect("a path");

@@ -16,9 +16,9 @@ use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried};
 use crate::privacy::PrivacyReport;
 
-mod known;
+mod mirror_files;
 mod show;
-pub use known::{Known, Linked, Twin};
+pub use mirror_files::{Linked, MirrorFiles, Twin};
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +41,7 @@ pub struct PublishRequest {
     /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
     pub strict: bool,
     /// The bytes that the mirror has, where it is to be said what will be linked.
-    pub known: Option<Known>,
+    pub known: Option<MirrorFiles>,
     /// The time now.
     pub now: DateTime<Utc>,
 }

@@ -152,7 +152,7 @@ impl Serialize for Private {
 
 /// How often something was found, and where first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Seen {
+pub struct Occurrences {
     /// How often.
     pub count: u64,
     /// The first lines, counted from 1, each once.
@@ -162,7 +162,7 @@ pub struct Seen {
 /// The private data found in one text, by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
-pub struct Findings(pub BTreeMap<Private, Seen>);
+pub struct Findings(pub BTreeMap<Private, Occurrences>);
 
 impl Findings {
     /// How many lines are named.

@@ -12,32 +12,54 @@ use crate::nginx::Nginx;
 /// What `stx-builds demo` made, once for all tests, which only read it.
 pub(crate) struct Demo {
     dir: Utf8TempDir,
-    ran: Ran,
+    pub(crate) ran: Ran,
+    channel: &'static str,
 }
 
 impl Demo {
+    /// The demo of a distribution, which is built into `channel`.
+    pub(crate) fn new(distro: &str, channel: &'static str) -> Self {
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        let demo = dir.path().join("demo");
+        let ran = run(&mut stx(["demo", demo.as_str(), "--distro", distro])).code(0);
+        Self { dir, ran, channel }
+    }
+
+    /// Where it was made.
+    pub(crate) fn dir(&self) -> Utf8PathBuf {
+        self.dir.path().join("demo")
+    }
+
     pub(crate) fn mirror(&self) -> Utf8PathBuf {
-        self.dir.path().join("demo/mirror")
+        self.dir().join("mirror")
     }
 
     /// The gits that it was built from; they are now as they were for the second build.
     pub(crate) fn upstream(&self) -> Utf8PathBuf {
-        self.dir.path().join("demo/upstream")
+        self.dir().join("upstream")
     }
 
     pub(crate) fn build(&self, index: usize) -> Utf8PathBuf {
-        let builds = builds(&self.mirror(), "master/centos");
-        self.mirror().join("master/centos").join(&builds[index])
+        let builds = builds(&self.mirror(), self.channel);
+        self.mirror().join(self.channel).join(&builds[index])
+    }
+
+    /// The same commits, built by a recipe into another mirror, later.
+    pub(crate) fn built_again(&self, recipe: &str, mirror: &Utf8Path) -> Utf8PathBuf {
+        let mut build = stx(["build", "--recipe", recipe, "--mirror"]);
+        build.arg(mirror).args([
+            "--set",
+            &format!("MANIFEST_URL={}/manifest", self.upstream()),
+        ]);
+        run(&mut build).code(0);
+        let dates = builds(mirror, self.channel);
+        mirror.join(self.channel).join(&dates[0])
     }
 }
 
 pub(crate) fn demo() -> &'static Demo {
     static DEMO: OnceLock<Demo> = OnceLock::new();
-    DEMO.get_or_init(|| {
-        let dir = Utf8TempDir::new().expect("a temporary directory");
-        let ran = run(&mut stx(["demo", dir.path().join("demo").as_str()])).code(0);
-        Demo { dir, ran }
-    })
+    DEMO.get_or_init(|| Demo::new("centos", "master/centos"))
 }
 
 #[test]
@@ -125,7 +147,7 @@ fn is_rpm(path: &str) -> bool {
 }
 
 /// The sums of a build by path.
-fn sums(build: &Utf8Path) -> BTreeMap<String, String> {
+pub(crate) fn sums(build: &Utf8Path) -> BTreeMap<String, String> {
     let text = fs_err::read_to_string(build.join("SHA256SUMS")).expect("sums");
     text.lines()
         .map(|line| (line[66..].to_owned(), line[..64].to_owned()))
@@ -157,18 +179,7 @@ fn only_what_the_change_reaches_differs_between_the_two_builds() {
 fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
     let dir = Utf8TempDir::new().expect("a temporary directory");
     let mirror = dir.path().join("elsewhere/mirror");
-    let manifest = demo().dir.path().join("demo/upstream/manifest");
-    let mut build = stx([
-        "build",
-        "--recipe",
-        "recipes/sample/recipe.toml",
-        "--mirror",
-    ]);
-    build
-        .arg(&mirror)
-        .args(["--set", &format!("MANIFEST_URL={manifest}")]);
-    run(&mut build).code(0);
-    let dates = builds(&mirror, "master/centos");
+    let again = demo().built_again("recipes/sample/recipe.toml", &mirror);
     // Logs, the change log, `BUILD_INFO`, the metadata, the provenance and the bill of materials say when the build was, and
     // what came before it.
     let made = |build: &Utf8Path| -> BTreeMap<String, String> {
@@ -186,10 +197,7 @@ fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
         });
         sums
     };
-    let (here, there) = (
-        made(&demo().build(1)),
-        made(&mirror.join("master/centos").join(&dates[0])),
-    );
+    let (here, there) = (made(&demo().build(1)), made(&again));
     assert!(here.len() >= 30, "{here:#?}");
     let differ: Vec<_> = here
         .keys()
@@ -202,7 +210,7 @@ fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
 #[test]
 fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
     // The configuration that the demo recommends.
-    let dir = demo().dir.path().join("demo");
+    let dir = demo().dir();
     let conf = fs_err::read_to_string(dir.join("nginx.conf")).expect("nginx.conf");
     let nginx = Nginx::serve(&dir, &conf);
     let private = run(&mut tool(

@@ -10,6 +10,7 @@ use stx_pipeline::journal::Started;
 use stx_pipeline::process::Build;
 use stx_pipeline::{BuildPlan, BuildRequest, Journal, Recipe, plan, process};
 use stx_publish::{MirrorStore, Scope};
+use tracing::{Instrument as _, info_span};
 
 use super::cancellation::clear_request;
 use super::run::{Run, stopped, uncollected};
@@ -86,6 +87,11 @@ impl<'a> Work<'a> {
                 .filter_map(variable)
                 .collect(),
         }
+    }
+
+    /// The channel that it is published in.
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     pub(super) fn plan(&self, date: BuildDate) -> Result<BuildPlan, Error> {
@@ -191,6 +197,20 @@ impl<'a> Work<'a> {
 
 /// Resumes the unfinished build of a channel, or publishes it as failed. `only` is the build that it has to be.
 pub(crate) async fn resume(
+    area: &BuildArea,
+    channel: &Channel,
+    only: Option<&BuildId>,
+    how: OnInterrupt,
+    watch: Watch<'_>,
+) -> Result<Built, Error> {
+    let span = info_span!("channel", %channel);
+    // Boxed: a build is large, and so is each future that holds it.
+    Box::pin(resume_in(area, channel, only, how, watch))
+        .instrument(span)
+        .await
+}
+
+async fn resume_in(
     area: &BuildArea,
     channel: &Channel,
     only: Option<&BuildId>,

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted};
+use stx_layout::{
+    AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted, redact_urls,
+};
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
 };
 use stx_retention::{PrunePlan, SectionEntry, Step, Warning};
+use tracing::info;
 
 use super::{dropped, facts, policy, protections, thinned};
 use crate::error::Error;
@@ -227,15 +230,19 @@ async fn apply(
         match take(site, &**store, &plan, &elsewhere, step).await {
             Err(failure) => pruned.fail(name, &failure),
             Ok(Outcome::Left(why)) => {
+                info!(name, why = %redact_urls(&why), "kept after all");
                 pruned.left.insert(name, why);
             }
-            Ok(Outcome::Done(taken)) => match step {
-                Step::Build(entry) => pruned.retired.push(entry.build.clone()),
-                Step::Section(_) => {
-                    let taken = taken.iter().map(ToString::to_string);
-                    pruned.thinned.extend(taken);
+            Ok(Outcome::Done(taken)) => {
+                info!(name, "moved to the trash");
+                match step {
+                    Step::Build(entry) => pruned.retired.push(entry.build.clone()),
+                    Step::Section(_) => {
+                        let taken = taken.iter().map(ToString::to_string);
+                        pruned.thinned.extend(taken);
+                    }
                 }
-            },
+            }
         }
     }
     Ok(())

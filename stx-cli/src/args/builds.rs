@@ -11,9 +11,23 @@ pub(crate) struct Demo {
     #[arg(default_value = "demo")]
     pub(crate) dir: Utf8PathBuf,
 
-    /// Directory of the sample distribution
+    /// Packages to build the sample distribution as
+    #[arg(long, value_enum, default_value_t = DemoDistro::Centos)]
+    pub(crate) distro: DemoDistro,
+
+    /// Directory of the sample distribution; the recipe for Debian packages is in the one beside it, `DIR-debian`
     #[arg(long, value_name = "DIR", default_value = "recipes/sample")]
     pub(crate) sample: Utf8PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoDistro {
+    /// RPMs, and an ISO image that installs itself
+    Centos,
+    /// Debian packages, and a live ISO image that installs them with apt
+    Debian,
+    /// One after the other, into one mirror
+    All,
 }
 
 #[derive(Debug, Args)]

@@ -1,26 +1,27 @@
-//! `demo`: the sample distribution, built twice.
+//! `demo`: the sample distribution, built twice: as RPMs, as Debian packages, or both.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use stx_builds::Options;
 use stx_builds::build::{BuildOrder, Built};
 use stx_builds::options::absolute;
+use stx_layout::Channel;
 use stx_pipeline::Cancel;
 
 use super::Context;
 use super::build::watched;
-use crate::args::{self, Demo};
+use crate::args::{self, Demo, DemoDistro};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     let dir = absolute(&args.dir)?;
     let sample = absolute(&args.sample)?;
-    let recipe = sample.join("recipe.toml");
-    if !recipe.is_file() {
+    let recipes = recipes(args.distro, &sample);
+    if let Some(recipe) = recipes.iter().find(|recipe| !recipe.is_file()) {
         return Err(Failure::new(Exit::NotFound, format!("{recipe}: not found"))
             .hint("run it where recipes/sample is, or say with --sample where that is"));
     }
@@ -47,27 +48,47 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
     };
     let context = Context::new(global, Options::default());
     let manifest = upstream.join("manifest").into_string();
-    let mut order = BuildOrder {
-        reason: "demo".to_owned(),
-        set: [("MANIFEST_URL".to_owned(), manifest)].into(),
-        force: true,
-        ..BuildOrder::new("master", &recipe)?
-    };
     // Phases see no environment but the recipe's; where the set-up put the downloads has to be said.
     let cache = cache().map(|cache| ("STX_BUILDS_CACHE".to_owned(), cache));
-    order.set.extend(cache);
+    let set = [("MANIFEST_URL".to_owned(), manifest)];
+    let mut orders = Vec::new();
+    for recipe in &recipes {
+        orders.push(BuildOrder {
+            reason: "demo".to_owned(),
+            set: set.iter().cloned().chain(cache.clone()).collect(),
+            force: true,
+            ..BuildOrder::new("master", recipe)?
+        });
+    }
     let site = &context.site;
     let cancel = Cancel::new();
+    let mut channels = Vec::new();
     watched(&context, None, &cancel, async |watch| {
-        succeeded(site.build(&order, watch).await?, &mirror)?;
+        for order in &orders {
+            channels.push(succeeded(site.build(order, watch).await?, &mirror)?);
+        }
         context.say("changing one package");
         upstream_script(&sample, &["change", upstream.as_str()])?;
-        succeeded(site.build(&order, watch).await?, &mirror)
+        for order in &orders {
+            succeeded(site.build(order, watch).await?, &mirror)?;
+        }
+        Ok(())
     })
     .await?;
     fs_err::create_dir_all(dir.join("nginx")).map_err(Failure::usage)?;
     fs_err::write(dir.join("nginx.conf"), nginx_conf(&dir)?).map_err(Failure::usage)?;
-    output::write(&shown(&dir, &mirror)?)
+    output::write(&shown(&dir, &mirror, &channels)?)
+}
+
+/// The recipes of a demo, in the order in which they are built.
+fn recipes(distro: DemoDistro, sample: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let centos = sample.join("recipe.toml");
+    let debian = Utf8PathBuf::from(format!("{sample}-debian/recipe.toml"));
+    match distro {
+        DemoDistro::Centos => vec![centos],
+        DemoDistro::Debian => vec![debian],
+        DemoDistro::All => vec![centos, debian],
+    }
 }
 
 /// The directory of downloads that the caller's environment names, as `scripts/setup.sh` reads it.
@@ -99,13 +120,15 @@ fn upstream_script(sample: &Utf8Path, args: &[&str]) -> Result<(), Failure> {
     )))
 }
 
-fn succeeded(built: Built, mirror: &Utf8Path) -> Result<(), Failure> {
+/// The channel of a build that succeeded.
+fn succeeded(built: Built, mirror: &Utf8Path) -> Result<Channel, Failure> {
     match built {
         Built::Published {
+            published,
             first_failing_phase: None,
-            ref missing_deliverables,
+            missing_deliverables,
             ..
-        } if missing_deliverables.is_empty() => Ok(()),
+        } if missing_deliverables.is_empty() => Ok(published.report.id.channel),
         Built::Published {
             published,
             first_failing_phase,
@@ -130,12 +153,50 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<(), Failure> {
 }
 
 /// The result, two levels deep, and how to look further.
-fn shown(dir: &Utf8Path, mirror: &Utf8Path) -> Result<String, Failure> {
-    let io = |error: std::io::Error| Failure::new(Exit::Bug, error);
-    let channel = mirror.join("master/centos");
-    let mut text = format!("\nmirror {mirror}\n\nmaster/centos\n");
-    for name in names(&channel).map_err(io)? {
-        let path = channel.join(&name);
+fn shown(dir: &Utf8Path, mirror: &Utf8Path, channels: &[Channel]) -> Result<String, Failure> {
+    let mut text = format!("\nmirror {mirror}\n");
+    for channel in channels {
+        show_channel(&mut text, mirror, channel).map_err(|error| Failure::new(Exit::Bug, error))?;
+    }
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "stx-builds".to_owned());
+    let _ = write!(
+        text,
+        "\nlook further:\n  {program} list --mirror {mirror}\n"
+    );
+    for channel in channels {
+        let _ = write!(
+            text,
+            "  {program} show {channel}/latest_build --mirror {mirror}\n  \
+             (cd {mirror}/{channel}/latest_build && sha256sum -c --quiet SHA256SUMS)\n",
+        );
+    }
+    let _ = write!(
+        text,
+        "  {program} verify --mirror {mirror}\n\
+         serve it on http://127.0.0.1:8080/:\n  \
+         nginx -p {dir}/ -e stderr -c nginx.conf\n",
+    );
+    for channel in channels
+        .iter()
+        .filter(|channel| channel.distro.as_str() == "debian")
+    {
+        let _ = write!(
+            text,
+            "and install from there with apt:\n  \
+             deb [trusted=yes] http://127.0.0.1:8080/{channel}/latest_build/outputs/std/packages ./\n",
+        );
+    }
+    Ok(text)
+}
+
+/// The builds of a channel and what is in them.
+fn show_channel(text: &mut String, mirror: &Utf8Path, channel: &Channel) -> std::io::Result<()> {
+    let dir = mirror.join(channel.to_string());
+    let _ = writeln!(text, "\n{channel}");
+    for name in names(&dir)? {
+        let path = dir.join(&name);
         if let Ok(target) = path.read_link_utf8() {
             let _ = writeln!(text, "  {name} -> {target}");
             continue;
@@ -145,33 +206,16 @@ fn shown(dir: &Utf8Path, mirror: &Utf8Path) -> Result<String, Failure> {
             continue;
         }
         let _ = writeln!(text, "  {name}/");
-        for section in names(&path).map_err(io)? {
+        for section in names(&path)? {
             let below = path.join(&section);
             if below.is_dir() {
-                let _ = writeln!(
-                    text,
-                    "    {section}/  {}",
-                    names(&below).map_err(io)?.join(" ")
-                );
+                let _ = writeln!(text, "    {section}/  {}", names(&below)?.join(" "));
             } else {
                 let _ = writeln!(text, "    {section}");
             }
         }
     }
-    let program = std::env::args()
-        .next()
-        .unwrap_or_else(|| "stx-builds".to_owned());
-    let _ = write!(
-        text,
-        "\nlook further:\n  \
-         {program} list --mirror {mirror}\n  \
-         {program} show master/centos/latest_build --mirror {mirror}\n  \
-         {program} verify --mirror {mirror}\n  \
-         (cd {channel}/latest_build && sha256sum -c --quiet SHA256SUMS)\n\
-         serve it on http://127.0.0.1:8080/:\n  \
-         nginx -p {dir}/ -e stderr -c nginx.conf\n",
-    );
-    Ok(text)
+    Ok(())
 }
 
 /// An nginx configuration that serves the mirror of a demo on the loopback interface, in the foreground.

@@ -142,7 +142,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
         let thinned = match &reader {
             Reader::Own(mirror) => retention::thinned(&**mirror, &id).await?,
             // A request for each build; `show` makes the one that is needed.
-            Reader::Http(_) | Reader::Vouched(..) => Vec::new(),
+            Reader::Http(_) | Reader::Trusted(..) => Vec::new(),
         };
         let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
         listing.builds.push(listed);

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use stx_pipeline::process::{ProcessRunner, started, this_boot};
 use stx_pipeline::{BuildPlan, Cancel, Ended, Env, Invocation, Runner, Stream};
+use tracing::debug;
 
 use self::command::said;
 use self::follow::Following;
@@ -198,6 +199,7 @@ impl Runner for PlacedRunner {
             return Ended::Cancelled;
         }
         let job = self.job(phase);
+        debug!(place = name, job = job.name, "phase goes to its place");
         let shown = format!("{invocation}  # at place {name}");
         match place.rewrite(invocation, &job, &self.tools) {
             Placed::Direct(process) if process == *invocation => {

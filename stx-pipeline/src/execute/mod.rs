@@ -15,6 +15,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, select};
 use futures_util::stream::FuturesUnordered;
 use stx_layout::{PhaseRecord, PhaseStatus, redact_urls};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 pub use cancel::Cancel;
 pub use event::{Event, EventKind, Stream};
@@ -112,9 +113,12 @@ pub async fn execute(plan: &BuildPlan, step: Step<'_>, execution: &Execution<'_>
                 Some(format!("it needs phase {need}, which did not succeed"))
             });
             let Some(reason) = reason else {
-                running.push(async move { (at, attempts(phase, epoch, execution).await) });
+                let span = info_span!("phase", phase = %phase.name);
+                let run = async move { (at, attempts(phase, epoch, execution).await) };
+                running.push(run.instrument(span));
                 continue;
             };
+            info!(phase = %phase.name, reason, "phase skipped");
             execution.emit(
                 &phase.name,
                 EventKind::Skipped {
@@ -166,6 +170,8 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
     let (status, reason) = loop {
         attempt += 1;
         let invocation = execution.invocation(phase, epoch);
+        info!(attempt, "attempt started");
+        debug!(command = %invocation, "command");
         execution.emit(
             &phase.name,
             EventKind::Started {
@@ -198,6 +204,7 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
         let again = attempt <= phase.retries
             && !execution.cancel.is_cancelled()
             && execution.remaining().is_none_or(|left| !left.is_zero());
+        warn!(attempt, again, reason = %redact_urls(&ended.to_string()), "attempt failed");
         execution.emit(
             &phase.name,
             EventKind::AttemptFailed {
@@ -217,6 +224,7 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
             break (status, Some(ended.to_string()));
         }
     };
+    info!(attempts = attempt, ?status, "phase finished");
     execution.emit(
         &phase.name,
         EventKind::Finished {

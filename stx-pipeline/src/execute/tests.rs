@@ -85,6 +85,50 @@ fn the_source_date_is_known_after_the_source_phase() {
     assert_eq!(invocations[1].args, ["7"]);
 }
 
+/// A subscriber of another program sees the spans, and no credentials.
+#[test]
+fn a_subscriber_sees_phases_and_no_credentials() {
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(line);
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let plan = build_plan(
+        "[[phase]]\nname = \"a\"\nrun = [\"git\", \"https://bob:geheim@example.org/x\"]\nretries = 1\n",
+        1,
+    );
+    let reason = "cannot reach https://bob:geheim@example.org/x".to_owned();
+    let runner = ScriptedRunner::new().on(
+        "a",
+        [Scripted::Ends(vec![], Ended::Lost { reason }), exits(0)],
+    );
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || run(&plan, &runner));
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        text.contains("phase{phase=a}: stx_pipeline::execute: command command="),
+        "{text}"
+    );
+    assert!(
+        text.contains("attempt failed attempt=1 again=true"),
+        "{text}"
+    );
+    assert_eq!(text.matches("example.org/x").count(), 3, "{text}");
+    assert!(!text.contains("geheim"), "{text}");
+}
+
 #[test]
 fn a_required_failure_stops_what_has_not_started() {
     let plan = build_plan(

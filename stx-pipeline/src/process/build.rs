@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{BuildId, BuildPath, BuildRecord, PhaseRecord, PhaseStatus, SourceRecord};
+use tracing::{Instrument as _, debug, info_span};
 
 use super::{
     CollectError, JournalError, JournalWriter, ProcessRunner, SourceError, SourceRunner, Sources,
@@ -247,6 +248,11 @@ impl<'a> Build<'a> {
     /// # Errors
     /// See [`BuildError`]; a phase that fails is none.
     pub async fn run(self) -> Result<BuildResult, BuildError> {
+        let span = info_span!("build", build = %self.journal.started.plan.id);
+        self.run_phases().instrument(span).await
+    }
+
+    async fn run_phases(self) -> Result<BuildResult, BuildError> {
         let plan = &self.journal.started.plan;
         let cancel = &self.cancel;
         let unwritable = Mutex::new(None);
@@ -294,6 +300,7 @@ impl<'a> Build<'a> {
             };
             done = execute(plan, Step::Source, &execution).await.records;
         }
+        debug!(phases = done.len(), "sources are synced");
         let synced = done
             .iter()
             .all(|record| record.status == PhaseStatus::Succeeded || !record.required);
@@ -314,6 +321,7 @@ impl<'a> Build<'a> {
                 });
             }
             sources = now;
+            debug!(repositories = sources.records.len(), "commits are read");
         }
         let rest = Step::Rest {
             done: &done,

@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use sha2::Digest as _;
 use stx_layout::rpm::Headers;
 use stx_layout::{BuildDate, Sha256};
-use stx_publish::metadata::{Earlier, Known, RepoMetadata as _, Repodata};
+use stx_publish::metadata::{Earlier, PackageCache, RepoMetadata as _, Repodata};
 
 use super::scratch;
 
@@ -51,7 +51,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let earlier = dir.join("earlier");
         fs_err::rename(dir.join("repodata"), &earlier).expect("a move");
         let repomd = &first["repomd.xml"];
-        let known = Known {
+        let known = PackageCache {
             digests: BTreeMap::new(),
             earlier: Some(Earlier {
                 repodata: earlier,

@@ -3,7 +3,8 @@
 use stx_layout::{AliasEntry, AliasName, BuildRecord, Channel, ChannelEntry};
 
 use super::{
-    ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, look, plan, push, recorded,
+    ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, plan, push, recorded,
+    registry_state,
 };
 use crate::registry::ImageRegistry;
 use stx_publish::ErrorKind;
@@ -130,7 +131,7 @@ pub async fn plan_for(
     } else {
         &rules.moving
     };
-    let seen = look(registry, images, moving).await;
+    let seen = registry_state(registry, images, moving).await;
     let seen = seen.map_err(|source| ImageError::Registry {
         registry: registry.host().to_owned(),
         source,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! layouts, archives ──> Image ──> name ──> NamedImage ─┐
-//!                           registry ──> Seen ─────────┴─> plan ──> ImagePlan ──> publish beside the build
+//!                           registry ──> RegistryState ─────────┴─> plan ──> ImagePlan ──> publish beside the build
 //! ```
 //!
 //! What a build's images are called, which tags are made and which move is decided here, as functions of values. A tag that
@@ -49,16 +49,19 @@ pub use audit::audit;
 pub use finish::{FinishError, finish, plan_for};
 pub use lists::add_lists;
 pub use name::{ImageRules, NameError, name};
-pub use plan::{ImageClash, ImagePlan, ImageStep, MovingStep, Seen, TagVerdict, plan, recorded};
+pub use plan::{
+    ImageClash, ImagePlan, ImageStep, MovingStep, RegistryState, TagVerdict, plan, recorded,
+};
 pub use prepare::{
-    PrepareImagesError, Prepared, add_images, at_hand, look, prepare_with_images, with_registry,
+    PrepareImagesError, Prepared, add_images, prepare_with_images, registry_state, with_files,
+    with_registry,
 };
 pub use push::{ImageError, ImageHookError, ImageReport, publish_with_images, push};
 pub use registry::memory::MemoryRegistry;
 #[cfg(feature = "registry")]
 pub use registry::oci::{OciOptions, OciRegistry};
 pub use registry::{ImageRegistry, RegistryError};
-pub use retain::{Fate, Keeper, KeptBy, TagJudge, UntagReport, untag};
+pub use retain::{ImageUser, KeepReason, TagDecision, TagJudge, UntagReport, untag};
 
 use crate::registry::{Blob, Manifest};
 

@@ -11,7 +11,7 @@ use stx_publish::plan::AliasVerdict;
 
 /// The state that the registry showed when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Seen {
+pub struct RegistryState {
     /// The target of each tag, of those that are there.
     pub tags: BTreeMap<ImageName, Sha256>,
     /// The manifests that are there, by a name of their repository.
@@ -95,7 +95,7 @@ pub fn plan(
     images: &[NamedImage],
     moving: &[Qualifier],
     alias: &AliasVerdict,
-    seen: &Seen,
+    seen: &RegistryState,
 ) -> Result<ImagePlan, Vec<ImageClash>> {
     let mut clashes = Vec::new();
     let mut steps = Vec::new();
@@ -230,7 +230,7 @@ impl fmt::Display for ImagePlan {
 mod tests {
     use stx_layout::{BuildDate, Qualifier, Sha256};
 
-    use super::{Seen, TagVerdict, plan};
+    use super::{RegistryState, TagVerdict, plan};
     use crate::NamedImage;
     use stx_publish::conformance::sample_id;
     use stx_publish::plan::AliasVerdict;
@@ -248,13 +248,13 @@ mod tests {
         }
     }
 
-    fn seen(tags: &[(&str, u8)]) -> Seen {
+    fn seen(tags: &[(&str, u8)]) -> RegistryState {
         let tags = tags
             .iter()
             .map(|(name, byte)| (name.parse().expect("a name"), Sha256([*byte; 32])));
-        Seen {
+        RegistryState {
             tags: tags.collect(),
-            ..Seen::default()
+            ..RegistryState::default()
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_dated_tag_is_made_or_stays_or_is_refused() {
         let images = [image(NAME, 1)];
-        let decide = |seen: &Seen| {
+        let decide = |seen: &RegistryState| {
             plan(&sample_id(5), &images, &[], &AliasVerdict::Create, seen)
                 .map(|plan| plan.images[0].tag)
         };
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_moving_tag_goes_as_latest_build_does() {
         let images = [image(NAME, 1)];
-        let decide = |alias: &AliasVerdict, seen: &Seen| {
+        let decide = |alias: &AliasVerdict, seen: &RegistryState| {
             let plan = plan(&sample_id(5), &images, &[Qualifier::Latest], alias, seen);
             plan.expect("no clash").moving.remove(0).verdict
         };

@@ -7,8 +7,8 @@ use serde::Serialize;
 use stx_layout::{AliasName, BuildId, BuildOutcome, ImageName, Qualifier};
 
 use super::{
-    FoundImage, ImageClash, ImagePlan, ImageRules, NameError, NamedImage, Seen, add_lists, name,
-    plan, recorded,
+    FoundImage, ImageClash, ImagePlan, ImageRules, NameError, NamedImage, RegistryState, add_lists,
+    name, plan, recorded,
 };
 use crate::registry::{ImageRegistry, RegistryError};
 use stx_publish::ErrorKind;
@@ -139,7 +139,7 @@ pub async fn with_registry(
             })
         })?;
         unrecorded = record.images.is_empty() && !named.is_empty();
-        named = at_hand(recorded(&record, &rules.registry), &named);
+        named = with_files(recorded(&record, &rules.registry), &named);
     }
     let latest = AliasName::latest_build();
     let latest = files.aliases.iter().find(|step| step.alias == latest);
@@ -148,7 +148,7 @@ pub async fn with_registry(
         // What does not ask for `latest_build` does not ask for moving tags either.
         None => (AliasVerdict::Stays, &[][..]),
     };
-    let seen = look(registry, &named, moving).await;
+    let seen = registry_state(registry, &named, moving).await;
     let seen = seen.map_err(|source| PrepareImagesError::Registry {
         id: id.clone(),
         registry: registry.host().to_owned(),
@@ -178,7 +178,7 @@ pub async fn prepare_with_images(
 }
 
 /// The images of a record with the files of those that were found.
-pub fn at_hand(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImage> {
+pub fn with_files(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImage> {
     let images = recorded.into_iter().map(|image| {
         let same = found.iter().find(|found| found.digest == image.digest);
         NamedImage {
@@ -190,11 +190,11 @@ pub fn at_hand(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedImag
 }
 
 /// The state that the registry shows of these images and their moving tags.
-pub async fn look(
+pub async fn registry_state(
     registry: &dyn ImageRegistry,
     images: &[NamedImage],
     moving: &[Qualifier],
-) -> Result<Seen, RegistryError> {
+) -> Result<RegistryState, RegistryError> {
     let mut tags: Vec<ImageName> = images.iter().map(|image| image.name.clone()).collect();
     for image in images {
         tags.extend(moving.iter().filter_map(|kind| image.name.moving(*kind)));
@@ -218,7 +218,7 @@ pub async fn look(
     });
     let stored = stream::iter(stored).buffer_unordered(parallel);
     let stored: Vec<_> = stored.try_collect().await?;
-    Ok(Seen {
+    Ok(RegistryState {
         manifests: stored.into_iter().flatten().collect(),
         tags,
     })

@@ -15,7 +15,7 @@ mod tests;
 
 /// Something that stays and may need images.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keeper {
+pub struct ImageUser {
     /// The build.
     pub build: BuildId,
     /// Its record; or why that is not understood.
@@ -27,7 +27,7 @@ pub struct Keeper {
 /// Why a tag stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kept-by", rename_all = "kebab-case")]
-pub enum KeptBy {
+pub enum KeepReason {
     /// The record of another build names it.
     Build {
         /// The build.
@@ -54,7 +54,7 @@ pub enum KeptBy {
     },
 }
 
-impl fmt::Display for KeptBy {
+impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Build { build } => write!(f, "{build} has it too"),
@@ -69,13 +69,13 @@ impl fmt::Display for KeptBy {
 
 /// The decision about one tag of a build that goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
+pub struct TagDecision {
     /// The tag.
     pub name: ImageName,
     /// The image that it shows if it is still this build's.
     pub digest: Sha256,
     /// Why it stays; `None`: it goes.
-    pub kept: Option<KeptBy>,
+    pub kept: Option<KeepReason>,
     /// Tags of the same image that stay.
     pub others: BTreeSet<ImageName>,
     /// Whether something that stays names the image by its digest.
@@ -89,7 +89,7 @@ pub struct Fate {
 pub struct TagJudge<'a> {
     build: BuildId,
     rules: &'a ImageRules,
-    fates: Vec<Fate>,
+    decisions: Vec<TagDecision>,
 }
 
 impl<'a> TagJudge<'a> {
@@ -112,7 +112,7 @@ impl<'a> TagJudge<'a> {
         tags: impl Iterator<Item = (ImageName, Sha256)>,
         rules: &'a ImageRules,
     ) -> Self {
-        let fates = tags.map(|(name, digest)| Fate {
+        let decisions = tags.map(|(name, digest)| TagDecision {
             name,
             digest,
             kept: None,
@@ -120,7 +120,7 @@ impl<'a> TagJudge<'a> {
             digest_kept: false,
         });
         Self {
-            fates: fates.collect(),
+            decisions: decisions.collect(),
             build,
             rules,
         }
@@ -128,30 +128,30 @@ impl<'a> TagJudge<'a> {
 
     /// Whether there is nothing to decide.
     pub fn is_empty(&self) -> bool {
-        self.fates.is_empty()
+        self.decisions.is_empty()
     }
 
     /// Takes into account a build or a pin that stays.
-    pub fn keeper(&mut self, keeper: &Keeper) {
-        let record = keeper.record.as_ref();
+    pub fn add_user(&mut self, user: &ImageUser) {
+        let record = user.record.as_ref();
         let kept: Vec<_> = record
             .map(|record| names(&recorded(record, &self.rules.registry), self.rules).collect())
             .unwrap_or_default();
-        for fate in &mut self.fates {
-            fate.weigh(&self.build, keeper, &kept);
+        for decision in &mut self.decisions {
+            decision.consider(&self.build, user, &kept);
         }
     }
 
     /// Takes into account a Helm chart of a build that stays: its plain bytes, or why they cannot be read.
-    pub fn chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
-        for fate in &mut self.fates {
-            fate.weigh_chart(build, path, text);
+    pub fn add_chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
+        for decision in &mut self.decisions {
+            decision.consider_chart(build, path, text);
         }
     }
 
     /// The decision about each tag.
-    pub fn decide(self) -> Vec<Fate> {
-        self.fates
+    pub fn decide(self) -> Vec<TagDecision> {
+        self.decisions
     }
 }
 
@@ -170,23 +170,23 @@ fn names<'a>(
     })
 }
 
-impl Fate {
-    fn weigh(&mut self, going: &BuildId, keeper: &Keeper, kept: &[(ImageName, Sha256)]) {
-        let build = || keeper.build.clone();
-        if keeper.pin {
-            if keeper.build == *going {
-                self.keep(KeptBy::Pin { build: build() });
+impl TagDecision {
+    fn consider(&mut self, going: &BuildId, user: &ImageUser, kept: &[(ImageName, Sha256)]) {
+        let build = || user.build.clone();
+        if user.pin {
+            if user.build == *going {
+                self.keep(KeepReason::Pin { build: build() });
             }
             return;
         }
-        if let Err(reason) = &keeper.record {
-            self.keep(KeptBy::Unknown {
+        if let Err(reason) = &user.record {
+            self.keep(KeepReason::Unknown {
                 build: build(),
                 reason: reason.clone(),
             });
         }
         if kept.iter().any(|(name, _)| *name == self.name) {
-            self.keep(KeptBy::Build { build: build() });
+            self.keep(KeepReason::Build { build: build() });
         }
         let own = repository(&self.name);
         let same = kept.iter().filter(|(name, digest)| {
@@ -196,14 +196,14 @@ impl Fate {
     }
 
     /// The first reason is said.
-    fn keep(&mut self, why: KeptBy) {
+    fn keep(&mut self, why: KeepReason) {
         if self.kept.is_none() {
             self.kept = Some(why);
         }
     }
 
-    fn weigh_chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
-        let named = || KeptBy::Chart {
+    fn consider_chart(&mut self, build: &BuildId, path: &BuildPath, text: Result<&[u8], &str>) {
+        let named = || KeepReason::Chart {
             build: build.clone(),
             path: path.clone(),
         };
@@ -214,7 +214,7 @@ impl Fate {
                 self.digest_kept = true;
             }
             Ok(_) => {}
-            Err(reason) => self.keep(KeptBy::Unknown {
+            Err(reason) => self.keep(KeepReason::Unknown {
                 build: build.clone(),
                 reason: format!("{path}: {reason}"),
             }),
@@ -245,13 +245,13 @@ pub struct UntagReport {
 }
 
 impl UntagReport {
-    fn leave(&mut self, fate: &Fate, why: String) {
+    fn leave(&mut self, decision: &TagDecision, why: String) {
         self.owed.push(OwedTag {
-            name: fate.name.clone(),
-            digest: fate.digest,
+            name: decision.name.clone(),
+            digest: decision.digest,
             why: why.clone(),
         });
-        self.left.insert(fate.name.clone(), why);
+        self.left.insert(decision.name.clone(), why);
     }
 }
 
@@ -260,29 +260,33 @@ impl UntagReport {
 /// A registry that can remove no tag alone loses the image, with all its tags, if all of them go.
 pub async fn untag(
     registry: &dyn ImageRegistry,
-    fates: &[Fate],
+    decisions: &[TagDecision],
 ) -> Result<UntagReport, RegistryError> {
     let mut report = UntagReport::default();
     // Tags that went with the image of another one.
     let mut gone = BTreeSet::new();
-    let going: BTreeSet<_> = fates
+    let going: BTreeSet<_> = decisions
         .iter()
-        .filter(|fate| fate.kept.is_none())
-        .map(|fate| &fate.name)
+        .filter(|decision| decision.kept.is_none())
+        .map(|decision| &decision.name)
         .collect();
-    for fate in fates {
-        let name = fate.name.clone();
-        match &fate.kept {
+    for decision in decisions {
+        let name = decision.name.clone();
+        match &decision.kept {
             None => {}
             // When that build goes, this tag is one of its own.
-            Some(why @ KeptBy::Build { .. }) => {
+            Some(why @ KeepReason::Build { .. }) => {
                 report.left.insert(name, why.to_string());
                 continue;
             }
-            Some(why @ (KeptBy::Pin { .. } | KeptBy::Chart { .. } | KeptBy::Unknown { .. })) => {
+            Some(
+                why @ (KeepReason::Pin { .. }
+                | KeepReason::Chart { .. }
+                | KeepReason::Unknown { .. }),
+            ) => {
                 // A moving tag that has moved on is not this build's any more.
-                if registry.resolve(&name).await? == Some(fate.digest) {
-                    report.leave(fate, why.to_string());
+                if registry.resolve(&name).await? == Some(decision.digest) {
+                    report.leave(decision, why.to_string());
                 } else {
                     report.left.insert(name, why.to_string());
                 }
@@ -296,33 +300,33 @@ pub async fn untag(
                 }
                 continue;
             }
-            Some(shown) if shown != fate.digest => {
+            Some(shown) if shown != decision.digest => {
                 let why = "it shows another image by now";
                 report.left.insert(name, why.to_owned());
                 continue;
             }
             Some(_) => {}
         }
-        let manifest = registry.manifest(&name, fate.digest).await?;
+        let manifest = registry.manifest(&name, decision.digest).await?;
         match registry.untag(&name).await? {
             Untagged::Removed | Untagged::Absent => {
                 if let Some(manifest) = manifest {
-                    put_back(registry, fate, &manifest).await?;
+                    put_back(registry, decision, &manifest).await?;
                 }
                 report.removed.push(name);
             }
             Untagged::Unsupported => {
-                if let Some(why) = needed(registry, fate, &going).await? {
-                    report.leave(fate, why);
+                if let Some(why) = needed(registry, decision, &going).await? {
+                    report.leave(decision, why);
                 } else {
-                    for other in fates.iter().filter(|other| going.contains(&other.name)) {
-                        let same = other.digest == fate.digest
+                    for other in decisions.iter().filter(|other| going.contains(&other.name)) {
+                        let same = other.digest == decision.digest
                             && repository(&other.name) == repository(&name);
-                        if same && registry.resolve(&other.name).await? == Some(fate.digest) {
+                        if same && registry.resolve(&other.name).await? == Some(decision.digest) {
                             gone.insert(other.name.clone());
                         }
                     }
-                    registry.delete(&name, fate.digest).await?;
+                    registry.delete(&name, decision.digest).await?;
                     report.removed.push(name);
                 }
             }
@@ -334,13 +338,13 @@ pub async fn untag(
 /// Puts back the tags that stay, where the registry took more than the tag that it was asked to.
 async fn put_back(
     registry: &dyn ImageRegistry,
-    fate: &Fate,
+    decision: &TagDecision,
     manifest: &Manifest,
 ) -> Result<(), RegistryError> {
-    for name in &fate.others {
+    for name in &decision.others {
         if registry.resolve(name).await?.is_none() {
             registry.push_manifest(name, manifest).await?;
-            registry.tag(name, fate.digest).await?;
+            registry.tag(name, decision.digest).await?;
         }
     }
     Ok(())
@@ -349,18 +353,18 @@ async fn put_back(
 /// Why an image cannot be removed with all its tags.
 async fn needed(
     registry: &dyn ImageRegistry,
-    fate: &Fate,
+    decision: &TagDecision,
     going: &BTreeSet<&ImageName>,
 ) -> Result<Option<String>, RegistryError> {
     let alone = "the registry cannot remove a tag alone";
-    if let Some(other) = fate.others.first() {
+    if let Some(other) = decision.others.first() {
         return Ok(Some(format!("{alone}, and {other} is the same image")));
     }
-    if fate.digest_kept {
+    if decision.digest_kept {
         return Ok(Some(format!("{alone}, and a chart names the image")));
     }
-    let parts = fate.name.parts();
-    for tag in registry.tags(&fate.name).await? {
+    let parts = decision.name.parts();
+    for tag in registry.tags(&decision.name).await? {
         let registry_of = parts.registry.map(|registry| format!("{registry}/"));
         let other = format!(
             "{}{}/{}:{tag}",
@@ -374,7 +378,7 @@ async fn needed(
         if going.contains(&other) {
             continue;
         }
-        if registry.resolve(&other).await? == Some(fate.digest) {
+        if registry.resolve(&other).await? == Some(decision.digest) {
             return Ok(Some(format!("{alone}, and {other} is the same image")));
         }
     }

@@ -9,7 +9,7 @@ use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::memory::MemoryRegistry;
 use crate::registry::{ImageRegistry, repository};
 use crate::{
-    FoundImage, Image, ImageRules, Keeper, TagJudge, audit, finish, prepare_with_images,
+    FoundImage, Image, ImageRules, ImageUser, TagJudge, audit, finish, prepare_with_images,
     publish_with_images, untag,
 };
 use stx_publish::conformance::{sample_id, sample_request};
@@ -183,14 +183,14 @@ async fn what_a_dead_publisher_left_is_finished_without_its_files() {
 async fn take(store: &MemoryStore, registry: &dyn ImageRegistry) -> bool {
     let going = store.record(&sample_id(1)).await.expect("a record");
     let kept = store.record(&sample_id(2)).await.expect("a record");
-    let keeper = Keeper {
+    let user = ImageUser {
         build: sample_id(2),
         record: Ok(kept),
         pin: false,
     };
     let rules = rules();
     let mut judge = TagJudge::of_record(&going, &rules);
-    judge.keeper(&keeper);
+    judge.add_user(&user);
     untag(registry, &judge.decide()).await.is_ok()
 }
 

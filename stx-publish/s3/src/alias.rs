@@ -181,7 +181,7 @@ impl Inner {
     }
 
     /// The aliases of a channel whose public object says something else, with what it should say.
-    pub(super) async fn behind(
+    pub(super) async fn outdated_aliases(
         &self,
         channel: &Channel,
     ) -> Result<Vec<(AliasName, Option<BuildDate>)>, StoreError> {
@@ -206,7 +206,7 @@ impl Inner {
     /// Has the public objects of a channel's aliases say what the aliases do; names those that did not.
     pub(super) async fn show_aliases(&self, channel: &Channel) -> Result<Vec<String>, StoreError> {
         let mut mended = Vec::new();
-        for (alias, build) in self.behind(channel).await? {
+        for (alias, build) in self.outdated_aliases(channel).await? {
             match self.show_alias(channel, &alias, build).await {
                 Ok(()) => mended.push(keys::shown_alias(channel, &alias)),
                 // It dangles, which is another matter.

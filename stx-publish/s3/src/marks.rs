@@ -72,7 +72,7 @@ impl Inner {
             None => self.aliases(None).await?.into_keys().collect(),
         };
         for channel in channels {
-            for (alias, _) in self.behind(&channel).await? {
+            for (alias, _) in self.outdated_aliases(&channel).await? {
                 found.push(Leftover {
                     what: keys::shown_alias(&channel, &alias),
                     channel: channel.clone(),

@@ -13,7 +13,7 @@ use super::staged::BucketStaged;
 use stx_publish::incoming::Entry;
 use stx_publish::ingest::blocking;
 use stx_publish::metadata::apt::AptRepository;
-use stx_publish::metadata::{CarriedRecord, Indexed, Known, insert};
+use stx_publish::metadata::{CarriedRecord, Indexed, PackageCache, insert};
 use stx_publish::seal::REPOMD_SIGNATURE;
 use stx_publish::store::rules::{index_apt, known_packages, open_generated, sign_metadata};
 use stx_publish::store::{StagedBuild as _, StoreError};
@@ -153,8 +153,8 @@ impl BucketStaged {
     }
 
     /// The digests of the packages of a repository.
-    fn known(&self, dir: &BuildPath) -> Known {
-        Known {
+    fn known(&self, dir: &BuildPath) -> PackageCache {
+        PackageCache {
             digests: known_packages(dir, &self.added().incoming),
             earlier: None,
         }

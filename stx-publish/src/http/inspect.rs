@@ -11,7 +11,11 @@ use crate::error::chain;
 use crate::store::{Depth, Found, Inspection, MirrorRead as _, StoreError};
 
 impl HttpStore {
-    pub(super) async fn look(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
+    pub(super) async fn inspect_files(
+        &self,
+        id: &BuildId,
+        depth: Depth,
+    ) -> Result<Inspection, StoreError> {
         let sums = match self.sums(id).await {
             // A build without sums is still there if its record is.
             Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::privacy::{Private, Seen};
+use crate::privacy::{Occurrences, Private};
 
 /// Something that must not leave the build server.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -21,7 +21,7 @@ impl fmt::Display for Problem {
 }
 
 /// The lines of a finding, and how many more there are.
-fn where_seen(seen: &Seen) -> String {
+fn where_seen(seen: &Occurrences) -> String {
     let lines: Vec<_> = seen.lines.iter().map(ToString::to_string).collect();
     let word = if lines.len() == 1 { "line" } else { "lines" };
     let times = match seen.count {
@@ -100,7 +100,7 @@ pub enum ProblemKind {
         what: Private,
         /// How often, and where.
         #[serde(flatten)]
-        seen: Seen,
+        seen: Occurrences,
     },
     /// Its name, or the text of a symlink, tells of the build server.
     #[error("its name or target tells of the build server: {what}")]

@@ -21,7 +21,7 @@ const FORM: &str = "stx-builds digests 1";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Index {
     pub(super) builds: Vec<Indexed>,
-    pub(super) files: Vec<Known>,
+    pub(super) files: Vec<IndexedFile>,
 }
 
 /// A build, and the `SHA256SUMS` that was read of it.
@@ -33,14 +33,14 @@ pub(super) struct Indexed {
 
 /// Equal bytes under the same path, in one build or many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Known {
+pub(super) struct IndexedFile {
     pub(super) digest: [u8; 32],
     pub(super) path: String,
     /// Places in [`Index::builds`].
     pub(super) builds: Vec<u32>,
 }
 
-impl Known {
+impl IndexedFile {
     pub(super) fn file_name(&self) -> &str {
         self.path
             .rsplit_once('/')
@@ -96,7 +96,7 @@ impl Index {
                     *known
                         .entry((line.digest.0, path))
                         .or_insert_with_key(|(digest, path)| {
-                            self.files.push(Known {
+                            self.files.push(IndexedFile {
                                 digest: *digest,
                                 path: path.clone(),
                                 builds: Vec::new(),

@@ -45,7 +45,7 @@ impl Inner {
                     error.to_string(),
                 )
             });
-            match looked.and_then(|entry| look(&dir, &entry)) {
+            match looked.and_then(|entry| read_entry(&dir, &entry)) {
                 Ok(Some((path, found, stamp))) => {
                     if let Some(stamp) = stamp {
                         files.entry(stamp).or_default().push(path.clone());
@@ -113,10 +113,13 @@ fn hash(path: &Utf8Path, stamp: &Stamp, run: &Audit) -> io::Result<Sha256> {
 }
 
 /// A path, the entry found there, and the stamp of a file.
-type Looked = (BuildPath, Found, Option<Stamp>);
+type EntryFound = (BuildPath, Found, Option<Stamp>);
 
 /// One directory entry, with the stamp of a file; or where it is, and why it cannot be understood.
-fn look(dir: &Utf8Path, entry: &walkdir::DirEntry) -> Result<Option<Looked>, (String, String)> {
+fn read_entry(
+    dir: &Utf8Path,
+    entry: &walkdir::DirEntry,
+) -> Result<Option<EntryFound>, (String, String)> {
     let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
     let shown = printable_bytes(relative.as_os_str().as_bytes()).into_owned();
     let text = relative

@@ -19,7 +19,7 @@ use super::twins::Twins;
 use crate::incoming::{Entry, Incoming, digest_of};
 use crate::ingest::{self, Hints, Source, Stamp, blocking, hash_file};
 use crate::metadata::apt::{self, AptRepository, EarlierPackages};
-use crate::metadata::{CarriedRecord, Earlier, Indexed, Known, insert};
+use crate::metadata::{CarriedRecord, Earlier, Indexed, PackageCache, insert};
 use crate::seal::{REPOMD_SIGNATURE, Sealed};
 use crate::store::rules::{
     check_digest, file_mode, index_apt, known_packages, seal_copy, seal_staged, sign_metadata,
@@ -268,8 +268,8 @@ impl Work {
     }
 
     /// The facts about the packages of a repository that are known without reading them.
-    fn known(&self, dir: &BuildPath) -> Known {
-        let mut known = Known {
+    fn known(&self, dir: &BuildPath) -> PackageCache {
+        let mut known = PackageCache {
             digests: known_packages(dir, &self.added()),
             earlier: None,
         };

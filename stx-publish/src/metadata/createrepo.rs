@@ -17,7 +17,7 @@ use stx_layout::{BuildDate, printable_bytes};
 use tokio::process::Command;
 
 use super::listing::{self, Listed};
-use super::{Indexed, Known, RepoMetadata, repodata, whole};
+use super::{Indexed, PackageCache, RepoMetadata, repodata, whole};
 use crate::error::StoreError;
 use crate::ingest::{blocking, io_error};
 
@@ -152,7 +152,7 @@ fn indexed(dir: &Utf8Path, said: &str) -> Result<Indexed, StoreError> {
         indexed.list(nevra, href);
     }
     let mut lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
-    let candidates = repodata::candidates(dir, &Known::default());
+    let candidates = repodata::candidates(dir, &PackageCache::default());
     for candidate in candidates.map_err(io_error("list the packages of", dir))? {
         if hrefs.contains(&candidate.href) {
             continue;

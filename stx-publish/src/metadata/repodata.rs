@@ -30,7 +30,7 @@ use stx_layout::{BuildDate, Sha256};
 use walkdir::WalkDir;
 
 use super::listing::LONGEST_LIST;
-use super::{Earlier, Indexed, Known, RepoMetadata};
+use super::{Earlier, Indexed, PackageCache, RepoMetadata};
 use crate::error::StoreError;
 use crate::incoming::digest_of;
 use crate::ingest::blocking;
@@ -97,14 +97,14 @@ impl RepoMetadata for Repodata {
         date: BuildDate,
         lock: File,
     ) -> Result<Indexed, StoreError> {
-        self.update(dir, date, Known::default(), lock).await
+        self.update(dir, date, PackageCache::default(), lock).await
     }
 
     async fn update(
         &self,
         dir: &Utf8Path,
         date: BuildDate,
-        known: Known,
+        known: PackageCache,
         lock: File,
     ) -> Result<Indexed, StoreError> {
         let dir = dir.to_owned();
@@ -117,7 +117,7 @@ impl RepoMetadata for Repodata {
     }
 }
 
-fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<Indexed, StoreError> {
+fn make(dir: &Utf8Path, date: BuildDate, known: &PackageCache) -> Result<Indexed, StoreError> {
     let fail = |op, path: &Utf8Path| {
         let path = path.to_string();
         move |source| StoreError::Io { op, path, source }
@@ -166,7 +166,7 @@ fn make(dir: &Utf8Path, date: BuildDate, known: &Known) -> Result<Indexed, Store
 }
 
 /// The files below `dir` that are called packages, by path.
-pub(super) fn candidates(dir: &Utf8Path, known: &Known) -> io::Result<Vec<Candidate>> {
+pub(super) fn candidates(dir: &Utf8Path, known: &PackageCache) -> io::Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for entry in WalkDir::new(dir).follow_links(true) {
         let entry = entry?;

@@ -5,7 +5,7 @@ use std::error::Error;
 use stx_layout::BuildId;
 
 use crate::error::ErrorKind;
-use crate::plan::{Known, PlanError, PublishPlan, PublishRequest, plan};
+use crate::plan::{MirrorFiles, PlanError, PublishPlan, PublishRequest, plan};
 #[cfg(feature = "local")]
 use crate::scan::ScanError;
 use crate::store::{MirrorRead, Scope, StoreError};
@@ -91,7 +91,7 @@ pub async fn prepare_in_full(
             builds.push((build, sums));
         }
     }
-    request.known = Some(Known::new(&id.channel, builds));
+    request.known = Some(MirrorFiles::new(&id.channel, builds));
     prepare(store, request).await
 }
 

@@ -77,7 +77,7 @@ impl Surveyor {
         for entry in WalkDir::new(from).follow_root_links(false) {
             self.seen = true;
             match entry {
-                Ok(entry) => self.look(&entry, from, at),
+                Ok(entry) => self.visit(&entry, from, at),
                 Err(error) => {
                     let path = error.path().unwrap_or(from.as_std_path());
                     let reason = error
@@ -92,7 +92,7 @@ impl Surveyor {
         }
     }
 
-    fn look(&mut self, entry: &walkdir::DirEntry, from: &Utf8Path, at: &str) {
+    fn visit(&mut self, entry: &walkdir::DirEntry, from: &Utf8Path, at: &str) {
         let shown = shown(from, at, entry.path());
         let named = match Utf8Path::from_path(entry.path()) {
             None => Err("not UTF-8".to_owned()),

@@ -33,12 +33,12 @@ pub async fn verify_pages(
     if let Scope::Build(_) = scope {
         return Ok(());
     }
-    let mut found = look(store, scope, makes).await.map_err(fail)?;
+    let mut found = wrong_pages(store, scope, makes).await.map_err(fail)?;
     let mut waited = Duration::ZERO;
     while !found.is_empty() && waited < patience {
         tokio::time::sleep(PAUSE).await;
         waited += PAUSE;
-        let again = look(store, scope, makes).await.map_err(fail)?;
+        let again = wrong_pages(store, scope, makes).await.map_err(fail)?;
         // What is not the same any more is being made just now.
         found.retain(|finding| again.contains(finding));
     }
@@ -52,7 +52,7 @@ pub async fn verify_pages(
 /// The problem of a page, and the bytes that it should have.
 type Wrong = (Finding, Option<Bytes>);
 
-async fn look(
+async fn wrong_pages(
     store: &dyn MirrorStore,
     scope: &Scope,
     makes: bool,

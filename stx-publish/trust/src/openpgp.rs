@@ -2,7 +2,7 @@
 //!
 //! A [`Keyring`] holds public keys and judges signatures in process. An [`OpenPgp`] signs: with `gpg` and its agent, with
 //! another program, or with a key in a file; each signature that it makes is judged before anybody else sees it.
-//! [`sign_packages`] signs RPMs, [`Vouched`] is a mirror of which nothing is believed that a keyring does not vouch for.
+//! [`sign_packages`] signs RPMs, [`TrustedMirror`] is a mirror of which nothing is believed that a keyring does not vouch for.
 
 mod audit;
 mod cleartext;
@@ -12,10 +12,10 @@ mod packages;
 mod signer;
 #[cfg(test)]
 mod tests;
-mod vouched;
+mod trusted_mirror;
 
 pub use audit::{verify_packages, verify_releases, verify_signatures};
-pub use keyring::{Good, KeyState, Keyring, KeyringError, Untrusted};
+pub use keyring::{KeyState, Keyring, KeyringError, TrustError, ValidSignature};
 pub use packages::{Refused, SignPackagesError, SignedPackages, check_package, sign_packages};
-pub use signer::{Means, OpenPgp};
-pub use vouched::{IndexError, Seen, Vouched};
+pub use signer::{OpenPgp, SigningBackend};
+pub use trusted_mirror::{IndexError, SeenSerials, TrustedMirror};

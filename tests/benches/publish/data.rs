@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rpm::{BuildConfig, CompressionType, FileOptions, PackageBuilder};
 use sha2::Digest as _;
 use stx_layout::Sha256;
-use stx_publish::metadata::Known;
+use stx_publish::metadata::PackageCache;
 
 use crate::peers;
 
@@ -191,11 +191,11 @@ impl Packages {
         }
     }
 
-    pub(crate) fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> PackageCache {
         peers::known(self.digests.clone(), None)
     }
 
-    pub(crate) fn known_after(&self, repodata: &Utf8Path) -> Known {
+    pub(crate) fn known_after(&self, repodata: &Utf8Path) -> PackageCache {
         peers::known(self.digests.clone(), Some(repodata))
     }
 }

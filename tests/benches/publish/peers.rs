@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_layout::BuildDate;
-use stx_publish::metadata::{Earlier, Known, RepoMetadata as _, Repodata};
+use stx_publish::metadata::{Earlier, PackageCache, RepoMetadata as _, Repodata};
 
 use crate::data::Tree;
 use crate::release::release;
@@ -138,7 +138,7 @@ impl Bench {
 }
 
 /// Times the metadata of the packages in `dir`, made in this process, and moves it to `to`.
-pub(crate) fn index(known: &Known, dir: &Utf8Path, to: &Utf8Path) -> Took {
+pub(crate) fn index(known: &PackageCache, dir: &Utf8Path, to: &Utf8Path) -> Took {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -158,8 +158,8 @@ pub(crate) fn index(known: &Known, dir: &Utf8Path, to: &Utf8Path) -> Took {
 pub(crate) fn known(
     digests: BTreeMap<String, stx_layout::Sha256>,
     earlier: Option<&Utf8Path>,
-) -> Known {
-    Known {
+) -> PackageCache {
+    PackageCache {
         digests,
         earlier: earlier.map(|repodata| Earlier {
             repodata: repodata.to_owned(),

@@ -53,9 +53,12 @@ pub(super) async fn run(
     let (sender, mut messages) = unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let (area, channel, cancel) = (area.clone(), channel.clone(), cancel.clone());
+    let span = tracing::Span::current();
     let handle = std::thread::Builder::new()
         .name(channel.to_string())
-        .spawn(move || thread(&area, &channel, &work, &cancel, &sender, stopped))
+        .spawn(move || {
+            span.in_scope(|| thread(&area, &channel, &work, &cancel, &sender, stopped));
+        })
         .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     let _thread = Thread {
         stop: Some(stop),

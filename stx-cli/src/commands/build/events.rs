@@ -22,7 +22,7 @@ pub(crate) async fn watched<T>(
     cancel: &Cancel,
     work: impl AsyncFnOnce(Watch<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let progress = Phases::new(context.global.quiet, context.global.verbose);
+    let progress = Phases::new(context.global.quiet, context.global.verbose > 0);
     let stream = file.map(Events::create).transpose()?;
     let events = |event: &Event| {
         progress.show(event);

@@ -7,6 +7,7 @@ use super::command::said;
 use super::{END, PlaceError, PlacedRunner, files};
 use crate::{Check, Executor, JobFile};
 use stx_pipeline::BuildPlan;
+use tracing::debug;
 
 impl PlacedRunner {
     /// Waits until nothing of an earlier build runs at a place, and removes its jobs.
@@ -50,6 +51,7 @@ impl PlacedRunner {
             reason,
         };
         let job = self.job("check");
+        debug!(place = name, "place is tried");
         let marker = JobFile {
             path: job.dir.join("marker"),
             text: format!("{}\n", job.name),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stx_layout::{BuildId, BuildOutcome, Channel};
 use tokio::time::Instant;
+use tracing::{Instrument as _, info, info_span};
 
 use super::{Event, ServeError, Service};
 use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State};
@@ -55,7 +56,13 @@ impl Service<'_> {
         let cancel = Cancel::new();
         let (builder, sender) = (Arc::clone(&self.builder), self.sender.clone());
         let switch = cancel.clone();
-        let task = tokio::spawn(async move {
+        let channel = match &job {
+            Job::Build(order) => &order.target.channel,
+            Job::Resume(build) | Job::Abandon(build, _) => &build.channel,
+        };
+        let span = info_span!("run", run, %channel);
+        let work = async move {
+            info!("run started");
             let told = sender.clone();
             let tell = move |progress| drop(told.send(Event::Told { run, progress }));
             let left = match job {
@@ -65,7 +72,9 @@ impl Service<'_> {
             };
             // Nobody listens any more if the service stops.
             sender.send(Event::Over { run, left }).ok();
-        });
+            info!("run is over");
+        };
+        let task = tokio::spawn(work.instrument(span));
         self.builds.insert(run, (cancel, task));
     }
 

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use stx_layout::{BuildOutcome, BuildPath, BuildRecord, ImageName, ImageRecord, Qualifier, Sha256};
 
-use super::{Fate, Keeper, TagJudge, untag};
+use super::{ImageUser, TagDecision, TagJudge, untag};
 use crate::ImageRules;
 use crate::registry::conformance::{sample_blobs, sample_manifest};
 use crate::registry::memory::MemoryRegistry;
@@ -45,27 +45,27 @@ fn record(day: u32, digest: Sha256) -> BuildRecord {
 /// The charts of a build as plain bytes; or why one cannot be read.
 type Charts = Vec<(BuildPath, Result<Vec<u8>, String>)>;
 
-fn keeper(day: u32, digest: Sha256, charts: Charts) -> (Keeper, Charts) {
-    let keeper = Keeper {
+fn user(day: u32, digest: Sha256, charts: Charts) -> (ImageUser, Charts) {
+    let user = ImageUser {
         build: sample_id(day),
         record: Ok(record(day, digest)),
         pin: false,
     };
-    (keeper, charts)
+    (user, charts)
 }
 
 /// Decides about the tags of a build that goes.
-fn fates(
+fn decisions(
     going: &BuildRecord,
     rules: &ImageRules,
-    keepers: impl IntoIterator<Item = (Keeper, Charts)>,
-) -> Vec<Fate> {
+    users: impl IntoIterator<Item = (ImageUser, Charts)>,
+) -> Vec<TagDecision> {
     let mut judge = TagJudge::of_record(going, rules);
-    for (keeper, charts) in keepers {
-        judge.keeper(&keeper);
+    for (user, charts) in users {
+        judge.add_user(&user);
         for (path, text) in charts {
             let text = text.as_deref().map_err(String::as_str);
-            judge.chart(&keeper.build, &path, text);
+            judge.add_chart(&user.build, &path, text);
         }
     }
     judge.decide()
@@ -77,54 +77,54 @@ fn chart(text: &str) -> Charts {
 }
 
 /// The decision about the tag of the first build, and why.
-fn fate(keepers: Vec<(Keeper, Charts)>) -> Option<String> {
-    let fates = fates(&record(1, Sha256([1; 32])), &rules(), keepers);
-    let fate = fates
+fn decision(users: Vec<(ImageUser, Charts)>) -> Option<String> {
+    let decisions = decisions(&record(1, Sha256([1; 32])), &rules(), users);
+    let decision = decisions
         .iter()
-        .find(|fate| fate.name == dated(1))
-        .expect("a fate");
-    fate.kept.as_ref().map(ToString::to_string)
+        .find(|decision| decision.name == dated(1))
+        .expect("a decision");
+    decision.kept.as_ref().map(ToString::to_string)
 }
 
 #[test]
 fn a_tag_goes_unless_something_needs_it_or_may() {
     let (own, other) = (Sha256([1; 32]), Sha256([2; 32]));
-    assert_eq!(fate(vec![]), None);
-    assert_eq!(fate(vec![keeper(2, other, Charts::new())]), None);
+    assert_eq!(decision(vec![]), None);
+    assert_eq!(decision(vec![user(2, other, Charts::new())]), None);
     assert_eq!(
-        fate(vec![keeper(2, own, Charts::new())]),
+        decision(vec![user(2, own, Charts::new())]),
         None,
         "the same image under another tag"
     );
-    let named = Keeper {
+    let named = ImageUser {
         record: Ok(record(1, own)),
-        ..keeper(2, own, Charts::new()).0
+        ..user(2, own, Charts::new()).0
     };
     let tag = dated(1).parts().tag.to_string();
     let pin = |day| {
-        let pin = Keeper {
+        let pin = ImageUser {
             pin: true,
             build: sample_id(day),
-            ..keeper(9, other, Charts::new()).0
+            ..user(9, other, Charts::new()).0
         };
         (pin, Charts::new())
     };
-    let damaged = Keeper {
+    let damaged = ImageUser {
         record: Err("torn".to_owned()),
-        ..keeper(2, other, Charts::new()).0
+        ..user(2, other, Charts::new()).0
     };
     let torn = vec![(
         "outputs/helm-charts/nova.tgz".parse().expect("a path"),
         Err("torn".to_owned()),
     )];
-    for (keeper, why) in [
+    for (user, why) in [
         ((named, Charts::new()), "has it too"),
         (
-            keeper(2, other, chart(&format!("tag: {tag}\n"))),
+            user(2, other, chart(&format!("tag: {tag}\n"))),
             "nova.tgz names it",
         ),
         (
-            keeper(
+            user(
                 2,
                 other,
                 chart(&format!("image: docker.io/starlingx/stx-nova:{tag}")),
@@ -132,35 +132,34 @@ fn a_tag_goes_unless_something_needs_it_or_may() {
             "nova.tgz names it",
         ),
         (
-            keeper(2, other, chart(&format!("image: stx-nova@sha256:{own}"))),
+            user(2, other, chart(&format!("image: stx-nova@sha256:{own}"))),
             "nova.tgz names it",
         ),
-        (keeper(2, other, torn), "is not known"),
+        (user(2, other, torn), "is not known"),
         ((damaged, Charts::new()), "is not known"),
         (pin(1), "is pinned"),
     ] {
-        let said = fate(vec![keeper]).expect("it stays");
+        let said = decision(vec![user]).expect("it stays");
         assert!(said.contains(why), "{said}");
     }
-    assert_eq!(fate(vec![pin(2)]), None, "the pin of another build");
+    assert_eq!(decision(vec![pin(2)]), None, "the pin of another build");
     let longer = chart(&format!("tag: {tag}1"));
-    assert_eq!(fate(vec![keeper(2, other, longer)]), None, "another tag");
+    assert_eq!(decision(vec![user(2, other, longer)]), None, "another tag");
 }
 
 #[test]
 fn a_moving_tag_stays_as_long_as_a_build_has_it() {
     let going = record(1, Sha256([1; 32]));
-    let kept = |keepers: Vec<(Keeper, Charts)>| -> Vec<bool> {
-        let fates = fates(&going, &rules(), keepers);
+    let kept = |users: Vec<(ImageUser, Charts)>| -> Vec<bool> {
+        let decisions = decisions(&going, &rules(), users);
         let latest = latest();
-        let moving = fates.iter().filter(|fate| fate.name == latest);
-        moving.map(|fate: &Fate| fate.kept.is_some()).collect()
+        let moving = decisions.iter().filter(|decision| decision.name == latest);
+        moving
+            .map(|decision: &TagDecision| decision.kept.is_some())
+            .collect()
     };
     assert_eq!(kept(vec![]), [false]);
-    assert_eq!(
-        kept(vec![keeper(2, Sha256([2; 32]), Charts::new())]),
-        [true]
-    );
+    assert_eq!(kept(vec![user(2, Sha256([2; 32]), Charts::new())]), [true]);
 }
 
 /// A registry that takes the image, with all its tags, where it is asked for one tag (goharbor/harbor#8717).
@@ -236,9 +235,9 @@ async fn store(registry: &dyn ImageRegistry, text: &str, names: &[ImageName]) ->
 async fn what_a_registry_took_too_much_is_put_back() {
     let registry = Greedy(MemoryRegistry::new("r.example"));
     let digest = store(&registry, "one", &[dated(1), dated(2), latest()]).await;
-    let keepers = vec![keeper(2, digest, Charts::new())];
-    let fates = fates(&record(1, digest), &rules(), keepers);
-    let report = untag(&registry, &fates).await.expect("untagged");
+    let users = vec![user(2, digest, Charts::new())];
+    let decisions = decisions(&record(1, digest), &rules(), users);
+    let report = untag(&registry, &decisions).await.expect("untagged");
     assert_eq!(report.removed, [dated(1)]);
     for (name, shown) in [
         (dated(1), None),
@@ -258,15 +257,15 @@ async fn without_untag_an_image_goes_only_with_all_its_tags() {
     let registry = MemoryRegistry::new("r.example").without_untag();
     let stranger: ImageName = format!("{NOVA}:by-hand").parse().expect("a name");
     let digest = store(&registry, "one", &[dated(1), stranger.clone()]).await;
-    let fates = fates(&record(1, digest), &rules(), []);
-    let report = untag(&registry, &fates).await.expect("an answer");
+    let decisions = decisions(&record(1, digest), &rules(), []);
+    let report = untag(&registry, &decisions).await.expect("an answer");
     assert!(report.left[&dated(1)].contains("by-hand"), "{report:?}");
     assert_eq!(
         registry.resolve(&dated(1)).await.expect("read"),
         Some(digest)
     );
     let other = store(&registry, "another", &[stranger]).await;
-    let report = untag(&registry, &fates).await.expect("untagged");
+    let report = untag(&registry, &decisions).await.expect("untagged");
     assert_eq!(report.removed, [dated(1)]);
     assert_eq!(registry.shown().into_values().collect::<Vec<_>>(), [other]);
 }
@@ -276,8 +275,8 @@ async fn a_tag_that_shows_another_image_by_now_stays() {
     let registry = MemoryRegistry::new("r.example");
     let digest = store(&registry, "one", &[dated(1)]).await;
     let other = store(&registry, "another", &[dated(1)]).await;
-    let fates = fates(&record(1, digest), &rules(), []);
-    let report = untag(&registry, &fates).await.expect("an answer");
+    let decisions = decisions(&record(1, digest), &rules(), []);
+    let report = untag(&registry, &decisions).await.expect("an answer");
     assert_eq!(report.removed, []);
     assert_eq!(
         registry.resolve(&dated(1)).await.expect("read"),
@@ -291,8 +290,8 @@ async fn what_something_needs_is_owed_until_nothing_does() {
     let digest = store(&registry, "one", &[dated(1), dated(3)]).await;
     let rules = rules();
     let tag = dated(1).parts().tag.to_string();
-    let needed = || [keeper(2, Sha256([2; 32]), chart(&tag))];
-    let report = untag(&registry, &fates(&record(1, digest), &rules, needed()))
+    let needed = || [user(2, Sha256([2; 32]), chart(&tag))];
+    let report = untag(&registry, &decisions(&record(1, digest), &rules, needed()))
         .await
         .expect("an answer");
     // The moving tag is not there, so nothing is owed of it.

@@ -74,7 +74,7 @@ fn repository() -> (Utf8TempDir, Utf8PathBuf) {
 }
 
 /// Every file of `repodata`, by name.
-fn made(dir: &Utf8Path, known: &Known) -> BTreeMap<String, Vec<u8>> {
+fn made(dir: &Utf8Path, known: &PackageCache) -> BTreeMap<String, Vec<u8>> {
     let repodata = dir.join("repodata");
     drop(fs::remove_dir_all(&repodata));
     make(dir, sample_id(1).date, known).expect("made");
@@ -95,10 +95,10 @@ fn read_all(repodata: &Utf8Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The facts that a publisher knows of a repository whose metadata is moved aside to `aside`.
-fn known(dir: &Utf8Path, aside: &Utf8Path) -> Known {
+fn known(dir: &Utf8Path, aside: &Utf8Path) -> PackageCache {
     fs::rename(dir.join("repodata"), aside).expect("moved");
-    let digests = candidates(dir, &Known::default()).expect("listed");
-    Known {
+    let digests = candidates(dir, &PackageCache::default()).expect("listed");
+    PackageCache {
         digests: digests
             .into_iter()
             .map(|package| (package.href, package.digest))
@@ -209,11 +209,11 @@ async fn the_lists_say_what_those_of_createrepo_c_say() {
 #[test]
 fn earlier_metadata_changes_nothing() {
     let (dir, repository) = repository();
-    made(&repository, &Known::default());
+    made(&repository, &PackageCache::default());
     let earlier = known(&repository, &dir.path().join("earlier"));
     assert_eq!(
         made(&repository, &earlier),
-        made(&repository, &Known::default())
+        made(&repository, &PackageCache::default())
     );
 
     // Other bytes under the same name, size and time; one package more, one less, one elsewhere.
@@ -236,10 +236,10 @@ fn earlier_metadata_changes_nothing() {
     )
     .expect("moved");
     fs::remove_file(repository.join("x86_64/three-1.0-1.el7.x86_64.rpm")).expect("removed");
-    made(&repository, &Known::default());
+    made(&repository, &PackageCache::default());
     let digests = known(&repository, &dir.path().join("now")).digests;
-    let known = Known { digests, ..earlier };
-    let afresh = made(&repository, &Known::default());
+    let known = PackageCache { digests, ..earlier };
+    let afresh = made(&repository, &PackageCache::default());
     assert_eq!(made(&repository, &known), afresh);
     assert_eq!(facts(&repository.join("repodata"), "primary").len(), 3);
 }
@@ -247,7 +247,7 @@ fn earlier_metadata_changes_nothing() {
 #[test]
 fn headers_of_known_packages_are_not_read() {
     let (dir, repository) = repository();
-    let first = made(&repository, &Known::default());
+    let first = made(&repository, &PackageCache::default());
     let earlier = known(&repository, &dir.path().join("earlier"));
     for package in candidates(&repository, &earlier).expect("listed") {
         let modified = fs::metadata(&package.path).and_then(|found| found.modified());
@@ -263,7 +263,7 @@ fn headers_of_known_packages_are_not_read() {
 #[test]
 fn metadata_that_is_damaged_or_of_another_form_is_not_taken_over() {
     let (dir, repository) = repository();
-    let first = made(&repository, &Known::default());
+    let first = made(&repository, &PackageCache::default());
     let aside = dir.path().join("earlier");
     let earlier = known(&repository, &aside);
     let says_otherwise = |bytes: &[u8]| {
@@ -295,7 +295,7 @@ fn metadata_that_is_damaged_or_of_another_form_is_not_taken_over() {
 #[test]
 fn whatever_the_headers_say_a_package_is_described_or_refused() {
     let (_dir, repository) = repository();
-    let mut candidates = candidates(&repository, &Known::default()).expect("listed");
+    let mut candidates = candidates(&repository, &PackageCache::default()).expect("listed");
     candidates.retain(|it| it.href.contains("one"));
     let bytes = fs::read(&candidates[0].path).expect("a package");
     let headers = Headers::parse(&bytes).expect("a package");

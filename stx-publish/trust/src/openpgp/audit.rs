@@ -12,7 +12,7 @@ use stx_layout::{BuildId, BuildPath, Sha256, Sums};
 use tokio::sync::mpsc;
 
 use super::packages::is_own_package;
-use super::{Keyring, Refused, Seen, Vouched, check_package};
+use super::{Keyring, Refused, SeenSerials, TrustedMirror, check_package};
 use stx_publish::ingest::blocking;
 use stx_publish::metadata::apt;
 use stx_publish::store::{ByteStream, MirrorRead, Scope, StoreError, read_all};
@@ -32,10 +32,10 @@ pub async fn verify_signatures(
 ) -> Result<(), VerifyError> {
     let fail = |source| VerifyError::new(scope, source);
     let catalog = store.catalog(scope).await.map_err(fail)?;
-    let vouched = Vouched::new(store, keyring, Seen::default(), now, false);
+    let trusted = TrustedMirror::new(store, keyring, SeenSerials::default(), now, false);
     let mut found = Vec::new();
     for (id, _) in catalog.builds() {
-        match vouched.sums(&id).await {
+        match trusted.sums(&id).await {
             // What cannot be read is found where the build is looked at.
             Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {}
             Err(error @ StoreError::Untrusted { .. }) => {
@@ -49,13 +49,13 @@ pub async fn verify_signatures(
     let mut indexes = Vec::new();
     match scope {
         Scope::All => {
-            indexes.push((None, vouched.root().await.map(drop)));
+            indexes.push((None, trusted.root().await.map(drop)));
             for channel in catalog.channels.keys() {
-                indexes.push((Some(channel), vouched.channel(channel).await.map(drop)));
+                indexes.push((Some(channel), trusted.channel(channel).await.map(drop)));
             }
         }
         Scope::Channel(channel) => {
-            indexes.push((Some(channel), vouched.channel(channel).await.map(drop)));
+            indexes.push((Some(channel), trusted.channel(channel).await.map(drop)));
         }
         Scope::Build(_) => {}
     }

@@ -16,8 +16,8 @@ use pgp::types::{KeyDetails as _, KeyVersion, Password, SigningKey, Timestamp};
 use sha2::Digest as _;
 use stx_publish::seal::SignError;
 
-use super::keyring::{Good, Keyring, Untrusted};
-use super::signer::{GPG_PACKAGES, Means, OpenPgp, gpg_args, key_file, refused};
+use super::keyring::{Keyring, TrustError, ValidSignature};
+use super::signer::{GPG_PACKAGES, OpenPgp, SigningBackend, gpg_args, key_file, refused};
 use crate::run::run;
 
 /// Tells a program that signs of which type the signature has to be.
@@ -99,7 +99,8 @@ impl OpenPgp {
         let Some((mut message, made)) = self.sign_message_once(text, at)? else {
             return Ok(None);
         };
-        if made.timestamp() != at.timestamp() && matches!(self.means, Means::Gpg { .. }) {
+        if made.timestamp() != at.timestamp() && matches!(self.backend, SigningBackend::Gpg { .. })
+        {
             // The clock of gpg went on, as for a detached signature.
             if let Some((again, _)) = self.sign_message_once(text, at)? {
                 message = again;
@@ -113,9 +114,9 @@ impl OpenPgp {
         text: &str,
         at: DateTime<Utc>,
     ) -> Result<Option<(String, DateTime<Utc>)>, SignError> {
-        let signer = format!("{:?}", self.means);
-        let message = match &self.means {
-            Means::Gpg { program, key, home } => {
+        let signer = format!("{:?}", self.backend);
+        let message = match &self.backend {
+            SigningBackend::Gpg { program, key, home } => {
                 let mut args = gpg_args(home.as_deref());
                 let time = at.format("%Y%m%dT%H%M%S!").to_string();
                 args.extend(["--faked-system-time".to_owned(), time]);
@@ -124,7 +125,7 @@ impl OpenPgp {
                 let message = run(program, GPG_PACKAGES, &args, &[], text.as_bytes())?;
                 String::from_utf8(message).map_err(|error| refused(&signer, error))?
             }
-            Means::Command { argv } => {
+            SigningBackend::Command { argv } => {
                 let (program, args) = argv
                     .split_first()
                     .ok_or_else(|| refused("the signing command", "is empty"))?;
@@ -140,7 +141,7 @@ impl OpenPgp {
                 }
                 message(text, made.signature).map_err(|error| refused(&signer, error))?
             }
-            Means::Key(_) => {
+            SigningBackend::Key(_) => {
                 let Some(key) = &self.text else {
                     return Ok(None);
                 };
@@ -172,17 +173,17 @@ impl Keyring {
         &self,
         message: &str,
         now: DateTime<Utc>,
-    ) -> Result<(Good, String), Untrusted> {
-        let unreadable = |error: pgp::errors::Error| Untrusted::Unreadable {
+    ) -> Result<(ValidSignature, String), TrustError> {
+        let unreadable = |error: pgp::errors::Error| TrustError::Unreadable {
             reason: error.to_string(),
         };
         // What stands before the message would be taken for a part of it by a careless reader.
         if !message.starts_with("-----BEGIN PGP SIGNED MESSAGE-----") {
-            return Err(Untrusted::Unsigned);
+            return Err(TrustError::Unsigned);
         }
         let (message, _) = CleartextSignedMessage::from_string(message).map_err(unreadable)?;
         let signed = message.signed_text();
-        let mut why = Untrusted::Unsigned;
+        let mut why = TrustError::Unsigned;
         for signature in message.signatures() {
             match self.judge(signed.as_bytes(), signature, SignatureType::Text, now) {
                 Ok(good) => return Ok((good, signed.replace("\r\n", "\n"))),

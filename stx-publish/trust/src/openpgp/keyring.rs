@@ -40,7 +40,7 @@ pub enum KeyringError {
 
 /// A signature that is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Good {
+pub struct ValidSignature {
     /// The fingerprint of the primary key, in capital hexadecimal digits.
     pub key: String,
     /// When it was made.
@@ -50,7 +50,7 @@ pub struct Good {
 /// Why a signature is not trusted. Of several signatures the reason that is furthest down counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
-pub enum Untrusted {
+pub enum TrustError {
     /// There is none.
     #[error("not signed")]
     Unsigned,
@@ -191,8 +191,8 @@ impl Keyring {
         bytes: &[u8],
         signature: &[u8],
         now: DateTime<Utc>,
-    ) -> Result<Good, Untrusted> {
-        let mut why = Untrusted::Unsigned;
+    ) -> Result<ValidSignature, TrustError> {
+        let mut why = TrustError::Unsigned;
         for signature in signatures(signature)? {
             match self.judge(bytes, &signature, SignatureType::Binary, now) {
                 Ok(good) => return Ok(good),
@@ -208,11 +208,11 @@ impl Keyring {
         bytes: impl Read,
         signature: &[u8],
         now: DateTime<Utc>,
-    ) -> Result<Good, Untrusted> {
+    ) -> Result<ValidSignature, TrustError> {
         match &signatures(signature)?[..] {
             [signature] => self.judge(bytes, signature, SignatureType::Binary, now),
-            [] => Err(Untrusted::Unsigned),
-            [_, _, ..] => Err(Untrusted::Unreadable {
+            [] => Err(TrustError::Unsigned),
+            [_, _, ..] => Err(TrustError::Unreadable {
                 reason: "there are several in one place".to_owned(),
             }),
         }
@@ -222,15 +222,15 @@ impl Keyring {
     pub(super) fn signing_key(
         &self,
         now: DateTime<Utc>,
-    ) -> Result<(Vec<u8>, DateTime<Utc>), Untrusted> {
-        let mut why = Untrusted::Unsigned;
+    ) -> Result<(Vec<u8>, DateTime<Utc>), TrustError> {
+        let mut why = TrustError::Unsigned;
         let mut usable = Vec::new();
         for key in self.keys.iter().flat_map(components) {
             match key.state(now) {
                 Ok(()) => usable.push((key.key.created(), key.key.fingerprint())),
                 Err(state) => {
                     let key = name(key.key.details());
-                    why = why.max(Untrusted::Key { key, state });
+                    why = why.max(TrustError::Key { key, state });
                 }
             }
         }
@@ -246,27 +246,27 @@ impl Keyring {
         signature: &Signature,
         kind: SignatureType,
         now: DateTime<Utc>,
-    ) -> Result<Good, Untrusted> {
+    ) -> Result<ValidSignature, TrustError> {
         let issuers = issuers(signature);
         let mut keys = self.keys.iter().flat_map(components);
         let Some(key) = keys.find(|key| issued(signature, key.key.details())) else {
-            return Err(Untrusted::UnknownKey { key: issuers });
+            return Err(TrustError::UnknownKey { key: issuers });
         };
         let name = name(&key.of.primary_key);
         check_kind(signature, kind)?;
         if key.key.verify(signature, bytes).is_err() {
-            return Err(Untrusted::Bad { key: name });
+            return Err(TrustError::Bad { key: name });
         }
         let at = signature.created().map(time).unwrap_or_default();
         if at > now + AHEAD {
-            return Err(Untrusted::Ahead { key: name, at });
+            return Err(TrustError::Ahead { key: name, at });
         }
         if let Some(lasts) = signature.signature_expiration_time()
             && let until = at + TimeDelta::seconds(lasts.as_secs().into())
             && lasts.as_secs() > 0
             && until <= now
         {
-            return Err(Untrusted::Expired { key: name, until });
+            return Err(TrustError::Expired { key: name, until });
         }
         let from = key.key.created();
         let state = if at < from {
@@ -276,16 +276,16 @@ impl Keyring {
             key.state(now.max(at))
         };
         match state {
-            Ok(()) => Ok(Good { key: name, at }),
-            Err(state) => Err(Untrusted::Key { key: name, state }),
+            Ok(()) => Ok(ValidSignature { key: name, at }),
+            Err(state) => Err(TrustError::Key { key: name, state }),
         }
     }
 }
 
 /// The signatures of a file; armored blocks may stand one after the other.
-fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, Untrusted> {
+fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, TrustError> {
     const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----";
-    let unreadable = |error: pgp::errors::Error| Untrusted::Unreadable {
+    let unreadable = |error: pgp::errors::Error| TrustError::Unreadable {
         reason: error.to_string(),
     };
     let mut found = Vec::new();
@@ -308,8 +308,8 @@ fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, Untrusted> {
 
 /// Refuses a signature of another type, such as one of a text for that of a file: it says nothing about line ends. Refuses one
 /// by a digest that can be forged.
-fn check_kind(signature: &Signature, expected: SignatureType) -> Result<(), Untrusted> {
-    let weak = |how: String| Err(Untrusted::Weak { how });
+fn check_kind(signature: &Signature, expected: SignatureType) -> Result<(), TrustError> {
+    let weak = |how: String| Err(TrustError::Weak { how });
     match signature.typ() {
         Some(kind) if kind == expected => {}
         kind => return weak(kind.map_or_else(|| "unknown".to_owned(), |kind| format!("{kind:?}"))),

@@ -14,7 +14,7 @@ use stx_publish::seal::{SignError, Signer};
 
 /// The maker of the signatures.
 #[derive(Clone)]
-pub enum Means {
+pub enum SigningBackend {
     /// `gpg`; the key is in its agent or on a token, never in this process.
     Gpg {
         /// The program.
@@ -35,7 +35,7 @@ pub enum Means {
     Key(Box<rpm::signature::pgp::Signer>),
 }
 
-impl fmt::Debug for Means {
+impl fmt::Debug for SigningBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gpg { key, .. } => write!(f, "Gpg({key})"),
@@ -48,7 +48,7 @@ impl fmt::Debug for Means {
 /// Signs with one OpenPGP key, and judges each signature by the public key before it is given away.
 #[derive(Debug, Clone)]
 pub struct OpenPgp {
-    pub(super) means: Means,
+    pub(super) backend: SigningBackend,
     /// The same key where it is in this process, for texts.
     pub(super) text: Option<Box<TextKey>>,
     pub(super) public: Keyring,
@@ -68,7 +68,7 @@ impl OpenPgp {
         let exported = run(&program, GPG_PACKAGES, &args, &[], io::empty())?;
         let public = public(&program, &exported, key)?;
         let key = key.to_owned();
-        Self::new(Means::Gpg { program, key, home }, public, now)
+        Self::new(SigningBackend::Gpg { program, key, home }, public, now)
     }
 
     /// Signs by a program, with the key whose public half is `public`.
@@ -82,7 +82,7 @@ impl OpenPgp {
     ) -> Result<Self, SignError> {
         let name = argv.first().cloned().unwrap_or_default();
         let public = public(&name, public_key, "its public key")?;
-        Self::new(Means::Command { argv }, public, now)
+        Self::new(SigningBackend::Command { argv }, public, now)
     }
 
     /// Signs with an armored secret key, in this process.
@@ -102,17 +102,21 @@ impl OpenPgp {
         if let Some(passphrase) = passphrase {
             signer = signer.with_key_passphrase(passphrase);
         }
-        let mut signer = Self::new(Means::Key(Box::new(signer)), public, now)?;
+        let mut signer = Self::new(SigningBackend::Key(Box::new(signer)), public, now)?;
         signer.text = Some(Box::new(TextKey::new(secret, which, passphrase)));
         Ok(signer)
     }
 
-    fn new(means: Means, public: Keyring, now: DateTime<Utc>) -> Result<Self, SignError> {
+    fn new(
+        backend: SigningBackend,
+        public: Keyring,
+        now: DateTime<Utc>,
+    ) -> Result<Self, SignError> {
         let (_, since) = public
             .signing_key(now)
-            .map_err(|error| refused(&format!("{means:?}"), error))?;
+            .map_err(|error| refused(&format!("{backend:?}"), error))?;
         Ok(Self {
-            means,
+            backend,
             text: None,
             public,
             since,
@@ -134,7 +138,8 @@ impl OpenPgp {
     ) -> Result<String, SignError> {
         let at = at.max(self.since);
         let (mut signature, made) = self.sign_once(&open, at)?;
-        if made.timestamp() != at.timestamp() && matches!(self.means, Means::Gpg { .. }) {
+        if made.timestamp() != at.timestamp() && matches!(self.backend, SigningBackend::Gpg { .. })
+        {
             // gpg does not stop its clock at the present second, and finished in a later one. That second is over now, so the
             // next signature bears it, as any later one of the same bytes will.
             (signature, _) = self.sign_once(&open, at)?;
@@ -142,7 +147,12 @@ impl OpenPgp {
         String::from_utf8(signature)
             .ok()
             .filter(|text| text.contains("-----BEGIN PGP SIGNATURE-----"))
-            .ok_or_else(|| refused(&format!("{:?}", self.means), "its signature is not armored"))
+            .ok_or_else(|| {
+                refused(
+                    &format!("{:?}", self.backend),
+                    "its signature is not armored",
+                )
+            })
     }
 
     /// Signs and judges once; the signature, and the time that it bears.
@@ -157,8 +167,8 @@ impl OpenPgp {
         };
         let bytes = open().map_err(unread)?;
         let seconds = at.timestamp();
-        let signature = match &self.means {
-            Means::Gpg { program, key, home } => {
+        let signature = match &self.backend {
+            SigningBackend::Gpg { program, key, home } => {
                 let mut args = gpg_args(home.as_deref());
                 let time = at.format("%Y%m%dT%H%M%S!").to_string();
                 args.extend(["--faked-system-time".to_owned(), time]);
@@ -168,14 +178,14 @@ impl OpenPgp {
                 );
                 run(program, GPG_PACKAGES, &args, &[], bytes)?
             }
-            Means::Command { argv } => {
+            SigningBackend::Command { argv } => {
                 let (program, args) = argv
                     .split_first()
                     .ok_or_else(|| refused("the signing command", "is empty"))?;
                 let env = [("SOURCE_DATE_EPOCH", seconds.to_string())];
                 run(program, "that it belongs to", args, &env, bytes)?
             }
-            Means::Key(signer) => {
+            SigningBackend::Key(signer) => {
                 let seconds = u32::try_from(seconds).unwrap_or_default();
                 let made = signer
                     .sign(bytes, rpm::Timestamp(seconds))
@@ -186,7 +196,7 @@ impl OpenPgp {
             }
         };
         // A wrong one would be found by every reader, too late.
-        let signer = format!("{:?}", self.means);
+        let signer = format!("{:?}", self.backend);
         let bytes = open().map_err(unread)?;
         let judged = self.public.verify_reader(bytes, &signature, at);
         let good =

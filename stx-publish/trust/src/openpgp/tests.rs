@@ -57,12 +57,12 @@ async fn put(store: &dyn MirrorStore, day: u32) {
     publish(store, &plan).await.expect("published");
 }
 
-fn vouched(store: &MemoryStore, known: Seen, now: DateTime<Utc>) -> Vouched {
+fn trusted(store: &MemoryStore, known: SeenSerials, now: DateTime<Utc>) -> TrustedMirror {
     let keyring = signer().public().clone();
-    Vouched::new(Arc::new(store.clone()), keyring, known, now, false)
+    TrustedMirror::new(Arc::new(store.clone()), keyring, known, now, false)
 }
 
-async fn shown(mirror: &Vouched) -> Result<Option<AliasEntry>, StoreError> {
+async fn shown(mirror: &TrustedMirror) -> Result<Option<AliasEntry>, StoreError> {
     let latest = AliasName::latest_build();
     mirror.alias(&sample_id(1).channel, &latest).await
 }
@@ -79,7 +79,7 @@ async fn an_index_is_good_at_every_step_of_its_replacement() {
         let faulty = FaultyStore::new(store.clone(), Fault::FromThenOn, at);
         let next = now() + TimeDelta::hours(1);
         let done = refresh_sealed(&faulty, &site, Some(&seal(next))).await;
-        let mirror = vouched(&store, Seen::default(), next);
+        let mirror = trusted(&store, SeenSerials::default(), next);
         let alias = shown(&mirror)
             .await
             .expect("whatever was written is signed");
@@ -96,7 +96,7 @@ async fn an_index_is_good_at_every_step_of_its_replacement() {
         let signature = store.page(&page).await.expect("read").expect("a page");
         let signature = String::from_utf8_lossy(&signature).into_owned();
         assert_eq!(signature.matches("BEGIN").count(), 1, "step {at}");
-        let alias = shown(&vouched(&store, Seen::default(), next)).await;
+        let alias = shown(&trusted(&store, SeenSerials::default(), next)).await;
         assert_eq!(alias.expect("signed"), days[1]);
         steps = at;
         if done.is_ok() {
@@ -113,7 +113,7 @@ async fn serials_grow_and_old_ones_are_refused() {
     assert_eq!(made.expect("made").written.len(), 8);
     let made = refresh_sealed(&store, &site, Some(&seal(now()))).await;
     assert_eq!(made.expect("made").written, [], "nothing changed");
-    let mirror = vouched(&store, Seen::default(), now());
+    let mirror = trusted(&store, SeenSerials::default(), now());
     shown(&mirror).await.expect("signed");
     let first = mirror.seen();
     let key = signer().public().fingerprints().concat();
@@ -126,7 +126,7 @@ async fn serials_grow_and_old_ones_are_refused() {
     let earlier = now() - TimeDelta::days(1);
     let made = refresh_sealed(&store, &site, Some(&seal(earlier))).await;
     made.expect("made");
-    let mirror = vouched(&store, first, earlier);
+    let mirror = trusted(&store, first, earlier);
     shown(&mirror).await.expect("newer");
     let second = mirror.seen();
     assert_eq!(second.serial(&key, path), Some(serial + 1));
@@ -136,26 +136,30 @@ async fn serials_grow_and_old_ones_are_refused() {
     let made = refresh_sealed(&store, &site, Some(&seal(half))).await;
     assert_eq!(made.expect("made").written.len(), 4, "two indexes, signed");
 
-    let known: Seen =
+    let known: SeenSerials =
         serde_json::from_value(serde_json::json!({ key: { path: u64::MAX } })).expect("a memory");
-    let refused = shown(&vouched(&store, known, half)).await;
+    let refused = shown(&trusted(&store, known, half)).await;
     assert!(
         matches!(refused, Err(StoreError::Stale { .. })),
         "{refused:?}"
     );
-    let late = vouched(&store, Seen::default(), half + TimeDelta::days(7));
+    let late = trusted(&store, SeenSerials::default(), half + TimeDelta::days(7));
     let refused = shown(&late).await;
     assert!(
         matches!(refused, Err(StoreError::Stale { .. })),
         "{refused:?}"
     );
-    assert_eq!(late.seen(), Seen::default(), "what is refused is not seen");
+    assert_eq!(
+        late.seen(),
+        SeenSerials::default(),
+        "what is refused is not seen"
+    );
 }
 
 #[tokio::test]
 async fn a_record_that_the_sums_do_not_name_is_refused() {
     let (store, id) = (signed(1).await, sample_id(1));
-    let mirror = vouched(&store, Seen::default(), now());
+    let mirror = trusted(&store, SeenSerials::default(), now());
     mirror.record(&id).await.expect("signed");
     let path = "build.json".parse().expect("a path");
     let other = stx_layout::BuildRecord::new(id.clone(), BuildOutcome::Success).to_json();
@@ -163,7 +167,9 @@ async fn a_record_that_the_sums_do_not_name_is_refused() {
     assert!(mirror.record(&id).await.is_err());
     let sums = "SHA256SUMS".parse().expect("a path");
     store.tamper_file(&id, &sums, Some("".into()));
-    let refused = vouched(&store, Seen::default(), now()).sums(&id).await;
+    let refused = trusted(&store, SeenSerials::default(), now())
+        .sums(&id)
+        .await;
     assert!(
         matches!(refused, Err(StoreError::Untrusted { .. })),
         "{refused:?}"
@@ -231,7 +237,7 @@ fn a_message_holds_its_text_and_nothing_else_stands_for_it() {
     let trimmed = text.trim_end().as_bytes();
     for bytes in [text.as_bytes(), trimmed] {
         let judged = signer.public().verify(bytes, of_the_text.as_bytes(), now());
-        assert!(matches!(judged, Err(Untrusted::Weak { .. })), "{judged:?}");
+        assert!(matches!(judged, Err(TrustError::Weak { .. })), "{judged:?}");
     }
 }
 

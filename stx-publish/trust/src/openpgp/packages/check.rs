@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use stx_layout::rpm::{FrameError, HeadError, Headers, read_head};
 
 use super::form::{has_md5, has_payload_digest, header_signatures, whole_signatures};
-use crate::openpgp::{Good, Keyring, Untrusted};
+use crate::openpgp::{Keyring, TrustError, ValidSignature};
 
 /// Why a client refuses a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +19,10 @@ pub enum Refused {
     Frame(#[from] FrameError),
     /// No key of the keyring signed its header.
     #[error("its header is not signed by a trusted key: {0}")]
-    Header(Untrusted),
+    Header(TrustError),
     /// The signature of header and payload is not one of a key of the keyring.
     #[error("the signature of its header and payload is not of a trusted key: {0}")]
-    Whole(Untrusted),
+    Whole(TrustError),
     /// It has other bytes than a digest of it says.
     #[error("its {0} is another one than its header says")]
     Digest(&'static str),
@@ -130,7 +130,7 @@ fn check(
     }
     // Where the signed header says nothing of the payload, rpm wants a digest of both, and dnf a signature, too.
     if known.is_none() && whole.is_none() {
-        return Ok(Err(Refused::Whole(Untrusted::Unsigned)));
+        return Ok(Err(Refused::Whole(TrustError::Unsigned)));
     }
     if known.is_none() && md5.is_none() {
         return Ok(Err(Refused::Uncovered));
@@ -139,8 +139,12 @@ fn check(
 }
 
 /// Who signed the main header.
-fn header(headers: &Headers<'_>, keyring: &Keyring, now: DateTime<Utc>) -> Result<Good, Untrusted> {
-    let mut why = Untrusted::Unsigned;
+fn header(
+    headers: &Headers<'_>,
+    keyring: &Keyring,
+    now: DateTime<Utc>,
+) -> Result<ValidSignature, TrustError> {
+    let mut why = TrustError::Unsigned;
     for signature in header_signatures(headers.signature) {
         match keyring.verify(headers.main.bytes(), &signature, now) {
             Ok(good) => return Ok(good),

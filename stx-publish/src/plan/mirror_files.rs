@@ -18,11 +18,11 @@ pub struct Twin {
 
 /// The files of published builds, by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Known {
+pub struct MirrorFiles {
     files: HashMap<Sha256, Twin>,
 }
 
-impl Known {
+impl MirrorFiles {
     /// The files of `builds`. Of equal ones that of the newest build of `channel` is named, else that of the newest one.
     pub fn new(channel: &Channel, builds: impl IntoIterator<Item = (BuildId, Sums)>) -> Self {
         let mut builds: Vec<_> = builds.into_iter().collect();

@@ -2,7 +2,7 @@
 //!
 //! The sums of a build are believed when `SHA256SUMS.asc` is good, its record when the sums name it, its files by whoever
 //! compares them with the sums. What the mirror holds, and which build an alias means, is taken from the signed `index.json`
-//! of the root and of the channel: [`Seen`] remembers their serials, so that a mirror that goes back in time is noticed, and
+//! of the root and of the channel: [`SeenSerials`] remembers their serials, so that a mirror that goes back in time is noticed, and
 //! their `expires`, so that one that stands still is.
 //!
 //! Index and signature are two files. The writer puts a signature of the old and the new index beside the old one first, so
@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
 
-use super::{Good, Keyring, Untrusted};
+use super::{Keyring, TrustError, ValidSignature};
 use stx_publish::incoming::digest_of;
 use stx_publish::index::{ChannelIndex, PageId, PageName, RootIndex};
 use stx_publish::seal::{signature_path, sums_path};
@@ -43,11 +43,11 @@ const READS: [Duration; 3] = [
 /// The highest serial that was seen of each index of a mirror, by the key that signed it and by its path.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Seen {
+pub struct SeenSerials {
     serials: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-impl Seen {
+impl SeenSerials {
     /// The highest serial of an index.
     pub fn serial(&self, key: &str, page: &str) -> Option<u64> {
         self.serials.get(key)?.get(page).copied()
@@ -105,24 +105,24 @@ pub enum IndexError {
 /// Parts of a build other than its sums and its record are what the mirror says; [`MirrorRead::sums`] tell whether it
 /// is right.
 #[derive(Debug)]
-pub struct Vouched {
+pub struct TrustedMirror {
     inner: Arc<dyn MirrorRead>,
     keyring: Keyring,
     now: DateTime<Utc>,
     stale: bool,
-    known: Seen,
-    seen: Mutex<Seen>,
+    known: SeenSerials,
+    seen: Mutex<SeenSerials>,
     indexes: Mutex<HashMap<PageId, Bytes>>,
     sums: Mutex<HashMap<BuildId, (Bytes, Bytes)>>,
 }
 
-impl Vouched {
+impl TrustedMirror {
     /// `inner`, of which the serials of `known` were seen before. With `stale`, an index that is expired, or older than one
     /// that was seen, is believed all the same.
     pub fn new(
         inner: Arc<dyn MirrorRead>,
         keyring: Keyring,
-        known: Seen,
+        known: SeenSerials,
         now: DateTime<Utc>,
         stale: bool,
     ) -> Self {
@@ -139,7 +139,7 @@ impl Vouched {
     }
 
     /// The serials of the indexes that were believed, to be remembered.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> SeenSerials {
         lock(&self.seen).clone()
     }
 
@@ -199,7 +199,7 @@ impl Vouched {
     }
 
     /// An index and its signature, which is good. One that is being replaced is read again.
-    async fn signed_index(&self, page: &PageId) -> Result<(Bytes, Good), StoreError> {
+    async fn signed_index(&self, page: &PageId) -> Result<(Bytes, ValidSignature), StoreError> {
         let signature = PageId {
             channel: page.channel.clone(),
             name: PageName::IndexSignature,
@@ -217,7 +217,7 @@ impl Vouched {
                 Err(why) => why,
             };
             let wait = match &why {
-                Untrusted::Bad { .. } | Untrusted::Unreadable { .. } => waits.next(),
+                TrustError::Bad { .. } | TrustError::Unreadable { .. } => waits.next(),
                 _ => None,
             };
             match wait {
@@ -289,7 +289,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[async_trait]
-impl MirrorRead for Vouched {
+impl MirrorRead for TrustedMirror {
     async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
         let channels = match scope {
             Scope::All => {

@@ -1,0 +1,59 @@
+//! What the libraries tell of their work with `-v`: events within their spans, on standard error.
+//!
+//! Lines have a time, unless standard error is the journal of systemd, which adds its own.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::output::note;
+
+/// Subscribes to the events of our own crates: with `-v` to steps, with `-vv` to details.
+pub(crate) fn start(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        3.. => LevelFilter::TRACE,
+    };
+    let lines = fmt::layer().with_ansi(false).with_writer(|| Notes);
+    let lines = if is_journal() {
+        lines.without_time().boxed()
+    } else {
+        lines.boxed()
+    };
+    // Events of other crates may hold what ours leave out, such as the credentials of a URL.
+    let ours = Targets::new().with_target("stx_", level);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(ours))
+        .try_init()
+        // There is no other subscriber; and a command is not kept from its work for its log.
+        .ok();
+}
+
+/// Whether standard error is the journal: `JOURNAL_STREAM` has its device and inode, as systemd.exec(5) describes.
+fn is_journal() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
+        return false;
+    };
+    let stderr = fs_err::metadata("/dev/stderr");
+    stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+/// Standard error; each event is written at once.
+struct Notes;
+
+impl io::Write for Notes {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        note(String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

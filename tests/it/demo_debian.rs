@@ -1,0 +1,355 @@
+//! The sample distribution as Debian packages: sources to mirror to `apt install` to a booted ISO.
+//!
+//! Needs root, as the other tests with roots do, and on the first run the Debian archive.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::OnceLock;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+
+use crate::demo::{Demo, sums};
+use crate::harness::{assert_whole, builds, names, run, stx, tool};
+use crate::nginx::Nginx;
+
+const CHANNEL: &str = "master/debian/bookworm/amd64/monolithic";
+
+fn demo() -> &'static Demo {
+    static DEMO: OnceLock<Demo> = OnceLock::new();
+    DEMO.get_or_init(|| Demo::new("debian", CHANNEL))
+}
+
+/// The packages below a directory, by path.
+fn packages(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
+        let path = entry.expect("a readable tree").into_path();
+        let path = Utf8PathBuf::from_path_buf(path).expect("UTF-8");
+        if matches!(path.extension(), Some("deb" | "udeb")) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// What dpkg-deb says of a field of a package.
+fn field(package: &Utf8Path, name: &str) -> String {
+    let said = run(&mut tool("dpkg-deb", ["--field", package.as_str(), name]));
+    said.ok().trim().to_owned()
+}
+
+/// The one package whose file name begins so.
+fn package(dir: &str, name: &str) -> Utf8PathBuf {
+    let mut found = packages(&demo().build(1).join(dir));
+    found.retain(|path| {
+        path.file_name()
+            .is_some_and(|file| file.starts_with(&format!("{name}_")))
+    });
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn two_debian_builds_are_whole_and_laid_out_as_on_the_real_mirror() {
+    let mirror = demo().mirror();
+    let dates = builds(&mirror, CHANNEL);
+    assert_eq!(dates.len(), 2, "{dates:?}");
+    assert_whole(&mirror, CHANNEL);
+    run(&mut stx(["verify", "--mirror", mirror.as_str()])).ok();
+    let build = demo().build(1);
+    for dir in [
+        "inputs/packages",
+        "outputs/std/packages",
+        "outputs/rt/packages",
+    ] {
+        let dir = build.join(dir);
+        let found = packages(&dir);
+        assert!(
+            found.iter().all(|path| path.parent() == Some(&dir)),
+            "{found:?}"
+        );
+        assert!(found.len() >= 2, "{found:?}");
+        assert!(dir.join("Packages").is_file(), "{dir} has no Packages");
+    }
+    for dir in [
+        "inputs/sources/busybox",
+        "outputs/iso",
+        "outputs/wheels",
+        "outputs/docker-images/stx-platform-info/blobs/sha256",
+        "outputs/helm-charts",
+    ] {
+        assert!(!names(&build.join(dir)).is_empty(), "{dir} is empty");
+    }
+    let list = "outputs/docker-images/images-debian-bookworm-amd64-stable-versioned.lst";
+    let images = fs_err::read_to_string(build.join(list)).expect("a list of images");
+    let tag = "stx-platform-info:master-debian-bookworm-amd64-stable-20181002T000000Z.0";
+    assert_eq!(images.trim(), format!("docker.io/starlingx/{tag}"));
+    let said = &demo().ran.stdout;
+    assert!(
+        said.contains("latest_build/outputs/std/packages ./"),
+        "{said}"
+    );
+}
+
+#[test]
+fn every_source_package_unpacks_and_says_what_was_built_of_it() {
+    let work = Utf8TempDir::new().expect("a temporary directory");
+    let mut sources = 0;
+    let mut binaries = Vec::new();
+    for phase in ["std", "rt"] {
+        let dir = demo().build(1).join("outputs").join(phase).join("sources");
+        for name in names(&dir) {
+            let dir = dir.join(&name);
+            let Some(dsc) = names(&dir)
+                .into_iter()
+                .find(|name| Utf8Path::new(name).extension() == Some("dsc"))
+            else {
+                continue;
+            };
+            let out = work.path().join(&name);
+            let file = dir.join(&dsc);
+            // Checks the sums in the .dsc.
+            run(&mut tool(
+                "dpkg-source",
+                ["--no-copy", "--extract", file.as_str(), out.as_str()],
+            ))
+            .ok();
+            assert!(out.join("debian/rules").is_file(), "{dsc}");
+            let text = fs_err::read_to_string(&file).expect("a .dsc");
+            let line = text.lines().find_map(|line| line.strip_prefix("Binary: "));
+            let made = line.expect("a field Binary").split(", ");
+            binaries.extend(made.map(|name| (phase, name.to_owned())));
+            sources += 1;
+        }
+    }
+    assert_eq!(sources, 9, "{binaries:?}");
+    binaries.sort();
+    let mut published = Vec::new();
+    for phase in ["std", "rt"] {
+        for path in packages(&demo().build(1).join("outputs").join(phase).join("packages")) {
+            published.push((phase, field(&path, "Package")));
+        }
+    }
+    published.sort();
+    assert_eq!(binaries, published);
+}
+
+#[test]
+fn the_packages_are_of_every_kind() {
+    let work = Utf8TempDir::new().expect("a temporary directory");
+    let control = |package: &Utf8Path| -> Vec<String> {
+        let out = work.path().join(package.file_name().expect("a name"));
+        run(&mut tool(
+            "dpkg-deb",
+            ["--control", package.as_str(), out.as_str()],
+        ))
+        .ok();
+        names(&out)
+    };
+    let std = "outputs/std/packages";
+    let library = control(&package(std, "libstx1"));
+    for file in ["shlibs", "symbols", "triggers"] {
+        assert!(library.iter().any(|name| name == file), "{library:?}");
+    }
+    // From the symbols file: what dpkg-shlibdeps made of it.
+    let depends = field(&package(std, "platform-info"), "Depends");
+    assert!(depends.contains("libstx1 (>= 1.0)"), "{depends}");
+    let gate = control(&package(std, "config-gate"));
+    for file in ["conffiles", "postinst", "prerm", "postrm"] {
+        assert!(gate.iter().any(|name| name == file), "{gate:?}");
+    }
+    assert_eq!(
+        field(&package(std, "platform-release"), "Architecture"),
+        "all"
+    );
+    let udeb = package(std, "pxe-network-installer-udeb");
+    assert_eq!(udeb.extension(), Some("udeb"));
+    for (phase, name, preemption) in [
+        ("std", "stx-platform", " preempt "),
+        ("rt", "stx-platform-rt", " preempt_rt "),
+    ] {
+        let root = work.path().join(format!("root-{phase}"));
+        let file = package(&format!("outputs/{phase}/packages"), name);
+        run(&mut tool(
+            "dpkg-deb",
+            ["--extract", file.as_str(), root.as_str()],
+        ))
+        .ok();
+        let module = walkdir::WalkDir::new(&root)
+            .into_iter()
+            .filter_map(Result::ok)
+            .find(|entry| entry.file_name() == "stx_platform.ko")
+            .expect("a module")
+            .into_path();
+        let module = module.to_str().expect("UTF-8");
+        let magic = run(&mut tool("/sbin/modinfo", ["--field", "vermagic", module])).ok();
+        assert!(magic.contains(preemption), "{name}: {magic}");
+    }
+}
+
+/// The packages and source packages of a build, what came from the archive too, and their digests.
+fn debs(build: &Utf8Path) -> BTreeMap<String, String> {
+    let mut sums = sums(build);
+    sums.retain(|path, _| {
+        let lists = ["/Packages", "/Sources", "/Release", "/by-hash/"];
+        (path.contains("/packages/") || path.contains("/sources/"))
+            && !lists.iter().any(|list| path.contains(list))
+    });
+    sums
+}
+
+#[test]
+fn a_change_to_one_debian_package_is_all_that_is_stored_again() {
+    let (first, second) = (demo().build(0), demo().build(1));
+    let before = debs(&first);
+    let mut changed = Vec::new();
+    for (path, digest) in &debs(&second) {
+        if before.get(path) == Some(digest) {
+            let inode =
+                |build: &Utf8Path| fs_err::metadata(build.join(path)).expect("a file").ino();
+            assert_eq!(inode(&first), inode(&second), "{path} is stored twice");
+            continue;
+        }
+        assert!(
+            !before.contains_key(path),
+            "{path} has other bytes under the same name"
+        );
+        changed.push(path.rsplit_once('/').expect("a directory").1.to_owned());
+    }
+    changed.sort();
+    let mut expected = Vec::new();
+    for name in ["platform-info", "platform-info-rt"] {
+        expected.extend([
+            format!("{name}_1.1-1.debian.tar.xz"),
+            format!("{name}_1.1-1.dsc"),
+            format!("{name}_1.1-1_amd64.deb"),
+            format!("{name}_1.1.orig.tar.gz"),
+        ]);
+    }
+    expected.sort();
+    assert_eq!(changed, expected);
+}
+
+#[test]
+fn the_same_commits_give_the_same_debian_packages_image_and_iso_later_and_elsewhere() {
+    let dir = Utf8TempDir::new().expect("a temporary directory");
+    let mirror = dir.path().join("elsewhere/mirror");
+    let again = demo().built_again("recipes/sample-debian/recipe.toml", &mirror);
+    // These say when the build was, and what came before it.
+    let told = [
+        "outputs/logs/",
+        "outputs/CHANGELOG",
+        "outputs/BUILD_INFO",
+        "outputs/iso/starlingx-intel-x86-64-cd.iso.cdx.json",
+        "build.json",
+        "provenance.json",
+    ];
+    let made = |build: &Utf8Path| -> BTreeMap<String, String> {
+        let mut sums = sums(build);
+        sums.retain(|path, _| {
+            !path.ends_with("/Release") && !told.iter().any(|told| path.starts_with(told))
+        });
+        sums
+    };
+    let (here, there) = (made(&demo().build(1)), made(&again));
+    assert!(here.len() >= 130, "{here:#?}");
+    let differ: Vec<_> = here
+        .keys()
+        .chain(there.keys())
+        .filter(|path| here.get(*path) != there.get(*path))
+        .collect();
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
+#[test]
+fn the_debian_iso_holds_the_published_packages_and_was_booted() {
+    let build = demo().build(1);
+    let iso = build.join("outputs/iso/starlingx-intel-x86-64-cd.iso");
+    let size = fs_err::metadata(&iso).expect("an ISO").len();
+    assert!(size < 150 << 20, "{size} bytes");
+    let work = Utf8TempDir::new().expect("a temporary directory");
+    let pool = work.path().join("pool");
+    extract(&iso, "/pool", &pool);
+    let found = packages(&pool);
+    assert!(found.len() >= 8, "{found:?}");
+    for file in &found {
+        let name = file.file_name().expect("a name");
+        let mut published = packages(&build.join("outputs"));
+        published.retain(|path| path.file_name() == Some(name));
+        assert_eq!(published.len(), 1, "{name}: {published:?}");
+        run(&mut tool("cmp", [file.as_str(), published[0].as_str()])).ok();
+    }
+    for (index, message) in ["the platform is here\n", "the platform is here, change 1\n"]
+        .into_iter()
+        .enumerate()
+    {
+        let log = demo().build(index).join("outputs/logs/iso-sanity.log");
+        let log = fs_err::read_to_string(log).expect("a log");
+        for said in [
+            "STX-SANITY: PASS: 7 packages of the medium installed by apt",
+            "Setting up config-gate",
+            &format!(
+                "says: platform-info: StarlingX sample 18.10, std build, scheduler SCHED_OTHER: {message}"
+            ),
+            &format!("rt build, scheduler SCHED_FIFO: {message}"),
+            "-cloud-amd64 standard",
+        ] {
+            assert!(log.contains(said), "{said} is not in\n{log}");
+        }
+    }
+}
+
+fn extract(iso: &Utf8Path, path: &str, to: &Utf8Path) {
+    let args = ["-osirrox", "on", "-indev", iso.as_str(), "-extract", path];
+    run(tool("xorriso", args).arg(to)).ok();
+}
+
+#[test]
+fn apt_installs_from_the_mirror_through_the_alias_and_the_program_runs() {
+    let conf = fs_err::read_to_string(demo().dir().join("nginx.conf")).expect("nginx.conf");
+    let nginx = Nginx::serve(&demo().dir(), &conf);
+    // The live system of the ISO is a Debian without any package of ours.
+    let work = Utf8TempDir::new().expect("a temporary directory");
+    let image = work.path().join("squashfs.img");
+    let iso = demo()
+        .build(1)
+        .join("outputs/iso/starlingx-intel-x86-64-cd.iso");
+    extract(&iso, "/LiveOS/squashfs.img", &image);
+    let root = work.path().join("root");
+    let unpacked = ["-no-progress", "-d", root.as_str(), image.as_str()];
+    run(&mut tool("unsquashfs", unpacked)).ok();
+    let outputs = nginx.url(&format!("{CHANNEL}/latest_build/outputs"));
+    let lines = format!(
+        "deb [trusted=yes] {outputs}/std/packages ./\ndeb [trusted=yes] {outputs}/rt/packages ./\n\
+         deb-src [trusted=yes] {outputs}/std/sources ./\n"
+    );
+    fs_err::write(root.join("etc/apt/sources.list"), lines).expect("sources.list");
+    let inside = |args: &[&str]| {
+        run(tool("chroot", [root.as_str()])
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))
+        .ok()
+    };
+    inside(&["apt-get", "-q", "update"]);
+    inside(&[
+        "apt-get",
+        "-q",
+        "-y",
+        "--no-install-recommends",
+        "install",
+        "config-gate",
+        "platform-info-rt",
+        "platform-info",
+    ]);
+    assert_eq!(inside(&["dpkg", "--audit"]), "");
+    let said = inside(&["platform-info"]);
+    assert!(said.contains("the platform is here, change 1"), "{said}");
+    let stamp = root.join("var/lib/config-gate/configured");
+    assert!(stamp.is_file(), "the maintainer script did not run");
+    let sources = inside(&["apt-cache", "showsrc", "--only-source", "libstx"]);
+    assert!(sources.contains("libstx_1.0-1.dsc"), "{sources}");
+    inside(&["apt-get", "-q", "-y", "purge", "config-gate"]);
+    assert!(!stamp.exists(), "the maintainer script did not purge");
+}
