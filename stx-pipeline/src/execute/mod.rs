@@ -204,7 +204,7 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
         let again = attempt <= phase.retries
             && !execution.cancel.is_cancelled()
             && execution.remaining().is_none_or(|left| !left.is_zero());
-        warn!(attempt, again, reason = %redact_urls(&ended.to_string()), "attempt failed");
+        warn!(attempt, again, reason = %ended, "attempt failed");
         execution.emit(
             &phase.name,
             EventKind::AttemptFailed {
