@@ -35,12 +35,13 @@ impl Nice {
 
 impl Executor for Nice {
     fn rewrite(&self, phase: &Invocation, _: &Job, _: &Env) -> Placed {
-        let mut nice = phase.clone();
-        nice.program = "nice".to_owned();
-        nice.args = vec![format!("-n{}", self.level), "--".to_owned()];
-        nice.args.push(phase.program.clone());
-        nice.args.extend(phase.args.iter().cloned());
-        Placed::Direct(nice)
+        let level = format!("-n{}", self.level);
+        let words = [level, "--".to_owned(), phase.program.clone()];
+        Placed::Direct(Invocation {
+            program: "nice".to_owned(),
+            args: [&words[..], &phase.args].concat(),
+            ..phase.clone()
+        })
     }
 
     fn check(&self, _: &Utf8Path, _: &Job, _: &Env) -> Option<Check> {

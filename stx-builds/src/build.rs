@@ -92,7 +92,8 @@ pub(crate) async fn build(
 ) -> Result<Built, Error> {
     let work = Work::new(area, order)?;
     let span = info_span!("channel", channel = %work.channel());
-    work.build(watch).instrument(span).await
+    // Boxed: a build is large, and so is each future that holds it.
+    Box::pin(work.build(watch)).instrument(span).await
 }
 
 /// The build of a channel that was neither published nor given up, as far as it got; also one that still runs.

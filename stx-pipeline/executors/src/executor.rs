@@ -44,11 +44,13 @@ use crate::{Job, JobFile, Slurm};
 ///
 /// impl Executor for Nice {
 ///     fn rewrite(&self, phase: &Invocation, _: &Job, _: &Env) -> Placed {
-///         let mut nice = phase.clone();
-///         nice.program = "nice".to_owned();
-///         nice.args = vec![format!("-n{}", self.level), "--".to_owned(), phase.program.clone()];
-///         nice.args.extend(phase.args.clone());
-///         Placed::Direct(nice)
+///         let level = format!("-n{}", self.level);
+///         let words = [level, "--".to_owned(), phase.program.clone()];
+///         Placed::Direct(Invocation {
+///             program: "nice".to_owned(),
+///             args: [&words[..], &phase.args].concat(),
+///             ..phase.clone()
+///         })
 ///     }
 ///
 ///     fn check(&self, _: &camino::Utf8Path, _: &Job, _: &Env) -> Option<Check> {
