@@ -1,4 +1,4 @@
-//! What this machine is called and reached by, so that no build tells of it.
+//! The names and addresses of this machine, so that no build tells of them.
 
 use std::collections::BTreeSet;
 use std::io::{self};

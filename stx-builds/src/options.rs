@@ -82,7 +82,7 @@ pub struct Options {
     /// The action for a build that was interrupted: `resume` (the default) or `fail`.
     #[serde(default)]
     pub on_interrupt: OnInterrupt,
-    /// What the service does; `stx_service::ServiceConfig` reads these three, with positions.
+    /// The tables of the service; `stx_service::ServiceConfig` reads these three, with positions.
     #[serde(rename = "service", default)]
     _service: IgnoredAny,
     #[serde(rename = "branch", default)]

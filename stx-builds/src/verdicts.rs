@@ -104,7 +104,7 @@ pub async fn known_verdicts(
     }
 }
 
-/// What the rules say of every build, for somebody who only looks.
+/// The verdict of the rules on every build, for readers.
 pub async fn verdicts(
     site: &Site,
     store: &dyn MirrorStore,

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What waits for a command's processes, files and connections.
+/// The runtime that waits for a command's processes, files and connections.
 ///
 /// A build waits for its phases: one thread does so without waking another for each of them, and files are hashed and
 /// copied by threads of their own in any case. Where connections are read and written all the time, several do.

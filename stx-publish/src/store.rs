@@ -477,7 +477,7 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
     ) -> Result<Indexed, StoreError>;
 
     /// Makes the metadata of a directory that is an apt repository in flat form, by
-    /// [`rules::index_apt`](crate::store::rules::index_apt), and adds it. Every store makes the same files.
+    /// [`rules::index_apt`], and adds it. Every store makes the same files.
     async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError>;
 
     /// Makes the build visible, all of it at one instant and durably, with its `SHA256SUMS` and with `record`, whose

@@ -8,7 +8,7 @@ use stx_pipeline::{BuildPlan, Env};
 use super::{BuildArea, Watch};
 use crate::error::{Error, ErrorKind};
 
-/// What runs the phases of a plan, once nothing of an earlier build does so any more; the lock has to be held.
+/// The runner of the phases of a plan, once nothing of an earlier build runs any more; the lock has to be held.
 pub(super) async fn runner(
     area: &BuildArea,
     state: &Utf8Path,
@@ -49,7 +49,7 @@ fn unusable(error: PlaceError) -> Error {
     }
 }
 
-/// What `ssh`, `podman`, `sbatch` and the like go by, from our own environment.
+/// The variables of our own environment that `ssh`, `podman`, `sbatch` and the like read.
 fn place_env() -> Env {
     [
         "PATH",

@@ -159,7 +159,7 @@ fn end(record: &BuildRecord) -> RunEnd {
     }
 }
 
-/// What the state directory of a channel holds of its own.
+/// The service's own entries of a channel's state directory.
 const OWN: [&str; 6] = ["sources", "work", "logs", "running", "journal", UNPUBLISHED];
 
 /// Visits the state directories of channels, which hold a lock.

@@ -213,7 +213,7 @@ impl Host for LocalHost {
     }
 }
 
-/// What the mirror's aliases show.
+/// The targets of the mirror's aliases.
 fn channels(catalog: &Catalog) -> std::collections::BTreeMap<stx_layout::Channel, ChannelFacts> {
     let channels = catalog.channels.iter();
     channels

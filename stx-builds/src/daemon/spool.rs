@@ -114,7 +114,7 @@ impl Spool {
         found
     }
 
-    /// What may be a message. What could not be removed is left alone until it is gone.
+    /// The files that may be messages. A file that could not be removed is left alone until it is gone.
     fn names(&self) -> io::Result<Vec<OsString>> {
         let mut stuck = self.stuck();
         stuck.retain(|name| fs_err::symlink_metadata(self.path(name)).is_ok());

@@ -23,7 +23,7 @@ pub struct SigningTable {
     public_key: Option<Utf8PathBuf>,
     /// An armored secret key.
     key_file: Option<Utf8PathBuf>,
-    /// What unlocks it.
+    /// The file with its passphrase.
     passphrase_file: Option<Utf8PathBuf>,
     /// Whether packages are signed; they are.
     packages: Option<bool>,

@@ -325,7 +325,7 @@ async fn thin(
 
 /// Why a step may not be taken any more.
 ///
-/// What the build's own channel holds is read now; of the others only the aliases matter, as they were when the run began.
+/// The build's own channel is read now; of the others only the aliases matter, as they were when the run began.
 async fn changed(
     store: &dyn MirrorStore,
     plan: &PrunePlan,

@@ -12,7 +12,7 @@ use stx_trust::sbom::describe;
 
 use super::scratch;
 
-/// What an image begins with.
+/// Bytes before the first descriptor of an image.
 const SYSTEM_AREA: usize = 32 * 1024;
 
 /// Reads `bytes` as what follows in an image.

@@ -14,7 +14,7 @@ use stx_publish::metadata::{Earlier, PackageCache, RepoMetadata as _, Repodata};
 
 use super::scratch;
 
-/// What the elements of the list `primary` belong to.
+/// The namespace of the elements of the list `primary`.
 const NAMESPACE: &str = "http://linux.duke.edu/metadata/common";
 
 /// Lists `bytes` as a package.

@@ -5,7 +5,7 @@
 //!                           registry ──> RegistryState ─────────┴─> plan ──> ImagePlan ──> publish beside the build
 //! ```
 //!
-//! What a build's images are called, which tags are made and which move is decided here, as functions of values. A tag that
+//! This crate decides the names of a build's images, the tags that are made and those that move, as functions of values. A tag that
 //! is dated or static is never moved: if the registry shows another image under it, the build is refused before anything is
 //! published. Moving tags are moved by the rule of `latest_build`.
 //!

@@ -1,4 +1,4 @@
-//! What bringing a build's images to the registry would do. Pure: images and what the registry shows in, a plan out.
+//! The plan of pushing a build's images to the registry. Pure: images and what the registry shows in, a plan out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -121,7 +121,7 @@ struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// What `plan` says of `images`, about to be done.
+    /// The steps of `plan` for `images`.
     fn new(registry: &'a dyn ImageRegistry, images: &'a [NamedImage], plan: &'a ImagePlan) -> Self {
         Self {
             registry,

@@ -126,7 +126,7 @@ fn layouts(incoming: &Incoming) -> BTreeSet<BuildPath> {
         .collect()
 }
 
-/// What follows `dir` in a path that lies in it.
+/// The rest of a path behind `dir`, in which it lies.
 fn below<'a>(path: &'a BuildPath, dir: &BuildPath) -> Option<&'a str> {
     path.as_str().strip_prefix(dir.as_str())?.strip_prefix('/')
 }
@@ -154,7 +154,7 @@ impl Part {
 
 /// The files of a layout or an archive, by name.
 struct Tree {
-    /// What the files lie in, for errors.
+    /// The directory or archive that holds the files, for errors.
     at: String,
     parts: BTreeMap<String, Part>,
     /// Bytes of JSON that were read.
@@ -237,7 +237,7 @@ impl Tree {
         Ok(bytes.into())
     }
 
-    /// What a small file says.
+    /// The contents of a small file.
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ReadError> {
         let bytes = self.bytes(name)?;
         self.parsed(name, &bytes)

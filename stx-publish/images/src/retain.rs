@@ -45,7 +45,7 @@ pub enum KeepReason {
         /// The chart.
         path: BuildPath,
     },
-    /// What another build needs is not known.
+    /// The needs of another build are not known.
     Unknown {
         /// The build.
         build: BuildId,

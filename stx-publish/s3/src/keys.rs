@@ -43,7 +43,7 @@ pub(super) fn manifest(id: &BuildId) -> String {
     format!("{PRIVATE}/manifests/{id}.json")
 }
 
-/// What a plain web server shows as an alias: the record of the build that it points at.
+/// The key that a plain web server shows as an alias: the record of the build that it points at.
 pub(super) fn shown_alias(channel: &Channel, alias: &AliasName) -> String {
     format!("{channel}/{alias}/{}", BuildRecord::FILE_NAME)
 }
@@ -107,7 +107,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
     digits.then(|| name.parse().ok()).flatten()
 }
 
-/// What the name of an object below [`RETIRED`] says.
+/// The meaning of a name of an object below [`RETIRED`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RetiredName {
     /// A retired build or section.
@@ -134,7 +134,7 @@ pub(super) fn parse_retired(key: &str) -> Option<RetiredName> {
 /// The operation with a build, for whoever comes after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
-    /// What was purged is being deleted.
+    /// A purged build or section is being deleted.
     Purge,
     /// It is being put together.
     Publish,

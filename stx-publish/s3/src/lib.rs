@@ -25,7 +25,7 @@
 //! whole; and of two that are created under one name, one is refused (`If-None-Match: *`). The last is tried before the
 //! first change. Nothing is renamed, and nothing is overwritten on condition.
 //!
-//! What a directory does otherwise: files of a retired build or section lie where they were until they are purged, so that a
+//! Differences from a directory: files of a retired build or section lie where they were until they are purged, so that a
 //! reader over plain HTTP who knows their names can finish; [`hold`](MirrorRead::hold) holds nothing; the lock of a dead
 //! publisher ends when its lease does, not with its process.
 //!

@@ -26,7 +26,7 @@ struct Visited {
     holds_files: bool,
 }
 
-/// What a walk over the channels found.
+/// The findings of a walk over the channels.
 #[derive(Debug, Default)]
 struct Walk {
     /// The channels, with the dates that may be builds.

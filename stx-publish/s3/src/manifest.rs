@@ -1,4 +1,4 @@
-//! What objects cannot say of a build's files: symlinks, modes, times.
+//! The properties of a build's files that objects do not have: symlinks, modes, times.
 //!
 //! A symlink to a file is a copy of the file under the link's path, so that a reader over plain HTTP finds it; a symlink to a
 //! directory is in the manifest only. Whoever reads by way of this store has both as the symlinks that they are.

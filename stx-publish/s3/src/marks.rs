@@ -122,7 +122,7 @@ impl Inner {
         Ok(swept)
     }
 
-    /// What a mark says.
+    /// The contents of a mark.
     pub(super) async fn marked(
         &self,
         id: &BuildId,

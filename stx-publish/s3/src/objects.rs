@@ -52,7 +52,7 @@ pub(super) struct Level {
     pub(super) prefixes: Vec<String>,
 }
 
-/// What a reader is told of an object, for it and for caches on the way.
+/// How long readers and caches on the way may keep an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     /// Never changes.

@@ -13,7 +13,7 @@ use reqwest::Url;
 use super::{BucketStore, Clock};
 use stx_publish::net::{self, HttpOptions};
 
-/// What is not in the URL of a mirror in a bucket.
+/// How a mirror in a bucket is reached, beyond its URL.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct BucketOptions {
@@ -23,7 +23,7 @@ pub struct BucketOptions {
     pub region: Option<String>,
     /// Whether the name of the bucket is part of the endpoint's host name, and of no path.
     pub virtual_hosted: bool,
-    /// What the environment says: the variables that begin with `AWS_`. They go before the other options. Credentials are
+    /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are
     /// here and nowhere else.
     pub environment: BTreeMap<String, Secret>,
 }

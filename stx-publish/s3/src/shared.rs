@@ -34,7 +34,7 @@ impl Shared {
 }
 
 impl Inner {
-    /// What the newest builds of `channel` hold, and the newest one of each other channel. A build whose sums cannot be read
+    /// The files of the newest builds of `channel`, and of the newest one of each other channel. A build whose sums cannot be read
     /// shares nothing.
     pub(super) async fn shared(&self, channel: &Channel) -> Result<Shared, StoreError> {
         let mut builds = Vec::new();

@@ -70,7 +70,7 @@ struct Failing {
     copies: Arc<AtomicUsize>,
     /// Whether the upload of a large file can be completed.
     completes: bool,
-    /// What the server makes of a condition.
+    /// How the server treats a condition.
     mode: fn(PutMode) -> PutMode,
     /// Generations below this name are overtaken: when one is created, the next one is there already.
     overtaken: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! What a store makes of Debian packages.
+//! The metadata that a store makes of Debian packages.
 
 use std::collections::BTreeMap;
 

@@ -284,7 +284,7 @@ impl Work {
         known
     }
 
-    /// What the apt repository `dir` listed in the newest build that has it. What cannot be read is made anew.
+    /// The lists of the apt repository `dir` in the newest build that has it. Lists that cannot be read are made anew.
     fn earlier_packages(&self, dir: &BuildPath) -> Option<EarlierPackages> {
         let path = dir.join(apt::RELEASE).ok()?;
         let (release, digest) = self.shared.newest(&path)?;

@@ -72,7 +72,7 @@ struct File {
 pub struct AptMetadata {
     /// Its files, by path below the repository. [`RELEASE`] names all others.
     pub files: BTreeMap<String, Bytes>,
-    /// What it lists, and what it does not.
+    /// The packages that it lists, and those that it leaves out.
     pub indexed: Indexed,
 }
 

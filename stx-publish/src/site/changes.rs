@@ -9,7 +9,7 @@ use stx_layout::{BuildDate, PackageFileName, Sha256, Sums, cmp_versions};
 
 use crate::index::{PackageChanges, PackageUpdate};
 
-/// What tells packages of a build apart: phase, format, name and architecture.
+/// Identifies a package of a build: phase, format, name and architecture.
 type Key<'a> = (&'a str, Format, Cow<'a, str>, Cow<'a, str>);
 
 /// The binary packages of a build: version and digest; of several versions the newest.

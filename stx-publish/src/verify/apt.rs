@@ -46,7 +46,7 @@ pub(super) struct Claim {
 
 /// A repository of a build.
 struct Repository {
-    /// What the lists' paths are relative to; `None` for the build itself.
+    /// The directory that the lists' paths are relative to; `None` for the build itself.
     root: Option<BuildPath>,
     /// The directories of its `Release` files, which name lists relative to themselves.
     releases: Vec<BuildPath>,

@@ -8,7 +8,7 @@
 //! | [`stated`] | compares provenance and bills of materials with the builds that they are about | |
 //!
 //! The crate extends `stx-publish`: [`Attestation`](provenance::Attestation) and `OpenPgp` are what a
-//! [`Seal`](stx_publish::Seal) is made of, `Vouched` is a [`MirrorRead`](stx_publish::MirrorRead), and what is wrong is a
+//! [`Seal`](stx_publish::Seal) is made of, `TrustedMirror` is a [`MirrorRead`](stx_publish::MirrorRead), and what is wrong is a
 //! [`Finding`](stx_publish::Finding) of a [`VerifyReport`](stx_publish::VerifyReport). Without features it does no I/O but
 //! that of the stores which it is given.
 

@@ -1,6 +1,6 @@
 //! A build on a thread of its own.
 //!
-//! What a build does to files blocks, and must not hold up the service. When its future is dropped here, the one over
+//! A build blocks while it reads and writes files, and must not hold up the service. When its future is dropped here, the one over
 //! there is dropped, too, which ends all that it runs.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -62,7 +62,7 @@ fn human(foretold: &Foretold) -> String {
     text
 }
 
-/// What the limits will hold back: of each channel, and of the clock, the first day.
+/// The builds that the limits will hold back: of each channel, and of the clock, the first day.
 fn held_back(forecast: &stx_retention::Forecast) -> Vec<(DateTime<Utc>, &Warning)> {
     let mut told = BTreeSet::new();
     let mut first = Vec::new();

@@ -25,7 +25,7 @@ struct Saved {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
-    /// What a layer is that may be left out, by its digest.
+    /// The layers that may be left out, by digest.
     #[serde(default)]
     layer_sources: BTreeMap<String, Source>,
 }
@@ -53,11 +53,11 @@ struct Described {
     size: u64,
 }
 
-/// What the headers, the names and the extensions of one entry may take up, in bytes. The tar library reads a name into
+/// Bytes that the headers, the names and the extensions of one entry have at most. The tar library reads a name into
 /// memory, however long its header says it is.
 const LONGEST_HEADERS: u64 = 1 << 20;
 
-/// What those of all entries may take up, in bytes.
+/// Bytes that those of all entries have at most.
 const MOST_HEADERS: u64 = 256 << 20;
 
 /// Entries of an archive that is read. `docker save` writes a few for each layer.

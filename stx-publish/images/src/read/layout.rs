@@ -280,7 +280,7 @@ impl Reader<'_> {
         Ok(orders)
     }
 
-    /// What has no name and is about something else in the layout, by the image that it belongs to: it is found by its
+    /// Objects without a name that are about an image of the layout, by that image: a registry finds each by its
     /// subject, not by a tag.
     fn referrers(
         &self,

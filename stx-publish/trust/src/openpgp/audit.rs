@@ -1,4 +1,4 @@
-//! What of a mirror a keyring does not vouch for, as findings.
+//! Builds, packages and indexes of a mirror that no key of a keyring signed, as findings.
 
 use std::collections::HashMap;
 use std::io;

@@ -94,7 +94,7 @@ impl Component<'_> {
         }
     }
 
-    /// What the primary key says of itself.
+    /// The signatures of the primary key on itself.
     fn self_signatures(&self) -> impl Iterator<Item = &Signature> {
         let primary = &self.of.primary_key;
         let details = &self.of.details;

@@ -54,7 +54,7 @@ pub enum TrustError {
     /// There is none.
     #[error("not signed")]
     Unsigned,
-    /// What is there is no signature.
+    /// The bytes are no signature.
     #[error("its signature cannot be read: {reason}")]
     Unreadable {
         /// Why not.

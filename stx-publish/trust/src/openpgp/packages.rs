@@ -1,6 +1,6 @@
 //! RPMs, signed before they are published.
 //!
-//! What a build made is copied with a new signature header; main header and payload stay byte for byte what they were, and the
+//! A package that the build made is copied with a new signature header; main header and payload stay byte for byte what they were, and the
 //! workspace is not written to. The header is signed, and where it holds no digest of the payload, as those of rpm before 4.14,
 //! header and payload are, too: that is what `rpmsign` does, and without it no current client takes such a package. A signature is as old as its package, so the same package is the same file in every build. The copies stay
 //! in a cache, by the digest of the package that was signed: an unchanged package is not signed again, also where the signer's
@@ -104,7 +104,7 @@ enum Done {
 /// Signs the packages in `outputs/RPMS` and `outputs/SRPMS`. Copies that no package of these has are removed from `cache`,
 /// which is made where it is not there and is for one channel.
 ///
-/// What is called `.rpm` and is no package is left as it is, and so is a package that the key has signed so that clients of
+/// A file that is called `.rpm` and is no package is left as it is, and so is a package that the key has signed so that clients of
 /// any age take it.
 pub fn sign_packages(
     mut incoming: Incoming,
@@ -179,7 +179,7 @@ pub fn sign_packages(
     Ok(result)
 }
 
-/// What a build made; what it was given as input is signed by others.
+/// Whether the build made a package; its inputs are signed by others.
 pub(super) fn is_own_package(path: &BuildPath) -> bool {
     let segments: Vec<_> = path.segments().collect();
     path.as_path().extension() == Some("rpm")

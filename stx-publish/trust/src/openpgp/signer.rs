@@ -60,7 +60,7 @@ impl OpenPgp {
     /// Signs with a key that `gpg` has; its public half is asked for at once.
     ///
     /// # Errors
-    /// What `gpg` says; [`SignError::Refused`] where there is no such key, several, or one that must not sign at `now`.
+    /// Those of `gpg`; [`SignError::Refused`] where there is no such key, several, or one that must not sign at `now`.
     pub fn gpg(key: &str, home: Option<String>, now: DateTime<Utc>) -> Result<Self, SignError> {
         let program = "gpg".to_owned();
         let mut args = gpg_args(home.as_deref());

@@ -1,4 +1,4 @@
-//! What a signed index is worth while it is replaced, and packages whose copies are damaged.
+//! Signed indexes while they are replaced, and packages whose copies are damaged.
 //!
 //! The keys are those of `fixtures/`, made by `gpg` in 2018; other kinds of keys, and what `gpg`, `rpm` and `dnf` say of the
 //! signatures, are in the tests of the whole program.

@@ -45,7 +45,7 @@ pub enum Disagreement {
 /// Compares a statement with the record and the sums of its build: every output has to be a subject, every input and every
 /// commit a dependency, each with the same digest, and nothing else may be stated.
 ///
-/// What a statement says beyond that, such as who built, follows from no other file: that is what signatures are for.
+/// The rest of a statement, such as who built, follows from no other file; signatures vouch for it.
 pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Disagreement> {
     let mut found = BTreeSet::new();
     let definition = &statement.predicate.build_definition;

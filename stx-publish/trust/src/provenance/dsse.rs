@@ -1,6 +1,6 @@
 //! The signed envelope: DSSE v1, <https://github.com/secure-systems-lab/dsse/blob/master/envelope.md>.
 //!
-//! What is signed is the *pre-authentication encoding* of payload and type, so that no signature holds for the same bytes
+//! A signature covers the *pre-authentication encoding* of payload and type, so that no signature holds for the same bytes
 //! under another type.
 
 use std::fmt;
@@ -39,7 +39,7 @@ pub trait EnvelopeKey: fmt::Debug + Send + Sync {
 /// Bytes with their type, and signatures of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// What the payload is.
+    /// The media type of the payload.
     pub payload_type: String,
     /// The signed object.
     pub payload: Vec<u8>,
@@ -87,7 +87,7 @@ pub enum EnvelopeError {
     /// No signature is one of the keys'.
     #[error("not signed by any of the keys that are trusted; it says that it is signed by {}", .named.join(", "))]
     Untrusted {
-        /// What the signatures say of their keys.
+        /// The keys that the signatures name.
         named: Vec<String>,
     },
 }

@@ -346,7 +346,7 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
     }
 }
 
-/// What a URI cannot hold; `%` is kept, for what is escaped already.
+/// The characters that a URI cannot hold; `%` is kept, because it escapes others.
 const NOT_IN_A_URI: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

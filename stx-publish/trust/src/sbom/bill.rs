@@ -45,7 +45,7 @@ pub(super) struct Declared {
 /// The same image, build and version give the same bytes.
 ///
 /// # Errors
-/// What the specification finds wrong with it.
+/// The violations of the specification.
 pub(super) fn write(
     id: &BuildId,
     path: &BuildPath,
@@ -207,7 +207,7 @@ fn component(id: &BuildId, image: &BuildPath, file: &File, published: &Published
     }
 }
 
-/// What stands for the place of packages that the image does not tell of.
+/// Stands for the path of packages that the image does not name.
 const FROM_BUILD: &str = "the build: the image tells of no package";
 
 /// A package that a list in the image names.
@@ -335,7 +335,7 @@ fn property(name: &str, value: &str) -> Property {
     }
 }
 
-/// What a file of the image is called in the document; never what the image itself is called.
+/// The name of a file of the image in the document; the image itself never has such a name.
 fn reference(path: &str) -> String {
     format!("/{path}")
 }

@@ -41,7 +41,7 @@ pub enum SbomError {
         /// The problem with that name.
         source: ParseError,
     },
-    /// What was written does not conform to the specification: a bug.
+    /// The document that was written does not conform to the specification: a bug.
     #[error("{path}: the bill of materials is not valid: {reason}")]
     Invalid {
         /// The image.

@@ -104,7 +104,7 @@ fn each_image_of_each_build_has_a_number_of_its_own() {
     assert_ne!(first, number("master/centos/20181106T060000Z", at, 9));
 }
 
-/// What is called an image and is none does not stop anything; what has a bill keeps it.
+/// A file that is called an image and is none stops nothing; an image that has a bill keeps it.
 #[test]
 fn what_cannot_be_described_is_said() {
     let dir = Utf8TempDir::new().expect("a directory");

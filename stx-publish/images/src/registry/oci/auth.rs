@@ -15,7 +15,7 @@ use stx_layout::ImageName;
 use super::{Again, Attempt, RegistryError, is_transient, repository, whole};
 use stx_publish::net;
 
-/// What a request wants to do with a repository.
+/// The access to a repository that a request needs.
 #[derive(Clone, Copy)]
 pub(super) struct Access<'a> {
     name: &'a ImageName,
@@ -45,7 +45,7 @@ impl<'a> Access<'a> {
     }
 }
 
-/// What a registry answers with for credentials.
+/// The answer of a registry to credentials.
 #[derive(Deserialize)]
 struct Token {
     token: Option<String>,
@@ -81,7 +81,7 @@ impl Auth {
         }
     }
 
-    /// What a request to `url` is to carry. Nothing where that is not the registry itself (CVE-2020-15157).
+    /// The `Authorization` of a request to `url`; none where that is not the registry itself (CVE-2020-15157).
     pub(super) fn header(&self, url: &Url, access: Access<'_>) -> Option<HeaderValue> {
         if url.origin() != self.base.origin() {
             return None;

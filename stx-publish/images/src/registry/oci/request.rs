@@ -17,7 +17,7 @@ use stx_publish::net;
 /// Longest manifest or list of tags that is read, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
 
-/// What a registry says is wrong. Its codes are a closed set of words; its messages are not shown, for they may repeat what
+/// The errors in the answer of a registry. Their codes are a closed set of words; their messages are not shown, for they may repeat what
 /// was sent.
 #[derive(Deserialize)]
 struct Errors {

@@ -166,7 +166,7 @@ impl OciRegistry {
     }
 }
 
-/// What `future` comes to; `None` if no byte was taken for the time `idle`, or no answer came long after the last one.
+/// The result of `future`; `None` if no byte was taken for the time `idle`, or no answer came long after the last one.
 async fn unless_idle<T>(
     future: impl Future<Output = T>,
     taken: &AtomicU64,
