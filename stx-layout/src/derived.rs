@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn only_directories_with_debian_packages_are_apt_repositories() {
         let paths = [
-            "inputs/packages/a_2_all.deb",
+            "inputs/packages/a_1%3a2_all.deb",
             "inputs/sources/README",
             "outputs/std/packages/x/y/c.udeb",
             "outputs/std/sources/c/c_1.dsc",

@@ -14,12 +14,13 @@ pub(crate) const MAX_SEGMENT: usize = 255;
 ///
 /// Refused: the empty text, `.` and `..`, `/`, `\`, NUL and every other character that is not
 /// [printable](crate::is_printable) (control, bidirectional and zero-width characters: two names would look the same), and
-/// `%` followed by two hexadecimal digits (a percent-encoded text was not decoded on its way here). `Ord` is byte order. A
-/// clone shares the text.
+/// `%` followed by two hexadecimal digits (a percent-encoded text was not decoded on its way here). One exception is `%3a` in
+/// the name of a Debian package: apt writes the colon of an epoch so. `Ord` is byte order. A clone shares the text.
 ///
 /// ```
 /// # use stx_layout::Name;
 /// assert!("2018.10".parse::<Name>().is_ok());
+/// assert!("g++_4%3a12.2.0-3_amd64.deb".parse::<Name>().is_ok());
 /// assert_eq!("a/b".parse::<Name>().unwrap_err().offset, 1);
 /// assert_eq!("cen\u{200b}tos".parse::<Name>().unwrap_err().offset, 3);
 /// ```
@@ -71,6 +72,7 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
         match character {
             '/' => return Some((offset, "one path segment, without `/`")),
             '\\' => return Some((offset, "a path without backslashes")),
+            '%' if is_epoch(text, offset) => {}
             '%' if matches!(bytes.get(offset + 1..offset + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()) =>
             {
                 return Some((
@@ -91,6 +93,12 @@ pub(crate) fn fault(text: &str) -> Option<(usize, &'static str)> {
         }
     }
     None
+}
+
+/// Whether this is the colon of an epoch, as `apt-get download` writes it into the name of a package.
+fn is_epoch(name: &str, offset: usize) -> bool {
+    let mut extensions = [".deb", ".udeb"].iter();
+    extensions.any(|extension| name.ends_with(extension)) && name[offset..].starts_with("%3a")
 }
 
 /// The first thing wrong with any segment of a path.

@@ -41,6 +41,21 @@ const PATHS: &[Refused] = &[
     ("master/%2E./etc", 7, None),
     ("master%2Fcentos", 6, None),
     ("master/a%00b", 8, None),
+    (
+        "master/debian/latest_build/outputs/std/packages/g%2B%2B_4%3a12.deb",
+        49,
+        Some("master/debian/latest_build/outputs/std/packages/g++_4:12.deb"),
+    ),
+    (
+        "master/debian/latest_build/outputs/std/packages/x_4%3A12.deb",
+        51,
+        Some("master/debian/latest_build/outputs/std/packages/x_4:12.deb"),
+    ),
+    (
+        "master/debian/latest_build/outputs/std/packages/x_4%3a12.dsc",
+        51,
+        Some("master/debian/latest_build/outputs/std/packages/x_4:12.dsc"),
+    ),
     ("master/a%5cb", 8, None),
     (
         "master/centos/latest_build/outputs/RPMS/std/libstdc%2B%2B.rpm",

@@ -244,8 +244,8 @@ fn signed(key: &Key) -> Debian {
     );
     deb(
         &work,
-        &debian.tree(&format!("{STD}/other_1+b1_all.deb")),
-        &control("other", "1+b1"),
+        &debian.tree(&format!("{STD}/other_3%3a1+b1_all.deb")),
+        &control("other", "3:1+b1"),
         &[],
     );
     source(
@@ -289,7 +289,7 @@ fn apt_installs_from_the_newest_build_and_upgrades_when_it_moves() {
     assert!(update.stdout.contains("InRelease"), "{}", update.stdout);
     client.apt(&["install", "hello", "other"]).ok();
     assert_eq!(client.installed("hello"), "1.0");
-    assert_eq!(client.installed("other"), "1+b1");
+    assert_eq!(client.installed("other"), "3:1+b1");
     client.apt(&["source", "hello"]).ok();
     assert!(client.at("hello-1.0/greeting").is_file());
 
@@ -314,7 +314,7 @@ fn apt_installs_from_the_newest_build_and_upgrades_when_it_moves() {
     );
     client.apt(&["upgrade"]).ok();
     assert_eq!(client.installed("hello"), "1.1");
-    assert_eq!(client.installed("other"), "1+b1");
+    assert_eq!(client.installed("other"), "3:1+b1");
 }
 
 #[test]
@@ -631,7 +631,7 @@ fn aptly_and_reprepro_mirror_it() {
     aptly(&["mirror", "update", &keyring_arg, "stx"]);
     let shown = aptly(&["mirror", "show", "-with-packages", "stx"]);
     assert!(
-        shown.contains("hello_1.0_all") && shown.contains("other_1+b1_all"),
+        shown.contains("hello_1.0_all") && shown.contains("other_3:1+b1_all"),
         "{shown}"
     );
 
@@ -647,7 +647,7 @@ fn aptly_and_reprepro_mirror_it() {
     run(tool("reprepro", ["-b", base.as_str(), "update"]).env("GNUPGHOME", key.home())).ok();
     let listed = run(&mut tool("reprepro", ["-b", base.as_str(), "list", "mine"])).ok();
     assert!(
-        listed.contains("hello 1.0") && listed.contains("other 1+b1"),
+        listed.contains("hello 1.0") && listed.contains("other 3:1+b1"),
         "{listed}"
     );
 }

@@ -90,7 +90,7 @@ fn request(day: u32) -> PublishRequest {
     let daily = sample_deb(&sample_control("daily", &format!("1.{day}")));
     for (name, bytes) in [
         (
-            "outputs/std/packages/hello_1.0-1_all.deb",
+            "outputs/std/packages/hello_1%3a1.0-1_all.deb",
             sample_deb(&sample_control("hello", "1:1.0-1")),
         ),
         ("outputs/std/packages/daily_1_all.deb", daily),

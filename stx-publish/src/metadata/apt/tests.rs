@@ -54,7 +54,7 @@ fn fields_stay_as_they_are_and_in_their_order() {
     let control = "Package: x\nX-Odd: 1\nVersion: 1:2.0~rc1+b1-3\nSize: 4\nmd5SUM: 00\nFilename: ../y\nArchitecture: amd64\n\
                    Installed-Size: 7\nConffiles:\n /etc/x 00\nDescription: one\n two\n  .three\n .\n four\n";
     let package = sample_deb(control);
-    let name = "x_2.0~rc1+b1-3_amd64.deb";
+    let name = "x_1%3a2.0~rc1+b1-3_amd64.deb";
     let made = make(&files(&[(name, package.clone())]), None);
     let expected = format!(
         "Package: x\nX-Odd: 1\nVersion: 1:2.0~rc1+b1-3\nArchitecture: amd64\nInstalled-Size: 7\nConffiles:\n /etc/x 00\n\
