@@ -212,9 +212,10 @@ const FROM_BUILD: &str = "the build: the image tells of no package";
 
 /// A package that a list in the image names.
 fn listed_component(id: &BuildId, list: &File, package: &Package) -> Component {
-    let name = format!("{}#{}:{}", list.path, package.name, package.arch);
+    // No file of the image is called so, and no name of a package has a `#`.
+    let name = format!("listed:/{}#{}:{}", list.path, package.name, package.arch);
     Component {
-        bom_ref: Some(reference(&name)),
+        bom_ref: Some(name),
         properties: Some(Properties(vec![property("stx:listed-in", &list.path)])),
         ..of_package(id, package)
     }
