@@ -711,3 +711,95 @@ fn packages_of_two_builds_are_put_together() {
     ];
     assert_eq!(shown, expected);
 }
+
+#[test]
+fn packages_of_debian_are_told_apart_by_format_and_phase() {
+    let inventory = inventory(&[
+        ("inputs/packages/libc6_2.36-9_amd64.deb", '1'),
+        ("outputs/RPMS/std/hello-1.0-1.riscv64.rpm", '2'),
+        (
+            "outputs/aptly/deb-local-build/pool/main/h/hello_1.0-1_amd64.deb",
+            '3',
+        ),
+        ("outputs/rt/packages/hello_1.0-1_amd64.deb", '4'),
+        ("outputs/std/packages/Packages.gz", '5'),
+        ("outputs/std/packages/hello_1.0-1_amd64.deb", '3'),
+        ("outputs/std/packages/hello_1.0-1_amd64.udeb", '6'),
+        ("outputs/std/packages/hello_1.0~rc1-1_amd64.deb", '7'),
+        ("outputs/std/packages/odd.deb", '8'),
+        ("outputs/std/sources/hello/hello_1.0-1.dsc", '9'),
+        ("outputs/std/sources/hello/hello_1.0.orig.tar.gz", 'a'),
+    ]);
+    assert_eq!(inventory.count(), 9);
+    let choose = |name, arch, phase| {
+        let chosen = inventory.choose(name, arch, phase, None);
+        chosen.map(|(key, entry)| (key.format, entry.path.to_string()))
+    };
+    // `~` is before everything, so 1.0 is newer than 1.0~rc1.
+    let rt = (Format::Deb, "outputs/rt/packages/hello_1.0-1_amd64.deb");
+    assert_eq!(
+        choose("hello", "amd64", Some("rt")),
+        Ok((rt.0, rt.1.to_owned()))
+    );
+    let source = "outputs/std/sources/hello/hello_1.0-1.dsc".to_owned();
+    assert_eq!(choose("hello", "source", None), Ok((Format::Dsc, source)));
+    let several: Vec<_> = inventory.several().collect();
+    let [(key, entries)] = several[..] else {
+        panic!("{several:?}");
+    };
+    assert_eq!((key.phase(), key.format), ("std", Format::Deb));
+    let versions: Vec<_> = entries.iter().map(|entry| entry.version.as_str()).collect();
+    assert_eq!(versions, ["1.0~rc1-1", "1.0-1"]);
+    assert!(matches!(
+        choose("hello", "amd64", None),
+        Err(ChooseError::Ambiguous { .. })
+    ));
+    let odd = (Format::Deb, "outputs/std/packages/odd.deb".to_owned());
+    assert_eq!(choose("odd.deb", "", None), Ok(odd));
+}
+
+#[test]
+fn documents_about_rpm_packages_name_no_field_of_debian() {
+    let key = inventory(&[("outputs/RPMS/std/a-1-1.noarch.rpm", '1')]);
+    let (_, pairs) = pair(&key, &Inventory::default());
+    let text = serde_json::to_string(&pairs[0].key).expect("JSON");
+    assert_eq!(
+        text,
+        r#"{"place":"outputs/RPMS/std","name":"a","arch":"noarch"}"#
+    );
+    let package = serde_json::to_value(full()).expect("JSON");
+    for field in ["format", "listing", "control"] {
+        assert!(package.get(field).is_none(), "{field}");
+    }
+    // A document of before is read as it was meant.
+    let read: Package = serde_json::from_value(package).expect("a package");
+    assert_eq!(read, full());
+}
+
+proptest! {
+    /// Lists can be sorted by it: it is an order of all texts, also of those that are no versions.
+    #[test]
+    fn the_order_of_versions_is_one(texts in prop::collection::vec("[0-9a-b:~+.-]{0,4}", 3)) {
+        for format in Format::ALL {
+            let (a, b, c) = (&texts[0], &texts[1], &texts[2]);
+            let cmp = |one: &str, two: &str| format.cmp_versions(one, two);
+            prop_assert_eq!(cmp(a, b), cmp(b, a).reverse());
+            if format != Format::Rpm && cmp(a, b).is_le() && cmp(b, c).is_le() {
+                prop_assert!(cmp(a, c).is_le(), "{} {} {} {}", format, a, b, c);
+            }
+        }
+    }
+
+    #[test]
+    fn a_version_of_debian_prints_back(text in "([1-9][0-9]{0,2}:)?[0-9][0-9a-z.~+]{0,5}(-[0-9a-z.~+]{1,4}){0,2}") {
+        let version = Format::Deb.parse_version(&text).expect("a version");
+        prop_assert_eq!(version.to_string(), text);
+    }
+
+    #[test]
+    fn no_text_makes_parsing_versions_panic(text in any::<String>()) {
+        if let Err(error) = Format::Dsc.parse_version(&text) {
+            prop_assert!(text.is_char_boundary(error.offset));
+        }
+    }
+}

@@ -76,16 +76,7 @@ impl Format {
     pub fn cmp_versions(self, one: &str, two: &str) -> Ordering {
         match self {
             Self::Rpm => cmp_versions(one, two),
-            Self::Deb | Self::Udeb | Self::Dsc => {
-                let version = |text: &str| text.parse::<stx_deb::Version>();
-                match (version(one), version(two)) {
-                    (Ok(one), Ok(two)) => one.cmp(&two),
-                    // Policy forbids such versions: they are older than all others, in the order of their letters.
-                    (Err(_), Ok(_)) => Ordering::Less,
-                    (Ok(_), Err(_)) => Ordering::Greater,
-                    (Err(_), Err(_)) => one.cmp(two),
-                }
-            }
+            Self::Deb | Self::Udeb | Self::Dsc => stx_deb::cmp_versions(one, two),
         }
     }
 

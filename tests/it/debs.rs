@@ -453,6 +453,13 @@ fn the_order_of_versions_is_that_of_dpkg() {
         "9.0",
         "1.0-1.1",
         "1.0-1ubuntu1",
+        "1.0a0",
+        "1.0a0~",
+        "1.0.",
+        "1.0.0",
+        "1.0-a",
+        "1.0-a0",
+        "1.0-a0~",
     ];
     for one in versions {
         for two in versions {

@@ -11,6 +11,7 @@
 //! | [`file_name`] | names of package files: `NAME_VERSION_ARCH.deb` |
 //! | [`archive`] | the outer archive: where its members begin and end, how they are compressed |
 //! | [`package`] | the control member, and the files of the data member |
+//! | [`version`] | the order of versions |
 //!
 //! ```
 //! use stx_deb::{DebFileName, Version, paragraphs};
@@ -30,12 +31,14 @@ pub mod archive;
 pub mod file_name;
 pub mod package;
 pub mod paragraph;
+pub mod version;
 
 pub use archive::{DebError, Extent, control_extent};
 pub use debversion::Version;
 pub use file_name::DebFileName;
 pub use package::{Control, Entry, EntryKind, read_control, read_payload};
 pub use paragraph::{ControlError, Paragraph, paragraphs};
+pub use version::cmp_versions;
 
 /// The examples of the README.
 #[cfg(doctest)]

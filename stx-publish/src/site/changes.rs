@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use stx_deb::{DebFileName, Version};
+use stx_deb::DebFileName;
 use stx_layout::{BuildDate, PackageFileName, Sha256, Sums, cmp_versions};
 
 use crate::index::{PackageChanges, PackageUpdate};
@@ -25,14 +25,9 @@ enum Format {
 
 impl Format {
     fn cmp(self, one: &str, two: &str) -> Ordering {
-        let debian = |text: &str| text.parse::<Version>();
         match self {
             Self::Rpm => cmp_versions(one, two),
-            Self::Deb | Self::Udeb => match (debian(one), debian(two)) {
-                (Ok(one), Ok(two)) => one.cmp(&two),
-                // No version by the rules of Debian: any order will do, as long as it is one.
-                (one, two) => one.is_ok().cmp(&two.is_ok()),
-            },
+            Self::Deb | Self::Udeb => stx_deb::cmp_versions(one, two),
         }
     }
 }
