@@ -1,18 +1,26 @@
-//! `compare` of two builds with 2,000 packages each, all of which differ, against a loop of `rpmdiff` over the same
-//! packages. Prints the ratio of the times; a target that is missed is said, and no error.
+//! `compare` of two builds, all packages of which differ, against a loop of the tool that compares two packages. Prints the
+//! ratios of the times; a target that is missed is said, and no error.
 //!
-//! `rpmdiff` runs on 200 of the packages, or on as many as `STX_BENCH_RPMDIFF` says, and its time is taken for that of all.
+//! | packages | tool | measured on, and scaled | a number of one's own |
+//! |---|---|---|---|
+//! | 2,000 RPM | `rpmdiff` | 200 | `STX_BENCH_RPMDIFF` |
+//! | 1,000 Debian | `debdiff` | 40 | `STX_BENCH_DEBDIFF` |
+//!
+//! Debian packages are compared by their control members, and once more with their payloads (`--contents`), which is what
+//! `debdiff` reads.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark starts real processes and reads real clocks"
 )]
 
+use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
+use md5::Digest as _;
 use rpm::{BuildConfig, CompressionType, Dependency, FileOptions, PackageBuilder};
 
 #[path = "common/release.rs"]
@@ -21,12 +29,35 @@ mod release;
 use release::release;
 
 const PACKAGES: usize = 2_000;
+const DEBS: usize = 1_000;
 const FILES: usize = 20;
 const TARGET: f64 = 0.05;
 const DATES: [&str; 2] = ["20200101T000000Z", "20200102T000000Z"];
 
+/// Two builds of packages, and what they are compared with.
+struct Race<'a> {
+    channel: &'a str,
+    /// Where the packages lie in a build.
+    place: &'a str,
+    packages: usize,
+    /// Writes a package of a build: the directory, the number of the package, that of the build.
+    write: fn(&Utf8Path, usize, usize),
+    /// The name of a package's file.
+    name: fn(usize) -> String,
+    /// Options of the tool that compares two packages, and how many of them are measured.
+    tool: (&'a str, &'a [&'a str]),
+    measured: usize,
+    /// Options of `compare` that are measured too.
+    also: &'a [&'a str],
+}
+
+fn file_text(package: usize, file: usize, build: usize) -> String {
+    let changed = if file == package % FILES { build } else { 0 };
+    format!("{package} {file} {changed}\n").repeat(200)
+}
+
 /// A package of a build: in each build another file is different, and so are the build host and a requirement.
-fn write(dir: &Utf8Path, package: usize, build: usize) {
+fn write_rpm(dir: &Utf8Path, package: usize, build: usize) {
     let name = format!("package-{package:04}");
     let config = BuildConfig::default()
         .compression(CompressionType::Gzip)
@@ -38,8 +69,7 @@ fn write(dir: &Utf8Path, package: usize, build: usize) {
         .build_host(format!("host-{build}.example.org"))
         .requires(Dependency::greater_eq("base", format!("{build}")));
     for file in 0..FILES {
-        let changed = if file == package % FILES { build } else { 0 };
-        let text = format!("{package} {file} {changed}\n").repeat(200);
+        let text = file_text(package, file, build);
         let options = FileOptions::new(format!("/usr/share/{name}/file-{file:02}"));
         builder
             .with_file_contents(text.into_bytes(), options)
@@ -48,6 +78,43 @@ fn write(dir: &Utf8Path, package: usize, build: usize) {
     let package = builder.build().expect("a package");
     let file = dir.join(format!("{name}-1.0-1.noarch.rpm"));
     package.write_file(file).expect("written");
+}
+
+/// The same as a Debian package, made by `dpkg-deb`.
+fn write_deb(dir: &Utf8Path, package: usize, build: usize) {
+    let name = format!("package-{package:04}");
+    let tree = Utf8TempDir::new().expect("a temporary directory");
+    let files = tree.path().join("usr/share").join(&name);
+    let control = tree.path().join("DEBIAN");
+    for dir in [&files, &control] {
+        fs_err::create_dir_all(dir).expect("a directory");
+    }
+    let mut sums = String::new();
+    for file in 0..FILES {
+        let text = file_text(package, file, build);
+        let digest = md5::Md5::digest(text.as_bytes());
+        let digits: Vec<_> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("usr/share/{name}/file-{file:02}");
+        writeln!(sums, "{}  {path}", digits.concat()).expect("written");
+        fs_err::write(tree.path().join(path), text).expect("a file");
+    }
+    let fields = format!(
+        "Package: {name}\nVersion: 1.0-1\nArchitecture: all\nMaintainer: A B <a@example.org>\n\
+         Depends: base (>= {build})\nDescription: for the benchmark\n"
+    );
+    fs_err::write(control.join("control"), fields).expect("a file");
+    fs_err::write(control.join("md5sums"), sums).expect("a file");
+    let mut pack = Command::new("dpkg-deb");
+    pack.args(["--root-owner-group", "-Zgzip", "-b"]);
+    ran(pack.args([tree.path(), &dir.join(deb_name(package))]), 0);
+}
+
+fn rpm_name(package: usize) -> String {
+    format!("package-{package:04}-1.0-1.noarch.rpm")
+}
+
+fn deb_name(package: usize) -> String {
+    format!("package-{package:04}_1.0-1_all.deb")
 }
 
 fn ran(command: &mut Command, code: i32) -> Duration {
@@ -62,53 +129,92 @@ fn ran(command: &mut Command, code: i32) -> Duration {
     begin.elapsed()
 }
 
+/// A number that the environment may set.
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |count| {
+        let count = count.parse();
+        count.unwrap_or_else(|error| panic!("{variable} is a number: {error}"))
+    })
+}
+
 fn main() {
     let binary = release();
-    let work = Utf8TempDir::new().expect("a temporary directory");
-    let mirror = work.path().join("mirror");
-    let dirs: Vec<_> = DATES
-        .iter()
-        .enumerate()
-        .map(|(build, date)| {
+    let rpms = Race {
+        channel: "master/centos",
+        place: "outputs/RPMS/std",
+        packages: PACKAGES,
+        write: write_rpm,
+        name: rpm_name,
+        tool: ("rpmdiff", &[]),
+        measured: number("STX_BENCH_RPMDIFF", PACKAGES / 10),
+        also: &[],
+    };
+    let debs = Race {
+        channel: "master/debian/trixie/amd64/flock",
+        place: "outputs/std/packages",
+        packages: DEBS,
+        write: write_deb,
+        name: deb_name,
+        tool: ("debdiff", &["--noconf"]),
+        measured: number("STX_BENCH_DEBDIFF", DEBS / 25),
+        also: &["--contents"],
+    };
+    for race in [rpms, debs] {
+        race.run(&binary);
+    }
+}
+
+impl Race<'_> {
+    fn run(&self, binary: &Utf8Path) {
+        let work = Utf8TempDir::new().expect("a temporary directory");
+        let mirror = work.path().join("mirror");
+        let dirs = DATES.iter().enumerate().map(|(build, date)| {
             let tree = work.path().join(date);
-            let dir = tree.join("outputs/RPMS/std");
+            let dir = tree.join(self.place);
             fs_err::create_dir_all(&dir).expect("a directory");
-            (0..PACKAGES).for_each(|package| write(&dir, package, build));
-            let mut publish = Command::new(&binary);
+            (0..self.packages).for_each(|package| (self.write)(&dir, package, build));
+            let mut publish = Command::new(binary);
             publish.args(["--mirror", mirror.as_str(), "publish", tree.as_str()]);
-            publish.args(["--channel", "master/centos", "--date", date]);
+            publish.args(["--channel", self.channel, "--date", date]);
             ran(publish.args(["--result", "success"]), 0);
             dir
-        })
-        .collect();
+        });
+        let dirs: Vec<_> = dirs.collect();
 
-    let compare = || {
-        let mut compare = Command::new(&binary);
-        compare.args(["--mirror", mirror.as_str(), "compare"]);
-        ran(
-            compare.args(DATES.map(|date| format!("master/centos/{date}"))),
-            1,
-        )
-    };
-    // The first run warms the cache, as writing the packages did for rpmdiff.
-    compare();
-    let ours = (0..3).map(|_| compare()).min().expect("runs");
-
-    let count = std::env::var("STX_BENCH_RPMDIFF").map_or(PACKAGES / 10, |count| {
-        count.parse().expect("STX_BENCH_RPMDIFF is a number")
-    });
-    let theirs: Duration = (0..count)
-        .map(|package| {
-            let name = format!("package-{package:04}-1.0-1.noarch.rpm");
-            let files = dirs.iter().map(|dir| dir.join(&name));
-            ran(Command::new("rpmdiff").args(files), 1)
-        })
-        .sum();
-    let scale = u32::try_from(PACKAGES).expect("fits");
-    let theirs = theirs * scale / u32::try_from(count).expect("fits");
-    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-    println!("compare of 2 x {PACKAGES} packages: {ours:.2?}");
-    println!("rpmdiff, {PACKAGES} times ({count} measured): {theirs:.2?}");
-    let met = if ratio <= TARGET { "met" } else { "missed" };
-    println!("ratio: {ratio:.4} (target {TARGET}, {met})");
+        let compare = |options: &[&str]| {
+            let mut compare = Command::new(binary);
+            compare
+                .args(["--mirror", mirror.as_str(), "compare"])
+                .args(options);
+            compare.args(DATES.map(|date| format!("{}/{date}", self.channel)));
+            ran(&mut compare, 1)
+        };
+        // The first run warms the cache, as writing the packages did for the other tool.
+        compare(&[]);
+        let best = |options: &[&str]| (0..3).map(|_| compare(options)).min().expect("runs");
+        let (tool, options) = self.tool;
+        let theirs: Duration = (0..self.measured)
+            .map(|package| {
+                let files = dirs.iter().map(|dir| dir.join((self.name)(package)));
+                ran(Command::new(tool).args(options).args(files), 1)
+            })
+            .sum();
+        let count = |count: usize| u32::try_from(count).expect("fits");
+        let theirs = theirs * count(self.packages) / count(self.measured);
+        let Self {
+            packages, measured, ..
+        } = self;
+        println!("{tool}, {packages} times ({measured} measured): {theirs:.2?}");
+        let runs = [&[][..]]
+            .into_iter()
+            .chain((!self.also.is_empty()).then_some(self.also));
+        for options in runs {
+            let ours = best(options);
+            let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+            let with = options.join(" ");
+            println!("compare {with} of 2 x {packages} packages: {ours:.2?}");
+            let met = if ratio <= TARGET { "met" } else { "missed" };
+            println!("ratio: {ratio:.4} (target {TARGET}, {met})");
+        }
+    }
 }
