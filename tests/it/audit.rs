@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use fs_err::os::unix::fs::symlink;
 
-use crate::harness::{Ran, run, stx_without_pages, tool};
+use crate::harness::{Ran, publish_args, run, stx_without_pages, tool};
 
 const CHANNEL: &str = "master/centos";
 const OLD: &str = "20200101T000000Z";
@@ -51,16 +51,7 @@ impl Mirror {
             // Nothing is shared, so that what is done to one build is done to no other.
             fs_err::write(tree.join("outputs/iso/bootimage.iso"), date).expect("a file");
             fs_err::write(tree.join("outputs/CONTEXT"), format!("of {date}\n")).expect("a file");
-            let args = [
-                "publish",
-                tree.as_str(),
-                "--channel",
-                CHANNEL,
-                "--date",
-                date,
-                "--result",
-                result,
-            ];
+            let args = publish_args(tree.as_str(), CHANNEL, date, result);
             run(&mut mirror.stx(&args)).code(0);
         }
         mirror

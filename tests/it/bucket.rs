@@ -126,17 +126,7 @@ impl Place {
 
 /// How a tree is published as the success of a date.
 fn publish_args<'a>(tree: &'a Utf8Path, date: &'a str) -> [&'a str; 8] {
-    let (tree, channel) = (tree.as_str(), CHANNEL);
-    [
-        "publish",
-        tree,
-        "--channel",
-        channel,
-        "--date",
-        date,
-        "--result",
-        "success",
-    ]
+    crate::harness::publish_args(tree.as_str(), CHANNEL, date, "success")
 }
 
 fn date(day: u32) -> String {

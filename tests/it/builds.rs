@@ -5,7 +5,7 @@ use std::process::Command;
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{assert_whole, builds, run, stx, tool};
+use crate::harness::{assert_whole, builds, publish_args, run, stx, tool};
 
 /// A mirror, a state directory, an upstream git and a recipe that builds it, in a directory of their own.
 pub(crate) struct Small {
@@ -302,16 +302,12 @@ fn credentials_of_urls_are_published_nowhere() {
     let text = format!("fetching {secret} and \u{0}{secret}\n");
     fs_err::write(tree.join("outputs/logs/made.log"), text).expect("a log");
     let publish = || {
-        let args = [
-            "publish",
+        let args = publish_args(
             tree.as_str(),
-            "--channel",
             "master/debian",
-            "--date",
             "20200101T000000Z",
-            "--result",
             "success",
-        ];
+        );
         run(&mut small.stx(&args)).code(0).stdout
     };
     let first = publish();

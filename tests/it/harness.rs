@@ -104,7 +104,26 @@ pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command
     command
 }
 
-/// The same without catalog pages, which are derived and may be lost, for what is asked of the rest.
+/// The arguments that publish a tree as a build.
+pub(crate) fn publish_args<'a>(
+    tree: &'a str,
+    channel: &'a str,
+    date: &'a str,
+    result: &'a str,
+) -> [&'a str; 8] {
+    [
+        "publish",
+        tree,
+        "--channel",
+        channel,
+        "--date",
+        date,
+        "--result",
+        result,
+    ]
+}
+
+/// `stx-builds` with a clean environment, without catalog pages, which are derived and may be lost, for what is asked of the rest.
 pub(crate) fn stx_without_pages<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     static CONFIG: OnceLock<camino_tempfile::Utf8TempDir> = OnceLock::new();
     let dir = CONFIG.get_or_init(|| {

@@ -5,7 +5,7 @@ use camino_tempfile::Utf8TempDir;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use crate::harness::{assert_whole, builds, run, stx};
+use crate::harness::{assert_whole, builds, publish_args, run, stx};
 
 struct Tree {
     dir: Utf8TempDir,
@@ -38,18 +38,9 @@ impl Tree {
     fn publish(&self, date: &str, result: &str) -> Command {
         let tree = self.dir.path().join("tree");
         let mirror = self.mirror();
-        stx([
-            "--mirror",
-            mirror.as_str(),
-            "publish",
-            tree.as_str(),
-            "--channel",
-            "master/centos",
-            "--date",
-            date,
-            "--result",
-            result,
-        ])
+        let mut command = stx(["--mirror", mirror.as_str()]);
+        command.args(publish_args(tree.as_str(), "master/centos", date, result));
+        command
     }
 
     fn latest(&self) -> String {

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Ran, assert_whole, builds, in_memory, package, run, stx};
+use crate::harness::{Ran, assert_whole, builds, in_memory, package, publish_args, run, stx};
 
 mod locks;
 
@@ -72,16 +72,7 @@ impl Site {
 
     fn publish(&self, tree: usize, channel: &str, date: &str) -> Command {
         let tree = self.tree(tree);
-        self.stx(&[
-            "publish",
-            tree.as_str(),
-            "--channel",
-            channel,
-            "--date",
-            date,
-            "--result",
-            "success",
-        ])
+        self.stx(&publish_args(tree.as_str(), channel, date, "success"))
     }
 }
 

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use serde_json::Value;
 
-use crate::harness::{assert_whole, builds, run, stx};
+use crate::harness::{assert_whole, builds, publish_args, run, stx};
 
 /// A mirror that is published build by build, by default with daily `master` builds in January 2020, every tenth of them a
 /// failure, and a release.
@@ -48,16 +48,7 @@ impl Mirror {
             fs_err::create_dir_all(file.parent().expect("below")).expect("a directory");
             fs_err::write(file, text).expect("a file");
         }
-        let args = [
-            "publish",
-            tree.as_str(),
-            "--channel",
-            channel,
-            "--date",
-            date,
-            "--result",
-            result,
-        ];
+        let args = publish_args(tree.as_str(), channel, date, result);
         run(&mut self.stx(&args)).ok();
     }
 

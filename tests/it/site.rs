@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{in_memory, run, stx};
+use crate::harness::{in_memory, publish_args, run, stx};
 use crate::nginx::Nginx;
 
 /// The channel that has builds.
@@ -55,18 +55,12 @@ impl Site {
             fs_err::write(file, bytes).expect("a file");
         }
         let mirror = self.mirror();
-        run(&mut stx([
-            "--mirror",
-            mirror.as_str(),
-            "publish",
+        run(stx(["--mirror", mirror.as_str()]).args(publish_args(
             tree.as_str(),
-            "--channel",
             channel,
-            "--date",
             date,
-            "--result",
             result,
-        ]))
+        )))
         .ok();
     }
 

@@ -70,16 +70,7 @@ fn publish(sandbox: &Utf8Path, day: u32, result: &str) {
 
 fn publish_args(day: u32, result: &str) -> Vec<String> {
     let (tree, date) = (format!("tree-{day}"), format!("202002{day:02}T060000Z"));
-    let args = [
-        "publish",
-        &tree,
-        "--channel",
-        "master/centos",
-        "--date",
-        &date,
-        "--result",
-        result,
-    ];
+    let args = crate::harness::publish_args(&tree, "master/centos", &date, result);
     args.map(str::to_owned).to_vec()
 }
 

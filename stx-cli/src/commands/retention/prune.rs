@@ -71,23 +71,13 @@ fn human(plan: &PrunePlan) -> String {
     for warning in &plan.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
-    for entry in &plan.expire {
-        let _ = writeln!(
-            text,
-            "expire {}: {}, frees {}",
-            entry.build,
-            entry.message,
-            output::bytes(entry.bytes_freed)
-        );
-    }
-    for entry in &plan.sections {
-        let _ = writeln!(
-            text,
-            "thin   {}: {}, frees {}",
-            entry.build,
-            entry.message,
-            output::bytes(entry.bytes_freed)
-        );
+    let expire = plan.expire.iter();
+    let expire = expire.map(|entry| ("expire", &entry.build, &entry.message, entry.bytes_freed));
+    let thin = plan.sections.iter();
+    let thin = thin.map(|entry| ("thin  ", &entry.build, &entry.message, entry.bytes_freed));
+    for (word, build, message, freed) in expire.chain(thin) {
+        let freed = output::bytes(freed);
+        let _ = writeln!(text, "{word} {build}: {message}, frees {freed}");
     }
     for entry in &plan.keep {
         let reasons: Vec<_> = entry.reasons.iter().map(ToString::to_string).collect();

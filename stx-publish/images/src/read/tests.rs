@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use camino::Utf8PathBuf;
 use camino_tempfile::tempdir;
 use stx_layout::Sha256;
 
@@ -207,8 +208,13 @@ fn read_archive(bytes: &[u8]) -> Result<Vec<FoundImage>, ReadError> {
     let dir = tempdir().expect("a directory");
     let source = dir.path().join("stx-heat.tar");
     fs_err::write(&source, bytes).expect("a file");
+    read_file(source, bytes.len() as u64)
+}
+
+/// The images in a file of a build.
+fn read_file(source: Utf8PathBuf, size: u64) -> Result<Vec<FoundImage>, ReadError> {
     let entry = Entry::File {
-        size: bytes.len() as u64,
+        size,
         source,
         executable: false,
         digest: None,
@@ -274,19 +280,7 @@ fn archive_with(kind: tar::EntryType, claimed: u64) -> Result<Vec<FoundImage>, R
     file.seek(SeekFrom::End(0)).expect("at its end");
     file.write_all(&archive(&["layer one"], &[one, one], "null"))
         .expect("written");
-    let size = file.metadata().expect("a size").len();
-    let entry = Entry::File {
-        size,
-        source,
-        executable: false,
-        digest: None,
-    };
-    let path = "outputs/docker-images/stx-heat.tar"
-        .parse()
-        .expect("a path");
-    read(&Incoming {
-        entries: [(path, entry)].into(),
-    })
+    read_file(source, file.metadata().expect("a size").len())
 }
 
 #[test]
