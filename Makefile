@@ -13,7 +13,7 @@ demo:
 	$(if $(filter centos,$(DISTRO)),,scripts/setup.sh demo-debian)
 	$(CARGO) build --release --locked -p stx-cli
 	target/release/stx-builds demo --distro $(DISTRO) $(DEMO)
-	@$(if $(filter centos,$(DISTRO)),echo 'the same as Debian packages, into the same mirror: DISTRO=debian make demo')
+	@test '$(DISTRO)' != centos || echo 'the same as Debian packages, into the same mirror: DISTRO=debian make demo'
 
 ## Everything that decides whether a change is right.
 test:
