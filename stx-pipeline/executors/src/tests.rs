@@ -14,8 +14,8 @@ fn mistakes(text: &str) -> String {
         .to_string()
 }
 
-/// A phase's invocation rewritten for the place `there` of a configuration, for people.
-fn rewritten(text: &str) -> String {
+/// A phase's invocation rewritten for the place `there` of a configuration, for people; with its script on demand.
+fn rewritten(text: &str, shows_script: bool) -> String {
     let text = format!("{text}\n[[place-rule]]\nphases = [\"*\"]\nplace = \"there\"\n");
     let places = places(&text);
     let (_, place) = places.of("iso").unwrap();
@@ -79,7 +79,13 @@ fn rewritten(text: &str) -> String {
         }
         Placed::Direct(_) | Placed::By(_) => panic!("it runs elsewhere"),
     };
+    let script = job.run_script(&invocation);
+    assert_eq!(files.iter().filter(|file| **file == script).count(), 1);
     for file in files {
+        // It is the same for each kind, and shown once.
+        if file == script && !shows_script {
+            continue;
+        }
         let own = file.text.split("# The rest is the same").next().unwrap();
         writeln!(out, "{}:\n{own}", file.path).unwrap();
     }
@@ -101,7 +107,8 @@ fn ssh_runs_the_script_on_another_host() {
         port = 2222
         identity = "keys/builder"
         options = ["StrictHostKeyChecking=yes"]
-        "#
+        "#,
+        true,
     ), @r##"
     run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline ssh -T -o 'StrictHostKeyChecking=yes' -o 'BatchMode=yes' -o 'ConnectTimeout=20' -o 'ServerAliveInterval=15' -o 'ServerAliveCountMax=4' -o 'EscapeChar=none' -o 'ClearAllForwardings=yes' -o 'LogLevel=ERROR' -o 'ControlPath="/s/jobs/%C"' -o 'ControlMaster=no' -p 2222 -o 'IdentitiesOnly=yes' -i /etc/stx/keys/builder -- builder@big 'exec /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0'
       env HOME MY_WORKSPACE PATH PHASE
@@ -137,29 +144,13 @@ fn podman_runs_the_script_in_a_container() {
         network = "none"
         mounts = ["/opt/cache:ro", "scratch"]
         options = ["--memory=8g"]
-        "#
+        "#,
+        false,
     ), @r##"
     run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
       env HOME MY_WORKSPACE PATH PHASE
     end: podman kill iso.ab12.7.8.0
       env HOME PATH
-    /s/jobs/iso.0/run:
-    # One run of a phase: its command and its environment.
-    job=/s/jobs/iso.0
-    lock=/s/jobs/iso.lock
-    work=/s/space
-    program=build-iso
-    path=/usr/bin
-    grace=10 patience=900
-    phase() {
-        export MY_WORKSPACE=/s/space
-        export PATH=/usr/bin
-        export PHASE=iso
-        export TOKEN='it'\''s secret'
-        exec /usr/bin/env -u OLDPWD -u PWD -u SHLVL -u _ build-iso --label 'a b'
-    }
-
-
     check: podman run --rm --init --interactive --name iso.ab12.7.8.0 '--userns=keep-id' '--network=none' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' '--volume=/opt/cache:/opt/cache:ro' '--volume=/etc/stx/scratch:/etc/stx/scratch' '--memory=8g' registry.example.org/stx-builder:7 /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
       env HOME PATH PHASE
     "##);
@@ -173,29 +164,13 @@ fn docker_is_told_who_the_files_belong_to() {
         kind = "container"
         engine = "docker"
         image = "stx-builder"
-        "#
+        "#,
+        false,
     ), @r##"
     run: bash -c 'exec "$@" < <(exec sleep infinity 2> /dev/null)' lifeline docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run stdin 0
       env HOME MY_WORKSPACE PATH PHASE
     end: docker kill iso.ab12.7.8.0
       env HOME PATH
-    /s/jobs/iso.0/run:
-    # One run of a phase: its command and its environment.
-    job=/s/jobs/iso.0
-    lock=/s/jobs/iso.lock
-    work=/s/space
-    program=build-iso
-    path=/usr/bin
-    grace=10 patience=900
-    phase() {
-        export MY_WORKSPACE=/s/space
-        export PATH=/usr/bin
-        export PHASE=iso
-        export TOKEN='it'\''s secret'
-        exec /usr/bin/env -u OLDPWD -u PWD -u SHLVL -u _ build-iso --label 'a b'
-    }
-
-
     check: docker run --rm --init --interactive --name iso.ab12.7.8.0 '--user=1000:100' '--volume=/s/space:/s/space' '--volume=/s/sources:/s/sources' '--volume=/r:/r' '--volume=/s/jobs:/s/jobs' stx-builder /bin/sh -c 'test -x /bin/bash && command -v flock > /dev/null || { echo '\''bash and flock have to be there'\'' >&2; exit 1; }; exec cat /s/jobs/check.0/marker'
       env HOME PATH PHASE
     "##);
@@ -214,29 +189,13 @@ fn slurm_takes_the_script_as_a_job() {
         account = "stx"
         conf = "slurm.conf"
         options = ["--constraint=ssd"]
-        "#
+        "#,
+        false,
     ), @r##"
     submit: sbatch --parsable '--job-name=iso.ab12.7.8.0' '--chdir=/' '--output=/s/jobs/iso.0/output' '--open-mode=append' --requeue '--nodes=1' '--ntasks=1' '--export=ALL' '--partition=build' '--cpus-per-task=8' '--mem=16G' '--account=stx' '--time=0-00:02:30' '--constraint=ssd' /s/jobs/iso.0/batch
       env HOME MY_WORKSPACE PATH PHASE SLURM_CONF
     cancel: scancel --quiet '--name=iso.ab12.7.8.0'
       env HOME PATH SLURM_CONF
-    /s/jobs/iso.0/run:
-    # One run of a phase: its command and its environment.
-    job=/s/jobs/iso.0
-    lock=/s/jobs/iso.lock
-    work=/s/space
-    program=build-iso
-    path=/usr/bin
-    grace=10 patience=900
-    phase() {
-        export MY_WORKSPACE=/s/space
-        export PATH=/usr/bin
-        export PHASE=iso
-        export TOKEN='it'\''s secret'
-        exec /usr/bin/env -u OLDPWD -u PWD -u SHLVL -u _ build-iso --label 'a b'
-    }
-
-
     /s/jobs/iso.0/batch:
     #!/bin/sh
     test -r /s/jobs/iso.0/run || {
