@@ -12,13 +12,12 @@ use stx_layout::{
     Catalog, Channel, Pin, Sums,
 };
 
-use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::index::PageId;
 use crate::seal::{Seal, is_beyond_sums};
-use crate::store::rules::{file_mode, is_channel_within, is_within, no_build};
+use crate::store::rules::{is_channel_within, is_within, no_build};
 use crate::store::{
-    Audit, Capabilities, Depth, FileBody, Found, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+    Audit, Capabilities, Content, Contents, Depth, FileBody, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
 };
 use crate::thinning::Thinned;
 
@@ -26,7 +25,7 @@ mod writer;
 
 /// A mirror in memory. Clones are the same mirror.
 ///
-/// It reads no files: the source of an [`Entry::File`] has to be given by [`put_source`](Self::put_source).
+/// It reads no files: the source of an [`Entry::File`](crate::incoming::Entry::File) has to be given by [`put_source`](Self::put_source).
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
@@ -53,17 +52,10 @@ struct State {
 struct Stored {
     record: Option<BuildRecord>,
     sums: Sums,
-    files: BTreeMap<BuildPath, Content>,
+    files: Contents,
     /// `SHA256SUMS` and its signature.
     beyond_sums: BTreeMap<BuildPath, Bytes>,
     thinned: Thinned,
-}
-
-/// A file or symlink that is stored.
-#[derive(Clone)]
-enum Content {
-    File { bytes: Bytes, executable: bool },
-    Symlink { target: String },
 }
 
 impl fmt::Debug for MemoryStore {
@@ -109,14 +101,8 @@ impl MemoryStore {
                 return;
             }
             match bytes {
-                Some(bytes) => drop(build.files.insert(
-                    path.clone(),
-                    Content::File {
-                        bytes,
-                        executable: false,
-                    },
-                )),
-                None => drop(build.files.remove(path)),
+                Some(bytes) => drop(build.files.0.insert(path.clone(), Content::file(bytes))),
+                None => drop(build.files.0.remove(path)),
             }
         }
     }
@@ -129,22 +115,6 @@ impl MemoryStore {
 }
 
 impl Stored {
-    /// The same as entries, for following symlinks and counting.
-    fn incoming(&self) -> Incoming {
-        let entries = self.files.iter().map(|(path, content)| {
-            let entry = match content {
-                Content::File { bytes, .. } => Entry::Generated(bytes.clone()),
-                Content::Symlink { target } => Entry::Symlink {
-                    target: target.clone(),
-                },
-            };
-            (path.clone(), entry)
-        });
-        Incoming {
-            entries: entries.collect(),
-        }
-    }
-
     fn read(&self, path: &BuildPath) -> Option<Bytes> {
         if is_beyond_sums(path.as_str()) {
             return self.beyond_sums.get(path).cloned();
@@ -152,13 +122,7 @@ impl Stored {
         if path.as_str() == Thinned::FILE_NAME && !self.thinned.sections.is_empty() {
             return Some(self.thinned.to_json().into());
         }
-        match self.files.get(path)? {
-            Content::File { bytes, .. } => Some(bytes.clone()),
-            Content::Symlink { .. } => match self.incoming().links().get(path)? {
-                LinkEnd::File(end) => self.read(end),
-                LinkEnd::Directory | LinkEnd::Wrong(_) => None,
-            },
-        }
+        self.files.read(path)
     }
 }
 
@@ -175,6 +139,7 @@ impl MirrorRead for MemoryStore {
                     state: BuildState::Known(Box::new(record.clone())),
                     keep_file: stored
                         .files
+                        .0
                         .keys()
                         .any(|path| path.file_name() == "KEEP" && path.parent().is_none()),
                 };
@@ -272,25 +237,8 @@ impl MirrorRead for MemoryStore {
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection, StoreError> {
         let state = self.state();
         let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
-        let found = build.files.iter().map(|(path, content)| {
-            let found = match content {
-                Content::File { bytes, executable } => Found::File {
-                    size: bytes.len() as u64,
-                    mode: Some(file_mode(*executable)),
-                    modified: None,
-                    digest: match depth {
-                        Depth::Listing => None,
-                        Depth::Digests => Some(Ok(digest_of(bytes))),
-                    },
-                },
-                Content::Symlink { target } => Found::Symlink {
-                    target: target.clone(),
-                },
-            };
-            (path.clone(), found)
-        });
         Ok(Inspection {
-            found: found.collect(),
+            found: build.files.found(depth),
             unreadable: Vec::new(),
             thinned: build.thinned.clone(),
         })

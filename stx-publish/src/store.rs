@@ -33,6 +33,7 @@ use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
 use crate::thinning::{Thinned, ThinnedSection};
 
+mod contents;
 mod forward;
 mod hold;
 mod owed;
@@ -42,6 +43,7 @@ pub mod rules;
 pub use crate::audit::{Audit, StoredFile};
 pub use crate::error::StoreError;
 pub use crate::seal::{check_record, record_path};
+pub use contents::{Content, Contents};
 pub use hold::Hold;
 pub use owed::{OwedTag, OwedTags};
 pub use read::{read_all, thinned};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use futures_util::lock::OwnedMutexGuard;
 use stx_layout::{
@@ -14,17 +14,14 @@ use stx_layout::{
 };
 use stx_publish::conformance::{self, test_seal};
 use stx_publish::faulty::Fault;
-use stx_publish::incoming::digest_of;
-use stx_publish::metadata::apt::AptRepository;
 use stx_publish::metadata::{CarriedRecord, Indexed};
-use stx_publish::seal::{REPOMD_SIGNATURE, is_beyond_sums};
-use stx_publish::store::rules;
+use stx_publish::seal::is_beyond_sums;
+use stx_publish::store::{Content, Contents, rules};
 use stx_publish::thinning::{lies_in, parse_thinned};
 use stx_publish::{
-    Added, Audit, Capabilities, ChannelWriter, Depth, Entry, FileBody, Found, Hold, Incoming,
-    Inspection, KnownFile, Leftover, LinkEnd, MirrorRead, MirrorStore, OwedTags, PageId,
-    PageWriter, Retired, Scope, Seal, Sealed, StagedBuild, StoreError, Thinned, ThinnedSection,
-    sweep,
+    Added, Audit, Capabilities, ChannelWriter, Depth, Entry, FileBody, Hold, Inspection, KnownFile,
+    Leftover, MirrorRead, MirrorStore, OwedTags, PageId, PageWriter, Retired, Scope, Seal, Sealed,
+    StagedBuild, StoreError, Thinned, ThinnedSection, sweep,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -49,6 +46,26 @@ struct Rows(BTreeMap<(Group, String), Bytes>);
 
 fn file(kind: u8, bytes: &[u8]) -> Bytes {
     [&[kind], bytes].concat().into()
+}
+
+fn row_of(content: &Content) -> Bytes {
+    match content {
+        Content::File { bytes, executable } => file(if *executable { b'x' } else { b'f' }, bytes),
+        Content::Symlink { target } => file(b'l', target.as_bytes()),
+    }
+}
+
+fn content_of(row: &Bytes) -> Content {
+    let (kind, rest) = (row[0], row.slice(1..));
+    match kind {
+        b'l' => Content::Symlink {
+            target: text(&rest),
+        },
+        _ => Content::File {
+            bytes: rest,
+            executable: kind == b'x',
+        },
+    }
 }
 
 impl Rows {
@@ -109,30 +126,14 @@ impl Rows {
         BuildRecord::from_json(text).map_err(|error| damaged(id, error))
     }
 
-    /// The files and symlinks of a build, by path, with their rows; not those that no sums name.
-    fn files<'a>(
-        &'a self,
-        group: &Group,
-    ) -> impl Iterator<Item = (BuildPath, &'a Bytes)> + use<'a> {
-        let files = self.of(group).filter(|(name, _)| {
-            !name.is_empty() && !is_beyond_sums(name) && *name != Thinned::FILE_NAME
-        });
-        files.map(|(name, row)| (name.parse().expect("a path that was added"), row))
-    }
-
-    fn incoming(&self, group: &Group) -> Incoming {
-        let entries = self.files(group).map(|(path, row)| {
-            let entry = match row[0] {
-                b'l' => Entry::Symlink {
-                    target: text(&row[1..]),
-                },
-                _ => Entry::Generated(row.slice(1..)),
-            };
-            (path, entry)
-        });
-        Incoming {
-            entries: entries.collect(),
-        }
+    fn contents(&self, id: &BuildId) -> Contents {
+        let rows = self.of(&Group::Build(id.clone()));
+        let rows = rows.filter(|(name, _)| !is_beyond_sums(name) && *name != Thinned::FILE_NAME);
+        let path = |name: &str| name.parse().expect("a path that was added");
+        Contents(
+            rows.map(|(name, row)| (path(name), content_of(row)))
+                .collect(),
+        )
     }
 
     fn thinned(&self, id: &BuildId) -> Result<Thinned> {
@@ -256,16 +257,10 @@ impl MirrorRead for KeyValue {
     }
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64) -> Result<FileBody> {
         let rows = self.rows();
-        let mut bytes = rows.text(id, path.as_str())?;
-        match rows.incoming(&Group::Build(id.clone())).links().get(path) {
-            Some(LinkEnd::File(end)) => bytes = rows.text(id, end.as_str())?,
-            Some(_) => {
-                return Err(StoreError::NotFound {
-                    what: format!("{id}/{path}"),
-                });
-            }
-            None => {}
-        }
+        let bytes = match rows.contents(id).read(path) {
+            Some(bytes) => bytes,
+            None => rows.text(id, path.as_str())?,
+        };
         Ok(FileBody::of(&bytes, from))
     }
     async fn read_part(
@@ -289,20 +284,8 @@ impl MirrorRead for KeyValue {
     async fn inspect(&self, id: &BuildId, depth: Depth) -> Result<Inspection> {
         let rows = self.rows();
         rules::check_there(id, rows.is_there(id))?;
-        let found = |row: &Bytes| match row[0] {
-            b'l' => Found::Symlink {
-                target: text(&row[1..]),
-            },
-            kind => Found::File {
-                size: row.len() as u64 - 1,
-                mode: Some(rules::file_mode(kind == b'x')),
-                modified: None,
-                digest: (depth == Depth::Digests).then(|| Ok(digest_of(&row[1..]))),
-            },
-        };
-        let files = rows.files(&Group::Build(id.clone()));
         Ok(Inspection {
-            found: files.map(|(path, row)| (path, found(row))).collect(),
+            found: rows.contents(id).found(depth),
             unreadable: Vec::new(),
             thinned: rows.thinned(id)?,
         })
@@ -453,6 +436,7 @@ impl ChannelWriter for Writer {
         Ok(Box::new(Staged {
             lock: Arc::clone(&self.0),
             id,
+            files: Mutex::default(),
         }))
     }
     async fn point(
@@ -495,7 +479,7 @@ impl ChannelWriter for Writer {
             rules::new_sections(sections, &thinned),
             Group::Build(id.clone()),
         );
-        rules::check_sections(&id, &new, &rows.incoming(&build))?;
+        rules::check_sections(&id, &new, &rows.contents(&id).incoming())?;
         thinned.sections.extend(new.iter().cloned());
         rows.put_thinned(&id, &thinned);
         let taken = new.iter().map(|section| {
@@ -595,36 +579,25 @@ impl PageWriter for Pages {
 struct Staged {
     lock: Arc<Lock>,
     id: BuildId,
+    files: Mutex<Contents>,
 }
 
 impl Staged {
-    fn group(&self) -> Group {
-        Group::Staged(self.id.clone())
-    }
-
-    fn put(&self, path: &BuildPath, row: Bytes) -> Result<()> {
-        let mut rows = self.lock.store.rows();
-        if rows.get(self.group(), path.as_str()).is_some() {
-            let what = format!("{}/{path}", self.id);
-            return Err(StoreError::AlreadyExists { what });
-        }
-        rows.put(self.group(), path, row);
-        Ok(())
-    }
-
-    fn added(&self) -> Incoming {
-        self.lock.store.rows().incoming(&self.group())
+    fn files(&self) -> MutexGuard<'_, Contents> {
+        self.files.lock().expect("no panic while it is locked")
     }
 
     fn finish(&self, sealed: &Sealed) -> Result<()> {
         let mut rows = self.lock.store.rows();
         rules::check_absent(&self.id, rows.is_there(&self.id))?;
         let build = Group::Build(self.id.clone());
-        rows.move_to(&self.group(), &build, |name| !name.is_empty());
-        rows.remove(&self.group());
+        for (path, content) in &self.files().0 {
+            rows.put(build.clone(), path, row_of(content));
+        }
         for (path, bytes) in &sealed.files {
             rows.put(build.clone(), path, file(b'f', bytes));
         }
+        rows.remove(&Group::Staged(self.id.clone()));
         Ok(())
     }
 }
@@ -637,68 +610,40 @@ impl StagedBuild for Staged {
     fn parallel(&self) -> usize {
         8
     }
+    /// It knows no files of a workspace.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added> {
-        match entry {
-            Entry::Symlink { target } => {
-                self.put(path, file(b'l', target.as_bytes()))?;
-                Ok(Added::Link)
-            }
-            Entry::Generated(bytes) => {
-                self.put(path, file(b'f', bytes))?;
-                Ok(Added::Stored(entry.size()))
-            }
-            // It knows no files.
-            Entry::File { source, .. } => Err(StoreError::Unsupported {
-                what: source.to_string(),
-            }),
-        }
+        self.files().add_entry(&self.id, path, entry, None)
     }
     async fn share(&self, _: &BuildPath, _: &KnownFile) -> Result<Option<u64>> {
         Ok(None)
     }
     async fn index(&self, dir: &BuildPath, _: &[CarriedRecord]) -> Result<Indexed> {
-        let packages = rules::known_packages(dir, &self.added()).into_keys();
-        let packages: Vec<_> = packages
-            .filter(|name| Utf8Path::new(name).extension() == Some("rpm"))
-            .collect();
-        let repomd = packages.join("\n");
-        let signature =
-            rules::sign_metadata(&self.lock.store.seal, &self.id, dir, repomd.as_bytes())?;
-        for (name, bytes) in [
-            ("repomd.xml", Some(repomd.into())),
-            (REPOMD_SIGNATURE, signature),
-        ] {
-            let path = dir.join(&format!("repodata/{name}"));
-            if let Some(bytes) = bytes {
-                self.put(&path.expect("a path"), file(b'f', &bytes))?;
-            }
-        }
-        Ok(Indexed {
-            listed: packages.len() as u64,
-            ..Indexed::default()
-        })
+        let seal = &self.lock.store.seal;
+        self.files().index_names(seal, &self.id, dir)
     }
     async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed> {
-        let added = self.added();
-        let repository = AptRepository::of(dir, &added);
-        let open = rules::open_generated(&added);
         let seal = &self.lock.store.seal;
-        let (files, indexed) = rules::index_apt(seal, &self.id, &repository, None, &open)?;
-        for (path, bytes) in files {
-            self.put(&path, file(b'f', &bytes))?;
-        }
-        Ok(indexed)
+        self.files().index_apt(seal, &self.id, dir)
     }
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord> {
-        let sealed = rules::seal_staged(&self.lock.store.seal, &self.id, &self.added(), record)?;
+        let sealed = rules::seal_staged(
+            &self.lock.store.seal,
+            &self.id,
+            &self.files().incoming(),
+            record,
+        )?;
         self.finish(&sealed)?;
         Ok(sealed.record)
     }
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<()> {
-        self.finish(&rules::seal_copy(&self.id, &self.added(), original)?)
+        let sealed = rules::seal_copy(&self.id, &self.files().incoming(), original)?;
+        self.finish(&sealed)
     }
     async fn discard(self: Box<Self>) -> Result<()> {
-        self.lock.store.rows().remove(&self.group());
+        self.lock
+            .store
+            .rows()
+            .remove(&Group::Staged(self.id.clone()));
         Ok(())
     }
 }

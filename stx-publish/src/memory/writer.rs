@@ -2,30 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin};
 
-use super::{Content, MemoryStore, State, Stored};
+use super::{MemoryStore, State, Stored};
 use crate::incoming::Entry;
 use crate::index::PageId;
-use crate::metadata::apt::AptRepository;
 use crate::metadata::{CarriedRecord, Indexed};
-use crate::seal::{REPOMD_SIGNATURE, Sealed, is_beyond_sums};
+use crate::seal::{Sealed, is_beyond_sums};
 use crate::store::rules::{
     check_absent, check_alias, check_channel, check_free, check_sections, check_taken,
-    check_target, check_there, in_use, index_apt, latest, new_sections, no_build, open_generated,
-    put_pin, retired_at, retired_before, retired_section, seal_copy, seal_staged, sign_metadata,
-    take_pin,
+    check_target, check_there, in_use, latest, new_sections, no_build, put_pin, retired_at,
+    retired_before, retired_section, seal_copy, seal_staged, take_pin,
 };
 use crate::store::{
-    Added, ChannelWriter, KnownFile, Leftover, OwedTags, PageWriter, Retired, StagedBuild,
-    StoreError,
+    Added, ChannelWriter, Content, Contents, KnownFile, Leftover, OwedTags, PageWriter, Retired,
+    StagedBuild, StoreError,
 };
-use crate::thinning::{Thinned, ThinnedSection, lies_in};
+use crate::thinning::{Thinned, ThinnedSection};
 
 /// The lock; ends when the last one who holds it is dropped.
 struct Lock {
@@ -76,7 +74,7 @@ impl ChannelWriter for MemoryWriter {
         Ok(Box::new(MemoryStaged {
             lock: Arc::clone(&self.lock),
             id,
-            stored: Mutex::default(),
+            files: Mutex::default(),
         }))
     }
 
@@ -143,15 +141,11 @@ impl ChannelWriter for MemoryWriter {
         state.check_free(&id, latest(sections))?;
         let stored = state.builds.get_mut(&id).ok_or_else(|| no_build(&id))?;
         let new = new_sections(sections, &stored.thinned);
-        check_sections(&id, &new, &stored.incoming())?;
+        check_sections(&id, &new, &stored.files.incoming())?;
         let mut gone = Vec::new();
         for section in new {
-            let (taken, rest) = std::mem::take(&mut stored.files)
-                .into_iter()
-                .partition(|(path, _)| lies_in(path, &section.section));
-            stored.files = rest;
             let taken = Stored {
-                files: taken,
+                files: stored.files.take(&section.section),
                 ..Stored::default()
             };
             let retired = retired_section(&id, &section);
@@ -257,7 +251,7 @@ impl State {
         let stored = self.builds.get_mut(id).ok_or_else(|| no_build(id))?;
         check_taken(retired, section, &stored.thinned)?;
         if let Some(taken) = self.retired.remove(retired) {
-            stored.files.extend(taken.files);
+            stored.files.0.extend(taken.files.0);
             stored
                 .thinned
                 .sections
@@ -307,7 +301,7 @@ impl PageWriter for MemoryPages {
 struct MemoryStaged {
     lock: Arc<Lock>,
     id: BuildId,
-    stored: Mutex<Stored>,
+    files: Mutex<Contents>,
 }
 
 impl fmt::Debug for MemoryStaged {
@@ -317,41 +311,24 @@ impl fmt::Debug for MemoryStaged {
 }
 
 impl MemoryStaged {
-    fn put(&self, path: &BuildPath, content: Content) -> Result<(), StoreError> {
-        let mut stored = self
-            .stored
-            .lock()
-            .expect("no call panics while it holds the build");
-        match stored.files.insert(path.clone(), content) {
-            None => Ok(()),
-            Some(_) => Err(StoreError::AlreadyExists {
-                what: format!("{}/{path}", self.id),
-            }),
-        }
-    }
-}
-
-impl MemoryStaged {
-    fn stored(&self) -> Stored {
-        let stored = self.stored.lock();
-        stored
-            .expect("no call panics while it holds the build")
-            .clone()
+    fn files(&self) -> MutexGuard<'_, Contents> {
+        let files = self.files.lock();
+        files.expect("no call panics while it holds the build")
     }
 
     /// Makes the build visible.
     fn finish(&self, sealed: Sealed) -> Result<(), StoreError> {
-        let mut stored = self.stored();
+        let mut stored = Stored {
+            files: self.files().clone(),
+            ..Stored::default()
+        };
         for (path, bytes) in sealed.files {
             if path.as_str() == Thinned::FILE_NAME {
                 stored.thinned = sealed.thinned.clone();
             } else if is_beyond_sums(path.as_str()) {
                 stored.beyond_sums.insert(path, bytes);
             } else {
-                let executable = false;
-                stored
-                    .files
-                    .insert(path, Content::File { bytes, executable });
+                stored.files.0.insert(path, Content::file(bytes));
             }
         }
         stored.sums = sealed.sums;
@@ -375,47 +352,29 @@ impl StagedBuild for MemoryStaged {
     }
 
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
-        let (bytes, executable) = match entry {
-            Entry::Symlink { target } => {
-                self.put(
-                    path,
-                    Content::Symlink {
-                        target: target.clone(),
-                    },
-                )?;
-                return Ok(Added::Link);
-            }
-            Entry::Generated(bytes) => (bytes.clone(), false),
-            Entry::File {
-                source, executable, ..
-            } => {
-                let source_bytes = self.lock.store.state().sources.get(source).cloned();
-                (
-                    source_bytes.ok_or_else(|| StoreError::NotFound {
-                        what: source.to_string(),
-                    })?,
-                    *executable,
-                )
-            }
+        let state = self.lock.store.state();
+        let source = match entry {
+            Entry::File { source, .. } => state.sources.get(source).cloned(),
+            Entry::Symlink { .. } | Entry::Generated(_) => None,
         };
-        if bytes.len() as u64 != entry.size() {
-            return Err(StoreError::Changed {
-                path: path.to_string(),
-            });
-        }
-        let size = entry.size();
-        let shared = {
-            let own = self.stored();
-            let state = self.lock.store.state();
-            let all = state.builds.values().flat_map(|build| build.files.values());
-            let mut all = all.chain(own.files.values());
-            size > 0 && all.any(|content| matches!(content, Content::File { bytes: other, .. } if *other == bytes))
+        let mut own = self.files();
+        let mut all = state.builds.values().map(|build| &build.files);
+        let before = own.clone();
+        let added = own.add_entry(&self.id, path, entry, source)?;
+        let Some(Content::File { bytes, .. }) = own.0.get(path) else {
+            return Ok(added);
         };
-        self.put(path, Content::File { bytes, executable })?;
-        Ok(if shared {
-            Added::Shared(size)
+        let has = |files: &Contents| {
+            let mut contents = files.0.values();
+            contents.any(
+                |content| matches!(content, Content::File { bytes: other, .. } if other == bytes),
+            )
+        };
+        let is_shared = !bytes.is_empty() && (has(&before) || all.any(has));
+        Ok(if is_shared {
+            Added::Shared(entry.size())
         } else {
-            Added::Stored(size)
+            added
         })
     }
 
@@ -425,56 +384,17 @@ impl StagedBuild for MemoryStaged {
     }
 
     async fn index(&self, dir: &BuildPath, _: &[CarriedRecord]) -> Result<Indexed, StoreError> {
-        let prefix = format!("{dir}/");
-        let listed: String = {
-            let stored = self
-                .stored
-                .lock()
-                .expect("no call panics while it holds the build");
-            let names = stored
-                .files
-                .keys()
-                .filter_map(|path| path.as_str().strip_prefix(&prefix));
-            names
-                .filter(|name| camino::Utf8Path::new(name).extension() == Some("rpm"))
-                .fold(String::new(), |text, name| text + name + "\n")
-        };
-        let indexed = Indexed {
-            listed: listed.lines().count() as u64,
-            ..Indexed::default()
-        };
-        let listed = Bytes::from(listed);
-        let signature = sign_metadata(&self.lock.store.seal, &self.id, dir, &listed)?;
-        let files = [("repomd.xml", Some(listed)), (REPOMD_SIGNATURE, signature)];
-        for (name, bytes) in files {
-            let path = dir.join(&format!("repodata/{name}"));
-            let path = path.map_err(|source| StoreError::Damaged {
-                what: dir.to_string(),
-                source: source.into(),
-            })?;
-            if let Some(bytes) = bytes {
-                let executable = false;
-                self.put(&path, Content::File { bytes, executable })?;
-            }
-        }
-        Ok(indexed)
+        let seal = &self.lock.store.seal;
+        self.files().index_names(seal, &self.id, dir)
     }
 
     async fn index_apt(&self, dir: &BuildPath) -> Result<Indexed, StoreError> {
-        let added = self.stored().incoming();
-        let repository = AptRepository::of(dir, &added);
-        let open = open_generated(&added);
         let seal = &self.lock.store.seal;
-        let (files, indexed) = index_apt(seal, &self.id, &repository, None, &open)?;
-        for (path, bytes) in files {
-            let executable = false;
-            self.put(&path, Content::File { bytes, executable })?;
-        }
-        Ok(indexed)
+        self.files().index_apt(seal, &self.id, dir)
     }
 
     async fn commit(self: Box<Self>, record: BuildRecord) -> Result<BuildRecord, StoreError> {
-        let added = self.stored().incoming();
+        let added = self.files().incoming();
         let sealed = seal_staged(&self.lock.store.seal, &self.id, &added, record)?;
         let record = sealed.record.clone();
         self.finish(sealed)?;
@@ -482,7 +402,7 @@ impl StagedBuild for MemoryStaged {
     }
 
     async fn commit_as(self: Box<Self>, original: Sealed) -> Result<(), StoreError> {
-        let sealed = seal_copy(&self.id, &self.stored().incoming(), original)?;
+        let sealed = seal_copy(&self.id, &self.files().incoming(), original)?;
         self.finish(sealed)
     }
 

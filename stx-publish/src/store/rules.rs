@@ -18,6 +18,8 @@
 //! | `restore` | [`check_absent`] for a build, [`check_taken`] for a section |
 //! | `pin`, `unpin` | [`check_there`], [`put_pin`], [`take_pin`], [`PinFile`] |
 //!
+//! A store that holds or moves whole files has the rest in [`Contents`](super::Contents).
+//!
 //! For names and lists: [`retired_name`], [`parse_retired_name`], [`is_within`], [`is_channel_within`].
 
 use std::collections::BTreeMap;
