@@ -8,7 +8,7 @@ use stx_layout::BuildPath;
 use stx_publish::{Entry, Incoming};
 use tokio::runtime::{Builder, Runtime};
 
-/// The values made once a thread.
+/// The directory and the runtime of a thread, made once.
 struct Scratch {
     dir: Utf8TempDir,
     runtime: Runtime,

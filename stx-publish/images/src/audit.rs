@@ -8,7 +8,8 @@ use crate::registry::{ImageRegistry, RegistryError};
 use stx_publish::store::Scope;
 use stx_publish::verify::{Finding, FindingKind, chain};
 
-/// The problems on the registry, by build. Images that are said to be on another registry are not looked for.
+/// Compares the registry with the records, and returns the differences by build. Images that a record places on another
+/// registry are not looked for.
 ///
 /// Moving tags are compared where a channel or the whole mirror is asked for, as aliases are.
 pub async fn audit(

@@ -113,7 +113,7 @@ async fn left_over(
     Ok(left)
 }
 
-/// The actions for the images of a published build. Moving tags follow `latest_build`; where that is held at an older
+/// The plan for the images of a published build. Moving tags follow `latest_build`; where that is held at an older
 /// build, they stay.
 pub async fn plan_for(
     registry: &dyn ImageRegistry,

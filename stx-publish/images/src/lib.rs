@@ -68,7 +68,7 @@ use crate::registry::{Blob, Manifest};
 /// A container image, read from files; every digest was computed from the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The images of its tags.
+    /// The manifest or index that its tags name.
     pub manifest: Manifest,
     /// The manifests that this one names, if it is one for several platforms.
     pub parts: Vec<Manifest>,
@@ -99,7 +99,7 @@ impl Image {
 pub struct FoundImage {
     /// The directory of its layout, or its archive.
     pub origin: BuildPath,
-    /// Its names there: tags, or names with tags; none where nothing is said.
+    /// The names that its layout or archive gives it: tags, or names with tags; empty where it gives none.
     pub references: Vec<String>,
     /// The image.
     pub image: Image,

@@ -1,4 +1,4 @@
-//! The names of a build's images.
+//! Makes the names of a build's images.
 
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ fn one(
     name.compose().map_err(|error| error.to_string())
 }
 
-/// The text before an image's name, without a registry.
+/// The part of a name before the image, without the registry.
 fn organisation(before: &str) -> Option<&str> {
     match before.split_once('/') {
         Some((first, rest)) if is_registry(first) => Some(rest),

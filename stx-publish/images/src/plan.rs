@@ -9,16 +9,16 @@ use stx_layout::{BuildId, BuildRecord, ImageName, Qualifier, Sha256};
 use super::NamedImage;
 use stx_publish::plan::AliasVerdict;
 
-/// The state that the registry showed when it was looked at.
+/// The tags and manifests that the registry showed when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RegistryState {
-    /// The target of each tag, of those that are there.
+    /// The digest that each tag names, of the tags that exist.
     pub tags: BTreeMap<ImageName, Sha256>,
     /// The manifests that are there, by a name of their repository.
     pub manifests: BTreeSet<(ImageName, Sha256)>,
 }
 
-/// The planned action for a build's images.
+/// The plan for a build's images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImagePlan {
     /// The build.
@@ -29,7 +29,7 @@ pub struct ImagePlan {
     pub moving: Vec<MovingStep>,
 }
 
-/// The planned action for one image and its dated or static tag.
+/// The plan for one image and its dated or static tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImageStep {
     /// The name.
@@ -38,11 +38,11 @@ pub struct ImageStep {
     pub digest: Sha256,
     /// Whether the registry has it already, under whatever tag or none.
     pub stored: bool,
-    /// The action for the tag.
+    /// Whether the tag is made.
     pub tag: TagVerdict,
 }
 
-/// The action for a tag that never moves. If it shows another image, there is no plan at all.
+/// The decision about a tag that never moves. If it shows another image, there is no plan at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagVerdict {
@@ -52,16 +52,16 @@ pub enum TagVerdict {
     Stays,
 }
 
-/// The planned action for one tag that moves.
+/// The plan for one tag that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MovingStep {
     /// The name with that tag.
     pub name: ImageName,
     /// The image that it is to show.
     pub digest: Sha256,
-    /// Its state now.
+    /// The digest that it names now.
     pub shown: Option<Sha256>,
-    /// The action and its reason.
+    /// The decision, with its reason.
     #[serde(flatten)]
     pub verdict: AliasVerdict,
 }

@@ -67,7 +67,7 @@ fn list(clashes: &[ImageClash]) -> String {
     clashes.join("; ")
 }
 
-/// The plan on the mirror and on the registry.
+/// The plans of a publish: for the mirror and for the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prepared {
     /// On the mirror.
@@ -189,7 +189,7 @@ pub fn with_files(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedI
     images.collect()
 }
 
-/// The state that the registry shows of these images and their moving tags.
+/// Asks the registry for these images and their moving tags.
 pub async fn registry_state(
     registry: &dyn ImageRegistry,
     images: &[NamedImage],

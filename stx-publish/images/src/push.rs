@@ -65,7 +65,7 @@ pub enum ImageHookError {
     NotTagged(#[source] ImageError),
 }
 
-/// The action taken for the images of a build.
+/// The result of bringing the images of a build to the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ImageReport {
     /// Images that were stored and had not been.

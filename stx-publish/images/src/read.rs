@@ -51,7 +51,7 @@ pub enum ReadError {
     Wrong {
         /// The layout or archive, with the file in it.
         path: String,
-        /// The mistake.
+        /// The error in it.
         reason: String,
     },
     /// The bytes are others than a manifest says.
@@ -66,7 +66,7 @@ pub enum ReadError {
     },
 }
 
-/// The parts that were read of the images of a build.
+/// The images among the files of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadImages {
     /// The images.
@@ -139,7 +139,7 @@ struct Part {
 }
 
 impl Part {
-    /// The readable part of it.
+    /// Opens a reader of exactly this part.
     fn open(&self) -> io::Result<Box<dyn io::Read>> {
         match &self.source {
             BlobSource::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
@@ -159,7 +159,7 @@ struct Tree {
     parts: BTreeMap<String, Part>,
     /// Bytes of JSON that were read.
     read: Cell<u64>,
-    /// The digests that were taken, by the file and where in it: several names may lead to the same bytes.
+    /// The digests computed so far, by file and offset: several names may lead to the same bytes.
     hashed: RefCell<BTreeMap<(Utf8PathBuf, u64), Blob>>,
 }
 
@@ -243,7 +243,7 @@ impl Tree {
         self.parsed(name, &bytes)
     }
 
-    /// The contents of a file.
+    /// Parses the JSON of the file `name`.
     fn parsed<T: DeserializeOwned>(&self, name: &str, text: &[u8]) -> Result<T, ReadError> {
         serde_json::from_slice(text)
             .map_err(|error| self.wrong(name, format!("cannot be understood: {error}")))

@@ -87,7 +87,7 @@ pub enum Pushed {
     There,
 }
 
-/// The outcome of a tag that was to be removed.
+/// The result of removing a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untagged {
     /// It is gone, and nothing else is.
@@ -105,13 +105,13 @@ pub enum RegistryError {
     /// Not there: a manifest, or a blob that a manifest names.
     #[error("{what}: not found on the registry")]
     NotFound {
-        /// The object of the search.
+        /// The manifest or the blob.
         what: String,
     },
     /// The registry does not do it, or says what cannot be understood.
     #[error("{what}: {reason}")]
     Refused {
-        /// The request.
+        /// The call that was refused, with the image's name.
         what: String,
         /// The registry's status, and its codes for what is wrong.
         reason: String,
@@ -119,7 +119,7 @@ pub enum RegistryError {
     /// The credentials, or their lack, are not good enough.
     #[error("{what}: the registry denies access ({reason})")]
     Denied {
-        /// The request.
+        /// The call that was denied, with the image's name.
         what: String,
         /// Its status.
         reason: String,
@@ -135,15 +135,15 @@ pub enum RegistryError {
     /// Other bytes than their digest says.
     #[error("{what}: its bytes have the digest sha256:{found}")]
     Digest {
-        /// The packages that should have them.
+        /// The manifest or the blob.
         what: String,
-        /// Their contents.
+        /// The digest of the bytes that arrived.
         found: Sha256,
     },
     /// It cannot be reached, or keeps breaking off, or keeps asking to wait.
     #[error("{what}")]
     Network {
-        /// The request.
+        /// The call that failed, with the image's name.
         what: String,
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,

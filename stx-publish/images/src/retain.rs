@@ -67,7 +67,7 @@ impl fmt::Display for KeepReason {
     }
 }
 
-/// The decision about one tag of a build that goes.
+/// The decision about one tag of a build that is purged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagDecision {
     /// The tag.
@@ -233,7 +233,7 @@ fn contains(text: &[u8], word: &str) -> bool {
     })
 }
 
-/// The outcome of the tags of a build that goes.
+/// The result of removing the tags of a purged build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct UntagReport {
     /// Those that are gone.

@@ -69,7 +69,7 @@ async fn put(store: &dyn MirrorStore, registry: &dyn ImageRegistry, day: u32) ->
     }
 }
 
-/// The invariant: what a visible build names is stored, no tag is of a build that is not visible, and the
+/// The invariant: the images that a visible build names are stored, no tag is of a build that is not visible, and the
 /// build that an alias shows has all its tags.
 async fn check(store: &MemoryStore, registry: &MemoryRegistry, context: &str) {
     let catalog = store.catalog(&Scope::All).await.expect("a catalog");

@@ -11,7 +11,7 @@ pub(super) const PRIVATE: &str = ".stx";
 pub(super) const ALIASES: &str = ".stx/aliases";
 /// The build at which an alias is held on purpose.
 pub(super) const HELD: &str = ".stx/held";
-/// The operation in a channel.
+/// The marks of operations that are under way in a channel.
 pub(super) const MARKS: &str = ".stx/marks";
 /// The tags of builds that are gone, which something still needs.
 pub(super) const OWED: &str = ".stx/owed";
@@ -131,7 +131,7 @@ pub(super) fn parse_retired(key: &str) -> Option<RetiredName> {
     })
 }
 
-/// The operation with a build, for whoever comes after a crash.
+/// The operation that is under way on a build, for whoever finds its mark after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
     /// A purged build or section is being deleted.

@@ -1,4 +1,4 @@
-//! The contents of a bucket: found by listing one level at a time, never all of it.
+//! Lists the contents of a bucket, one level at a time and never all of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use stx_publish::verify::chain;
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
 const DEEPEST: usize = 6;
 
-/// The entry at a prefix and below.
+/// The kinds of entries found at a prefix and below.
 #[derive(Debug, Default)]
 struct Visited {
     /// There is a channel, or what was or will be a build.

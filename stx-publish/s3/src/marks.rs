@@ -1,4 +1,4 @@
-//! The leftovers of dead publishers in a channel, and how each is finished.
+//! The leftovers of dead publishers in a channel, and how each operation is finished.
 //!
 //! A mark is written before anything that takes more than one request, and goes last. Whoever finds one under the lock of
 //! its channel knows that its writer is dead.

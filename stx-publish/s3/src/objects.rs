@@ -1,4 +1,4 @@
-//! The operations of a bucket, in the few calls that the mirror needs; names are relative to the mirror's root.
+//! The few calls of a bucket that the mirror needs; names are relative to the mirror's root.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use stx_publish::store::StoreError;
 /// Requests that run side by side where there are many to make.
 pub(super) const PARALLEL: usize = 24;
 
-/// The operations of a bucket.
+/// The operations that a bucket must support.
 pub trait Backend: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Backend for T {}
@@ -44,7 +44,7 @@ pub(super) struct Listed {
     pub(super) tag: Option<String>,
 }
 
-/// The direct entries below a prefix.
+/// The objects and prefixes directly below a prefix.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Level {
     pub(super) objects: Vec<Listed>,
@@ -57,7 +57,7 @@ pub(super) struct Level {
 pub(super) enum Keep {
     /// Never changes.
     ForEver,
-    /// Is asked for anew each time.
+    /// Must be requested anew each time.
     Not,
 }
 
@@ -174,7 +174,7 @@ impl Objects {
         }
     }
 
-    /// Facts about an object; `None` where there is none.
+    /// The size, time and entity tag of an object; `None` where there is no such object.
     pub(super) async fn head(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         match self.backend.head(&self.path(name)?).await {
             Ok(found) => Ok(Some(found)),
@@ -325,7 +325,7 @@ impl Objects {
         Ok(found)
     }
 
-    /// The direct entries below a prefix, by name.
+    /// The objects and prefixes directly below a prefix, sorted by name.
     pub(super) async fn level(&self, prefix: &str) -> Result<Level, StoreError> {
         let path = if prefix.is_empty() {
             self.root.clone()
@@ -349,7 +349,7 @@ impl Objects {
     }
 }
 
-/// The error, once: errors of the client repeat their causes, and answers of servers are XML.
+/// The text of an error without repetitions: errors of the client repeat their causes, and answers of servers are XML.
 fn said(error: &Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(source) = deepest.source() {

@@ -19,7 +19,7 @@ use stx_publish::store::{Depth, FileBody, Found, Inspection, StoreError};
 use stx_publish::thinning::Thinned;
 use stx_publish::verify::chain;
 
-/// The direct entries in a build that is there.
+/// The files at the top of a visible build.
 #[derive(Debug, Clone)]
 pub(super) struct Top {
     /// The entity tag of its record, where the server gives one.
@@ -39,7 +39,7 @@ fn not_found(id: &BuildId) -> StoreError {
 }
 
 impl Inner {
-    /// The direct entries in a build; `None` where there is no build.
+    /// The files at the top of a build; `None` where there is no such build.
     pub(super) async fn top(&self, id: &BuildId) -> Result<Option<Top>, StoreError> {
         let level = self.objects.level(&keys::build(id)).await?;
         let find = |name: &str| level.objects.iter().find(|it| it.name == name);
@@ -113,7 +113,7 @@ impl Inner {
         Ok(sums)
     }
 
-    /// The sections that were taken from a build that is there.
+    /// The sections that were taken from a visible build.
     pub(super) async fn thinned_of(&self, id: &BuildId, top: &Top) -> Result<Thinned, StoreError> {
         if !top.is_thinned {
             return Ok(Thinned::default());

@@ -118,7 +118,7 @@ impl BucketStore {
     /// The mirror that `url` names: `s3://BUCKET/PREFIX`. No request is made yet. `clock` is what locks go by.
     ///
     /// # Errors
-    /// The problems of the URL, the options or the environment.
+    /// An error in the URL, the options or the environment.
     pub fn open(url: &str, options: &BucketOptions, clock: Clock) -> Result<Self, BucketError> {
         let (bucket, root) = split(url).ok_or_else(|| BucketError::Url {
             text: url.to_owned(),

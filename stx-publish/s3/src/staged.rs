@@ -42,17 +42,18 @@ pub(super) struct BucketStaged {
     pub(super) id: BuildId,
     shared: Shared,
     twins: Twins,
-    /// The objects in the build's place at the beginning: objects of an attempt that broke off.
+    /// The objects that were in the build's place at the beginning, left by an interrupted attempt: size and entity
+    /// tag, by name.
     before: HashMap<String, (u64, Option<String>)>,
     hints: Hints,
     memory: Semaphore,
     added: Mutex<Files>,
 }
 
-/// The entries that were added.
+/// The entries that were added to the build.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// The paths, also of what is still on its way.
+    /// Their paths, also those of files that are still being sent.
     pub(super) taken: HashSet<BuildPath>,
     pub(super) incoming: Incoming,
     pub(super) modified: BTreeMap<BuildPath, DateTime<Utc>>,

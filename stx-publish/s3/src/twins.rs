@@ -11,7 +11,7 @@ use super::objects::media_type;
 /// The object that equal ones are copied from, once it is there. Who sends it is waited for.
 pub(super) type Slot = Arc<OnceCell<String>>;
 
-/// The requests that were sent, or is on its way.
+/// The bytes that were sent or are being sent.
 #[derive(Debug, Default)]
 pub(super) struct Twins {
     /// By digest and media type: the server copies the type with the bytes.

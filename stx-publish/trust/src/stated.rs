@@ -1,4 +1,4 @@
-//! The statements of builds about themselves, against what they are: provenance and bills of materials.
+//! Compares the provenance and the bills of materials of builds with their files.
 
 use stx_layout::derived::image_of_bill;
 use stx_layout::{BuildId, BuildPath, BuildRecord, BuildState, Sha256, SumLine, Sums};
@@ -55,7 +55,7 @@ pub async fn verify_stated<K: EnvelopeKey>(
     Ok(())
 }
 
-/// The problems of the provenance of a build, as it was read.
+/// Compares the provenance of a build, as it was read, with its record and sums.
 pub fn check_provenance<K: EnvelopeKey>(
     id: &BuildId,
     record: &BuildRecord,
@@ -100,7 +100,7 @@ pub fn check_provenance<K: EnvelopeKey>(
     findings
 }
 
-/// The parts that are read of a bill of materials.
+/// The fields that are read of a bill of materials.
 #[derive(Deserialize)]
 struct Bill {
     metadata: BillMetadata,
@@ -142,8 +142,8 @@ fn sha256(hashes: &[BillHash]) -> Option<Sha256> {
     hash.content.parse().ok()
 }
 
-/// The problems of a bill of materials: it has to be about the image beside it, and what it says is published has to be,
-/// with the bytes that it names.
+/// Checks a bill of materials: it has to be about the image beside it, and the packages that it states as published
+/// have to be published, with the bytes that it states.
 fn check_bill(
     id: &BuildId,
     line: &SumLine,

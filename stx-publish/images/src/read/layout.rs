@@ -12,7 +12,7 @@ use stx_layout::{BuildPath, Sha256, counted};
 use super::{FoundImage, Image, ReadError, ReadImages, Tree, once, platform};
 use crate::registry::{Blob, Manifest};
 
-/// The name of an image in its layout.
+/// The annotation that holds the name of an image in its layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// How deep an index may lie in others.
@@ -27,18 +27,18 @@ const MOST_NAMED: usize = 1 << 20;
 /// How many signatures of signatures belong to an image.
 const LONGEST_CHAIN: usize = 8;
 
-/// The entries below each image.
+/// The manifests below each image, in the order of its index.
 type Orders = BTreeMap<Sha256, Vec<Sha256>>;
 
 /// A manifest or index of a layout.
 struct Node {
     manifest: Manifest,
-    /// The entries of an index.
+    /// The manifests that it names, if it is an index.
     children: Vec<Sha256>,
-    /// The blobs that a manifest names.
+    /// The configuration and the layers that it names, if it is a manifest.
     blobs: Vec<Blob>,
     platform: Option<String>,
-    /// Its subject: of a signature, what is signed.
+    /// Its subject: the manifest that a signature signs.
     subject: Option<Sha256>,
 }
 
@@ -125,7 +125,7 @@ fn is_foreign(layer: &Descriptor) -> bool {
         || layer.urls().as_ref().is_some_and(|urls| !urls.is_empty())
 }
 
-/// The parts that are read of a configuration. Those who sign images make some that say neither.
+/// The fields that are read of a configuration. Configurations of signatures may lack them.
 #[derive(Deserialize)]
 struct Configuration {
     os: Option<String>,

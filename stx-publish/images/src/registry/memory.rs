@@ -37,7 +37,7 @@ struct Repository {
     tags: BTreeMap<String, Sha256>,
 }
 
-/// The blobs that a manifest names, of an image or of several.
+/// The digests that a manifest or an index names.
 #[derive(Deserialize)]
 struct Named {
     config: Option<Named1>,

@@ -83,7 +83,7 @@ pub enum TrustError {
     Key {
         /// The key.
         key: String,
-        /// The problem with it.
+        /// The reason that it may not sign.
         state: KeyState,
     },
     /// The signature itself has expired.
@@ -104,7 +104,7 @@ pub enum TrustError {
     },
 }
 
-/// The reason that keeps a key from signing.
+/// The reason that a key may not sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyState {
     /// Nothing binds it to its owner: no valid self-signature, or none of its primary key.
@@ -123,7 +123,7 @@ pub enum KeyState {
     },
     /// Its owner took it back.
     Revoked {
-        /// The text of the owner.
+        /// The reason that the owner gave.
         reason: String,
     },
 }

@@ -70,7 +70,7 @@ pub enum SignPackagesError {
     /// Input or output failed.
     #[error("{op} {path}")]
     Io {
-        /// The operation, a verb.
+        /// The operation that failed, a verb: `read`.
         op: &'static str,
         /// On what.
         path: Utf8PathBuf,
@@ -89,7 +89,7 @@ impl SignPackagesError {
     }
 }
 
-/// The action taken for a package.
+/// The result for one package.
 enum Done {
     /// Left as it is: the key has signed it.
     Left,

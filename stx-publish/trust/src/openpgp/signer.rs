@@ -12,7 +12,7 @@ use super::keyring::{Keyring, KeyringError};
 use crate::run::run;
 use stx_publish::seal::{SignError, Signer};
 
-/// The maker of the signatures.
+/// The means by which signatures are made.
 #[derive(Clone)]
 pub enum SigningBackend {
     /// `gpg`; the key is in its agent or on a token, never in this process.
@@ -218,7 +218,7 @@ impl Signer for OpenPgp {
 /// The packages that hold `gpg`.
 pub(super) const GPG_PACKAGES: &str = "gpg (apt) or gnupg2 (dnf)";
 
-/// The first arguments of every call of `gpg`: nobody is asked anything, and nothing of the machine gets into the output.
+/// The first arguments of every call of `gpg`: it never prompts, and nothing about the machine gets into its output.
 pub(super) fn gpg_args(home: Option<&str>) -> Vec<String> {
     let mut args: Vec<_> = [
         "--batch",

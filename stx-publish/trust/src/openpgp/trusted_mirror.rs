@@ -102,8 +102,8 @@ pub enum IndexError {
 
 /// A mirror as far as a keyring vouches for it.
 ///
-/// Parts of a build other than its sums and its record are what the mirror says; [`MirrorRead::sums`] tell whether it
-/// is right.
+/// Only the sums and the record of a build are checked when they are read. Other files are returned as the mirror has
+/// them; [`MirrorRead::sums`] tell whether they are right.
 #[derive(Debug)]
 pub struct TrustedMirror {
     inner: Arc<dyn MirrorRead>,

@@ -25,13 +25,13 @@ pub enum Disagreement {
     /// An output or image is no subject, or an input or commit no dependency.
     #[error("{name}: in the build, and not in the provenance")]
     Unstated {
-        /// Its name.
+        /// The name of the output, image, input or commit.
         name: String,
     },
     /// A subject or a dependency that the build does not have.
     #[error("{name}: in the provenance, and not in the build")]
     Unknown {
-        /// Its name.
+        /// The name of the output, image, input or commit.
         name: String,
     },
     /// A source is not at the commit that the record has.

@@ -19,8 +19,8 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// # Contract
 /// - The signature is one of exactly these bytes, by the key that [`key_id`](Self::key_id) names. May block.
 pub trait EnvelopeSigner: fmt::Debug + Send + Sync {
-    /// The name of the key: the SHA-256 digest of its public half in DER form, in lower-case hexadecimal digits. A hint
-    /// for readers, and nothing that they rely on.
+    /// The identifier of the key: the SHA-256 digest of its public half in DER form, in lower-case hexadecimal digits.
+    /// A hint for readers, on which they must not rely.
     fn key_id(&self) -> &str;
 
     /// Signs `message`.
@@ -29,7 +29,7 @@ pub trait EnvelopeSigner: fmt::Debug + Send + Sync {
 
 /// The public half of a key: checks signatures.
 pub trait EnvelopeKey: fmt::Debug + Send + Sync {
-    /// The name of the key, as for [`EnvelopeSigner::key_id`].
+    /// The identifier of the key, as for [`EnvelopeSigner::key_id`].
     fn id(&self) -> &str;
 
     /// Whether this is the key's signature of `message`.
@@ -41,7 +41,7 @@ pub trait EnvelopeKey: fmt::Debug + Send + Sync {
 pub struct Envelope {
     /// The media type of the payload.
     pub payload_type: String,
-    /// The signed object.
+    /// The signed bytes: a statement as JSON.
     pub payload: Vec<u8>,
     /// The signatures, at least one.
     pub signatures: Vec<Signature>,
@@ -50,7 +50,7 @@ pub struct Envelope {
 /// One signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// The name that its maker gives the key; empty where it does not say.
+    /// The identifier of the key as the signer wrote it; empty where it wrote none.
     pub key_id: String,
     /// The signature.
     pub bytes: Vec<u8>,
@@ -63,7 +63,7 @@ pub enum EnvelopeError {
     /// Not the JSON of an envelope.
     #[error("the envelope, line {}, column {}", source.line(), source.column())]
     Json {
-        /// The mistake there.
+        /// The JSON error, with its line and column.
         #[from]
         source: serde_json::Error,
     },
@@ -72,13 +72,13 @@ pub enum EnvelopeError {
     Base64 {
         /// Which of its fields.
         what: &'static str,
-        /// The mistake.
+        /// The error of the decoder.
         source: base64::DecodeError,
     },
     /// The payload is something else than a statement.
     #[error("the envelope holds {found}, not {PAYLOAD_TYPE}")]
     PayloadType {
-        /// Its text.
+        /// The type that the envelope states.
         found: String,
     },
     /// There is no signature.
@@ -126,7 +126,7 @@ impl Envelope {
     /// Puts a statement into an envelope and signs it.
     ///
     /// # Errors
-    /// A refusal of the signer.
+    /// The errors of the signer.
     pub fn sign(payload: Vec<u8>, signer: &dyn EnvelopeSigner) -> Result<Self, SignError> {
         let bytes = signer.sign(&pae(PAYLOAD_TYPE, &payload))?;
         Ok(Self {

@@ -33,15 +33,15 @@ pub enum KeyError {
     /// Not PEM, or nothing of the kind in it.
     #[error("no {wanted} in PEM form")]
     Pem {
-        /// The object of the search.
+        /// The kind of PEM block that was looked for.
         wanted: &'static str,
-        /// The mistake.
+        /// The error of the PEM parser.
         source: pem::Error,
     },
     /// A key of another algorithm, or a damaged one.
     #[error("{what}; `openssl genpkey -algorithm ed25519` makes one")]
     Kind {
-        /// The kind that it is not.
+        /// The mismatch in words: `no Ed25519 key`.
         what: &'static str,
     },
 }

@@ -106,7 +106,7 @@ pub struct Statement {
     /// [`PREDICATE_TYPE`].
     #[serde(rename = "predicateType")]
     pub predicate_type: String,
-    /// The text about that.
+    /// The provenance of these subjects.
     pub predicate: Predicate,
 }
 
@@ -114,26 +114,26 @@ pub struct Statement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Predicate {
-    /// The target and its sources.
+    /// The inputs of the build: the request, and the sources and files that it was made from.
     pub build_definition: BuildDefinition,
     /// Who built it, and when.
     pub run_details: RunDetails,
 }
 
-/// The target and its sources.
+/// The inputs of the build: the request, and the sources and files that it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildDefinition {
     /// [`BUILT`] or [`PUBLISHED`].
     pub build_type: String,
-    /// The request.
+    /// The parameters of the request.
     pub external_parameters: ExternalParameters,
     /// The commits of the sources by their paths in the source tree, then the files of `inputs/` by their paths in the build.
     #[serde(default)]
     pub resolved_dependencies: Vec<Resource>,
 }
 
-/// The request.
+/// The parameters of the request to build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExternalParameters {
     /// The channel.
@@ -186,7 +186,7 @@ pub struct RunMetadata {
 /// A file, a commit or an image: in-toto's resource descriptor, as far as it is used here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
-    /// Its name in the build.
+    /// The path in the build or in the source tree, or the name of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Where it comes from.
@@ -244,7 +244,7 @@ pub enum StatementError {
     /// Not the JSON of a provenance statement.
     #[error("the statement, line {}, column {}", source.line(), source.column())]
     Json {
-        /// The mistake there.
+        /// The JSON error, with its line and column.
         #[from]
         source: serde_json::Error,
     },
@@ -253,7 +253,7 @@ pub enum StatementError {
     Type {
         /// Its type.
         found: String,
-        /// The parts that are read here.
+        /// The type that is read here.
         expected: &'static str,
     },
 }

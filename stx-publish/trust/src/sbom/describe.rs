@@ -32,13 +32,13 @@ pub enum SbomError {
     NoImage {
         /// The file.
         path: String,
-        /// The problem with it.
+        /// The error of reading it.
         reason: String,
     },
     /// The name of its bill of materials would be none.
     #[error("its name leaves no room for that of its bill of materials")]
     Unnamed {
-        /// The problem with that name.
+        /// The error in that name.
         source: ParseError,
     },
     /// The document that was written does not conform to the specification: a bug.
@@ -46,7 +46,7 @@ pub enum SbomError {
     Invalid {
         /// The image.
         path: String,
-        /// The problem with it.
+        /// The violations of the specification.
         reason: String,
     },
 }

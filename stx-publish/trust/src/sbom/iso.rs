@@ -53,7 +53,7 @@ const LONGEST_LIST: u64 = 32 << 20;
 /// How many times the bytes of an image its files may have together: some share a part of their bytes with others.
 const MOST_OVERLAP: u64 = 4;
 
-/// The contents of an image.
+/// The digest and the files of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     /// The digest of the image.
@@ -133,7 +133,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Image, SbomError> {
     Ok(Image { digest, files })
 }
 
-/// The error of the library in words: of an image that is cut off it has a kind of error only.
+/// The error of the library, in words; for an image that is cut off, the library has only a kind of error.
 fn damaged(error: hadris_iso::Error) -> io::Error {
     match error.kind() {
         ErrorKind::UnexpectedEof => io::Error::other("it ends too early"),
@@ -418,7 +418,7 @@ impl<R: Read + Seek> Walk<'_, R> {
 /// The bytes of a file in an image, which are hashed as they are read.
 struct Contents<'a, R: Read + Seek> {
     image: &'a IsoImage<Bounded<R>>,
-    /// The rest of it.
+    /// The extents that were not read to their end yet.
     extents: Vec<Extent>,
     /// Where in the first of them.
     at: u32,
@@ -447,7 +447,7 @@ impl<R: Read + Seek> Read for Contents<'_, R> {
     }
 }
 
-/// The fields of the header of a package; `None` for a file that is none.
+/// The package in a file; `None` for a file that is no package.
 pub(super) fn package(file: &mut impl io::BufRead) -> io::Result<Option<Package>> {
     let head = match read_head(file) {
         Ok(head) => head,
@@ -458,7 +458,7 @@ pub(super) fn package(file: &mut impl io::BufRead) -> io::Result<Option<Package>
     Ok(Headers::parse(&head).ok().and_then(described))
 }
 
-/// The fields of the header of a package; `None` where they do not name one.
+/// The package that these headers describe; `None` where its name, version, release or architecture is missing.
 fn described(
     Headers {
         signature, main, ..

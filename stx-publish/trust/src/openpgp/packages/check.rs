@@ -174,7 +174,7 @@ fn is_hex(text: &[u8], digest: &[u8]) -> bool {
 /// Main header and payload, hashed as they are read.
 struct Hashing<'a, R> {
     payload: R,
-    /// The rest of the header.
+    /// The part of the header that was not read yet.
     header: &'a [u8],
     md5: Md5,
     sha256: Sha256,
