@@ -77,6 +77,11 @@ impl Tree {
         );
     }
 
+    /// Gives a file another name: the archive has the bytes once.
+    fn link(&self, from: &str, to: &str) {
+        fs::hard_link(self.at(from), self.at(to)).expect("linked");
+    }
+
     /// The digests of all files that are no configuration files, as `dh_md5sums` writes them.
     fn md5sums(&self) {
         let script = "find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums";
@@ -145,6 +150,7 @@ fn first() -> Tree {
         0o644,
     );
     symlink("one", tree.at("usr/share/odd/link")).expect("linked");
+    tree.link("usr/share/odd/changed", "usr/share/odd/linked");
     fs::create_dir(tree.at("usr/share/odd/empty")).expect("made");
     tree.md5sums();
     tree
@@ -189,6 +195,7 @@ fn second() -> Tree {
         0o644,
     );
     symlink("two", tree.at("usr/share/odd/link")).expect("linked");
+    tree.link("usr/share/odd/changed", "usr/share/odd/linked");
     tree.md5sums();
     tree
 }
@@ -315,7 +322,7 @@ fn what_debdiff_and_diff_find_is_found_and_nothing_else() {
     let to = two.pack("gzip", Some("usr/share/odd/owner"));
     let judged = judged(&from, &to);
     assert_eq!(judged.fields.len(), 14, "{judged:?}");
-    assert_eq!(judged.paths.len(), 8, "{judged:?}");
+    assert_eq!(judged.paths.len(), 9, "{judged:?}");
     let differences = compare(&read(&from, true), &read(&to, true));
     assert_eq!(named(&differences), judged);
 
@@ -372,7 +379,7 @@ fn the_control_member_tells_what_it_holds_and_says_that_it_is_not_all() {
         (&named.fields, &named.control),
         (&judged.fields, &judged.control)
     );
-    let paths = ["changed", "gone", "new"].map(|name| format!("/usr/share/odd/{name}"));
+    let paths = ["changed", "gone", "linked", "new"].map(|name| format!("/usr/share/odd/{name}"));
     assert!(named.paths.iter().eq(&paths), "{:?}", named.paths);
 
     // Only the payload tells of a symlink: nothing differs as far as was read, which is not taken for the same.
