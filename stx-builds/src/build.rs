@@ -42,7 +42,7 @@ pub enum Built {
     Published {
         /// How it ended.
         result: BuildOutcome,
-        /// The files that were published.
+        /// The report of the publish.
         published: Box<Published>,
         /// The first required phase that failed.
         first_failing_phase: Option<String>,

@@ -36,11 +36,11 @@ pub enum ErrorKind {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Error {
-    /// Its kind.
+    /// The kind of the error, which gives the exit code.
     pub kind: ErrorKind,
     /// The error, with its sources.
     pub error: Box<dyn std::error::Error + Send + Sync>,
-    /// The next step, in a line for the user.
+    /// A hint for the user: the next step, in a line.
     pub hint: Option<String>,
 }
 

@@ -32,7 +32,7 @@ pub struct Fetch {
     pub trust: TrustOptions,
 }
 
-/// The files that were fetched, and those that were not.
+/// The result of a fetch: the build, and its files.
 #[derive(Debug)]
 pub struct FetchedBuild {
     /// The build.

@@ -59,7 +59,7 @@ fn create_as(file: &Utf8Path, me: u32) -> io::Result<fs::File> {
     }
 }
 
-/// The entry where a file is to be, after the symlinks that may be followed.
+/// The entry at the path of a file to write, after the symlinks that may be followed.
 enum There {
     Nothing(Utf8PathBuf),
     Regular(Utf8PathBuf),

@@ -121,7 +121,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The problems on the registry.
+    /// Compares the registry with the records of builds.
     pub(crate) async fn audit(
         &self,
         store: &dyn MirrorRead,
@@ -198,7 +198,7 @@ impl Registry {
     }
 }
 
-/// The report of a publish, on the mirror and on the registry.
+/// The result of a publish, on the mirror and on the registry.
 #[derive(Debug, Serialize)]
 pub struct Published {
     /// On the mirror.
@@ -328,7 +328,7 @@ fn unreachable(registry: &str, error: RegistryError) -> Error {
     Error::new(ErrorKind::Mirror, error).hint(hint)
 }
 
-/// The report of a push of images, or its plan.
+/// The result of a push of images, or its plan.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Push {

@@ -57,29 +57,29 @@ pub struct Options {
     /// Directories whose files `publish` takes where a symlink of the tree leads there.
     #[serde(default)]
     pub source_roots: Vec<Utf8PathBuf>,
-    /// The words that no build may contain.
+    /// The names and secrets to search builds for, besides those of this machine.
     #[serde(default)]
     pub privacy: PrivacyTable,
     /// Where container images go.
     pub registry: Option<RegistryTable>,
     /// Whose signatures readers of a mirror believe.
     pub keyring: Option<Utf8PathBuf>,
-    /// The signer of builds, packages and indexes.
+    /// The key or the program that signs builds, packages and indexes.
     #[serde(default)]
     pub signing: SigningTable,
-    /// The statements about where builds come from, and with what that is signed.
+    /// Provenance: who builds, and the key that signs the statements.
     #[serde(default)]
     pub provenance: ProvenanceTable,
     /// Which images get a bill of materials.
     #[serde(default)]
     pub sbom: SbomTable,
-    /// The maker of the metadata of RPM repositories.
+    /// The program that makes the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,
-    /// The texts of the catalog pages about the mirror.
+    /// The texts of the catalog pages.
     #[serde(default)]
     site: SiteTable,
-    /// The action for a build that was interrupted: `resume` (the default) or `fail`.
+    /// How an interrupted build is handled: `resume` (the default) or `fail`.
     #[serde(default)]
     pub on_interrupt: OnInterrupt,
     /// The tables of the service; `stx_service::ServiceConfig` reads these three, with positions.
@@ -281,7 +281,7 @@ impl Options {
         self.keyring.as_deref()
     }
 
-    /// The texts of the catalog pages about the mirror; how long builds are kept is not among them.
+    /// The texts of the catalog pages, without the times for which builds are kept.
     pub fn site(&self) -> PageSite {
         PageSite {
             title: self.site.title.clone(),
@@ -305,7 +305,7 @@ impl Options {
         self.file.as_deref()
     }
 
-    /// The action for a build that was interrupted.
+    /// How an interrupted build is handled.
     pub fn on_interrupt(&self) -> OnInterrupt {
         self.on_interrupt
     }

@@ -11,7 +11,7 @@ use stx_trust::sbom;
 use crate::error::{Error, ErrorKind};
 use crate::{Site, refused};
 
-/// The attester; `None` where there is none.
+/// The attester that states where builds come from; `None` where provenance is switched off.
 pub(crate) fn attester(site: &Site) -> Result<Option<Arc<dyn Attester>>, Error> {
     let table = &site.options.provenance;
     if !table.enabled {

@@ -56,7 +56,7 @@ pub struct Planned {
     pub images: Option<ImagePlan>,
 }
 
-/// Contents that must not leave this machine, or that no mirror takes.
+/// A tree that was refused: files of it must not leave this machine, or have no place on a mirror.
 #[derive(Debug, thiserror::Error)]
 #[error("{id}: {} must not be published:{}", counted(problems.len(), "thing"), lines(problems))]
 pub struct Refused {

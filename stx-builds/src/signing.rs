@@ -1,4 +1,4 @@
-//! The signatures made where `[signing]` says so: the seal of builds, their packages, and the indexes.
+//! Signs builds, their packages and the indexes, where `[signing]` is configured.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
 use crate::Site;
 use crate::error::Error;
 
-/// The signer at `now`; `None` where there is none.
+/// The OpenPGP signer, with a key that may sign at `now`; `None` where none is configured.
 fn signer(site: &Site, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
     site.options.signing.signer(now)
 }

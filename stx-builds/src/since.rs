@@ -32,7 +32,7 @@ pub struct Found {
     pub oldest: BuildId,
     /// The version before, and the version since; with the epoch of a package that has one.
     pub versions: (Option<String>, Option<String>),
-    /// The changes; empty if the package was not there before.
+    /// The changes of the package; empty if it was not there before.
     pub changes: Vec<Change>,
     /// The commits that came between the two builds.
     pub commits: Vec<CommitRange>,
@@ -238,7 +238,7 @@ impl Search<'_> {
         Ok(differences.changes)
     }
 
-    /// The header at a place, if there is a package.
+    /// Reads the header of the package at a place; `None` where there is no package.
     async fn header(&self, place: Option<Place>) -> Result<Option<Package>, Error> {
         match place {
             None => Ok(None),
@@ -246,7 +246,7 @@ impl Search<'_> {
         }
     }
 
-    /// The report about the build that was found and the one before.
+    /// Describes the build that was found and the one before it.
     async fn found(
         &self,
         (changed, before): (usize, Option<usize>),

@@ -68,7 +68,7 @@ impl Progress for Silent {}
 /// ```
 #[derive(Clone)]
 pub struct Site {
-    /// The options of every operation.
+    /// The options of the site, which every operation uses.
     pub options: Options,
     /// The time that decisions go by.
     pub now: DateTime<Utc>,

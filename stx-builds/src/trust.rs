@@ -106,7 +106,7 @@ impl Memory {
         })
     }
 
-    /// The memory. One that cannot be understood is not taken for an empty one.
+    /// Reads the remembered serials. A file that cannot be understood is an error, not an empty memory.
     fn read(&self) -> Result<SeenSerials, Error> {
         let text = match fs_err::read_to_string(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -37,7 +37,7 @@ fn me() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The next step about `path`, which was denied: whose it is, or whose the nearest directory above is that can be seen.
+/// The hint for a `path` that was denied: its owner, or the owner of the nearest directory above that can be seen.
 pub fn denied(path: &Utf8Path) -> String {
     let seen = path.ancestors().find_map(|path| {
         let path = if path == "" { Utf8Path::new(".") } else { path };
@@ -59,7 +59,7 @@ pub fn denied(path: &Utf8Path) -> String {
     }
 }
 
-/// The next step where it is not known what was denied.
+/// The hint where it is not known which path was denied.
 pub fn denied_here() -> String {
     format!(
         "you are {}: run the command as a user who may do this",

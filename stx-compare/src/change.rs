@@ -7,7 +7,7 @@ use crate::package::{ChangelogEntry, File, Relation, Scriptlet};
 /// The differences between two packages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Differences {
-    /// What matters, in the order of [`Change`], then by name.
+    /// The changes that matter, in the order of [`Change`], then by name.
     pub changes: Vec<Change>,
     /// The differences that every rebuild brings, in the order of [`Noise`].
     pub noise: Vec<Noise>,
@@ -31,7 +31,7 @@ pub enum Change {
         /// As it is.
         to: String,
     },
-    /// The fields of the header about the package as a whole: name, architecture, summary, license, …
+    /// A field of the package as a whole differs: name, architecture, summary, license, …
     Attribute {
         /// Which.
         name: String,
@@ -44,14 +44,14 @@ pub enum Change {
     FileAdded {
         /// Where.
         path: String,
-        /// Its kind.
+        /// The mode, owner, size and target of the file.
         file: FileSummary,
     },
     /// A file that is not there any more.
     FileRemoved {
         /// Where.
         path: String,
-        /// Its earlier value.
+        /// The mode, owner, size and target that it had.
         file: FileSummary,
     },
     /// A file that is not what it was.
@@ -119,7 +119,7 @@ pub enum Change {
     Unread,
 }
 
-/// The kind of a file, in short.
+/// The mode, owner, size and target of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileSummary {
     /// Type and permission bits.
@@ -211,7 +211,7 @@ pub enum Aspect {
         /// As it is.
         to: Option<u16>,
     },
-    /// The aspects that `rpm --verify` looks at.
+    /// The attributes that `rpm --verify` compares differ.
     Verify {
         /// As it was.
         from: Option<u32>,

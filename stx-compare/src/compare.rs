@@ -184,7 +184,7 @@ pub fn aspects(from: &File, to: &File) -> Vec<Aspect> {
     aspects
 }
 
-/// Two conditions of a name: the condition to compare by, and the one to show.
+/// The conditions on a name: each one to compare by, with the one to show.
 type Conditions = BTreeMap<String, String>;
 
 /// The dependencies of one kind by name.

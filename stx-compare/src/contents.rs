@@ -1,4 +1,4 @@
-//! The contents of files of which only the bytes differ, out of the payloads of both packages.
+//! Compares files of which only the bytes differ, out of the payloads of both packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read as _};
@@ -30,7 +30,7 @@ pub enum ContentsError {
     /// Its headers.
     #[error(transparent)]
     Header {
-        /// The problem with them.
+        /// The reason.
         #[from]
         source: FrameError,
     },

@@ -26,7 +26,7 @@ pub enum HeaderError {
         #[from]
         source: FrameError,
     },
-    /// What the headers say makes no package.
+    /// The headers do not describe a package.
     #[error("the header is damaged")]
     Damaged {
         /// Why.
@@ -157,7 +157,7 @@ fn attributes(metadata: &PackageMetadata) -> Result<BTreeMap<String, String>, rp
     Ok(attributes)
 }
 
-/// The contents of a tag, as text.
+/// The values of a tag, as text.
 fn shown(data: IndexData) -> String {
     fn list<T: ToString>(items: &[T]) -> String {
         let items: Vec<_> = items.iter().map(T::to_string).collect();

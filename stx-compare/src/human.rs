@@ -1,6 +1,6 @@
 //! Differences as text for people.
 //!
-//! What packages say is shown in [printable] form, so that none of it steers a terminal.
+//! Texts of packages are shown in [printable] form, so that none of them steers a terminal.
 
 use std::fmt::{self, Write as _};
 

@@ -8,7 +8,7 @@ use stx_layout::{BuildPath, PackageFileName, Sha256, Sums};
 
 use crate::version::Format;
 
-/// The fields of a package beside its version.
+/// The identity of a package apart from its version: place, format, name and architecture.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Key {
     /// The directory in the build: `outputs/RPMS/std`, `outputs/std/packages`.
@@ -93,7 +93,7 @@ pub enum ChooseError {
 /// A package of two builds, or of one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// Its kind.
+    /// The identity of the package apart from its version.
     pub key: Key,
     /// As it was; absent if it was not there.
     pub from: Option<Entry>,

@@ -9,7 +9,7 @@ use crate::report::{Comparison, Outcome, Report};
 /// Characters that XML has no place for are left out.
 ///
 /// # Errors
-/// The error of the XML writer.
+/// The errors of the XML writer.
 pub fn junit(report: &Report) -> Result<String, quick_junit::SerializeError> {
     let mut document = JUnit::new("stx-builds compare");
     let mut places: Vec<&str> = report

@@ -36,7 +36,7 @@ pub struct Package {
     pub release: String,
     /// `x86_64`, `noarch`; `amd64`, `all`; `src` or `source` for a source package.
     pub arch: String,
-    /// What else is said of it, by name: `summary`, `license`; a tag without a name here is `tag 1234`.
+    /// Its other fields, by name: `summary`, `license`; a tag without a name here is `tag 1234`.
     pub attributes: BTreeMap<String, String>,
     /// The files, by path.
     pub files: BTreeMap<String, File>,
@@ -113,7 +113,7 @@ pub struct File {
     pub language: Option<String>,
     /// The device number of a device.
     pub device: Option<u16>,
-    /// The aspects that `rpm --verify` looks at, as `RPMTAG_FILEVERIFYFLAGS` has it.
+    /// The attributes that `rpm --verify` compares: the bits of `RPMTAG_FILEVERIFYFLAGS`.
     pub verify: Option<u32>,
     /// When it was last changed, in seconds since 1970.
     pub modified: u32,

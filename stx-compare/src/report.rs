@@ -42,14 +42,14 @@ pub struct Comparison {
 pub enum Outcome {
     /// Nothing that matters differs.
     Same {
-        /// Another difference.
+        /// The differences that every rebuild brings.
         noise: Vec<Noise>,
     },
     /// Something differs.
     Different {
         /// What.
         changes: Vec<Change>,
-        /// Another difference.
+        /// The differences that every rebuild brings.
         noise: Vec<Noise>,
         /// Files that differ and were to be looked into, but are too large.
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +66,7 @@ pub enum Outcome {
     },
 }
 
-/// The action for noise.
+/// How a report treats noise, the differences that every rebuild brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NoiseMode {
     /// It is said, apart, and is no difference.

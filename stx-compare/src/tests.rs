@@ -1,4 +1,4 @@
-//! What comparing promises: nothing for the same, the mirrored for the other way round, and a text for every kind.
+//! The promises of a comparison: none for equal packages, the mirrored ones the other way round, a text for every kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,8 +131,8 @@ proptest! {
         prop_assert_eq!(back.noise.len(), there.noise.len());
     }
 
-    /// What is compared by is all that there is: packages without differences are equal, but for what moves with the
-    /// version of its package.
+    /// The comparison leaves nothing out: packages without differences are equal, except for dependencies that move
+    /// with the version of their package.
     #[test]
     fn what_differs_is_found(from in package(), to in package()) {
         let differences = compare(&from, &to);

@@ -39,7 +39,7 @@ fn without_times(path: &str, bytes: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     Some((format, bytes))
 }
 
-/// What an `ar` archive begins with.
+/// The magic bytes of an `ar` archive.
 const AR: &[u8] = b"!<arch>\n";
 
 /// Clears the time of each member: name (16), time (12), user (6), group (6), mode (8), size (10), `` `\n ``; then so many

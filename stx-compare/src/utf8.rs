@@ -34,7 +34,7 @@ mod tests {
 
     use super::*;
 
-    /// What [`in_utf8`] was made of.
+    /// The bytes that [`in_utf8`] made a text of.
     fn back(text: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut rest = text;

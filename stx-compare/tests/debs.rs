@@ -218,7 +218,7 @@ struct Judged {
     control: BTreeSet<String>,
 }
 
-/// What `debdiff` says of names, modes, owners, targets and control files, and `diff` of what the files hold.
+/// The verdict of `debdiff` on names, modes, owners, targets and control files, and that of `diff` on the files' bytes.
 fn judged(from: &Utf8Path, to: &Utf8Path) -> Judged {
     let mut judged = Judged::default();
     let mut command = Command::new("debdiff");

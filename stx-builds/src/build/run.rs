@@ -157,7 +157,7 @@ impl Run<'_> {
     }
 }
 
-/// The way a build stopped.
+/// The error of a build that stopped, with a hint.
 pub(super) fn stopped(error: BuildError) -> Error {
     match error {
         BuildError::Journal(error) => unwritten(error),

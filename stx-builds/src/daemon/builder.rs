@@ -26,7 +26,7 @@ impl SiteBuilder {
         Self { area }
     }
 
-    /// The files that a build left, as the ledger has it.
+    /// The end of a build, as the ledger records it.
     async fn left(&self, channel: &Channel, built: Result<Built, Error>, cancel: &Cancel) -> Left {
         match built {
             Ok(Built::Unchanged { build, result }) => Left::Over(RunEnd::Unchanged {

@@ -104,7 +104,7 @@ async fn look(
     Err(Error::new(ErrorKind::NotFound, error).hint(named(setup)))
 }
 
-/// The targets built without being a new channel.
+/// A hint that names the branches and tags of the configuration.
 fn named(setup: &Setup) -> String {
     let mut names: Vec<_> = setup
         .watches

@@ -87,7 +87,7 @@ impl Service {
         })
     }
 
-    /// The target for a branch or tag that no entry names.
+    /// The target of a build of a branch or tag that no entry names.
     pub fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
         let recipe = self
             .options

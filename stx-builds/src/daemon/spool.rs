@@ -42,12 +42,12 @@ pub(super) struct Spool {
     _alive: Option<File>,
 }
 
-/// The findings in the spool.
+/// The files found in the spool.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The messages, oldest first, at most so many of each user.
     pub(super) messages: Vec<Message>,
-    /// The report: files that are no messages, and what could not be removed.
+    /// The problems to report, a line each: files that are no messages, and files that could not be removed.
     pub(super) problems: Vec<String>,
 }
 

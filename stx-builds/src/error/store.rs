@@ -18,7 +18,7 @@ impl From<stx_publish::ErrorKind> for ErrorKind {
     }
 }
 
-/// The next step after a store's refusal, where that can be told from the refusal alone.
+/// The hint for an error of a store, where the error alone is enough to give one.
 pub(crate) fn hint_of(error: &StoreError) -> Option<String> {
     match error {
         StoreError::Io { path, source, .. } => {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// The maker of the metadata of RPM repositories.
+/// The program that makes the metadata of RPM repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Metadata {
     /// This program, which knows what publishing found out already.
@@ -14,7 +14,7 @@ pub enum Metadata {
     CreaterepoC,
 }
 
-/// The statements about the metadata of RPM repositories: `metadata = "createrepo_c"`, or a table.
+/// The entry `metadata` of the options: `metadata = "createrepo_c"`, or a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MetadataTable {
     made_by: Metadata,
@@ -22,7 +22,7 @@ pub struct MetadataTable {
 }
 
 impl MetadataTable {
-    /// Its maker.
+    /// The program that makes it.
     pub fn made_by(self) -> Metadata {
         self.made_by
     }

@@ -39,7 +39,7 @@ impl Default for PrivacyTable {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SecretPlace {
-    /// Its name in reports.
+    /// The label of the secret in reports.
     name: String,
     /// The file that holds it.
     file: Option<Utf8PathBuf>,
@@ -56,7 +56,7 @@ impl PrivacyTable {
         }
     }
 
-    /// The patterns to look for; `None` where nothing is.
+    /// The compiled patterns; `None` where the search is switched off.
     pub fn compile(&self) -> Result<Option<Privacy>, Error> {
         if !self.enabled {
             return Ok(None);

@@ -85,7 +85,7 @@ impl ProvenanceTable {
         }
     }
 
-    /// The signer; `None` where there is none.
+    /// The signer of the statements; `None` where none is configured.
     pub fn signer(&self) -> Result<Option<Arc<dyn EnvelopeSigner>>, Error> {
         let wrong = |what: &str| Err(Error::usage(format!("[provenance]: {what}")).hint(HINT));
         match (&self.key_file, &self.command, &self.public_key) {

@@ -68,7 +68,7 @@ impl SigningTable {
         TimeDelta::days(self.index_days.unwrap_or(7).max(1).into())
     }
 
-    /// The signer; `None` where there is none.
+    /// The OpenPGP signer; `None` where none is configured.
     pub fn signer(&self, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
         let wrong = |what: &str| Err(Error::usage(format!("[signing]: {what}")).hint(HINT));
         let signer = match (&self.gpg, &self.command, &self.key_file) {

@@ -1,4 +1,4 @@
-//! The builds that will go, and how full the mirror gets, day by day.
+//! Forecasts the builds that will be retired, and the space that the mirror uses, day by day.
 
 use std::collections::BTreeMap;
 

@@ -21,10 +21,10 @@ use crate::{Mirror, Site, pages, refused};
 /// How long a retired build can be brought back.
 pub const GRACE: TimeDelta = TimeDelta::days(3);
 
-/// The report of a run of `prune`.
+/// The result of a run of `prune`.
 #[derive(Debug, Serialize)]
 pub struct Pruned {
-    /// The operation.
+    /// The plan that was executed.
     pub plan: PrunePlan,
     /// The builds that were taken out of sight; `undelete` brings them back.
     pub retired: Vec<BuildId>,
@@ -32,17 +32,17 @@ pub struct Pruned {
     pub thinned: Vec<String>,
     /// The steps that were not taken, each a build or a section of one, and why.
     pub left: BTreeMap<String, String>,
-    /// The leftovers of dead runs that are finished now.
+    /// The leftovers of interrupted runs that this run finished.
     pub finished: Vec<String>,
-    /// The entries whose grace period is over, and that are gone for good.
+    /// The entries of the trash that were purged: their grace period was over.
     pub purged: Vec<Retired>,
-    /// The entries whose grace period is over by a clock that is doubted, and that stay.
+    /// The entries that were kept because the clock is doubted: by that clock their grace period is over.
     pub doubted: Vec<Retired>,
     /// The tags on the registry that went with it.
     pub untagged: Vec<ImageName>,
     /// Those that stay, and why.
     pub tags_kept: BTreeMap<ImageName, String>,
-    /// The failures among the rest.
+    /// The keys of [`left`](Self::left) that failed, rather than being kept on purpose.
     #[serde(skip)]
     pub failed: BTreeSet<String>,
 }
@@ -159,7 +159,7 @@ pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error>
 /// The subject of an alarm that concerns more than one channel.
 const MIRROR: &str = "mirror";
 
-/// The subject that a warning concerns, and its text, which names the command that releases it.
+/// The channel that a warning blocks, or `mirror`, and the warning's text; `None` where it blocks nothing.
 fn blocks(warning: &Warning) -> Option<(String, String)> {
     warning.allow()?;
     let subject = limited(warning).map_or_else(|| MIRROR.to_owned(), ToString::to_string);
@@ -181,7 +181,7 @@ pub fn limited(warning: &Warning) -> Option<&Channel> {
     }
 }
 
-/// The outcome of a step.
+/// The result of a step: the retired entries, or why it was not taken.
 enum Outcome {
     Done(Vec<Retired>),
     Left(String),

@@ -10,7 +10,7 @@ use super::prune::GRACE;
 use crate::error::{Error, ErrorKind, chain};
 use crate::{Site, refused};
 
-/// The entries that were restored from the trash.
+/// The result of restoring a build from the trash.
 #[derive(Debug, Serialize)]
 pub struct Restored {
     /// The build.

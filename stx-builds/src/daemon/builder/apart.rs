@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::build::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, build, resume, unfinished};
 use crate::error::{Error, ErrorKind};
 
-/// The work of a thread.
+/// The work of one thread: a new build, or one to resume.
 pub(super) enum Work {
     Build(BuildOrder),
     Resume(BuildId, OnInterrupt),
