@@ -35,7 +35,7 @@ use crate::args::{Format, Global};
 use crate::exit::Failure;
 use crate::progress::Terminal;
 
-/// The context of every command.
+/// The context of a command: the site, and the options that every command has.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// Mirror, state and options.

@@ -54,9 +54,9 @@ impl From<ErrorKind> for Exit {
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: Exit,
-    /// The error; `None` where everything was said already.
+    /// The error to print; `None` where everything was printed already.
     pub(crate) error: Option<Box<dyn Error + Send + Sync>>,
-    /// The next step.
+    /// A hint for the user: the next step, in a line.
     pub(crate) hint: Option<String>,
 }
 

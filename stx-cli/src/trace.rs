@@ -1,4 +1,4 @@
-//! What the libraries tell of their work with `-v`: events within their spans, on standard error.
+//! Prints the events of the libraries with `-v`, within their spans, on standard error.
 //!
 //! Lines have a time, unless standard error is the journal of systemd, which adds its own.
 

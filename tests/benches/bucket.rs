@@ -114,7 +114,7 @@ struct Peer {
     name: &'static str,
     upload: &'static str,
     copy: &'static str,
-    /// What its prefixes lie below.
+    /// The prefix that its prefixes lie below.
     prefix: &'static str,
 }
 

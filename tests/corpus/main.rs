@@ -104,7 +104,7 @@ fn one(input: &Utf8Path, check: Check) -> Result<(), String> {
     }
 }
 
-/// What lies in a directory.
+/// The entries of a directory.
 fn names(dir: &Utf8Path) -> BTreeSet<String> {
     let entries = dir
         .read_dir_utf8()

@@ -75,7 +75,7 @@ impl Mirror {
         run(self.stx(&["--format", "json", "verify"]).args(args))
     }
 
-    /// What is found: kind, severity and where.
+    /// The expected finding: kind, severity and place.
     fn found(&self) -> Vec<String> {
         let ran = self.verify(&[]);
         let findings = ran.json()["findings"].as_array().expect("a list").clone();
@@ -117,7 +117,7 @@ fn point(alias: &Utf8Path, target: &str) {
     symlink(target, alias).expect("a symlink");
 }
 
-/// What is done to the directory of the channel.
+/// The damage that is done to the directory of the channel.
 type Harm = (&'static str, fn(&Utf8Path));
 
 /// The same, and what has to be found.

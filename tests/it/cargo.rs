@@ -1,4 +1,4 @@
-//! What cargo builds. The benchmarks use this, too.
+//! Programs that cargo builds. The benchmarks use this, too.
 
 use std::process::{Command, Stdio};
 

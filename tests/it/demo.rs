@@ -9,7 +9,7 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::{Ran, assert_whole, builds, names, run, stx, tool};
 use crate::nginx::Nginx;
 
-/// What `stx-builds demo` made, once for all tests, which only read it.
+/// The directory that `stx-builds demo` made, once for all tests, which only read it.
 pub(crate) struct Demo {
     dir: Utf8TempDir,
     pub(crate) ran: Ran,

@@ -33,7 +33,7 @@ fn packages(dir: &Utf8Path) -> Vec<Utf8PathBuf> {
     found
 }
 
-/// What dpkg-deb says of a field of a package.
+/// A field of a package, as dpkg-deb prints it.
 fn field(package: &Utf8Path, name: &str) -> String {
     let said = run(&mut tool("dpkg-deb", ["--field", package.as_str(), name]));
     said.ok().trim().to_owned()

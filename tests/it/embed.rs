@@ -8,7 +8,7 @@ use stx_layout::BuildDate;
 use crate::cargo::built;
 use crate::harness::{run, stx, tool};
 
-/// What an example prints. It is built if it is not up to date.
+/// The output of an example. It is built if it is not up to date.
 fn example(name: &str, args: &[&str]) -> String {
     let program = built(&["--workspace", "--all-features", "--example", name]);
     run(&mut tool(program.as_str(), args.iter().copied())).ok()

@@ -26,7 +26,7 @@ struct Bed {
     dir: Utf8TempDir,
 }
 
-/// What one command has to answer.
+/// The answer that one command has to give.
 struct Row {
     args: String,
     code: i32,

@@ -1,4 +1,4 @@
-//! What must not leave: a hostile tree, a machine with a name, and what a user is told of a publish.
+//! Private data that must not be published: a hostile tree, a machine with a name, and the messages of a publish.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,7 +22,7 @@ hosts = ["yow-lab7"]
 secrets = [{ name = "registry", file = "registry.key" }]
 secrets_file = "secrets"
 "#;
-/// What must be nowhere.
+/// The texts that must be nowhere on the mirror.
 const HIDDEN: [&str; 5] = [
     "yow-lab7",
     "jenkins@",

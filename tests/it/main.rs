@@ -1,4 +1,4 @@
-//! What crosses crates, and what only real tools can tell.
+//! Tests that cross crates, and tests that need real tools.
 //!
 //! The tools are those that `scripts/setup.sh test` installs; a missing one is a failure that names it.
 #![expect(

@@ -144,7 +144,7 @@ fn alive(pid: i32) -> bool {
     processes().iter().any(|process| process.pid == pid)
 }
 
-/// What a phase does at a place, it does as it would here.
+/// A phase does the same at a place as on the build server.
 fn check_place(place: &str) {
     let placed = Placed::new(place);
     ends_exactly(&placed);

@@ -39,15 +39,15 @@ const ALL: Range<usize> = 0..0;
 
 /// One run of the program on a mirror.
 struct Scenario {
-    /// What it is, for messages.
+    /// Its name, for messages.
     name: &'static str,
     /// The arguments of the run.
     args: &'static [&'static str],
-    /// What is on the disk before it.
+    /// The state of the disk before it.
     before: Image,
-    /// What the run did.
+    /// The calls of the run.
     events: Vec<Event>,
-    /// What was right before and is after.
+    /// The promises that held before it and hold after it.
     expected: Expected,
 }
 

@@ -87,7 +87,7 @@ fn after(day: u64) -> String {
     date(day).replace("T06", "T07")
 }
 
-/// What happened, by name.
+/// The number of events of each kind, and the mistakes that were seen.
 #[derive(Default)]
 struct Counts {
     counts: Mutex<BTreeMap<&'static str, u64>>,
@@ -138,7 +138,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What a reader found in a build.
+/// The state of a build as a reader found it.
 enum Read {
     Right,
     /// The build went out of sight in between.

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What is done with a request.
+/// The treatment of a request.
 pub(crate) enum Act {
     /// It goes on to the registry.
     Pass,

@@ -84,7 +84,7 @@ impl DockerRegistry {
     }
 }
 
-/// What `skopeo` says of an image.
+/// The answer of `skopeo` about an image.
 pub(crate) fn inspect(name: &str) -> serde_json::Value {
     let image = format!("docker://{name}");
     let args = ["inspect", "--tls-verify=false", &image];

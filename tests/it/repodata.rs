@@ -145,7 +145,7 @@ impl Tree {
         self.at("mirror").join(CHANNEL).join(DATE).join(STD)
     }
 
-    /// What `createrepo_c` says of the repository that was published.
+    /// The metadata that `createrepo_c` makes of the published repository.
     fn theirs(&self) -> String {
         let copy = self.at("copy");
         fs_err::create_dir(&copy).expect("a directory");
@@ -257,7 +257,7 @@ fn odd_packages_are_listed_as_createrepo_c_lists_them() {
     assert_eq!(tree.verify(), []);
 }
 
-/// What is published and not listed, by either of the two that make metadata, and a part of the reason.
+/// The packages that are published and not listed, by either program that makes metadata, and a part of the reason.
 const UNLISTED: [(&str, [&str; 2]); 8] = [
     (
         "control-dependency.rpm",

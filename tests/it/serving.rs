@@ -1,4 +1,4 @@
-//! What `docs/serving.md` says, done with the real servers.
+//! The instructions of `docs/serving.md`, followed with the real servers.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -91,7 +91,7 @@ fn has(url: &str, more: &[&str], wanted: &[&str]) {
     }
 }
 
-/// What has to hold of every server; `url` ends with a slash.
+/// The checks of every server; `url` ends with a slash.
 fn is_a_mirror(url: &str, site: &Site) {
     let dated = format!("{url}{CHANNEL}/{}", DATES[1]);
     let image = format!("{dated}/outputs/iso/bootimage.iso");

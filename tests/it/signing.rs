@@ -76,7 +76,7 @@ impl Signed {
         self.stx(&[&args[..], &["--result", "success"]].concat())
     }
 
-    /// What a reader of `mirror` gets with the keys of `keyring`.
+    /// The result of reading `mirror` with the keys of `keyring`.
     fn fetch(&self, mirror: &str, keyring: &Utf8Path, more: &[&str]) -> Ran {
         let to = self.at("fetched");
         drop(fs_err::remove_dir_all(&to));

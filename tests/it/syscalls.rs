@@ -74,7 +74,7 @@ fn publish_args(day: u32, result: &str) -> Vec<String> {
     args.map(str::to_owned).to_vec()
 }
 
-/// What a publisher that was killed leaves behind.
+/// The leftovers of a publisher that was killed.
 fn leave_behind(sandbox: &Utf8Path) {
     let staging = sandbox.join("mirror/.stx/staging/master/centos/20200220T060000Z");
     write(&staging.join("outputs/half"), "half");

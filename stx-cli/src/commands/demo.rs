@@ -152,7 +152,7 @@ fn succeeded(built: Built, mirror: &Utf8Path) -> Result<Channel, Failure> {
     }
 }
 
-/// The result, two levels deep, and how to look further.
+/// The directories of the mirror that was made, two levels deep, and commands to look further.
 fn shown(dir: &Utf8Path, mirror: &Utf8Path, channels: &[Channel]) -> Result<String, Failure> {
     let mut text = format!("\nmirror {mirror}\n");
     for channel in channels {

@@ -24,10 +24,10 @@ pub(crate) struct Listed {
     files: Option<u64>,
     bytes: Option<u64>,
     first_failing_phase: Option<String>,
-    /// The sections that went before the build, as the rules say; absent where nothing did.
+    /// The sections that retention took from the build; absent where it took none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) thinned: Vec<ThinnedSection>,
-    /// The verdict of retention.
+    /// The verdict of the retention policy about it.
     pub(crate) retention: Option<Verdict>,
 }
 
@@ -74,7 +74,7 @@ impl Listed {
         }
     }
 
-    /// The sections that went before it, in a few words.
+    /// The sections that retention took from it, in a few words.
     fn without(&self) -> String {
         let sections: Vec<_> = self
             .thinned

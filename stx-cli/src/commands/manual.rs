@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use stx_builds::files::{self, Durable};
 
-/// The name of the manual in the head of its pages.
+/// The title of the manual in the head of its pages.
 const TITLE: &str = "StarlingX builds";
 
 pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::output;
 use stx_builds::build::{read_recipe, recipe_findings};
 
-/// The report of `recipe check`.
+/// The output of `recipe check`.
 #[derive(Debug, Serialize)]
 struct Checked {
     file: Utf8PathBuf,

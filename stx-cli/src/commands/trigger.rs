@@ -9,7 +9,7 @@ use crate::args::Trigger;
 use crate::exit::Failure;
 use crate::output;
 
-/// The request.
+/// The output of `trigger`: the message that was left, and the request in it.
 #[derive(Debug, Serialize)]
 struct Left<'a> {
     message: String,

@@ -324,7 +324,7 @@ impl<R: Read> Member<'_, R> {
     }
 }
 
-/// What unpacks a member; the outer error is for a compression that is not known.
+/// The reader that unpacks a member; the outer error is for an unknown compression.
 fn decoder<'a>(
     name: &str,
     packed: impl Read + 'a,

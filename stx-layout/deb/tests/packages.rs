@@ -168,7 +168,7 @@ impl io::Read for Broken {
     }
 }
 
-/// What a test does to a package.
+/// The damage that a test does to a package.
 type Break = fn(&mut Vec<u8>);
 
 #[test]

@@ -180,7 +180,7 @@ fn remove(value: &mut Spanned<DeValue<'_>>, at: usize) -> Option<Removed> {
     }
 }
 
-/// What serde says, in the words of the other mistakes, with what was probably meant.
+/// The message of serde in the words of the other mistakes, with the nearest known word.
 fn reworded(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let begins = |begin| message.starts_with(begin);

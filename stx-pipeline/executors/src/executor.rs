@@ -72,15 +72,15 @@ use crate::{Job, JobFile, Slurm};
 /// # Ok::<(), stx_layout::config::ConfigErrors>(())
 /// ```
 pub trait Executor: fmt::Debug + Send + Sync {
-    /// What runs `invocation` here. `tools` is the environment that `ssh`, `podman` and the like get: the builder's own `PATH`,
-    /// `HOME` and what else they go by.
+    /// Rewrites `invocation` so that it runs here. `tools` is the environment that `ssh`, `podman` and the like get:
+    /// the builder's own `PATH`, `HOME` and so on.
     fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed;
 
-    /// What shows, before the first phase, that a phase could run here; `marker` is a file of the shared file system. `None`
-    /// where there is nothing to try.
+    /// The check, before the first phase, that a phase can run here; `marker` is a file of the shared file system.
+    /// `None` where there is nothing to check.
     fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check>;
 
-    /// What gives back what phases share, such as a connection, when no further phase runs here.
+    /// Releases a resource that phases share, such as a connection, when no further phase runs here.
     fn close(&self, _job: &Job, _tools: &Env) -> Option<Invocation> {
         None
     }

@@ -1,4 +1,4 @@
-//! What the environment says of how to measure, and what comes of several runs.
+//! The settings of a measurement, from the environment, and the summary of several runs.
 
 use camino::Utf8PathBuf;
 

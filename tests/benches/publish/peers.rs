@@ -154,7 +154,7 @@ pub(crate) fn index(known: &PackageCache, dir: &Utf8Path, to: &Utf8Path) -> Took
     Took { wall, cpu: None }
 }
 
-/// What a publisher knows that has published these packages before.
+/// The knowledge of a publisher that has published these packages before.
 pub(crate) fn known(
     digests: BTreeMap<String, stx_layout::Sha256>,
     earlier: Option<&Utf8Path>,

@@ -1,8 +1,8 @@
-//! What was measured, side by side.
+//! The table of measurements, side by side.
 
 use crate::settings::median;
 
-/// What a command took, in seconds.
+/// The time that a command took, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Took {
     /// Time that passed.

@@ -16,7 +16,7 @@ pub(crate) struct Ceph {
     daemons: Vec<Child>,
     port: u16,
     dir: Utf8TempDir,
-    /// What its daemons are told by their environment.
+    /// The environment of its daemons.
     environment: &'static [(&'static str, &'static str)],
 }
 

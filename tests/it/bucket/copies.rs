@@ -10,7 +10,7 @@ use super::{CHANNEL, Place, asked, date, publish_args, shared, tree};
 use crate::harness::{assert_whole, run, stx};
 use crate::signing::key::Key;
 
-/// What a tree is: names, kinds, modes, times, bytes, and which names are one file.
+/// A description of a tree: names, kinds, modes, times, bytes, and which names are one file.
 fn listing(root: &Utf8Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt as _;
     let mut inodes = std::collections::BTreeMap::new();

@@ -115,7 +115,7 @@ impl Branches {
         self.git(repository, &["commit", "-q", "-m", message]);
     }
 
-    /// What was published in a channel: the commits of its builds, oldest first.
+    /// The commits of the builds that were published in a channel, oldest first.
     fn published(&self, channel: &str) -> Vec<String> {
         let mirror = self.0.small.at("mirror");
         let builds = crate::harness::builds(&mirror, channel);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// What a reader asks for.
+/// The request of a reader.
 pub(crate) struct Request {
     pub(crate) path: String,
     /// The first byte that is asked for, of a request for a range.
@@ -18,7 +18,7 @@ pub(crate) struct Request {
     pub(crate) count: u64,
 }
 
-/// What it gets; the connection is closed after that.
+/// The answer to it; the connection is closed after that.
 pub(crate) enum Answer {
     /// These bytes.
     Bytes(Vec<u8>),

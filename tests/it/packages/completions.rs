@@ -16,7 +16,7 @@ fn place(shell: &str, file: &str) -> (Utf8TempDir, Utf8PathBuf) {
     (dir, file)
 }
 
-/// What is typed, and what its last word has to become; `None` where there is nothing to complete.
+/// A line as it is typed, and the text that its last word has to become; `None` where there is nothing to complete.
 const LINES: [(&str, Option<&str>); 7] = [
     ("stx-builds pub", Some("publish")),
     ("stx-builds verify --repa", Some("--repair")),

@@ -23,7 +23,7 @@ fn whole() -> String {
     lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
-/// What the service says of a configuration.
+/// The answer of the service to a configuration.
 fn checked(text: &str) -> Ran {
     let dir = Utf8TempDir::new().expect("a directory");
     let file: Utf8PathBuf = dir.path().join("stx-builds.toml");
@@ -41,7 +41,7 @@ fn the_service_takes_the_sample_as_it_is_and_as_a_whole() {
     assert!(planned.contains("milestone %Y.%m"), "{planned}");
 }
 
-/// What a refusal says is expected: "one of" a list, or one thing "or" another, with or without backticks.
+/// The words that a refusal expects: "one of" a list, or one thing "or" another, with or without backticks.
 fn known(refusal: &str) -> Vec<String> {
     let (_, list) = refusal
         .split_once("expected ")

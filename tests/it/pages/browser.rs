@@ -119,7 +119,7 @@ impl Browser {
         );
     }
 
-    /// What axe-core finds wrong with the page that is open: rules, and what breaks them.
+    /// The violations that axe-core finds on the open page: rules, and the elements that break them.
     pub(crate) fn axe(&self) -> Value {
         let axe =
             fs_err::read_to_string(axe()).expect("axe-core; `scripts/setup.sh test` fetches it");

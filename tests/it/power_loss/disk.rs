@@ -1,6 +1,6 @@
 //! A file system in memory that tells apart what is there and what would be there after a power loss.
 //!
-//! What is assumed of a real one is what `fsync(2)` and journals promise, and no more:
+//! A real disk is assumed to keep the promises of `fsync(2)` and of journals, and no more:
 //! - `fsync` of a file makes its bytes and mode durable, not its name; `fsync` of a directory makes its entries durable, not
 //!   what they lead to. `syncfs` makes everything durable. A sync covers the calls that had ended when it began.
 //! - A rename is one change: after a power loss there is the old name or the new one, never both and never none. It is
@@ -101,7 +101,7 @@ impl Change {
     }
 }
 
-/// What is there, and what of it is durable.
+/// The contents of the disk, and the part of them that is durable.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     now: Image,
@@ -120,7 +120,7 @@ impl Disk {
         }
     }
 
-    /// What is there as long as the power is.
+    /// The contents as long as there is power.
     pub(super) fn now(&self) -> &Image {
         &self.now
     }
@@ -270,8 +270,8 @@ impl Disk {
         chosen
     }
 
-    /// What may be there after a power loss now: nothing of what is not durable; all of it; all but the bytes of files; each
-    /// change alone; all but each; each beginning of it, with and without bytes.
+    /// The contents that are possible after a power loss now: none of the changes that are not durable; all of them;
+    /// all but the bytes of files; each change alone; all but each; each beginning of them, with and without bytes.
     pub(super) fn after_power_loss(&self) -> impl Iterator<Item = Image> {
         let count = self.pending.len();
         let names = move |index: usize| !self.pending[index].1.is_data();

@@ -1,4 +1,4 @@
-//! What a file system holds at one moment, inode by inode.
+//! The contents of a file system at one moment, inode by inode.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -40,7 +40,7 @@ impl Image {
         Self(vec![Arc::new(Node::Dir { entries, mode })])
     }
 
-    /// What lies in a real directory.
+    /// The image of a real directory.
     pub(super) fn read(dir: &Utf8Path) -> Self {
         let mut image = Self(Vec::new());
         image.read_node(dir, &mut HashMap::new());
@@ -125,7 +125,7 @@ impl Image {
         entries.into_iter().flatten()
     }
 
-    /// What a path leads to, symlinks not followed.
+    /// The inode that a path leads to, symlinks not followed.
     pub(super) fn find(&self, path: &str) -> Option<Inode> {
         let mut inode = ROOT;
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::trace::Call;
 
-/// What has to be known to understand a line.
+/// The state that is needed to understand a line.
 pub(super) struct Reader {
     root: Utf8PathBuf,
     /// Where the next `write` to an open file goes.
@@ -21,7 +21,7 @@ impl Reader {
         }
     }
 
-    /// What one call did; `None` for what cannot be followed.
+    /// The effect of one call; `None` for a call that cannot be followed.
     pub(super) fn read(&mut self, line: &str) -> Option<Vec<Call>> {
         let (name, rest) = line.split_once('(')?;
         if name == "exit_group" {
@@ -106,7 +106,7 @@ impl Reader {
         }
     }
 
-    /// What a call that changes directory entries or modes did.
+    /// The effect of a call that changes directory entries or modes.
     fn read_entry(&self, name: &str, args: &[&str]) -> Option<Vec<Call>> {
         let path = |index: usize| self.named(None, args.get(index)?);
         let path_at = |index: usize| self.named(Some(args.get(index)?), args.get(index + 1)?);

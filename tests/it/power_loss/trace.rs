@@ -1,4 +1,4 @@
-//! What a program does to a directory, call by call, as `strace` saw it.
+//! The calls by which a program changes a directory, as `strace` saw them.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -40,7 +40,7 @@ pub(super) enum Call {
     Remove { path: String },
     /// Mode bits were set.
     Mode { path: String, mode: u32 },
-    /// What is known of a file or of a directory was made durable.
+    /// The present contents of a file or of a directory were made durable.
     Sync { path: String },
     /// All of it was made durable.
     SyncAll,

@@ -1,4 +1,4 @@
-//! What a mirror promises to its readers at any time, asked of an image of it.
+//! The promises of a mirror to its readers at any time, checked on an image of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,14 @@ use super::image::{Image, Inode, Node, ROOT};
 /// A build: what lies at each path of it.
 type Tree = BTreeMap<String, Node>;
 
-/// What a reader of the mirror can see, and what `undelete` can bring back.
+/// The builds that a reader of the mirror can see, and those that `undelete` can restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct View {
     /// The dated directories of channels.
     pub(super) builds: BTreeMap<String, Tree>,
     /// The retired builds, as `<channel>/<date>@<time>`.
     pub(super) retired: BTreeMap<String, Tree>,
-    /// What each alias says.
+    /// The target of each alias.
     pub(super) aliases: BTreeMap<String, String>,
     /// Where aliases are held on purpose.
     pub(super) held: BTreeMap<String, String>,
@@ -129,7 +129,7 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// What of the promises the image breaks, in a line; `ended` when the program has said that it is done.
+    /// The promises that the image breaks, in a line; `ended` when the program has reported that it is done.
     pub(super) fn broken(&self, image: &Image, ended: bool) -> Option<String> {
         let view = View::of(image);
         let whole = |build: &str, tree: &Tree| {
@@ -208,7 +208,7 @@ impl Expected {
     }
 }
 
-/// What tells two images apart.
+/// A hash of an image's tree, by which images are told apart.
 pub(super) fn fingerprint(image: &Image) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();

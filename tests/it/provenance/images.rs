@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a bill says of the files of its image, by their paths.
+/// The components of a bill for the files of its image, by their paths.
 fn components(bill: &Value) -> BTreeMap<String, Value> {
     let list = bill["components"].as_array().expect("components").iter();
     let path = |component: &Value| {
@@ -24,7 +24,7 @@ fn sha256(component: &Value) -> &str {
     hash["content"].as_str().expect("a digest")
 }
 
-/// What rpm says of a package.
+/// The answer of rpm about a package.
 fn query(package: &Utf8Path) -> [String; 4] {
     let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\\n%{LICENSE}\\n%{ARCH}\\n";
     let mut rpm = tool("rpm", ["-qp", "--nosignature", "--qf", format]);

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 enum Place {
     /// A path at an address, below the directory that a descriptor names.
     Path(u64, u64),
-    /// What an open descriptor is of.
+    /// The file of an open descriptor.
     Descriptor(u64),
 }
 

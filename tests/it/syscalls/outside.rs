@@ -1,4 +1,4 @@
-//! What a reader of the mirror may rely on, checked without the project's own code.
+//! The promises to a reader of the mirror, checked without the project's own code.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub(crate) fn aliases(tree: &Tree) -> BTreeMap<&str, String> {
     aliases
 }
 
-/// What a reader sees of `mirror` and should not; `known` are the trees that its builds were made in, or are to become.
+/// The faults that a reader sees in `mirror`; `known` are the trees that its builds were made of, or are to become.
 pub(crate) fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let mut wrong = Vec::new();
     let builds = builds(tree);

@@ -204,7 +204,7 @@ impl Sweep {
     }
 }
 
-/// What can happen to a change.
+/// The faults that are injected at a change.
 fn faults(point: &Point) -> Vec<Fault> {
     let mut faults = vec![
         Fault::Kill(Victim::All),
@@ -221,7 +221,7 @@ fn faults(point: &Point) -> Vec<Fault> {
     faults
 }
 
-/// What is wrong with how the command ended.
+/// The mistakes in the way the command ended, a line each.
 fn answer(traced: &Traced, fault: Fault) -> Vec<String> {
     let mut bad = Vec::new();
     if traced.stderr.contains("panicked") {

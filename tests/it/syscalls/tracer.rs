@@ -56,7 +56,7 @@ pub(super) enum Victim {
     Children,
 }
 
-/// What comes in the place of a change.
+/// The event that replaces a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// SIGKILL; the change is not made.
@@ -82,7 +82,7 @@ pub(super) struct Traced {
     pub(super) reached: bool,
 }
 
-/// What a thread is in the middle of.
+/// The call that a thread is in the middle of.
 enum Pending {
     Nothing,
     /// A call that changes nothing.

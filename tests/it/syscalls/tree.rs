@@ -1,4 +1,4 @@
-//! What a directory tree is, from outside: paths, kinds, modes, bytes, which names are one file.
+//! The description of a directory tree: paths, kinds, modes, bytes, and which names are one file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -60,7 +60,7 @@ impl Tree {
         tree
     }
 
-    /// What lies below a directory of the tree.
+    /// The entries below a directory of the tree.
     pub(crate) fn below(&self, dir: &str) -> BTreeMap<&str, &Node> {
         let below = self.nodes.iter().filter_map(|(path, node)| {
             let rest = path.strip_prefix(dir)?.strip_prefix('/')?;
