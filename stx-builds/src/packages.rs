@@ -91,7 +91,7 @@ pub(crate) enum PackageError {
     },
     #[error("the header is that of {found}, not of {name}")]
     Another { name: String, found: String },
-    #[error("the header cannot be made sense of")]
+    #[error("the header cannot be parsed")]
     Panic,
 }
 

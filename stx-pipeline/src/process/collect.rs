@@ -26,7 +26,7 @@ pub enum CollectError {
         second: Utf8PathBuf,
     },
     /// A file whose name no mirror takes.
-    #[error("{file}")]
+    #[error("{file} cannot be published")]
     Name {
         /// The file.
         file: Utf8PathBuf,
@@ -40,7 +40,7 @@ pub enum CollectError {
         file: PathBuf,
     },
     /// A glob is none.
-    #[error("{from}")]
+    #[error("{from} is not a glob")]
     Glob {
         /// The glob.
         from: String,
@@ -48,7 +48,7 @@ pub enum CollectError {
         source: globset::Error,
     },
     /// A directory cannot be read.
-    #[error("{dir}")]
+    #[error("cannot read {dir}")]
     Walk {
         /// The directory.
         dir: Utf8PathBuf,

@@ -23,7 +23,7 @@ pub enum SourceError {
         globs: Vec<String>,
     },
     /// A glob is none.
-    #[error("repositories {glob}")]
+    #[error("`repositories`: {glob} is not a glob")]
     Glob {
         /// The glob.
         glob: String,
@@ -31,7 +31,7 @@ pub enum SourceError {
         source: globset::Error,
     },
     /// The directories cannot be read.
-    #[error("source root {root}")]
+    #[error("cannot read the source root {root}")]
     Walk {
         /// The source root.
         root: Utf8PathBuf,

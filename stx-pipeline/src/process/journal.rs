@@ -24,7 +24,7 @@ const SYNC: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system refuses.
-    #[error("the journal of {dir}")]
+    #[error("cannot read or write the journal of {dir}")]
     Io {
         /// The state directory.
         dir: Utf8PathBuf,

@@ -25,7 +25,7 @@ pub enum PublishError {
         source: StoreError,
     },
     /// A program that is needed is not installed.
-    #[error("{id}: repository metadata of {dir}")]
+    #[error("{id}: cannot make the repository metadata of {dir}")]
     Metadata {
         /// The build.
         id: Box<BuildId>,
