@@ -87,8 +87,8 @@
 //!
 //! `..`, `.`, empty segments, a leading `/`, backslashes, control, bidirectional and zero-width characters,
 //! percent-encoding, segments over 255 bytes and paths over 3072. Percent-encoding is refused whatever it stands for, but
-//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising, and `%2e%2e` would leave the mirror. An error says where, what was expected there, and
-//! what was probably meant:
+//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising, and `%2e%2e` would leave the
+//! mirror. An error says where, what was expected there, and what was probably meant:
 //!
 //! ```
 //! use stx_layout::MirrorPath;

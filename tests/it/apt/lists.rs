@@ -126,6 +126,27 @@ fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
     assert_eq!(entries(&ours, &[]).len(), REAL.len() + 5 + 3);
 }
 
+/// The same for any directory of packages, such as what `apt-get --download-only install` leaves in its archives.
+#[test]
+#[ignore = "compares the packages of the directory STX_DEBS"]
+fn lists_of_a_directory_say_what_the_tools_say() {
+    let from = Utf8PathBuf::from(std::env::var("STX_DEBS").expect("STX_DEBS names a directory"));
+    let debian = Debian::new("[site]\nenabled = false");
+    let std = debian.tree(STD);
+    fs_err::create_dir_all(&std).expect("a directory");
+    for entry in from.read_dir_utf8().expect("a directory") {
+        let path = entry.expect("an entry").into_path();
+        if path.extension() == Some("deb") {
+            fs_err::copy(&path, std.join(path.file_name().expect("a name"))).expect("copied");
+        }
+    }
+    debian.publish(1);
+    let list = debian.latest(&format!("{STD}/Packages"));
+    let ours = fs_err::read_to_string(list).expect("a list");
+    println!("{} packages", entries(&ours, &[]).len());
+    compare(&ours, &std);
+}
+
 /// Compares a list with those that the tools make of a directory.
 fn compare(ours: &str, dir: &Utf8Path) {
     let ours = |left_out: &[&str]| entries(ours, left_out);
