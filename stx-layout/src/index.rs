@@ -48,16 +48,22 @@ pub enum PageName {
     Feed,
     /// `KEYS` at the root, the public key of a mirror that signs.
     Keys,
+    /// `apt.sources` of a channel with Debian packages, for `/etc/apt/sources.list.d`.
+    AptSources,
+    /// `dnf.repo` of a channel with RPM packages, for `/etc/yum.repos.d`.
+    DnfRepo,
 }
 
 impl PageName {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::IndexJson,
         Self::IndexSignature,
         Self::IndexHtml,
         Self::Feed,
         Self::Keys,
+        Self::AptSources,
+        Self::DnfRepo,
     ];
 
     /// Whether a file of this name is a derived one.
@@ -73,6 +79,8 @@ impl PageName {
             Self::IndexHtml => "index.html",
             Self::Feed => "feed.xml",
             Self::Keys => "KEYS",
+            Self::AptSources => "apt.sources",
+            Self::DnfRepo => "dnf.repo",
         }
     }
 
@@ -84,6 +92,7 @@ impl PageName {
             Self::IndexHtml => "text/html; charset=utf-8",
             Self::Feed => "application/atom+xml",
             Self::Keys => "application/pgp-keys",
+            Self::AptSources | Self::DnfRepo => "text/plain; charset=utf-8",
         }
     }
 }
@@ -179,6 +188,9 @@ pub struct BuildIndex {
     /// Its ISO images.
     #[serde(default)]
     pub iso: Vec<Media>,
+    /// The directories that `apt` and `dnf` install from: repositories of packages that it built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<BuildPath>,
     /// How its packages differ from those of the success before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PackageChanges>,

@@ -144,15 +144,15 @@ impl Bench {
     /// Makes packages anew.
     fn make(&self, numbers: std::ops::Range<usize>, version: usize) {
         let script = format!(
-            "export SOURCE_DATE_EPOCH=1577836800; seq {} {} | xargs -P \"$(nproc)\" -I N sh -ec '\
-             t=tree/N; rm -rf $t; mkdir -p $t/DEBIAN $t/usr/share/doc/package-N $t/usr/lib; \
-             head -c 65536 /dev/urandom > $t/usr/lib/package-N; echo text > $t/usr/share/doc/package-N/copyright; \
-             printf \"Package: package-N\\nSource: package\\nVersion: 1.{version}-1.stx.N\\nArchitecture: amd64\\nMaintainer: StarlingX \
+            "export SOURCE_DATE_EPOCH=1577836800; seq {} {} | xargs -P \"$(nproc)\" -n 1 sh -ec '\
+             t=tree/$0; rm -rf $t; mkdir -p $t/DEBIAN $t/usr/share/doc/package-$0 $t/usr/lib; \
+             head -c 65536 /dev/urandom > $t/usr/lib/package-$0; echo text > $t/usr/share/doc/package-$0/copyright; \
+             printf \"Package: package-$0\\nSource: package\\nVersion: 1.{version}-1.stx.$0\\nArchitecture: amd64\\nMaintainer: StarlingX \
              <discuss@example.org>\\nInstalled-Size: 70\\nDepends: libc6 (>= 2.36), libstdc++6 (>= 11), python3:any\\nSection: \
-             admin\\nPriority: optional\\nHomepage: https://example.org/package-N\\nDescription: package number N\\n A description of some \
-             length, as packages have it,\\n with several lines.\\n .\\n And a paragraph.\\n\" > $t/DEBIAN/control; \
+             admin\\nPriority: optional\\nHomepage: https://example.org/package-$0\\nDescription: package number $0\\n A description of \
+             some length, as packages have it,\\n with several lines.\\n .\\n And a paragraph.\\n\" > $t/DEBIAN/control; \
              (cd $t && md5sum usr/lib/* > DEBIAN/md5sums); \
-             dpkg-deb --root-owner-group -z1 -b $t packages/package-N_amd64.deb > log; rm -rf $t'",
+             dpkg-deb --root-owner-group -z1 -b $t packages/package-${{0}}_amd64.deb > /dev/null; rm -rf $t'",
             numbers.start,
             numbers.end - 1
         );
@@ -215,7 +215,8 @@ impl Bench {
             .expect("bash");
         let wall = start.elapsed().as_secs_f64();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(output.status.success(), "{command}: {last}");
         wall
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use stx_layout::derived::Repositories;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry, Sums,
 };
@@ -21,6 +22,7 @@ mod changes;
 mod check;
 mod html;
 mod signed;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -82,7 +84,20 @@ pub async fn refresh_locked(
     for (channel, entry) in catalog.channels {
         let index = channel_index(store, site, seal, &channel, entry).await?;
         summaries.push(summary(&index));
-        wanted.extend(html::channel_pages(site, &index));
+        let keys = seal.map(|seal| seal.keys.as_str());
+        let made = html::channel_pages(site, &index, keys);
+        for name in [PageName::AptSources, PageName::DnfRepo] {
+            let page = PageId {
+                channel: Some(index.channel.clone()),
+                name,
+            };
+            let is_made = made.iter().any(|(made, _)| *made == page);
+            if !is_made && store.page(&page).await?.is_some() {
+                pages.remove(&page).await?;
+                done.removed.push(page);
+            }
+        }
+        wanted.extend(made);
     }
     let root_json = PageId {
         channel: None,
@@ -213,10 +228,18 @@ async fn channel_index(
             BuildState::Known(record) => (Some(*record), None),
             BuildState::Unreadable(why) => (None, Some(why)),
         };
-        let (iso, changes) = match old.get(&date) {
-            Some(old) if old.record == record => (old.iso.clone(), old.changes.clone()),
-            _ if success => (files.iso(date).await?, files.changes(before, date).await?),
-            _ => (Vec::new(), None),
+        let (iso, repositories, changes) = match old.get(&date) {
+            Some(old) if old.record == record => (
+                old.iso.clone(),
+                old.repositories.clone(),
+                old.changes.clone(),
+            ),
+            _ if success => (
+                files.iso(date).await?,
+                files.repositories(date).await?,
+                files.changes(before, date).await?,
+            ),
+            _ => (Vec::new(), Vec::new(), None),
         };
         builds.push(BuildIndex {
             date,
@@ -225,6 +248,7 @@ async fn channel_index(
             keep_file: build.keep_file,
             stays: site.stays.get(&id).cloned(),
             iso,
+            repositories,
             changes,
         });
         if success {
@@ -303,6 +327,24 @@ impl Files<'_> {
             }
         }
         Ok(media)
+    }
+
+    /// The repositories of packages that the build made, with metadata.
+    async fn repositories(&mut self, date: BuildDate) -> Result<Vec<BuildPath>, StoreError> {
+        self.load(date).await?;
+        let sums = &self.sums[&date];
+        let found = Repositories::of(sums.lines().iter().map(|line| &line.path));
+        let has = |dir: &BuildPath, name: &str| {
+            let path = dir.join(name);
+            path.is_ok_and(|path| sums.get(&path).is_some())
+        };
+        let rpm = found.rpm.into_iter();
+        let rpm = rpm.filter(|dir| has(dir, "repodata/repomd.xml"));
+        let apt = found.apt.into_iter().filter(|dir| has(dir, "Release"));
+        let all = rpm.chain(apt);
+        Ok(all
+            .filter(|dir| dir.segments().next() == Some("outputs"))
+            .collect())
     }
 
     async fn size(&self, date: BuildDate, path: &BuildPath) -> Result<Option<u64>, StoreError> {

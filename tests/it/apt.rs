@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use serde_json::{Value, json};
 
-use crate::harness::{Ran, in_memory, run, stx, tool};
+use crate::harness::{Ran, in_memory, package, run, stx, tool};
 use crate::nginx::Nginx;
 use crate::signing::key::Key;
 
@@ -436,6 +436,63 @@ fn a_changed_byte_is_refused_by_apt_and_named_by_verify() {
     let found = debian.findings(&["--keyring", keys.as_str()]);
     let untrusted = ("untrusted".to_owned(), format!("{STD}/InRelease"));
     assert!(found.contains(&untrusted), "{found:?}");
+}
+
+#[test]
+fn files_from_the_mirror_are_all_that_apt_and_dnf_need() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let debian = signed(&key);
+    let rpm = debian.tree("outputs/RPMS/std/message-1-1.noarch.rpm");
+    fs_err::copy(package(), rpm).expect("copied");
+    debian.publish(1);
+    let nginx = debian.serve();
+    let config = format!("{}\n[site]\nurl = \"{}\"\n", key.signing(), nginx.url(""));
+    let text = format!("mirror = \"mirror\"\nstate = \"state\"\n{config}");
+    fs_err::write(debian.at("stx-builds.toml"), text).expect("a file");
+    debian.stx(&["pages"]).ok();
+    assert_eq!(debian.findings(&[]).len(), 1, "the broken package");
+    let fetch = |name: &str, to: &Utf8Path| {
+        let url = nginx.url(&format!("{CHANNEL}/{name}"));
+        run(&mut tool(
+            "curl",
+            ["-sf", "--noproxy", "*", "-o", to.as_str(), &url],
+        ))
+        .ok();
+    };
+
+    let client = Client::new();
+    fetch(
+        "apt.sources",
+        &client.at("etc/apt/sources.list.d/stx.sources"),
+    );
+    assert_eq!(client.apt(&["update"]).code(0).stderr, "");
+    client.apt(&["install", "hello"]).ok();
+    assert_eq!(client.installed("hello"), "1.0");
+    client.apt(&["source", "hello"]).ok();
+
+    let work = debian.at("dnf");
+    fs_err::create_dir_all(work.join("repos")).expect("a directory");
+    let conf = format!(
+        "[main]\nreposdir={work}/repos\ncachedir={work}/cache\nlogdir={work}/log\npersistdir={work}/persist\n"
+    );
+    fs_err::write(work.join("dnf.conf"), conf).expect("a file");
+    let (conf, root) = (work.join("dnf.conf"), work.join("root"));
+    let args = [
+        "-c",
+        conf.as_str(),
+        "--disableplugin=local",
+        "--releasever=7",
+        "-y",
+    ];
+    let url = nginx.url(&format!("{CHANNEL}/dnf.repo"));
+    run(&mut tool(
+        "dnf",
+        [&args[..], &["config-manager", "--add-repo", &url]].concat(),
+    ))
+    .ok();
+    let install = ["--installroot", root.as_str(), "install", "message"];
+    run(&mut tool("dnf", [&args[..], &install].concat())).ok();
+    assert!(root.join("etc/message").is_file());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use stx_layout::{
     printable_json, printable_lines,
 };
 
-use super::{Made, Site};
+use super::{Made, Site, sources};
 use crate::incoming::digest_of;
 use crate::index::{
     BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
@@ -70,10 +70,11 @@ pub(super) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
 }
 
 /// The pages of a channel.
-pub(super) fn channel_pages(site: &Site, index: &ChannelIndex) -> Vec<Made> {
+pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str>) -> Vec<Made> {
     let rows: Vec<_> = index.builds.iter().map(Row::new).collect();
     let latest = latest(index);
     let made_of = digest_of_channel(index);
+    let [apt, dnf] = sources::files(site, index, keys);
     let html = ChannelPage {
         title: title(site),
         made_of,
@@ -81,6 +82,8 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex) -> Vec<Made> {
         channel: &index.channel,
         root: "../".repeat(index.channel.to_string().split('/').count()),
         held: index.held.contains(&AliasName::latest_build()),
+        has_apt: apt.is_some(),
+        has_dnf: dnf.is_some(),
         latest: latest.and_then(|date| rows.iter().find(|row| row.build.date == date)),
         rows: &rows,
     };
@@ -97,11 +100,16 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex) -> Vec<Made> {
         rows: rows.iter().take(FEED_LENGTH).collect(),
     };
     let channel = Some(&index.channel);
-    vec![
+    let files = [(PageName::AptSources, apt), (PageName::DnfRepo, dnf)];
+    let files = files.into_iter();
+    let files = files.filter_map(|(name, text)| Some(made(channel, name, Ok(text?))));
+    let mut pages = vec![
         made(channel, PageName::IndexHtml, html.render()),
         made(channel, PageName::Feed, feed.render()),
         made(channel, PageName::IndexJson, Ok(index.to_json())),
-    ]
+    ];
+    pages.extend(files);
+    pages
 }
 
 /// How many builds a feed tells of.
@@ -113,9 +121,12 @@ fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>)
     // values.
     let text = match name {
         PageName::IndexJson => printable_json(&text).into_owned(),
-        PageName::IndexHtml | PageName::Feed | PageName::IndexSignature | PageName::Keys => {
-            printable_lines(&text).into_owned()
-        }
+        PageName::IndexHtml
+        | PageName::Feed
+        | PageName::IndexSignature
+        | PageName::Keys
+        | PageName::AptSources
+        | PageName::DnfRepo => printable_lines(&text).into_owned(),
     };
     let page = PageId {
         channel: channel.cloned(),
@@ -157,6 +168,8 @@ struct ChannelPage<'a> {
     latest: Option<&'a Row<'a>>,
     /// Whether `latest_build` was moved back on purpose.
     held: bool,
+    has_apt: bool,
+    has_dnf: bool,
     rows: &'a [Row<'a>],
 }
 

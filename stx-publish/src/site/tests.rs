@@ -314,3 +314,63 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
     );
     assert_eq!(text(&store, &index).await, before, "the old one stays");
 }
+
+#[tokio::test]
+async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
+    use crate::conformance::{sample_control, sample_deb};
+    let store = MemoryStore::new();
+    let put = async |day: u32, with_packages: bool| {
+        let mut request = sample_request(day, BuildOutcome::Success, "text");
+        let package = Entry::Generated(sample_deb(&sample_control("a", "1")));
+        if with_packages {
+            for name in [
+                "outputs/std/packages/a.deb",
+                "outputs/RPMS/std/a.rpm",
+                "inputs/packages/a.deb",
+            ] {
+                let entries = &mut request.tree.incoming_mut().entries;
+                entries.insert(name.parse().expect("a path"), package.clone());
+            }
+        }
+        let plan = prepare(&store, request).await.expect("a plan");
+        publish(&store, &plan).await.expect("published");
+    };
+    put(1, true).await;
+    let mut site = Site::default();
+    let page = |name| PageId {
+        channel: Some(sample_id(1).channel),
+        name,
+    };
+    let (apt, dnf) = (page(PageName::AptSources), page(PageName::DnfRepo));
+    refresh(&store, &site).await.expect("pages");
+    assert_eq!(
+        store.page(&apt).await.expect("read"),
+        None,
+        "no URL is known"
+    );
+    site.url = Some("https://mirror.example.org/a+b/".to_owned());
+    refresh(&store, &site).await.expect("pages");
+    assert_eq!(
+        text(&store, &apt).await,
+        "# Packages of the newest good build of master/centos\nTypes: deb\nURIs: \
+         https://mirror.example.org/a+b/master/centos/latest_build/outputs/std/packages\nSuites: ./\nTrusted: yes\n"
+    );
+    assert_eq!(
+        text(&store, &dnf).await,
+        "# Packages of the newest good build of master/centos\n[master-centos-outputs-RPMS-std]\nname=StarlingX master/centos, \
+         outputs/RPMS/std\nbaseurl=https://mirror.example.org/a+b/master/centos/latest_build/outputs/RPMS/std\nenabled=1\ngpgcheck=0\n"
+    );
+    let html = text(&store, &page(PageName::IndexHtml)).await;
+    for link in [
+        "href=\"apt.sources\"",
+        "href=\"dnf.repo\"",
+        "--add-repo https://mirror.example.org/a+b/master/centos/dnf.repo",
+    ] {
+        assert!(html.contains(link), "{link}: {html}");
+    }
+    // A newest build without packages leaves nothing to install from.
+    put(2, false).await;
+    let done = refresh(&store, &site).await.expect("pages");
+    assert_eq!(done.removed, [apt.clone(), dnf.clone()]);
+    assert_eq!(store.page(&dnf).await.expect("read"), None);
+}

@@ -397,9 +397,12 @@ impl MirrorRead for TrustedMirror {
                 Err(StoreError::NotFound { .. }) => Ok(None),
                 index => index.map(Some),
             },
-            PageName::IndexSignature | PageName::IndexHtml | PageName::Feed | PageName::Keys => {
-                self.inner.page(page).await
-            }
+            PageName::IndexSignature
+            | PageName::IndexHtml
+            | PageName::Feed
+            | PageName::Keys
+            | PageName::AptSources
+            | PageName::DnfRepo => self.inner.page(page).await,
         }
     }
 
