@@ -8,7 +8,7 @@
 //! | [`source`] | a source package's `.dsc` |
 //!
 //! The control member alone says nothing of directories, symlinks, modes and owners, nor of the bytes of configuration
-//! files: [`Listing`](crate::package::Listing) tells how much is known.
+//! files: [`Listing`] tells how much is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
