@@ -11,7 +11,7 @@ pub(crate) struct Demo {
     #[arg(default_value = "demo")]
     pub(crate) dir: Utf8PathBuf,
 
-    /// Packages to build the sample distribution as
+    /// Build the sample in the form of this distribution
     #[arg(long, value_enum, default_value_t = DemoDistro::Centos)]
     pub(crate) distro: DemoDistro,
 
