@@ -203,6 +203,7 @@ fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {
             problem.kind,
             ProblemKind::Private { .. }
                 | ProblemKind::PrivateName { .. }
+                | ProblemKind::PrivateInPackage { .. }
                 | ProblemKind::Unsearchable { .. }
         )
     });

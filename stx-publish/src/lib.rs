@@ -94,7 +94,9 @@ pub use plan::{
     AliasStep, AliasVerdict, Linked, MirrorFiles, PlanError, PublishAction, PublishPlan,
     PublishRequest, plan,
 };
-pub use privacy::{Findings, Identity, Privacy, PrivacyError, PrivacyReport, Private};
+pub use privacy::{
+    Findings, Identity, PackageSearch, Privacy, PrivacyError, PrivacyReport, Private,
+};
 pub use publish::{
     CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
     publish, publish_observed, publish_with_hooks,

@@ -41,8 +41,8 @@ use std::net::IpAddr;
 
 use aho_corasick::AhoCorasick;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use serde::{Serialize, Serializer};
-use stx_layout::{BuildPath, REDACTED};
+use serde::{Deserialize, Serialize, Serializer};
+use stx_layout::{BuildPath, REDACTED, printable};
 
 mod content;
 mod rules;
@@ -212,6 +212,10 @@ pub struct PrivacyReport {
     pub searched: u64,
     /// The private data that was redacted, by log.
     pub redacted: BTreeMap<BuildPath, Findings>,
+    /// The findings in packages that are published nevertheless, by package and by the file in it: `/etc/build.info`,
+    /// `DEBIAN/postinst`, `(header)`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub packages: BTreeMap<BuildPath, BTreeMap<String, Findings>>,
     /// Texts that could not be searched, and why.
     pub unsearched: BTreeMap<BuildPath, String>,
     /// Files that were not searched because the configuration lets them out as they are.
@@ -226,6 +230,12 @@ impl fmt::Display for PrivacyReport {
         for (path, findings) in &self.redacted {
             writeln!(f, "redacted in {path}: {findings}")?;
         }
+        for (path, files) in &self.packages {
+            for (file, findings) in files {
+                let file = printable(file);
+                writeln!(f, "found in the package {path}, in {file}: {findings}")?;
+            }
+        }
         for (path, reason) in &self.unsearched {
             writeln!(f, "not searched: {path}: {reason}")?;
         }
@@ -234,6 +244,19 @@ impl fmt::Display for PrivacyReport {
         }
         Ok(())
     }
+}
+
+/// The answer to private data inside of a package, whose bytes cannot be redacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageSearch {
+    /// The package is refused.
+    Refuse,
+    /// The package is published, and the report names the files.
+    #[default]
+    Report,
+    /// Nothing is unpacked.
+    Off,
 }
 
 /// Identities that cannot be looked for.
@@ -274,6 +297,7 @@ pub struct Privacy {
     longest: usize,
     allow: GlobSet,
     plain: BTreeSet<String>,
+    packages: PackageSearch,
 }
 
 impl fmt::Debug for Privacy {
@@ -343,7 +367,20 @@ impl Privacy {
                 source,
             })?,
             plain,
+            packages: PackageSearch::default(),
         })
+    }
+
+    /// The same, with another answer to findings inside of packages.
+    #[must_use]
+    pub fn with_packages(mut self, packages: PackageSearch) -> Self {
+        self.packages = packages;
+        self
+    }
+
+    /// The answer to findings inside of packages.
+    pub fn packages(&self) -> PackageSearch {
+        self.packages
     }
 
     /// Whether a file may leave as it is.

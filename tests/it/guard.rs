@@ -12,6 +12,7 @@ use fs_err::os::unix::fs::symlink;
 use crate::harness::{Ran, assert_whole, binary, run, tool};
 
 mod linked;
+mod packages;
 
 const CHANNEL: &str = "master/centos";
 const CONFIG: &str = r#"

@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
-use stx_publish::{Identity, Privacy};
+use stx_publish::{Identity, PackageSearch, Privacy};
 
 use crate::error::Error;
 use crate::identity::of_this_machine;
@@ -21,6 +21,8 @@ pub struct PrivacyTable {
     secrets_file: Option<Utf8PathBuf>,
     /// Globs of the paths in a build that are not searched.
     allow: Vec<String>,
+    /// The answer to findings inside of packages.
+    packages: PackageSearch,
 }
 
 impl Default for PrivacyTable {
@@ -31,6 +33,7 @@ impl Default for PrivacyTable {
             secrets: Vec::new(),
             secrets_file: None,
             allow: Vec::new(),
+            packages: PackageSearch::default(),
         }
     }
 }
@@ -78,6 +81,7 @@ impl PrivacyTable {
             }
         }
         let privacy = Privacy::new(identities, self.allow.iter().cloned());
+        let privacy = privacy.map(|privacy| privacy.with_packages(self.packages));
         privacy.map(Some).map_err(|error| {
             Error::usage(error).hint("[privacy] of the configuration says what is looked for")
         })

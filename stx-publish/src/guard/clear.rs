@@ -16,11 +16,14 @@ use stx_layout::rpm::{HeadError, Headers, read_head};
 use stx_layout::{BuildPath, BuildRecord};
 
 use super::Cleared;
+use super::packages::{self, InPackage};
 use crate::incoming::{CHUNK, Entry, Incoming, Problem, ProblemKind};
 use crate::ingest::Source;
 use crate::metadata::{Carried, is_carried};
 use crate::privacy::urls::Urls;
-use crate::privacy::{Content, Findings, HEAD, Privacy, PrivacyReport, Search, is_log};
+use crate::privacy::{
+    Content, Findings, HEAD, PackageSearch, Privacy, PrivacyReport, Search, is_log,
+};
 
 /// A tree that was searched and must not be published.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,7 @@ pub enum ClearError {
 struct Outcome {
     searched: bool,
     redacted: Option<(Entry, Findings)>,
+    packaged: BTreeMap<String, Findings>,
     unsearched: Option<String>,
     allowed: bool,
     problems: Vec<ProblemKind>,
@@ -91,6 +95,9 @@ pub fn clear(
         problems.extend(of_path);
         if outcome.allowed {
             report.allowed.insert(path.clone());
+        }
+        if !outcome.packaged.is_empty() {
+            report.packages.insert(path.clone(), outcome.packaged);
         }
         if let Some(reason) = outcome.unsearched {
             report.unsearched.insert(path.clone(), reason);
@@ -205,6 +212,10 @@ impl Guard<'_> {
         }
         let head = head(&mut source.file).map_err(|error| unreadable(&error))?;
         let log = is_log(self.path);
+        // It may be a text by its first bytes: its members may be packed so well that no NUL is among them.
+        if head.starts_with(DEB) && !log {
+            return self.deb(&mut source, outcome);
+        }
         let gzip = match Content::of(&head) {
             Content::Text => false,
             Content::Gzip => true,
@@ -222,8 +233,8 @@ impl Guard<'_> {
             // A log with a NUL in it is searched, but is not ours to rewrite, credentials in URLs apart.
             Content::Binary if log => false,
             Content::Binary => {
-                if head.starts_with(b"\xed\xab\xee\xdb") {
-                    outcome.unsearched = self.package(&head, &mut source)?;
+                if head.starts_with(RPM) {
+                    self.rpm(&head, &mut source, outcome)?;
                 }
                 return Ok(());
             }
@@ -307,7 +318,7 @@ impl Guard<'_> {
         Ok(Looked::Done(found))
     }
 
-    fn search(&self, mut from: impl Read, mut to: Option<&mut dyn Write>) -> io::Result<Found> {
+    fn search(&self, from: impl Read, mut to: Option<&mut dyn Write>) -> io::Result<Found> {
         let mut search = Search::new(self.privacy);
         let mut urls = is_log(self.path).then(Urls::new);
         let mut written = Ok(());
@@ -316,20 +327,10 @@ impl Guard<'_> {
                 written = to.write_all(piece);
             }
         };
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => match &mut urls {
-                    Some(urls) => {
-                        urls.push(&buffer[..count], |piece| search.push(piece, &mut write));
-                    }
-                    None => search.push(&buffer[..count], &mut write),
-                },
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        each_chunk(from, |chunk| match &mut urls {
+            Some(urls) => urls.push(chunk, |piece| search.push(piece, &mut write)),
+            None => search.push(chunk, &mut write),
+        })?;
         let mut found = Found::default();
         if let Some(urls) = urls {
             found.urls = urls.finish(|piece| search.push(piece, &mut write));
@@ -338,25 +339,97 @@ impl Guard<'_> {
         written.map(|()| found)
     }
 
-    /// Refuses a package whose header names the build server as the host that it was built on; says why a header cannot
-    /// be searched.
-    fn package(&self, head: &[u8], source: &mut Source) -> Result<Option<String>, ProblemKind> {
+    /// Refuses a package whose header names the build server as the host that it was built on; searches the rest.
+    fn rpm(
+        &self,
+        head: &[u8],
+        source: &mut Source,
+        outcome: &mut Outcome,
+    ) -> Result<(), ProblemKind> {
         let head = match read_head(&mut head.chain(&mut source.file)) {
             Ok(head) => head,
             Err(HeadError::Io { source }) => return Err(unreadable(&source)),
-            Err(HeadError::Frame { source }) => return Ok(Some(source.to_string())),
+            Err(HeadError::Frame { source }) => {
+                outcome.unsearched = Some(source.to_string());
+                return Ok(());
+            }
         };
         let headers = match Headers::parse(&head) {
             Ok(headers) => headers,
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) => {
+                outcome.unsearched = Some(error.to_string());
+                return Ok(());
+            }
         };
         let host = headers.main.string(BUILDHOST).unwrap_or_default();
         if self.privacy.is_host(&String::from_utf8_lossy(host)) {
             return Err(ProblemKind::PackageHost);
         }
-        Ok(None)
+        if self.privacy.packages() == PackageSearch::Off {
+            return Ok(());
+        }
+        // The head was read to its last byte, not further.
+        let after = io::SeekFrom::Start(head.len() as u64);
+        let found = io::Seek::seek(&mut source.file, after)
+            .and_then(|_| packages::rpm(self.privacy, &head, &source.file));
+        self.packaged(found, source, outcome)
+    }
+
+    fn deb(&self, source: &mut Source, outcome: &mut Outcome) -> Result<(), ProblemKind> {
+        if self.privacy.packages() == PackageSearch::Off {
+            return Ok(());
+        }
+        let found = io::Seek::rewind(&mut source.file)
+            .and_then(|()| packages::deb(self.privacy, &mut source.file));
+        self.packaged(found, source, outcome)
+    }
+
+    /// Reports or refuses the findings in a package.
+    fn packaged(
+        &self,
+        found: io::Result<InPackage>,
+        source: &Source,
+        outcome: &mut Outcome,
+    ) -> Result<(), ProblemKind> {
+        let found = found.map_err(|error| unreadable(&error))?;
+        if !source.is_unchanged().map_err(|error| unreadable(&error))? {
+            return Err(ProblemKind::Changed);
+        }
+        outcome.searched = true;
+        outcome.unsearched = found.unsearched;
+        if self.privacy.packages() == PackageSearch::Refuse {
+            for (file, findings) in found.found {
+                let each = findings.0.into_iter();
+                outcome.problems.extend(each.map(|(what, seen)| {
+                    let file = file.clone();
+                    ProblemKind::PrivateInPackage { file, what, seen }
+                }));
+            }
+        } else {
+            outcome.packaged = found.found;
+        }
+        Ok(())
     }
 }
+
+/// Hands the bytes of a reader to `each`, piece by piece.
+pub(super) fn each_chunk(mut from: impl Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => each(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The first bytes of an RPM package.
+const RPM: &[u8] = b"\xed\xab\xee\xdb";
+
+/// The first bytes of a Debian package.
+const DEB: &[u8] = b"!<arch>\ndebian-binary";
 
 /// The tag of a package's header that names the host on which it was built.
 const BUILDHOST: u32 = 1007;
@@ -368,7 +441,7 @@ fn unreadable(error: &io::Error) -> ProblemKind {
 }
 
 /// The first bytes, as many as tell what a file is.
-fn head(from: &mut impl Read) -> io::Result<Vec<u8>> {
+pub(super) fn head(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     from.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)

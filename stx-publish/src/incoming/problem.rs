@@ -113,6 +113,21 @@ pub enum ProblemKind {
         "built with the build server's name in the header; build it with `--define '_buildhost NAME'`"
     )]
     PackageHost,
+    /// A file in a package tells of the build server.
+    #[error(
+        "{} in it tells of the build server: {what}{}",
+        stx_layout::printable(file),
+        where_seen(seen)
+    )]
+    PrivateInPackage {
+        /// The path of the file in the package, or `(header)`.
+        file: String,
+        /// The kind of private data.
+        what: Private,
+        /// How often, and in which lines.
+        #[serde(flatten)]
+        seen: Occurrences,
+    },
     /// A log that cannot be searched.
     #[error("a log that cannot be searched: {reason}")]
     Unsearchable {
