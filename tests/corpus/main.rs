@@ -4,6 +4,10 @@
 
 #[path = "../../stx-publish/fuzz/checks/archive.rs"]
 mod archive;
+#[path = "../../stx-layout/fuzz/checks/control.rs"]
+mod control;
+#[path = "../../stx-layout/fuzz/checks/deb.rs"]
+mod deb;
 #[path = "../../stx-layout/fuzz/checks/image.rs"]
 mod image;
 #[path = "../../stx-publish/fuzz/checks/images.rs"]
@@ -115,10 +119,12 @@ fn names(dir: &Utf8Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn paths_image_names_and_records() {
+fn paths_image_names_records_and_debian_packages() {
     replay(
         "stx-layout",
         &[
+            ("control", control::check),
+            ("deb", deb::check),
             ("image", image::check),
             ("path", path::check),
             ("record", record::check),

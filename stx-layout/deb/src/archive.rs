@@ -13,7 +13,7 @@ use crate::paragraph::ControlError;
 pub const LONGEST_CONTROL: u64 = 64 << 20;
 
 /// Most memory that unpacking takes for its dictionary, in bytes. `xz -9` takes 64 MiB.
-const MOST_MEMORY: u64 = 256 << 20;
+const MOST_MEMORY: u64 = 128 << 20;
 
 const MAGIC: &[u8] = b"!<arch>\n";
 
