@@ -244,6 +244,10 @@ impl fmt::Display for FileSummary {
         if self.mode == 0 && self.size == 0 && self.owner.is_empty() {
             return f.write_str("(payload not read)");
         }
+        // The files of a source package, which its `.dsc` names, have neither mode nor owner.
+        if self.mode == 0 && self.owner.is_empty() {
+            return write!(f, "({})", counted(self.size, "byte"));
+        }
         write!(f, "({:o}, {}", self.mode, printable(&self.owner))?;
         match &self.target {
             Some(target) => write!(f, ", to {})", printable(target)),

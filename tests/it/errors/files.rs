@@ -66,7 +66,7 @@ fn files_that_are_not_there_or_are_something_else() {
         row(
             "--mirror srv/mirror compare empty --with master/centos",
             5,
-            &["empty: no *.rpm below it"],
+            &["empty: no *.rpm, *.deb, *.udeb or *.dsc below it"],
         ),
         row(
             "--mirror srv/mirror fetch master/centos outputs/iso/bootimage.img --to text",
