@@ -13,12 +13,12 @@ use crate::signing::key::Key;
 
 mod lists;
 
-const CHANNEL: &str = "master/debian/bookworm/amd64/monolithic";
-const STD: &str = "outputs/std/packages";
+pub(crate) const CHANNEL: &str = "master/debian/bookworm/amd64/monolithic";
+pub(crate) const STD: &str = "outputs/std/packages";
 const SOURCES: &str = "outputs/std/sources";
 
 /// A mirror of Debian builds, and the tree that is published next.
-struct Debian {
+pub(crate) struct Debian {
     dir: Utf8TempDir,
 }
 
@@ -31,13 +31,13 @@ impl Debian {
         debian
     }
 
-    fn at(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn at(&self, name: &str) -> Utf8PathBuf {
         let path = self.dir.path().join(name);
         fs_err::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         path
     }
 
-    fn tree(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn tree(&self, name: &str) -> Utf8PathBuf {
         self.at(&format!("tree/{name}"))
     }
 
@@ -93,7 +93,7 @@ impl Debian {
 }
 
 /// Packs a package without files but `/usr/share/NAME/version`, by `dpkg-deb` with these options.
-fn deb(work: &Utf8Path, to: &Utf8Path, control: &str, options: &[&str]) {
+pub(crate) fn deb(work: &Utf8Path, to: &Utf8Path, control: &str, options: &[&str]) {
     let field = |name: &str| {
         let line = control.lines().find_map(|line| line.strip_prefix(name));
         line.expect("a field").trim().to_owned()
@@ -111,7 +111,7 @@ fn deb(work: &Utf8Path, to: &Utf8Path, control: &str, options: &[&str]) {
     run(&mut tool("dpkg-deb", [&args[..], options, &files].concat())).ok();
 }
 
-fn control(name: &str, version: &str) -> String {
+pub(crate) fn control(name: &str, version: &str) -> String {
     format!(
         "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: sample\n more\n"
     )
@@ -146,12 +146,12 @@ fn source(work: &Utf8Path, to: &Utf8Path, name: &str, version: &str) {
 }
 
 /// A machine of its own for `apt`: lists, cache, configuration and installed packages lie in a directory.
-struct Client {
+pub(crate) struct Client {
     dir: Utf8TempDir,
 }
 
 impl Client {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let client = Self { dir: in_memory() };
         for dir in [
             "etc/apt/apt.conf.d",
@@ -182,7 +182,7 @@ impl Client {
         client
     }
 
-    fn at(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn at(&self, name: &str) -> Utf8PathBuf {
         self.dir.path().join(name)
     }
 
@@ -191,17 +191,17 @@ impl Client {
     }
 
     /// `deb` and `deb-src` of the newest build, signed by the keys of a file.
-    fn use_sources(&self, base: &str, keys: &Utf8Path) {
+    pub(crate) fn use_sources(&self, base: &str, keys: &Utf8Path) {
         self.write(
             "etc/apt/sources.list.d/stx.sources",
             &format!(
-                "Types: deb\nURIs: {base}/{STD}\nSuites: ./\nSigned-By: {keys}\n\nTypes: deb-src\nURIs: {base}/{SOURCES}\n\
-                 Suites: ./\nSigned-By: {keys}\n"
+                "Types: deb\nURIs: {base}/{STD}\nSuites: /\nSigned-By: {keys}\n\nTypes: deb-src\nURIs: {base}/{SOURCES}\n\
+                 Suites: /\nSigned-By: {keys}\n"
             ),
         );
     }
 
-    fn apt(&self, args: &[&str]) -> Ran {
+    pub(crate) fn apt(&self, args: &[&str]) -> Ran {
         let mut command = tool("apt-get", ["-q", "-y"]);
         command.args(args).env_remove("http_proxy");
         run(command
@@ -210,7 +210,7 @@ impl Client {
             .current_dir(self.dir.path()))
     }
 
-    fn installed(&self, name: &str) -> String {
+    pub(crate) fn installed(&self, name: &str) -> String {
         fs_err::read_to_string(self.at(&format!("usr/share/{name}/version"))).unwrap_or_default()
     }
 }
@@ -232,7 +232,7 @@ fn replace(file: &Utf8Path, bytes: &[u8]) {
 }
 
 /// A mirror that signs, with a package of two files of different versions and its source, and a broken package.
-fn signed(key: &Key) -> Debian {
+pub(crate) fn signed(key: &Key) -> Debian {
     let debian = Debian::new(&key.signing());
     let work = debian.at("work");
     fs_err::create_dir_all(&work).expect("a directory");

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Ran, package, root, run, stx, tool};
 
+mod apt;
 mod ceph;
 mod copies;
 mod in_process;

@@ -185,7 +185,7 @@ fn shown(dir: &Utf8Path, mirror: &Utf8Path, channels: &[Channel]) -> Result<Stri
         let _ = write!(
             text,
             "and install from there with apt:\n  \
-             deb [trusted=yes] http://127.0.0.1:8080/{channel}/latest_build/outputs/std/packages ./\n",
+             deb [trusted=yes] http://127.0.0.1:8080/{channel}/latest_build/outputs/std/packages /\n",
         );
     }
     Ok(text)

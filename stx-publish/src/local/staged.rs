@@ -326,12 +326,23 @@ impl Work {
             file.write_all(bytes).map_err(io_error("write", &to))?;
             drop(file);
             set_mode(&to, mode)?;
+            self.date(&to)?;
             // The same list by its digest is linked to this one.
             let _: bool = self.twins.claim(digest, size, mode, &to);
         }
         let entry = stored_file(size, digest, false);
         self.added().entries.insert(path.clone(), entry);
         Ok(())
+    }
+
+    /// Makes a file that was made here as old as the build. By that time alone, in whole seconds, a web server tells a client
+    /// of `latest_build` that its copy is the newest one, and two builds may be published in one second.
+    fn date(&self, file: &Utf8Path) -> Result<(), StoreError> {
+        let opened = fs::OpenOptions::new().write(true).open(file);
+        let modified = self.id.date.time().into();
+        opened
+            .and_then(|opened| opened.file().set_modified(modified))
+            .map_err(io_error("set the time of", file))
     }
 
     fn create(&self, path: &BuildPath, to: &Utf8Path) -> Result<fs::File, StoreError> {
@@ -384,6 +395,7 @@ impl Work {
                 continue;
             }
             set_mode(file, 0o644)?;
+            self.date(file)?;
             let (digest, size) = hash_file(file).map_err(io_error("read", file))?;
             self.replace(digest, size, 0o644, file)?;
             self.added()
@@ -405,6 +417,7 @@ impl Work {
             let path = self.dir.join(name.as_path());
             fs::write(&path, bytes).map_err(io_error("write", &path))?;
             set_mode(&path, 0o644)?;
+            self.date(&path)?;
         }
         for entry in WalkDir::new(&self.dir) {
             let entry = entry.map_err(|error| io_error("list", &self.dir)(error.into()))?;

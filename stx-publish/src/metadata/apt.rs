@@ -5,7 +5,7 @@
 //! .dsc ─────────> sources ───> Sources,  .gz, .xz ─┴──> release ──> Release, by-hash/SHA256/…
 //! ```
 //!
-//! A flat repository is a directory: `deb URL/outputs/std/packages ./`. Everything follows from values: the digests and
+//! A flat repository is a directory: `deb URL/outputs/std/packages /`. Everything follows from values: the digests and
 //! sizes of the files are known from publishing them, of a package only the control member is read, of a source package its
 //! `.dsc`. An entry of an earlier build's `Packages` is taken over if it is of this form and names the same path and digest.
 //! So the metadata of the same files is the same, byte for byte, whatever the order in which they were added, and whether

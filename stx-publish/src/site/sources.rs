@@ -52,7 +52,8 @@ fn stanza(at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
         "sources" => "deb-src",
         _ => "deb",
     };
-    let mut text = format!("Types: {types}\nURIs: {at}\nSuites: ./\n");
+    // `./` would do on a web server; in a bucket, `…/./Release` is the key of no object.
+    let mut text = format!("Types: {types}\nURIs: {at}\nSuites: /\n");
     match keys {
         None => text.push_str("Trusted: yes\n"),
         Some(keys) => {

@@ -353,7 +353,7 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
     assert_eq!(
         text(&store, &apt).await,
         "# Packages of the newest good build of master/centos\nTypes: deb\nURIs: \
-         https://mirror.example.org/a+b/master/centos/latest_build/outputs/std/packages\nSuites: ./\nTrusted: yes\n"
+         https://mirror.example.org/a+b/master/centos/latest_build/outputs/std/packages\nSuites: /\nTrusted: yes\n"
     );
     assert_eq!(
         text(&store, &dnf).await,
