@@ -2,12 +2,13 @@
 //!
 //! Needs root, as the other tests with roots do, and on the first run the Debian archive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
+use serde_json::{Value, json};
 
 use crate::demo::{Demo, sums};
 use crate::harness::{assert_whole, builds, names, run, stx, tool};
@@ -87,7 +88,7 @@ fn two_debian_builds_are_whole_and_laid_out_as_on_the_real_mirror() {
     assert_eq!(images.trim(), format!("docker.io/starlingx/{tag}"));
     let said = &demo().ran.stdout;
     assert!(
-        said.contains("latest_build/outputs/std/packages ./"),
+        said.contains("latest_build/outputs/std/packages /"),
         "{said}"
     );
 }
@@ -298,6 +299,96 @@ fn the_debian_iso_holds_the_published_packages_and_was_booted() {
             assert!(log.contains(said), "{said} is not in\n{log}");
         }
     }
+}
+
+/// Name, version and architecture of what `dpkg-query` or `dpkg-deb` shows in this form, a line each.
+const SHOWN: &str = "${Package} ${Version} ${Architecture}\n";
+
+#[test]
+fn the_bill_of_the_debian_iso_lists_the_packages_in_it_and_no_other() {
+    let outputs = demo().build(1).join("outputs/iso");
+    let iso = outputs.join("starlingx-intel-x86-64-cd.iso");
+    let bill = outputs.join("starlingx-intel-x86-64-cd.iso.cdx.json");
+    let bill: Value = serde_json::from_slice(&fs_err::read(bill).expect("a bill")).expect("JSON");
+    let components = bill["components"].as_array().expect("components").iter();
+    let listed: BTreeSet<_> = components
+        .filter(|it| {
+            it["purl"]
+                .as_str()
+                .is_some_and(|purl| purl.starts_with("pkg:deb/"))
+        })
+        .map(|it| {
+            let purl = it["purl"].as_str().expect("a text");
+            let arch = purl
+                .split("arch=")
+                .nth(1)
+                .and_then(|it| it.split('&').next());
+            let text = |key: &str| it[key].as_str().expect("a text");
+            format!(
+                "{} {} {}",
+                text("name"),
+                text("version"),
+                arch.expect("an architecture")
+            )
+        })
+        .collect();
+
+    let work = Utf8TempDir::new().expect("a temporary directory");
+    let (pool, image) = (work.path().join("pool"), work.path().join("squashfs.img"));
+    extract(&iso, "/pool", &pool);
+    extract(&iso, "/LiveOS/squashfs.img", &image);
+    let mut held = BTreeSet::new();
+    for package in packages(&pool) {
+        let shown = run(&mut tool(
+            "dpkg-deb",
+            ["--show", "--showformat", SHOWN, package.as_str()],
+        ))
+        .ok();
+        held.extend(shown.lines().map(ToOwned::to_owned));
+    }
+    let root = work.path().join("root");
+    let unpacked = [
+        "-no-progress",
+        "-d",
+        root.as_str(),
+        image.as_str(),
+        "var/lib/dpkg",
+    ];
+    run(&mut tool("unsquashfs", unpacked)).ok();
+    let admindir = format!("--admindir={root}/var/lib/dpkg");
+    let live = run(&mut tool(
+        "dpkg-query",
+        [&admindir, "--show", "--showformat", SHOWN],
+    ))
+    .ok();
+    assert!(live.lines().count() > 50, "{live}");
+    held.extend(live.lines().map(ToOwned::to_owned));
+    assert_eq!(listed, held);
+}
+
+#[test]
+fn two_debian_builds_are_compared_and_the_change_is_found() {
+    let dates: Vec<_> = builds(&demo().mirror(), CHANNEL);
+    let mirror = demo().mirror();
+    let ask =
+        |args: &[&str]| run(stx(["--mirror", mirror.as_str(), "--format", "json"]).args(args));
+    let [before, after] = [0, 1].map(|index: usize| format!("{CHANNEL}/{}", dates[index]));
+    let compared = ask(&["compare", &before, &after]).json();
+    let compared = compared["packages"].as_array().expect("packages").iter();
+    let changed: BTreeSet<_> = compared
+        .filter(|it| it["outcome"] == "different")
+        .map(|it| it["name"].as_str().expect("a name").to_owned())
+        .collect();
+    let expected = ["platform-info", "platform-info-rt"].map(ToOwned::to_owned);
+    assert_eq!(changed, BTreeSet::from(expected));
+
+    let since = |package: &str| ask(&["since", package, "--in", CHANNEL]).json();
+    let found = since("platform-info");
+    assert_eq!(
+        (&found["changed"], &found["before"]),
+        (&json!(after), &json!(before))
+    );
+    assert_eq!(since("libstx1")["changed"], Value::Null);
 }
 
 fn extract(iso: &Utf8Path, path: &str, to: &Utf8Path) {
