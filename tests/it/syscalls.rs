@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::apt::{control, deb};
 use crate::harness::{names, run, stx_without_pages};
 
 mod decode;
@@ -60,6 +62,21 @@ fn finished(sandbox: &Utf8Path, day: u32) -> Utf8PathBuf {
     tree
 }
 
+/// Adds a Debian package, and with it a repository with its lists and their names by digest.
+fn with_debian_package(tree: &Utf8Path) {
+    static PACKAGE: OnceLock<Utf8PathBuf> = OnceLock::new();
+    let package = PACKAGE.get_or_init(|| {
+        let dir = Utf8Path::new(env!("CARGO_TARGET_TMPDIR")).join("swept-deb");
+        fs_err::create_dir_all(&dir).expect("a directory");
+        let package = dir.join("hello_1.0_all.deb");
+        deb(&dir, &package, &control("hello", "1.0"), &[]);
+        package
+    });
+    let packages = tree.join("outputs/std/packages");
+    fs_err::create_dir_all(&packages).expect("a directory");
+    fs_err::copy(package, packages.join("hello_1.0_all.deb")).expect("a package");
+}
+
 /// Publishes a build of a day.
 fn publish(sandbox: &Utf8Path, day: u32, result: &str) {
     let tree = finished(sandbox, day);
@@ -83,8 +100,11 @@ fn leave_behind(sandbox: &Utf8Path) {
 
 fn publish_sweep() -> Sweep {
     Sweep::new("publish", &publish_args(2, "success"), |sandbox| {
-        publish(sandbox, 1, "success");
-        finished(sandbox, 2);
+        let tree = finished(sandbox, 1);
+        with_debian_package(&tree);
+        run(&mut command(sandbox, 1, &publish_args(1, "success"))).ok();
+        fs_err::remove_dir_all(tree).expect("removed");
+        with_debian_package(&finished(sandbox, 2));
         leave_behind(sandbox);
     })
 }
