@@ -182,7 +182,7 @@ impl Search<'_> {
         Ok((same, Some(place)))
     }
 
-    /// Whether the package, or the file of it that is looked for, is as in the newest build.
+    /// Tells whether the package, or the one file that was asked for, is the same as in the newest build.
     ///
     /// A Debian package's payload is read only where nothing else differs.
     async fn is_as_newest(&self, place: &Place, package: &Package) -> Result<bool, Error> {

@@ -97,7 +97,7 @@ pub async fn known_verdicts(
         Reader::Own(mirror) => verdicts(site, &**mirror, catalog).await.map(Some),
         Reader::Http(_) | Reader::Trusted(..) => {
             site.note(
-                "note: behind a URL, pins and readers are not known: nothing is said of how long builds stay",
+                "note: a mirror read by URL shows neither pins nor readers, so the report leaves out how long builds stay",
             );
             Ok(None)
         }

@@ -35,7 +35,8 @@ pub(crate) fn start(verbose: u8) {
         .ok();
 }
 
-/// Whether standard error is the journal: `JOURNAL_STREAM` has its device and inode, as systemd.exec(5) describes.
+/// Tells whether standard error leads to the journal: systemd sets `JOURNAL_STREAM` to its device and inode, see
+/// systemd.exec(5).
 fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
         return false;

@@ -33,7 +33,7 @@ pub enum Change {
     },
     /// A field of the package as a whole differs: name, architecture, summary, license, …
     Attribute {
-        /// Which.
+        /// The name of the field.
         name: String,
         /// As it was; absent if it was not said.
         from: Option<String>,
@@ -42,21 +42,21 @@ pub enum Change {
     },
     /// A file that was not there.
     FileAdded {
-        /// Where.
+        /// The path of the file.
         path: String,
         /// The mode, owner, size and target of the file.
         file: FileSummary,
     },
     /// A file that is not there any more.
     FileRemoved {
-        /// Where.
+        /// The path of the file.
         path: String,
         /// The mode, owner, size and target that it had.
         file: FileSummary,
     },
     /// A file that is not what it was.
     FileChanged {
-        /// Where.
+        /// The path of the file.
         path: String,
         /// In what way; never empty.
         aspects: Vec<Aspect>,
@@ -254,12 +254,12 @@ pub enum Noise {
     },
     /// Modification times of files that are in both.
     FileTimes {
-        /// Whose.
+        /// The paths of the files.
         paths: Vec<String>,
     },
     /// A file that differs in nothing but times that stand in it.
     EmbeddedTimes {
-        /// Which.
+        /// The path of the file.
         path: String,
         /// Its format: `gzip`, `zip`, `ar`, `pyc`.
         format: String,
@@ -273,7 +273,7 @@ pub enum Noise {
     },
     /// A field that follows from the files: `Installed-Size`, `Build-Ids`.
     Derived {
-        /// Which.
+        /// The name of the field.
         name: String,
         /// As it was; absent if it was not said.
         from: Option<String>,

@@ -42,7 +42,7 @@ fn joined<'a, K: Ord, V>(
 /// Fields of Debian packages that follow from the files of the package.
 const DERIVED: [&str; 2] = ["Build-Ids", "Installed-Size"];
 
-/// Compares what is said of the package as a whole; returns the differences of fields that follow from the files.
+/// Compares the fields of the package as a whole. Returns the differences of those that follow from its files.
 fn attributes(from: &Package, to: &Package, changes: &mut Vec<Change>) -> Vec<Noise> {
     let mut derived = Vec::new();
     let mut push = |name: &str, from: Option<&String>, to: Option<&String>| {
@@ -367,7 +367,7 @@ impl Differences {
         }
     }
 
-    /// Whether nothing is known but that bytes of the payloads differ.
+    /// Tells whether the payloads differ and were not read, so that no difference has a name.
     pub fn is_unread(&self) -> bool {
         matches!(self.changes[..], [Change::Unread])
     }

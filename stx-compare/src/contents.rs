@@ -23,7 +23,7 @@ pub enum ContentsError {
     /// The file cannot be read.
     #[error("the package cannot be read")]
     Io {
-        /// Why.
+        /// The error that caused it.
         #[from]
         source: io::Error,
     },
@@ -37,7 +37,7 @@ pub enum ContentsError {
     /// Its payload.
     #[error("the payload is damaged")]
     Payload {
-        /// Why.
+        /// The error that caused it.
         #[from]
         source: rpm::Error,
     },

@@ -29,7 +29,7 @@ pub enum HeaderError {
     /// The headers do not describe a package.
     #[error("the header is damaged")]
     Damaged {
-        /// Why.
+        /// The error that caused it.
         #[from]
         source: rpm::Error,
     },

@@ -86,7 +86,7 @@ pub enum Listing {
 }
 
 impl Listing {
-    /// Whether every file is known.
+    /// Tells whether every file of the package is listed, with all of its properties.
     pub fn is_whole(&self) -> bool {
         *self == Self::Whole
     }
@@ -229,7 +229,7 @@ pub struct ChangelogEntry {
     pub time: u64,
     /// Who, and often which version.
     pub author: String,
-    /// What.
+    /// The text of the entry.
     pub text: String,
 }
 

@@ -24,7 +24,7 @@ pub struct Report {
 /// The result of comparing one package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Comparison {
-    /// Which.
+    /// The package: its place, format, name and architecture.
     #[serde(flatten)]
     pub key: Key,
     /// The file as it was; absent for a package that is new.
@@ -47,7 +47,7 @@ pub enum Outcome {
     },
     /// Something differs.
     Different {
-        /// What.
+        /// The differences that count.
         changes: Vec<Change>,
         /// The differences that every rebuild brings.
         noise: Vec<Noise>,
@@ -61,7 +61,7 @@ pub enum Outcome {
     Removed,
     /// It could not be compared.
     Failed {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
 }

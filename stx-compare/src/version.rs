@@ -57,12 +57,12 @@ impl Format {
         found.filter(|_| !stem.is_empty())
     }
 
-    /// Whether it is that of RPM.
+    /// Tells whether this is the format of RPM.
     pub fn is_rpm(&self) -> bool {
         *self == Self::Rpm
     }
 
-    /// Which of two texts `[EPOCH:]VERSION[-RELEASE]` is older; any text has a place in the order.
+    /// Orders two versions, `[EPOCH:]VERSION[-RELEASE]`, the older one first. Every text has a place in the order.
     ///
     /// ```
     /// # use stx_compare::version::Format;

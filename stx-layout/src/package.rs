@@ -149,7 +149,7 @@ fn cmp_parts(a: &str, b: &str) -> Ordering {
     version(a).cmp(&version(b))
 }
 
-/// Which of two texts `[EPOCH:]VERSION[-RELEASE]` is older, as rpm compares them; any text has a place in the order.
+/// Orders two versions, `[EPOCH:]VERSION[-RELEASE]`, the older one first, as rpm does. Every text has a place in the order.
 ///
 /// A version without a release is older than every release of it, so that the order is one that can be sorted by.
 ///

@@ -12,7 +12,7 @@ use crate::BuildId;
 pub struct Pin {
     /// The build.
     pub build: BuildId,
-    /// Why.
+    /// The reason, as a text for people.
     pub reason: String,
     /// Who said so.
     pub author: String,

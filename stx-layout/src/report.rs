@@ -218,7 +218,7 @@ impl<'a> ImageReport<'a> {
 pub struct Refusal<'a> {
     /// The text as it was given.
     pub input: &'a str,
-    /// Why.
+    /// The reason for the refusal.
     pub error: RefusalReason<'a>,
 }
 

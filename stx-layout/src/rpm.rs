@@ -85,7 +85,7 @@ pub enum HeadError {
     /// The file cannot be read.
     #[error("the package cannot be read")]
     Io {
-        /// Why.
+        /// The error that caused it.
         #[from]
         source: io::Error,
     },

@@ -20,7 +20,7 @@ use crate::{BuildPlan, BuildRequest, PhasePlan};
 pub struct Started {
     /// Version of this form.
     pub schema: u32,
-    /// When.
+    /// The time at which it was written.
     pub time: DateTime<Utc>,
     /// The boot of the machine, where it is known.
     pub boot: String,
@@ -84,7 +84,7 @@ pub enum Entry {
         phase: String,
         /// Which, from 1.
         attempt: u32,
-        /// When.
+        /// The time at which it was written.
         time: DateTime<Utc>,
     },
     /// A phase is over.

@@ -156,7 +156,7 @@ pub enum PlanError {
     /// A path of the request is relative.
     #[error("{what} {path} is not an absolute path")]
     Relative {
-        /// Which.
+        /// The name of the path: workspace, sources, and so on.
         what: &'static str,
         /// The path.
         path: Utf8PathBuf,

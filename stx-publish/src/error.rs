@@ -135,7 +135,7 @@ pub enum StoreError {
     Damaged {
         /// The file that cannot be understood.
         what: String,
-        /// Why.
+        /// The error that caused it.
         source: Box<dyn Error + Send + Sync>,
     },
     /// A server could not be reached, or broke off.

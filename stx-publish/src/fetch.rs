@@ -150,7 +150,7 @@ pub enum FetchError {
     Store {
         /// The file.
         path: BuildPath,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// It could not be written.

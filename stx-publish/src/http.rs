@@ -65,7 +65,7 @@ pub enum HttpError {
     /// No client could be made, for want of certificates or of a usable proxy setting.
     #[error("cannot set up HTTP")]
     Client {
-        /// Why.
+        /// The error that caused it.
         source: Box<dyn Error + Send + Sync>,
     },
 }

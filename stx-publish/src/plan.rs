@@ -214,7 +214,7 @@ pub enum PlanError {
     Incomparable {
         /// The build.
         id: Box<BuildId>,
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// More than a day ahead of the clock; as the newest build it would hold the aliases until then.

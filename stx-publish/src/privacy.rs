@@ -280,7 +280,7 @@ pub enum PrivacyError {
     Glob {
         /// The glob.
         glob: String,
-        /// Why.
+        /// The error that caused it.
         source: globset::Error,
     },
     /// Too much to look for.

@@ -60,7 +60,7 @@ pub enum ScanError {
     /// The files were not read to the end.
     #[error("the files cannot be read")]
     Unfinished {
-        /// Why.
+        /// The error that caused it.
         source: io::Error,
     },
 }

@@ -51,7 +51,7 @@ pub enum Conflict {
     Replaced,
     /// Something protects it now.
     Protected {
-        /// What.
+        /// The rule that protects it.
         reason: Reason,
     },
     /// The rule is for builds of another outcome than it has now.

@@ -64,7 +64,7 @@ pub enum Reason {
     },
     /// Pinned.
     Pinned {
-        /// Why.
+        /// The reason, as a text for people.
         why: String,
         /// By whom.
         author: String,

@@ -73,7 +73,7 @@ fn reading_over_http_says_what_the_directory_says() {
         };
         let ((there, note), (here, _)) = (said(&url), said(dir.as_str()));
         assert_eq!(there, here, "{command:?}");
-        assert!(note.contains("pins and readers are not known"), "{note}");
+        assert!(note.contains("shows neither pins nor readers"), "{note}");
     }
     let ran = run(&mut stx(["--mirror", &url, "verify"])).code(0);
     assert!(ran.stderr.contains("behind a URL"), "{}", ran.stderr);

@@ -18,7 +18,7 @@ pub(crate) fn unusable(path: &Utf8Path, error: io::Error) -> Error {
     }
 }
 
-/// Whether something is there; it is an error where that cannot be seen, as in a directory that nobody else may enter.
+/// Checks whether a path exists. Fails where the caller may not look, as in a directory that only its owner may enter.
 pub(crate) fn is_there(path: &Utf8Path) -> Result<bool, Error> {
     match path.metadata() {
         Ok(_) => Ok(true),

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use debversion::Version;
 
-/// Which of two texts `[EPOCH:]VERSION[-REVISION]` is older, as `dpkg --compare-versions` has it; any text has a place in the
-/// order. What is no version, because policy forbids a letter in it, is older than all versions.
+/// Orders two versions, `[EPOCH:]VERSION[-REVISION]`, the older one first, as `dpkg --compare-versions` does. Every text has a
+/// place in the order. What is no version, because policy forbids a letter in it, is older than all versions.
 ///
 /// `debversion` alone takes `1.0a0~` for newer than `1.0a`: for dpkg a number that is missing at the end is 0.
 ///

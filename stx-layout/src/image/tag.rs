@@ -90,7 +90,7 @@ pub enum Qualifier {
     Stable,
     /// `20190513T013000Z.0`, without the number in the specification's form.
     Built {
-        /// When.
+        /// The date of the build that made the image.
         timestamp: BuildDate,
         /// Which of that time; no leading zeros.
         patch: Option<u32>,
@@ -164,7 +164,7 @@ pub enum Tag<'a> {
         os: Os,
         /// The OpenStack release.
         openstack_release: &'a str,
-        /// Which.
+        /// The last part of the tag.
         qualifier: Option<Qualifier>,
     },
     /// `master-centos-stable-20190513T013000Z.0`, also with codename and architecture after the operating system.
@@ -179,7 +179,7 @@ pub enum Tag<'a> {
         arch: Option<&'a str>,
         /// `stable` or `dev`.
         stream: Stream,
-        /// Which.
+        /// The last part of the tag.
         qualifier: Qualifier,
     },
     /// Never moved: `stx.6.0-v1.0.2`, `stx.13.0-v1.0.2-trixie`.
@@ -199,7 +199,7 @@ pub enum Tag<'a> {
         prefix: &'a str,
         /// `stable` or `dev`.
         stream: Stream,
-        /// Which.
+        /// The last part of the tag.
         qualifier: Qualifier,
     },
     /// Any other.

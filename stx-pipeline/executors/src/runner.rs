@@ -54,7 +54,7 @@ pub enum PlaceError {
     Prepare {
         /// The directory of the jobs.
         dir: Utf8PathBuf,
-        /// Why.
+        /// The error that caused it.
         #[source]
         source: io::Error,
     },

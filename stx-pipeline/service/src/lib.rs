@@ -266,7 +266,7 @@ pub enum Ask {
         release: ReleaseId,
         /// The git branch or tag.
         git: String,
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
         /// Whether it is built although nothing changed.
         force: bool,
@@ -331,9 +331,9 @@ pub struct Disk {
 pub enum Notice {
     /// A run did not come to a success.
     Failure {
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
-        /// Where.
+        /// The channel that it is about.
         channel: Channel,
         /// The build, if it has a date.
         build: Option<BuildId>,
@@ -342,16 +342,16 @@ pub enum Notice {
     },
     /// The first success after that.
     Recovery {
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
-        /// Where.
+        /// The channel that it is about.
         channel: Channel,
         /// The build.
         build: Option<BuildId>,
     },
     /// Something should not be so.
     Alarm {
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
         /// The alarm.
         #[serde(flatten)]
@@ -361,7 +361,7 @@ pub enum Notice {
     },
     /// It is right again.
     AlarmOver {
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
         /// The alarm.
         #[serde(flatten)]

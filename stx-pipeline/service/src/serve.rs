@@ -40,7 +40,7 @@ pub enum ServeError {
     /// It is not known which builds were cut off.
     #[error("unfinished builds cannot be found: {reason}")]
     Unfinished {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
 }

@@ -7,7 +7,7 @@ use stx_layout::PhaseStatus;
 /// Something that happened to a phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub time: DateTime<Utc>,
     /// The phase.
     pub phase: String,

@@ -52,12 +52,12 @@ pub enum Ended {
     Cancelled,
     /// It never ran.
     NotStarted {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// It ran, and how it ended or what it wrote is not known.
     Lost {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
 }

@@ -32,7 +32,7 @@ pub enum BuildError {
     Prepare {
         /// The directory.
         dir: Utf8PathBuf,
-        /// Why.
+        /// The error that caused it.
         source: io::Error,
     },
     /// The journal cannot be written: the build could not be resumed, so its phases were ended.

@@ -52,7 +52,7 @@ pub enum CollectError {
     Walk {
         /// The directory.
         dir: Utf8PathBuf,
-        /// Why.
+        /// The error that caused it.
         source: walkdir::Error,
     },
 }

@@ -35,7 +35,7 @@ pub enum SourceError {
     Walk {
         /// The source root.
         root: Utf8PathBuf,
-        /// Why.
+        /// The error that caused it.
         source: walkdir::Error,
     },
     /// A git failed.

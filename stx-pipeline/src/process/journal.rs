@@ -28,7 +28,7 @@ pub enum JournalError {
     Io {
         /// The state directory.
         dir: Utf8PathBuf,
-        /// Why.
+        /// The error that caused it.
         source: io::Error,
     },
     /// Not the form of this version.

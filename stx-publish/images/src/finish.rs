@@ -20,7 +20,7 @@ pub enum FinishError {
     Store {
         /// The channel.
         channel: Box<Channel>,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// The registry did not do it.
@@ -28,7 +28,7 @@ pub enum FinishError {
     Images {
         /// The channel.
         channel: Box<Channel>,
-        /// Why.
+        /// The error that caused it.
         source: ImageError,
     },
 }

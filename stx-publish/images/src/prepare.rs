@@ -38,7 +38,7 @@ pub enum PrepareImagesError {
         id: Box<BuildId>,
         /// The registry.
         registry: String,
-        /// Why.
+        /// The error that caused it.
         source: RegistryError,
     },
     /// Tags that never move would have to.

@@ -27,7 +27,7 @@ pub enum ImageError {
     Registry {
         /// The registry.
         registry: String,
-        /// Why.
+        /// The error that caused it.
         source: RegistryError,
     },
     /// A tag that never moves would have to.

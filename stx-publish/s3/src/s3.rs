@@ -74,7 +74,7 @@ pub enum BucketError {
     Settings {
         /// The mirror.
         url: String,
-        /// Why.
+        /// The error that caused it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

@@ -75,13 +75,13 @@ pub enum ProblemKind {
     /// Cannot be read.
     #[error("cannot be read: {reason}")]
     Unreadable {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// A name that the grammar refuses.
     #[error("a name that no mirror takes: {reason}")]
     Name {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// Written to while it was read.
@@ -131,7 +131,7 @@ pub enum ProblemKind {
     /// A log that cannot be searched.
     #[error("a log that cannot be searched: {reason}")]
     Unsearchable {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// The marker of the other outcome.

@@ -31,7 +31,7 @@ pub enum PublishError {
         id: Box<BuildId>,
         /// The directory.
         dir: BuildPath,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// The metadata of a repository would not be complete, and it has to be.
@@ -47,7 +47,7 @@ pub enum PublishError {
     NotPublished {
         /// The build.
         id: Box<BuildId>,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// The build is published, but its commit ended with an error: it may not be durable yet, and no alias was moved. A rerun
@@ -72,7 +72,7 @@ pub enum PublishError {
     HookBeforeCommit {
         /// The build.
         id: Box<BuildId>,
-        /// Why.
+        /// The error that caused it.
         source: HookError,
     },
     /// The build is published, but a hook failed after the commit, and no alias was moved. A rerun helps.
@@ -80,7 +80,7 @@ pub enum PublishError {
     HookAfterCommit {
         /// The build.
         id: Box<BuildId>,
-        /// Why.
+        /// The error that caused it.
         source: HookError,
     },
     /// The build is published, but moving an alias failed. A rerun helps.
@@ -90,7 +90,7 @@ pub enum PublishError {
         id: Box<BuildId>,
         /// The alias.
         alias: AliasName,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// The build is published and an alias points at it, but the move ended with an error: it may not be durable yet. A rerun

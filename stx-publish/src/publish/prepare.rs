@@ -19,7 +19,7 @@ pub enum PrepareError {
     Store {
         /// The build.
         id: Box<BuildId>,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// The files could not be read.
@@ -27,7 +27,7 @@ pub enum PrepareError {
     Scan {
         /// The build.
         id: Box<BuildId>,
-        /// Why.
+        /// The error that caused it.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The build must not be published.

@@ -52,7 +52,7 @@ pub enum CopyError {
     Source {
         /// The build.
         build: Box<BuildId>,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// A file of it could not be fetched, or is not what its sums say.
@@ -68,7 +68,7 @@ pub enum CopyError {
     Target {
         /// The build or the alias that should have been changed.
         what: String,
-        /// Why.
+        /// The error that caused it.
         source: StoreError,
     },
     /// The second mirror took it, and it can be seen there, but that ended with an error: a power failure may undo it. Copying

@@ -97,7 +97,7 @@ pub enum Closed {
     },
     /// There was nothing to build.
     Skipped {
-        /// Why.
+        /// The reason, as a text for people.
         why: String,
     },
 }
@@ -179,9 +179,9 @@ pub struct Run {
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// When.
+    /// The time of the event.
     pub at: DateTime<Utc>,
-    /// How.
+    /// The way it ended.
     #[serde(flatten)]
     pub how: RunEnd,
 }
@@ -268,9 +268,9 @@ pub enum Change {
     Closed {
         /// The number of the request.
         request: u64,
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
-        /// How.
+        /// The way it ended.
         how: Closed,
     },
     /// A run took a request.
@@ -279,7 +279,7 @@ pub enum Change {
         run: u64,
         /// The number of the request.
         request: u64,
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
     },
     /// A run has a build now.
@@ -312,14 +312,14 @@ pub enum Change {
     Requeued {
         /// The run.
         run: u64,
-        /// When.
+        /// The time of the event.
         at: DateTime<Utc>,
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// An alarm is on.
     Raised {
-        /// Which.
+        /// The alarm.
         alarm: Alarm,
         /// Since when.
         at: DateTime<Utc>,
@@ -328,7 +328,7 @@ pub enum Change {
     },
     /// An alarm is off.
     Lowered {
-        /// Which.
+        /// The alarm.
         alarm: Alarm,
     },
     /// A message was acted upon; it is not, again, should it still be there after a crash.
@@ -396,7 +396,7 @@ pub enum LedgerError {
     Refused {
         /// The change.
         change: String,
-        /// Why.
+        /// The reason, as a text for people.
         why: String,
     },
     /// The ledger was written by a later version.
@@ -417,7 +417,7 @@ pub enum LedgerError {
     Damaged {
         /// The part of the ledger: a table and a row, or the file.
         what: String,
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// It cannot be written for now: the disk is full or does not answer, or another program has locked it. The same

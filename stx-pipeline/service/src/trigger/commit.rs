@@ -38,7 +38,7 @@ pub enum Verdict {
     Build {
         /// The mark to remember.
         mark: Mark,
-        /// Why.
+        /// The reason for it.
         reason: Reason,
     },
 }

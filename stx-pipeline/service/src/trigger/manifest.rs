@@ -17,7 +17,7 @@ pub enum ManifestError {
     /// Not XML.
     #[error("the manifest is not XML: {reason}")]
     Xml {
-        /// Why.
+        /// The reason, as a text for people.
         reason: String,
     },
     /// A part of the format that is needed to find the projects, and that is not understood.

@@ -65,9 +65,9 @@ impl fmt::Display for Target {
 /// Why a build was asked for, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// When.
+    /// The time at which the cause was seen.
     pub at: DateTime<Utc>,
-    /// Why.
+    /// The cause.
     #[serde(flatten)]
     pub cause: Cause,
 }
@@ -153,7 +153,7 @@ pub struct Watch {
     pub schedule: Option<Schedule>,
     /// How often commits are looked for; `None` for never.
     pub poll: Option<Duration>,
-    /// Where.
+    /// The repository or manifest that is polled.
     pub upstream: Option<Upstream>,
     /// Which changed files matter.
     pub paths: PathRules,

@@ -30,7 +30,7 @@ pub enum KeyringError {
     /// Not OpenPGP, or of a form that cannot be read.
     #[error("not public keys as `gpg --export` writes them")]
     Form {
-        /// Why.
+        /// The error that caused it.
         source: pgp::errors::Error,
     },
     /// There is no key in it.

@@ -58,7 +58,7 @@ pub enum SignPackagesError {
     Sign {
         /// The package.
         path: BuildPath,
-        /// Why.
+        /// The error that caused it.
         source: SignError,
     },
     /// The package changed while it was read.
