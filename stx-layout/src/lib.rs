@@ -129,6 +129,7 @@ mod kinds;
 mod legacy;
 pub mod mirror;
 mod near;
+mod origin;
 mod outcome;
 mod package;
 pub mod path;
@@ -146,6 +147,7 @@ mod segment;
 pub mod strategies;
 mod text;
 mod uri;
+mod verdict;
 mod words;
 
 pub use alias::{Alias, AliasName};
@@ -161,6 +163,7 @@ pub use image::{ImageName, ImageNameRef, Os, Qualifier, Stream, Tag};
 pub use legacy::{BranchRelease, LegacyRelease, PathRelease};
 pub use mirror::{Dialect, InputKind, MirrorPath, MirrorPathRef, OutputKind, Section};
 pub use near::{meant, nearest};
+pub use origin::Origin;
 pub use outcome::BuildOutcome;
 pub use package::{Evr, PackageFileName, cmp_versions};
 pub use path::{BuildPath, BuildPhase};
@@ -171,6 +174,7 @@ pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secret
 pub use release::{ReleaseId, ReleaseKind};
 pub use segment::Name;
 pub use uri::{encode_path, encode_segment};
+pub use verdict::{Verdict, VerdictEntry};
 
 /// The examples of the README.
 #[cfg(doctest)]

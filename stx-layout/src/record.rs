@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildId, BuildOutcome, BuildPath, Sha256};
+use crate::{BuildId, BuildOutcome, BuildPath, Origin, Sha256};
 
 /// How a phase ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,6 +87,9 @@ pub struct BuildRecord {
     /// Why it was built: `manual`, `periodic`, `commit`, and whatever was said of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// How it came to the mirror; absent for one that was published from a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The git branch or tag that was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
@@ -157,6 +160,7 @@ impl BuildRecord {
             id,
             result,
             trigger: None,
+            origin: None,
             branch: None,
             recipe: None,
             sources: Vec::new(),
