@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_deb::paragraphs;
 
-use super::{Debian, STD, control, deb};
+use super::{Debian, SOURCES, STD, control, deb, source};
 use crate::harness::{cache, run, tool};
 
 /// Small packages of Debian with unlike fields; fetched once and kept, by `apt-get download` from the machine's own sources.
@@ -53,8 +53,8 @@ fn real() -> Utf8PathBuf {
 }
 
 /// A directory of more packages, such as the archives of apt, to compare the lists of many once in a while.
-fn more() -> Option<Utf8PathBuf> {
-    std::env::var("STX_DEBS").ok().map(Utf8PathBuf::from)
+fn more(variable: &str) -> Option<Utf8PathBuf> {
+    std::env::var(variable).ok().map(Utf8PathBuf::from)
 }
 
 /// The fields of each package, by its path; those that differ by intent left out.
@@ -81,7 +81,7 @@ fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
     let std = debian.tree(STD);
     fs_err::create_dir_all(&std).expect("a directory");
     let mut copied = BTreeSet::new();
-    for dir in std::iter::once(real()).chain(more()) {
+    for dir in std::iter::once(real()).chain(more("STX_DEBS")) {
         for entry in dir.read_dir_utf8().expect("packages") {
             let path = entry.expect("an entry").into_path();
             if path.extension() == Some("deb") {
@@ -132,6 +132,62 @@ fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
     assert_eq!(debian.findings(&[]), []);
     compare(&ours, &std);
     assert_eq!(entries(&ours, &[]).len(), copied.len() + 5 + 3);
+}
+
+#[test]
+fn sources_say_what_apt_ftparchive_says() {
+    let debian = Debian::new("");
+    let work = debian.at("work");
+    let dir = debian.tree(SOURCES);
+    for (name, version) in [
+        ("native", "1"),
+        ("older", "1"),
+        ("older", "1+b~2"),
+        ("epoch", "2:1.0"),
+    ] {
+        source(&work, &dir, name, version);
+    }
+    let mut dscs = 4;
+    if let Some(more) = more("STX_SOURCES") {
+        for entry in more.read_dir_utf8().expect("source packages") {
+            let path = entry.expect("an entry").into_path();
+            dscs += usize::from(path.extension() == Some("dsc"));
+            fs_err::copy(&path, dir.join(path.file_name().expect("a name"))).expect("copied");
+        }
+    }
+    debian.publish(1);
+    assert_eq!(debian.findings(&[]), []);
+    let ours =
+        fs_err::read_to_string(debian.latest(&format!("{SOURCES}/Sources"))).expect("a list");
+    let ours = sources(&ours);
+    let theirs = run(tool("apt-ftparchive", ["sources", "."]).current_dir(&dir)).ok();
+    assert_same(&ours, &sources(&theirs));
+    assert_eq!(ours.len(), dscs);
+}
+
+/// The fields of each source package, by name and version. `Checksums-Sha512` is not ours, and of a package beside the list
+/// apt-ftparchive says no `Directory`, where we say `.`. A `.dsc` names its files in any order.
+fn sources(list: &str) -> Entries {
+    let found = paragraphs(list).expect("a list").into_iter();
+    found
+        .map(|entry| {
+            let get = |name: &str| entry.get(name).unwrap_or_default().to_owned();
+            let fields = entry.fields();
+            let fields = fields
+                .filter(|(name, _)| !matches!(*name, "Checksums-Sha512" | "Directory"))
+                .map(|(name, value)| {
+                    let mut lines: Vec<_> = value.lines().map(str::trim_end).collect();
+                    if matches!(name, "Files" | "Checksums-Sha1" | "Checksums-Sha256") {
+                        lines.sort_unstable();
+                    }
+                    (name.to_owned(), lines.join("\n"))
+                });
+            (
+                format!("{} {}", get("Package"), get("Version")),
+                fields.collect(),
+            )
+        })
+        .collect()
 }
 
 /// Compares a list with those that the tools make of a directory.
