@@ -37,7 +37,7 @@ impl Site {
     /// Rewrites the catalog pages of the mirror.
     pub async fn rewrite_pages(&self) -> Result<Rewritten, Error> {
         let store = self.mirror()?;
-        Ok(make(self, &*store, self.now).await?.into())
+        Ok(make(self, &*store, self.now, true).await?.into())
     }
 }
 
@@ -50,7 +50,7 @@ pub async fn made(site: &Site, store: &dyn MirrorStore) -> Result<Vec<String>, E
     if !site.options.makes_pages() && store.page(&root).await.map_err(refused)?.is_none() {
         return Ok(Vec::new());
     }
-    let Rewritten { written, removed } = make(site, store, site.now).await?.into();
+    let Rewritten { written, removed } = make(site, store, site.now, true).await?.into();
     Ok([written, removed].concat())
 }
 
@@ -84,7 +84,7 @@ async fn stale(site: &Site, store: &dyn MirrorStore, now: DateTime<Utc>) -> Opti
     if !site.options.makes_pages() {
         return None;
     }
-    let failure = make(site, store, now).await.err()?;
+    let failure = make(site, store, now, false).await.err()?;
     Some(failure.chain())
 }
 
@@ -92,6 +92,7 @@ async fn make(
     site: &Site,
     store: &dyn MirrorStore,
     now: DateTime<Utc>,
+    thorough: bool,
 ) -> Result<Refreshed, Error> {
     // Two builds of the service may end at one time: how long each build stays is found and written under one lock, or the
     // later pages would not say it of the other's build.
@@ -103,6 +104,7 @@ async fn make(
     let plan = verdicts(site, store, &catalog).await?;
     let shown = PageSite {
         stays: stays(&catalog, &plan),
+        thorough,
         ..site.options.site()
     };
     let seal = signing::index_seal(site, now)?;

@@ -4,6 +4,7 @@
 //! nothing that the tree does not, and are made again after every change. One may be a moment older than the tree; an
 //! alias is therefore resolved by reading `ALIAS/build.json`, not from here.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
@@ -30,7 +31,7 @@ impl PageId {
     pub fn path(&self) -> String {
         match &self.channel {
             Some(channel) => format!("{channel}/{}", self.name.file_name()),
-            None => self.name.file_name().to_owned(),
+            None => self.name.file_name().into_owned(),
         }
     }
 }
@@ -52,10 +53,14 @@ pub enum PageName {
     AptSources,
     /// `dnf.repo` of a channel with RPM packages, for `/etc/yum.repos.d`.
     DnfRepo,
+    /// `20181105T060000Z.sources`: as [`AptSources`](Self::AptSources), of that very build.
+    AptSourcesOf(BuildDate),
+    /// `20181105T060000Z.repo`: as [`DnfRepo`](Self::DnfRepo), of that very build.
+    DnfRepoOf(BuildDate),
 }
 
 impl PageName {
-    /// All of them.
+    /// Those that a mirror or a channel has once; the others are of a build each.
     pub const ALL: [Self; 7] = [
         Self::IndexJson,
         Self::IndexSignature,
@@ -66,14 +71,31 @@ impl PageName {
         Self::DnfRepo,
     ];
 
+    /// The derived file of a name, if it is one.
+    pub fn of(file_name: &str) -> Option<Self> {
+        let of_build = || {
+            let (date, kind) = file_name.split_once('.')?;
+            let date = date.parse().ok()?;
+            match kind {
+                "sources" => Some(Self::AptSourcesOf(date)),
+                "repo" => Some(Self::DnfRepoOf(date)),
+                _ => None,
+            }
+        };
+        let fixed = Self::ALL
+            .into_iter()
+            .find(|page| page.file_name() == file_name);
+        fixed.or_else(of_build)
+    }
+
     /// Whether a file of this name is a derived one.
     pub fn is(file_name: &str) -> bool {
-        Self::ALL.iter().any(|page| page.file_name() == file_name)
+        Self::of(file_name).is_some()
     }
 
     /// The name of the file.
-    pub fn file_name(self) -> &'static str {
-        match self {
+    pub fn file_name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::IndexJson => "index.json",
             Self::IndexSignature => "index.json.asc",
             Self::IndexHtml => "index.html",
@@ -81,7 +103,9 @@ impl PageName {
             Self::Keys => "KEYS",
             Self::AptSources => "apt.sources",
             Self::DnfRepo => "dnf.repo",
-        }
+            Self::AptSourcesOf(date) => return Cow::Owned(format!("{date}.sources")),
+            Self::DnfRepoOf(date) => return Cow::Owned(format!("{date}.repo")),
+        })
     }
 
     /// Its media type, for stores that keep one.
@@ -92,7 +116,9 @@ impl PageName {
             Self::IndexHtml => "text/html; charset=utf-8",
             Self::Feed => "application/atom+xml",
             Self::Keys => "application/pgp-keys",
-            Self::AptSources | Self::DnfRepo => "text/plain; charset=utf-8",
+            Self::AptSources | Self::DnfRepo | Self::AptSourcesOf(_) | Self::DnfRepoOf(_) => {
+                "text/plain; charset=utf-8"
+            }
         }
     }
 }
@@ -191,6 +217,9 @@ pub struct BuildIndex {
     /// The directories that `apt` and `dnf` install from: repositories of packages that it built.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<BuildPath>,
+    /// The files beside its directory that make `apt` and `dnf` install from it: `20181105T060000Z.sources`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub installs: Vec<String>,
     /// How its packages differ from those of the success before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PackageChanges>,

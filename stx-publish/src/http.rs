@@ -153,7 +153,7 @@ impl HttpStore {
     /// # Errors
     /// [`StoreError::NotAMirror`] where the server has none here; it names the mirror that this URL lies in, if there is one.
     async fn root_index(&self) -> Result<RootIndex, StoreError> {
-        let page = PageName::IndexJson.file_name();
+        let page = &PageName::IndexJson.file_name();
         let why = match self.needed(page).await {
             Err(StoreError::NotFound { what }) => format!("{what}: not found"),
             Err(error) => return Err(error),
@@ -174,7 +174,7 @@ impl HttpStore {
 
     /// The mirror that the root's URL lies in, if one of the URLs above has an index.
     async fn above(&self) -> Option<String> {
-        let page = PageName::IndexJson.file_name();
+        let page = &PageName::IndexJson.file_name();
         let mut store = self.clone();
         for _ in 0..HIGHEST {
             let above = store.root.join("..").ok()?;

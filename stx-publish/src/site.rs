@@ -41,6 +41,8 @@ pub struct Site {
     pub url: Option<String>,
     /// How long each build stays.
     pub stays: BTreeMap<BuildId, Stay>,
+    /// Compare also those files of builds that cannot have changed unless somebody else changed them.
+    pub thorough: bool,
 }
 
 /// The result of a refresh.
@@ -82,19 +84,23 @@ pub async fn refresh_locked(
     let mut summaries = Vec::with_capacity(catalog.channels.len());
     let mut wanted = Vec::new();
     for (channel, entry) in catalog.channels {
-        let index = channel_index(store, site, seal, &channel, entry).await?;
+        let (index, old) = channel_index(store, site, seal, &channel, entry).await?;
         summaries.push(summary(&index));
         let keys = seal.map(|seal| seal.keys.as_str());
+        // Before the index that names them, and before the files of the channel that they are compared by.
+        let of_builds =
+            sources::replace_of_builds(store, pages, (site, keys), &index, old.as_ref()).await?;
+        done.written.extend(of_builds.written);
+        done.removed.extend(of_builds.removed);
         let made = html::channel_pages(site, &index, keys);
         for name in [PageName::AptSources, PageName::DnfRepo] {
             let page = PageId {
                 channel: Some(index.channel.clone()),
                 name,
             };
-            let is_made = made.iter().any(|(made, _)| *made == page);
-            if !is_made && store.page(&page).await?.is_some() {
-                pages.remove(&page).await?;
-                done.removed.push(page);
+            if made.iter().all(|(made, _)| *made != page) {
+                done.removed
+                    .extend(sources::remove(store, pages, page).await?);
             }
         }
         wanted.extend(made);
@@ -130,7 +136,8 @@ pub async fn refresh_locked(
         };
         (page, Bytes::from(seal.keys.clone()))
     });
-    done.written = replace(store, pages, seal, wanted).await?;
+    done.written
+        .extend(replace(store, pages, seal, wanted).await?);
     // The root comes last: what it names is there.
     let wanted = html::root_pages(site, &root).into_iter().chain(keys);
     let written = replace(store, pages, seal, wanted).await?;
@@ -143,10 +150,8 @@ pub async fn refresh_locked(
         for (channel, name) in signatures.chain([(None, PageName::Keys)]) {
             let channel = channel.cloned();
             let page = PageId { channel, name };
-            if store.page(&page).await?.is_some() {
-                pages.remove(&page).await?;
-                done.removed.push(page);
-            }
+            done.removed
+                .extend(sources::remove(store, pages, page).await?);
         }
     }
     let known: BTreeSet<_> = root.channels.iter().map(|known| &known.channel).collect();
@@ -154,15 +159,19 @@ pub async fn refresh_locked(
         if known.contains(&gone.channel) {
             continue;
         }
-        for name in PageName::ALL {
-            let page = PageId {
-                channel: Some(gone.channel.clone()),
-                name,
-            };
-            if store.page(&page).await?.is_some() {
-                pages.remove(&page).await?;
-                done.removed.push(page);
-            }
+        let page = |name| PageId {
+            channel: Some(gone.channel.clone()),
+            name,
+        };
+        let text = store.page(&page(PageName::IndexJson)).await?;
+        let index = text.and_then(|text| ChannelIndex::from_json(&text).ok());
+        let builds = index.into_iter().flat_map(|index| index.builds);
+        let of_builds = builds.flat_map(|build| build.installs);
+        let of_builds: Vec<_> = of_builds.filter_map(|name| PageName::of(&name)).collect();
+        // The index comes last: until then it says what is left to remove.
+        for name in of_builds.into_iter().chain(PageName::ALL.into_iter().rev()) {
+            done.removed
+                .extend(sources::remove(store, pages, page(name)).await?);
         }
     }
     Ok(done)
@@ -192,14 +201,14 @@ async fn replace(
     Ok(written.concat())
 }
 
-/// The index of one channel. What an earlier index says of a build's files is taken from there: they never change.
+/// The index of one channel, and the one before. What an earlier index says of a build's files is taken from there: they never change.
 async fn channel_index(
     store: &dyn MirrorStore,
     site: &Site,
     seal: Option<&IndexSeal>,
     channel: &Channel,
     entry: ChannelEntry,
-) -> Result<ChannelIndex, StoreError> {
+) -> Result<(ChannelIndex, Option<ChannelIndex>), StoreError> {
     let page = PageId {
         channel: Some(channel.clone()),
         name: PageName::IndexJson,
@@ -209,9 +218,9 @@ async fn channel_index(
         .as_ref()
         .and_then(|text| ChannelIndex::from_json(text).ok());
     let dates = old.as_ref().map(|old| (old.serial, old.expires));
-    let old: BTreeMap<_, _> = old
-        .into_iter()
-        .flat_map(|old| old.builds)
+    let known: BTreeMap<_, _> = old
+        .iter()
+        .flat_map(|old| &old.builds)
         .map(|build| (build.date, build))
         .collect();
     let mut files = Files {
@@ -228,7 +237,7 @@ async fn channel_index(
             BuildState::Known(record) => (Some(*record), None),
             BuildState::Unreadable(why) => (None, Some(why)),
         };
-        let (iso, repositories, changes) = match old.get(&date) {
+        let (iso, repositories, changes) = match known.get(&date) {
             Some(old) if old.record == record => (
                 old.iso.clone(),
                 old.repositories.clone(),
@@ -241,7 +250,7 @@ async fn channel_index(
             ),
             _ => (Vec::new(), Vec::new(), None),
         };
-        builds.push(BuildIndex {
+        let mut build = BuildIndex {
             date,
             record,
             unreadable,
@@ -249,8 +258,15 @@ async fn channel_index(
             stays: site.stays.get(&id).cloned(),
             iso,
             repositories,
+            installs: Vec::new(),
             changes,
-        });
+        };
+        let files = sources::of_build(site, channel, &build, None).into_iter();
+        let files = files.filter(|(_, text)| text.is_some());
+        build.installs = files
+            .map(|(name, _)| name.file_name().into_owned())
+            .collect();
+        builds.push(build);
         if success {
             before = Some(date);
         }
@@ -275,7 +291,7 @@ async fn channel_index(
             };
             index.to_json()
         });
-    Ok(index)
+    Ok((index, old))
 }
 
 /// Looks into the builds of a channel. One that is retired meanwhile has nothing.

@@ -460,38 +460,44 @@ fn files_from_the_mirror_are_all_that_apt_and_dnf_need() {
         .ok();
     };
 
-    let client = Client::new();
-    fetch(
-        "apt.sources",
-        &client.at("etc/apt/sources.list.d/stx.sources"),
-    );
-    assert_eq!(client.apt(&["update"]).code(0).stderr, "");
-    client.apt(&["install", "hello"]).ok();
-    assert_eq!(client.installed("hello"), "1.0");
-    client.apt(&["source", "hello"]).ok();
+    let date = "20200101T000000Z";
+    for (sources, repo) in [
+        ("apt.sources".to_owned(), "dnf.repo".to_owned()),
+        (format!("{date}.sources"), format!("{date}.repo")),
+    ] {
+        let client = Client::new();
+        fetch(&sources, &client.at("etc/apt/sources.list.d/stx.sources"));
+        assert_eq!(client.apt(&["update"]).code(0).stderr, "");
+        client.apt(&["install", "hello"]).ok();
+        assert_eq!(client.installed("hello"), "1.0");
+        client.apt(&["source", "hello"]).ok();
+        install_with_dnf(
+            &debian.at(&format!("dnf-{repo}")),
+            &nginx.url(&format!("{CHANNEL}/{repo}")),
+        );
+    }
+}
 
-    let work = debian.at("dnf");
+/// Adds the repositories of a file on the mirror, and installs the package `message` from them.
+fn install_with_dnf(work: &Utf8Path, url: &str) {
     fs_err::create_dir_all(work.join("repos")).expect("a directory");
     let conf = format!(
         "[main]\nreposdir={work}/repos\ncachedir={work}/cache\nlogdir={work}/log\npersistdir={work}/persist\n"
     );
-    fs_err::write(work.join("dnf.conf"), conf).expect("a file");
-    let (conf, root) = (work.join("dnf.conf"), work.join("root"));
-    let args = [
-        "-c",
-        conf.as_str(),
-        "--disableplugin=local",
-        "--releasever=7",
-        "-y",
-    ];
-    let url = nginx.url(&format!("{CHANNEL}/dnf.repo"));
-    run(&mut tool(
-        "dnf",
-        [&args[..], &["config-manager", "--add-repo", &url]].concat(),
-    ))
-    .ok();
-    let install = ["--installroot", root.as_str(), "install", "message"];
-    run(&mut tool("dnf", [&args[..], &install].concat())).ok();
+    let (file, root) = (work.join("dnf.conf"), work.join("root"));
+    fs_err::write(&file, conf).expect("a file");
+    let dnf = |args: &[&str]| {
+        let common = [
+            "-c",
+            file.as_str(),
+            "--disableplugin=local",
+            "--releasever=7",
+            "-y",
+        ];
+        run(&mut tool("dnf", [&common[..], args].concat())).ok();
+    };
+    dnf(&["config-manager", "--add-repo", url]);
+    dnf(&["--installroot", root.as_str(), "install", "message"]);
     assert!(root.join("etc/message").is_file());
 }
 

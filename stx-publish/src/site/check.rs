@@ -88,7 +88,7 @@ fn wrong(page: &PageId, kind: FindingKind, message: impl Into<String>) -> Findin
     Finding {
         channel: page.channel.clone(),
         build: None,
-        path: Some(page.name.file_name().to_owned()),
+        path: Some(page.name.file_name().into_owned()),
         kind,
         severity: kind.severity(),
         message: message.into(),

@@ -74,7 +74,12 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
     let rows: Vec<_> = index.builds.iter().map(Row::new).collect();
     let latest = latest(index);
     let made_of = digest_of_channel(index);
-    let [apt, dnf] = sources::files(site, index, keys);
+    let files = sources::of_channel(site, index, keys);
+    let has = |which| {
+        files
+            .iter()
+            .any(|(name, text)| *name == which && text.is_some())
+    };
     let html = ChannelPage {
         title: title(site),
         made_of,
@@ -82,8 +87,8 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
         channel: &index.channel,
         root: "../".repeat(index.channel.to_string().split('/').count()),
         held: index.held.contains(&AliasName::latest_build()),
-        has_apt: apt.is_some(),
-        has_dnf: dnf.is_some(),
+        has_apt: has(PageName::AptSources),
+        has_dnf: has(PageName::DnfRepo),
         latest: latest.and_then(|date| rows.iter().find(|row| row.build.date == date)),
         rows: &rows,
     };
@@ -100,7 +105,6 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
         rows: rows.iter().take(FEED_LENGTH).collect(),
     };
     let channel = Some(&index.channel);
-    let files = [(PageName::AptSources, apt), (PageName::DnfRepo, dnf)];
     let files = files.into_iter();
     let files = files.filter_map(|(name, text)| Some(made(channel, name, Ok(text?))));
     let mut pages = vec![
@@ -126,7 +130,9 @@ fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>)
         | PageName::IndexSignature
         | PageName::Keys
         | PageName::AptSources
-        | PageName::DnfRepo => printable_lines(&text).into_owned(),
+        | PageName::DnfRepo
+        | PageName::AptSourcesOf(_)
+        | PageName::DnfRepoOf(_) => printable_lines(&text).into_owned(),
     };
     let page = PageId {
         channel: channel.cloned(),
@@ -389,4 +395,12 @@ fn file_name(media: &Media) -> &str {
 
 fn outcome(result: Option<BuildOutcome>) -> &'static str {
     result.map_or("unknown", BuildOutcome::as_str)
+}
+
+/// The program that a file of a build is for.
+fn installer(file: &str) -> &'static str {
+    match PageName::of(file) {
+        Some(PageName::DnfRepoOf(_)) => "for dnf",
+        _ => "for apt",
+    }
 }

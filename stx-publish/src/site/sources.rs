@@ -1,44 +1,93 @@
-//! What makes a machine install from a channel: a file for `apt` and one for `dnf`, ready to be put in place.
+//! The files that make a machine install from a channel, or from one build: one for `apt` and one for `dnf`, ready to be put
+//! in place.
 //!
-//! Each names the repositories of the build that `latest_build` shows, by way of that alias. The key of a mirror that signs is
-//! in the file for `apt`, so that nothing else is needed; `dnf` fetches it from the mirror.
+//! Those of a channel name the repositories of the build that `latest_build` shows, by way of that alias. The key of a mirror
+//! that signs is in the file for `apt`, so that nothing else is needed; `dnf` fetches it from the mirror.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use stx_layout::{AliasName, BuildPath, encode_path};
+use bytes::Bytes;
+use stx_layout::{AliasName, BuildDate, BuildPath, Channel, encode_path};
 
-use super::{Site, latest_of};
-use crate::index::ChannelIndex;
+use super::{Refreshed, Site, latest_of};
+use crate::index::{BuildIndex, ChannelIndex, PageId, PageName};
+use crate::store::{MirrorStore, PageWriter, StoreError};
 
-/// The texts of `apt.sources` and `dnf.repo`; none where there is no such repository, or nobody said where the mirror is.
-pub(super) fn files(site: &Site, index: &ChannelIndex, keys: Option<&str>) -> [Option<String>; 2] {
-    let latest = latest_of(index.aliases.get(&AliasName::latest_build()));
+/// The text of a file, or none where there is nothing to install.
+pub(super) type Text = Option<String>;
+
+/// `apt.sources` and `dnf.repo` of a channel; no texts where it has no such repository, or nobody said where the mirror is.
+pub(super) fn of_channel(
+    site: &Site,
+    index: &ChannelIndex,
+    keys: Option<&str>,
+) -> [(PageName, Text); 2] {
+    let alias = AliasName::latest_build();
+    let latest = latest_of(index.aliases.get(&alias));
     let build = index.builds.iter().find(|build| Some(build.date) == latest);
-    let (Some(url), Some(build)) = (&site.url, build) else {
+    let [apt, dnf] = build.map_or([None, None], |build| {
+        let place = Place::Latest(&alias);
+        texts(site, &index.channel, place, &build.repositories, keys)
+    });
+    [(PageName::AptSources, apt), (PageName::DnfRepo, dnf)]
+}
+
+/// `DATE.sources` and `DATE.repo` of a build.
+pub(super) fn of_build(
+    site: &Site,
+    channel: &Channel,
+    build: &BuildIndex,
+    keys: Option<&str>,
+) -> [(PageName, Text); 2] {
+    let place = Place::Build(build.date);
+    let [apt, dnf] = texts(site, channel, place, &build.repositories, keys);
+    [
+        (PageName::AptSourcesOf(build.date), apt),
+        (PageName::DnfRepoOf(build.date), dnf),
+    ]
+}
+
+/// The name in a channel that repositories are read by.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Latest(&'a AliasName),
+    Build(BuildDate),
+}
+
+/// The texts for `apt` and `dnf` of the repositories below `place`, an alias or a build of the channel.
+fn texts(
+    site: &Site,
+    channel: &Channel,
+    place: Place<'_>,
+    repositories: &[BuildPath],
+    keys: Option<&str>,
+) -> [Text; 2] {
+    let Some(root) = site.url.as_deref().map(|url| url.trim_end_matches('/')) else {
         return [None, None];
     };
-    let channel = index.channel.to_string();
-    let base = format!(
-        "{}/{}",
-        url.trim_end_matches('/'),
-        encode_path(&format!("{channel}/{}", AliasName::latest_build()))
-    );
-    let kind = |rpm: bool| {
-        let dirs = build.repositories.iter();
-        dirs.filter(move |dir| is_rpm(dir) == rpm)
+    // Repositories of several builds may be used side by side, so that their names differ.
+    let (path, name, title) = match place {
+        Place::Latest(alias) => (
+            format!("{channel}/{alias}"),
+            channel.to_string(),
+            format!("the newest good build of {channel}"),
+        ),
+        Place::Build(date) => {
+            let id = format!("{channel}/{date}");
+            (id.clone(), id.clone(), id)
+        }
     };
-    let apt =
-        kind(false).map(|dir| stanza(&format!("{base}/{}", encode_path(dir.as_str())), dir, keys));
-    let apt: Vec<_> = apt.collect();
-    let dnf = kind(true).map(|dir| {
-        let at = format!("{base}/{}", encode_path(dir.as_str()));
-        section(&channel, &at, dir, keys.map(|_| url.trim_end_matches('/')))
-    });
-    let dnf: Vec<_> = dnf.collect();
-    let head = format!("# Packages of the newest good build of {channel}\n");
-    let file =
-        |parts: Vec<String>| (!parts.is_empty()).then(|| format!("{head}{}", parts.join("\n")));
-    [file(apt), file(dnf)]
+    let base = format!("{root}/{}", encode_path(&path));
+    let at = |dir: &BuildPath| format!("{base}/{}", encode_path(dir.as_str()));
+    let (rpm, apt): (Vec<_>, Vec<_>) = repositories.iter().partition(|dir| is_rpm(dir));
+    let apt = apt.into_iter().map(|dir| stanza(&at(dir), dir, keys));
+    let rpm = rpm.into_iter();
+    let dnf = rpm.map(|dir| section(&name, &at(dir), dir, keys.map(|_| root)));
+    let file = |parts: Vec<String>| {
+        (!parts.is_empty()).then(|| format!("# Packages of {title}\n{}", parts.join("\n")))
+    };
+    [file(apt.collect()), file(dnf.collect())]
 }
 
 fn is_rpm(dir: &BuildPath) -> bool {
@@ -69,7 +118,7 @@ fn stanza(at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
 }
 
 /// A repository, as `dnf` reads it. Its metadata is signed, and names the digest of each package.
-fn section(channel: &str, at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
+fn section(of: &str, at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
             c
@@ -77,10 +126,71 @@ fn section(channel: &str, at: &str, dir: &BuildPath, keys: Option<&str>) -> Stri
             '-'
         }
     };
-    let id: String = format!("{channel}-{dir}").chars().map(plain).collect();
+    let id: String = format!("{of}-{dir}").chars().map(plain).collect();
     let checks = match keys {
         None => "gpgcheck=0\n".to_owned(),
         Some(root) => format!("gpgcheck=0\nrepo_gpgcheck=1\ngpgkey={root}/KEYS\n"),
     };
-    format!("[{id}]\nname=StarlingX {channel}, {dir}\nbaseurl={at}\nenabled=1\n{checks}")
+    format!("[{id}]\nname=StarlingX {of}, {dir}\nbaseurl={at}\nenabled=1\n{checks}")
+}
+
+/// Replaces the files of a channel's builds, and removes those of builds that are gone.
+///
+/// They follow from the build, the URL and the key. A build's are therefore not even compared where `old` names them and the
+/// files of the channel, in which URL and key stand as well, did not change: a mirror in a bucket would be asked twice a build.
+pub(super) async fn replace_of_builds(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    (site, keys): (&Site, Option<&str>),
+    index: &ChannelIndex,
+    old: Option<&ChannelIndex>,
+) -> Result<Refreshed, StoreError> {
+    let mut done = Refreshed::default();
+    let page = |name| PageId {
+        channel: Some(index.channel.clone()),
+        name,
+    };
+    let names = |index: &ChannelIndex| {
+        let builds = index.builds.iter();
+        builds
+            .flat_map(|build| build.installs.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let (before, now) = (old.map(names).unwrap_or_default(), names(index));
+    for gone in before
+        .difference(&now)
+        .filter_map(|name| PageName::of(name))
+    {
+        done.removed.extend(remove(store, pages, page(gone)).await?);
+    }
+    let mut same = !site.thorough && old.is_some();
+    let mut has_any = false;
+    for (name, text) in of_channel(site, index, keys) {
+        let there = store.page(&page(name)).await?;
+        same &= there.as_deref() == text.as_deref().map(str::as_bytes);
+        has_any |= text.is_some();
+    }
+    let is_right = |name: &str| same && has_any && before.contains(name);
+    let builds = index.builds.iter();
+    let files = builds.flat_map(|build| of_build(site, &index.channel, build, keys));
+    let files = files.filter_map(|(name, text)| Some((page(name), text?)));
+    let files = files.filter(|(page, _)| !is_right(&page.name.file_name()));
+    let files: Vec<_> = files
+        .map(|(page, text)| (page, Bytes::from(text)))
+        .collect();
+    done.written = super::replace(store, pages, None, files).await?;
+    Ok(done)
+}
+
+/// Removes a page, if it is there.
+pub(super) async fn remove(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    page: PageId,
+) -> Result<Option<PageId>, StoreError> {
+    if store.page(&page).await?.is_none() {
+        return Ok(None);
+    }
+    pages.remove(&page).await?;
+    Ok(Some(page))
 }

@@ -100,7 +100,7 @@ async fn the_pages_of_a_channel() {
     let _bound = settings.bind_to_scope();
     for name in [PageName::IndexJson, PageName::IndexHtml, PageName::Feed] {
         let page = channel_page(name);
-        insta::assert_snapshot!(name.file_name(), text(&store, &page).await);
+        insta::assert_snapshot!(&*name.file_name(), text(&store, &page).await);
     }
     let root = PageId {
         channel: None,
@@ -265,9 +265,9 @@ async fn pages_that_are_missing_or_behind_are_found() {
         let page = channel_page(name);
         let before = store.page(&page).await.expect("read").expect("a page");
         pages.remove(&page).await.expect("removed");
-        assert_eq!(check(&all, false).await, [missing(name.file_name())]);
+        assert_eq!(check(&all, false).await, [missing(&name.file_name())]);
         let channel = Scope::Channel(sample_id(1).channel);
-        assert_eq!(check(&channel, false).await, [missing(name.file_name())]);
+        assert_eq!(check(&channel, false).await, [missing(&name.file_name())]);
         pages.write(&page, before).await.expect("written");
     }
     let torn = channel_page(PageName::IndexJson);
@@ -368,6 +368,45 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
     ] {
         assert!(html.contains(link), "{link}: {html}");
     }
+    // Those of a build name its directory; they are there before the index names them, and go with it.
+    let of = |day| sample_id(day).date;
+    let of_build = page(PageName::AptSourcesOf(of(1)));
+    assert_eq!(
+        text(&store, &of_build).await,
+        "# Packages of master/centos/20181101T060000Z\nTypes: deb\nURIs: \
+         https://mirror.example.org/a+b/master/centos/20181101T060000Z/outputs/std/packages\nSuites: /\nTrusted: yes\n"
+    );
+    let repo = text(&store, &page(PageName::DnfRepoOf(of(1)))).await;
+    assert!(
+        repo.starts_with("# Packages of master/centos/20181101T060000Z\n[master-centos-20181101T060000Z-outputs-RPMS-std]\n"),
+        "{repo}"
+    );
+    assert!(
+        html.contains("href=\"20181101T060000Z.sources\">for apt"),
+        "{html}"
+    );
+    // Whoever changed one finds it mended by a thorough refresh, and by one with another URL.
+    let pages = store.lock_pages().await.expect("the lock");
+    pages
+        .write(&of_build, Bytes::from("x"))
+        .await
+        .expect("written");
+    drop(pages);
+    assert_eq!(
+        refresh(&store, &site).await.expect("pages"),
+        Refreshed::default()
+    );
+    site.thorough = true;
+    let done = refresh(&store, &site).await.expect("pages");
+    assert_eq!(done.written, std::slice::from_ref(&of_build));
+    site.thorough = false;
+    site.url = Some("https://other.example.org".to_owned());
+    refresh(&store, &site).await.expect("pages");
+    assert!(
+        text(&store, &of_build)
+            .await
+            .contains("URIs: https://other.example.org/master/")
+    );
     // A newest build without packages leaves nothing to install from.
     put(2, false).await;
     let done = refresh(&store, &site).await.expect("pages");

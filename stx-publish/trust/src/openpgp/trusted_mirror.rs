@@ -402,7 +402,9 @@ impl MirrorRead for TrustedMirror {
             | PageName::Feed
             | PageName::Keys
             | PageName::AptSources
-            | PageName::DnfRepo => self.inner.page(page).await,
+            | PageName::DnfRepo
+            | PageName::AptSourcesOf(_)
+            | PageName::DnfRepoOf(_) => self.inner.page(page).await,
         }
     }
 
