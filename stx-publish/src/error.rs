@@ -139,7 +139,7 @@ pub enum StoreError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// A server could not be reached, or broke off.
-    #[error("{url}")]
+    #[error("{url}: the request failed")]
     Network {
         /// The URL that was asked for.
         url: String,
@@ -203,7 +203,7 @@ pub enum SignError {
         reason: String,
     },
     /// The program that signs could not be run, or the key not be read.
-    #[error("{signer}")]
+    #[error("{signer}: cannot be used")]
     Io {
         /// The key or the program that should sign.
         signer: String,

@@ -146,7 +146,7 @@ pub enum FetchError {
         path: BuildPath,
     },
     /// The mirror could not be read.
-    #[error("{path}")]
+    #[error("{path}: cannot be read from the mirror")]
     Store {
         /// The file.
         path: BuildPath,

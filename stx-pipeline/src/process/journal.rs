@@ -32,7 +32,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Not the form of this version.
-    #[error("{file}")]
+    #[error("{file}: cannot be understood")]
     Form {
         /// The file.
         file: Utf8PathBuf,

@@ -39,7 +39,7 @@ const LONGEST_PLATFORM: usize = 64;
 #[non_exhaustive]
 pub enum ReadError {
     /// A file cannot be read.
-    #[error("{path}")]
+    #[error("{path}: cannot be read")]
     Io {
         /// The layout or archive, with the file in it.
         path: String,

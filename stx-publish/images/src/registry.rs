@@ -141,7 +141,7 @@ pub enum RegistryError {
         found: Sha256,
     },
     /// It cannot be reached, or keeps breaking off, or keeps asking to wait.
-    #[error("{what}")]
+    #[error("{what}: the request failed")]
     Network {
         /// The call that failed, with the image's name.
         what: String,

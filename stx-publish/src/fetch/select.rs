@@ -51,7 +51,7 @@ pub enum WhatError {
         source: stx_layout::ParseError,
     },
     /// Not a glob.
-    #[error("{text:?}")]
+    #[error("{text:?} is not a glob")]
     Glob {
         /// As it was given.
         text: String,

@@ -55,7 +55,7 @@ pub enum ProblemKind {
         target: String,
     },
     /// A symlink that leads back to itself.
-    #[error("symlink to {target:?}, which never ends")]
+    #[error("symlink to {target:?}, which leads back to itself")]
     LinkLoop {
         /// The target of the symlink, as it is written.
         target: String,

@@ -422,7 +422,7 @@ pub enum LedgerError {
     },
     /// It cannot be written for now: the disk is full or does not answer, or another program has locked it. The same
     /// changes may be recorded later.
-    #[error("ledger: {op}")]
+    #[error("ledger: cannot {op}")]
     Unavailable {
         /// The operation that failed, such as `write`.
         op: &'static str,
@@ -430,7 +430,7 @@ pub enum LedgerError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It cannot be read or written.
-    #[error("ledger: {op}")]
+    #[error("ledger: cannot {op}")]
     Io {
         /// The operation that failed, such as `write`.
         op: &'static str,
