@@ -365,7 +365,7 @@ impl Guard<'_> {
         if self.privacy.is_host(&String::from_utf8_lossy(host)) {
             return Err(ProblemKind::PackageHost);
         }
-        if self.privacy.packages() == PackageSearch::Off {
+        if !self.unpacks() {
             return Ok(());
         }
         // The head was read to its last byte, not further.
@@ -375,8 +375,14 @@ impl Guard<'_> {
         self.packaged(found, source, outcome)
     }
 
+    /// Whether packages are unpacked here. What is below `inputs/` was made elsewhere, and unpacking is what a search costs.
+    fn unpacks(&self) -> bool {
+        self.privacy.packages() != PackageSearch::Off
+            && self.path.segments().next() == Some("outputs")
+    }
+
     fn deb(&self, source: &mut Source, outcome: &mut Outcome) -> Result<(), ProblemKind> {
-        if self.privacy.packages() == PackageSearch::Off {
+        if !self.unpacks() {
             return Ok(());
         }
         let found = io::Seek::rewind(&mut source.file)

@@ -99,6 +99,11 @@ fn lines(ran: &Ran) -> Vec<&str> {
 #[test]
 fn packages_that_tell_of_the_build_server_are_published_and_named() {
     let place = packaged();
+    // The build made none of its inputs.
+    let inputs = place.path("tree/inputs/packages");
+    fs_err::create_dir_all(&inputs).expect("made");
+    let loud = place.path("tree/outputs/std/packages/loud_1_all.deb");
+    fs_err::copy(loud, inputs.join("loud_1_all.deb")).expect("copied");
     let ran = published(&place, None).code(0);
     let expected: Vec<_> = FOUND
         .iter()

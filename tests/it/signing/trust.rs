@@ -206,7 +206,11 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
     let found = signed
         .stx(&["verify", "--keyring", ring.as_str(), "--now", &later])
         .code(4);
-    assert!(found.stdout.contains("not kept up to date"), "{}", found.stdout);
+    assert!(
+        found.stdout.contains("not kept up to date"),
+        "{}",
+        found.stdout
+    );
     // `pages` says again that nothing changed.
     let made = signed.stx(&["pages", "--now", &later]).ok();
     assert!(

@@ -85,7 +85,9 @@ pub enum IndexError {
         seen: u64,
     },
     /// It had to be made anew by now.
-    #[error("the mirror is not kept up to date: this version was good until {expires}, and it is {now}")]
+    #[error(
+        "the mirror is not kept up to date: this version was good until {expires}, and it is {now}"
+    )]
     Expired {
         /// The end.
         expires: DateTime<Utc>,
