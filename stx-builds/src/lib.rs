@@ -7,6 +7,7 @@
 //! Options ──> Site ──┬─> build, resume, cancel ──> Built
 //!                    ├─> publish ──> Published
 //!                    ├─> retention: plan ──> PrunePlan ──> apply ──> Pruned
+//!                    ├─> adopt: plan ──> AdoptPlan ──> apply ──> AdoptReport
 //!                    ├─> verify, fetch, copy, compare, since, pages ──> reports
 //!                    └─> daemon: all of it, on schedules and requests
 //! ```
@@ -30,12 +31,14 @@
 //! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
 //! | [`retention`] | plan, apply, pin, restore |
 //! | [`verify`] | the mirror against its records |
+//! | [`adopt`] | builds of an older publisher become full builds |
 //! | [`fetch`], [`copy`] | builds and their files, elsewhere |
 //! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
 //! | [`daemon`] | the build service |
 //!
 //! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
 
+pub mod adopt;
 pub mod build;
 pub mod build_ref;
 pub mod cancel;

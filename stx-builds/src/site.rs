@@ -12,6 +12,29 @@ use stx_publish::replicate::CopyEvent;
 use crate::error::Error;
 use crate::options::Options;
 
+/// Something that an adoption tells while it runs.
+#[derive(Debug, Clone, Copy)]
+pub enum AdoptEvent<'a> {
+    /// So many bytes of so many builds are to be read.
+    Begun {
+        /// The bytes.
+        bytes: u64,
+        /// The builds.
+        builds: u64,
+    },
+    /// So many more bytes are dealt with.
+    Bytes(u64),
+    /// A build is done.
+    Adopted {
+        /// The build.
+        build: &'a BuildId,
+        /// How many are done by now.
+        done: u64,
+        /// How many there are.
+        of: u64,
+    },
+}
+
 /// Takes what an operation tells while it runs. Every method does nothing unless it is implemented.
 pub trait Progress: Send + Sync {
     /// A note or a warning, for the user.
@@ -39,12 +62,17 @@ pub trait Progress: Send + Sync {
         let _ = event;
     }
 
+    /// An adoption went on.
+    fn adopting(&self, event: AdoptEvent<'_>) {
+        let _ = event;
+    }
+
     /// So many builds of so many are verified; `build` is next.
     fn verifying(&self, done: u64, of: u64, build: &BuildId) {
         let _ = (done, of, build);
     }
 
-    /// The download, copy or verification that was told of is over.
+    /// The download, copy, adoption or verification that was told of is over.
     fn finished(&self) {}
 }
 

@@ -12,7 +12,8 @@ mod retention;
 mod service;
 
 pub(crate) use builds::{
-    Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph, Resume,
+    Adopt, Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph,
+    Resume,
 };
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
 pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
@@ -106,6 +107,12 @@ pub(crate) enum Command {
     Recipe(Recipe),
     /// Publish a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
+    /// Make full builds of those that an older publisher left without `build.json` and `SHA256SUMS`
+    ///
+    /// Add these two files to each such build and change nothing else in it. Marks in the build, or `latest_build` pointing at
+    /// it, tell the result; a build without either is left alone and named. Rerun the command to resume an interrupted
+    /// adoption.
+    Adopt(Adopt),
     /// Download files of a build and check every byte; resume an interrupted download
     Fetch(Fetch),
     /// Copy builds from one mirror to another: directories, `s3://BUCKET/PREFIX`, and from URLs

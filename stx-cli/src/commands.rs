@@ -1,5 +1,6 @@
 //! One module a command; what several of them need stands here.
 
+pub(crate) mod adopt;
 pub(crate) mod build;
 pub(crate) mod compare;
 pub(crate) mod copy;

@@ -76,6 +76,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Publish(args) => !args.dry_run,
         Command::Prune(args) => !args.dry_run && args.plan_out.is_none(),
         Command::Verify(args) => args.repair,
+        Command::Adopt(args) => !args.dry_run,
         Command::Undelete(_) | Command::Pin(_) | Command::Unpin(_) => true,
         _ => false,
     };
@@ -96,6 +97,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Recipe(args::Recipe::Check(args)) => commands::recipe::check(context, args),
         Command::Recipe(args::Recipe::Graph(args)) => commands::recipe::graph(context, args),
         Command::Publish(args) => commands::publish::run(context, args).await,
+        Command::Adopt(args) => commands::adopt::run(context, args).await,
         Command::Fetch(args) => commands::fetch::run(context, args).await,
         Command::Copy(args) => commands::copy::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,

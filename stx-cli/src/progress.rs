@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use stx_builds::Progress;
+use stx_builds::site::AdoptEvent;
 use stx_layout::BuildId;
 use stx_publish::fetch::FetchEvent;
 use stx_publish::replicate::CopyEvent;
@@ -123,6 +124,23 @@ impl Progress for Terminal {
                 bar.set_message(format!("{build} ({} of {of})", done + 1));
             }
             CopyEvent::Bytes(bytes) => bar.inc(bytes),
+        }
+    }
+
+    fn adopting(&self, event: AdoptEvent<'_>) {
+        let mut shown = self.shown();
+        let bar = shown.bar(self.quiet || self.verbose, COPY);
+        match event {
+            AdoptEvent::Begun { bytes, builds } => {
+                bar.set_length(bytes);
+                bar.set_position(0);
+                bar.reset_eta();
+                bar.set_message(format!("0 of {}", stx_layout::counted(builds, "build")));
+            }
+            AdoptEvent::Bytes(bytes) => bar.inc(bytes),
+            AdoptEvent::Adopted { build, done, of } => {
+                bar.set_message(format!("{build} ({done} of {of})"));
+            }
         }
     }
 

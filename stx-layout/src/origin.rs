@@ -32,6 +32,11 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Whether an older publisher put the build there.
+    pub fn is_adopted(&self) -> bool {
+        matches!(self, Self::Adopted { .. })
+    }
+
     /// The build whose bytes these are, of one that was promoted.
     pub fn promoted_from(&self) -> Option<&BuildId> {
         match self {

@@ -114,6 +114,10 @@ pub struct BuildRecord {
     /// Container images.
     #[serde(default)]
     pub images: Vec<ImageRecord>,
+    /// Names of container images that the build says it made, and whose digests nobody recorded: those of the
+    /// `images-*.lst` of an [adopted](Origin::Adopted) build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named_images: Vec<String>,
     /// Files of the build, without `build.json` and `SHA256SUMS`.
     #[serde(default)]
     pub files: u64,
@@ -169,6 +173,7 @@ impl BuildRecord {
             required_deliverables: Vec::new(),
             missing_deliverables: Vec::new(),
             images: Vec::new(),
+            named_images: Vec::new(),
             files: 0,
             bytes: 0,
             other: BTreeMap::new(),

@@ -46,6 +46,7 @@ use crate::store::{
     MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
 };
 
+mod adopt;
 mod disk;
 mod hold;
 mod index;
@@ -66,6 +67,7 @@ mod trash;
 mod twins;
 mod writer;
 
+pub use adopt::{Adopter, Kept};
 pub(crate) use disk::io_error;
 use recognise::Likeness;
 

@@ -11,6 +11,7 @@
     reason = "a test prints counts of its cases for those who run it by hand"
 )]
 
+mod adopt;
 mod apt;
 mod arrows;
 mod audit;

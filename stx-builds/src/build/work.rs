@@ -264,7 +264,7 @@ async fn resume_in(
         }
         go_on(area, &state, &runner, journal, how, watch).await
     };
-    let resumed = resumed.await;
+    let resumed = Box::pin(resumed).await;
     runner.close().await;
     resumed
 }

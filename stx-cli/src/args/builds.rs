@@ -1,5 +1,7 @@
 //! Commands that build and publish.
 
+use std::num::NonZeroUsize;
+
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use stx_builds::cancel::Target;
@@ -170,4 +172,31 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// Adopt only these channels and builds
+    #[arg(value_name = "CHANNEL|BUILD")]
+    pub(crate) scopes: Vec<String>,
+
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// The result to record for builds in which nothing tells it
+    #[arg(long, value_name = "success|fail", value_parser = outcome)]
+    pub(crate) assume: Option<BuildOutcome>,
+
+    /// Also set owners and modes as `publish` does: the owner of the mirror, 0644, 0755
+    #[arg(long)]
+    pub(crate) fix_modes: bool,
+
+    /// Also replace equal files of the adopted builds by hard links; their bytes are compared first
+    #[arg(long)]
+    pub(crate) link: bool,
+
+    /// Read so many files side by side [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 }

@@ -134,15 +134,15 @@ pub(super) fn replace_link(
     sync_parent(link)
 }
 
-/// Puts a file with the text `text` in the place of `file`, by way of `temporary`, and makes that durable.
+/// Puts a file with these bytes in the place of `file`, by way of `temporary`, and makes that durable.
 pub(super) fn replace_file(
-    text: &str,
+    bytes: impl AsRef<[u8]>,
     mode: u32,
     temporary: &Utf8Path,
     file: &Utf8Path,
 ) -> Result<(), StoreError> {
     remove_file(temporary)?;
-    fs::write(temporary, text).map_err(io_error("write", temporary))?;
+    fs::write(temporary, bytes).map_err(io_error("write", temporary))?;
     set_mode(temporary, mode)?;
     fs::File::open(temporary)
         .and_then(|written| written.sync_all())

@@ -20,6 +20,9 @@ use crate::store::{Scope, StoreError};
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
 pub(super) const DEEPEST: usize = 6;
 
+/// The file in a channel that told an older cleanup how long its builds stay. Nothing reads it any more.
+const SAVE_DATA: &str = "SAVE_DATA";
+
 /// The text that is shown instead of a symlink's target where an alias is no symlink.
 const NOT_A_LINK: &str = "(not a symlink)";
 
@@ -139,7 +142,7 @@ impl Inner {
                     }
                     entry.aliases.insert(alias, shown);
                 }
-            } else if !PageName::is(&name) {
+            } else if !PageName::is(&name) && name != SAVE_DATA {
                 entry.strays.push(name);
             }
         }

@@ -56,6 +56,6 @@ impl Inner {
         self.make_area(&staging)?;
         self.step("owe")?;
         let part = staging.join(format!("{MARK}owed"));
-        replace_file(&owed.to_json(), 0o600, &part, &file)
+        replace_file(owed.to_json(), 0o600, &part, &file)
     }
 }

@@ -68,7 +68,7 @@ impl Inner {
             return sync_parent(&file);
         }
         let temporary = self.staging(&id.channel).join(format!("{MARK}thinned"));
-        replace_file(&thinned.to_json(), 0o644, &temporary, &file)
+        replace_file(thinned.to_json(), 0o644, &temporary, &file)
     }
 
     pub(super) fn thin(

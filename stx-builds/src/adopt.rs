@@ -1,0 +1,278 @@
+//! `adopt`: builds of an older publisher become full builds, where they lie.
+//!
+//! Such a build has neither `build.json` nor `SHA256SUMS`; marks and small texts tell how it ended and what it was made of.
+//! An adoption adds the two files and changes nothing else. The steps, and the module of each:
+//!
+//! ```text
+//! look (what lies in each build) ──> decide (pure) ──> AdoptPlan ──> hash ──> apply ──> AdoptReport
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `texts` | the small texts: commits, images, `SAVE_DATA`, `StxChecksums` |
+//! | `decide` | the decision about a build, a function of what lies in it |
+//! | `look` | what lies in a build |
+//! | `work` | threads, side by side |
+//! | `hash` | each inode is read once |
+//! | `apply` | adds the files, build by build |
+//! | `link` | equal files become hard links |
+//! | `report` | the plan and the report, for people |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
+
+use serde::Serialize;
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildOutcome, BuildState, Catalog, Channel, ChannelEntry,
+};
+use stx_publish::{LocalStore, MirrorRead as _, Scope};
+
+use crate::error::Error;
+use crate::{Mirror, Site, build_ref, refused, signing};
+
+mod apply;
+mod decide;
+mod hash;
+mod link;
+mod look;
+mod report;
+mod texts;
+mod work;
+
+pub use decide::{Adoption, Decision, MarkedVerdict, Reason};
+pub use link::Linked;
+pub use look::Repair;
+pub use report::{AdoptReport, Adopted, LeftBuild};
+pub use texts::SaveData;
+
+use look::Looked;
+
+/// How builds of an older publisher are adopted.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AdoptOptions {
+    /// The channels and builds; all of the mirror where none is named.
+    pub scopes: Vec<Scope>,
+    /// The result of builds whose result nothing tells.
+    pub assume: Option<BuildOutcome>,
+    /// Whether modes and owners that the publisher would not make are changed.
+    pub fix_modes: bool,
+    /// Whether equal files become hard links.
+    pub link: bool,
+    /// Threads that read; as many as there are processors where nothing is said.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// A build of an older publisher, and what becomes of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedBuild {
+    /// The build.
+    pub build: BuildId,
+    /// The decision about it.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// Its files.
+    pub files: u64,
+    /// Their bytes, which several builds may share.
+    pub bytes: u64,
+    /// The owners and modes that the publisher would not make.
+    pub repairs: Vec<Repair>,
+    /// Peculiarities that `verify` will name, a line each.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    looked: Option<Looked>,
+}
+
+/// An alias that points at no build, or is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WrongAlias {
+    /// The channel.
+    pub channel: Channel,
+    /// The alias.
+    pub alias: AliasName,
+    /// Where it points.
+    pub target: AliasEntry,
+}
+
+/// What an adoption would do. [`Site::adopt`] executes exactly that.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct AdoptPlan {
+    /// The builds without a record, by channel, oldest first.
+    pub builds: Vec<PlannedBuild>,
+    /// Builds that are full builds already.
+    pub full: u64,
+    /// Bytes that have to be read: each file once, whatever number of builds has it.
+    pub bytes: u64,
+    /// The aliases that point at no build.
+    pub aliases: Vec<WrongAlias>,
+    /// The retention that the older cleanup was told, for each channel that has a `SAVE_DATA`.
+    pub save_data: Vec<SaveData>,
+    #[serde(skip)]
+    options: AdoptOptions,
+}
+
+impl Site {
+    /// Decides which builds of an older publisher would become full builds; changes nothing.
+    pub async fn plan_adoption(&self, options: &AdoptOptions) -> Result<AdoptPlan, Error> {
+        let store = directory(self)?;
+        let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+        let wanted = select(&catalog, &options.scopes)?;
+        let (options, now) = (options.clone(), self.now);
+        let planned =
+            tokio::task::spawn_blocking(move || plan(&store, &catalog, &wanted, options, now));
+        planned
+            .await
+            .map_err(|error| Error::new(crate::ErrorKind::Bug, error))
+    }
+
+    /// Adopts the builds of a plan. What a build needs is added to it as soon as its files are hashed; an interrupted run
+    /// is resumed by the same command.
+    pub async fn adopt(&self, plan: AdoptPlan) -> Result<AdoptReport, Error> {
+        let store = directory(self)?.with_seal(stx_publish::Seal {
+            attester: None,
+            ..signing::seal(self)?
+        });
+        let site = self.clone();
+        let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
+        let report = applied
+            .await
+            .map_err(|error| Error::new(crate::ErrorKind::Bug, error))?;
+        self.progress().finished();
+        Ok(report)
+    }
+}
+
+/// The mirror, if it is a directory: only there lie builds of an older publisher.
+fn directory(site: &Site) -> Result<LocalStore, Error> {
+    match site.mirror()? {
+        Mirror::Directory(store) => Ok(store),
+        Mirror::Bucket(_) => Err(Error::usage(format!(
+            "{}: builds are adopted in a directory only",
+            site.root()?
+        ))
+        .hint("adopt them where they lie, then `stx-builds copy` brings them into the bucket")),
+    }
+}
+
+/// The builds that are meant: all, or those of the named channels and builds, which have to be there.
+fn select(catalog: &Catalog, scopes: &[Scope]) -> Result<BTreeSet<BuildId>, Error> {
+    let mut wanted = BTreeSet::new();
+    let all = [Scope::All];
+    for scope in if scopes.is_empty() { &all } else { scopes } {
+        match scope {
+            Scope::Channel(channel) if !catalog.channels.contains_key(channel) => {
+                return Err(build_ref::missing_channel(catalog, channel));
+            }
+            Scope::Build(id) if catalog.build(id).is_none() => {
+                return Err(build_ref::missing_build(catalog, id));
+            }
+            Scope::All | Scope::Channel(_) | Scope::Build(_) => {}
+        }
+        let builds = catalog.builds().map(|(id, _)| id);
+        wanted.extend(builds.filter(|id| match scope {
+            Scope::All => true,
+            Scope::Channel(channel) => id.channel == *channel,
+            Scope::Build(build) => id == build,
+        }));
+    }
+    Ok(wanted)
+}
+
+/// Looks at every build that is meant and has no record, and decides. Blocks.
+fn plan(
+    store: &LocalStore,
+    catalog: &Catalog,
+    wanted: &BTreeSet<BuildId>,
+    options: AdoptOptions,
+    now: chrono::DateTime<chrono::Utc>,
+) -> AdoptPlan {
+    let mut plan = AdoptPlan::default();
+    let mut without_record = Vec::new();
+    for (id, entry) in catalog.builds().filter(|(id, _)| wanted.contains(id)) {
+        match &entry.state {
+            BuildState::Known(_) => plan.full += 1,
+            BuildState::Unreadable(_) => without_record.push(id),
+        }
+    }
+    // What its files should belong to: whoever the mirror belongs to, not whoever runs the command.
+    let owner = fs_err::metadata(store.root()).map(|found| found.uid());
+    let nobody = ChannelEntry::default();
+    let jobs = options.jobs.unwrap_or_else(work::default_jobs);
+    plan.builds = work::map(jobs, without_record.len(), |index| {
+        let id = &without_record[index];
+        let channel = catalog.channels.get(&id.channel).unwrap_or(&nobody);
+        let dir = store.root().join(id.to_string());
+        let looked = match &owner {
+            Ok(owner) => look::look(id, &dir, channel, *owner).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match looked {
+            Ok(looked) => PlannedBuild {
+                build: id.clone(),
+                decision: decide::decide(&looked.seen, options.assume, now),
+                files: looked.files.len() as u64,
+                bytes: looked.bytes(),
+                repairs: looked.repairs.clone(),
+                notes: looked.notes.clone(),
+                looked: Some(looked),
+            },
+            Err(why) => PlannedBuild {
+                build: id.clone(),
+                decision: decide::leave(Reason::Unreadable, why),
+                files: 0,
+                bytes: 0,
+                repairs: Vec::new(),
+                notes: Vec::new(),
+                looked: None,
+            },
+        }
+    });
+    plan.bytes = unique_bytes(&plan.builds);
+    let channels: BTreeSet<_> = wanted.iter().map(|id| &id.channel).collect();
+    for channel in channels {
+        let entry = catalog.channels.get(channel).unwrap_or(&nobody);
+        plan.aliases.extend(wrong_aliases(channel, entry));
+        let file = store.root().join(channel.to_string()).join("SAVE_DATA");
+        if let Ok(text) = fs_err::read_to_string(file) {
+            plan.save_data.push(SaveData::read(channel, &text));
+        }
+    }
+    plan.options = options;
+    plan
+}
+
+/// The bytes of the files that are to be read.
+fn unique_bytes(builds: &[PlannedBuild]) -> u64 {
+    let mut sizes = BTreeMap::new();
+    for looked in builds.iter().filter_map(PlannedBuild::adoptable) {
+        let files = looked.files.iter();
+        sizes.extend(files.map(|file| (file.inode, file.stamp.size)));
+    }
+    sizes.values().sum()
+}
+
+impl PlannedBuild {
+    /// What lies in it, if it becomes a full build.
+    fn adoptable(&self) -> Option<&Looked> {
+        match self.decision {
+            Decision::Adopt(_) => self.looked.as_ref(),
+            Decision::Leave { .. } => None,
+        }
+    }
+}
+
+/// The aliases of a channel that point at no build.
+fn wrong_aliases(channel: &Channel, entry: &ChannelEntry) -> Vec<WrongAlias> {
+    let aliases = entry.aliases.iter();
+    let wrong = aliases.filter(|(_, target)| match target {
+        AliasEntry::Build(date) => !entry.builds.contains_key(date),
+        AliasEntry::Other(_) => true,
+    });
+    let wrong = wrong.map(|(alias, target)| WrongAlias {
+        channel: channel.clone(),
+        alias: alias.clone(),
+        target: target.clone(),
+    });
+    wrong.collect()
+}

@@ -1,0 +1,318 @@
+//! Executes a plan: hashes, and adds to each build what it lacks as soon as its files are hashed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stx_layout::{BuildId, BuildPath, Channel, ChannelEntry, Pin};
+use stx_publish::local::Adopter;
+use stx_publish::{LocalStore, StoreError};
+
+use super::decide::{Adoption, Decision, Reason};
+use super::hash::Digests;
+use super::look::{Looked, look};
+use super::report::{AdoptReport, Adopted, LeftBuild};
+use super::{AdoptPlan, PlannedBuild, link, texts, work};
+use crate::Site;
+use crate::error::chain;
+use crate::site::AdoptEvent;
+
+/// The author of the pins that `KEEP` asks for.
+const AUTHOR: &str = "adopt";
+
+/// Bytes that are read before the digests are written down: some seconds of work.
+const WRITE_DOWN: u64 = 4 << 30;
+
+/// How long a publisher that is at work in a channel is waited for, and how often it is asked.
+const PATIENCE: u32 = 300;
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// The locks of the channels, one holder in this process at a time.
+pub(super) struct Locks<'a> {
+    store: &'a LocalStore,
+    channels: BTreeMap<Channel, Mutex<()>>,
+}
+
+impl<'a> Locks<'a> {
+    pub(super) fn new<'b>(
+        store: &'a LocalStore,
+        builds: impl Iterator<Item = &'b BuildId>,
+    ) -> Self {
+        let channels = builds.map(|id| (id.channel.clone(), Mutex::default()));
+        Self {
+            store,
+            channels: channels.collect(),
+        }
+    }
+
+    /// The lock of a channel of this mirror, held as long as the result lives.
+    pub(super) fn take(
+        &self,
+        channel: &Channel,
+    ) -> Result<(Adopter, Option<MutexGuard<'_, ()>>), StoreError> {
+        let alone = self.channels.get(channel);
+        let alone = alone.map(|it| it.lock().unwrap_or_else(PoisonError::into_inner));
+        for _ in 0..PATIENCE {
+            match self.store.adopter(channel) {
+                // It may be a publisher that is done in a moment.
+                Err(StoreError::Busy { .. }) => std::thread::sleep(ASK_EVERY),
+                taken => return Ok((taken?, alone)),
+            }
+        }
+        Ok((self.store.adopter(channel)?, alone))
+    }
+}
+
+/// A build that becomes a full build.
+struct Work<'a> {
+    adoption: &'a Adoption,
+    looked: &'a Looked,
+}
+
+/// Executes a plan. Blocks.
+pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptReport {
+    let AdoptPlan {
+        mut builds,
+        options,
+        full,
+        ..
+    } = plan;
+    let mut report = AdoptReport {
+        full,
+        ..AdoptReport::default()
+    };
+    let jobs = options.jobs.unwrap_or_else(work::default_jobs);
+    let ids: Vec<_> = builds.iter().map(|build| build.build.clone()).collect();
+    let locks = Locks::new(store, ids.iter());
+    if options.fix_modes {
+        // Before anything is hashed: it changes times by which files are known again.
+        for build in &mut builds {
+            fix_modes(&locks, build, &mut report);
+        }
+    }
+    let mut work = Vec::new();
+    for PlannedBuild {
+        build,
+        decision,
+        looked,
+        ..
+    } in &builds
+    {
+        match (decision, looked) {
+            (Decision::Adopt(adoption), Some(looked)) => work.push(Work { adoption, looked }),
+            (Decision::Leave { reason, message }, _) => report.left.push(LeftBuild {
+                build: build.clone(),
+                reason: *reason,
+                message: message.clone(),
+            }),
+            (Decision::Adopt(_), None) => {}
+        }
+    }
+    let looked: Vec<_> = work.iter().map(|work| work.looked).collect();
+    let digests = Digests::of(&looked, store.adopted_digests());
+    drop(looked);
+    let (read, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let found = Mutex::new((Vec::new(), Vec::new()));
+    let count = work.len() as u64;
+    site.progress().adopting(AdoptEvent::Begun {
+        bytes: digests.bytes(),
+        builds: count,
+    });
+    let finish = |index: usize| {
+        let id = &work[index].looked.id;
+        let result = adopt(site, &locks, &digests, index, &work[index]);
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(adopted) => found.0.push(adopted),
+            Err(left) => found.1.push(*left),
+        }
+        site.progress().adopting(AdoptEvent::Adopted {
+            build: id,
+            done: done.fetch_add(1, Ordering::Relaxed) + 1,
+            of: count,
+        });
+    };
+    let empty: Vec<_> = digests.complete().collect();
+    work::each(jobs, empty.len(), |index| finish(empty[index]));
+    work::each(jobs, digests.len(), |slot| {
+        let (bytes, was_read, complete) = digests.hash(slot);
+        if was_read {
+            read.fetch_add(bytes, Ordering::Relaxed);
+        }
+        site.progress().adopting(AdoptEvent::Bytes(bytes));
+        complete.into_iter().for_each(finish);
+    });
+    if let (Some(id), Some(hints)) = (ids.first(), digests.to_write_down(1)) {
+        // All that was read is in a SHA256SUMS by now, but for the builds that were left.
+        if let Ok((adopter, _alone)) = locks.take(&id.channel) {
+            adopter.keep_digests(hints);
+        }
+    }
+    let (adopted, left) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.adopted = adopted;
+    report.left.extend(left);
+    report.read = read.into_inner();
+    report.files = digests.len() as u64;
+    report.adopted.sort_by(|a, b| a.build.cmp(&b.build));
+    report.left.sort_by(|a, b| a.build.cmp(&b.build));
+    if options.link {
+        site.progress().finished();
+        report.linked = Some(link::link(
+            &locks,
+            &work_of(&work, &report),
+            &mut report.problems,
+        ));
+    }
+    report
+}
+
+/// The builds that were adopted, as they were looked at.
+fn work_of<'a>(work: &[Work<'a>], report: &AdoptReport) -> Vec<&'a Looked> {
+    let adopted = |id: &BuildId| report.adopted.iter().any(|adopted| adopted.build == *id);
+    let looked = work.iter().map(|work| work.looked);
+    looked.filter(|looked| adopted(&looked.id)).collect()
+}
+
+/// Gives files and directories the owner and mode that the publisher would give them.
+fn fix_modes(locks: &Locks<'_>, planned: &mut PlannedBuild, report: &mut AdoptReport) {
+    if planned.repairs.is_empty() || planned.adoptable().is_none() {
+        return;
+    }
+    let id = planned.build.clone();
+    let fixed = locks.take(&id.channel).and_then(|(adopter, _alone)| {
+        for repair in &planned.repairs {
+            let (owner, mode) = (repair.owner, repair.mode);
+            let (owner, mode) = (owner.map(|(_, to)| to), mode.map(|(_, to)| to));
+            adopter.set_owner_and_mode(&id, repair.path.as_ref(), owner, mode)?;
+            report.repaired += 1;
+        }
+        Ok(())
+    });
+    if let Err(error) = fixed {
+        planned.decision = failed(&error);
+        return;
+    }
+    // The times of the files have changed.
+    if let Some(looked) = &mut planned.looked {
+        looked.refresh();
+    }
+}
+
+fn failed(error: &StoreError) -> Decision {
+    Decision::Leave {
+        reason: reason_of(error),
+        message: chain(error).to_string(),
+    }
+}
+
+fn reason_of(error: &StoreError) -> Reason {
+    match error {
+        StoreError::Busy { .. } => Reason::Busy,
+        _ => Reason::Failed,
+    }
+}
+
+/// Adopts a build whose files are hashed.
+fn adopt(
+    site: &Site,
+    locks: &Locks<'_>,
+    digests: &Digests,
+    index: usize,
+    work: &Work<'_>,
+) -> Result<Adopted, Box<LeftBuild>> {
+    let (id, looked) = (&work.looked.id, work.looked);
+    let left = |reason: Reason, message: String| {
+        Box::new(LeftBuild {
+            build: id.clone(),
+            reason,
+            message,
+        })
+    };
+    if let Some((file, why)) = digests.failure(index) {
+        let path = &looked.files[file].path;
+        return Err(left(Reason::BeingWritten, format!("{path}: {why}")));
+    }
+    let again = look(id, &looked.dir, &ChannelEntry::default(), 0);
+    let again = again.map_err(|error| left(Reason::Unreadable, error.to_string()))?;
+    if let Some(path) = looked.difference(&again) {
+        let message = format!("{path} changed while the build was read; rerun the command later");
+        return Err(left(Reason::BeingWritten, message));
+    }
+    let entries = looked.entries(|file| digests.digest(index, file));
+    let record = work.adoption.record(id, site.now);
+    let mut notes = work.adoption.notes.clone();
+    notes.extend(looked.notes.iter().cloned());
+    notes.extend(checksums(digests, index, looked));
+    let sealed = locks.take(&id.channel).and_then(|(adopter, _alone)| {
+        if work.adoption.pin {
+            // First: a build that is not pinned yet may be retired as soon as its record says how old it is.
+            adopter.pin(&pin(id))?;
+        }
+        let sealed = adopter.seal(record, &entries)?;
+        if let Some(hints) = digests.to_write_down(WRITE_DOWN) {
+            adopter.keep_digests(hints);
+        }
+        Ok(sealed)
+    });
+    let record = sealed.map_err(|error| left(reason_of(&error), chain(&error).to_string()))?;
+    Ok(Adopted {
+        build: id.clone(),
+        result: record.result,
+        files: record.files,
+        bytes: record.bytes,
+        pinned: work.adoption.pin,
+        notes,
+    })
+}
+
+/// The pin of a build with a `KEEP` file.
+fn pin(id: &BuildId) -> Pin {
+    Pin {
+        build: id.clone(),
+        reason: format!("the file {} lies in it", super::decide::KEEP),
+        author: AUTHOR.to_owned(),
+        until: None,
+    }
+}
+
+/// The files that an `StxChecksums` beside them describes otherwise. It is a hint: the file may have been replaced on purpose.
+fn checksums(digests: &Digests, index: usize, looked: &Looked) -> Vec<String> {
+    let files: BTreeMap<&BuildPath, usize> = looked
+        .files
+        .iter()
+        .map(|file| &file.path)
+        .zip(0..)
+        .collect();
+    let mut differ = Vec::new();
+    for (name, text) in &looked.seen.texts {
+        let Some(dir) = name.strip_suffix(texts::CHECKSUMS) else {
+            continue;
+        };
+        for (name, said) in texts::checksums(text) {
+            let Ok(path) = format!("{dir}{name}").parse::<BuildPath>() else {
+                continue;
+            };
+            let digest = files
+                .get(&path)
+                .and_then(|file| digests.digest(index, *file));
+            if digest.is_some_and(|digest| digest != said) {
+                differ.push(path);
+            }
+        }
+    }
+    let mut note = String::new();
+    if let Some(first) = differ.first() {
+        let _ = write!(note, "{first}");
+        if differ.len() > 1 {
+            let _ = write!(note, " and {} more", differ.len() - 1);
+        }
+        note.push_str(": other bytes than StxChecksums says");
+    }
+    if note.is_empty() {
+        Vec::new()
+    } else {
+        vec![note]
+    }
+}

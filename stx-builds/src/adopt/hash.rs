@@ -1,0 +1,165 @@
+//! The digests of the files of many builds: each inode is read once, whatever number of builds has it.
+//!
+//! A build is complete as soon as its last file is hashed, and is adopted then, while others are still read. So a run that is
+//! killed has adopted what it had read; the digests of the rest are remembered by inode, size and times, and a later run
+//! does not read them again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use camino::Utf8PathBuf;
+use stx_layout::Sha256;
+use stx_publish::ingest::{Hints, Source, Stamp, now};
+
+use super::look::Looked;
+
+/// How often a file is read again that was written or linked to while it was read.
+const TRIES: usize = 3;
+
+/// A file that is to be hashed, and the builds that wait for it.
+#[derive(Debug)]
+struct Slot {
+    path: Utf8PathBuf,
+    stamp: Stamp,
+    digest: OnceLock<Result<Sha256, String>>,
+    waiting: Vec<usize>,
+}
+
+/// The files of builds, by inode.
+#[derive(Debug)]
+pub(super) struct Digests {
+    slots: Vec<Slot>,
+    /// For each build, the slots of its files in their order.
+    builds: Vec<Vec<u32>>,
+    /// For each build, how many slots it waits for.
+    left: Vec<AtomicUsize>,
+    hints: Hints,
+    /// Bytes that were read since the hints were written down.
+    unwritten: Mutex<u64>,
+}
+
+impl Digests {
+    /// The files of these builds; `hints` are what earlier runs have read.
+    pub(super) fn of(builds: &[&Looked], hints: Hints) -> Self {
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut by_inode: HashMap<(u64, u64), u32> = HashMap::new();
+        let mut of_builds = Vec::with_capacity(builds.len());
+        for (build, looked) in builds.iter().enumerate() {
+            let files = looked.files.iter().map(|file| {
+                let slot = *by_inode.entry(file.inode).or_insert_with(|| {
+                    slots.push(Slot {
+                        path: looked.dir.join(file.path.as_path()),
+                        stamp: file.stamp,
+                        digest: OnceLock::new(),
+                        waiting: Vec::new(),
+                    });
+                    u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
+                });
+                let waiting = &mut slots[slot as usize].waiting;
+                if waiting.last() != Some(&build) {
+                    waiting.push(build);
+                }
+                slot
+            });
+            of_builds.push(files.collect());
+        }
+        let mut left = vec![0; builds.len()];
+        for slot in &slots {
+            for build in &slot.waiting {
+                left[*build] += 1;
+            }
+        }
+        Self {
+            slots,
+            builds: of_builds,
+            left: left.into_iter().map(AtomicUsize::new).collect(),
+            hints,
+            unwritten: Mutex::new(0),
+        }
+    }
+
+    /// How many files are to be hashed.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.stamp.size).sum()
+    }
+
+    /// The builds that wait for no file.
+    pub(super) fn complete(&self) -> impl Iterator<Item = usize> {
+        let left = self.left.iter().enumerate();
+        left.filter(|(_, left)| left.load(Ordering::Relaxed) == 0)
+            .map(|(build, _)| build)
+    }
+
+    /// Hashes a file, and returns its bytes, whether they were read, and the builds that wait for nothing more.
+    pub(super) fn hash(&self, slot: usize) -> (u64, bool, Vec<usize>) {
+        let slot = &self.slots[slot];
+        let known = self.hints.digest(&slot.stamp);
+        let digest = match known {
+            Some(digest) => {
+                self.hints.keep(slot.stamp, digest);
+                Ok(digest)
+            }
+            None => self.read(slot),
+        };
+        slot.digest.get_or_init(|| digest);
+        // Released to whoever counts the last one, so that all digests of a complete build are seen there.
+        let is_last = |build: &&usize| self.left[**build].fetch_sub(1, Ordering::AcqRel) == 1;
+        let complete = slot.waiting.iter().filter(is_last).copied().collect();
+        (slot.stamp.size, known.is_none(), complete)
+    }
+
+    fn read(&self, slot: &Slot) -> Result<Sha256, String> {
+        let fail = |error: std::io::Error| error.to_string();
+        for _ in 0..TRIES {
+            let since = now();
+            let mut source = Source::open(&slot.path).map_err(fail)?;
+            let (digest, size) = source.hash(None).map_err(fail)?;
+            if source.is_unchanged().map_err(fail)? {
+                self.hints.remember(source.stamp, digest, since);
+                *self
+                    .unwritten
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) += size;
+                return Ok(digest);
+            }
+        }
+        Err("changed while it was read".to_owned())
+    }
+
+    /// The digest of a file of a build.
+    pub(super) fn digest(&self, build: usize, file: usize) -> Option<Sha256> {
+        let slot = *self.builds[build].get(file)?;
+        let digest = self.slots[slot as usize].digest.get()?;
+        digest.as_ref().ok().copied()
+    }
+
+    /// The first file of a build that could not be hashed: which one, and why.
+    pub(super) fn failure(&self, build: usize) -> Option<(usize, &str)> {
+        let mut slots = self.builds[build].iter().enumerate();
+        slots.find_map(
+            |(file, slot)| match self.slots[*slot as usize].digest.get()? {
+                Ok(_) => None,
+                Err(why) => Some((file, why.as_str())),
+            },
+        )
+    }
+
+    /// The digests that were read, if so many bytes were since the last call that losing them would be felt.
+    pub(super) fn to_write_down(&self, most: u64) -> Option<&Hints> {
+        let mut unwritten = self
+            .unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *unwritten < most {
+            return None;
+        }
+        *unwritten = 0;
+        Some(&self.hints)
+    }
+}

@@ -1,0 +1,320 @@
+//! Looks at what lies in a build of an older publisher.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use fs_err as fs;
+use serde::Serialize;
+use stx_layout::{
+    AliasEntry, BuildId, BuildPath, BuildRecord, ChannelEntry, Sha256, Sums, printable_bytes,
+};
+use stx_publish::ingest::Stamp;
+use stx_publish::{Entry, Incoming, Thinned};
+use walkdir::WalkDir;
+
+use super::decide::{self, FoundSums, Seen};
+use super::texts;
+
+/// A regular file of a build.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) path: BuildPath,
+    pub(super) inode: (u64, u64),
+    pub(super) stamp: Stamp,
+    modified: (i64, i64),
+    executable: bool,
+}
+
+/// A file or a directory whose owner or mode the publisher would not make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repair {
+    /// Its path in the build; absent for the build's own directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<BuildPath>,
+    /// The permission bits that it has and should have, where they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<(u32, u32)>,
+    /// The user id of the owner that it has and should have, where they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(u32, u32)>,
+}
+
+/// A build that was looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Looked {
+    pub(super) id: BuildId,
+    pub(super) dir: Utf8PathBuf,
+    pub(super) files: Vec<File>,
+    links: Vec<(BuildPath, String)>,
+    pub(super) seen: Seen,
+    pub(super) repairs: Vec<Repair>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Looked {
+    /// The bytes of its files; a file with several names counts each time.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.stamp.size).sum()
+    }
+
+    /// Reads the stamps of its files again, after modes were changed.
+    pub(super) fn refresh(&mut self) {
+        for file in &mut self.files {
+            // One that has gone meanwhile is found out by the next look.
+            if let Ok(stamp) = Stamp::at(&self.dir.join(file.path.as_path())) {
+                file.stamp = stamp;
+            }
+        }
+    }
+
+    /// Its entries, as a `SHA256SUMS` names them; `digest` gives the digest of each file.
+    pub(super) fn entries(&self, digest: impl Fn(usize) -> Option<Sha256>) -> Incoming {
+        let files = self.files.iter().enumerate().map(|(index, file)| {
+            let entry = Entry::File {
+                source: Utf8PathBuf::new(),
+                size: file.stamp.size,
+                executable: file.executable,
+                digest: digest(index),
+            };
+            (file.path.clone(), entry)
+        });
+        let links = self.links.iter().map(|(path, target)| {
+            let target = target.clone();
+            (path.clone(), Entry::Symlink { target })
+        });
+        Incoming {
+            entries: files.chain(links).collect(),
+        }
+    }
+
+    /// The first path at which another look sees something else. Times of change do not count: a hard link that somebody
+    /// makes of a file changes them.
+    pub(super) fn difference(&self, later: &Self) -> Option<String> {
+        let same = |a: &File, b: &File| {
+            (&a.path, a.inode, a.stamp.size, a.modified)
+                == (&b.path, b.inode, b.stamp.size, b.modified)
+        };
+        let pairs = self.files.iter().zip(&later.files);
+        let differs = pairs.clone().find(|(a, b)| !same(a, b));
+        if let Some((a, b)) = differs {
+            return Some(a.path.clone().min(b.path.clone()).to_string());
+        }
+        let more = |all: &Self| all.files.get(pairs.len()).map(|file| file.path.to_string());
+        let links = || {
+            let differs = self.links != later.links;
+            differs.then(|| "a symlink".to_owned())
+        };
+        more(self).or_else(|| more(later)).or_else(links)
+    }
+}
+
+/// Looks at a build in the directory `dir` whose files should belong to `owner`.
+///
+/// # Errors
+/// Where the directory itself cannot be read.
+pub(super) fn look(
+    id: &BuildId,
+    dir: &Utf8Path,
+    channel: &ChannelEntry,
+    owner: u32,
+) -> io::Result<Looked> {
+    let mut looked = Looked {
+        id: id.clone(),
+        dir: dir.to_owned(),
+        files: Vec::new(),
+        links: Vec::new(),
+        seen: Seen::default(),
+        repairs: Vec::new(),
+        notes: Vec::new(),
+    };
+    let aliases = channel.aliases.iter();
+    let here = aliases.filter(|(_, shown)| **shown == AliasEntry::Build(id.date));
+    looked.seen.aliases = here.map(|(alias, _)| alias.clone()).collect();
+    let found = fs::symlink_metadata(dir)?;
+    looked.check_mode(None, &found, owner);
+    // Sorted, so that two looks can be compared entry by entry.
+    for entry in WalkDir::new(dir).min_depth(1).sort_by_file_name() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().map(|path| path.display().to_string());
+                let why = error.io_error().map(ToString::to_string);
+                let why = why.unwrap_or_else(|| "cannot be listed".to_owned());
+                looked.refuse(path.unwrap_or_default(), why);
+                continue;
+            }
+        };
+        let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
+        let shown = || printable_bytes(relative.as_os_str().as_bytes()).into_owned();
+        let path = match relative.to_str().map(str::parse::<BuildPath>) {
+            Some(Ok(path)) => path,
+            Some(Err(error)) => {
+                looked.refuse(shown(), error.to_string());
+                continue;
+            }
+            None => {
+                looked.refuse(shown(), "the name is not UTF-8".to_owned());
+                continue;
+            }
+        };
+        match entry.metadata() {
+            Ok(metadata) => looked.take(path, entry.path(), &metadata, owner),
+            Err(error) => looked.refuse(shown(), error.to_string()),
+        }
+    }
+    looked.files.sort_by(|a, b| a.path.cmp(&b.path));
+    looked.links.sort();
+    note_links(&mut looked);
+    Ok(looked)
+}
+
+impl Looked {
+    fn refuse(&mut self, path: String, why: String) {
+        self.seen.unreadable.push((path, why));
+    }
+
+    /// Takes an entry of the build.
+    fn take(
+        &mut self,
+        path: BuildPath,
+        at: &std::path::Path,
+        found: &std::fs::Metadata,
+        owner: u32,
+    ) {
+        let modified = found.modified().map_or(DateTime::UNIX_EPOCH, Into::into);
+        if self.takes_own(&path, at, found, modified) {
+            return;
+        }
+        let newest = self.seen.newest.as_ref().map(|(_, newest)| *newest);
+        if newest.is_none_or(|newest| newest < modified) {
+            self.seen.newest = Some((path.to_string(), modified));
+        }
+        let kind = found.file_type();
+        if kind.is_symlink() {
+            match fs::read_link(at).map(|target| target.into_os_string().into_string()) {
+                Ok(Ok(target)) => self.links.push((path, target)),
+                Ok(Err(_)) => {
+                    let why = "the target of the symlink is not UTF-8".to_owned();
+                    self.refuse(path.to_string(), why);
+                }
+                Err(error) => self.refuse(path.to_string(), error.to_string()),
+            }
+            return;
+        }
+        self.check_mode(Some(&path), found, owner);
+        if kind.is_dir() {
+            return;
+        }
+        let Ok(stamp) = Stamp::from_metadata(found) else {
+            let why = "neither a file nor a directory nor a symlink".to_owned();
+            self.refuse(path.to_string(), why);
+            return;
+        };
+        if decide::is_mark(&path) {
+            self.seen.marks.insert(path.to_string(), modified);
+        }
+        if decide::is_text(&path) && stamp.size <= texts::LONGEST {
+            match fs::read(at) {
+                Ok(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    self.seen.texts.insert(path.to_string(), text);
+                }
+                Err(error) => self.refuse(path.to_string(), error.to_string()),
+            }
+        }
+        if path.as_str() == decide::KEEP {
+            // It may be taken away again, and is no part of the build.
+            return;
+        }
+        self.files.push(File {
+            path,
+            inode: (found.dev(), found.ino()),
+            stamp,
+            modified: (found.mtime(), found.mtime_nsec()),
+            executable: found.mode() & 0o100 != 0,
+        });
+    }
+
+    /// Takes the files that an adoption makes; whether this is one of them.
+    fn takes_own(
+        &mut self,
+        path: &BuildPath,
+        at: &std::path::Path,
+        found: &std::fs::Metadata,
+        modified: DateTime<Utc>,
+    ) -> bool {
+        match path.as_str() {
+            BuildRecord::FILE_NAME => {
+                let text = fs::read_to_string(at).map_err(|error| error.to_string());
+                let record = text.and_then(|text| {
+                    let record = BuildRecord::from_json(&text);
+                    record.map_err(|error| error.to_string())
+                });
+                let why = match record {
+                    Ok(record) => format!("it is that of {}", record.id),
+                    Err(why) => why,
+                };
+                self.seen.record = Some(why);
+                true
+            }
+            Sums::FILE_NAME => {
+                let text = found.is_file().then(|| fs::read_to_string(at).ok());
+                let sums = text.flatten().and_then(|text| text.parse::<Sums>().ok());
+                let record = BuildRecord::FILE_NAME.parse().ok();
+                let ours = record
+                    .is_some_and(|record| sums.is_some_and(|sums| sums.get(&record).is_some()));
+                self.seen.sums = if ours {
+                    FoundSums::Ours
+                } else {
+                    FoundSums::Foreign
+                };
+                true
+            }
+            "SHA256SUMS.asc" | Thinned::FILE_NAME => {
+                let name = path.as_str();
+                if name == Thinned::FILE_NAME {
+                    self.notes.push(format!(
+                        "{name} of {} is no part of the sums",
+                        modified.format("%Y-%m-%d")
+                    ));
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes where mode or owner are not those that the publisher would give.
+    fn check_mode(&mut self, path: Option<&BuildPath>, found: &std::fs::Metadata, owner: u32) {
+        let mode = found.mode() & 0o7777;
+        let right = if found.is_dir() || mode & 0o100 != 0 {
+            0o755
+        } else {
+            0o644
+        };
+        let repair = Repair {
+            path: path.cloned(),
+            mode: (mode != right).then_some((mode, right)),
+            owner: (found.uid() != owner).then_some((found.uid(), owner)),
+        };
+        if repair.mode.is_some() || repair.owner.is_some() {
+            self.repairs.push(repair);
+        }
+    }
+}
+
+/// Notes the symlinks that lead nowhere or out of the build: they stay, and `verify` names them.
+fn note_links(looked: &mut Looked) {
+    if looked.links.is_empty() {
+        return;
+    }
+    let links = looked.entries(|_| None).links();
+    for (path, end) in links {
+        if let stx_publish::LinkEnd::Wrong(kind) = end {
+            looked.notes.push(format!("{path}: {kind}"));
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Adds to a build of an older publisher, where it lies, what makes it a full build.
+//!
+//! The files of such a build are public already, and stay what they are: an [`Adopter`] adds `SHA256SUMS`, its signature
+//! and, last, `build.json`, each by one rename. A reader sees the build as one of the older publisher until the record is
+//! there, and as a full one from then on.
+
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use fs_err as fs;
+use stx_layout::{BuildId, BuildPath, BuildRecord, Channel, Pin};
+
+use super::disk::{io_error, remove_file, replace_file, set_mode, sync_parent};
+use super::private::{Lock, MARK};
+use super::{Inner, LocalStore};
+use crate::incoming::{CHUNK, Incoming};
+use crate::ingest::Hints;
+use crate::seal::{Seal, record_path};
+use crate::store::StoreError;
+use crate::store::rules::{check_absent, check_channel, check_there, file_mode, seal_staged};
+
+/// The cache of the digests that adoption has read, of the whole mirror.
+const DIGESTS: &str = "adopted";
+
+impl LocalStore {
+    /// Takes the lock of a channel, to adopt builds of an older publisher. Blocks for the time of a few system calls.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while another publisher is at work.
+    pub fn adopter(&self, channel: &Channel) -> Result<Adopter, StoreError> {
+        Ok(Adopter {
+            inner: Arc::clone(&self.inner),
+            lock: self.inner.lock(channel)?,
+        })
+    }
+
+    /// The digests that earlier runs of adoption have read. Blocks.
+    pub fn adopted_digests(&self) -> Hints {
+        Hints::read(&self.inner.cache(DIGESTS))
+    }
+}
+
+/// The outcome of an attempt to replace a file by a hard link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is a link now.
+    Linked,
+    /// The two are not the same bytes, or no more links can be made: both stay as they are.
+    Apart,
+}
+
+/// The lock of a channel, and with it the right to adopt its builds. Its methods block.
+#[derive(Debug)]
+pub struct Adopter {
+    inner: Arc<Inner>,
+    lock: Lock,
+}
+
+impl Adopter {
+    /// Makes a full build of the one of `record`, whose files and symlinks are `entries`. Nothing that lies there is
+    /// changed; only a `SHA256SUMS` without a `build.json`, which an adoption that died has left, is replaced. Returns the
+    /// record as written.
+    ///
+    /// It is durable when the call returns, and the record is not visible before the sums are durable. The mirror's
+    /// attester states nothing: nobody knows how the build came about.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a build that is not there, [`StoreError::AlreadyExists`] for one that has a record.
+    pub fn seal(&self, record: BuildRecord, entries: &Incoming) -> Result<BuildRecord, StoreError> {
+        let id = record.id.clone();
+        check_channel(&self.lock.channel, &id)?;
+        let dir = self.inner.build_dir(&id);
+        check_there(&id, fs::symlink_metadata(&dir).is_ok_and(|it| it.is_dir()))?;
+        let record_file = dir.join(record_path().as_path());
+        check_absent(&id, fs::symlink_metadata(record_file).is_ok())?;
+        let seal = Seal {
+            signer: self.inner.seal.signer.clone(),
+            attester: None,
+        };
+        let sealed = seal_staged(&seal, &id, entries, record)?;
+        self.inner.make_area(&self.inner.staging(&id.channel))?;
+        for (path, bytes) in &sealed.files {
+            self.inner.step("adopt")?;
+            let temporary = self.temporary(&id, path);
+            let placed = replace_file(
+                bytes,
+                file_mode(false),
+                &temporary,
+                &dir.join(path.as_path()),
+            );
+            if placed.is_err() {
+                // Where the build cannot be written to, nothing is left behind; a rerun makes it again.
+                remove_file(&temporary).ok();
+            }
+            placed?;
+        }
+        Ok(sealed.record)
+    }
+
+    /// Pins an adopted build, which an older publisher was told to keep.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a build that is not there.
+    pub fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        check_channel(&self.lock.channel, &pin.build)?;
+        self.inner.pin(pin)
+    }
+
+    /// Gives a file or a directory of a build the permission bits and the owner that the publisher would give it; without
+    /// a path, the directory of the build.
+    ///
+    /// # Errors
+    /// Those of the file system: only root gives files away.
+    pub fn set_owner_and_mode(
+        &self,
+        id: &BuildId,
+        path: Option<&BuildPath>,
+        owner: Option<u32>,
+        mode: Option<u32>,
+    ) -> Result<(), StoreError> {
+        check_channel(&self.lock.channel, id)?;
+        let dir = self.inner.build_dir(id);
+        let path = path.map_or_else(|| dir.clone(), |path| dir.join(path.as_path()));
+        if let Some(owner) = owner {
+            // First: the kernel takes bits away where the owner changes.
+            std::os::unix::fs::lchown(&path, Some(owner), None)
+                .map_err(io_error("set the owner of", &path))?;
+        }
+        mode.map_or(Ok(()), |mode| set_mode(&path, mode))
+    }
+
+    /// Replaces a file of a build by a hard link to `like`, by one rename, if both hold the same bytes, which are read for
+    /// that. No reader finds the path missing.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn link(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        like: &Utf8Path,
+    ) -> Result<Kept, StoreError> {
+        check_channel(&self.lock.channel, id)?;
+        let file = self.inner.build_dir(id).join(path.as_path());
+        if !are_equal(like, &file)? {
+            return Ok(Kept::Apart);
+        }
+        self.inner.make_area(&self.inner.staging(&id.channel))?;
+        let temporary = self.temporary(id, path);
+        remove_file(&temporary)?;
+        match fs::hard_link(like, &temporary) {
+            Ok(()) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::TooManyLinks | ErrorKind::CrossesDevices
+                ) =>
+            {
+                return Ok(Kept::Apart);
+            }
+            Err(source) => return Err(io_error("link", &temporary)(source)),
+        }
+        self.inner.step("adopt: link")?;
+        let renamed = fs::rename(&temporary, &file).map_err(io_error("move over", &file));
+        // A rename onto another link of the same file does nothing, and leaves both names.
+        remove_file(&temporary)?;
+        renamed?;
+        sync_parent(&file)?;
+        Ok(Kept::Linked)
+    }
+
+    /// Writes down the digests that were read, for a run after this one; losing them costs time only.
+    pub fn keep_digests(&self, digests: &Hints) {
+        let staging = self.inner.staging(&self.lock.channel);
+        if self.inner.make_area(&staging).is_ok() {
+            let temporary = self.inner.temporary(&self.lock.channel, DIGESTS);
+            digests.write(&self.inner.cache(DIGESTS), &temporary);
+        }
+    }
+
+    /// A name for a file on its way that no other file of the channel has.
+    fn temporary(&self, id: &BuildId, path: &BuildPath) -> camino::Utf8PathBuf {
+        let name = path.as_str().replace('/', "%2F");
+        let name = format!("{}-{name}", id.date);
+        // Of a long path the end tells files apart; under one lock, one file is on its way at a time.
+        let longest = 200;
+        let from = name.len().saturating_sub(longest);
+        let name = &name[name.ceil_char_boundary(from)..];
+        self.inner
+            .staging(&id.channel)
+            .join(format!("{MARK}{name}"))
+    }
+}
+
+/// Whether two files hold the same bytes.
+fn are_equal(one: &Utf8Path, other: &Utf8Path) -> Result<bool, StoreError> {
+    let open = |path: &Utf8Path| fs::File::open(path).map_err(io_error("open", path));
+    let (mut first, mut second) = (open(one)?, open(other)?);
+    let size = |file: &fs::File| file.metadata().map(|found| found.size());
+    if size(&first).map_err(io_error("look at", one))?
+        != size(&second).map_err(io_error("look at", other))?
+    {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
+    loop {
+        let count = match first.read(&mut left) {
+            Ok(0) => return Ok(true),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(source) => return Err(io_error("read", one)(source)),
+        };
+        match second.read_exact(&mut right[..count]) {
+            Ok(()) if left[..count] == right[..count] => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            Err(source) => return Err(io_error("read", other)(source)),
+        }
+    }
+}
