@@ -66,7 +66,7 @@ fn nothing_in_place_of_the_mark_is_followed_waited_for_or_in_the_way() {
         };
         run(&mut member(&site, &place)).ok();
         let holder = (what == "lock").then(|| {
-            let hold = ["flock", "-x", mark.as_str(), "sleep", "1000"];
+            let hold = ["flock", "-x", "--no-fork", mark.as_str(), "sleep", "1000"];
             member(&site, &hold)
                 .stdout(Stdio::null())
                 .spawn()
