@@ -1,0 +1,93 @@
+//! The weak sum of a block: two sums of 16 bits, which follow a window that moves by a byte.
+
+/// The weak sum of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Rsum {
+    /// The sum of the bytes.
+    pub(crate) a: u16,
+    /// The sum of the bytes, each times its distance from the end.
+    pub(crate) b: u16,
+}
+
+impl Rsum {
+    /// That of a whole block.
+    #[inline]
+    pub(crate) fn of(block: &[u8]) -> Self {
+        /// Bytes that are summed at a time: their weighted sum fits in 32 bits.
+        const STEP: usize = 64;
+        let (mut a, mut b) = (0_u32, 0_u32);
+        let mut steps = block.chunks_exact(STEP);
+        for step in &mut steps {
+            let (mut sum, mut weighted) = (0_u32, 0_u32);
+            for (weight, &byte) in (1..=64_u32).rev().zip(step) {
+                sum += u32::from(byte);
+                weighted += weight * u32::from(byte);
+            }
+            b = b.wrapping_add(a.wrapping_mul(64)).wrapping_add(weighted);
+            a = a.wrapping_add(sum);
+        }
+        for &byte in steps.remainder() {
+            a = a.wrapping_add(u32::from(byte));
+            b = b.wrapping_add(a);
+        }
+        // The format keeps 16 bits of either.
+        let low = |sum: u32| u16::try_from(sum & 0xffff).unwrap_or_default();
+        Self {
+            a: low(a),
+            b: low(b),
+        }
+    }
+
+    /// Moves the window of `1 << shift` bytes by one.
+    #[inline]
+    pub(crate) fn roll(&mut self, leaves: u8, enters: u8, shift: u32) {
+        self.a = self
+            .a
+            .wrapping_add(u16::from(enters))
+            .wrapping_sub(u16::from(leaves));
+        // Of a block of 64 KiB and more, the product is a multiple of 65,536.
+        let product = u16::from(leaves).checked_shl(shift).unwrap_or(0);
+        self.b = self.b.wrapping_add(self.a).wrapping_sub(product);
+    }
+
+    /// Both sums in one number, as their bytes are written.
+    #[inline]
+    pub(crate) fn bits(self) -> u32 {
+        u32::from(self.a) << 16 | u32::from(self.b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, as zsync 0.6.2 has it.
+    fn defined(block: &[u8]) -> Rsum {
+        let (mut a, mut b) = (0_u16, 0_u16);
+        for (at, &byte) in block.iter().enumerate() {
+            let weight = u16::try_from((block.len() - at) & 0xffff).expect("16 bits");
+            a = a.wrapping_add(u16::from(byte));
+            b = b.wrapping_add(weight.wrapping_mul(u16::from(byte)));
+        }
+        Rsum { a, b }
+    }
+
+    #[test]
+    fn a_window_that_moves_has_the_sum_of_its_bytes() {
+        for shift in [4, 6, 11, 12, 15, 16, 17] {
+            let size = 1 << shift;
+            let bytes: Vec<u8> = (0..size * 2 + 100)
+                .map(|at: usize| u8::try_from((at * at / 7) & 0xff).expect("a byte") | 0x80)
+                .collect();
+            let mut rolled = Rsum::of(&bytes[..size]);
+            for at in 0..size.min(5_000) {
+                if at % 97 == 0 || at < 3 {
+                    let window = &bytes[at..at + size];
+                    assert_eq!(Rsum::of(window), defined(window), "{shift} at {at}");
+                    assert_eq!(rolled, defined(window), "{shift} at {at}");
+                }
+                rolled.roll(bytes[at], bytes[at + size], shift);
+            }
+        }
+    }
+}
