@@ -90,6 +90,8 @@ test  | cmd:rpmkeys            | rpm                | rpm                  | che
 test  | cmd:skopeo             | skopeo             | skopeo               | reads published container images
 test  | cmd:docker-registry,registry | docker-registry | docker-distribution | is a registry of container images
 test  | cmd:nginx              | nginx-light        | nginx-core           | serves a mirror
+test  | cmd:zsync              | zsync              | zsync                | downloads what of a file is new
+test  | cmd:zsyncmake          | zsync              | zsync                | makes the control files for that
 test  | cmd:rsync              | rsync              | rsync                | copies a mirror
 test  | cmd:curl               | curl               | curl                 | downloads from a mirror
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when

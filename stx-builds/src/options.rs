@@ -19,6 +19,7 @@ mod privacy;
 mod provenance;
 mod registry;
 mod signing;
+mod zsync;
 
 pub use stx_executors::Executors;
 
@@ -28,6 +29,7 @@ pub use privacy::PrivacyTable;
 pub use provenance::{ProvenanceTable, SbomTable};
 pub use registry::RegistryTable;
 pub use signing::SigningTable;
+pub use zsync::ZsyncTable;
 
 /// The name that is looked for here and above.
 const FILE_NAME: &str = "stx-builds.toml";
@@ -73,6 +75,9 @@ pub struct Options {
     /// Which images get a bill of materials.
     #[serde(default)]
     pub sbom: SbomTable,
+    /// Which files get a zsync control file.
+    #[serde(default)]
+    pub zsync: ZsyncTable,
     /// The program that makes the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,

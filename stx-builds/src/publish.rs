@@ -135,6 +135,7 @@ fn request(
     let mut request = PublishRequest::new(record, tree, site.now);
     request.carried = carried;
     request.strict = site.options.metadata.strict();
+    request.controls = site.options.zsync.rules().clone();
     debug!("signing packages, describing images");
     // Signatures change packages, so they come before anything that takes their digests.
     let request = signing::packages(site, request)?;

@@ -5,6 +5,7 @@
 //! | `outputs/RPMS/std/repodata/…` | the packages of an RPM repository | [`Repositories::is_metadata`] |
 //! | `outputs/std/packages/Release`, `Packages.xz`, `by-hash/…` | the packages of an apt repository | [`Repositories::is_metadata`] |
 //! | `outputs/iso/NAME.iso.cdx.json` | an ISO image: its bill of materials | [`image_of_bill`] |
+//! | `outputs/iso/NAME.iso.zsync` | a large file: its zsync control file | [`file_of_control`] |
 //! | `outputs/docker-images/images-OS-STREAM-versioned.lst`, `…-latest.lst` | the container images | [`is_image_list`] |
 //!
 //! A build that is published again may come without them, or with others.
@@ -29,6 +30,9 @@ pub const IMAGE_DIRECTORY: &str = "outputs/docker-images";
 
 /// The suffix that the name of an ISO image has in the name of its bill of materials.
 pub const BILL_SUFFIX: &str = ".cdx.json";
+
+/// The suffix that the name of a file has in the name of its zsync control file.
+pub const CONTROL_SUFFIX: &str = ".zsync";
 
 /// The directories among `paths` that are RPM repositories: `outputs/RPMS/<phase>`, `outputs/SRPMS/<phase>`,
 /// `inputs/RPMS` and `inputs/SRPMS`, where there is a package below them.
@@ -138,6 +142,19 @@ pub fn has_bill(path: &BuildPath) -> bool {
 pub fn image_of_bill(path: &BuildPath) -> Option<BuildPath> {
     let image = path.as_str().strip_suffix(BILL_SUFFIX)?.parse().ok()?;
     has_bill(&image).then_some(image)
+}
+
+/// The path of the zsync control file of a file.
+///
+/// # Errors
+/// Those of a path that would be too long.
+pub fn control_of(path: &BuildPath) -> Result<BuildPath, crate::ParseError> {
+    format!("{path}{CONTROL_SUFFIX}").parse()
+}
+
+/// The file that a zsync control file is about, by their names.
+pub fn file_of_control(path: &BuildPath) -> Option<BuildPath> {
+    path.as_str().strip_suffix(CONTROL_SUFFIX)?.parse().ok()
 }
 
 /// Whether a path is that of a list of image names; the publisher makes them, whatever a recipe made.

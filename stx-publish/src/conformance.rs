@@ -14,6 +14,7 @@ use crate::store::{Audit, Depth, Found, MirrorStore, Scope, StoreError, read_all
 use crate::verify::verify;
 
 mod apt;
+mod controls;
 mod corners;
 pub mod retention;
 mod sealed;

@@ -91,8 +91,8 @@ pub use memory::MemoryStore;
 #[cfg(feature = "http")]
 pub use net::{HttpOptions, WebPage};
 pub use plan::{
-    AliasStep, AliasVerdict, Linked, MirrorFiles, PlanError, PublishAction, PublishPlan,
-    PublishRequest, plan,
+    AliasStep, AliasVerdict, ControlRules, Linked, MirrorFiles, PlanError, PublishAction,
+    PublishPlan, PublishRequest, plan,
 };
 pub use privacy::{
     Findings, Identity, PackageSearch, Privacy, PrivacyError, PrivacyReport, Private,
@@ -109,6 +109,7 @@ pub use store::{
     Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
     Retired, Scope, StagedBuild, read_all,
 };
+pub use stx_zsync as zsync;
 pub use thinning::{Thinned, ThinnedSection};
 #[cfg(feature = "local")]
 pub use verify::verify_repositories;

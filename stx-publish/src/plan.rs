@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use stx_layout::derived::{Repositories, image_of_bill, is_image_list};
+use stx_layout::derived::{Repositories, file_of_control, image_of_bill, is_image_list};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState,
     Catalog, ChannelEntry, Sums,
@@ -16,8 +16,10 @@ use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried};
 use crate::privacy::PrivacyReport;
 
+mod controls;
 mod mirror_files;
 mod show;
+pub use controls::ControlRules;
 pub use mirror_files::{Linked, MirrorFiles, Twin};
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,8 @@ pub struct PublishRequest {
     pub carried: BTreeMap<BuildPath, Carried>,
     /// Whether a success is refused if a package is not in the repository metadata, or a record is not carried over.
     pub strict: bool,
+    /// The files that get a zsync control file.
+    pub controls: ControlRules,
     /// The bytes that the mirror has, where it is to be said what will be linked.
     pub known: Option<MirrorFiles>,
     /// The time now.
@@ -57,6 +61,7 @@ impl PublishRequest {
             existing: None,
             carried: BTreeMap::new(),
             strict: false,
+            controls: ControlRules::none(),
             known: None,
             now,
         }
@@ -83,6 +88,9 @@ pub struct PublishPlan {
     /// Directories of which apt repository metadata is made.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub apt_repositories: BTreeSet<BuildPath>,
+    /// Files beside which a zsync control file is made.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub controls: BTreeSet<BuildPath>,
     /// Files that are not published, because the publisher makes them itself.
     pub left_out: Vec<BuildPath>,
     /// The records of the build's own repository metadata that are published, by repository.
@@ -253,6 +261,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         existing,
         carried,
         strict,
+        controls,
         known,
         now,
     } = request;
@@ -329,6 +338,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         id: *id,
         repositories: repositories.rpm,
         apt_repositories: repositories.apt,
+        controls: controls.select(&incoming),
         left_out,
         carried,
         // The logs of a failure are needed, whatever its packages are like.
@@ -364,7 +374,7 @@ fn alias_steps(
 }
 
 /// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
-/// compared: repository metadata, bills of materials, lists of images, and what lies beside `inputs` and `outputs`.
+/// compared: repository metadata, bills of materials, zsync control files, lists of images, and what lies beside `inputs` and `outputs`.
 fn same(
     id: &BuildId,
     incoming: &Incoming,
@@ -377,7 +387,13 @@ fn same(
     let is_derived = |path: &BuildPath| {
         let is_bill = image_of_bill(path).is_some_and(|image| sums.get(&image).is_some())
             && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
-        is_bill || is_image_list(path) || repositories.is_metadata(path) || path.parent().is_none()
+        let is_control = file_of_control(path).is_some_and(|file| sums.get(&file).is_some())
+            && !incoming.entries.contains_key(path);
+        is_bill
+            || is_control
+            || is_image_list(path)
+            || repositories.is_metadata(path)
+            || path.parent().is_none()
     };
     let mut differences: Vec<(BuildPath, Difference)> = Vec::new();
     for line in sums.lines().iter().filter(|line| !is_derived(&line.path)) {

@@ -197,7 +197,7 @@ async fn fill(
     entries.sort_by_key(|(_, entry)| Reverse(entry.size()));
     let mut adds = Vec::with_capacity(entries.len());
     for (path, entry) in entries {
-        adds.push(add(staged, path, entry));
+        adds.push(add(staged, path, entry, plan.controls.contains(path)));
     }
     let pending = adds
         .into_iter()
@@ -270,6 +270,12 @@ async fn add<'a>(
     staged: &dyn StagedBuild,
     path: &'a BuildPath,
     entry: &crate::Entry,
+    control: bool,
 ) -> (&'a BuildPath, Result<Added, StoreError>) {
-    (path, staged.add(path, entry).await)
+    let added = if control {
+        staged.add_with_control(path, entry).await
+    } else {
+        staged.add(path, entry).await
+    };
+    (path, added)
 }

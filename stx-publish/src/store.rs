@@ -465,6 +465,11 @@ pub trait StagedBuild: fmt::Debug + Send + Sync {
     /// Adds a file or a symlink.
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
 
+    /// Adds a file as [`add`](Self::add) does, and its zsync control file beside it, which is [made](rules::control_maker) of the
+    /// bytes as they pass by. Where the mirror has the bytes already and a control file beside them, that one is taken over,
+    /// and nothing is read for it. Every store adds the same two files.
+    async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError>;
+
     /// Adds a file whose bytes the mirror has already, or one that was added, and returns its size; `None`: there is none, or
     /// the store cannot tell, and it has to be [added](Self::add).
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError>;

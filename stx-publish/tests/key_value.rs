@@ -614,6 +614,9 @@ impl StagedBuild for Staged {
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added> {
         self.files().add_entry(&self.id, path, entry, None)
     }
+    async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added> {
+        self.files().add_with_control(&self.id, path, entry, None)
+    }
     async fn share(&self, _: &BuildPath, _: &KnownFile) -> Result<Option<u64>> {
         Ok(None)
     }

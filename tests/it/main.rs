@@ -63,3 +63,4 @@ mod signing;
 mod site;
 mod syscalls;
 mod verbose;
+mod zsync;

@@ -57,7 +57,7 @@ impl BucketStaged {
                 continue;
             }
             let source = shadow.path().join(path.as_path());
-            let sent = self.send_file(&path, &source, size).await?;
+            let sent = self.send_file(&path, &source, size, false).await?;
             let stored = Entry::File {
                 source,
                 size,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::stream::{self, StreamExt as _};
+use stx_layout::derived::CONTROL_SUFFIX;
 use stx_layout::{BuildId, Channel, Sha256};
 
 use super::Inner;
@@ -18,6 +19,8 @@ pub(super) struct Shared {
     /// By digest and media type, the preferred one.
     digests: HashMap<(Sha256, &'static str), String>,
     names: HashSet<String>,
+    /// The control files, by the names of their objects.
+    controls: HashMap<String, Sha256>,
 }
 
 impl Shared {
@@ -30,6 +33,13 @@ impl Shared {
     pub(super) fn find(&self, digest: &Sha256, name: &str) -> Option<&str> {
         let key = (*digest, media_type(name));
         self.digests.get(&key).map(String::as_str)
+    }
+
+    /// The zsync control file that lies beside these bytes, and its digest.
+    pub(super) fn control(&self, digest: &Sha256, name: &str) -> Option<(&str, Sha256)> {
+        let beside = format!("{}{CONTROL_SUFFIX}", self.find(digest, name)?);
+        let (name, digest) = self.controls.get_key_value(&beside)?;
+        Some((name, *digest))
     }
 }
 
@@ -57,6 +67,9 @@ impl Inner {
             for line in sums.lines() {
                 let name = format!("{id}/{}", line.path);
                 shared.names.insert(line.path.file_name().to_owned());
+                if name.ends_with(CONTROL_SUFFIX) {
+                    shared.controls.insert(name.clone(), line.digest);
+                }
                 let key = (line.digest, media_type(&name));
                 shared.digests.entry(key).or_insert(name);
             }

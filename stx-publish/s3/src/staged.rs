@@ -26,7 +26,9 @@ use stx_publish::ingest::blocking;
 use stx_publish::ingest::{self, Hints};
 use stx_publish::metadata::{CarriedRecord, Indexed};
 use stx_publish::seal::Sealed;
-use stx_publish::store::rules::{check_digest, seal_copy, seal_staged, stored_file};
+use stx_publish::store::rules::{
+    check_digest, control_maker, control_path, retaken_control, seal_copy, seal_staged, stored_file,
+};
 use stx_publish::store::{Added, KnownFile, StagedBuild, StoreError};
 
 /// Files that are added side by side.
@@ -64,6 +66,8 @@ pub(super) struct Sent {
     pub(super) added: Added,
     pub(super) digest: Sha256,
     pub(super) modified: Option<DateTime<Utc>>,
+    /// Its control file, where one was asked for and all bytes passed by.
+    pub(super) control: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for BucketStaged {
@@ -203,6 +207,7 @@ impl BucketStaged {
             added,
             digest,
             modified: None,
+            control: None,
         })
     }
 
@@ -212,23 +217,26 @@ impl BucketStaged {
         path: &BuildPath,
         from: &Utf8Path,
         size: u64,
+        control: bool,
     ) -> Result<Sent, StoreError> {
         let since = ingest::now();
-        let (added, digest, stamp) = match self.hint(path, from, size).await? {
+        let (added, digest, stamp, control) = match self.hint(path, from, size).await? {
             Some((digest, stamp)) if self.copied(path, &digest, size).await? => {
                 self.hints.keep(stamp, digest);
-                (Added::Shared(size), digest, stamp)
+                (Added::Shared(size), digest, stamp, None)
             }
             Some(_) | None => {
-                let (added, digest, stamp) = self.read_and_send(path, from, size).await?;
+                let (added, digest, stamp, control) =
+                    self.read_and_send(path, from, size, control).await?;
                 self.hints.remember(stamp, digest, since);
-                (added, digest, stamp)
+                (added, digest, stamp, control)
             }
         };
         Ok(Sent {
             added,
             digest,
             modified: stamp.modified(),
+            control,
         })
     }
 
@@ -254,7 +262,8 @@ impl BucketStaged {
         path: &BuildPath,
         from: &Utf8Path,
         size: u64,
-    ) -> Result<(Added, Sha256, Stamp), StoreError> {
+        control: bool,
+    ) -> Result<(Added, Sha256, Stamp, Option<Vec<u8>>), StoreError> {
         let before = self.before.contains_key(path.as_str());
         let is_large = size > self.inner.large;
         let turn = is_large.then(|| self.twins.turn(size));
@@ -278,21 +287,113 @@ impl BucketStaged {
             }
             if there || self.copied(path, &digest, size).await? {
                 mark(turn);
-                return Ok((Added::Shared(size), digest, stamp));
+                return Ok((Added::Shared(size), digest, stamp, None));
             }
         }
         if is_large {
-            let (digest, stamp) = self.inner.send_large(&self.id, path, from, size).await?;
+            let sent = self.inner.send_large(&self.id, path, from, size, control);
+            let (digest, stamp, control) = sent.await?;
             self.twins.note(&digest, self.name(path));
             mark(turn);
-            return Ok((Added::Stored(size), digest, stamp));
+            return Ok((Added::Stored(size), digest, stamp, control));
         }
         let mebibytes = u32::try_from((size >> 20) + 1).unwrap_or(1);
         let permit = self.memory.acquire_many(mebibytes).await;
         let _permit = permit.expect("it is never closed");
         let whole = upload::read_whole(from, size).await?;
+        let control = control.then(|| control_of(path, &whole.bytes));
         let sent = self.send_bytes(path, whole.bytes, whole.digest).await?;
-        Ok((sent.added, whole.digest, whole.stamp))
+        Ok((sent.added, whole.digest, whole.stamp, control))
+    }
+
+    /// Adds a file or a symlink, and of a file the control file where that is asked for.
+    async fn add_entry(
+        &self,
+        path: &BuildPath,
+        entry: &Entry,
+        control: bool,
+    ) -> Result<Added, StoreError> {
+        let beside = control.then(|| control_path(path)).transpose()?;
+        if !self.added().taken.insert(path.clone()) {
+            return Err(StoreError::AlreadyExists {
+                what: self.name(path),
+            });
+        }
+        let (sent, stored) = match entry {
+            Entry::Symlink { .. } => {
+                let mut files = self.added();
+                files.incoming.entries.insert(path.clone(), entry.clone());
+                return Ok(Added::Link);
+            }
+            Entry::Generated(bytes) => {
+                let digest = digest_of(bytes);
+                let mut sent = self.send_bytes(path, bytes.clone(), digest).await?;
+                sent.control = control.then(|| control_of(path, bytes));
+                (sent, entry.clone())
+            }
+            Entry::File {
+                source,
+                size,
+                executable,
+                ..
+            } => {
+                let mut sent = self.send_file(path, source, *size, control).await?;
+                check_digest(path, entry, &sent.digest)?;
+                if control && sent.control.is_none() {
+                    let found = self.find_control(path, &sent.digest, *size, source);
+                    sent.control = Some(found.await?);
+                }
+                let stored = Entry::File {
+                    source: source.clone(),
+                    size: *size,
+                    executable: *executable,
+                    digest: Some(sent.digest),
+                };
+                (sent, stored)
+            }
+        };
+        {
+            let mut files = self.added();
+            files.incoming.entries.insert(path.clone(), stored);
+            let modified = sent.modified.map(|time| (path.clone(), time));
+            files.modified.extend(modified);
+        }
+        if let (Some(beside), Some(made)) = (beside, sent.control) {
+            self.put_control(beside, made.into()).await?;
+        }
+        Ok(sent.added)
+    }
+
+    /// The control file of a file whose bytes the bucket has: one that lies beside them, otherwise the file is read for it.
+    async fn find_control(
+        &self,
+        path: &BuildPath,
+        digest: &Sha256,
+        size: u64,
+        from: &Utf8Path,
+    ) -> Result<Vec<u8>, StoreError> {
+        if let Some((control, expected)) = self.shared.control(digest, path.file_name())
+            && let Some((bytes, _)) = self.inner.objects.get(control).await?
+            && let Some(retaken) = retaken_control(path, size, &bytes, &expected)
+        {
+            return Ok(retaken);
+        }
+        upload::read_control(path.clone(), from.to_owned(), size, *digest).await
+    }
+
+    /// Adds a control file.
+    async fn put_control(&self, path: BuildPath, bytes: Bytes) -> Result<(), StoreError> {
+        if !self.added().taken.insert(path.clone()) {
+            return Err(StoreError::AlreadyExists {
+                what: self.name(&path),
+            });
+        }
+        let (digest, size) = (digest_of(&bytes), bytes.len() as u64);
+        self.send_bytes(&path, bytes, digest).await?;
+        let mut files = self.added();
+        let entry = stored_file(size, digest, false);
+        files.incoming.entries.insert(path, entry);
+        Ok(())
     }
 
     /// Puts the symlinks to files as copies under their own paths, and says what there has to be.
@@ -412,6 +513,13 @@ impl BucketStaged {
     }
 }
 
+/// The control file of bytes.
+fn control_of(path: &BuildPath, bytes: &[u8]) -> Vec<u8> {
+    let mut maker = control_maker(path, bytes.len() as u64);
+    maker.update(bytes);
+    maker.finish().expect("all of it, and nothing else")
+}
+
 /// Notes that a large file of its size is there.
 fn mark(turn: Option<Turn<'_, bool>>) {
     if let Some(mut sent) = turn {
@@ -441,45 +549,11 @@ impl StagedBuild for BucketStaged {
     }
 
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
-        if !self.added().taken.insert(path.clone()) {
-            return Err(StoreError::AlreadyExists {
-                what: self.name(path),
-            });
-        }
-        let (sent, stored) = match entry {
-            Entry::Symlink { .. } => {
-                let mut files = self.added();
-                files.incoming.entries.insert(path.clone(), entry.clone());
-                return Ok(Added::Link);
-            }
-            Entry::Generated(bytes) => {
-                let digest = digest_of(bytes);
-                let sent = self.send_bytes(path, bytes.clone(), digest).await?;
-                (sent, entry.clone())
-            }
-            Entry::File {
-                source,
-                size,
-                executable,
-                ..
-            } => {
-                let sent = self.send_file(path, source, *size).await?;
-                check_digest(path, entry, &sent.digest)?;
-                let stored = Entry::File {
-                    source: source.clone(),
-                    size: *size,
-                    executable: *executable,
-                    digest: Some(sent.digest),
-                };
-                (sent, stored)
-            }
-        };
-        let mut files = self.added();
-        files.incoming.entries.insert(path.clone(), stored);
-        files
-            .modified
-            .extend(sent.modified.map(|time| (path.clone(), time)));
-        Ok(sent.added)
+        self.add_entry(path, entry, false).await
+    }
+
+    async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        self.add_entry(path, entry, true).await
     }
 
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {

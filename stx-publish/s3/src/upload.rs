@@ -6,7 +6,7 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use bytes::Bytes;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use object_store::multipart::PartId;
 use object_store::{PutMultipartOptions, PutPayload};
@@ -21,6 +21,8 @@ use stx_publish::incoming::digest_of;
 use stx_publish::ingest::blocking;
 use stx_publish::ingest::{Source, Stamp};
 use stx_publish::store::StoreError;
+use stx_publish::store::rules::control_maker;
+use stx_publish::zsync::Maker;
 
 /// Files of more bytes are sent in parts.
 pub(super) const LARGE: u64 = 16 << 20;
@@ -117,10 +119,29 @@ pub(super) async fn hash(path: &Utf8Path, size: u64) -> Result<(Sha256, Stamp), 
     .await
 }
 
+/// The control file of a file whose bytes the bucket has, from its bytes.
+pub(super) async fn read_control(
+    path: BuildPath,
+    from: Utf8PathBuf,
+    size: u64,
+    digest: Sha256,
+) -> Result<Vec<u8>, StoreError> {
+    blocking(move || {
+        let mut source = Source::open(&from).map_err(read_error(&from))?;
+        let hashed = source.hash_with_control(None, control_maker(&path, size));
+        match hashed.map_err(read_error(&from))? {
+            (found, _, Ok(made)) if found == digest => Ok(made),
+            _ => Err(changed(&from)),
+        }
+    })
+    .await
+}
+
 /// A file that is being read part by part, and hashed on the way.
 struct Parts {
     source: Source,
     hasher: sha2::Sha256,
+    control: Option<Maker>,
     read: u64,
 }
 
@@ -130,6 +151,9 @@ impl Parts {
         let mut bytes = Vec::with_capacity(usize::try_from(part).unwrap_or_default());
         let count = (&mut self.source.file).take(part).read_to_end(&mut bytes)?;
         self.hasher.update(&bytes);
+        if let Some(control) = &mut self.control {
+            control.update(&bytes);
+        }
         self.read += count as u64;
         let digest = digest.then(|| digest_of(&bytes));
         Ok((bytes.into(), digest))
@@ -188,18 +212,22 @@ impl Inner {
         Ok(journal.and_then(|journal| journal.whole))
     }
 
-    /// Sends a large file in parts; goes on with an upload that broke off. Returns the digest of what was sent.
+    /// Sends a large file in parts; goes on with an upload that broke off. Returns the digest of what was sent, and
+    /// its control file where one is asked for.
     pub(super) async fn send_large(
         &self,
         id: &BuildId,
         path: &BuildPath,
         from: &Utf8Path,
         size: u64,
-    ) -> Result<(Sha256, Stamp), StoreError> {
+        control: bool,
+    ) -> Result<(Sha256, Stamp, Option<Vec<u8>>), StoreError> {
+        let maker = || control.then(|| control_maker(path, size));
         let (to, name) = (format!("{id}/{path}"), keys::upload(id, path));
         let journal = self.journal(&name, size).await?;
         if let Some(journal) = journal.filter(|journal| journal.whole.is_none()) {
-            match self.send_parts(&to, &name, journal, from, true).await {
+            let sent = self.send_parts(&to, &name, journal, from, (true, maker()));
+            match sent.await {
                 // The server forgot the upload.
                 Err(StoreError::NotFound { .. } | StoreError::Network { .. }) => {}
                 sent => return sent,
@@ -207,7 +235,8 @@ impl Inner {
         }
         let journal = self.begin_upload(&to, size).await?;
         self.write_journal(&name, &journal).await?;
-        self.send_parts(&to, &name, journal, from, false).await
+        let sent = self.send_parts(&to, &name, journal, from, (false, maker()));
+        sent.await
     }
 
     async fn send_parts(
@@ -216,8 +245,8 @@ impl Inner {
         name: &str,
         mut journal: Journal,
         from: &Utf8Path,
-        again: bool,
-    ) -> Result<(Sha256, Stamp), StoreError> {
+        (again, control): (bool, Option<Maker>),
+    ) -> Result<(Sha256, Stamp, Option<Vec<u8>>), StoreError> {
         let path = self.objects.path(to)?;
         let failed = |error| self.objects.failed(to, error);
         let opened = from.to_owned();
@@ -228,6 +257,7 @@ impl Inner {
             Ok(Parts {
                 source,
                 hasher: sha2::Sha256::new(),
+                control,
                 read: 0,
             })
         })
@@ -298,7 +328,9 @@ impl Inner {
         // Kept until the build is there: who comes after a crash need not send it again.
         journal.whole = Some(digest);
         self.write_journal(name, &journal).await?;
-        Ok((digest, parts.source.stamp))
+        // As many bytes were read as there are, so that this is no error.
+        let control = parts.control.and_then(|control| control.finish().ok());
+        Ok((digest, parts.source.stamp, control))
     }
 
     /// Gives up the uploads of a build that its journals name.

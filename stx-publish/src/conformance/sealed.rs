@@ -47,6 +47,7 @@ pub async fn sealed(store: &dyn MirrorStore) {
     repositories_are_signed(store).await;
     copies_keep_their_seal(store).await;
     super::apt::run(store).await;
+    super::controls::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "signatures are no strays");
 }

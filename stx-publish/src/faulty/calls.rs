@@ -26,7 +26,7 @@ use crate::store::{
 use crate::thinning::ThinnedSection;
 
 /// The methods of [`MirrorRead`], [`MirrorStore`], [`ChannelWriter`], [`PageWriter`] and [`StagedBuild`], in their order.
-pub const METHODS: [&str; 44] = [
+pub const METHODS: [&str; 45] = [
     "catalog",
     "record",
     "sums",
@@ -65,6 +65,7 @@ pub const METHODS: [&str; 44] = [
     "id",
     "parallel",
     "add",
+    "add_with_control",
     "share",
     "index",
     "index_apt",
@@ -347,6 +348,9 @@ impl StagedBuild for Faulty<dyn StagedBuild> {
     }
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
         behind!(self.add(path, entry) else Added::Stored(entry.size()))
+    }
+    async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        behind!(self.add_with_control(path, entry) else Added::Stored(entry.size()))
     }
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {
         behind!(self.share(path, file) else None)

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::sync::mpsc;
 
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use rustix::fs::{Advice, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use stx_layout::Sha256;
+use stx_zsync::{LengthError, Maker};
 
 use crate::audit::StoredFile;
 use crate::incoming::CHUNK;
@@ -101,7 +103,25 @@ impl Source {
     }
 
     /// Hashes the file from where it stands to its end, writing what is read to `copy`, which is new. Zeros become holes.
-    pub fn hash(&mut self, mut copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
+    pub fn hash(&mut self, copy: Option<&mut fs::File>) -> io::Result<(Sha256, u64)> {
+        self.pass(copy, |_| {})
+    }
+
+    /// As [`hash`](Self::hash), with the zsync control file of what was read, whose sums are calculated beside, in a thread of
+    /// their own. The control file is an error where another number of bytes was read than was announced.
+    pub fn hash_with_control(
+        &mut self,
+        copy: Option<&mut fs::File>,
+        maker: Maker,
+    ) -> io::Result<(Sha256, u64, Result<Vec<u8>, LengthError>)> {
+        beside(maker, |feed| self.pass(copy, feed))
+    }
+
+    fn pass(
+        &mut self,
+        mut copy: Option<&mut fs::File>,
+        mut feed: impl FnMut(&[u8]),
+    ) -> io::Result<(Sha256, u64)> {
         let mut hasher = sha2::Sha256::new();
         let (mut size, mut ends_in_a_hole) = (0, false);
         BUFFER.with_borrow_mut(|buffer| {
@@ -113,6 +133,7 @@ impl Source {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
                 };
+                feed(&buffer[..count]);
                 hasher.update(&buffer[..count]);
                 if let Some(copy) = &mut copy {
                     ends_in_a_hole = write_sparse(*copy, size, &buffer[..count])?;
@@ -130,6 +151,44 @@ impl Source {
     pub fn is_unchanged(&self) -> io::Result<bool> {
         Ok(Stamp::of(&self.file)? == self.stamp)
     }
+}
+
+/// Chunks that wait for the thread that makes a control file.
+const WAITING: usize = 8;
+
+/// Runs `work`, which passes bytes to `maker` in another thread.
+fn beside(
+    mut maker: Maker,
+    work: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result<(Sha256, u64)>,
+) -> io::Result<(Sha256, u64, Result<Vec<u8>, LengthError>)> {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel::<Vec<u8>>(WAITING);
+        // What was taken comes back, to be filled again.
+        let (back, empty) = mpsc::channel::<Vec<u8>>();
+        let made = std::thread::Builder::new()
+            .name("zsync".to_owned())
+            .spawn_scoped(scope, move || {
+                for chunk in receiver {
+                    maker.update(&chunk);
+                    // Nobody waits for the last ones.
+                    back.send(chunk).ok();
+                }
+                maker.finish()
+            })?;
+        let passed = work(&mut |bytes| {
+            let mut chunk = empty.try_recv().unwrap_or_default();
+            chunk.clear();
+            chunk.extend_from_slice(bytes);
+            // The thread ends before only by a panic, which `join` finds.
+            sender.send(chunk).ok();
+        });
+        drop(sender);
+        let made = made.join();
+        let (digest, size) = passed?;
+        let made =
+            made.map_err(|_| io::Error::other("a bug stopped the making of its control file"))?;
+        Ok((digest, size, made))
+    })
 }
 
 /// The digest and size of a file.

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use stx_layout::derived::CONTROL_SUFFIX;
 use stx_layout::{BuildPath, Channel, Sha256};
 
 use super::Inner;
@@ -138,6 +139,22 @@ impl Shared {
             let copies = files.flat_map(|&file| self.copies(file));
             equal.best.get_or_init(|| best(copies))
         })
+    }
+
+    /// The zsync control files that lie beside these bytes: where each is, and its digest.
+    pub(super) fn controls(&self, digest: &Sha256) -> Vec<(Utf8PathBuf, Sha256)> {
+        let beside = self.equal(digest).iter().filter_map(|&(build, file)| {
+            let path = format!("{}{CONTROL_SUFFIX}", self.index.files[file].path);
+            let name = path.rsplit('/').next()?;
+            let mut files = self.names.get(name)?.files.iter().copied();
+            let control = files.find(|&file| {
+                let known = &self.index.files[file];
+                *known.path == *path && known.builds.iter().any(|&it| it as usize == build)
+            })?;
+            let digest = Sha256(self.index.files[control].digest);
+            Some((self.path(build, control), digest))
+        });
+        beside.collect()
     }
 
     /// The size of a file, if it is there.

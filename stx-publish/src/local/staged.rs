@@ -22,8 +22,8 @@ use crate::metadata::apt::{self, AptRepository, EarlierPackages};
 use crate::metadata::{CarriedRecord, Earlier, Indexed, PackageCache, insert};
 use crate::seal::{REPOMD_SIGNATURE, Sealed};
 use crate::store::rules::{
-    check_digest, file_mode, index_apt, known_packages, seal_copy, seal_staged, sign_metadata,
-    stored_file,
+    check_digest, control_maker, control_path, file_mode, index_apt, known_packages,
+    retaken_control, seal_copy, seal_staged, sign_metadata, stored_file,
 };
 use crate::store::{Added, KnownFile, StagedBuild, StoreError};
 
@@ -80,25 +80,32 @@ impl Work {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+    fn add(&self, path: &BuildPath, entry: &Entry, control: bool) -> Result<Added, StoreError> {
         self.inner.step("add")?;
+        let beside = control.then(|| control_path(path)).transpose()?;
         let to = self.dir.join(path.as_path());
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
         }
-        let (added, entry) = match entry {
+        let (added, entry, made) = match entry {
             Entry::Symlink { target } => {
                 fs::os::unix::fs::symlink(target, &to)
                     .map_err(|error| self.not_made(path, error))?;
-                (Added::Link, entry.clone())
+                (Added::Link, entry.clone(), None)
             }
             Entry::Generated(bytes) => {
                 let mut file = self.create(path, &to)?;
                 file.write_all(bytes).map_err(io_error("write", &to))?;
                 set_mode(&to, 0o644)?;
+                let made = control.then(|| {
+                    let mut maker = control_maker(path, bytes.len() as u64);
+                    maker.update(bytes);
+                    maker.finish().expect("all of it, and nothing else")
+                });
                 (
                     Added::Stored(entry.size()),
                     stored_file(bytes.len() as u64, digest_of(bytes), false),
+                    made,
                 )
             }
             Entry::File {
@@ -107,12 +114,21 @@ impl Work {
                 executable,
                 ..
             } => {
-                let (added, digest) = self.add_file(path, &to, source, *size, *executable)?;
+                let (added, digest, made) =
+                    self.add_file(path, &to, source, *size, *executable, control)?;
                 check_digest(path, entry, &digest)?;
-                (added, stored_file(*size, digest, *executable))
+                let made = match (control, made) {
+                    // The bytes were not read, or before it was known that a control file is needed.
+                    (true, None) => Some(self.control(path, &digest, *size, source)?),
+                    (_, made) => made,
+                };
+                (added, stored_file(*size, digest, *executable), made)
             }
         };
         self.added().entries.insert(path.clone(), entry);
+        if let (Some(beside), Some(made)) = (beside, made) {
+            self.add_made(&beside, &made)?;
+        }
         Ok(added)
     }
 
@@ -182,7 +198,8 @@ impl Work {
         from: &Utf8Path,
         size: u64,
         executable: bool,
-    ) -> Result<(Added, Sha256), StoreError> {
+        control: bool,
+    ) -> Result<(Added, Sha256, Option<Vec<u8>>), StoreError> {
         let read = |error: std::io::Error| io_error("read", from)(error);
         let changed = || StoreError::Changed {
             path: from.to_string(),
@@ -195,7 +212,7 @@ impl Work {
             && self.link(digest, size, mode, to)?
         {
             self.hints.keep(stamp, digest);
-            return Ok((Added::Shared(size), digest));
+            return Ok((Added::Shared(size), digest, None));
         }
         self.inner.step("read")?;
         let mut source = Source::open(from).map_err(read)?;
@@ -209,14 +226,22 @@ impl Work {
             }
             if self.link(digest, size, mode, to)? {
                 self.hints.remember(source.stamp, digest, since);
-                return Ok((Added::Shared(size), digest));
+                return Ok((Added::Shared(size), digest, None));
             }
             source.file.rewind().map_err(read)?;
         }
         let mut copy = self.create(path, to)?;
-        let (digest, count) = source
-            .hash(Some(&mut copy))
-            .map_err(io_error("copy", from))?;
+        let (digest, count, beside) = if control {
+            let maker = control_maker(path, size);
+            let hashed = source.hash_with_control(Some(&mut copy), maker);
+            let (digest, count, beside) = hashed.map_err(io_error("copy", from))?;
+            // It is an error where the count is.
+            (digest, count, beside.ok())
+        } else {
+            let hashed = source.hash(Some(&mut copy));
+            let (digest, count) = hashed.map_err(io_error("copy", from))?;
+            (digest, count, None)
+        };
         if count != size || !source.is_unchanged().map_err(read)? {
             return Err(changed());
         }
@@ -233,10 +258,40 @@ impl Work {
         set_mode(to, mode)?;
         // The same bytes under another name.
         Ok(if self.replace(digest, size, mode, to)? {
-            (Added::Shared(size), digest)
+            (Added::Shared(size), digest, beside)
         } else {
-            (Added::Stored(size), digest)
+            (Added::Stored(size), digest, beside)
         })
+    }
+
+    /// The control file of a file that was linked: one that lies beside the same bytes in another build; otherwise
+    /// the file is read for it.
+    fn control(
+        &self,
+        path: &BuildPath,
+        digest: &Sha256,
+        size: u64,
+        from: &Utf8Path,
+    ) -> Result<Vec<u8>, StoreError> {
+        for (control, expected) in self.shared.controls(digest) {
+            let retaken = fs::read(&control)
+                .ok()
+                .and_then(|bytes| retaken_control(path, size, &bytes, &expected));
+            if let Some(retaken) = retaken {
+                return Ok(retaken);
+            }
+        }
+        self.inner.step("read for a control file")?;
+        let read = |error: std::io::Error| io_error("read", from)(error);
+        let mut source = Source::open(from).map_err(read)?;
+        let hashed = source.hash_with_control(None, control_maker(path, size));
+        let (found, _, made) = hashed.map_err(read)?;
+        match made {
+            Ok(made) if found == *digest => Ok(made),
+            Ok(_) | Err(_) => Err(StoreError::Changed {
+                path: from.to_string(),
+            }),
+        }
     }
 
     /// Puts a copy that the build or the mirror has in the place of `to`, which holds the same bytes, if there is one that can
@@ -476,7 +531,12 @@ impl StagedBuild for LocalStaged {
 
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
         let (work, path, entry) = (Arc::clone(&self.work), path.clone(), entry.clone());
-        blocking(move || work.add(&path, &entry)).await
+        blocking(move || work.add(&path, &entry, false)).await
+    }
+
+    async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        let (work, path, entry) = (Arc::clone(&self.work), path.clone(), entry.clone());
+        blocking(move || work.add(&path, &entry, true)).await
     }
 
     async fn share(&self, path: &BuildPath, file: &KnownFile) -> Result<Option<u64>, StoreError> {

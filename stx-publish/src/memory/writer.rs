@@ -316,6 +316,42 @@ impl MemoryStaged {
         files.expect("no call panics while it holds the build")
     }
 
+    fn add_file(
+        &self,
+        path: &BuildPath,
+        entry: &Entry,
+        control: bool,
+    ) -> Result<Added, StoreError> {
+        let state = self.lock.store.state();
+        let source = match entry {
+            Entry::File { source, .. } => state.sources.get(source).cloned(),
+            Entry::Symlink { .. } | Entry::Generated(_) => None,
+        };
+        let mut own = self.files();
+        let mut all = state.builds.values().map(|build| &build.files);
+        let before = own.clone();
+        let added = if control {
+            own.add_with_control(&self.id, path, entry, source)?
+        } else {
+            own.add_entry(&self.id, path, entry, source)?
+        };
+        let Some(Content::File { bytes, .. }) = own.0.get(path) else {
+            return Ok(added);
+        };
+        let has = |files: &Contents| {
+            let mut contents = files.0.values();
+            contents.any(
+                |content| matches!(content, Content::File { bytes: other, .. } if other == bytes),
+            )
+        };
+        let is_shared = !bytes.is_empty() && (has(&before) || all.any(has));
+        Ok(if is_shared {
+            Added::Shared(entry.size())
+        } else {
+            added
+        })
+    }
+
     /// Makes the build visible.
     fn finish(&self, sealed: Sealed) -> Result<(), StoreError> {
         let mut stored = Stored {
@@ -352,30 +388,11 @@ impl StagedBuild for MemoryStaged {
     }
 
     async fn add(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
-        let state = self.lock.store.state();
-        let source = match entry {
-            Entry::File { source, .. } => state.sources.get(source).cloned(),
-            Entry::Symlink { .. } | Entry::Generated(_) => None,
-        };
-        let mut own = self.files();
-        let mut all = state.builds.values().map(|build| &build.files);
-        let before = own.clone();
-        let added = own.add_entry(&self.id, path, entry, source)?;
-        let Some(Content::File { bytes, .. }) = own.0.get(path) else {
-            return Ok(added);
-        };
-        let has = |files: &Contents| {
-            let mut contents = files.0.values();
-            contents.any(
-                |content| matches!(content, Content::File { bytes: other, .. } if other == bytes),
-            )
-        };
-        let is_shared = !bytes.is_empty() && (has(&before) || all.any(has));
-        Ok(if is_shared {
-            Added::Shared(entry.size())
-        } else {
-            added
-        })
+        self.add_file(path, entry, false)
+    }
+
+    async fn add_with_control(&self, path: &BuildPath, entry: &Entry) -> Result<Added, StoreError> {
+        self.add_file(path, entry, true)
     }
 
     /// The reference stores what it is given.

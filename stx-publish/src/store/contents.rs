@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use stx_layout::{BuildId, BuildPath};
 
-use super::rules::{file_mode, index_apt, known_packages, open_generated, sign_metadata};
+use super::rules::{
+    control_maker, control_path, file_mode, index_apt, known_packages, open_generated,
+    sign_metadata,
+};
 use super::{Added, Depth, Found, StoreError};
 use crate::incoming::{Entry, Incoming, LinkEnd, digest_of};
 use crate::metadata::Indexed;
@@ -100,6 +103,28 @@ impl Contents {
         }
         self.add(id, path, Content::File { bytes, executable })?;
         Ok(Added::Stored(entry.size()))
+    }
+
+    /// Adds a file as [`add_entry`](Self::add_entry) does, and its zsync control file beside it.
+    ///
+    /// # Errors
+    /// As those of [`add_entry`](Self::add_entry).
+    pub fn add_with_control(
+        &mut self,
+        id: &BuildId,
+        path: &BuildPath,
+        entry: &Entry,
+        source: Option<Bytes>,
+    ) -> Result<Added, StoreError> {
+        let control = control_path(path)?;
+        let added = self.add_entry(id, path, entry, source)?;
+        if let Some(Content::File { bytes, .. }) = self.0.get(path) {
+            let mut maker = control_maker(path, bytes.len() as u64);
+            maker.update(bytes);
+            let made = maker.finish().expect("all of it, and nothing else");
+            self.add(id, &control, Content::file(Bytes::from(made)))?;
+        }
+        Ok(added)
     }
 
     /// The same as entries, for sums, counts and symlinks.

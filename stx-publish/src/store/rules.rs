@@ -8,6 +8,7 @@
 //! | any that names a build | [`check_channel`] |
 //! | `begin` | [`check_absent`] |
 //! | `add` | [`check_digest`], [`stored_file`], [`file_mode`] |
+//! | `add_with_control` | [`control_maker`], [`control_path`] |
 //! | `index` | [`known_packages`], [`sign_metadata`] |
 //! | `index_apt` | [`index_apt`] |
 //! | `commit` | [`seal_staged`], [`check_absent`] |
@@ -44,6 +45,9 @@ use crate::seal::{Seal, Sealed, sums_path};
 use crate::thinning::{Thinned, ThinnedSection, check_section, lies_in};
 
 pub use crate::seal::check_record;
+pub use control::{control_maker, control_path, retaken_control};
+
+mod control;
 
 /// Stands for `/` in the name of a retired section; no name of the grammar holds it.
 const SLASH: &str = "%2F";

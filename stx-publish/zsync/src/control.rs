@@ -87,7 +87,9 @@ pub enum ControlError {
     #[error("`{0}:` is a line that this program does not know")]
     Unknown(String),
     /// More or fewer sums than the length asks for.
-    #[error("it has {found} bytes of sums, and {length} bytes in blocks of {block_size} need {expected}")]
+    #[error(
+        "it has {found} bytes of sums, and {length} bytes in blocks of {block_size} need {expected}"
+    )]
     Sums {
         /// The bytes after the header.
         found: u64,
@@ -104,7 +106,11 @@ fn value_error(name: &str, value: &str, why: &'static str) -> ControlError {
     // A hostile value is not repeated at length, nor with what steers a terminal.
     let value = value.chars().take(60).flat_map(char::escape_default);
     ControlError::Value {
-        name: name.chars().take(60).flat_map(char::escape_default).collect(),
+        name: name
+            .chars()
+            .take(60)
+            .flat_map(char::escape_default)
+            .collect(),
         value: value.collect(),
         why,
     }
@@ -151,7 +157,11 @@ impl Control {
                 "Safe" => safe.extend(value.split_ascii_whitespace()),
                 "MTime" | "Min-Version" => {}
                 "Z-Map2" | "Z-URL" | "Z-Filename" | "Recompress" => {
-                    return Err(value_error(name, value, "compressed files are not supported"));
+                    return Err(value_error(
+                        name,
+                        value,
+                        "compressed files are not supported",
+                    ));
                 }
                 other => unknown.push(other),
             }

@@ -26,11 +26,11 @@ pub fn block_size(length: u64) -> u32 {
 fn hash_lengths(length: u64, block_size: u32) -> HashLengths {
     let log = |number: u64| number.max(1).next_power_of_two().trailing_zeros();
     let (length_log, block_log) = (log(length), log(u64::from(block_size)));
-    let blocks_log = log(1 + length / u64::from(block_size));
+    let count_log = log(1 + length / u64::from(block_size));
     let run = if length > u64::from(block_size) { 2 } else { 1 };
     let weak = (length_log + block_log).saturating_sub(8).div_ceil(run * 8);
-    let strong = (20 + length_log + blocks_log).div_ceil(run * 8);
-    let strong = strong.max((20 + blocks_log).div_ceil(8));
+    let strong = (20 + length_log + count_log).div_ceil(run * 8);
+    let strong = strong.max((20 + count_log).div_ceil(8));
     let byte = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
     HashLengths {
         run: byte(run),
@@ -91,7 +91,6 @@ impl Maker {
     ///
     /// # Errors
     /// `control`, where it does not [fit](Self::fits).
-    #[expect(clippy::result_large_err, reason = "the caller goes on with what it gave")]
     pub fn renamed(self, mut control: Control) -> Result<Vec<u8>, Control> {
         if !self.fits(&control) {
             return Err(control);

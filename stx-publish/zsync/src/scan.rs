@@ -67,7 +67,11 @@ impl<'a> Index<'a> {
         let blocks = control.blocks();
         let pair = control.lengths().run == 2;
         // Of the last block there is no pair.
-        let keys = if pair { blocks.saturating_sub(1) } else { blocks };
+        let keys = if pair {
+            blocks.saturating_sub(1)
+        } else {
+            blocks
+        };
         let bits = |factor: u64| (u64::from(keys.max(64)) * factor).next_power_of_two();
         let (bitmap_size, heads_size) = (bits(32), bits(1));
         let mut index = Self {
@@ -92,7 +96,9 @@ impl<'a> Index<'a> {
     fn weak(&self, block: u32) -> u32 {
         let from = block as usize * self.control.entry();
         let bytes = &self.control.sums()[from..from + usize::from(self.control.lengths().weak)];
-        bytes.iter().fold(0, |sum, &byte| sum << 8 | u32::from(byte))
+        bytes
+            .iter()
+            .fold(0, |sum, &byte| sum << 8 | u32::from(byte))
     }
 
     fn strong(&self, block: u32) -> &[u8] {
@@ -251,7 +257,11 @@ impl<'a, 'b> Scan<'a, 'b> {
                 position = 0;
             }
             // The windows hold at least one byte of the seed each.
-            let real = if PAIR { self.real.saturating_sub(size) } else { self.real };
+            let real = if PAIR {
+                self.real.saturating_sub(size)
+            } else {
+                self.real
+            };
             let room = self.bytes.len().saturating_sub(windows - 1);
             let asked = usize::try_from(self.until.saturating_sub(self.base)).unwrap_or(usize::MAX);
             let end = real.min(room).min(asked);
@@ -271,7 +281,7 @@ impl<'a, 'b> Scan<'a, 'b> {
                     let is_known = before.is_some();
                     match self.compare::<PAIR>(position, weaks, hash, before) {
                         Some(next) => {
-                            known = next;
+                            known = PAIR.then_some(next);
                             position += size;
                             break;
                         }
@@ -300,7 +310,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// Compares a position with the blocks of its weak sums. Of a match, the strong sum of the second block is returned.
+    /// Compares a position with the blocks of its weak sums. Of a match, the strong sum of its last block is returned.
     #[inline(never)]
     fn compare<const PAIR: bool>(
         &mut self,
@@ -308,7 +318,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         weaks: (u32, u32),
         hash: u64,
         known: Option<[u8; STRONG]>,
-    ) -> Option<Option<[u8; STRONG]>> {
+    ) -> Option<[u8; STRONG]> {
         let index = self.index;
         let size = index.control.block_size() as usize;
         let (mut first, mut second) = (known, None);
@@ -319,20 +329,20 @@ impl<'a, 'b> Scan<'a, 'b> {
                     self.in_vain += size as u64;
                     strong(&self.bytes[position..position + size])
                 });
-                let mut is_same = sum.starts_with(index.strong(block));
+                let (mut is_same, mut last) = (sum.starts_with(index.strong(block)), sum);
                 if is_same && PAIR {
-                    let sum = *second.get_or_insert_with(|| {
+                    last = *second.get_or_insert_with(|| {
                         self.in_vain += size as u64;
                         strong(&self.bytes[position + size..position + 2 * size])
                     });
-                    is_same = sum.starts_with(index.strong(block + 1));
+                    is_same = last.starts_with(index.strong(block + 1));
                 }
                 if is_same {
                     let calculated = [known.is_none(), PAIR];
                     let calculated = calculated.into_iter().filter(|it| *it).count();
                     self.in_vain -= (size * calculated) as u64;
                     self.found(block, position);
-                    return Some(second);
+                    return Some(last);
                 }
             }
             block = index.next[block as usize];

@@ -44,8 +44,16 @@ fn a_header_that_nobody_has_to_understand_is_passed_over() {
 #[test]
 fn what_cannot_be_is_refused_with_its_line() {
     for (from, to, why) in [
-        ("Length: 4097", "Length: 18446744073709551615", "too many blocks"),
-        ("Length: 4097", "Length: 99999999999999999999", "not a number"),
+        (
+            "Length: 4097",
+            "Length: 18446744073709551615",
+            "too many blocks",
+        ),
+        (
+            "Length: 4097",
+            "Length: 99999999999999999999",
+            "not a number",
+        ),
         ("Length: 4097", "Length: -1", "not a number"),
         ("Length: 4097", "Length: +4097", "not a number"),
         ("Length: 4097", "Length: 1000000", "need 2445"),
@@ -77,7 +85,10 @@ fn what_cannot_be_is_refused_with_its_line() {
     }
     for length in [0, 10, 14, 16, 1 << 20] {
         let error = Control::parse(&bytes(HEADER, length)).expect_err("other sums");
-        assert!(matches!(error, ControlError::Sums { expected: 15, .. }), "{error}");
+        assert!(
+            matches!(error, ControlError::Sums { expected: 15, .. }),
+            "{error}"
+        );
     }
     for bytes in [&b""[..], b"\n\n", b"zsync: 0.6.2\n", &[0xff; 100]] {
         Control::parse(bytes).expect_err("no control file");
@@ -89,7 +100,10 @@ fn what_cannot_be_is_refused_with_its_line() {
 #[test]
 fn a_hostile_value_does_not_reach_the_terminal() {
     let error = refused("2048", "\u{1b}[2J20\u{7f}48");
-    assert!(!error.contains('\u{1b}') && error.contains("\\u{1b}"), "{error}");
+    assert!(
+        !error.contains('\u{1b}') && error.contains("\\u{1b}"),
+        "{error}"
+    );
 }
 
 proptest! {

@@ -72,7 +72,10 @@ fn blocks_are_found_where_they_moved_to() {
         new.extend_from_slice(&old);
         let cost = fetched(&pieces(&new, &old, 1));
         // The block that both are in, at most, beside what is new.
-        assert!(cost <= (shift as u64).next_multiple_of(2048), "{shift}: {cost}");
+        assert!(
+            cost <= (shift as u64).next_multiple_of(2048),
+            "{shift}: {cost}"
+        );
         let cost = fetched(&pieces(&old, &new, 1));
         assert_eq!(cost, 0, "{shift} bytes less");
     }
@@ -88,7 +91,10 @@ fn a_seed_may_be_searched_in_parts() {
     for parts in [2, 3, 7] {
         // Where a part begins, the search has to find its way again.
         let cost = fetched(&pieces(&new, &old, parts));
-        assert!(cost <= whole + 2048 * parts as u64, "{parts}: {cost} {whole}");
+        assert!(
+            cost <= whole + 2048 * parts as u64,
+            "{parts}: {cost} {whole}"
+        );
     }
 }
 
@@ -156,7 +162,11 @@ fn sums_that_match_everywhere_end_the_search() {
     let mut rest = &*seed;
     let found = index.scan(&mut rest, 0, seed.len() as u64).expect("read");
     assert_eq!(found, []);
-    assert!(rest.len() > 6 << 20, "it went on for {} bytes", seed.len() - rest.len());
+    assert!(
+        rest.len() > 6 << 20,
+        "it went on for {} bytes",
+        seed.len() - rest.len()
+    );
 }
 
 #[test]
