@@ -25,7 +25,7 @@
 //! | [`mirror`] | the mirror of a site, for writing and for reading |
 //! | [`build_ref`] | the build that a user means: a date, an alias, a channel |
 //! | [`images`] | the container images of a build, on a registry |
-//! | [`verdicts`] | how long each build stays, for readers |
+//! | [`decisions`] | how long each build stays, for readers |
 //! | [`pages`] | the catalog pages |
 //! | [`publish`] | a finished tree becomes a build of the mirror |
 //! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
@@ -45,6 +45,7 @@ pub mod cancel;
 pub mod compare;
 pub mod copy;
 pub mod daemon;
+pub mod decisions;
 pub mod error;
 pub mod fetch;
 pub mod files;
@@ -62,7 +63,6 @@ pub mod since;
 pub mod site;
 pub mod trust;
 pub mod users;
-pub mod verdicts;
 pub mod verify;
 
 pub use error::{Error, ErrorKind};

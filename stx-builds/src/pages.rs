@@ -8,10 +8,10 @@ use stx_layout::{BuildId, Catalog};
 use stx_publish::index::{PageName, Stay};
 use stx_publish::site::{Refreshed, Site as PageSite, refresh_locked};
 use stx_publish::{MirrorStore, PageId, Scope};
-use stx_retention::{PrunePlan, Verdict};
+use stx_retention::{Decision, PrunePlan};
 
+use crate::decisions::decisions;
 use crate::error::Error;
-use crate::verdicts::verdicts;
 use crate::{Site, refused, signing};
 
 /// The pages that were written or removed, by their paths in the mirror.
@@ -101,7 +101,7 @@ async fn make(
     let mut site = site.clone();
     site.now = now;
     let site = &site;
-    let plan = verdicts(site, store, &catalog).await?;
+    let plan = decisions(site, store, &catalog).await?;
     let shown = PageSite {
         stays: stays(&catalog, &plan),
         thorough,
@@ -116,12 +116,12 @@ async fn make(
 /// How long each build stays, in words.
 fn stays(catalog: &Catalog, plan: &PrunePlan) -> BTreeMap<BuildId, Stay> {
     let builds = catalog.builds().filter_map(|(id, _)| {
-        let stay = match plan.verdict(&id)? {
-            Verdict::Keep { reasons, until } => Stay {
+        let stay = match plan.decision(&id)? {
+            Decision::Keep { reasons, until } => Stay {
                 until,
                 reasons: reasons.iter().map(ToString::to_string).collect(),
             },
-            Verdict::Expire { rule, since } => Stay {
+            Decision::Expire { rule, since } => Stay {
                 until: Some(since),
                 reasons: vec![rule.to_string()],
             },

@@ -6,9 +6,9 @@ mod pin;
 mod prune;
 mod undelete;
 
+pub(crate) use crate::decisions::dropped;
+pub use crate::decisions::{decisions, facts, known_decisions, policy, protections, thinned};
 pub use crate::options::policy_file;
-pub(crate) use crate::verdicts::dropped;
-pub use crate::verdicts::{facts, known_verdicts, policy, protections, thinned, verdicts};
 pub use forecast::Forecast;
 pub use pin::{NewPin, PinState, Unpinned};
 pub(crate) use prune::prune_now;

@@ -7,7 +7,7 @@ use stx_layout::config::Position;
 use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, counted};
 
 use crate::text::Moment;
-use crate::{Policy, PolicyInputs, PolicyLines, Retention, Rules, Verdict, plan_with};
+use crate::{Decision, Policy, PolicyInputs, PolicyLines, Retention, Rules, plan_with};
 
 /// A paragraph on one build: what it is, whether it goes, when and why, and the rule with its line in the policy.
 ///
@@ -24,8 +24,8 @@ pub fn explain(
     let entry = catalog.build(build)?;
     let plan = plan_with(catalog, facts, policy, now);
     let mut text = format!("{build} is {}. ", what(build, entry, now));
-    match plan.verdict(build)? {
-        Verdict::Keep { reasons, until } => {
+    match plan.decision(build)? {
+        Decision::Keep { reasons, until } => {
             let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
             let _ = write!(text, "It stays, because: {}. ", reasons.join("; "));
             let _ = match until {
@@ -40,7 +40,7 @@ pub fn explain(
                 ),
             };
         }
-        Verdict::Expire { rule, .. } => {
+        Decision::Expire { rule, .. } => {
             let entry = plan.expire.iter().find(|entry| entry.build == *build)?;
             let _ = write!(
                 text,

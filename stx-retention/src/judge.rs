@@ -1,4 +1,4 @@
-//! The verdicts of one channel.
+//! The decisions of one channel.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use stx_layout::{
     Channel, ChannelEntry,
 };
 
-use crate::verdict::End;
-use crate::{ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Verdict};
+use crate::decision::End;
+use crate::{Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules};
 
 /// Judges channels by what is the same for all of them.
 pub(crate) struct Judge<'a> {
@@ -42,7 +42,7 @@ struct KnownBuilds {
 /// One build, judged.
 pub(crate) struct JudgedBuild<'a> {
     pub(crate) date: BuildDate,
-    pub(crate) verdict: Verdict,
+    pub(crate) decision: Decision,
     pub(crate) record: Option<&'a BuildRecord>,
     /// Whether its record is understood, and it is not dated in the future.
     pub(crate) known: bool,
@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The verdict of every build of a channel, oldest first.
+    /// The decision of every build of a channel, oldest first.
     pub(crate) fn judge<'e>(
         &self,
         channel: &Channel,
@@ -155,7 +155,7 @@ impl Judge<'_> {
                         Rank::Success(_) | Rank::Failure(_) => true,
                         Rank::Unknown | Rank::Future => false,
                     },
-                    verdict: self.verdict(&id, reasons, due),
+                    decision: self.decision(&id, reasons, due),
                 }
             })
             .collect()
@@ -252,18 +252,18 @@ impl Judge<'_> {
         Some((rule, end?.max(superseded?.time())))
     }
 
-    /// The verdict: kept by any reason; else eligible since the last of them ended.
-    fn verdict(
+    /// The decision: kept by any reason; else eligible since the last of them ended.
+    fn decision(
         &self,
         id: &BuildId,
         reasons: Vec<Reason>,
         due: Option<(ExpiryRule, DateTime<Utc>)>,
-    ) -> Verdict {
+    ) -> Decision {
         match due {
             Some((rule, since)) if reasons.is_empty() => {
                 let pins = self.pins.get(id).into_iter().flatten();
                 let since = pins.filter_map(|pin| pin.until).fold(since, DateTime::max);
-                Verdict::Expire { rule, since }
+                Decision::Expire { rule, since }
             }
             Some(_) | None => {
                 let until = reasons
@@ -274,7 +274,7 @@ impl Judge<'_> {
                     })
                     .reduce(|a, b| Some(a?.max(b?)))
                     .flatten();
-                Verdict::Keep { reasons, until }
+                Decision::Keep { reasons, until }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Retention rules for a mirror: catalog + policy + now = a verdict with its reason for every build.
+//! Retention rules for a mirror: catalog + policy + now = a decision with its reason for every build.
 //!
 //! The crate decides, and nothing else: it does no I/O, reads no clock and keeps no state. What the mirror holds comes as a
 //! [`Catalog`](stx_layout::Catalog), what else has to be known as [`PolicyInputs`], the rules as a [`Policy`], the time as an
@@ -8,7 +8,7 @@
 //! ```
 //! use chrono::{DateTime, Utc};
 //! use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState, Catalog};
-//! use stx_retention::{ExpiryRule, Policy, Reason, Verdict, plan};
+//! use stx_retention::{ExpiryRule, Policy, Reason, Decision, plan};
 //!
 //! let mut catalog = Catalog::default();
 //! for date in ["20181105T060000Z", "20181118T060000Z", "20181119T060000Z"] {
@@ -26,7 +26,7 @@
 //! assert_eq!((plan.expire[0].rule, plan.expire[0].since), (ExpiryRule::Age, now));
 //! // The newest stays for three reasons at once, two of which only a newer build can end.
 //! let newest = "master/centos/20181119T060000Z".parse()?;
-//! let Some(Verdict::Keep { reasons, until: None }) = plan.verdict(&newest) else { panic!() };
+//! let Some(Decision::Keep { reasons, until: None }) = plan.decision(&newest) else { panic!() };
 //! assert!(reasons.contains(&Reason::NewestSuccess));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -101,12 +101,13 @@
 //! # The map
 //!
 //! [`plan_with`] decides, [`recheck_step`] asks again before each deed, [`apply()`] says what is left after it, [`forecast()`] plays
-//! the policy forward, [`explain()`] puts one verdict into a paragraph, [`PolicyFile`] reads a policy with the line and column
+//! the policy forward, [`explain()`] puts one decision into a paragraph, [`PolicyFile`] reads a policy with the line and column
 //! of every mistake.
 
 mod apply;
 mod bytes;
 mod calendar;
+mod decision;
 mod explain;
 mod forecast;
 mod identity;
@@ -121,11 +122,11 @@ mod policy_file;
 mod recheck;
 mod span;
 mod text;
-mod verdict;
 mod warning;
 
 pub use apply::apply;
 pub use calendar::{Calendar, Period, Releases};
+pub use decision::{Decision, ExpiryRule, Reason};
 pub use explain::{describe, explain};
 pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};
 pub use identity::RecordDigest;
@@ -138,7 +139,6 @@ pub use policy_file::{PolicyFile, PolicyLines};
 pub use recheck::{Conflict, Step, recheck_step};
 pub use span::Span;
 pub use stx_layout::Pin;
-pub use verdict::{ExpiryRule, Reason, Verdict};
 pub use warning::Warning;
 
 #[cfg(test)]

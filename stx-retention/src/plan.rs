@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, BuildPath};
 
-use crate::{ExpiryRule, Reason, RecordDigest, Verdict, Warning};
+use crate::{Decision, ExpiryRule, Reason, RecordDigest, Warning};
 
 /// The plan of a run: the builds and sections that it removes, the builds that it keeps, and why.
 ///
@@ -73,37 +73,37 @@ pub struct KeepEntry {
 }
 
 impl PrunePlan {
-    /// The verdict about a build; `None` where the plan did not see it.
-    pub fn verdict(&self, build: &BuildId) -> Option<Verdict> {
+    /// The decision about a build; `None` where the plan did not see it.
+    pub fn decision(&self, build: &BuildId) -> Option<Decision> {
         let keep = self.keep.binary_search_by(|entry| entry.build.cmp(build));
         if let Some(entry) = keep.ok().and_then(|index| self.keep.get(index)) {
-            return Some(Verdict::Keep {
+            return Some(Decision::Keep {
                 reasons: entry.reasons.clone(),
                 until: entry.until,
             });
         }
         let expire = self.expire.iter().find(|entry| entry.build == *build)?;
-        Some(Verdict::Expire {
+        Some(Decision::Expire {
             rule: expire.rule,
             since: expire.since,
         })
     }
 
-    /// The verdict about every build that the plan saw.
-    pub fn verdicts(&self) -> BTreeMap<&BuildId, Verdict> {
+    /// The decision about every build that the plan saw.
+    pub fn decisions(&self) -> BTreeMap<&BuildId, Decision> {
         let kept = self.keep.iter().map(|entry| {
-            let verdict = Verdict::Keep {
+            let decision = Decision::Keep {
                 reasons: entry.reasons.clone(),
                 until: entry.until,
             };
-            (&entry.build, verdict)
+            (&entry.build, decision)
         });
         let expired = self.expire.iter().map(|entry| {
-            let verdict = Verdict::Expire {
+            let decision = Decision::Expire {
                 rule: entry.rule,
                 since: entry.since,
             };
-            (&entry.build, verdict)
+            (&entry.build, decision)
         });
         kept.chain(expired).collect()
     }

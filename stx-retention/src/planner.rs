@@ -1,4 +1,4 @@
-//! Makes a plan from the verdicts of all channels.
+//! Makes a plan from the decisions of all channels.
 
 use std::cmp::Reverse;
 
@@ -10,8 +10,8 @@ use crate::judge::{Judge, JudgedBuild};
 use crate::limit::unexplained;
 use crate::text::Moment;
 use crate::{
-    ExpireEntry, ExpiryRule, FileFact, KeepEntry, Period, Policy, PolicyInputs, PrunePlan, Reason,
-    RecordDigest, Releases, Retention, Rules, SectionEntry, Verdict, Warning,
+    Decision, ExpireEntry, ExpiryRule, FileFact, KeepEntry, Period, Policy, PolicyInputs,
+    PrunePlan, Reason, RecordDigest, Releases, Retention, Rules, SectionEntry, Warning,
 };
 
 /// Decides on every build of a catalog about which nothing else is known.
@@ -106,9 +106,9 @@ impl Planner<'_> {
             let rules = rules.of(channel);
             let judged = self.bench.judge(channel, entry, &rules);
             let builds = judged.len() as u64;
-            let since = judged.iter().filter_map(|judged| match judged.verdict {
-                Verdict::Expire { since, .. } => Some(since),
-                Verdict::Keep { .. } => None,
+            let since = judged.iter().filter_map(|judged| match judged.decision {
+                Decision::Expire { since, .. } => Some(since),
+                Decision::Keep { .. } => None,
             });
             let eligible = since.clone().count() as u64;
             let known = judged.iter().filter(|judged| judged.known);
@@ -132,15 +132,15 @@ impl Planner<'_> {
             for judged in judged {
                 let seen = || judged.record.map(RecordDigest::of).unwrap_or_default();
                 let build = BuildId::new(channel.clone(), judged.date);
-                let (reasons, until) = match judged.verdict {
-                    Verdict::Keep { reasons, until } => (reasons, until),
-                    Verdict::Expire { rule, since } if doubted => {
+                let (reasons, until) = match judged.decision {
+                    Decision::Keep { reasons, until } => (reasons, until),
+                    Decision::Expire { rule, since } if doubted => {
                         (vec![Reason::ClockDoubted { rule, since }], None)
                     }
-                    Verdict::Expire { rule, since } if limited => {
+                    Decision::Expire { rule, since } if limited => {
                         (vec![Reason::RemovalLimit { rule, since }], None)
                     }
-                    Verdict::Expire { rule, since } => {
+                    Decision::Expire { rule, since } => {
                         self.expire.push(ExpireEntry {
                             build,
                             rule,
@@ -198,9 +198,9 @@ impl Planner<'_> {
 
     fn warn(&mut self, channel: &Channel, entry: &ChannelEntry, judged: &[JudgedBuild<'_>]) {
         let count = |wanted: fn(&Reason) -> bool| {
-            let with = judged.iter().filter(|judged| match &judged.verdict {
-                Verdict::Keep { reasons, .. } => reasons.iter().any(wanted),
-                Verdict::Expire { .. } => false,
+            let with = judged.iter().filter(|judged| match &judged.decision {
+                Decision::Keep { reasons, .. } => reasons.iter().any(wanted),
+                Decision::Expire { .. } => false,
             });
             with.count() as u64
         };

@@ -8,8 +8,8 @@ use stx_layout::{BuildId, BuildOutcome, Catalog, Channel};
 
 use crate::judge::Judge;
 use crate::{
-    ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest, Releases, Retention,
-    Rules, SectionEntry, Span, Verdict,
+    Decision, ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest, Releases,
+    Retention, Rules, SectionEntry, Span,
 };
 
 /// A step of a plan: a build, or a section of one.
@@ -166,9 +166,9 @@ fn protections(
     let judge = Judge::new(catalog, inputs, Releases::default(), plan.now);
     let judged = judge.judge(&build.channel, channel, &ageless).into_iter();
     let mut own = judged.filter(|judged| judged.date == build.date);
-    own.next().map(|judged| match judged.verdict {
-        Verdict::Keep { reasons, .. } => reasons,
-        Verdict::Expire { .. } => Vec::new(),
+    own.next().map(|judged| match judged.decision {
+        Decision::Keep { reasons, .. } => reasons,
+        Decision::Expire { .. } => Vec::new(),
     })
 }
 

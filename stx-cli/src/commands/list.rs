@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
 use stx_publish::{Scope, ThinnedSection};
-use stx_retention::{PrunePlan, Reason, Verdict};
+use stx_retention::{Decision, PrunePlan, Reason};
 
 use super::Context;
 use crate::args::List;
@@ -27,8 +27,8 @@ pub(crate) struct Listed {
     /// The sections that retention took from the build; absent where it took none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) thinned: Vec<ThinnedSection>,
-    /// The verdict of the retention policy about it.
-    pub(crate) retention: Option<Verdict>,
+    /// The decision of the retention policy about it.
+    pub(crate) retention: Option<Decision>,
 }
 
 impl Listed {
@@ -60,7 +60,7 @@ impl Listed {
             bytes: record.map(|record| record.bytes),
             first_failing_phase: record.and_then(|record| record.first_failing_phase.clone()),
             thinned,
-            retention: plan.and_then(|plan| plan.verdict(&build)),
+            retention: plan.and_then(|plan| plan.decision(&build)),
             build,
         }
     }
@@ -90,7 +90,7 @@ impl Listed {
     /// How long it stays, in a few words; that it is pinned, or only held back by a limit, is among them.
     pub(crate) fn stays(&self) -> String {
         match &self.retention {
-            Some(Verdict::Keep { reasons, until }) => {
+            Some(Decision::Keep { reasons, until }) => {
                 let held_back = reasons.iter().find_map(Reason::held_back);
                 let pinned = reasons.iter().any(|it| matches!(it, Reason::Pinned { .. }));
                 let text = match (held_back, until) {
@@ -102,7 +102,7 @@ impl Listed {
                 };
                 if pinned { text + ", pinned" } else { text }
             }
-            Some(Verdict::Expire { since, .. }) => format!("expired {}", since.format("%Y-%m-%d")),
+            Some(Decision::Expire { since, .. }) => format!("expired {}", since.format("%Y-%m-%d")),
             None => String::new(),
         }
     }
@@ -128,7 +128,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
             "note: {mirror} holds no build yet; is it the root of the mirror?"
         ));
     }
-    let plan = retention::known_verdicts(&context.site, &reader, &catalog).await?;
+    let plan = retention::known_decisions(&context.site, &reader, &catalog).await?;
     let wanted = |id: &BuildId| {
         args.channel
             .as_ref()

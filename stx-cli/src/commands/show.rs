@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use stx_layout::{BuildRecord, PhaseRecord, counted, printable};
 use stx_publish::{Scope, ThinnedSection};
-use stx_retention::Verdict;
+use stx_retention::Decision;
 
 use super::list::Listed;
 use super::{Context, provenance};
@@ -43,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
         let all = reader.store().catalog(&Scope::All).await;
         return Err(build_ref::missing_build(&all.map_err(refused)?, &id).into());
     };
-    let plan = retention::known_verdicts(&context.site, &reader, &catalog).await?;
+    let plan = retention::known_decisions(&context.site, &reader, &catalog).await?;
     let thinned = retention::thinned(reader.store(), &id).await?;
     let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
     let shown = Shown {
@@ -118,15 +118,15 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
     text
 }
 
-/// The reasons of a verdict, in a line.
+/// The reasons of a decision, in a line.
 fn plan_reasons(listed: &Listed) -> String {
     match &listed.retention {
-        Some(Verdict::Keep { reasons, .. }) => reasons
+        Some(Decision::Keep { reasons, .. }) => reasons
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join("; "),
-        Some(Verdict::Expire { rule, .. }) => rule.to_string(),
+        Some(Decision::Expire { rule, .. }) => rule.to_string(),
         None => String::new(),
     }
 }

@@ -7,8 +7,8 @@ use stx_layout::{AliasEntry, AliasName, Catalog};
 
 use super::world::{Made, add, channel, daily, day, id, point};
 use crate::{
-    ExpiryRule, Limits, Period, Pin, Policy, PolicyInputs, PrunePlan, Reason, Retention, Span,
-    Tier, Verdict, Warning, explain, plan, plan_with,
+    Decision, ExpiryRule, Limits, Period, Pin, Policy, PolicyInputs, PrunePlan, Reason, Retention,
+    Span, Tier, Warning, explain, plan, plan_with,
 };
 
 const MASTER: &str = "master/centos";
@@ -331,8 +331,8 @@ fn the_default_policy_is_the_specification_s() {
     assert_eq!(policy.kinds.release.keep, Retention::Forever);
     assert_eq!(policy.kinds.rc.keep, Retention::Forever);
     assert_eq!(policy.kinds.milestone.keep, Retention::ReleasePeriod);
-    let verdict = plan(&daily(16), &policy, day(16)).verdict(&id(MASTER, 2));
+    let decision = plan(&daily(16), &policy, day(16)).decision(&id(MASTER, 2));
     let since = day(16);
     let rule = ExpiryRule::Age;
-    assert_eq!(verdict, Some(Verdict::Expire { rule, since }));
+    assert_eq!(decision, Some(Decision::Expire { rule, since }));
 }

@@ -139,7 +139,7 @@ proptest! {
         }
     }
 
-    /// *Pins hold*: what is pinned stays, and no other build of a channel without limits gets another verdict by it.
+    /// *Pins hold*: what is pinned stays, and no other build of a channel without limits gets another decision by it.
     #[test]
     fn pins_hold(builds in builds(), policy in policy(), now in 0_i64..90, pinned in build()) {
         let catalog = mirror(&builds);

@@ -5,7 +5,7 @@ use stx_layout::Catalog;
 
 use super::oracle::{Kept, Said, go};
 use super::world::{Made, channel, day, id, point};
-use crate::{Limits, Pin, Policy, PolicyInputs, Retention, Rules, Span, Verdict, plan, plan_with};
+use crate::{Decision, Limits, Pin, Policy, PolicyInputs, Retention, Rules, Span, plan, plan_with};
 
 /// The days on which there may be a build; the last lies in the future of the earliest `now`.
 const DAYS: [i64; 6] = [0, 5, 6, 13, 14, 20];
@@ -95,18 +95,18 @@ fn check(catalog: &Catalog, world: &[(i64, Made)], alias: Option<usize>, said: &
     let second = TimeDelta::seconds(1);
     assert_eq!(plan.expire.len() + plan.keep.len(), world.len());
     for (place, (days, _)) in world.iter().enumerate() {
-        let verdict = plan
-            .verdict(&id("milestone/m/centos", *days))
-            .expect("a verdict for every build");
+        let decision = plan
+            .decision(&id("milestone/m/centos", *days))
+            .expect("a decision for every build");
         let say =
-            || format!("{world:?} alias {alias:?} now {now} {said:?}: build {place}: {verdict:?}");
-        match &verdict {
-            Verdict::Expire { since, .. } => {
+            || format!("{world:?} alias {alias:?} now {now} {said:?}: build {place}: {decision:?}");
+        match &decision {
+            Decision::Expire { since, .. } => {
                 assert!(expected[place], "{}", say());
                 assert!(free(*since, place), "{}", say());
                 assert!(!free(*since - second, place), "{}", say());
             }
-            Verdict::Keep { reasons, until } => {
+            Decision::Keep { reasons, until } => {
                 assert!(!expected[place], "{}", say());
                 assert!(!reasons.is_empty(), "{}", say());
                 let limited = free(day(now), place);
@@ -158,10 +158,10 @@ fn check_pinned(catalog: &Catalog, world: &[(i64, Made)], pinned: usize, said: &
                 "{world:?} {pin:?} build {place}"
             );
         }
-        match plan.verdict(&pin.build).expect("a verdict") {
-            Verdict::Expire { since, .. } => assert_eq!(Some(since), until.max(Some(since))),
-            Verdict::Keep { until: end, .. } if free && holds => assert_eq!(end, until),
-            Verdict::Keep { .. } => {}
+        match plan.decision(&pin.build).expect("a decision") {
+            Decision::Expire { since, .. } => assert_eq!(Some(since), until.max(Some(since))),
+            Decision::Keep { until: end, .. } if free && holds => assert_eq!(end, until),
+            Decision::Keep { .. } => {}
         }
     }
 }

@@ -87,14 +87,14 @@ pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<Thinned
     }
 }
 
-/// As [`verdicts`]; `None` behind a URL, where neither pins nor readers are known.
-pub async fn known_verdicts(
+/// As [`decisions`]; `None` behind a URL, where neither pins nor readers are known.
+pub async fn known_decisions(
     site: &Site,
     reader: &Reader,
     catalog: &Catalog,
 ) -> Result<Option<PrunePlan>, Error> {
     match reader {
-        Reader::Own(mirror) => verdicts(site, &**mirror, catalog).await.map(Some),
+        Reader::Own(mirror) => decisions(site, &**mirror, catalog).await.map(Some),
         Reader::Http(_) | Reader::Trusted(..) => {
             site.note(
                 "note: a mirror read by URL shows neither pins nor readers, so the report leaves out how long builds stay",
@@ -104,8 +104,8 @@ pub async fn known_verdicts(
     }
 }
 
-/// The verdict of the rules on every build, for readers.
-pub async fn verdicts(
+/// The decision of the rules on every build, for readers.
+pub async fn decisions(
     site: &Site,
     store: &dyn MirrorStore,
     catalog: &Catalog,

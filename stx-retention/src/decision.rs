@@ -1,4 +1,4 @@
-//! Verdicts, and their reasons.
+//! Decisions, and their reasons.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use stx_layout::AliasName;
 use crate::text::Moment;
 use crate::{Period, Span};
 
-/// The verdict about one build, and its reasons.
+/// The decision about one build, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "kebab-case")]
-pub enum Verdict {
+#[serde(tag = "decision", rename_all = "kebab-case")]
+pub enum Decision {
     /// It stays.
     Keep {
         /// Every reason that holds, in the order of [`Reason`].
