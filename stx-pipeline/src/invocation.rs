@@ -36,6 +36,13 @@ pub struct Invocation {
     /// After how long it is ended.
     #[serde(with = "crate::duration_text", default)]
     pub timeout: Option<Duration>,
+    /// How long it has between being asked to end and being killed; the runner's default if not said.
+    #[serde(
+        with = "crate::duration_text",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub stop_grace: Option<Duration>,
 }
 
 impl Invocation {

@@ -71,12 +71,12 @@ pub(crate) fn wait(what: &str, so: impl Fn() -> bool) {
 }
 
 /// A small distribution whose phase `image` runs at a place.
-struct Placed {
-    small: Small,
+pub(crate) struct Placed {
+    pub(crate) small: Small,
 }
 
 impl Placed {
-    fn new(place: &str) -> Self {
+    pub(crate) fn new(place: &str) -> Self {
         let small = Small::new();
         let rule = "[[place-rule]]\nphases = [\"im*\"]\nplace = \"there\"\n";
         fs_err::write(
@@ -88,7 +88,7 @@ impl Placed {
     }
 
     /// Builds with another `image.sh`.
-    fn build(&self, date: &str, script: &str) -> Ran {
+    pub(crate) fn build(&self, date: &str, script: &str) -> Ran {
         self.small.commit("image.sh", script);
         run(&mut self.small.build(date))
     }
@@ -115,14 +115,14 @@ impl Placed {
         (child, pid.trim().parse().expect("a process"))
     }
 
-    fn record(&self, date: &str) -> serde_json::Value {
+    pub(crate) fn record(&self, date: &str) -> serde_json::Value {
         let build = self.small.at("mirror/master/centos").join(date);
         let text = fs_err::read_to_string(build.join("build.json")).expect("a record");
         serde_json::from_str(&text).expect("JSON")
     }
 
     /// Why the phase `image` failed.
-    fn reason(&self, date: &str) -> String {
+    pub(crate) fn reason(&self, date: &str) -> String {
         let record = self.record(date);
         let phases = record["phases"].as_array().expect("phases");
         let image = phases.iter().find(|phase| phase["name"] == "image");
@@ -132,20 +132,20 @@ impl Placed {
             .to_owned()
     }
 
-    fn log(&self, date: &str) -> String {
+    pub(crate) fn log(&self, date: &str) -> String {
         let build = self.small.at("mirror/master/centos").join(date);
         fs_err::read_to_string(build.join("outputs/logs/image.log")).expect("a log")
     }
 }
 
-const GOOD: &str = "mkdir -p image; cp wheels/message.whl image/bootimage.iso\n";
+pub(crate) const GOOD: &str = "mkdir -p image; cp wheels/message.whl image/bootimage.iso\n";
 
 fn alive(pid: i32) -> bool {
     processes().iter().any(|process| process.pid == pid)
 }
 
 /// A phase does the same at a place as on the build server.
-fn check_place(place: &str) {
+pub(crate) fn check_place(place: &str) {
     let placed = Placed::new(place);
     ends_exactly(&placed);
     says_what_it_says_at_once(&placed);

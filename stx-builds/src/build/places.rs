@@ -49,7 +49,7 @@ fn unusable(error: PlaceError) -> Error {
     }
 }
 
-/// The variables of our own environment that `ssh`, `podman`, `sbatch` and the like read.
+/// The variables of our own environment that `ssh`, `podman`, `kubectl`, `sbatch` and the like read.
 fn place_env() -> Env {
     [
         "PATH",
@@ -59,6 +59,7 @@ fn place_env() -> Env {
         "SLURM_CONF",
         "DOCKER_HOST",
         "CONTAINER_HOST",
+        "KUBECONFIG",
         "XDG_RUNTIME_DIR",
     ]
     .into_iter()

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use stx_layout::config::Spanned;
 use stx_pipeline::{Env, Invocation};
 
+use super::paths::PathTable;
 use super::{
-    Check, Executor, ExecutorTable, Job, Placed, launcher, marker_script, of_no_phase, trial,
-    with_lifeline,
+    Check, Executor, ExecutorTable, Job, JobFile, Lifeline, PathMap, Placed, launcher,
+    marker_script, of_no_phase, trial, with_lifeline,
 };
 
 /// A container that is made for each run of a phase, and removed after it. Its image has to have bash and `flock`.
@@ -28,6 +29,8 @@ pub struct Container {
     pub mounts: Vec<String>,
     /// Arguments for `run`, before the image.
     pub options: Vec<String>,
+    /// The directories of the build that have other paths inside.
+    pub paths: PathMap,
 }
 
 #[derive(Deserialize)]
@@ -40,10 +43,12 @@ struct ContainerTable {
     mounts: Vec<Spanned<String>>,
     #[serde(default)]
     options: Vec<Spanned<String>>,
+    #[serde(default)]
+    paths: PathTable,
 }
 
 impl Container {
-    fn args(&self, job: &Job) -> Vec<String> {
+    fn args(&self, job: &Job, paths: &PathMap) -> Vec<String> {
         let words = [
             "run",
             "--rm",
@@ -65,8 +70,11 @@ impl Container {
         let jobs = job.dir.parent().unwrap_or(&job.dir);
         for dir in job.shared.iter().map(Utf8PathBuf::as_path).chain([jobs]) {
             let covered = seen.iter().any(|outer| dir.starts_with(outer));
+            // One that is mapped is not where the volume of an outer one has it.
+            let mapped = paths.path(dir);
+            let covered = covered && mapped == dir;
             if !covered && seen.insert(dir) {
-                args.push(format!("--volume={dir}:{dir}"));
+                args.push(format!("--volume={dir}:{mapped}"));
             }
         }
         for mount in &self.mounts {
@@ -105,26 +113,34 @@ impl Container {
             network: fields.network,
             mounts,
             options: table.options(fields.options),
+            paths: PathMap::read(table, fields.paths),
         }))
     }
 }
 
 impl Executor for Container {
     fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
-        let mut args = self.args(job);
-        args.extend(job.start(true));
+        let paths = self.paths.of_build(&job.common);
+        let inside = paths.job(job);
+        let mut args = self.args(job, &paths);
+        args.extend(inside.start(Lifeline::Stdin));
         args.push("0".to_owned());
         let kill = ["kill", &job.name].map(str::to_owned).to_vec();
         Placed::Process {
-            files: vec![job.run_script(invocation)],
+            files: vec![JobFile {
+                path: job.script(),
+                text: inside.run_script(&paths.invocation(invocation)).text,
+            }],
             invocation: with_lifeline(launcher(&self.engine, args, invocation, tools)),
             end: Some(trial(&self.engine, kill, tools)),
         }
     }
 
     fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
-        let mut args = self.args(job);
-        args.extend(["/bin/sh".to_owned(), "-c".to_owned(), marker_script(marker)]);
+        let paths = self.paths.of_build(&job.common);
+        let mut args = self.args(job, &paths);
+        let script = marker_script(&paths.path(marker));
+        args.extend(["/bin/sh".to_owned(), "-c".to_owned(), script]);
         Some(Check::Prints(of_no_phase(trial(&self.engine, args, tools))))
     }
 }

@@ -21,7 +21,8 @@ use crate::{Job, JobFile, Slurm};
 ///   directory of the invocation.
 /// - None of the phase's environment is in a command line: every user of a machine can read those. [`Job::run_script`]
 ///   puts it into a file of mode 0600.
-/// - The place sees the directories of [`Job::shared`] and that of [`Job::dir`] under the same paths.
+/// - The place sees the directories of [`Job::shared`] and that of [`Job::dir`] under the same paths, or under those that its
+///   [`PathMap`](crate::PathMap) gives them; then the phase's invocation is mapped too.
 /// - When the process that it names has ended and its lock is free, nothing of the phase runs any more.
 ///
 /// ```
@@ -107,6 +108,18 @@ pub enum Placed {
         /// Ends what may be left, after an end that was not the phase's own.
         end: Option<Invocation>,
     },
+    /// A process of the build server that starts the phase, which may outlast it: the phase runs as [`Job::run_script`] with
+    /// [`Lifeline::Lock`](crate::Lifeline::Lock), and is followed by its files.
+    Followed {
+        /// Files to write before.
+        files: Vec<JobFile>,
+        /// Starts the phase.
+        client: Invocation,
+        /// Ends what a phase left whose script was killed; succeeds when there is nothing.
+        sweeper: Invocation,
+        /// The phase's command as it is at the place, for the log.
+        shown: String,
+    },
     /// A job of a Slurm cluster, that is submitted and then followed.
     Submitted {
         /// Files to write before.
@@ -127,6 +140,13 @@ pub enum Placed {
 pub enum Check {
     /// It has to print what is in the marker.
     Prints(Invocation),
+    /// It has to print what is in the marker, which is locked meanwhile.
+    PrintsBy {
+        /// A file to write before.
+        file: JobFile,
+        /// The process.
+        invocation: Invocation,
+    },
     /// It has to succeed.
     Succeeds {
         /// A file to write before.

@@ -8,23 +8,27 @@
 //! | `local` | on the build server | its own invocation |
 //! | `ssh` | on another host | `ssh` |
 //! | `container` | in a container on the build server | `podman run` or `docker run` |
+//! | `exec` | in something that runs already, a pod say | a command that enters it: `kubectl exec`, `docker exec`, `nsenter` |
 //! | `slurm` | on a node of a cluster | `sbatch`, `scontrol`, `scancel` |
 //!
-//! Every place sees the build's files under the same paths. What runs there is a script on that file system; see [`Job`].
+//! Every place sees the build's files, under the same paths or under those of a [`PathMap`]. What runs there is a script on that file system; see [`Job`].
 //!
 //! | module | holds |
 //! |---|---|
 //! | `executor` | the contract of an [`Executor`] |
 //! | `read` | the registry that other crates add their executors to: [`Executors`]; [`Places`] from a configuration file, with every mistake found at once |
 //! | `script` | the script that runs one phase, and what it leaves behind: [`Job`] |
-//! | `ssh`, `container`, `slurm`, `submit` | the commands of each kind of place |
+//! | `paths` | directories that have other paths at a place: [`PathMap`] |
+//! | `ssh`, `container`, `exec`, `slurm`, `submit` | the commands of each kind of place |
 //! | `runner` | feature `process`: `PlacedRunner`, a [`Runner`](stx_pipeline::Runner) that runs each phase at its place; `end_orphans` |
 //!
 //! Without its feature the crate does no I/O: [`Executor::rewrite`] gives files and invocations, feature `process` writes and runs
 //! them.
 
 mod container;
+mod exec;
 mod executor;
+mod paths;
 mod read;
 #[cfg(feature = "process")]
 mod runner;
@@ -40,11 +44,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use globset::GlobMatcher;
 
 pub use container::Container;
+pub use exec::Exec;
 pub use executor::{Check, Executor, ExecutorTable, Placed};
+pub use paths::PathMap;
 pub use read::Executors;
 #[cfg(feature = "process")]
 pub use runner::{PlaceError, PlacedRunner, end_orphans};
-pub use script::{GRACE, Job, JobFile, outcome};
+pub use script::{GRACE, Job, JobFile, Lifeline, outcome};
 pub use slurm::{JobState, Slurm, Verdict, job_id, job_state, verdict};
 pub use ssh::Ssh;
 
@@ -121,6 +127,7 @@ pub fn launcher(
         log: invocation.log.clone(),
         log_limit: invocation.log_limit,
         timeout: invocation.timeout,
+        stop_grace: invocation.stop_grace,
     }
 }
 
@@ -151,6 +158,7 @@ pub fn trial(program: &str, args: Vec<String>, tools: &Env) -> Invocation {
         log: Utf8PathBuf::from("/dev/null"),
         log_limit: None,
         timeout: None,
+        stop_grace: None,
     }
 }
 

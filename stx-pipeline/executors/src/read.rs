@@ -13,13 +13,15 @@ use toml::de::{DeTable, DeValue};
 
 use stx_pipeline::{Env, Invocation};
 
-use super::{Check, Container, Executor, ExecutorTable, Job, Placed, Places, Rule, Slurm, Ssh};
+use super::{
+    Check, Container, Exec, Executor, ExecutorTable, Job, Placed, Places, Rule, Slurm, Ssh,
+};
 
 type Make = dyn Fn(&mut ExecutorTable<'_>) -> Option<Arc<dyn Executor>> + Send + Sync;
 
 /// The kinds of executors that a configuration can name.
 ///
-/// `Executors::default()` knows `local`, `ssh`, `container` and `slurm`.
+/// `Executors::default()` knows `local`, `ssh`, `container`, `exec` and `slurm`.
 #[derive(Clone)]
 pub struct Executors(Vec<(String, Arc<Make>)>);
 
@@ -29,6 +31,7 @@ impl Default for Executors {
         executors.add("local", Local::from_table);
         executors.add("ssh", Ssh::from_table);
         executors.add("container", Container::from_table);
+        executors.add("exec", Exec::from_table);
         executors.add("slurm", Slurm::from_table);
         executors
     }

@@ -1,7 +1,6 @@
-# The rest is the same for every phase; the lines above say which one it is.
-#
 # usage: run LIFELINE RUN WHERE
-#   LIFELINE  `stdin`: to be ended when standard input ends; `none`
+#   LIFELINE  `stdin`: to be ended when standard input ends; `lock`: when the builder gives the lock of `alive` free, whatever
+#             becomes of the process that started this; `none`
 #   RUN       how often a cluster started this job before
 #   WHERE     the name of the node; default: the host's
 { # A shell reads all of it before it starts, so that the file may go while it runs.
@@ -21,6 +20,11 @@ exec {never}<> <(:)
 watch=$never
 if [[ $lifeline == stdin ]]; then
     exec {watch}<&0 < /dev/null
+elif [[ $lifeline == lock ]]; then
+    # Whoever started this may end while the phase goes on, so that its output cannot go there.
+    exec < /dev/null >> "$job/output" 2>&1 || exit 74
+    # This ends when the builder does, or lets go. It waits in the kernel, and holds nothing of the phase's.
+    exec {watch}< <(exec flock --shared "$job/alive" true 2> /dev/null)
 fi
 stopping=0
 trap 'stopping=1' TERM HUP INT
@@ -33,6 +37,13 @@ pause() {
     if ((status != 0 && status <= 128)); then
         watch=$never stopping=1
     fi
+}
+
+# stopped: ends this run, which has no result.
+stopped() {
+    [[ $lifeline != lock ]] || sweep
+    : > "$job/over"
+    exit 143
 }
 
 # end_group: asks every process of the phase's group to end, and kills what does not within the grace.
@@ -60,6 +71,13 @@ until flock -n 9; do
 done
 # The earlier run came to its end after all.
 [[ ! -e $job/result ]] || exit 0
+if [[ $lifeline == lock ]]; then
+    # Too late to start: the builder is gone, or wants the phase no more. From here on it waits for the lock above.
+    ! flock --nonblock --shared "$job/alive" true || exit 143
+    : > "$job/began"
+    # An earlier run may have lost its shell, and its lock with it.
+    sweep || finish "not-started processes of an earlier run of the phase cannot be ended" 75
+fi
 
 cd -- "$work" 2> /dev/null || finish "not-started $where cannot enter $work" 72
 (
@@ -82,7 +100,7 @@ for ((polls = 0; ; polls++)); do
     kill -0 "$pid" 2> /dev/null || break
     if ((stopping)); then
         end_group
-        exit 143
+        stopped
     fi
     ((polls < 100)) || wait=0.2
     pause "$wait"
@@ -93,8 +111,9 @@ code=0
 wait "$pid" || code=$?
 end_group
 # A cluster that ends a job signals the phase and this shell; the phase may be the faster one.
-[[ $lifeline == stdin ]] || pause 0.1
-((stopping == 0)) || exit 143
+[[ $lifeline != none ]] || pause 0.1
+((stopping == 0)) || stopped
+[[ $lifeline != lock ]] || sweep
 if ((code > 128)) && [[ $listed != *"Exit $code "* ]]; then
     finish "signal $((code - 128))" "$code"
 fi

@@ -2,6 +2,7 @@
 
 mod check;
 mod command;
+mod detached;
 mod files;
 mod follow;
 mod orphaned;
@@ -17,12 +18,19 @@ use stx_pipeline::{BuildPlan, Cancel, Ended, Env, Invocation, Runner, Stream};
 use tracing::debug;
 
 use self::command::said;
+use self::detached::Detached;
 use self::follow::Following;
 pub use self::orphaned::end_orphans;
-use crate::{Executor, GRACE, Job, Placed, Places};
+use crate::script::grace;
+use crate::{Executor, GRACE, Job, JobFile, Placed, Places};
 
 /// How long a phase may take that was told to end, at a place that can be reached.
 const END: Duration = Duration::from_secs(GRACE as u64 + 20);
+
+/// How long a phase may take that was told to end: it is asked, and so is what it left behind.
+fn end_of(phase: &Invocation) -> Duration {
+    Duration::from_secs(grace(phase) * 2 + 20)
+}
 
 /// A place where no phase can run, or a phase of an earlier build that still does.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +80,7 @@ pub struct PlacedRunner {
     /// Distinguishes the jobs of this runner from those of any other.
     series: String,
     shared: Vec<Utf8PathBuf>,
+    common: Env,
     started: AtomicU32,
 }
 
@@ -107,6 +116,7 @@ impl PlacedRunner {
             local,
             places,
             tools,
+            common: plan.env.clone(),
             started: AtomicU32::new(0),
         };
         runner.clear().await?;
@@ -143,6 +153,7 @@ impl PlacedRunner {
                 rustix::process::getgid().as_raw(),
             ),
             shared: self.shared.clone(),
+            common: self.common.clone(),
         }
     }
 
@@ -153,6 +164,7 @@ impl PlacedRunner {
         job: &Job,
         ended: Ended,
         end: Option<Invocation>,
+        limit: Duration,
     ) -> Ended {
         let ours = match &ended {
             Ended::Cancelled | Ended::TimedOut { .. } | Ended::NotStarted { .. } => true,
@@ -165,7 +177,7 @@ impl PlacedRunner {
             // There is nothing to end if the engine never started it.
             drop(said(end).await);
         }
-        let gone = files::gone(&job.lock, END).await;
+        let gone = files::gone(&job.lock, limit).await;
         if ours {
             return ended;
         }
@@ -200,6 +212,7 @@ impl Runner for PlacedRunner {
         }
         let job = self.job(phase);
         debug!(place = name, job = job.name, "phase goes to its place");
+        let limit = end_of(invocation);
         let shown = format!("{invocation}  # at place {name}");
         match place.rewrite(invocation, &job, &self.tools) {
             Placed::Direct(process) if process == *invocation => {
@@ -212,17 +225,36 @@ impl Runner for PlacedRunner {
                 invocation,
                 end,
             } => {
-                if let Err(error) = files::write(&job.dir, &files) {
+                if let Err(error) = prepare(&job, &files, limit) {
                     return not_started(&error);
                 }
                 let ended = self
                     .local
                     .run_shown(&invocation, &shown, output, cancel)
                     .await;
-                let ended = self.conclude((name, place), &job, ended, end).await;
+                let ended = self.conclude((name, place), &job, ended, end, limit).await;
                 // It holds what may be secret, and is not needed again.
                 fs_err::remove_file(job.script()).ok();
                 ended
+            }
+            Placed::Followed {
+                files,
+                client,
+                sweeper,
+                shown,
+            } => {
+                if let Err(error) = prepare(&job, &files, limit) {
+                    return not_started(&error);
+                }
+                let detached = Detached {
+                    place: (name, place),
+                    local: &self.local,
+                    job: &job,
+                    client,
+                    sweeper,
+                };
+                let shown = format!("{shown}  # at place {name}");
+                detached.run(invocation, &shown, output, cancel).await
             }
             Placed::Submitted {
                 files,
@@ -230,7 +262,7 @@ impl Runner for PlacedRunner {
                 cancel: end,
                 slurm,
             } => {
-                if let Err(error) = files::write(&job.dir, &files) {
+                if let Err(error) = prepare(&job, &files, limit) {
                     return not_started(&error);
                 }
                 let following = Following {
@@ -245,6 +277,12 @@ impl Runner for PlacedRunner {
             }
         }
     }
+}
+
+/// Writes what a job needs, and how long it may take to end.
+fn prepare(job: &Job, files: &[JobFile], end: Duration) -> io::Result<()> {
+    files::write(&job.dir, files)?;
+    files::note_end(&job.lock, end.as_secs())
 }
 
 fn not_started(error: &io::Error) -> Ended {

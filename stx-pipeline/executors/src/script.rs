@@ -10,10 +10,18 @@ use std::fmt::Write as _;
 use camino::Utf8PathBuf;
 
 use stx_pipeline::invocation::is_name;
-use stx_pipeline::{Ended, Invocation};
+use stx_pipeline::{Ended, Env, Invocation, Recipe};
 
 /// The last part of every script, behind the function that runs the phase.
-const BODY: &str = include_str!("run.sh");
+const BODY: &str = concat!(
+    "# The rest is the same for every phase; the lines above say which one it is.\n\n",
+    include_str!("sweep.sh"),
+    "\n",
+    include_str!("run.sh")
+);
+
+/// The functions that end what a phase left behind.
+const SWEEP: &str = include_str!("sweep.sh");
 
 /// Variables that a shell keeps for itself: it sets them, or refuses to have them set.
 const OF_THE_SHELL: [&str; 22] = [
@@ -44,7 +52,7 @@ const OF_THE_SHELL: [&str; 22] = [
 /// Variables that a shell exports without being asked.
 const UNASKED: [&str; 4] = ["OLDPWD", "PWD", "SHLVL", "_"];
 
-/// Seconds between asking a phase to end and killing it.
+/// Seconds between asking a phase to end and killing it, where its recipe does not say.
 pub const GRACE: u32 = 10;
 
 /// Seconds that a run waits for an earlier run of the same phase.
@@ -63,6 +71,19 @@ pub struct Job {
     pub owner: (u32, u32),
     /// Directories that have to be visible at the place, absolute: workspace, sources, the recipe's.
     pub shared: Vec<Utf8PathBuf>,
+    /// The variables that every phase of the build has.
+    pub common: Env,
+}
+
+/// The end of a phase whose builder is gone, or wants it no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifeline {
+    /// None: whoever started it ends it.
+    None,
+    /// It ends with its standard input.
+    Stdin,
+    /// It ends when the lock of [`Job::alive`] is free. Its output goes to [`Job::output`].
+    Lock,
 }
 
 /// A file of a job; mode 0600.
@@ -90,11 +111,25 @@ impl Job {
         self.dir.join("output")
     }
 
+    /// The file that the builder locks as long as it wants the phase to go on; see [`Lifeline::Lock`].
+    pub fn alive(&self) -> Utf8PathBuf {
+        self.dir.join("alive")
+    }
+
+    /// Whether the script began with the phase and was not the one to end it: it may have been killed alone.
+    pub(crate) fn traces(&self) -> [Utf8PathBuf; 2] {
+        [self.dir.join("began"), self.dir.join("over")]
+    }
+
     /// The command line that runs the script, for a POSIX shell; the number of earlier runs of the job has to follow, `0` where
-    /// none is restarted. `lifeline`: whether the phase ends with its standard input.
-    pub fn start(&self, lifeline: bool) -> Vec<String> {
+    /// none is restarted.
+    pub fn start(&self, lifeline: Lifeline) -> Vec<String> {
         let script = self.script();
-        let lifeline = if lifeline { "stdin" } else { "none" };
+        let lifeline = match lifeline {
+            Lifeline::None => "none",
+            Lifeline::Stdin => "stdin",
+            Lifeline::Lock => "lock",
+        };
         [
             "/usr/bin/env",
             "-i",
@@ -110,14 +145,38 @@ impl Job {
 
     /// The script that runs `invocation`, whatever strings are in it.
     pub fn run_script(&self, invocation: &Invocation) -> JobFile {
+        self.run_script_keeping(invocation, &[])
+    }
+
+    /// The script that runs `invocation` with those variables of its surroundings that the patterns name: letters, digits, `_`
+    /// and `*`. They win over the phase's own.
+    pub(crate) fn run_script_keeping(&self, invocation: &Invocation, keep: &[String]) -> JobFile {
         JobFile {
             path: self.script(),
-            text: script(self, invocation),
+            text: script(self, invocation, keep),
         }
+    }
+
+    /// The text of a script that ends what a phase left in `workspace`, of all phases where `phase` is empty.
+    pub(crate) fn sweep_script(workspace: &str, phase: &str, grace: u64) -> String {
+        let quote = shell_words::quote;
+        format!(
+            "workspace={}\nstray={}\ngrace={grace}\n{SWEEP}\nsweep || exit 1\n",
+            quote(workspace),
+            quote(phase)
+        )
     }
 }
 
-fn script(job: &Job, invocation: &Invocation) -> String {
+/// Seconds between asking a phase to end and killing it.
+pub(crate) fn grace(invocation: &Invocation) -> u64 {
+    match invocation.stop_grace {
+        None => u64::from(GRACE),
+        Some(grace) => grace.as_secs() + u64::from(grace.subsec_nanos() > 0),
+    }
+}
+
+fn script(job: &Job, invocation: &Invocation, keep: &[String]) -> String {
     let quote = shell_words::quote;
     let mut text = String::from("# One run of a phase: its command and its environment.\n");
     for (name, value) in [
@@ -126,11 +185,30 @@ fn script(job: &Job, invocation: &Invocation) -> String {
         ("work", invocation.dir.as_str()),
         ("program", &invocation.program),
         ("path", invocation.variable("PATH")),
+        ("workspace", invocation.variable("MY_WORKSPACE")),
+        ("stray", invocation.variable("PHASE")),
     ] {
         let value = quote(value);
         writeln!(text, "{name}={value}").expect("a string takes all");
     }
-    writeln!(text, "grace={GRACE} patience={PATIENCE}\nphase() {{").expect("a string takes all");
+    let grace = grace(invocation);
+    let kept = |name: &str| {
+        !Recipe::RESERVED.contains(&name) && keep.iter().any(|pattern| matches(pattern, name))
+    };
+    if kept("PATH") {
+        text.push_str("[[ ! -v PATH || ${PATH@a} != *x* ]] || path=$PATH\n");
+    }
+    writeln!(text, "grace={grace} patience={PATIENCE}\nphase() {{").expect("a string takes all");
+    if !keep.is_empty() {
+        let keep = keep.join(" | ");
+        text.push_str("    local name\n    for name in $(compgen -e); do\n");
+        writeln!(
+            text,
+            "        case $name in {keep}) ;; *) unset -v \"$name\" ;; esac"
+        )
+        .expect("a string takes all");
+        text.push_str("    done 2> /dev/null\n");
+    }
     let mut words = vec!["/usr/bin/env".to_owned()];
     for name in UNASKED {
         words.extend(["-u".to_owned(), name.to_owned()]);
@@ -140,13 +218,29 @@ fn script(job: &Job, invocation: &Invocation) -> String {
         if own || !is_name(name) {
             words.push(format!("{name}={value}"));
         } else {
-            writeln!(text, "    export {name}={}", quote(value)).expect("a string takes all");
+            let unless = if kept(name) {
+                format!("[[ -v {name} && ${{{name}@a}} == *x* ]] || ")
+            } else {
+                String::new()
+            };
+            writeln!(text, "    {unless}export {name}={}", quote(value))
+                .expect("a string takes all");
         }
     }
     words.push(invocation.program.clone());
     words.extend(invocation.args.iter().cloned());
     writeln!(text, "    exec {}\n}}\n", shell_words::join(words)).expect("a string takes all");
     text + BODY
+}
+
+/// Whether a pattern of letters, digits, `_` and `*` names a variable.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))
+        }),
+    }
 }
 
 /// How a phase ended, as its script wrote it; `None` for a text that no script wrote.

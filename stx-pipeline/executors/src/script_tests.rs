@@ -17,13 +17,14 @@ fn job() -> (camino_tempfile::Utf8TempDir, Job) {
         lock: dir.path().join("p.lock"),
         owner: (0, 0),
         shared: Vec::new(),
+        common: Env::new(),
     };
     (dir, job)
 }
 
 /// The command that starts the script of a job, as a place does.
 #[expect(clippy::disallowed_methods, reason = "a real shell reads the script")]
-fn command(job: &Job, invocation: &Invocation, lifeline: bool, run: &str) -> Command {
+fn command(job: &Job, invocation: &Invocation, lifeline: Lifeline, run: &str) -> Command {
     let file = job.run_script(invocation);
     // Nothing here needs more than a second to end.
     let text = file.text.replace("\ngrace=10 ", "\ngrace=1 ");
@@ -49,7 +50,9 @@ fn result(job: &Job) -> Option<Ended> {
 /// Runs the script of an invocation; what it said, and its result.
 fn run(invocation: &Invocation) -> (Output, Option<Ended>) {
     let (_dir, job) = job();
-    let output = command(&job, invocation, false, "0").output().unwrap();
+    let output = command(&job, invocation, Lifeline::None, "0")
+        .output()
+        .unwrap();
     (output, result(&job))
 }
 
@@ -83,6 +86,7 @@ fn invocation(program: &str, args: &[&str], env: &[(&str, &str)]) -> Invocation 
         log: "/dev/null".into(),
         log_limit: None,
         timeout: None,
+        stop_grace: None,
     }
 }
 
@@ -165,7 +169,7 @@ fn stubborn(dir: &Utf8Path) -> (Invocation, Utf8PathBuf) {
 fn a_phase_ends_with_its_lifeline_and_leaves_no_result() {
     let (dir, job) = job();
     let (phase, file) = stubborn(dir.path());
-    let mut child = command(&job, &phase, true, "0")
+    let mut child = command(&job, &phase, Lifeline::Stdin, "0")
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -181,7 +185,7 @@ fn a_phase_ends_with_its_lifeline_and_leaves_no_result() {
 fn a_phase_that_is_told_to_end_leaves_no_result() {
     let (dir, job) = job();
     let (phase, file) = stubborn(dir.path());
-    let mut child = command(&job, &phase, false, "0").spawn().unwrap();
+    let mut child = command(&job, &phase, Lifeline::None, "0").spawn().unwrap();
     let pid = read(&file);
     let script = i32::try_from(child.id()).unwrap();
     let script = rustix::process::Pid::from_raw(script).unwrap();
@@ -199,9 +203,9 @@ fn a_second_run_waits_for_the_first_and_takes_its_result() {
     let script = "echo run >> $1; until [ -e $2 ]; do sleep 0.05; done; exit 5";
     let args = ["-c", script, "sh", began.as_str(), go.as_str()];
     let phase = invocation("bash", &args, &[]);
-    let mut first = command(&job, &phase, false, "0").spawn().unwrap();
+    let mut first = command(&job, &phase, Lifeline::None, "0").spawn().unwrap();
     read(&began);
-    let mut second = command(&job, &phase, false, "1")
+    let mut second = command(&job, &phase, Lifeline::None, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -221,14 +225,14 @@ fn a_second_run_waits_for_the_first_and_takes_its_result() {
 fn a_second_run_starts_once_the_first_is_gone() {
     let (dir, job) = job();
     let (phase, file) = stubborn(dir.path());
-    let mut first = command(&job, &phase, true, "0")
+    let mut first = command(&job, &phase, Lifeline::Stdin, "0")
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
     let pid = read(&file);
     let script = format!("kill -0 {} && exit 1; exit 0", pid.trim());
     let check = invocation("bash", &["-c", &script], &[]);
-    let mut second = command(&job, &check, false, "1").spawn().unwrap();
+    let mut second = command(&job, &check, Lifeline::None, "1").spawn().unwrap();
     drop(first.stdin.take());
     assert_eq!(first.wait().unwrap().code(), Some(143));
     assert_eq!(second.wait().unwrap().code(), Some(0));

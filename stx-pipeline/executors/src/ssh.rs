@@ -9,8 +9,8 @@ use stx_layout::config::Spanned;
 use stx_pipeline::{Ended, Env, Invocation};
 
 use super::{
-    Check, Executor, ExecutorTable, Job, Placed, launcher, marker_script, of_no_phase, trial,
-    with_lifeline,
+    Check, Executor, ExecutorTable, Job, Lifeline, Placed, launcher, marker_script, of_no_phase,
+    trial, with_lifeline,
 };
 
 /// The longest path of a socket, less what `ssh` appends to it while it makes one.
@@ -97,7 +97,7 @@ impl Ssh {
 
 impl Executor for Ssh {
     fn rewrite(&self, invocation: &Invocation, job: &Job, tools: &Env) -> Placed {
-        let mut words = job.start(true);
+        let mut words = job.start(Lifeline::Stdin);
         words.push("0".to_owned());
         // Made by a phase, the connection would end with it.
         let mut args = self.args(job, false);

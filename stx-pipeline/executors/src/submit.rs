@@ -8,7 +8,9 @@ use serde::Deserialize;
 use stx_layout::config::{PositiveDuration, Spanned, Within};
 use stx_pipeline::{Env, Invocation};
 
-use super::{Check, Executor, ExecutorTable, Job, JobFile, Placed, Slurm, launcher, trial};
+use super::{
+    Check, Executor, ExecutorTable, Job, JobFile, Lifeline, Placed, Slurm, launcher, trial,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,7 +86,7 @@ impl Executor for Slurm {
 /// Slurm keeps a copy of this script, so it holds no environment; where the file system is not shared, it says so.
 fn batch_script(job: &Job) -> JobFile {
     let script = shell_words::quote(job.script().as_str()).into_owned();
-    let start = shell_words::join(job.start(false));
+    let start = shell_words::join(job.start(Lifeline::None));
     JobFile {
         path: job.dir.join("batch"),
         text: format!(

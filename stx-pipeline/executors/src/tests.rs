@@ -38,6 +38,7 @@ fn rewritten(text: &str, shows_script: bool) -> String {
         log: "/s/logs/iso.log".into(),
         log_limit: None,
         timeout: Some(Duration::from_secs(90)),
+        stop_grace: None,
     };
     let job = Job {
         name: "iso.ab12.7.8.0".into(),
@@ -47,6 +48,7 @@ fn rewritten(text: &str, shows_script: bool) -> String {
         shared: ["/s/space", "/s/sources", "/r", "/s/space/deeper"]
             .map(Utf8PathBuf::from)
             .to_vec(),
+        common: map(&[("NAMESPACE", "debian-master"), ("MY_WORKSPACE", "/s/space")]),
     };
     let tools = map(&[("PATH", "/bin"), ("HOME", "/home/builder")]);
     let mut out = String::new();
@@ -67,6 +69,17 @@ fn rewritten(text: &str, shows_script: bool) -> String {
             }
             files
         }
+        Placed::Followed {
+            files,
+            client,
+            sweeper,
+            shown,
+        } => {
+            show(&mut out, "run", &client);
+            show(&mut out, "sweep", &sweeper);
+            writeln!(out, "log: {shown}").unwrap();
+            files
+        }
         Placed::Submitted {
             files,
             submit,
@@ -79,11 +92,15 @@ fn rewritten(text: &str, shows_script: bool) -> String {
         }
         Placed::Direct(_) | Placed::By(_) => panic!("it runs elsewhere"),
     };
-    let script = job.run_script(&invocation);
-    assert_eq!(files.iter().filter(|file| **file == script).count(), 1);
+    let script = job.script();
+    assert_eq!(
+        files.iter().filter(|file| file.path == script).count(),
+        1,
+        "it is written once"
+    );
     for file in files {
         // It is the same for each kind, and shown once.
-        if file == script && !shows_script {
+        if file.path == script && !shows_script {
             continue;
         }
         let own = file.text.split("# The rest is the same").next().unwrap();
@@ -92,6 +109,10 @@ fn rewritten(text: &str, shows_script: bool) -> String {
     match place.check(Utf8Path::new("/s/jobs/check.0/marker"), &job, &tools) {
         None => {}
         Some(Check::Prints(check)) => show(&mut out, "check", &check),
+        Some(Check::PrintsBy { file, invocation }) => {
+            show(&mut out, "check", &invocation);
+            writeln!(out, "{}", file.path).unwrap();
+        }
         Some(Check::Succeeds { invocation, .. }) => show(&mut out, "check", &invocation),
     }
     out
@@ -119,6 +140,8 @@ fn ssh_runs_the_script_on_another_host() {
     work=/s/space
     program=build-iso
     path=/usr/bin
+    workspace=/s/space
+    stray=iso
     grace=10 patience=900
     phase() {
         export MY_WORKSPACE=/s/space
@@ -278,8 +301,8 @@ place = "big"
     line 7, column 12: "-p build" is not of the form --name=value
     line 10, column 8: "-oProxyCommand=sh" cannot be a host
     line 11, column 12: "BatchMode no" is not of the form Key=value
-    line 13, column 8: unknown kind "docker", expected one of local, ssh, container, slurm
-    line 14, column 8: `kind` is missing, one of local, ssh, container, slurm
+    line 13, column 8: unknown kind "docker", expected one of local, ssh, container, exec, slurm
+    line 14, column 8: `kind` is missing, one of local, ssh, container, exec, slurm
     line 18, column 1: unknown key `hots`; did you mean `host`?
     line 22, column 11: a mount is a directory, or one with `:ro` after it
     line 24, column 11: error parsing glob 'a[': unclosed character class; missing ']'
@@ -391,4 +414,104 @@ fn every_end_that_is_not_the_phases_own_is_told_apart() {
     PENDING JobHeldUser: cancelled, not started: Slurm job 7 at place farm: Slurm holds it back (JobHeldUser)
     PENDING launch_failed_requeued_held: cancelled, not started: Slurm job 7 at place farm: Slurm holds it back (launch_failed_requeued_held)
     "##);
+}
+
+/// The phase of [`rewritten`] at a place of kind `exec`.
+fn entered(place: &str) -> String {
+    let text = format!("[place.there]\nkind = \"exec\"\n{place}");
+    rewritten(&text, true)
+}
+
+#[test]
+fn a_pod_is_entered_with_its_own_paths_and_nothing_of_the_environment_on_the_command_line() {
+    let text = entered(
+        r#"
+        command = ["kubectl", "exec", "-i", "-n", "${NAMESPACE}", "deploy/builder", "--"]
+        paths = { "/s" = "/localdisk", "/s/space" = "/localdisk/loadbuild" }
+        user = "builder"
+        keep = ["MY_*", "PATH"]
+        env = { KUBECONFIG = "/etc/stx/kube" }
+        "#,
+    );
+    let enter = "kubectl exec -i -n debian-master deploy/builder -- runuser -u builder --";
+    for wanted in [
+        &*format!("run: {enter} /bin/bash --noprofile --norc /localdisk/jobs/iso.0/run lock 0\n"),
+        &format!(
+            "sweep: {enter} /usr/bin/env -i /bin/bash --noprofile --norc /localdisk/jobs/iso.0/sweep\n"
+        ),
+        &format!(
+            "check: {enter} /usr/bin/env -i /bin/bash --noprofile --norc /localdisk/jobs/iso.0/check\n"
+        ),
+        "  env HOME KUBECONFIG MY_WORKSPACE PATH PHASE\n",
+        "log: build-iso --label 'a b'  # /s/space is /localdisk/loadbuild, /s is /localdisk\n",
+        "\njob=/localdisk/jobs/iso.0\nlock=/localdisk/jobs/iso.lock\nwork=/localdisk/loadbuild\n",
+        "        case $name in MY_* | PATH) ;; *) unset -v \"$name\" ;; esac\n",
+        "\n    export MY_WORKSPACE=/localdisk/loadbuild\n",
+        "\n    [[ -v PATH && ${PATH@a} == *x* ]] || export PATH=/usr/bin\n",
+        "\n    export TOKEN='it'\\''s secret'\n",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+}
+
+#[test]
+fn stx_shell_takes_the_command_as_one_argument() {
+    let text =
+        entered("command = [\"stx\", \"shell\", \"--no-tty\", \"-c\"]\none_argument = true\n");
+    let run = "run: stx shell --no-tty -c '/usr/bin/env -i /bin/bash --noprofile --norc /s/jobs/iso.0/run lock 0'\n";
+    assert!(text.starts_with(run), "{text}");
+}
+
+#[test]
+fn mistakes_of_an_exec_place_are_found_where_they_stand() {
+    insta::assert_snapshot!(mistakes(
+        r#"[place.a]
+kind = "exec"
+command = []
+[place.b]
+kind = "exec"
+command = ["-c"]
+user = "-u"
+keep = ["A-B", "MY_WORKSPACE"]
+[place.c]
+kind = "exec"
+command = ["docker", "exec", "-i", "x"]
+paths = { "srv" = "/x", "/srv/" = "/y", "/" = "/z" }
+[place.d]
+kind = "exec"
+"#
+    ), @r##"
+    line 3, column 11: `command` names no program
+    line 6, column 12: "-c" cannot be a program
+    line 7, column 8: "-u" cannot be a user
+    line 8, column 9: "A-B" does not name variables: letters, digits, `_`, `*`
+    line 8, column 16: `MY_WORKSPACE` is set by the build
+    line 12, column 11: "srv" is not an absolute path without `/` at its end
+    line 12, column 25: "/srv/" is not an absolute path without `/` at its end
+    line 12, column 41: `/` cannot be mapped; name the directories
+    line 13, column 1: `command` is missing
+    "##);
+}
+
+#[test]
+fn a_container_has_the_build_under_other_paths() {
+    let text = rewritten(
+        r#"
+        [place.there]
+        kind = "container"
+        image = "i"
+        paths = { "/s" = "/localdisk" }
+        "#,
+        true,
+    );
+    for wanted in [
+        "'--volume=/s/space:/localdisk/space' '--volume=/s/sources:/localdisk/sources' '--volume=/r:/r'",
+        "'--volume=/s/jobs:/localdisk/jobs'",
+        "/localdisk/jobs/iso.0/run stdin 0\n",
+        "\n/s/jobs/iso.0/run:\n",
+        "\nwork=/localdisk/space\n",
+        "cat /localdisk/jobs/check.0/marker'",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
 }

@@ -162,6 +162,7 @@ impl<'a> Planner<'a> {
                 log: self.request.logs.join(format!("{}.log", phase.name)),
                 log_limit: phase.log_limit,
                 timeout: phase.timeout,
+                stop_grace: phase.stop_grace,
             },
             needs,
             retries: phase.retries,

@@ -83,6 +83,13 @@ impl PhasePlan {
         if let Some(timeout) = self.invocation.timeout {
             writeln!(f, "   timeout {}", humantime::format_duration(timeout))?;
         }
+        if let Some(grace) = self.invocation.stop_grace {
+            writeln!(
+                f,
+                "   {} to end when it is asked to",
+                humantime::format_duration(grace)
+            )?;
+        }
         if self.retries > 0 {
             write!(f, "   up to {} attempts", self.retries + 1)?;
             if let Some(backoff) = self.backoff {

@@ -40,7 +40,7 @@ const LINE: usize = 16 * 1024;
 pub struct ProcessRunner {
     /// Where running groups are registered, for [`end_orphans`](super::end_orphans).
     state: Utf8PathBuf,
-    /// How long a group has between being asked to end and being killed.
+    /// How long a group has between being asked to end and being killed, where its invocation does not say.
     pub grace: Duration,
     running: Running,
 }
@@ -114,10 +114,11 @@ impl ProcessRunner {
         };
         {
             // Ending and reading go together: a process that writes its last words must not block on them.
+            let grace = invocation.stop_grace.unwrap_or(self.grace);
             let ending = async {
                 match reason {
-                    None => started.tree.sweep(self.grace).await,
-                    Some(_) => started.tree.end(self.grace).await,
+                    None => started.tree.sweep(grace).await,
+                    Some(_) => started.tree.end(grace).await,
                 }
             };
             let draining = async {

@@ -22,6 +22,7 @@ fn bash(dir: &Utf8Path, script: &str, timeout: Option<Duration>) -> Invocation {
         log: dir.join("logs/p.log"),
         log_limit: None,
         timeout,
+        stop_grace: None,
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Phase {
     pub dir: Option<String>,
     /// How long one attempt may take.
     pub timeout: Option<Duration>,
+    /// How long it has between being asked to end and being killed.
+    pub stop_grace: Option<Duration>,
     /// Attempts after the first.
     pub retries: u32,
     /// How long is waited before the second attempt; twice as long before each further one.

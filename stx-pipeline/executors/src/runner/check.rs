@@ -18,7 +18,8 @@ impl PlacedRunner {
             source,
         };
         for lock in files::locks(&dir).map_err(prepare)? {
-            if !files::gone(&lock, END * 2).await {
+            let end = files::noted_end(&lock).unwrap_or(END) * 2;
+            if !files::gone(&lock, end).await {
                 return Err(PlaceError::StillRunning { lock });
             }
         }
@@ -56,26 +57,45 @@ impl PlacedRunner {
             path: job.dir.join("marker"),
             text: format!("{}\n", job.name),
         };
+        let mut by = None;
         let (check, file) = match place.check(&marker.path, &job, &self.tools) {
             None => return Ok(()),
             Some(Check::Prints(invocation)) => (invocation, &marker),
+            Some(Check::PrintsBy {
+                ref file,
+                invocation,
+            }) => {
+                by = Some(file.clone());
+                (invocation, &marker)
+            }
             Some(Check::Succeeds {
                 ref file,
                 invocation,
             }) => (invocation, &file.clone()),
         };
-        files::write(&job.dir, std::slice::from_ref(file)).map_err(|source| {
-            PlaceError::Prepare {
-                dir: job.dir.clone(),
-                source,
-            }
-        })?;
+        let prepare = |source| PlaceError::Prepare {
+            dir: job.dir.clone(),
+            source,
+        };
+        let written: Vec<_> = std::iter::once(file.clone()).chain(by.clone()).collect();
+        files::write(&job.dir, &written).map_err(prepare)?;
+        // A place that takes part in locking sees that it is held.
+        let held = match &by {
+            Some(_) => Some(files::hold(&marker.path).map_err(prepare)?),
+            None => None,
+        };
         let program = check.program.clone();
         let said = said(check)
             .await
             .map_err(|error| unusable(error.to_string()))?;
+        drop(held);
         let other = file == &marker && said.ok() && said.stdout != marker.text;
-        if other || said.stderr.contains(marker.path.as_str()) {
+        // Its path is another one where paths are mapped; the job's own directory has the same name there.
+        let unseen = match &by {
+            Some(_) => format!("/{}/", job.dir.file_name().unwrap_or_default()),
+            None => marker.path.to_string(),
+        };
+        if other || said.stderr.contains(&unseen) {
             return Err(PlaceError::NotShared {
                 place: name.to_owned(),
                 dir: self.local.state().to_owned(),

@@ -58,18 +58,46 @@ pub(super) fn locks(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
     Ok(locks)
 }
 
+/// Makes a file and locks it; the lock lasts as long as what is returned.
+pub(super) fn hold(file: &Utf8Path) -> io::Result<fs_err::File> {
+    let held = fs_err::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)?;
+    // Nobody else has it for longer than a look.
+    held.file().lock()?;
+    Ok(held)
+}
+
+/// Writes into the lock of a phase how many seconds it may take to end, for the builder that comes after.
+pub(super) fn note_end(lock: &Utf8Path, seconds: u64) -> io::Result<()> {
+    fs_err::write(lock, format!("{seconds}\n"))
+}
+
+/// How long the phase of a lock may take to end, if that was noted.
+pub(super) fn noted_end(lock: &Utf8Path) -> Option<Duration> {
+    let text = fs_err::read_to_string(lock).ok()?;
+    Some(Duration::from_secs(text.trim().parse().ok()?))
+}
+
+/// Whether nothing holds a lock. One that cannot be looked at counts as held.
+pub(super) fn is_free(lock: &Utf8Path) -> bool {
+    match fs_err::OpenOptions::new().append(true).open(lock) {
+        Ok(file) => file.file().try_lock().is_ok(),
+        // A phase that never started has none.
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 /// Waits until nothing holds a lock, so that no run of its phase goes on; false if that takes longer than `limit`.
 pub(super) async fn gone(lock: &Utf8Path, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     loop {
-        match fs_err::OpenOptions::new().append(true).open(lock) {
-            Ok(file) => match file.file().try_lock() {
-                Ok(()) => return true,
-                Err(_) if Instant::now() >= end => return false,
-                Err(_) => {}
-            },
-            // A phase that never started has none.
-            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        if is_free(lock) {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
         }
         tokio::time::sleep(POLL).await;
     }

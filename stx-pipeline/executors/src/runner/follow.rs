@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::command::{Said, said};
 use super::orphaned::{Registered, register};
-use super::{END, files};
+use super::{end_of, files};
 use crate::{Job, JobState, Slurm, Verdict, job_id, job_state, verdict};
 
 /// How often the job's output is read.
@@ -43,14 +43,14 @@ enum Answer {
 }
 
 /// The job's output on its way to the log.
-struct Tail<'a> {
-    lines: Lines<'a>,
-    read: u64,
+pub(super) struct Tail<'a> {
+    pub(super) lines: Lines<'a>,
+    pub(super) read: u64,
 }
 
 impl Tail<'_> {
     /// Passes on what was written since the last time.
-    fn follow(&mut self, file: &Utf8Path) -> io::Result<()> {
+    pub(super) fn follow(&mut self, file: &Utf8Path) -> io::Result<()> {
         // Opened anew, a file on a network file system shows what is there now.
         let mut file = match fs_err::File::open(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -242,7 +242,7 @@ impl Following<'_> {
             let found = said(slurm.find(self.job, self.tools)).await;
             let none = found.is_ok_and(|said| said.ok() && said.stdout.trim().is_empty());
             if cancelled && none {
-                return files::gone(&self.job.lock, END).await;
+                return files::gone(&self.job.lock, end_of(self.submit)).await;
             }
             if Instant::now() >= end {
                 return false;

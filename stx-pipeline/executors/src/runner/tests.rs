@@ -51,6 +51,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
             .into(),
         series: "test".into(),
         shared: Vec::new(),
+        common: Env::new(),
         started: AtomicU32::new(0),
     };
     let env = [("PATH", "/usr/bin:/bin"), ("PHASE", "p")];
@@ -62,6 +63,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
         log: dir.path().join("p.log"),
         log_limit: None,
         timeout: None,
+        stop_grace: None,
     };
     let lines = Mutex::new(Vec::new());
     let output = |_, line: &str| lines.lock().unwrap().push(line.to_owned());
@@ -158,6 +160,7 @@ async fn a_shared_connection_outlasts_the_phases() {
         log: dir.path().join("p.log"),
         log_limit: None,
         timeout: None,
+        stop_grace: None,
     };
     let runner = ProcessRunner::new(dir.path().join("state"));
     // From now on this program is the parent of what loses its own.
@@ -172,6 +175,7 @@ async fn a_shared_connection_outlasts_the_phases() {
         lock: dir.path().join("jobs/check.lock"),
         owner: (0, 0),
         shared: Vec::new(),
+        common: Env::new(),
     };
     let place = crate::Ssh {
         host: "h".into(),

@@ -55,6 +55,7 @@ pub(super) struct PhaseTable {
     pub(super) script: Option<Spanned<String>>,
     pub(super) dir: Option<Spanned<String>>,
     pub(super) timeout: Option<PositiveDuration>,
+    pub(super) stop_grace: Option<PositiveDuration>,
     #[serde(default)]
     pub(super) retries: u32,
     pub(super) backoff: Option<Spanned<PositiveDuration>>,

@@ -78,6 +78,7 @@ impl Reader {
             command: command?,
             dir: table.dir.clone().map(Spanned::into_inner),
             timeout: table.timeout.map(PositiveDuration::get),
+            stop_grace: table.stop_grace.map(PositiveDuration::get),
             retries: table.retries,
             backoff: backoff.map(|backoff| backoff.get_ref().get()),
             log_limit: table.log_limit.map(|bytes| bytes.0).or(log_limit),

@@ -1,0 +1,140 @@
+//! Pods to run phases in, without Kubernetes: a mount and a process namespace with other paths inside.
+//!
+//! `kubectl exec` does not start a process, it asks the node to: the client may end, and the process stays. So does this one:
+//! an agent, the first process of the pod, takes commands from a pipe, and the client waits for what becomes of them.
+
+use std::process::{Child, Stdio};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::tool;
+use crate::places::{processes, wait};
+
+/// The first process: `agent SHARED AGENT INSIDE`.
+const AGENT: &str = r#"
+set -eu
+shared=$1 agent=$2 inside=$3
+mount -t tmpfs pod /mnt
+mkdir -p "/mnt/agent" "$inside"
+mount --bind "$shared" "$inside"
+mount --bind "$agent" /mnt/agent
+# Under its own path the build server's directory is not there.
+mount -t tmpfs nothing "$shared"
+exec 3<> /mnt/agent/requests
+touch /mnt/agent/ready
+while read -r request <&3; do
+    (
+        status=0
+        bash "/mnt/agent/$request/command" < /dev/null > "/mnt/agent/$request/output" 2>&1 3<&- || status=$?
+        echo "$status" > "/mnt/agent/$request/status.new"
+        mv "/mnt/agent/$request/status.new" "/mnt/agent/$request/status"
+    ) &
+done
+"#;
+
+/// `client AGENT WORD...`: runs the words in the pod.
+const CLIENT: &str = r#"#!/bin/bash
+agent=$1
+shift
+here() { kill -0 "$(cat "$agent/pid")" 2> /dev/null; }
+here || { echo 'error: pod not found' >&2; exit 1; }
+request=$(mktemp -d "$agent/request.XXXXXX")
+printf '%q ' "$@" > "$request/command"
+exec 3<> "$agent/requests"
+echo "${request##*/}" >&3
+until [[ -e $request/status ]]; do
+    here || { echo 'command terminated' >&2; exit 137; }
+    sleep 0.02
+done
+cat "$request/output"
+exit "$(cat "$request/status")"
+"#;
+
+/// A running pod; ends with this value.
+pub(crate) struct Pod {
+    dir: Utf8TempDir,
+    child: Child,
+    /// The path inside of the directory that it shares with the build server.
+    pub(crate) inside: Utf8PathBuf,
+}
+
+impl Pod {
+    /// Starts one that shares a directory.
+    pub(crate) fn start(shared: &Utf8Path) -> Self {
+        let dir = Utf8TempDir::new().expect("a temporary directory");
+        let at = |name: &str| dir.path().join(name);
+        let name = dir.path().file_name().expect("a name");
+        let inside = Utf8Path::new("/mnt").join(name).join("localdisk");
+        fs_err::write(at("client"), CLIENT).expect("a script");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs_err::set_permissions(at("client"), mode).expect("a script");
+        let requests = tool("mkfifo", [at("requests").as_str()]).status();
+        assert!(requests.expect("mkfifo").success());
+        let words = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        let child = tool("unshare", words)
+            .args(["bash", "-c", AGENT, "agent", shared.as_str()])
+            .args([dir.path().as_str(), inside.as_str()])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare starts; it needs root");
+        fs_err::write(at("pid"), child.id().to_string()).expect("a file");
+        wait("the pod runs", || at("ready").exists());
+        Self { dir, child, inside }
+    }
+
+    /// The place of this pod, for what shares `shared` with it.
+    pub(crate) fn place(&self, name: &str, shared: &Utf8Path) -> String {
+        let dir = self.dir.path();
+        format!(
+            "[place.{name}]\nkind = \"exec\"\ncommand = [\"{dir}/client\", \"{dir}\"]\n\
+             paths = {{ \"{shared}\" = \"{}\" }}\n",
+            self.inside
+        )
+    }
+
+    /// The processes that phases started in here, as the build server knows them, and their command lines.
+    pub(crate) fn phases(&self) -> Vec<(i32, String)> {
+        let mark = format!("MY_WORKSPACE={}/", self.inside);
+        let ours = |pid: i32| {
+            let environ = fs_err::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mut entries = environ.split(|byte| *byte == 0);
+            entries.any(|entry| entry.starts_with(mark.as_bytes()))
+        };
+        let found = processes().into_iter().filter(|process| ours(process.pid));
+        found
+            .map(|process| (process.pid, process.command))
+            .collect()
+    }
+
+    /// The script that holds a phase.
+    pub(crate) fn script(&self, phase: &str) -> Option<i32> {
+        let run = format!("{}/state/master/centos/jobs/{phase}.", self.inside);
+        let mut found = processes().into_iter();
+        let script = found.find(|process| {
+            process.command.starts_with("/bin/bash") && process.command.contains(&run)
+        });
+        script.map(|process| process.pid)
+    }
+
+    /// The clients that wait for a command in here.
+    pub(crate) fn clients(&self) -> Vec<i32> {
+        let client = format!("{}/client {}", self.dir.path(), self.dir.path());
+        let found = processes().into_iter();
+        let found = found.filter(|process| process.command.contains(&client));
+        found.map(|process| process.pid).collect()
+    }
+
+    /// Ends it as a node does that is switched off.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a running pod");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
