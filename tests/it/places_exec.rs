@@ -95,6 +95,16 @@ impl InPod {
     }
 }
 
+/// A process that ends with this value.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 fn code(mut child: Child) -> Option<i32> {
     child.wait().expect("it ends").code()
 }
@@ -105,10 +115,11 @@ fn ask_to_end(child: &Child) {
 
 #[test]
 fn what_is_entered_by_nsenter_does_what_it_would_do_here() {
-    let mut pod = tool("unshare", ["--mount", "sleep", "infinity"])
+    let pod = tool("unshare", ["--mount", "sleep", "infinity"])
         .spawn()
         .expect("unshare starts; it needs root");
-    let pid = pod.id();
+    let pod = Ended(pod);
+    let pid = pod.0.id();
     let command = format!("[\"nsenter\", \"-t\", \"{pid}\", \"-m\", \"--\"]");
     check_place(&format!(
         "[place.there]\nkind = \"exec\"\ncommand = {command}\n"
@@ -122,8 +133,6 @@ fn what_is_entered_by_nsenter_does_what_it_would_do_here() {
     placed.build("20200101T000000Z", GOOD).code(0);
     placed.build("20200102T000000Z", "exit 7").code(3);
     assert_eq!(placed.reason("20200102T000000Z"), "exit status 7");
-    pod.kill().expect("a running process");
-    pod.wait().expect("it ends");
 }
 
 #[test]
@@ -185,13 +194,10 @@ fn a_phase_ends_with_the_service_that_is_killed() {
     let there = InPod::new();
     // What leaves its group and its session ends too.
     let mut child = there.waiting("20200101T000000Z", "setsid sleep 1000 &");
-    assert!(
-        there
-            .pod
-            .phases()
-            .iter()
-            .any(|(_, command)| command == "sleep 1000 ")
-    );
+    wait("it has left something behind", || {
+        let phases = there.pod.phases();
+        phases.iter().any(|(_, command)| command == "sleep 1000 ")
+    });
     child.kill().expect("a running process");
     child.wait().expect("it ends");
     // Nobody else does anything.
@@ -383,7 +389,8 @@ fn after_fifty_kills_nothing_runs_on_and_nothing_ran_twice() {
         );
         let mut child = there.start(&date, &waits);
         // Some while it starts, most once it runs.
-        if number % 7 == 0 {
+        let early = number % 7 == 0;
+        if early {
             std::thread::sleep(Duration::from_millis(30 * (number % 11) as u64));
         } else {
             wait("the phase runs", || there.at("up").exists());
@@ -393,7 +400,8 @@ fn after_fifty_kills_nothing_runs_on_and_nothing_ran_twice() {
         strays += usize::from(over && !there.pod.phases().is_empty());
         fs_err::write(there.at("go"), "").expect("a file");
         child.wait().expect("it ends");
-        if number % 5 != 3 {
+        // Where script and service were killed, the next build that tries its places ends what is left.
+        if number % 5 != 3 && !(early && number % 5 == 4) {
             wait(&format!("nothing runs on after kill {number}"), || {
                 there.pod.phases().is_empty()
             });

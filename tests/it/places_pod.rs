@@ -26,7 +26,7 @@ touch /mnt/agent/ready
 while read -r request <&3; do
     (
         status=0
-        bash "/mnt/agent/$request/command" < /dev/null > "/mnt/agent/$request/output" 2>&1 3<&- || status=$?
+        bash "/mnt/agent/$request/command" < /dev/null > "/mnt/agent/$request/output" 2> "/mnt/agent/$request/errors" 3<&- || status=$?
         echo "$status" > "/mnt/agent/$request/status.new"
         mv "/mnt/agent/$request/status.new" "/mnt/agent/$request/status"
     ) &
@@ -48,6 +48,7 @@ until [[ -e $request/status ]]; do
     sleep 0.02
 done
 cat "$request/output"
+cat "$request/errors" >&2
 exit "$(cat "$request/status")"
 "#;
 
@@ -112,7 +113,7 @@ impl Pod {
         let run = format!("{}/state/master/centos/jobs/{phase}.", self.inside);
         let mut found = processes().into_iter();
         let script = found.find(|process| {
-            process.command.starts_with("/bin/bash") && process.command.contains(&run)
+            process.command.starts_with("/bin/bash --noprofile") && process.command.contains(&run)
         });
         script.map(|process| process.pid)
     }

@@ -1,13 +1,26 @@
+# above PID: the processes that it descends from, itself the first.
+above() {
+    local pid=$1 stat
+    while ((pid > 0)); do
+        printf '%s\n' "$pid"
+        { read -r stat < "/proc/$pid/stat"; } 2> /dev/null || return 0
+        # What follows the name, which is in parentheses: the state and the parent.
+        read -r _ pid _ <<< "${stat##*) }"
+    done
+}
+
 # strays: the processes that a phase left in the workspace, or every phase where $stray is empty. They are known by the
 # variables that they were started with, whatever group, session and parent they have now.
 strays() {
-    local file pattern="PHASE=${stray:-..*}"
+    local file pattern="PHASE=${stray:-..*}" own
     [[ -n $workspace ]] || return 0
+    # Where processes of the build server are seen, the client that started this is not one.
+    own=" $(above $$ | tr '\n' ' ')"
     grep -lszxF -e "MY_WORKSPACE=$workspace" /proc/[0-9]*/environ 2> /dev/null |
         while read -r file; do
             if grep -qszx -e "$pattern" "$file" 2> /dev/null; then
                 file=${file#/proc/}
-                printf '%s\n' "${file%/environ}"
+                [[ $own == *" ${file%/environ} "* ]] || printf '%s\n' "${file%/environ}"
             fi
         done
 }
