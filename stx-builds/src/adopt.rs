@@ -108,6 +108,9 @@ pub struct AdoptPlan {
     pub aliases: Vec<WrongAlias>,
     /// The retention that the older cleanup was told, for each channel that has a `SAVE_DATA`.
     pub save_data: Vec<SaveData>,
+    /// The builds that are full builds already.
+    #[serde(skip)]
+    full_builds: Vec<BuildId>,
     #[serde(skip)]
     options: AdoptOptions,
 }
@@ -191,10 +194,11 @@ fn plan(
     let mut without_record = Vec::new();
     for (id, entry) in catalog.builds().filter(|(id, _)| wanted.contains(id)) {
         match &entry.state {
-            BuildState::Known(_) => plan.full += 1,
+            BuildState::Known(_) => plan.full_builds.push(id),
             BuildState::Unreadable(_) => without_record.push(id),
         }
     }
+    plan.full = plan.full_builds.len() as u64;
     // What its files should belong to: whoever the mirror belongs to, not whoever runs the command.
     let owner = fs_err::metadata(store.root()).map(|found| found.uid());
     let nobody = ChannelEntry::default();

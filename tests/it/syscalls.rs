@@ -12,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::apt::{control, deb};
 use crate::harness::{names, run, stx_without_pages};
 
+mod adopt;
 mod decode;
 pub(crate) mod outside;
 mod strace;
@@ -138,7 +139,12 @@ fn repair_sweep() -> Sweep {
 
 #[test]
 fn the_calls_of_the_sweep_are_those_that_strace_sees() {
-    for sweep in [publish_sweep(), prune_sweep(), repair_sweep()] {
+    for sweep in [
+        publish_sweep(),
+        prune_sweep(),
+        repair_sweep(),
+        adopt::sweep(),
+    ] {
         let mut ours = BTreeMap::<String, usize>::new();
         for point in sweep.trace("undisturbed", None).made {
             *ours.entry(point.name.to_owned()).or_default() += 1;

@@ -77,6 +77,7 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
         mut builds,
         options,
         full,
+        full_builds,
         ..
     } = plan;
     let mut report = AdoptReport {
@@ -85,7 +86,8 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
     };
     let jobs = options.jobs.unwrap_or_else(work::default_jobs);
     let ids: Vec<_> = builds.iter().map(|build| build.build.clone()).collect();
-    let locks = Locks::new(store, ids.iter());
+    let locks = Locks::new(store, ids.iter().chain(&full_builds));
+    sweep(&locks, &mut report);
     if options.fix_modes {
         // Before anything is hashed: it changes times by which files are known again.
         for build in &mut builds {
@@ -159,20 +161,27 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
     report.left.sort_by(|a, b| a.build.cmp(&b.build));
     if options.link {
         site.progress().finished();
-        report.linked = Some(link::link(
-            &locks,
-            &work_of(&work, &report),
-            &mut report.problems,
-        ));
+        let adopted = report.adopted.iter().map(|adopted| adopted.build.clone());
+        let builds = adopted.chain(full_builds).collect();
+        let problems = &mut report.problems;
+        report.linked = Some(link::link(store.root(), &locks, &builds, problems));
     }
     report
 }
 
-/// The builds that were adopted, as they were looked at.
-fn work_of<'a>(work: &[Work<'a>], report: &AdoptReport) -> Vec<&'a Looked> {
-    let adopted = |id: &BuildId| report.adopted.iter().any(|adopted| adopted.build == *id);
-    let looked = work.iter().map(|work| work.looked);
-    looked.filter(|looked| adopted(&looked.id)).collect()
+/// Removes what an adoption that was killed has left behind, also where no build is left to be adopted.
+fn sweep(locks: &Locks<'_>, report: &mut AdoptReport) {
+    for channel in locks.channels.keys() {
+        match locks
+            .store
+            .adopter(channel)
+            .and_then(|adopter| adopter.sweep())
+        {
+            // Whoever is at work there sweeps before it begins.
+            Ok(_) | Err(StoreError::Busy { .. }) => {}
+            Err(error) => report.problems.push(chain(&error).to_string()),
+        }
+    }
 }
 
 /// Gives files and directories the owner and mode that the publisher would give them.

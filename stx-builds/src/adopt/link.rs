@@ -1,15 +1,15 @@
 //! Equal files of several builds become hard links of one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
-use stx_layout::{Sha256, Sums};
+use stx_layout::{BuildId, Sha256, Sums};
+use stx_publish::StoreError;
 use stx_publish::local::Kept;
 
 use super::apply::Locks;
-use super::look::Looked;
 use crate::error::chain;
 
 /// The files that became hard links.
@@ -25,64 +25,71 @@ pub struct Linked {
 type Likeness = (Sha256, u64, u32, u32, u64);
 
 /// Replaces files of builds by links to equal ones, the first of which stays. Goes by the sums that were written, and compares
-/// the bytes of both files before one is replaced.
-pub(super) fn link(locks: &Locks<'_>, builds: &[&Looked], problems: &mut Vec<String>) -> Linked {
+/// the bytes of both files before one is replaced. The lock of a channel is held for one file at a time.
+pub(super) fn link(
+    root: &Utf8Path,
+    locks: &Locks<'_>,
+    builds: &BTreeSet<BuildId>,
+    problems: &mut Vec<String>,
+) -> Linked {
     let mut linked = Linked::default();
     let mut first: HashMap<Likeness, (u64, Utf8PathBuf)> = HashMap::new();
-    for looked in builds {
-        let text = fs_err::read_to_string(looked.dir.join(Sums::FILE_NAME));
+    for id in builds {
+        let dir = root.join(id.to_string());
+        let text = fs_err::read_to_string(dir.join(Sums::FILE_NAME));
         let Some(sums) = text.ok().and_then(|text| text.parse::<Sums>().ok()) else {
+            // `verify` names it.
             continue;
         };
-        let result = locks
-            .take(&looked.id.channel)
-            .and_then(|(adopter, _alone)| {
-                for file in &looked.files {
-                    let path = looked.dir.join(file.path.as_path());
-                    let (Some(digest), Some((likeness, inode))) =
-                        (sums.get(&file.path), likeness(&path))
-                    else {
-                        continue;
-                    };
-                    let key = (digest, likeness.0, likeness.1, likeness.2, likeness.3);
-                    let Some((kept, like)) = first.get(&key) else {
-                        first.insert(key, (inode, path));
-                        continue;
-                    };
-                    if *kept == inode {
-                        continue;
-                    }
-                    match adopter.link(&looked.id, &file.path, like)? {
-                        Kept::Linked => {
-                            linked.files += 1;
-                            linked.bytes += likeness.0;
-                        }
-                        Kept::Apart => {
-                            // It takes no more links, or was changed: the next equal file is linked to this one.
-                            first.insert(key, (inode, path));
-                        }
-                    }
-                }
-                Ok(())
-            });
-        if let Err(error) = result {
-            problems.push(format!("{}: {}", looked.id, chain(&error)));
+        if let Err(error) = link_build(locks, id, &dir, &sums, &mut first, &mut linked) {
+            problems.push(format!("{id}: {}", chain(&error)));
         }
     }
     linked
 }
 
-/// Size, mode, owner and device of a file that may be linked, and its inode.
-fn likeness(path: &Utf8Path) -> Option<((u64, u32, u32, u64), u64)> {
+fn link_build(
+    locks: &Locks<'_>,
+    id: &BuildId,
+    dir: &Utf8Path,
+    sums: &Sums,
+    first: &mut HashMap<Likeness, (u64, Utf8PathBuf)>,
+    linked: &mut Linked,
+) -> Result<(), StoreError> {
+    for line in sums.lines() {
+        let path = dir.join(line.path.as_path());
+        let Some((size, likeness, inode)) = likeness(line.digest, &path) else {
+            continue;
+        };
+        let Some((kept, like)) = first.get(&likeness) else {
+            first.insert(likeness, (inode, path));
+            continue;
+        };
+        if *kept == inode {
+            continue;
+        }
+        let (adopter, _alone) = locks.take(&id.channel)?;
+        match adopter.link(id, &line.path, like)? {
+            Kept::Linked => {
+                linked.files += 1;
+                linked.bytes += size;
+            }
+            Kept::Apart => {
+                // It takes no more links, or was changed: the next equal file is linked to this one.
+                first.insert(likeness, (inode, path));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The size of a file that may be linked, what an equal one has to be like, and its inode. Not through symlinks.
+fn likeness(digest: Sha256, path: &Utf8Path) -> Option<(u64, Likeness, u64)> {
     let found = fs_err::symlink_metadata(path).ok()?;
     let fits = found.is_file() && found.size() > 0;
     fits.then(|| {
-        let key = (
-            found.size(),
-            found.mode() & 0o7777,
-            found.uid(),
-            found.dev(),
-        );
-        (key, found.ino())
+        let mode = found.mode() & 0o7777;
+        let key = (digest, found.size(), mode, found.uid(), found.dev());
+        (found.size(), key, found.ino())
     })
 }

@@ -55,12 +55,26 @@ pub struct AdoptReport {
     /// The files that became hard links; absent where that was not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linked: Option<Linked>,
-    /// Files that could not be linked, a line a build.
+    /// What could not be linked, or removed of an interrupted adoption, a line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
 
 impl AdoptReport {
+    /// What went wrong while builds were adopted, a line each; what a rerun may do better.
+    pub fn failures(&self) -> Vec<String> {
+        let left = self.left.iter();
+        let failed = left.filter(|left| matches!(left.reason, Reason::Failed | Reason::Busy));
+        let failed = failed.map(|left| format!("{}: {}", left.build, left.message));
+        failed.chain(self.problems.iter().cloned()).collect()
+    }
+
+    /// Whether nothing went wrong but that other publishers were at work.
+    pub fn is_only_busy(&self) -> bool {
+        let mut left = self.left.iter();
+        self.problems.is_empty() && !left.any(|left| left.reason == Reason::Failed)
+    }
+
     /// Whether a person has to decide something. Builds that are still written to need an hour, and nobody.
     pub fn needs_somebody(&self) -> bool {
         let mut left = self.left.iter();
@@ -100,7 +114,7 @@ impl fmt::Display for AdoptReport {
             writeln!(f, "left {build}: {message}")?;
         }
         for problem in &self.problems {
-            writeln!(f, "not linked: {problem}")?;
+            writeln!(f, "problem: {problem}")?;
         }
         if let Some(Linked { files, bytes }) = &self.linked {
             writeln!(

@@ -31,7 +31,19 @@ pub(crate) async fn run(context: &Context, args: &Adopt) -> Result<(), Failure> 
     }
     let report = context.site.adopt(plan).await?;
     output::print(context.format(), &report, || report.to_string())?;
-    left(report.needs_somebody())
+    match report.failures().as_slice() {
+        [] => left(report.needs_somebody()),
+        failures => {
+            let exit = if report.is_only_busy() {
+                Exit::Busy
+            } else {
+                Exit::Mirror
+            };
+            let text = format!("not everything was adopted: {}", failures.join("; "));
+            Err(Failure::new(exit, text)
+                .hint("what was adopted stays; rerun the command to resume"))
+        }
+    }
 }
 
 fn scope(text: &str) -> Result<Scope, Failure> {

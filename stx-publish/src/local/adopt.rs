@@ -18,8 +18,8 @@ use super::{Inner, LocalStore};
 use crate::incoming::{CHUNK, Incoming};
 use crate::ingest::Hints;
 use crate::seal::{Seal, record_path};
-use crate::store::StoreError;
 use crate::store::rules::{check_absent, check_channel, check_there, file_mode, seal_staged};
+use crate::store::{Leftover, StoreError};
 
 /// The cache of the digests that adoption has read, of the whole mirror.
 const DIGESTS: &str = "adopted";
@@ -59,6 +59,14 @@ pub struct Adopter {
 }
 
 impl Adopter {
+    /// Removes what dead publishers left behind in this channel, an adoption that was killed among them.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.inner.sweep(&self.lock)
+    }
+
     /// Makes a full build of the one of `record`, whose files and symlinks are `entries`. Nothing that lies there is
     /// changed; only a `SHA256SUMS` without a `build.json`, which an adoption that died has left, is replaced. Returns the
     /// record as written.

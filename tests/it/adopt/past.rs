@@ -318,3 +318,25 @@ pub(crate) fn debian(root: &Utf8Path) {
             .symlink("latest_docker_image_build", date);
     }
 }
+
+/// Two small builds with nothing that is left alone: what an adoption that is killed is tried on.
+pub(crate) fn small(root: &Utf8Path) {
+    let first = "master/centos/20200205T060000Z";
+    let build = Script::new(root, first);
+    build.file("outputs/CONTEXT.sh", &context()).files(&[
+        "outputs/iso/bootimage.iso",
+        "logs/build-std.log.txt",
+        "SUCCESS",
+        "KEEP",
+    ]);
+    let iso = build.at("outputs/iso/bootimage.iso");
+    fs_err::set_permissions(iso, PermissionsExt::from_mode(0o664)).expect("a mode");
+    build.done(6);
+    let build = Script::new(root, "master/centos/20200206T060000Z");
+    build
+        .copy("outputs/CONTEXT.sh", first)
+        .same("logs/build-std.log.txt", first)
+        .files(&["outputs/iso/bootimage.iso"]);
+    build.done(6);
+    Script::new(root, "master/centos").symlink("latest_build", "20200206T060000Z");
+}

@@ -21,12 +21,17 @@ const SIDE_BY_SIDE: usize = 2;
 /// A call that a run did not come by: another thread may have been faster. It is tried again this often.
 const TRIES: usize = 5;
 
+/// What is wrong in a mirror, whose tree is given, as is what it was before and what it is to become.
+type Wrong = fn(&Utf8Path, &Tree, &[&Tree]) -> Vec<String>;
+
 /// A command that is swept.
 pub(super) struct Sweep {
     /// Its name in what is printed.
     pub(super) name: &'static str,
     /// The arguments after `--mirror DIR`.
     pub(super) args: Vec<String>,
+    /// Finds what is wrong for a reader.
+    wrong: Wrong,
     /// Holds `mirror` and whatever else the command works on; copied for each run.
     before: Utf8PathBuf,
     _dir: Utf8TempDir,
@@ -45,9 +50,15 @@ impl Sweep {
         Self {
             name,
             args: args.to_vec(),
+            wrong,
             before,
             _dir: dir,
         }
+    }
+
+    /// The same, with another opinion of what is wrong for a reader.
+    pub(super) fn judged_by(self, wrong: Wrong) -> Self {
+        Self { wrong, ..self }
     }
 
     pub(super) fn at(&self, slot: &str) -> Utf8PathBuf {
@@ -84,7 +95,7 @@ impl Sweep {
         assert_eq!(undisturbed.code, Some(0), "{}", undisturbed.stderr);
         let goal = Tree::read(&self.at("undisturbed").join("mirror"));
         assert_eq!(
-            wrong(
+            (self.wrong)(
                 &self.at("undisturbed").join("mirror"),
                 &goal,
                 &[&before, &goal]
@@ -170,7 +181,7 @@ impl Sweep {
         let sandbox = self.at(slot);
         let mirror = sandbox.join("mirror");
         let tree = Tree::read(&mirror);
-        let mut bad = wrong(&mirror, &tree, &[before, goal]);
+        let mut bad = (self.wrong)(&mirror, &tree, &[before, goal]);
         bad.extend(answer(&traced, fault));
         bad.extend(claims_too_much(&traced.stderr, before, goal, &tree));
         if traced.code == Some(0) && !is_as_good(&tree, goal, point) {
@@ -184,7 +195,7 @@ impl Sweep {
             bad.push(format!("the rerun: {}", said(&rerun)));
         }
         let tree = Tree::read(&mirror);
-        bad.extend(wrong(&mirror, &tree, &[before, goal]));
+        bad.extend((self.wrong)(&mirror, &tree, &[before, goal]));
         if !is_as_good(&tree, goal, point) {
             bad.push(format!("after the rerun: {:?}", tree.differences(goal)));
         }
