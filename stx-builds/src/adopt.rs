@@ -12,6 +12,7 @@
 //! | `texts` | the small texts: commits, images, `SAVE_DATA`, `StxChecksums` |
 //! | `decide` | the decision about a build, a function of what lies in it |
 //! | `look` | what lies in a build |
+//! | `undated` | releases without a build date become dated builds |
 //! | `work` | threads, side by side |
 //! | `hash` | each inode is read once |
 //! | `apply` | adds the files, build by build |
@@ -38,6 +39,7 @@ mod link;
 mod look;
 mod report;
 mod texts;
+mod undated;
 mod work;
 
 pub use decide::{Adoption, Decision, MarkedVerdict, Reason};
@@ -45,6 +47,7 @@ pub use link::Linked;
 pub use look::Repair;
 pub use report::{AdoptReport, Adopted, LeftBuild};
 pub use texts::SaveData;
+pub use undated::Undated;
 
 use look::Looked;
 
@@ -72,6 +75,9 @@ pub struct PlannedBuild {
     /// The decision about it.
     #[serde(flatten)]
     pub decision: Decision,
+    /// The parts of a release without a date, which are moved into the build; absent for a dated build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undated: Option<Undated>,
     /// Its files.
     pub files: u64,
     /// Their bytes, which several builds may share.
@@ -111,6 +117,9 @@ pub struct AdoptPlan {
     /// The builds that are full builds already.
     #[serde(skip)]
     full_builds: Vec<BuildId>,
+    /// Channels whose release has become a dated build, and that no `latest_build` shows.
+    #[serde(skip)]
+    without_alias: Vec<Channel>,
     #[serde(skip)]
     options: AdoptOptions,
 }
@@ -120,13 +129,14 @@ impl Site {
     pub async fn plan_adoption(&self, options: &AdoptOptions) -> Result<AdoptPlan, Error> {
         let store = directory(self)?;
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
-        let wanted = select(&catalog, &options.scopes)?;
         let (options, now) = (options.clone(), self.now);
-        let planned =
-            tokio::task::spawn_blocking(move || plan(&store, &catalog, &wanted, options, now));
-        planned
-            .await
-            .map_err(|error| Error::new(crate::ErrorKind::Bug, error))
+        let planned = tokio::task::spawn_blocking(move || {
+            let mut undated = undated::channels(store.root());
+            let wanted = select(&catalog, &mut undated, &options.scopes)?;
+            Ok(plan(&store, &catalog, &wanted, &undated, options, now))
+        });
+        let planned = planned.await;
+        planned.map_err(|error| Error::new(crate::ErrorKind::Bug, error))?
     }
 
     /// Adopts the builds of a plan. What a build needs is added to it as soon as its files are hashed; an interrupted run
@@ -158,13 +168,20 @@ fn directory(site: &Site) -> Result<LocalStore, Error> {
     }
 }
 
-/// The builds that are meant: all, or those of the named channels and builds, which have to be there.
-fn select(catalog: &Catalog, scopes: &[Scope]) -> Result<BTreeSet<BuildId>, Error> {
+/// The builds that are meant: all, or those of the named channels and builds, which have to be there. Leaves in `undated` the
+/// channels that are meant.
+fn select(
+    catalog: &Catalog,
+    undated: &mut BTreeSet<Channel>,
+    scopes: &[Scope],
+) -> Result<BTreeSet<BuildId>, Error> {
     let mut wanted = BTreeSet::new();
     let all = [Scope::All];
     for scope in if scopes.is_empty() { &all } else { scopes } {
         match scope {
-            Scope::Channel(channel) if !catalog.channels.contains_key(channel) => {
+            Scope::Channel(channel)
+                if !catalog.channels.contains_key(channel) && !undated.contains(channel) =>
+            {
                 return Err(build_ref::missing_channel(catalog, channel));
             }
             Scope::Build(id) if catalog.build(id).is_none() => {
@@ -179,6 +196,15 @@ fn select(catalog: &Catalog, scopes: &[Scope]) -> Result<BTreeSet<BuildId>, Erro
             Scope::Build(build) => id == build,
         }));
     }
+    undated.retain(|channel| {
+        let mut scopes = scopes.iter();
+        scopes.len() == 0
+            || scopes.any(|scope| match scope {
+                Scope::All => true,
+                Scope::Channel(wanted) => wanted == channel,
+                Scope::Build(_) => false,
+            })
+    });
     Ok(wanted)
 }
 
@@ -187,6 +213,7 @@ fn plan(
     store: &LocalStore,
     catalog: &Catalog,
     wanted: &BTreeSet<BuildId>,
+    undated: &BTreeSet<Channel>,
     options: AdoptOptions,
     now: chrono::DateTime<chrono::Utc>,
 ) -> AdoptPlan {
@@ -212,32 +239,32 @@ fn plan(
             Err(error) => Err(error.to_string()),
         };
         match looked {
-            Ok(looked) => PlannedBuild {
-                build: id.clone(),
-                decision: decide::decide(&looked.seen, options.assume, now),
-                files: looked.files.len() as u64,
-                bytes: looked.bytes(),
-                repairs: looked.repairs.clone(),
-                notes: looked.notes.clone(),
-                looked: Some(looked),
-            },
-            Err(why) => PlannedBuild {
-                build: id.clone(),
-                decision: decide::leave(Reason::Unreadable, why),
-                files: 0,
-                bytes: 0,
-                repairs: Vec::new(),
-                notes: Vec::new(),
-                looked: None,
-            },
+            Ok(looked) => PlannedBuild::new(looked, None, options.assume, now),
+            Err(why) => PlannedBuild::unreadable(id.clone(), why),
         }
     });
+    for channel in undated {
+        let owner = *owner.as_ref().unwrap_or(&0);
+        let Some(found) = undated::look(store.root(), channel, owner) else {
+            continue;
+        };
+        // Where an interrupted run has begun it, it is a build without a record, too.
+        plan.builds.retain(|build| build.build != found.looked.id);
+        let undated = Some(found.undated);
+        let build = PlannedBuild::new(found.looked, undated, options.assume, now);
+        plan.builds.push(build);
+    }
+    plan.builds.sort_by(|a, b| a.build.cmp(&b.build));
     plan.bytes = unique_bytes(&plan.builds);
     let channels: BTreeSet<_> = wanted.iter().map(|id| &id.channel).collect();
     for channel in channels {
         let entry = catalog.channels.get(channel).unwrap_or(&nobody);
         plan.aliases.extend(wrong_aliases(channel, entry));
-        let file = store.root().join(channel.to_string()).join("SAVE_DATA");
+        let dir = store.root().join(channel.to_string());
+        if undated::lacks_alias(&dir, entry) {
+            plan.without_alias.push(channel.clone());
+        }
+        let file = dir.join("SAVE_DATA");
         if let Ok(text) = fs_err::read_to_string(file) {
             plan.save_data.push(SaveData::read(channel, &text));
         }
@@ -257,6 +284,39 @@ fn unique_bytes(builds: &[PlannedBuild]) -> u64 {
 }
 
 impl PlannedBuild {
+    /// The decision about a build that was looked at.
+    fn new(
+        looked: Looked,
+        undated: Option<Undated>,
+        assume: Option<BuildOutcome>,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Self {
+        Self {
+            build: looked.id.clone(),
+            decision: decide::decide(&looked.seen, assume, now),
+            undated,
+            files: looked.files.len() as u64,
+            bytes: looked.bytes(),
+            repairs: looked.repairs.clone(),
+            notes: looked.notes.clone(),
+            looked: Some(looked),
+        }
+    }
+
+    /// A build whose directory cannot be read.
+    fn unreadable(build: BuildId, why: String) -> Self {
+        Self {
+            build,
+            decision: decide::leave(Reason::Unreadable, why),
+            undated: None,
+            files: 0,
+            bytes: 0,
+            repairs: Vec::new(),
+            notes: Vec::new(),
+            looked: None,
+        }
+    }
+
     /// What lies in it, if it becomes a full build.
     fn adoptable(&self) -> Option<&Looked> {
         match self.decision {

@@ -110,8 +110,8 @@ pub(crate) enum Command {
     /// Make full builds of those that an older publisher left without `build.json` and `SHA256SUMS`
     ///
     /// Add these two files to each such build and change nothing else in it. Marks in the build, or `latest_build` pointing at
-    /// it, tell the result; a build without either is left alone and named. Rerun the command to resume an interrupted
-    /// adoption.
+    /// it, tell the result; a build without either is left alone and named. Move releases without a build date into dated builds,
+    /// with symlinks in the old places. Rerun the command to resume an interrupted adoption.
     Adopt(Adopt),
     /// Download files of a build and check every byte; resume an interrupted download
     Fetch(Fetch),

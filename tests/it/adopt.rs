@@ -396,3 +396,75 @@ fn equal_files_become_hard_links() {
     let again = mirror.json(&["adopt", "--link"]);
     assert_eq!(again["linked"]["files"], 0);
 }
+
+#[test]
+fn a_release_without_a_date_becomes_a_dated_build() {
+    let mirror = Mirror::new(past::undated);
+    let before = Tree::read(&mirror.root());
+    let answered = urls(&mirror.root());
+    let plan = mirror.stx(&["adopt", "--dry-run"]).code(4);
+    insta::assert_snapshot!("undated", shown(&plan.stdout));
+    assert_eq!(
+        Tree::read(&mirror.root()),
+        before,
+        "a dry run changes nothing"
+    );
+
+    mirror.stx(&["adopt"]).code(4);
+    mirror
+        .stx(&[
+            "adopt",
+            "release/8.0.0/debian/monolithic",
+            "--assume",
+            "success",
+        ])
+        .ok();
+    assert_answered(&mirror, &answered);
+    mirror.stx(&["verify"]).ok();
+    let link = |path: &str| {
+        mirror
+            .root()
+            .join(path)
+            .read_link_utf8()
+            .expect("a symlink")
+            .into_string()
+    };
+    assert_eq!(
+        link("release/2.0.0/centos/outputs"),
+        "20190903T013000Z/outputs"
+    );
+    assert_eq!(link("release/2.0.0/centos/KEEP"), "20190903T013000Z/KEEP");
+    assert_eq!(
+        link("release/8.0.0/debian/monolithic/inputs"),
+        "20200203T050607Z/inputs"
+    );
+    let latest = "release/11.0.0/debian/bullseye/amd64/monolithic/latest_build";
+    assert_eq!(link(latest), "20200204T050607Z");
+    let listed = mirror.stx(&["list"]).ok();
+    assert_eq!(listed.matches("success").count(), 3, "{listed}");
+    let again = mirror.json(&["adopt"]);
+    assert_eq!(again["adopted"], serde_json::json!([]));
+    assert_eq!(again["full"], 3);
+}
+
+#[test]
+fn parts_of_a_release_are_not_moved_over_something_else() {
+    let mirror = Mirror::new(past::small_undated);
+    let taken = mirror
+        .root()
+        .join("release/2.0.0/centos/20200203T050607Z/outputs");
+    fs_err::create_dir_all(&taken).expect("a directory");
+    let before = Tree::read(&mirror.root());
+    let refused = mirror.stx(&["adopt"]).code(4);
+    assert!(
+        refused.stderr.contains("20200203T050607Z"),
+        "{}",
+        refused.stderr
+    );
+    let after = Tree::read(&mirror.root());
+    let moved = before
+        .nodes
+        .keys()
+        .find(|path| !after.nodes.contains_key(*path));
+    assert_eq!(moved, None);
+}

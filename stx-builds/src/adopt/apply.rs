@@ -1,7 +1,8 @@
 //! Executes a plan: hashes, and adds to each build what it lacks as soon as its files are hashed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,34 +79,60 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
         options,
         full,
         full_builds,
+        without_alias,
         ..
     } = plan;
     let mut report = AdoptReport {
         full,
         ..AdoptReport::default()
     };
-    let jobs = options.jobs.unwrap_or_else(work::default_jobs);
     let ids: Vec<_> = builds.iter().map(|build| build.build.clone()).collect();
     let locks = Locks::new(store, ids.iter().chain(&full_builds));
     sweep(&locks, &mut report);
+    let moved = builds
+        .iter_mut()
+        .filter_map(|build| move_parts(&locks, build));
+    let without_alias: BTreeSet<_> = moved.chain(without_alias).collect();
     if options.fix_modes {
         // Before anything is hashed: it changes times by which files are known again.
         for build in &mut builds {
             fix_modes(&locks, build, &mut report);
         }
     }
+    let jobs = options.jobs.unwrap_or_else(work::default_jobs);
+    adopt_all(site, &locks, jobs, &builds, &mut report);
+    for channel in &without_alias {
+        let shown = locks.take(channel);
+        let shown = shown.and_then(|(adopter, _alone)| adopter.show_newest());
+        if let Err(error) = shown {
+            report
+                .problems
+                .push(format!("{channel}: {}", chain(&error)));
+        }
+    }
+    if options.link {
+        let adopted = report.adopted.iter().map(|adopted| adopted.build.clone());
+        let builds = adopted.chain(full_builds).collect();
+        let problems = &mut report.problems;
+        report.linked = Some(link::link(store.root(), &locks, &builds, problems));
+    }
+    report
+}
+
+/// Hashes the files of the builds that become full builds, and adopts each as soon as its last file is read.
+fn adopt_all(
+    site: &Site,
+    locks: &Locks<'_>,
+    jobs: NonZeroUsize,
+    builds: &[PlannedBuild],
+    report: &mut AdoptReport,
+) {
     let mut work = Vec::new();
-    for PlannedBuild {
-        build,
-        decision,
-        looked,
-        ..
-    } in &builds
-    {
-        match (decision, looked) {
+    for planned in builds {
+        match (&planned.decision, &planned.looked) {
             (Decision::Adopt(adoption), Some(looked)) => work.push(Work { adoption, looked }),
             (Decision::Leave { reason, message }, _) => report.left.push(LeftBuild {
-                build: build.clone(),
+                build: planned.build.clone(),
                 reason: *reason,
                 message: message.clone(),
             }),
@@ -113,8 +140,7 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
         }
     }
     let looked: Vec<_> = work.iter().map(|work| work.looked).collect();
-    let digests = Digests::of(&looked, store.adopted_digests());
-    drop(looked);
+    let digests = Digests::of(&looked, locks.store.adopted_digests());
     let (read, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let found = Mutex::new((Vec::new(), Vec::new()));
     let count = work.len() as u64;
@@ -124,7 +150,7 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
     });
     let finish = |index: usize| {
         let id = &work[index].looked.id;
-        let result = adopt(site, &locks, &digests, index, &work[index]);
+        let result = adopt(site, locks, &digests, index, &work[index]);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(adopted) => found.0.push(adopted),
@@ -146,9 +172,10 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
         site.progress().adopting(AdoptEvent::Bytes(bytes));
         complete.into_iter().for_each(finish);
     });
-    if let (Some(id), Some(hints)) = (ids.first(), digests.to_write_down(1)) {
-        // All that was read is in a SHA256SUMS by now, but for the builds that were left.
-        if let Ok((adopter, _alone)) = locks.take(&id.channel) {
+    site.progress().finished();
+    if let (Some(planned), Some(hints)) = (builds.first(), digests.to_write_down(1)) {
+        // All that was read is in a SHA256SUMS by now, but for the builds that were left; losing them costs time.
+        if let Ok((adopter, _alone)) = locks.take(&planned.build.channel) {
             adopter.keep_digests(hints);
         }
     }
@@ -159,14 +186,6 @@ pub(super) fn apply(site: &Site, store: &LocalStore, plan: AdoptPlan) -> AdoptRe
     report.files = digests.len() as u64;
     report.adopted.sort_by(|a, b| a.build.cmp(&b.build));
     report.left.sort_by(|a, b| a.build.cmp(&b.build));
-    if options.link {
-        site.progress().finished();
-        let adopted = report.adopted.iter().map(|adopted| adopted.build.clone());
-        let builds = adopted.chain(full_builds).collect();
-        let problems = &mut report.problems;
-        report.linked = Some(link::link(store.root(), &locks, &builds, problems));
-    }
-    report
 }
 
 /// Removes what an adoption that was killed has left behind, also where no build is left to be adopted.
@@ -180,6 +199,22 @@ fn sweep(locks: &Locks<'_>, report: &mut AdoptReport) {
             // Whoever is at work there sweeps before it begins.
             Ok(_) | Err(StoreError::Busy { .. }) => {}
             Err(error) => report.problems.push(chain(&error).to_string()),
+        }
+    }
+}
+
+/// Moves the parts of a release without a date into its build; its channel, if that was done.
+fn move_parts(locks: &Locks<'_>, planned: &mut PlannedBuild) -> Option<Channel> {
+    planned.adoptable()?;
+    let undated = planned.undated.as_ref()?;
+    let id = planned.build.clone();
+    let moved = locks.take(&id.channel);
+    let moved = moved.and_then(|(adopter, _alone)| adopter.take_in(&id, &undated.parts));
+    match moved {
+        Ok(()) => Some(id.channel),
+        Err(error) => {
+            planned.decision = failed(&error);
+            None
         }
     }
 }

@@ -64,6 +64,7 @@ pub(super) fn is_mark(path: &BuildPath) -> bool {
 /// Whether the text of a file tells something of its build.
 pub(super) fn is_text(path: &BuildPath) -> bool {
     SOURCES.contains(&path.as_str())
+        || super::undated::INFOS.contains(&path.as_str())
         || texts::is_image_list(path)
         || path.file_name() == texts::CHECKSUMS
 }

@@ -12,11 +12,12 @@ use stx_layout::{
     AliasEntry, BuildId, BuildPath, BuildRecord, ChannelEntry, Sha256, Sums, printable_bytes,
 };
 use stx_publish::ingest::Stamp;
-use stx_publish::{Entry, Incoming, Thinned};
+use stx_publish::{Entry, Incoming, LinkEnd, Thinned};
 use walkdir::WalkDir;
 
 use super::decide::{self, FoundSums, Seen};
 use super::texts;
+use super::undated::Parts;
 
 /// A regular file of a build.
 #[derive(Debug, Clone)]
@@ -49,12 +50,20 @@ pub(super) struct Looked {
     pub(super) dir: Utf8PathBuf,
     pub(super) files: Vec<File>,
     links: Vec<(BuildPath, String)>,
+    /// Where its parts lie, of a release without a date; of others none.
+    pub(super) parts: Parts,
     pub(super) seen: Seen,
     pub(super) repairs: Vec<Repair>,
     pub(super) notes: Vec<String>,
 }
 
 impl Looked {
+    /// Its newest file and the time of that.
+    pub(super) fn newest_file(&self) -> Option<(&BuildPath, DateTime<Utc>)> {
+        let newest = self.files.iter().max_by_key(|file| file.modified)?;
+        Some((&newest.path, newest.stamp.modified()?))
+    }
+
     /// The bytes of its files; a file with several names counts each time.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.stamp.size).sum()
@@ -121,57 +130,100 @@ pub(super) fn look(
     channel: &ChannelEntry,
     owner: u32,
 ) -> io::Result<Looked> {
-    let mut looked = Looked {
-        id: id.clone(),
-        dir: dir.to_owned(),
-        files: Vec::new(),
-        links: Vec::new(),
-        seen: Seen::default(),
-        repairs: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut looked = Looked::nothing(id, dir);
     let aliases = channel.aliases.iter();
     let here = aliases.filter(|(_, shown)| **shown == AliasEntry::Build(id.date));
     looked.seen.aliases = here.map(|(alias, _)| alias.clone()).collect();
     let found = fs::symlink_metadata(dir)?;
     looked.check_mode(None, &found, owner);
-    // Sorted, so that two looks can be compared entry by entry.
-    for entry in WalkDir::new(dir).min_depth(1).sort_by_file_name() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                let path = error.path().map(|path| path.display().to_string());
-                let why = error.io_error().map(ToString::to_string);
-                let why = why.unwrap_or_else(|| "cannot be listed".to_owned());
-                looked.refuse(path.unwrap_or_default(), why);
-                continue;
-            }
-        };
-        let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
-        let shown = || printable_bytes(relative.as_os_str().as_bytes()).into_owned();
-        let path = match relative.to_str().map(str::parse::<BuildPath>) {
-            Some(Ok(path)) => path,
-            Some(Err(error)) => {
-                looked.refuse(shown(), error.to_string());
-                continue;
-            }
-            None => {
-                looked.refuse(shown(), "the name is not UTF-8".to_owned());
-                continue;
-            }
-        };
-        match entry.metadata() {
-            Ok(metadata) => looked.take(path, entry.path(), &metadata, owner),
-            Err(error) => looked.refuse(shown(), error.to_string()),
-        }
-    }
-    looked.files.sort_by(|a, b| a.path.cmp(&b.path));
-    looked.links.sort();
-    note_links(&mut looked);
+    looked.walk(dir, "", owner);
+    looked.finish();
     Ok(looked)
 }
 
+/// Looks at a build whose parts lie at these places, each with its name in the build.
+pub(super) fn look_at_parts(
+    id: &BuildId,
+    dir: &Utf8Path,
+    parts: &[(String, Utf8PathBuf)],
+    owner: u32,
+) -> Looked {
+    let mut looked = Looked::nothing(id, dir);
+    for (name, place) in parts {
+        looked.walk(place, name, owner);
+    }
+    looked.finish();
+    looked
+}
+
 impl Looked {
+    fn nothing(id: &BuildId, dir: &Utf8Path) -> Self {
+        Self {
+            id: id.clone(),
+            dir: dir.to_owned(),
+            files: Vec::new(),
+            links: Vec::new(),
+            parts: Parts::new(),
+            seen: Seen::default(),
+            repairs: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Takes everything that lies at `place`, which is called `name` in the build, or is the build where that is empty.
+    fn walk(&mut self, place: &Utf8Path, name: &str, owner: u32) {
+        let least = usize::from(name.is_empty());
+        for entry in WalkDir::new(place).min_depth(least) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().map(|path| path.display().to_string());
+                    let why = error.io_error().map(ToString::to_string);
+                    let why = why.unwrap_or_else(|| "cannot be listed".to_owned());
+                    self.refuse(path.unwrap_or_default(), why);
+                    continue;
+                }
+            };
+            let relative = entry.path().strip_prefix(place).unwrap_or(entry.path());
+            let relative = match (name.is_empty(), entry.depth()) {
+                (true, _) => relative.to_owned(),
+                (false, 0) => name.into(),
+                (false, _) => std::path::Path::new(name).join(relative),
+            };
+            let shown = || printable_bytes(relative.as_os_str().as_bytes()).into_owned();
+            let path = match relative.to_str().map(str::parse::<BuildPath>) {
+                Some(Ok(path)) => path,
+                Some(Err(error)) => {
+                    self.refuse(shown(), error.to_string());
+                    continue;
+                }
+                None => {
+                    self.refuse(shown(), "the name is not UTF-8".to_owned());
+                    continue;
+                }
+            };
+            match entry.metadata() {
+                Ok(metadata) => self.take(path, entry.path(), &metadata, owner),
+                Err(error) => self.refuse(shown(), error.to_string()),
+            }
+        }
+    }
+
+    /// Sorts what was taken, so that two looks can be compared, and notes the symlinks that lead nowhere or out of the build:
+    /// they stay, and `verify` names them.
+    fn finish(&mut self) {
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.links.sort();
+        if self.links.is_empty() {
+            return;
+        }
+        for (path, end) in self.entries(|_| None).links() {
+            if let LinkEnd::Wrong(kind) = end {
+                self.notes.push(format!("{path}: {kind}"));
+            }
+        }
+    }
+
     fn refuse(&mut self, path: String, why: String) {
         self.seen.unreadable.push((path, why));
     }
@@ -302,19 +354,6 @@ impl Looked {
         };
         if repair.mode.is_some() || repair.owner.is_some() {
             self.repairs.push(repair);
-        }
-    }
-}
-
-/// Notes the symlinks that lead nowhere or out of the build: they stay, and `verify` names them.
-fn note_links(looked: &mut Looked) {
-    if looked.links.is_empty() {
-        return;
-    }
-    let links = looked.entries(|_| None).links();
-    for (path, end) in links {
-        if let stx_publish::LinkEnd::Wrong(kind) = end {
-            looked.notes.push(format!("{path}: {kind}"));
         }
     }
 }

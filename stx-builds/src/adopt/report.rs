@@ -179,7 +179,10 @@ impl fmt::Display for AdoptPlan {
 impl fmt::Display for PlannedBuild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.decision {
-            Decision::Leave { message, .. } => writeln!(f, "leave {}: {message}", self.build),
+            Decision::Leave { message, .. } => match &self.undated {
+                None => writeln!(f, "leave {}: {message}", self.build),
+                Some(_) => writeln!(f, "leave {}, undated: {message}", self.build.channel),
+            },
             Decision::Adopt(adoption) => {
                 writeln!(
                     f,
@@ -189,6 +192,14 @@ impl fmt::Display for PlannedBuild {
                     counted(self.files, "file"),
                     counted(self.bytes, "byte")
                 )?;
+                if let Some(undated) = &self.undated {
+                    writeln!(
+                        f,
+                        "    undated  {}; moved into the build, with symlinks in their places",
+                        undated.parts.join(", ")
+                    )?;
+                    writeln!(f, "    dated by {}", undated.dated_by)?;
+                }
                 f.write_str(&details(adoption))?;
                 for note in &self.notes {
                     writeln!(f, "    note     {note}")?;

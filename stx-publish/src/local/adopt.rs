@@ -10,16 +10,20 @@ use std::sync::Arc;
 
 use camino::Utf8Path;
 use fs_err as fs;
-use stx_layout::{BuildId, BuildPath, BuildRecord, Channel, Pin};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Channel, Pin};
 
-use super::disk::{io_error, remove_file, replace_file, set_mode, sync_parent};
+use super::disk::{
+    io_error, make_dirs, remove_file, replace_file, set_mode, sync_dirs, sync_parent,
+};
 use super::private::{Lock, MARK};
+use super::writer::point;
 use super::{Inner, LocalStore};
 use crate::incoming::{CHUNK, Incoming};
 use crate::ingest::Hints;
 use crate::seal::{Seal, record_path};
 use crate::store::rules::{check_absent, check_channel, check_there, file_mode, seal_staged};
-use crate::store::{Leftover, StoreError};
+use crate::store::{Leftover, Scope, StoreError};
 
 /// The cache of the digests that adoption has read, of the whole mirror.
 const DIGESTS: &str = "adopted";
@@ -105,6 +109,63 @@ impl Adopter {
             placed?;
         }
         Ok(sealed.record)
+    }
+
+    /// Moves parts of a release without a date, which lie in the directory of the channel, into the directory of a build:
+    /// each changes places with a symlink that leads to it, at one instant, so that its old path answers all the time. A
+    /// part that was moved by a run that died is passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] where the build has something else of that name.
+    pub fn take_in(&self, id: &BuildId, parts: &[String]) -> Result<(), StoreError> {
+        check_channel(&self.lock.channel, id)?;
+        let channel = self.inner.root.join(id.channel.to_string());
+        let dir = self.inner.build_dir(id);
+        let record = dir.join(record_path().as_path());
+        check_absent(id, fs::symlink_metadata(record).is_ok())?;
+        // All of them before the first one is moved.
+        let steps = parts.iter().map(|part| part_step(id, &channel, &dir, part));
+        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+        let relative = id.to_string();
+        make_dirs(&self.inner.root, Utf8Path::new(&relative), 0o755)?;
+        // The build's directory is there for good before anything is moved into it.
+        sync_dirs(&self.inner.root, Utf8Path::new(&relative))?;
+        for (part, step) in parts.iter().zip(steps) {
+            let (old, new) = (channel.join(part), dir.join(part));
+            if step == PartStep::Done {
+                continue;
+            }
+            if step == PartStep::Place {
+                self.inner.step("adopt: place")?;
+                let target = format!("{}/{part}", id.date);
+                fs::os::unix::fs::symlink(target, &new).map_err(io_error("make", &new))?;
+            }
+            self.inner.step("adopt: exchange")?;
+            renameat_with(CWD, old.as_str(), CWD, new.as_str(), RenameFlags::EXCHANGE)
+                .map_err(|error| io_error("exchange", format!("{old} and {new}"))(error.into()))?;
+            sync_parent(&new)?;
+            sync_parent(&old)?;
+        }
+        Ok(())
+    }
+
+    /// Points `latest_build` of the channel at its newest success, if there is no such alias and there is a success.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn show_newest(&self) -> Result<(), StoreError> {
+        let channel = &self.lock.channel;
+        let catalog = self.inner.catalog(&Scope::Channel(channel.clone()))?;
+        let latest = AliasName::latest_build();
+        let Some(entry) = catalog.channels.get(channel) else {
+            return Ok(());
+        };
+        match entry.newest_success() {
+            Some(newest) if !entry.aliases.contains_key(&latest) => {
+                point(&self.inner, channel, &latest, None, Some(newest))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Pins an adopted build, which an older publisher was told to keep.
@@ -199,6 +260,39 @@ impl Adopter {
         self.inner
             .staging(&id.channel)
             .join(format!("{MARK}{name}"))
+    }
+}
+
+/// The next step to move a part of a release into its build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartStep {
+    /// Make the symlink, in the build.
+    Place,
+    /// The two change places.
+    Exchange,
+    /// Nothing.
+    Done,
+}
+
+fn part_step(
+    id: &BuildId,
+    channel: &Utf8Path,
+    dir: &Utf8Path,
+    part: &str,
+) -> Result<PartStep, StoreError> {
+    let target = format!("{}/{part}", id.date);
+    let leads_there = |path: &Utf8Path| {
+        let text = fs::read_link(path);
+        text.is_ok_and(|text| text.to_str() == Some(&target))
+    };
+    let new = dir.join(part);
+    match (leads_there(&channel.join(part)), leads_there(&new)) {
+        (true, false) => Ok(PartStep::Done),
+        (false, true) => Ok(PartStep::Exchange),
+        (false, false) if fs::symlink_metadata(&new).is_err() => Ok(PartStep::Place),
+        (true, true) | (false, false) => Err(StoreError::AlreadyExists {
+            what: format!("{id}/{part}"),
+        }),
     }
 }
 

@@ -142,7 +142,10 @@ impl Inner {
                     }
                     entry.aliases.insert(alias, shown);
                 }
-            } else if !PageName::is(&name) && name != SAVE_DATA {
+            } else if !PageName::is(&name)
+                && name != SAVE_DATA
+                && !self.leads_into_build(channel, &name)
+            {
                 entry.strays.push(name);
             }
         }
@@ -151,6 +154,16 @@ impl Inner {
         }
         entry.strays.sort();
         Ok((entry, dirs))
+    }
+
+    /// Whether an entry of a channel is a symlink to what has the same name in a build: the place of a release that had no
+    /// date, whose old paths answer.
+    fn leads_into_build(&self, channel: &Channel, name: &str) -> bool {
+        let target = fs::read_link(self.root.join(channel.to_string()).join(name));
+        target.is_ok_and(|target| {
+            let parts = target.to_str().and_then(|target| target.split_once('/'));
+            parts.is_some_and(|(date, rest)| rest == name && date.parse::<BuildDate>().is_ok())
+        })
     }
 
     fn build(&self, id: &BuildId) -> BuildEntry {

@@ -118,9 +118,11 @@ fn has_channel(root: &Utf8Path, relative: &Utf8Path, depth: usize) -> bool {
         return false;
     };
     if relative.as_str().parse::<Channel>().is_ok()
-        && names
-            .iter()
-            .any(|name| name.parse::<BuildDate>().is_ok() || name.parse::<AliasName>().is_ok())
+        && names.iter().any(|name| {
+            // A release that an older publisher left without a build date is `outputs` alone.
+            let is_undated = name == "outputs";
+            is_undated || name.parse::<BuildDate>().is_ok() || name.parse::<AliasName>().is_ok()
+        })
     {
         return true;
     }
@@ -162,6 +164,7 @@ mod tests {
             &[".stx"][..],
             &[BUILD],
             &["rc/2.0/centos/20181105T060000Z"],
+            &["release/2.0.0/centos/outputs/iso"],
             &[long],
         ] {
             let dir = with(dirs);

@@ -212,7 +212,8 @@ impl ChannelWriter for LocalWriter {
     }
 }
 
-fn point(
+/// Points an alias of a channel whose lock the caller holds.
+pub(super) fn point(
     inner: &Inner,
     channel: &Channel,
     alias: &AliasName,

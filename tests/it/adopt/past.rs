@@ -340,3 +340,43 @@ pub(crate) fn small(root: &Utf8Path) {
     build.done(6);
     Script::new(root, "master/centos").symlink("latest_build", "20200206T060000Z");
 }
+
+/// Releases without a build date, in the forms that the real mirror has.
+pub(crate) fn undated(root: &Utf8Path) {
+    let release = Script::new(root, "release/2.0.0/centos");
+    centos(&release);
+    release
+        .file(
+            "outputs/BUILD_INFO.txt",
+            "SW_VERSION=\"19.09\"\nBUILD_ID=\"r/stx.2.0\"\nBUILD_DATE=\"2019-09-03 01:30:00 +0000\"\n",
+        )
+        .rpms("outputs/RPMS/std")
+        .files(&["logs/Success", "KEEP"]);
+    age(&release.dir, humantime("2019-09-03T07:00:00Z"));
+    let release = Script::new(root, "release/8.0.0/debian/monolithic");
+    release
+        .files(&[
+            "outputs/iso/starlingx-intel-x86-64-20200203010203-cd.iso",
+            "inputs/sources/hello/hello_1.0.orig.tar.gz",
+        ])
+        .symlink(
+            "outputs/iso/starlingx-intel-x86-64-cd.iso",
+            "starlingx-intel-x86-64-20200203010203-cd.iso",
+        )
+        .debs("outputs/std/packages");
+    age(&release.dir, humantime("2020-02-03T05:06:07Z"));
+    let release = Script::new(root, "release/11.0.0/debian/bullseye/amd64/monolithic");
+    release.files(&["outputs/iso/starlingx-intel-x86-64-cd.iso", "outputs/GREEN"]);
+    age(&release.dir, humantime("2020-02-04T05:06:07Z"));
+}
+
+/// A small release without a build date.
+pub(crate) fn small_undated(root: &Utf8Path) {
+    let release = Script::new(root, "release/2.0.0/centos");
+    release.file("outputs/CONTEXT.sh", &context()).files(&[
+        "outputs/iso/bootimage.iso",
+        "inputs/downloads/a.tar",
+        "logs/Success",
+    ]);
+    age(&release.dir, humantime("2020-02-03T05:06:07Z"));
+}

@@ -1,5 +1,7 @@
 //! An adoption, killed and failed at every call that changes a file.
 
+use std::os::unix::fs::PermissionsExt;
+
 use camino::Utf8Path;
 
 use super::outside::builds;
@@ -70,4 +72,60 @@ fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
 #[test]
 fn adopt_survives_every_system_call() {
     sweep().run();
+}
+
+/// A release without a date, whose parts are moved.
+fn undated_sweep() -> Sweep {
+    let args = ["adopt", "--jobs", "1"].map(str::to_owned);
+    let sweep = Sweep::new("adopt, undated", &args, |sandbox| {
+        let mirror = sandbox.join("mirror");
+        past::small_undated(&mirror);
+        past::small(&mirror);
+        // Makes the locks, as above; the other channel is adopted by now.
+        run(&mut command(
+            sandbox,
+            TODAY,
+            &["adopt", "--fix-modes", "master/centos"],
+        ))
+        .ok();
+        let lock = mirror.join(".stx/locks/release/2.0.0/centos/%2Elock");
+        fs_err::create_dir_all(lock.parent().expect("a parent")).expect("a directory");
+        fs_err::write(&lock, "").expect("a file");
+        for dir in ["release", "release/2.0.0", "release/2.0.0/centos"] {
+            let dir = mirror.join(".stx/locks").join(dir);
+            fs_err::set_permissions(dir, PermissionsExt::from_mode(0o700)).expect("a mode");
+        }
+    });
+    sweep.judged_by(unanswered)
+}
+
+/// The paths that a reader could ask for before, and that do not answer with the same bytes.
+fn unanswered(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (path, node) in &known[0].nodes {
+        let Node::File(_, bytes) = node else {
+            continue;
+        };
+        // By way of the symlinks, as a web server reads it.
+        let found = fs_err::read(mirror.join(path));
+        if !path.starts_with(".stx/") && !found.is_ok_and(|found| found == *bytes) {
+            wrong.push(format!("{path}: does not answer"));
+        }
+    }
+    for build in builds(tree) {
+        let record = format!("{build}/build.json");
+        if tree.nodes.contains_key(&record) {
+            let check = ["--check", "--strict", "--quiet", "SHA256SUMS"];
+            let sums = run(tool("sha256sum", check).current_dir(mirror.join(build)));
+            if sums.code != Some(0) {
+                wrong.push(format!("{build}: {}{}", sums.stdout, sums.stderr));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn moving_a_release_into_a_build_survives_every_system_call() {
+    undated_sweep().run();
 }
