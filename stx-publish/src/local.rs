@@ -11,6 +11,7 @@
 //!     pages/                                   derived pages on their way, and their lock
 //!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
 //!     pins/<channel>/<date>.json               the pins of a build
+//!     verdicts/<channel>/<date>.json           the verdicts on a build
 //!     locks/<channel>/%2Elock                  the lock of a channel
 //!     cache/                                   what can be found out again; may be removed at any time
 //! ```
@@ -34,6 +35,7 @@ use futures_util::stream;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+    VerdictEntry,
 };
 
 use crate::incoming::CHUNK;
@@ -65,6 +67,7 @@ mod tests;
 mod thinning;
 mod trash;
 mod twins;
+mod verdicts;
 mod writer;
 
 pub use adopt::{Adopter, Kept};
@@ -455,6 +458,11 @@ impl MirrorStore for LocalStore {
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         let scope = scope.clone();
         self.blocking(move |inner| inner.pins(&scope)).await
+    }
+
+    async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.verdicts(&scope)).await
     }
 
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {

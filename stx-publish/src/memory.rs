@@ -9,7 +9,7 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
-    Catalog, Channel, Pin, Sums,
+    Catalog, Channel, Pin, Sums, VerdictEntry,
 };
 
 use crate::index::PageId;
@@ -43,6 +43,7 @@ struct State {
     locked: BTreeSet<Channel>,
     staged: BTreeSet<BuildId>,
     pins: BTreeMap<BuildId, Vec<Pin>>,
+    verdicts: BTreeMap<BuildId, Vec<VerdictEntry>>,
     owed: BTreeMap<BuildId, OwedTags>,
     held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
@@ -336,6 +337,13 @@ impl MirrorStore for MemoryStore {
         let state = self.state();
         let pins = state.pins.iter().filter(|(id, _)| is_within(id, scope));
         Ok(pins.flat_map(|(_, pins)| pins).cloned().collect())
+    }
+
+    async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
+        let state = self.state();
+        let known = state.verdicts.iter();
+        let known = known.filter(|(id, _)| is_within(id, scope));
+        Ok(known.flat_map(|(_, entries)| entries).cloned().collect())
     }
 
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {

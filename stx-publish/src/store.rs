@@ -24,7 +24,7 @@ use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin,
-    Sha256, Sums,
+    Sha256, Sums, VerdictEntry,
 };
 
 use crate::incoming::Entry;
@@ -323,6 +323,10 @@ pub trait MirrorStore: MirrorRead {
     /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError>;
 
+    /// The verdicts on builds within `scope`, by build, those on one build in the order in which they were given. They outlive
+    /// their build in the trash.
+    async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError>;
+
     /// The tags within `scope` that the registry has longer than the mirror has their builds, by build.
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError>;
 
@@ -384,6 +388,10 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Takes away an author's pin of a build, whether or not the build is there. [`StoreError::NotFound`] if there is none.
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError>;
+
+    /// Adds a verdict on a build that is there ([`StoreError::NotFound`]); nothing, if the newest one is the same but for its
+    /// time.
+    async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError>;
 
     /// Remembers the tags of a build that is gone, or about to go, in place of what was remembered of it; without any,
     /// forgets it. Nothing but [`owed`](MirrorStore::owed) tells of them.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use futures_util::lock::OwnedMutexGuard;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
-    Catalog, Channel, Pin, Sums,
+    Catalog, Channel, Pin, Sums, VerdictEntry,
 };
 use stx_publish::conformance::{self, test_seal};
 use stx_publish::faulty::Fault;
@@ -36,6 +36,7 @@ enum Group {
     Aliases(Channel),
     HeldAliases(Channel),
     Pins(BuildId),
+    Verdicts(BuildId),
     Owed(BuildId),
     Pages,
 }
@@ -163,6 +164,13 @@ impl Rows {
         let row = self.get(Group::Pins(id.clone()), "");
         row.map_or(Ok(Vec::new()), |text| {
             rules::PinFile::read(id, "pins", text)
+        })
+    }
+
+    fn verdicts(&self, id: &BuildId) -> Result<Vec<VerdictEntry>> {
+        let row = self.get(Group::Verdicts(id.clone()), "");
+        row.map_or(Ok(Vec::new()), |text| {
+            rules::VerdictFile::read(id, "verdicts", text)
         })
     }
 
@@ -359,6 +367,19 @@ impl MirrorStore for KeyValue {
         }
         Ok(pins)
     }
+    async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>> {
+        let rows = self.rows();
+        let mut entries = Vec::new();
+        for group in rows.groups() {
+            match group {
+                Group::Verdicts(id) if rules::is_within(id, scope) => {
+                    entries.extend(rows.verdicts(id)?);
+                }
+                _ => {}
+            }
+        }
+        Ok(entries)
+    }
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>> {
         let rows = self.rows();
         let owed = rows.0.iter().filter_map(|((group, _), text)| match group {
@@ -520,6 +541,17 @@ impl ChannelWriter for Writer {
         let pin = rules::take_pin(&id, &mut pins, author)?;
         rows.put(Group::Pins(id), &"", rules::PinFile { pins }.to_json());
         Ok(pin)
+    }
+    async fn mark(&self, entry: &VerdictEntry) -> Result<()> {
+        let id = &entry.build;
+        rules::check_channel(&self.0.channel, id)?;
+        let mut rows = self.rows();
+        rules::check_there(id, rows.is_there(id))?;
+        let mut entries = rows.verdicts(id)?;
+        rules::put_verdict(&mut entries, entry);
+        let text = rules::VerdictFile { entries }.to_json();
+        rows.put(Group::Verdicts(id.clone()), "", text);
+        Ok(())
     }
     async fn owe(&self, owed: &OwedTags) -> Result<()> {
         rules::check_channel(&self.0.channel, &owed.build)?;

@@ -17,6 +17,8 @@ pub(super) const MARKS: &str = ".stx/marks";
 pub(super) const OWED: &str = ".stx/owed";
 /// The pins of each build.
 pub(super) const PINS: &str = ".stx/pins";
+/// The verdicts on each build.
+pub(super) const VERDICTS: &str = ".stx/verdicts";
 /// An entry for each retired build and section.
 pub(super) const RETIRED: &str = ".stx/retired";
 
@@ -58,6 +60,10 @@ pub(super) fn held(channel: &Channel, alias: &AliasName) -> String {
 
 pub(super) fn pins(id: &BuildId) -> String {
     format!("{PINS}/{id}.json")
+}
+
+pub(super) fn verdicts(id: &BuildId) -> String {
+    format!("{VERDICTS}/{id}.json")
 }
 
 pub(super) fn owed(id: &BuildId) -> String {

@@ -18,6 +18,7 @@
 //!     cache/<channel>/%2Einputs                digests of the files that were published last, so that they are not read again
 //!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
 //!     pins/<channel>/<date>.json               the pins of a build
+//!     verdicts/<channel>/<date>.json           the verdicts on a build
 //!     probe/…                                  whether the server keeps writers apart
 //! ```
 //!
@@ -35,7 +36,7 @@
 //! | `objects`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, the names of objects, and what keeps writers apart |
 //! | `lease` | locks that end by the clock |
 //! | `list`, `read`, `alias`, `manifest` | what readers see: catalog, records, files, aliases, symlinks and modes |
-//! | `writer`, `retired`, `sections`, `pins`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
+//! | `writer`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
 //! | `staged`, `upload`, `shared`, `twins`, `shadow` | a build that is being put together, and repository metadata for it |
 //!
 //! The crate is a backend: all of it does I/O. The rules that it keeps are those of [`stx_publish::store::rules`].
@@ -51,6 +52,7 @@ use camino::Utf8PathBuf;
 use object_store::path::Path;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+    VerdictEntry,
 };
 use stx_publish::index::PageId;
 use stx_publish::metadata::{RepoMetadata, Repodata};
@@ -84,6 +86,7 @@ mod staged;
 mod tests;
 mod twins;
 mod upload;
+mod verdicts;
 mod writer;
 
 pub use lease::{Clock, MARGIN};
@@ -323,6 +326,10 @@ impl MirrorStore for BucketStore {
 
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         self.inner.pins(scope).await
+    }
+
+    async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
+        self.inner.verdicts(scope).await
     }
 
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {

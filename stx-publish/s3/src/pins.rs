@@ -23,7 +23,7 @@ impl Inner {
     pub(super) async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         let builds = match scope {
             Scope::Build(id) => BTreeSet::from([id.clone()]),
-            Scope::All | Scope::Channel(_) => self.pinned().await?,
+            Scope::All | Scope::Channel(_) => self.builds_with(PINS).await?,
         };
         let mut pins = Vec::new();
         for id in builds {
@@ -39,9 +39,9 @@ impl Inner {
         Ok(pins)
     }
 
-    /// The builds that have pins.
-    async fn pinned(&self) -> Result<BTreeSet<BuildId>, StoreError> {
-        let listed = self.objects.list(PINS).await?;
+    /// The builds that have an object in an area of the mirror's own.
+    pub(super) async fn builds_with(&self, area: &str) -> Result<BTreeSet<BuildId>, StoreError> {
+        let listed = self.objects.list(area).await?;
         let builds = listed.iter().filter_map(|it| {
             let (channel, name) = it.name.strip_suffix(".json")?.rsplit_once('/')?;
             let date: BuildDate = name.parse().ok()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, VerdictEntry};
 
 use super::Inner;
 use super::keys::{self, Going};
@@ -105,6 +105,11 @@ impl ChannelWriter for BucketWriter {
 
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError> {
         self.inner.unpin(&self.lease, &self.id(date), author).await
+    }
+
+    async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError> {
+        check_channel(&self.channel, &entry.build)?;
+        self.inner.add_verdict(&self.lease, entry).await
     }
 
     async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {

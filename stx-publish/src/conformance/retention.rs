@@ -1,7 +1,7 @@
 //! The part of the suite that is about pins, readers and sections that go before their build.
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildDate, BuildId, BuildOutcome, Pin};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, Pin, Verdict, VerdictEntry};
 
 use super::{path, put, sample_id};
 use crate::incoming::digest_of;
@@ -34,6 +34,7 @@ pub fn sample_section(section: &str, day: u32) -> ThinnedSection {
 
 pub(super) async fn run(store: &dyn MirrorStore) {
     pins_keep(store).await;
+    verdicts_are_remembered(store).await;
     readers_hold(store).await;
     sections_go_and_come_back(store).await;
     what_a_build_is_known_by_stays(store).await;
@@ -100,6 +101,57 @@ async fn pins_keep(store: &dyn MirrorStore) {
     assert_eq!(pins(&scope).await, [bob]);
     drop(writer.unpin(id.date, "bob").await.expect("unpinned"));
     assert_eq!(pins(&Scope::All).await, []);
+}
+
+async fn verdicts_are_remembered(store: &dyn MirrorStore) {
+    let id = sample_id(1);
+    let found = async |scope: &Scope| store.verdicts(scope).await.expect("verdicts");
+    let said = |day: u32, verdict, author: &str| VerdictEntry {
+        build: id.clone(),
+        at: sample_id(day).date.time(),
+        verdict,
+        author: author.to_owned(),
+        reason: Some("\u{fc}ber all tests".to_owned()),
+        url: None,
+    };
+    assert_eq!(found(&Scope::All).await, []);
+    let writer = locked(store).await;
+    let green = said(20, Verdict::Green, "lab");
+    let nowhere = VerdictEntry {
+        build: sample_id(27),
+        ..green.clone()
+    };
+    assert!(not_found(&writer.mark(&nowhere).await), "no such build");
+    let elsewhere = VerdictEntry {
+        build: "master/debian/20181101T060000Z".parse().expect("a build"),
+        ..green.clone()
+    };
+    assert!(refused(&writer.mark(&elsewhere).await), "another's lock");
+
+    // The history, in its order; the same once more is none.
+    let red = said(21, Verdict::Red, "ann");
+    for entry in [&green, &said(22, Verdict::Green, "lab"), &red] {
+        writer.mark(entry).await.expect("marked");
+    }
+    let history = [green.clone(), red.clone()];
+    for scope in [
+        Scope::All,
+        Scope::Channel(id.channel.clone()),
+        Scope::Build(id.clone()),
+    ] {
+        assert_eq!(found(&scope).await, history, "{scope}");
+    }
+    assert_eq!(found(&Scope::Build(sample_id(4))).await, []);
+
+    // It outlives the build in the trash.
+    let now = sample_id(20).date.time();
+    let retired = writer.retire(id.date, now).await.expect("retired");
+    assert_eq!(found(&Scope::All).await, history);
+    assert!(not_found(&writer.mark(&green).await), "it is in the trash");
+    writer.restore(&retired).await.expect("restored");
+    let again = said(23, Verdict::Green, "lab");
+    writer.mark(&again).await.expect("marked");
+    assert_eq!(found(&Scope::All).await, [green, red, again]);
 }
 
 async fn tags_are_owed(store: &dyn MirrorStore) {

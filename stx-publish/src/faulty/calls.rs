@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Catalog,
-    Channel, Pin, Sums,
+    Channel, Pin, Sums, VerdictEntry,
 };
 
 use super::{FaultyStore, Fuse};
@@ -26,7 +26,7 @@ use crate::store::{
 use crate::thinning::ThinnedSection;
 
 /// The methods of [`MirrorRead`], [`MirrorStore`], [`ChannelWriter`], [`PageWriter`] and [`StagedBuild`], in their order.
-pub const METHODS: [&str; 45] = [
+pub const METHODS: [&str; 47] = [
     "catalog",
     "record",
     "sums",
@@ -46,6 +46,7 @@ pub const METHODS: [&str; 45] = [
     "settle",
     "strays",
     "pins",
+    "verdicts",
     "owed",
     "in_use",
     "channel",
@@ -56,6 +57,7 @@ pub const METHODS: [&str; 45] = [
     "thin",
     "pin",
     "unpin",
+    "mark",
     "owe",
     "restore",
     "purge",
@@ -240,6 +242,9 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
         through!(self.pins(scope) else Vec::new())
     }
+    async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
+        through!(self.verdicts(scope) else Vec::new())
+    }
     async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
         through!(self.owed(scope) else Vec::new())
     }
@@ -301,6 +306,9 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
             author: author.to_owned(),
             until: None,
         })
+    }
+    async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError> {
+        behind!(self.mark(entry) else ())
     }
     async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {
         behind!(self.owe(owed) else ())

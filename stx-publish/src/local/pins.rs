@@ -28,16 +28,16 @@ impl Inner {
     }
 
     pub(super) fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
-        let files = match scope {
-            Scope::Build(id) => vec![(id.clone(), self.pin_file(id))],
-            Scope::All | Scope::Channel(_) => self.pin_files()?,
+        let builds = match scope {
+            Scope::Build(id) => vec![id.clone()],
+            Scope::All | Scope::Channel(_) => self.builds_with(PINS)?,
         };
         let mut pins = Vec::new();
-        for (id, file) in files {
+        for id in builds {
             if !is_within(&id, scope) {
                 continue;
             }
-            match read(&id, &file) {
+            match read(&id, &self.pin_file(&id)) {
                 Ok(found) => pins.extend(found),
                 Err(error @ StoreError::Damaged { .. }) => pins.push(PinFile::unknown(id, &error)),
                 Err(error) => return Err(error),
@@ -46,17 +46,17 @@ impl Inner {
         Ok(pins)
     }
 
-    /// The pin files of all channels, by build.
-    fn pin_files(&self) -> Result<Vec<(BuildId, Utf8PathBuf)>, StoreError> {
-        let files = self.entries(PINS)?.into_iter();
-        let mut files: Vec<_> = files
-            .filter_map(|(channel, name, path)| {
+    /// The builds that have a file in an area of the mirror's own, sorted.
+    pub(super) fn builds_with(&self, area: &str) -> Result<Vec<BuildId>, StoreError> {
+        let files = self.entries(area)?.into_iter();
+        let mut builds: Vec<_> = files
+            .filter_map(|(channel, name, _)| {
                 let date: BuildDate = name.strip_suffix(".json")?.parse().ok()?;
-                Some((BuildId::new(channel, date), path))
+                Some(BuildId::new(channel, date))
             })
             .collect();
-        files.sort();
-        Ok(files)
+        builds.sort();
+        Ok(builds)
     }
 
     pub(super) fn pin(&self, pin: &Pin) -> Result<(), StoreError> {

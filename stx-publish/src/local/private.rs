@@ -20,6 +20,8 @@ const PRIVATE: &str = ".stx";
 pub(super) const OWED: &str = "owed";
 /// The pins of each build.
 pub(super) const PINS: &str = "pins";
+/// The verdicts on each build.
+pub(super) const VERDICTS: &str = "verdicts";
 const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const HELD: &str = "held";
@@ -107,7 +109,7 @@ impl Inner {
         if mode.map_err(io_error("look at", &private))? != 0o700 {
             set_mode(&private, 0o700)?;
         }
-        for area in [STAGING, TRASH, HELD, PAGES, PINS, LOCKS] {
+        for area in [STAGING, TRASH, HELD, PAGES, PINS, VERDICTS, LOCKS] {
             make_dirs(&private, Utf8Path::new(area), 0o700)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, VerdictEntry};
 
 use super::Inner;
 use super::disk::{
@@ -159,6 +159,15 @@ impl ChannelWriter for LocalWriter {
         let author = author.to_owned();
         self.blocking(move |inner, lock| {
             inner.unpin(&BuildId::new(lock.channel.clone(), date), &author)
+        })
+        .await
+    }
+
+    async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError> {
+        let entry = entry.clone();
+        self.blocking(move |inner, lock| {
+            check_channel(&lock.channel, &entry.build)?;
+            inner.add_verdict(&entry)
         })
         .await
     }

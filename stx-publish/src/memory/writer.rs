@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin, VerdictEntry,
+};
 
 use super::{MemoryStore, State, Stored};
 use crate::incoming::Entry;
@@ -16,8 +18,8 @@ use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::{Sealed, is_beyond_sums};
 use crate::store::rules::{
     check_absent, check_alias, check_channel, check_free, check_sections, check_taken,
-    check_target, check_there, in_use, latest, new_sections, no_build, put_pin, retired_at,
-    retired_before, retired_section, seal_copy, seal_staged, take_pin,
+    check_target, check_there, in_use, latest, new_sections, no_build, put_pin, put_verdict,
+    retired_at, retired_before, retired_section, seal_copy, seal_staged, take_pin,
 };
 use crate::store::{
     Added, ChannelWriter, Content, Contents, KnownFile, Leftover, OwedTags, PageWriter, Retired,
@@ -173,6 +175,15 @@ impl ChannelWriter for MemoryWriter {
         let mut state = self.lock.store.state();
         let pins = state.pins.entry(id.clone()).or_default();
         take_pin(&id, pins, author)
+    }
+
+    async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError> {
+        check_channel(&self.lock.channel, &entry.build)?;
+        let mut state = self.lock.store.state();
+        check_there(&entry.build, state.builds.contains_key(&entry.build))?;
+        let entries = state.verdicts.entry(entry.build.clone()).or_default();
+        put_verdict(entries, entry);
+        Ok(())
     }
 
     async fn owe(&self, owed: &OwedTags) -> Result<(), StoreError> {

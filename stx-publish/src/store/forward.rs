@@ -8,6 +8,7 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
+    VerdictEntry,
 };
 
 use super::{
@@ -95,6 +96,9 @@ macro_rules! forward {
             }
             async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError> {
                 (**self).pins(scope).await
+            }
+            async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
+                (**self).verdicts(scope).await
             }
             async fn owed(&self, scope: &Scope) -> Result<Vec<OwedTags>, StoreError> {
                 (**self).owed(scope).await

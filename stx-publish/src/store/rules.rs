@@ -32,7 +32,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, Pin,
-    Sha256, Sums,
+    Sha256, Sums, VerdictEntry,
 };
 
 use super::{Found, Inspection, Retired, Scope, StoreError};
@@ -390,6 +390,48 @@ impl PinFile {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("texts and times") + "\n"
     }
+}
+
+/// The text of the file that holds the verdicts on one build.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VerdictFile {
+    /// The verdicts, oldest first.
+    pub entries: Vec<VerdictEntry>,
+}
+
+impl VerdictFile {
+    /// The verdicts that a file called `name` holds, all of them on its build.
+    pub fn read(id: &BuildId, name: &str, text: &[u8]) -> Result<Vec<VerdictEntry>, StoreError> {
+        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Damaged {
+            what: name.to_owned(),
+            source,
+        };
+        let found: Self = serde_json::from_slice(text).map_err(|error| damaged(error.into()))?;
+        match found.entries.iter().find(|entry| entry.build != *id) {
+            Some(entry) => Err(damaged(
+                format!("it holds a verdict on {}", entry.build).into(),
+            )),
+            None => Ok(found.entries),
+        }
+    }
+
+    /// The text of the file.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("texts and times") + "\n"
+    }
+}
+
+/// Adds a verdict to those on its build; not if the newest is the same but for its time. Tells whether it was added.
+pub fn put_verdict(entries: &mut Vec<VerdictEntry>, new: &VerdictEntry) -> bool {
+    let is_same = |last: &VerdictEntry| {
+        let at = last.at;
+        *last == VerdictEntry { at, ..new.clone() }
+    };
+    if entries.last().is_some_and(is_same) {
+        return false;
+    }
+    entries.push(new.clone());
+    true
 }
 
 /// Refuses to take away anything of a build that a pin keeps.

@@ -1,0 +1,50 @@
+//! The verdicts of a mirror in a bucket: one small object a build.
+
+use std::collections::BTreeSet;
+
+use stx_layout::{BuildId, VerdictEntry};
+
+use super::Inner;
+use super::keys::{self, VERDICTS};
+use super::lease::Lease;
+use super::objects::Keep;
+use stx_publish::store::rules::{VerdictFile, check_there, is_within, put_verdict};
+use stx_publish::store::{Scope, StoreError};
+
+impl Inner {
+    async fn verdicts_of(&self, id: &BuildId) -> Result<Vec<VerdictEntry>, StoreError> {
+        let name = keys::verdicts(id);
+        match self.objects.get(&name).await? {
+            None => Ok(Vec::new()),
+            Some((text, _)) => VerdictFile::read(id, &name, &text),
+        }
+    }
+
+    pub(super) async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError> {
+        let builds = match scope {
+            Scope::Build(id) => BTreeSet::from([id.clone()]),
+            Scope::All | Scope::Channel(_) => self.builds_with(VERDICTS).await?,
+        };
+        let mut entries = Vec::new();
+        for id in builds.iter().filter(|id| is_within(id, scope)) {
+            entries.extend(self.verdicts_of(id).await?);
+        }
+        Ok(entries)
+    }
+
+    pub(super) async fn add_verdict(
+        &self,
+        lease: &Lease,
+        entry: &VerdictEntry,
+    ) -> Result<(), StoreError> {
+        let id = &entry.build;
+        check_there(id, self.objects.head(&keys::record(id)).await?.is_some())?;
+        let mut entries = self.verdicts_of(id).await?;
+        if !put_verdict(&mut entries, entry) {
+            return Ok(());
+        }
+        lease.check(&self.objects).await?;
+        let text = VerdictFile { entries }.to_json();
+        self.objects.put(&keys::verdicts(id), text, Keep::Not).await
+    }
+}
