@@ -26,8 +26,12 @@ pub struct Fetch {
     pub what: Vec<What>,
     /// The directory that they are put into.
     pub to: Utf8PathBuf,
-    /// How many are fetched side by side.
+    /// How many are fetched side by side, and how many ranges of one file.
     pub connections: usize,
+    /// Whether files are put together from older ones, where that saves transfers.
+    pub delta: bool,
+    /// Older files, besides those in the directory.
+    pub seeds: Vec<Utf8PathBuf>,
     /// Whose signatures are believed.
     pub trust: TrustOptions,
 }
@@ -49,6 +53,9 @@ impl Site {
         let (reader, build, wanted, _hold) = self.selected(args).await?;
         let mut options = FetchOptions::default();
         options.parallel = args.connections;
+        options.ranges = args.connections;
+        options.delta = args.delta;
+        options.seeds.clone_from(&args.seeds);
         let observe = |event: FetchEvent<'_>| self.progress().fetching(event);
         let report = fetch(
             reader.store(),

@@ -451,6 +451,7 @@ async fn whole(
                 path: entry.path.clone(),
                 sha256: entry.digest,
                 to: entry.path.file_name().into(),
+                control: None,
             };
             let options = FetchOptions::default();
             let report = fetch(store, id, &[wanted], dir, &options, &|_| {}).await;

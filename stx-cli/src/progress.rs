@@ -92,6 +92,9 @@ impl Progress for Terminal {
     }
 
     fn fetching(&self, event: FetchEvent<'_>) {
+        if let FetchEvent::Note { text } = event {
+            return self.note(text);
+        }
         let mut shown = self.shown();
         match event {
             FetchEvent::Begun { path, size, from } => {
@@ -104,7 +107,7 @@ impl Progress for Terminal {
                 }
             }
             FetchEvent::Bytes(count) => shown.bar(self.quiet || self.verbose, FETCH).inc(count),
-            FetchEvent::Ended { .. } => {}
+            FetchEvent::Note { .. } | FetchEvent::Ended { .. } => {}
         }
     }
 

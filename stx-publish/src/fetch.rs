@@ -1,5 +1,8 @@
 //! Fetches files of a build, whole and right or not at all.
 //!
+//! Where a file has a zsync control file, and an older file is there, only what that one does not hold is transferred (module
+//! `delta`).
+//!
 //! The build is settled before: an alias is resolved once, by [`resolve`], and all that is fetched comes from one dated
 //! build. [`select`] picks files from its sums; [`fetch`] brings them, every byte checked against those sums.
 //!
@@ -21,8 +24,10 @@ use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, Channel, Sha256, cou
 use crate::error::ErrorKind;
 use crate::store::{MirrorRead, StoreError};
 
+mod delta;
 mod file;
 mod part;
+mod seed;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -31,11 +36,17 @@ pub use part::Unfinished;
 pub use select::{SelectError, Wanted, What, WhatError, select};
 
 /// How files are fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchOptions {
     /// How many files are fetched side by side.
     pub parallel: usize,
+    /// Whether a file is put together from older ones by its control file, where it has one.
+    pub delta: bool,
+    /// Older files that may hold parts of the new ones, besides those that lie where the new ones go.
+    pub seeds: Vec<Utf8PathBuf>,
+    /// How many ranges of one file are fetched side by side.
+    pub ranges: usize,
     /// How often a file that breaks off may do so without any progress.
     pub attempts: u32,
     /// The wait before it is gone on with.
@@ -46,6 +57,9 @@ impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             parallel: 4,
+            delta: true,
+            seeds: Vec::new(),
+            ranges: 4,
             attempts: 5,
             wait: std::time::Duration::from_secs(1),
         }
@@ -64,8 +78,13 @@ pub enum FetchEvent<'a> {
         /// The bytes that are there already.
         from: u64,
     },
-    /// Bytes arrived.
+    /// Bytes arrived, or were found in an older file.
     Bytes(u64),
+    /// How a file is put together, or why not.
+    Note {
+        /// A line for people, which names the file.
+        text: &'a str,
+    },
     /// A file is there, or is not.
     Ended {
         /// The file.
@@ -86,6 +105,8 @@ pub struct Fetched {
     pub bytes: u64,
     /// The bytes that were transferred for it: none where it was there, fewer than its size where it was gone on with.
     pub transferred: u64,
+    /// The bytes that an older file had.
+    pub reused: u64,
 }
 
 /// The files that were fetched, and those that failed.

@@ -263,11 +263,13 @@ impl HttpStore {
         let response = self.send(&url, &headers).await?;
         self.keep_tag(&url, response.headers());
         let part = content_range(response.headers());
+        let is_whole = !headers.is_empty() && response.status() == StatusCode::OK;
         let (size, skip) = match (response.status(), part) {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some((_, size))) => {
                 return Ok(FileBody {
                     size,
                     stream: stream::empty().boxed(),
+                    is_whole: false,
                 });
             }
             (StatusCode::PARTIAL_CONTENT, Some((Some(begins), size))) if begins == from => {
@@ -302,6 +304,7 @@ impl HttpStore {
         Ok(FileBody {
             size,
             stream: drop_first(rest, skip).boxed(),
+            is_whole,
         })
     }
 

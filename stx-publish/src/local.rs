@@ -327,6 +327,7 @@ impl MirrorRead for LocalStore {
             Ok(FileBody {
                 size,
                 stream: body.boxed(),
+                is_whole: false,
             })
         })
         .await

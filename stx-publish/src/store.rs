@@ -57,6 +57,8 @@ pub struct FileBody {
     pub size: u64,
     /// The bytes from the offset on.
     pub stream: ByteStream,
+    /// Whether the server was asked for a part and sends all of the file: what comes before the part is transferred and dropped.
+    pub is_whole: bool,
 }
 
 impl fmt::Debug for FileBody {
@@ -75,6 +77,7 @@ impl FileBody {
         Self {
             size: bytes.len() as u64,
             stream: stream::iter([Ok(rest)]).boxed(),
+            is_whole: false,
         }
     }
 
@@ -96,6 +99,7 @@ impl FileBody {
         Self {
             size: self.size,
             stream: stream.boxed(),
+            is_whole: self.is_whole,
         }
     }
 }

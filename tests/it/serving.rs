@@ -145,6 +145,7 @@ fn is_a_mirror(url: &str, site: &Site) {
     .ok();
     let image = fs_err::read(to.join("bootimage.iso")).expect("an image");
     assert_eq!(image, b"another image");
+    crate::zsync::delta::next_day(url, site);
 }
 
 fn site() -> Site {
@@ -335,4 +336,5 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
     ]))
     .ok();
     assert_eq!(names(&to), ["bootimage.iso"]);
+    crate::zsync::delta::next_day(url, &site);
 }

@@ -1,10 +1,19 @@
-//! zsync control files and what is downloaded by them: those of a publish for Debian's `zsync`, those of `zsyncmake` for `fetch`.
+//! zsync control files and what is downloaded by them.
+//!
+//! | module | has |
+//! |---|---|
+//! | this one | control files of a publish, read by Debian's `zsync` |
+//! | `delta` | `fetch` by control files, from each kind of server, killed and resumed |
+//! | `hostile` | control files that lie, and servers that cannot help |
 
 use camino::Utf8Path;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::harness::{publish_args, run, stx, tool};
 use crate::site::{CHANNEL, DATES, Site, noise};
+
+pub(crate) mod delta;
+mod hostile;
 
 /// A file of packages of different sizes, with a header before each and filled up to 2 KiB as an ISO image does it, of which
 /// each twentieth is that of the day.

@@ -44,9 +44,17 @@ pub(crate) struct Fetch {
     #[arg(long)]
     pub(crate) print_url: bool,
 
-    /// Number of files to download in parallel
+    /// Number of files, and of ranges of one file, to download in parallel
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
+
+    /// Older file that may hold parts of the new ones, besides those in DIR; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seed: Vec<Utf8PathBuf>,
+
+    /// Download whole files, also where an older file holds parts of them
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) whole: bool,
 
     #[command(flatten)]
     pub(crate) trust: Trust,

@@ -28,6 +28,8 @@ pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Fai
         what,
         to: args.to.clone(),
         connections: args.connections,
+        delta: !args.whole,
+        seeds: args.seed.clone(),
         trust: args.trust.options(),
     };
     if args.print_url {
@@ -54,9 +56,13 @@ pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Fai
     };
     output::print(context.format(), &shown, || report.to_string())?;
     context.say(&format!(
-        "{} of {build} fetched and checked, {} transferred",
+        "{} of {build} fetched and checked, {} transferred{}",
         counted(report.fetched.len(), "file"),
-        counted(report.transferred(), "byte")
+        counted(report.transferred(), "byte"),
+        match report.fetched.iter().map(|file| file.reused).sum() {
+            0 => String::new(),
+            reused => format!(", {} taken from older files", counted(reused, "byte")),
+        }
     ));
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

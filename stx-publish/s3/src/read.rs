@@ -189,6 +189,7 @@ impl Inner {
                 return Ok(Some(FileBody {
                     size: meta.size,
                     stream: stream::empty().boxed(),
+                    is_whole: false,
                 }));
             }
             range = Some(GetRange::Bounded(from..end));
@@ -204,6 +205,7 @@ impl Inner {
         Ok(Some(FileBody {
             size,
             stream: stream.boxed(),
+            is_whole: false,
         }))
     }
 

@@ -15,6 +15,9 @@ use crate::store::{MirrorRead, StoreError};
 /// Chunks that may wait between the network and the disk.
 const QUEUE: usize = 32;
 
+/// A file of so many bytes takes longer to read than a request does.
+const LARGE: u64 = 16 << 20;
+
 /// A file that is to be fetched, and how.
 pub(super) struct File<'a> {
     pub(super) store: &'a dyn MirrorRead,
@@ -47,10 +50,18 @@ impl File<'_> {
     pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
         let expected = self.wanted.sha256;
         let mut part = match self.begin().await? {
-            Begin::Done(bytes) => return Ok(self.fetched(bytes, 0)),
+            Begin::Done(bytes) => return Ok(self.fetched(bytes, 0, 0)),
             Begin::Part(part) => *part,
         };
-        let mut transferred = 0;
+        let (mut transferred, mut reused) = (0, 0);
+        if self.is_delta() {
+            (part, transferred, reused) = self.delta(part).await?;
+            if reused > 0 && part.digest() == expected {
+                let (name, size) = (self.name().to_owned(), part.length);
+                blocking(move || part.finish(&name)).await?;
+                return Ok(self.fetched(size, transferred, reused));
+            }
+        }
         // A part that was there may be of anything; one that was written from its first byte on is as the mirror has it.
         let mut trusted = part.length == 0;
         let mut idle = 0;
@@ -79,7 +90,7 @@ impl File<'_> {
                     if found == expected {
                         let name = self.name().to_owned();
                         blocking(move || part.finish(&name)).await?;
-                        return Ok(self.fetched(size, transferred));
+                        return Ok(self.fetched(size, transferred, reused));
                     }
                     if trusted {
                         blocking(move || part.remove()).await?;
@@ -90,7 +101,7 @@ impl File<'_> {
                         });
                     }
                     part = blocking(move || part.empty()).await?;
-                    trusted = true;
+                    (trusted, reused) = (true, 0);
                 }
                 Transfer::Whole | Transfer::Short(_) if part.length > size && trusted => {
                     blocking(move || part.remove()).await?;
@@ -101,7 +112,7 @@ impl File<'_> {
                 // Longer than the file: it is not a part of it.
                 Transfer::Whole | Transfer::Short(_) if part.length > size => {
                     part = blocking(move || part.empty()).await?;
-                    trusted = true;
+                    (trusted, reused) = (true, 0);
                 }
                 Transfer::Whole => {
                     idle = self.broke_off(&part, from, size, idle, None).await?;
@@ -114,18 +125,41 @@ impl File<'_> {
     }
 
     /// The name that the file gets.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.wanted.to.file_name().unwrap_or_default()
+    }
+
+    /// Whether a large file that is there is another one by its size alone: most often it is that of yesterday, and reading it
+    /// for its digest would take as long as finding in it what is still the same.
+    async fn is_another(&self) -> Result<bool, FetchError> {
+        if !self.is_delta() {
+            return Ok(false);
+        }
+        let to = self.to();
+        let found = blocking(move || Ok(fs_err::symlink_metadata(&to).ok())).await?;
+        let Some(length) = found.map(|found| found.len()).filter(|it| *it >= LARGE) else {
+            return Ok(false);
+        };
+        // Where the mirror does not say, the digest is compared.
+        let first = self.store.read_part(self.id, &self.wanted.path, 0, 1).await;
+        Ok(first.is_ok_and(|body| body.size != length))
+    }
+
+    /// Whether older files are looked at. Those of this machine are read faster than they are compared.
+    fn is_delta(&self) -> bool {
+        let is_far = !self.store.capabilities().has_local_files;
+        self.wanted.control.is_some() && self.options.delta && is_far
     }
 
     /// Looks whether the file is there, and else for what is there of it.
     async fn begin(&self) -> Result<Begin, FetchError> {
+        let is_another = self.is_another().await?;
         let (base, below) = (self.base.to_owned(), self.wanted.to.clone());
         let (name, expected) = (self.name().to_owned(), self.wanted.sha256);
         let unfinished = Arc::clone(self.unfinished);
         blocking(move || {
             let dir = Dir::enter(&base, below.parent().unwrap_or(Utf8Path::new("")), me())?;
-            if let Some(bytes) = dir.already(&name, expected)? {
+            if !is_another && let Some(bytes) = dir.already(&name, expected)? {
                 return Ok(Begin::Done(bytes));
             }
             Part::open(dir, &name, expected, &unfinished).map(|part| Begin::Part(Box::new(part)))
@@ -199,17 +233,18 @@ impl File<'_> {
         self.base.join(&self.wanted.to)
     }
 
-    fn fetched(&self, bytes: u64, transferred: u64) -> Fetched {
+    fn fetched(&self, bytes: u64, transferred: u64, reused: u64) -> Fetched {
         Fetched {
             path: self.wanted.path.clone(),
             to: self.to(),
             sha256: self.wanted.sha256,
             bytes,
             transferred,
+            reused,
         }
     }
 
-    fn failed(&self, source: StoreError) -> FetchError {
+    pub(super) fn failed(&self, source: StoreError) -> FetchError {
         FetchError::Store {
             path: self.wanted.path.clone(),
             source,
@@ -217,14 +252,14 @@ impl File<'_> {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
     joined(tokio::task::spawn_blocking(work).await)
 }
 
 /// The result of a task.
-fn joined<T>(
+pub(super) fn joined<T>(
     result: Result<Result<T, FetchError>, tokio::task::JoinError>,
 ) -> Result<T, FetchError> {
     match result {

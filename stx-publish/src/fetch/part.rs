@@ -137,17 +137,29 @@ impl Dir {
 
     /// The names of unfinished files.
     fn unfinished(&self) -> io::Result<Vec<String>> {
+        self.names(&|name| name.ends_with(SUFFIX))
+    }
+
+    /// The names that are meant.
+    pub(super) fn names(&self, are_meant: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
             // This program writes no other names than in UTF-8.
             if let Ok(name) = entry.file_name().to_str()
-                && name.ends_with(SUFFIX)
+                && are_meant(name)
             {
                 names.push(name.to_owned());
             }
         }
         Ok(names)
+    }
+
+    /// Opens a file, if it can be read and is no symlink.
+    pub(super) fn open(&self, name: &str) -> Option<(Utf8PathBuf, fs::File)> {
+        let file = openat(&self.fd, name, WARILY | OFlags::RDONLY, Mode::empty()).ok()?;
+        let path = self.path.join(name);
+        Some((path.clone(), fs::File::from_parts(file.into(), path)))
     }
 
     /// The size of the file that is there, if it is the right one and nobody else's.
@@ -238,6 +250,11 @@ impl Part {
             length,
             ends_in_a_hole: false,
         })
+    }
+
+    /// Where it lies.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
     }
 
     pub(super) fn append(&mut self, chunk: &[u8]) -> Result<(), FetchError> {

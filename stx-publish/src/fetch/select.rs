@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
+use stx_layout::derived::control_of;
 use stx_layout::{BuildPath, BuildPhase, Sha256, SumLine, Sums};
 
 /// A selection of a build's files.
@@ -191,6 +192,8 @@ pub struct Wanted {
     pub sha256: Sha256,
     /// Where it goes, below the directory that is fetched to.
     pub to: Utf8PathBuf,
+    /// Its zsync control file, where it has one: path and digest.
+    pub control: Option<(BuildPath, Sha256)>,
 }
 
 /// Words that select nothing, or too much.
@@ -268,6 +271,9 @@ pub fn select(sums: &Sums, what: &[What]) -> Result<Vec<Wanted>, SelectError> {
                 path: path.clone(),
                 sha256: *digest,
                 to: to.clone(),
+                control: control_of(path)
+                    .ok()
+                    .and_then(|control| Some((control.clone(), sums.get(&control)?))),
             };
             match wanted.insert(to.clone(), new) {
                 Some(old) if old.path != *path => {

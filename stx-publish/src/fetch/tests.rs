@@ -8,6 +8,9 @@ use crate::publish::{prepare, publish};
 use crate::store::{MirrorRead as _, StoreError};
 
 const OPTIONS: FetchOptions = FetchOptions {
+    delta: true,
+    seeds: Vec::new(),
+    ranges: 3,
     parallel: 2,
     attempts: 2,
     wait: std::time::Duration::ZERO,

@@ -307,10 +307,11 @@ impl One<'_> {
             path: file.path.clone(),
             sha256: file.digest,
             to: Utf8PathBuf::from(to.file_name().unwrap_or_default()),
+            control: None,
         };
         let observe = |event: FetchEvent<'_>| match event {
             FetchEvent::Bytes(bytes) => (self.observe)(CopyEvent::Bytes(bytes)),
-            FetchEvent::Begun { .. } | FetchEvent::Ended { .. } => {}
+            FetchEvent::Begun { .. } | FetchEvent::Note { .. } | FetchEvent::Ended { .. } => {}
         };
         let options = FetchOptions::default();
         let mut report = fetch_beside(

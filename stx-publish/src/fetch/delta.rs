@@ -1,0 +1,455 @@
+//! Puts a file together from older ones that are here and from the ranges that they have not.
+//!
+//! ```text
+//! control file ──> sums of blocks ──┐
+//! older files, the seeds ───────────┴─ search ──> pieces ──> here: copied ──────┬──> unfinished file, in order
+//!                                                       └──> not here: ranges ──┘
+//! ```
+//!
+//! The unfinished file is always a beginning of the new one. So a fetch that was killed is resumed like any other, by the same
+//! way or by another. Nothing that is read here is believed: neither the control file nor the sums of its blocks, which are
+//! short. Whatever goes wrong, the rest of the file is fetched as if there was no seed, and a file whose digest is another one
+//! than that of `SHA256SUMS` is fetched anew.
+
+use std::fmt;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use stx_layout::counted;
+use stx_zsync::{Control, Index, LONGEST, Piece, plan};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::file::{File, blocking, joined};
+use super::part::Part;
+use super::seed::Seed;
+use super::{FetchError, FetchEvent};
+use crate::error::chain;
+use crate::incoming::digest_of;
+use crate::store::{StoreError, read_all};
+
+/// Bytes of a range that are asked for at once.
+const RANGE: u64 = 1 << 20;
+
+/// What lies between two ranges and is not longer than this is fetched with them, although it is here: a request costs as much.
+const GAP: u64 = 8 << 10;
+
+/// Pieces for each connection that are fetched or wait to be written: with [`RANGE`] that many MiB are in memory.
+const AHEAD: usize = 4;
+
+/// Seeds that hold less than one part in so many of the file are worth nothing.
+const WORTH: u64 = 50;
+
+/// Bytes that are copied from a seed at a time.
+const COPY: usize = 256 << 10;
+
+/// A part of the new file on its way to the disk.
+enum Chunk {
+    /// From the seed of this number.
+    Seed { seed: usize, at: u64, length: u64 },
+    /// From the mirror.
+    Bytes(Vec<Bytes>),
+}
+
+/// Bytes that were transferred.
+#[derive(Debug, Default)]
+struct Arrived {
+    control: u64,
+    ranges: u64,
+}
+
+/// Why a file is not put together, or no further.
+enum Stop {
+    /// It is fetched as if there was no seed.
+    Whole(String),
+    /// The fetch fails.
+    Failed(FetchError),
+}
+
+impl Stop {
+    fn whole(why: impl fmt::Display) -> Self {
+        Self::Whole(why.to_string())
+    }
+}
+
+impl File<'_> {
+    /// Goes on with the file as far as seeds and ranges lead, and returns it with the number of bytes that were transferred
+    /// and of those that were here.
+    pub(super) async fn delta(&self, part: Part) -> Result<(Part, u64, u64), FetchError> {
+        let begun = part.length;
+        let mut arrived = Arrived::default();
+        let (part, stopped) = self.put_together(part, &mut arrived).await?;
+        match stopped {
+            Some(Stop::Failed(error)) => return Err(error),
+            Some(Stop::Whole(why)) => {
+                let text = format!("{}: {why}; fetching it without one", self.wanted.path);
+                (self.observe)(FetchEvent::Note { text: &text });
+            }
+            None => {}
+        }
+        let here = (part.length - begun).saturating_sub(arrived.ranges);
+        Ok((part, arrived.control + arrived.ranges, here))
+    }
+
+    async fn put_together(
+        &self,
+        part: Part,
+        arrived: &mut Arrived,
+    ) -> Result<(Part, Option<Stop>), FetchError> {
+        let (part, seeds) = self.seeds(part).await?;
+        if seeds.is_empty() {
+            return Ok((part, None));
+        }
+        let control = match self.control(&mut arrived.control).await {
+            Ok(control) => control,
+            Err(stop) => return Ok((part, Some(stop))),
+        };
+        if control.length() <= part.length {
+            return Ok((
+                part,
+                Some(Stop::whole(
+                    "more of it is there than its control file says",
+                )),
+            ));
+        }
+        let (length, begun) = (control.length(), part.length);
+        (self.observe)(FetchEvent::Begun {
+            path: &self.wanted.path,
+            size: length,
+            from: begun,
+        });
+        let seeds = Arc::new(seeds);
+        let searched = Arc::clone(&seeds);
+        let pieces = blocking(move || Ok(search(&control, &searched))).await?;
+        let pieces = merged(cut(pieces, begun));
+        let here: u64 = pieces
+            .iter()
+            .filter(|it| it.seed.is_some())
+            .map(|it| it.length)
+            .sum();
+        if here < (length - begun) / WORTH {
+            let names: Vec<_> = seeds.iter().map(|seed| seed.path.as_str()).collect();
+            let why = format!("{} holds too little of it", names.join(", "));
+            return Ok((part, Some(Stop::Whole(why))));
+        }
+        let text = format!(
+            "{}: {} of {} are in {}",
+            self.wanted.path,
+            here,
+            counted(length - begun, "byte"),
+            seeds
+                .iter()
+                .map(|seed| seed.path.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
+        (self.observe)(FetchEvent::Note { text: &text });
+        self.assemble(part, length, pieces, seeds, &mut arrived.ranges)
+            .await
+    }
+
+    /// The control file, which is that of the build, and describes what can be described.
+    async fn control(&self, arrived: &mut u64) -> Result<Control, Stop> {
+        let Some((path, expected)) = &self.wanted.control else {
+            return Err(Stop::whole("the build has no control file"));
+        };
+        let unusable = |why: String| Stop::Whole(format!("its control file cannot be used: {why}"));
+        let bytes = read_all(self.store, self.id, path, LONGEST).await;
+        let bytes = bytes.map_err(|error| unusable(chain(&error)))?;
+        *arrived = bytes.len() as u64;
+        if digest_of(&bytes) != *expected {
+            return Err(unusable(
+                "it is not the one that SHA256SUMS names".to_owned(),
+            ));
+        }
+        Control::parse(&bytes).map_err(|error| unusable(error.to_string()))
+    }
+
+    /// Writes the pieces in order, while the next ranges are fetched.
+    async fn assemble(
+        &self,
+        part: Part,
+        length: u64,
+        pieces: Vec<Piece>,
+        seeds: Arc<Vec<Seed>>,
+        arrived: &mut u64,
+    ) -> Result<(Part, Option<Stop>), FetchError> {
+        let connections = self.options.ranges.max(1);
+        let turns = Semaphore::new(connections);
+        let (sender, receiver) = mpsc::channel(1);
+        let writer = tokio::task::spawn_blocking(move || write(part, receiver, &seeds));
+        let chunks = pieces.into_iter().map(|piece| {
+            let turns = &turns;
+            async move {
+                if let Some((seed, at)) = piece.seed {
+                    let length = piece.length;
+                    return Ok((piece, Chunk::Seed { seed, at, length }));
+                }
+                let _turn = turns.acquire().await.expect("it is never closed");
+                let chunks = self.range(piece.at, piece.length, length).await?;
+                Ok::<_, Stop>((piece, Chunk::Bytes(chunks)))
+            }
+        });
+        let mut chunks = stream::iter(chunks).buffered(connections * AHEAD);
+        let mut stopped = None;
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok((piece, chunk)) => {
+                    if piece.seed.is_none() {
+                        *arrived += piece.length;
+                    }
+                    (self.observe)(FetchEvent::Bytes(piece.length));
+                    // The writer ended early: it tells why.
+                    if sender.send(chunk).await.is_err() {
+                        break;
+                    }
+                }
+                Err(stop) => {
+                    stopped = Some(stop);
+                    break;
+                }
+            }
+        }
+        drop(chunks);
+        drop(sender);
+        let (part, unread) = joined(writer.await)?;
+        if let Some(why) = unread {
+            stopped = Some(Stop::Whole(why));
+        }
+        Ok((part, stopped))
+    }
+
+    /// A range of the file, whole; one that broke off is asked for again.
+    async fn range(&self, from: u64, length: u64, size: u64) -> Result<Vec<Bytes>, Stop> {
+        let mut tried = 0;
+        loop {
+            let error = match self.try_range(from, length, size).await {
+                Ok(chunks) => return Ok(chunks),
+                Err(Ok(stop)) => return Err(stop),
+                Err(Err(error)) => error,
+            };
+            tried += 1;
+            if tried >= self.options.attempts.max(1) {
+                return Err(Stop::Failed(FetchError::Truncated {
+                    path: self.wanted.path.clone(),
+                    got: from,
+                    size,
+                    source: error,
+                }));
+            }
+            tokio::time::sleep(self.options.wait).await;
+        }
+    }
+
+    /// One attempt; the inner error is one that another attempt may mend.
+    async fn try_range(
+        &self,
+        from: u64,
+        length: u64,
+        size: u64,
+    ) -> Result<Vec<Bytes>, Result<Stop, Option<StoreError>>> {
+        let path = &self.wanted.path;
+        let mut body = match self.store.read_part(self.id, path, from, length).await {
+            Ok(body) => body,
+            Err(StoreError::NotFound { .. }) => {
+                let path = path.clone();
+                return Err(Ok(Stop::Failed(FetchError::Gone { path })));
+            }
+            Err(error @ (StoreError::Network { .. } | StoreError::Io { .. })) => {
+                return Err(Err(Some(error)));
+            }
+            Err(error) => return Err(Ok(Stop::Failed(self.failed(error)))),
+        };
+        if body.is_whole {
+            return Err(Ok(Stop::whole("the server sends no ranges")));
+        }
+        if body.size != size {
+            let why = format!(
+                "it has {}, and its control file says {size}",
+                counted(body.size, "byte")
+            );
+            return Err(Ok(Stop::Whole(why)));
+        }
+        let (mut chunks, mut arrived) = (Vec::new(), 0);
+        while let Some(chunk) = body.stream.next().await {
+            let chunk = chunk.map_err(|error| Err(Some(error)))?;
+            arrived += chunk.len() as u64;
+            if arrived > length {
+                return Err(Ok(Stop::whole(
+                    "the server sends more than it was asked for",
+                )));
+            }
+            chunks.push(chunk);
+        }
+        if arrived < length {
+            return Err(Err(None));
+        }
+        Ok(chunks)
+    }
+}
+
+/// The pieces of a file that seeds hold; of each seed what the ones before it do not.
+fn search(control: &Control, seeds: &[Seed]) -> Vec<Piece> {
+    let index = Index::new(control);
+    let found = seeds.iter().map(|seed| {
+        let parts = std::thread::available_parallelism().map_or(1, |count| count.get().min(8));
+        let step = seed.length.div_ceil(parts as u64).max(1 << 20);
+        let found = std::thread::scope(|scope| {
+            let parts: Vec<_> = (0..seed.length)
+                .step_by(usize::try_from(step).unwrap_or(usize::MAX))
+                .map(|from| {
+                    let until = (from + step).min(seed.length);
+                    let index = &index;
+                    scope.spawn(move || index.scan(&mut seed.reader(from), from, until))
+                })
+                .collect();
+            let found = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
+            // What cannot be read holds nothing.
+            found
+                .filter_map(|found| found.ok()?.ok())
+                .flatten()
+                .collect()
+        });
+        (seed.length, found)
+    });
+    let found: Vec<_> = found.collect();
+    plan(&index, &found)
+}
+
+/// The pieces after the first `begun` bytes.
+fn cut(pieces: Vec<Piece>, begun: u64) -> Vec<Piece> {
+    let rest = pieces.into_iter().filter_map(|mut piece| {
+        let gone = begun.saturating_sub(piece.at).min(piece.length);
+        piece.at += gone;
+        piece.length -= gone;
+        if let Some((_, at)) = &mut piece.seed {
+            *at += gone;
+        }
+        (piece.length > 0).then_some(piece)
+    });
+    rest.collect()
+}
+
+/// The same with fewer and larger ranges, none of them longer than [`RANGE`].
+fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut merged: Vec<Piece> = Vec::new();
+    let count = pieces.len();
+    for (number, piece) in pieces.into_iter().enumerate() {
+        let before = merged.last_mut();
+        // A short piece between two ranges joins the first one; the second one follows it.
+        let between = number + 1 < count && piece.length <= GAP;
+        match before {
+            Some(before) if before.seed.is_none() && (piece.seed.is_none() || between) => {
+                before.length += piece.length;
+            }
+            _ => merged.push(piece),
+        }
+    }
+    let mut parts = Vec::with_capacity(merged.len());
+    for piece in merged {
+        let step = if piece.seed.is_none() {
+            RANGE
+        } else {
+            piece.length
+        };
+        let mut at = 0;
+        while at < piece.length {
+            let length = step.min(piece.length - at);
+            parts.push(Piece {
+                at: piece.at + at,
+                length,
+                seed: piece.seed,
+            });
+            at += length;
+        }
+    }
+    parts
+}
+
+/// Appends what arrives; ends early where a seed cannot be read, and says why.
+fn write(
+    mut part: Part,
+    mut chunks: mpsc::Receiver<Chunk>,
+    seeds: &[Seed],
+) -> Result<(Part, Option<String>), FetchError> {
+    let mut buffer = vec![0; COPY];
+    while let Some(chunk) = chunks.blocking_recv() {
+        match chunk {
+            Chunk::Bytes(chunks) => {
+                for chunk in chunks {
+                    part.append(&chunk)?;
+                }
+            }
+            Chunk::Seed {
+                seed,
+                mut at,
+                mut length,
+            } => {
+                let seed = &seeds[seed];
+                while length > 0 {
+                    let step = usize::try_from(length).map_or(COPY, |length| length.min(COPY));
+                    let piece = &mut buffer[..step];
+                    if let Err(error) = seed.file.file().read_exact_at(piece, at) {
+                        return Ok((part, Some(format!("{} cannot be read: {error}", seed.path))));
+                    }
+                    part.append(piece)?;
+                    at += step as u64;
+                    length -= step as u64;
+                }
+            }
+        }
+    }
+    Ok((part, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(at: u64, length: u64, seed: Option<(usize, u64)>) -> Piece {
+        Piece { at, length, seed }
+    }
+
+    #[test]
+    fn short_pieces_between_ranges_are_fetched_with_them() {
+        let pieces = vec![
+            piece(0, 100_000, Some((0, 0))),
+            piece(100_000, 4096, None),
+            piece(104_096, 4096, Some((0, 7))),
+            piece(108_192, 4096, None),
+            piece(112_288, 100_000, Some((0, 9))),
+            piece(212_288, 3 << 20, None),
+            piece(212_288 + (3 << 20), 10, Some((0, 0))),
+        ];
+        let last = 212_288 + (3 << 20);
+        assert_eq!(
+            merged(pieces),
+            [
+                piece(0, 100_000, Some((0, 0))),
+                piece(100_000, 12_288, None),
+                piece(112_288, 100_000, Some((0, 9))),
+                piece(212_288, 1 << 20, None),
+                piece(212_288 + (1 << 20), 1 << 20, None),
+                piece(212_288 + (2 << 20), 1 << 20, None),
+                piece(last, 10, Some((0, 0))),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_there_is_cut_off() {
+        let pieces = vec![
+            piece(0, 100, None),
+            piece(100, 100, Some((1, 1000))),
+            piece(200, 100, None),
+        ];
+        assert_eq!(
+            cut(pieces.clone(), 150),
+            [piece(150, 50, Some((1, 1050))), piece(200, 100, None)]
+        );
+        assert_eq!(cut(pieces.clone(), 0), pieces);
+        assert_eq!(cut(pieces, 300), []);
+    }
+}
