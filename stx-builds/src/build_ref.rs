@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, nearest};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, RootAlias, nearest};
 use stx_publish::{MirrorRead, Scope};
 
+use crate::aliases::follow;
 use crate::error::{Error, ErrorKind};
 use crate::refused;
 
@@ -96,8 +97,43 @@ fn near_alias(channel: &Channel) -> Option<String> {
     Some(format!("{before}/{}", alias_meant(name)?))
 }
 
-/// The build that is meant; an alias is resolved once, a date need not be there.
+/// The build that is meant; an alias is resolved once, a date need not be there. Aliases of releases and channels are
+/// followed: `r2018.10/centos`, `release/latest_release/centos`.
 pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
+    let path = named(store, text).await?;
+    match resolve_plain(store, &path).await {
+        Ok(id) => Ok(id),
+        Err(failure) => resolve_plain(store, &otherwise(store, &path, failure).await?).await,
+    }
+}
+
+/// The name of a build with the aliases of releases and channels followed that can be told by their words, and on a mirror
+/// that can be asked without a request, all of them.
+pub(crate) async fn named(store: &dyn MirrorRead, text: &str) -> Result<String, Error> {
+    if RootAlias::split(text).is_some() || !store.capabilities().shows_files_only {
+        return follow(store, text).await;
+    }
+    Ok(text.to_owned())
+}
+
+/// The name to try where a build of the first one was not found: an alias may be in the way. `failure` where none is.
+pub(crate) async fn otherwise(
+    store: &dyn MirrorRead,
+    text: &str,
+    failure: Error,
+) -> Result<String, Error> {
+    if !store.capabilities().shows_files_only {
+        return Err(failure);
+    }
+    match follow(store, text).await {
+        Ok(path) if path != text => Ok(path),
+        // The first error is the one about what was asked for.
+        Ok(_) | Err(_) => Err(failure),
+    }
+}
+
+/// The build that a name without an alias of a release means.
+async fn resolve_plain(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
     match text.parse()? {
         BuildRef::Build(id) => Ok(id),
         BuildRef::Prefix(channel, prefix) => begun(store, &channel, &prefix).await,

@@ -124,6 +124,18 @@ pub struct Location {
 
 /// The build that a [`BuildRef`] means; the user is told which one that is.
 pub async fn build(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
+    let path = build_ref::named(reader.store(), text).await?;
+    match build_plain(site, reader, &path).await {
+        Ok(id) => Ok(id),
+        Err(failure) => {
+            let path = build_ref::otherwise(reader.store(), &path, failure).await?;
+            build_plain(site, reader, &path).await
+        }
+    }
+}
+
+/// As [`build`], of a name without an alias of a release.
+async fn build_plain(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
     match text.parse()? {
         BuildRef::Build(id) => Ok(id),
         BuildRef::Prefix(channel, prefix) => {

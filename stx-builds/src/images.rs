@@ -8,6 +8,7 @@ use stx_images::{
     NamedImage, OciRegistry, PrepareImagesError, Prepared, RegistryError, TagJudge, UntagReport,
 };
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
+use stx_publish::aliases::RootStep;
 use stx_publish::{
     Finding, MirrorRead, MirrorStore, OwedTag, OwedTags, PublishError, PublishPlan, PublishReport,
     PublishRequest, Retired, Scope, StoreError, Survey, survey,
@@ -85,6 +86,7 @@ impl Registry {
         Ok(Published {
             report,
             images: Some(images),
+            names: Vec::new(),
         })
     }
 
@@ -207,6 +209,9 @@ pub struct Published {
     /// Absent where the configuration names no registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageReport>,
+    /// The aliases of releases and channels that were moved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<RootStep>,
 }
 
 impl From<PublishReport> for Published {
@@ -214,6 +219,7 @@ impl From<PublishReport> for Published {
         Self {
             report,
             images: None,
+            names: Vec::new(),
         }
     }
 }
@@ -221,7 +227,10 @@ impl From<PublishReport> for Published {
 impl std::fmt::Display for Published {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.report.fmt(f)?;
-        self.images.as_ref().map_or(Ok(()), |images| images.fmt(f))
+        self.images
+            .as_ref()
+            .map_or(Ok(()), |images| images.fmt(f))?;
+        self.names.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }
 

@@ -23,6 +23,7 @@
 //! | `signing`, `provenance` | the signatures and statements that the options ask for |
 //! | [`trust`] | whose signatures are believed |
 //! | [`mirror`] | the mirror of a site, for writing and for reading |
+//! | [`aliases`] | the names above the channels, such as `r2018.10`: list, set, unset, follow |
 //! | [`build_ref`] | the build that a user means: a date, an alias, a channel |
 //! | [`images`] | the container images of a build, on a registry |
 //! | [`decisions`] | how long each build stays, for readers |
@@ -39,6 +40,7 @@
 //! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
 
 pub mod adopt;
+pub mod aliases;
 pub mod build;
 pub mod build_ref;
 pub mod cancel;

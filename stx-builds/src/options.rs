@@ -13,6 +13,7 @@ use stx_publish_s3::{BucketOptions, Secret};
 
 use crate::error::{Error, ErrorKind, unusable};
 
+mod aliases;
 mod metadata;
 mod policy;
 mod privacy;
@@ -23,6 +24,7 @@ mod zsync;
 
 pub use stx_executors::Executors;
 
+pub use aliases::AliasesTable;
 pub use metadata::{Metadata, MetadataTable};
 pub use policy::policy_file;
 pub use privacy::PrivacyTable;
@@ -81,6 +83,9 @@ pub struct Options {
     /// The program that makes the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,
+    /// The names above the channels, and paths without a date.
+    #[serde(default)]
+    pub aliases: AliasesTable,
     /// The texts of the catalog pages.
     #[serde(default)]
     site: SiteTable,

@@ -6,6 +6,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_images::{ImagePlan, Prepared};
 use stx_layout::{BuildId, BuildOutcome, BuildPath, BuildRecord, counted};
+use stx_publish::aliases::RootStep;
 use stx_publish::metadata::{Carried, carry};
 use stx_publish::{
     ClearError, Cleared, Incoming, MemoryStore, MirrorRead, MirrorStore, PlanError, PrepareError,
@@ -14,6 +15,7 @@ use stx_publish::{
 };
 use tracing::{Instrument as _, debug, info, info_span};
 
+use crate::aliases::settle_root_aliases;
 use crate::error::{Error, ErrorKind, is_there};
 use crate::images::{Published, Registry};
 use crate::users::denied;
@@ -136,6 +138,7 @@ fn request(
     request.carried = carried;
     request.strict = site.options.metadata.strict();
     request.controls = site.options.zsync.rules().clone();
+    request.undated = site.options.aliases.is_undated(&request.record.id.channel);
     debug!("signing packages, describing images");
     // Signatures change packages, so they come before anything that takes their digests.
     let request = signing::packages(site, request)?;
@@ -323,13 +326,32 @@ async fn publish_planned(
                 plan = again;
             }
             result => {
-                let published = result.map_err(unpublished)?;
+                let mut published = result.map_err(unpublished)?;
                 info!("published");
+                published.names = settle_names(site, store, &plan.plan).await?;
                 for problem in published.report.problems() {
                     site.note(&format!("warning: {problem}"));
                 }
                 return Ok(published);
             }
+        }
+    }
+}
+
+/// Moves the aliases of releases after a success.
+async fn settle_names(
+    site: &Site,
+    store: &dyn MirrorStore,
+    plan: &PublishPlan,
+) -> Result<Vec<RootStep>, Error> {
+    match plan.result {
+        BuildOutcome::Fail => Ok(Vec::new()),
+        BuildOutcome::Success => {
+            let settled = settle_root_aliases(site, store, &plan.id.channel).await;
+            settled.map_err(|error| {
+                error
+                    .hint("the build is visible; rerun the command to move the aliases of releases")
+            })
         }
     }
 }
@@ -378,6 +400,9 @@ fn unpublished(error: PublishError) -> Error {
         }
         PublishError::NotAliased { .. } | PublishError::AliasAfterMove { .. } => {
             "the build is visible; run the same command again to move the alias"
+        }
+        PublishError::NotOffered { .. } => {
+            "the build is visible; rerun the command to make its paths without a date"
         }
         // Stopped before the commit.
         _ => match error.kind() {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
-use stx_layout::BuildId;
+use stx_layout::{BuildId, RootAlias};
+use stx_publish::aliases::{RootStep, settle_root};
 use stx_publish::site::verify_pages;
+use stx_publish::verify::check_root_aliases;
 use stx_publish::{
-    RepairReport, Scope, StoreError, VerifyError, VerifyReport, repair, verify_observed,
-    verify_readable, verify_repositories,
+    Finding, FindingKind, MirrorStore, RepairReport, Scope, StoreError, VerifyError, VerifyReport,
+    repair, verify_observed, verify_readable, verify_repositories,
 };
 use stx_trust::openpgp::{Keyring, verify_packages, verify_releases, verify_signatures};
 use stx_trust::provenance::key::PublicKey;
@@ -16,10 +18,14 @@ use stx_trust::verify_stated;
 
 use crate::error::Error;
 use crate::images::Registry;
-use crate::{Reader, Site, build_ref, hint_of, pages};
+use crate::{Reader, Site, build_ref, hint_of, pages, refused};
 
 /// How long pages may be behind the mirror before that is a finding: who changed it makes them then.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a publisher takes at most from a build to the names of its release, and how often they are looked at meanwhile.
+const BETWEEN: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A mirror against its records.
 #[derive(Debug, Serialize)]
@@ -76,11 +82,76 @@ async fn check(
     }
     verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
     verify_repositories(reader.store(), scope, &mut report).await?;
+    if *scope == Scope::All {
+        let fail = |source| VerifyError::new(scope, source);
+        let found = root_findings(site, reader).await.map_err(fail)?;
+        report.findings.extend(found);
+        report.findings.sort();
+    }
     if let Reader::Own(mirror) = reader {
         let makes = site.options.makes_pages();
         verify_pages(&**mirror, scope, makes, PATIENCE, &mut report).await?;
     }
     Ok(report)
+}
+
+/// What is wrong with the names above the channels. A publisher may be between a build and its names: they are looked at
+/// until nothing is wrong, or for so long that none takes.
+async fn root_findings(site: &Site, reader: &Reader) -> Result<Vec<Finding>, StoreError> {
+    let store = reader.store();
+    let policy = site.policy_of(reader);
+    let mut waited = Duration::ZERO;
+    loop {
+        let aliases = store.root_aliases().await?;
+        let catalog = store.catalog(&Scope::All).await?;
+        let found = check_root_aliases(&catalog, &aliases, policy);
+        let may_pass = found.iter().any(|finding| {
+            matches!(
+                finding.kind,
+                FindingKind::AliasNotNewest | FindingKind::AliasMissing
+            )
+        });
+        if !may_pass || waited >= BETWEEN {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
+    }
+}
+
+/// Sets the names above the channels right: as the configuration says, and `release/latest_release` also back where its target
+/// is gone.
+async fn repair_names(
+    site: &Site,
+    store: &dyn MirrorStore,
+    found: &[Finding],
+) -> Result<Vec<RootStep>, StoreError> {
+    let latest = RootAlias::LatestRelease.to_string();
+    let wrong = |finding: &&Finding| finding.channel.is_none() && finding.path.is_some();
+    let mut wrong = found
+        .iter()
+        .filter(wrong)
+        .filter(|finding| match finding.kind {
+            FindingKind::AliasDangling
+            | FindingKind::AliasNotNewest
+            | FindingKind::AliasMalformed
+            | FindingKind::AliasMissing
+            | FindingKind::AliasDiffers => true,
+            // The others are not about names above the channels.
+            _ => false,
+        });
+    let Some(first) = wrong.next() else {
+        return Ok(Vec::new());
+    };
+    let is_gone = |finding: &Finding| {
+        finding.kind == FindingKind::AliasDangling && finding.path.as_deref() == Some(&latest)
+    };
+    let forced = is_gone(first) || wrong.any(is_gone);
+    let steps = settle_root(store, site.options.aliases.policy(), forced).await?;
+    Ok(steps
+        .into_iter()
+        .filter(|step| step.verdict.moves())
+        .collect())
 }
 
 /// A channel or a build that is not there; `failure` where it is something else.
@@ -133,6 +204,8 @@ impl Site {
                 registry.finish_all(self, &**store, scope).await?;
             }
             let mut done = repair(&**store, &report).await.map_err(fail)?;
+            let names = repair_names(self, &**store, &report.findings).await;
+            done.names = names.map_err(refused)?;
             // An alias that moved is on the pages, too.
             if report
                 .findings

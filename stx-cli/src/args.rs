@@ -5,12 +5,14 @@ use chrono::{DateTime, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use stx_layout::BuildDate;
 
+mod aliases;
 mod builds;
 mod names;
 mod readers;
 mod retention;
 mod service;
 
+pub(crate) use aliases::{Alias, AliasSet, AliasUnset};
 pub(crate) use builds::{
     Adopt, Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph,
     Resume,
@@ -158,6 +160,9 @@ pub(crate) enum Command {
     History(History),
     /// Show how long the latest builds and their phases took
     Stats(Stats),
+    /// List, set and remove names of releases and channels, such as `r2018.10` and `release/latest_release`
+    #[command(subcommand)]
+    Alias(Alias),
     /// Verify sums, records and aliases
     Verify(Verify),
     /// Rewrite the catalog pages: `index.html`, `index.json` and `feed.xml`

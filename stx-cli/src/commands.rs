@@ -1,6 +1,7 @@
 //! One module a command; what several of them need stands here.
 
 pub(crate) mod adopt;
+pub(crate) mod alias;
 pub(crate) mod build;
 pub(crate) mod compare;
 pub(crate) mod copy;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel};
+use crate::{AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, Channel, Section};
 
 /// The contents of a mirror: its channels, their builds and aliases.
 ///
@@ -25,6 +25,8 @@ pub struct ChannelEntry {
     /// The aliases that somebody moved back on purpose, and that show an older build than the newest success for as long
     /// as nothing is published after it.
     pub held: BTreeSet<AliasName>,
+    /// The sections that can be read without a date, as `CHANNEL/outputs/…`, and of which build.
+    pub undated: BTreeMap<Section, UndatedEntry>,
     /// Directory entries that are neither build nor alias, byte order.
     pub strays: Vec<String>,
 }
@@ -37,6 +39,41 @@ pub enum AliasEntry {
     Build(BuildDate),
     /// Something else; the text as it stands on the mirror.
     Other(String),
+}
+
+/// The build whose section is read without a date, as it stands on the mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndatedEntry {
+    /// The one that this alias points at, at any time: a link `outputs -> latest_build/outputs`.
+    Alias(AliasName),
+    /// The one of this date, whether or not there is such a build.
+    Build(BuildDate),
+    /// Something else; the text as it stands on the mirror.
+    Other(String),
+}
+
+impl UndatedEntry {
+    /// The entry of a link with this text, of a section.
+    ///
+    /// ```
+    /// # use stx_layout::{Section, UndatedEntry};
+    /// let of = |text| UndatedEntry::of_link(Section::Outputs, text);
+    /// assert!(matches!(of("latest_build/outputs"), UndatedEntry::Alias(_)));
+    /// assert!(matches!(of("20181105T060000Z/outputs"), UndatedEntry::Build(_)));
+    /// assert!(matches!(of("latest_build/inputs"), UndatedEntry::Other(_)));
+    /// ```
+    pub fn of_link(section: Section, text: &str) -> Self {
+        let other = || Self::Other(text.to_owned());
+        match text.split_once('/') {
+            Some((name, word)) if word == section.as_str() => match (name.parse(), name.parse()) {
+                (Ok(alias), _) => Self::Alias(alias),
+                (Err(_), Ok(date)) => Self::Build(date),
+                (Err(_), Err(_)) => other(),
+            },
+            Some(_) | None => other(),
+        }
+    }
 }
 
 /// One build as a catalog knows it.
@@ -81,6 +118,20 @@ impl ChannelEntry {
             .rev()
             .find(|(_, build)| build.is_success())
             .map(|(date, _)| *date)
+    }
+}
+
+impl ChannelEntry {
+    /// The build whose section is read without a date, if there is a build of that name.
+    pub fn undated_build(&self, section: Section) -> Option<BuildDate> {
+        match self.undated.get(&section)? {
+            UndatedEntry::Build(date) => Some(*date),
+            UndatedEntry::Alias(alias) => match self.aliases.get(alias)? {
+                AliasEntry::Build(date) => Some(*date),
+                AliasEntry::Other(_) => None,
+            },
+            UndatedEntry::Other(_) => None,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildOutcome, BuildPath, BuildRecord, BuildState,
-    Channel, ChannelEntry, Sha256,
+    Channel, ChannelEntry, RootAlias, RootEntry, Section, Sha256, UndatedEntry,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,9 @@ pub struct RootIndex {
     pub expires: Option<DateTime<Utc>>,
     /// The channels, sorted.
     pub channels: Vec<ChannelSummary>,
+    /// The names that point at releases and channels, such as `r2018.10`, and their targets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<RootAlias, RootEntry>,
 }
 
 /// A channel as the root's index tells of it.
@@ -188,6 +191,9 @@ pub struct ChannelIndex {
     /// Those that show an older build on purpose.
     #[serde(default)]
     pub held: BTreeSet<AliasName>,
+    /// The sections that can be read without a date, and of which build.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub undated: BTreeMap<Section, UndatedEntry>,
     /// Its builds, newest first.
     pub builds: Vec<BuildIndex>,
     /// Names that are neither build nor alias.
@@ -358,6 +364,7 @@ impl ChannelIndex {
             builds: builds.collect(),
             aliases: self.aliases,
             held: self.held,
+            undated: self.undated,
             strays: self.strays,
         }
     }

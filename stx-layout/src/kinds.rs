@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::BuildOutcome;
 
@@ -26,7 +26,7 @@ impl fmt::Display for Dialect {
 }
 
 /// A top-level part of a build: the first segment below its date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
     /// `inputs`: the files that the build was made from.
@@ -51,7 +51,7 @@ impl Section {
     }
 
     /// The section that a segment is.
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|section| section.as_str() == word)

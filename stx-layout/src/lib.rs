@@ -140,7 +140,9 @@ mod properties;
 pub mod record;
 mod redact;
 pub mod release;
+mod release_order;
 pub mod report;
+pub mod root_alias;
 pub mod rpm;
 mod segment;
 #[cfg(any(test, feature = "proptest"))]
@@ -152,7 +154,7 @@ mod words;
 
 pub use alias::{Alias, AliasName};
 pub use build::BuildId;
-pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry};
+pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry, UndatedEntry};
 pub use channel::{Arch, Channel, Codename, Distro, Layer, Platform};
 pub use count::counted;
 pub use date::BuildDate;
@@ -172,6 +174,8 @@ pub use printable::{is_printable, printable, printable_bytes, printable_json, pr
 pub use record::{BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord};
 pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secrets, url_userinfo};
 pub use release::{ReleaseId, ReleaseKind};
+pub use release_order::ReleaseOrder;
+pub use root_alias::{RootAlias, RootEntry, RootTarget};
 pub use segment::Name;
 pub use uri::{encode_path, encode_segment};
 pub use verdict::{Verdict, VerdictEntry};

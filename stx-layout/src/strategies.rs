@@ -434,6 +434,7 @@ pub fn catalog() -> impl Strategy<Value = Catalog> {
                     aliases,
                     strays,
                     held: std::collections::BTreeSet::new(),
+                    undated: BTreeMap::new(),
                 };
                 (channel, entry)
             })

@@ -16,6 +16,7 @@ use crate::verify::verify;
 mod apt;
 mod controls;
 mod corners;
+mod names;
 pub mod retention;
 mod sealed;
 mod wrapper;
@@ -97,6 +98,7 @@ pub async fn run(store: &dyn MirrorStore) {
     capabilities_are_true(store).await;
     locks_exclude(store).await;
     aliases_compare_and_swap(store).await;
+    names::run(store).await;
     pages(store).await;
     retire_and_back(store).await;
     retention::run(store).await;

@@ -5,7 +5,7 @@
 //! as `Retry-After` says (RFC 9110, 10.2.3) or after a wait that doubles; a file that breaks off in the middle is an
 //! error of the stream, and [`read`](MirrorRead::read) goes on from where it broke off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,8 @@ use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Response, StatusCode, Url};
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, ChannelEntry, Sums,
-    encode_path,
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, ChannelEntry,
+    RootAlias, RootEntry, Sums, encode_path,
 };
 
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
@@ -487,6 +487,15 @@ impl MirrorRead for HttpStore {
         match self.record_at(channel, alias.as_str()).await {
             Ok(record) => Ok(Some(AliasEntry::Build(record.id.date))),
             Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As the index of the root has them. A mirror without one has no aliases that a reader could find.
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+        match self.root_index().await {
+            Ok(index) => Ok(index.aliases),
+            Err(StoreError::NotAMirror { .. }) => Ok(BTreeMap::new()),
             Err(error) => Err(error),
         }
     }

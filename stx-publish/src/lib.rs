@@ -22,6 +22,7 @@
 //! | [`memory`], `local`, `http` | the mirrors: in memory, in a directory, behind a web server; the last two are features |
 //! | [`guard`] | searches a tree before it is published |
 //! | [`plan`](mod@plan) | decides what publishing a tree would do; pure |
+//! | [`aliases`] | the names above the channels, such as `r2018.10`, set right |
 //! | [`verify`](mod@verify) | compares a mirror with what it says of itself; repairs what is derived |
 //! | `fetch` | downloads files of a build into a directory; feature `fetch` |
 //! | [`publish`](mod@publish) | executes a plan |
@@ -34,6 +35,7 @@
 //! measured by. Feature `local` brings mirrors in a directory, the scan of a finished tree and `createrepo_c`; feature
 //! `testing` the conformance suite and a store that fails on demand.
 
+pub mod aliases;
 mod audit;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -107,7 +109,7 @@ pub use seal::{Attester, Seal, Sealed, Signer};
 pub use store::{
     Added, Audit, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
     Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
-    Retired, Scope, StagedBuild, read_all,
+    Retired, RootWriter, Scope, StagedBuild, read_all,
 };
 pub use stx_zsync as zsync;
 pub use thinning::{Thinned, ThinnedSection};

@@ -3,11 +3,14 @@
 //! ```text
 //! ROOT/<channel>/<date>/                       a build
 //! ROOT/<channel>/latest_build -> <date>        an alias
+//! ROOT/<channel>/outputs -> latest_build/outputs   a section that is read without a date, as `inputs` and `logs`
+//! ROOT/release/latest_release -> 2018.10       an alias of a release; `ROOT/r2018.10 -> release/2018.10` is one, too
 //! ROOT/.stx/                                   mode 0700, nothing a reader needs
 //!     staging/<channel>/<date>/                a build that is being put together
 //!     trash/<channel>/<date>@<retired at>/     a retired build
 //!     trash/<channel>/<date>@<retired at>@<section>   a section of a build that stayed, each `/` of it written `%2F`
 //!     held/<channel>/latest_build -> <date>    an alias that is at this build on purpose, if it is
+//!     aliases/                                 the lock of the aliases of releases
 //!     pages/                                   derived pages on their way, and their lock
 //!     owed/<channel>/<date>.json               the tags of a build that is gone, which something still needs
 //!     pins/<channel>/<date>.json               the pins of a build
@@ -21,7 +24,7 @@
 //! mode 0644, those that their owner may execute with 0755, directories with 0755, whatever the umask; times of
 //! modification are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -34,8 +37,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
-    VerdictEntry,
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, RootAlias,
+    RootEntry, Sums, VerdictEntry,
 };
 
 use crate::incoming::CHUNK;
@@ -45,7 +48,7 @@ use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
 use crate::store::{
     Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+    MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 
 mod adopt;
@@ -59,6 +62,7 @@ mod pages;
 mod pins;
 mod private;
 mod recognise;
+mod root;
 mod shared;
 mod staged;
 mod strays;
@@ -304,6 +308,10 @@ impl MirrorRead for LocalStore {
             .await
     }
 
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+        self.blocking(Inner::root_aliases).await
+    }
+
     async fn read(
         &self,
         id: &BuildId,
@@ -436,6 +444,13 @@ impl MirrorStore for LocalStore {
         let lock = blocking(move || inner.lock_pages()).await?;
         let inner = Arc::clone(&self.inner);
         Ok(Box::new(pages::LocalPages::new(inner, lock)))
+    }
+
+    async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let lock = blocking(move || inner.lock_aliases()).await?;
+        let inner = Arc::clone(&self.inner);
+        Ok(Box::new(root::LocalRoot::new(inner, lock)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {

@@ -9,18 +9,19 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
-    Catalog, Channel, Pin, Sums, VerdictEntry,
+    Catalog, Channel, Pin, RootAlias, RootEntry, Section, Sums, VerdictEntry,
 };
 
 use crate::index::PageId;
 use crate::seal::{Seal, is_beyond_sums};
-use crate::store::rules::{is_channel_within, is_within, no_build};
+use crate::store::rules::{following, is_channel_within, is_within, no_build};
 use crate::store::{
     Audit, Capabilities, Content, Contents, Depth, FileBody, Hold, Inspection, Leftover,
-    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 use crate::thinning::Thinned;
 
+mod root;
 mod writer;
 
 /// A mirror in memory. Clones are the same mirror.
@@ -30,6 +31,7 @@ mod writer;
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     pages: Arc<futures_util::lock::Mutex<()>>,
+    root: Arc<futures_util::lock::Mutex<()>>,
     seal: Seal,
 }
 
@@ -38,6 +40,8 @@ struct State {
     builds: BTreeMap<BuildId, Stored>,
     aliases: BTreeMap<Channel, BTreeMap<AliasName, AliasEntry>>,
     held_aliases: BTreeMap<Channel, BTreeMap<AliasName, BuildDate>>,
+    root_aliases: BTreeMap<RootAlias, RootEntry>,
+    undated: BTreeMap<Channel, BTreeSet<Section>>,
     retired: BTreeMap<Retired, Stored>,
     pages: BTreeMap<PageId, Bytes>,
     locked: BTreeSet<Channel>,
@@ -161,6 +165,8 @@ impl MirrorRead for MemoryStore {
                     .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
                     .map(|(alias, _)| alias.clone())
                     .collect();
+                let undated = state.undated.get(channel);
+                entry.undated = undated.map(following).unwrap_or_default();
             }
         }
         Ok(catalog)
@@ -194,6 +200,10 @@ impl MirrorRead for MemoryStore {
             .get(channel)
             .and_then(|aliases| aliases.get(alias))
             .cloned())
+    }
+
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+        Ok(self.root_entries())
     }
 
     async fn read(
@@ -302,6 +312,11 @@ impl MirrorStore for MemoryStore {
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
         let lock = Arc::clone(&self.pages).lock_owned().await;
         Ok(Box::new(writer::MemoryPages::new(self.clone(), lock)))
+    }
+
+    async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError> {
+        let lock = Arc::clone(&self.root).lock_owned().await;
+        Ok(Box::new(root::MemoryRoot::new(self.clone(), lock)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {

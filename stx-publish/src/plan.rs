@@ -8,13 +8,14 @@ use serde::Serialize;
 use stx_layout::derived::{Repositories, file_of_control, image_of_bill, is_image_list};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState,
-    Catalog, ChannelEntry, Sums,
+    Catalog, ChannelEntry, Section, Sums,
 };
 
 use crate::guard::{Cleared, Copies};
 use crate::incoming::{Entry, Incoming, Problem, ProblemKind};
 use crate::metadata::{Carried, is_carried};
 use crate::privacy::PrivacyReport;
+use crate::store::rules::{is_offered, sections_of};
 
 mod controls;
 mod mirror_files;
@@ -35,6 +36,8 @@ pub struct PublishRequest {
     pub aliases: Vec<AliasName>,
     /// Whether an alias may go back in time.
     pub force_alias: bool,
+    /// Whether its sections can be read without a date once `latest_build` points at it.
+    pub undated: bool,
     /// The sums of the build that the mirror has under this id already, where it has one.
     pub existing: Option<Sums>,
     /// The records of the build's own repository metadata that are published, by repository; the rest of the metadata
@@ -58,6 +61,7 @@ impl PublishRequest {
             tree,
             aliases: vec![AliasName::latest_build()],
             force_alias: false,
+            undated: false,
             existing: None,
             carried: BTreeMap::new(),
             strict: false,
@@ -79,6 +83,9 @@ pub struct PublishPlan {
     pub action: PublishAction,
     /// The decision about each alias, in order.
     pub aliases: Vec<AliasStep>,
+    /// The sections that are offered without a date after `latest_build` was moved, where they are not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undated: Option<BTreeSet<Section>>,
     /// Files to publish, repository metadata not counted.
     pub files: u64,
     /// Their bytes.
@@ -120,7 +127,10 @@ pub struct PublishPlan {
 impl PublishPlan {
     /// Whether there is nothing to do.
     pub fn is_noop(&self) -> bool {
-        self.action == PublishAction::Same && !self.aliases.iter().any(|step| step.verdict.moves())
+        let moves = |step: &AliasStep| step.verdict.moves();
+        self.action == PublishAction::Same
+            && !self.aliases.iter().any(moves)
+            && self.undated.is_none()
     }
 }
 
@@ -258,6 +268,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         tree,
         aliases,
         force_alias,
+        undated,
         existing,
         carried,
         strict,
@@ -329,9 +340,13 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
             PublishAction::Same
         }
     };
+    let aliases = alias_steps(catalog, aliases, &record, force_alias);
+    let undated = undated && latest_leads(&aliases);
+    let undated = undated.then(|| to_offer(catalog, &id, &incoming)).flatten();
     Ok(PublishPlan {
         action,
-        aliases: alias_steps(catalog, aliases, &record, force_alias),
+        aliases,
+        undated,
         files: incoming.files(),
         bytes: incoming.bytes(),
         result: record.result,
@@ -350,6 +365,23 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         record,
         force_alias,
     })
+}
+
+/// Whether `latest_build` points at the build once these steps are taken.
+pub(crate) fn latest_leads(aliases: &[AliasStep]) -> bool {
+    let latest = AliasName::latest_build();
+    let mut steps = aliases.iter();
+    steps.any(|step| {
+        step.alias == latest && (step.verdict.moves() || step.verdict == AliasVerdict::Stays)
+    })
+}
+
+/// The sections of a build that are offered without a date; `None` where they are.
+fn to_offer(catalog: &Catalog, id: &BuildId, incoming: &Incoming) -> Option<BTreeSet<Section>> {
+    let sections = sections_of(incoming.entries.keys());
+    let entry = catalog.channels.get(&id.channel);
+    let is_offered = entry.is_some_and(|entry| is_offered(entry, &sections, id.date));
+    (!is_offered).then_some(sections)
 }
 
 /// Decides about each alias.

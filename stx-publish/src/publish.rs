@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PublishRequest ──prepare──> PublishPlan ──publish──> PublishReport
-//! lock ── begin ── add* ── index* ── before_commit ── commit ── after_commit ── aliases
+//! lock ── begin ── add* ── index* ── before_commit ── commit ── after_commit ── aliases ── offer
 //! ```
 //!
 //! | module | has |
@@ -20,7 +20,9 @@ use futures_util::{StreamExt as _, stream};
 use stx_layout::{BuildDate, BuildPath};
 
 use crate::metadata::Indexed;
-use crate::plan::{AliasStep, AliasVerdict, PublishAction, PublishPlan, alias_verdict};
+use crate::plan::{
+    AliasStep, AliasVerdict, PublishAction, PublishPlan, alias_verdict, latest_leads,
+};
 use crate::store::{Added, ChannelWriter, MirrorStore, Scope, StagedBuild, StoreError};
 
 mod error;
@@ -31,7 +33,7 @@ mod report;
 mod tests;
 
 pub use error::PublishError;
-use error::{after_commit, not_committed, not_moved, stopped};
+use error::{after_commit, not_committed, not_moved, not_offered, stopped};
 use hooks::NoHooks;
 pub use hooks::{CommitHooks, HookError};
 pub use prepare::{PrepareError, prepare, prepare_in_full};
@@ -153,6 +155,12 @@ pub async fn publish_with_hooks(
             return Err(not_moved(store, id, &step.alias, source).await);
         }
         report.moved.push(step.alias.clone());
+    }
+    if let Some(sections) = &plan.undated
+        && latest_leads(&report.aliases)
+    {
+        let offered = writer.offer(sections).await;
+        offered.map_err(|source| not_offered(id, source))?;
     }
     Ok(report)
 }

@@ -118,6 +118,7 @@ pub async fn refresh_locked(
         serial: None,
         expires: None,
         channels: summaries,
+        aliases: store.root_aliases().await?,
     };
     let dates = old.as_ref().map(|old| (old.serial, old.expires));
     (root.serial, root.expires) =
@@ -279,6 +280,7 @@ async fn channel_index(
         channel: channel.clone(),
         aliases: entry.aliases,
         held: entry.held,
+        undated: entry.undated,
         builds,
         strays: entry.strays,
     };

@@ -2,11 +2,12 @@
 //!
 //! The traits speak of builds, not of files: what a directory does with a rename, a bucket does by writing `build.json`
 //! last. [`MirrorRead`] is what every mirror can do, a plain web server too. [`MirrorStore`] adds one thing, the lock of a
-//! channel; whoever holds it has a [`ChannelWriter`], and there is no other way to change a mirror.
+//! channel; whoever holds it has a [`ChannelWriter`], and there is no other way to change a channel. The names above the
+//! channels have a lock of their own, with a [`RootWriter`].
 //!
 //! ```text
 //! MirrorStore::lock ─> ChannelWriter ─┬─ begin ─> StagedBuild ── add* ── index* ── commit
-//!                                     ├─ hold_alias / point
+//!                                     ├─ hold_alias / point / offer
 //!                                     ├─ pin / unpin
 //!                                     ├─ owe
 //!                                     └─ retire / thin / restore / purge / sweep
@@ -24,7 +25,7 @@ use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin,
-    Sha256, Sums, VerdictEntry,
+    RootAlias, RootEntry, Section, Sha256, Sums, VerdictEntry,
 };
 
 use crate::incoming::Entry;
@@ -36,8 +37,10 @@ use crate::thinning::{Thinned, ThinnedSection};
 mod contents;
 mod forward;
 mod hold;
+mod offer;
 mod owed;
 mod read;
+mod root;
 pub mod rules;
 
 pub use crate::audit::{Audit, StoredFile};
@@ -45,8 +48,10 @@ pub use crate::error::StoreError;
 pub use crate::seal::{check_record, record_path};
 pub use contents::{Content, Contents};
 pub use hold::Hold;
+pub use offer::offer_latest;
 pub use owed::{OwedTag, OwedTags};
 pub use read::{read_all, thinned};
+pub use root::RootWriter;
 
 /// The bytes of a file, in order, in chunks of the store's choice.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
@@ -257,6 +262,9 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
         alias: &AliasName,
     ) -> Result<Option<AliasEntry>, StoreError>;
 
+    /// The names that point at releases and channels, such as `r2018.10`.
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError>;
+
     /// A file of a build from byte `from` on, symlinks followed within the build; `build.json` and `SHA256SUMS` are files
     /// too. From the end of the file or beyond, the stream is empty.
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
@@ -309,6 +317,9 @@ pub trait MirrorStore: MirrorRead {
 
     /// Takes the lock of the derived pages; waits for it.
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError>;
+
+    /// Takes the lock of the names that point at releases and channels; waits for it.
+    async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError>;
 
     /// The builds and sections that can be restored, by id, then by time of retirement.
     async fn retired(&self) -> Result<Vec<Retired>, StoreError>;
@@ -368,6 +379,12 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
     /// Notes that `alias` shows an older build on purpose: it is [`held`](stx_layout::ChannelEntry::held) in the catalog
     /// while it points at `at`, also if it does so only after this call. A later note replaces this one.
     async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError>;
+
+    /// Offers these sections of the build that `latest_build` points at, and no others, under paths without a date:
+    /// `CHANNEL/outputs/…`. They follow `latest_build` from then on, or, on a store without links, when it is called again.
+    /// What lies there and is no such path, as an older publisher left it, is left alone. [`StoreError::NotFound`] where
+    /// there is no `latest_build`.
+    async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError>;
 
     /// Takes a build out of sight; `now` is kept in whole seconds. [`StoreError::Refused`] while an alias points at it, a
     /// pin of it holds at `now`, or somebody [holds](MirrorRead::hold) it.

@@ -65,6 +65,7 @@ pub async fn claims_the_truth(
         PublishError::AfterCommit { .. }
         | PublishError::HookAfterCommit { .. }
         | PublishError::NotAliased { .. }
+        | PublishError::NotOffered { .. }
         | PublishError::AliasAfterMove { .. } => Some(true),
         PublishError::Outdated { .. } | PublishError::Uncertain { .. } => None,
     };
@@ -75,7 +76,9 @@ pub async fn claims_the_truth(
     let latest = store.alias(&id.channel, &AliasName::latest_build()).await;
     let is_shown = latest.expect("an alias") == Some(AliasEntry::Build(id.date));
     match error {
-        PublishError::AliasAfterMove { .. } => assert!(is_shown, "{context}: {error}"),
+        PublishError::AliasAfterMove { .. } | PublishError::NotOffered { .. } => {
+            assert!(is_shown, "{context}: {error}");
+        }
         PublishError::NotAliased { .. }
         | PublishError::Busy { .. }
         | PublishError::Incomplete { .. }

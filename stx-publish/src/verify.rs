@@ -17,6 +17,7 @@ mod check;
 mod repair;
 #[cfg(feature = "local")]
 mod repositories;
+mod root;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub use check::{check_aliases, check_build};
 pub use repair::{RepairReport, repair, repair_aliases};
 #[cfg(feature = "local")]
 pub use repositories::verify_repositories;
+pub use root::check_root_aliases;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -102,8 +104,16 @@ pub enum FindingKind {
     AliasNotNewest,
     /// An alias is no relative symlink to a build.
     AliasMalformed,
-    /// There is a success, and no `latest_build`.
+    /// There is a success, and no `latest_build`; or an alias of a release is missing that the configuration names.
     AliasMissing,
+    /// An alias of a release points elsewhere than the configuration says.
+    AliasDiffers,
+    /// An alias of a release is there that the configuration does not name.
+    AliasUnconfigured,
+    /// A path without a date leads to no section of a build.
+    UndatedDangling,
+    /// A path without a date leads to another build than `latest_build`.
+    UndatedNotLatest,
     /// A dead publisher left something behind.
     Leftover,
     /// Something in a channel is neither build nor alias, or lies above the channels and belongs to none.
@@ -144,6 +154,7 @@ impl FindingKind {
             | Self::AliasDangling
             | Self::AliasToFailure
             | Self::AliasMalformed
+            | Self::UndatedDangling
             | Self::PageMissing
             | Self::ImageMissing
             | Self::ImageChanged => Severity::Error,
@@ -155,10 +166,12 @@ impl FindingKind {
             | Self::NotInRepodata
             | Self::AliasNotNewest
             | Self::AliasMissing
+            | Self::AliasDiffers
+            | Self::UndatedNotLatest
             | Self::PageStale
             | Self::ImageTagNotNewest
             | Self::RegistryUnreachable => Severity::Warning,
-            Self::Leftover | Self::Stray => Severity::Note,
+            Self::AliasUnconfigured | Self::Leftover | Self::Stray => Severity::Note,
         }
     }
 
@@ -170,6 +183,9 @@ impl FindingKind {
             | Self::AliasNotNewest
             | Self::AliasMalformed
             | Self::AliasMissing
+            | Self::AliasDiffers
+            | Self::UndatedDangling
+            | Self::UndatedNotLatest
             | Self::Leftover
             | Self::PageMissing
             | Self::PageStale => true,
@@ -194,6 +210,7 @@ impl FindingKind {
             | Self::RepodataDiffers
             | Self::SbomUnreadable
             | Self::SbomDiffers
+            | Self::AliasUnconfigured
             | Self::Stray
             | Self::ImageMissing
             | Self::ImageChanged

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use futures_util::lock::OwnedMutexGuard;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildPath, BuildRecord, BuildState,
-    Catalog, Channel, Pin, Sums, VerdictEntry,
+    Catalog, Channel, Pin, RootAlias, RootEntry, RootTarget, Section, Sums, VerdictEntry,
 };
 use stx_publish::conformance::{self, test_seal};
 use stx_publish::faulty::Fault;
@@ -20,8 +20,8 @@ use stx_publish::store::{Content, Contents, rules};
 use stx_publish::thinning::{lies_in, parse_thinned};
 use stx_publish::{
     Added, Audit, Capabilities, ChannelWriter, Depth, Entry, FileBody, Hold, Inspection, KnownFile,
-    Leftover, MirrorRead, MirrorStore, OwedTags, PageId, PageWriter, Retired, Scope, Seal, Sealed,
-    StagedBuild, StoreError, Thinned, ThinnedSection, sweep,
+    Leftover, MirrorRead, MirrorStore, OwedTags, PageId, PageWriter, Retired, RootWriter, Scope,
+    Seal, Sealed, StagedBuild, StoreError, Thinned, ThinnedSection, sweep,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -39,6 +39,8 @@ enum Group {
     Verdicts(BuildId),
     Owed(BuildId),
     Pages,
+    RootAliases,
+    Undated(Channel),
 }
 
 /// Rows by group and name. Those of files begin with a byte that tells their kind: `f`, `x` if executable, `l` for a symlink.
@@ -160,6 +162,20 @@ impl Rows {
             .collect()
     }
 
+    fn root_aliases(&self) -> BTreeMap<RootAlias, RootEntry> {
+        let rows = self.of(&Group::RootAliases);
+        rows.map(|(name, to)| (name.parse().expect("an alias"), RootEntry::from(text(to))))
+            .collect()
+    }
+
+    /// Whether a release or a channel has a build.
+    fn has(&self, target: &RootTarget) -> bool {
+        self.groups().into_iter().any(|group| match group {
+            Group::Build(id) => target.holds(&id.channel),
+            _ => false,
+        })
+    }
+
     fn pins(&self, id: &BuildId) -> Result<Vec<Pin>> {
         let row = self.get(Group::Pins(id.clone()), "");
         row.map_or(Ok(Vec::new()), |text| {
@@ -205,6 +221,7 @@ struct KeyValue {
     rows: Arc<Mutex<Rows>>,
     locked: Arc<Mutex<BTreeSet<Channel>>>,
     pages: Arc<futures_util::lock::Mutex<()>>,
+    root: Arc<futures_util::lock::Mutex<()>>,
     seal: Seal,
 }
 
@@ -245,6 +262,9 @@ impl MirrorRead for KeyValue {
                             entry.held.insert(name);
                         }
                     }
+                    let undated = rows.of(&Group::Undated(channel.clone()));
+                    let sections = undated.filter_map(|(name, _)| Section::from_word(name));
+                    entry.undated = rules::following(&sections.collect());
                 }
                 _ => {}
             }
@@ -262,6 +282,9 @@ impl MirrorRead for KeyValue {
     }
     async fn alias(&self, channel: &Channel, alias: &AliasName) -> Result<Option<AliasEntry>> {
         Ok(self.rows().aliases(channel).remove(alias))
+    }
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>> {
+        Ok(self.rows().root_aliases())
     }
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64) -> Result<FileBody> {
         let rows = self.rows();
@@ -324,6 +347,13 @@ impl MirrorStore for KeyValue {
     }
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>> {
         let lock = Arc::clone(&self.pages).lock_owned().await;
+        Ok(Box::new(Pages {
+            store: self.clone(),
+            _lock: lock,
+        }))
+    }
+    async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>> {
+        let lock = Arc::clone(&self.root).lock_owned().await;
         Ok(Box::new(Pages {
             store: self.clone(),
             _lock: lock,
@@ -482,6 +512,17 @@ impl ChannelWriter for Writer {
         self.rows().put(group, alias, at.to_string());
         Ok(())
     }
+    async fn offer(&self, sections: &BTreeSet<Section>) -> Result<()> {
+        let (mut rows, channel) = (self.rows(), &self.0.channel);
+        let aliases = rows.aliases(channel);
+        rules::check_offer(channel, aliases.get(&AliasName::latest_build()))?;
+        let group = Group::Undated(channel.clone());
+        rows.remove(&group);
+        for section in sections {
+            rows.put(group.clone(), section.as_str(), "");
+        }
+        Ok(())
+    }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired> {
         let (id, mut rows) = (self.id(date), self.rows());
         let retired = rules::retired_at(&id, now)?;
@@ -603,6 +644,29 @@ impl PageWriter for Pages {
     }
     async fn remove(&self, page: &PageId) -> Result<()> {
         self.store.rows().0.remove(&(Group::Pages, page.path()));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RootWriter for Pages {
+    async fn link(
+        &self,
+        alias: &RootAlias,
+        expected: Option<&RootEntry>,
+        to: Option<&RootTarget>,
+    ) -> Result<()> {
+        let mut rows = self.store.rows();
+        rules::check_root_alias(alias, expected, rows.root_aliases().get(alias))?;
+        let Some(to) = to else {
+            rows.0.remove(&(Group::RootAliases, alias.to_string()));
+            return Ok(());
+        };
+        rules::check_root_target(alias, to, rows.has(to))?;
+        if alias.to_string().parse().is_ok_and(|own| rows.has(&own)) {
+            return Err(rules::taken(alias));
+        }
+        rows.put(Group::RootAliases, alias, to.to_string());
         Ok(())
     }
 }

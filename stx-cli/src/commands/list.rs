@@ -1,7 +1,12 @@
 //! `list`: channels and builds.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use stx_layout::{AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog};
+use stx_layout::{
+    AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, RootAlias,
+    RootEntry,
+};
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::{Decision, PrunePlan, Reason};
 
@@ -112,6 +117,9 @@ impl Listed {
 struct Listing {
     mirror: String,
     builds: Vec<Listed>,
+    /// The names that point at releases and channels; of one channel, those that lead to it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    aliases: BTreeMap<RootAlias, RootEntry>,
 }
 
 pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
@@ -134,9 +142,14 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
             .as_ref()
             .is_none_or(|channel| *channel == id.channel)
     };
+    let mut aliases = reader.store().root_aliases().await.map_err(refused)?;
+    if let Some(channel) = &args.channel {
+        aliases.retain(|_, to| to.target().is_some_and(|to| to.holds(channel)));
+    }
     let mut listing = Listing {
         mirror: context.site.root()?.into_string(),
         builds: Vec::new(),
+        aliases,
     };
     for (id, entry) in catalog.builds().filter(|(id, _)| wanted(id)) {
         let thinned = match &reader {
@@ -167,6 +180,8 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
                 ]
             })
             .collect();
-        output::columns(&rows)
+        let names = listing.aliases.iter();
+        let names = names.map(|(alias, to)| format!("{alias} -> {to}\n"));
+        output::columns(&rows) + &names.collect::<String>()
     })
 }

@@ -96,7 +96,7 @@ impl Inner {
     }
 
     /// The names of all aliases that there ever were.
-    async fn alias_names(
+    pub(super) async fn alias_names(
         &self,
         only: Option<&Channel>,
     ) -> Result<BTreeSet<(Channel, AliasName)>, StoreError> {

@@ -1,6 +1,6 @@
 //! The names of objects, relative to the mirror's root in the bucket.
 
-use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, RootAlias};
 
 use stx_publish::store::Retired;
 use stx_publish::store::rules::{parse_retired_name, retired_name};
@@ -19,10 +19,14 @@ pub(super) const OWED: &str = ".stx/owed";
 pub(super) const PINS: &str = ".stx/pins";
 /// The verdicts on each build.
 pub(super) const VERDICTS: &str = ".stx/verdicts";
+/// Every generation of every name above the channels.
+pub(super) const ROOT: &str = ".stx/root";
+/// What is offered of each channel without a date.
+pub(super) const UNDATED: &str = ".stx/undated";
 /// An entry for each retired build and section.
 pub(super) const RETIRED: &str = ".stx/retired";
 
-/// Stands for `/` in the name of an upload; no name of the grammar holds it.
+/// Stands for `/` in the name of an upload or an alias; no name of the grammar holds it.
 const SLASH: &str = "%2F";
 
 /// Ends the name of the mark that a retired build's files were moved aside.
@@ -52,6 +56,25 @@ pub(super) fn shown_alias(channel: &Channel, alias: &AliasName) -> String {
 
 pub(super) fn alias(channel: &Channel, alias: &AliasName) -> String {
     format!("{ALIASES}/{channel}/{alias}")
+}
+
+pub(super) fn root_alias(alias: &RootAlias) -> String {
+    format!("{ROOT}/{}", alias.to_string().replace('/', SLASH))
+}
+
+/// Reads the name of a prefix below [`ROOT`], which is relative to it.
+pub(super) fn parse_root_alias(name: &str) -> Option<RootAlias> {
+    name.replace(SLASH, "/").parse().ok()
+}
+
+/// What is offered of a channel without a date.
+pub(super) fn undated(channel: &Channel) -> String {
+    format!("{UNDATED}/{channel}/%2Estate")
+}
+
+/// The lock of the names above the channels.
+pub(super) fn aliases_lock() -> String {
+    format!("{PRIVATE}/locks/%2Ealiases")
 }
 
 pub(super) fn held(channel: &Channel, alias: &AliasName) -> String {
@@ -203,6 +226,17 @@ mod tests {
             let key = mark(&id, going);
             let key = key.strip_prefix(".stx/marks/").expect("below it");
             assert_eq!(parse_mark(key), Some((id.clone(), going)));
+        }
+        for text in [
+            "r2018.10",
+            "release/latest_release",
+            "release/1/debian/flock",
+        ] {
+            let alias = text.parse().expect("an alias");
+            let key = root_alias(&alias);
+            let key = key.strip_prefix(".stx/root/").expect("below it");
+            assert!(!key.contains('/'), "{key}");
+            assert_eq!(parse_root_alias(key), Some(alias));
         }
         let key = generation("a", 12);
         assert_eq!(number(key.strip_prefix("a/").expect("below it")), Some(12));

@@ -4,9 +4,13 @@
 //! PREFIX/<channel>/<date>/build.json           the build is there: written last, and gone first
 //! PREFIX/<channel>/<date>/…                    its files; a symlink to a file is a copy of that file
 //! PREFIX/<channel>/latest_build/build.json     what an alias points at, for readers over plain HTTP
+//! PREFIX/<channel>/outputs/…                   copies of the files of that build, where it is read without a date
+//! PREFIX/r2018.10/<rest>/latest_build/build.json   the same of a channel of the release that an alias points at
 //! PREFIX/<channel>/index.json, …               derived pages
 //! PREFIX/.stx/                                 nothing a reader over plain HTTP needs; no public policy covers it
 //!     aliases/<channel>/latest_build/<n>       the alias itself; the newest counts
+//!     root/<alias>/<n>                         the alias of a release, each `/` of it written `%2F`; the newest counts
+//!     undated/<channel>/%2Estate               of which build the files without a date are copies
 //!     held/<channel>/latest_build              the build that an alias is at on purpose, if it is
 //!     locks/<channel>/%2Elock/<n>              who holds the lock of the channel, and until when
 //!     manifests/<channel>/<date>.json          symlinks, modes and times of a build's files
@@ -35,13 +39,13 @@
 //! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
 //! | `objects`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, the names of objects, and what keeps writers apart |
 //! | `lease` | locks that end by the clock |
-//! | `list`, `read`, `alias`, `manifest` | what readers see: catalog, records, files, aliases, symlinks and modes |
+//! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | what readers see: catalog, records, files, aliases, paths without a date, symlinks and modes |
 //! | `writer`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
 //! | `staged`, `upload`, `shared`, `twins`, `shadow` | a build that is being put together, and repository metadata for it |
 //!
 //! The crate is a backend: all of it does I/O. The rules that it keeps are those of [`stx_publish::store::rules`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,15 +55,15 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use object_store::path::Path;
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
-    VerdictEntry,
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, RootAlias,
+    RootEntry, Sums, VerdictEntry,
 };
 use stx_publish::index::PageId;
 use stx_publish::metadata::{RepoMetadata, Repodata};
 use stx_publish::seal::Seal;
 use stx_publish::store::{
     Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+    MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 
 mod alias;
@@ -77,6 +81,7 @@ mod pins;
 mod probe;
 mod read;
 mod retired;
+mod root;
 mod s3;
 mod sections;
 mod shadow;
@@ -85,6 +90,7 @@ mod staged;
 #[cfg(test)]
 mod tests;
 mod twins;
+mod undated;
 mod upload;
 mod verdicts;
 mod writer;
@@ -195,14 +201,26 @@ impl BucketStore {
 }
 
 impl Inner {
-    /// Takes a lock; `None`: somebody else has it.
-    async fn take(&self, channel: Option<&Channel>) -> Result<Option<Lease>, StoreError> {
+    /// Takes the lock of that name; `None`: somebody else has it.
+    async fn take(&self, lock: String) -> Result<Option<Lease>, StoreError> {
         let probed = self
             .probed
             .get_or_try_init(|| probe::probe(&self.objects))
             .await;
         probed?;
-        lease::take(&self.objects, keys::lock(channel), self.terms.clone()).await
+        lease::take(&self.objects, lock, self.terms.clone()).await
+    }
+
+    /// Takes the lock of that name; waits for it.
+    async fn take_in_turn(&self, lock: &str) -> Result<Lease, StoreError> {
+        let mut wait = Duration::from_millis(50);
+        loop {
+            if let Some(lease) = self.take(lock.to_owned()).await? {
+                return Ok(lease);
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(2));
+        }
     }
 }
 
@@ -227,6 +245,10 @@ impl MirrorRead for BucketStore {
         alias: &AliasName,
     ) -> Result<Option<AliasEntry>, StoreError> {
         self.inner.alias(channel, alias).await
+    }
+
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+        self.inner.root_aliases().await
     }
 
     async fn read(
@@ -283,7 +305,7 @@ impl MirrorRead for BucketStore {
 #[async_trait]
 impl MirrorStore for BucketStore {
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
-        match self.inner.take(Some(channel)).await? {
+        match self.inner.take(keys::lock(Some(channel))).await? {
             Some(lease) => Ok(Box::new(writer::BucketWriter::new(
                 Arc::clone(&self.inner),
                 channel.clone(),
@@ -296,15 +318,15 @@ impl MirrorStore for BucketStore {
     }
 
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
-        let mut wait = Duration::from_millis(50);
-        loop {
-            if let Some(lease) = self.inner.take(None).await? {
-                let inner = Arc::clone(&self.inner);
-                return Ok(Box::new(pages::BucketPages::new(inner, lease)));
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(2));
-        }
+        let lease = self.inner.take_in_turn(&keys::lock(None)).await?;
+        let inner = Arc::clone(&self.inner);
+        Ok(Box::new(pages::BucketPages::new(inner, lease)))
+    }
+
+    async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError> {
+        let lease = self.inner.take_in_turn(&keys::aliases_lock()).await?;
+        let inner = Arc::clone(&self.inner);
+        Ok(Box::new(root::BucketRoot::new(inner, lease)))
     }
 
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {

@@ -1,11 +1,12 @@
 //! Lists the contents of a bucket, one level at a time and never all of it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{
-    AliasName, BuildDate, BuildEntry, BuildId, BuildState, Catalog, Channel, ChannelEntry,
+    AliasName, BuildDate, BuildEntry, BuildId, BuildState, Catalog, Channel, ChannelEntry, Section,
 };
 
 use super::Inner;
@@ -33,13 +34,17 @@ struct Walk {
     channels: Vec<(Channel, Vec<BuildDate>, ChannelEntry)>,
     /// Entries above the channels that belong to none.
     strays: Vec<String>,
+    /// Prefixes that are left out: what aliases of releases show.
+    aliases: BTreeSet<String>,
+    /// Channels of which sections can be read without a date.
+    undated: BTreeSet<Channel>,
 }
 
 impl Inner {
     pub(super) async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
         let (only, candidates) = match scope {
             Scope::All => {
-                let mut walk = Walk::default();
+                let mut walk = self.walk().await?;
                 self.visit(String::new(), 0, &mut walk).await?;
                 (None, walk.channels)
             }
@@ -59,6 +64,10 @@ impl Inner {
             }
         };
         let mut aliases = self.aliases(only).await?;
+        let undated = match only {
+            None => self.undated_channels().await?,
+            Some(channel) => BTreeSet::from([channel.clone()]),
+        };
         let mut catalog = Catalog::default();
         for (channel, dates, mut entry) in candidates {
             let builds = dates.into_iter().map(|date| {
@@ -72,6 +81,9 @@ impl Inner {
             drop(builds);
             if let Some((shown, held)) = aliases.remove(&channel) {
                 (entry.aliases, entry.held) = (shown, held);
+            }
+            if undated.contains(&channel) {
+                entry.undated = self.undated(&channel).await?;
             }
             if entry != ChannelEntry::default() {
                 catalog.channels.insert(channel, entry);
@@ -87,6 +99,16 @@ impl Inner {
             catalog.channels.retain(|_, entry| is_channel(entry));
         }
         Ok(catalog)
+    }
+
+    /// A walk that has not begun.
+    async fn walk(&self) -> Result<Walk, StoreError> {
+        let aliases = self.root_aliases().await?;
+        Ok(Walk {
+            aliases: aliases.keys().map(ToString::to_string).collect(),
+            undated: self.undated_channels().await?,
+            ..Walk::default()
+        })
     }
 
     /// A build as the catalog has it; `None` where there is none.
@@ -109,7 +131,7 @@ impl Inner {
 
     /// The channels, with the dates that may be builds, by date.
     pub(super) async fn dates(&self) -> Result<Vec<(Channel, Vec<BuildDate>)>, StoreError> {
-        let mut walk = Walk::default();
+        let mut walk = self.walk().await?;
         self.visit(String::new(), 0, &mut walk).await?;
         let channels = walk.channels.into_iter();
         Ok(channels
@@ -119,7 +141,7 @@ impl Inner {
 
     /// Entries above the channels that belong to none.
     pub(super) async fn strays(&self) -> Result<Vec<String>, StoreError> {
-        let mut walk = Walk::default();
+        let mut walk = self.walk().await?;
         self.visit(String::new(), 0, &mut walk).await?;
         walk.strays.sort();
         Ok(walk.strays)
@@ -153,11 +175,20 @@ impl Inner {
                     if name.parse::<AliasName>().is_ok() {
                         continue;
                     }
+                    let is_offered = |channel| walk.undated.contains(channel);
+                    if Section::from_word(&name).is_some()
+                        && channel.as_ref().is_some_and(is_offered)
+                    {
+                        continue;
+                    }
                 }
                 let path = match prefix.as_str() {
                     "" => name.clone(),
                     prefix => format!("{prefix}/{name}"),
                 };
+                if walk.aliases.contains(&path) {
+                    continue;
+                }
                 let found = if depth < DEEPEST {
                     self.visit(path, depth + 1, walk).await?
                 } else {

@@ -9,13 +9,20 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, WriteMultipart,
 };
 
 use stx_publish::store::StoreError;
 
 /// Requests that run side by side where there are many to make.
 pub(super) const PARALLEL: usize = 24;
+
+/// Bytes of a part of an object that is copied through this machine, and of one that is sent as a whole.
+const PART: u64 = 16 << 20;
+/// Parts that are under way at the same time.
+const PARTS: usize = 4;
+/// Parts that an upload has at most; the protocol's own limit is 10,000.
+const MOST_PARTS: u64 = 9_000;
 
 /// The operations that a bucket must support.
 pub trait Backend: ObjectStore + MultipartStore {}
@@ -252,6 +259,55 @@ impl Objects {
             Ok(()) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(self.failed(from, error)),
+        }
+    }
+
+    /// Copies an object of `size` bytes through this machine, with the attributes of its new name.
+    pub(super) async fn copy_anew(
+        &self,
+        from: &str,
+        to: &str,
+        keep: Keep,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let Some(found) = self.open(from, None).await? else {
+            return Err(StoreError::NotFound {
+                what: from.to_owned(),
+            });
+        };
+        if size <= PART {
+            let bytes = found.bytes().await;
+            let bytes = bytes.map_err(|error| self.failed(from, error))?;
+            return self.put(to, bytes, keep).await;
+        }
+        let options = PutMultipartOptions {
+            attributes: attributes(to, keep),
+            ..PutMultipartOptions::default()
+        };
+        let path = self.path(to)?;
+        let upload = self.backend.put_multipart_opts(&path, options);
+        let upload = upload.await.map_err(|error| self.failed(to, error))?;
+        let part = PART.max(size / MOST_PARTS + 1);
+        let part = usize::try_from(part).unwrap_or(usize::MAX);
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, part);
+        let mut chunks = found.into_stream();
+        let sent = async {
+            while let Some(chunk) = chunks.try_next().await? {
+                upload.wait_for_capacity(PARTS).await?;
+                upload.put(chunk);
+            }
+            Ok(())
+        };
+        match sent.await {
+            Ok(()) => {
+                let finished = upload.finish().await;
+                finished.map(drop).map_err(|error| self.failed(to, error))
+            }
+            Err(error) => {
+                // The first error is the one to report; a lifecycle rule gives up what stays behind.
+                upload.abort().await.ok();
+                Err(self.failed(from, error))
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! The writing half of a mirror in a bucket.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, VerdictEntry};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, Section, VerdictEntry};
 
 use super::Inner;
 use super::keys::{self, Going};
@@ -82,6 +83,12 @@ impl ChannelWriter for BucketWriter {
         self.lease.check(objects).await?;
         let name = keys::held(&self.channel, alias);
         objects.put(&name, format!("{at}\n"), Keep::Not).await
+    }
+
+    async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError> {
+        let _pointing = self.pointing.lock().await;
+        let (lease, channel) = (&self.lease, &self.channel);
+        self.inner.offer(lease, channel, sections).await
     }
 
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {

@@ -1,6 +1,6 @@
 //! Every method of the store traits, through the fuse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, Catalog,
-    Channel, Pin, Sums, VerdictEntry,
+    Channel, Pin, RootAlias, RootEntry, RootTarget, Section, Sums, VerdictEntry,
 };
 
 use super::{FaultyStore, Fuse};
@@ -20,17 +20,18 @@ use crate::seal::Sealed;
 use crate::store::rules::retired_at;
 use crate::store::{
     Added, Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile,
-    Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, Scope, StagedBuild,
-    StoreError,
+    Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope,
+    StagedBuild, StoreError,
 };
 use crate::thinning::ThinnedSection;
 
-/// The methods of [`MirrorRead`], [`MirrorStore`], [`ChannelWriter`], [`PageWriter`] and [`StagedBuild`], in their order.
-pub const METHODS: [&str; 47] = [
+/// The methods of [`MirrorRead`], [`MirrorStore`], [`ChannelWriter`], [`PageWriter`], [`RootWriter`] and [`StagedBuild`], in their order.
+pub const METHODS: [&str; 51] = [
     "catalog",
     "record",
     "sums",
     "alias",
+    "root_aliases",
     "read",
     "read_part",
     "capabilities",
@@ -41,6 +42,7 @@ pub const METHODS: [&str; 47] = [
     "audit",
     "lock",
     "lock_pages",
+    "lock_aliases",
     "retired",
     "leftovers",
     "settle",
@@ -53,6 +55,7 @@ pub const METHODS: [&str; 47] = [
     "begin",
     "point",
     "hold_alias",
+    "offer",
     "retire",
     "thin",
     "pin",
@@ -64,6 +67,7 @@ pub const METHODS: [&str; 47] = [
     "sweep",
     "write",
     "remove",
+    "link",
     "id",
     "parallel",
     "add",
@@ -169,6 +173,9 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     ) -> Result<Option<AliasEntry>, StoreError> {
         through!(self.alias(channel, alias) else None)
     }
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+        through!(self.root_aliases() else BTreeMap::new())
+    }
     async fn read(
         &self,
         id: &BuildId,
@@ -225,6 +232,10 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     }
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
         let inner = got!(self, self.inner, lock_pages());
+        Ok(Box::new(Faulty::of(&self.fuse, &ELSEWHERE.channel, inner)))
+    }
+    async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError> {
+        let inner = got!(self, self.inner, lock_aliases());
         Ok(Box::new(Faulty::of(&self.fuse, &ELSEWHERE.channel, inner)))
     }
     async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
@@ -286,6 +297,9 @@ impl ChannelWriter for Faulty<dyn ChannelWriter> {
     async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
         behind!(self.hold_alias(alias, at) else ())
     }
+    async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError> {
+        behind!(self.offer(sections) else ())
+    }
     async fn retire(&self, date: BuildDate, now: DateTime<Utc>) -> Result<Retired, StoreError> {
         behind!(self.retire(date, now) else retired_at(&BuildId::new(self.id.channel.clone(), date), now)?)
     }
@@ -331,6 +345,18 @@ impl PageWriter for Faulty<dyn PageWriter> {
     }
     async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
         behind!(self.remove(page) else ())
+    }
+}
+
+#[async_trait]
+impl RootWriter for Faulty<dyn RootWriter> {
+    async fn link(
+        &self,
+        alias: &RootAlias,
+        expected: Option<&RootEntry>,
+        to: Option<&RootTarget>,
+    ) -> Result<(), StoreError> {
+        behind!(self.link(alias, expected, to) else ())
     }
 }
 

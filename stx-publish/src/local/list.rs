@@ -7,11 +7,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildRecord, BuildState, Catalog,
-    Channel, ChannelEntry, Sums, printable_bytes,
+    Channel, ChannelEntry, Section, Sums, printable_bytes,
 };
 
 use super::Inner;
 use super::disk::io_error;
+use super::root::alias_at;
 use super::strays::is_bare;
 use crate::error::chain;
 use crate::index::PageName;
@@ -90,7 +91,10 @@ impl Inner {
     }
 
     /// The names in a directory; none where it is not there.
-    fn names(&self, dir: &Utf8Path) -> Result<Vec<(String, std::fs::FileType)>, StoreError> {
+    pub(super) fn names(
+        &self,
+        dir: &Utf8Path,
+    ) -> Result<Vec<(String, std::fs::FileType)>, StoreError> {
         let mut names = Vec::new();
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
@@ -142,11 +146,21 @@ impl Inner {
                     }
                     entry.aliases.insert(alias, shown);
                 }
-            } else if !PageName::is(&name)
-                && name != SAVE_DATA
-                && !self.leads_into_build(channel, &name)
+            } else if let Some(section) = Section::from_word(&name)
+                && let Some(shown) = self.undated(channel, section)?
             {
-                entry.strays.push(name);
+                entry.undated.insert(section, shown);
+            } else {
+                // The name of a channel that is called something else is no part of this one.
+                let is_alias = kind.is_symlink()
+                    && alias_at(Utf8Path::new(&format!("{channel}/{name}"))).is_some();
+                if !PageName::is(&name)
+                    && name != SAVE_DATA
+                    && !is_alias
+                    && !self.leads_into_build(channel, &name)
+                {
+                    entry.strays.push(name);
+                }
             }
         }
         if only.is_some() {

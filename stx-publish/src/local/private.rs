@@ -26,6 +26,7 @@ const STAGING: &str = "staging";
 const TRASH: &str = "trash";
 const HELD: &str = "held";
 const PAGES: &str = "pages";
+const ALIASES: &str = "aliases";
 const LOCKS: &str = "locks";
 const CACHE: &str = "cache";
 /// Begins each name of the private area that is no name of the grammar.
@@ -100,6 +101,11 @@ impl Inner {
         self.root.join(PRIVATE).join(PAGES)
     }
 
+    /// Where aliases of releases are made.
+    pub(super) fn root_area(&self) -> Utf8PathBuf {
+        self.root.join(PRIVATE).join(ALIASES)
+    }
+
     /// Makes the private area, for its owner only. A crash may take it away again: a lock means nothing by then, what is
     /// staged is synced with all above it before it is moved, and the trash before anything is moved there.
     pub(super) fn make_private(&self) -> Result<(), StoreError> {
@@ -109,7 +115,7 @@ impl Inner {
         if mode.map_err(io_error("look at", &private))? != 0o700 {
             set_mode(&private, 0o700)?;
         }
-        for area in [STAGING, TRASH, HELD, PAGES, PINS, VERDICTS, LOCKS] {
+        for area in [STAGING, TRASH, HELD, PAGES, ALIASES, PINS, VERDICTS, LOCKS] {
             make_dirs(&private, Utf8Path::new(area), 0o700)?;
         }
         Ok(())

@@ -12,6 +12,7 @@ use walkdir::WalkDir;
 
 use super::Inner;
 use super::disk::io_error;
+use super::root::alias_at;
 use crate::index::PageName;
 use crate::store::{Scope, StoreError};
 
@@ -61,12 +62,12 @@ impl Inner {
             if name.starts_with('.') || PageName::is(&name) || channels.contains(&path) {
                 continue;
             }
-            // `r2018.10` and `release/latest_release` are aliases of releases.
             let leads_on = channels.iter().any(|channel| channel.starts_with(&path));
             match (kind.is_dir(), leads_on) {
                 (true, true) => self.above(&path, channels, strays)?,
                 (true, false) if is_bare(&self.root.join(&path)) => {}
-                _ if kind.is_symlink() && self.root.join(&path).is_dir() => {}
+                // `r2018.10` and `release/latest_release` are aliases of releases, whether or not they lead anywhere.
+                _ if kind.is_symlink() && alias_at(&path).is_some() => {}
                 _ => strays.push(path.into_string()),
             }
         }

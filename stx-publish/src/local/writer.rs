@@ -1,12 +1,13 @@
 //! The writing half of a mirror in a directory.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use fs_err as fs;
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, VerdictEntry};
+use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, Section, VerdictEntry};
 
 use super::Inner;
 use super::disk::{
@@ -123,6 +124,17 @@ impl ChannelWriter for LocalWriter {
                 &staging.join(format!("{MARK}held")),
                 &held.join(alias.as_str()),
             )
+        })
+        .await
+    }
+
+    async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError> {
+        let (sections, pointing) = (sections.clone(), Arc::clone(&self.pointing));
+        self.blocking(move |inner, lock| {
+            let _pointing = pointing
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            inner.offer(&lock.channel, &sections)
         })
         .await
     }

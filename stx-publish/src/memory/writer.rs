@@ -1,6 +1,6 @@
 //! The writing half of the mirror in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin, VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin, Section,
+    VerdictEntry,
 };
 
 use super::{MemoryStore, State, Stored};
@@ -17,7 +18,7 @@ use crate::index::PageId;
 use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::{Sealed, is_beyond_sums};
 use crate::store::rules::{
-    check_absent, check_alias, check_channel, check_free, check_sections, check_taken,
+    check_absent, check_alias, check_channel, check_free, check_offer, check_sections, check_taken,
     check_target, check_there, in_use, latest, new_sections, no_build, put_pin, put_verdict,
     retired_at, retired_before, retired_section, seal_copy, seal_staged, take_pin,
 };
@@ -117,6 +118,16 @@ impl ChannelWriter for MemoryWriter {
             .entry(self.lock.channel.clone())
             .or_default();
         held.insert(alias.clone(), at);
+        Ok(())
+    }
+
+    async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError> {
+        let mut state = self.lock.store.state();
+        let channel = &self.lock.channel;
+        let aliases = state.aliases.get(channel);
+        let latest = aliases.and_then(|aliases| aliases.get(&AliasName::latest_build()));
+        check_offer(channel, latest)?;
+        state.offer(channel, sections.clone());
         Ok(())
     }
 

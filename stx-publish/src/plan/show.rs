@@ -56,7 +56,12 @@ impl fmt::Display for PublishPlan {
         }
         self.aliases
             .iter()
-            .try_for_each(|step| writeln!(f, "  {step}"))
+            .try_for_each(|step| writeln!(f, "  {step}"))?;
+        let mut sections = self.undated.iter().flatten();
+        sections.try_for_each(|section| {
+            let (channel, section) = (&self.id.channel, section.as_str());
+            writeln!(f, "  {channel}/{section} leads to that of latest_build")
+        })
     }
 }
 

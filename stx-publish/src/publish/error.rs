@@ -93,6 +93,15 @@ pub enum PublishError {
         /// The error that caused it.
         source: StoreError,
     },
+    /// The build is published and its aliases are moved, but paths without a date may still lead to an older build. A rerun
+    /// helps.
+    #[error("{id}: published, but its paths without a date could not be made")]
+    NotOffered {
+        /// The build.
+        id: Box<BuildId>,
+        /// The error that caused it.
+        source: StoreError,
+    },
     /// The build is published and an alias points at it, but the move ended with an error: it may not be durable yet. A rerun
     /// helps.
     #[error("{id}: published, and {alias} points at it, but moving it ended with an error")]
@@ -125,6 +134,7 @@ impl PublishError {
             | Self::HookBeforeCommit { .. }
             | Self::HookAfterCommit { .. }
             | Self::NotAliased { .. }
+            | Self::NotOffered { .. }
             | Self::AliasAfterMove { .. } => ErrorKind::Mirror,
         }
     }
@@ -172,6 +182,13 @@ pub(super) async fn not_moved(
             alias,
             source,
         },
+    }
+}
+
+pub(super) fn not_offered(id: &BuildId, source: StoreError) -> PublishError {
+    PublishError::NotOffered {
+        id: Box::new(id.clone()),
+        source,
     }
 }
 

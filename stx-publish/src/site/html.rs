@@ -6,8 +6,8 @@ use askama::Template;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
-    AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, Sha256, encode_path,
-    printable_json, printable_lines,
+    AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, RootAlias, RootEntry,
+    Sha256, encode_path, printable_json, printable_lines,
 };
 
 use super::{Made, Site, sources};
@@ -51,6 +51,7 @@ pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
                 ..channel
             })
             .collect(),
+        aliases: index.aliases.clone(),
         ..*index
     };
     digest_of(index.to_json().as_bytes())
@@ -62,6 +63,7 @@ pub(super) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
         title: title(site),
         made_of: digest_of_root(index),
         channels: &index.channels,
+        aliases: &index.aliases,
     };
     vec![
         made(None, PageName::IndexHtml, page.render()),
@@ -160,6 +162,7 @@ struct RootPage<'a> {
     title: &'a str,
     made_of: Sha256,
     channels: &'a [ChannelSummary],
+    aliases: &'a std::collections::BTreeMap<RootAlias, RootEntry>,
 }
 
 #[derive(Template)]

@@ -1,19 +1,19 @@
 //! A pointer to a mirror is that mirror.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use stx_layout::{
-    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, Sums,
-    VerdictEntry,
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, RootAlias,
+    RootEntry, Sums, VerdictEntry,
 };
 
 use super::{
     Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, Scope, StoreError,
+    MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 use crate::index::PageId;
 
@@ -36,6 +36,9 @@ macro_rules! forward {
                 alias: &AliasName,
             ) -> Result<Option<AliasEntry>, StoreError> {
                 (**self).alias(channel, alias).await
+            }
+            async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+                (**self).root_aliases().await
             }
             async fn read(
                 &self,
@@ -81,6 +84,9 @@ macro_rules! forward {
             }
             async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
                 (**self).lock_pages().await
+            }
+            async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError> {
+                (**self).lock_aliases().await
             }
             async fn retired(&self) -> Result<Vec<Retired>, StoreError> {
                 (**self).retired().await

@@ -17,6 +17,8 @@
 //! | `retire` | [`check_there`], [`check_free`], [`retired_at`] |
 //! | `thin` | [`check_there`], [`check_free`] at [`latest`], [`new_sections`], [`check_sections`], [`retired_section`] |
 //! | `restore` | [`check_absent`] for a build, [`check_taken`] for a section |
+//! | `offer` | [`check_offer`], [`following`] |
+//! | `link` of a [`RootWriter`](super::RootWriter) | [`check_root_alias`], [`check_root_target`], [`taken`] |
 //! | `pin`, `unpin` | [`check_there`], [`put_pin`], [`take_pin`], [`PinFile`] |
 //!
 //! A store that holds or moves whole files has the rest in [`Contents`](super::Contents).
@@ -43,6 +45,16 @@ use crate::metadata::apt::{self, AptMetadata, AptRepository, EarlierPackages};
 use crate::seal::{Seal, Sealed, sums_path};
 
 use crate::thinning::{Thinned, ThinnedSection, check_section, lies_in};
+
+mod root;
+mod undated;
+
+pub(crate) use root::show_root;
+pub use root::{
+    check_root_alias, check_root_target, goes_back, newest_release, next_release, root_targets,
+    taken,
+};
+pub use undated::{check_offer, following, is_offered, sections_of};
 
 pub use crate::seal::check_record;
 pub use control::{control_maker, control_path, retaken_control};

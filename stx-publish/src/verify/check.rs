@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, Channel, ChannelEntry,
-    Origin, Sums, counted,
+    Origin, Sums, UndatedEntry, counted,
 };
 
 use super::{Finding, FindingKind, SeenAlias, VerifyReport};
@@ -287,6 +287,7 @@ pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut Verif
             format!("is missing, the newest success is {newest}"),
         );
     }
+    check_undated(channel, entry, report);
     for stray in &entry.strays {
         report.findings.push(Finding::channel(
             channel,
@@ -294,5 +295,40 @@ pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut Verif
             FindingKind::Stray,
             "neither build nor alias",
         ));
+    }
+}
+
+/// Checks the paths without a date of a channel.
+fn check_undated(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyReport) {
+    let latest = AliasName::latest_build();
+    let shown = match entry.aliases.get(&latest) {
+        Some(AliasEntry::Build(date)) => Some(*date),
+        Some(AliasEntry::Other(_)) | None => None,
+    };
+    for (section, to) in &entry.undated {
+        let (kind, message) = match (entry.undated_build(*section), to) {
+            (_, UndatedEntry::Other(text)) => (
+                FindingKind::UndatedDangling,
+                format!("leads to {text:?}, not to this section of a build"),
+            ),
+            (None, UndatedEntry::Alias(alias)) => (
+                FindingKind::UndatedDangling,
+                format!("leads to {alias}, which is not there"),
+            ),
+            (Some(date), _) if !entry.builds.contains_key(&date) => (
+                FindingKind::UndatedDangling,
+                format!("leads to {date}, which is not there"),
+            ),
+            (Some(date), UndatedEntry::Build(_)) if shown.is_some_and(|shown| shown != date) => (
+                FindingKind::UndatedNotLatest,
+                format!("leads to {date}, not to {latest}"),
+            ),
+            (Some(_) | None, UndatedEntry::Build(_)) | (Some(_), UndatedEntry::Alias(_)) => {
+                continue;
+            }
+        };
+        let path = Some(section.as_str());
+        let finding = Finding::channel(channel, path, kind, message);
+        report.findings.push(finding);
     }
 }

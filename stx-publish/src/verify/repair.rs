@@ -7,7 +7,8 @@ use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, Channel};
 
 use super::{FindingKind, VerifyError, VerifyReport, check_aliases};
-use crate::store::{Leftover, MirrorStore, Scope, StoreError};
+use crate::aliases::RootStep;
+use crate::store::{Leftover, MirrorStore, Scope, StoreError, offer_latest};
 
 /// One alias that was put right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +26,12 @@ pub struct RepairedAlias {
 pub struct RepairReport {
     /// Aliases.
     pub aliases: Vec<RepairedAlias>,
+    /// The aliases of releases and channels that were set right.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<RootStep>,
+    /// Channels whose paths without a date lead to the newest build again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offered: Vec<Channel>,
     /// The leftovers that were removed.
     pub swept: Vec<Leftover>,
     /// Channels in which another publisher is at work, left alone.
@@ -45,6 +52,12 @@ impl fmt::Display for RepairReport {
                 )?,
             }
         }
+        self.names
+            .iter()
+            .try_for_each(|step| writeln!(f, "{step}"))?;
+        self.offered.iter().try_for_each(|channel| {
+            writeln!(f, "{channel}: paths without a date lead to latest_build")
+        })?;
         self.swept.iter().try_for_each(|leftover| {
             writeln!(f, "{}: swept {}", leftover.channel, leftover.what)
         })?;
@@ -85,11 +98,21 @@ pub async fn repair(
     let swept: BTreeSet<_> = swept
         .filter_map(|finding| finding.channel.as_ref())
         .collect();
+    let undated = report.findings.iter().filter(|finding| {
+        matches!(
+            finding.kind,
+            FindingKind::UndatedDangling | FindingKind::UndatedNotLatest
+        )
+    });
+    let undated: BTreeSet<_> = undated
+        .filter_map(|finding| finding.channel.as_ref())
+        .collect();
     let channels: BTreeSet<_> = report
         .aliases
         .iter()
         .map(|seen| &seen.channel)
         .chain(swept.iter().copied())
+        .chain(undated.iter().copied())
         .collect();
     for channel in channels {
         let scope = Scope::Channel(channel.clone());
@@ -121,6 +144,10 @@ pub async fn repair(
                 Err(StoreError::Conflict { .. }) => {}
                 Err(source) => return Err(fail(source)),
             }
+        }
+        if undated.contains(channel) && to.is_some() {
+            offer_latest(store, &*writer).await.map_err(fail)?;
+            done.offered.push(channel.clone());
         }
         if swept.contains(channel) {
             done.swept.extend(writer.sweep().await.map_err(fail)?);

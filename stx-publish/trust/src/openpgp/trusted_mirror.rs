@@ -19,7 +19,10 @@ use bytes::Bytes;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Sums};
+use stx_layout::{
+    AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, RootAlias, RootEntry,
+    Sums,
+};
 
 use super::{Keyring, TrustError, ValidSignature};
 use stx_publish::incoming::digest_of;
@@ -349,6 +352,10 @@ impl MirrorRead for TrustedMirror {
             index => index?,
         };
         Ok(index.aliases.remove(alias))
+    }
+
+    async fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
+        Ok(self.root().await?.aliases)
     }
 
     async fn read(

@@ -1,0 +1,160 @@
+//! The names above the channels: which of them a mirror is to have, and how they are set right.
+//!
+//! ```text
+//! AliasPolicy, catalog, aliases ──plan_root──> RootStep* ──settle_root──> links
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use stx_layout::{Catalog, Channel, ReleaseKind, RootAlias, RootEntry, RootTarget};
+
+use crate::store::rules::{next_release, root_targets, show_root};
+use crate::store::{MirrorStore, Scope, StoreError};
+
+/// The names above the channels that a mirror is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AliasPolicy {
+    /// Names with a fixed target: `r2018.10`. `release/latest_release` among them is not moved by itself.
+    pub links: BTreeMap<RootAlias, RootTarget>,
+    /// Whether `release/latest_release` follows the newest release.
+    pub latest_release: bool,
+}
+
+impl AliasPolicy {
+    /// Whether `release/latest_release` is moved by itself.
+    pub fn follows_releases(&self) -> bool {
+        self.latest_release && !self.links.contains_key(&RootAlias::LatestRelease)
+    }
+
+    /// Whether a change of this channel may change an alias, or what one shows.
+    pub fn concerns(&self, channel: &Channel) -> bool {
+        let is_release = channel.release.kind() == ReleaseKind::Release;
+        (is_release && self.follows_releases())
+            || self.links.values().any(|target| target.holds(channel))
+    }
+
+    /// Whether it says where this alias points.
+    pub fn names(&self, alias: &RootAlias) -> bool {
+        self.links.contains_key(alias)
+            || (*alias == RootAlias::LatestRelease && self.follows_releases())
+    }
+}
+
+/// The decision about an alias above the channels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RootStep {
+    /// The alias.
+    pub alias: RootAlias,
+    /// Its target now.
+    pub shown: Option<RootEntry>,
+    /// The target that it gets, or has.
+    pub to: RootTarget,
+    /// The decision.
+    pub verdict: RootVerdict,
+}
+
+/// The decision about an alias above the channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootVerdict {
+    /// It does not exist and is made.
+    Create,
+    /// It is moved.
+    Move,
+    /// It points there already.
+    Stays,
+    /// It is not made before its target has a build.
+    Waits,
+}
+
+impl RootVerdict {
+    /// Whether the alias is changed.
+    pub fn moves(self) -> bool {
+        match self {
+            Self::Create | Self::Move => true,
+            Self::Stays | Self::Waits => false,
+        }
+    }
+}
+
+impl fmt::Display for RootStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            alias, to, shown, ..
+        } = self;
+        match self.verdict {
+            RootVerdict::Create => write!(f, "{alias} -> {to}"),
+            RootVerdict::Move => {
+                write!(f, "{alias} -> {to}, before: {}", show_root(shown.as_ref()))
+            }
+            RootVerdict::Stays => write!(f, "{alias} stays at {to}"),
+            RootVerdict::Waits => write!(f, "{alias} is not made: {to} has no build"),
+        }
+    }
+}
+
+/// Says where the aliases of a policy have to point. `forced` lets `release/latest_release` go back.
+pub fn plan_root(
+    catalog: &Catalog,
+    aliases: &BTreeMap<RootAlias, RootEntry>,
+    policy: &AliasPolicy,
+    forced: bool,
+) -> Vec<RootStep> {
+    let targets = root_targets(catalog);
+    let step = |alias: &RootAlias, to: &RootTarget| {
+        let shown = aliases.get(alias).cloned();
+        let verdict = match &shown {
+            _ if !targets.contains(to) => RootVerdict::Waits,
+            None => RootVerdict::Create,
+            Some(RootEntry::To(shown)) if shown == to => RootVerdict::Stays,
+            Some(_) => RootVerdict::Move,
+        };
+        RootStep {
+            alias: alias.clone(),
+            shown,
+            to: to.clone(),
+            verdict,
+        }
+    };
+    let mut steps: Vec<_> = policy
+        .links
+        .iter()
+        .map(|(alias, to)| step(alias, to))
+        .collect();
+    if policy.follows_releases() {
+        let alias = RootAlias::LatestRelease;
+        let shown = aliases.get(&alias);
+        let stays = shown.and_then(RootEntry::target).cloned();
+        let next = next_release(catalog, shown, forced).map(RootTarget::Release);
+        steps.extend(next.or(stays).map(|to| step(&alias, &to)));
+    }
+    steps
+}
+
+/// Makes and moves the aliases of a policy, under their lock, and completes what a crash left of those that stay.
+///
+/// # Errors
+/// Those of the store. The same call again goes on.
+pub async fn settle_root(
+    store: &dyn MirrorStore,
+    policy: &AliasPolicy,
+    forced: bool,
+) -> Result<Vec<RootStep>, StoreError> {
+    let writer = store.lock_aliases().await?;
+    // Two releases may be published at one time: whoever decides has the lock, and sees the build of the other one.
+    let catalog = store.catalog(&Scope::All).await?;
+    let aliases = store.root_aliases().await?;
+    let steps = plan_root(&catalog, &aliases, policy, forced);
+    for step in &steps {
+        match step.verdict {
+            RootVerdict::Create | RootVerdict::Move | RootVerdict::Stays => {
+                let shown = step.shown.as_ref();
+                writer.link(&step.alias, shown, Some(&step.to)).await?;
+            }
+            RootVerdict::Waits => {}
+        }
+    }
+    Ok(steps)
+}

@@ -1,0 +1,93 @@
+//! The rules of paths without a date: `release/8.0.0/centos/outputs/…` as those of a build.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildPath, Channel, ChannelEntry, Section, UndatedEntry,
+};
+
+use super::StoreError;
+
+/// The build of which sections are offered without a date: that of `latest_build`.
+pub fn check_offer(
+    channel: &Channel,
+    latest: Option<&AliasEntry>,
+) -> Result<BuildDate, StoreError> {
+    match latest {
+        Some(AliasEntry::Build(date)) => Ok(*date),
+        Some(AliasEntry::Other(_)) | None => Err(StoreError::NotFound {
+            what: format!("{channel}/{}", AliasName::latest_build()),
+        }),
+    }
+}
+
+/// The sections that some files of a build lie in.
+pub fn sections_of<'a>(paths: impl IntoIterator<Item = &'a BuildPath>) -> BTreeSet<Section> {
+    let words = paths
+        .into_iter()
+        .filter_map(|path| path.as_str().split_once('/'));
+    words
+        .filter_map(|(word, _)| Section::from_word(word))
+        .collect()
+}
+
+/// The entries of sections that follow `latest_build`.
+pub fn following(sections: &BTreeSet<Section>) -> BTreeMap<Section, UndatedEntry> {
+    let entry = || UndatedEntry::Alias(AliasName::latest_build());
+    sections.iter().map(|section| (*section, entry())).collect()
+}
+
+/// Whether exactly these sections can be read without a date, as those of the build `date`.
+pub fn is_offered(entry: &ChannelEntry, sections: &BTreeSet<Section>, date: BuildDate) -> bool {
+    entry.undated.keys().eq(sections)
+        && sections
+            .iter()
+            .all(|section| entry.undated_build(*section) == Some(date))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_the_first_segments() {
+        let paths = [
+            "build.json",
+            "outputs/iso/a.iso",
+            "logs/a.log",
+            "outputs/b",
+            "inputs",
+            "x/y",
+        ];
+        let paths: Vec<BuildPath> = paths.map(|path| path.parse().expect(path)).into();
+        let found = sections_of(&paths);
+        assert_eq!(found, [Section::Outputs, Section::Logs].into());
+    }
+
+    #[test]
+    fn what_is_offered_is_of_one_build_and_complete() {
+        let (date, other): (BuildDate, BuildDate) = (
+            "20181105T060000Z".parse().expect("a date"),
+            "20181106T060000Z".parse().expect("a date"),
+        );
+        let sections: BTreeSet<_> = [Section::Inputs, Section::Outputs].into();
+        let mut entry = ChannelEntry {
+            undated: following(&sections),
+            ..ChannelEntry::default()
+        };
+        assert!(!is_offered(&entry, &sections, date), "no alias to follow");
+        let latest = AliasName::latest_build();
+        entry.aliases.insert(latest, AliasEntry::Build(date));
+        assert!(is_offered(&entry, &sections, date));
+        assert!(!is_offered(&entry, &sections, other));
+        assert!(!is_offered(&entry, &[Section::Outputs].into(), date));
+        for (shown, offered) in [
+            (UndatedEntry::Build(date), true),
+            (UndatedEntry::Build(other), false),
+            (UndatedEntry::Other("/srv/outputs".to_owned()), false),
+        ] {
+            entry.undated.insert(Section::Outputs, shown);
+            assert_eq!(is_offered(&entry, &sections, date), offered);
+        }
+    }
+}
