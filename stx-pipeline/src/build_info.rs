@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stx_layout::{BuildRecord, is_printable};
+use stx_layout::is_printable;
 
 use crate::BuildPlan;
 
@@ -16,9 +16,12 @@ pub struct BuildInfo {
 }
 
 impl BuildInfo {
+    /// Its name in the workspace, where it is before the first phase.
+    pub const FILE: &'static str = "BUILD_INFO";
+
     /// The keys of a build. `SW_VERSION` and `BUILD_TYPE` are those of the recipe's variables, where it has them;
     /// `BUILD_NUMBER` is not known here.
-    pub fn new(plan: &BuildPlan, record: &BuildRecord) -> Self {
+    pub fn new(plan: &BuildPlan) -> Self {
         let variable = |name: &str| plan.env.get(name).map(ToString::to_string);
         let date = plan.id.date;
         let keys = [
@@ -34,7 +37,7 @@ impl BuildInfo {
             ),
             ("BUILD_ID", Some(date.to_string())),
             ("JOB", Some(plan.id.channel.to_string())),
-            ("BRANCH", record.branch.clone()),
+            ("BRANCH", Some(plan.branch.clone())),
             (
                 "BUILD_DATE",
                 Some(date.time().format("%Y-%m-%d %H:%M:%S +0000").to_string()),
@@ -66,7 +69,7 @@ impl fmt::Display for BuildInfo {
 
 #[cfg(test)]
 mod tests {
-    use stx_layout::{BuildOutcome, ReleaseId};
+    use stx_layout::ReleaseId;
 
     use super::*;
     use crate::{BuildRequest, Recipe, plan};
@@ -88,9 +91,7 @@ mod tests {
             )
         };
         let plan = plan(&recipe, &request).unwrap();
-        let mut record = BuildRecord::new(plan.id.clone(), BuildOutcome::Success);
-        record.branch = Some("master".into());
-        insta::assert_snapshot!(BuildInfo::new(&plan, &record), @r#"
+        insta::assert_snapshot!(BuildInfo::new(&plan), @r#"
         OS="centos"
         SW_VERSION="18.10 \"\`\$x"
         BUILD_TARGET="Host Installer"

@@ -11,7 +11,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, BuildPath, Channel};
 
-use crate::recipe::Recipe;
+use crate::recipe::{On, Recipe};
 use crate::{Env, Invocation};
 use order::ordered;
 use planner::Planner;
@@ -37,6 +37,9 @@ pub struct BuildRequest {
     pub workspace: Utf8PathBuf,
     /// The directory of the phases' logs, absolute.
     pub logs: Utf8PathBuf,
+    /// What the builds of the channel keep, absolute: `STATE_DIR`.
+    #[serde(default)]
+    pub state_dir: Utf8PathBuf,
     /// The machine's processors.
     pub jobs: usize,
     /// `PATH`, `HOME` and `USER` of the phases; other variables are left out.
@@ -62,6 +65,7 @@ impl BuildRequest {
             source_root: dir.join("sources"),
             workspace: dir.join("work"),
             logs: dir.join("logs"),
+            state_dir: dir.join("kept"),
             recipe_dir: dir,
             jobs: 1,
             base_env: BTreeMap::new(),
@@ -93,6 +97,15 @@ pub struct BuildPlan {
     pub timeout: Option<Duration>,
     /// The variables that every phase has in its environment, with the same value.
     pub env: Env,
+    /// Directories that are there when the build starts, and kept after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state_dirs: Vec<Utf8PathBuf>,
+    /// Commands that remove what an earlier build left and the builder cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clean: Vec<Invocation>,
+    /// Phases of the recipe whose `if` is false.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
     /// The phases, each after those it needs; the first is the source phase.
     pub phases: Vec<PhasePlan>,
 }
@@ -119,6 +132,9 @@ pub struct PhasePlan {
     pub backoff: Option<Duration>,
     /// Whether its failure fails the build.
     pub required: bool,
+    /// Whether it runs also after a failure, and when the build is cancelled.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub always: bool,
     /// The files it publishes.
     pub publish: Vec<PublishRule>,
 }
@@ -138,6 +154,23 @@ pub struct PublishRule {
     pub to: BuildPath,
     /// How many files there are at least.
     pub min: usize,
+    /// Whether only the names of the files are kept, without their directories.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub flat: bool,
+    /// A file that lists the files that are meant, of which none may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<Utf8PathBuf>,
+    /// When they are published.
+    #[serde(default)]
+    pub on: On,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A request that cannot be planned.
@@ -180,6 +213,18 @@ pub enum PlanError {
         text: String,
         /// The error of the expansion.
         reason: String,
+    },
+    /// The `if` of a phase says neither yes nor no.
+    #[error(
+        "phase {phase}: `if = {condition:?}` is {value:?}; expected true, yes, on, 1, or false, no, off, 0, or nothing"
+    )]
+    Condition {
+        /// The phase.
+        phase: String,
+        /// The text.
+        condition: String,
+        /// Its value.
+        value: String,
     },
     /// Phases that need each other, or one that is not there; a recipe that was read has none.
     #[error("phases {} need each other, or a phase that is not there", phases.join(", "))]
@@ -229,22 +274,44 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
         }
     }
     let planner = Planner::new(recipe, request, &variables);
-    let phases = ordered(recipe)?
-        .into_iter()
-        .map(|phase| planner.phase(phase))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut phases = Vec::new();
+    let mut omitted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for phase in ordered(recipe)? {
+        // Whoever needs a phase that is left out needs what that one needs.
+        let mut needs = Vec::new();
+        for need in &phase.needs {
+            match omitted.get(need.as_str()) {
+                None => needs.push(need.clone()),
+                Some(instead) => needs.extend(instead.iter().cloned()),
+            }
+        }
+        needs.sort_by_key(|need| phase.needs.iter().position(|own| own == need));
+        needs.dedup();
+        if planner.runs(phase)? {
+            phases.push(planner.phase(phase, needs)?);
+        } else {
+            omitted.insert(&phase.name, needs);
+        }
+    }
     let env = planner.common_env(&phases);
     Ok(BuildPlan {
         id: BuildId::new(request.channel.clone(), request.date),
         recipe: recipe.name.clone(),
         branch: request.branch.clone(),
         trigger: request.trigger.clone(),
-        source_root: request.source_root.clone(),
+        source_root: planner.source_root()?,
         repositories: recipe.repositories.clone(),
         workspace: request.workspace.clone(),
         jobs: recipe.jobs.unwrap_or(request.jobs).max(1),
         timeout: recipe.timeout,
         env,
+        state_dirs: recipe
+            .state_dirs
+            .iter()
+            .map(|dir| request.state_dir.join(dir))
+            .collect(),
+        clean: planner.clean()?,
+        omitted: omitted.into_keys().map(str::to_owned).collect(),
         phases,
     })
 }
@@ -252,6 +319,9 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
 impl PhasePlan {
     /// No pause between attempts is longer.
     pub const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+    /// How long a phase that always runs may take where its recipe does not say.
+    pub const LAST: Duration = Duration::from_mins(10);
 
     /// How long is waited after the failed attempt `attempt`, from 1, before the next.
     pub fn pause_after(&self, attempt: u32) -> Duration {

@@ -47,6 +47,7 @@ mod power_loss;
 mod provenance;
 mod publishing;
 mod race;
+mod recipe_ends;
 mod recipes;
 mod registry;
 mod registry_faults;

@@ -45,6 +45,7 @@ impl Run<'_> {
             ];
             let unchanged = |now: &Sources| self.unchanged(&started, now).is_some();
             let build = build.runner(self.runner).cancel(&cancel);
+            let build = build.interrupt(self.watch.cancel);
             let build = build.listen(self.watch.events).unless(&unchanged);
             // Boxed: a build's future is large, and so is each that holds it.
             Box::pin(build.run()).await.map_err(stopped)?

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use stx_layout::{Channel, counted};
-use stx_pipeline::process::JournalError;
+use stx_pipeline::process::{self, JournalError};
 
 use super::Watch;
 use crate::error::{Error, ErrorKind, unusable};
@@ -18,7 +18,14 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Ends what a killed build of the channel left running; the lock has to be held.
 pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<(), Error> {
-    let ended = stx_executors::end_orphans(state, &state.join("work"), GRACE)
+    // As long as its recipe gave them.
+    let journal = process::read_journal(state).ok().flatten();
+    let phases = journal
+        .iter()
+        .flat_map(|journal| &journal.started.plan.phases);
+    let graces = phases.filter_map(|phase| phase.invocation.stop_grace);
+    let grace = graces.max().map_or(GRACE, |grace| grace.max(GRACE));
+    let ended = stx_executors::end_orphans(state, &state.join("work"), grace)
         .await
         .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     if !ended.is_empty() {

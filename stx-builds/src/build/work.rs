@@ -8,7 +8,7 @@ use stx_layout::config::ConfigErrors;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::Build;
-use stx_pipeline::{BuildPlan, BuildRequest, Journal, Recipe, plan, process};
+use stx_pipeline::{BuildPlan, BuildRequest, Ended, Journal, Recipe, Runner as _, plan, process};
 use stx_publish::{MirrorStore, Scope};
 use tracing::{Instrument as _, info_span};
 
@@ -81,6 +81,7 @@ impl<'a> Work<'a> {
             source_root: self.state.join("sources"),
             workspace: self.state.join("work"),
             logs: self.state.join("logs"),
+            state_dir: self.state.join("kept"),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             base_env: ["PATH", "HOME", "USER"]
                 .into_iter()
@@ -121,6 +122,11 @@ impl<'a> Work<'a> {
             )),
         }
         let plan = self.plan(self.date_now()?)?;
+        // Before places are tried: containers have them as volumes.
+        let dirs = [&plan.workspace, &plan.source_root].into_iter();
+        for dir in dirs.chain(&plan.state_dirs) {
+            fs_err::create_dir_all(dir).map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        }
         let runner = places::runner(self.area, &self.state, &plan).await?;
         let built = async {
             places::check(self.area, &runner, &plan, watch).await?;
@@ -140,12 +146,16 @@ impl<'a> Work<'a> {
     ) -> Result<Built, Error> {
         let channel = channel_of(store, &self.channel).await?;
         process::remove_journal(&self.state).map_err(unwritten)?;
-        for dir in [self.state.join("work"), self.state.join("logs")] {
-            remove_tree(&dir)?;
-            fs_err::create_dir_all(&dir).map_err(|error| Error::new(ErrorKind::Bug, error))?;
-        }
-        fs_err::create_dir_all(self.state.join("sources"))
-            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        let [workspace, logs] = ["work", "logs"].map(|name| self.state.join(name));
+        let made = |dir: &Utf8Path| {
+            fs_err::create_dir_all(dir).map_err(|error| Error::new(ErrorKind::Bug, error))
+        };
+        remove_tree(&logs)?;
+        made(&logs)?;
+        self.clean(&workspace, runner, watch).await?;
+        remove_tree(&workspace)?;
+        made(&workspace)?;
+        made(&self.state.join("sources"))?;
         let date = self.date(&channel).await?;
         let request = self.request(date);
         let plan = planned(&self.recipe, &request)?;
@@ -164,6 +174,30 @@ impl<'a> Work<'a> {
             runner,
         };
         run.go_on(build).await
+    }
+
+    /// Runs the recipe's commands that remove what the builder cannot, if an earlier build left a workspace.
+    async fn clean(
+        &self,
+        workspace: &Utf8Path,
+        runner: &PlacedRunner,
+        watch: Watch<'_>,
+    ) -> Result<(), Error> {
+        let mut entries = workspace
+            .read_dir_utf8()
+            .map_err(|error| unusable(workspace, error))?;
+        if entries.next().is_none() {
+            return Ok(());
+        }
+        for command in self.plan(self.date_now()?)?.clean {
+            let ended = runner.run(&command, &|_, _| {}, watch.cancel).await;
+            if ended != (Ended::Exited { code: 0 }) {
+                let message = format!("`clean`: {command}: {ended}");
+                return Err(Error::new(ErrorKind::BuildFailed, message)
+                    .hint(format!("its output is in {}", command.log)));
+            }
+        }
+        Ok(())
     }
 
     /// The build date: the one that was asked for, else now, when the source sync starts.
@@ -262,7 +296,8 @@ async fn resume_in(
         if how == OnInterrupt::Resume {
             places::check(area, &runner, &journal.started.plan, watch).await?;
         }
-        go_on(area, &state, &runner, journal, how, watch).await
+        // Boxed for the same reason.
+        Box::pin(go_on(area, &state, &runner, journal, how, watch)).await
     };
     let resumed = Box::pin(resumed).await;
     runner.close().await;

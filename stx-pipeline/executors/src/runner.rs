@@ -103,15 +103,14 @@ impl PlacedRunner {
         let start = started(own()).unwrap_or(0);
         let number = RUNNERS.fetch_add(1, Ordering::Relaxed);
         let boot: String = this_boot().chars().take(8).collect();
-        let recipe = plan
-            .env
-            .get("RECIPE_DIR")
-            .map(|dir| Utf8PathBuf::from(&**dir));
+        let variable = |name| Some(Utf8PathBuf::from(&**plan.env.get(name)?));
         let runner = Self {
             series: format!("{boot}.{}.{start}.{number}", own()),
             shared: [plan.workspace.clone(), plan.source_root.clone()]
                 .into_iter()
-                .chain(recipe)
+                .chain(variable("MY_REPO_ROOT"))
+                .chain(variable("STATE_DIR").filter(|_| !plan.state_dirs.is_empty()))
+                .chain(variable("RECIPE_DIR"))
                 .collect(),
             local,
             places,

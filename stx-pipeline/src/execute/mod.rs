@@ -55,6 +55,8 @@ pub struct Execution<'a> {
     pub sleep: &'a (dyn Fn(Duration) -> BoxFuture<'static, ()> + Sync),
     /// Ends it early.
     pub cancel: &'a Cancel,
+    /// Ends it early, with `cancel`, to be resumed later: then not even the phases run that always do.
+    pub interrupt: Option<&'a Cancel>,
     /// When the whole build has to be over. Nothing starts after it, and what runs is ended then.
     pub deadline: Option<DateTime<Utc>>,
 }
@@ -71,7 +73,8 @@ pub struct Executed {
 /// Runs one step of a plan: phases in the order of their needs, up to [`BuildPlan::jobs`] side by side.
 ///
 /// After a required phase failed nothing new is started; what runs is let finish. A phase that needs one that did not
-/// succeed is skipped. Dropping the future drops the runner's futures.
+/// succeed is skipped. A phase that always runs does so once those that it needs are over, however they ended, also when the
+/// build was cancelled or ran out of time. Dropping the future drops the runner's futures.
 pub async fn execute(plan: &BuildPlan, step: Step<'_>, execution: &Execution<'_>) -> Executed {
     let (done, epoch) = match step {
         Step::Source => (&[][..], None),
@@ -108,7 +111,15 @@ pub async fn execute(plan: &BuildPlan, step: Step<'_>, execution: &Execution<'_>
             && let Some((at, broken)) = schedule.next()
         {
             let phase = &plan.phases[at];
-            let reason = execution.over(first_failing.as_deref()).or_else(|| {
+            let over = if phase.always {
+                execution.interrupted()
+            } else {
+                execution.over(first_failing.as_deref())
+            };
+            let reason = over.or_else(|| {
+                if phase.always {
+                    return None;
+                }
                 let need = &plan.phases[broken?].name;
                 Some(format!("it needs phase {need}, which did not succeed"))
             });
@@ -166,6 +177,12 @@ fn skipped(phase: &PhasePlan, reason: String) -> PhaseRecord {
 /// Runs one phase until it succeeds or its attempts are used up.
 async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'_>) -> PhaseRecord {
     let started = (execution.now)();
+    let never = Cancel::new();
+    let cancel = if phase.always {
+        execution.interrupt.unwrap_or(&never)
+    } else {
+        execution.cancel
+    };
     let mut attempt = 0;
     let (status, reason) = loop {
         attempt += 1;
@@ -188,10 +205,7 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
                 },
             );
         };
-        let ended = execution
-            .runner
-            .run(&invocation, &output, execution.cancel)
-            .await;
+        let ended = execution.runner.run(&invocation, &output, cancel).await;
         let status = match &ended {
             Ended::Exited { code: 0 } => break (PhaseStatus::Succeeded, None),
             Ended::Cancelled => break (PhaseStatus::Cancelled, Some(ended.to_string())),
@@ -201,9 +215,8 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
             | Ended::NotStarted { .. }
             | Ended::Lost { .. } => PhaseStatus::Failed,
         };
-        let again = attempt <= phase.retries
-            && !execution.cancel.is_cancelled()
-            && execution.remaining().is_none_or(|left| !left.is_zero());
+        let time = phase.always || execution.remaining().is_none_or(|left| !left.is_zero());
+        let again = attempt <= phase.retries && !cancel.is_cancelled() && time;
         warn!(attempt, again, reason = %ended, "attempt failed");
         execution.emit(
             &phase.name,
@@ -216,11 +229,11 @@ async fn attempts(phase: &PhasePlan, epoch: Option<i64>, execution: &Execution<'
         if !again {
             break (status, Some(ended.to_string()));
         }
-        execution.pause(phase.pause_after(attempt)).await;
-        if execution.cancel.is_cancelled() {
+        execution.pause(phase, attempt, cancel).await;
+        if cancel.is_cancelled() {
             break (PhaseStatus::Cancelled, Some(Ended::Cancelled.to_string()));
         }
-        if execution.over(None).is_some() {
+        if !phase.always && execution.over(None).is_some() {
             break (status, Some(ended.to_string()));
         }
     };
@@ -266,11 +279,20 @@ impl Execution<'_> {
     }
 
     /// Waits before another attempt: as long as the recipe says, not beyond the build's end.
-    async fn pause(&self, pause: Duration) {
-        let pause = self.remaining().map_or(pause, |left| left.min(pause));
-        if !pause.is_zero() {
-            select((self.sleep)(pause), pin!(self.cancel.cancelled())).await;
+    async fn pause(&self, phase: &PhasePlan, attempt: u32, cancel: &Cancel) {
+        let mut pause = phase.pause_after(attempt);
+        if let Some(left) = self.remaining().filter(|_| !phase.always) {
+            pause = pause.min(left);
         }
+        if !pause.is_zero() {
+            select((self.sleep)(pause), pin!(cancel.cancelled())).await;
+        }
+    }
+
+    /// Why not even a phase that always runs is started, if so.
+    fn interrupted(&self) -> Option<String> {
+        let interrupted = self.interrupt.is_some_and(Cancel::is_cancelled);
+        interrupted.then(|| "the build was interrupted".to_owned())
     }
 
     /// How long the build may still take.
@@ -283,6 +305,11 @@ impl Execution<'_> {
         let mut invocation = phase.invocation.clone();
         if let (Some(epoch), false) = (epoch, phase.source) {
             invocation = invocation.at_source_date(epoch);
+        }
+        if phase.always {
+            // The build may be out of time already, and nobody waits for its end.
+            invocation.timeout = invocation.timeout.or(Some(PhasePlan::LAST));
+            return invocation;
         }
         invocation.timeout = match (invocation.timeout, self.remaining()) {
             (Some(own), Some(left)) => Some(own.min(left)),

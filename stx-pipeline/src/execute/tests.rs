@@ -28,6 +28,15 @@ fn phase(name: &str, more: &str) -> String {
 
 /// Runs both steps; the records, the first failing phase, and the events.
 fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
+    run_until(plan, runner, false)
+}
+
+/// The same; `interrupted`: whether who cancels it wants to resume it.
+fn run_until(
+    plan: &BuildPlan,
+    runner: &ScriptedRunner,
+    interrupted: bool,
+) -> (Executed, Vec<Event>) {
     let events = Mutex::new(Vec::new());
     let cancel = Cancel::new();
     let execution = Execution {
@@ -37,6 +46,7 @@ fn run(plan: &BuildPlan, runner: &ScriptedRunner) -> (Executed, Vec<Event>) {
         finished: &|_| (),
         sleep: &|_| Box::pin(async {}),
         cancel: &cancel,
+        interrupt: interrupted.then_some(&cancel),
         deadline: None,
     };
     let executed = tokio::runtime::Builder::new_current_thread()
@@ -228,6 +238,7 @@ fn pauses_double_and_end_with_the_build() {
             Box::pin(async {})
         },
         cancel: &cancel,
+        interrupt: None,
         deadline: Some(minutes(70)),
     };
     let executed = tokio::runtime::Builder::new_current_thread()
@@ -269,6 +280,7 @@ fn what_is_over_is_not_run_again_whatever_came_of_it() {
         finished: &|record| finished.lock().unwrap().push(record.name.clone()),
         sleep: &|_| Box::pin(async {}),
         cancel: &cancel,
+        interrupt: None,
         deadline: None,
     };
     let record = |name: &str, status| PhaseRecord {
@@ -335,4 +347,77 @@ proptest! {
             }
         }
     }
+}
+
+/// Phases `a`, `b` that needs it, and `stop`, which always runs.
+fn with_stop(stop: &str) -> BuildPlan {
+    let phases = [
+        phase("stop", &format!("when = \"always\"\n{stop}")),
+        phase("a", ""),
+        phase("b", "needs = [\"a\"]"),
+    ];
+    build_plan(&phases.concat(), 4)
+}
+
+#[test]
+fn a_phase_that_always_runs_is_the_last_and_does_not_fail_the_build() {
+    let runner = ScriptedRunner::new();
+    let (executed, _) = run(&with_stop(""), &runner);
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Succeeded 1, b Succeeded 1, stop Succeeded 1"
+    );
+    let last = runner.invocations().pop().unwrap();
+    assert_eq!(last.program, "stop");
+    assert_eq!(last.timeout, Some(PhasePlan::LAST));
+    for (failing, records) in [
+        (
+            "a",
+            "sync Succeeded 1, a Failed 1, b Skipped 0, stop Succeeded 1",
+        ),
+        (
+            "sync",
+            "sync Failed 1, a Skipped 0, b Skipped 0, stop Succeeded 1",
+        ),
+        (
+            "stop",
+            "sync Succeeded 1, a Succeeded 1, b Succeeded 1, stop Failed 1",
+        ),
+    ] {
+        let runner = ScriptedRunner::new().on(failing, [exits(1)]);
+        let (executed, _) = run(&with_stop(""), &runner);
+        assert_eq!(statuses(&executed), records);
+        let required = (failing != "stop").then(|| failing.to_owned());
+        assert_eq!(executed.first_failing, required);
+    }
+}
+
+#[test]
+fn a_phase_that_always_runs_does_so_in_a_build_that_is_cancelled_and_not_in_one_to_be_resumed() {
+    let cancels = || ScriptedRunner::new().on("a", [Scripted::Cancels]);
+    let (executed, _) = run(&with_stop("retries = 1"), &cancels());
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Cancelled 1, b Skipped 0, stop Succeeded 1"
+    );
+    let (executed, _) = run_until(&with_stop(""), &cancels(), true);
+    assert_eq!(
+        statuses(&executed),
+        "sync Succeeded 1, a Cancelled 1, b Skipped 0, stop Skipped 0"
+    );
+    assert_eq!(
+        executed.records[3].reason.as_deref(),
+        Some("the build was interrupted")
+    );
+    // It has needs of its own: then it waits for those only, and has its own time.
+    let plan = with_stop("needs = [\"a\"]\ntimeout = \"1m\"\nrequired = true");
+    let (executed, _) = run(&plan, &ScriptedRunner::new().on("stop", [exits(1)]));
+    assert_eq!(executed.first_failing.as_deref(), Some("stop"));
+    let stop = plan
+        .phases
+        .iter()
+        .find(|phase| phase.name == "stop")
+        .unwrap();
+    assert_eq!(stop.needs, ["sync", "a"]);
+    assert_eq!(stop.invocation.timeout, Some(Duration::from_mins(1)));
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
+use stx_layout::Channel;
 
 use super::{BuildRequest, PhasePlan, PlanError, PublishRule};
 use crate::invocation::{Env, Invocation};
-use crate::recipe::{Command, Phase, Publish, Recipe};
+use crate::recipe::{CLEAN, Command, Phase, Publish, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, parts};
 
 /// Stands for a value that is put in when the sources are known.
@@ -127,7 +128,100 @@ impl<'a> Planner<'a> {
         env
     }
 
-    pub(super) fn phase(&self, phase: &Phase) -> Result<PhasePlan, PlanError> {
+    /// Whether a phase is in the plan.
+    pub(super) fn runs(&self, phase: &Phase) -> Result<bool, PlanError> {
+        let Some(condition) = &phase.condition else {
+            return Ok(true);
+        };
+        let (text, wanted) = match condition.strip_prefix('!') {
+            Some(text) => (text, false),
+            None => (condition.as_str(), true),
+        };
+        let value = self.plain(phase, text)?;
+        match value.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(wanted),
+            "false" | "no" | "off" | "0" | "" => Ok(!wanted),
+            _ => Err(PlanError::Condition {
+                phase: phase.name.clone(),
+                condition: condition.clone(),
+                value,
+            }),
+        }
+    }
+
+    /// The environment of a phase of the name, with no variables of its own.
+    fn env_of(&self, name: &str) -> Result<(BTreeMap<String, String>, Env), PlanError> {
+        let mut base = self.base.clone();
+        base.insert("PHASE".to_owned(), name.to_owned());
+        let scope = Scope {
+            layers: &[&base, self.variables],
+        };
+        let env = scope.environment();
+        let env = env.map_err(|(text, fault)| PlanError::Expand {
+            phase: name.to_owned(),
+            text,
+            reason: fault.to_string(),
+        });
+        let mut env = shared(env?);
+        env.remove(Invocation::SOURCE_DATE_EPOCH);
+        Ok((base, env))
+    }
+
+    /// Expands a text that is of no phase.
+    fn common(
+        &self,
+        of: &str,
+        text: &str,
+        base: &BTreeMap<String, String>,
+    ) -> Result<String, PlanError> {
+        let layers = [base, self.variables];
+        let expanded = Scope { layers: &layers }.expand_with(text, str::to_owned);
+        expanded.map_err(|fault| PlanError::Expand {
+            phase: of.to_owned(),
+            text: text.to_owned(),
+            reason: fault.to_string(),
+        })
+    }
+
+    /// What the paths of the work trees are relative to.
+    pub(super) fn source_root(&self) -> Result<Utf8PathBuf, PlanError> {
+        let root = &self.request.source_root;
+        match &self.recipe.source_root {
+            None => Ok(root.clone()),
+            Some(text) => {
+                Ok(root.join(self.common(&self.recipe.source_phase, text, &self.base)?))
+            }
+        }
+    }
+
+    /// The commands that remove what an earlier build left.
+    pub(super) fn clean(&self) -> Result<Vec<Invocation>, PlanError> {
+        let mut commands = Vec::new();
+        for words in &self.recipe.clean {
+            let (base, env) = self.env_of(CLEAN)?;
+            let mut words = words
+                .iter()
+                .map(|word| self.common(CLEAN, word, &base))
+                .collect::<Result<Vec<_>, _>>()?;
+            commands.push(Invocation {
+                program: words.remove(0),
+                args: words,
+                env,
+                dir: self.request.workspace.clone(),
+                log: self.request.logs.join(format!("{CLEAN}.log")),
+                log_limit: None,
+                timeout: None,
+                stop_grace: None,
+            });
+        }
+        Ok(commands)
+    }
+
+    pub(super) fn phase(
+        &self,
+        phase: &Phase,
+        mut needs: Vec<String>,
+    ) -> Result<PhasePlan, PlanError> {
         let source = phase.name == self.recipe.source_phase;
         let mut words = match &phase.command {
             Command::Run(words) => words
@@ -147,7 +241,6 @@ impl<'a> Planner<'a> {
             None => self.request.workspace.clone(),
             Some(dir) => self.request.workspace.join(self.plain(phase, dir)?),
         };
-        let mut needs = phase.needs.clone();
         if !source && !needs.contains(&self.recipe.source_phase) {
             needs.insert(0, self.recipe.source_phase.clone());
         }
@@ -168,6 +261,7 @@ impl<'a> Planner<'a> {
             retries: phase.retries,
             backoff: phase.backoff,
             required: phase.required,
+            always: phase.always,
             publish: phase
                 .publish
                 .iter()
@@ -200,6 +294,12 @@ impl<'a> Planner<'a> {
             except: publish.except.clone(),
             to: publish.to.clone(),
             min: publish.min,
+            flat: publish.flat,
+            list: match &publish.from_list {
+                None => None,
+                Some(list) => Some(self.request.workspace.join(self.plain(phase, list)?)),
+            },
+            on: publish.on,
         })
     }
 }
@@ -237,11 +337,30 @@ fn from_values<'v>(
 /// The variables that the build itself sets, without `PHASE`.
 fn base_env(recipe: &Recipe, request: &BuildRequest) -> BTreeMap<String, String> {
     let publish_root = request.workspace.join("publish");
+    let platform = recipe.platform.as_ref();
     let mut env: BTreeMap<_, _> = [
         ("LANG", "C.UTF-8".to_owned()),
         ("TZ", "UTC".to_owned()),
-        ("PROJECT", recipe.name.clone()),
+        ("PROJECT", project(&request.channel)),
         ("BRANCH", request.branch.clone()),
+        ("MUNGED_BRANCH", munged(&request.branch)),
+        ("CHANNEL", request.channel.to_string()),
+        (
+            "CODENAME",
+            platform.map_or_else(String::new, |it| it.codename.to_string()),
+        ),
+        (
+            "ARCH",
+            platform.map_or_else(String::new, |it| it.arch.to_string()),
+        ),
+        (
+            "LAYER",
+            recipe
+                .layer
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+        ),
+        ("STATE_DIR", request.state_dir.to_string()),
         ("TIMESTAMP", request.date.to_string()),
         ("PUBLISH_TIMESTAMP", request.date.to_string()),
         ("DISTRO", recipe.distro.to_string()),
@@ -264,6 +383,22 @@ fn base_env(recipe: &Recipe, request: &BuildRequest) -> BTreeMap<String, String>
         }
     }
     env
+}
+
+/// A branch as a part of names, such as those of images: what cannot stand in them becomes `-`.
+fn munged(branch: &str) -> String {
+    let keep = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    branch
+        .chars()
+        .map(|it| if keep(it) { it } else { '-' })
+        .collect()
+}
+
+/// The name of a channel's project: no other channel has it, and namespaces of Kubernetes can be called so.
+fn project(channel: &Channel) -> String {
+    let plain = channel.to_string().to_ascii_lowercase();
+    let keep = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
+    plain.chars().map(keep).collect()
 }
 
 /// A glob as the directories before its first wildcard and the rest; no rest without a wildcard.

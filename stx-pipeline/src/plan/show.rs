@@ -7,6 +7,7 @@ use stx_layout::{counted, redact_urls};
 
 use super::{BuildPlan, PhasePlan};
 use crate::Env;
+use crate::recipe::On;
 
 impl fmt::Display for BuildPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +38,12 @@ impl fmt::Display for BuildPlan {
             self.repositories.join(" "),
             self.source_root
         )?;
+        for dir in &self.state_dirs {
+            writeln!(f, "  keeps {dir}")?;
+        }
+        for command in &self.clean {
+            writeln!(f, "  cleans by {command}")?;
+        }
         writeln!(f, "\nevery phase has")?;
         for (name, value) in &self.env {
             writeln!(f, "  {name}={}", shell_words::quote(&redact_urls(value)))?;
@@ -44,6 +51,9 @@ impl fmt::Display for BuildPlan {
         for (index, phase) in self.phases.iter().enumerate() {
             writeln!(f)?;
             phase.write(f, index + 1, &self.env)?;
+        }
+        if !self.omitted.is_empty() {
+            writeln!(f, "\nleft out by `if`: {}", self.omitted.join(", "))?;
         }
         Ok(())
     }
@@ -57,6 +67,9 @@ impl PhasePlan {
         }
         if !self.required {
             f.write_str(" (optional)")?;
+        }
+        if self.always {
+            f.write_str(" (always)")?;
         }
         if !self.needs.is_empty() {
             write!(f, " after {}", self.needs.join(", "))?;
@@ -103,6 +116,15 @@ impl PhasePlan {
         }
         for rule in &self.publish {
             write!(f, "   publishes {} to {}", rule.from, rule.to)?;
+            if rule.flat {
+                f.write_str(" without directories")?;
+            }
+            if let Some(list) = &rule.list {
+                write!(f, " as {list} lists them")?;
+            }
+            if rule.on == On::Failure {
+                f.write_str(" if it fails")?;
+            }
             if !rule.except.is_empty() {
                 write!(f, " except {}", rule.except.join(" "))?;
             }

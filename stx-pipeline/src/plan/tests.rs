@@ -12,6 +12,7 @@ fn request(recipe: &Recipe) -> BuildRequest {
         source_root: "/src".into(),
         workspace: "/ws".into(),
         logs: "/logs".into(),
+        state_dir: "/kept".into(),
         jobs: 8,
         base_env: [
             ("PATH".into(), "/bin".into()),
@@ -94,4 +95,132 @@ fn a_glob_is_split_before_its_first_wildcard() {
     assert_eq!(split("*.rpm"), ("", Some("*.rpm")));
     assert_eq!(split("${A}/b/{c,d}/e"), ("${A}/b", Some("{c,d}/e")));
     assert_eq!(split("a/b.iso"), ("a/b.iso", None));
+}
+
+const FEATURES: &str = r#"
+schema = 1
+name = "x"
+distro = "debian"
+codename = "trixie"
+arch = "amd64"
+layer = "monolithic"
+state_dirs = ["downloads", "docker/var"]
+clean = [["docker", "run", "rm", "${MY_WORKSPACE}"]]
+variables = { BUILD_ISO = "true", HOME_DIR = "/srv/${PROJECT}" }
+source = { phase = "sync", root = "home/${MUNGED_BRANCH}" }
+[[phase]]
+name = "sync"
+run = ["sync", "${CHANNEL}", "${CODENAME}-${ARCH}-${LAYER}", "${STATE_DIR}"]
+[[phase]]
+name = "packages"
+run = ["a"]
+[[phase]]
+name = "iso"
+run = ["a"]
+needs = ["packages"]
+if = "${BUILD_ISO}"
+[[phase]]
+name = "sign"
+run = ["a"]
+needs = ["iso"]
+[[phase]]
+name = "no-iso"
+run = ["a"]
+if = "!${BUILD_ISO}"
+"#;
+
+fn planned(text: &str, set: &[(&str, &str)]) -> Result<BuildPlan, PlanError> {
+    let recipe = Recipe::from_toml(text).unwrap();
+    let mut request = request(&recipe);
+    request.branch = "r/stx.12.0".into();
+    for (name, value) in set {
+        request.overrides.insert((*name).into(), (*value).into());
+    }
+    plan(&recipe, &request)
+}
+
+fn names(plan: &BuildPlan) -> Vec<&str> {
+    plan.phases.iter().map(|phase| &*phase.name).collect()
+}
+
+#[test]
+fn a_condition_leaves_a_phase_out_and_what_needed_it_needs_what_it_needed() {
+    for yes in ["true", "Yes", "on", "1"] {
+        let plan = planned(FEATURES, &[("BUILD_ISO", yes)]).unwrap();
+        assert_eq!(names(&plan), ["sync", "packages", "iso", "sign"]);
+        assert_eq!(plan.omitted, ["no-iso"]);
+    }
+    for no in ["false", "no", "OFF", "0", ""] {
+        let plan = planned(FEATURES, &[("BUILD_ISO", no)]).unwrap();
+        assert_eq!(names(&plan), ["sync", "packages", "sign", "no-iso"]);
+        assert_eq!(plan.phases[2].needs, ["sync", "packages"]);
+        assert!(
+            plan.to_string().ends_with("\nleft out by `if`: iso\n"),
+            "{plan}"
+        );
+    }
+    let error = planned(FEATURES, &[("BUILD_ISO", "maybe")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "phase iso: `if = \"${BUILD_ISO}\"` is \"maybe\"; expected true, yes, on, 1, or false, no, off, 0, or nothing"
+    );
+}
+
+#[test]
+fn phases_know_their_channel_and_what_it_keeps() {
+    let plan = planned(FEATURES, &[]).unwrap();
+    let channel = "master/debian/trixie/amd64/monolithic";
+    let wanted = [channel, "trixie-amd64-monolithic", "/kept"];
+    assert_eq!(plan.phases[0].invocation.args, wanted);
+    let project = "master-debian-trixie-amd64-monolithic";
+    assert_eq!(&*plan.env["PROJECT"], project);
+    assert_eq!(&*plan.env["HOME_DIR"], format!("/srv/{project}"));
+    assert_eq!(plan.source_root, "/src/home/r-stx.12.0");
+    assert_eq!(&*plan.env["MY_REPO_ROOT"], "/src");
+    assert_eq!(plan.state_dirs, ["/kept/downloads", "/kept/docker/var"]);
+    assert_eq!(plan.clean[0].to_string(), "docker run rm /ws");
+    assert_eq!(plan.clean[0].variable("PHASE"), "clean");
+    let own = FEATURES.replace("variables = {", "variables = { PROJECT = \"mine\",");
+    let plan = planned(&own, &[]).unwrap();
+    assert_eq!(&*plan.env["HOME_DIR"], "/srv/mine");
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<BuildPlan>(&json).unwrap(), plan);
+}
+
+#[test]
+fn mistakes_of_conditions_ends_and_kept_directories_are_found() {
+    let text = r#"schema = 1
+name = "x"
+distro = "centos"
+state_dirs = ["../x", "/y", "a//b"]
+clean = [[], ["rm", "${NOPE}"]]
+source = { phase = "sync", root = "${NOPE}" }
+[[phase]]
+name = "sync"
+run = ["a"]
+when = "always"
+if = "${JOBS}"
+[[phase]]
+name = "stop"
+run = ["a"]
+when = "always"
+if = "true"
+publish = [
+  { from = "a/*", to = "outputs/a", on = "failure", min = 1 },
+  { from = "b/*", to = "outputs/a", from-list = "${NOPE}" },
+]
+[[phase]]
+name = "clean"
+run = ["a"]
+needs = ["stop"]
+"#;
+    insta::assert_snapshot!(Recipe::from_toml(text).unwrap_err());
+    let when = text.replace("when = \"always\"\nif = \"true\"", "when = \"sometimes\"");
+    let error = Recipe::from_toml(&when).unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "line 15, column 8: `when`: unknown word `sometimes`, expected one of success, always"
+        ),
+        "{error}"
+    );
 }

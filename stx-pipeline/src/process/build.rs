@@ -98,7 +98,7 @@ impl Built {
         since: &[SourceRecord],
     ) -> Result<BTreeMap<BuildPath, String>, SourceError> {
         let commits = &self.sources.records;
-        let info = BuildInfo::new(&self.plan, &self.record).to_string();
+        let info = BuildInfo::new(&self.plan).to_string();
         let mut texts = vec![("outputs/BUILD_INFO", info)];
         if !commits.is_empty() {
             let changes = read_changes(&self.plan, since, commits)?;
@@ -164,6 +164,7 @@ pub struct Build<'a> {
     events: &'a (dyn Fn(&Event) + Sync),
     unless: &'a (dyn Fn(&Sources) -> bool + Sync),
     cancel: Cancel,
+    interrupt: Option<Cancel>,
 }
 
 impl<'a> Build<'a> {
@@ -174,7 +175,9 @@ impl<'a> Build<'a> {
     pub fn new(started: Started, state: &Utf8Path) -> Result<Self, BuildError> {
         let boot = this_boot();
         let started = Started { boot, ..started };
-        for dir in [state, &started.plan.workspace, &started.plan.source_root] {
+        let plan = &started.plan;
+        let dirs = [state, &plan.workspace, &plan.source_root].into_iter();
+        for dir in dirs.chain(plan.state_dirs.iter().map(Utf8PathBuf::as_path)) {
             if !dir.is_dir() {
                 let prepare = |source| BuildError::Prepare {
                     dir: dir.to_owned(),
@@ -183,6 +186,14 @@ impl<'a> Build<'a> {
                 fs_err::create_dir_all(dir).map_err(prepare)?;
             }
         }
+        // Phases put it into packages and images: it has to be what is published in the end.
+        let info = BuildInfo::new(plan).to_string();
+        fs_err::write(plan.workspace.join(BuildInfo::FILE), info).map_err(|source| {
+            BuildError::Prepare {
+                dir: plan.workspace.clone(),
+                source,
+            }
+        })?;
         let writer = JournalWriter::start(state, &started)?;
         Ok(Self::of(Journal::new(started, "", ""), writer, state))
     }
@@ -206,6 +217,7 @@ impl<'a> Build<'a> {
             events: &|_| {},
             unless: &|_| false,
             cancel: Cancel::new(),
+            interrupt: None,
         }
     }
 
@@ -240,6 +252,14 @@ impl<'a> Build<'a> {
     #[must_use]
     pub fn cancel(mut self, cancel: &Cancel) -> Self {
         self.cancel = cancel.clone();
+        self
+    }
+
+    /// Says that the build is to be resumed if this is switched too: then phases that always run do not, as the build is not
+    /// over.
+    #[must_use]
+    pub fn interrupt(mut self, interrupt: &Cancel) -> Self {
+        self.interrupt = Some(interrupt.clone());
         self
     }
 
@@ -290,6 +310,7 @@ impl<'a> Build<'a> {
             finished: &finished,
             sleep: &|pause| Box::pin(tokio::time::sleep(pause)),
             cancel,
+            interrupt: self.interrupt.as_ref(),
             deadline: limit.map(|limit| now() + limit),
         };
         let mut done = self.journal.records.clone();

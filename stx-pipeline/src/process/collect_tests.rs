@@ -337,3 +337,120 @@ fn missing_tools_name_their_packages() {
         ["no-such-tool is not in PATH: `apt install a` or `dnf install d` brings it"]
     );
 }
+
+/// The recipe with these rules of phase `a` in the place of its own.
+fn ruled(dir: &Utf8TempDir, rules: &str) -> BuildPlan {
+    let start = RECIPE.find("publish = [").unwrap();
+    let end = start + RECIPE[start..].find("\n]\n").unwrap() + 3;
+    let text = format!(
+        "{}publish = [{rules}]\n{}",
+        &RECIPE[..start],
+        &RECIPE[end..]
+    );
+    let recipe = Recipe::from_toml(&text).unwrap();
+    let request = BuildRequest::new(
+        recipe.channel(ReleaseId::Master),
+        "master",
+        "20181105T060000Z".parse().unwrap(),
+        dir.path(),
+    );
+    plan(&recipe, &request).unwrap()
+}
+
+fn paths(collection: &Collection) -> Vec<String> {
+    let files = collection.deliverables.iter();
+    files.map(|file| file.path.to_string()).collect()
+}
+
+#[test]
+fn a_flat_rule_keeps_names_only_and_refuses_two_files_of_one_name() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = ruled(
+        &dir,
+        r#"{ from = "std/*/*.deb", to = "outputs/std/packages", flat = true }"#,
+    );
+    for file in [
+        "std/a/a.deb",
+        "std/b/b.deb",
+        "std/a/deep/x.deb",
+        "std/b/a.deb",
+    ] {
+        write(&plan.workspace.join(file));
+    }
+    let done = records(PhaseStatus::Succeeded);
+    // `a.deb` is there twice, with the same bytes.
+    let wanted = ["outputs/std/packages/a.deb", "outputs/std/packages/b.deb"];
+    assert_eq!(paths(&collect(&plan, &done).unwrap()), wanted);
+    for other in ["y", "xx"] {
+        fs_err::write(plan.workspace.join("std/b/a.deb"), other).unwrap();
+        let error = collect(&plan, &done).unwrap_err().to_string();
+        assert!(
+            error.starts_with("outputs/std/packages/a.deb: published from both "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_list_says_which_files_are_meant_and_none_of_them_may_be_missing() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = ruled(
+        &dir,
+        r#"{ from = "binaries/**/*.deb", from-list = "required/binaries.txt", to = "inputs/packages" }"#,
+    );
+    for file in ["binaries/a.deb", "binaries/b.deb", "binaries/x/c.deb"] {
+        write(&plan.workspace.join(file));
+    }
+    let list = plan.workspace.join("required/binaries.txt");
+    let done = records(PhaseStatus::Failed);
+    let error = collect(&plan, &done).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot read {list}, which `from-list` names")
+    );
+    write(&list);
+    fs_err::write(&list, "# what is needed\n\na.deb\n./x/c.deb\n").unwrap();
+    let collection = collect(&plan, &done).unwrap();
+    assert_eq!(
+        paths(&collection),
+        ["inputs/packages/a.deb", "inputs/packages/x/c.deb"]
+    );
+    assert_eq!(collection.missing, []);
+    fs_err::write(&list, "a.deb\ngone.deb\n").unwrap();
+    let collection = collect(&plan, &done).unwrap();
+    assert_eq!(collection.missing[0].glob, "binaries/**/*.deb (gone.deb)");
+    assert_eq!(
+        conclude(&plan, &[], &done, &collection).result,
+        BuildOutcome::Fail
+    );
+}
+
+#[test]
+fn a_phase_that_fails_publishes_what_it_has_for_that_case_only() {
+    let dir = camino_tempfile::tempdir().unwrap();
+    let plan = ruled(
+        &dir,
+        r#"{ from = "std/*/*.deb", to = "outputs/std", min = 1 },
+           { from = "std/*/*.build", to = "outputs/logs/std", on = "failure", flat = true }"#,
+    );
+    for file in ["std/a/a.deb", "std/a/a.build", "std/b/b.build"] {
+        write(&plan.workspace.join(file));
+    }
+    let mut records = records(PhaseStatus::Failed);
+    assert_eq!(
+        paths(&collect(&plan, &records).unwrap()),
+        ["outputs/std/a/a.deb"]
+    );
+    records[1].status = PhaseStatus::Failed;
+    let wanted = ["outputs/logs/std/a.build", "outputs/logs/std/b.build"];
+    assert_eq!(paths(&collect(&plan, &records).unwrap()), wanted);
+    // One that never ran left nothing.
+    records[1].status = PhaseStatus::Skipped;
+    records[1].attempts = 0;
+    assert_eq!(paths(&collect(&plan, &records).unwrap()), [""; 0]);
+    // And no trouble with it holds the rest of a failed build back.
+    records[1].status = PhaseStatus::TimedOut;
+    records[1].attempts = 1;
+    fs_err::write(plan.workspace.join("std/b/a.build"), "another").unwrap();
+    assert_eq!(paths(&collect(&plan, &records).unwrap()), wanted);
+}

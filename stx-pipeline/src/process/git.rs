@@ -3,10 +3,11 @@
 use std::process::Stdio;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobMatcher};
 use stx_layout::{SourceRecord, public_url, redact_urls};
 use walkdir::WalkDir;
 
+use super::descent::Descent;
 use super::{Sources, tools};
 use crate::source::{self, Change, LOG_FORMAT};
 use crate::{BuildPlan, changed};
@@ -123,7 +124,13 @@ fn remote(remotes: &str) -> Option<&str> {
 pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
     let root = &plan.source_root;
     let mut globs = Vec::new();
+    let mut descents = Vec::new();
     for glob in &plan.repositories {
+        let bad = |source| SourceError::Glob {
+            glob: glob.clone(),
+            source,
+        };
+        descents.push(Descent::new(glob).map_err(bad)?);
         let compiled = GlobBuilder::new(glob)
             .literal_separator(true)
             .build()
@@ -136,26 +143,26 @@ pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
     if globs.is_empty() {
         return Ok(Vec::new());
     }
-    let deep = plan
-        .repositories
-        .iter()
-        .any(|glob| glob.contains("**") || glob.contains('{'));
-    let depth = plan
-        .repositories
-        .iter()
-        .map(|glob| glob.split('/').count())
-        .max()
-        .unwrap_or(1);
     let mut found = Vec::new();
-    let walk = WalkDir::new(root)
-        .max_depth(if deep { usize::MAX } else { depth })
+    let mut walk = WalkDir::new(root)
         .sort_by_file_name()
         .into_iter()
         .filter_entry(|entry| {
+            let below = entry.path().strip_prefix(root).ok();
+            let Some(below) = below.and_then(|below| below.to_str()) else {
+                return false;
+            };
+            // The directories of gits and of `repo` are not looked through, unless a glob names them.
+            let hidden = matches!(entry.file_name().to_str(), Some(".git" | ".repo"));
+            let leads = |(glob, descent): (&GlobMatcher, &Descent)| {
+                (glob.is_match(below) || descent.enters(below))
+                    && (!hidden || descent.names(below))
+                    && (!below.starts_with(".repo/") || descent.names(".repo"))
+            };
             entry.file_type().is_dir()
-                && !matches!(entry.file_name().to_str(), Some(".git" | ".repo"))
+                && (below.is_empty() || globs.iter().zip(&descents).any(leads))
         });
-    for entry in walk {
+    while let Some(entry) = walk.next() {
         let entry = entry.map_err(|source| SourceError::Walk {
             root: root.clone(),
             source,
@@ -169,6 +176,9 @@ pub(super) fn work_trees(plan: &BuildPlan) -> Result<Vec<String>, SourceError> {
         } else {
             below.as_str()
         };
+        if below != "." && !descents.iter().any(|descent| descent.enters(below)) {
+            walk.skip_current_dir();
+        }
         if globs.iter().any(|glob| glob.is_match(below)) && path.join(".git").exists() {
             found.push(below.to_owned());
         }

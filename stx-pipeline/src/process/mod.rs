@@ -2,6 +2,7 @@
 
 mod build;
 mod collect;
+mod descent;
 mod git;
 mod journal;
 mod locks;

@@ -6,16 +6,19 @@ mod read;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stx_layout::config::ConfigErrors;
 use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
 
 pub use graph::{Node, dot, edges, mermaid};
 
+/// The name that the commands of [`Recipe::clean`] run under, for the rules of places and in `PHASE`.
+pub(crate) const CLEAN: &str = "clean";
+
 /// How one distribution is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// Its name, `PROJECT` in the environment of the phases.
+    /// Its name.
     pub name: String,
     /// A description of the distribution that it builds, in a line.
     pub description: Option<String>,
@@ -35,8 +38,14 @@ pub struct Recipe {
     pub inherit: Vec<String>,
     /// Environment of every phase, not yet expanded.
     pub variables: BTreeMap<String, String>,
+    /// Directories below `STATE_DIR` that are there when a build starts.
+    pub state_dirs: Vec<String>,
+    /// Commands that remove what an earlier build left and the builder cannot, not yet expanded.
+    pub clean: Vec<Vec<String>>,
     /// The phase that syncs the sources.
     pub source_phase: String,
+    /// The directory that the paths of the work trees are relative to, not yet expanded; `MY_REPO_ROOT` if not said.
+    pub source_root: Option<String>,
     /// Git work trees, as globs below the source root.
     pub repositories: Vec<String>,
     /// The phases, in the order of the file.
@@ -78,6 +87,10 @@ pub struct Phase {
     pub needs: Vec<String>,
     /// Whether its failure fails the build.
     pub required: bool,
+    /// Whether it runs also after a failure, and when the build is cancelled.
+    pub always: bool,
+    /// A text that says, expanded, whether it runs at all.
+    pub condition: Option<String>,
     /// The files it publishes.
     pub publish: Vec<Publish>,
 }
@@ -102,6 +115,23 @@ pub struct Publish {
     pub to: BuildPath,
     /// How many there are at least.
     pub min: usize,
+    /// Whether only their names are kept, without the directories.
+    pub flat: bool,
+    /// A file with the names of those that are meant, of which none may be missing; not yet expanded.
+    pub from_list: Option<String>,
+    /// When they are published.
+    pub on: On,
+}
+
+/// When the files of a rule are published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum On {
+    /// If the phase succeeds.
+    #[default]
+    Success,
+    /// If it ran and did not succeed.
+    Failure,
 }
 
 impl Recipe {
@@ -109,24 +139,36 @@ impl Recipe {
     pub const SCHEMA: i64 = 1;
 
     /// Variables that the build sets and a recipe cannot.
-    pub const RESERVED: [&'static str; 13] = [
+    pub const RESERVED: [&'static str; 14] = [
         "BRANCH",
+        "CHANNEL",
         "DISTRO",
         "JOBS",
         "MY_REPO_ROOT",
         "MY_WORKSPACE",
         "PHASE",
-        "PROJECT",
         "PUBLISH_DISTRO_BASE",
         "PUBLISH_ROOT",
         "PUBLISH_TIMESTAMP",
         "RECIPE_DIR",
         "SOURCE_DATE_EPOCH",
+        "STATE_DIR",
         "TIMESTAMP",
     ];
 
     /// Variables of every phase that a recipe may replace or extend.
-    pub const INHERITED: [&'static str; 5] = ["HOME", "LANG", "PATH", "TZ", "USER"];
+    pub const INHERITED: [&'static str; 10] = [
+        "ARCH",
+        "CODENAME",
+        "HOME",
+        "LANG",
+        "LAYER",
+        "MUNGED_BRANCH",
+        "PATH",
+        "PROJECT",
+        "TZ",
+        "USER",
+    ];
 
     /// Reads the text of a recipe file.
     ///

@@ -18,7 +18,7 @@ pub(super) use self::form::ToolForm;
 use self::form::{RecipeTable, SourceTable};
 use self::graph::Edge;
 use self::matrix::cells;
-use super::Recipe;
+use super::{CLEAN, Phase, Recipe};
 
 pub(super) fn read(text: &str) -> Result<Recipe, ConfigErrors> {
     let mut reader = Reader::default();
@@ -39,6 +39,8 @@ struct Reader {
     source: String,
     /// The phase that publishes a file or a glob, by its place below `outputs/`.
     outputs: BTreeMap<String, String>,
+    /// The phases that always run.
+    always: BTreeSet<String>,
 }
 
 impl Reader {
@@ -83,7 +85,9 @@ impl Reader {
         for phase in &phases {
             self.declare(phase.get_ref());
         }
-        let repositories = self.source(table.source);
+        let (source_root, repositories) = self.source(table.source);
+        let state_dirs = self.state_dirs(table.state_dirs);
+        let clean = self.clean(table.clean);
         self.inherit(&table.inherit, &variables);
         let log_limit = table.log_limit.map(|bytes| bytes.0);
         let mut edges: Vec<Edge> = Vec::new();
@@ -102,6 +106,7 @@ impl Reader {
             }
         }
         self.circles(&edges);
+        last_of_all(&mut read);
         Some(Recipe {
             name: name?.into_inner(),
             description: table.description,
@@ -116,7 +121,10 @@ impl Reader {
             tools: table.tools,
             inherit: texts(table.inherit),
             variables,
+            state_dirs,
+            clean,
             source_phase: self.source.clone(),
+            source_root,
             repositories,
             phases: read,
         })
@@ -129,13 +137,53 @@ impl Reader {
         phases.unwrap_or_default()
     }
 
-    fn source(&mut self, source: Option<SourceTable>) -> Vec<String> {
+    fn state_dirs(&mut self, dirs: Vec<Spanned<String>>) -> Vec<String> {
+        for dir in &dirs {
+            let text = dir.get_ref();
+            let odd = |segment: &str| matches!(segment, "" | "." | "..");
+            if text.split('/').any(odd) {
+                let message =
+                    format!("`{text}` has to be a directory below STATE_DIR, without `..`");
+                self.fault(dir.span().start, message);
+            }
+        }
+        texts(dirs)
+    }
+
+    fn clean(&mut self, commands: Vec<Spanned<Vec<Spanned<String>>>>) -> Vec<Vec<String>> {
+        for command in &commands {
+            let (at, words) = (command.span().start, command.get_ref());
+            if words
+                .first()
+                .is_none_or(|program| program.get_ref().is_empty())
+            {
+                self.fault(at, "a command of `clean` names no program");
+            }
+            for word in words {
+                self.expandable(word.span().start, word.get_ref(), &[], false);
+            }
+        }
+        if let Some(first) = commands.first()
+            && self.phases.contains(CLEAN)
+        {
+            let message =
+                format!("no phase can be named `{CLEAN}`: these commands run under that name");
+            self.fault(first.span().start, message);
+        }
+        let commands = commands.into_iter();
+        commands.map(|words| texts(words.into_inner())).collect()
+    }
+
+    fn source(&mut self, source: Option<SourceTable>) -> (Option<String>, Vec<String>) {
         let Some(source) = source else {
             if !self.faults.is_wrong(0, "source") {
                 self.fault(0, "`[source]` is missing");
             }
-            return Vec::new();
+            return (None, Vec::new());
         };
+        if let Some(root) = &source.root {
+            self.expandable(root.span().start, root.get_ref(), &[], false);
+        }
         let name = source.phase.get_ref();
         if !self.phases.contains(name) {
             let message = format!("there is no phase `{name}`");
@@ -145,7 +193,19 @@ impl Reader {
         for glob in &source.repositories {
             self.glob(glob.span().start, glob.get_ref());
         }
-        texts(source.repositories)
+        let root = source.root.map(Spanned::into_inner);
+        (root, texts(source.repositories))
+    }
+}
+
+/// Lets the phases that always run, and name no need, come after all others.
+fn last_of_all(phases: &mut [Phase]) {
+    let others = phases.iter().filter(|phase| !phase.always);
+    let others: Vec<_> = others.map(|phase| phase.name.clone()).collect();
+    for phase in phases {
+        if phase.always && phase.needs.is_empty() {
+            phase.needs.clone_from(&others);
+        }
     }
 }
 

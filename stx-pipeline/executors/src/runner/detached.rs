@@ -171,7 +171,7 @@ impl Detached<'_> {
             if !free && !told {
                 let (name, _) = self.place;
                 let text = format!(
-                    "stx-builds: the connection to place {name} ended; the phase goes on there, and is followed"
+                    "stx-builds: the connection to place {name} ended; still following the phase through its files"
                 );
                 events(Stream::Merged, &text);
                 told = true;

@@ -7,7 +7,7 @@ use stx_layout::config::{PositiveDuration, Within};
 use stx_layout::{Arch, BuildPath, Codename, Distro, Layer};
 use toml::Spanned;
 
-use crate::recipe::Tool;
+use crate::recipe::{On, Tool};
 
 /// Variables with their texts, each with its place.
 pub(super) type Assignments = BTreeMap<Spanned<String>, Spanned<String>>;
@@ -34,6 +34,10 @@ pub(super) struct RecipeTable {
     pub(super) tools: BTreeMap<String, Tool>,
     #[serde(default)]
     pub(super) variables: Assignments,
+    #[serde(default)]
+    pub(super) state_dirs: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) clean: Vec<Spanned<Vec<Spanned<String>>>>,
     pub(super) source: Option<SourceTable>,
     pub(super) phase: Option<Vec<Spanned<PhaseTable>>>,
 }
@@ -42,6 +46,7 @@ pub(super) struct RecipeTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceTable {
     pub(super) phase: Spanned<String>,
+    pub(super) root: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) repositories: Vec<Spanned<String>>,
 }
@@ -65,6 +70,9 @@ pub(super) struct PhaseTable {
     #[serde(default)]
     pub(super) needs: Vec<Spanned<String>>,
     pub(super) required: Option<Spanned<bool>>,
+    pub(super) when: Option<Spanned<When>>,
+    #[serde(rename = "if")]
+    pub(super) condition: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) publish: Vec<PublishTable>,
 }
@@ -78,6 +86,21 @@ pub(super) struct PublishTable {
     pub(super) to: Spanned<String>,
     #[serde(default)]
     pub(super) min: usize,
+    #[serde(default)]
+    pub(super) flat: bool,
+    #[serde(rename = "from-list")]
+    pub(super) from_list: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) on: On,
+}
+
+/// When a phase runs.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum When {
+    #[default]
+    Success,
+    Always,
 }
 
 /// A package, or one for each kind of distribution.

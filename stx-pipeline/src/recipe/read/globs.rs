@@ -3,7 +3,7 @@
 use globset::GlobBuilder;
 
 use super::Reader;
-use crate::recipe::Publish;
+use crate::recipe::{On, Publish};
 use crate::scope::{Part, parts};
 
 /// The characters that make a text a glob.
@@ -75,6 +75,11 @@ impl Reader {
             format!("{}/{name}", rule.to)
         } else {
             format!("{} in {}", rule.from, rule.to)
+        };
+        // A phase has one end, so that both cannot come to pass.
+        let output = match rule.on {
+            On::Success => output,
+            On::Failure => format!("{output} on failure"),
         };
         if let Some(other) = self.outputs.get(&output) {
             let message = format!("phase `{other}` publishes {output} already");

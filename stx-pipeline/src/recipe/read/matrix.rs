@@ -1,7 +1,9 @@
 //! Phases that stand for several: one for each combination of the values of their matrix.
 
+use toml::Spanned;
+
 use super::Reader;
-use super::form::PhaseTable;
+use super::form::{PhaseTable, When};
 use crate::scope::{Part, parts};
 
 /// One combination: variables and their values, in the order of the file. Empty for a phase without a matrix.
@@ -68,6 +70,9 @@ impl Reader {
             .iter()
             .map(|cell| instance(name, cell))
             .collect();
+        if is_always(table) {
+            self.always.extend(instances.iter().cloned());
+        }
         if self.families.contains_key(name) {
             self.fault(at, format!("there is a phase `{name}` already"));
         }
@@ -125,6 +130,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether a phase runs also after a failure.
+pub(super) fn is_always(table: &PhaseTable) -> bool {
+    let when = table.when.as_ref().map(Spanned::get_ref);
+    when.is_some_and(|when| *when == When::Always)
 }
 
 /// The combinations of a table's matrix; one, without variables, where it has none. None where there are too many, which is

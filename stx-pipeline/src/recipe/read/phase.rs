@@ -8,8 +8,8 @@ use toml::Spanned;
 use super::Reader;
 use super::form::{PhaseTable, PublishTable, build_path};
 use super::graph::Edge;
-use super::matrix::{Cell, fill, instance};
-use crate::recipe::{Command, Phase, Publish};
+use super::matrix::{Cell, fill, instance, is_always};
+use crate::recipe::{Command, On, Phase, Publish};
 
 /// A phase as it is being read: its name, that of the variables it sees beyond everybody's, and whether it is the source phase.
 struct Seen<'a> {
@@ -64,6 +64,20 @@ impl Reader {
             let message = "`required` must be true for the source phase";
             self.fault(required.span().start, message);
         }
+        let always = is_always(table);
+        if let Some(when) = table.when.as_ref().filter(|_| is_source && always) {
+            let message = "the source phase comes first: it cannot always run";
+            self.fault(when.span().start, message);
+        }
+        if let Some(condition) = &table.condition {
+            let at = condition.span().start;
+            self.expandable(at, condition.get_ref(), &names, false);
+            if is_source {
+                self.fault(at, "the source phase cannot have an `if`");
+            } else if !condition.get_ref().contains("${") {
+                self.fault(at, "`if` names no variable, as `${NAME}`");
+            }
+        }
         let mut publish = Vec::new();
         for table in &table.publish {
             publish.extend(self.publish(table, cell, &seen));
@@ -84,7 +98,10 @@ impl Reader {
             log_limit: table.log_limit.map(|bytes| bytes.0).or(log_limit),
             env,
             needs,
-            required: required.is_none_or(|required| is_source || *required.get_ref()),
+            // What has to be done in any case is seldom what the build is for.
+            required: required.map_or(!always, |required| is_source || *required.get_ref()),
+            always,
+            condition: table.condition.clone().map(Spanned::into_inner),
             publish,
             name,
         })
@@ -151,6 +168,12 @@ impl Reader {
                 continue;
             };
             for need in meant {
+                if self.always.contains(&need) && !self.always.contains(seen.phase) {
+                    let message = format!(
+                        "phase `{need}` always runs, so that only another such phase can need it"
+                    );
+                    self.fault(at, message);
+                }
                 edges.push((seen.phase.to_owned(), at, need.clone()));
                 if !needs.contains(&need) {
                     needs.push(need);
@@ -174,11 +197,23 @@ impl Reader {
         }
         let to = build_path(&fill(table.to.get_ref(), cell))
             .map_err(|error| self.fault(table.to.span().start, error));
+        let mut from_list = None;
+        if let Some(list) = &table.from_list {
+            let text = fill(list.get_ref(), cell);
+            self.expandable(list.span().start, &text, seen.names, false);
+            from_list = Some(text);
+        }
+        if table.on == On::Failure && table.min > 0 {
+            self.fault(from_at, "a rule with `on = \"failure\"` cannot have `min`");
+        }
         let rule = Publish {
             from,
             except,
             to: to.ok()?,
             min: table.min,
+            flat: table.flat,
+            from_list,
+            on: table.on,
         };
         self.output(from_at, seen.phase, &rule);
         Some(rule)
