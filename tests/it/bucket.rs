@@ -12,6 +12,7 @@ use crate::harness::{Ran, package, root, run, stx, tool};
 mod apt;
 mod ceph;
 mod copies;
+mod delta;
 mod in_process;
 mod server;
 

@@ -359,7 +359,7 @@ impl BucketStaged {
             files.modified.extend(modified);
         }
         if let (Some(beside), Some(made)) = (beside, sent.control) {
-            self.put_control(beside, made.into()).await?;
+            self.add(&beside, &Entry::Generated(made.into())).await?;
         }
         Ok(sent.added)
     }
@@ -379,21 +379,6 @@ impl BucketStaged {
             return Ok(retaken);
         }
         upload::read_control(path.clone(), from.to_owned(), size, *digest).await
-    }
-
-    /// Adds a control file.
-    async fn put_control(&self, path: BuildPath, bytes: Bytes) -> Result<(), StoreError> {
-        if !self.added().taken.insert(path.clone()) {
-            return Err(StoreError::AlreadyExists {
-                what: self.name(&path),
-            });
-        }
-        let (digest, size) = (digest_of(&bytes), bytes.len() as u64);
-        self.send_bytes(&path, bytes, digest).await?;
-        let mut files = self.added();
-        let entry = stored_file(size, digest, false);
-        files.incoming.entries.insert(path, entry);
-        Ok(())
     }
 
     /// Puts the symlinks to files as copies under their own paths, and says what there has to be.
