@@ -32,6 +32,8 @@ mod record;
 mod rpm;
 #[path = "../../stx-publish/fuzz/checks/scratch.rs"]
 mod scratch;
+#[path = "../../stx-publish/fuzz/checks/zsync.rs"]
+mod zsync;
 
 use std::alloc::System;
 use std::collections::BTreeSet;
@@ -158,6 +160,7 @@ fn packages_images_and_isos_that_are_published() {
             ("iso", iso::check),
             ("layout", layout::check),
             ("rpm", rpm::check),
+            ("zsync", zsync::check),
         ],
     );
 }
