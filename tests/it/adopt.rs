@@ -259,7 +259,28 @@ fn an_adopted_build_is_like_any_other() {
         pins.contains("20200206T060000Z") && pins.contains("KEEP"),
         "{pins}"
     );
+    let shown = mirror.stx(&["show", build]).ok();
+    assert!(
+        shown.contains("adopted on 2020-02-18: outputs/success"),
+        "{shown}"
+    );
+    let verdict = mirror
+        .root()
+        .join(".stx/verdicts/master/centos/20200205T060000Z.json");
+    let verdict = fs_err::read_to_string(verdict).expect("a verdict");
+    assert!(
+        verdict.contains("green") && verdict.contains("outputs/GREEN"),
+        "{verdict}"
+    );
     mirror.stx(&["verify", build]).ok();
+    // As a reader behind a web server has it.
+    mirror.stx(&["pages"]).ok();
+    let nginx = mirror.nginx();
+    let url = nginx.url("");
+    let remote =
+        |args: &[&str]| run(stx_without_pages(["--mirror", &url, "--now", NOW]).args(args));
+    remote(&["verify", build]).ok();
+    assert!(remote(&["list"]).ok().contains(build));
     mirror
         .stx(&["verify", "master/centos/20200211T060000Z"])
         .ok();
@@ -467,4 +488,30 @@ fn parts_of_a_release_are_not_moved_over_something_else() {
         .keys()
         .find(|path| !after.nodes.contains_key(*path));
     assert_eq!(moved, None);
+}
+
+/// While a publisher is at work in one channel, all others are adopted; what was read for the busy one is not read again.
+#[test]
+fn a_busy_channel_is_left_and_its_bytes_are_read_once() {
+    let mirror = Mirror::new(past::debian);
+    let build = "master/debian/monolithic/20200213T070000Z";
+    mirror
+        .stx(&["pin", build, "--reason", "x", "--author", "y"])
+        .ok();
+    let lock = mirror
+        .root()
+        .join(".stx/locks/master/debian/monolithic/%2Elock");
+    let held = fs_err::File::open(lock).expect("the lock");
+    held.file().lock().expect("locked");
+    // A file that was written to in the last two seconds is not remembered.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let busy = mirror.stx(&["--format", "json", "adopt"]).code(6);
+    let report = busy.json();
+    assert_eq!(report["adopted"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["left"][0]["reason"], "busy");
+    assert!(report["read"].as_u64().is_some_and(|read| read > 0));
+    drop(held);
+    let report = mirror.json(&["adopt"]);
+    assert_eq!(report["adopted"][0]["build"], build);
+    assert_eq!(report["read"], 0, "{report}");
 }

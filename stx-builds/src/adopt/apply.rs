@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stx_layout::{BuildId, BuildPath, Channel, ChannelEntry, Pin};
+use stx_layout::{BuildId, BuildPath, Channel, ChannelEntry, Pin, VerdictEntry};
 use stx_publish::local::Adopter;
 use stx_publish::{LocalStore, StoreError};
 
-use super::decide::{Adoption, Decision, Reason};
-use super::hash::Digests;
+use super::decide::{Adoption, Decision, MarkedVerdict, Reason};
+use super::hash::{Digests, HashError};
 use super::look::{Looked, look};
 use super::report::{AdoptReport, Adopted, LeftBuild};
 use super::{AdoptPlan, PlannedBuild, link, texts, work};
@@ -20,20 +20,22 @@ use crate::Site;
 use crate::error::chain;
 use crate::site::AdoptEvent;
 
-/// The author of the pins that `KEEP` asks for.
+/// The author of the pins that `KEEP` asks for, and of verdicts.
 const AUTHOR: &str = "adopt";
 
 /// Bytes that are read before the digests are written down: some seconds of work.
 const WRITE_DOWN: u64 = 4 << 30;
 
 /// How long a publisher that is at work in a channel is waited for, and how often it is asked.
-const PATIENCE: u32 = 300;
+const PATIENCE: u32 = 50;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// The locks of the channels, one holder in this process at a time.
 pub(super) struct Locks<'a> {
     store: &'a LocalStore,
     channels: BTreeMap<Channel, Mutex<()>>,
+    /// Channels that were waited for in vain: each further build of them would wait as long.
+    busy: Mutex<BTreeSet<Channel>>,
 }
 
 impl<'a> Locks<'a> {
@@ -45,6 +47,7 @@ impl<'a> Locks<'a> {
         Self {
             store,
             channels: channels.collect(),
+            busy: Mutex::default(),
         }
     }
 
@@ -55,14 +58,24 @@ impl<'a> Locks<'a> {
     ) -> Result<(Adopter, Option<MutexGuard<'_, ()>>), StoreError> {
         let alone = self.channels.get(channel);
         let alone = alone.map(|it| it.lock().unwrap_or_else(PoisonError::into_inner));
-        for _ in 0..PATIENCE {
+        let busy = || self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience = if busy().contains(channel) {
+            0
+        } else {
+            PATIENCE
+        };
+        for _ in 0..patience {
             match self.store.adopter(channel) {
                 // It may be a publisher that is done in a moment.
                 Err(StoreError::Busy { .. }) => std::thread::sleep(ASK_EVERY),
                 taken => return Ok((taken?, alone)),
             }
         }
-        Ok((self.store.adopter(channel)?, alone))
+        let taken = self.store.adopter(channel);
+        if let Err(StoreError::Busy { .. }) = taken {
+            busy().insert(channel.clone());
+        }
+        Ok((taken?, alone))
     }
 }
 
@@ -173,9 +186,12 @@ fn adopt_all(
         complete.into_iter().for_each(finish);
     });
     site.progress().finished();
-    if let (Some(planned), Some(hints)) = (builds.first(), digests.to_write_down(1)) {
-        // All that was read is in a SHA256SUMS by now, but for the builds that were left; losing them costs time.
-        if let Ok((adopter, _alone)) = locks.take(&planned.build.channel) {
+    if let Some(hints) = digests.to_write_down(1) {
+        // All that was read is in a SHA256SUMS by now, but for the builds that were left. Any channel that is free will do: the
+        // digests are those of the whole mirror.
+        let mut free = locks.channels.keys();
+        let adopter = free.find_map(|channel| locks.take(channel).ok());
+        if let Some((adopter, _alone)) = adopter {
             adopter.keep_digests(hints);
         }
     }
@@ -274,9 +290,9 @@ fn adopt(
             message,
         })
     };
-    if let Some((file, why)) = digests.failure(index) {
+    if let Some((file, HashError { reason, message })) = digests.failure(index) {
         let path = &looked.files[file].path;
-        return Err(left(Reason::BeingWritten, format!("{path}: {why}")));
+        return Err(left(*reason, format!("{path}: {message}")));
     }
     let again = look(id, &looked.dir, &ChannelEntry::default(), 0);
     let again = again.map_err(|error| left(Reason::Unreadable, error.to_string()))?;
@@ -294,6 +310,9 @@ fn adopt(
             // First: a build that is not pinned yet may be retired as soon as its record says how old it is.
             adopter.pin(&pin(id))?;
         }
+        if let Some(marked) = &work.adoption.verdict {
+            adopter.mark(&verdict(id, marked))?;
+        }
         let sealed = adopter.seal(record, &entries)?;
         if let Some(hints) = digests.to_write_down(WRITE_DOWN) {
             adopter.keep_digests(hints);
@@ -307,6 +326,7 @@ fn adopt(
         files: record.files,
         bytes: record.bytes,
         pinned: work.adoption.pin,
+        verdict: work.adoption.verdict.as_ref().map(|marked| marked.verdict),
         notes,
     })
 }
@@ -318,6 +338,18 @@ fn pin(id: &BuildId) -> Pin {
         reason: format!("the file {} lies in it", super::decide::KEEP),
         author: AUTHOR.to_owned(),
         until: None,
+    }
+}
+
+/// The verdict that a mark tells of.
+fn verdict(id: &BuildId, marked: &MarkedVerdict) -> VerdictEntry {
+    VerdictEntry {
+        build: id.clone(),
+        at: marked.at,
+        verdict: marked.verdict,
+        author: AUTHOR.to_owned(),
+        reason: Some(format!("the file {} lies in it", marked.mark)),
+        url: None,
     }
 }
 

@@ -12,17 +12,27 @@ use camino::Utf8PathBuf;
 use stx_layout::Sha256;
 use stx_publish::ingest::{Hints, Source, Stamp, now};
 
+use super::decide::Reason;
 use super::look::Looked;
 
 /// How often a file is read again that was written or linked to while it was read.
 const TRIES: usize = 3;
+
+/// A file that could not be hashed.
+#[derive(Debug, Clone)]
+pub(super) struct HashError {
+    /// Whether it is written to, or cannot be read.
+    pub(super) reason: Reason,
+    /// The same for people.
+    pub(super) message: String,
+}
 
 /// A file that is to be hashed, and the builds that wait for it.
 #[derive(Debug)]
 struct Slot {
     path: Utf8PathBuf,
     stamp: Stamp,
-    digest: OnceLock<Result<Sha256, String>>,
+    digest: OnceLock<Result<Sha256, HashError>>,
     waiting: Vec<usize>,
 }
 
@@ -114,8 +124,11 @@ impl Digests {
         (slot.stamp.size, known.is_none(), complete)
     }
 
-    fn read(&self, slot: &Slot) -> Result<Sha256, String> {
-        let fail = |error: std::io::Error| error.to_string();
+    fn read(&self, slot: &Slot) -> Result<Sha256, HashError> {
+        let fail = |error: std::io::Error| HashError {
+            reason: Reason::Unreadable,
+            message: error.to_string(),
+        };
         for _ in 0..TRIES {
             let since = now();
             let mut source = Source::open(&slot.path).map_err(fail)?;
@@ -129,7 +142,10 @@ impl Digests {
                 return Ok(digest);
             }
         }
-        Err("changed while it was read".to_owned())
+        Err(HashError {
+            reason: Reason::BeingWritten,
+            message: "changed while it was read; rerun the command later".to_owned(),
+        })
     }
 
     /// The digest of a file of a build.
@@ -140,12 +156,12 @@ impl Digests {
     }
 
     /// The first file of a build that could not be hashed: which one, and why.
-    pub(super) fn failure(&self, build: usize) -> Option<(usize, &str)> {
+    pub(super) fn failure(&self, build: usize) -> Option<(usize, &HashError)> {
         let mut slots = self.builds[build].iter().enumerate();
         slots.find_map(
             |(file, slot)| match self.slots[*slot as usize].digest.get()? {
                 Ok(_) => None,
-                Err(why) => Some((file, why.as_str())),
+                Err(why) => Some((file, why)),
             },
         )
     }

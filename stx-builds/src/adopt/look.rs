@@ -357,3 +357,67 @@ impl Looked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looked(dir: &Utf8Path) -> Looked {
+        let id = "master/centos/20200105T060000Z".parse().expect("a build");
+        look(&id, dir, &ChannelEntry::default(), 0).expect("a directory")
+    }
+
+    #[test]
+    fn a_build_that_changes_is_found_out() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a"), "one").expect("a file");
+        fs::write(at("b"), "two").expect("a file");
+        fs::os::unix::fs::symlink("a", at("l")).expect("a symlink");
+        let first = looked(dir.path());
+        assert_eq!(first.difference(&looked(dir.path())), None);
+        // Somebody's hard link changes a time, and nothing else.
+        let elsewhere = camino_tempfile::tempdir().expect("a directory");
+        fs::hard_link(at("a"), elsewhere.path().join("a")).expect("a link");
+        assert_eq!(first.difference(&looked(dir.path())), None);
+        fs::write(at("b"), "longer").expect("a file");
+        assert_eq!(first.difference(&looked(dir.path())).as_deref(), Some("b"));
+        fs::remove_file(at("b")).expect("removed");
+        assert_eq!(first.difference(&looked(dir.path())).as_deref(), Some("b"));
+        let second = looked(dir.path());
+        fs::write(at("aa"), "more").expect("a file");
+        assert_eq!(
+            second.difference(&looked(dir.path())).as_deref(),
+            Some("aa")
+        );
+        let third = looked(dir.path());
+        fs::remove_file(at("l")).expect("removed");
+        let link = third.difference(&looked(dir.path()));
+        assert_eq!(link.as_deref(), Some("a symlink"));
+    }
+
+    #[test]
+    fn what_no_sums_can_name_is_refused() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("a\\b"), "").expect("a file");
+        let socket = dir.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let refused = looked(dir.path()).seen.unreadable;
+        assert_eq!(refused.len(), 2, "{refused:?}");
+    }
+
+    #[test]
+    fn only_an_interrupted_adoption_is_ours() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        let sums = dir.path().join("SHA256SUMS");
+        let line = |name: &str| format!("{}  {name}\n", "0".repeat(64));
+        for (text, expected) in [
+            (line("build.json"), FoundSums::Ours),
+            (line("outputs/x"), FoundSums::Foreign),
+            ("nonsense".to_owned(), FoundSums::Foreign),
+        ] {
+            fs::write(&sums, text).expect("a file");
+            assert_eq!(looked(dir.path()).seen.sums, expected);
+        }
+    }
+}

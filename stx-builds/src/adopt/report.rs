@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildId, BuildOutcome, counted};
+use stx_layout::{AliasEntry, BuildId, BuildOutcome, Verdict, counted};
 
 use super::decide::{Adoption, Decision, Reason};
 use super::link::Linked;
@@ -22,6 +22,9 @@ pub struct Adopted {
     pub bytes: u64,
     /// Whether it was pinned.
     pub pinned: bool,
+    /// The verdict that a mark in it told of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// Peculiarities, a line each.
     pub notes: Vec<String>,
 }
@@ -99,13 +102,15 @@ impl fmt::Display for AdoptReport {
             result,
             files,
             pinned,
+            verdict,
             notes,
             ..
         } in &self.adopted
         {
             let pinned = if *pinned { ", pinned" } else { "" };
             let files = counted(*files, "file");
-            writeln!(f, "adopted {build}: {result}, {files}{pinned}")?;
+            let verdict = verdict.map_or_else(String::new, |verdict| format!(", {verdict}"));
+            writeln!(f, "adopted {build}: {result}, {files}{verdict}{pinned}")?;
             notes
                 .iter()
                 .try_for_each(|note| writeln!(f, "    note     {note}"))?;

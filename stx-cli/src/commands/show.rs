@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_layout::{BuildRecord, PhaseRecord, counted, printable};
+use stx_layout::{BuildRecord, Origin, PhaseRecord, counted, printable};
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Decision;
 
@@ -80,6 +80,11 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
             counted(record.files, "file")
         ),
     );
+    if let Some(Origin::Adopted { at, evidence }) = &record.origin {
+        let day = at.format("%Y-%m-%d");
+        let because = evidence.first().map_or("", String::as_str);
+        row("origin", format!("adopted on {day}: {because}"));
+    }
     for (name, value) in [
         ("branch", &record.branch),
         ("recipe", &record.recipe),

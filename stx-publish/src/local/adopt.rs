@@ -11,7 +11,7 @@ use std::sync::Arc;
 use camino::Utf8Path;
 use fs_err as fs;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Channel, Pin};
+use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Channel, Pin, VerdictEntry};
 
 use super::disk::{
     io_error, make_dirs, remove_file, replace_file, set_mode, sync_dirs, sync_parent,
@@ -168,6 +168,19 @@ impl Adopter {
         }
     }
 
+    /// Gives an adopted build the verdict that a mark in it told of, unless somebody has given it one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a build that is not there.
+    pub fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError> {
+        check_channel(&self.lock.channel, &entry.build)?;
+        let given = self.inner.verdicts(&Scope::Build(entry.build.clone()))?;
+        if given.is_empty() {
+            self.inner.add_verdict(entry)?;
+        }
+        Ok(())
+    }
+
     /// Pins an adopted build, which an older publisher was told to keep.
     ///
     /// # Errors
@@ -320,5 +333,65 @@ fn are_equal(one: &Utf8Path, other: &Utf8Path) -> Result<bool, StoreError> {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
             Err(source) => return Err(io_error("read", other)(source)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    const BUILD: &str = "master/centos/20200105T060000Z";
+
+    /// A mirror with a build of these files, and its adopter.
+    fn with(files: &[(&str, &str)]) -> (camino_tempfile::Utf8TempDir, Adopter, BuildId) {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            let path = dir.path().join(BUILD).join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        }
+        let id: BuildId = BUILD.parse().expect("a build");
+        let store = LocalStore::open(dir.path()).expect("a mirror");
+        let adopter = store.adopter(&id.channel).expect("the lock");
+        (dir, adopter, id)
+    }
+
+    #[test]
+    fn only_equal_bytes_become_a_link() {
+        let (dir, adopter, id) = with(&[("a", "one"), ("b", "one"), ("c", "two"), ("d", "ones")]);
+        let at = |name: &str| dir.path().join(BUILD).join(name);
+        for (name, expected) in [("b", Kept::Linked), ("c", Kept::Apart), ("d", Kept::Apart)] {
+            let path = name.parse().expect("a path");
+            let kept = adopter.link(&id, &path, &at("a")).expect("tried");
+            assert_eq!(kept, expected, "{name}");
+        }
+        let inode = |name: &str| fs::metadata(at(name)).expect("a file").ino();
+        assert_eq!(inode("a"), inode("b"));
+        assert_eq!(fs::read_to_string(at("c")).expect("a file"), "two");
+        assert_eq!(fs::read_to_string(at("d")).expect("a file"), "ones");
+        assert!(
+            adopter.sweep().expect("swept").is_empty(),
+            "nothing is left behind"
+        );
+    }
+
+    #[test]
+    fn a_record_is_never_replaced() {
+        let (dir, adopter, id) = with(&[("outputs/success", ""), ("build.json", "{}")]);
+        let record = BuildRecord::new(id, stx_layout::BuildOutcome::Success);
+        let refused = adopter.seal(record, &Incoming::default());
+        assert!(matches!(refused, Err(StoreError::AlreadyExists { .. })));
+        assert!(!dir.path().join(BUILD).join("SHA256SUMS").exists());
+    }
+
+    #[test]
+    fn the_lock_of_another_channel_adopts_nothing() {
+        let (_dir, adopter, _) = with(&[("outputs/success", "")]);
+        let other: BuildId = "master/debian/20200105T060000Z".parse().expect("a build");
+        let record = BuildRecord::new(other, stx_layout::BuildOutcome::Success);
+        let refused = adopter.seal(record, &Incoming::default());
+        assert!(matches!(refused, Err(StoreError::Refused { .. })));
     }
 }
