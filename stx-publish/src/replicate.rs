@@ -13,14 +13,16 @@ use std::fmt;
 
 use serde::Serialize;
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Sums, counted,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, RootAlias, RootEntry,
+    RootTarget, Section, Sums, counted,
 };
 
 use crate::error::chain;
-use crate::store::rules::show_alias;
+use crate::store::rules::{show_alias, show_root};
 use crate::store::{MirrorRead, Scope, StoreError, thinned};
 
 mod execute;
+mod names;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,8 @@ pub struct Side {
     pub sums: BTreeMap<BuildId, Result<Sums, String>>,
     /// Builds from which sections were taken on purpose.
     pub thinned: BTreeSet<BuildId>,
+    /// The names that point at its releases and channels.
+    pub names: BTreeMap<RootAlias, RootEntry>,
 }
 
 /// The decision about a build.
@@ -120,6 +124,20 @@ pub struct CopyAlias {
     pub verdict: AliasVerdict,
 }
 
+/// A name above the channels that the first mirror has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CopyName {
+    /// The alias.
+    pub alias: RootAlias,
+    /// Its target on the second mirror.
+    pub shown: Option<RootEntry>,
+    /// Its target on the first.
+    pub to: RootTarget,
+    /// The decision, with its reason.
+    #[serde(flatten)]
+    pub verdict: AliasVerdict,
+}
+
 /// The plan of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CopyPlan {
@@ -127,6 +145,12 @@ pub struct CopyPlan {
     pub builds: Vec<BuildStep>,
     /// The aliases, by channel.
     pub aliases: Vec<CopyAlias>,
+    /// The names that point at releases and channels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<CopyName>,
+    /// Channels whose newest build is to be read without a date, and the sections of it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub undated: BTreeMap<Channel, BTreeSet<Section>>,
     /// Builds that are to be retired, oldest first: the first mirror has them not.
     pub retire: Vec<BuildId>,
 }
@@ -166,6 +190,7 @@ async fn side(store: &dyn MirrorRead, request: &CopyRequest) -> Result<Side, Sto
     }
     Ok(Side {
         catalog,
+        names: store.root_aliases().await?,
         ..Side::default()
     })
 }
@@ -199,6 +224,8 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         retire.sort_by_key(|id| id.date);
     }
     CopyPlan {
+        names: names::judge_names(from, to, request, &builds),
+        undated: names::judge_undated(from, to, &aliases),
         builds,
         aliases,
         retire,
@@ -295,7 +322,15 @@ impl CopyPlan {
             };
             Some(format!("{}/{}: {why}", step.channel, step.alias))
         });
-        builds.chain(aliases).collect()
+        let names = self.names.iter().filter_map(|step| {
+            let why = match step.verdict {
+                AliasVerdict::Point { .. } | AliasVerdict::Same => return None,
+                AliasVerdict::Newer => "shows a newer release, which the other mirror has not",
+                AliasVerdict::NoBuild => "no build of its target is copied",
+            };
+            Some(format!("{}: {why}", step.alias))
+        });
+        builds.chain(aliases).chain(names).collect()
     }
 
     /// Whether there is nothing to do.
@@ -304,6 +339,8 @@ impl CopyPlan {
         let points = |step: &CopyAlias| matches!(step.verdict, AliasVerdict::Point { .. });
         !self.builds.iter().any(copies)
             && !self.aliases.iter().any(points)
+            && !self.names.iter().any(CopyName::points)
+            && self.undated.is_empty()
             && self.retire.is_empty()
     }
 }
@@ -336,6 +373,15 @@ impl fmt::Display for CopyPlan {
                     "point  {}/{} -> {}, now {shown}",
                     step.channel, step.alias, step.to
                 )?;
+            }
+        }
+        for step in self.names.iter().filter(|step| step.points()) {
+            let shown = show_root(step.shown.as_ref());
+            writeln!(f, "point  {} -> {}, now {shown}", step.alias, step.to)?;
+        }
+        for (channel, sections) in &self.undated {
+            for section in sections {
+                writeln!(f, "offer  {channel}/{}", section.as_str())?;
             }
         }
         for build in &self.retire {

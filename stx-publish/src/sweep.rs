@@ -16,6 +16,7 @@ use crate::seal::{SUMS_SIGNATURE, Signer as _};
 use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
+pub mod names;
 pub mod retention;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.

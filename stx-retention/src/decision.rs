@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::AliasName;
+use stx_layout::{AliasName, Section};
 
 use crate::text::Moment;
 use crate::{Period, Span};
@@ -56,6 +56,11 @@ pub enum Reason {
     Alias {
         /// The alias, or the text of one that is not understood and names this build.
         alias: AliasName,
+    },
+    /// A section of it can be read without a date, by a link to this very build.
+    Undated {
+        /// The section.
+        section: Section,
     },
     /// Someone reads it just now.
     InUse {
@@ -144,6 +149,7 @@ impl Reason {
             Self::Unreadable { .. }
             | Self::FutureDate
             | Self::Alias { .. }
+            | Self::Undated { .. }
             | Self::InUse { .. }
             | Self::KeepFile
             | Self::NewestSuccess
@@ -163,6 +169,7 @@ impl Reason {
             Self::Unreadable { .. }
             | Self::FutureDate
             | Self::Alias { .. }
+            | Self::Undated { .. }
             | Self::InUse { .. }
             | Self::Pinned { .. }
             | Self::KeepFile
@@ -183,6 +190,7 @@ impl Reason {
             Self::Unreadable { .. }
             | Self::FutureDate
             | Self::Alias { .. }
+            | Self::Undated { .. }
             | Self::InUse { .. }
             | Self::Pinned { .. }
             | Self::KeepFile
@@ -216,6 +224,9 @@ impl fmt::Display for Reason {
             Self::Unreadable { why } => write!(f, "its record cannot be read: {why}"),
             Self::FutureDate => f.write_str("it is dated in the future"),
             Self::Alias { alias } => write!(f, "`{alias}` points at it"),
+            Self::Undated { section } => {
+                write!(f, "`{}` of its channel leads to it", section.as_str())
+            }
             Self::InUse { by } => write!(f, "in use by {by}"),
             Self::Pinned { why, author, until } => {
                 write!(f, "pinned by {author}: {why}")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, BuildState, Catalog,
-    Channel, ChannelEntry,
+    Channel, ChannelEntry, UndatedEntry,
 };
 
 use crate::decision::End;
@@ -77,6 +77,18 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// The sections of a build that can be read without a date by a link that names it, in whatever form.
+fn undated(entry: &ChannelEntry, date: BuildDate) -> impl Iterator<Item = Reason> {
+    let leads = move |to: &UndatedEntry| match to {
+        UndatedEntry::Build(to) => *to == date,
+        UndatedEntry::Other(text) => text.contains(&date.to_string()),
+        // The alias keeps what it points at.
+        UndatedEntry::Alias(_) => false,
+    };
+    let sections = entry.undated.iter().filter(move |(_, to)| leads(to));
+    sections.map(|(section, _)| Reason::Undated { section: *section })
+}
+
 impl Judge<'_> {
     /// The decision of every build of a channel, oldest first.
     pub(crate) fn judge<'e>(
@@ -143,6 +155,7 @@ impl Judge<'_> {
                 reasons.extend(named.map(|alias| Reason::Alias {
                     alias: alias.clone(),
                 }));
+                reasons.extend(undated(entry, *date));
                 self.protections(&id, &mut reasons);
                 if build.keep_file {
                     reasons.push(Reason::KeepFile);

@@ -214,6 +214,7 @@ impl Planner<'_> {
             Reason::Unreadable { .. }
             | Reason::FutureDate
             | Reason::Alias { .. }
+            | Reason::Undated { .. }
             | Reason::InUse { .. }
             | Reason::Pinned { .. }
             | Reason::KeepFile

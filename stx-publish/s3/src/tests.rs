@@ -301,6 +301,19 @@ async fn publishing_survives_a_failure_at_every_request() {
 }
 
 #[tokio::test]
+async fn names_of_releases_survive_a_failure_at_every_request() {
+    let (bucket, clock) = (Arc::default(), TestClock::default());
+    assert!(sweep::names::put(&sound(&bucket, &clock), "9.0", 1).await);
+    let work = async |store: &BucketStore| sweep::names::put(store, "10.0", 2).await;
+    let after = async |store: &BucketStore, context: &str| {
+        sweep::names::check(store, context).await;
+        sweep::names::converge(store, context).await;
+    };
+    let requests = at_every_request(&bucket, &clock, work, after).await;
+    assert!(requests > 60, "only {requests} requests");
+}
+
+#[tokio::test]
 async fn pruning_survives_a_failure_at_every_request() {
     let (bucket, clock) = (Arc::default(), TestClock::default());
     sweep::retention::prepared(&sound(&bucket, &clock)).await;

@@ -22,8 +22,8 @@ use super::staged::LocalStaged;
 use crate::ingest::Hints;
 use crate::ingest::blocking;
 use crate::store::rules::{
-    check_absent, check_alias, check_channel, check_free, check_target, check_there, no_build,
-    retired_at,
+    check_absent, check_alias, check_channel, check_free, check_target, check_there, check_undated,
+    no_build, retired_at,
 };
 use crate::store::{ChannelWriter, Leftover, OwedTags, Retired, Scope, StagedBuild, StoreError};
 use crate::thinning::ThinnedSection;
@@ -277,6 +277,7 @@ pub(super) fn alone(inner: &Inner, id: &BuildId, now: DateTime<Utc>) -> Result<H
     check_there(id, catalog.build(id).is_some())?;
     let entry = catalog.channels.remove(&id.channel).unwrap_or_default();
     check_free(id, &entry.aliases, &inner.pins(&scope)?, now)?;
+    check_undated(id, &entry.undated)?;
     inner.alone(id)
 }
 

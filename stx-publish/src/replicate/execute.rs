@@ -81,6 +81,8 @@ pub async fn copy(
             report.moved.push(name);
         }
     }
+    let named = super::names::name(to, plan, &mut report).await;
+    named.map_err(|(what, source)| failed(what, source))?;
     for build in &plan.retire {
         let failed = |source| failed(build.to_string(), source);
         let writer = to.lock(&build.channel).await.map_err(failed)?;

@@ -54,7 +54,7 @@ pub use root::{
     check_root_alias, check_root_target, goes_back, newest_release, next_release, root_targets,
     taken,
 };
-pub use undated::{check_offer, following, is_offered, sections_of};
+pub use undated::{check_offer, check_undated, following, is_offered, sections_of};
 
 pub use crate::seal::check_record;
 pub use control::{control_maker, control_path, retaken_control};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use stx_layout::{AliasEntry, AliasName, Catalog};
+use stx_layout::{AliasEntry, AliasName, Catalog, Section, UndatedEntry};
 
 use super::world::{Made, add, channel, daily, day, id, point};
 use crate::{
@@ -36,9 +36,10 @@ fn reason_number(reason: &Reason) -> usize {
         },
         Reason::RemovalLimit { .. } => 17,
         Reason::ClockDoubted { .. } => 18,
+        Reason::Undated { .. } => 19,
     }
 }
-const REASONS: usize = 19;
+const REASONS: usize = 20;
 
 fn rule_number(rule: ExpiryRule) -> usize {
     match rule {
@@ -94,6 +95,8 @@ fn worlds() -> Vec<PrunePlan> {
     let name = "latest_odd".parse().expect("an alias");
     entry.aliases.insert(name, AliasEntry::Other(odd));
     entry.strays.push("notes.txt".to_owned());
+    let dated = UndatedEntry::Build(id(MASTER, 7).date);
+    entry.undated.insert(Section::Outputs, dated);
     let kept = entry.builds.get_mut(&id(MASTER, 4).date).expect("day 4");
     kept.keep_file = true;
     let facts = PolicyInputs {
@@ -335,4 +338,24 @@ fn the_default_policy_is_the_specification_s() {
     let since = day(16);
     let rule = ExpiryRule::Age;
     assert_eq!(decision, Some(Decision::Expire { rule, since }));
+}
+
+#[test]
+fn what_is_read_without_a_date_stays() {
+    let mut catalog = daily(30);
+    let master = id(MASTER, 0).channel;
+    let date = id(MASTER, 3).date;
+    let plan_of = |catalog: &Catalog| plan(catalog, &Policy::default(), day(31));
+    let expires = |plan: &PrunePlan| plan.expire.iter().any(|it| it.build == id(MASTER, 3));
+    assert!(expires(&plan_of(&catalog)), "it is old enough");
+    for (to, stays) in [
+        (UndatedEntry::Build(date), true),
+        (UndatedEntry::Other(format!("./{date}/outputs")), true),
+        (UndatedEntry::Build(id(MASTER, 4).date), false),
+        (UndatedEntry::Alias(AliasName::latest_build()), false),
+    ] {
+        let entry = catalog.channels.get_mut(&master).expect("master");
+        entry.undated.insert(Section::Outputs, to.clone());
+        assert_eq!(!expires(&plan_of(&catalog)), stays, "{to:?}");
+    }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildPath, Channel, ChannelEntry, Section, UndatedEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, Channel, ChannelEntry, Section,
+    UndatedEntry,
 };
 
 use super::StoreError;
@@ -43,6 +44,25 @@ pub fn is_offered(entry: &ChannelEntry, sections: &BTreeSet<Section>, date: Buil
         && sections
             .iter()
             .all(|section| entry.undated_build(*section) == Some(date))
+}
+
+/// Refuses to take away a build that a link names which is read without a date. A store that has copies there needs not.
+pub fn check_undated(
+    id: &BuildId,
+    undated: &BTreeMap<Section, UndatedEntry>,
+) -> Result<(), StoreError> {
+    let leads = |to: &UndatedEntry| match to {
+        UndatedEntry::Build(date) => *date == id.date,
+        UndatedEntry::Other(text) => text.contains(&id.date.to_string()),
+        UndatedEntry::Alias(_) => false,
+    };
+    match undated.iter().find(|(_, to)| leads(to)) {
+        None => Ok(()),
+        Some((section, _)) => Err(StoreError::Refused {
+            what: id.to_string(),
+            reason: format!("{}/{} leads to it", id.channel, section.as_str()),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,201 @@
+//! Publishing to releases, with the names above the channels and paths without a date, stopped at every store call.
+
+use std::collections::BTreeMap;
+
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, RootAlias, RootEntry, Section};
+
+use crate::aliases::{AliasPolicy, settle_root};
+use crate::conformance::sample_request;
+use crate::faulty::{Fault, FaultyStore};
+use crate::publish::{prepare, publish};
+use crate::store::rules::{is_offered, root_targets};
+use crate::store::{MirrorStore, Scope};
+use crate::verify::{Finding, FindingKind, check_root_aliases, verify};
+
+/// The build of a release on a day of November 2018.
+fn build(release: &str, day: u32) -> BuildId {
+    let id = format!("release/{release}/centos/201811{day:02}T060000Z");
+    id.parse().expect("a build")
+}
+
+fn target(text: &str) -> RootEntry {
+    RootEntry::To(text.parse().expect("a target"))
+}
+
+/// The names that the mirror is to have.
+fn policy() -> AliasPolicy {
+    let link = |alias: &str, to: &str| {
+        (
+            alias.parse().expect("an alias"),
+            to.parse().expect("a target"),
+        )
+    };
+    AliasPolicy {
+        links: [
+            link("r2018.11", "release/9.0"),
+            link("release/stable", "release/10.0"),
+        ]
+        .into(),
+        latest_release: true,
+    }
+}
+
+/// Publishes to a release, as `stx-builds` does; `false` where something failed.
+pub async fn put(store: &dyn MirrorStore, release: &str, day: u32) -> bool {
+    let mut request = sample_request(day, BuildOutcome::Success, release);
+    request.record = BuildRecord::new(build(release, day), BuildOutcome::Success);
+    request.undated = true;
+    let Ok(plan) = prepare(store, request).await else {
+        return false;
+    };
+    publish(store, &plan).await.is_ok() && settle_root(store, &policy(), false).await.is_ok()
+}
+
+/// What is wrong with the mirror, without what a crash may leave for the next publish.
+async fn wrong(store: &dyn MirrorStore) -> Vec<Finding> {
+    let report = verify(store, &Scope::All).await.expect("verified");
+    let findings = report.findings.into_iter().filter(|finding| {
+        !matches!(
+            finding.kind,
+            FindingKind::Leftover
+                | FindingKind::AliasNotNewest
+                | FindingKind::AliasMissing
+                | FindingKind::UndatedNotLatest
+        )
+    });
+    findings.collect()
+}
+
+/// No name is ever missing that was there, and each leads to a release that has a build.
+pub async fn check(store: &dyn MirrorStore, context: &str) {
+    let wrong = wrong(store).await;
+    // A bucket shows files of one build after another, and says so.
+    let is_partial = |finding: &Finding| finding.kind == FindingKind::UndatedDangling;
+    assert!(wrong.iter().all(is_partial), "{context}: {wrong:?}");
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    let names = store.root_aliases().await.expect("a list");
+    let targets = root_targets(&catalog);
+    for (alias, to) in &names {
+        let is_there = to.target().is_some_and(|to| targets.contains(to));
+        assert!(is_there, "{context}: {alias} -> {to}");
+    }
+    let latest = names.get(&RootAlias::LatestRelease);
+    let known = [target("release/9.0"), target("release/10.0")];
+    assert!(
+        latest.is_some_and(|to| known.contains(to)),
+        "{context}: {latest:?}"
+    );
+    let legacy = names.get(&"r2018.11".parse().expect("an alias"));
+    assert_eq!(legacy, Some(&known[0]), "{context}");
+    let entry = &catalog.channels[&build("9.0", 1).channel];
+    let all = [Section::Inputs, Section::Outputs].into();
+    assert!(is_offered(entry, &all, build("9.0", 1).date), "{context}");
+}
+
+/// A rerun makes all of it right.
+pub async fn converge(store: &dyn MirrorStore, context: &str) {
+    assert!(put(store, "10.0", 2).await, "{context}: the rerun");
+    let names = store.root_aliases().await.expect("a list");
+    let expected: BTreeMap<RootAlias, RootEntry> = [
+        (RootAlias::LatestRelease, target("release/10.0")),
+        ("r2018.11".parse().expect("an alias"), target("release/9.0")),
+        (
+            "release/stable".parse().expect("an alias"),
+            target("release/10.0"),
+        ),
+    ]
+    .into();
+    assert_eq!(names, expected, "{context}");
+    let catalog = store.catalog(&Scope::All).await.expect("a catalog");
+    let found = check_root_aliases(&catalog, &names, Some(&policy()));
+    assert_eq!(found, [], "{context}");
+    let entry = &catalog.channels[&build("10.0", 2).channel];
+    let all = [Section::Inputs, Section::Outputs].into();
+    assert!(
+        is_offered(entry, &all, build("10.0", 2).date),
+        "{context}: {:?}",
+        entry.undated
+    );
+    assert_eq!(wrong(store).await, [], "{context}");
+}
+
+/// Publishes a second release with a fault at every call in turn, on the mirror that `fresh` makes each time; the number of
+/// runs.
+pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
+    let mut runs = 0;
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let store = fresh();
+            assert!(put(&store, "9.0", 1).await);
+            let faulty = FaultyStore::new(store.clone(), fault, at);
+            let done = put(&faulty, "10.0", 2).await;
+            let context = format!("{fault:?} at call {at}");
+            check(&store, &context).await;
+            converge(&store, &context).await;
+            runs += 1;
+            if !faulty.has_failed() {
+                assert!(done, "{context}");
+                break;
+            }
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn memory_survives_a_fault_at_every_call() {
+    let fresh = crate::memory::MemoryStore::new;
+    assert!(every_call(fresh).await > 40);
+}
+
+#[cfg(all(test, feature = "local"))]
+mod local {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use camino_tempfile::{Utf8TempDir, tempdir};
+
+    use super::{check, converge, every_call, put};
+    use crate::local::LocalStore;
+
+    #[tokio::test]
+    async fn a_directory_survives_a_fault_at_every_call() {
+        let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
+        let runs = every_call(|| {
+            let dir = tempdir().expect("a directory");
+            let store = LocalStore::create(dir.path()).expect("a mirror");
+            dirs.lock().expect("not poisoned").push(dir);
+            store
+        });
+        assert!(runs.await > 40);
+    }
+
+    #[tokio::test]
+    async fn a_directory_survives_a_crash_at_every_step() {
+        for at in 0.. {
+            let dir = tempdir().expect("a directory");
+            let store = LocalStore::create(dir.path()).expect("a mirror");
+            assert!(put(&store, "9.0", 1).await);
+            let steps = Arc::new(AtomicUsize::new(0));
+            let seen = Arc::clone(&steps);
+            let crashing = store.clone().with_crash_point(Arc::new(move |step| {
+                if seen.fetch_add(1, Ordering::SeqCst) < at {
+                    Ok(())
+                } else {
+                    Err(io::Error::other(step))
+                }
+            }));
+            let done = put(&crashing, "10.0", 2).await;
+            let context = format!("a crash at step {at}");
+            check(&store, &context).await;
+            converge(&store, &context).await;
+            if steps.load(Ordering::SeqCst) <= at {
+                assert!(done, "{context}");
+                assert!(at > 8, "only {at} steps");
+                break;
+            }
+        }
+    }
+}
