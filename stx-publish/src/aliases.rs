@@ -20,6 +20,9 @@ pub struct AliasPolicy {
     pub links: BTreeMap<RootAlias, RootTarget>,
     /// Whether `release/latest_release` follows the newest release.
     pub latest_release: bool,
+    /// Whether the mirror is to have no others: one that is there is a finding. A mirror of which nobody says what names it is
+    /// to have, such as a downstream one, may have any.
+    pub exclusive: bool,
 }
 
 impl AliasPolicy {

@@ -14,6 +14,7 @@ mod ceph;
 mod copies;
 mod delta;
 mod in_process;
+mod names;
 mod server;
 
 use ceph::Ceph;

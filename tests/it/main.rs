@@ -33,6 +33,7 @@ mod harness;
 mod hostile;
 mod kill;
 mod ledger;
+mod names;
 mod nginx;
 mod packages;
 mod pages;

@@ -9,6 +9,7 @@ use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 
 use crate::harness::{assert_whole, builds, names, root, run, stx, tool};
+use crate::names::readers;
 use crate::nginx::Nginx;
 use crate::site::{CHANNEL, DATES, Site};
 
@@ -145,11 +146,14 @@ fn is_a_mirror(url: &str, site: &Site) {
     .ok();
     let image = fs_err::read(to.join("bootimage.iso")).expect("an image");
     assert_eq!(image, b"another image");
+    readers::leads(url, &site.to("by-name"));
     crate::zsync::delta::next_day(url, site);
 }
 
 fn site() -> Site {
-    Site::new(&[b"an image", b"another image"])
+    let site = Site::new(&[b"an image", b"another image"]);
+    readers::add_release(&site.mirror(), &site.to("release-tree"));
+    site
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::harness::{names, run, stx_without_pages};
 
 mod adopt;
 mod decode;
+mod names;
 pub(crate) mod outside;
 mod strace;
 mod sweep;

@@ -33,6 +33,7 @@ impl Default for AliasesTable {
             policy: AliasPolicy {
                 latest_release: true,
                 links: BTreeMap::new(),
+                exclusive: false,
             },
             undated: vec![ReleaseKind::Release],
         }
@@ -69,14 +70,16 @@ impl<'de> Visitor<'de> for TableVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AliasesTable, A::Error> {
         let mut table = AliasesTable::default();
+        // Who writes the table says which names there are.
+        table.policy.exclusive = true;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "latest_release" => table.policy.latest_release = map.next_value()?,
                 "undated" => table.undated = map.next_value()?,
                 name => {
-                    let alias: RootAlias = name.parse().map_err(|error| {
+                    let alias: RootAlias = name.parse().map_err(|_| {
                         A::Error::custom(format!(
-                            "{error}; the table holds `latest_release`, `undated`, and aliases such as \"r2018.10\""
+                            "unknown field `{name}`, which names no release and no channel, expected `latest_release` or `undated`"
                         ))
                     })?;
                     let to: RootTarget = map.next_value()?;
@@ -119,6 +122,7 @@ mod tests {
         assert!(AliasesTable::default().is_undated(&channel));
         let master = "master/centos".parse().expect("a channel");
         assert!(!AliasesTable::default().is_undated(&master));
+        assert!(table.policy.exclusive && !AliasesTable::default().policy.exclusive);
         let fixed = read("[aliases]\n\"release/latest_release\" = \"release/9.0.0\"\n");
         assert!(!fixed.expect("a table").policy.follows_releases());
         for (text, said) in [

@@ -37,6 +37,7 @@ fn policy() -> AliasPolicy {
         ]
         .into(),
         latest_release: true,
+        exclusive: true,
     }
 }
 

@@ -58,7 +58,7 @@ pub fn check_root_aliases(
             }
             RootEntry::To(_) => {}
         }
-        if policy.is_some_and(|policy| !policy.names(alias)) {
+        if policy.is_some_and(|policy| policy.exclusive && !policy.names(alias)) {
             let message = "made by hand: [aliases] of the configuration does not name it";
             find(alias, FindingKind::AliasUnconfigured, message.to_owned());
         }
