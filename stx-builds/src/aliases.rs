@@ -58,7 +58,12 @@ pub async fn settle_root_aliases(
 ) -> Result<Vec<RootStep>, Error> {
     let policy = site.options.aliases.policy();
     if !policy.concerns(channel) {
-        return Ok(Vec::new());
+        // One that a hand made may lead here all the same.
+        let aliases = store.root_aliases().await.map_err(refused)?;
+        let mut targets = aliases.values().filter_map(RootEntry::target);
+        if !targets.any(|target| target.holds(channel)) {
+            return Ok(Vec::new());
+        }
     }
     let settled = settle_root(store, policy, false).await.map_err(refused)?;
     Ok(settled

@@ -98,7 +98,7 @@ impl fmt::Display for RootStep {
     }
 }
 
-/// Says where the aliases of a policy have to point. `forced` lets `release/latest_release` go back.
+/// Says where the aliases of a policy have to point, and that the others stay. `forced` lets `release/latest_release` go back.
 pub fn plan_root(
     catalog: &Catalog,
     aliases: &BTreeMap<RootAlias, RootEntry>,
@@ -133,6 +133,11 @@ pub fn plan_root(
         let next = next_release(catalog, shown, forced).map(RootTarget::Release);
         steps.extend(next.or(stays).map(|to| step(&alias, &to)));
     }
+    // Those that a hand made stay where they are: on a bucket they show what the aliases of their channels do.
+    let others = aliases.iter().filter(|(alias, _)| !policy.names(alias));
+    let others = others.filter_map(|(alias, shown)| Some((alias, shown.target()?)));
+    let others = others.filter(|(alias, to)| alias.fits(to));
+    steps.extend(others.map(|(alias, to)| step(alias, to)));
     steps
 }
 

@@ -413,12 +413,8 @@ fn a_copy_has_the_names_of_its_original() {
     let own = |args: &[&str]| run(stx([&at]).args(args));
     publish(&mirror.at("tree"), "release/11.0.0/debian", own, 2);
     let ran = mirror.stx(&["copy", from.as_str(), to.as_str()]).code(4);
-    assert!(
-        ran.stdout.contains("shows a newer release"),
-        "{}{}",
-        ran.stdout,
-        ran.stderr
-    );
+    let said = ran.stdout + &ran.stderr;
+    assert!(said.contains("shows a newer release"), "{said}");
     let latest = to.join("release/latest_release").read_link_utf8();
     assert_eq!(latest.expect("a symlink"), "11.0.0");
     // One channel brings the names that lead to it.
