@@ -55,6 +55,9 @@ impl Detached<'_> {
         // Its words are no output of the phase's; and it does not count when it ends.
         self.client.log = self.job.dir.join("client");
         self.client.timeout = None;
+        // The phase's time to end is not the client's, which has nothing to put away.
+        self.client.stop_grace = None;
+        self.sweeper.stop_grace = None;
         self.sweeper.log = self.job.dir.join("sweeper");
         self.sweeper.timeout = Some(end_of(phase));
         let lines = match Lines::open(phase, shown, events) {
