@@ -209,4 +209,49 @@ fn a_directory_that_cannot_hold_a_match_may_be_unreadable() {
     assert!(first.join("outputs/std/packages/good.deb").is_file());
     let mode = fs_err::metadata(pods.state().join("work/std/bad/closed")).expect("a directory");
     assert_eq!(mode.mode() & 0o777, 0);
+
+    // One that can hold a match holds the build up, and lets it go on once somebody has opened it.
+    fs_err::write(pods.0.at("upstream/image.sh"), "mkdir -m 000 std/closed\n").expect("a file");
+    let git = [
+        "-C",
+        "upstream",
+        "-c",
+        "safe.directory=*",
+        "-c",
+        "user.name=B",
+        "-c",
+        "user.email=b@example.org",
+    ];
+    run(tool("git", git)
+        .args(["commit", "-qam", "closed"])
+        .current_dir(dir))
+    .ok();
+    let stopped = build("20200102T000000Z").code(2);
+    assert!(
+        stopped.stderr.contains("std/closed: Permission denied"),
+        "{}",
+        stopped.stderr
+    );
+    assert!(
+        stopped
+            .stderr
+            .contains("hint: make it readable, then `resume`"),
+        "{}",
+        stopped.stderr
+    );
+    let closed = pods.state().join("work/std/closed");
+    run(&mut tool("chmod", ["755", closed.as_str()])).ok();
+    let mut resume = tool(
+        "setpriv",
+        ["--reuid=65534", "--regid=65534", "--clear-groups"],
+    );
+    resume.args([
+        program.as_str(),
+        "--mirror",
+        pods.0.at("mirror").as_str(),
+        "resume",
+        "master/centos",
+    ]);
+    run(resume.current_dir(dir).env("HOME", dir)).code(0);
+    assert_eq!(pods.read("pods"), "started\nstopped\nstarted\nstopped\n");
 }

@@ -172,7 +172,17 @@ pub(super) fn stopped(error: BuildError) -> Error {
 }
 
 pub(super) fn uncollected(error: CollectError) -> Error {
-    Error::new(ErrorKind::Usage, error).hint("`publish` of the recipe says which files go where")
+    let hint = match error {
+        // The phases are over, and need not run again.
+        CollectError::Walk { .. } | CollectError::List { .. } => {
+            "make it readable, then `resume` the build; its phases are over"
+        }
+        CollectError::Conflict { .. }
+        | CollectError::Name { .. }
+        | CollectError::NotUtf8 { .. }
+        | CollectError::Glob { .. } => "`publish` of the recipe says which files go where",
+    };
+    Error::new(ErrorKind::Usage, error).hint(hint)
 }
 
 /// A task that ends when it is dropped.
