@@ -29,6 +29,7 @@ use stx_layout::{
 };
 use stx_publish::{LocalStore, MirrorRead as _, Scope};
 
+use crate::aliases::settle_root_aliases;
 use crate::error::Error;
 use crate::{Mirror, Site, build_ref, refused, signing};
 
@@ -146,12 +147,28 @@ impl Site {
             attester: None,
             ..signing::seal(self)?
         });
-        let site = self.clone();
+        let channels: BTreeSet<_> = plan
+            .builds
+            .iter()
+            .map(|it| it.build.channel.clone())
+            .collect();
+        let (site, mirror) = (self.clone(), store.clone());
         let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
         let report = applied
             .await
             .map_err(|error| Error::new(crate::ErrorKind::Bug, error))?;
         self.progress().finished();
+        let policy = self.options.aliases.policy();
+        if let Some(channel) = channels.iter().find(|channel| policy.concerns(channel)) {
+            // The builds are adopted whatever becomes of the names of their releases.
+            match settle_root_aliases(self, &mirror, channel).await {
+                Ok(moved) => moved.iter().for_each(|step| self.note(&step.to_string())),
+                Err(error) => self.note(&format!(
+                    "warning: names of releases are not up to date: {}; `verify --repair` sets them right",
+                    error.chain()
+                )),
+            }
+        }
         Ok(report)
     }
 }

@@ -459,6 +459,11 @@ fn a_release_without_a_date_becomes_a_dated_build() {
         link("release/8.0.0/debian/monolithic/inputs"),
         "20200203T050607Z/inputs"
     );
+    let newest = mirror
+        .root()
+        .join("release/latest_release")
+        .read_link_utf8();
+    assert_eq!(newest.expect("a symlink"), "11.0.0");
     let latest = "release/11.0.0/debian/bullseye/amd64/monolithic/latest_build";
     assert_eq!(link(latest), "20200204T050607Z");
     let listed = mirror.stx(&["list"]).ok();

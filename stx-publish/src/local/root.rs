@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use stx_layout::{
-    AliasName, BuildDate, Channel, RootAlias, RootEntry, RootTarget, Section, UndatedEntry,
+    AliasName, BuildDate, Channel, ReleaseKind, RootAlias, RootEntry, RootTarget, Section, UndatedEntry,
 };
 
 use super::Inner;
@@ -79,8 +79,9 @@ impl Inner {
                 continue;
             }
             // Builds hold none, and neither does what no channel can lie in.
-            let is_above = path.as_str().parse::<RootTarget>().is_ok()
-                || (depth == 0 && !name.starts_with('.'));
+            let is_kind = |kind: &ReleaseKind| depth == 0 && kind.as_str() == name;
+            let is_above = ReleaseKind::ALL.iter().any(is_kind)
+                || path.as_str().parse::<RootTarget>().is_ok();
             if kind.is_dir() && depth < DEEPEST && is_above && name.parse::<BuildDate>().is_err() {
                 self.root_aliases_below(&path, depth + 1, found)?;
             }
