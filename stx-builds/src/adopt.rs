@@ -147,11 +147,12 @@ impl Site {
             attester: None,
             ..signing::seal(self)?
         });
-        let channels: BTreeSet<_> = plan
-            .builds
-            .iter()
-            .map(|it| it.build.channel.clone())
-            .collect();
+        // Also those of builds that are adopted already: an interrupted run may have come no further.
+        let adopted = plan.builds.iter().map(|it| &it.build);
+        let channels = adopted
+            .chain(&plan.full_builds)
+            .map(|it| it.channel.clone());
+        let channels: BTreeSet<_> = channels.collect();
         let (site, mirror) = (self.clone(), store.clone());
         let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
         let report = applied
@@ -160,13 +161,15 @@ impl Site {
         self.progress().finished();
         let policy = self.options.aliases.policy();
         if let Some(channel) = channels.iter().find(|channel| policy.concerns(channel)) {
-            // The builds are adopted whatever becomes of the names of their releases.
             match settle_root_aliases(self, &mirror, channel).await {
                 Ok(moved) => moved.iter().for_each(|step| self.note(&step.to_string())),
-                Err(error) => self.note(&format!(
-                    "warning: names of releases are not up to date: {}; `verify --repair` sets them right",
-                    error.chain()
-                )),
+                // The failures of builds are the news; who reruns the command for them names the releases, too.
+                Err(_) if !report.failures().is_empty() => {}
+                Err(error) => {
+                    return Err(error.hint(
+                        "the builds are adopted; rerun the command to set names of releases right",
+                    ));
+                }
             }
         }
         Ok(report)

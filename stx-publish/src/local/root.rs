@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use stx_layout::{
-    AliasName, BuildDate, Channel, ReleaseKind, RootAlias, RootEntry, RootTarget, Section, UndatedEntry,
+    AliasName, BuildDate, Channel, ReleaseKind, RootAlias, RootEntry, RootTarget, Section,
+    UndatedEntry,
 };
 
 use super::Inner;
@@ -56,6 +57,15 @@ fn entry_of(alias: &Utf8Path, text: &str) -> RootEntry {
     }
 }
 
+/// Whether a symlink in a channel leads to what has the same name in a build, as a mark does that was moved with its release.
+fn leads_into_build(entry: &RootEntry, name: &str) -> bool {
+    let RootEntry::Other(text) = entry else {
+        return false;
+    };
+    let parts = text.split_once('/');
+    parts.is_some_and(|(date, rest)| rest == name && date.parse::<BuildDate>().is_ok())
+}
+
 impl Inner {
     pub(super) fn root_aliases(&self) -> Result<BTreeMap<RootAlias, RootEntry>, StoreError> {
         let mut found = BTreeMap::new();
@@ -74,14 +84,15 @@ impl Inner {
             if kind.is_symlink() {
                 if let Some(alias) = alias_at(&path) {
                     let entry = self.root_entry(&path)?;
+                    let entry = entry.filter(|entry| !leads_into_build(entry, &name));
                     found.extend(entry.map(|entry| (alias, entry)));
                 }
                 continue;
             }
             // Builds hold none, and neither does what no channel can lie in.
             let is_kind = |kind: &ReleaseKind| depth == 0 && kind.as_str() == name;
-            let is_above = ReleaseKind::ALL.iter().any(is_kind)
-                || path.as_str().parse::<RootTarget>().is_ok();
+            let is_above =
+                ReleaseKind::ALL.iter().any(is_kind) || path.as_str().parse::<RootTarget>().is_ok();
             if kind.is_dir() && depth < DEEPEST && is_above && name.parse::<BuildDate>().is_err() {
                 self.root_aliases_below(&path, depth + 1, found)?;
             }
@@ -280,6 +291,18 @@ impl RootWriter for LocalRoot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leads_into_a_build_is_no_alias() {
+        for (text, leads) in [
+            ("20190903T013000Z/KEEP", true),
+            ("20190903T013000Z/GREEN", false),
+            ("elsewhere/KEEP", false),
+        ] {
+            let entry = entry_of(Utf8Path::new("release/2.0.0/centos/KEEP"), text);
+            assert_eq!(leads_into_build(&entry, "KEEP"), leads, "{text}");
+        }
+    }
 
     #[test]
     fn links_are_relative_and_read_as_they_are_written() {

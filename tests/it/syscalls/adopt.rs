@@ -91,6 +91,7 @@ fn undated_sweep() -> Sweep {
         let lock = mirror.join(".stx/locks/release/2.0.0/centos/%2Elock");
         fs_err::create_dir_all(lock.parent().expect("a parent")).expect("a directory");
         fs_err::write(&lock, "").expect("a file");
+        fs_err::write(mirror.join(".stx/aliases/lock"), "").expect("a file");
         for dir in ["release", "release/2.0.0", "release/2.0.0/centos"] {
             let dir = mirror.join(".stx/locks").join(dir);
             fs_err::set_permissions(dir, PermissionsExt::from_mode(0o700)).expect("a mode");
