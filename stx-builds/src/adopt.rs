@@ -27,10 +27,11 @@ use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildOutcome, BuildState, Catalog, Channel, ChannelEntry,
 };
-use stx_publish::{LocalStore, MirrorRead as _, Scope};
+use stx_publish::verdicts::{is_green_right, point_green};
+use stx_publish::{LocalStore, MirrorRead as _, MirrorStore as _, Scope, StoreError};
 
 use crate::aliases::settle_root_aliases;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::{Mirror, Site, build_ref, refused, signing};
 
 mod apply;
@@ -155,10 +156,16 @@ impl Site {
         let channels: BTreeSet<_> = channels.collect();
         let (site, mirror) = (self.clone(), store.clone());
         let applied = tokio::task::spawn_blocking(move || apply::apply(&site, &store, plan));
-        let report = applied
+        let mut report = applied
             .await
             .map_err(|error| Error::new(crate::ErrorKind::Bug, error))?;
         self.progress().finished();
+        for channel in &channels {
+            if let Err(error) = show_green(&mirror, channel).await {
+                let problem = format!("{channel}: {}", chain(&error));
+                report.problems.push(problem);
+            }
+        }
         let policy = self.options.aliases.policy();
         if let Some(channel) = channels.iter().find(|channel| policy.concerns(channel)) {
             match settle_root_aliases(self, &mirror, channel).await {
@@ -174,6 +181,15 @@ impl Site {
         }
         Ok(report)
     }
+}
+
+/// Points `latest_green_build` at the newest build that a mark says is green.
+async fn show_green(store: &LocalStore, channel: &Channel) -> Result<(), StoreError> {
+    if is_green_right(store, channel).await? {
+        return Ok(());
+    }
+    let writer = store.lock(channel).await?;
+    point_green(store, &*writer).await.map(drop)
 }
 
 /// The mirror, if it is a directory: only there lie builds of an older publisher.

@@ -6,11 +6,12 @@ use stx_layout::Channel;
 use stx_publish::replicate::{
     CopyError, CopyEvent, CopyPlan, CopyReport, CopyRequest, copy, plan, survey,
 };
-use stx_publish::{MemoryStore, MirrorRead, StoreError};
+use stx_publish::{MemoryStore, MirrorRead, Scope, StoreError};
 
 use crate::error::{Error, ErrorKind};
 use crate::options::{MirrorLocation, anywhere};
 use crate::trust::TrustOptions;
+use crate::verdicts::verdicts;
 use crate::{Mirror, Reader, Site, pages, refused};
 
 /// The builds that are copied, and how.
@@ -91,9 +92,13 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
         Some(target) => &**target,
         None => &empty,
     };
-    let (one, other) = survey(from.store(), there, &request)
+    let (mut one, mut other) = survey(from.store(), there, &request)
         .await
         .map_err(refused)?;
+    one.verdicts = verdicts(&from, &one.catalog).await?;
+    if let Some(target) = &target {
+        other.verdicts = target.verdicts(&Scope::All).await.map_err(refused)?;
+    }
     for channel in &request.channels {
         if !one.catalog.channels.contains_key(channel) {
             let error = format!("{channel}: not on {}", wanted.from);

@@ -31,6 +31,7 @@
 //! | [`publish`] | a finished tree becomes a build of the mirror |
 //! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
 //! | [`retention`] | plan, apply, pin, restore |
+//! | [`verdicts`] | the results of sanity tests |
 //! | [`verify`] | the mirror against its records |
 //! | [`adopt`] | builds of an older publisher become full builds |
 //! | [`fetch`], [`copy`] | builds and their files, elsewhere |
@@ -65,6 +66,7 @@ pub mod since;
 pub mod site;
 pub mod trust;
 pub mod users;
+pub mod verdicts;
 pub mod verify;
 
 pub use error::{Error, ErrorKind};

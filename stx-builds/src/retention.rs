@@ -10,6 +10,7 @@ pub(crate) use crate::decisions::dropped;
 pub use crate::decisions::{decisions, facts, known_decisions, policy, protections, thinned};
 pub use crate::options::policy_file;
 pub use forecast::Forecast;
+pub(crate) use pin::author;
 pub use pin::{NewPin, PinState, Unpinned};
 pub(crate) use prune::prune_now;
 pub use prune::{GRACE, Pruned, limited, stays};

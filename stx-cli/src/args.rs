@@ -7,6 +7,7 @@ use stx_layout::BuildDate;
 
 mod aliases;
 mod builds;
+mod mark;
 mod names;
 mod readers;
 mod retention;
@@ -17,6 +18,7 @@ pub(crate) use builds::{
     Adopt, Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph,
     Resume,
 };
+pub(crate) use mark::Mark;
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
 pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
 pub(crate) use retention::{Explain, Forecast, Pin, Pins, Prune, Undelete, Unpin};
@@ -134,6 +136,11 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show one build, given by its date or an alias
     Show(Show),
+    /// Record the result of a build's tests: `green`, `yellow` or `red`
+    ///
+    /// The newest verdict counts, and the history is kept. `latest_green_build` moves to the newest green build of the channel;
+    /// `latest_build` stays where it is.
+    Mark(Mark),
     /// Apply the retention policy: move expired builds to the trash, purge old trash
     Prune(Prune),
     /// Pin a build so that retention keeps it

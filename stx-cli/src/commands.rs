@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod manual;
+pub(crate) mod mark;
 pub(crate) mod pages;
 pub(crate) mod parse;
 pub(crate) mod provenance;

@@ -107,6 +107,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::List(args) => commands::list::run(context, args).await,
         Command::Serve(args) => commands::serve::run(context, args).await,
         Command::Show(args) => commands::show::run(context, args).await,
+        Command::Mark(args) => commands::mark::run(context, args).await,
         Command::Pages => commands::pages::run(context).await,
         Command::Trash => commands::trash::run(context).await,
         Command::Prune(args) => commands::retention::prune::prune(context, args).await,

@@ -19,6 +19,11 @@ impl AliasName {
         "latest_build".parse().expect("a valid alias")
     }
 
+    /// The alias that follows the verdicts, to the newest build that passed its tests: `latest_green_build`.
+    pub fn latest_green_build() -> Self {
+        "latest_green_build".parse().expect("a valid alias")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

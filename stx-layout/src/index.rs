@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildOutcome, BuildPath, BuildRecord, BuildState,
-    Channel, ChannelEntry, RootAlias, RootEntry, Section, Sha256, UndatedEntry,
+    Channel, ChannelEntry, RootAlias, RootEntry, Section, Sha256, UndatedEntry, VerdictEntry,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -159,6 +159,9 @@ pub struct ChannelSummary {
     /// The build that `latest_build` points at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_build: Option<BuildDate>,
+    /// The build that `latest_green_build` points at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_green_build: Option<BuildDate>,
     /// The ISO images of the build that `latest_build` points at; paths begin at the build.
     #[serde(default)]
     pub iso: Vec<Media>,
@@ -214,6 +217,9 @@ pub struct BuildIndex {
     /// Whether it holds a `KEEP` file.
     #[serde(default)]
     pub keep_file: bool,
+    /// The verdicts on it, oldest first; the newest counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<VerdictEntry>,
     /// How long it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<Stay>,

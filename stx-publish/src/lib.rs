@@ -27,6 +27,7 @@
 //! | `fetch` | downloads files of a build into a directory; feature `fetch` |
 //! | [`publish`](mod@publish) | executes a plan |
 //! | `replicate` | copies builds from one mirror to another; feature `copy` |
+//! | `verdicts` | verdicts on builds, and `latest_green_build` |
 //! | `site` | the catalog pages; feature `site` |
 //! | `net` | HTTP as every client speaks it; feature `http` |
 //! | `conformance`, `faulty`, `sweep` | the suite for stores, a store that fails on demand, and the sweep of its failures; feature `testing` |
@@ -77,6 +78,7 @@ pub mod sweep;
 #[cfg(any(feature = "fetch", feature = "local"))]
 mod task;
 pub mod thinning;
+pub mod verdicts;
 pub mod verify;
 
 pub use error::{ErrorKind, SignError, StoreError};

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, RootAlias, RootEntry,
-    RootTarget, Section, Sums, counted,
+    RootTarget, Section, Sums, VerdictEntry, counted,
 };
 
 use crate::error::chain;
@@ -56,6 +56,8 @@ pub struct Side {
     pub thinned: BTreeSet<BuildId>,
     /// The names that point at its releases and channels.
     pub names: BTreeMap<RootAlias, RootEntry>,
+    /// The verdicts on its builds, each build's oldest first.
+    pub verdicts: Vec<VerdictEntry>,
 }
 
 /// The decision about a build.
@@ -151,6 +153,8 @@ pub struct CopyPlan {
     /// Channels whose newest build is to be read without a date, and the sections of it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub undated: BTreeMap<Channel, BTreeSet<Section>>,
+    /// Verdicts that the second mirror has not, of builds that it has then.
+    pub verdicts: Vec<VerdictEntry>,
     /// Builds that are to be retired, oldest first: the first mirror has them not.
     pub retire: Vec<BuildId>,
 }
@@ -205,6 +209,10 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
             builds.push(judge(from, to, BuildId::new(channel.clone(), *date)));
         }
         for (alias, shown) in &entry.aliases {
+            // It follows the verdicts that are on the second mirror then.
+            if *alias == AliasName::latest_green_build() {
+                continue;
+            }
             if let AliasEntry::Build(date) = shown {
                 let held = entry.held.contains(alias);
                 let step = judge_alias(to, request, channel, alias, *date, held, &builds);
@@ -216,6 +224,16 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         let key = |step: &BuildStep| (step.build.date, step.build.channel.clone());
         key(a).cmp(&key(b))
     });
+    let arrive = builds.iter().filter(|step| match step.verdict {
+        BuildVerdict::Copy | BuildVerdict::Same => true,
+        BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,
+    });
+    let arrive: BTreeSet<_> = arrive.map(|step| &step.build).collect();
+    let verdicts = from
+        .verdicts
+        .iter()
+        .filter(|entry| arrive.contains(&entry.build) && !to.verdicts.contains(entry));
+    let verdicts = verdicts.cloned().collect();
     let mut retire = Vec::new();
     if request.delete {
         let gone = to.catalog.builds().map(|(id, _)| id);
@@ -228,6 +246,7 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         undated: names::judge_undated(from, to, &aliases),
         builds,
         aliases,
+        verdicts,
         retire,
     }
 }

@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::derived::Repositories;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry, Sums,
+    VerdictEntry,
 };
 
 use crate::index::{
@@ -80,11 +81,13 @@ pub async fn refresh_locked(
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
     let catalog = store.catalog(&Scope::All).await?;
+    let mut verdicts = histories(store).await?;
     let mut done = Refreshed::default();
     let mut summaries = Vec::with_capacity(catalog.channels.len());
     let mut wanted = Vec::new();
     for (channel, entry) in catalog.channels {
-        let (index, old) = channel_index(store, site, seal, &channel, entry).await?;
+        let (index, old) =
+            channel_index(store, (site, seal), &channel, entry, &mut verdicts).await?;
         summaries.push(summary(&index));
         let keys = seal.map(|seal| seal.keys.as_str());
         // Before the index that names them, and before the files of the channel that they are compared by.
@@ -178,6 +181,18 @@ pub async fn refresh_locked(
     Ok(done)
 }
 
+/// The verdicts on each build.
+async fn histories(
+    store: &dyn MirrorStore,
+) -> Result<BTreeMap<BuildId, Vec<VerdictEntry>>, StoreError> {
+    let mut histories = BTreeMap::<_, Vec<_>>::new();
+    for entry in store.verdicts(&Scope::All).await? {
+        let history = histories.entry(entry.build.clone()).or_default();
+        history.push(entry);
+    }
+    Ok(histories)
+}
+
 /// Replaces those of some pages that differ, side by side; the pages that were written.
 async fn replace(
     store: &dyn MirrorStore,
@@ -205,10 +220,10 @@ async fn replace(
 /// The index of one channel, and the one before. What an earlier index says of a build's files is taken from there: they never change.
 async fn channel_index(
     store: &dyn MirrorStore,
-    site: &Site,
-    seal: Option<&IndexSeal>,
+    (site, seal): (&Site, Option<&IndexSeal>),
     channel: &Channel,
     entry: ChannelEntry,
+    verdicts: &mut BTreeMap<BuildId, Vec<VerdictEntry>>,
 ) -> Result<(ChannelIndex, Option<ChannelIndex>), StoreError> {
     let page = PageId {
         channel: Some(channel.clone()),
@@ -256,6 +271,7 @@ async fn channel_index(
             record,
             unreadable,
             keep_file: build.keep_file,
+            verdicts: verdicts.remove(&id).unwrap_or_default(),
             stays: site.stays.get(&id).cloned(),
             iso,
             repositories,
@@ -409,6 +425,7 @@ fn summary(index: &ChannelIndex) -> ChannelSummary {
         bytes: records.map(|record| record.bytes).sum(),
         newest,
         latest_build,
+        latest_green_build: latest_of(index.aliases.get(&AliasName::latest_green_build())),
         iso: latest.map(|build| build.iso.clone()).unwrap_or_default(),
     }
 }

@@ -338,7 +338,7 @@ pub trait MirrorStore: MirrorRead {
     /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError>;
 
-    /// The verdicts on builds within `scope`, by build, those on one build in the order in which they were given. They outlive
+    /// The verdicts on builds within `scope`, by build, those on one build oldest first. They outlive
     /// their build in the trash.
     async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError>;
 
@@ -410,8 +410,8 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
     /// Takes away an author's pin of a build, whether or not the build is there. [`StoreError::NotFound`] if there is none.
     async fn unpin(&self, date: BuildDate, author: &str) -> Result<Pin, StoreError>;
 
-    /// Adds a verdict on a build that is there ([`StoreError::NotFound`]); nothing, if the newest one is the same but for its
-    /// time.
+    /// Adds a verdict on a build that is there ([`StoreError::NotFound`]), in the order of time; nothing, if it is there or
+    /// repeats the one before it in all but the time. No alias moves: [`mark`](crate::verdicts::mark) does that too.
     async fn mark(&self, entry: &VerdictEntry) -> Result<(), StoreError>;
 
     /// Remembers the tags of a build that is gone, or about to go, in place of what was remembered of it; without any,

@@ -18,6 +18,8 @@ use crate::verify::{FindingKind, repair, verify};
 
 pub mod names;
 pub mod retention;
+#[cfg(test)]
+mod verdicts;
 
 /// Publishes the `day`th build, which holds a repository; `false` where something failed.
 pub async fn put(store: &dyn MirrorStore, day: u32) -> bool {

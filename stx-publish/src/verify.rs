@@ -14,6 +14,7 @@ use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 #[cfg(feature = "local")]
 mod apt;
 mod check;
+mod green;
 mod repair;
 #[cfg(feature = "local")]
 mod repositories;
@@ -100,11 +101,12 @@ pub enum FindingKind {
     AliasDangling,
     /// An alias points at a failure.
     AliasToFailure,
-    /// An alias does not point at the newest success.
+    /// An alias does not point at the newest success, or `latest_green_build` not at the newest green build.
     AliasNotNewest,
     /// An alias is no relative symlink to a build.
     AliasMalformed,
-    /// There is a success, and no `latest_build`; or an alias of a release is missing that the configuration names.
+    /// There is a success, and no `latest_build`; a green build, and no `latest_green_build`; or an alias of a release is missing
+    /// that the configuration names.
     AliasMissing,
     /// An alias of a release points elsewhere than the configuration says.
     AliasDiffers,
@@ -395,6 +397,8 @@ pub async fn verify_observed(
             for (channel, entry) in &catalog.channels {
                 if let Some(entry) = settled(store, channel, entry).await.map_err(fail)? {
                     check_aliases(channel, &entry, &mut report);
+                    let checked = green::check_green(store, channel, &entry, &mut report);
+                    checked.await.map_err(fail)?;
                 }
             }
             for leftover in store.leftovers(scope).await.map_err(fail)? {

@@ -16,6 +16,7 @@ mod delta;
 mod in_process;
 mod names;
 mod server;
+mod verdicts;
 
 use ceph::Ceph;
 use in_process::{Lying, S3s};

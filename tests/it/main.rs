@@ -33,6 +33,7 @@ mod harness;
 mod hostile;
 mod kill;
 mod ledger;
+mod mark;
 mod names;
 mod nginx;
 mod packages;

@@ -15,14 +15,15 @@ pub(super) fn user() -> Option<String> {
     known.find(|name| !name.trim().is_empty())
 }
 
-/// Who says so: the name that was given, else the user's.
-fn author(given: Option<&String>) -> Result<String, Error> {
+/// Who says so: the name that was given, by an option, else the user's.
+pub(crate) fn author(given: Option<&String>, option: &str) -> Result<String, Error> {
     let author = given.cloned().or_else(user);
     author
         .filter(|author| !author.trim().is_empty())
         .ok_or_else(|| {
-            Error::usage("nobody can be named as the pin's author")
-                .hint("give `--author NAME`; LOGNAME and USER are not set")
+            Error::usage("nobody can be named as the author").hint(format!(
+                "give `{option} NAME`; LOGNAME and USER are not set"
+            ))
         })
 }
 
@@ -58,7 +59,7 @@ impl Site {
         let pin = Pin {
             build: build_ref::resolve(&*store, &wanted.build).await?,
             reason: wanted.reason.clone(),
-            author: author(wanted.author.as_ref())?,
+            author: author(wanted.author.as_ref(), "--author")?,
             until: wanted.until,
         };
         let writer = store.lock(&pin.build.channel).await.map_err(refused)?;
@@ -87,7 +88,7 @@ impl Site {
     pub async fn unpin(&self, build: &str, by: Option<&String>) -> Result<Unpinned, Error> {
         let store = self.mirror()?;
         let build = build_ref::resolve(&*store, build).await?;
-        let author = author(by)?;
+        let author = author(by, "--author")?;
         let writer = store.lock(&build.channel).await.map_err(refused)?;
         let scope = Scope::Build(build.clone());
         let pins = store.pins(&scope).await.map_err(refused)?;

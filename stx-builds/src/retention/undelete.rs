@@ -2,7 +2,8 @@
 
 use chrono::SubsecRound as _;
 use serde::Serialize;
-use stx_layout::{BuildId, Pin};
+use stx_layout::{BuildDate, BuildId, Pin};
+use stx_publish::verdicts::point_green;
 use stx_publish::{Retired, Scope, StoreError};
 
 use super::pin::user;
@@ -63,6 +64,9 @@ impl Site {
         for retired in &coming {
             writer.restore(retired).await.map_err(refused)?;
         }
+        // It may be the newest green build.
+        let green = point_green(&*store, &*writer).await;
+        let _: Option<BuildDate> = green.map_err(refused)?;
         Ok(Restored {
             build: build.clone(),
             restored: coming,

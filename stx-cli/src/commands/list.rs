@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, RootAlias,
-    RootEntry,
+    RootEntry, VerdictEntry,
 };
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::{Decision, PrunePlan, Reason};
@@ -15,6 +15,7 @@ use crate::args::List;
 use crate::exit::Failure;
 use crate::output;
 use stx_builds::error::refused;
+use stx_builds::verdicts::{verdicts, verdicts_on};
 use stx_builds::{Reader, build_ref, retention};
 
 /// One build as `list` and `show` tell of it.
@@ -25,6 +26,9 @@ pub(crate) struct Listed {
     result: Option<BuildOutcome>,
     /// Why the record cannot be read.
     unreadable: Option<String>,
+    /// The verdicts on it, oldest first; the newest counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) verdicts: Vec<VerdictEntry>,
     aliases: Vec<AliasName>,
     files: Option<u64>,
     bytes: Option<u64>,
@@ -43,6 +47,7 @@ impl Listed {
         build: BuildId,
         entry: &BuildEntry,
         thinned: Vec<ThinnedSection>,
+        verdicts: &[VerdictEntry],
     ) -> Self {
         let record = entry.record();
         let aliases = catalog
@@ -61,6 +66,7 @@ impl Listed {
                 .filter(|(_, points_at)| **points_at == AliasEntry::Build(build.date))
                 .map(|(name, _)| name.clone())
                 .collect(),
+            verdicts: verdicts_on(verdicts, &build),
             files: record.map(|record| record.files),
             bytes: record.map(|record| record.bytes),
             first_failing_phase: record.and_then(|record| record.first_failing_phase.clone()),
@@ -70,11 +76,15 @@ impl Listed {
         }
     }
 
-    /// `success`, `fail (PHASE)`, or that nobody knows.
+    /// `success`, `fail (PHASE)`, or that nobody knows; and the verdict that counts.
     pub(crate) fn outcome(&self) -> String {
+        let verdict = self.verdicts.last().map(|entry| entry.verdict);
         match (self.result, &self.first_failing_phase) {
             (Some(BuildOutcome::Fail), Some(phase)) => format!("fail ({phase})"),
-            (Some(outcome), _) => outcome.to_string(),
+            (Some(outcome), _) => match verdict {
+                Some(verdict) => format!("{outcome}, {verdict}"),
+                None => outcome.to_string(),
+            },
             (None, _) => "unreadable".to_owned(),
         }
     }
@@ -146,6 +156,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
     if let Some(channel) = &args.channel {
         aliases.retain(|_, to| to.target().is_some_and(|to| to.holds(channel)));
     }
+    let verdicts = verdicts(&reader, &catalog).await?;
     let mut listing = Listing {
         mirror: context.site.root()?.into_string(),
         builds: Vec::new(),
@@ -157,7 +168,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
             // A request for each build; `show` makes the one that is needed.
             Reader::Http(_) | Reader::Trusted(..) => Vec::new(),
         };
-        let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
+        let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned, &verdicts);
         listing.builds.push(listed);
     }
     output::print(context.format(), &listing, || {

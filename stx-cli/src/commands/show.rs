@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_layout::{BuildRecord, Origin, PhaseRecord, counted, printable};
+use stx_layout::{BuildRecord, Origin, PhaseRecord, VerdictEntry, counted, printable};
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Decision;
 
@@ -13,6 +13,7 @@ use crate::args::Show;
 use crate::exit::Failure;
 use crate::output;
 use stx_builds::error::refused;
+use stx_builds::verdicts::verdicts;
 use stx_builds::{build_ref, retention};
 
 #[derive(Serialize)]
@@ -45,7 +46,8 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
     };
     let plan = retention::known_decisions(&context.site, &reader, &catalog).await?;
     let thinned = retention::thinned(reader.store(), &id).await?;
-    let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned);
+    let verdicts = verdicts(&reader, &catalog).await?;
+    let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned, &verdicts);
     let shown = Shown {
         listed,
         record: entry.record(),
@@ -108,6 +110,10 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
     for deliverable in &record.missing_deliverables {
         let _ = writeln!(text, "missing  {}", printable(deliverable));
     }
+    if !shown.listed.verdicts.is_empty() {
+        let rows: Vec<_> = shown.listed.verdicts.iter().rev().map(verdict).collect();
+        let _ = write!(text, "\nverdicts\n{}", output::columns(&rows));
+    }
     if !record.phases.is_empty() {
         let rows: Vec<_> = record.phases.iter().map(phase).collect();
         let _ = write!(text, "\nphases\n{}", output::columns(&rows));
@@ -134,6 +140,17 @@ fn plan_reasons(listed: &Listed) -> String {
         Some(Decision::Expire { rule, .. }) => rule.to_string(),
         None => String::new(),
     }
+}
+
+/// A verdict, in a line.
+fn verdict(entry: &VerdictEntry) -> Vec<String> {
+    vec![
+        format!("  {}", entry.verdict),
+        entry.at.format("%Y-%m-%d %H:%M UTC").to_string(),
+        entry.author.clone(),
+        entry.reason.clone().unwrap_or_default(),
+        entry.url.clone().unwrap_or_default(),
+    ]
 }
 
 fn phase(phase: &PhaseRecord) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! The part of the suite that is about pins, readers and sections that go before their build.
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildDate, BuildId, BuildOutcome, Pin, Verdict, VerdictEntry};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildOutcome, Pin, Verdict, VerdictEntry};
 
 use super::{path, put, sample_id};
 use crate::incoming::digest_of;
@@ -9,6 +9,7 @@ use crate::store::{
     ChannelWriter, Depth, MirrorStore, OwedTag, OwedTags, Scope, StoreError, read_all, thinned,
 };
 use crate::thinning::ThinnedSection;
+use crate::verdicts::point_green;
 use crate::verify::verify;
 
 /// A pin of a build.
@@ -151,7 +152,26 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
     writer.restore(&retired).await.expect("restored");
     let again = said(23, Verdict::Green, "lab");
     writer.mark(&again).await.expect("marked");
-    assert_eq!(found(&Scope::All).await, [green, red, again]);
+    // One that comes late, from a copy, has its place in the order of time.
+    let late = said(19, Verdict::Yellow, "lab");
+    for entry in [&late, &late, &red] {
+        writer.mark(entry).await.expect("marked");
+    }
+    assert_eq!(found(&Scope::All).await, [late, green, red, again]);
+
+    // The alias follows them, and keeps its build.
+    let follows = async || point_green(store, &*writer).await.expect("pointed");
+    assert_eq!(follows().await, Some(id.date));
+    assert!(refused(&writer.retire(id.date, now).await));
+    writer
+        .mark(&said(24, Verdict::Yellow, "ann"))
+        .await
+        .expect("marked");
+    assert_eq!(follows().await, None);
+    let alias = store
+        .alias(&id.channel, &AliasName::latest_green_build())
+        .await;
+    assert_eq!(alias.expect("an answer"), None);
 }
 
 async fn tags_are_owed(store: &dyn MirrorStore) {

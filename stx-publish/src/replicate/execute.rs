@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _};
-use stx_layout::{AliasName, BuildId, BuildPath, Channel, Sha256, Sums};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, Sha256, Sums, VerdictEntry};
 
 use super::report::failed;
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
@@ -20,6 +20,7 @@ use crate::seal::Sealed;
 use crate::store::{
     Added, Depth, Found, KnownFile, MirrorRead, MirrorStore, StagedBuild, StoreError, record_path,
 };
+use crate::verdicts::{is_green_right, point_green};
 
 /// Files of one build that are on their way at the same time.
 const PARALLEL: usize = 8;
@@ -83,6 +84,27 @@ pub async fn copy(
     }
     let named = super::names::name(to, plan, &mut report).await;
     named.map_err(|(what, source)| failed(what, source))?;
+    let mut marked = BTreeMap::<&Channel, Vec<&VerdictEntry>>::new();
+    for entry in &plan.verdicts {
+        let channel = &entry.build.channel;
+        marked.entry(channel).or_default().push(entry);
+    }
+    // Those of a run that broke off before it moved the alias too.
+    for channel in plan.builds.iter().map(|step| &step.build.channel) {
+        marked.entry(channel).or_default();
+    }
+    for (channel, verdicts) in marked {
+        let failed = |source| failed(channel.to_string(), source);
+        if verdicts.is_empty() && is_green_right(to, channel).await.map_err(failed)? {
+            continue;
+        }
+        let writer = to.lock(channel).await.map_err(failed)?;
+        for entry in verdicts {
+            writer.mark(entry).await.map_err(failed)?;
+            report.marked += 1;
+        }
+        let _: Option<BuildDate> = point_green(to, &*writer).await.map_err(failed)?;
+    }
     for build in &plan.retire {
         let failed = |source| failed(build.to_string(), source);
         let writer = to.lock(&build.channel).await.map_err(failed)?;

@@ -37,6 +37,8 @@ pub struct CopyReport {
     pub shared: u64,
     /// The aliases that were moved.
     pub moved: Vec<String>,
+    /// The verdicts that came along.
+    pub marked: u64,
     /// The builds that were retired.
     pub retired: Vec<BuildId>,
     /// The builds and aliases that were not copied, and why, a line each.

@@ -116,9 +116,18 @@ async fn of_channel(
         }
     };
     let digest = digest_of_channel(&index);
-    if let Some(message) = differs(&index.entry(), entry) {
+    if let Some(message) = differs(&index.clone().entry(), entry) {
         let finding = wrong(&json, FindingKind::PageStale, message);
-        found.push((finding, Some(text)));
+        found.push((finding, Some(text.clone())));
+    }
+    let there = store.verdicts(&Scope::Channel(channel.clone())).await?;
+    let there = there
+        .iter()
+        .filter(|it| entry.builds.contains_key(&it.build.date));
+    let said = index.builds.iter().rev().flat_map(|build| &build.verdicts);
+    if !said.eq(there) {
+        let message = "is older than the mirror: its verdicts are others";
+        found.push((wrong(&json, FindingKind::PageStale, message), Some(text)));
     }
     others(store, Some(channel), Some(digest.to_string()), found).await
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
     AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, RootAlias, RootEntry,
-    Sha256, encode_path, printable_json, printable_lines,
+    Sha256, VerdictEntry, encode_path, printable_json, printable_lines,
 };
 
 use super::{Made, Site, sources};
@@ -88,6 +88,7 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
         url: site.url.as_deref(),
         channel: &index.channel,
         root: "../".repeat(index.channel.to_string().split('/').count()),
+        green: green(index),
         held: index.held.contains(&AliasName::latest_build()),
         has_apt: has(PageName::AptSources),
         has_dnf: has(PageName::DnfRepo),
@@ -103,7 +104,7 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
             .as_deref()
             .unwrap_or_default()
             .trim_end_matches('/'),
-        updated: rows.first().map_or_else(epoch, Row::finished),
+        updated: rows.iter().map(Row::updated).max().unwrap_or_else(epoch),
         rows: rows.iter().take(FEED_LENGTH).collect(),
     };
     let channel = Some(&index.channel);
@@ -156,6 +157,11 @@ fn latest(index: &ChannelIndex) -> Option<BuildDate> {
     super::summary(index).latest_build
 }
 
+/// The build that `latest_green_build` points at.
+fn green(index: &ChannelIndex) -> Option<BuildDate> {
+    super::summary(index).latest_green_build
+}
+
 #[derive(Template)]
 #[template(path = "root.html")]
 struct RootPage<'a> {
@@ -175,6 +181,8 @@ struct ChannelPage<'a> {
     /// The way back to the root.
     root: String,
     latest: Option<&'a Row<'a>>,
+    /// The build that `latest_green_build` points at.
+    green: Option<BuildDate>,
     /// Whether `latest_build` was moved back on purpose.
     held: bool,
     has_apt: bool,
@@ -236,6 +244,18 @@ impl<'a> Row<'a> {
         Some((name, log))
     }
 
+    /// The verdict that counts.
+    fn verdict(&self) -> Option<&'a VerdictEntry> {
+        self.build.verdicts.last()
+    }
+
+    /// Where the results of the tests can be read, if that can be a link.
+    fn test_results(&self) -> Option<&'a str> {
+        let url = self.verdict()?.url.as_deref()?;
+        let is_web = ["http://", "https://"].iter().any(|it| url.starts_with(it));
+        is_web.then_some(url)
+    }
+
     fn missing(&self) -> String {
         let record = self.build.record.as_ref();
         let missing = record.map(|record| record.missing_deliverables.join(", "));
@@ -265,6 +285,12 @@ impl<'a> Row<'a> {
         let phases = self.build.record.iter().flat_map(|record| &record.phases);
         let last = phases.filter_map(|phase| phase.finished).max();
         last.unwrap_or_else(|| self.build.date.time())
+    }
+
+    /// When the feed has something new of it: a build that ended, or a verdict on it.
+    fn updated(&self) -> DateTime<Utc> {
+        let said = self.verdict().map(|verdict| verdict.at);
+        said.map_or_else(|| self.finished(), |at| at.max(self.finished()))
     }
 
     /// The chart in words.

@@ -433,16 +433,18 @@ impl VerdictFile {
     }
 }
 
-/// Adds a verdict to those on its build; not if the newest is the same but for its time. Tells whether it was added.
+/// Adds a verdict to those on its build, in the order of time; not if it is there, or if the one before it is the same but for
+/// its time. Tells whether it was added.
 pub fn put_verdict(entries: &mut Vec<VerdictEntry>, new: &VerdictEntry) -> bool {
     let is_same = |last: &VerdictEntry| {
         let at = last.at;
         *last == VerdictEntry { at, ..new.clone() }
     };
-    if entries.last().is_some_and(is_same) {
+    let place = entries.partition_point(|entry| entry.at <= new.at);
+    if entries.contains(new) || entries[..place].last().is_some_and(is_same) {
         return false;
     }
-    entries.push(new.clone());
+    entries.insert(place, new.clone());
     true
 }
 

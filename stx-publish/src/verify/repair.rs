@@ -6,9 +6,11 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, Channel};
 
+use super::green::check_green;
 use super::{FindingKind, VerifyError, VerifyReport, check_aliases};
 use crate::aliases::RootStep;
 use crate::store::{Leftover, MirrorStore, Scope, StoreError, offer_latest};
+use crate::verdicts::newest_green;
 
 /// One alias that was put right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,7 +19,7 @@ pub struct RepairedAlias {
     pub channel: Channel,
     /// The alias.
     pub alias: AliasName,
-    /// The newest success, to which it points now; `None`: there is none, and the alias was removed.
+    /// The build to which it points now, the newest success or green build; `None`: there is none, and the alias was removed.
     pub to: Option<BuildDate>,
 }
 
@@ -48,7 +50,7 @@ impl fmt::Display for RepairReport {
                 Some(to) => writeln!(f, "{channel}/{alias}: points at {to} now")?,
                 None => writeln!(
                     f,
-                    "{channel}/{alias}: removed, there is no success to point at"
+                    "{channel}/{alias}: removed, there is no build to point at"
                 )?,
             }
         }
@@ -81,6 +83,8 @@ pub async fn repair_aliases(
     let mut seen = VerifyReport::default();
     if let Some(entry) = catalog.channels.get(channel) {
         check_aliases(channel, entry, &mut seen);
+        let checked = check_green(store, channel, entry, &mut seen).await;
+        checked.map_err(|source| VerifyError::new(&scope, source))?;
     }
     repair(store, &seen).await
 }
@@ -126,15 +130,20 @@ pub async fn repair(
             Err(source) => return Err(fail(source)),
         };
         let catalog = store.catalog(&scope).await.map_err(fail)?;
-        let to = catalog
-            .channels
-            .get(channel)
-            .and_then(stx_layout::ChannelEntry::newest_success);
+        let entry = catalog.channels.get(channel);
+        let newest = entry.and_then(stx_layout::ChannelEntry::newest_success);
+        let latest_green = AliasName::latest_green_build();
         for seen in report
             .aliases
             .iter()
             .filter(|seen| seen.channel == *channel)
         {
+            let to = if seen.alias == latest_green {
+                let history = store.verdicts(&scope).await.map_err(fail)?;
+                entry.and_then(|entry| newest_green(channel, entry, &history))
+            } else {
+                newest
+            };
             match writer.point(&seen.alias, seen.shown.as_ref(), to).await {
                 Ok(()) => done.aliases.push(RepairedAlias {
                     channel: channel.clone(),
@@ -145,7 +154,7 @@ pub async fn repair(
                 Err(source) => return Err(fail(source)),
             }
         }
-        if undated.contains(channel) && to.is_some() {
+        if undated.contains(channel) && newest.is_some() {
             offer_latest(store, &*writer).await.map_err(fail)?;
             done.offered.push(channel.clone());
         }

@@ -1,0 +1,135 @@
+//! Verdicts: the results of the sanity tests of published builds.
+
+use std::io::ErrorKind as Io;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use serde::Serialize;
+use stx_layout::{BuildDate, BuildId, Catalog, Verdict, VerdictEntry, redact_urls};
+use stx_publish::verdicts::{listed_verdicts, mark};
+use stx_publish::{MirrorStore, Scope, StoreError};
+
+use crate::error::Error;
+use crate::retention::author;
+use crate::{Reader, Site, build_ref, pages, refused};
+
+/// A verdict that is to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewVerdict {
+    /// The build, by its date or an alias.
+    pub build: String,
+    /// The result.
+    pub verdict: Verdict,
+    /// The reason, as a text for people.
+    pub reason: Option<String>,
+    /// Where the tests' results can be read.
+    pub url: Option<String>,
+    /// Who says so; the user, by `LOGNAME` or `USER`, if nobody is named.
+    pub author: Option<String>,
+}
+
+/// A verdict that was recorded.
+#[derive(Debug, Clone, Serialize)]
+pub struct MarkedBuild {
+    /// The verdict.
+    #[serde(flatten)]
+    pub entry: VerdictEntry,
+    /// Whether it is new; `false` where it repeats the verdict before it.
+    pub recorded: bool,
+    /// The build that `latest_green_build` points at now.
+    pub latest_green_build: Option<BuildDate>,
+}
+
+/// Refuses a link that is none, or that would show a password to every reader.
+pub(crate) fn check_url(url: &str) -> Result<(), Error> {
+    let is_web = ["http://", "https://"].iter().any(|it| url.starts_with(it));
+    if !is_web || url.chars().any(|it| it.is_whitespace() || it.is_control()) {
+        return Err(Error::usage(
+            "the link to the test results has to begin with http:// or https://",
+        ));
+    }
+    if redact_urls(url) != url {
+        return Err(
+            Error::usage("the link to the test results holds a password or a token")
+                .hint("give the link without it: everybody can read it"),
+        );
+    }
+    Ok(())
+}
+
+impl Site {
+    /// Records a verdict on a build, moves `latest_green_build`, and makes the pages.
+    pub async fn mark(&self, wanted: &NewVerdict) -> Result<MarkedBuild, Error> {
+        let store = self.mirror()?;
+        let author = author(wanted.author.as_ref(), "--by")?;
+        wanted.url.as_deref().map_or(Ok(()), check_url)?;
+        let build = build_ref::resolve(&*store, &wanted.build).await?;
+        let entry = VerdictEntry {
+            build,
+            at: self.now.trunc_subsecs(0),
+            verdict: wanted.verdict,
+            author,
+            reason: wanted
+                .reason
+                .as_deref()
+                .map(|it| redact_urls(it).into_owned()),
+            url: wanted.url.clone(),
+        };
+        let marked = record(self, &*store, &entry, self.now).await;
+        marked.map_err(|error| {
+            let is_missing = matches!(error, StoreError::NotFound { .. });
+            let failure = refused(error);
+            if is_missing {
+                failure.hint("`stx-builds list` names the builds that are there")
+            } else {
+                failure
+            }
+        })
+    }
+}
+
+/// Records a verdict, and makes the pages anew.
+pub(crate) async fn record(
+    site: &Site,
+    store: &dyn MirrorStore,
+    entry: &VerdictEntry,
+    now: DateTime<Utc>,
+) -> Result<MarkedBuild, StoreError> {
+    let marked = mark(store, entry).await?;
+    pages::renew(site, store, now).await;
+    Ok(MarkedBuild {
+        entry: entry.clone(),
+        recorded: marked.is_new,
+        latest_green_build: marked.latest_green_build,
+    })
+}
+
+/// The verdicts on the builds of a catalog, by build, each build's oldest first. Those of a mirror that can only be read are taken from
+/// its `index.json`.
+pub async fn verdicts(reader: &Reader, catalog: &Catalog) -> Result<Vec<VerdictEntry>, Error> {
+    let mut found = match reader {
+        Reader::Own(mirror) => match mirror.verdicts(&Scope::All).await {
+            Err(StoreError::Io { source, .. }) if source.kind() == Io::PermissionDenied => {
+                listed(reader, catalog).await?
+            }
+            found => found.map_err(refused)?,
+        },
+        Reader::Http(_) | Reader::Trusted(..) => listed(reader, catalog).await?,
+    };
+    found.retain(|entry| catalog.build(&entry.build).is_some());
+    Ok(found)
+}
+
+async fn listed(reader: &Reader, catalog: &Catalog) -> Result<Vec<VerdictEntry>, Error> {
+    let mut found = Vec::new();
+    for channel in catalog.channels.keys() {
+        let verdicts = listed_verdicts(reader.store(), channel).await;
+        found.extend(verdicts.map_err(refused)?);
+    }
+    Ok(found)
+}
+
+/// The verdicts on one build.
+pub fn verdicts_on(all: &[VerdictEntry], build: &BuildId) -> Vec<VerdictEntry> {
+    let own = all.iter().filter(|entry| entry.build == *build);
+    own.cloned().collect()
+}

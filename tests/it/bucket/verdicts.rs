@@ -1,0 +1,72 @@
+//! Verdicts in a bucket, and their way from one mirror to another.
+
+use std::sync::Arc;
+
+use camino_tempfile::tempdir;
+
+use super::server::Server;
+use super::{CHANNEL, Place, asked, date, shared, tree};
+use crate::harness::run;
+
+/// The build that `latest_green_build` shows, by the list of builds and by the object that a plain web server shows.
+fn green(place: &Place) -> Option<String> {
+    let listed = place.json(&["list"]);
+    let builds = listed["builds"].as_array().expect("builds");
+    let shows = |alias: &serde_json::Value| alias == "latest_green_build";
+    let mut shown = builds.iter().filter(|build| {
+        let aliases = build["aliases"].as_array().expect("aliases");
+        aliases.iter().any(shows)
+    });
+    let build = shown.next()?["build"].as_str()?;
+    assert!(shown.next().is_none(), "{listed}");
+    Some(build.to_owned())
+}
+
+#[test]
+fn a_copy_carries_the_verdicts_into_a_bucket_and_back() {
+    let work = tempdir().expect("a directory");
+    let first = Place::Directory(tempdir().expect("a directory"));
+    for day in 1..=3 {
+        drop(first.publish(&tree(work.path(), day), day).ok());
+    }
+    let build = |day: u32| format!("{CHANNEL}/{}", date(day));
+    let mark = |place: &Place, day: u32, verdict: &str, at: &str| {
+        let marked = ["mark", &build(day), verdict, "--by", "lab", "--now", at];
+        place.json(&marked)
+    };
+    mark(&first, 2, "green", "2018-11-10T00:00:00Z");
+    mark(&first, 3, "green", "2018-11-11T00:00:00Z");
+    mark(&first, 3, "red", "2018-11-12T00:00:00Z");
+    assert_eq!(green(&first), Some(build(2)));
+
+    let ceph: Arc<dyn Server> = shared();
+    let bucket = Place::bucket(&ceph, "verdicts");
+    let copy = |from: &str, to: &str| {
+        let mut command = asked(&*ceph, "unused", &["copy", from, to]);
+        run(command.args(["--format", "json"])).code(0).json()
+    };
+    let (from, there) = (first.mirror(), bucket.mirror());
+    let copied = copy(&from, &there);
+    assert_eq!(copied["marked"], 3, "{copied}");
+    let verdicts = |place: &Place| place.json(&["show", &build(3)])["verdicts"].clone();
+    assert_eq!(verdicts(&bucket), verdicts(&first));
+    assert_eq!(verdicts(&bucket)[1]["verdict"], "red");
+    assert_eq!(green(&bucket), Some(build(2)));
+    assert_eq!(copy(&from, &there)["marked"], 0, "once");
+    bucket.run(&["verify"]).ok();
+
+    // Marked in the bucket; the way back adds what is new, and keeps what is there.
+    mark(&bucket, 3, "green", "2018-11-13T00:00:00Z");
+    assert_eq!(green(&bucket), Some(build(3)));
+    mark(&first, 2, "yellow", "2018-11-14T00:00:00Z");
+    assert_eq!(green(&first), None);
+    assert_eq!(copy(&there, &from)["marked"], 1);
+    assert_eq!(green(&first), Some(build(3)));
+    for day in [3, 2] {
+        mark(&bucket, day, "red", "2018-11-15T00:00:00Z");
+    }
+    assert_eq!(green(&bucket), None);
+    for place in [&first, &bucket] {
+        place.run(&["verify"]).ok();
+    }
+}
