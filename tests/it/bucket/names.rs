@@ -64,7 +64,7 @@ fn names_of_releases_lead_readers_over_plain_http() {
     assert!(head.contains(" 403") || head.contains(" 404"), "{head}");
 
     // The next build takes the place of the one before, with a file that goes in parts.
-    let large: Vec<u8> = (0..(17_u32 << 20)).map(|n| (n / 7919) as u8).collect();
+    let large = crate::site::noise(6, 17 << 20);
     fs_err::write(tree.join("outputs/large.img"), &large).expect("a file");
     publish(&tree, FIRST, |args| place.run(args), 6);
     shown(6);
@@ -73,11 +73,9 @@ fn names_of_releases_lead_readers_over_plain_http() {
 
     // What is offered without a date is what the build has.
     fs_err::remove_dir_all(&tree).expect("removed");
-    for (path, text) in [("outputs/iso/bootimage.iso", image(FIRST, 7))] {
-        let file = tree.join(path);
-        fs_err::create_dir_all(file.parent().expect("below")).expect("a directory");
-        fs_err::write(file, text).expect("a file");
-    }
+    let iso = tree.join("outputs/iso");
+    fs_err::create_dir_all(&iso).expect("a directory");
+    fs_err::write(iso.join("bootimage.iso"), image(FIRST, 7)).expect("a file");
     let args = crate::harness::publish_args(tree.as_str(), FIRST, "20181107T060000Z", "success");
     place.run(&args).ok();
     shown(7);
