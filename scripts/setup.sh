@@ -124,7 +124,7 @@ test  | cmd:jq                 | jq                 | jq                   | tak
 test  | cmd:timeout            | coreutils          | coreutils            | ends what hangs
 test  | cmd:shellcheck         | shellcheck         | ShellCheck           | checks scripts
 bench | cmd:zsync              | zsync              | zsync                | what fetch of the next image is compared with
-bench | cmd:aria2c             | aria2              | aria2                | what fetch is compared with
+test  | cmd:aria2c             | aria2              | aria2                | downloads by metalink files; fetch is compared with it
 bench | file:/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4,/usr/lib/aarch64-linux-gnu/libtcmalloc_minimal.so.4,/usr/lib64/libtcmalloc_minimal.so.4 | libtcmalloc-minimal4 | gperftools-libs | allocates the memory of the object store that is measured
 bench | python:ensurepip      | python3-venv       | python3-libs         | what uploads to buckets are compared with
 '

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, unusable};
 
 mod aliases;
 mod metadata;
+mod mirrors;
 mod policy;
 mod privacy;
 mod provenance;
@@ -26,6 +27,7 @@ pub use stx_executors::Executors;
 
 pub use aliases::AliasesTable;
 pub use metadata::{Metadata, MetadataTable};
+pub use mirrors::MirrorsTable;
 pub use policy::policy_file;
 pub use privacy::PrivacyTable;
 pub use provenance::{ProvenanceTable, SbomTable};
@@ -80,6 +82,9 @@ pub struct Options {
     /// Which files get a zsync control file.
     #[serde(default)]
     pub zsync: ZsyncTable,
+    /// The mirrors that metalink files name.
+    #[serde(default)]
+    pub mirrors: MirrorsTable,
     /// The program that makes the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,

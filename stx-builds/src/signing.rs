@@ -21,6 +21,7 @@ pub(crate) fn seal(site: &Site) -> Result<Seal, Error> {
     let signer = signer(site, site.now)?;
     Ok(Seal {
         signer: signer.map(|signer| Arc::new(signer) as _),
+        mirrors: site.options.mirrors.urls().to_vec(),
         ..Seal::default()
     })
 }

@@ -67,9 +67,9 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<Utf8PathBuf>,
 
-    /// The mirror: a directory, `s3://BUCKET/PREFIX`, or a URL to read from [default: `mirror` of the configuration]
+    /// The mirror: a directory, `s3://BUCKET/PREFIX`, or a URL to read from [default: `mirror` of the configuration]; for `fetch` repeatable, the next one is asked where one fails
     #[arg(long, global = true, value_name = "DIR|URL")]
-    pub(crate) mirror: Option<Utf8PathBuf>,
+    pub(crate) mirror: Vec<Utf8PathBuf>,
 
     /// Format of results
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]

@@ -50,7 +50,7 @@ pub(crate) struct Context {
 impl Context {
     /// The context of a command with the options of its configuration.
     pub(crate) fn new(global: Global, mut options: Options) -> Self {
-        options.mirror = global.mirror.clone().or(options.mirror);
+        options.mirror = global.mirror.first().cloned().or(options.mirror);
         let progress = Terminal::new(global.quiet, global.verbose > 0);
         let site = Site::open(options).with_progress(Arc::new(progress));
         let site = match global.now {
@@ -77,7 +77,7 @@ impl Context {
         Arc::new(move || {
             let (mut options, mistakes): (Options, ConfigErrors) =
                 Options::read(config.as_deref(), &Executors::default())?;
-            options.mirror = mirror.clone().or(options.mirror);
+            options.mirror = mirror.first().cloned().or(options.mirror);
             Ok((options, mistakes))
         })
     }

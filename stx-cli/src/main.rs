@@ -71,6 +71,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Daemon(_) => Options::read(file, &Executors::default())?.0,
         _ => Options::load(file)?,
     };
+    if cli.global.mirror.len() > 1 && !matches!(cli.command, Command::Fetch(_)) {
+        return Err(Failure::usage("`--mirror` was given twice")
+            .hint("only `fetch` takes several mirrors; name one"));
+    }
     let context = Context::new(cli.global, options);
     let changes = match &cli.command {
         Command::Publish(args) => !args.dry_run,

@@ -6,6 +6,7 @@
 //! | `outputs/std/packages/Release`, `Packages.xz`, `by-hash/…` | the packages of an apt repository | [`Repositories::is_metadata`] |
 //! | `outputs/iso/NAME.iso.cdx.json` | an ISO image: its bill of materials | [`image_of_bill`] |
 //! | `outputs/iso/NAME.iso.zsync` | a large file: its zsync control file | [`file_of_control`] |
+//! | `outputs/iso/NAME.iso.meta4` | a large file: where mirrors have it | [`file_of_metalink`] |
 //! | `outputs/docker-images/images-OS-STREAM-versioned.lst`, `…-latest.lst` | the container images | [`is_image_list`] |
 //!
 //! A build that is published again may come without them, or with others.
@@ -150,6 +151,22 @@ pub fn image_of_bill(path: &BuildPath) -> Option<BuildPath> {
 /// Those of a path that would be too long.
 pub fn control_of(path: &BuildPath) -> Result<BuildPath, crate::ParseError> {
     format!("{path}{CONTROL_SUFFIX}").parse()
+}
+
+/// The suffix that the name of a file has in the name of its metalink file.
+pub const METALINK_SUFFIX: &str = ".meta4";
+
+/// The path of the metalink file of a file.
+///
+/// # Errors
+/// Those of a path that would be too long.
+pub fn metalink_of(path: &BuildPath) -> Result<BuildPath, crate::ParseError> {
+    format!("{path}{METALINK_SUFFIX}").parse()
+}
+
+/// The file that a metalink file is about, by their names.
+pub fn file_of_metalink(path: &BuildPath) -> Option<BuildPath> {
+    path.as_str().strip_suffix(METALINK_SUFFIX)?.parse().ok()
 }
 
 /// The file that a zsync control file is about, by their names.

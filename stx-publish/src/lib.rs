@@ -56,6 +56,7 @@ pub mod ingest;
 pub mod local;
 pub mod memory;
 pub mod metadata;
+mod metalink;
 #[cfg(test)]
 mod model_test;
 #[cfg(feature = "http")]

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use stx_layout::derived::{Repositories, file_of_control, image_of_bill, is_image_list};
+use stx_layout::derived::{
+    Repositories, file_of_control, file_of_metalink, image_of_bill, is_image_list,
+};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState,
     Catalog, ChannelEntry, Section, Sums,
@@ -406,7 +408,7 @@ fn alias_steps(
 }
 
 /// Refuses sums that are not those of the published build. What the publisher makes is made anew each time and not
-/// compared: repository metadata, bills of materials, zsync control files, lists of images, and what lies beside `inputs` and `outputs`.
+/// compared: repository metadata, bills of materials, zsync control files, metalinks, lists of images, and what lies beside `inputs` and `outputs`.
 fn same(
     id: &BuildId,
     incoming: &Incoming,
@@ -419,10 +421,13 @@ fn same(
     let is_derived = |path: &BuildPath| {
         let is_bill = image_of_bill(path).is_some_and(|image| sums.get(&image).is_some())
             && !matches!(incoming.entries.get(path), Some(Entry::File { .. }));
+        let is_metalink = file_of_metalink(path).is_some_and(|file| sums.get(&file).is_some())
+            && !incoming.entries.contains_key(path);
         let is_control = file_of_control(path).is_some_and(|file| sums.get(&file).is_some())
             && !incoming.entries.contains_key(path);
         is_bill
             || is_control
+            || is_metalink
             || is_image_list(path)
             || repositories.is_metadata(path)
             || path.parent().is_none()

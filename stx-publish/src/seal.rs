@@ -68,6 +68,8 @@ pub struct Seal {
     pub signer: Option<Arc<dyn Signer>>,
     /// Adds statements about the build.
     pub attester: Option<Arc<dyn Attester>>,
+    /// The URLs of mirrors, the preferred one first: metalink files of large files name them. Without any there are no such files.
+    pub mirrors: Vec<String>,
 }
 
 /// The files that a commit writes, beside the files that were added.
@@ -89,20 +91,27 @@ impl Seal {
     ///
     /// # Errors
     /// The errors of the signer and of the attester.
-    pub fn seal(
+    pub fn seal(&self, sums: &Sums, bytes: u64, record: BuildRecord) -> Result<Sealed, SignError> {
+        self.seal_with(sums, bytes, record, Vec::new())
+    }
+
+    /// As [`seal`](Self::seal), with files that were made of the added ones and are sealed with them.
+    pub(crate) fn seal_with(
         &self,
         sums: &Sums,
         bytes: u64,
         mut record: BuildRecord,
+        mut files: Vec<(BuildPath, Bytes)>,
     ) -> Result<Sealed, SignError> {
-        let mut files = match &self.attester {
-            Some(attester) => attester.attest(&record, sums)?,
-            None => Vec::new(),
-        };
         let line = |(path, bytes): &(BuildPath, Bytes)| SumLine {
             path: path.clone(),
             digest: digest_of(bytes),
         };
+        if let Some(attester) = &self.attester {
+            let lines = sums.lines().iter().cloned();
+            let all: Sums = lines.chain(files.iter().map(line)).collect();
+            files.extend(attester.attest(&record, &all)?);
+        }
         record.files = (sums.lines().len() + files.len()) as u64;
         record.bytes = bytes + files.iter().map(|(_, file)| file.len() as u64).sum::<u64>();
         let own = (record_path(), Bytes::from(record.to_json()));
@@ -289,6 +298,7 @@ mod tests {
         let seal = Seal {
             signer: Some(Arc::new(TestSigner)),
             attester: Some(Arc::new(Says("made by hand:"))),
+            mirrors: Vec::new(),
         };
         let record = BuildRecord::new(sample_id(5), BuildOutcome::Success);
         seal.seal(&sums(), 0, record).expect("sealed")

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this one | control files of a publish, read by Debian's `zsync` |
 //! | `delta` | `fetch` by control files, from each kind of server, killed and resumed |
+//! | `metalink` | metalink files, and several mirrors |
 //! | `hostile` | control files that lie, and servers that cannot help |
 
 use camino::Utf8Path;
@@ -14,6 +15,7 @@ use crate::site::{CHANNEL, DATES, Site, noise};
 
 pub(crate) mod delta;
 mod hostile;
+mod metalink;
 
 /// A file of packages of different sizes, with a header before each and filled up to 2 KiB as an ISO image does it, of which
 /// each twentieth is that of the day.

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: &Demo) -> Result<(), Failure> {
         upstream_script(&sample, &["create", upstream.as_str()])?;
     }
     let global = args::Global {
-        mirror: Some(mirror.clone()),
+        mirror: vec![mirror.clone()],
         config: None,
         ..context.global.clone()
     };

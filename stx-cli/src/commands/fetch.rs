@@ -1,6 +1,7 @@
 //! `fetch`: files of a build, whole and right or not at all.
 
 use serde::Serialize;
+use stx_builds::ErrorKind;
 use stx_builds::fetch::{Fetch, FetchedBuild};
 use stx_layout::{BuildId, counted};
 use stx_publish::fetch::{Fetched, What};
@@ -18,6 +19,37 @@ struct Report<'a> {
     /// The bytes that were transferred, of all files.
     transferred: u64,
     failed: Vec<String>,
+}
+
+/// Fetches from the first mirror, and what that does not give from the next one, which resumes what is unfinished. The build is
+/// that which the first mirror named: another one may be behind.
+async fn from_any(context: &Context, mut wanted: Fetch) -> Result<FetchedBuild, Failure> {
+    let (mut site, mut others) = (context.site.clone(), context.global.mirror.iter().skip(1));
+    loop {
+        let fetched = site.fetch(&wanted).await;
+        let failure = match &fetched {
+            Ok(FetchedBuild { failed: None, .. }) => return Ok(fetched?),
+            Ok(FetchedBuild {
+                failed: Some(error),
+                ..
+            })
+            | Err(error) => error,
+        };
+        let is_of_mirror = matches!(failure.kind, ErrorKind::Mirror | ErrorKind::NotFound);
+        let next = others.next().filter(|_| is_of_mirror);
+        let Some(next) = next else {
+            return Ok(fetched?);
+        };
+        context.say(&format!(
+            "{}; trying {}",
+            failure.chain(),
+            stx_layout::redact_urls(next.as_str())
+        ));
+        if let Ok(fetched) = &fetched {
+            wanted.build = fetched.build.to_string();
+        }
+        site.options.mirror = Some(next.clone());
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Failure> {
@@ -44,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Fai
         report,
         failed,
         ..
-    } = context.site.fetch(&wanted).await?;
+    } = from_any(context, wanted).await?;
     let failures = report.failed.iter();
     let shown = Report {
         build: &build,

@@ -97,6 +97,7 @@ pub(super) fn media_type(name: &str) -> &'static str {
         Some("rpm") => "application/x-rpm",
         Some("iso") => "application/x-iso9660-image",
         Some("zsync") => "application/x-zsync",
+        Some("meta4") => "application/metalink4+xml",
         Some("tar") => "application/x-tar",
         Some("txt" | "log" | "lst" | "asc") => "text/plain; charset=utf-8",
         None => match file {

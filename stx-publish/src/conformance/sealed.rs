@@ -34,6 +34,7 @@ pub fn test_seal() -> Seal {
     Seal {
         signer: Some(Arc::new(TestSigner)),
         attester: None,
+        mirrors: Vec::new(),
     }
 }
 

@@ -89,7 +89,7 @@ impl Adopter {
         check_absent(&id, fs::symlink_metadata(record_file).is_ok())?;
         let seal = Seal {
             signer: self.inner.seal.signer.clone(),
-            attester: None,
+            ..Seal::default()
         };
         let sealed = seal_staged(&seal, &id, entries, record)?;
         self.inner.make_area(&self.inner.staging(&id.channel))?;

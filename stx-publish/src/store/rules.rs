@@ -42,6 +42,7 @@ use crate::error::chain;
 use crate::incoming::{Entry, Incoming, LinkEnd};
 use crate::metadata::Indexed;
 use crate::metadata::apt::{self, AptMetadata, AptRepository, EarlierPackages};
+use crate::metalink::metalinks;
 use crate::seal::{Seal, Sealed, sums_path};
 
 use crate::thinning::{Thinned, ThinnedSection, check_section, lies_in};
@@ -226,7 +227,8 @@ pub fn seal_staged(
 ) -> Result<Sealed, StoreError> {
     check_record(id, &record)?;
     let (sums, bytes) = sums_of(id, added)?;
-    let sealed = seal.seal(&sums, bytes, record);
+    let metalinks = metalinks(id, added, &seal.mirrors);
+    let sealed = seal.seal_with(&sums, bytes, record, metalinks);
     let sealed = sealed.map_err(|source| StoreError::Unsigned {
         what: format!("{id}/{}", sums_path()),
         source,

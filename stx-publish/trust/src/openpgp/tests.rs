@@ -46,6 +46,7 @@ async fn signed(day: u32) -> MemoryStore {
     let store = MemoryStore::new().with_seal(Seal {
         signer: Some(Arc::new(signer())),
         attester: None,
+        mirrors: Vec::new(),
     });
     put(&store, day).await;
     store
@@ -276,6 +277,7 @@ async fn repositories_that_apt_refuses_are_found() {
         MemoryStore::new().with_seal(Seal {
             signer: Some(Arc::new(signer())),
             attester: None,
+            mirrors: Vec::new(),
         })
     };
     for (name, said) in [
