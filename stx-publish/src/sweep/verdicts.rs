@@ -8,7 +8,7 @@ use crate::faulty::{Fault, FaultyStore};
 use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
 use crate::store::{MirrorStore, Scope, StoreError};
-use crate::verdicts::mark;
+use crate::verdicts::{Marked, mark};
 use crate::verify::{FindingKind, repair, verify};
 
 fn verdict(day: u32, verdict: Verdict, at: u32) -> VerdictEntry {
@@ -29,7 +29,7 @@ async fn steps(store: &dyn MirrorStore) -> Result<(), StoreError> {
         verdict(3, Verdict::Green, 11),
         verdict(3, Verdict::Red, 12),
     ] {
-        drop(mark(store, &entry).await?);
+        let _: Marked = mark(store, &entry).await?;
     }
     Ok(())
 }
