@@ -8,6 +8,7 @@
 //!                    ├─> publish ──> Published
 //!                    ├─> retention: plan ──> PrunePlan ──> apply ──> Pruned
 //!                    ├─> adopt: plan ──> AdoptPlan ──> apply ──> AdoptReport
+//!                    ├─> promote ──> Published
 //!                    ├─> verify, fetch, copy, compare, since, pages ──> reports
 //!                    └─> daemon: all of it, on schedules and requests
 //! ```
@@ -32,6 +33,7 @@
 //! | [`build`], [`cancel`] | one build from its recipe to its publication; resume and cancel |
 //! | [`retention`] | plan, apply, pin, restore |
 //! | [`verdicts`] | the results of sanity tests |
+//! | [`promote`] | the bytes of a tested build become a release |
 //! | [`verify`] | the mirror against its records |
 //! | [`adopt`] | builds of an older publisher become full builds |
 //! | [`fetch`], [`copy`] | builds and their files, elsewhere |
@@ -58,6 +60,7 @@ pub mod mirror;
 pub mod options;
 mod packages;
 pub mod pages;
+pub mod promote;
 mod provenance;
 pub mod publish;
 pub mod retention;

@@ -304,10 +304,20 @@ async fn publish_planned(
             Some(registry) => registry.prepare(site, store, plan, named.clone()).await,
         }
     };
+    carry_out(site, store, registry.as_ref(), planned).await
+}
+
+/// Does what is `planned`; plans once more if another publisher came between.
+pub(crate) async fn carry_out(
+    site: &Site,
+    store: &dyn MirrorStore,
+    registry: Option<&Registry>,
+    planned: impl AsyncFn() -> Result<Prepared, Error>,
+) -> Result<Published, Error> {
     let mut plan = planned().await?;
     loop {
         debug!("staging and committing");
-        let published = match &registry {
+        let published = match registry {
             None => {
                 let report = stx_publish::publish(store, &plan.plan).await;
                 report.map(Published::from)
@@ -356,7 +366,7 @@ async fn settle_names(
     }
 }
 
-fn unprepared(error: PrepareError) -> Error {
+pub(crate) fn unprepared(error: PrepareError) -> Error {
     match error {
         PrepareError::Plan(PlanError::Refused { id, problems }) => refuse(&id, problems),
         PrepareError::Plan(error) => unplanned(error),

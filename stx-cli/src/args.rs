@@ -15,8 +15,8 @@ mod service;
 
 pub(crate) use aliases::{Alias, AliasSet, AliasUnset};
 pub(crate) use builds::{
-    Adopt, Build, Cancel, Demo, DemoDistro, Drawing, Publish, Recipe, RecipeCheck, RecipeGraph,
-    Resume,
+    Adopt, Build, Cancel, Demo, DemoDistro, Drawing, Promote, Publish, Recipe, RecipeCheck,
+    RecipeGraph, Resume,
 };
 pub(crate) use mark::Mark;
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
@@ -111,6 +111,11 @@ pub(crate) enum Command {
     Recipe(Recipe),
     /// Publish a finished tree, `DIR/inputs` and `DIR/outputs`, as one build
     Publish(Publish),
+    /// Promote a build: publish the bytes that were tested as a release or a milestone
+    ///
+    /// Check every byte against `SHA256SUMS`, share it with the new build, tag the images for the release, and move the aliases.
+    /// The newest verdict has to be `green`. Rerun the command to finish an interrupted promotion.
+    Promote(Promote),
     /// Make full builds of those that an older publisher left without `build.json` and `SHA256SUMS`
     ///
     /// Add these two files to each such build and change nothing else in it. Marks in the build, or `latest_build` pointing at

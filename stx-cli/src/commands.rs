@@ -15,6 +15,7 @@ pub(crate) mod manual;
 pub(crate) mod mark;
 pub(crate) mod pages;
 pub(crate) mod parse;
+pub(crate) mod promote;
 pub(crate) mod provenance;
 pub(crate) mod publish;
 pub(crate) mod recipe;

@@ -78,6 +78,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let context = Context::new(cli.global, options);
     let changes = match &cli.command {
         Command::Publish(args) => !args.dry_run,
+        Command::Promote(args) => !args.dry_run,
         Command::Prune(args) => !args.dry_run && args.plan_out.is_none(),
         Command::Verify(args) => args.repair,
         Command::Alias(args::Alias::Set(args)) => !args.dry_run,
@@ -105,6 +106,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Publish(args) => commands::publish::run(context, args).await,
         Command::Adopt(args) => commands::adopt::run(context, args).await,
         Command::Fetch(args) => commands::fetch::run(context, args).await,
+        Command::Promote(args) => commands::promote::run(context, args).await,
         Command::Copy(args) => commands::copy::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,
         Command::Since(args) => commands::since::run(context, args).await,

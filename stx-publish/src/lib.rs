@@ -96,15 +96,16 @@ pub use memory::MemoryStore;
 #[cfg(feature = "http")]
 pub use net::{HttpOptions, WebPage};
 pub use plan::{
-    AliasStep, AliasVerdict, ControlRules, Linked, MirrorFiles, PlanError, PublishAction,
-    PublishPlan, PublishRequest, plan,
+    AliasStep, AliasVerdict, ControlRules, Linked, MirrorFiles, Original, PlanError,
+    PromoteProblem, PromoteRequest, Promotion, PublishAction, PublishPlan, PublishRequest, plan,
+    plan_promotion,
 };
 pub use privacy::{
     Findings, Identity, PackageSearch, Privacy, PrivacyError, PrivacyReport, Private,
 };
 pub use publish::{
     CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
-    publish, publish_observed, publish_with_hooks,
+    prepare_promotion, publish, publish_observed, publish_with_hooks, read_original,
 };
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};

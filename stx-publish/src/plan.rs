@@ -21,9 +21,14 @@ use crate::store::rules::{is_offered, sections_of};
 
 mod controls;
 mod mirror_files;
+mod promotion;
 mod show;
 pub use controls::ControlRules;
 pub use mirror_files::{Linked, MirrorFiles, Twin};
+pub use promotion::{
+    ORIGIN, Original, PromoteProblem, PromoteRequest, PromotedFile, Promotion, plan_promotion,
+    promoted_path,
+};
 #[cfg(test)]
 mod tests;
 
@@ -118,6 +123,9 @@ pub struct PublishPlan {
     pub linked: Option<Linked>,
     /// The files and symlinks, the marker of the outcome among them.
     pub incoming: Incoming,
+    /// The build whose bytes these are, of one that is promoted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
     /// The record; its counts are filled in when the build is committed.
     #[serde(skip)]
     pub record: BuildRecord,
@@ -237,6 +245,16 @@ pub enum PlanError {
         /// The reason, as a text for people.
         reason: String,
     },
+    /// A build that cannot become a release.
+    #[error("{from} is not promoted to {id}: {}", list(problems))]
+    NotPromotable {
+        /// The build.
+        from: Box<BuildId>,
+        /// The build that it was to become.
+        id: Box<BuildId>,
+        /// All that is wrong.
+        problems: Vec<PromoteProblem>,
+    },
     /// More than a day ahead of the clock; as the newest build it would hold the aliases until then.
     #[error("{id}: the build date is ahead of the clock, which says {now}")]
     Ahead {
@@ -344,11 +362,11 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
     };
     let aliases = alias_steps(catalog, aliases, &record, force_alias);
     let undated = undated && latest_leads(&aliases);
-    let undated = undated.then(|| to_offer(catalog, &id, &incoming)).flatten();
+    let undated = undated.then(|| to_offer(catalog, &id, incoming.entries.keys()));
     Ok(PublishPlan {
         action,
         aliases,
-        undated,
+        undated: undated.flatten(),
         files: incoming.files(),
         bytes: incoming.bytes(),
         result: record.result,
@@ -364,6 +382,7 @@ pub fn plan(catalog: &Catalog, request: PublishRequest) -> Result<PublishPlan, P
         privacy,
         linked: known.map(|known| known.linked(&incoming)),
         incoming,
+        promotion: None,
         record,
         force_alias,
     })
@@ -379,8 +398,12 @@ pub(crate) fn latest_leads(aliases: &[AliasStep]) -> bool {
 }
 
 /// The sections of a build that are offered without a date; `None` where they are.
-fn to_offer(catalog: &Catalog, id: &BuildId, incoming: &Incoming) -> Option<BTreeSet<Section>> {
-    let sections = sections_of(incoming.entries.keys());
+fn to_offer<'a>(
+    catalog: &Catalog,
+    id: &BuildId,
+    paths: impl Iterator<Item = &'a BuildPath>,
+) -> Option<BTreeSet<Section>> {
+    let sections = sections_of(paths);
     let entry = catalog.channels.get(&id.channel);
     let is_offered = entry.is_some_and(|entry| is_offered(entry, &sections, id.date));
     (!is_offered).then_some(sections)

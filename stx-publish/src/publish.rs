@@ -10,13 +10,14 @@
 //! | `prepare` | what a plan needs to know of the mirror |
 //! | `hooks` | [`CommitHooks`]: work of others around the commit |
 //! | `error` | [`PublishError`]: how far a publish came |
+//! | `promote` | a build of the mirror that becomes a release: its plan, and its files |
 //! | `report` | [`PublishReport`] |
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use stx_layout::{BuildDate, BuildPath};
 
 use crate::metadata::Indexed;
@@ -28,6 +29,7 @@ use crate::store::{Added, ChannelWriter, MirrorStore, Scope, StagedBuild, StoreE
 mod error;
 mod hooks;
 mod prepare;
+mod promote;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ use error::{after_commit, not_committed, not_moved, not_offered, stopped};
 use hooks::NoHooks;
 pub use hooks::{CommitHooks, HookError};
 pub use prepare::{PrepareError, prepare, prepare_in_full};
+pub use promote::{prepare_promotion, read_original};
 pub use report::PublishReport;
 
 /// Does what `plan` says.
@@ -103,7 +106,7 @@ pub async fn publish_with_hooks(
                 .begin(id.date)
                 .await
                 .map_err(|source| stopped(id, source))?;
-            let filled = match fill(&*staged, plan, observe).await {
+            let filled = match fill(store, &*staged, plan, observe).await {
                 Ok(filled) => hooks
                     .before_commit()
                     .await
@@ -195,6 +198,7 @@ async fn move_alias(
 
 /// Adds every file, then the metadata; returns the bytes that the mirror had already, and what the metadata lists.
 async fn fill(
+    store: &dyn MirrorStore,
     staged: &dyn StagedBuild,
     plan: &PublishPlan,
     observe: &(dyn Fn(&BuildPath, Added) + Sync),
@@ -205,7 +209,13 @@ async fn fill(
     entries.sort_by_key(|(_, entry)| Reverse(entry.size()));
     let mut adds = Vec::with_capacity(entries.len());
     for (path, entry) in entries {
-        adds.push(add(staged, path, entry, plan.controls.contains(path)));
+        adds.push(add(staged, path, entry, plan.controls.contains(path)).boxed());
+    }
+    if let Some(promotion) = &plan.promotion {
+        let brought = promotion.files.iter();
+        adds.extend(brought.map(|(path, file)| {
+            promote::bring(store, staged, &promotion.from, path, file).boxed()
+        }));
     }
     let pending = adds
         .into_iter()

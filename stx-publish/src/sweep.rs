@@ -17,6 +17,7 @@ use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
 pub mod names;
+pub mod promotion;
 pub mod retention;
 #[cfg(test)]
 mod verdicts;
@@ -189,7 +190,7 @@ mod local {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use camino::Utf8Path;
-    use camino_tempfile::{Utf8TempDir, tempdir};
+    use camino_tempfile::{Utf8TempDir, tempdir_in};
 
     use stx_layout::BuildDate;
 
@@ -226,7 +227,7 @@ mod local {
     async fn a_directory_survives_a_fault_at_every_call() {
         let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
         let runs = every_call(|| {
-            let dir = tempdir().expect("a directory");
+            let dir = tempdir_in("/dev/shm").expect("a directory in memory");
             let store = LocalStore::create(dir.path())
                 .expect("a mirror")
                 .with_metadata(Arc::new(ListOfPackages))
@@ -240,7 +241,7 @@ mod local {
     #[tokio::test]
     async fn a_directory_survives_a_crash_at_every_step() {
         for at in 0.. {
-            let dir = tempdir().expect("a directory");
+            let dir = tempdir_in("/dev/shm").expect("a directory in memory");
             let store = LocalStore::create(dir.path())
                 .expect("a mirror")
                 .with_metadata(Arc::new(ListOfPackages))

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use stx_builds::cancel::Target;
-use stx_layout::{BuildDate, BuildOutcome, Channel};
+use stx_layout::{BuildDate, BuildOutcome, Channel, ReleaseId};
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -157,6 +157,40 @@ pub(crate) struct Publish {
     /// Move `latest_build` even if it points at a newer build
     #[arg(long)]
     pub(crate) force_alias: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    /// The build: `CHANNEL/BUILD-DATE`, `CHANNEL/ALIAS`, or `CHANNEL` for its newest good build
+    pub(crate) build: String,
+
+    /// The release or milestone, such as `release/12.0.0`; distro, platform and layer stay
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: ReleaseId,
+
+    /// The date of the new build [default: that of the build]
+    #[arg(long, value_name = "TS")]
+    pub(crate) date: Option<BuildDate>,
+
+    /// Record this reason
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+
+    /// Record who promotes it [default: the user]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
+
+    /// Promote a build that is not green
+    #[arg(long, requires = "reason")]
+    pub(crate) force: bool,
+
+    /// Move `latest_build` even if it points at a newer build
+    #[arg(long)]
+    pub(crate) force_alias: bool,
+
+    /// Print the plan and exit; reads every file
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 fn outcome(text: &str) -> Result<BuildOutcome, String> {

@@ -23,7 +23,12 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
         return output::print(context.format(), &report, || report.to_string());
     }
     let planned = context.site.plan_publish(&tree).await?;
-    let json = document(&planned).map_err(|error| Failure::new(Exit::Bug, error))?;
+    print_plan(context, &planned)
+}
+
+/// Prints what would be published.
+pub(super) fn print_plan(context: &Context, planned: &Planned) -> Result<(), Failure> {
+    let json = document(planned).map_err(|error| Failure::new(Exit::Bug, error))?;
     output::print(context.format(), &json, || {
         let images = planned.images.as_ref().map(ToString::to_string);
         format!("{}{}", planned.plan, images.unwrap_or_default())

@@ -94,6 +94,32 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
     ] {
         row(name, value.clone().unwrap_or_default());
     }
+    match &record.origin {
+        Some(Origin::Promoted {
+            from,
+            at,
+            by,
+            reason,
+        }) => {
+            let reason = reason.as_deref().map(|reason| format!(": {reason}"));
+            let day = at.format("%Y-%m-%d");
+            row(
+                "origin",
+                format!(
+                    "{from}, promoted by {by} on {day}{}",
+                    reason.unwrap_or_default()
+                ),
+            );
+        }
+        Some(Origin::Adopted { at, evidence }) => {
+            let day = at.format("%Y-%m-%d");
+            row(
+                "origin",
+                format!("adopted on {day}, by {}", evidence.join(", ")),
+            );
+        }
+        Some(_) | None => {}
+    }
     let mut text = output::columns(
         &rows
             .into_iter()

@@ -2,7 +2,29 @@
 
 use super::{ImageName, ImageNameRef, Qualifier, Tag};
 
-impl Tag<'_> {
+impl<'a> Tag<'a> {
+    /// The git branch or tag that a tag of a build begins with; `None` for tags of other forms.
+    pub fn prefix(self) -> Option<&'a str> {
+        match self {
+            Self::Spec { prefix, .. } | Self::Stream { prefix, .. } | Self::Base { prefix, .. } => {
+                Some(prefix)
+            }
+            Self::Static { .. } | Self::Other(_) => None,
+        }
+    }
+
+    /// The same tag with another [`prefix`](Self::prefix); `None` where the form has none.
+    #[must_use]
+    pub fn with_prefix(mut self, new: &'a str) -> Option<Self> {
+        match &mut self {
+            Self::Spec { prefix, .. } | Self::Stream { prefix, .. } | Self::Base { prefix, .. } => {
+                *prefix = new;
+            }
+            Self::Static { .. } | Self::Other(_) => return None,
+        }
+        Some(self)
+    }
+
     /// Which of the images under one tag it is, where the tag says that.
     pub fn qualifier(self) -> Option<Qualifier> {
         match self {

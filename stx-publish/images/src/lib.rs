@@ -48,7 +48,7 @@ use stx_publish::Entry;
 pub use audit::audit;
 pub use finish::{FinishError, finish, plan_for};
 pub use lists::add_lists;
-pub use name::{ImageRules, NameError, name};
+pub use name::{ImageRules, NameError, name, promoted_names};
 pub use plan::{
     ImageClash, ImagePlan, ImageStep, MovingStep, RegistryState, TagVerdict, plan, recorded,
 };

@@ -207,6 +207,37 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
     tag.compose().map_err(|error| error.to_string())
 }
 
+/// The images of a build under the names that they get where it is promoted to `to`, by name: a tag that begins with the
+/// release of `from` begins with that of `to`, and has its date; others stay.
+pub fn promoted_names(from: &BuildId, to: &BuildId, images: Vec<NamedImage>) -> Vec<NamedImage> {
+    let (before, after) = (prefix(&from.channel.release), prefix(&to.channel.release));
+    // The specification's tags of `master` begin with `dev`.
+    let is_before = |found: &str| {
+        found == before || (from.channel.release == ReleaseId::Master && found == "dev")
+    };
+    let rename = |name: &ImageName| {
+        let parts = name.parts();
+        let patch = match parts.tag.qualifier()? {
+            Qualifier::Built { patch, .. } => patch,
+            Qualifier::Latest | Qualifier::Stable => return None,
+        };
+        parts.tag.prefix().filter(|found| is_before(found))?;
+        let tag = parts.tag.with_prefix(&after)?;
+        let tag = tag.with_qualifier(Qualifier::Built {
+            timestamp: to.date,
+            patch,
+        })?;
+        ImageNameRef { tag, ..parts }.compose().ok()
+    };
+    let images = images.into_iter().map(|image| NamedImage {
+        name: rename(&image.name).unwrap_or(image.name),
+        ..image
+    });
+    let mut images: Vec<_> = images.collect();
+    images.sort_by(|a, b| a.name.cmp(&b.name));
+    images
+}
+
 /// A release identifier as image tags begin: `master`, `f-centos76`, `r-2018.10`, `m-2019.05b1`, `rc-4.0`.
 fn prefix(release: &ReleaseId) -> String {
     match release {
@@ -220,7 +251,9 @@ fn prefix(release: &ReleaseId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ImageRules, name};
+    use stx_layout::Sha256;
+
+    use super::{ImageRules, NamedImage, name, promoted_names};
     use crate::registry::conformance::{sample_blobs, sample_manifest};
     use crate::{FoundImage, Image};
 
@@ -358,6 +391,44 @@ mod tests {
                 ),
                 Ok(names) => assert_eq!(word, "nova:", "{names:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_promoted_image_is_called_by_the_release() {
+        let build = |text: &str| text.parse().expect("a build");
+        let to = build("release/1.0.0/centos/20181107T060000Z");
+        for (name, expected) in [
+            (
+                "h.example/starlingx/a:master-centos-stable-20181105T060000Z.3",
+                "h.example/starlingx/a:r-1.0.0-centos-stable-20181107T060000Z.3",
+            ),
+            (
+                "h.example/starlingx/a:dev-centos-pike-20181105T060000Z",
+                "h.example/starlingx/a:r-1.0.0-centos-pike-20181107T060000Z",
+            ),
+            (
+                "h.example/starlingx/a:f-x-centos-stable-20181105T060000Z.0",
+                "h.example/starlingx/a:f-x-centos-stable-20181105T060000Z.0",
+            ),
+            (
+                "h.example/starlingx/stx-centos:master-stable-20181105T060000Z.0",
+                "h.example/starlingx/stx-centos:r-1.0.0-stable-20181107T060000Z.0",
+            ),
+            (
+                "h.example/starlingx/a:stx.6.0-v1.0.2",
+                "h.example/starlingx/a:stx.6.0-v1.0.2",
+            ),
+        ] {
+            let image = NamedImage {
+                name: name.parse().expect("a name"),
+                digest: Sha256([1; 32]),
+                platform: None,
+                size: None,
+                image: None,
+            };
+            let named = promoted_names(&build(MASTER), &to, vec![image]);
+            assert_eq!(named[0].name.as_str(), expected);
         }
     }
 

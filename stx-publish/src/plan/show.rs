@@ -34,6 +34,9 @@ impl fmt::Display for PublishPlan {
                 writeln!(f, "{} ({}) is published already", self.id, self.result)?;
             }
         }
+        if let Some(promotion) = &self.promotion {
+            writeln!(f, "  {promotion}")?;
+        }
         for dir in self.repositories.iter().chain(&self.apt_repositories) {
             writeln!(f, "  repository metadata in {dir}")?;
         }

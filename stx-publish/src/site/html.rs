@@ -6,8 +6,8 @@ use askama::Template;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
-    AliasName, BuildDate, BuildOutcome, Channel, PhaseRecord, PhaseStatus, RootAlias, RootEntry,
-    Sha256, VerdictEntry, encode_path, printable_json, printable_lines,
+    AliasName, BuildDate, BuildOutcome, Channel, Origin, PhaseRecord, PhaseStatus, RootAlias,
+    RootEntry, Sha256, VerdictEntry, encode_path, printable_json, printable_lines,
 };
 
 use super::{Made, Site, sources};
@@ -278,6 +278,14 @@ impl<'a> Row<'a> {
         record
             .and_then(|record| record.trigger.as_deref())
             .unwrap_or_default()
+    }
+
+    /// The build that was promoted, and by whom.
+    fn origin(&self) -> Option<String> {
+        match self.build.record.as_ref()?.origin.as_ref()? {
+            Origin::Promoted { from, by, .. } => Some(format!("{from}, promoted by {by}")),
+            _ => None,
+        }
     }
 
     /// When it was done: the end of its last phase, else its date.

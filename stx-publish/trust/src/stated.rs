@@ -1,14 +1,20 @@
 //! Compares the provenance and the bills of materials of builds with their files.
 
 use stx_layout::derived::image_of_bill;
-use stx_layout::{BuildId, BuildPath, BuildRecord, BuildState, Sha256, SumLine, Sums};
+use stx_layout::{
+    BuildId, BuildOutcome, BuildPath, BuildRecord, BuildState, Origin, Sha256, SumLine, Sums,
+};
+use stx_publish::plan::{ORIGIN, promoted_path};
 
 use serde::Deserialize;
 
-use crate::provenance::{self, EnvelopeKey, Provenance};
+use crate::provenance::{self, ENVELOPE_FILE, EnvelopeKey, Provenance, STATEMENT_FILE};
 use crate::sbom;
 use stx_publish::store::{MirrorRead, Scope, StoreError, read_all};
 use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport, chain};
+
+/// The name of a build's sums.
+const SUMS: &str = "SHA256SUMS";
 
 /// Bytes that a bill of materials has at most.
 const LONGEST: u64 = 64 << 20;
@@ -34,6 +40,14 @@ pub async fn verify_stated<K: EnvelopeKey>(
         let mut findings = Vec::new();
         let read = provenance::read(store, &id, &sums).await;
         findings.extend(check_provenance(&id, record, &sums, read, keys));
+        if record
+            .origin
+            .as_ref()
+            .and_then(Origin::promoted_from)
+            .is_some()
+        {
+            findings.extend(check_origin(store, &id, record, &sums, keys).await);
+        }
         for line in sums.lines() {
             let Some(image) = image_of_bill(&line.path) else {
                 continue;
@@ -67,7 +81,7 @@ pub fn check_provenance<K: EnvelopeKey>(
         .lines()
         .iter()
         .map(|line| line.path.as_str())
-        .find(|path| provenance::STATEMENT_FILE == *path || provenance::ENVELOPE_FILE == *path);
+        .find(|path| STATEMENT_FILE == *path || ENVELOPE_FILE == *path);
     let find = |kind, message: String| Finding::build(id, path, kind, message);
     let provenance = match read {
         Ok(Some(provenance)) => provenance,
@@ -97,6 +111,94 @@ pub fn check_provenance<K: EnvelopeKey>(
             .into_iter()
             .map(|disagreement| find(FindingKind::ProvenanceDiffers, disagreement.to_string())),
     );
+    findings
+}
+
+/// Follows a promoted build to the build that it came from, and on to that one's origin: what `origin/` has of it has to be
+/// of a success of the name that the record says, its sums have to be those of the files here, and its provenance has to be
+/// that of its record and sums. The build itself may have expired.
+async fn check_origin<K: EnvelopeKey>(
+    store: &dyn MirrorRead,
+    id: &BuildId,
+    record: &BuildRecord,
+    sums: &Sums,
+    keys: &[K],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut record, mut sums, mut dir) = (record.clone(), sums.clone(), String::new());
+    while let Some(from) = record.origin.as_ref().and_then(Origin::promoted_from) {
+        dir = format!("{dir}{ORIGIN}/");
+        let at = |name: &str| format!("{dir}{name}");
+        let find = |name: &str, message: String| {
+            Finding::build(id, Some(&at(name)), FindingKind::ProvenanceDiffers, message)
+        };
+        let read = async |name: &str| {
+            let path = at(name).parse();
+            let path: BuildPath =
+                path.map_err(|error: stx_layout::ParseError| error.to_string())?;
+            let bytes = read_all(store, id, &path, LONGEST).await;
+            bytes.map_err(|error| chain(&error))
+        };
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| error.to_string());
+        let before = read(BuildRecord::FILE_NAME).await.and_then(text);
+        let before = before
+            .and_then(|text| BuildRecord::from_json(&text).map_err(|error| error.to_string()));
+        let before = match before {
+            Ok(before) => before,
+            Err(why) => {
+                findings.push(find(BuildRecord::FILE_NAME, why));
+                return findings;
+            }
+        };
+        let listed = read(SUMS).await.and_then(text);
+        let listed =
+            listed.and_then(|text| text.parse::<Sums>().map_err(|error| error.to_string()));
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(why) => {
+                findings.push(find(SUMS, why));
+                return findings;
+            }
+        };
+        if before.id != *from {
+            let message = format!("it is the record of {}, and {from} was promoted", before.id);
+            findings.push(find(BuildRecord::FILE_NAME, message));
+        }
+        if before.result != BuildOutcome::Success {
+            let message = "the build that was promoted failed".to_owned();
+            findings.push(find(BuildRecord::FILE_NAME, message));
+        }
+        for line in listed.lines() {
+            let here = sums.get(&promoted_path(&line.path));
+            if here != Some(line.digest) {
+                let message = format!("{}: not promoted with the bytes that it names", line.path);
+                findings.push(find(SUMS, message));
+            }
+        }
+        let mut stated = listed.lines().iter().map(|line| line.path.as_str());
+        let stated = stated.find(|path| [STATEMENT_FILE, ENVELOPE_FILE].contains(path));
+        let provenance = match stated {
+            None => Ok(None),
+            Some(name) => match read(name).await {
+                Ok(bytes) => Provenance::from_bytes(name, &bytes)
+                    .map(Some)
+                    .map_err(|error| StoreError::Damaged {
+                        what: format!("{id}/{}", at(name)),
+                        source: error.into(),
+                    }),
+                Err(why) => Err(StoreError::Damaged {
+                    what: format!("{id}/{}", at(name)),
+                    source: why.into(),
+                }),
+            },
+        };
+        let found = check_provenance(id, &before, &listed, provenance, keys).into_iter();
+        findings.extend(found.map(|finding| Finding {
+            path: finding.path.map(|path| format!("{dir}{path}")),
+            ..finding
+        }));
+        (record, sums) = (before, listed);
+    }
     findings
 }
 

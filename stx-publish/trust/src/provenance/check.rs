@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use stx_layout::derived::Repositories;
 use stx_layout::{BuildRecord, Sums};
 
+use stx_publish::plan::ORIGIN;
+
 use super::statement::{Resource, Statement};
 
 /// Where a statement and its build do not agree.
@@ -43,7 +45,7 @@ pub enum Disagreement {
 }
 
 /// Compares a statement with the record and the sums of its build: every output has to be a subject, every input and every
-/// commit a dependency, each with the same digest, and nothing else may be stated.
+/// commit a dependency, as every file of [`ORIGIN`], each with the same digest, and nothing else may be stated.
 ///
 /// The rest of a statement, such as who built, follows from no other file; signatures vouch for it.
 pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Disagreement> {
@@ -63,17 +65,18 @@ pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Di
         let commit = source.commit.clone();
         (source.path.clone(), (Resource::GIT_COMMIT, commit))
     });
-    compare(&statement.subject, sums, "outputs", images, &mut found);
+    compare(&statement.subject, sums, &["outputs"], images, &mut found);
     let dependencies = &definition.resolved_dependencies;
-    compare(dependencies, sums, "inputs", commits, &mut found);
+    let sections = ["inputs", ORIGIN];
+    compare(dependencies, sums, &sections, commits, &mut found);
     found.into_iter().collect()
 }
 
-/// Compares what is stated with the files of a section and whatever `others` the build has beside them.
+/// Compares what is stated with the files of some sections and whatever `others` the build has beside them.
 fn compare(
     stated: &[Resource],
     sums: &Sums,
-    section: &str,
+    sections: &[&str],
     others: impl Iterator<Item = (String, (&'static str, String))>,
     found: &mut BTreeSet<Disagreement>,
 ) {
@@ -81,9 +84,10 @@ fn compare(
     let mut left: BTreeMap<_, _> = others.collect();
     let (mut files, mut derived_files) = (BTreeMap::new(), BTreeMap::new());
     for line in sums.lines() {
-        if line.path.segments().next() != Some(section) {
+        let first = line.path.segments().next();
+        let Some(section) = first.filter(|first| sections.contains(first)) else {
             continue;
-        }
+        };
         // As for the statement: metadata of inputs is none of them. Builds from before apt metadata was made name the files
         // of that name that they came with.
         let derived = section == "inputs" && repositories.is_metadata(&line.path);

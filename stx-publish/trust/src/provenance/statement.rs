@@ -11,7 +11,8 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use stx_layout::derived::Repositories;
-use stx_layout::{BuildRecord, Sha256, SourceRecord, Sums, encode_path};
+use stx_layout::{BuildRecord, Origin, Sha256, SourceRecord, Sums, encode_path};
+use stx_publish::plan::ORIGIN;
 
 /// The type of every in-toto statement v1.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -24,6 +25,10 @@ pub const BUILT: &str = "https://starlingx.io/stx-builds/build/v1";
 
 /// The build type of a finished tree that was published: who made it is not known. A name, as [`BUILT`] is.
 pub const PUBLISHED: &str = "https://starlingx.io/stx-builds/publish/v1";
+
+/// The build type of a build that was promoted: the bytes are those of another build, whose own provenance lies in
+/// [`ORIGIN`]. A name, as [`BUILT`] is.
+pub const PROMOTED: &str = "https://starlingx.io/stx-builds/promote/v1";
 
 /// Who built: a URI that names the builder to those who decide whether to trust it.
 ///
@@ -124,17 +129,19 @@ pub struct Predicate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildDefinition {
-    /// [`BUILT`] or [`PUBLISHED`].
+    /// [`BUILT`], [`PUBLISHED`] or [`PROMOTED`].
     pub build_type: String,
     /// The parameters of the request.
     pub external_parameters: ExternalParameters,
-    /// The commits of the sources by their paths in the source tree, then the files of `inputs/` by their paths in the build.
+    /// The commits of the sources by their paths in the source tree, then the files of `inputs/` by their paths in the build;
+    /// of a build that was promoted also those of [`ORIGIN`].
     #[serde(default)]
     pub resolved_dependencies: Vec<Resource>,
 }
 
 /// The parameters of the request to build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExternalParameters {
     /// The channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +155,15 @@ pub struct ExternalParameters {
     /// Why it was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// The build that was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_from: Option<String>,
+    /// Who promoted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_by: Option<String>,
+    /// Why it was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_for: Option<String>,
 }
 
 /// Who built, and when.
@@ -311,9 +327,28 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
         .map(|line| Resource::file(line.path.as_str(), line.digest));
     let commits = record.sources.iter().map(Resource::commit);
     let finished = record.phases.iter().filter_map(|phase| phase.finished);
-    let build_type = match record.recipe {
-        Some(_) => BUILT,
-        None => PUBLISHED,
+    let origin = below(ORIGIN).map(|line| Resource::file(line.path.as_str(), line.digest));
+    let mut parameters = ExternalParameters {
+        channel: Some(record.id.channel.to_string()),
+        branch: record.branch.clone(),
+        recipe: record.recipe.clone(),
+        trigger: record.trigger.clone(),
+        ..ExternalParameters::default()
+    };
+    let build_type = match (&record.origin, &record.recipe) {
+        (
+            Some(Origin::Promoted {
+                from, by, reason, ..
+            }),
+            _,
+        ) => {
+            parameters.promoted_from = Some(from.to_string());
+            parameters.promoted_by = Some(by.clone());
+            parameters.promoted_for.clone_from(reason);
+            PROMOTED
+        }
+        (_, Some(_)) => BUILT,
+        (_, None) => PUBLISHED,
     };
     Statement {
         statement_type: STATEMENT_TYPE.to_owned(),
@@ -322,13 +357,8 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
         predicate: Predicate {
             build_definition: BuildDefinition {
                 build_type: build_type.to_owned(),
-                external_parameters: ExternalParameters {
-                    channel: Some(record.id.channel.to_string()),
-                    branch: record.branch.clone(),
-                    recipe: record.recipe.clone(),
-                    trigger: record.trigger.clone(),
-                },
-                resolved_dependencies: commits.chain(inputs).collect(),
+                external_parameters: parameters,
+                resolved_dependencies: commits.chain(inputs).chain(origin).collect(),
             },
             run_details: RunDetails {
                 builder: BuilderDetails {

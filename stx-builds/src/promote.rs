@@ -1,0 +1,160 @@
+//! Promote a build: the bytes that were tested become a release or a milestone.
+
+use stx_images::{Prepared, promoted_names, recorded};
+use stx_layout::{BuildDate, BuildId, Channel, ReleaseId};
+use stx_publish::{
+    MirrorRead, MirrorStore, PrepareError, PromoteRequest, PublishPlan, Scope, StoreError,
+    prepare_promotion, read_original,
+};
+
+use crate::error::{Error, ErrorKind};
+use crate::images::{Published, Registry};
+use crate::publish::{Planned, carry_out, unprepared};
+use crate::retention::author;
+use crate::{Mirror, Site, build_ref, refused};
+
+/// A build that is to become a release or a milestone.
+#[derive(Debug, Clone)]
+pub struct Promote {
+    /// The build, in any form of [`build_ref`].
+    pub build: String,
+    /// The release or milestone; distro, platform and layer stay.
+    pub to: ReleaseId,
+    /// The date of the new build; that of the old one, where none is given.
+    pub date: Option<BuildDate>,
+    /// Who promotes it; whoever runs the program, where nobody is named.
+    pub by: Option<String>,
+    /// Why, as a text for people.
+    pub reason: Option<String>,
+    /// Promote it without the verdict `green`; there has to be a reason.
+    pub force: bool,
+    /// Move `latest_build` even if it points at a newer build.
+    pub force_alias: bool,
+}
+
+impl Promote {
+    /// A green build that becomes a release on its own date.
+    pub fn new(build: impl Into<String>, to: ReleaseId) -> Self {
+        Self {
+            build: build.into(),
+            to,
+            date: None,
+            by: None,
+            reason: None,
+            force: false,
+            force_alias: false,
+        }
+    }
+}
+
+impl Site {
+    /// Promotes a build: reads and checks every byte of it, shares these with the new build, gives the images their new tags,
+    /// commits, and moves the aliases. The same again changes nothing, or finishes what a crash left.
+    pub async fn promote(&self, wanted: &Promote) -> Result<Published, Error> {
+        let from = build_ref::resolve(&*self.mirror()?, &wanted.build).await?;
+        // What is published is sealed.
+        let store = Mirror::open_or_create(self, &self.root()?)?;
+        // Nothing may be taken from it while its files are shared.
+        let held = store
+            .hold(&from)
+            .await
+            .map_err(|error| gone(&from, error))?;
+        let registry = Registry::open(self)?;
+        let planned = async || {
+            let (plan, registry) = (plan(self, &*store, &from, wanted), registry.as_ref());
+            prepared(self, &*store, registry, plan.await?).await
+        };
+        let published = carry_out(self, &*store, registry.as_ref(), planned).await;
+        drop(held);
+        published
+    }
+
+    /// Plans the same, and changes nothing.
+    pub async fn plan_promotion(&self, wanted: &Promote) -> Result<Planned, Error> {
+        let store = self.mirror()?;
+        let from = build_ref::resolve(&*store, &wanted.build).await?;
+        let registry = Registry::open(self)?;
+        let plan = plan(self, &*store, &from, wanted).await?;
+        let has_registry = registry.is_some();
+        let prepared = prepared(self, &*store, registry.as_ref(), plan).await?;
+        Ok(Planned {
+            plan: prepared.plan,
+            images: has_registry.then_some(prepared.images),
+        })
+    }
+}
+
+/// The plan on the mirror.
+async fn plan(
+    site: &Site,
+    store: &dyn MirrorStore,
+    from: &BuildId,
+    wanted: &Promote,
+) -> Result<PublishPlan, Error> {
+    let to = BuildId::new(
+        Channel {
+            release: wanted.to.clone(),
+            ..from.channel.clone()
+        },
+        wanted.date.unwrap_or(from.date),
+    );
+    let original = read_original(store, from).await;
+    let original = original.map_err(|error| gone(from, error))?;
+    let undated = site.options.aliases.is_undated(&to.channel);
+    let images = match &site.options.registry {
+        None => original.record.images.clone(),
+        Some(table) => {
+            let named = recorded(&original.record, &table.rules()?.registry);
+            let named = promoted_names(from, &to, named);
+            named.iter().map(stx_images::NamedImage::record).collect()
+        }
+    };
+    let verdicts = store.verdicts(&Scope::Build(from.clone())).await;
+    let verdict = verdicts.map_err(refused)?.pop();
+    let request = PromoteRequest {
+        from: original,
+        to,
+        images,
+        verdict: verdict.map(|entry| entry.verdict),
+        force: wanted.force,
+        by: author(wanted.by.as_ref(), "--by")?,
+        reason: wanted.reason.clone(),
+        force_alias: wanted.force_alias,
+        undated,
+        existing: None,
+        now: site.now,
+    };
+    prepare_promotion(store, request).await.map_err(|error| match error {
+        PrepareError::Plan(error @ stx_publish::PlanError::NotPromotable { .. }) => {
+            Error::new(ErrorKind::Mirror, error).hint(
+                "`verify` says what is wrong with a build, `mark BUILD green` records that it passed its tests, and \
+                 `--force --reason TEXT` promotes it without that",
+            )
+        }
+        error => unprepared(error),
+    })
+}
+
+/// What is to be done on the registry, beside the plan of the mirror.
+async fn prepared(
+    site: &Site,
+    store: &dyn MirrorRead,
+    registry: Option<&Registry>,
+    plan: PublishPlan,
+) -> Result<Prepared, Error> {
+    let Some(registry) = registry else {
+        return Ok(Prepared::of_files(plan));
+    };
+    let named = recorded(&plan.record, &registry.rules.registry);
+    registry.prepare(site, store, plan, named).await
+}
+
+fn gone(id: &BuildId, error: StoreError) -> Error {
+    match error {
+        StoreError::NotFound { .. } => {
+            Error::new(ErrorKind::NotFound, format!("{id}: no such build"))
+                .hint("`stx-builds list` names the channels and builds")
+        }
+        error => refused(error),
+    }
+}

@@ -1,0 +1,250 @@
+//! A promotion, stopped at every store call.
+
+use stx_layout::{AliasEntry, AliasName, BuildId, Origin, Verdict};
+
+use super::{check, put};
+use crate::conformance::sample_id;
+use crate::faulty::{Fault, FaultyStore};
+use crate::plan::PromoteRequest;
+use crate::publish::{PublishError, PublishReport, prepare_promotion, publish, read_original};
+use crate::store::{MirrorStore, Scope};
+use crate::verify::{FindingKind, repair, verify};
+
+/// The release that the first sample build becomes.
+pub fn sample_release() -> BuildId {
+    "release/1.0.0/centos/20181101T060000Z"
+        .parse()
+        .expect("a build")
+}
+
+/// A request to promote the first sample build, which is green.
+///
+/// # Errors
+/// Why it cannot be read.
+pub async fn sample_promotion(
+    store: &dyn MirrorStore,
+) -> Result<PromoteRequest, crate::StoreError> {
+    let from = read_original(store, &sample_id(1)).await?;
+    Ok(PromoteRequest {
+        images: from.record.images.clone(),
+        from,
+        to: sample_release(),
+        verdict: Some(Verdict::Green),
+        force: false,
+        by: "ann".to_owned(),
+        reason: None,
+        force_alias: false,
+        undated: true,
+        existing: None,
+        now: sample_id(20).date.time(),
+    })
+}
+
+async fn try_promote(store: &dyn MirrorStore) -> Option<Result<PublishReport, PublishError>> {
+    let request = sample_promotion(store).await.ok()?;
+    let plan = prepare_promotion(store, request).await.ok()?;
+    Some(publish(store, &plan).await)
+}
+
+/// Promotes with a fault at every call in turn, on the mirror that `fresh` makes each time; then what came first expires. The
+/// number of runs.
+pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
+    let mut runs = 0;
+    let to = sample_release();
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let store = fresh();
+            assert!(put(&store, 1).await && put(&store, 2).await);
+            let faulty = FaultyStore::new(store.clone(), fault, at);
+            let done = matches!(try_promote(&faulty).await, Some(Ok(_)));
+            let context = format!("{fault:?} at call {at}");
+            let report = verify(&store, &Scope::All).await.expect("verified");
+            let allowed = |kind: FindingKind| {
+                matches!(
+                    kind,
+                    FindingKind::Leftover | FindingKind::AliasNotNewest | FindingKind::AliasMissing
+                )
+            };
+            assert!(
+                report.findings.iter().all(|it| allowed(it.kind)),
+                "{context}: {:?}",
+                report.findings
+            );
+            assert!(
+                matches!(try_promote(&store).await, Some(Ok(_))),
+                "{context}"
+            );
+            let again = try_promote(&store).await.expect("a plan").expect("done");
+            assert_eq!(again.moved, [], "{context}");
+            let origin = store.record(&to).await.expect("a record").origin;
+            let from = origin.as_ref().and_then(Origin::promoted_from);
+            assert_eq!(from, Some(&sample_id(1)), "{context}");
+
+            // What it came from may go.
+            let writer = store.lock(&sample_id(1).channel).await.expect("the lock");
+            let now = sample_id(20).date.time();
+            let retired = writer
+                .retire(sample_id(1).date, now)
+                .await
+                .expect("retired");
+            writer.purge(&retired).await.expect("purged");
+            drop(writer);
+            let report = verify(&store, &Scope::All).await.expect("verified");
+            repair(&store, &report).await.expect("repaired");
+            let report = verify(&store, &Scope::All).await.expect("verified");
+            assert_eq!(report.findings, [], "{context}");
+            let latest = store.alias(&to.channel, &AliasName::latest_build()).await;
+            let latest = latest.expect("an alias");
+            assert_eq!(latest, Some(AliasEntry::Build(to.date)), "{context}");
+            check(&store, &context).await;
+            runs += 1;
+            if !faulty.has_failed() {
+                assert!(done, "{context}");
+                break;
+            }
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use stx_layout::BuildOutcome;
+
+    use super::*;
+    use crate::conformance::{sample_request, test_seal};
+    use crate::memory::MemoryStore;
+    use crate::plan::{PlanError, PublishAction};
+    use crate::publish::{PrepareError, prepare};
+    use crate::store::MirrorRead as _;
+
+    #[tokio::test]
+    async fn memory_survives_a_fault_at_every_call() {
+        let fresh = || MemoryStore::new().with_seal(test_seal());
+        assert!(every_call(fresh).await > 20);
+    }
+
+    #[cfg(feature = "local")]
+    #[tokio::test]
+    async fn a_directory_survives_a_fault_at_every_call() {
+        use crate::local::LocalStore;
+        let dirs = std::sync::Mutex::new(Vec::new());
+        let runs = every_call(|| {
+            let dir = camino_tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+            let store = LocalStore::create(dir.path()).expect("a mirror");
+            dirs.lock().expect("not poisoned").push(dir);
+            store.with_seal(test_seal())
+        });
+        assert!(runs.await > 20);
+    }
+
+    async fn refusal(store: &MemoryStore, change: impl FnOnce(&mut PromoteRequest)) -> String {
+        let mut request = sample_promotion(store).await.expect("a build");
+        change(&mut request);
+        match prepare_promotion(store, request).await {
+            Err(PrepareError::Plan(error @ PlanError::NotPromotable { .. })) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_keeps_a_build_from_being_promoted_is_named_at_once() {
+        let store = MemoryStore::new();
+        assert!(put(&store, 1).await);
+        let start = "master/centos/20181101T060000Z is not promoted to ";
+        let missing = refusal(&store, |request| {
+            request.verdict = Some(Verdict::Yellow);
+            request.to = "feature/x/centos/20181101T060000Z"
+                .parse()
+                .expect("a build");
+        });
+        assert_eq!(
+            missing.await,
+            format!(
+                "{start}feature/x/centos/20181101T060000Z: feature/x/centos/20181101T060000Z is no release and no \
+                 milestone; its verdict is yellow, not green"
+            )
+        );
+        let target = format!("{start}{}: ", sample_release());
+        let forced = refusal(&store, |request| {
+            request.verdict = None;
+            request.force = true;
+            request.reason = Some(" ".to_owned());
+        });
+        assert_eq!(
+            forced.await,
+            format!("{target}it is not green, and no reason is given why it is promoted")
+        );
+        let image = "outputs/iso/bootimage.iso".parse().expect("a path");
+        store.tamper_file(&sample_id(1), &image, Some(Bytes::from_static(b"x")));
+        store.tamper_file(
+            &sample_id(1),
+            &"outputs/CONTEXT".parse().expect("a path"),
+            None,
+        );
+        assert_eq!(
+            refusal(&store, |request| request.verdict = None).await,
+            format!(
+                "{target}outputs/iso/bootimage.iso has other bytes than SHA256SUMS says; outputs/CONTEXT is missing; its \
+                 verdict is missing, not green"
+            )
+        );
+        let store = MemoryStore::new();
+        let failed = sample_request(1, BuildOutcome::Fail, "x");
+        let plan = prepare(&store, failed).await.expect("a plan");
+        publish(&store, &plan).await.expect("published");
+        assert_eq!(
+            refusal(&store, |_| {}).await,
+            format!("{target}the build failed")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_release_is_the_build_and_no_other_is() {
+        let store = MemoryStore::new().with_seal(test_seal());
+        assert!(put(&store, 1).await && put(&store, 2).await);
+        let request = sample_promotion(&store).await.expect("a build");
+        let plan = prepare_promotion(&store, request).await.expect("a plan");
+        publish(&store, &plan).await.expect("published");
+        let (sums, new) = (
+            store.sums(&sample_id(1)).await.expect("sums"),
+            store.sums(&sample_release()).await.expect("sums"),
+        );
+        for line in sums.lines() {
+            let path = crate::plan::promoted_path(&line.path);
+            assert_eq!(new.get(&path), Some(line.digest), "{path}");
+        }
+        // Its own record, sums and signature, and those of the build that it was.
+        for name in [
+            "origin/build.json",
+            "origin/SHA256SUMS",
+            "origin/SHA256SUMS.asc",
+        ] {
+            assert!(new.get(&name.parse().expect("a path")).is_some(), "{name}");
+        }
+        // Another build is not the same release.
+        let mut other = sample_promotion(&store).await.expect("a build");
+        other.from = read_original(&store, &sample_id(2)).await.expect("a build");
+        let refused = prepare_promotion(&store, other).await.expect_err("another");
+        assert!(
+            refused
+                .to_string()
+                .contains("it is not master/centos/20181102T060000Z, promoted"),
+            "{refused}"
+        );
+        // A release may be promoted on.
+        let mut on = sample_promotion(&store).await.expect("a build");
+        on.from = read_original(&store, &sample_release())
+            .await
+            .expect("a build");
+        on.to = "milestone/2019.05/centos/20181101T060000Z"
+            .parse()
+            .expect("a build");
+        let plan = prepare_promotion(&store, on).await.expect("a plan");
+        assert_eq!(plan.action, PublishAction::New);
+        publish(&store, &plan).await.expect("published");
+        let report = verify(&store, &Scope::All).await.expect("verified");
+        assert_eq!(report.findings, []);
+    }
+}
