@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use stx_layout::{Catalog, Name, ReleaseId};
+use stx_layout::{BuildDate, BuildEntry, Catalog, Name, Origin, ReleaseId};
 
 /// The part of a policy that says when releases were, and will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,10 @@ pub struct Releases {
 
 /// The first whole release period that begins on or after a build's introduction.
 ///
-/// *Introduction* is the UTC day of the build's own date. A *release period* lasts from one release day of the calendar
-/// to the next one; several releases on one day are one release day. *One release period past its introduction* ends
-/// when the first period that begins on or after the introduction ends, at 00:00 UTC of the release day that ends it:
+/// *Introduction* is the UTC day of the build's own date; of a build that was promoted, the day of the promotion. A *release
+/// period* lasts from one release day of the calendar to the next one; several releases on one day are one release day.
+/// *One release period past its introduction* ends when the first period that begins on or after the introduction ends,
+/// at 00:00 UTC of the release day that ends it:
 ///
 /// ```text
 ///            R1            R2            R3
@@ -83,6 +84,17 @@ impl Period {
     }
 }
 
+/// When a build came into its channel: its own date; for one that was promoted, whose date may be that of the build that was
+/// tested, the promotion.
+pub(crate) fn introduction(date: BuildDate, build: &BuildEntry) -> DateTime<Utc> {
+    let own = date.time();
+    match build.record().and_then(|record| record.origin.as_ref()) {
+        // A clock that was wrong then must not introduce a build before it was begun.
+        Some(Origin::Promoted { at, .. }) => own.max(*at),
+        Some(_) | None => own,
+    }
+}
+
 impl Releases {
     /// Releases on these days.
     pub fn on(days: impl IntoIterator<Item = NaiveDate>) -> Self {
@@ -93,8 +105,9 @@ impl Releases {
 
     /// The releases of a calendar and, where it learns, those of the catalog that it does not name.
     ///
-    /// A release is learned to have happened on the day of the oldest success in any of its channels that is not
-    /// dated after `now`. Where its first builds are gone it is learned too late, which keeps milestones longer.
+    /// A release is learned to have happened on the day on which the first success in any of its channels was introduced,
+    /// of those not introduced after `now`. Where its first builds are gone it is learned too late, which keeps milestones
+    /// longer.
     pub fn known(catalog: &Catalog, calendar: &Calendar, now: DateTime<Utc>) -> Self {
         let mut learned = BTreeMap::<&Name, NaiveDate>::new();
         for (channel, entry) in catalog.channels.iter().filter(|_| calendar.learn) {
@@ -106,12 +119,11 @@ impl Releases {
                 | ReleaseId::Milestone(_)
                 | ReleaseId::Rc(_) => continue,
             };
-            let first = entry
-                .builds
-                .iter()
-                .find(|(date, build)| build.is_success() && date.time() <= now);
-            if let Some((date, _)) = first {
-                let day = date.time().date_naive();
+            let successes = entry.builds.iter().filter(|(_, build)| build.is_success());
+            let introduced = successes.map(|(date, build)| introduction(*date, build));
+            let first = introduced.filter(|introduced| *introduced <= now).min();
+            if let Some(first) = first {
+                let day = first.date_naive();
                 let known = learned.entry(name).or_insert(day);
                 *known = day.min(*known);
             }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, BuildRecord, BuildState, Catalog,
-    Channel, ChannelEntry, UndatedEntry,
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
+    Catalog, Channel, ChannelEntry, UndatedEntry,
 };
 
+use crate::calendar::introduction;
 use crate::decision::End;
 use crate::{Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules};
 
@@ -160,7 +161,7 @@ impl Judge<'_> {
                 if build.keep_file {
                     reasons.push(Reason::KeepFile);
                 }
-                let due = self.schedule(*date, standing, rules, &known, &mut reasons);
+                let due = self.schedule((*date, build), standing, rules, &known, &mut reasons);
                 JudgedBuild {
                     date: *date,
                     record: build.record(),
@@ -200,7 +201,7 @@ impl Judge<'_> {
     /// Adds what the rules say; the rule and the instant by which the build is eligible, where they make it so.
     fn schedule(
         &self,
-        date: BuildDate,
+        (date, build): (BuildDate, &BuildEntry),
         standing: Rank,
         rules: &Rules,
         known: &KnownBuilds,
@@ -255,7 +256,7 @@ impl Judge<'_> {
                 (rule, until)
             }
             Retention::ReleasePeriod => {
-                let period = self.releases.period_past(date.time());
+                let period = self.releases.period_past(introduction(date, build));
                 if period.end().is_none_or(|end| self.now < end) {
                     reasons.push(Reason::ReleasePeriod { period });
                 }

@@ -2,8 +2,8 @@
 
 use chrono::NaiveDate;
 
-use super::world::{Made, add, channel, day};
-use crate::{Calendar, Period, Releases};
+use super::world::{Made, add, channel, day, id, promote};
+use crate::{Calendar, Limits, Period, Policy, Releases, plan};
 
 fn date(days: i64) -> NaiveDate {
     day(days).date_naive()
@@ -107,4 +107,60 @@ fn releases_are_learned_unless_named_or_still_to_come() {
     assert_eq!(known(&calendar, 40), [date(1), date(40)]);
     calendar.learn = false;
     assert_eq!(known(&calendar, 40), [date(1)]);
+}
+
+/// The date of a promoted build may be that of a build weeks older: the release was on the day of the promotion.
+#[test]
+fn a_promoted_release_is_learned_by_the_day_of_its_promotion() {
+    let release = "release/2018.10/centos";
+    let mut catalog = channel(release, &[(5, Made::Success), (9, Made::Success)]);
+    promote(&mut catalog, &id(release, 5), 12);
+    let known = |catalog: &_, now| -> Vec<_> {
+        let releases = Releases::known(catalog, &Calendar::default(), day(now));
+        releases.days().collect()
+    };
+    // The second build, which was not promoted, is the first that was introduced.
+    assert_eq!(known(&catalog, 8), []);
+    assert_eq!(known(&catalog, 30), [date(9)]);
+    promote(&mut catalog, &id(release, 9), 14);
+    assert_eq!(known(&catalog, 11), []);
+    assert_eq!(known(&catalog, 12), [date(12)]);
+    // A clock that was slow at the promotion introduces no build before its own date.
+    promote(&mut catalog, &id(release, 5), 1);
+    assert_eq!(known(&catalog, 30), [date(5)]);
+}
+
+/// A milestone counts from its promotion to the releases that the mirror has, and no configuration names them.
+#[test]
+fn a_promoted_milestone_is_kept_for_one_release_period_past_its_promotion() {
+    let milestone = "milestone/2018.10.b3/centos";
+    let mut catalog = channel(
+        milestone,
+        &[(3, Made::Success), (50, Made::Success), (60, Made::Success)],
+    );
+    for (release, days) in [("2018.10", 10), ("2019.05", 20), ("2019.12", 30)] {
+        let release = format!("release/{release}/centos");
+        add(&mut catalog, &release, 0, Made::Success);
+        promote(&mut catalog, &id(&release, 0), days);
+    }
+    let policy = Policy {
+        limits: Limits {
+            allow: Some(9),
+            ..Limits::default()
+        },
+        ..Policy::default()
+    };
+    let expired = |catalog: &_, now| {
+        let plan = plan(catalog, &policy, day(now));
+        plan.expire
+            .iter()
+            .any(|build| build.build == id(milestone, 3))
+    };
+    // The build of day 3 is past R1 to R2 when its two successors are there.
+    assert!(expired(&catalog, 61));
+    // Promoted between R1 and R2, it is past R2 to R3; between R2 and R3, no release after R3 is known.
+    promote(&mut catalog, &id(milestone, 3), 15);
+    assert!(expired(&catalog, 61));
+    promote(&mut catalog, &id(milestone, 3), 25);
+    assert!(!expired(&catalog, 61));
 }

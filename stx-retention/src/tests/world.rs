@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
-    Catalog,
+    Catalog, Origin,
 };
 
 use crate::{Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
@@ -49,6 +49,21 @@ pub(super) fn add(catalog: &mut Catalog, channel: &str, days: i64, made: Made) {
         keep_file: false,
     };
     entry.builds.insert(id.date, build);
+}
+
+/// Makes a build one that was promoted on a day, from a build of `master`.
+pub(super) fn promote(catalog: &mut Catalog, id: &BuildId, days: i64) {
+    let entry = catalog.channels.get_mut(&id.channel).expect("a channel");
+    let build = entry.builds.get_mut(&id.date).expect("a build");
+    let BuildState::Known(record) = &mut build.state else {
+        panic!("{id} has no record");
+    };
+    record.origin = Some(Origin::Promoted {
+        from: BuildId::new("master/centos".parse().expect("a channel"), id.date),
+        at: day(days),
+        by: "ann".to_owned(),
+        reason: None,
+    });
 }
 
 /// A catalog of one channel.
