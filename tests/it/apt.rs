@@ -479,7 +479,7 @@ fn files_from_the_mirror_are_all_that_apt_and_dnf_need() {
 }
 
 /// Adds the repositories of a file on the mirror, and installs the package `message` from them.
-fn install_with_dnf(work: &Utf8Path, url: &str) {
+pub(crate) fn install_with_dnf(work: &Utf8Path, url: &str) {
     fs_err::create_dir_all(work.join("repos")).expect("a directory");
     let conf = format!(
         "[main]\nreposdir={work}/repos\ncachedir={work}/cache\nlogdir={work}/log\npersistdir={work}/persist\n"

@@ -46,6 +46,7 @@ mod places_farm;
 mod places_pod;
 mod places_sshd;
 mod power_loss;
+mod promote;
 mod provenance;
 mod publishing;
 mod race;
