@@ -36,8 +36,8 @@ fn a_verdict_moves_latest_green_build_and_nothing_else() {
     // An older one does not move it back; the newest red one moves nothing but this alias.
     mark(&mirror, 1, "green", &by);
     assert_eq!(green(&mirror), Some(january(2)));
-    let link = "https://lab.example/run/5";
-    mark(&mirror, 5, "green", &["--by", "lab", "--url", link]);
+    let results = "https://lab.example/run/5";
+    mark(&mirror, 5, "green", &["--by", "lab", "--url", results]);
     assert_eq!(green(&mirror), Some(january(5)));
     let why = ["--by", "ann", "--reason", "the controller <hangs>"];
     mark(&mirror, 5, "red", &why);
@@ -60,22 +60,23 @@ fn a_verdict_moves_latest_green_build_and_nothing_else() {
     assert!(red.is_some() && red < passed, "{shown}");
     assert!(shown.contains("the controller <hangs>"), "{shown}");
     let json = mirror.json(&["show", &build(5), "--now", NOW]);
-    assert_eq!(json["verdicts"][0]["url"], link);
+    assert_eq!(json["verdicts"][0]["url"], results);
     assert_eq!(json["verdicts"][1]["author"], "ann");
 
     // The pages.
-    let read = |name: &str| fs_err::read_to_string(mirror.at("mirror").join(name)).expect("a page");
-    let index: Value = serde_json::from_str(&read("master/centos/index.json")).expect("JSON");
+    let text_of =
+        |name: &str| fs_err::read_to_string(mirror.at("mirror").join(name)).expect("a page");
+    let index: Value = serde_json::from_str(&text_of("master/centos/index.json")).expect("JSON");
     assert_eq!(index["builds"][0]["verdicts"][1]["verdict"], "red");
-    let root: Value = serde_json::from_str(&read("index.json")).expect("JSON");
+    let root: Value = serde_json::from_str(&text_of("index.json")).expect("JSON");
     let channel = &root["channels"][0];
     assert_eq!(channel["latest_build"], january(5));
     assert_eq!(channel["latest_green_build"], january(2));
-    let page = read("master/centos/index.html");
+    let page = text_of("master/centos/index.html");
     assert!(page.contains("the controller &#60;hangs&#62;"), "{page}");
     assert!(page.contains("latest_green_build"));
-    assert!(read("index.html").contains("green"));
-    let feed = read("master/centos/feed.xml");
+    assert!(text_of("index.html").contains("green"));
+    let feed = text_of("master/centos/feed.xml");
     let title = format!("{}: success, red</title>", january(5));
     assert!(feed.contains(&title), "{feed}");
 

@@ -62,9 +62,17 @@ impl Place {
 fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
     let registry = DockerRegistry::start();
     let place = Place::new(&registry);
-    let here = &place.0;
-    let before = (registry.changes(), here.record(1));
+    only_green_builds_are_promoted(&place, &registry);
+    the_release_has_the_very_bytes_and_images(&place, &registry);
+    another_build_under_the_name_is_refused(&place);
+    dnf_installs_through_the_release(&place);
+    the_origin_may_expire(&place);
+    the_chain_of_provenance_is_followed(&place);
+}
 
+fn only_green_builds_are_promoted(place: &Place, registry: &DockerRegistry) {
+    let here = &place.0;
+    let before = registry.changes();
     // Not without the verdict, and then all that is wrong is said.
     let refused = place.promote(&[]).code(4);
     assert!(
@@ -87,10 +95,13 @@ fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
         planned["promotion"]["from"],
         format!("master/centos/{}", january(1))
     );
-    assert_eq!(registry.changes(), before.0, "a dry run changes nothing");
+    assert_eq!(registry.changes(), before, "a dry run changes nothing");
     assert!(!here.at("mirror/release").exists());
+}
 
-    // The very bytes.
+fn the_release_has_the_very_bytes_and_images(place: &Place, registry: &DockerRegistry) {
+    let here = &place.0;
+    let before = (registry.changes(), here.record(1));
     let report = place.promote(&["--reason", "it passed"]).code(0).json();
     assert_eq!(report["action"], "new");
     let inode = |path: Utf8PathBuf| fs_err::metadata(path).expect("a file").ino();
@@ -133,8 +144,11 @@ fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
     };
     assert_eq!(blobs(registry.changes()), blobs(before.0));
     assert_eq!(place.verify(), Vec::<Value>::new());
+}
 
-    // Again is a no-op; another build under the name is refused.
+fn another_build_under_the_name_is_refused(place: &Place) {
+    let here = &place.0;
+    // The same again is a no-op.
     let again = place.promote(&[]).code(0).json();
     assert_eq!(again["action"], "same");
     let other = format!("master/centos/{}", january(2));
@@ -158,8 +172,10 @@ fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
         "{}",
         refused.stderr
     );
+}
 
-    // dnf installs through the release's address.
+fn dnf_installs_through_the_release(place: &Place) {
+    let here = &place.0;
     let prefix = here.at("nginx");
     fs_err::create_dir_all(&prefix).expect("a directory");
     let conf = format!(
@@ -174,8 +190,12 @@ fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
     fs_err::write(here.at("mirror/stx.repo"), repo).expect("a file");
     install_with_dnf(&here.at("dnf"), &nginx.url("stx.repo"));
     fs_err::remove_file(here.at("mirror/stx.repo")).expect("removed");
+}
 
-    // `show` and the page name the origin.
+fn the_origin_may_expire(place: &Place) {
+    let here = &place.0;
+    let nova = here.name(&format!("stx-nova:r-1.0.0-centos-stable-{}.0", january(1)));
+    let digest = seen_digest(&nova);
     let shown = run(here.stx(&["show", RELEASE]).args(["--format", "human"])).code(0);
     let origin = format!("master/centos/{}, promoted by ann", january(1));
     assert!(shown.stdout.contains(&origin), "{}", shown.stdout);
@@ -190,8 +210,13 @@ fn a_green_build_becomes_a_release_with_its_images_and_outlives_its_origin() {
         run(&mut here.stx(&["prune", "--now", now])).ok();
     }
     assert!(!here.build(1).exists());
-    assert_eq!(seen_digest(&nova), Some(digest));
+    assert!(digest.is_some());
+    assert_eq!(seen_digest(&nova), digest);
     assert_eq!(place.verify(), Vec::<Value>::new());
+}
+
+fn the_chain_of_provenance_is_followed(place: &Place) {
+    let here = &place.0;
     let stated = run(&mut here.stx(&["show", RELEASE, "--provenance"]))
         .code(0)
         .json();

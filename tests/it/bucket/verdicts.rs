@@ -12,10 +12,10 @@ use crate::harness::run;
 fn green(place: &Place) -> Option<String> {
     let listed = place.json(&["list"]);
     let builds = listed["builds"].as_array().expect("builds");
-    let shows = |alias: &serde_json::Value| alias == "latest_green_build";
+    let is_green = |alias: &serde_json::Value| alias == "latest_green_build";
     let mut shown = builds.iter().filter(|build| {
         let aliases = build["aliases"].as_array().expect("aliases");
-        aliases.iter().any(shows)
+        aliases.iter().any(is_green)
     });
     let build = shown.next()?["build"].as_str()?;
     assert!(shown.next().is_none(), "{listed}");
