@@ -116,7 +116,8 @@ impl Job {
         self.dir.join("alive")
     }
 
-    /// Whether the script began with the phase and was not the one to end it: it may have been killed alone.
+    /// The files that the script makes when the phase begins and when it is over: with the first alone, it may have been killed.
+    #[cfg(feature = "process")]
     pub(crate) fn traces(&self) -> [Utf8PathBuf; 2] {
         [self.dir.join("began"), self.dir.join("over")]
     }

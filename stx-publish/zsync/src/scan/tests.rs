@@ -104,7 +104,7 @@ fn equal_blocks_are_all_found_and_cost_nothing() {
     new.extend_from_slice(&noise(6, 10_000));
     new.extend_from_slice(&vec![0; 4 << 20]);
     let mut old = noise(6, 10_000);
-    old.extend_from_slice(&[0; 20_000]);
+    old.extend_from_slice(&vec![0; 20_000]);
     let cost = fetched(&pieces(&new, &old, 1));
     assert!(cost <= 3 * 2048, "{cost}");
 }
