@@ -15,6 +15,7 @@ mod copies;
 mod delta;
 mod in_process;
 mod names;
+mod promote;
 mod server;
 mod verdicts;
 

@@ -314,6 +314,21 @@ async fn names_of_releases_survive_a_failure_at_every_request() {
 }
 
 #[tokio::test]
+async fn promotions_survive_a_failure_at_every_request() {
+    let (bucket, clock) = (Arc::default(), TestClock::default());
+    for day in [1, 2] {
+        assert!(sweep::put(&sound(&bucket, &clock), day).await);
+    }
+    let work = async |store: &BucketStore| sweep::promotion::put(store).await;
+    let after = async |store: &BucketStore, context: &str| {
+        sweep::promotion::check(store, context).await;
+        sweep::promotion::converge(store, context).await;
+    };
+    let requests = at_every_request(&bucket, &clock, work, after).await;
+    assert!(requests > 30, "only {requests} requests");
+}
+
+#[tokio::test]
 async fn pruning_survives_a_failure_at_every_request() {
     let (bucket, clock) = (Arc::default(), TestClock::default());
     sweep::retention::prepared(&sound(&bucket, &clock)).await;
