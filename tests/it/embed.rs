@@ -63,12 +63,12 @@ fn an_executor_of_another_crate_runs_a_phase() {
     assert!(log.count() > 0);
     // The command line knows the built-in kinds only, and says so; the other program knows one more.
     let refused = run(&mut stx(["--config", config.as_str(), "list"])).code(2);
-    let known = "unknown kind \"nice\", expected one of local, ssh, container, slurm";
+    let known = "unknown kind \"nice\", expected one of local, ssh, container, exec, slurm";
     assert!(refused.stderr.contains(known), "{}", refused.stderr);
     nice_site(dir.path(), "kind = \"nasty\"");
     let program = built(&["--workspace", "--all-features", "--example", "own_executor"]);
     let refused = run(&mut tool(program.as_str(), args)).code(1);
-    let known = "stx-builds.toml:3:8: unknown kind \"nasty\", expected one of local, ssh, container, slurm, nice";
+    let known = "stx-builds.toml:3:8: unknown kind \"nasty\", expected one of local, ssh, container, exec, slurm, nice";
     assert!(refused.stdout.contains(known), "{}", refused.stdout);
 }
 
