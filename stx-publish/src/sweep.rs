@@ -7,7 +7,7 @@ use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 #[cfg(test)]
 use crate::conformance::test_seal;
 use crate::conformance::{TestSigner, sample_control, sample_deb, sample_id, sample_request};
-use crate::faulty::{Fault, FaultyStore};
+use crate::faulty::Fault;
 use crate::incoming::Entry;
 #[cfg(test)]
 use crate::memory::MemoryStore;
@@ -16,6 +16,7 @@ use crate::seal::{SUMS_SIGNATURE, Signer as _};
 use crate::store::{MirrorStore, Scope, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
+pub mod every;
 pub mod names;
 pub mod promotion;
 pub mod retention;
@@ -150,28 +151,27 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     );
 }
 
+/// Checks that hold after a publish of the second build that was stopped, and after the next run; whether it was done.
+async fn after(
+    store: &dyn MirrorStore,
+    put: Option<Result<PublishReport, PublishError>>,
+    context: &str,
+) -> bool {
+    claims_the_truth(store, 2, put.as_ref(), context).await;
+    check(store, context).await;
+    converge(store, context).await;
+    matches!(put, Some(Ok(_)))
+}
+
 /// Publishes with a fault at every call in turn, on the mirror that `fresh` makes each time; the number of runs.
 pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
-    let mut runs = 0;
-    for fault in Fault::ALL {
-        for at in 0.. {
-            let store = fresh();
-            assert!(put(&store, 1).await);
-            let faulty = FaultyStore::new(store.clone(), fault, at);
-            let put = try_put(&faulty, 2).await;
-            let done = matches!(put, Some(Ok(_)));
-            let context = format!("{fault:?} at call {at}");
-            claims_the_truth(&store, 2, put.as_ref(), &context).await;
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            runs += 1;
-            if !faulty.has_failed() {
-                assert!(done, "{context}");
-                break;
-            }
-        }
-    }
-    runs
+    let first = async || {
+        let store = fresh();
+        assert!(put(&store, 1).await);
+        store
+    };
+    let second = async |store: &dyn MirrorStore| try_put(store, 2).await;
+    every::every_call(&Fault::ALL, first, second, after).await
 }
 
 #[cfg(test)]
@@ -184,20 +184,18 @@ async fn memory_survives_a_fault_at_every_call() {
 #[cfg(all(test, feature = "local"))]
 mod local {
     use std::fs::File;
-    use std::io;
     use std::sync::Arc;
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use camino::Utf8Path;
-    use camino_tempfile::{Utf8TempDir, tempdir_in};
-
     use stx_layout::BuildDate;
 
-    use super::{check, claims_the_truth, converge, every_call, put, test_seal, try_put};
+    use super::every::local::{every_call, every_step};
+    use super::{after, put, test_seal, try_put};
+    use crate::faulty::Fault;
     use crate::local::LocalStore;
     use crate::metadata::{Indexed, RepoMetadata};
-    use crate::store::StoreError;
+    use crate::publish::{PublishError, PublishReport};
+    use crate::store::{MirrorStore, StoreError};
 
     /// Makes the least that is repository metadata.
     #[derive(Debug)]
@@ -223,50 +221,27 @@ mod local {
         }
     }
 
+    /// A mirror with the first build.
+    async fn fresh(dir: &Utf8Path) -> LocalStore {
+        let store = LocalStore::create(dir)
+            .expect("a mirror")
+            .with_metadata(Arc::new(ListOfPackages))
+            .with_seal(test_seal());
+        assert!(put(&store, 1).await);
+        store
+    }
+
+    async fn second(store: &dyn MirrorStore) -> Option<Result<PublishReport, PublishError>> {
+        try_put(store, 2).await
+    }
+
     #[tokio::test]
     async fn a_directory_survives_a_fault_at_every_call() {
-        let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
-        let runs = every_call(|| {
-            let dir = tempdir_in("/dev/shm").expect("a directory in memory");
-            let store = LocalStore::create(dir.path())
-                .expect("a mirror")
-                .with_metadata(Arc::new(ListOfPackages))
-                .with_seal(test_seal());
-            dirs.lock().expect("not poisoned").push(dir);
-            store
-        });
-        assert!(runs.await > 20);
+        assert!(every_call(&Fault::ALL, fresh, second, after).await > 20);
     }
 
     #[tokio::test]
     async fn a_directory_survives_a_crash_at_every_step() {
-        for at in 0.. {
-            let dir = tempdir_in("/dev/shm").expect("a directory in memory");
-            let store = LocalStore::create(dir.path())
-                .expect("a mirror")
-                .with_metadata(Arc::new(ListOfPackages))
-                .with_seal(test_seal());
-            assert!(put(&store, 1).await);
-            let steps = Arc::new(AtomicUsize::new(0));
-            let seen = Arc::clone(&steps);
-            let crashing = store.clone().with_crash_point(Arc::new(move |step| {
-                if seen.fetch_add(1, Ordering::SeqCst) < at {
-                    Ok(())
-                } else {
-                    Err(io::Error::other(step))
-                }
-            }));
-            let put = try_put(&crashing, 2).await;
-            let done = matches!(put, Some(Ok(_)));
-            let context = format!("a crash at step {at}");
-            claims_the_truth(&store, 2, put.as_ref(), &context).await;
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            if steps.load(Ordering::SeqCst) <= at {
-                assert!(done, "{context}");
-                assert!(at > 8, "only {at} steps");
-                break;
-            }
-        }
+        assert!(every_step(fresh, second, after).await > 8);
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, RootAlias, RootEntry, Section};
 
+use super::every;
 use crate::aliases::{AliasPolicy, settle_root};
 use crate::conformance::sample_request;
-use crate::faulty::{Fault, FaultyStore};
+use crate::faulty::Fault;
 use crate::publish::{prepare, publish};
 use crate::store::rules::{is_offered, root_targets};
 use crate::store::{MirrorStore, Scope};
@@ -52,7 +53,7 @@ pub async fn put(store: &dyn MirrorStore, release: &str, day: u32) -> bool {
     publish(store, &plan).await.is_ok() && settle_root(store, &policy(), false).await.is_ok()
 }
 
-/// What is wrong with the mirror, without what a crash may leave for the next publish.
+/// The findings on the mirror, without those that a crash may leave for the next publish.
 async fn wrong(store: &dyn MirrorStore) -> Vec<Finding> {
     let report = verify(store, &Scope::All).await.expect("verified");
     let findings = report.findings.into_iter().filter(|finding| {
@@ -120,27 +121,23 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     assert_eq!(wrong(store).await, [], "{context}");
 }
 
+/// The mirror as it has to be after a publish of the second release that was stopped, and after the next run.
+async fn after(store: &dyn MirrorStore, done: bool, context: &str) -> bool {
+    check(store, context).await;
+    converge(store, context).await;
+    done
+}
+
 /// Publishes a second release with a fault at every call in turn, on the mirror that `fresh` makes each time; the number of
 /// runs.
 pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
-    let mut runs = 0;
-    for fault in Fault::ALL {
-        for at in 0.. {
-            let store = fresh();
-            assert!(put(&store, "9.0", 1).await);
-            let faulty = FaultyStore::new(store.clone(), fault, at);
-            let done = put(&faulty, "10.0", 2).await;
-            let context = format!("{fault:?} at call {at}");
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            runs += 1;
-            if !faulty.has_failed() {
-                assert!(done, "{context}");
-                break;
-            }
-        }
-    }
-    runs
+    let first = async || {
+        let store = fresh();
+        assert!(put(&store, "9.0", 1).await);
+        store
+    };
+    let second = async |store: &dyn MirrorStore| put(store, "10.0", 2).await;
+    every::every_call(&Fault::ALL, first, second, after).await
 }
 
 #[cfg(test)]
@@ -152,51 +149,32 @@ async fn memory_survives_a_fault_at_every_call() {
 
 #[cfg(all(test, feature = "local"))]
 mod local {
-    use std::io;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
+    use camino::Utf8Path;
 
-    use camino_tempfile::{Utf8TempDir, tempdir};
-
-    use super::{check, converge, every_call, put};
+    use super::every::local::{every_call, every_step};
+    use super::{after, put};
+    use crate::faulty::Fault;
     use crate::local::LocalStore;
+    use crate::store::MirrorStore;
+
+    /// A mirror with the first release.
+    async fn fresh(dir: &Utf8Path) -> LocalStore {
+        let store = LocalStore::create(dir).expect("a mirror");
+        assert!(put(&store, "9.0", 1).await);
+        store
+    }
+
+    async fn second(store: &dyn MirrorStore) -> bool {
+        put(store, "10.0", 2).await
+    }
 
     #[tokio::test]
     async fn a_directory_survives_a_fault_at_every_call() {
-        let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
-        let runs = every_call(|| {
-            let dir = tempdir().expect("a directory");
-            let store = LocalStore::create(dir.path()).expect("a mirror");
-            dirs.lock().expect("not poisoned").push(dir);
-            store
-        });
-        assert!(runs.await > 40);
+        assert!(every_call(&Fault::ALL, fresh, second, after).await > 40);
     }
 
     #[tokio::test]
     async fn a_directory_survives_a_crash_at_every_step() {
-        for at in 0.. {
-            let dir = tempdir().expect("a directory");
-            let store = LocalStore::create(dir.path()).expect("a mirror");
-            assert!(put(&store, "9.0", 1).await);
-            let steps = Arc::new(AtomicUsize::new(0));
-            let seen = Arc::clone(&steps);
-            let crashing = store.clone().with_crash_point(Arc::new(move |step| {
-                if seen.fetch_add(1, Ordering::SeqCst) < at {
-                    Ok(())
-                } else {
-                    Err(io::Error::other(step))
-                }
-            }));
-            let done = put(&crashing, "10.0", 2).await;
-            let context = format!("a crash at step {at}");
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            if steps.load(Ordering::SeqCst) <= at {
-                assert!(done, "{context}");
-                assert!(at > 8, "only {at} steps");
-                break;
-            }
-        }
+        assert!(every_step(fresh, second, after).await > 8);
     }
 }

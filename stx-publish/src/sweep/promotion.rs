@@ -2,8 +2,9 @@
 
 use stx_layout::{AliasEntry, AliasName, BuildId, Origin, Verdict};
 
+use super::every;
 use crate::conformance::sample_id;
-use crate::faulty::{Fault, FaultyStore};
+use crate::faulty::Fault;
 use crate::plan::PromoteRequest;
 use crate::publish::{PublishError, PublishReport, prepare_promotion, publish, read_original};
 use crate::store::{MirrorStore, Scope};
@@ -97,26 +98,26 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     super::check(store, context).await;
 }
 
+/// The mirror as it has to be after a promotion that was stopped, and after the next run.
+async fn after(store: &dyn MirrorStore, done: bool, context: &str) -> bool {
+    check(store, context).await;
+    converge(store, context).await;
+    done
+}
+
 /// Promotes with a fault at every call in turn, on the mirror that `fresh` makes each time. The number of runs.
 pub async fn every_call<S: MirrorStore + Clone>(fresh: impl Fn() -> S) -> usize {
-    let mut runs = 0;
-    for fault in Fault::ALL {
-        for at in 0.. {
-            let store = fresh();
-            assert!(super::put(&store, 1).await && super::put(&store, 2).await);
-            let faulty = FaultyStore::new(store.clone(), fault, at);
-            let done = put(&faulty).await;
-            let context = format!("{fault:?} at call {at}");
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            runs += 1;
-            if !faulty.has_failed() {
-                assert!(done, "{context}");
-                break;
-            }
-        }
-    }
-    runs
+    let prepared = async || {
+        let store = fresh();
+        prepare(&store).await;
+        store
+    };
+    every::every_call(&Fault::ALL, prepared, put, after).await
+}
+
+/// Publishes the build that is promoted, and a newer one.
+async fn prepare(store: &dyn MirrorStore) {
+    assert!(super::put(store, 1).await && super::put(store, 2).await);
 }
 
 #[cfg(test)]
@@ -125,7 +126,7 @@ mod tests {
     use stx_layout::BuildOutcome;
 
     use super::super::put;
-    use super::{PromoteRequest, Scope, Verdict, every_call};
+    use super::{Fault, PromoteRequest, Scope, Verdict, every_call};
     use super::{prepare_promotion, publish, read_original, sample_id, sample_promotion};
     use super::{sample_release, verify};
     use crate::conformance::{sample_request, test_seal};
@@ -142,16 +143,16 @@ mod tests {
 
     #[cfg(feature = "local")]
     #[tokio::test]
-    async fn a_directory_survives_a_fault_at_every_call() {
-        use crate::local::LocalStore;
-        let dirs = std::sync::Mutex::new(Vec::new());
-        let runs = every_call(|| {
-            let dir = camino_tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
-            let store = LocalStore::create(dir.path()).expect("a mirror");
-            dirs.lock().expect("not poisoned").push(dir);
-            store.with_seal(test_seal())
-        });
-        assert!(runs.await > 20);
+    async fn a_directory_survives_a_fault_at_every_call_and_a_crash_at_every_step() {
+        use super::every::local::{every_call, every_step};
+        let fresh = async |dir: &camino::Utf8Path| {
+            let store = crate::local::LocalStore::create(dir).expect("a mirror");
+            let store = store.with_seal(test_seal());
+            super::prepare(&store).await;
+            store
+        };
+        assert!(every_call(&Fault::ALL, fresh, super::put, super::after).await > 20);
+        assert!(every_step(fresh, super::put, super::after).await > 8);
     }
 
     async fn refusal(store: &MemoryStore, change: impl FnOnce(&mut PromoteRequest)) -> String {

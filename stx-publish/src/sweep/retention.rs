@@ -3,11 +3,14 @@
 
 use stx_layout::{AliasEntry, AliasName, BuildOutcome, Pin, Sha256};
 
+use super::every;
 #[cfg(test)]
 use super::put;
 use crate::conformance::retention::{sample_pin, sample_section};
 use crate::conformance::{sample_id, sample_request};
-use crate::faulty::{Fault, FaultyStore};
+use crate::faulty::Fault;
+#[cfg(test)]
+use crate::faulty::FaultyStore;
 #[cfg(test)]
 use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
@@ -157,28 +160,19 @@ pub async fn converge(store: &dyn MirrorStore, context: &str) {
     );
 }
 
+/// The mirror as it has to be after a run that was stopped, and after the next one.
+async fn after(store: &dyn MirrorStore, done: bool, context: &str) -> bool {
+    check(store, context).await;
+    converge(store, context).await;
+    done
+}
+
 /// Stops a run at every call in these ways, on a [`prepared`] mirror each time.
 pub async fn every_call<S: MirrorStore + Clone>(
     ways: &[Fault],
     fresh: impl AsyncFn() -> S,
 ) -> usize {
-    let mut runs = 0;
-    for &fault in ways {
-        for at in 0.. {
-            let store = fresh().await;
-            let faulty = FaultyStore::new(store.clone(), fault, at);
-            let done = run(&faulty).await;
-            let context = format!("{fault:?} at call {at}");
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            runs += 1;
-            if !faulty.has_failed() {
-                assert!(done, "{context}");
-                break;
-            }
-        }
-    }
-    runs
+    every::every_call(ways, fresh, run, after).await
 }
 
 #[cfg(test)]
@@ -205,15 +199,12 @@ async fn a_publisher_after_a_dead_run_is_not_harmed() {
 
 #[cfg(all(test, feature = "local"))]
 mod local {
-    use std::io;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
-
     use camino::Utf8Path;
-    use camino_tempfile::{Utf8TempDir, tempdir};
+    use camino_tempfile::Utf8TempDir;
     use walkdir::WalkDir;
 
-    use super::{check, converge, every_call, prepared, run};
+    use super::every::local::{directory, every_call, every_step};
+    use super::{after, prepared, run};
     use crate::faulty::Fault;
     use crate::local::LocalStore;
 
@@ -222,20 +213,17 @@ mod local {
 
     impl Template {
         async fn new() -> Self {
-            let dir = tempdir().expect("a directory");
+            let dir = directory();
             let store = LocalStore::create(dir.path()).expect("a mirror");
             prepared(&store).await;
             Self(dir)
         }
 
-        fn copy(&self) -> (Utf8TempDir, LocalStore) {
-            let dir = tempdir().expect("a directory");
+        fn copy(&self, to: &Utf8Path) -> LocalStore {
             for entry in WalkDir::new(self.0.path()).min_depth(1) {
                 let entry = entry.expect("readable");
                 let from = Utf8Path::from_path(entry.path()).expect("UTF-8");
-                let to = dir
-                    .path()
-                    .join(from.strip_prefix(self.0.path()).expect("below"));
+                let to = to.join(from.strip_prefix(self.0.path()).expect("below"));
                 let kind = entry.file_type();
                 let made = if kind.is_dir() {
                     fs_err::create_dir(&to)
@@ -247,47 +235,22 @@ mod local {
                 };
                 made.expect("copied");
             }
-            let store = LocalStore::create(dir.path()).expect("a mirror");
-            (dir, store)
+            LocalStore::create(to).expect("a mirror")
         }
     }
 
     #[tokio::test]
     async fn a_directory_survives_a_fault_at_every_call() {
         let template = Template::new().await;
-        let dirs: Mutex<Vec<Utf8TempDir>> = Mutex::default();
-        let fresh = async || {
-            let (dir, store) = template.copy();
-            dirs.lock().expect("not poisoned").push(dir);
-            store
-        };
+        let fresh = async |dir: &Utf8Path| template.copy(dir);
         // The other ways are the same to every store, and memory is faster.
-        assert!(every_call(&[Fault::FromThenOn], fresh).await > 10);
+        assert!(every_call(&[Fault::FromThenOn], fresh, run, after).await > 10);
     }
 
     #[tokio::test]
     async fn a_directory_survives_a_crash_at_every_step() {
         let template = Template::new().await;
-        for at in 0.. {
-            let (_dir, store) = template.copy();
-            let steps = Arc::new(AtomicUsize::new(0));
-            let seen = Arc::clone(&steps);
-            let crashing = store.clone().with_crash_point(Arc::new(move |step| {
-                if seen.fetch_add(1, Ordering::SeqCst) < at {
-                    Ok(())
-                } else {
-                    Err(io::Error::other(step))
-                }
-            }));
-            let done = run(&crashing).await;
-            let context = format!("a crash at step {at}");
-            check(&store, &context).await;
-            converge(&store, &context).await;
-            if steps.load(Ordering::SeqCst) <= at {
-                assert!(done, "{context}");
-                assert!(at >= 12, "only {at} steps");
-                break;
-            }
-        }
+        let fresh = async |dir: &Utf8Path| template.copy(dir);
+        assert!(every_step(fresh, run, after).await >= 12);
     }
 }

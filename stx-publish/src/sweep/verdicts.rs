@@ -3,8 +3,9 @@
 
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildOutcome, Verdict, VerdictEntry};
 
+use super::every;
 use crate::conformance::{sample_id, sample_request};
-use crate::faulty::{Fault, FaultyStore};
+use crate::faulty::Fault;
 use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
 use crate::store::{MirrorStore, Scope, StoreError};
@@ -92,53 +93,41 @@ async fn prepared(store: &dyn MirrorStore) {
     }
 }
 
+async fn work(store: &dyn MirrorStore) -> bool {
+    steps(store).await.is_ok()
+}
+
 #[tokio::test]
 async fn memory_survives_a_fault_at_every_call() {
-    for fault in Fault::ALL {
-        for at in 0.. {
-            let store = MemoryStore::new();
-            prepared(&store).await;
-            let faulty = FaultyStore::new(store.clone(), fault, at);
-            let done = steps(&faulty).await.is_ok();
-            let context = format!("{fault:?} at call {at}");
-            check(&store, &context).await;
-            converge(&store, at % 2 == 0, &context).await;
-            if !faulty.has_failed() {
-                assert!(done && at > 10, "{context}");
-                break;
-            }
-        }
+    let fresh = async || {
+        let store = MemoryStore::new();
+        prepared(&store).await;
+        store
+    };
+    for by_repair in [false, true] {
+        let after = async |store: &dyn MirrorStore, done: bool, context: &str| {
+            check(store, context).await;
+            converge(store, by_repair, context).await;
+            done
+        };
+        assert!(every::every_call(&Fault::ALL, fresh, work, after).await > 30);
     }
 }
 
 #[cfg(feature = "local")]
 #[tokio::test]
 async fn a_directory_survives_a_crash_at_every_step() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use crate::local::LocalStore;
-
-    for at in 0.. {
-        let dir = camino_tempfile::tempdir().expect("a directory");
-        let store = LocalStore::create(dir.path()).expect("a mirror");
+    let fresh = async |dir: &camino::Utf8Path| {
+        let store = crate::local::LocalStore::create(dir).expect("a mirror");
         prepared(&store).await;
-        let taken = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&taken);
-        let crashing = store.clone().with_crash_point(Arc::new(move |step| {
-            if seen.fetch_add(1, Ordering::SeqCst) < at {
-                Ok(())
-            } else {
-                Err(std::io::Error::other(step))
-            }
-        }));
-        let done = steps(&crashing).await.is_ok();
-        let context = format!("a crash at step {at}");
-        check(&store, &context).await;
-        converge(&store, at % 2 == 0, &context).await;
-        if taken.load(Ordering::SeqCst) <= at {
-            assert!(done && at >= 6, "{context}");
-            break;
-        }
+        store
+    };
+    for by_repair in [false, true] {
+        let after = async |store: &dyn MirrorStore, done: bool, context: &str| {
+            check(store, context).await;
+            converge(store, by_repair, context).await;
+            done
+        };
+        assert!(every::local::every_step(fresh, work, after).await >= 6);
     }
 }
