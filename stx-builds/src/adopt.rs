@@ -61,11 +61,11 @@ pub struct AdoptOptions {
     pub scopes: Vec<Scope>,
     /// The result of builds whose result nothing tells.
     pub assume: Option<BuildOutcome>,
-    /// Whether modes and owners that the publisher would not make are changed.
+    /// Set modes and owners as the publisher would.
     pub fix_modes: bool,
-    /// Whether equal files become hard links.
+    /// Replace equal files by hard links.
     pub link: bool,
-    /// Threads that read; as many as there are processors where nothing is said.
+    /// The number of threads that read files; the number of processors by default.
     pub jobs: Option<NonZeroUsize>,
 }
 
@@ -103,7 +103,7 @@ pub struct WrongAlias {
     pub target: AliasEntry,
 }
 
-/// What an adoption would do. [`Site::adopt`] executes exactly that.
+/// The plan of an adoption. [`Site::adopt`] executes exactly that.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct AdoptPlan {
     /// The builds without a record, by channel, oldest first.
@@ -353,7 +353,7 @@ impl PlannedBuild {
         }
     }
 
-    /// What lies in it, if it becomes a full build.
+    /// Its contents, if it becomes a full build.
     fn adoptable(&self) -> Option<&Looked> {
         match self.decision {
             Decision::Adopt(_) => self.looked.as_ref(),

@@ -25,7 +25,7 @@ pub struct ListedAlias {
     pub target: Option<String>,
     /// Whether the configuration, or this program by itself, says where it points.
     pub managed: bool,
-    /// What is wrong with it.
+    /// Its fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<FindingKind>,
 }
@@ -308,7 +308,7 @@ impl Site {
     }
 }
 
-/// What a path without a date leads to, below its channel.
+/// The target of a path without a date, below its channel.
 fn undated_target(section: Section, to: &UndatedEntry) -> String {
     let section = section.as_str();
     match to {

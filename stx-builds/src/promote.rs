@@ -135,7 +135,7 @@ async fn plan(
     })
 }
 
-/// What is to be done on the registry, beside the plan of the mirror.
+/// The plan of the mirror, with the plan of the registry beside it.
 async fn prepared(
     site: &Site,
     store: &dyn MirrorRead,

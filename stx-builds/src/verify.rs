@@ -95,8 +95,8 @@ async fn check(
     Ok(report)
 }
 
-/// What is wrong with the names above the channels. A publisher may be between a build and its names: they are looked at
-/// until nothing is wrong, or for so long that none takes.
+/// Finds the faults of the names above the channels. A publisher may be between a build and its names, so they are looked
+/// at again until nothing is wrong, or until no publisher can be that slow.
 async fn root_findings(site: &Site, reader: &Reader) -> Result<Vec<Finding>, StoreError> {
     let store = reader.store();
     let policy = site.policy_of(reader);

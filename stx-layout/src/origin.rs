@@ -14,7 +14,7 @@ pub enum Origin {
     Adopted {
         /// When the record was written.
         at: DateTime<Utc>,
-        /// What the record was concluded from, a line each, such as `outputs/success`; the result first.
+        /// The evidence for the record, a line each, such as `outputs/success`; that for the result first.
         evidence: Vec<String>,
     },
     /// It has the very bytes of another build, under the name of a release or a milestone.

@@ -103,7 +103,7 @@ impl FromStr for RootAlias {
 
 serde_as_text!(RootAlias);
 
-/// What a [`RootAlias`] may point at.
+/// The possible targets of a [`RootAlias`].
 ///
 /// ```
 /// # use stx_layout::RootTarget;

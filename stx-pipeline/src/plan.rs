@@ -37,7 +37,7 @@ pub struct BuildRequest {
     pub workspace: Utf8PathBuf,
     /// The directory of the phases' logs, absolute.
     pub logs: Utf8PathBuf,
-    /// What the builds of the channel keep, absolute: `STATE_DIR`.
+    /// The directory that the builds of the channel keep, absolute: `STATE_DIR`.
     #[serde(default)]
     pub state_dir: Utf8PathBuf,
     /// The machine's processors.

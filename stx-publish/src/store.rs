@@ -382,7 +382,7 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Offers these sections of the build that `latest_build` points at, and no others, under paths without a date:
     /// `CHANNEL/outputs/…`. They follow `latest_build` from then on, or, on a store without links, when it is called again.
-    /// What lies there and is no such path, as an older publisher left it, is left alone. [`StoreError::NotFound`] where
+    /// Anything else of these names, such as the directories of an older publisher, is left alone. [`StoreError::NotFound`] where
     /// there is no `latest_build`.
     async fn offer(&self, sections: &BTreeSet<Section>) -> Result<(), StoreError>;
 

@@ -61,7 +61,7 @@ impl Mirror {
             .into_string()
     }
 
-    /// What `verify` finds: the kind and the path of each finding.
+    /// The findings of `verify`: the kind and the path of each.
     fn found(&self) -> Vec<(String, String)> {
         let report = self.stx(&["verify", "--format", "json"]).json();
         let findings = report["findings"].as_array().expect("a list").clone();

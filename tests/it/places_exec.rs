@@ -339,7 +339,7 @@ fn a_pod_with_other_files_under_the_paths_is_named_before_anything_runs() {
     );
 }
 
-/// What is killed, and whether the build is over then.
+/// The process that is killed, and whether the build ends with it.
 fn strike(there: &InPod, child: &mut Child, how: usize) -> bool {
     match how {
         // The service, at once.

@@ -1,7 +1,7 @@
 //! Pods to run phases in, without Kubernetes: a mount and a process namespace with other paths inside.
 //!
 //! `kubectl exec` does not start a process, it asks the node to: the client may end, and the process stays. So does this one:
-//! an agent, the first process of the pod, takes commands from a pipe, and the client waits for what becomes of them.
+//! a server, the first process of the pod, takes commands from a pipe, and the client waits for what becomes of them.
 
 use std::process::{Child, Stdio};
 
@@ -11,37 +11,37 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::tool;
 use crate::places::{processes, wait};
 
-/// The first process: `agent SHARED AGENT INSIDE`.
-const AGENT: &str = r#"
+/// The first process: `server SHARED SERVER INSIDE`.
+const SERVER: &str = r#"
 set -eu
-shared=$1 agent=$2 inside=$3
+shared=$1 server=$2 inside=$3
 mount -t tmpfs pod /mnt
-mkdir -p "/mnt/agent" "$inside"
+mkdir -p "/mnt/server" "$inside"
 mount --bind "$shared" "$inside"
-mount --bind "$agent" /mnt/agent
+mount --bind "$server" /mnt/server
 # Under its own path the build server's directory is not there.
 mount -t tmpfs nothing "$shared"
-exec 3<> /mnt/agent/requests
-touch /mnt/agent/ready
+exec 3<> /mnt/server/requests
+touch /mnt/server/ready
 while read -r request <&3; do
     (
         status=0
-        bash "/mnt/agent/$request/command" < /dev/null > "/mnt/agent/$request/output" 2> "/mnt/agent/$request/errors" 3<&- || status=$?
-        echo "$status" > "/mnt/agent/$request/status.new"
-        mv "/mnt/agent/$request/status.new" "/mnt/agent/$request/status"
+        bash "/mnt/server/$request/command" < /dev/null > "/mnt/server/$request/output" 2> "/mnt/server/$request/errors" 3<&- || status=$?
+        echo "$status" > "/mnt/server/$request/status.new"
+        mv "/mnt/server/$request/status.new" "/mnt/server/$request/status"
     ) &
 done
 "#;
 
-/// `client AGENT WORD...`: runs the words in the pod.
+/// `client SERVER WORD...`: runs the words in the pod.
 const CLIENT: &str = r#"#!/bin/bash
-agent=$1
+server=$1
 shift
-here() { kill -0 "$(cat "$agent/pid")" 2> /dev/null; }
+here() { kill -0 "$(cat "$server/pid")" 2> /dev/null; }
 here || { echo 'error: pod not found' >&2; exit 1; }
-request=$(mktemp -d "$agent/request.XXXXXX")
+request=$(mktemp -d -p "$server" --suffix=.request)
 printf '%q ' "$@" > "$request/command"
-exec 3<> "$agent/requests"
+exec 3<> "$server/requests"
 echo "${request##*/}" >&3
 until [[ -e $request/status ]]; do
     here || { echo 'command terminated' >&2; exit 137; }
@@ -74,7 +74,7 @@ impl Pod {
         assert!(requests.expect("mkfifo").success());
         let words = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
         let child = tool("unshare", words)
-            .args(["bash", "-c", AGENT, "agent", shared.as_str()])
+            .args(["bash", "-c", SERVER, "server", shared.as_str()])
             .args([dir.path().as_str(), inside.as_str()])
             .stdin(Stdio::null())
             .spawn()

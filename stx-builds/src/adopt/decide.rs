@@ -1,4 +1,4 @@
-//! Whether a build of an older publisher becomes a full build, and what its record says: a function of what lies in it.
+//! Decides from the contents of a build of an older publisher whether it becomes a full build, and what its record says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -53,7 +53,7 @@ const SOURCES: [&str; 6] = [
 /// The build team's mark on a build that is never removed.
 pub(super) const KEEP: &str = "KEEP";
 
-/// Whether the presence of a file tells something of its build.
+/// Tells whether the mere presence of a file is evidence about its build.
 pub(super) fn is_mark(path: &BuildPath) -> bool {
     let name = path.as_str();
     name == KEEP
@@ -61,7 +61,7 @@ pub(super) fn is_mark(path: &BuildPath) -> bool {
         || VERDICTS.iter().any(|(mark, _)| *mark == name)
 }
 
-/// Whether the text of a file tells something of its build.
+/// Tells whether the text of a file is evidence about its build.
 pub(super) fn is_text(path: &BuildPath) -> bool {
     SOURCES.contains(&path.as_str())
         || super::undated::INFOS.contains(&path.as_str())
@@ -81,7 +81,7 @@ pub(super) enum FoundSums {
     Foreign,
 }
 
-/// What lies in a build, as far as it decides.
+/// The contents of a build that the decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Seen {
     /// The marks that are there, with their times.
@@ -132,7 +132,7 @@ pub enum Reason {
     Unreadable,
     /// Another publisher was at work in its channel.
     Busy,
-    /// What was to be added could not be.
+    /// Its record or its sums could not be written.
     Failed,
 }
 
@@ -141,7 +141,7 @@ pub enum Reason {
 pub struct Adoption {
     /// How it ended.
     pub result: BuildOutcome,
-    /// What the record is concluded from, a line each; the result first.
+    /// The evidence for the record, a line each; that for the result first.
     pub evidence: Vec<String>,
     /// The gits.
     pub sources: Vec<SourceRecord>,

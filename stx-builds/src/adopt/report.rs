@@ -58,13 +58,13 @@ pub struct AdoptReport {
     /// The files that became hard links; absent where that was not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linked: Option<Linked>,
-    /// What could not be linked, or removed of an interrupted adoption, a line each.
+    /// The files that could not be linked, and the leftovers of an interrupted adoption that could not be removed, a line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
 
 impl AdoptReport {
-    /// What went wrong while builds were adopted, a line each; what a rerun may do better.
+    /// The failures while builds were adopted, a line each. A rerun tries again.
     pub fn failures(&self) -> Vec<String> {
         let left = self.left.iter();
         let failed = left.filter(|left| matches!(left.reason, Reason::Failed | Reason::Busy));
@@ -215,7 +215,7 @@ impl fmt::Display for PlannedBuild {
     }
 }
 
-/// What the record is concluded from, and what it lacks.
+/// The evidence for the record, and the facts that it lacks.
 fn details(adoption: &Adoption) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {

@@ -26,7 +26,7 @@ pub(crate) async fn list(context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// What is wrong with an alias, in a few words.
+/// The fault of an alias, in a few words.
 fn remark(finding: FindingKind) -> &'static str {
     match finding {
         FindingKind::AliasDangling => "dangling",

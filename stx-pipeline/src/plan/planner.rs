@@ -183,7 +183,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// What the paths of the work trees are relative to.
+    /// The directory that the paths of the work trees are relative to.
     pub(super) fn source_root(&self) -> Result<Utf8PathBuf, PlanError> {
         let root = &self.request.source_root;
         match &self.recipe.source_root {

@@ -21,7 +21,7 @@ pub(super) const PINS: &str = ".stx/pins";
 pub(super) const VERDICTS: &str = ".stx/verdicts";
 /// Every generation of every name above the channels.
 pub(super) const ROOT: &str = ".stx/root";
-/// What is offered of each channel without a date.
+/// The sections that each channel offers without a date.
 pub(super) const UNDATED: &str = ".stx/undated";
 /// An entry for each retired build and section.
 pub(super) const RETIRED: &str = ".stx/retired";
@@ -67,7 +67,7 @@ pub(super) fn parse_root_alias(name: &str) -> Option<RootAlias> {
     name.replace(SLASH, "/").parse().ok()
 }
 
-/// What is offered of a channel without a date.
+/// The key of the sections that a channel offers without a date.
 pub(super) fn undated(channel: &Channel) -> String {
     format!("{UNDATED}/{channel}/%2Estate")
 }

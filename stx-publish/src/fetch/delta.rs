@@ -33,7 +33,7 @@ use crate::store::{StoreError, read_all};
 /// Bytes of a range that are asked for at once.
 const RANGE: u64 = 1 << 20;
 
-/// What lies between two ranges and is not longer than this is fetched with them, although it is here: a request costs as much.
+/// The longest gap between two ranges that is fetched with them, although its bytes are here: a request costs as much.
 const GAP: u64 = 8 << 10;
 
 /// Pieces for each connection that are fetched or wait to be written: with [`RANGE`] that many MiB are in memory.

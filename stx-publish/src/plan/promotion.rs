@@ -62,7 +62,7 @@ pub struct Original {
     pub sums: Sums,
     /// `SHA256SUMS` and its signature as files, which are in no sums.
     pub seal: BTreeMap<BuildPath, Bytes>,
-    /// What keeps its bytes from being those that were published.
+    /// The differences between its bytes and those that were published.
     pub damage: Vec<PromoteProblem>,
 }
 

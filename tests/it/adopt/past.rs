@@ -134,7 +134,7 @@ fn context() -> String {
         .concat()
 }
 
-/// What the CentOS generation publishes from one build, but for marks and packages.
+/// The files that the CentOS generation publishes from one build, without marks and packages.
 fn centos(build: &Script) {
     build
         .file("outputs/CONTEXT.sh", &context())

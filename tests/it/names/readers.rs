@@ -12,7 +12,7 @@ pub(crate) fn add_release(mirror: &Utf8Path, tree: &Utf8Path) {
     stx(&["alias", "set", "r2018.10", "release/2018.10"]).ok();
 }
 
-/// What a server says of a URL.
+/// The answer of a server to a URL.
 fn curl(url: &str) -> String {
     let args = ["--silent", "--show-error", "--fail", "--noproxy", "*", url];
     run(&mut tool("curl", args)).ok()

@@ -26,7 +26,7 @@ pub(super) fn sweep() -> Sweep {
     sweep.judged_by(wrong)
 }
 
-/// What a reader of the older publisher's mirror finds wrong: that something of it is gone or changed, that a record is there
+/// Finds the faults that a reader of the older publisher's mirror would see: that something of it is gone or changed, that a record is there
 /// without whole sums, or that anything else has come.
 fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let mut wrong = Vec::new();

@@ -52,7 +52,7 @@ fn without_names(tree: &Tree) -> Tree {
     rest
 }
 
-/// What a reader finds wrong: a name that is gone, or leads to no whole build.
+/// Finds the faults that a reader would see: a name that is gone, or that leads to no whole build.
 fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<String> {
     let others: Vec<_> = known.iter().map(|known| without_names(known)).collect();
     let others: Vec<_> = others.iter().collect();

@@ -21,7 +21,7 @@ const SIDE_BY_SIDE: usize = 2;
 /// A call that a run did not come by: another thread may have been faster. It is tried again this often.
 const TRIES: usize = 5;
 
-/// What is wrong in a mirror, whose tree is given, as is what it was before and what it is to become.
+/// Finds the faults of a mirror, given its tree, the tree before the change and the tree that the change leads to.
 type Wrong = fn(&Utf8Path, &Tree, &[&Tree]) -> Vec<String>;
 
 /// A command that is swept.
