@@ -25,7 +25,6 @@ mod settings;
 mod table;
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
 
 use camino::Utf8Path;
 use settings::Settings;
@@ -51,16 +50,16 @@ fn main() {
     let program = release::release();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     // Both sides find all of it in the page cache, or neither does.
-    time(&dir, "xargs -0 cat < inodes > /dev/null");
+    Took::of(&dir, "xargs -0 cat < inodes > /dev/null");
     for _ in 0..runs {
-        theirs.push(time(&dir, "xargs -0 sha256sum < inodes > theirs"));
-        ours.push(time(
+        theirs.push(Took::of(&dir, "xargs -0 sha256sum < inodes > theirs"));
+        ours.push(Took::of(
             &dir,
             // The files were written just now, which is long ago by then.
             &format!("{program} --mirror mirror --now 2120-01-01T00:00:00Z adopt > ours"),
         ));
         check(&dir);
-        time(
+        Took::of(
             &dir,
             "rm -rf mirror/.stx && find mirror -maxdepth 4 \\( -name SHA256SUMS -o -name build.json \\) -delete && sync -f .",
         );
@@ -116,35 +115,11 @@ fn make(dir: &Utf8Path, bytes: u64) -> usize {
 
 /// Fails unless every build has the digests that `sha256sum` found.
 fn check(dir: &Utf8Path) {
-    let took = time(
+    let took = Took::of(
         dir,
         "test $(find mirror -maxdepth 4 -name build.json | wc -l) = 300; \
          cut -d' ' -f1 theirs | sort -u > wanted; \
          cat mirror/master/centos/*/SHA256SUMS | grep RPMS | cut -d' ' -f1 | sort -u | cmp - wanted",
     );
     eprintln!("    checked in {:.1} s", took.wall);
-}
-
-/// Times a shell command; it must succeed.
-fn time(dir: &Utf8Path, command: &str) -> Took {
-    let script = format!("TIMEFORMAT='%3R %3U %3S'; time {{ {command}; }}");
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &script])
-        .current_dir(dir)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .output()
-        .expect("bash");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {said}");
-    let last = said.lines().last().expect("the times");
-    let times: Vec<f64> = last
-        .split(' ')
-        .map(|time| time.parse().expect("seconds"))
-        .collect();
-    Took {
-        wall: times[0],
-        cpu: Some(times[1] + times[2]),
-    }
 }

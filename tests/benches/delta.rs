@@ -12,16 +12,19 @@
 )]
 
 use std::io::{BufWriter, Write as _};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use camino::Utf8Path;
 
+#[path = "common/nginx.rs"]
+mod nginx;
 #[path = "common/release.rs"]
 mod release;
 #[path = "common/settings.rs"]
 mod settings;
 
+use nginx::Nginx;
 use release::release;
 use settings::{Settings, median};
 
@@ -135,7 +138,7 @@ fn downloads(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
         .len();
 
     for limit in [true, false] {
-        let server = Nginx::start(dir, limit);
+        let server = Nginx::start(dir, if limit { LIMIT } else { 0 });
         let url = &server.url;
         let image = format!("{url}{CHANNEL}/latest_build/outputs/iso/bootimage.iso");
         let ours = |more: &str| {
@@ -246,55 +249,4 @@ fn sent_by(dir: &Utf8Path) -> u64 {
 
 fn megabytes(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes / 1_000).expect("less than 4 TB")) / 1e3
-}
-
-struct Nginx {
-    child: Child,
-    url: String,
-}
-
-impl Nginx {
-    fn start(dir: &Utf8Path, limit: bool) -> Self {
-        let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = probe.local_addr().expect("a port").port();
-        drop(probe);
-        let limit = if limit { LIMIT } else { 0 };
-        // Workers of root's nginx are nobody else, who may not read here; without root the line does nothing.
-        let conf = format!(
-            "user root; daemon off; pid {dir}/pid; worker_processes 1; events {{}}\nhttp {{ access_log {dir}/access.log; sendfile on; \
-             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
-             scgi_temp_path scgi; server {{ listen 127.0.0.1:{port}; root {dir}/mirror; limit_rate {limit}; }} }}\n"
-        );
-        fs_err::write(dir.join("nginx.conf"), conf).expect("a file");
-        let path = std::env::var("PATH").expect("PATH");
-        let child = Command::new("nginx")
-            .args([
-                "-p",
-                dir.as_str(),
-                "-e",
-                "stderr",
-                "-c",
-                dir.join("nginx.conf").as_str(),
-            ])
-            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx");
-        let end = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "nginx does not answer");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let url = format!("http://127.0.0.1:{port}/");
-        Self { child, url }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Killed, the master would leave its workers behind.
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        drop(self.child.wait());
-    }
 }

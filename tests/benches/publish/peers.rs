@@ -1,7 +1,7 @@
 //! Both sides of a comparison, as commands.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -69,26 +69,7 @@ impl Bench {
 
     /// Times a shell command; it must succeed.
     pub(crate) fn time(&self, command: &str) -> Took {
-        let script = format!("TIMEFORMAT='%3R %3U %3S'; time {{ {command}; }}");
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(&self.dir)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .output()
-            .expect("bash");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {said}");
-        let last = said.lines().last().expect("the times");
-        let times: Vec<f64> = last
-            .split(' ')
-            .map(|time| time.parse().expect("seconds"))
-            .collect();
-        Took {
-            wall: times[0],
-            cpu: Some(times[1] + times[2]),
-        }
+        Took::of(&self.dir, command)
     }
 
     /// Times `stx-builds`.

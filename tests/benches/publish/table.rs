@@ -1,5 +1,9 @@
 //! The table of measurements, side by side.
 
+use std::process::{Command, Stdio};
+
+use camino::Utf8Path;
+
 use crate::settings::median;
 
 /// The time that a command took, in seconds.
@@ -9,6 +13,32 @@ pub(crate) struct Took {
     pub(crate) wall: f64,
     /// Processor time of all its processes; none where it was not measured.
     pub(crate) cpu: Option<f64>,
+}
+
+impl Took {
+    /// Times a shell command in a directory; it must succeed.
+    pub(crate) fn of(dir: &Utf8Path, command: &str) -> Self {
+        let script = format!("TIMEFORMAT='%3R %3U %3S'; time {{ {command}; }}");
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(dir)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .output()
+            .expect("bash");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {said}");
+        let last = said.lines().last().expect("the times");
+        let times: Vec<f64> = last
+            .split(' ')
+            .map(|time| time.parse().expect("seconds"))
+            .collect();
+        Self {
+            wall: times[0],
+            cpu: Some(times[1] + times[2]),
+        }
+    }
 }
 
 /// Begins the table. Each row is printed as soon as it is known, so that a run that is stopped has said something.

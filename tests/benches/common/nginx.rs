@@ -1,0 +1,58 @@
+//! nginx, for benchmarks that download.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+
+/// A running nginx that serves `mirror/` of a directory; ends with this value.
+pub(crate) struct Nginx {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Nginx {
+    /// Starts it; it writes `access.log`. `limit` is in bytes a second of each connection; 0 is none.
+    pub(crate) fn start(dir: &Utf8Path, limit: u64) -> Self {
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = probe.local_addr().expect("a port").port();
+        drop(probe);
+        // Workers of root's nginx are nobody else, who may not read here; without root the line does nothing.
+        let conf = format!(
+            "user root; daemon off; pid {dir}/pid; worker_processes 1; events {{}}\nhttp {{ access_log {dir}/access.log; sendfile on; \
+             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
+             scgi_temp_path scgi; server {{ listen 127.0.0.1:{port}; root {dir}/mirror; limit_rate {limit}; }} }}\n"
+        );
+        fs_err::write(dir.join("nginx.conf"), conf).expect("a file");
+        let path = std::env::var("PATH").expect("PATH");
+        let child = Command::new("nginx")
+            .args([
+                "-p",
+                dir.as_str(),
+                "-e",
+                "stderr",
+                "-c",
+                dir.join("nginx.conf").as_str(),
+            ])
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx");
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "nginx does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let url = format!("http://127.0.0.1:{port}/");
+        Self { child, url }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Killed, the master would leave its workers behind.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        drop(self.child.wait());
+    }
+}
