@@ -338,8 +338,8 @@ pub trait MirrorStore: MirrorRead {
     /// there. What is stored of a build's pins and cannot be understood is a pin too: unknown means keep.
     async fn pins(&self, scope: &Scope) -> Result<Vec<Pin>, StoreError>;
 
-    /// The verdicts on builds within `scope`, by build, those on one build oldest first. They outlive
-    /// their build in the trash.
+    /// The verdicts on builds within `scope`, by build, those on one build oldest first. They stay while their build is in the
+    /// trash, and are gone when another build of its id is published.
     async fn verdicts(&self, scope: &Scope) -> Result<Vec<VerdictEntry>, StoreError>;
 
     /// The tags within `scope` that the registry has longer than the mirror has their builds, by build.

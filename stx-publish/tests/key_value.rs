@@ -694,6 +694,7 @@ impl Staged {
             rows.put(build.clone(), path, file(b'f', bytes));
         }
         rows.remove(&Group::Staged(self.id.clone()));
+        rows.remove(&Group::Verdicts(self.id.clone()));
         Ok(())
     }
 }

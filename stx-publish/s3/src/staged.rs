@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
-use futures_util::future::{join3, try_join, try_join_all, try_join3};
+use futures_util::future::{join3, try_join_all, try_join3};
 use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, counted};
 use tokio::sync::{MutexGuard as Turn, Semaphore};
 
@@ -453,8 +453,14 @@ impl BucketStaged {
         });
         let manifest = self.manifest();
         let manifest = self.inner.put_manifest(&self.id, &manifest);
-        try_join(try_join_all(files), manifest).await?;
+        let verdicts = keys::verdicts(&self.id);
+        let known = objects.head(&verdicts);
+        let (_, (), known) = try_join3(try_join_all(files), manifest, known).await?;
         self.lease.check(objects).await?;
+        if known.is_some() {
+            // They are about an earlier build of this id, and tell nothing of this one.
+            objects.delete([verdicts]).await?;
+        }
         let record = record.unwrap_or_default();
         if !objects.create(&keys::record(&self.id), record).await? {
             return Err(StoreError::AlreadyExists {

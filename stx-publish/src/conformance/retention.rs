@@ -1,7 +1,9 @@
 //! The part of the suite that is about pins, readers and sections that go before their build.
 
 use chrono::{DateTime, Utc};
-use stx_layout::{AliasName, BuildDate, BuildId, BuildOutcome, Pin, Verdict, VerdictEntry};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, BuildOutcome, Pin, Verdict, VerdictEntry,
+};
 
 use super::{path, put, sample_id};
 use crate::incoming::digest_of;
@@ -172,6 +174,28 @@ async fn verdicts_are_remembered(store: &dyn MirrorStore) {
         .alias(&id.channel, &AliasName::latest_green_build())
         .await;
     assert_eq!(alias.expect("an answer"), None);
+
+    // They are about these bytes: another build in its place, as a promotion or a copy may bring it, has none.
+    let first = writer.retire(id.date, now).await.expect("retired");
+    drop(writer);
+    put(store, 1, BuildOutcome::Success).await;
+    assert_eq!(found(&Scope::All).await, []);
+    let writer = locked(store).await;
+    let alias = AliasName::latest_build();
+    let shown = store.alias(&id.channel, &alias).await.expect("an answer");
+    if shown == Some(AliasEntry::Build(id.date)) {
+        let moved = writer.point(&alias, shown.as_ref(), None).await;
+        moved.expect("it shows nothing");
+    }
+    let later = writer
+        .retire(id.date, now + chrono::TimeDelta::seconds(1))
+        .await;
+    writer
+        .purge(&later.expect("retired"))
+        .await
+        .expect("purged");
+    writer.restore(&first).await.expect("restored");
+    assert_eq!(found(&Scope::All).await, []);
 }
 
 async fn tags_are_owed(store: &dyn MirrorStore) {

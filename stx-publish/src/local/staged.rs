@@ -496,6 +496,7 @@ impl Work {
             &self.inner.channel_cache(&self.id.channel, "inputs"),
             &self.inner.temporary(&self.id.channel, "inputs"),
         );
+        self.inner.forget_verdicts(&self.id)?;
         self.inner.step("commit: sync")?;
         // The build, and the directories that it is moved to.
         self.file_system.sync()?;

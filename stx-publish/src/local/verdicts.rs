@@ -7,7 +7,7 @@ use fs_err as fs;
 use stx_layout::{BuildId, VerdictEntry};
 
 use super::Inner;
-use super::disk::{io_error, replace_file};
+use super::disk::{io_error, remove_file, replace_file, sync_parent};
 use super::private::{MARK, VERDICTS};
 use crate::store::rules::{VerdictFile, check_there, is_within, put_verdict};
 use crate::store::{Scope, StoreError};
@@ -35,6 +35,17 @@ impl Inner {
         let builds = builds.iter().filter(|id| is_within(id, scope));
         let each = builds.map(|id| self.verdicts_of(id));
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// Forgets the verdicts on an earlier build of this id: they tell nothing of the one that is to be published.
+    pub(super) fn forget_verdicts(&self, id: &BuildId) -> Result<(), StoreError> {
+        let file = self.verdict_file(id);
+        if !file.exists() {
+            return Ok(());
+        }
+        self.step("forget verdicts")?;
+        remove_file(&file)?;
+        sync_parent(&file)
     }
 
     pub(super) fn add_verdict(&self, entry: &VerdictEntry) -> Result<(), StoreError> {

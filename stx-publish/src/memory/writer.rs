@@ -394,6 +394,7 @@ impl MemoryStaged {
         let mut state = self.lock.store.state();
         state.staged.remove(&self.id);
         check_absent(&self.id, state.builds.contains_key(&self.id))?;
+        state.verdicts.remove(&self.id);
         state.builds.insert(self.id.clone(), stored);
         Ok(())
     }
