@@ -3,6 +3,9 @@
 //! A window as long as a block moves over the seed byte by byte, and its weak sum with it. A bitmap rules out nearly all
 //! positions at once; the few that are left are looked up, and only where the weak sums match, the strong sum is calculated.
 //! Where the control file asks for two blocks in a row, two windows move, one after the other.
+//!
+//! After a match the window moves on by a block, as that of `zsync` does: bytes of the seed that the new file has twice, at
+//! different distances from its blocks, are found once.
 
 use std::collections::TryReserveError;
 use std::io::{self, Read};
