@@ -4,7 +4,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::control::{Control, HashLengths};
 use crate::rsum::Rsum;
-use crate::strong::strong;
+use crate::strong::{LANES, STRONG, strong, strong_lanes};
 
 /// Blocks that a control file made here has at most: what their sums take is 12 MiB.
 const BLOCKS: u64 = 1 << 20;
@@ -120,7 +120,14 @@ impl Maker {
             self.rest = block;
             self.rest.clear();
         }
-        let mut blocks = bytes.chunks_exact(self.block_size);
+        let mut groups = bytes.chunks_exact(self.block_size * LANES);
+        for group in &mut groups {
+            let blocks = group.chunks_exact(self.block_size);
+            for (block, strong) in blocks.zip(strong_lanes(group)) {
+                self.push(block, strong);
+            }
+        }
+        let mut blocks = groups.remainder().chunks_exact(self.block_size);
         for block in &mut blocks {
             self.sum(block);
         }
@@ -128,8 +135,11 @@ impl Maker {
     }
 
     fn sum(&mut self, block: &[u8]) {
+        self.push(block, strong(block));
+    }
+
+    fn push(&mut self, block: &[u8], strong: [u8; STRONG]) {
         let weak = Rsum::of(block).bits().to_be_bytes();
-        let strong = strong(block);
         self.sums
             .extend_from_slice(&weak[weak.len() - usize::from(self.lengths.weak)..]);
         self.sums

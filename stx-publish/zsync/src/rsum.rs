@@ -13,29 +13,36 @@ impl Rsum {
     /// That of a whole block.
     #[inline]
     pub(crate) fn of(block: &[u8]) -> Self {
-        /// Bytes that are summed at a time: their weighted sum fits in 32 bits.
+        /// Bytes that are summed at a time, in the 16 bits that the format keeps: a processor adds many of these at once.
         const STEP: usize = 64;
-        let (mut a, mut b) = (0_u32, 0_u32);
-        let mut steps = block.chunks_exact(STEP);
-        for step in &mut steps {
-            let (mut sum, mut weighted) = (0_u32, 0_u32);
-            for (weight, &byte) in (1..=64_u32).rev().zip(step) {
-                sum += u32::from(byte);
-                weighted += weight * u32::from(byte);
+        /// How often a byte before them counts for the second sum.
+        const WHOLE: u16 = 64;
+        /// How often each of them does.
+        const WEIGHTS: [u16; STEP] = {
+            let (mut weights, mut weight, mut at) = ([0; STEP], WHOLE, 0);
+            while at < STEP {
+                weights[at] = weight;
+                weight -= 1;
+                at += 1;
             }
-            b = b.wrapping_add(a.wrapping_mul(64)).wrapping_add(weighted);
+            weights
+        };
+        let (mut a, mut b) = (0_u16, 0_u16);
+        let (steps, rest) = block.as_chunks::<STEP>();
+        for step in steps {
+            let (mut sum, mut weighted) = (0_u16, 0_u16);
+            for (&byte, &weight) in step.iter().zip(&WEIGHTS) {
+                sum = sum.wrapping_add(u16::from(byte));
+                weighted = weighted.wrapping_add(weight.wrapping_mul(u16::from(byte)));
+            }
+            b = b.wrapping_add(a.wrapping_mul(WHOLE)).wrapping_add(weighted);
             a = a.wrapping_add(sum);
         }
-        for &byte in steps.remainder() {
-            a = a.wrapping_add(u32::from(byte));
+        for &byte in rest {
+            a = a.wrapping_add(u16::from(byte));
             b = b.wrapping_add(a);
         }
-        // The format keeps 16 bits of either.
-        let low = |sum: u32| u16::try_from(sum & 0xffff).unwrap_or_default();
-        Self {
-            a: low(a),
-            b: low(b),
-        }
+        Self { a, b }
     }
 
     /// Moves the window of `1 << shift` bytes by one.
