@@ -1,5 +1,5 @@
 # usage: run LIFELINE RUN WHERE
-#   LIFELINE  `stdin`: to be ended when standard input ends; `lock`: when the builder gives the lock of `alive` free, whatever
+#   LIFELINE  `stdin`: to be ended when standard input ends; `lock`: when the builder releases the lock of `alive`, whatever
 #             becomes of the process that started this; `none`
 #   RUN       how often a cluster started this job before
 #   WHERE     the name of the node; default: the host's

@@ -5,7 +5,7 @@
 //!
 //! | | is |
 //! |---|---|
-//! | the lock of `alive` | held by the builder as long as it wants the phase; the kernel gives it free when the builder dies |
+//! | the lock of `alive` | held by the builder as long as it wants the phase; the kernel releases it when the builder dies |
 //! | the lock of the phase | held by its script as long as it runs |
 //! | `result` | how the phase ended |
 
@@ -164,7 +164,7 @@ impl Detached<'_> {
         let mut told = false;
         loop {
             let free = files::is_free(&self.job.lock);
-            // After the lock: who gives it free has written its result before.
+            // After the lock: whoever releases it has written the result before.
             if let Some(ended) = files::result(self.job) {
                 return Ok(Some(ended));
             }
