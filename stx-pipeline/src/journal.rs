@@ -211,9 +211,12 @@ impl Journal {
     /// The records of a build that does not go on: what was over, and the rest as `reason` has it.
     pub fn given_up(&self, reason: &str) -> Vec<PhaseRecord> {
         let known = |name: &str| self.records.iter().find(|record| record.name == name);
-        // Killed between two phases: the next one is what the build failed at.
+        // Killed between two phases: the next one is what the build failed at. Not one that runs however the build ends.
         let next = if self.begun.is_empty() {
-            self.unfinished().first().copied()
+            let always = self.started.plan.phases.iter().filter(|it| it.always);
+            let always: Vec<_> = always.map(|phase| &*phase.name).collect();
+            let mut left = self.unfinished().into_iter();
+            left.find(|name| !always.contains(name))
         } else {
             None
         };

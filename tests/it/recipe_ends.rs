@@ -186,6 +186,46 @@ fn a_cancelled_build_stops_its_pods_and_an_interrupted_one_keeps_them_for_its_re
 }
 
 #[test]
+fn a_build_that_is_given_up_stops_its_pods() {
+    let pods = Pods::new();
+    let waits = "touch $RECIPE_DIR/up; until test -e $RECIPE_DIR/go; do sleep 0.05; done\n";
+    pods.0.commit("image.sh", waits);
+    let mut build = pods.0.build("20200101T000000Z");
+    build.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = build.spawn().expect("it starts");
+    wait("the phase runs", || pods.0.at("up").exists());
+    child.kill().expect("it is killed");
+    child.wait().expect("it ends");
+    assert_eq!(pods.read("pods"), "started\n");
+
+    run(&mut pods.0.stx(&["resume", "master/centos", "--as-failed"])).code(3);
+    assert_eq!(pods.read("pods"), "started\nstopped\n");
+    let failed = pods.build("20200101T000000Z");
+    let record = fs_err::read_to_string(failed.join("build.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!(record["first_failing_phase"], "packages");
+    let phases = record["phases"].as_array().expect("phases").iter();
+    let ends: Vec<_> = phases
+        .map(|phase| (&phase["name"], &phase["status"], &phase["reason"]))
+        .map(|(name, status, reason)| format!("{name} {status} {reason}").replace('"', ""))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            "sync succeeded null",
+            "pods succeeded null",
+            "packages cancelled interrupted",
+            "iso skipped interrupted",
+            "stop succeeded null",
+        ]
+    );
+    assert!(failed.join("outputs/logs/stop.log").is_file());
+    // Files of a phase that failed are published of one that was cut short as well.
+    assert!(failed.join("outputs/logs/failed/bad.build").is_file());
+    run(&mut pods.0.stx(&["resume", "master/centos"])).code(5);
+}
+
+#[test]
 fn a_directory_that_cannot_hold_a_match_may_be_unreadable() {
     // Not as root, who can read everything.
     let pods = Pods::new();

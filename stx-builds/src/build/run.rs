@@ -11,7 +11,7 @@ use stx_publish::MirrorStore;
 use super::cancellation::wait_for_request;
 use super::outputs::incoming;
 use super::state::unwritten;
-use super::{BuildArea, Built, Watch, unpublished};
+use super::{BuildArea, Built, OnInterrupt, Watch, unpublished};
 use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
@@ -28,8 +28,8 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs what is left, and publishes.
-    pub(super) async fn go_on(&self, build: Build<'_>) -> Result<Built, Error> {
+    /// Runs what is left, or only what always runs, and publishes.
+    pub(super) async fn go_on(&self, build: Build<'_>, how: OnInterrupt) -> Result<Built, Error> {
         let started = build.started().clone();
         let cancel = Cancel::new();
         let result = {
@@ -48,7 +48,11 @@ impl Run<'_> {
             let build = build.interrupt(self.watch.cancel);
             let build = build.listen(self.watch.events).unless(&unchanged);
             // Boxed: a build's future is large, and so is each that holds it.
-            Box::pin(build.run()).await.map_err(stopped)?
+            let over = match how {
+                OnInterrupt::Resume => Box::pin(build.run()).await,
+                OnInterrupt::Fail => Box::pin(build.give_up("interrupted")).await,
+            };
+            over.map_err(stopped)?
         };
         let id = &started.plan.id;
         match result {
@@ -115,11 +119,7 @@ impl Run<'_> {
     }
 
     /// Publishes a build whose phases are over.
-    pub(super) async fn publish(
-        &self,
-        started: &Started,
-        result: BuildResult,
-    ) -> Result<Built, Error> {
+    async fn publish(&self, started: &Started, result: BuildResult) -> Result<Built, Error> {
         let plan = &started.plan;
         let built = match result {
             BuildResult::Built(built) => *built,
@@ -171,7 +171,7 @@ pub(super) fn stopped(error: BuildError) -> Error {
     }
 }
 
-pub(super) fn uncollected(error: CollectError) -> Error {
+fn uncollected(error: CollectError) -> Error {
     let hint = match error {
         // The phases are over, and need not run again.
         CollectError::Walk { .. } | CollectError::List { .. } => {

@@ -13,7 +13,7 @@ use stx_publish::{MirrorStore, Scope};
 use tracing::{Instrument as _, info_span};
 
 use super::cancellation::clear_request;
-use super::run::{Run, stopped, uncollected};
+use super::run::{Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
 use crate::error::{Error, ErrorKind, is_there, unusable};
@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
             watch,
             runner,
         };
-        run.go_on(build).await
+        run.go_on(build, OnInterrupt::Resume).await
     }
 
     /// Runs the recipe's commands that remove what the builder cannot, if an earlier build left a workspace.
@@ -324,25 +324,14 @@ async fn go_on(
         watch,
         runner,
     };
-    match how {
-        OnInterrupt::Resume => {
-            let from = match journal.unfinished().first() {
-                Some(phase) => format!("at phase {phase}"),
-                None => "with its publication".to_owned(),
-            };
-            let note = format!("resuming {id} {from}");
-            let build = Build::resume(journal, state).map_err(stopped)?;
-            (watch.note)(&note);
-            run.go_on(build).await
-        }
-        OnInterrupt::Fail => {
-            let records = journal.given_up("interrupted");
-            let sources = journal.sources.clone().unwrap_or_default();
-            let result = process::finish(&journal.started.plan, sources, records);
-            let result = result.map_err(uncollected)?;
-            run.publish(&journal.started, result).await
-        }
-    }
+    let note = match (how, journal.unfinished().first()) {
+        (OnInterrupt::Resume, Some(phase)) => format!("resuming {id} at phase {phase}"),
+        (OnInterrupt::Resume, None) => format!("resuming {id} with its publication"),
+        (OnInterrupt::Fail, _) => format!("ending {id} as failed"),
+    };
+    let build = Build::resume(journal, state).map_err(stopped)?;
+    (watch.note)(&note);
+    run.go_on(build, how).await
 }
 
 fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> {

@@ -272,6 +272,50 @@ impl<'a> Build<'a> {
         self.run_phases().instrument(span).await
     }
 
+    /// Ends the build as failed, for `reason`: of what is left only the phases run that always do.
+    ///
+    /// These are not written into the journal: until the build is published it may still be resumed, and then they have to run
+    /// after its other phases.
+    ///
+    /// # Errors
+    /// See [`BuildError`]; a phase that fails is none.
+    pub async fn give_up(self, reason: &str) -> Result<BuildResult, BuildError> {
+        let span = info_span!("build", build = %self.journal.started.plan.id);
+        self.run_last_phases(reason).instrument(span).await
+    }
+
+    async fn run_last_phases(self, reason: &str) -> Result<BuildResult, BuildError> {
+        let plan = &self.journal.started.plan;
+        let sources = self.journal.sources.clone().unwrap_or_default();
+        let left = self.journal.unfinished();
+        let last = |name: &str| {
+            let mut phases = plan.phases.iter();
+            left.contains(&name) && phases.any(|phase| phase.always && phase.name == name)
+        };
+        let mut done = self.journal.given_up(reason);
+        done.retain(|record| !last(&record.name));
+        let rest = Step::Rest {
+            done: &done,
+            source_date_epoch: sources.newest,
+        };
+        let events = |event: Event| (self.events)(&event);
+        let execution = Execution {
+            runner: self.runner.unwrap_or(&self.local),
+            now: &now,
+            events: &events,
+            finished: &|_| {},
+            sleep: &|pause| Box::pin(tokio::time::sleep(pause)),
+            cancel: &self.cancel,
+            interrupt: self.interrupt.as_ref(),
+            deadline: None,
+        };
+        let executed = execute(plan, rest, &execution).await;
+        if self.cancel.is_cancelled() {
+            return Ok(BuildResult::Cancelled);
+        }
+        Ok(finish(plan, sources, executed.records)?)
+    }
+
     async fn run_phases(self) -> Result<BuildResult, BuildError> {
         let plan = &self.journal.started.plan;
         let cancel = &self.cancel;
