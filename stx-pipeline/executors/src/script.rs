@@ -111,6 +111,15 @@ impl Job {
         self.dir.join("output")
     }
 
+    /// The same, before anything is in it.
+    #[cfg(feature = "process")]
+    pub(crate) fn empty_output(&self) -> JobFile {
+        JobFile {
+            path: self.output(),
+            text: String::new(),
+        }
+    }
+
     /// The file that the builder locks as long as it wants the phase to go on; see [`Lifeline::Lock`].
     pub fn alive(&self) -> Utf8PathBuf {
         self.dir.join("alive")

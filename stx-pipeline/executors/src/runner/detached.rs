@@ -64,7 +64,11 @@ impl Detached<'_> {
             Ok(lines) => lines,
             Err(error) => return not_started(error),
         };
-        let mut tail = Tail { lines, read: 0 };
+        let mut tail = Tail::new(lines, phase.log_limit);
+        // Made here, so that it is this user's, whoever writes it.
+        if let Err(error) = files::write(&self.job.dir, &[self.job.empty_output()]) {
+            return not_started(error);
+        }
         let alive = match files::hold(&self.job.alive()) {
             Ok(alive) => alive,
             Err(error) => return not_started(error),
@@ -138,20 +142,32 @@ impl Detached<'_> {
         };
         let said = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
         let unexplained = matches!(ended, Ended::Lost { .. });
-        let written = (|| {
-            tail.follow(&self.job.output())?;
-            for line in said.iter().filter(|_| unexplained) {
-                tail.lines
-                    .take(format!("stx-builds: {line}\n").as_bytes())?;
-            }
-            tail.lines.finish(&ended)
-        })();
-        match written {
+        let shown = if unexplained { &*said } else { &[] };
+        match self.end_log(&mut tail, shown, &ended, swept) {
             Ok(()) => ended,
             Err(error) => Ended::Lost {
                 reason: format!("its output: {error}"),
             },
         }
+    }
+
+    /// Writes the end of the log: the last words of the phase, and those of its client that are shown.
+    fn end_log(
+        &self,
+        tail: &mut Tail<'_>,
+        client: &[String],
+        ended: &Ended,
+        gone: bool,
+    ) -> io::Result<()> {
+        tail.follow(&self.job.output())?;
+        for line in client {
+            tail.add(format!("stx-builds: {line}\n").as_bytes())?;
+        }
+        if gone {
+            // The log has it. What does not go now goes with the next build.
+            fs_err::remove_file(self.job.output()).ok();
+        }
+        tail.finish(ended)
     }
 
     /// Follows the phase without its client; none if nothing of it runs.

@@ -4,10 +4,12 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use rustix::fs::{FallocateFlags, fallocate};
 use stx_layout::counted;
-use stx_pipeline::process::Lines;
+use stx_pipeline::process::{DEFAULT_LOG_LIMIT, Lines};
 use stx_pipeline::{Cancel, Ended, Env, Invocation, Stream};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::command::{Said, said};
 use super::orphaned::{Registered, register};
@@ -42,17 +44,44 @@ enum Answer {
     Silent(String),
 }
 
+/// After so many bytes that were read, their room on the disk is freed.
+const FREE: u64 = 4 * 1024 * 1024;
+
 /// The job's output on its way to the log.
 pub(super) struct Tail<'a> {
-    pub(super) lines: Lines<'a>,
-    pub(super) read: u64,
+    lines: Lines<'a>,
+    /// How far the log may be behind.
+    limit: u64,
+    read: u64,
+    /// How many of these have no room on the disk any more.
+    freed: u64,
 }
 
-impl Tail<'_> {
-    /// Passes on what was written since the last time.
-    pub(super) fn follow(&mut self, file: &Utf8Path) -> io::Result<()> {
+impl<'a> Tail<'a> {
+    pub(super) fn new(lines: Lines<'a>, limit: Option<u64>) -> Self {
+        Self {
+            lines,
+            limit: limit.unwrap_or(DEFAULT_LOG_LIMIT),
+            read: 0,
+            freed: 0,
+        }
+    }
+
+    /// Adds lines that the job did not write.
+    pub(super) fn add(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.lines.take(lines)
+    }
+
+    /// Ends the log of a job that is over. Its output is in there, as far as the log is long.
+    pub(super) fn finish(&mut self, ended: &Ended) -> io::Result<()> {
+        self.lines.finish(ended)
+    }
+
+    /// Passes on what was written since the last time. Where that is more than the log takes, as of a job that writes faster
+    /// than it is read, the middle of it is left out.
+    pub(super) fn follow(&mut self, path: &Utf8Path) -> io::Result<()> {
         // Opened anew, a file on a network file system shows what is there now.
-        let mut file = match fs_err::File::open(file) {
+        let mut file = match fs_err::File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
@@ -65,7 +94,35 @@ impl Tail<'_> {
             }
             self.read += count as u64;
             self.lines.take(&buffer[..count])?;
+            if self.read - self.freed >= FREE {
+                let behind = file.metadata()?.len().saturating_sub(self.read);
+                if behind > self.limit {
+                    let left_out = behind - self.limit / 2;
+                    let note = format!("\n[... {} left out here ...]\n", counted(left_out, "byte"));
+                    self.lines.take(note.as_bytes())?;
+                    self.read = file.seek(SeekFrom::Start(self.read + left_out))?;
+                }
+                self.free(path);
+            }
         }
+    }
+
+    /// Frees the room of what was read: the log has a limit, and the file that it is read from would have none. The file is not
+    /// cut, as whoever writes it may be anywhere, and keeps its length.
+    fn free(&mut self, path: &Utf8Path) {
+        let punched = fs_err::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|file| {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                Ok(fallocate(file, flags, 0, self.read)?)
+            });
+        if let Err(error) = punched {
+            // A file system that cannot do that keeps the file whole until the job is over.
+            debug!(%error, "output that was read keeps its room");
+        }
+        // Also after a failure: it is tried again when more was read, not at each look.
+        self.freed = self.read;
     }
 }
 
@@ -84,7 +141,7 @@ impl Following<'_> {
             Ok(lines) => lines,
             Err(error) => return not_started(error),
         };
-        let mut tail = Tail { lines, read: 0 };
+        let mut tail = Tail::new(lines, self.submit.log_limit);
         let registered = match register(self.state, self.job, phase, self.end) {
             Ok(registered) => registered,
             Err(error) => return not_started(error),
@@ -130,7 +187,11 @@ impl Following<'_> {
         };
         registered.over = over || self.end_job().await;
         tail.follow(&self.job.output())?;
-        tail.lines.finish(&ended)?;
+        tail.finish(&ended)?;
+        if registered.over {
+            // The log has it. What does not go now goes with the next build.
+            fs_err::remove_file(self.job.output()).ok();
+        }
         Ok(ended)
     }
 

@@ -75,6 +75,10 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
         !state.join("jobs/p.0/run").exists(),
         "its script is still there"
     );
+    assert!(
+        !state.join("jobs/p.0/output").exists(),
+        "its output is still there"
+    );
     (ended, lines.into_inner().unwrap())
 }
 
@@ -123,6 +127,61 @@ async fn a_node_without_the_files_is_named() {
         ),
         "{ended}"
     );
+}
+
+#[tokio::test]
+async fn the_output_of_a_phase_that_is_followed_takes_no_more_room_than_its_log() {
+    // The phase's own output is the file that it is followed by. The last line is the room and the length of that.
+    let phase =
+        "yes $(printf %01023d 0) | head -c 32M; sleep 3; stat -L -c 'room %b %s' /proc/$$/fd/1";
+    let place = "kind = \"exec\"\ncommand = [\"enter\"]";
+    let (ended, lines) = run(place, &[("enter", "exec \"$@\"")], phase).await;
+    assert_eq!(ended, Ended::Exited { code: 0 });
+    assert_eq!(lines.len(), 32 * 1024 + 1);
+    let last = lines.last().unwrap();
+    let room = last.strip_prefix("room ").and_then(|it| it.split_once(' '));
+    let (blocks, size) = room.unwrap_or_else(|| panic!("{last}"));
+    assert_eq!(size, (32 << 20).to_string());
+    assert!(blocks.parse::<u64>().unwrap() * 512 <= 8 << 20, "{last}");
+}
+
+#[test]
+fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
+    let dir = Utf8TempDir::new().unwrap();
+    let output = dir.path().join("output");
+    let text: String = (0..1_000_000).map(|line| format!("{line:09}\n")).collect();
+    fs_err::write(&output, &text).unwrap();
+    let invocation = Invocation {
+        program: "true".into(),
+        args: Vec::new(),
+        env: Env::new(),
+        dir: "/".into(),
+        log: dir.path().join("p.log"),
+        log_limit: Some(1 << 20),
+        timeout: None,
+        stop_grace: None,
+    };
+    let seen = Mutex::new((0, String::new()));
+    let events = |_, line: &str| {
+        let mut seen = seen.lock().unwrap();
+        if let Some(left_out) = line.strip_prefix("[... ") {
+            let bytes: usize = left_out.split(' ').next().unwrap().parse().unwrap();
+            seen.0 += bytes;
+        } else if !line.is_empty() {
+            seen.0 += line.len() + 1;
+            seen.1 = line.to_owned();
+        }
+    };
+    let lines = stx_pipeline::process::Lines::open(&invocation, "true", &events).unwrap();
+    let mut tail = follow::Tail::new(lines, invocation.log_limit);
+    tail.follow(&output).unwrap();
+    tail.finish(&Ended::Exited { code: 0 }).unwrap();
+    let (bytes, last) = seen.into_inner().unwrap();
+    // A line that was cut in two has one more end.
+    assert!((text.len()..text.len() + 3).contains(&bytes), "{bytes}");
+    assert_eq!(last, "000999999");
+    let log = fs_err::metadata(&invocation.log).unwrap().len();
+    assert!(log < 4 << 20, "{log}");
 }
 
 #[tokio::test]
