@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::builder::SiteBuilder;
 use self::host::LocalHost;
-pub use self::request::Requested;
+pub use self::request::{Requested, RequestedVerdict};
 pub use self::setup::{ReadOptions, Service};
 use crate::Site;
 use crate::build::BuildArea;

@@ -14,6 +14,14 @@ pub fn user(uid: u32) -> String {
     }
 }
 
+/// A user's name alone; `user 4711` where nobody knows one.
+pub fn user_name(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => format!("user {uid}"),
+    }
+}
+
 /// Whether a user is a member of a group, as the system's user database says.
 ///
 /// # Errors
@@ -75,6 +83,8 @@ mod tests {
     fn users_have_a_name_where_somebody_knows_it() {
         assert_eq!(user(0), "root (0)");
         assert_eq!(user(3_999_999_999), "user 3999999999");
+        assert_eq!(user_name(0), "root");
+        assert_eq!(user_name(3_999_999_999), "user 3999999999");
     }
 
     #[test]

@@ -4,9 +4,12 @@ use std::io::ErrorKind as Io;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::Serialize;
-use stx_layout::{BuildDate, BuildId, Catalog, Verdict, VerdictEntry, redact_urls};
+use stx_layout::{
+    BuildDate, BuildId, Catalog, LinkError, Verdict, VerdictEntry, check_link, redact_urls,
+};
 use stx_publish::verdicts::{listed_verdicts, mark};
 use stx_publish::{MirrorStore, Scope, StoreError};
+use stx_service::Marking;
 
 use crate::error::Error;
 use crate::retention::author;
@@ -40,20 +43,13 @@ pub struct MarkedBuild {
 }
 
 /// Refuses a link that is none, or that would show a password to every reader.
-pub(crate) fn check_url(url: &str) -> Result<(), Error> {
-    let is_web = ["http://", "https://"].iter().any(|it| url.starts_with(it));
-    if !is_web || url.chars().any(|it| it.is_whitespace() || it.is_control()) {
-        return Err(Error::usage(
-            "the link to the test results has to begin with http:// or https://",
-        ));
-    }
-    if redact_urls(url) != url {
-        return Err(
-            Error::usage("the link to the test results holds a password or a token")
-                .hint("give the link without it: everybody can read it"),
-        );
-    }
-    Ok(())
+fn check_url(url: &str) -> Result<(), Error> {
+    check_link(url).map_err(|error| match error {
+        LinkError::Secret => {
+            Error::usage(error).hint("give the link without it: everybody can read it")
+        }
+        _ => Error::usage(error),
+    })
 }
 
 impl Site {
@@ -84,6 +80,24 @@ impl Site {
                 failure
             }
         })
+    }
+}
+
+/// Records a verdict of the build service, whose time was decided before.
+pub(crate) async fn record_late(
+    site: &Site,
+    store: &dyn MirrorStore,
+    entry: &VerdictEntry,
+) -> Marking {
+    match record(site, store, entry, site.now).await {
+        Ok(marked) => Marking::Recorded {
+            is_new: marked.recorded,
+        },
+        Err(error @ (StoreError::NotFound { .. } | StoreError::Refused { .. })) => {
+            Marking::Refused(refused(error).line())
+        }
+        // The channel is busy, or the mirror does not answer.
+        Err(error) => Marking::Later(refused(error).line()),
     }
 }
 

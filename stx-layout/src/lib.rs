@@ -178,7 +178,7 @@ pub use release_order::ReleaseOrder;
 pub use root_alias::{RootAlias, RootEntry, RootTarget};
 pub use segment::Name;
 pub use uri::{encode_path, encode_segment};
-pub use verdict::{Verdict, VerdictEntry};
+pub use verdict::{LinkError, Verdict, VerdictEntry, check_link};
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildId, ParseError};
+use crate::{BuildId, ParseError, redact_urls};
 
 /// The result of the sanity test of a published build. `Ord` is from the worst to the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,6 +49,41 @@ impl FromStr for Verdict {
             .find(|verdict| verdict.as_str() == text);
         found.ok_or_else(|| ParseError::new(text, 0, "a verdict: `green`, `yellow` or `red`"))
     }
+}
+
+/// Why a link to the results of tests is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// It does not lead to a page of the web.
+    #[error("the link to the test results has to begin with http:// or https://, without spaces")]
+    NotWeb,
+    /// It would show a secret to every reader.
+    #[error("the link to the test results holds a password or a token")]
+    Secret,
+}
+
+/// Refuses a link to the results of tests that is none, or that would show a password to every reader.
+///
+/// ```
+/// use stx_layout::{LinkError, check_link};
+///
+/// assert_eq!(check_link("https://lab.example/run/5"), Ok(()));
+/// assert_eq!(check_link("javascript:alert(1)"), Err(LinkError::NotWeb));
+/// assert_eq!(check_link("https://ann:secret@lab.example/"), Err(LinkError::Secret));
+/// ```
+///
+/// # Errors
+/// See [`LinkError`].
+pub fn check_link(url: &str) -> Result<(), LinkError> {
+    let is_web = ["http://", "https://"].iter().any(|it| url.starts_with(it));
+    if !is_web || url.chars().any(|it| it.is_whitespace() || it.is_control()) {
+        return Err(LinkError::NotWeb);
+    }
+    if redact_urls(url) != url {
+        return Err(LinkError::Secret);
+    }
+    Ok(())
 }
 
 /// One verdict on a build. A build may have several; the newest counts, the others are its history.

@@ -5,6 +5,7 @@ mod branches;
 mod full;
 mod hostile;
 mod unread;
+mod verdicts;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

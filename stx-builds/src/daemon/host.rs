@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
-use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId};
+use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId, VerdictEntry};
 use stx_publish::{MirrorStore, Scope};
 use stx_service::ledger::State;
 use stx_service::metrics::metrics;
 use stx_service::trigger::Target;
-use stx_service::{ChannelFacts, Disk, Facts, Host, Message, Notice, Pruned};
+use stx_service::{ChannelFacts, Disk, Facts, Host, Marking, Message, Notice, Pruned};
 
 use super::hook::Hook;
 use super::setup::{ReadOptions, Service};
@@ -20,8 +20,8 @@ use crate::build::BuildArea;
 use crate::error::Error;
 use crate::files::{self, Durable};
 use crate::site::clock;
-use crate::users::is_member;
-use crate::{pages, retention};
+use crate::users::{is_member, user_name};
+use crate::{pages, retention, verdicts};
 
 /// How often the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
@@ -139,6 +139,19 @@ impl Host for LocalHost {
                     false
                 })
             })
+    }
+
+    fn user_name(&self, uid: u32) -> String {
+        user_name(uid)
+    }
+
+    async fn mark(&self, entry: &VerdictEntry) -> Marking {
+        let site = self.area.site.with_options(self.service().options);
+        match self.area.published() {
+            Ok(Some(store)) => verdicts::record_late(&site, &*store, entry).await,
+            Ok(None) => Marking::Refused("there is no mirror yet".to_owned()),
+            Err(failure) => Marking::Later(failure.line()),
+        }
     }
 
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {

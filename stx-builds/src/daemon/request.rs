@@ -2,15 +2,27 @@
 
 use std::io;
 
-use stx_layout::ReleaseId;
+use stx_layout::{BuildId, BuildOutcome, ReleaseId, redact_urls};
+use stx_publish::StoreError;
 use stx_service::GitUpstream;
 use stx_service::{Ask, AskError, Setup, Upstream as _, unnamed};
 
 use super::setup::Service;
 use super::spool;
-use crate::Site;
 use crate::build::BuildArea;
+use crate::build_ref::{self, BuildRef};
 use crate::error::{Error, ErrorKind, is_there};
+use crate::verdicts::NewVerdict;
+use crate::{Site, refused};
+
+/// A verdict that was left for the service.
+#[derive(Debug, Clone)]
+pub struct RequestedVerdict {
+    /// The build, with its date.
+    pub build: BuildId,
+    /// The message.
+    pub request: Requested,
+}
 
 /// A request that was left for the service.
 #[derive(Debug, Clone)]
@@ -27,6 +39,58 @@ impl Site {
         Ok(spool::is_alive(&service.spool(&BuildArea::new(self)?)))
     }
 
+    /// Leaves a verdict on a build for the service, whose author will be the user who runs the program. A build that the
+    /// mirror does not have, and a failed one, are refused at once if the mirror can be read.
+    pub async fn request_verdict(
+        &self,
+        service: &Service,
+        wanted: &NewVerdict,
+    ) -> Result<RequestedVerdict, Error> {
+        let build = self.tested(&wanted.build).await?;
+        let reason = wanted.reason.as_deref();
+        let ask = Ask::Mark {
+            build: build.clone(),
+            verdict: wanted.verdict,
+            reason: reason.map(|it| redact_urls(it).into_owned()),
+            url: wanted.url.clone(),
+        };
+        let request = self.request(service, &ask).await?;
+        Ok(RequestedVerdict { build, request })
+    }
+
+    /// The build that a verdict is on.
+    async fn tested(&self, text: &str) -> Result<BuildId, Error> {
+        let reader = match self.reader() {
+            Ok(reader) => reader,
+            // Who may ask the service need not be able to read the mirror in its own place.
+            Err(failure) => match text.parse()? {
+                BuildRef::Build(build) => {
+                    self.note(&format!(
+                        "note: the service will look for {build}: {}",
+                        failure.line()
+                    ));
+                    return Ok(build);
+                }
+                BuildRef::Alias(..) | BuildRef::Prefix(..) => return Err(failure),
+            },
+        };
+        let build = build_ref::resolve(reader.store(), text).await?;
+        match reader.store().record(&build).await {
+            Ok(record) if record.result == BuildOutcome::Fail => Err(Error::new(
+                ErrorKind::Mirror,
+                format!("{build}: it is a failed build; only a success can be tested"),
+            )),
+            Ok(_) => Ok(build),
+            Err(error @ StoreError::NotFound { .. }) => {
+                Err(refused(error).hint("`stx-builds list` names the builds that are there"))
+            }
+            Err(error) => {
+                self.note(&format!("note: the service will look for {build}: {error}"));
+                Ok(build)
+            }
+        }
+    }
+
     /// Leaves a request for the service: a build, or the end of one. A branch that does not exist is refused at once.
     pub async fn request(&self, service: &Service, ask: &Ask) -> Result<Requested, Error> {
         let dir = service.spool(&BuildArea::new(self)?);
@@ -34,7 +98,7 @@ impl Site {
             let failure = Error::usage(error.clone());
             match error {
                 AskError::LongReason { .. } => {
-                    failure.hint("say in a line why the build is needed, and where to read more")
+                    failure.hint("give the reason in a line, and where to read more")
                 }
                 _ => failure,
             }
@@ -58,7 +122,7 @@ impl Site {
             let failure = Error::usage(format!("{dir}: {error}"));
             match error.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    failure.hint("only members of the build group may ask for builds")
+                    failure.hint("only members of the build group may leave requests")
                 }
                 _ => failure,
             }

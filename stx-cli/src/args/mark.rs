@@ -21,8 +21,12 @@ pub(crate) struct Mark {
     pub(crate) url: Option<String>,
 
     /// Author of the verdict, a person or a test lab [default: your user name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "spool")]
     pub(crate) by: Option<String>,
+
+    /// Leave the verdict in the spool of the build service, which records it: for members of the build group who cannot write the mirror; you are its author
+    #[arg(long)]
+    pub(crate) spool: bool,
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {

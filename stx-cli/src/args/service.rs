@@ -46,6 +46,10 @@ pub(crate) struct History {
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
 
+    /// List requests for verdicts on builds instead: who, which and the outcome
+    #[arg(long, conflicts_with = "log")]
+    pub(crate) verdicts: bool,
+
     /// Print the logs of a request whose build was not published
     #[arg(long, value_name = "REQUEST", conflicts_with_all = ["channel", "limit"])]
     pub(crate) log: Option<u64>,

@@ -3,9 +3,12 @@
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use stx_layout::{BuildId, BuildOutcome, counted};
+use stx_layout::{BuildId, BuildOutcome, counted, printable};
 use stx_service::ledger::stats::{Series, sparkline, stats as durations};
-use stx_service::ledger::{Closed, Filed, Ledger as _, RunEnd, RunRow, SqliteLedger};
+use stx_service::ledger::{
+    Closed, Filed, FiledVerdict, Ledger as _, RunEnd, RunRow, SqliteLedger, VerdictEnd,
+    VerdictOrigin,
+};
 
 use super::Context;
 use crate::args::{History, Stats};
@@ -19,6 +22,9 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
     if let Some(request) = args.log {
         return logs(context, &ledger, request);
     }
+    if args.verdicts {
+        return verdicts(context, &ledger, args);
+    }
     let history = ledger
         .history(args.channel.as_ref(), args.limit)
         .map_err(unreadable)?;
@@ -28,6 +34,39 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
             .flat_map(|filed| rows(filed, context.site.now));
         output::columns(&rows.collect::<Vec<_>>())
     })
+}
+
+/// Lists the requests for verdicts.
+fn verdicts(context: &Context, ledger: &SqliteLedger, args: &History) -> Result<(), Failure> {
+    let filed = ledger
+        .verdicts(args.channel.as_ref(), args.limit)
+        .map_err(unreadable)?;
+    output::print(context.format(), &filed, || {
+        output::columns(&filed.iter().map(verdict_row).collect::<Vec<_>>())
+    })
+}
+
+fn verdict_row(filed: &FiledVerdict) -> Vec<String> {
+    let FiledVerdict { request, end } = filed;
+    let from = match &request.origin {
+        VerdictOrigin::Asked { uid } => format!("asked by {}", user(*uid)),
+    };
+    let how = match end.as_ref().map(|end| &end.how) {
+        None => "waits".to_owned(),
+        Some(VerdictEnd::Recorded { is_new: true }) => "recorded".to_owned(),
+        Some(VerdictEnd::Recorded { is_new: false }) => "repeats the one before it".to_owned(),
+        Some(VerdictEnd::Refused { why }) => format!("refused: {why}"),
+    };
+    let entry = &request.entry;
+    let reason = entry.reason.as_deref().map(printable).unwrap_or_default();
+    vec![
+        request.at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        format!("#{}", request.id),
+        entry.build.to_string(),
+        format!("{}, {how}", entry.verdict),
+        from,
+        reason.into_owned(),
+    ]
 }
 
 /// One log of a build that was not published.

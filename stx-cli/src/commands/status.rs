@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use stx_layout::printable;
 use stx_service::ledger::{Ledger as _, State};
 
 use super::Context;
@@ -60,6 +61,18 @@ fn human(context: &Context, status: &Status<'_>) -> String {
             .collect();
         let what = format!("{} (request {})", request.target, request.id);
         rows.push(vec!["waits".to_owned(), what, reasons.join("; ")]);
+    }
+    for request in state.verdicts.values() {
+        let entry = &request.entry;
+        let what = format!(
+            "verdict {} on {} ({})",
+            entry.verdict, entry.build, request.id
+        );
+        rows.push(vec![
+            "waits".to_owned(),
+            what,
+            format!("by {}", printable(&entry.author)),
+        ]);
     }
     for (channel, last) in &state.last {
         let good = last.good.map_or_else(

@@ -34,6 +34,7 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
     output::print(context.format(), &left, || match &ask {
         Ask::Build { release, git, .. } => format!("asked for {release} of {git}"),
         Ask::Cancel { request } => format!("asked to cancel request {request}"),
+        Ask::Mark { build, verdict, .. } => format!("asked to mark {build} {verdict}"),
     })?;
     if !left.service_running {
         context.say("no service runs; it reads this when it starts");

@@ -18,8 +18,9 @@ use stx_service::metrics::metrics;
 const DATABASE: &str = "file:/ledger?vfs=memdb";
 
 /// The tables.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "requests", "reasons", "runs", "phases", "marks", "channels", "built", "alarms", "messages",
+    "verdicts",
 ];
 
 thread_local! {
@@ -68,6 +69,10 @@ fn with(db: &Connection, text: &str) {
     assert_eq!(state.last.len(), count("channels"));
     assert_eq!(state.alarms.len(), count("alarms"));
     assert_eq!(state.messages.len(), count("messages"));
+    assert_eq!(state.verdicts.len(), count("verdicts WHERE ended IS NULL"));
+    if let Ok(verdicts) = ledger.verdicts(None, usize::MAX) {
+        assert_eq!(verdicts.len(), count("verdicts"));
+    }
     let sources: usize = state.last.values().map(|last| last.sources.len()).sum();
     assert_eq!(sources, count("built"));
     for request in state.queue.values() {

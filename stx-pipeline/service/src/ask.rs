@@ -1,9 +1,14 @@
 //! Bounds of what people may ask, and of what is told of it.
 
+use stx_layout::{LinkError, check_link};
+
 use super::{Ask, Order};
 
 /// Bytes that the reason of a request has at most: it is published in the record of the build and in the indexes.
 pub const LONGEST_REASON: usize = 1000;
+
+/// Bytes that the link to the results of tests has at most.
+const LONGEST_LINK: usize = 2000;
 
 /// Bytes that the name of a branch or tag has at most.
 const LONGEST_REF: usize = 255;
@@ -29,6 +34,18 @@ pub enum AskError {
         /// Why not.
         why: &'static str,
     },
+    /// The reason of a verdict is no line of text.
+    #[error("the reason contains a line break or another control character; one line is accepted")]
+    ControlCharacter,
+    /// The link is too long.
+    #[error("the link has {bytes} bytes; at most {LONGEST_LINK} are accepted")]
+    LongLink {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The link to the results of the tests is none, or tells a secret.
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 impl Ask {
@@ -53,8 +70,33 @@ impl Ask {
                 }
             }
             Self::Cancel { .. } => Ok(()),
+            Self::Mark { reason, url, .. } => {
+                let (reason, url) = (reason.as_deref(), url.as_deref());
+                reason.map_or(Ok(()), check_reason)?;
+                url.map_or(Ok(()), check_results)
+            }
         }
     }
+}
+
+/// Refuses a reason of a verdict that is no line of text. It is on pages and in feeds, for good.
+fn check_reason(reason: &str) -> Result<(), AskError> {
+    if reason.len() > LONGEST_REASON {
+        let bytes = reason.len();
+        return Err(AskError::LongReason { bytes });
+    }
+    if reason.contains(char::is_control) {
+        return Err(AskError::ControlCharacter);
+    }
+    Ok(())
+}
+
+fn check_results(url: &str) -> Result<(), AskError> {
+    if url.len() > LONGEST_LINK {
+        let bytes = url.len();
+        return Err(AskError::LongLink { bytes });
+    }
+    Ok(check_link(url)?)
 }
 
 /// Why a text is no name of a branch or tag, by the rules of `git check-ref-format`.
@@ -162,6 +204,58 @@ mod tests {
             refused.to_string(),
             "the reason has 70000 bytes; at most 1000 are accepted"
         );
+    }
+
+    #[test]
+    fn a_verdict_has_a_line_of_reason_and_a_link_of_the_web() {
+        let mark = |reason: Option<&str>, url: Option<&str>| {
+            let ask = Ask::Mark {
+                build: "master/centos/20200101T000000Z".parse().unwrap(),
+                verdict: stx_layout::Verdict::Green,
+                reason: reason.map(str::to_owned),
+                url: url.map(str::to_owned),
+            };
+            ask.check().map_err(|error| error.to_string())
+        };
+        let link = "https://lab.example/run/5";
+        assert_eq!(mark(Some("passed, größtenteils"), Some(link)), Ok(()));
+        assert_eq!(mark(None, None), Ok(()));
+        assert_eq!(mark(Some(&"x".repeat(1000)), None), Ok(()));
+        for (reason, url, why) in [
+            (Some("x".repeat(1001)), None, "at most 1000 are accepted"),
+            (
+                Some("a\nrun 7: published".to_owned()),
+                None,
+                "control character",
+            ),
+            (Some("a\u{1b}[2J".to_owned()), None, "control character"),
+            (
+                None,
+                Some(format!("https://x/{}", "y".repeat(2000))),
+                "at most 2000 are accepted",
+            ),
+            (
+                None,
+                Some("javascript:alert(1)".to_owned()),
+                "http:// or https://",
+            ),
+            (
+                None,
+                Some("https://x/a b".to_owned()),
+                "http:// or https://",
+            ),
+            (
+                None,
+                Some("https://ann:secret@lab.example/".to_owned()),
+                "a password or a token",
+            ),
+        ] {
+            let refused = mark(reason.as_deref(), url.as_deref()).unwrap_err();
+            assert!(
+                refused.contains(why) && !refused.contains("secret"),
+                "{refused}"
+            );
+        }
     }
 
     fn order(texts: &[String], more_reasons: u64) -> Order {

@@ -40,7 +40,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, Channel, ReleaseId};
+use stx_layout::{BuildId, Channel, ReleaseId, Verdict, VerdictEntry};
 
 pub use ask::{AskError, LONGEST_REASON};
 pub use config::{BranchConfig, ServiceConfig};
@@ -279,6 +279,19 @@ pub enum Ask {
         /// The request.
         request: u64,
     },
+    /// A verdict on a published build. Its author is who wrote the message.
+    Mark {
+        /// The build.
+        build: BuildId,
+        /// The result of its tests.
+        verdict: Verdict,
+        /// The reason, as a text for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Where the tests' results can be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+    },
 }
 
 /// A message from somebody on this machine.
@@ -290,6 +303,20 @@ pub struct Message {
     pub uid: u32,
     /// The request in the message.
     pub ask: Ask,
+}
+
+/// The mirror's answer to a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marking {
+    /// The mirror has it, and `latest_green_build` is where the verdicts have it.
+    Recorded {
+        /// Whether it is new; `false` where it is there or repeats the verdict before it.
+        is_new: bool,
+    },
+    /// The mirror refuses it, for good; why, in a line.
+    Refused(String),
+    /// It could not be recorded for now; why, in a line.
+    Later(String),
 }
 
 /// A survey of the mirror and of the machine's disks.
@@ -390,6 +417,13 @@ pub trait Host: Send + Sync {
 
     /// Whether a user may cancel what others asked for.
     fn may_cancel_all(&self, uid: u32) -> bool;
+
+    /// The name of a user, as the author of a verdict.
+    fn user_name(&self, uid: u32) -> String;
+
+    /// Records a verdict on a build that is there and a success, and moves `latest_green_build`. The same verdict of the same
+    /// time is recorded once, however often this is called.
+    async fn mark(&self, entry: &VerdictEntry) -> Marking;
 
     /// The target of a build that somebody requests of a branch or tag that no watch names.
     ///

@@ -5,6 +5,7 @@ mod health;
 mod intake;
 mod recover;
 mod runs;
+mod verdicts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,8 +17,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::asked::Asked;
+use self::verdicts::Marks;
 use super::health::Blind;
-use super::{Builder, Facts, Host, Left, Notice, OnStop, Progress, Pruned, Setup, Upstream};
+use super::{
+    Builder, Facts, Host, Left, Marking, Notice, OnStop, Progress, Pruned, Setup, Upstream,
+};
 use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
 use crate::trigger::Observation;
 use stx_pipeline::Cancel;
@@ -69,6 +73,10 @@ enum Event {
     },
     Surveyed(Facts),
     Pruned(Result<Pruned, String>),
+    Marked {
+        id: u64,
+        marking: Marking,
+    },
 }
 
 /// How often a watch is looked at.
@@ -87,6 +95,7 @@ struct Service<'l> {
     builds: BTreeMap<u64, (Cancel, JoinHandle<()>)>,
     looks: BTreeMap<String, Look>,
     asked: Asked,
+    marks: Marks,
     blind: Blind,
     /// The due builds that retention kept, as [`Pruned::blocked`]; `None` until it was applied.
     blocked: Option<BTreeMap<String, String>>,
@@ -127,6 +136,7 @@ pub async fn serve(
         builds: BTreeMap::new(),
         looks: BTreeMap::new(),
         asked: Asked::default(),
+        marks: Marks::default(),
         blind: Blind::new(),
         blocked: None,
         waiting: false,
@@ -204,6 +214,7 @@ impl Drop for Service<'_> {
             look.task.iter().for_each(JoinHandle::abort);
         }
         self.asked.abort();
+        self.marks.abort();
     }
 }
 
@@ -263,6 +274,7 @@ impl Service<'_> {
             self.read_clock()?;
             self.look();
             self.start_builds()?;
+            self.give_verdicts();
         }
         self.survey();
         self.check_health()?;
@@ -294,6 +306,7 @@ impl Service<'_> {
                 self.asked.answered(id, found);
                 Ok(())
             }
+            Event::Marked { id, marking } => self.marked(id, marking),
             Event::Told { run, progress } => self.told(run, progress),
             Event::Over { run, left } => self.over(run, left),
             Event::Surveyed(facts) => {

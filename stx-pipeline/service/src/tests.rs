@@ -6,4 +6,5 @@ mod daily;
 mod hostile;
 mod room;
 mod texts;
+mod verdicts;
 mod world;

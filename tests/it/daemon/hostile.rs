@@ -10,9 +10,9 @@ use super::{Daemon, LIMIT, Site};
 use crate::harness::{Ran, run, tool};
 
 /// Somebody of the group, who is not the service's user.
-const MEMBER: &str = "65534";
+pub(super) const MEMBER: &str = "65534";
 
-fn member(site: &Site, args: &[&str]) -> Command {
+pub(super) fn member(site: &Site, args: &[&str]) -> Command {
     let ids = [&format!("--reuid={MEMBER}"), &format!("--regid={MEMBER}")];
     let mut command = tool("setpriv", ids);
     command.args(["--groups=0", "--"]).args(args);
@@ -21,7 +21,7 @@ fn member(site: &Site, args: &[&str]) -> Command {
 }
 
 /// A site whose spool others can reach, a copy of the program that they can run, and the spool.
-fn open_site(service: &str, branch: &str) -> (Site, Utf8PathBuf) {
+pub(super) fn open_site(service: &str, branch: &str) -> (Site, Utf8PathBuf) {
     use std::os::unix::fs::PermissionsExt;
     let site = Site::new(service, branch);
     fs_err::set_permissions(site.small.dir.path(), PermissionsExt::from_mode(0o755))
@@ -31,7 +31,7 @@ fn open_site(service: &str, branch: &str) -> (Site, Utf8PathBuf) {
     (site, spool)
 }
 
-fn ends_in_time(mut daemon: Daemon, what: &str) {
+pub(super) fn ends_in_time(mut daemon: Daemon, what: &str) {
     daemon.signal(Signal::TERM);
     let end = Instant::now() + LIMIT;
     while daemon.0.try_wait().expect("a child").is_none() {

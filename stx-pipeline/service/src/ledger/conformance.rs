@@ -1,11 +1,11 @@
 //! The contract of every ledger, as a suite that each of them runs.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::{BuildOutcome, PhaseStatus, SourceRecord};
+use stx_layout::{BuildOutcome, PhaseStatus, SourceRecord, Verdict, VerdictEntry};
 
 use super::{
-    Alarm, AlarmKind, Change, Closed, Ended, Ledger, LedgerError, MemoryLedger, PhaseRun, Request,
-    RunEnd,
+    Alarm, AlarmKind, Change, Closed, Ended, EndedVerdict, Ledger, LedgerError, MemoryLedger,
+    PhaseRun, Request, RunEnd, VerdictEnd, VerdictOrigin, VerdictRequest,
 };
 use crate::trigger::{Cause, Mark, Pending, Reason, Target};
 
@@ -87,10 +87,28 @@ fn end(step: u32, channel: u32) -> Ended {
     Ended { at: at(step), how }
 }
 
+fn verdict(id: u64, step: u32, pick: u32) -> VerdictRequest {
+    VerdictRequest {
+        id,
+        at: at(step),
+        origin: VerdictOrigin::Asked { uid: 1000 + pick },
+        entry: VerdictEntry {
+            build: format!("{}/20200102T030405Z", target(pick).channel)
+                .parse()
+                .expect("a build"),
+            at: at(step),
+            verdict: Verdict::ALL[pick as usize % Verdict::ALL.len()],
+            author: "ann".into(),
+            reason: pick.is_multiple_of(2).then(|| "it \"hangs\" at 5 %".into()),
+            url: None,
+        },
+    }
+}
+
 /// The change that a script's byte means at a step; most fit the state, some do not.
 fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
     let state = ledger.state();
-    let pick = u32::from(code / 16);
+    let pick = u32::from(code / 18);
     let request = state
         .queue
         .keys()
@@ -103,11 +121,13 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
         .nth(pick as usize % state.runs.len().max(1))
         .copied()
         .unwrap_or(0);
+    let verdicts = state.verdicts.keys().copied();
+    let marked = verdicts.clone().nth(pick as usize % verdicts.len().max(1));
     let alarm = Alarm {
         kind: AlarmKind::ALL[pick as usize % AlarmKind::ALL.len()],
         subject: format!("/srv/{}", pick % 2),
     };
-    match code % 16 {
+    match code % 18 {
         0..=2 => Change::Requested(Request {
             id: state.id(0),
             target: target(pick),
@@ -182,6 +202,20 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
             text: "5% left".into(),
         },
         14 => Change::Lowered { alarm },
+        15 => Change::VerdictFiled(verdict(state.id(0), step, pick)),
+        16 => Change::VerdictEnded {
+            request: marked.unwrap_or(0),
+            end: EndedVerdict {
+                at: at(step),
+                how: if pick.is_multiple_of(2) {
+                    VerdictEnd::Recorded { is_new: true }
+                } else {
+                    VerdictEnd::Refused {
+                        why: "no such build".into(),
+                    }
+                },
+            },
+        },
         _ if pick.is_multiple_of(2) => Change::Received {
             id: format!("message-{}", pick % 4),
         },
@@ -242,6 +276,12 @@ pub(super) fn follows_the_reference<L: Ledger>(
                 reference
                     .history(channel.as_ref(), limit)
                     .expect("a history"),
+            );
+            assert_eq!(
+                ledger.verdicts(channel.as_ref(), limit).expect("verdicts"),
+                reference
+                    .verdicts(channel.as_ref(), limit)
+                    .expect("verdicts"),
             );
         }
     }

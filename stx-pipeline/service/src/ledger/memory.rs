@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use stx_layout::Channel;
 
-use super::{Change, Done, Filed, Ledger, LedgerError, RunRow, State};
+use super::{Change, Done, Filed, FiledVerdict, Ledger, LedgerError, RunRow, State};
 
 /// A ledger in memory, strict about the contract.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryLedger {
     state: State,
     done: BTreeMap<u64, Filed>,
+    verdicts: BTreeMap<u64, FiledVerdict>,
 }
 
 impl Ledger for MemoryLedger {
@@ -55,6 +56,23 @@ impl Ledger for MemoryLedger {
             .take(limit)
             .collect())
     }
+
+    fn verdicts(
+        &self,
+        channel: Option<&Channel>,
+        limit: usize,
+    ) -> Result<Vec<FiledVerdict>, LedgerError> {
+        let mut all = self.verdicts.clone();
+        all.extend(self.state.verdicts.values().map(|request| {
+            let (request, end) = (request.clone(), None);
+            (request.id, FiledVerdict { request, end })
+        }));
+        let of_channel = |filed: &FiledVerdict| {
+            channel.is_none_or(|of| filed.request.entry.build.channel == *of)
+        };
+        let newest = all.into_values().rev().filter(of_channel);
+        Ok(newest.take(limit).collect())
+    }
 }
 
 impl MemoryLedger {
@@ -75,6 +93,11 @@ impl MemoryLedger {
                     .or_insert_with(|| filed(run.request.clone()));
                 filed.request = run.request.clone();
                 filed.runs.push(RunRow::from(*run));
+            }
+            Done::Verdict(request, end) => {
+                let (request, end) = (*request, Some(end));
+                self.verdicts
+                    .insert(request.id, FiledVerdict { request, end });
             }
         }
     }

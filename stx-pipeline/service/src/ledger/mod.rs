@@ -8,6 +8,7 @@ mod memory;
 mod sqlite;
 mod state;
 pub mod stats;
+mod verdict;
 
 #[cfg(test)]
 mod conformance;
@@ -20,6 +21,7 @@ pub use memory::MemoryLedger;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLedger;
 pub use state::{Done, Last, State};
+pub use verdict::{EndedVerdict, FiledVerdict, VerdictEnd, VerdictOrigin, VerdictRequest};
 
 use crate::trigger::{Cause, Mark, Reason, Target};
 
@@ -341,6 +343,15 @@ pub enum Change {
         /// The message.
         id: String,
     },
+    /// A verdict is to be recorded.
+    VerdictFiled(VerdictRequest),
+    /// A verdict was recorded or refused.
+    VerdictEnded {
+        /// The number of its request.
+        request: u64,
+        /// When and how.
+        end: EndedVerdict,
+    },
 }
 
 /// A request and what came of it.
@@ -462,6 +473,17 @@ pub trait Ledger: Send {
     /// # Errors
     /// It cannot be read.
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError>;
+
+    /// The newest `limit` requests for verdicts on builds of a channel, or of all, newest first; those that wait are among
+    /// them.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn verdicts(
+        &self,
+        channel: Option<&Channel>,
+        limit: usize,
+    ) -> Result<Vec<FiledVerdict>, LedgerError>;
 }
 
 #[cfg(test)]

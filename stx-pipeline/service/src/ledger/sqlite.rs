@@ -7,11 +7,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use stx_layout::Channel;
 
-use super::{Change, Filed, Ledger, LedgerError, State};
+use super::{Change, Filed, FiledVerdict, Ledger, LedgerError, State};
 
 /// The statements that make each version of the schema from the one before it.
-const MIGRATIONS: [&str; SqliteLedger::SCHEMA as usize] =
-    [include_str!("schema.sql"), include_str!("schema-2.sql")];
+const MIGRATIONS: [&str; SqliteLedger::SCHEMA as usize] = [
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+];
 
 /// A ledger in a file.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub struct SqliteLedger {
 
 impl SqliteLedger {
     /// The version of the schema that this program writes.
-    pub const SCHEMA: u32 = 2;
+    pub const SCHEMA: u32 = 3;
 
     /// Opens the ledger in `file` to write it, makes it if it is not there, and brings an older schema up to date.
     ///
@@ -158,6 +161,14 @@ impl Ledger for SqliteLedger {
 
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
         load::history(&self.db, channel, limit)
+    }
+
+    fn verdicts(
+        &self,
+        channel: Option<&Channel>,
+        limit: usize,
+    ) -> Result<Vec<FiledVerdict>, LedgerError> {
+        load::verdicts(&self.db, channel, limit)
     }
 }
 

@@ -6,13 +6,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord};
 
-use super::{Alarm, Change, Closed, Ended, LedgerError, Request, Run, RunEnd};
+use super::{
+    Alarm, Change, Closed, Ended, EndedVerdict, LedgerError, Request, Run, RunEnd, VerdictRequest,
+};
 use crate::trigger::{Mark, Target};
 
 /// The requests that wait, the runs that have not ended, and the memory of earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct State {
-    /// The highest number that a request or a run ever had.
+    /// The highest number that a request, a run or a verdict ever had.
     pub last_id: u64,
     /// The mark of each watch, by its key.
     pub marks: BTreeMap<String, Mark>,
@@ -20,6 +22,8 @@ pub struct State {
     pub queue: BTreeMap<u64, Request>,
     /// The runs that have not ended.
     pub runs: BTreeMap<u64, Run>,
+    /// The verdicts that are to be recorded.
+    pub verdicts: BTreeMap<u64, VerdictRequest>,
     /// How the last runs of each channel ended.
     pub last: BTreeMap<Channel, Last>,
     /// The alarms that are on, since when, and what they say.
@@ -51,10 +55,12 @@ pub enum Done {
     Request(Box<Request>, DateTime<Utc>, Closed),
     /// A run.
     Run(Box<Run>),
+    /// A request for a verdict.
+    Verdict(Box<VerdictRequest>, EndedVerdict),
 }
 
 impl State {
-    /// A number that no request and no run has; `ahead` of them are in use already.
+    /// A number that no request, no run and no verdict has; `ahead` of them are in use already.
     pub fn id(&self, ahead: u64) -> u64 {
         self.last_id + 1 + ahead
     }
@@ -160,6 +166,18 @@ impl State {
                 }
             }
             Change::Cleared { id } => drop(self.messages.remove(id)),
+            Change::VerdictFiled(request) => {
+                if request.id <= self.last_id {
+                    return Err(refuse("the number was used before"));
+                }
+                self.last_id = request.id;
+                self.verdicts.insert(request.id, request.clone());
+            }
+            Change::VerdictEnded { request, end } => {
+                let no_verdict = || refuse("no such verdict waits");
+                let request = self.verdicts.remove(request).ok_or_else(no_verdict)?;
+                return Ok(Some(Done::Verdict(Box::new(request), end.clone())));
+            }
         }
         Ok(None)
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stx_layout::redact_urls;
+use chrono::{DateTime, Utc};
+use stx_layout::{VerdictEntry, redact_urls};
 use tokio::time::Instant;
 
 use super::{Event, Look, ServeError, Service};
@@ -218,6 +219,24 @@ impl Service<'_> {
             return Ok(true);
         }
         match ask {
+            // It stays in the spool until there is room.
+            Ask::Mark { .. } if !self.takes_verdict_of(uid) => return Ok(false),
+            Ask::Mark {
+                build,
+                verdict,
+                reason,
+                url,
+            } => {
+                let entry = VerdictEntry {
+                    build,
+                    at,
+                    verdict,
+                    author: String::new(),
+                    reason: reason.map(|it| redact_urls(&it).into_owned()),
+                    url,
+                };
+                changes.push(self.verdict(uid, at, entry));
+            }
             Ask::Build {
                 release,
                 git,
@@ -275,30 +294,8 @@ impl Service<'_> {
                 }
             }
             Ask::Cancel { request } => {
-                let state = self.state();
-                let mut runs = state.runs.values();
-                let run = runs.find(|run| run.request.id == request);
-                let build = run.and_then(|run| Some((&run.request, self.builds.get(&run.id)?)));
-                let waits = state.queue.get(&request);
-                let text = match waits.or(build.map(|(request, _)| request)) {
-                    None => format!(
-                        "user {uid} cancels request {request}, which neither waits nor runs"
-                    ),
-                    Some(asked) if !asked.is_of(uid) && !self.host.may_cancel_all(uid) => format!(
-                        "user {uid} may not cancel request {request}: others asked for it, too"
-                    ),
-                    Some(_) => {
-                        match build {
-                            Some((_, (cancel, _))) => cancel.cancel(),
-                            None => changes.push(Change::Closed {
-                                request,
-                                at,
-                                how: Closed::Cancelled { uid },
-                            }),
-                        }
-                        format!("user {uid} cancels request {request}")
-                    }
-                };
+                let (text, change) = self.cancel(request, uid, at);
+                changes.extend(change);
                 said = Some(text);
             }
         }
@@ -308,6 +305,39 @@ impl Service<'_> {
             self.host.say(&said);
         }
         Ok(true)
+    }
+
+    /// Cancels a request that waits, or asks the build of its run to end. Gives what to log and to record.
+    fn cancel(&self, request: u64, uid: u32, at: DateTime<Utc>) -> (String, Option<Change>) {
+        let state = self.state();
+        let mut runs = state.runs.values();
+        let run = runs.find(|run| run.request.id == request);
+        let build = run.and_then(|run| Some((&run.request, self.builds.get(&run.id)?)));
+        let waits = state.queue.get(&request);
+        match waits.or(build.map(|(request, _)| request)) {
+            None => {
+                let text =
+                    format!("user {uid} cancels request {request}, which neither waits nor runs");
+                (text, None)
+            }
+            Some(asked) if !asked.is_of(uid) && !self.host.may_cancel_all(uid) => {
+                let text = format!(
+                    "user {uid} may not cancel request {request}: others asked for it, too"
+                );
+                (text, None)
+            }
+            Some(_) => {
+                let how = Closed::Cancelled { uid };
+                let closed = match build {
+                    Some((_, (cancel, _))) => {
+                        cancel.cancel();
+                        None
+                    }
+                    None => Some(Change::Closed { request, at, how }),
+                };
+                (format!("user {uid} cancels request {request}"), closed)
+            }
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stx_layout::Channel;
 
 use super::world::*;
-use crate::ledger::{AlarmKind, Change, Filed, Ledger, LedgerError, MemoryLedger, RunEnd, State};
+use crate::ledger::{
+    AlarmKind, Change, Filed, FiledVerdict, Ledger, LedgerError, MemoryLedger, RunEnd, State,
+};
 use crate::{Control, Notice, ServeError};
 
 const HOUR: u64 = 3600;
@@ -47,6 +49,14 @@ impl Ledger for OnDisk {
 
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
         self.inner.history(channel, limit)
+    }
+
+    fn verdicts(
+        &self,
+        channel: Option<&Channel>,
+        limit: usize,
+    ) -> Result<Vec<FiledVerdict>, LedgerError> {
+        self.inner.verdicts(channel, limit)
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::{BuildDate, BuildId, BuildOutcome, Channel, PhaseStatus, ReleaseId, SourceRecord};
+use stx_layout::{
+    BuildDate, BuildId, BuildOutcome, Channel, PhaseStatus, ReleaseId, SourceRecord, VerdictEntry,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::ledger::{Change, Filed, Ledger, LedgerError, MemoryLedger};
+use crate::ledger::{Change, Filed, FiledVerdict, Ledger, LedgerError, MemoryLedger};
 use crate::trigger::PathRules;
 use stx_pipeline::EventKind;
 
@@ -57,6 +59,8 @@ pub(super) struct Inner {
     pub(super) free: u64,
     /// How far the clock is from where time is.
     pub(super) clock: TimeDelta,
+    /// The verdicts that the mirror has.
+    pub(super) verdicts: Vec<VerdictEntry>,
     /// Events until the service is killed.
     pub(super) fuse: Option<u32>,
 }
@@ -404,6 +408,33 @@ impl Host for World {
         uid == 0
     }
 
+    fn user_name(&self, uid: u32) -> String {
+        format!("user {uid}")
+    }
+
+    async fn mark(&self, entry: &VerdictEntry) -> Marking {
+        self.event().await;
+        {
+            let mut inner = self.lock();
+            if inner.busy.contains(&entry.build.channel) {
+                return Marking::Later("busy".into());
+            }
+            let build = |known: &&Published| known.id == entry.build;
+            match inner.published.iter().find(build) {
+                Some(build) if build.result == BuildOutcome::Success => {}
+                Some(_) => return Marking::Refused("a failed build".into()),
+                None => return Marking::Refused("no such build".into()),
+            }
+            // As the contract of a mirror has it: the same verdict of the same time is there once.
+            if inner.verdicts.contains(entry) {
+                return Marking::Recorded { is_new: false };
+            }
+            inner.verdicts.push(entry.clone());
+        }
+        self.event().await;
+        Marking::Recorded { is_new: true }
+    }
+
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {
         Ok(target(&release.to_string(), git))
     }
@@ -556,6 +587,14 @@ impl Ledger for Breaking {
 
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
         self.inner.history(channel, limit)
+    }
+
+    fn verdicts(
+        &self,
+        channel: Option<&Channel>,
+        limit: usize,
+    ) -> Result<Vec<FiledVerdict>, LedgerError> {
+        self.inner.verdicts(channel, limit)
     }
 }
 

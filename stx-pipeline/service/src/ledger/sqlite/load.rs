@@ -10,7 +10,8 @@ use stx_layout::{Channel, SourceRecord};
 
 use super::io;
 use crate::ledger::{
-    Alarm, Ended, Filed, Last, LedgerError, PhaseRun, Request, Run, RunRow, State,
+    Alarm, Ended, EndedVerdict, Filed, FiledVerdict, Last, LedgerError, PhaseRun, Request, Run,
+    RunRow, State, VerdictRequest,
 };
 use crate::trigger::{Reason, Target};
 
@@ -138,7 +139,7 @@ pub(super) fn state(db: &Connection) -> Loaded<State> {
     whole(db)?;
     let last_id: Option<u64> = db
         .query_row(
-            "SELECT max(id) FROM (SELECT id FROM requests UNION ALL SELECT id FROM runs)",
+            "SELECT max(id) FROM (SELECT id FROM requests UNION ALL SELECT id FROM runs UNION ALL SELECT id FROM verdicts)",
             [],
             |row| row.get(0),
         )
@@ -176,12 +177,18 @@ pub(super) fn state(db: &Connection) -> Loaded<State> {
         };
         Ok((alarm, (row.time("since")?, row.get("text")?)))
     })?;
+    let open = "SELECT * FROM verdicts WHERE ended IS NULL";
+    let verdicts = all(db, open, [], |row| {
+        let FiledVerdict { request, .. } = verdict(row)?;
+        Ok((request.id, request))
+    })?;
     let messages = all(db, "SELECT id FROM messages", [], |row| row.get("id"))?;
     Ok(State {
         last_id: last_id.unwrap_or(0),
         marks: marks.into_iter().collect(),
         queue: queue.into_iter().collect(),
         runs: runs.into_iter().collect(),
+        verdicts: verdicts.into_iter().collect(),
         last: last.into_iter().collect(),
         alarms: alarms.into_iter().collect(),
         messages: messages.into_iter().collect(),
@@ -301,6 +308,35 @@ fn last(db: &Connection, row: &Cells<'_>) -> Loaded<Last> {
         good: row.maybe("good")?,
         sources: numbered("source", sources)?,
     })
+}
+
+fn verdict(row: &Cells<'_>) -> Loaded<FiledVerdict> {
+    let request: VerdictRequest = row.json("detail")?;
+    let end: Option<EndedVerdict> = row.maybe_json("outcome")?;
+    let wrong = |reason| Err(damaged("verdict", &request.id.to_string(), reason));
+    let channel = request.entry.build.channel.to_string();
+    if (row.get("id")?, row.get("channel")?) != (request.id, channel) {
+        return wrong("its number or its channel is that of another one");
+    }
+    if row.maybe::<DateTime<Utc>>("ended")? != end.as_ref().map(|end| end.at) {
+        return wrong("the columns ended and outcome do not agree");
+    }
+    Ok(FiledVerdict { request, end })
+}
+
+pub(super) fn verdicts(
+    db: &Connection,
+    channel: Option<&Channel>,
+    limit: usize,
+) -> Loaded<Vec<FiledVerdict>> {
+    let channel = channel.map(ToString::to_string);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    all(
+        db,
+        "SELECT * FROM verdicts WHERE ?1 IS NULL OR channel = ?1 ORDER BY id DESC LIMIT ?2",
+        params![channel, limit],
+        verdict,
+    )
 }
 
 pub(super) fn history(

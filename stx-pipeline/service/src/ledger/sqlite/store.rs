@@ -6,7 +6,7 @@ use serde::Serialize;
 use stx_layout::Channel;
 
 use super::io;
-use crate::ledger::{Change, Done, LedgerError, PhaseRun, Request, Run, State};
+use crate::ledger::{Change, Done, LedgerError, PhaseRun, Request, Run, State, VerdictRequest};
 use crate::trigger::{Cause, Reason};
 
 type Stored = Result<(), LedgerError>;
@@ -80,7 +80,7 @@ pub(super) fn change(
         ),
         Change::Ended { .. } | Change::Requeued { .. } => match done {
             Some(Done::Run(over)) => ended(db, state, over, change),
-            Some(Done::Request(..)) | None => Ok(()),
+            Some(Done::Request(..) | Done::Verdict(..)) | None => Ok(()),
         },
         Change::Raised { alarm, at, text } => run(
             db,
@@ -94,7 +94,22 @@ pub(super) fn change(
         ),
         Change::Received { id } => run(db, "INSERT INTO messages (id) VALUES (?1)", [id]),
         Change::Cleared { id } => run(db, "DELETE FROM messages WHERE id = ?1", [id]),
+        Change::VerdictFiled(request) => verdict(db, request),
+        Change::VerdictEnded { request, end } => run(
+            db,
+            "UPDATE verdicts SET ended = ?2, outcome = ?3 WHERE id = ?1",
+            params![request, time(end.at), json(end)],
+        ),
     }
+}
+
+fn verdict(db: &Connection, request: &VerdictRequest) -> Stored {
+    let channel = request.entry.build.channel.to_string();
+    run(
+        db,
+        "INSERT INTO verdicts (id, channel, detail) VALUES (?1, ?2, ?3)",
+        params![request.id, channel, json(request)],
+    )
 }
 
 fn request(db: &Connection, request: &Request) -> Stored {

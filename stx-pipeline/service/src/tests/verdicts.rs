@@ -1,0 +1,180 @@
+//! Verdicts that members of the build group leave: each is given once, whatever happens to the service.
+
+use stx_layout::{BuildId, BuildOutcome, Verdict};
+
+use super::world::*;
+use crate::ledger::{Ledger as _, VerdictEnd};
+use crate::{Ask, Message};
+
+fn mark(build: &BuildId, verdict: Verdict, reason: &str) -> Ask {
+    Ask::Mark {
+        build: build.clone(),
+        verdict,
+        reason: Some(reason.to_owned()),
+        url: None,
+    }
+}
+
+fn ask(world: &World, id: &str, uid: u32, ask: Ask) {
+    let id = id.to_owned();
+    let message = Message { id, uid, ask };
+    world.lock().messages.insert(message.id.clone(), message);
+}
+
+fn a_build(world: &World, result: BuildOutcome) -> BuildId {
+    let inner = world.lock();
+    let mut builds = inner.published.iter();
+    let build = builds.find(|build| build.result == result);
+    build.expect("a build").id.clone()
+}
+
+/// The ends of the verdicts in the ledger, in the order in which they were filed.
+fn ends(ledger: &Breaking) -> Vec<Option<VerdictEnd>> {
+    let filed = ledger.verdicts(None, usize::MAX).unwrap();
+    let ends = filed.into_iter().rev();
+    ends.map(|filed| filed.end.map(|end| end.how)).collect()
+}
+
+/// A mirror with a success and a failed build.
+async fn built() -> (World, Breaking) {
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    world.lock().broken.insert("bad".into());
+    world.push("master", "good");
+    let script = world.clone();
+    let watches = setup([polled("master", 60)]);
+    serve_during(&world, &mut ledger, watches, async move |_| {
+        seconds(600).await;
+        script.push("master", "bad");
+        seconds(600).await;
+    })
+    .await
+    .unwrap();
+    (world, ledger)
+}
+
+/// Two verdicts of one member and one of another on a build, killed once. Gives the numbers of writes and events.
+async fn killed(at_event: Option<u32>, at_write: Option<(u32, bool)>) -> (u32, u32) {
+    const FUSE: u32 = 1_000_000;
+    let (world, mut ledger) = built().await;
+    let build = a_build(&world, BuildOutcome::Success);
+    for (id, uid, verdict) in [
+        ("a", 1000, Verdict::Green),
+        ("b", 1001, Verdict::Red),
+        ("c", 1000, Verdict::Green),
+    ] {
+        ask(&world, id, uid, mark(&build, verdict, id));
+    }
+    ledger.writes = 0;
+    ledger.breaks = at_write;
+    world.lock().fuse = Some(at_event.unwrap_or(FUSE));
+    // It ends by the kill, or at the end of the script.
+    drop(serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await).await);
+    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
+    let writes = ledger.writes;
+    ledger.breaks = None;
+    world.lock().fuse = None;
+    serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await)
+        .await
+        .unwrap();
+    let kill = format!("{at_event:?} {at_write:?}");
+    let given: Vec<_> = world
+        .lock()
+        .verdicts
+        .iter()
+        .map(|entry| (entry.reason.clone().unwrap(), entry.author.clone()))
+        .collect();
+    let expected = [("a", "user 1000"), ("b", "user 1001"), ("c", "user 1000")];
+    let expected = expected.map(|(reason, author)| (reason.to_owned(), author.to_owned()));
+    assert_eq!(given, expected, "{kill}");
+    let ends = ends(&ledger);
+    assert_eq!(ends.len(), 3, "{kill}: {ends:?}");
+    let is_given = |end: &Option<VerdictEnd>| matches!(end, Some(VerdictEnd::Recorded { .. }));
+    assert!(ends.iter().all(is_given), "{kill}: {ends:?}");
+    let state = ledger.state();
+    assert!(
+        state.verdicts.is_empty() && state.messages.is_empty(),
+        "{kill}"
+    );
+    assert!(world.lock().messages.is_empty(), "{kill}");
+    (writes, events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_anywhere_each_verdict_is_given_once() {
+    let (writes, events) = killed(None, None).await;
+    assert!(writes > 5 && events > 5, "{writes} {events}");
+    for event in 0..events {
+        killed(Some(event), None).await;
+    }
+    for write in 0..writes {
+        for after in [false, true] {
+            killed(None, Some((write, after))).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_on_what_was_not_published_or_failed_is_refused_and_the_next_one_is_given() {
+    let (world, mut ledger) = built().await;
+    let (good, failed) = (
+        a_build(&world, BuildOutcome::Success),
+        a_build(&world, BuildOutcome::Fail),
+    );
+    let unknown: BuildId = "master/centos/19990101T000000Z".parse().unwrap();
+    ask(&world, "a", 1000, mark(&unknown, Verdict::Green, "unknown"));
+    ask(&world, "b", 1000, mark(&failed, Verdict::Green, "failed"));
+    ask(&world, "c", 1000, mark(&good, Verdict::Green, "two\nlines"));
+    ask(&world, "d", 1000, mark(&good, Verdict::Yellow, "good"));
+    // The channel is busy for a while.
+    world.lock().busy.insert(good.channel.clone());
+    let script = world.clone();
+    serve_during(&world, &mut ledger, setup([]), async move |_| {
+        seconds(600).await;
+        script.lock().busy.clear();
+        seconds(600).await;
+    })
+    .await
+    .unwrap();
+    let refused = |why: &str| {
+        let why = why.to_owned();
+        Some(VerdictEnd::Refused { why })
+    };
+    let recorded = Some(VerdictEnd::Recorded { is_new: true });
+    let expected = [
+        refused("no such build"),
+        refused("a failed build"),
+        recorded,
+    ];
+    assert_eq!(ends(&ledger), expected);
+    assert_eq!(world.lock().verdicts.len(), 1);
+    let said = world.lock().said.join("\n");
+    assert!(
+        said.contains("c: what user 1000 asks is refused: the reason contains a line break"),
+        "{said}"
+    );
+    assert!(said.contains("tried again in 60 s"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_many_verdicts_has_them_wait_in_the_spool_and_keeps_nobody_else_waiting() {
+    let (world, mut ledger) = built().await;
+    let build = a_build(&world, BuildOutcome::Success);
+    world.lock().busy.insert(build.channel.clone());
+    for number in 0..100 {
+        let id = format!("{number:03}");
+        ask(&world, &id, 1000, mark(&build, Verdict::Green, &id));
+    }
+    ask(&world, "other", 1001, mark(&build, Verdict::Red, "other"));
+    let script = world.clone();
+    serve_during(&world, &mut ledger, setup([]), async move |_| {
+        seconds(600).await;
+        assert_eq!(script.lock().messages.len(), 80);
+        script.lock().busy.clear();
+        seconds(6000).await;
+    })
+    .await
+    .unwrap();
+    assert!(world.lock().messages.is_empty());
+    assert_eq!(world.lock().verdicts.len(), 101);
+}
