@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, Catalog};
+use stx_layout::{BuildId, Catalog, VerdictEntry};
+use stx_publish::verdicts::{listed_verdicts, newest_verdicts};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
 };
@@ -21,9 +22,11 @@ pub fn policy(site: &Site) -> Result<PolicyFile, Error> {
         .map_err(|errors| Error::config(errors, "docs/retention.md describes the form"))
 }
 
-/// The inputs of a decision beyond the catalog: pins, readers, what went before its build, and which bytes are shared.
+/// The inputs of a decision beyond the catalog: pins, readers, verdicts, what went before its build, and which bytes are
+/// shared.
 pub async fn facts(store: &Mirror, catalog: &Catalog) -> Result<PolicyInputs, Error> {
     let mut facts = protections(&**store, &Scope::All, catalog).await?;
+    add_verdicts(&**store, &Scope::All, catalog, &mut facts).await?;
     facts.free = store.free_space().map_err(refused)?;
     for (id, entry) in catalog.builds() {
         if entry.record().is_none() {
@@ -78,6 +81,41 @@ pub async fn protections(
     })
 }
 
+/// Adds the newest verdict on each build of `catalog` within `scope`. Verdicts that cannot be read keep their build, and no
+/// other: one damaged file must not end retention while the disk fills.
+pub async fn add_verdicts(
+    store: &dyn MirrorStore,
+    scope: &Scope,
+    catalog: &Catalog,
+    facts: &mut PolicyInputs,
+) -> Result<(), Error> {
+    match store.verdicts(scope).await {
+        Ok(history) => tell_verdicts(catalog, &history, facts),
+        Err(StoreError::Damaged { .. }) => {
+            for (id, _) in catalog.builds() {
+                match store.verdicts(&Scope::Build(id.clone())).await {
+                    Ok(history) => tell_verdicts(catalog, &history, facts),
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        facts.unclear.insert(id, stx_publish::verify::chain(&error));
+                    }
+                    Err(error) => return Err(refused(error)),
+                }
+            }
+        }
+        Err(error) => return Err(refused(error)),
+    }
+    Ok(())
+}
+
+/// Adds the newest of these verdicts on each build that is there.
+fn tell_verdicts(catalog: &Catalog, history: &[VerdictEntry], facts: &mut PolicyInputs) {
+    let newest = newest_verdicts(history).into_iter();
+    let newest = newest.filter(|(id, _)| catalog.build(id).is_some());
+    facts
+        .verdicts
+        .extend(newest.map(|(id, entry)| (id.clone(), entry.clone())));
+}
+
 /// The sections that went before a build. A record of them that cannot be read is for `verify` to name.
 pub async fn thinned(store: &dyn MirrorRead, id: &BuildId) -> Result<Vec<ThinnedSection>, Error> {
     match store::thinned(store, id).await {
@@ -122,14 +160,22 @@ async fn visible(
     catalog: &Catalog,
 ) -> Result<PolicyInputs, Error> {
     match protections(store, &Scope::All, catalog).await {
-        Ok(facts) => Ok(facts),
+        Ok(mut facts) => {
+            add_verdicts(store, &Scope::All, catalog, &mut facts).await?;
+            Ok(facts)
+        }
         Err(failure) => {
             match store.pins(&Scope::All).await {
                 Err(StoreError::Io { source, .. })
                     if source.kind() == std::io::ErrorKind::PermissionDenied =>
                 {
                     site.note("note: pins are kept for the mirror's owner only; what follows leaves them out");
-                    Ok(PolicyInputs::default())
+                    let mut facts = PolicyInputs::default();
+                    for channel in catalog.channels.keys() {
+                        let history = listed_verdicts(store, channel).await.map_err(refused)?;
+                        tell_verdicts(catalog, &history, &mut facts);
+                    }
+                    Ok(facts)
                 }
                 Ok(_) | Err(_) => Err(failure),
             }

@@ -16,6 +16,7 @@ pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut PolicyInputs) 
         }
         facts.files.remove(&entry.build);
         facts.dropped.remove(&entry.build);
+        facts.verdicts.remove(&entry.build);
         facts.free = facts
             .free
             .map(|free| free.saturating_add(entry.bytes_freed));

@@ -4,10 +4,10 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasName, Section};
+use stx_layout::{AliasName, Section, Verdict};
 
 use crate::text::Moment;
-use crate::{Period, Span};
+use crate::{Period, Span, Term};
 
 /// The decision about one build, and its reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub enum ExpiryRule {
     FailedAge,
     /// The release period past a build's introduction is over, and enough newer successes are there.
     ReleasePeriod,
+    /// The time that its newest verdict gives a success is over, and enough newer builds are there.
+    Verdict,
 }
 
 /// A reason to keep a build.
@@ -78,12 +80,26 @@ pub enum Reason {
     },
     /// It holds a `KEEP` file.
     KeepFile,
+    /// Its verdicts cannot be read: what is not understood stays.
+    UnreadableVerdicts {
+        /// The error of reading them.
+        why: String,
+    },
     /// The newest success of its channel.
     NewestSuccess,
     /// The success before the newest: the one to go back to.
     SuccessBefore,
     /// One of as many newest successes as the policy asks for.
     Newest {
+        /// Its rank, 1 for the newest.
+        rank: usize,
+        /// How many the policy asks for.
+        of: u32,
+    },
+    /// The newest green build of its channel, with or without `latest_green_build`.
+    NewestGreen,
+    /// One of as many newest green builds as the policy asks for.
+    Green {
         /// Its rank, 1 for the newest.
         rank: usize,
         /// How many the policy asks for.
@@ -111,6 +127,16 @@ pub enum Reason {
     ReleasePeriod {
         /// The period.
         period: Period,
+    },
+    /// A success that its newest verdict keeps.
+    Verdict {
+        /// The verdict.
+        verdict: Verdict,
+        /// Who gave it.
+        author: String,
+        /// How long the policy keeps builds of this verdict.
+        #[serde(flatten)]
+        term: Term,
     },
     /// It is eligible, but too much of its channel is.
     RemovalLimit {
@@ -146,15 +172,19 @@ impl Reason {
             | Self::Young { until, .. }
             | Self::YoungFailure { until, .. } => at(*until),
             Self::ReleasePeriod { period } => at(period.end()),
+            Self::Verdict { term, .. } => at(term.end()),
             Self::Unreadable { .. }
             | Self::FutureDate
             | Self::Alias { .. }
             | Self::Undated { .. }
             | Self::InUse { .. }
             | Self::KeepFile
+            | Self::UnreadableVerdicts { .. }
             | Self::NewestSuccess
             | Self::SuccessBefore
             | Self::Newest { .. }
+            | Self::NewestGreen
+            | Self::Green { .. }
             | Self::NewestFailure
             | Self::Forever
             | Self::RemovalLimit { .. }
@@ -173,14 +203,18 @@ impl Reason {
             | Self::InUse { .. }
             | Self::Pinned { .. }
             | Self::KeepFile
+            | Self::UnreadableVerdicts { .. }
             | Self::NewestSuccess
             | Self::SuccessBefore
             | Self::Newest { .. }
+            | Self::NewestGreen
+            | Self::Green { .. }
             | Self::NewestFailure
             | Self::Forever
             | Self::Young { .. }
             | Self::YoungFailure { .. }
-            | Self::ReleasePeriod { .. } => None,
+            | Self::ReleasePeriod { .. }
+            | Self::Verdict { .. } => None,
         }
     }
 
@@ -194,16 +228,20 @@ impl Reason {
             | Self::InUse { .. }
             | Self::Pinned { .. }
             | Self::KeepFile
+            | Self::UnreadableVerdicts { .. }
             | Self::NewestSuccess
             | Self::SuccessBefore
+            | Self::NewestGreen
             | Self::NewestFailure
             | Self::RemovalLimit { .. }
             | Self::ClockDoubted { .. } => true,
             Self::Newest { .. }
+            | Self::Green { .. }
             | Self::Forever
             | Self::Young { .. }
             | Self::YoungFailure { .. }
-            | Self::ReleasePeriod { .. } => false,
+            | Self::ReleasePeriod { .. }
+            | Self::Verdict { .. } => false,
         }
     }
 }
@@ -214,6 +252,7 @@ impl fmt::Display for ExpiryRule {
             Self::Age => "age",
             Self::FailedAge => "failed-age",
             Self::ReleasePeriod => "release-period",
+            Self::Verdict => "verdict",
         })
     }
 }
@@ -233,10 +272,17 @@ impl fmt::Display for Reason {
                 until.map_or(Ok(()), |until| write!(f, " (until {})", Moment(until)))
             }
             Self::KeepFile => f.write_str("it holds a KEEP file"),
+            Self::UnreadableVerdicts { why } => {
+                write!(f, "its verdicts cannot be read: {why}")
+            }
             Self::NewestSuccess => f.write_str("the newest success of its channel"),
             Self::SuccessBefore => f.write_str("the success before the newest"),
             Self::Newest { rank, of } => {
                 write!(f, "success {rank} of the {of} newest that always stay")
+            }
+            Self::NewestGreen => f.write_str("the newest green build of its channel"),
+            Self::Green { rank, of } => {
+                write!(f, "green build {rank} of the {of} newest that always stay")
             }
             Self::NewestFailure => {
                 f.write_str("the newest failure, and no success has come after it")
@@ -245,6 +291,24 @@ impl fmt::Display for Reason {
             Self::Young { age, until } => {
                 write!(f, "not yet {age} old")?;
                 until.map_or(Ok(()), |until| write!(f, " (until {})", Moment(until)))
+            }
+            Self::Verdict {
+                verdict,
+                author,
+                term,
+            } => {
+                let verdict = format!("because of verdict {verdict} by {author}");
+                match term {
+                    Term::Forever => write!(f, "kept for ever {verdict}"),
+                    Term::Age { age, until } => {
+                        write!(f, "kept {age} {verdict}")?;
+                        until.map_or(Ok(()), |until| write!(f, " (until {})", Moment(until)))
+                    }
+                    Term::ReleasePeriod { period } => {
+                        let period = Self::ReleasePeriod { period: *period };
+                        write!(f, "kept one release period {verdict}: {period}")
+                    }
+                }
             }
             Self::YoungFailure { age, until } => {
                 write!(f, "a failure not yet {age} old")?;

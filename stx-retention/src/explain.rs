@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use stx_layout::config::Position;
-use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, counted};
+use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, Verdict, counted};
 
+use crate::policy::replaces_keep;
 use crate::text::Moment;
 use crate::{Decision, Policy, PolicyInputs, PolicyLines, Retention, Rules, plan_with};
 
@@ -131,6 +132,19 @@ pub fn describe(rules: &Rules) -> String {
         rules.floor(),
         time(rules.failed)
     );
+    for verdict in Verdict::ALL.into_iter().rev() {
+        if let Some(kept) = rules.verdicts.of(verdict) {
+            let kept = match kept {
+                Retention::For(age) if !replaces_keep(verdict) => format!("for at least {age}"),
+                kept => time(kept),
+            };
+            let _ = write!(text, "; {verdict} builds stay {kept}");
+        }
+    }
+    if let Some(2..) = rules.verdicts.newest_green {
+        let green = rules.verdicts.floor();
+        let _ = write!(text, "; the {green} newest green builds always stay");
+    }
     for tier in &rules.tiers {
         let _ = write!(text, "; `{}` goes after {}", tier.section, tier.after);
     }

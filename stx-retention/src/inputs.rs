@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, BuildPath, Pin, Sha256};
+use stx_layout::{BuildId, BuildPath, Pin, Sha256, VerdictEntry};
 
 /// The inputs of a decision besides catalog and policy. Each may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,6 +11,10 @@ pub struct PolicyInputs {
     pub pins: Vec<Pin>,
     /// Builds that someone reads just now, and who.
     pub in_use: BTreeMap<BuildId, String>,
+    /// The newest verdict on each build that has one.
+    pub verdicts: BTreeMap<BuildId, VerdictEntry>,
+    /// Builds whose verdicts cannot be read, and why.
+    pub unclear: BTreeMap<BuildId, String>,
     /// The files of each build. Builds without an entry are taken to share nothing and to be as big as their record says.
     pub files: BTreeMap<BuildId, Vec<FileFact>>,
     /// Sections that went before their build, by an earlier plan.

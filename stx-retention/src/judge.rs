@@ -1,21 +1,24 @@
 //! The decisions of one channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
-    Catalog, Channel, ChannelEntry, UndatedEntry,
+    Catalog, Channel, ChannelEntry, UndatedEntry, Verdict, VerdictEntry,
 };
 
 use crate::calendar::introduction;
 use crate::decision::End;
-use crate::{Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules};
+use crate::policy::replaces_keep;
+use crate::{Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Term};
 
 /// Judges channels by what is the same for all of them.
 pub(crate) struct Judge<'a> {
     pub(crate) facts: &'a PolicyInputs,
     pub(crate) pins: BTreeMap<&'a BuildId, Vec<&'a Pin>>,
+    /// The newest verdict on each build, by channel.
+    verdicts: HashMap<&'a Channel, BTreeMap<BuildDate, &'a VerdictEntry>>,
     /// Aliases that are not understood, of all channels: they keep what their text names.
     pub(crate) unclear: Vec<(&'a AliasName, &'a str)>,
     pub(crate) releases: Releases,
@@ -38,6 +41,8 @@ enum Rank {
 struct KnownBuilds {
     all: Vec<BuildDate>,
     successes: Vec<BuildDate>,
+    /// The successes whose newest verdict is green.
+    green: Vec<BuildDate>,
 }
 
 /// One build, judged.
@@ -45,6 +50,7 @@ pub(crate) struct JudgedBuild<'a> {
     pub(crate) date: BuildDate,
     pub(crate) decision: Decision,
     pub(crate) record: Option<&'a BuildRecord>,
+    pub(crate) verdict: Option<&'a VerdictEntry>,
     /// Whether its record is understood, and it is not dated in the future.
     pub(crate) known: bool,
 }
@@ -63,6 +69,11 @@ impl<'a> Judge<'a> {
         for pin in sorted {
             pins.entry(&pin.build).or_default().push(pin);
         }
+        let mut verdicts = HashMap::<&Channel, BTreeMap<_, _>>::new();
+        for (build, entry) in &facts.verdicts {
+            let of = verdicts.entry(&build.channel).or_default();
+            of.insert(build.date, entry);
+        }
         let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
         let unclear = aliases.filter_map(|(alias, target)| match target {
             AliasEntry::Other(text) => Some((alias, text.as_str())),
@@ -71,6 +82,7 @@ impl<'a> Judge<'a> {
         Self {
             facts,
             pins,
+            verdicts,
             unclear: unclear.collect(),
             releases,
             now,
@@ -90,14 +102,19 @@ fn undated(entry: &ChannelEntry, date: BuildDate) -> impl Iterator<Item = Reason
     sections.map(|(section, _)| Reason::Undated { section: *section })
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
     /// The decision of every build of a channel, oldest first.
     pub(crate) fn judge<'e>(
         &self,
         channel: &Channel,
         entry: &'e ChannelEntry,
         rules: &Rules,
-    ) -> Vec<JudgedBuild<'e>> {
+    ) -> Vec<JudgedBuild<'e>>
+    where
+        'a: 'e,
+    {
+        let verdicts = self.verdicts.get(channel);
+        let verdict = |date: BuildDate| verdicts.and_then(|verdicts| verdicts.get(&date)).copied();
         let mut known = KnownBuilds::default();
         let mut standings = Vec::with_capacity(entry.builds.len());
         for (date, build) in entry.builds.iter().rev() {
@@ -109,6 +126,9 @@ impl Judge<'_> {
                 None => Rank::Unknown,
                 Some(_) if date.time() > self.now => Rank::Future,
                 Some(BuildOutcome::Success) => {
+                    if verdict(*date).is_some_and(|entry| entry.verdict == Verdict::Green) {
+                        known.green.push(*date);
+                    }
                     known.successes.push(*date);
                     known.all.push(*date);
                     Rank::Success(known.successes.len() - 1)
@@ -161,10 +181,13 @@ impl Judge<'_> {
                 if build.keep_file {
                     reasons.push(Reason::KeepFile);
                 }
-                let due = self.schedule((*date, build), standing, rules, &known, &mut reasons);
+                let verdict = verdict(*date);
+                let judged = (*date, build, verdict);
+                let due = self.schedule(judged, standing, rules, &known, &mut reasons);
                 JudgedBuild {
                     date: *date,
                     record: build.record(),
+                    verdict,
                     known: match standing {
                         Rank::Success(_) | Rank::Failure(_) => true,
                         Rank::Unknown | Rank::Future => false,
@@ -184,6 +207,9 @@ impl Judge<'_> {
                 alias: (*alias).clone(),
             }));
         }
+        if let Some(why) = self.facts.unclear.get(id) {
+            reasons.push(Reason::UnreadableVerdicts { why: why.clone() });
+        }
         if let Some(by) = self.facts.in_use.get(id) {
             reasons.push(Reason::InUse { by: by.clone() });
         }
@@ -201,69 +227,82 @@ impl Judge<'_> {
     /// Adds what the rules say; the rule and the instant by which the build is eligible, where they make it so.
     fn schedule(
         &self,
-        (date, build): (BuildDate, &BuildEntry),
+        (date, build, verdict): (BuildDate, &BuildEntry, Option<&VerdictEntry>),
         standing: Rank,
         rules: &Rules,
         known: &KnownBuilds,
         reasons: &mut Vec<Reason>,
     ) -> Option<(ExpiryRule, DateTime<Utc>)> {
-        let (retention, superseded) = match standing {
+        let (superseded, verdict) = match standing {
             Rank::Unknown | Rank::Future => return None,
             Rank::Success(place) => {
-                match place {
-                    0 => reasons.push(Reason::NewestSuccess),
-                    1 => reasons.push(Reason::SuccessBefore),
-                    2.. => {}
-                }
-                if u32::try_from(place).is_ok_and(|place| place < rules.newest) {
-                    reasons.push(Reason::Newest {
-                        rank: place + 1,
-                        of: rules.newest,
-                    });
-                }
-                let superseded = place
-                    .checked_sub(rules.floor())
-                    .map(|by| known.successes[by]);
-                (rules.keep, superseded)
+                let by = among_newest(place, rules, known, reasons);
+                (by.max(among_green(date, rules, known, reasons)), verdict)
             }
             Rank::Failure(place) => {
                 if place == 0 {
                     reasons.push(Reason::NewestFailure);
                 }
-                (rules.failed, place.checked_sub(1).map(|by| known.all[by]))
+                // Nobody tests a failure.
+                (place.checked_sub(1).map(|by| known.all[by]), None)
             }
         };
         let failure = matches!(standing, Rank::Failure(_));
-        let (rule, end) = match retention {
-            Retention::Forever => {
-                reasons.push(Reason::Forever);
-                return None;
+        let given = verdict.and_then(|entry| Some((entry, rules.verdicts.of(entry.verdict)?)));
+        let mut terms = Vec::with_capacity(2);
+        if !given.is_some_and(|(entry, _)| replaces_keep(entry.verdict)) {
+            let kept = if failure { rules.failed } else { rules.keep };
+            let term = self.term(kept, date, build);
+            if term.holds(self.now) {
+                reasons.push(match term {
+                    Term::Forever => Reason::Forever,
+                    Term::Age { age, until } if failure => Reason::YoungFailure { age, until },
+                    Term::Age { age, until } => Reason::Young { age, until },
+                    Term::ReleasePeriod { period } => Reason::ReleasePeriod { period },
+                });
             }
-            Retention::For(age) => {
-                let until = age.after(date.time());
-                if until.is_none_or(|until| self.now < until) {
-                    reasons.push(if failure {
-                        Reason::YoungFailure { age, until }
-                    } else {
-                        Reason::Young { age, until }
-                    });
-                }
-                let rule = if failure {
-                    ExpiryRule::FailedAge
-                } else {
-                    ExpiryRule::Age
-                };
-                (rule, until)
+            let rule = match term {
+                Term::Age { .. } if failure => ExpiryRule::FailedAge,
+                Term::Forever | Term::Age { .. } => ExpiryRule::Age,
+                Term::ReleasePeriod { .. } => ExpiryRule::ReleasePeriod,
+            };
+            terms.push((rule, term));
+        }
+        if let Some((entry, kept)) = given {
+            let term = self.term(kept, date, build);
+            if term.holds(self.now) {
+                reasons.push(Reason::Verdict {
+                    verdict: entry.verdict,
+                    author: entry.author.clone(),
+                    term,
+                });
             }
-            Retention::ReleasePeriod => {
-                let period = self.releases.period_past(introduction(date, build));
-                if period.end().is_none_or(|end| self.now < end) {
-                    reasons.push(Reason::ReleasePeriod { period });
-                }
-                (ExpiryRule::ReleasePeriod, period.end())
+            terms.push((ExpiryRule::Verdict, term));
+        }
+        // By the rule that ends last; of two that end together by the plain one.
+        let mut last: Option<(ExpiryRule, DateTime<Utc>)> = None;
+        for (rule, term) in terms {
+            let end = term.end()?;
+            if last.is_none_or(|(_, last)| last < end) {
+                last = Some((rule, end));
             }
-        };
-        Some((rule, end?.max(superseded?.time())))
+        }
+        let (rule, end) = last?;
+        Some((rule, Some(end).max(superseded.map(BuildDate::time))?))
+    }
+
+    /// How long a rule keeps a build.
+    fn term(&self, kept: Retention, date: BuildDate, build: &BuildEntry) -> Term {
+        match kept {
+            Retention::Forever => Term::Forever,
+            Retention::For(age) => Term::Age {
+                age,
+                until: age.after(date.time()),
+            },
+            Retention::ReleasePeriod => Term::ReleasePeriod {
+                period: self.releases.period_past(introduction(date, build)),
+            },
+        }
     }
 
     /// The decision: kept by any reason; else eligible since the last of them ended.
@@ -292,4 +331,49 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// Adds what keeps one of the newest successes; the build by which it stopped being one of them.
+fn among_newest(
+    place: usize,
+    rules: &Rules,
+    known: &KnownBuilds,
+    reasons: &mut Vec<Reason>,
+) -> Option<BuildDate> {
+    match place {
+        0 => reasons.push(Reason::NewestSuccess),
+        1 => reasons.push(Reason::SuccessBefore),
+        2.. => {}
+    }
+    if u32::try_from(place).is_ok_and(|place| place < rules.newest) {
+        reasons.push(Reason::Newest {
+            rank: place + 1,
+            of: rules.newest,
+        });
+    }
+    let by = place.checked_sub(rules.floor())?;
+    known.successes.get(by).copied()
+}
+
+/// Adds what keeps one of the newest green builds; the build by which it stopped being one of them.
+fn among_green(
+    date: BuildDate,
+    rules: &Rules,
+    known: &KnownBuilds,
+    reasons: &mut Vec<Reason>,
+) -> Option<BuildDate> {
+    // They are sorted from the newest to the oldest.
+    let place = known.green.binary_search_by(|green| date.cmp(green)).ok()?;
+    if place == 0 {
+        reasons.push(Reason::NewestGreen);
+    }
+    let of = rules.verdicts.newest_green.unwrap_or_default();
+    if u32::try_from(place).is_ok_and(|place| place < of) {
+        reasons.push(Reason::Green {
+            rank: place + 1,
+            of,
+        });
+    }
+    let by = place.checked_sub(rules.verdicts.floor())?;
+    known.green.get(by).copied()
 }

@@ -47,13 +47,15 @@
 //!   than two, the newest and the one to go back to. So a builder that has stopped empties nothing. It also means that a
 //!   channel of a milestone that never got a third success stays as it is.
 //! - A failure goes once it has reached its age, but not while it is its channel's newest word: people need its logs.
+//! - [`VerdictRules`] say how long a success stays because of its newest verdict. `green` and `yellow` only lengthen, `red` takes
+//!   the place of the plain rule and may shorten it. The newest green build stays, with or without such rules.
 //! - A build reaches an age of 14 days exactly 14 times 24 hours after its date.
 //! - [`Tier`]s take a section of a build before the build, unless something keeps it whole
 //!   ([`Reason::keeps_whole`]). What has gone is recorded in [`PolicyInputs::dropped`], so that it is seen to be intended.
 //!
 //! Whatever the rules say, these stay: what an alias points at, or names in a form that is not understood; what is in use,
 //! pinned or holds a `KEEP` file; what is dated in the future, which neither counts as a newer build; what has no
-//! readable record, or another build's. Entries that are no build at all are never part of a plan, only of its warnings.
+//! readable record, or another build's; what has verdicts that cannot be read. Entries that are no build at all are never part of a plan, only of its warnings.
 //!
 //! # What one run may do
 //!
@@ -82,6 +84,10 @@
 //!   exception is what a release period is made of: the first build of a release that the calendar did not know and
 //!   learns. A calendar written in the policy has no exception.
 //! - *longer ages keep more* *: of two policies the one with the longer ages keeps all that the other keeps.
+//! - *green and yellow only lengthen* *: no rule for these two makes a build go that stayed without it, nor does such a
+//!   verdict the build that it is on.
+//! - *verdicts concern their builds* *: the rule of a verdict changes no decision on a build that has not this verdict.
+//! - *the newest green build stays*: under any rules, whether or not an alias points at it.
 //! - *order makes no difference*: of builds as they are found, of pins and files as they are listed.
 //! - *pauses pass*: a builder that rests for less than a year blocks nothing for longer than to its second build after the pause,
 //!   whether or not the policy was applied meanwhile; and a policy that is applied each day is never held back.
@@ -95,7 +101,7 @@
 //! - *a forecast begins with the plan*: `forecast(…, 0, …)` has one day, the plan of now.
 //! - *as the specification says*: in every world of up to five builds, whatever their outcomes, on six days, asked at three
 //!   times under nine policies, and with each of its builds pinned, exactly those builds go that a second, plain
-//!   statement of the rules lets go; a second
+//!   statement of the rules lets go; the same with every verdict in worlds of up to four builds; a second
 //!   before [`ExpireEntry::since`] they would not have gone, and at [`KeepEntry::until`], not before, the others will.
 //!
 //! # The map
@@ -121,6 +127,7 @@ mod policy;
 mod policy_file;
 mod recheck;
 mod span;
+mod term;
 mod text;
 mod warning;
 
@@ -134,11 +141,14 @@ pub use inputs::{FileFact, PolicyInputs};
 pub use parse::channel_glob;
 pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry};
 pub use planner::{clock_doubt, plan, plan_with};
-pub use policy::{ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier};
+pub use policy::{
+    ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier, VerdictRules,
+};
 pub use policy_file::{PolicyFile, PolicyLines};
 pub use recheck::{Conflict, Step, recheck_step};
 pub use span::Span;
 pub use stx_layout::Pin;
+pub use term::Term;
 pub use warning::Warning;
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use globset::{Glob, GlobBuilder};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use stx_layout::config::{ConfigErrors, Faults, Position, PositiveDuration, Within, from_toml};
-use stx_layout::{BuildOutcome, BuildPath, Name, ReleaseKind};
+use stx_layout::{BuildOutcome, BuildPath, Name, ReleaseKind, Verdict};
 use toml::Spanned;
 use toml::value::Datetime;
 
-use crate::{Calendar, ChannelRules, Limits, Overlay, PolicyFile, Retention, Span, Tier};
+use crate::{
+    Calendar, ChannelRules, Limits, Overlay, PolicyFile, Retention, Span, Tier, VerdictRules,
+};
 
 /// The form of a policy file.
 #[derive(Debug, Default, Deserialize)]
@@ -35,22 +37,30 @@ struct LimitsTable {
 struct Silence(Option<Span>);
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct RulesTable {
     keep: Option<Retention>,
     newest: Option<u32>,
     failed: Option<Retention>,
     tiers: Option<Vec<TierTable>>,
+    green: Option<Retention>,
+    yellow: Option<Retention>,
+    red: Option<Retention>,
+    newest_green: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ChannelTable {
     r#match: ChannelGlob,
     keep: Option<Retention>,
     newest: Option<u32>,
     failed: Option<Retention>,
     tiers: Option<Vec<TierTable>>,
+    green: Option<Retention>,
+    yellow: Option<Retention>,
+    red: Option<Retention>,
+    newest_green: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -118,12 +128,20 @@ impl PolicyTable {
                 newest,
                 failed,
                 tiers,
+                green,
+                yellow,
+                red,
+                newest_green,
             } = table.into_inner();
             let table = RulesTable {
                 keep,
                 newest,
                 failed,
                 tiers,
+                green,
+                yellow,
+                red,
+                newest_green,
             };
             let rules = table.overlay();
             let keep = rules.keep.unwrap_or(Retention::Forever);
@@ -151,11 +169,18 @@ impl RulesTable {
             tiers: self
                 .tiers
                 .map(|tiers| tiers.into_iter().map(tier).collect()),
+            verdicts: VerdictRules {
+                green: self.green,
+                yellow: self.yellow,
+                red: self.red,
+                newest_green: self.newest_green,
+            },
         }
     }
 }
 
-/// Refuses what is not meant: failures that outlive successes, sections that outlive their build.
+/// Refuses what is not meant: failures that outlive successes, tested builds that do not outlive others, sections that outlive
+/// their build.
 fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, rules: &Overlay) {
     let Retention::For(keep) = keep else {
         return;
@@ -168,10 +193,29 @@ fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, r
         let message = format!("failures are kept longer than the {keep} of successes");
         faults.add(at, message);
     }
+    for verdict in [Verdict::Green, Verdict::Yellow] {
+        if let Some(Retention::For(kept)) = rules.verdicts.of(verdict)
+            && kept < keep
+        {
+            let message = format!(
+                "`{verdict}` keeps builds for {kept}, which is shorter than the {keep} of all successes; only `red` shortens"
+            );
+            faults.add(at, message);
+        }
+    }
+    // Of a build that its verdict keeps longer, a section may go later.
+    let mut longest = keep;
+    for kept in Verdict::ALL.map(|verdict| rules.verdicts.of(verdict)) {
+        match kept {
+            None => {}
+            Some(Retention::For(kept)) => longest = longest.max(kept),
+            Some(Retention::Forever | Retention::ReleasePeriod) => return,
+        }
+    }
     let tiers = rules.tiers.iter().flatten();
-    for tier in tiers.filter(|tier| tier.after >= keep) {
+    for tier in tiers.filter(|tier| tier.after >= longest) {
         let message = format!(
-            "`{}` goes after {}, which is not before its build, {keep}",
+            "`{}` goes after {}, which is not before its build, {longest}",
             tier.section, tier.after
         );
         faults.add(at, message);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildPath};
+use stx_layout::{BuildId, BuildPath, Verdict};
 
 use crate::{Decision, ExpiryRule, Reason, RecordDigest, Warning};
 
@@ -42,6 +42,9 @@ pub struct ExpireEntry {
     pub message: String,
     /// The digest of the build's record when the plan was made.
     pub seen: RecordDigest,
+    /// Its newest verdict when the plan was made; absent from the JSON where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 /// A section that goes before its build.

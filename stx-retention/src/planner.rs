@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry};
+use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry, VerdictEntry};
 
 use crate::bytes::{Step, freed};
 use crate::judge::{Judge, JudgedBuild};
@@ -11,7 +11,7 @@ use crate::limit::unexplained;
 use crate::text::Moment;
 use crate::{
     Decision, ExpireEntry, ExpiryRule, FileFact, KeepEntry, Period, Policy, PolicyInputs,
-    PrunePlan, Reason, RecordDigest, Releases, Retention, Rules, SectionEntry, Warning,
+    PrunePlan, Reason, RecordDigest, Releases, Retention, Rules, SectionEntry, Term, Warning,
 };
 
 /// Decides on every build of a catalog about which nothing else is known.
@@ -147,8 +147,9 @@ impl Planner<'_> {
                             since,
                             // Until the plan is closed, what the record says.
                             bytes_freed: judged.record.map_or(0, |record| record.bytes),
-                            message: message(&rules, rule, since),
+                            message: message(&rules, rule, since, judged.verdict),
                             seen: seen(),
+                            verdict: judged.verdict.map(|entry| entry.verdict),
                         });
                         continue;
                     }
@@ -207,7 +208,11 @@ impl Planner<'_> {
         let future = count(|reason| matches!(reason, Reason::FutureDate));
         let unreadable = count(|reason| matches!(reason, Reason::Unreadable { .. }));
         let endless = count(|reason| match reason {
-            Reason::ReleasePeriod { period } => match period {
+            Reason::ReleasePeriod { period }
+            | Reason::Verdict {
+                term: Term::ReleasePeriod { period },
+                ..
+            } => match period {
                 Period::NoCalendar | Period::Unbegun | Period::Unended { .. } => true,
                 Period::Whole { .. } => false,
             },
@@ -218,9 +223,16 @@ impl Planner<'_> {
             | Reason::InUse { .. }
             | Reason::Pinned { .. }
             | Reason::KeepFile
+            | Reason::UnreadableVerdicts { .. }
             | Reason::NewestSuccess
             | Reason::SuccessBefore
             | Reason::Newest { .. }
+            | Reason::NewestGreen
+            | Reason::Green { .. }
+            | Reason::Verdict {
+                term: Term::Forever | Term::Age { .. },
+                ..
+            }
             | Reason::NewestFailure
             | Reason::Forever
             | Reason::Young { .. }
@@ -326,7 +338,12 @@ impl Planner<'_> {
 }
 
 /// Why a build goes, in a sentence.
-fn message(rules: &Rules, rule: ExpiryRule, since: DateTime<Utc>) -> String {
+fn message(
+    rules: &Rules,
+    rule: ExpiryRule,
+    since: DateTime<Utc>,
+    verdict: Option<&VerdictEntry>,
+) -> String {
     let age = |retention: Retention| match retention {
         Retention::For(age) => age.to_string(),
         Retention::Forever | Retention::ReleasePeriod => "its time".to_owned(),
@@ -344,5 +361,19 @@ fn message(rules: &Rules, rule: ExpiryRule, since: DateTime<Utc>) -> String {
         ExpiryRule::ReleasePeriod => format!(
             "past the release period after its introduction and not among the {floor} newest successes, since {since}"
         ),
+        ExpiryRule::Verdict => {
+            let kept = verdict.and_then(|entry| rules.verdicts.of(entry.verdict));
+            let over = match kept {
+                Some(Retention::ReleasePeriod) => {
+                    "past the release period after its introduction".to_owned()
+                }
+                kept => format!("older than {}", kept.map_or_else(String::new, age)),
+            };
+            let given = verdict.map(|entry| format!("{} by {}", entry.verdict, entry.author));
+            format!(
+                "verdict {}, {over} and not among the {floor} newest successes, since {since}",
+                given.unwrap_or_default()
+            )
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The retention policy, as a value.
 
 use globset::{Glob, GlobMatcher};
-use stx_layout::{BuildPath, Channel, ReleaseKind};
+use stx_layout::{BuildPath, Channel, ReleaseKind, Verdict};
 
 use crate::{Calendar, Span};
 
@@ -49,6 +49,26 @@ pub struct Rules {
     pub failed: Retention,
     /// Bulky parts of a build that go before it.
     pub tiers: Vec<Tier>,
+    /// How long successes are kept because of the result of their tests.
+    pub verdicts: VerdictRules,
+}
+
+/// How long builds are kept because of their newest verdict. In [`Rules`] the rules themselves, in an
+/// [`Overlay`] those that it replaces; `None` leaves a rule as it is.
+///
+/// `green` and `yellow` only lengthen the life of a build: it is kept as long as they say, or as long as
+/// [`Rules::keep`] says, whichever is longer. `red` takes the place of
+/// [`Rules::keep`], and may shorten it. A build without a verdict is kept by the other rules alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerdictRules {
+    /// How long a green build is kept at least.
+    pub green: Option<Retention>,
+    /// How long a yellow build is kept at least.
+    pub yellow: Option<Retention>,
+    /// How long a red build is kept.
+    pub red: Option<Retention>,
+    /// How many of the newest green builds are kept whatever their age; one is in any case.
+    pub newest_green: Option<u32>,
 }
 
 /// How long a build is kept.
@@ -92,6 +112,8 @@ pub struct Overlay {
     pub failed: Option<Retention>,
     /// In place of [`Rules::tiers`].
     pub tiers: Option<Vec<Tier>>,
+    /// In place of those of [`Rules::verdicts`] that it names.
+    pub verdicts: VerdictRules,
 }
 
 /// The limits of one run.
@@ -158,6 +180,43 @@ impl Retention {
     }
 }
 
+impl VerdictRules {
+    /// The rule of a verdict.
+    pub fn of(&self, verdict: Verdict) -> Option<Retention> {
+        match verdict {
+            Verdict::Green => self.green,
+            Verdict::Yellow => self.yellow,
+            Verdict::Red => self.red,
+        }
+    }
+
+    /// How many of the newest green builds stay whatever their age: at least the newest.
+    pub fn floor(&self) -> usize {
+        let newest = self.newest_green.unwrap_or(1);
+        usize::try_from(newest).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// These rules with others laid over them.
+    #[must_use]
+    pub(crate) fn with(self, over: Self) -> Self {
+        Self {
+            green: over.green.or(self.green),
+            yellow: over.yellow.or(self.yellow),
+            red: over.red.or(self.red),
+            newest_green: over.newest_green.or(self.newest_green),
+        }
+    }
+}
+
+/// Whether the rule of a verdict takes the place of the plain one, and so may shorten it. Only a build that failed its tests
+/// may go earlier than one of which nothing is known.
+pub(crate) fn replaces_keep(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Red => true,
+        Verdict::Yellow | Verdict::Green => false,
+    }
+}
+
 impl Rules {
     /// Kept like this, and two newest successes, and failures for seven days.
     pub fn keep(keep: Retention) -> Self {
@@ -166,6 +225,7 @@ impl Rules {
             newest: 2,
             failed: Retention::For(Span::days(7)),
             tiers: Vec::new(),
+            verdicts: VerdictRules::default(),
         }
     }
 
@@ -177,6 +237,7 @@ impl Rules {
             newest,
             failed,
             tiers,
+            verdicts,
         } = overlay;
         self.keep = keep.unwrap_or(self.keep);
         self.newest = newest.unwrap_or(self.newest);
@@ -184,6 +245,7 @@ impl Rules {
         if let Some(tiers) = tiers {
             self.tiers.clone_from(tiers);
         }
+        self.verdicts = self.verdicts.with(*verdicts);
         self
     }
 

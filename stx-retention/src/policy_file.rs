@@ -26,6 +26,9 @@ use crate::Policy;
 /// newest = 2                            # successes that stay whatever their age
 /// failed = "7 days"                     # not longer than `keep`
 /// tiers = [{ section = "outputs/logs", after = "10 days" }]
+/// green = "28 days"                     # a green build, at least; `yellow` likewise; or "forever"
+/// red = "3 days"                        # a red build, in place of `keep`
+/// newest-green = 1                      # green builds that stay whatever their age
 ///
 /// [[channel]]                           # exceptions, in order; a later one wins
 /// match = "feature/centos76/*"
@@ -39,7 +42,7 @@ use crate::Policy;
 /// "2019.09" = 2019-09-30
 /// "#)?;
 /// assert_eq!(file.policy.kinds.master.keep, Retention::For(Span::days(14)));
-/// assert_eq!(file.lines.channels[0].line, 14);
+/// assert_eq!(file.lines.channels[0].line, 17);
 /// # Ok::<(), stx_layout::config::ConfigErrors>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

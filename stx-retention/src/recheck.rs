@@ -4,12 +4,12 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildOutcome, Catalog, Channel};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, Catalog, Channel, Verdict};
 
 use crate::judge::Judge;
 use crate::{
     Decision, ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest, Releases,
-    Retention, Rules, SectionEntry, Span,
+    Retention, Rules, SectionEntry, Span, VerdictRules,
 };
 
 /// A step of a plan: a build, or a section of one.
@@ -59,6 +59,20 @@ pub enum Conflict {
         /// Its outcome.
         now: BuildOutcome,
     },
+    /// It has another newest verdict than the plan saw, and other rules may hold for it.
+    Verdict {
+        /// The verdict that the plan saw.
+        planned: Option<Verdict>,
+        /// The verdict it has.
+        now: Option<Verdict>,
+    },
+    /// Fewer newer green builds are there than when it was planned.
+    FewerGreen {
+        /// Those that the plan counted on.
+        planned: usize,
+        /// Those there.
+        now: usize,
+    },
     /// Fewer newer successes are there than when it was planned.
     FewerSuccesses {
         /// Those that the plan counted on.
@@ -78,6 +92,22 @@ impl fmt::Display for Conflict {
             Self::Outcome { now } => {
                 write!(f, "its result is now `{now}`; the rule covers another")
             }
+            Self::Verdict { planned, now } => {
+                let word = |verdict: &Option<Verdict>| match verdict {
+                    Some(verdict) => format!("verdict {verdict}"),
+                    None => "no verdict".to_owned(),
+                };
+                write!(
+                    f,
+                    "it has {} now; the plan saw {}",
+                    word(now),
+                    word(planned)
+                )
+            }
+            Self::FewerGreen { planned, now } => write!(
+                f,
+                "{now} newer green builds are there, the plan counted on {planned}"
+            ),
             Self::FewerSuccesses { planned, now } => write!(
                 f,
                 "{now} newer successes are there, the plan counted on {planned}"
@@ -90,9 +120,10 @@ impl fmt::Display for Conflict {
 /// taken.
 ///
 /// The time is the plan's, for it has not become less late. Each step stands alone: the build has to be there, with the
-/// record that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer successes as the
-/// plan counted on. What else changed, a new build or another build's pin, is no reason to refuse it. Of `catalog`, the
-/// build's own channel counts, and the aliases of all; of `inputs`, what concerns the build.
+/// record and the verdict that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer
+/// successes and green builds as the plan counted on. What else changed, a new build or another build's pin, is no reason to
+/// refuse it. Of `catalog`, the build's own channel counts, and the aliases of all; of `inputs`, what concerns the build, and
+/// the verdicts on all of its channel.
 pub fn recheck_step(
     plan: &PrunePlan,
     step: Step<'_>,
@@ -115,7 +146,10 @@ pub fn recheck_step(
         ),
     }
     match step {
-        Step::Build(entry) => newer(plan, catalog, entry, &mut why),
+        Step::Build(entry) => {
+            newer(plan, catalog, entry, &mut why);
+            greener(plan, catalog, inputs, entry, &mut why);
+        }
         Step::Section(entry) => {
             why.retain(|change| match change {
                 Conflict::Protected { reason } => reason.keeps_whole(),
@@ -123,6 +157,8 @@ pub fn recheck_step(
                 | Conflict::SectionGone
                 | Conflict::Replaced
                 | Conflict::Outcome { .. }
+                | Conflict::Verdict { .. }
+                | Conflict::FewerGreen { .. }
                 | Conflict::FewerSuccesses { .. } => true,
             });
             let dropped = inputs.dropped.get(build);
@@ -142,10 +178,46 @@ fn newer(plan: &PrunePlan, catalog: &Catalog, entry: &ExpireEntry, why: &mut Vec
     if !stands_for(entry.rule, record.result) {
         why.push(Conflict::Outcome { now: record.result });
     }
-    let planned = counted(plan, &entry.build.channel);
-    let now = newer_successes(catalog, &entry.build, plan.now);
+    let planned = counted(plan, &entry.build.channel, |reason| {
+        matches!(
+            reason,
+            Reason::NewestSuccess | Reason::SuccessBefore | Reason::Newest { .. }
+        )
+    });
+    let now = newer_successes(catalog, &entry.build, plan.now).count();
     if record.result == BuildOutcome::Success && now < planned {
         why.push(Conflict::FewerSuccesses { planned, now });
+    }
+}
+
+/// Adds what speaks against a rule that looks at a build's verdict and at the green builds after it.
+fn greener(
+    plan: &PrunePlan,
+    catalog: &Catalog,
+    inputs: &PolicyInputs,
+    entry: &ExpireEntry,
+    why: &mut Vec<Conflict>,
+) {
+    let verdict = |build: &BuildId| inputs.verdicts.get(build).map(|given| given.verdict);
+    let (planned, now) = (entry.verdict, verdict(&entry.build));
+    if planned != now {
+        why.push(Conflict::Verdict { planned, now });
+    }
+    if now != Some(Verdict::Green) {
+        return;
+    }
+    let channel = &entry.build.channel;
+    let planned = counted(plan, channel, |reason| {
+        matches!(reason, Reason::NewestGreen | Reason::Green { .. })
+    });
+    let newer = newer_successes(catalog, &entry.build, plan.now);
+    let now = newer.filter(|date| {
+        let build = BuildId::new(channel.clone(), *date);
+        verdict(&build) == Some(Verdict::Green)
+    });
+    let now = now.count();
+    if now < planned {
+        why.push(Conflict::FewerGreen { planned, now });
     }
 }
 
@@ -161,6 +233,7 @@ fn protections(
         newest: 0,
         failed: Retention::For(Span::days(0)),
         tiers: Vec::new(),
+        verdicts: VerdictRules::default(),
     };
     let channel = catalog.channels.get(&build.channel)?;
     let judge = Judge::new(catalog, inputs, Releases::default(), plan.now);
@@ -172,40 +245,36 @@ fn protections(
     })
 }
 
-/// How many newest successes of a channel the plan kept because they are that.
-fn counted(plan: &PrunePlan, channel: &Channel) -> usize {
+/// How many builds of a channel the plan kept because they are among the newest, as such reasons say.
+fn counted(plan: &PrunePlan, channel: &Channel, counts: fn(&Reason) -> bool) -> usize {
     let kept = plan
         .keep
         .iter()
         .filter(|entry| entry.build.channel == *channel);
-    let counts = |reason: &Reason| {
-        matches!(
-            reason,
-            Reason::NewestSuccess | Reason::SuccessBefore | Reason::Newest { .. }
-        )
-    };
     kept.filter(|entry| entry.reasons.iter().any(counts))
         .count()
 }
 
-/// The successes after a build that are not dated in the future.
-fn newer_successes(catalog: &Catalog, build: &BuildId, now: DateTime<Utc>) -> usize {
-    let newer = catalog.channels.get(&build.channel).map(|channel| {
-        let newer = channel.builds.range(build.date..).skip(1);
-        let known = newer.filter(|(date, build)| date.time() <= now && build.is_success());
-        known.count()
-    });
-    newer.unwrap_or(0)
+/// The dates of the successes after a build that are not dated in the future.
+fn newer_successes(
+    catalog: &Catalog,
+    build: &BuildId,
+    now: DateTime<Utc>,
+) -> impl Iterator<Item = BuildDate> {
+    let channel = catalog.channels.get(&build.channel);
+    let newer = channel.map(|channel| channel.builds.range(build.date..).skip(1));
+    let known = newer.into_iter().flatten();
+    let known = known.filter(move |(date, build)| date.time() <= now && build.is_success());
+    known.map(|(date, _)| *date)
 }
 
 /// Whether a rule is for builds of an outcome.
 fn stands_for(rule: ExpiryRule, outcome: BuildOutcome) -> bool {
     match (rule, outcome) {
-        (ExpiryRule::Age, BuildOutcome::Success)
+        (ExpiryRule::Age | ExpiryRule::Verdict, BuildOutcome::Success)
         | (ExpiryRule::FailedAge, BuildOutcome::Fail)
         | (ExpiryRule::ReleasePeriod, BuildOutcome::Success | BuildOutcome::Fail) => true,
-        (ExpiryRule::Age, BuildOutcome::Fail) | (ExpiryRule::FailedAge, BuildOutcome::Success) => {
-            false
-        }
+        (ExpiryRule::Age | ExpiryRule::Verdict, BuildOutcome::Fail)
+        | (ExpiryRule::FailedAge, BuildOutcome::Success) => false,
     }
 }

@@ -63,6 +63,7 @@ mod retention;
 mod retention_pins;
 mod retention_shown;
 mod retention_tiers;
+mod retention_verdicts;
 mod rpms;
 mod serving;
 mod signing;

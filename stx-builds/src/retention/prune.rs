@@ -10,10 +10,10 @@ use stx_layout::{
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
 };
-use stx_retention::{PrunePlan, SectionEntry, Step, Warning};
+use stx_retention::{PolicyInputs, PrunePlan, SectionEntry, Step, Warning};
 use tracing::info;
 
-use super::{dropped, facts, policy, protections, thinned};
+use super::{add_verdicts, dropped, facts, policy, protections, thinned};
 use crate::error::Error;
 use crate::images::Registry;
 use crate::{Mirror, Site, pages, refused};
@@ -335,12 +335,19 @@ async fn changed(
     let build = step.build();
     let channel = Scope::Channel(build.channel.clone());
     let fresh = store.catalog(&channel).await.map_err(refused)?;
+    let mut tested = PolicyInputs::default();
+    // Of the whole channel: a verdict on another build can make this one the newest green build.
+    add_verdicts(store, &channel, &fresh, &mut tested).await?;
     let mut catalog = elsewhere.clone();
     catalog.channels.remove(&build.channel);
     catalog.channels.extend(fresh.channels);
     let scope = Scope::Build(build.clone());
     let only = store.catalog(&scope).await.map_err(refused)?;
-    let mut facts = protections(store, &scope, &only).await?;
+    let mut facts = PolicyInputs {
+        verdicts: tested.verdicts,
+        unclear: tested.unclear,
+        ..protections(store, &scope, &only).await?
+    };
     dropped(&mut facts, build, &thinned(store, build).await?);
     let why = stx_retention::recheck_step(plan, step, &catalog, &facts);
     let why: Vec<_> = why.iter().map(ToString::to_string).collect();

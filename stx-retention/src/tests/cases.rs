@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use stx_layout::{AliasEntry, AliasName, Catalog, Section, UndatedEntry};
+use stx_layout::{AliasEntry, AliasName, Catalog, Section, UndatedEntry, Verdict};
 
-use super::world::{Made, add, channel, daily, day, id, point};
+use super::world::{Made, add, channel, daily, day, id, point, verdict};
 use crate::{
     Decision, ExpiryRule, Limits, Period, Pin, Policy, PolicyInputs, PrunePlan, Reason, Retention,
-    Span, Tier, Warning, explain, plan, plan_with,
+    Span, Term, Tier, Warning, explain, plan, plan_with,
 };
 
 const MASTER: &str = "master/centos";
@@ -37,18 +37,27 @@ fn reason_number(reason: &Reason) -> usize {
         Reason::RemovalLimit { .. } => 17,
         Reason::ClockDoubted { .. } => 18,
         Reason::Undated { .. } => 19,
+        Reason::UnreadableVerdicts { .. } => 20,
+        Reason::NewestGreen => 21,
+        Reason::Green { .. } => 22,
+        Reason::Verdict { term, .. } => match term {
+            Term::Forever => 23,
+            Term::Age { .. } => 24,
+            Term::ReleasePeriod { .. } => 25,
+        },
     }
 }
-const REASONS: usize = 20;
+const REASONS: usize = 26;
 
 fn rule_number(rule: ExpiryRule) -> usize {
     match rule {
         ExpiryRule::Age => 0,
         ExpiryRule::FailedAge => 1,
         ExpiryRule::ReleasePeriod => 2,
+        ExpiryRule::Verdict => 3,
     }
 }
-const RULES: usize = 3;
+const RULES: usize = 4;
 
 fn warning_number(warning: &Warning) -> usize {
     match warning {
@@ -72,6 +81,30 @@ fn pin(channel: &str, days: i64) -> Pin {
         author: "ann".to_owned(),
         until: Some(day(90)),
     }
+}
+
+/// Daily builds, of which some were tested: 0 to 5 are green, 6 and 12 red, 7 yellow, and nobody can read the verdicts on 8.
+fn tested() -> (Catalog, PolicyInputs, Policy) {
+    let mut facts = PolicyInputs::default();
+    let given = (0..6).map(|days| (days, Verdict::Green));
+    let given = given.chain([(6, Verdict::Red), (12, Verdict::Red), (7, Verdict::Yellow)]);
+    for (days, given) in given {
+        let build = id(MASTER, days);
+        facts.verdicts.insert(build.clone(), verdict(&build, given));
+    }
+    facts
+        .unclear
+        .insert(id(MASTER, 8), "no JSON at line 1".to_owned());
+    let mut policy = Policy {
+        limits: Limits::NONE,
+        ..Policy::default()
+    };
+    let verdicts = &mut policy.kinds.master.verdicts;
+    verdicts.green = Some(Retention::For(Span::days(28)));
+    verdicts.yellow = Some(Retention::Forever);
+    verdicts.red = Some(Retention::For(Span::days(3)));
+    verdicts.newest_green = Some(2);
+    (daily(30), facts, policy)
 }
 
 /// Worlds that between them show everything.
@@ -128,7 +161,12 @@ fn worlds() -> Vec<PrunePlan> {
             .aliases
             .insert(latest.clone(), AliasEntry::Build(id(MASTER, 9).date));
     });
+    let (tested, tests, rules) = tested();
+    let mut by_release = rules.clone();
+    by_release.kinds.master.verdicts.yellow = Some(Retention::ReleasePeriod);
     vec![
+        plan_with(&tested, &tests, &rules, day(30)),
+        plan_with(&tested, &tests, &by_release, day(30)),
         plan_with(&full, &facts, &pressed, day(31)),
         plan_with(&full, &facts, &planned, day(31)),
         plan_with(&full, &facts, &policy, day(31)),
@@ -247,6 +285,68 @@ fn explanations_name_the_rule_its_line_and_the_dates() {
     let [goes, stays] = [0, 20].map(|days| say(days).expect("there"));
     insta::assert_snapshot!(format!("{goes}\n\n{stays}"));
     assert_eq!(say(3), None);
+}
+
+#[test]
+fn explanations_name_the_verdict() {
+    let (catalog, facts, policy) = tested();
+    let mut text = String::new();
+    for days in [1, 3, 5, 6, 7, 8, 12, 16] {
+        let said = explain(&catalog, &facts, &policy, None, day(30), &id(MASTER, days));
+        let _ = writeln!(text, "{}\n", said.expect("there"));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_red_build_goes_early_only_where_the_policy_says_so() {
+    let (catalog, facts, mut policy) = tested();
+    let gone = |policy: &Policy, days| {
+        let plan = plan_with(&catalog, &facts, policy, day(16));
+        plan.expire
+            .into_iter()
+            .find(|entry| entry.build == id(MASTER, days))
+    };
+    let red = gone(&policy, 12).expect("it is red, and four days old");
+    assert_eq!((red.rule, red.since), (ExpiryRule::Verdict, day(15)));
+    assert_eq!(red.verdict, Some(Verdict::Red));
+    policy.kinds.master.verdicts.red = None;
+    assert_eq!(gone(&policy, 12), None);
+}
+
+#[test]
+fn a_lab_that_marks_everything_red_is_held_back() {
+    let (catalog, mut facts, mut policy) = (daily(14), PolicyInputs::default(), Policy::default());
+    policy.kinds.master.verdicts.red = Some(Retention::For(Span::days(3)));
+    for days in 0..=14 {
+        let build = id(MASTER, days);
+        let mut red = verdict(&build, Verdict::Red);
+        red.at = day(14);
+        facts.verdicts.insert(build, red);
+    }
+    let held = plan_with(&catalog, &facts, &policy, day(14));
+    assert!(held.is_empty());
+    assert_eq!(warning_number(&held.warnings[0]), 1);
+    policy.limits.allow = Some(12);
+    let allowed = plan_with(&catalog, &facts, &policy, day(14));
+    assert_eq!(allowed.expire.len(), 12);
+}
+
+#[test]
+fn a_forecast_knows_the_verdicts() {
+    let (catalog, facts, policy) = tested();
+    let forecast = crate::forecast(&catalog, &facts, &policy, day(30), 5, &Default::default());
+    let gone = |days: usize| {
+        let expired = forecast.days[days].expire.iter();
+        expired.map(|entry| entry.build.clone()).collect::<Vec<_>>()
+    };
+    // 28 days old: greens of day 3, and of those after it none, for they are the newest two.
+    assert!(gone(0).contains(&id(MASTER, 2)));
+    assert!(gone(1).contains(&id(MASTER, 3)));
+    let later: Vec<_> = (0..=5).flat_map(gone).collect();
+    for stays in [4, 5, 7, 8] {
+        assert!(!later.contains(&id(MASTER, stays)), "{stays}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The rules a second time, as slowly and plainly as they can be said, without any of the library's code.
 
+use stx_layout::Verdict;
+
 use super::world::Made;
 
 const DAY: i64 = 86_400;
@@ -22,6 +24,10 @@ pub(super) struct Said {
     pub(super) failed: Option<i64>,
     /// Percent of the channel that one run removes at most.
     pub(super) percent: usize,
+    /// Days that green and red builds are kept; `None` where nothing is said of them.
+    pub(super) green: Option<i64>,
+    pub(super) red: Option<i64>,
+    pub(super) newest_green: usize,
 }
 
 /// Which of the builds go, each given by its second and what it is.
@@ -63,33 +69,52 @@ fn goes(said: &Said, builds: &[(i64, Made)], this: usize, now: i64) -> bool {
     if date > now {
         return false;
     }
-    let newer = |wanted: Made| {
+    let newer = |wanted: &[Made]| {
         let newer = builds
             .iter()
-            .filter(|(other, made)| *made == wanted && *other > date && *other <= now);
+            .filter(|(other, made)| wanted.contains(made) && *other > date && *other <= now);
         newer.count()
     };
+    let successes = [
+        Made::Success,
+        Made::Marked(Verdict::Green),
+        Made::Marked(Verdict::Yellow),
+        Made::Marked(Verdict::Red),
+    ];
     match made {
         // What cannot be read stays.
         Made::Unreadable => false,
         // "The newest failure stays while it is newer than the newest success."
         Made::Failure => {
-            let newest_failure = newer(Made::Failure) == 0;
-            let newer_than_any_success = newer(Made::Success) == 0;
+            let newest_failure = newer(&[Made::Failure]) == 0;
+            let newer_than_any_success = newer(&successes) == 0;
             if newest_failure && newer_than_any_success {
                 return false;
             }
             said.failed.is_some_and(|days| now >= date + days * DAY)
         }
-        Made::Success => {
+        Made::Success | Made::Marked(_) => {
             // "Newest success and the one before it", "never fewer than N newest successes".
-            if newer(Made::Success) < 2 || newer(Made::Success) < said.newest {
+            if newer(&successes) < 2 || newer(&successes) < said.newest {
                 return false;
             }
-            match &said.kept {
+            // "The newest green build stays", "never fewer than N newest green builds".
+            let newer_green = newer(&[Made::Marked(Verdict::Green)]);
+            if made == Made::Marked(Verdict::Green) && newer_green < said.newest_green.max(1) {
+                return false;
+            }
+            let is_over = match &said.kept {
                 Kept::Forever => false,
                 Kept::Days(days) => now >= date + days * DAY,
                 Kept::Releases(days) => period_is_over(days, date, now),
+            };
+            let older = |days: i64| now >= date + days * DAY;
+            match made {
+                // "At least as long as its verdict says."
+                Made::Marked(Verdict::Green) => is_over && said.green.is_none_or(older),
+                // "In place of the plain rule."
+                Made::Marked(Verdict::Red) => said.red.map_or(is_over, older),
+                _ => is_over,
             }
         }
     }

@@ -4,7 +4,7 @@ use stx_layout::config::Position;
 
 use crate::{
     Calendar, ChannelRules, Limits, Overlay, Policy, PolicyFile, Retention, Rules, Span, Tier,
-    channel_glob,
+    VerdictRules, channel_glob,
 };
 
 #[test]
@@ -26,10 +26,14 @@ fn text_and_code_make_the_same_value() {
         keep = "1 year"
         newest = 3
         failed = "36 hours"
+        green = "2 years"
+        yellow = "forever"
         tiers = [{ section = "inputs", after = "2 weeks" }]
         [[channel]]
         match = "feature/*/centos"
         keep = "forever"
+        red = "3 days"
+        newest-green = 5
         [calendar]
         learn = false
         releases = { "2018.10" = 2018-10-30 }
@@ -45,6 +49,11 @@ fn text_and_code_make_the_same_value() {
             channels: channel_glob("feature/*/centos").expect("a glob"),
             rules: Overlay {
                 keep: Some(Retention::Forever),
+                verdicts: VerdictRules {
+                    red: Some(Retention::For(Span::days(3))),
+                    newest_green: Some(5),
+                    ..VerdictRules::default()
+                },
                 ..Overlay::default()
             },
         }],
@@ -66,13 +75,18 @@ fn text_and_code_make_the_same_value() {
             section: "inputs".parse().expect("a path"),
             after: Span::days(14),
         }],
+        verdicts: VerdictRules {
+            green: Some(Retention::For(Span::days(730))),
+            yellow: Some(Retention::Forever),
+            ..VerdictRules::default()
+        },
     };
     let file = PolicyFile::from_toml(text).expect("a policy");
     assert_eq!(file.policy, policy);
     assert_eq!(
         file.lines.channels,
         [Position {
-            line: 11,
+            line: 13,
             column: 9
         }]
     );
@@ -99,6 +113,35 @@ match = "feature/[a"
 [calendar]
 learn = "no"
 releases = { "a" = 2018-10-30T00:00:00Z, ".." = 2018-10-30 }
+"#;
+    let error = PolicyFile::from_toml(text).expect_err("mistakes");
+    insta::assert_snapshot!(error);
+}
+
+#[test]
+fn mistakes_in_rules_by_verdict_are_reported_with_their_places() {
+    let text = r#"[kind.master]
+keep = "14 days"
+green = "7 days"
+yellow = "1 week"
+red = "3 days"
+[kind.feature]
+blue = "7 days"
+[kind.rc]
+green = "soon"
+newest-green = -1
+[[channel]]
+match = "master/**"
+keep = "10 days"
+green = "9 days"
+[[channel]]
+match = "feature/**"
+newest_green = 3
+red = 3
+[kind.milestone]
+keep = "10 days"
+green = "20 days"
+tiers = [{ section = "inputs", after = "15 days" }, { section = "outputs/logs", after = "20 days" }]
 "#;
     let error = PolicyFile::from_toml(text).expect_err("mistakes");
     insta::assert_snapshot!(error);

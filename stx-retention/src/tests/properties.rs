@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use stx_layout::{BuildId, Catalog, ReleaseKind};
+use stx_layout::{BuildId, Catalog, ReleaseKind, Verdict};
 
-use super::world::{Made, add, day, id, point, recheck};
+use super::world::{Made, add, day, id, point, recheck, verdict, verdicts};
 use crate::{
-    Limits, Pin, Policy, PolicyFile, PolicyInputs, PrunePlan, Retention, Span, apply, bytes_used,
-    forecast, plan, plan_with,
+    Limits, Pin, Policy, PolicyFile, PolicyInputs, PrunePlan, Retention, Span, VerdictRules, apply,
+    bytes_used, forecast, plan, plan_with,
 };
 
 const CHANNELS: [&str; 6] = [
@@ -24,7 +24,8 @@ type Build = (usize, i64, Made);
 
 fn build() -> impl Strategy<Value = Build> {
     let made = prop_oneof![
-        5 => Just(Made::Success),
+        3 => Just(Made::Success),
+        3 => prop::sample::select(&Verdict::ALL[..]).prop_map(Made::Marked),
         2 => Just(Made::Failure),
         1 => Just(Made::Unreadable),
     ];
@@ -55,6 +56,44 @@ fn policy() -> impl Strategy<Value = Policy> {
         }
         policy
     })
+}
+
+/// How long a rule by verdict keeps a build.
+fn kept() -> impl Strategy<Value = Option<Retention>> {
+    prop_oneof![
+        1 => Just(None),
+        3 => (1_u32..40).prop_map(|days| Some(Retention::For(Span::days(days)))),
+        1 => Just(Some(Retention::Forever)),
+        1 => Just(Some(Retention::ReleasePeriod)),
+    ]
+}
+
+fn verdict_rules() -> impl Strategy<Value = VerdictRules> {
+    let newest = prop::option::of(0_u32..4);
+    (kept(), kept(), kept(), newest).prop_map(|(green, yellow, red, newest_green)| VerdictRules {
+        green,
+        yellow,
+        red,
+        newest_green,
+    })
+}
+
+/// A policy in which these rules by verdict hold for each channel.
+fn with(policy: &Policy, rules: VerdictRules) -> Policy {
+    let mut policy = policy.clone();
+    for kind in ReleaseKind::ALL {
+        policy.kinds.get_mut(kind).verdicts = rules;
+    }
+    policy
+}
+
+/// The verdicts on those of the builds that are marked.
+fn marked(builds: &[Build]) -> PolicyInputs {
+    let builds = builds.iter();
+    PolicyInputs {
+        verdicts: verdicts(builds.map(|(channel, days, made)| (CHANNELS[*channel], *days, *made))),
+        ..PolicyInputs::default()
+    }
 }
 
 fn mirror(builds: &[Build]) -> Catalog {
@@ -120,10 +159,12 @@ proptest! {
 
     /// *Monotone in time*: what may go may go later too, as long as nothing is built or pinned.
     #[test]
-    fn monotone_in_time(builds in builds(), policy in policy(), now in 0_i64..70, later in 0_i64..50) {
-        let catalog = mirror(&builds);
-        let before = expired(&plan(&catalog, &policy, day(now)));
-        let after = expired(&plan(&catalog, &policy, day(now + later)));
+    fn monotone_in_time(
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..70, later in 0_i64..50,
+    ) {
+        let (catalog, facts, policy) = (mirror(&builds), marked(&builds), with(&policy, rules));
+        let before = expired(&plan_with(&catalog, &facts, &policy, day(now)));
+        let after = expired(&plan_with(&catalog, &facts, &policy, day(now + later)));
         prop_assert!(before.is_subset(&after));
     }
 
@@ -206,6 +247,70 @@ proptest! {
         prop_assert!(expired(&plan(&catalog, &longer, day(now))).is_subset(&before));
     }
 
+    /// *Green and yellow only lengthen*: no rule for these two makes a build go that stayed without it, nor does such a
+    /// verdict the build that it is on.
+    #[test]
+    fn green_and_yellow_only_lengthen(
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
+        on in build(), green: bool,
+    ) {
+        let (catalog, mut facts) = (mirror(&builds), marked(&builds));
+        let plain = with(&policy, VerdictRules { red: rules.red, ..VerdictRules::default() });
+        let policy = with(&policy, rules);
+        let without = expired(&plan_with(&catalog, &facts, &plain, day(now)));
+        let by_rules = expired(&plan_with(&catalog, &facts, &policy, day(now)));
+        prop_assert!(by_rules.is_subset(&without), "{:?} {:?}", by_rules, without);
+
+        let on = id(CHANNELS[on.0], on.1);
+        facts.verdicts.remove(&on);
+        let unmarked = expired(&plan_with(&catalog, &facts, &policy, day(now)));
+        let given = if green { Verdict::Green } else { Verdict::Yellow };
+        facts.verdicts.insert(on.clone(), verdict(&on, given));
+        let by_verdict = expired(&plan_with(&catalog, &facts, &policy, day(now)));
+        prop_assert!(unmarked.contains(&on) || !by_verdict.contains(&on), "{}", on);
+    }
+
+    /// *Verdicts concern their builds*: the rule of a verdict changes no decision on a build that has not this verdict.
+    #[test]
+    fn verdicts_concern_their_builds(
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
+    ) {
+        let (catalog, facts) = (mirror(&builds), marked(&builds));
+        let without = plan_with(&catalog, &facts, &policy, day(now));
+        for of in Verdict::ALL {
+            let mut only = VerdictRules::default();
+            match of {
+                Verdict::Green => (only.green, only.newest_green) = (rules.green, rules.newest_green),
+                Verdict::Yellow => only.yellow = rules.yellow,
+                Verdict::Red => only.red = rules.red,
+            }
+            let with = plan_with(&catalog, &facts, &with(&policy, only), day(now));
+            let (without, with) = (without.decisions(), with.decisions());
+            for (build, decision) in &without {
+                let own = facts.verdicts.get(*build).is_some_and(|entry| entry.verdict == of);
+                prop_assert!(own || with.get(*build) == Some(decision), "{}", build);
+            }
+        }
+    }
+
+    /// *The newest green build stays*: under any rules, whether or not an alias points at it.
+    #[test]
+    fn the_newest_green_build_stays(
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..900,
+    ) {
+        let (catalog, facts, policy) = (mirror(&builds), marked(&builds), with(&policy, rules));
+        let gone = expired(&plan_with(&catalog, &facts, &policy, day(now)));
+        for (channel, entry) in &catalog.channels {
+            let dates = entry.builds.iter().filter(|(date, build)| build.is_success() && date.time() <= day(now));
+            let newest = dates.map(|(date, _)| BuildId::new(channel.clone(), *date)).rfind(|build| {
+                facts.verdicts.get(build).is_some_and(|entry| entry.verdict == Verdict::Green)
+            });
+            if let Some(newest) = newest {
+                prop_assert!(!gone.contains(&newest), "{}", newest);
+            }
+        }
+    }
+
     /// *Order makes no difference*: of builds as they are found, or pins as they are listed.
     #[test]
     fn order_makes_no_difference(mut builds in builds(), policy in policy(), now in 0_i64..90) {
@@ -272,16 +377,21 @@ proptest! {
     /// *Done is done*: once a plan is applied, the next one at the same time is empty, under limits too; and what was
     /// freed is what is now used less.
     #[test]
-    fn done_is_done(builds in builds(), mut policy in policy(), now in 0_i64..90, limited: bool) {
+    fn done_is_done(
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90, limited: bool,
+    ) {
+        let mut policy = with(&policy, rules);
+        // A red build may be the first of its release, of which the calendar learns.
+        policy.calendar.learn = false;
         if limited {
             policy.limits = Limits::default();
         }
-        let (mut catalog, mut facts) = (mirror(&builds), PolicyInputs::default());
+        let (mut catalog, mut facts) = (mirror(&builds), marked(&builds));
         let used = bytes_used(&catalog, &facts);
-        let first = plan(&catalog, &policy, day(now));
+        let first = plan_with(&catalog, &facts, &policy, day(now));
         apply(&first, &mut catalog, &mut facts);
         prop_assert_eq!(bytes_used(&catalog, &facts), used - first.bytes_freed());
-        prop_assert!(plan(&catalog, &policy, day(now)).is_empty());
+        prop_assert!(plan_with(&catalog, &facts, &policy, day(now)).is_empty());
     }
 
     /// *A forecast begins with the plan*: its first day is the plan of now, and without new builds so is a later one.
@@ -298,34 +408,39 @@ proptest! {
 
     /// *An unchanged mirror passes*: every step of the plan.
     #[test]
-    fn an_unchanged_mirror_passes(builds in builds(), policy in policy(), now in 0_i64..90) {
-        let catalog = mirror(&builds);
-        let plan = plan(&catalog, &policy, day(now));
-        for (build, why) in recheck(&plan, &catalog, &PolicyInputs::default()) {
+    fn an_unchanged_mirror_passes(
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
+    ) {
+        let (catalog, facts, policy) = (mirror(&builds), marked(&builds), with(&policy, rules));
+        let plan = plan_with(&catalog, &facts, &policy, day(now));
+        for (build, why) in recheck(&plan, &catalog, &facts) {
             prop_assert_eq!(why, [], "{}", build);
         }
     }
 
-    /// *What passes would go anyway*: builds come and go and change, one is pinned, one is pointed at.
+    /// *What passes would go anyway*: builds come and go and change, some are tested, one is pinned, one is pointed at.
     #[test]
     fn what_passes_would_go_anyway(
-        builds in builds(), mut policy in policy(), now in 0_i64..90,
-        gone in builds(), new in builds(), pinned in build(), pointed in build(),
+        builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90,
+        gone in builds(), new in builds(), tested in builds(), pinned in build(), pointed in build(),
     ) {
+        let mut policy = with(&policy, rules);
         policy.calendar.learn = false;
-        let mut catalog = mirror(&builds);
-        let before = plan(&catalog, &policy, day(now));
+        let (mut catalog, mut facts) = (mirror(&builds), marked(&builds));
+        let before = plan_with(&catalog, &facts, &policy, day(now));
+        facts.verdicts.extend(marked(&tested).verdicts);
         for build in gone {
             let id = id(CHANNELS[build.0], build.1);
             if let Some(entry) = catalog.channels.get_mut(&id.channel) {
                 entry.builds.remove(&id.date);
             }
         }
-        for build in new {
+        for build in &new {
             add(&mut catalog, CHANNELS[build.0], build.1, build.2);
         }
         point(&mut catalog, &id(CHANNELS[pointed.0], pointed.1));
-        let facts = PolicyInputs { pins: vec![pin(&pinned)], ..PolicyInputs::default() };
+        facts.pins.push(pin(&pinned));
+        facts.verdicts.extend(marked(&new).verdicts);
         let after = expired(&plan_with(&catalog, &facts, &policy, day(now)));
         for (build, why) in recheck(&before, &catalog, &facts) {
             prop_assert!(!why.is_empty() || after.contains(&build), "{}", build);

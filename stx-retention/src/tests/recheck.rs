@@ -1,9 +1,11 @@
 //! Changes to the mirror between a plan and its run.
 
-use stx_layout::{BuildState, Catalog, SourceRecord};
+use stx_layout::{BuildState, Catalog, SourceRecord, Verdict};
 
-use super::world::{Made, add, daily, day, id, point, recheck};
-use crate::{Conflict, Pin, Policy, PolicyInputs, PrunePlan, Reason, Span, Tier, apply, plan};
+use super::world::{Made, add, daily, day, id, point, recheck, verdict};
+use crate::{
+    Conflict, Pin, Policy, PolicyInputs, PrunePlan, Reason, Span, Tier, apply, plan, plan_with,
+};
 
 const MASTER: &str = "master/centos";
 
@@ -50,6 +52,8 @@ fn every_change_refuses_its_build_only() {
         Conflict::Outcome { .. } => 2,
         Conflict::SectionGone | Conflict::FewerSuccesses { .. } => 3,
         Conflict::Replaced => 4,
+        Conflict::Verdict { .. } => 5,
+        Conflict::FewerGreen { .. } => 6,
     };
     let only = |changes: Vec<Conflict>| {
         assert_eq!(changes.len(), 1, "{changes:?}");
@@ -104,6 +108,54 @@ fn every_change_refuses_its_build_only() {
         }
     }
     assert_eq!(only(changes(&plan, &rebuilt, &facts)), 4);
+}
+
+/// The verdict `green` on builds of `master`.
+fn green(days: impl IntoIterator<Item = i64>) -> PolicyInputs {
+    let builds = days.into_iter().map(|days| id(MASTER, days));
+    let verdicts = builds.map(|build| (build.clone(), verdict(&build, Verdict::Green)));
+    PolicyInputs {
+        verdicts: verdicts.collect(),
+        ..PolicyInputs::default()
+    }
+}
+
+#[test]
+fn a_verdict_after_the_plan_keeps_its_build() {
+    let (catalog, plan) = planned();
+    let came = |now| Conflict::Verdict {
+        planned: None,
+        now: Some(now),
+    };
+    // The newest green build of the channel, and one that a newer green build follows.
+    let reason = Reason::NewestGreen;
+    let newest = [Conflict::Protected { reason }, came(Verdict::Green)];
+    assert_eq!(changes(&plan, &catalog, &green([2])), newest);
+    assert_eq!(
+        changes(&plan, &catalog, &green([2, 9])),
+        [came(Verdict::Green)]
+    );
+    // Red may shorten a life, but also lengthen it: the next plan decides.
+    let mut red = PolicyInputs::default();
+    let build = id(MASTER, 2);
+    red.verdicts
+        .insert(build.clone(), verdict(&build, Verdict::Red));
+    assert_eq!(changes(&plan, &catalog, &red), [came(Verdict::Red)]);
+    let text = came(Verdict::Green).to_string();
+    assert_eq!(text, "it has verdict green now; the plan saw no verdict");
+}
+
+#[test]
+fn green_builds_that_were_counted_on_have_to_be_green() {
+    let catalog = daily(18);
+    let mut policy = Policy::default();
+    policy.kinds.master.verdicts.newest_green = Some(2);
+    let plan = plan_with(&catalog, &green([2, 7, 9]), &policy, day(18));
+    assert!(plan.expire.iter().any(|entry| entry.build == id(MASTER, 2)));
+    assert_eq!(changes(&plan, &catalog, &green([2, 7, 9])), []);
+    assert_eq!(changes(&plan, &catalog, &green([2, 8, 9])), []);
+    let fewer = Conflict::FewerGreen { planned: 2, now: 1 };
+    assert_eq!(changes(&plan, &catalog, &green([2, 9])), [fewer]);
 }
 
 #[test]

@@ -1,30 +1,32 @@
 //! Every small world, against the oracle.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::Catalog;
+use stx_layout::{Catalog, Verdict};
 
 use super::oracle::{Kept, Said, go};
-use super::world::{Made, channel, day, id, point};
-use crate::{Decision, Limits, Pin, Policy, PolicyInputs, Retention, Rules, Span, plan, plan_with};
+use super::world::{Made, channel, day, id, point, verdicts};
+use crate::{
+    Decision, Limits, Pin, Policy, PolicyInputs, Retention, Rules, Span, VerdictRules, plan_with,
+};
 
 /// The days on which there may be a build; the last lies in the future of the earliest `now`.
 const DAYS: [i64; 6] = [0, 5, 6, 13, 14, 20];
 /// When it is asked: both ages fall exactly on some of these days.
 const NOWS: [i64; 3] = [14, 20, 34];
 
-/// All catalogs of up to five builds on those days.
-fn worlds() -> Vec<Vec<(i64, Made)>> {
+/// All catalogs of up to so many builds on those days.
+fn worlds(kinds: &[Made], most: usize) -> Vec<Vec<(i64, Made)>> {
     let mut worlds = vec![Vec::new()];
     for days in DAYS {
         for world in worlds.clone() {
-            for made in [Made::Success, Made::Failure, Made::Unreadable] {
+            for &made in kinds {
                 let mut world = world.clone();
                 world.push((days, made));
                 worlds.push(world);
             }
         }
     }
-    worlds.retain(|world| world.len() <= 5);
+    worlds.retain(|world| world.len() <= most);
     worlds
 }
 
@@ -34,6 +36,9 @@ fn policies() -> Vec<Said> {
         newest,
         failed,
         percent,
+        green: None,
+        red: None,
+        newest_green: 1,
     };
     let midnight = |days: i64| day(days).timestamp() - 6 * 3600;
     let releases = |days: &[i64]| Kept::Releases(days.iter().map(|days| midnight(*days)).collect());
@@ -47,6 +52,25 @@ fn policies() -> Vec<Said> {
         said(releases(&[6]), 2, Some(7), 100),
         said(releases(&[5, 14]), 2, Some(7), 100),
         said(releases(&[-3, 6, 13, 20]), 0, Some(7), 100),
+    ]
+}
+
+/// Policies with rules by verdict.
+fn tested() -> Vec<Said> {
+    let said = |kept, green, red, newest_green| Said {
+        kept,
+        newest: 2,
+        failed: Some(7),
+        percent: 100,
+        green,
+        red,
+        newest_green,
+    };
+    vec![
+        said(Kept::Days(7), Some(14), None, 1),
+        said(Kept::Days(7), None, Some(1), 2),
+        said(Kept::Days(1), Some(6), Some(14), 0),
+        said(Kept::Forever, Some(1), Some(6), 1),
     ]
 }
 
@@ -70,6 +94,12 @@ fn policy(said: &Said) -> Policy {
         newest: u32::try_from(said.newest).expect("few"),
         failed: said.failed.map_or(Retention::Forever, days),
         tiers: Vec::new(),
+        verdicts: VerdictRules {
+            green: said.green.map(days),
+            yellow: None,
+            red: said.red.map(days),
+            newest_green: Some(u32::try_from(said.newest_green).expect("few")),
+        },
     };
     policy.limits = Limits {
         percent: u32::try_from(said.percent).expect("percent"),
@@ -80,7 +110,12 @@ fn policy(said: &Said) -> Policy {
 
 /// Compares one plan with the oracle: who goes, since when, until when.
 fn check(catalog: &Catalog, world: &[(i64, Made)], alias: Option<usize>, said: &Said, now: i64) {
-    let plan = plan(catalog, &policy(said), day(now));
+    let marked = world.iter();
+    let facts = PolicyInputs {
+        verdicts: verdicts(marked.map(|(days, made)| ("milestone/m/centos", *days, *made))),
+        ..PolicyInputs::default()
+    };
+    let plan = plan_with(catalog, &facts, &policy(said), day(now));
     let builds: Vec<_> = world
         .iter()
         .map(|(days, made)| (day(*days).timestamp(), *made))
@@ -168,10 +203,24 @@ fn check_pinned(catalog: &Catalog, world: &[(i64, Made)], pinned: usize, said: &
 
 /// *As the specification says*: in every world of up to five builds, with every outcome, on a few days, under a few
 /// policies, at a few times, exactly those builds go that the plain reading of the sentences lets go, since and until
-/// exactly then.
+/// exactly then; in those of up to four builds also with every verdict.
 #[test]
 fn as_the_specification_says() {
-    for world in worlds() {
+    let kinds = [
+        Made::Success,
+        Made::Marked(Verdict::Green),
+        Made::Marked(Verdict::Red),
+        Made::Failure,
+    ];
+    for world in worlds(&kinds, 4) {
+        let marked = channel("milestone/m/centos", &world);
+        for said in tested() {
+            for now in NOWS {
+                check(&marked, &world, None, &said, now);
+            }
+        }
+    }
+    for world in worlds(&[Made::Success, Made::Failure, Made::Unreadable], 5) {
         let plain = channel("milestone/m/centos", &world);
         for said in policies() {
             for now in NOWS {

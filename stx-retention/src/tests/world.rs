@@ -1,9 +1,11 @@
 //! Catalogs in a line.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
-    Catalog, Origin,
+    Catalog, Origin, Verdict, VerdictEntry,
 };
 
 use crate::{Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
@@ -12,6 +14,8 @@ use crate::{Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Made {
     Success,
+    /// A success with a verdict, which [`verdicts`] gives it.
+    Marked(Verdict),
     Failure,
     Unreadable,
 }
@@ -39,7 +43,7 @@ pub(super) fn add(catalog: &mut Catalog, channel: &str, days: i64, made: Made) {
         BuildState::Known(Box::new(record))
     };
     let state = match made {
-        Made::Success => known(BuildOutcome::Success),
+        Made::Success | Made::Marked(_) => known(BuildOutcome::Success),
         Made::Failure => known(BuildOutcome::Fail),
         Made::Unreadable => BuildState::Unreadable("no build.json".to_owned()),
     };
@@ -49,6 +53,33 @@ pub(super) fn add(catalog: &mut Catalog, channel: &str, days: i64, made: Made) {
         keep_file: false,
     };
     entry.builds.insert(id.date, build);
+}
+
+/// The verdict of a lab on a build, on its day.
+pub(super) fn verdict(build: &BuildId, verdict: Verdict) -> VerdictEntry {
+    VerdictEntry {
+        build: build.clone(),
+        at: build.date.time(),
+        verdict,
+        author: "lab".to_owned(),
+        reason: None,
+        url: None,
+    }
+}
+
+/// The verdicts on those of some builds that are marked; of two on one day the later one counts, as in a catalog.
+pub(super) fn verdicts<'a>(
+    builds: impl IntoIterator<Item = (&'a str, i64, Made)>,
+) -> BTreeMap<BuildId, VerdictEntry> {
+    let mut found = BTreeMap::new();
+    for (channel, days, made) in builds {
+        let id = id(channel, days);
+        match made {
+            Made::Marked(given) => found.insert(id.clone(), verdict(&id, given)),
+            Made::Success | Made::Failure | Made::Unreadable => found.remove(&id),
+        };
+    }
+    found
 }
 
 /// Makes a build one that was promoted on a day, from a build of `master`.

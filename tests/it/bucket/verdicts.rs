@@ -70,3 +70,42 @@ fn a_copy_carries_the_verdicts_into_a_bucket_and_back() {
         place.run(&["verify"]).ok();
     }
 }
+
+#[test]
+fn retention_by_verdict_in_a_bucket() {
+    let work = tempdir().expect("a directory");
+    let config = work.path().join("stx-builds.toml");
+    fs_err::write(&config, "policy = \"policy.toml\"\n").expect("a file");
+    let policy = "[kind.master]\ngreen = \"28 days\"\n";
+    fs_err::write(work.path().join("policy.toml"), policy).expect("a file");
+    let ceph: Arc<dyn Server> = shared();
+    let bucket = Place::bucket(&ceph, "verdictretention");
+    for day in 1..=5 {
+        drop(bucket.publish(&tree(work.path(), day), day).ok());
+    }
+    let now = ["--now", "2018-11-17T12:00:00Z"];
+    let build = |day: u32| format!("{CHANNEL}/{}", date(day));
+    let mark = |day: u32| {
+        let build = build(day);
+        bucket.json(&[&["mark", &build, "green", "--by", "lab"], &now[..]].concat())
+    };
+    mark(1);
+    mark(4);
+    let plan = work.path().join("plan.json");
+    let prune = |more: &[&str]| {
+        let args = [&["--config", config.as_str(), "prune"], &now[..], more].concat();
+        bucket.run(&[&args[..], &["--format", "json"]].concat())
+    };
+    let planned = prune(&["--plan-out", plan.as_str()]).code(0).json();
+    let expire = planned["expire"].as_array().expect("builds").iter();
+    let gone: Vec<_> = expire.map(|entry| entry["build"].clone()).collect();
+    assert_eq!(gone, [build(2), build(3)], "{planned:#}");
+    // Its verdict comes between the plan and the run.
+    mark(2);
+    let ran = prune(&["--plan", plan.as_str()]).code(4).json();
+    assert_eq!(ran["retired"], serde_json::json!([build(3)]), "{ran:#}");
+    let left = ran["left"][build(2)].as_str().unwrap_or_default();
+    assert!(left.contains("verdict green"), "{ran:#}");
+    let ran = prune(&[]).code(0).json();
+    assert_eq!(ran["retired"], serde_json::json!([]), "{ran:#}");
+}
