@@ -5,6 +5,7 @@
 //! | [`ConfigError`], [`ConfigErrors`] | a mistake with its file, line and column; those of one file or several |
 //! | [`from_toml`], [`read`] | a document, or a part of one, as a value that implements `Deserialize` |
 //! | [`Faults`] | the mistakes of a text while it is read, by byte offset |
+//! | [`Texts`] | several texts that are read as one document |
 //! | [`Spanned`] | a value with its byte offsets |
 //! | [`parse_duration`], [`PositiveDuration`], [`Within`] | the forms of durations and numbers |
 //!
@@ -12,6 +13,7 @@
 //! so that somebody who mends a file sees all mistakes at once.
 
 mod read;
+mod texts;
 mod values;
 
 use std::collections::BTreeSet;
@@ -21,6 +23,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 pub use read::{Faults, from_toml, read};
+pub use texts::Texts;
 pub use toml::Spanned;
 pub use values::{DurationError, PositiveDuration, Within, parse_duration};
 

@@ -70,20 +70,37 @@ impl Faults {
     }
 }
 
+impl IntoIterator for Faults {
+    type Item = (usize, String);
+    type IntoIter = std::collections::btree_set::IntoIter<(usize, String)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.found.into_iter()
+    }
+}
+
 /// The value that a text has without what is wrong in it; its mistakes are added to `faults`.
 ///
 /// `None` where nothing can be made of the rest.
 pub fn from_toml<T: DeserializeOwned>(text: &str, faults: &mut Faults) -> Option<T> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        faults.add(error.span().map_or(0, |span| span.start), error.message());
-    }
-    // A text that is not TOML would only be misread further.
-    if !errors.is_empty() {
-        return None;
-    }
+    let document = parse(text, 0, faults)?;
     let (span, table) = (document.span(), document.into_inner());
     read(Spanned::new(span, DeValue::Table(table)), faults)
+}
+
+/// The table that a text is, by offsets of its own; its mistakes are added to `faults`, by offsets from `start`.
+pub(super) fn parse<'t>(
+    text: &'t str,
+    start: usize,
+    faults: &mut Faults,
+) -> Option<Spanned<DeTable<'t>>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        faults.add(start + at, error.message());
+    }
+    // A text that is not TOML would only be misread further.
+    errors.is_empty().then_some(document)
 }
 
 /// The value of a part of a document without what is wrong with it; its mistakes are added to `faults`, with their byte

@@ -1,5 +1,6 @@
-//! Recipes: how one distribution is built, as a file.
+//! Recipes: how one distribution is built, as a file, or several that include each other.
 
+mod files;
 mod graph;
 mod read;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::config::ConfigErrors;
 use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
 
+pub use files::RecipeFiles;
 pub use graph::{Node, dot, edges, mermaid};
 
 /// The name that the commands of [`Recipe::clean`] run under, for the rules of places and in `PHASE`.
@@ -170,12 +172,12 @@ impl Recipe {
         "USER",
     ];
 
-    /// Reads the text of a recipe file.
+    /// Reads the text of a recipe that includes no file and asks for no value; [`RecipeFiles`] reads those that do.
     ///
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
-        read::read(text)
+        RecipeFiles::of_text(text).read(&BTreeMap::new())
     }
 
     /// The channel that builds of `release` go to.

@@ -1,5 +1,6 @@
 //! Reading a recipe, mistake by mistake.
 
+mod ask;
 mod form;
 mod globs;
 mod graph;
@@ -11,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use stx_layout::Platform;
-use stx_layout::config::{ConfigErrors, Faults, PositiveDuration, Within, from_toml};
+use stx_layout::config::{self, Faults, PositiveDuration, Within};
 use toml::Spanned;
+use toml::de::DeValue;
 
 pub(super) use self::form::ToolForm;
 use self::form::{RecipeTable, SourceTable};
@@ -20,16 +22,29 @@ use self::graph::Edge;
 use self::matrix::cells;
 use super::{CLEAN, Phase, Recipe};
 
-pub(super) fn read(text: &str) -> Result<Recipe, ConfigErrors> {
-    let mut reader = Reader::default();
-    let table = from_toml(text, &mut reader.faults);
+/// Reads a recipe that was put together of its files. `values` are those of the variables that ask for one; without them
+/// these are empty.
+pub(super) fn read(
+    table: Spanned<DeValue<'_>>,
+    values: Option<&BTreeMap<String, String>>,
+    faults: &mut Faults,
+) -> Option<Recipe> {
+    let mut reader = Reader {
+        faults: std::mem::take(faults),
+        values: values.cloned(),
+        ..Reader::default()
+    };
+    let table = config::read(table, &mut reader.faults);
     let recipe = table.and_then(|table| reader.recipe(table));
-    reader.faults.locate(text).or(recipe)
+    *faults = reader.faults;
+    recipe
 }
 
 #[derive(Default)]
 struct Reader {
     faults: Faults,
+    /// The values of variables that ask for one; `None` leaves them empty.
+    values: Option<BTreeMap<String, String>>,
     /// The variables that `${NAME}` may name anywhere in the recipe.
     known: BTreeSet<String>,
     /// The phases, those of a matrix one by one.
@@ -80,7 +95,8 @@ impl Reader {
                 self.fault(one.start, "`codename` and `arch` go together");
             }
         }
-        let variables = self.variables(&table.variables);
+        let variables = self.answered(table.variables);
+        let variables = self.variables(&variables);
         let phases = self.needed_list(table.phase);
         for phase in &phases {
             self.declare(phase.get_ref());

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use stx_layout::config::{PositiveDuration, Within};
 use stx_layout::{Arch, BuildPath, Codename, Distro, Layer};
 use toml::Spanned;
 
+use super::ask::Variable;
 use crate::recipe::{On, Tool};
 
 /// Variables with their texts, each with its place.
@@ -19,6 +21,9 @@ pub(super) type Matrix = BTreeMap<Spanned<String>, Spanned<Vec<Spanned<String>>>
 #[serde(deny_unknown_fields)]
 pub(super) struct RecipeTable {
     pub(super) schema: Option<Spanned<i64>>,
+    /// The files were put together before; only a word that is nearly this one is looked up here.
+    #[serde(rename = "include")]
+    pub(super) _include: Option<IgnoredAny>,
     pub(super) name: Option<Spanned<String>>,
     pub(super) description: Option<String>,
     pub(super) distro: Option<Distro>,
@@ -33,7 +38,7 @@ pub(super) struct RecipeTable {
     #[serde(default)]
     pub(super) tools: BTreeMap<String, Tool>,
     #[serde(default)]
-    pub(super) variables: Assignments,
+    pub(super) variables: BTreeMap<Spanned<String>, Spanned<Variable>>,
     #[serde(default)]
     pub(super) state_dirs: Vec<Spanned<String>>,
     #[serde(default)]

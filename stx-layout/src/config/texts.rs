@@ -1,0 +1,108 @@
+//! Several texts that are read as one document.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::read::parse;
+use super::{ConfigError, ConfigErrors, Faults, Position};
+
+/// Texts of files that are read as one document.
+///
+/// Byte offsets count through all of them, so that an entry of one that is put into the table of another keeps its place.
+#[derive(Debug, Clone, Default)]
+pub struct Texts {
+    texts: Vec<Text>,
+}
+
+#[derive(Debug, Clone)]
+struct Text {
+    /// The file, where it is one.
+    file: Option<Utf8PathBuf>,
+    text: String,
+    /// The offset of its first byte.
+    start: usize,
+}
+
+impl Texts {
+    /// Adds a text, and gives its number. The first one begins at offset 0.
+    pub fn add(&mut self, file: Option<&Utf8Path>, text: String) -> usize {
+        // The end of a text is a place of its own.
+        let end = |last: &Text| last.start + last.text.len() + 1;
+        let start = self.texts.last().map_or(0, end);
+        self.texts.push(Text {
+            file: file.map(Utf8Path::to_owned),
+            text,
+            start,
+        });
+        self.texts.len() - 1
+    }
+
+    /// The offset of the first byte of a text.
+    ///
+    /// # Panics
+    /// If there is no text of this number.
+    pub fn start(&self, number: usize) -> usize {
+        self.texts[number].start
+    }
+
+    /// The table that a text is; its mistakes are added to `faults`. `None` where it is not TOML.
+    ///
+    /// # Panics
+    /// If there is no text of this number.
+    pub fn table(&self, number: usize, faults: &mut Faults) -> Option<DeTable<'_>> {
+        let Text { text, start, .. } = &self.texts[number];
+        let table = parse(text, *start, faults)?.into_inner();
+        Some(moved_table(table, *start))
+    }
+
+    /// The files, with their texts.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&Utf8Path>, &str)> {
+        let texts = self.texts.iter();
+        texts.map(|text| (text.file.as_deref(), text.text.as_str()))
+    }
+
+    /// Mistakes with their files and places.
+    pub fn locate(&self, faults: Faults) -> ConfigErrors {
+        let located = |(at, message)| {
+            let found = self.texts.iter().rev().find(|text| text.start <= at);
+            ConfigError {
+                file: found.and_then(|text| text.file.clone()),
+                at: found.map(|text| Position::of(&text.text, at - text.start)),
+                message,
+            }
+        };
+        faults.into_iter().map(located).collect()
+    }
+}
+
+fn moved_table(table: DeTable<'_>, by: usize) -> DeTable<'_> {
+    let entries = table.into_iter();
+    entries
+        .map(|(key, value)| {
+            let span = key.span();
+            let key = Spanned::new(span.start + by..span.end + by, key.into_inner());
+            (key, moved(value, by))
+        })
+        .collect()
+}
+
+fn moved(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
+    let span = value.span();
+    let value = match value.into_inner() {
+        DeValue::Table(table) => DeValue::Table(moved_table(table, by)),
+        DeValue::Array(items) => {
+            let mut list = DeArray::new();
+            for item in items {
+                list.push(moved(item, by));
+            }
+            DeValue::Array(list)
+        }
+        leaf @ (DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)) => leaf,
+    };
+    Spanned::new(span.start + by..span.end + by, value)
+}
