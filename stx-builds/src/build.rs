@@ -4,6 +4,7 @@ pub(crate) mod cancellation;
 mod order;
 mod outputs;
 mod places;
+mod recipe;
 mod run;
 mod state;
 mod unpublished;
@@ -17,10 +18,10 @@ use tracing::{Instrument as _, info_span};
 
 pub use crate::options::OnInterrupt;
 pub use order::{BuildArea, BuildOrder, Watch};
+pub use recipe::{RECIPE_FORM, read_recipe, recipe_files, recipe_findings};
 pub(crate) use state::lock;
 pub(crate) use unpublished::UNPUBLISHED;
 pub(crate) use work::resume;
-pub use work::{read_recipe, recipe_findings};
 
 use self::work::Work;
 use crate::Site;

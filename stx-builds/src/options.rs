@@ -1,5 +1,6 @@
 //! The options of a site: the form of `stx-builds.toml`.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -58,6 +59,9 @@ pub struct Options {
     pub state: Option<Utf8PathBuf>,
     /// The recipe that `build` takes when none is given.
     pub recipe: Option<Utf8PathBuf>,
+    /// Values of the recipes' variables: of those that ask for one, and instead of those that a recipe gives.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
     /// The retention policy.
     pub policy: Option<Utf8PathBuf>,
     /// Directories whose files `publish` takes where a symlink of the tree leads there.

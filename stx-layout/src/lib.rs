@@ -171,7 +171,9 @@ pub use package::{Evr, PackageFileName, cmp_versions};
 pub use path::{BuildPath, BuildPhase};
 pub use pin::Pin;
 pub use printable::{is_printable, printable, printable_bytes, printable_json, printable_lines};
-pub use record::{BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecordError, SourceRecord};
+pub use record::{
+    BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecipeFileRecord, RecordError, SourceRecord,
+};
 pub use redact::{REDACTED, public_url, redact_url_bytes, redact_urls, url_secrets, url_userinfo};
 pub use release::{ReleaseId, ReleaseKind};
 pub use release_order::ReleaseOrder;

@@ -72,6 +72,15 @@ pub struct ImageRecord {
     pub size: Option<u64>,
 }
 
+/// A file of the recipe that a build was made by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeFileRecord {
+    /// Its path below the recipe's directory; its name where it lies elsewhere.
+    pub path: String,
+    /// Its digest when the build started.
+    pub sha256: Sha256,
+}
+
 /// The record of one build, as written to its `build.json`.
 ///
 /// Written once, when the build is published. Fields of a later version that this one does not know are kept in
@@ -96,6 +105,9 @@ pub struct BuildRecord {
     /// The recipe's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
+    /// The files of the recipe: itself, then those that it includes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipe_files: Vec<RecipeFileRecord>,
     /// The gits, sorted by path.
     #[serde(default)]
     pub sources: Vec<SourceRecord>,
@@ -167,6 +179,7 @@ impl BuildRecord {
             origin: None,
             branch: None,
             recipe: None,
+            recipe_files: Vec::new(),
             sources: Vec::new(),
             phases: Vec::new(),
             first_failing_phase: None,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{PhaseRecord, PhaseStatus, SourceRecord};
+use stx_layout::{PhaseRecord, PhaseStatus, RecipeFileRecord, SourceRecord};
 
 use crate::{BuildPlan, BuildRequest, PhasePlan};
 
@@ -26,6 +26,9 @@ pub struct Started {
     pub boot: String,
     /// The recipe file.
     pub recipe: Utf8PathBuf,
+    /// Its files, and their digests at the start.
+    #[serde(default)]
+    pub recipe_files: Vec<RecipeFileRecord>,
     /// Whether it is built although nothing changed.
     pub force: bool,
     /// Whether `latest_build` may move back in time.
@@ -56,6 +59,7 @@ impl Started {
             time,
             boot: String::new(),
             recipe,
+            recipe_files: Vec::new(),
             force: false,
             force_alias: false,
             skip_failed: false,

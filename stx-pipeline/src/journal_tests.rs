@@ -21,6 +21,7 @@ fn started() -> Started {
         time: DateTime::UNIX_EPOCH,
         boot: "one".into(),
         recipe: "/r/recipe.toml".into(),
+        recipe_files: Vec::new(),
         force: false,
         force_alias: false,
         skip_failed: false,

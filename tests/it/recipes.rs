@@ -2,7 +2,8 @@
 
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{root, run, stx};
+use crate::builds::Small;
+use crate::harness::{root, run, stx, tool};
 
 /// Eight different mistakes.
 const WRONG: &str = r#"schema = 1
@@ -160,4 +161,109 @@ fn a_matrix_is_a_phase_for_each_combination() {
         })
         .collect();
     insta::assert_snapshot!("matrix", shown.join("\n"));
+}
+
+/// A recipe in two files, of which one asks where its upstream is.
+fn shared() -> Small {
+    let small = Small::new();
+    let recipe = fs_err::read_to_string(small.at("recipe.toml")).expect("a recipe");
+    let asks = recipe.replace(
+        "\"${RECIPE_DIR}/upstream\"",
+        "{ ask = \"Where is the upstream?\" }",
+    );
+    fs_err::create_dir(small.at("shared")).expect("a directory");
+    fs_err::write(small.at("shared/common.toml"), asks).expect("a recipe");
+    let own = "schema = 1\ninclude = [\"shared/common.toml\"]\n[[phase]]\nname = \"image\"\nretries = 1\n";
+    fs_err::write(small.at("recipe.toml"), own).expect("a recipe");
+    small
+}
+
+#[test]
+fn a_variable_without_a_value_is_asked_for_by_every_command_that_needs_it() {
+    let small = shared();
+    let check = |more: &[&str]| {
+        let mut args = vec!["recipe", "check", "recipe.toml"];
+        args.extend(more);
+        run(&mut small.stx(&args))
+    };
+    let asked = check(&[]).code(2);
+    insta::assert_snapshot!(asked.stdout, @"shared/common.toml:10:12: `UPSTREAM`: no value; Where is the upstream?");
+    assert!(
+        asked.stderr.contains("`[variables]` of stx-builds.toml"),
+        "{}",
+        asked.stderr
+    );
+    let asked = check(&["--format", "json"]).code(2).json();
+    insta::assert_json_snapshot!(asked, @r#"
+    {
+      "file": "recipe.toml",
+      "findings": [
+        {
+          "column": 12,
+          "file": "shared/common.toml",
+          "line": 10,
+          "message": "`UPSTREAM`: no value; Where is the upstream?"
+        }
+      ],
+      "includes": [
+        "shared/common.toml"
+      ],
+      "name": null,
+      "phases": 0
+    }
+    "#);
+    for args in [
+        &["build", "--recipe", "recipe.toml"][..],
+        &["build", "--dry-run", "--recipe", "recipe.toml"],
+    ] {
+        let failed = run(&mut small.stx(args)).code(2);
+        assert!(
+            failed.stderr.contains("Where is the upstream?"),
+            "{}",
+            failed.stderr
+        );
+    }
+    run(&mut small.stx(&["recipe", "graph", "recipe.toml"])).code(0);
+    let gone = "schema = 1\ninclude = [\"gone.toml\"]\n";
+    fs_err::write(small.at("gone-too.toml"), gone).expect("a recipe");
+    let gone = run(&mut small.stx(&["recipe", "check", "gone-too.toml"])).code(2);
+    insta::assert_snapshot!(gone.stdout, @"gone-too.toml:2:12: cannot include gone.toml: No such file or directory (os error 2)");
+    check(&["--set", "UPSTREAM=${RECIPE_DIR}/upstream"]).code(0);
+    let config = "[variables]\nUPSTREAM = \"${RECIPE_DIR}/upstream\"\nOF_ANOTHER_RECIPE = \"x\"\n";
+    fs_err::write(small.at("stx-builds.toml"), config).expect("a configuration");
+    check(&[]).code(0);
+}
+
+#[test]
+fn a_build_records_the_digests_of_all_files_of_its_recipe() {
+    let small = shared();
+    let config = "[variables]\nUPSTREAM = \"/nowhere\"\n";
+    fs_err::write(small.at("stx-builds.toml"), config).expect("a configuration");
+    let date = "20200101T000000Z";
+    let mut build = small.build(date);
+    // The order's own value goes before the configuration's.
+    run(build.args(["--set", "UPSTREAM=${RECIPE_DIR}/upstream"])).code(0);
+    let file = |name: &str| {
+        let path = small.at(&format!("mirror/master/centos/{date}/{name}"));
+        let text = fs_err::read_to_string(path).expect("a file of the build");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let digest = |name: &str| {
+        let sum = run(&mut tool("sha256sum", [small.at(name).as_str()])).ok();
+        sum.split(' ').next().expect("a digest").to_owned()
+    };
+    let expected = ["recipe.toml", "shared/common.toml"];
+    let expected = expected.map(|path| serde_json::json!({ "path": path, "sha256": digest(path) }));
+    assert_eq!(
+        file("build.json")["recipe_files"],
+        serde_json::json!(expected)
+    );
+    let stated = file("provenance.json");
+    let resolved = stated["predicate"]["buildDefinition"]["resolvedDependencies"].as_array();
+    let recipe = resolved.expect("a list").iter().filter_map(|it| {
+        let name = it["name"].as_str()?.strip_prefix("recipe/")?;
+        Some(serde_json::json!({ "path": name, "sha256": it["digest"]["sha256"] }))
+    });
+    assert_eq!(recipe.collect::<Vec<_>>(), expected);
+    run(&mut small.stx(&["verify"])).code(0);
 }

@@ -130,7 +130,8 @@ impl Run<'_> {
             }
             other => unreachable!("{other:?} has nothing to publish"),
         };
-        let record = built.record.clone();
+        let mut record = built.record.clone();
+        record.recipe_files.clone_from(&started.recipe_files);
         let incoming = incoming(self.channel, built)?;
         if let Err(failure) = self.finish_images(&plan.id.channel).await {
             // What an older build lacks is no reason to hold this one back.

@@ -1,11 +1,11 @@
 //! A build before its phases run: its recipe read, its channel locked, its journal begun or read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_executors::PlacedRunner;
-use stx_layout::config::ConfigErrors;
-use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, ReleaseId, counted};
+use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, RecipeFileRecord, ReleaseId, counted};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::Build;
 use stx_pipeline::{BuildPlan, BuildRequest, Ended, Journal, Recipe, Runner as _, plan, process};
@@ -13,6 +13,7 @@ use stx_publish::{MirrorStore, Scope};
 use tracing::{Instrument as _, info_span};
 
 use super::cancellation::clear_request;
+use super::recipe::{RECIPE_FORM, read_recipe, recipe_files, recorded};
 use super::run::{Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
@@ -20,23 +21,14 @@ use crate::error::{Error, ErrorKind, is_there, unusable};
 use crate::site::clock;
 use crate::{Mirror, refused};
 
-/// Reads a recipe file, or finds what is wrong with it.
-pub fn recipe_findings(file: &Utf8Path) -> Result<Result<Recipe, ConfigErrors>, Error> {
-    let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
-    Ok(Recipe::from_toml(&text).map_err(|errors| errors.in_file(file)))
-}
-
-/// Reads a recipe file.
-pub fn read_recipe(file: &Utf8Path) -> Result<Recipe, Error> {
-    let recipe = recipe_findings(file)?;
-    recipe.map_err(|errors| Error::config(errors, "docs/recipe.md describes the form"))
-}
-
 /// A build that can be planned.
 pub(super) struct Work<'a> {
     area: &'a BuildArea,
     order: &'a BuildOrder,
     recipe: Recipe,
+    recipe_files: Vec<RecipeFileRecord>,
+    /// Values of the recipe's variables that replace its own.
+    set: BTreeMap<String, String>,
     channel: Channel,
     state: Utf8PathBuf,
 }
@@ -44,7 +36,13 @@ pub(super) struct Work<'a> {
 impl<'a> Work<'a> {
     /// Reads the recipe and finds the channel; changes nothing.
     pub(super) fn new(area: &'a BuildArea, order: &'a BuildOrder) -> Result<Self, Error> {
-        let recipe = read_recipe(&order.recipe)?;
+        let files = recipe_files(&order.recipe)?;
+        let mut set = area.site.options.variables.clone();
+        set.extend(order.set.clone());
+        let recipe = files.read(&set);
+        let recipe = recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))?;
+        // The configuration speaks to every recipe, an order to this one.
+        set.retain(|name, _| recipe.variables.contains_key(name) || order.set.contains_key(name));
         let release = match &order.release {
             Some(release) => release.clone(),
             None => ReleaseId::from_git(&order.branch).map_err(Error::usage)?,
@@ -54,7 +52,9 @@ impl<'a> Work<'a> {
         Ok(Self {
             area,
             order,
+            recipe_files: recorded(&files, &order.recipe_dir()),
             recipe,
+            set,
             channel,
             state,
         })
@@ -67,9 +67,11 @@ impl<'a> Work<'a> {
 
     fn request(&self, date: BuildDate) -> BuildRequest {
         let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
-        let mut overrides = self.order.set.clone();
+        let mut overrides = self.set.clone();
         for (name, value) in self.recipe.inherit.iter().filter_map(|name| variable(name)) {
-            overrides.entry(name).or_insert(value);
+            if !self.order.set.contains_key(&name) {
+                overrides.insert(name, value);
+            }
         }
         BuildRequest {
             channel: self.channel.clone(),
@@ -130,7 +132,7 @@ impl<'a> Work<'a> {
         let runner = places::runner(self.area, &self.state, &plan).await?;
         let built = async {
             places::check(self.area, &runner, &plan, watch).await?;
-            self.start(&*store, &runner, watch).await
+            Box::pin(self.start(&*store, &runner, watch)).await
         };
         let built = built.await;
         runner.close().await;
@@ -161,6 +163,7 @@ impl<'a> Work<'a> {
         let plan = planned(&self.recipe, &request)?;
         (watch.note)(&format!("building {}", plan.id));
         let mut started = Started::new(self.order.recipe.clone(), request, plan, clock());
+        started.recipe_files.clone_from(&self.recipe_files);
         started.force = self.order.force;
         started.force_alias = self.order.force_alias;
         started.skip_failed = self.order.skip_failed;
@@ -278,7 +281,7 @@ async fn resume_in(
             .map_err(|error| Error::new(ErrorKind::Bug, error))?;
     }
     if how == OnInterrupt::Resume {
-        let recipe = read_recipe(&journal.started.recipe)?;
+        let recipe = read_recipe(&journal.started.recipe, &journal.started.request.overrides)?;
         let now = planned(&recipe, &journal.started.request)?;
         let differences = journal.differences(&now);
         if !differences.is_empty() {

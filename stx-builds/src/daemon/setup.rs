@@ -53,7 +53,7 @@ impl Service {
                 Some(file) => file.clone(),
                 None => options.recipe(None).map_err(|failure| failure.line())?,
             };
-            match recipe_findings(&recipe).map_err(|failure| failure.chain())? {
+            match recipe_findings(&recipe, &options.variables).map_err(|failure| failure.chain())? {
                 Ok(read) => Ok((recipe, read.channel(branch.release.clone()))),
                 Err(found) => {
                     let words = format!(
@@ -93,7 +93,7 @@ impl Service {
             .options
             .recipe(None)
             .map_err(|failure| failure.line())?;
-        let (recipe, channel) = channel(&recipe, release)?;
+        let (recipe, channel) = channel(&recipe, release, &self.options)?;
         let git = git.to_owned();
         Ok(Target {
             channel,
@@ -113,9 +113,13 @@ impl Service {
 }
 
 /// The recipe's absolute path, and where it publishes a release.
-fn channel(file: &Utf8Path, release: &ReleaseId) -> Result<(Utf8PathBuf, Channel), String> {
+fn channel(
+    file: &Utf8Path,
+    release: &ReleaseId,
+    options: &Options,
+) -> Result<(Utf8PathBuf, Channel), String> {
     let file = absolute(file).map_err(|failure| failure.line())?;
-    let recipe = read_recipe(&file).map_err(|failure| failure.line())?;
+    let recipe = read_recipe(&file, &options.variables).map_err(|failure| failure.line())?;
     Ok((file, recipe.channel(release.clone())))
 }
 

@@ -109,6 +109,10 @@ pub(crate) enum Recipe {
 pub(crate) struct RecipeCheck {
     /// The recipe file
     pub(crate) file: Utf8PathBuf,
+
+    /// Give a value to a variable that asks for one
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]

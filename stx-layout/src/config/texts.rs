@@ -19,7 +19,7 @@ pub struct Texts {
 struct Text {
     /// The file, where it is one.
     file: Option<Utf8PathBuf>,
-    text: String,
+    body: String,
     /// The offset of its first byte.
     start: usize,
 }
@@ -28,11 +28,11 @@ impl Texts {
     /// Adds a text, and gives its number. The first one begins at offset 0.
     pub fn add(&mut self, file: Option<&Utf8Path>, text: String) -> usize {
         // The end of a text is a place of its own.
-        let end = |last: &Text| last.start + last.text.len() + 1;
+        let end = |last: &Text| last.start + last.body.len() + 1;
         let start = self.texts.last().map_or(0, end);
         self.texts.push(Text {
             file: file.map(Utf8Path::to_owned),
-            text,
+            body: text,
             start,
         });
         self.texts.len() - 1
@@ -51,15 +51,15 @@ impl Texts {
     /// # Panics
     /// If there is no text of this number.
     pub fn table(&self, number: usize, faults: &mut Faults) -> Option<DeTable<'_>> {
-        let Text { text, start, .. } = &self.texts[number];
-        let table = parse(text, *start, faults)?.into_inner();
+        let Text { body, start, .. } = &self.texts[number];
+        let table = parse(body, *start, faults)?.into_inner();
         Some(moved_table(table, *start))
     }
 
     /// The files, with their texts.
     pub fn iter(&self) -> impl Iterator<Item = (Option<&Utf8Path>, &str)> {
         let texts = self.texts.iter();
-        texts.map(|text| (text.file.as_deref(), text.text.as_str()))
+        texts.map(|text| (text.file.as_deref(), text.body.as_str()))
     }
 
     /// Mistakes with their files and places.
@@ -68,7 +68,7 @@ impl Texts {
             let found = self.texts.iter().rev().find(|text| text.start <= at);
             ConfigError {
                 file: found.and_then(|text| text.file.clone()),
-                at: found.map(|text| Position::of(&text.text, at - text.start)),
+                at: found.map(|text| Position::of(&text.body, at - text.start)),
                 message,
             }
         };

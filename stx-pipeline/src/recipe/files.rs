@@ -108,7 +108,7 @@ impl RecipeFiles {
             table.remove("include");
             if *number != 0 {
                 let start = self.texts.start(*number);
-                self.schema(start, table.remove("schema").as_ref(), &mut faults);
+                schema(start, table.remove("schema").as_ref(), &mut faults);
             }
             match &mut merged {
                 None => merged = Some(table),
@@ -124,16 +124,16 @@ impl RecipeFiles {
         });
         self.texts.locate(faults).or(recipe)
     }
+}
 
-    /// Checks the version of an included file.
-    fn schema(&self, start: usize, schema: Option<&Spanned<DeValue<'_>>>, faults: &mut Faults) {
-        let Some(schema) = schema else {
-            return faults.missing(start, "schema");
-        };
-        let known = Recipe::SCHEMA.to_string();
-        if !matches!(schema.get_ref(), DeValue::Integer(it) if it.as_str() == known) {
-            faults.add(schema.span().start, format!("`schema` must be {known}"));
-        }
+/// Checks the version of an included file.
+fn schema(start: usize, schema: Option<&Spanned<DeValue<'_>>>, faults: &mut Faults) {
+    let Some(schema) = schema else {
+        return faults.missing(start, "schema");
+    };
+    let known = Recipe::SCHEMA.to_string();
+    if !matches!(schema.get_ref(), DeValue::Integer(it) if it.as_str() == known) {
+        faults.add(schema.span().start, format!("`schema` must be {known}"));
     }
 }
 

@@ -25,11 +25,9 @@ pub(super) fn merge<'t>(base: &mut DeTable<'t>, over: DeTable<'t>) {
                     match (0..known.len()).find(same) {
                         // A file that says it twice is wrong, and told so when the phases are read.
                         Some(at) if !changed.contains(&at) => {
-                            phases
-                                .iter_mut()
-                                .nth(at)
-                                .into_iter()
-                                .for_each(|it| merge_phase(it, phase));
+                            if let Some(base) = phases.get_mut(at) {
+                                merge_phase(base, phase);
+                            }
                             changed.push(at);
                         }
                         Some(_) | None => phases.push(phase.clone()),

@@ -7,7 +7,7 @@ use stx_layout::{BuildRecord, Sums};
 
 use stx_publish::plan::ORIGIN;
 
-use super::statement::{Resource, Statement};
+use super::statement::{Resource, Statement, recipe_file};
 
 /// Where a statement and its build do not agree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -44,8 +44,8 @@ pub enum Disagreement {
     },
 }
 
-/// Compares a statement with the record and the sums of its build: every output has to be a subject, every input and every
-/// commit a dependency, as every file of [`ORIGIN`], each with the same digest, and nothing else may be stated.
+/// Compares a statement with the record and the sums of its build: every output has to be a subject, every input, every
+/// commit and every file of the recipe a dependency, as every file of [`ORIGIN`], each with the same digest, and nothing else may be stated.
 ///
 /// The rest of a statement, such as who built, follows from no other file; signatures vouch for it.
 pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Disagreement> {
@@ -65,10 +65,15 @@ pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Di
         let commit = source.commit.clone();
         (source.path.clone(), (Resource::GIT_COMMIT, commit))
     });
+    let recipe = record.recipe_files.iter().map(|file| {
+        let digest = file.sha256.to_string();
+        (recipe_file(file), (Resource::SHA256, digest))
+    });
+    let others = commits.chain(recipe);
     compare(&statement.subject, sums, &["outputs"], images, &mut found);
     let dependencies = &definition.resolved_dependencies;
     let sections = ["inputs", ORIGIN];
-    compare(dependencies, sums, &sections, commits, &mut found);
+    compare(dependencies, sums, &sections, others, &mut found);
     found.into_iter().collect()
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use stx_layout::derived::Repositories;
-use stx_layout::{BuildRecord, Origin, Sha256, SourceRecord, Sums, encode_path};
+use stx_layout::{BuildRecord, Origin, RecipeFileRecord, Sha256, SourceRecord, Sums, encode_path};
 use stx_publish::plan::ORIGIN;
 
 /// The type of every in-toto statement v1.
@@ -213,6 +213,11 @@ pub struct Resource {
     pub digest: BTreeMap<String, String>,
 }
 
+/// The name of a file of the recipe among the dependencies.
+pub(super) fn recipe_file(file: &RecipeFileRecord) -> String {
+    format!("recipe/{}", file.path)
+}
+
 impl Resource {
     /// The name of the digest of a commit.
     pub const GIT_COMMIT: &'static str = "gitCommit";
@@ -326,6 +331,8 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
         .filter(|line| !repositories.is_metadata(&line.path))
         .map(|line| Resource::file(line.path.as_str(), line.digest));
     let commits = record.sources.iter().map(Resource::commit);
+    let recipe = record.recipe_files.iter();
+    let recipe = recipe.map(|file| Resource::file(&recipe_file(file), file.sha256));
     let finished = record.phases.iter().filter_map(|phase| phase.finished);
     let origin = below(ORIGIN).map(|line| Resource::file(line.path.as_str(), line.digest));
     let mut parameters = ExternalParameters {
@@ -358,7 +365,7 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
             build_definition: BuildDefinition {
                 build_type: build_type.to_owned(),
                 external_parameters: parameters,
-                resolved_dependencies: commits.chain(inputs).chain(origin).collect(),
+                resolved_dependencies: commits.chain(recipe).chain(inputs).chain(origin).collect(),
             },
             run_details: RunDetails {
                 builder: BuilderDetails {

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use stx_layout::{
-    BuildId, BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, Sha256,
-    SourceRecord, SumLine, Sums,
+    BuildId, BuildOutcome, BuildRecord, ImageRecord, PhaseRecord, PhaseStatus, RecipeFileRecord,
+    Sha256, SourceRecord, SumLine, Sums,
 };
 
 use super::statement::{BUILT, PUBLISHED};
@@ -27,6 +27,10 @@ fn record() -> BuildRecord {
     record.trigger = Some("manual: for QA".to_owned());
     record.branch = Some("master".to_owned());
     record.recipe = Some("starlingx-centos".to_owned());
+    record.recipe_files = vec![RecipeFileRecord {
+        path: "starlingx-centos.toml".to_owned(),
+        sha256: Sha256([7; 32]),
+    }];
     record.sources = vec![SourceRecord {
         path: "cgcs-root/stx/config".to_owned(),
         url: Some("https://opendev.org/starlingx/config".to_owned()),
