@@ -1,17 +1,27 @@
-//! Builds as users name them: by date, by its beginning, by an alias, or by their channel.
+//! Builds as users name them: by date, by its beginning, by an alias, by their channel or the beginning of its path.
+//!
+//! | where | what |
+//! |---|---|
+//! | here | one name, one build |
+//! | [`pairs`] | two names, the builds of their channels that belong together |
 
 use std::str::FromStr;
 
-use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, RootAlias, nearest};
+use stx_layout::{
+    AliasEntry, AliasName, BuildDate, BuildId, Catalog, Channel, ChannelPrefix, RootAlias, nearest,
+};
 use stx_publish::{MirrorRead, Scope};
 
 use crate::aliases::follow;
 use crate::error::{Error, ErrorKind};
 use crate::refused;
 
+pub mod pairs;
+
 /// The forms, as hints name them.
 const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ or the beginning of one, or by an alias, such as \
-                     CHANNEL/latest_build; CHANNEL alone is its newest good build";
+                     CHANNEL/latest_build; CHANNEL alone is its newest good build, and so is the beginning of its path, such \
+                     as release/11.0.0, where one channel begins so";
 
 /// A build as a user names it. Every command takes the same forms.
 ///
@@ -21,7 +31,8 @@ const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ or the b
 /// let of = |text: &str| text.parse::<BuildRef>().map_err(|error| error.chain());
 /// assert!(matches!(of("master/centos/20181105T060000Z"), Ok(BuildRef::Build(_))));
 /// assert!(matches!(of("master/centos/latest_build"), Ok(BuildRef::Alias(..))));
-/// assert!(matches!(of("master/centos"), Ok(BuildRef::Alias(..))));
+/// assert!(matches!(of("master/centos"), Ok(BuildRef::Newest(_))));
+/// assert!(matches!(of("release/11.0.0"), Ok(BuildRef::Newest(_))));
 /// assert!(matches!(of("master/centos/20181105T06"), Ok(BuildRef::Prefix(..))));
 /// assert!(of("master/centos/latest-build").is_err());
 /// assert!(of("centos").is_err());
@@ -30,10 +41,12 @@ const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ or the b
 pub enum BuildRef {
     /// `CHANNEL/DATE`: that build, whether or not it exists.
     Build(BuildId),
-    /// `CHANNEL/ALIAS`: the build that the alias points at. `CHANNEL` alone means its `latest_build`.
+    /// `CHANNEL/ALIAS`: the build that the alias points at.
     Alias(Channel, AliasName),
     /// `CHANNEL/` and the beginning of a date, a day at least: the one build whose date begins so.
     Prefix(Channel, String),
+    /// `CHANNEL`, or the beginning of its path: the build that its `latest_build` points at.
+    Newest(ChannelPrefix),
 }
 
 impl FromStr for BuildRef {
@@ -41,10 +54,10 @@ impl FromStr for BuildRef {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let text = text.strip_suffix('/').unwrap_or(text);
-        if let Ok(channel) = text.parse::<Channel>()
-            && near_alias(&channel).is_none()
+        if let Ok(prefix) = text.parse::<ChannelPrefix>()
+            && prefix.channel().and_then(near_alias).is_none()
         {
-            return Ok(Self::Alias(channel, AliasName::latest_build()));
+            return Ok(Self::Newest(prefix));
         }
         let Some((channel, name)) = text.rsplit_once('/') else {
             return Err(Error::usage(format!("{text:?} is not a build")).hint(FORMS));
@@ -98,18 +111,48 @@ fn near_alias(channel: &Channel) -> Option<String> {
 }
 
 /// The build that is meant; an alias is resolved once, a date need not be there. Aliases of releases and channels are
-/// followed: `r2018.10/centos`, `release/latest_release/centos`.
+/// followed: `r2018.10/centos`, `release/latest_release`.
 pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
+    resolve_noting(store, text, &|_| {}).await
+}
+
+/// As [`resolve`], and says in a line which build that is, where the name is not the build's own.
+pub(crate) async fn resolve_noting(
+    store: &dyn MirrorRead,
+    text: &str,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<BuildId, Error> {
     let path = named(store, text).await?;
-    match resolve_plain(store, &path).await {
+    match resolve_plain(store, &path, note).await {
         Ok(id) => Ok(id),
-        Err(failure) => resolve_plain(store, &otherwise(store, &path, failure).await?).await,
+        Err(failure) => {
+            let path = otherwise(store, &path, failure).await?;
+            resolve_plain(store, &path, note).await
+        }
+    }
+}
+
+/// The one channel that is meant: its name, or the beginning of it where one channel with builds begins so.
+pub async fn channel(store: &dyn MirrorRead, text: &str) -> Result<Channel, Error> {
+    let one = async |path: &str| {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let prefix: ChannelPrefix = path.parse().map_err(|error| {
+            Error::usage(error)
+                .hint("name a channel, such as master/centos, or the beginning of one")
+        })?;
+        let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+        only(&prefix, channels(&catalog, &prefix)?).cloned()
+    };
+    let path = named(store, text).await?;
+    match one(&path).await {
+        Ok(channel) => Ok(channel),
+        Err(failure) => one(&otherwise(store, &path, failure).await?).await,
     }
 }
 
 /// The name of a build with the aliases of releases and channels followed that can be told by their words, and on a mirror
 /// that can be asked without a request, all of them.
-pub(crate) async fn named(store: &dyn MirrorRead, text: &str) -> Result<String, Error> {
+async fn named(store: &dyn MirrorRead, text: &str) -> Result<String, Error> {
     if RootAlias::split(text).is_some() || !store.capabilities().shows_files_only {
         return follow(store, text).await;
     }
@@ -117,11 +160,7 @@ pub(crate) async fn named(store: &dyn MirrorRead, text: &str) -> Result<String, 
 }
 
 /// The name to try where a build of the first one was not found: an alias may be in the way. `failure` where none is.
-pub(crate) async fn otherwise(
-    store: &dyn MirrorRead,
-    text: &str,
-    failure: Error,
-) -> Result<String, Error> {
+async fn otherwise(store: &dyn MirrorRead, text: &str, failure: Error) -> Result<String, Error> {
     if !store.capabilities().shows_files_only {
         return Err(failure);
     }
@@ -133,31 +172,126 @@ pub(crate) async fn otherwise(
 }
 
 /// The build that a name without an alias of a release means.
-async fn resolve_plain(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
+async fn resolve_plain(
+    store: &dyn MirrorRead,
+    text: &str,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<BuildId, Error> {
     match text.parse()? {
         BuildRef::Build(id) => Ok(id),
-        BuildRef::Prefix(channel, prefix) => begun(store, &channel, &prefix).await,
-        BuildRef::Alias(channel, alias) => {
-            match store.alias(&channel, &alias).await.map_err(refused)? {
-                Some(AliasEntry::Build(date)) => Ok(BuildId::new(channel, date)),
-                Some(AliasEntry::Other(target)) => {
-                    let message =
-                        format!("{channel}/{alias} points at {target:?}, which is not a build");
-                    Err(Error::new(ErrorKind::Mirror, message)
-                        .hint("`stx-builds verify --repair` points it at the newest success"))
-                }
-                None => Err(missing_alias(store, &channel, &alias).await),
+        BuildRef::Prefix(channel, prefix) => {
+            let id = begun(store, &channel, &prefix).await?;
+            note(&format!("{channel}/{prefix} is {}", id.date));
+            Ok(id)
+        }
+        BuildRef::Alias(channel, alias) => match pointed_at(store, &channel, &alias).await? {
+            Some(id) => {
+                note(&format!("{channel}/{alias} is {}", id.date));
+                Ok(id)
             }
+            None => Err(missing_alias(store, &channel, &alias).await),
+        },
+        BuildRef::Newest(prefix) => {
+            if let Some(id) = latest(store, &prefix, note).await? {
+                return Ok(id);
+            }
+            let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+            let channel = only(&prefix, channels(&catalog, &prefix)?)?;
+            let id = newest(store, channel).await?;
+            note(&format!("{prefix} is {id}"));
+            Ok(id)
         }
     }
 }
 
-/// The one build of a channel whose date begins so.
-pub(crate) async fn begun(
+/// The build that `latest_build` of the channel of exactly this name points at, where there is one. This asks for one alias, and
+/// not for the catalog of a large mirror.
+async fn latest(
+    store: &dyn MirrorRead,
+    prefix: &ChannelPrefix,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<Option<BuildId>, Error> {
+    let Some(channel) = prefix.channel() else {
+        return Ok(None);
+    };
+    let alias = AliasName::latest_build();
+    let found = pointed_at(store, channel, &alias).await?;
+    if let Some(id) = &found {
+        note(&format!("{channel}/{alias} is {}", id.date));
+    }
+    Ok(found)
+}
+
+/// The build that an alias points at, where there is such an alias.
+async fn pointed_at(
     store: &dyn MirrorRead,
     channel: &Channel,
-    prefix: &str,
-) -> Result<BuildId, Error> {
+    alias: &AliasName,
+) -> Result<Option<BuildId>, Error> {
+    match store.alias(channel, alias).await.map_err(refused)? {
+        Some(AliasEntry::Build(date)) => Ok(Some(BuildId::new(channel.clone(), date))),
+        Some(AliasEntry::Other(target)) => {
+            let message = format!("{channel}/{alias} points at {target:?}, which is not a build");
+            Err(Error::new(ErrorKind::Mirror, message)
+                .hint("`stx-builds verify --repair` points it at the newest success"))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The newest good build of a channel.
+async fn newest(store: &dyn MirrorRead, channel: &Channel) -> Result<BuildId, Error> {
+    let latest = AliasName::latest_build();
+    match pointed_at(store, channel, &latest).await? {
+        Some(id) => Ok(id),
+        None => Err(missing_alias(store, channel, &latest).await),
+    }
+}
+
+/// The channels with builds that a prefix means: the one of that name, else those that begin so. Channels without a good
+/// build are passed over where another has one.
+fn channels<'a>(catalog: &'a Catalog, prefix: &ChannelPrefix) -> Result<Vec<&'a Channel>, Error> {
+    let built: Vec<_> = catalog
+        .channels
+        .iter()
+        .filter(|(channel, entry)| prefix.holds(channel) && !entry.builds.is_empty())
+        .collect();
+    if let Some((channel, _)) = built
+        .iter()
+        .find(|(found, _)| Some(*found) == prefix.channel())
+    {
+        return Ok(vec![channel]);
+    }
+    let good = built
+        .iter()
+        .filter(|(_, entry)| entry.newest_success().is_some());
+    let good: Vec<_> = good.map(|(channel, _)| *channel).collect();
+    if !good.is_empty() {
+        return Ok(good);
+    }
+    if built.is_empty() {
+        return Err(missing(catalog, prefix));
+    }
+    Ok(built.into_iter().map(|(channel, _)| channel).collect())
+}
+
+/// The one channel that a prefix means.
+fn only<'a>(prefix: &ChannelPrefix, channels: Vec<&'a Channel>) -> Result<&'a Channel, Error> {
+    if let [channel] = channels[..] {
+        return Ok(channel);
+    }
+    let error = format!("{prefix}: {} channels have builds", channels.len());
+    Err(Error::usage(error).hint(format!("name one of {}", listed(channels))))
+}
+
+/// Channels, in a line.
+fn listed<'a>(channels: impl IntoIterator<Item = &'a Channel>) -> String {
+    let names: Vec<_> = channels.into_iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// The one build of a channel whose date begins so.
+async fn begun(store: &dyn MirrorRead, channel: &Channel, prefix: &str) -> Result<BuildId, Error> {
     let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
     let Some(entry) = catalog.channels.get(channel) else {
         return Err(missing_channel(&catalog, channel));
@@ -209,15 +343,31 @@ pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &Al
 
 /// A channel that the mirror does not have.
 pub fn missing_channel(catalog: &Catalog, channel: &Channel) -> Error {
-    let failure = Error::new(ErrorKind::NotFound, format!("{channel}: no such channel"));
-    let known: Vec<_> = catalog.channels.keys().map(ToString::to_string).collect();
-    if let Some(near) = near_alias(channel) {
+    missing(catalog, &ChannelPrefix::from(channel.clone()))
+}
+
+/// A channel, or the beginning of one, that the mirror does not have.
+fn missing(catalog: &Catalog, prefix: &ChannelPrefix) -> Error {
+    let failure = Error::new(ErrorKind::NotFound, format!("{prefix}: no such channel"));
+    let mut known: Vec<_> = catalog.channels.keys().map(ToString::to_string).collect();
+    if let Some(near) = prefix.channel().and_then(near_alias) {
         return failure.hint(format!("did you mean {near}?"));
     }
-    let text = channel.to_string();
+    if known.is_empty() {
+        return failure.hint("the mirror holds no build yet");
+    }
+    let text = prefix.to_string();
+    if prefix.channel().is_none() {
+        // Nothing but releases is near to the name of one.
+        let releases = catalog
+            .channels
+            .keys()
+            .map(|channel| channel.release.to_string());
+        known = releases.collect();
+        known.dedup();
+    }
     match nearest(&text, known.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
-        None if known.is_empty() => failure.hint("the mirror holds no build yet"),
         None => failure.hint(format!("the mirror holds: {}", known.join(", "))),
     }
 }

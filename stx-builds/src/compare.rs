@@ -1,4 +1,4 @@
-//! Compare packages with the reference build, or build with build.
+//! Compare packages with the reference build, build with build, or release with release.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_compare::inventory::{ChooseError, Entry, Inventory, Key, Pair, contested, pair};
 use stx_compare::nearest::{Ancestry, Nearest, context_sources, nearest};
-use stx_compare::report::{Comparison, Outcome, Report};
+use stx_compare::report::{Comparison, Outcome, Report, Reports};
 use stx_compare::version::{Format, Version};
 use stx_layout::{
     BuildId, Channel, ParseError, SourceRecord, counted, printable_bytes, redact_urls,
@@ -18,6 +18,7 @@ use stx_layout::{
 use stx_pipeline::process::git_reason;
 use stx_publish::{MirrorRead, Scope, StoreError, read_all};
 
+use crate::build_ref::{self, pairs};
 use crate::error::{Error, ErrorKind, chain, unusable};
 use crate::packages::{self, PackageError, Place, Seats, differences};
 use crate::{Reader, Site, fetch, refused};
@@ -35,7 +36,8 @@ type Sides = (Option<Place>, Option<Place>);
 /// The packages that are compared, and with which.
 #[derive(Debug, Clone, Default)]
 pub struct Compare {
-    /// With a reference, package files or directories of them; otherwise two builds.
+    /// With a reference, package files or directories of them; otherwise two builds, or beginnings of channels such as
+    /// `release/11.0.0`.
     pub what: Vec<String>,
     /// The reference: `CHANNEL`, `CHANNEL/ALIAS` or `CHANNEL/BUILD-DATE`.
     pub with: Option<String>,
@@ -48,36 +50,59 @@ pub struct Compare {
 }
 
 impl Site {
-    /// Compares packages with the reference build, or two builds with each other.
-    pub async fn compare(&self, args: &Compare) -> Result<Report, Error> {
+    /// Compares packages with the reference build, or two builds with each other, or two releases, channel by channel.
+    pub async fn compare(&self, args: &Compare) -> Result<Reports, Error> {
         let reader = self.reader()?;
-        let mut report = match (&args.with, &args.what[..]) {
-            (Some(with), files) => with_reference(self, args, &reader, with, files).await?,
+        let mut reports = match (&args.with, &args.what[..]) {
+            (Some(with), files) => Reports {
+                reports: vec![with_reference(self, args, &reader, with, files).await?],
+                ..Reports::default()
+            },
             (None, [from, to]) if ![from, to].iter().any(|name| Utf8Path::new(name).is_file()) => {
-                builds(self, args, &reader, from, to).await?
+                releases(self, args, &reader, from, to).await?
             }
             (None, _) => {
                 return Err(
                     Error::usage("two builds are compared, or packages --with a build")
-                        .hint("compare *.rpm --with master/centos, or compare BUILD BUILD; the same with *.deb"),
+                        .hint("compare *.rpm --with master/centos, or compare BUILD BUILD, or compare release/11.0.0 release/12.0.0; the same with *.deb"),
                 );
             }
         };
-        report.transferred = reader.received();
-        Ok(report)
+        reports.transferred = reader.received();
+        if let [report] = &mut reports.reports[..] {
+            report.transferred = reports.transferred;
+        }
+        Ok(reports)
     }
 }
 
-/// Build against build.
-async fn builds(
+/// Build against build, for each channel that both names mean.
+async fn releases(
     site: &Site,
     args: &Compare,
     reader: &Reader,
     from: &str,
     to: &str,
+) -> Result<Reports, Error> {
+    let found = pairs::pairs(reader.store(), from, to, &|line| site.note(line)).await?;
+    let mut reports = Reports {
+        only_from: found.only_from,
+        only_to: found.only_to,
+        ..Reports::default()
+    };
+    for (from, to) in found.pairs {
+        reports.reports.push(builds(args, reader, from, to).await?);
+    }
+    Ok(reports)
+}
+
+/// Build against build.
+async fn builds(
+    args: &Compare,
+    reader: &Reader,
+    from: BuildId,
+    to: BuildId,
 ) -> Result<Report, Error> {
-    let from = fetch::build(site, reader, from).await?;
-    let to = fetch::build(site, reader, to).await?;
     let mut before = Inventory::of(&fetch::sums(reader, &from).await?);
     let mut after = Inventory::of(&fetch::sums(reader, &to).await?);
     let (old, new) = contested(&before, &after);
@@ -286,9 +311,7 @@ async fn nearest_build(
     with: &str,
     dir: &Utf8Path,
 ) -> Result<BuildId, Error> {
-    let channel: Channel = with.parse().map_err(|error| {
-        Error::usage(error).hint("--source picks a build of a channel: --with CHANNEL")
-    })?;
+    let channel = build_ref::channel(reader.store(), with).await?;
     let ancestry = Ancestry::parse(&history(dir)?);
     let ids = successes(reader, &channel).await?;
     let found = stream::iter(&ids)

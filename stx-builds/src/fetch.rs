@@ -11,7 +11,7 @@ use stx_publish::fetch::{
 };
 use stx_publish::{Hold, StoreError};
 
-use crate::build_ref::{self, BuildRef};
+use crate::build_ref;
 use crate::error::{Error, ErrorKind};
 use crate::trust::TrustOptions;
 use crate::users::denied;
@@ -122,38 +122,9 @@ pub struct Location {
     pub sha256: stx_layout::Sha256,
 }
 
-/// The build that a [`BuildRef`] means; the user is told which one that is.
+/// The build that a [`BuildRef`](build_ref::BuildRef) means; the user is told which one that is.
 pub async fn build(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
-    let path = build_ref::named(reader.store(), text).await?;
-    match build_plain(site, reader, &path).await {
-        Ok(id) => Ok(id),
-        Err(failure) => {
-            let path = build_ref::otherwise(reader.store(), &path, failure).await?;
-            build_plain(site, reader, &path).await
-        }
-    }
-}
-
-/// As [`build`], of a name without an alias of a release.
-async fn build_plain(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
-    match text.parse()? {
-        BuildRef::Build(id) => Ok(id),
-        BuildRef::Prefix(channel, prefix) => {
-            let id = build_ref::begun(reader.store(), &channel, &prefix).await?;
-            site.note(&format!("{channel}/{prefix} is {}", id.date));
-            Ok(id)
-        }
-        BuildRef::Alias(channel, alias) => {
-            let id = match resolve(reader.store(), &channel, &alias).await {
-                Err(StoreError::NotFound { .. }) => {
-                    return Err(build_ref::missing_alias(reader.store(), &channel, &alias).await);
-                }
-                id => id.map_err(refused)?,
-            };
-            site.note(&format!("{channel}/{alias} is {}", id.date));
-            Ok(id)
-        }
-    }
+    build_ref::resolve_noting(reader.store(), text, &|line| site.note(line)).await
 }
 
 /// The sums of a build.

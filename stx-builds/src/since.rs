@@ -1,4 +1,11 @@
 //! The build that last changed a package.
+//!
+//! | where | what |
+//! |---|---|
+//! | here | the search, by halving |
+//! | `line` | the builds that are searched, from one release to another |
+
+mod line;
 
 use std::collections::BTreeMap;
 
@@ -10,13 +17,15 @@ use stx_compare::nearest::{CommitRange, commit_ranges};
 use stx_compare::package::File;
 use stx_compare::version::Version;
 use stx_compare::{Package, aspects, compare};
-use stx_layout::{AliasName, BuildId, Channel};
+use stx_layout::{AliasName, BuildId, Catalog};
+use stx_publish::Scope;
 use tokio::sync::OnceCell;
 
-use crate::compare::{sources, successes};
+use crate::build_ref::pairs::pairs;
+use crate::compare::sources;
 use crate::error::{Error, ErrorKind, chain};
 use crate::packages::{self, Place};
-use crate::{Reader, Site, build_ref, fetch};
+use crate::{Reader, Site, build_ref, fetch, refused};
 
 /// The build that last changed a package or one of its files.
 #[derive(Debug, Serialize)]
@@ -26,9 +35,12 @@ pub struct Found {
     pub key: Key,
     /// The build in which it changed; absent if it is the same in all that are retained.
     pub changed: Option<BuildId>,
+    /// The build that this one was promoted from, at the first; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<BuildId>,
     /// The good build before that.
     pub before: Option<BuildId>,
-    /// The oldest good build that is retained.
+    /// The oldest good build that is retained, of those that are searched.
     pub oldest: BuildId,
     /// The version before, and the version since; with the epoch of a package that has one.
     pub versions: (Option<String>, Option<String>),
@@ -47,8 +59,8 @@ pub struct Found {
 pub struct Since {
     /// `NAME`, `NAME.ARCH` or, as dpkg writes it, `NAME:ARCH`.
     pub package: String,
-    /// The channel.
-    pub channel: Channel,
+    /// The builds that are searched.
+    pub among: Among,
     /// Only this file of the package, by its path.
     pub file: Option<String>,
     /// The first build with at least this version is looked for; it is read as the package's format has versions.
@@ -57,9 +69,58 @@ pub struct Since {
     pub phase: Option<String>,
 }
 
-/// The search among the builds of a channel.
+/// The builds that are searched.
+#[derive(Debug, Clone)]
+pub enum Among {
+    /// The good builds of a channel, named as [`build_ref::channel`] reads it.
+    Channel(String),
+    /// The good builds from one to another, each in any form of [`build_ref`]: of one channel, or across releases.
+    Between {
+        /// The older one.
+        from: String,
+        /// The newer one.
+        to: String,
+    },
+}
+
+impl Among {
+    /// The builds, oldest first: never none.
+    async fn builds(&self, site: &Site, reader: &Reader) -> Result<Builds, Error> {
+        let store = reader.store();
+        match self {
+            Self::Channel(text) => {
+                let channel = build_ref::channel(store, text).await?;
+                let scope = Scope::Channel(channel.clone());
+                let catalog = store.catalog(&scope).await.map_err(refused)?;
+                let good = catalog.builds().filter(|(_, build)| build.is_success());
+                let ids: Vec<_> = good.map(|(id, _)| id).collect();
+                if ids.is_empty() {
+                    let latest = AliasName::latest_build();
+                    return Err(build_ref::missing_alias(store, &channel, &latest).await);
+                }
+                Ok(Builds { ids, catalog })
+            }
+            Self::Between { from, to } => {
+                let found = pairs(store, from, to, &|line| site.note(line)).await?;
+                let (from, to) = line::ends(found)?;
+                let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+                let ids = line::line(&catalog, &from, &to)?;
+                Ok(Builds { ids, catalog })
+            }
+        }
+    }
+}
+
+/// Builds that are searched, oldest first, and the catalog that tells of them.
+struct Builds {
+    ids: Vec<BuildId>,
+    catalog: Catalog,
+}
+
+/// The search among builds.
 struct Search<'a> {
     reader: &'a Reader,
+    catalog: Catalog,
     args: &'a Since,
     builds: Vec<BuildId>,
     key: Key,
@@ -75,11 +136,14 @@ impl Site {
     /// Finds the build that last changed a package, by bisection.
     pub async fn since(&self, args: &Since) -> Result<Found, Error> {
         let reader = self.reader()?;
-        let builds = successes(&reader, &args.channel).await?;
-        let Some((newest, mut bisection)) = builds.last().zip(Bisection::new(builds.len())) else {
-            let latest = AliasName::latest_build();
-            return Err(build_ref::missing_alias(reader.store(), &args.channel, &latest).await);
-        };
+        let Builds {
+            ids: builds,
+            catalog,
+        } = args.among.builds(self, &reader).await?;
+        let (newest, mut bisection) = builds
+            .last()
+            .zip(Bisection::new(builds.len()))
+            .expect("there are builds");
         let mut inventory = Inventory::of(&fetch::sums(&reader, newest).await?);
         let (key, _) = named(&inventory, args).map_err(|error| {
             let failure = Error::new(ErrorKind::NotFound, format!("{newest}: {error}"));
@@ -123,6 +187,7 @@ impl Site {
             wanted,
             whole: OnceCell::new(),
             reader: &reader,
+            catalog,
             args,
             builds,
         };
@@ -256,6 +321,7 @@ impl Search<'_> {
         let mut found = Found {
             key: self.key.clone(),
             changed: None,
+            origin: None,
             before: None,
             oldest: oldest.clone(),
             versions: (None, Some(self.newest.1.evr().to_string())),
@@ -292,6 +358,7 @@ impl Search<'_> {
         let from = sources(self.reader, old).await?;
         let to = sources(self.reader, new).await?;
         found.changed = Some(new.clone());
+        found.origin = Some(line::base(&self.catalog, new)).filter(|base| base != new);
         found.before = Some(old.clone());
         found.commits = commit_ranges(&from, &to);
         found.transferred = self.reader.received();

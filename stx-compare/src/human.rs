@@ -10,7 +10,7 @@ use stx_layout::{counted, printable};
 
 use crate::change::{Aspect, Change, FileSummary, Noise};
 use crate::package::Scriptlet;
-use crate::report::{Comparison, Counts, Outcome, Report};
+use crate::report::{Comparison, Counts, Outcome, Report, Reports};
 
 /// Paths that are named before the rest is counted.
 const MOST_PATHS: usize = 3;
@@ -21,6 +21,26 @@ impl fmt::Display for Report {
             package.fmt(f)?;
         }
         self.counts().fmt(f)
+    }
+}
+
+impl fmt::Display for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(report) = self.single() {
+            return report.fmt(f);
+        }
+        for report in &self.reports {
+            if let (Some(from), Some(to)) = (&report.from, &report.to) {
+                writeln!(f, "{from} -> {to}")?;
+            }
+            writeln!(f, "{report}")?;
+        }
+        for (sign, channels) in [('-', &self.only_from), ('+', &self.only_to)] {
+            for channel in channels {
+                writeln!(f, "{sign} {channel}: the other release has no such channel")?;
+            }
+        }
+        Ok(())
     }
 }
 

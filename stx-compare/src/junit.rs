@@ -2,16 +2,27 @@
 
 use quick_junit::{NonSuccessKind, Report as JUnit, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::{Comparison, Outcome, Report};
+use crate::report::{Comparison, Outcome, Report, Reports};
 
-/// The report as JUnit's XML: a suite a place, a case a package. Packages whose files are the same are no cases.
+/// The reports as JUnit's XML: a suite a place, of several channels a suite a channel and place; a case a package. Packages whose
+/// files are the same are no cases.
 ///
 /// Characters that XML has no place for are left out.
 ///
 /// # Errors
 /// The errors of the XML writer.
-pub fn junit(report: &Report) -> Result<String, quick_junit::SerializeError> {
+pub fn junit(reports: &Reports) -> Result<String, quick_junit::SerializeError> {
     let mut document = JUnit::new("stx-builds compare");
+    let is_single = reports.single().is_some();
+    for report in &reports.reports {
+        let channel = report.to.as_ref().map(|to| &to.channel);
+        let channel = channel.filter(|_| !is_single).map(ToString::to_string);
+        add_suites(&mut document, report, channel.as_deref());
+    }
+    document.to_string()
+}
+
+fn add_suites(document: &mut JUnit, report: &Report, channel: Option<&str>) {
     let mut places: Vec<&str> = report
         .packages
         .iter()
@@ -20,7 +31,11 @@ pub fn junit(report: &Report) -> Result<String, quick_junit::SerializeError> {
     places.sort_unstable();
     places.dedup();
     for place in places {
-        let mut suite = TestSuite::new(if place.is_empty() { "packages" } else { place });
+        let name = if place.is_empty() { "packages" } else { place };
+        let mut suite = TestSuite::new(match channel {
+            Some(channel) => format!("{channel}/{name}"),
+            None => name.to_owned(),
+        });
         let packages = report.packages.iter();
         suite.add_test_cases(
             packages
@@ -29,7 +44,6 @@ pub fn junit(report: &Report) -> Result<String, quick_junit::SerializeError> {
         );
         document.add_test_suite(suite);
     }
-    document.to_string()
 }
 
 fn case(package: &Comparison) -> TestCase {

@@ -1,7 +1,8 @@
 //! The result of comparing many packages.
 
-use serde::Serialize;
-use stx_layout::BuildId;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+use stx_layout::{BuildId, Channel};
 
 use crate::change::{Change, Noise};
 use crate::inventory::Key;
@@ -136,5 +137,62 @@ impl Report {
                 (_, NoiseMode::List | NoiseMode::Hide | NoiseMode::Count) => {}
             }
         }
+    }
+}
+
+/// The result of comparing two releases, channel by channel, or of one comparison.
+///
+/// As a document, one report that stands alone is that report.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reports {
+    /// The comparisons of channels that both have.
+    pub reports: Vec<Report>,
+    /// Channels that only the first release has.
+    pub only_from: Vec<Channel>,
+    /// Channels that only the second release has.
+    pub only_to: Vec<Channel>,
+    /// Bytes that came over the network; absent for a mirror in a directory.
+    pub transferred: Option<u64>,
+}
+
+impl Reports {
+    /// The report that stands alone.
+    pub fn single(&self) -> Option<&Report> {
+        match (&self.reports[..], &self.only_from[..], &self.only_to[..]) {
+            ([report], [], []) => Some(report),
+            _ => None,
+        }
+    }
+
+    /// Whether anything differs, for the exit code: packages, or the channels that the releases have.
+    pub fn differs(&self) -> bool {
+        let differs = self.reports.iter().any(Report::differs);
+        differs || !self.only_from.is_empty() || !self.only_to.is_empty()
+    }
+
+    /// Treats noise as `mode` says, in place.
+    pub fn apply(&mut self, mode: NoiseMode) {
+        self.reports
+            .iter_mut()
+            .for_each(|report| report.apply(mode));
+    }
+
+    /// Every package that was compared.
+    pub fn packages(&self) -> impl Iterator<Item = &Comparison> {
+        self.reports.iter().flat_map(|report| &report.packages)
+    }
+}
+
+impl Serialize for Reports {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(report) = self.single() {
+            return report.serialize(serializer);
+        }
+        let mut document = serializer.serialize_struct("Reports", 4)?;
+        document.serialize_field("channels", &self.reports)?;
+        document.serialize_field("only_from", &self.only_from)?;
+        document.serialize_field("only_to", &self.only_to)?;
+        document.serialize_field("transferred", &self.transferred)?;
+        document.end()
     }
 }

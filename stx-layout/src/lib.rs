@@ -15,6 +15,7 @@
 //! | type | is |
 //! |---|---|
 //! | [`ReleaseId`], [`Channel`], [`BuildDate`], [`BuildId`], [`AliasName`] | where things stand on a mirror |
+//! | [`ChannelPrefix`] | a channel, or the channels whose paths begin so |
 //! | [`MirrorPath`], [`MirrorPathRef`] | a path from the mirror's root, or a URL: of any dialect, of any depth |
 //! | [`Alias`], [`PathRelease`], [`GitMapping`] | what stands for a release or a build, and how it is resolved |
 //! | [`ImageName`], [`Tag`] | container images |
@@ -115,6 +116,7 @@ pub mod alias;
 pub mod build;
 pub mod catalog;
 pub mod channel;
+mod channel_prefix;
 #[cfg(feature = "config")]
 pub mod config;
 mod count;
@@ -156,6 +158,7 @@ pub use alias::{Alias, AliasName};
 pub use build::BuildId;
 pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry, UndatedEntry};
 pub use channel::{Arch, Channel, Codename, Distro, Layer, Platform};
+pub use channel_prefix::ChannelPrefix;
 pub use count::counted;
 pub use date::BuildDate;
 pub use digest::{Sha256, SumLine, Sums, SumsError};

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::harness::{run, stx};
 use crate::nginx::Nginx;
 
+mod releases;
 mod week;
 mod work;
 

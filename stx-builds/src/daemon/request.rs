@@ -71,7 +71,9 @@ impl Site {
                     ));
                     return Ok(build);
                 }
-                BuildRef::Alias(..) | BuildRef::Prefix(..) => return Err(failure),
+                BuildRef::Alias(..) | BuildRef::Prefix(..) | BuildRef::Newest(_) => {
+                    return Err(failure);
+                }
             },
         };
         let build = build_ref::resolve(reader.store(), text).await?;

@@ -113,7 +113,7 @@ pub(crate) struct Copy {
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// With `--with`, package files or directories of them; otherwise two builds: `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`
+    /// With `--with`, package files or directories of them; otherwise two builds, `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`, or two releases, `release/11.0.0`: the newest good builds of the channels that both have
     #[arg(value_name = "PACKAGE|BUILD", required = true)]
     pub(crate) what: Vec<String>,
 
@@ -157,9 +157,25 @@ pub(crate) struct Since {
     /// The package: `NAME`, `NAME.ARCH` or, as dpkg writes it, `NAME:ARCH`
     pub(crate) package: String,
 
-    /// The channel to search
-    #[arg(long = "in", value_name = "CHANNEL")]
-    pub(crate) channel: Channel,
+    /// The channel to search, or the beginning of its name where one channel begins so
+    #[arg(
+        long = "in",
+        value_name = "CHANNEL",
+        required_unless_present = "from",
+        conflicts_with = "from"
+    )]
+    pub(crate) channel: Option<String>,
+
+    /// Search from this build on, across releases: `release/11.0.0`, `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE`
+    ///
+    /// Builds of the releases between `--from` and `--to` are searched in the order of the releases; between builds that were
+    /// promoted from one channel, its good builds are searched as well.
+    #[arg(long, value_name = "BUILD", requires = "to")]
+    pub(crate) from: Option<String>,
+
+    /// Search up to this build; the forms are those of `--from`
+    #[arg(long, value_name = "BUILD", requires = "from")]
+    pub(crate) to: Option<String>,
 
     /// Consider only this file of the package
     #[arg(long, value_name = "PATH")]

@@ -3,7 +3,7 @@
 use stx_builds::compare::Compare;
 use stx_builds::files::{self, Durable};
 use stx_compare::junit::junit;
-use stx_compare::report::{NoiseMode, Outcome, Report};
+use stx_compare::report::{NoiseMode, Outcome, Reports};
 use stx_layout::{counted, printable};
 
 use super::Context;
@@ -36,10 +36,9 @@ pub(crate) async fn run(context: &Context, args: &args::Compare) -> Result<(), F
     finish(&report)
 }
 
-fn finish(report: &Report) -> Result<(), Failure> {
+fn finish(report: &Reports) -> Result<(), Failure> {
     let failed = report
-        .packages
-        .iter()
+        .packages()
         .find_map(|package| match &package.outcome {
             Outcome::Failed { reason } => Some(format!(
                 "{}.{}: {}",

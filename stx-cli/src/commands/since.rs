@@ -1,6 +1,6 @@
 //! `since`: the build from which on a package is as it is now.
 
-use stx_builds::since::{Found, Since};
+use stx_builds::since::{Among, Found, Since};
 use stx_compare::nearest::CommitRange;
 use stx_layout::printable;
 
@@ -10,9 +10,17 @@ use crate::exit::Failure;
 use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &args::Since) -> Result<(), Failure> {
+    let among = match (&args.channel, &args.from, &args.to) {
+        (_, Some(from), Some(to)) => Among::Between {
+            from: from.clone(),
+            to: to.clone(),
+        },
+        // The arguments are refused without one of them.
+        (channel, ..) => Among::Channel(channel.clone().unwrap_or_default()),
+    };
     let wanted = Since {
         package: args.package.clone(),
-        channel: args.channel.clone(),
+        among,
         file: args.file.clone(),
         version: args.version.clone(),
         phase: args.phase.clone(),
@@ -30,14 +38,14 @@ fn shown(found: &Found, args: &args::Since) -> String {
     let (Some(changed), Some(before)) = (&found.changed, &found.before) else {
         return format!("{what} is as it is since {} or before\n", found.oldest);
     };
+    let is = match &args.version {
+        Some(version) => format!("is {} or newer", printable(version)),
+        None => "is as it is".to_owned(),
+    };
+    let origin = found.origin.as_ref();
+    let origin = origin.map_or_else(String::new, |origin| format!(" (promoted from {origin})"));
     let mut text =
-        format!("{what} is as it is since {changed}, the good build before is {before}\n");
-    if let Some(version) = &args.version {
-        text = format!(
-            "{what} is {} or newer since {changed}, the good build before is {before}\n",
-            printable(version)
-        );
-    }
+        format!("{what} {is} since {changed}{origin}, the good build before is {before}\n");
     let mut lines = Vec::new();
     if found.versions.0.is_none() {
         lines.push("it was not there before".to_owned());

@@ -38,4 +38,14 @@ fn a_build_becomes_a_release_by_copies_of_the_server() {
         .ok();
     let shown = place.json(&["show", release]);
     assert_eq!(shown["record"]["origin"]["from"], build);
+    // The releases of a bucket, by their names alone.
+    let second = format!("{CHANNEL}/{}", date(2));
+    drop(place.json(&["mark", &second, "green", "--by", "lab"]));
+    let promote = ["promote", &second, "--to", "release/2.0.0", "--by", "ann"];
+    drop(place.json(&promote));
+    let report = place.json(&["compare", "release/1.0.0", "release/2.0.0"]);
+    for (end, version, day) in [("from", "1.0.0", 1), ("to", "2.0.0", 2)] {
+        let build = format!("release/{version}/centos/{}", date(day));
+        assert_eq!(report[end], build, "{report}");
+    }
 }

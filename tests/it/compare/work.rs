@@ -160,7 +160,18 @@ impl Work {
 
     /// Publishes packages as the build of a day, made of the commit `commit`.
     pub(super) fn publish(&self, day: u32, commit: &str, packages: &[(&str, &Utf8Path)]) {
-        let tree = self.at(&format!("tree-{day}"));
+        self.publish_to("master/centos", day, commit, packages);
+    }
+
+    /// The same, in another channel.
+    pub(super) fn publish_to(
+        &self,
+        channel: &str,
+        day: u32,
+        commit: &str,
+        packages: &[(&str, &Utf8Path)],
+    ) {
+        let tree = self.at(&format!("tree-{day}-{}", channel.replace('/', "-")));
         for (to, package) in packages {
             let to = tree.join("outputs/RPMS").join(to);
             fs_err::create_dir_all(to.parent().expect("a parent")).expect("a directory");
@@ -172,7 +183,7 @@ impl Work {
         )
         .expect("CONTEXT");
         let date = format!("202001{day:02}T000000Z");
-        let args = ["publish", tree.as_str(), "--channel", "master/centos"];
+        let args = ["publish", tree.as_str(), "--channel", channel];
         run(stx(["--mirror", self.at("mirror").as_str()])
             .args(args)
             .args(["--date", &date, "--result", "success"]))
