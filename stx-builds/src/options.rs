@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stx_executors::Places;
+use stx_layout::ReleaseKind;
 use stx_layout::config::{ConfigErrors, Faults, from_toml};
 use stx_publish::site::Site as PageSite;
 use stx_publish_s3::{BucketOptions, Secret};
@@ -145,6 +146,9 @@ struct SiteTable {
     title: String,
     /// The URL of the mirror's root.
     url: Option<String>,
+    /// For whom the channels of each kind of release are, for the root's page.
+    #[serde(default)]
+    about: BTreeMap<ReleaseKind, String>,
 }
 
 impl Options {
@@ -305,6 +309,7 @@ impl Options {
         PageSite {
             title: self.site.title.clone(),
             url: self.site.url.clone(),
+            about: self.site.about.clone(),
             ..PageSite::default()
         }
     }

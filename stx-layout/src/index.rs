@@ -57,6 +57,8 @@ pub enum PageName {
     AptSourcesOf(BuildDate),
     /// `20181105T060000Z.repo`: as [`DnfRepo`](Self::DnfRepo), of that very build.
     DnfRepoOf(BuildDate),
+    /// `20181105T060000Z.html`, the page of that very build, for people. It lies beside the build, which never changes.
+    HtmlOf(BuildDate),
 }
 
 impl PageName {
@@ -79,6 +81,7 @@ impl PageName {
             match kind {
                 "sources" => Some(Self::AptSourcesOf(date)),
                 "repo" => Some(Self::DnfRepoOf(date)),
+                "html" => Some(Self::HtmlOf(date)),
                 _ => None,
             }
         };
@@ -105,6 +108,7 @@ impl PageName {
             Self::DnfRepo => "dnf.repo",
             Self::AptSourcesOf(date) => return Cow::Owned(format!("{date}.sources")),
             Self::DnfRepoOf(date) => return Cow::Owned(format!("{date}.repo")),
+            Self::HtmlOf(date) => return Cow::Owned(format!("{date}.html")),
         })
     }
 
@@ -113,7 +117,7 @@ impl PageName {
         match self {
             Self::IndexJson => "application/json",
             Self::IndexSignature => "application/pgp-signature",
-            Self::IndexHtml => "text/html; charset=utf-8",
+            Self::IndexHtml | Self::HtmlOf(_) => "text/html; charset=utf-8",
             Self::Feed => "application/atom+xml",
             Self::Keys => "application/pgp-keys",
             Self::AptSources | Self::DnfRepo | Self::AptSourcesOf(_) | Self::DnfRepoOf(_) => {
@@ -197,6 +201,9 @@ pub struct ChannelIndex {
     /// The sections that can be read without a date, and of which build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub undated: BTreeMap<Section, UndatedEntry>,
+    /// The digest of all that its builds' pages show and no build says: texts of the configuration, the key, the form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Sha256>,
     /// Its builds, newest first.
     pub builds: Vec<BuildIndex>,
     /// Names that are neither build nor alias.
@@ -235,6 +242,19 @@ pub struct BuildIndex {
     /// How its packages differ from those of the success before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<PackageChanges>,
+    /// Its page, `20181105T060000Z.html` beside its directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<BuildPage>,
+}
+
+/// The page of a build, as the index of its channel vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildPage {
+    /// The digest of its bytes.
+    pub sha256: Sha256,
+    /// The sections of the build that were in the trash when it was made. It is made anew when they are others.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retired: BTreeSet<BuildPath>,
 }
 
 /// How long a build stays, as retention judged when the index was made.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::derived::Repositories;
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry, Sums,
-    VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry,
+    ReleaseKind, Sums, VerdictEntry,
 };
 
 use crate::index::{
@@ -19,6 +19,7 @@ use crate::index::{
 };
 use crate::store::{MirrorStore, PageWriter, Scope, StoreError};
 
+mod build_pages;
 mod changes;
 mod check;
 mod html;
@@ -40,6 +41,8 @@ pub struct Site {
     pub title: String,
     /// The URL of the mirror's root, for the commands that the pages show; without it a script fills it in.
     pub url: Option<String>,
+    /// For whom the channels of each kind of release are; there is a text for those that are not named here.
+    pub about: BTreeMap<ReleaseKind, String>,
     /// How long each build stays.
     pub stays: BTreeMap<BuildId, Stay>,
     /// Compare also those files of builds that cannot have changed unless somebody else changed them.
@@ -82,19 +85,26 @@ pub async fn refresh_locked(
 ) -> Result<Refreshed, StoreError> {
     let catalog = store.catalog(&Scope::All).await?;
     let mut verdicts = histories(store).await?;
+    let in_trash = build_pages::in_trash(store).await?;
+    let keys = seal.map(|seal| seal.keys.as_str());
     let mut done = Refreshed::default();
     let mut summaries = Vec::with_capacity(catalog.channels.len());
     let mut wanted = Vec::new();
     for (channel, entry) in catalog.channels {
-        let (index, old) =
-            channel_index(store, (site, seal), &channel, entry, &mut verdicts).await?;
-        summaries.push(summary(&index));
-        let keys = seal.map(|seal| seal.keys.as_str());
+        let before = Before::read(store, &channel).await?;
+        let old = before.index.as_ref();
+        let mut index = channel_index(store, site, &channel, entry, &mut verdicts, old).await?;
         // Before the index that names them, and before the files of the channel that they are compared by.
+        let snippets = sources::replace_of_builds(store, pages, (site, keys), &index, old).await?;
+        let of_builds = (store, pages);
         let of_builds =
-            sources::replace_of_builds(store, pages, (site, keys), &index, old.as_ref()).await?;
-        done.written.extend(of_builds.written);
-        done.removed.extend(of_builds.removed);
+            build_pages::replace(of_builds, (site, keys), &in_trash, &mut index, old).await?;
+        for made in [snippets, of_builds] {
+            done.written.extend(made.written);
+            done.removed.extend(made.removed);
+        }
+        before.date(seal, &mut index);
+        summaries.push(summary(&index));
         let made = html::channel_pages(site, &index, keys);
         for name in [PageName::AptSources, PageName::DnfRepo] {
             let page = PageId {
@@ -158,7 +168,20 @@ pub async fn refresh_locked(
                 .extend(sources::remove(store, pages, page).await?);
         }
     }
+    let removed = remove_gone(store, pages, old, &root).await?;
+    done.removed.extend(removed);
+    Ok(done)
+}
+
+/// Removes the pages of the channels that are gone: those of an `old` root that are not in the new one.
+async fn remove_gone(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    old: Option<RootIndex>,
+    root: &RootIndex,
+) -> Result<Vec<PageId>, StoreError> {
     let known: BTreeSet<_> = root.channels.iter().map(|known| &known.channel).collect();
+    let mut removed = Vec::new();
     for gone in old.into_iter().flat_map(|old| old.channels) {
         if known.contains(&gone.channel) {
             continue;
@@ -170,15 +193,20 @@ pub async fn refresh_locked(
         let text = store.page(&page(PageName::IndexJson)).await?;
         let index = text.and_then(|text| ChannelIndex::from_json(&text).ok());
         let builds = index.into_iter().flat_map(|index| index.builds);
-        let of_builds = builds.flat_map(|build| build.installs);
-        let of_builds: Vec<_> = of_builds.filter_map(|name| PageName::of(&name)).collect();
+        let of_builds = builds.flat_map(|build| {
+            let snippets = build.installs.into_iter();
+            let snippets = snippets.filter_map(|name| PageName::of(&name));
+            snippets
+                .chain([PageName::HtmlOf(build.date)])
+                .collect::<Vec<_>>()
+        });
+        let of_builds: Vec<_> = of_builds.collect();
         // The index comes last: until then it says what is left to remove.
         for name in of_builds.into_iter().chain(PageName::ALL.into_iter().rev()) {
-            done.removed
-                .extend(sources::remove(store, pages, page(name)).await?);
+            removed.extend(sources::remove(store, pages, page(name)).await?);
         }
     }
-    Ok(done)
+    Ok(removed)
 }
 
 /// The verdicts on each build.
@@ -217,25 +245,51 @@ async fn replace(
     Ok(written.concat())
 }
 
-/// The index of one channel, and the one before. What an earlier index says of a build's files is taken from there: they never change.
+/// The index of a channel before a refresh.
+struct Before {
+    text: Option<Bytes>,
+    index: Option<ChannelIndex>,
+}
+
+impl Before {
+    async fn read(store: &dyn MirrorStore, channel: &Channel) -> Result<Self, StoreError> {
+        let page = PageId {
+            channel: Some(channel.clone()),
+            name: PageName::IndexJson,
+        };
+        let text = store.page(&page).await?;
+        let index = text.as_ref();
+        let index = index.and_then(|text| ChannelIndex::from_json(text).ok());
+        Ok(Self { text, index })
+    }
+
+    /// Gives the index after it its serial and end.
+    fn date(&self, seal: Option<&IndexSeal>, index: &mut ChannelIndex) {
+        let dates = self.index.as_ref().map(|old| (old.serial, old.expires));
+        let before = self.text.as_ref().zip(dates);
+        (index.serial, index.expires) = signed::dated(seal, before, |(serial, expires)| {
+            let index = ChannelIndex {
+                serial,
+                expires,
+                ..index.clone()
+            };
+            index.to_json()
+        });
+    }
+}
+
+/// The index of one channel, without what only its pages say. What an `old` one says of a build's files is taken from there: they
+/// never change.
 async fn channel_index(
     store: &dyn MirrorStore,
-    (site, seal): (&Site, Option<&IndexSeal>),
+    site: &Site,
     channel: &Channel,
     entry: ChannelEntry,
     verdicts: &mut BTreeMap<BuildId, Vec<VerdictEntry>>,
-) -> Result<(ChannelIndex, Option<ChannelIndex>), StoreError> {
-    let page = PageId {
-        channel: Some(channel.clone()),
-        name: PageName::IndexJson,
-    };
-    let old_text = store.page(&page).await?;
-    let old = old_text
-        .as_ref()
-        .and_then(|text| ChannelIndex::from_json(text).ok());
-    let dates = old.as_ref().map(|old| (old.serial, old.expires));
+    old: Option<&ChannelIndex>,
+) -> Result<ChannelIndex, StoreError> {
     let known: BTreeMap<_, _> = old
-        .iter()
+        .into_iter()
         .flat_map(|old| &old.builds)
         .map(|build| (build.date, build))
         .collect();
@@ -277,6 +331,7 @@ async fn channel_index(
             repositories,
             installs: Vec::new(),
             changes,
+            page: None,
         };
         let files = sources::of_build(site, channel, &build, None).into_iter();
         let files = files.filter(|(_, text)| text.is_some());
@@ -289,7 +344,7 @@ async fn channel_index(
         }
     }
     builds.reverse();
-    let mut index = ChannelIndex {
+    Ok(ChannelIndex {
         schema: SCHEMA,
         serial: None,
         expires: None,
@@ -297,19 +352,10 @@ async fn channel_index(
         aliases: entry.aliases,
         held: entry.held,
         undated: entry.undated,
+        look: None,
         builds,
         strays: entry.strays,
-    };
-    (index.serial, index.expires) =
-        signed::dated(seal, old_text.as_ref().zip(dates), |(serial, expires)| {
-            let index = ChannelIndex {
-                serial,
-                expires,
-                ..index.clone()
-            };
-            index.to_json()
-        });
-    Ok((index, old))
+    })
 }
 
 /// Looks into the builds of a channel. One that is retired meanwhile has nothing.

@@ -1,34 +1,40 @@
 "use strict";
 (function () {
-  var root = document.documentElement.dataset.root || "";
-  document.querySelectorAll("[data-mirror]").forEach(function (place) {
-    place.textContent = new URL(root || "./", location.href).href;
-  });
-  var table = document.querySelector("table[data-sortable]");
+  var tables = Array.prototype.slice.call(document.querySelectorAll("table[data-sortable]"));
   var form = document.querySelector("form.filter");
-  if (!table || !form) { return; }
-  var body = table.tBodies[0];
+  if (!tables.length || !form) { return; }
   var text = form.querySelector("input");
   var result = form.querySelector("select");
   var count = form.querySelector("output");
   function filter() {
     var words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    var shown = 0;
-    Array.prototype.forEach.call(body.rows, function (row) {
-      var content = row.textContent.toLowerCase();
-      var fits = words.every(function (word) { return content.includes(word); }) &&
-        (!result || !result.value || row.dataset.result === result.value);
-      row.hidden = !fits;
-      if (fits) { shown += 1; }
+    var filtered = words.length > 0 || Boolean(result && result.value);
+    var shown = 0, all = 0;
+    tables.forEach(function (table) {
+      var some = 0;
+      Array.prototype.forEach.call(table.tBodies[0].rows, function (row) {
+        var content = row.textContent.toLowerCase();
+        var fits = words.every(function (word) { return content.includes(word); }) &&
+          (!result || !result.value || row.dataset.result === result.value);
+        row.hidden = !fits;
+        if (fits) { some += 1; }
+        all += 1;
+      });
+      var folded = table.closest("details");
+      if (folded && filtered && some) { folded.open = true; }
+      var part = table.closest("section");
+      if (part) { part.hidden = !some; }
+      shown += some;
     });
-    count.textContent = shown + " of " + body.rows.length + " shown";
+    count.textContent = shown + " of " + all + " shown";
   }
   form.hidden = false;
   form.addEventListener("input", filter);
   form.addEventListener("submit", function (event) { event.preventDefault(); });
   filter();
-  Array.prototype.forEach.call(table.tHead.rows[0].cells, function (head, column) {
+  function sortable(table, head, column) {
     if (!("sort" in head.dataset)) { return; }
+    var body = table.tBodies[0];
     var button = document.createElement("button");
     button.type = "button";
     button.textContent = head.textContent;
@@ -52,5 +58,8 @@
       });
       rows.forEach(function (row) { body.appendChild(row); });
     });
+  }
+  tables.forEach(function (table) {
+    Array.prototype.forEach.call(table.tHead.rows[0].cells, function (head, column) { sortable(table, head, column); });
   });
 }());

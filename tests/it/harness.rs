@@ -161,7 +161,7 @@ pub(crate) fn names(dir: &Utf8Path) -> Vec<String> {
 /// The dated builds of a channel, oldest first.
 pub(crate) fn builds(mirror: &Utf8Path, channel: &str) -> Vec<String> {
     let mut names = names(&mirror.join(channel));
-    names.retain(|name| name.starts_with(|first: char| first.is_ascii_digit()));
+    names.retain(|name| name.parse::<stx_layout::BuildDate>().is_ok());
     names
 }
 

@@ -72,8 +72,10 @@ fn a_verdict_moves_latest_green_build_and_nothing_else() {
     let channel = &root["channels"][0];
     assert_eq!(channel["latest_build"], january(5));
     assert_eq!(channel["latest_green_build"], january(2));
-    let page = text_of("master/centos/index.html");
+    let page = text_of(&format!("master/centos/{}.html", january(5)));
     assert!(page.contains("the controller &#60;hangs&#62;"), "{page}");
+    assert!(page.contains(&format!("href=\"{results}\"")), "{page}");
+    let page = text_of("master/centos/index.html");
     assert!(page.contains("latest_green_build"));
     assert!(text_of("index.html").contains("green"));
     let feed = text_of("master/centos/feed.xml");

@@ -165,7 +165,10 @@ fn aliases_are_set_listed_and_removed_by_hand() {
             .expect("JSON");
     assert_eq!(index["aliases"]["r2018.10"], "release/2018.10");
     let html = fs_err::read_to_string(mirror.root().join("index.html")).expect("a page");
-    assert!(html.contains("<code>r2018.10</code>"), "{html}");
+    assert!(
+        html.contains("<code>r2018.10</code> leads to <code>release/<wbr>2018.10</code>"),
+        "{html}"
+    );
     let listed = mirror.json(&["list"]);
     assert_eq!(listed["aliases"]["release/latest_release"], "release/9.0.1");
     let shown = mirror.json(&["show", "r2018.10/centos"]);

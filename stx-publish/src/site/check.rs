@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::{AliasName, Catalog, Channel, ChannelEntry};
 
 use super::html::{MADE_OF, PAGES_OF_CHANNEL, PAGES_OF_ROOT, digest_of_channel, digest_of_root};
-use super::latest_of;
+use super::{PARALLEL, build_pages, latest_of};
+use crate::incoming::digest_of;
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 use crate::store::{MirrorStore, Scope, StoreError};
 use crate::verify::{Finding, FindingKind, VerifyError, VerifyReport};
@@ -129,7 +131,34 @@ async fn of_channel(
         let message = "is older than the mirror: its verdicts are others";
         found.push((wrong(&json, FindingKind::PageStale, message), Some(text)));
     }
+    of_builds(store, &index, found).await?;
     others(store, Some(channel), Some(digest.to_string()), found).await
+}
+
+/// The pages of a channel's builds: the index has their digests. One that an earlier version made has none.
+async fn of_builds(
+    store: &dyn MirrorStore,
+    index: &ChannelIndex,
+    found: &mut Vec<Wrong>,
+) -> Result<(), StoreError> {
+    let pages = index.builds.iter();
+    let pages = pages.filter_map(|build| build_pages::page_of(index, build));
+    let looked = pages.map(async |(page, sha256)| {
+        let text = store.page(&page).await?;
+        let (kind, message) = match &text {
+            None => (FindingKind::PageMissing, "is missing"),
+            Some(text) if digest_of(text) == sha256 => return Ok(None),
+            Some(_) => {
+                let message = "is not the page that index.json has the digest of";
+                (FindingKind::PageStale, message)
+            }
+        };
+        Ok::<_, StoreError>(Some((wrong(&page, kind, message), text)))
+    });
+    let looked = stream::iter(looked).buffered(PARALLEL);
+    let looked: Vec<Option<Wrong>> = looked.try_collect().await?;
+    found.extend(looked.into_iter().flatten());
+    Ok(())
 }
 
 /// The first difference of an index from its channel, in words; `None` where they agree.

@@ -1,13 +1,14 @@
 //! The pages for people. The templates are checked when this crate is compiled, and escape all they are given.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use askama::Template;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
-    AliasName, BuildDate, BuildOutcome, Channel, Origin, PhaseRecord, PhaseStatus, RootAlias,
-    RootEntry, Sha256, VerdictEntry, encode_path, printable_json, printable_lines,
+    AliasName, BuildDate, BuildOutcome, Channel, Origin, PhaseRecord, PhaseStatus, Sha256,
+    VerdictEntry, counted, encode_path, printable_json, printable_lines,
 };
 
 use super::{Made, Site, sources};
@@ -15,6 +16,14 @@ use crate::incoming::digest_of;
 use crate::index::{
     BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
 };
+use trend::Trend;
+
+pub(super) mod build;
+mod files;
+mod root;
+mod trend;
+
+pub(super) use root::root_pages;
 
 /// The heading of a mirror that was not given one.
 const TITLE: &str = "StarlingX builds";
@@ -57,20 +66,6 @@ pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
     digest_of(index.to_json().as_bytes())
 }
 
-/// Makes the pages of the root.
-pub(super) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
-    let page = RootPage {
-        title: title(site),
-        made_of: digest_of_root(index),
-        channels: &index.channels,
-        aliases: &index.aliases,
-    };
-    vec![
-        made(None, PageName::IndexHtml, page.render()),
-        made(None, PageName::IndexJson, Ok(index.to_json())),
-    ]
-}
-
 /// The pages of a channel.
 pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str>) -> Vec<Made> {
     let rows: Vec<_> = index.builds.iter().map(Row::new).collect();
@@ -92,8 +87,10 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
         held: index.held.contains(&AliasName::latest_build()),
         has_apt: has(PageName::AptSources),
         has_dnf: has(PageName::DnfRepo),
+        trend: Trend::new(&rows),
+        lists: lists(&rows),
+        count: rows.len(),
         latest: latest.and_then(|date| rows.iter().find(|row| row.build.date == date)),
-        rows: &rows,
     };
     let feed = Feed {
         title: title(site),
@@ -135,7 +132,8 @@ fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>)
         | PageName::AptSources
         | PageName::DnfRepo
         | PageName::AptSourcesOf(_)
-        | PageName::DnfRepoOf(_) => printable_lines(&text).into_owned(),
+        | PageName::DnfRepoOf(_)
+        | PageName::HtmlOf(_) => printable_lines(&text).into_owned(),
     };
     let page = PageId {
         channel: channel.cloned(),
@@ -163,15 +161,6 @@ fn green(index: &ChannelIndex) -> Option<BuildDate> {
 }
 
 #[derive(Template)]
-#[template(path = "root.html")]
-struct RootPage<'a> {
-    title: &'a str,
-    made_of: Sha256,
-    channels: &'a [ChannelSummary],
-    aliases: &'a std::collections::BTreeMap<RootAlias, RootEntry>,
-}
-
-#[derive(Template)]
 #[template(path = "channel.html")]
 struct ChannelPage<'a> {
     title: &'a str,
@@ -187,7 +176,22 @@ struct ChannelPage<'a> {
     held: bool,
     has_apt: bool,
     has_dnf: bool,
-    rows: &'a [Row<'a>],
+    trend: Option<Trend>,
+    /// The builds of the last days, and the older ones.
+    lists: [&'a [Row<'a>]; 2],
+    count: usize,
+}
+
+/// The days whose builds are shown without a click, counted back from the newest build.
+const DAYS: i64 = 14;
+
+/// Parts the builds, newest first, into those of the last days and the older ones.
+fn lists<'a>(rows: &'a [Row<'a>]) -> [&'a [Row<'a>]; 2] {
+    let newest = rows.first().map_or_else(epoch, |row| row.build.date.time());
+    let from = newest - TimeDelta::days(DAYS);
+    let recent = rows.partition_point(|row| row.build.date.time() >= from);
+    let (recent, older) = rows.split_at(recent);
+    [recent, older]
 }
 
 #[derive(Template)]
@@ -227,11 +231,17 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn outcome(&self) -> Option<BuildOutcome> {
+        self.build.record.as_ref().map(|record| record.result)
+    }
+
     fn result(&self) -> &'static str {
-        match self.build.record.as_ref().map(|record| record.result) {
-            Some(outcome) => outcome.as_str(),
-            None => "unknown",
-        }
+        outcome(self.outcome())
+    }
+
+    /// The name of its page, which lies beside its directory.
+    fn page(&self) -> Cow<'static, str> {
+        PageName::HtmlOf(self.build.date).file_name()
     }
 
     /// The failing phase, and its log, where it has one.
@@ -249,13 +259,6 @@ impl<'a> Row<'a> {
         self.build.verdicts.last()
     }
 
-    /// Where the results of the tests can be read, if that can be a link.
-    fn test_results(&self) -> Option<&'a str> {
-        let url = self.verdict()?.url.as_deref()?;
-        let is_web = ["http://", "https://"].iter().any(|it| url.starts_with(it));
-        is_web.then_some(url)
-    }
-
     fn missing(&self) -> String {
         let record = self.build.record.as_ref();
         let missing = record.map(|record| record.missing_deliverables.join(", "));
@@ -271,13 +274,6 @@ impl<'a> Row<'a> {
             Some(record) => size(record.bytes),
             None => "unknown".to_owned(),
         }
-    }
-
-    fn trigger(&self) -> &str {
-        let record = self.build.record.as_ref();
-        record
-            .and_then(|record| record.trigger.as_deref())
-            .unwrap_or_default()
     }
 
     /// The build that was promoted, and by whom.
@@ -299,21 +295,6 @@ impl<'a> Row<'a> {
     fn updated(&self) -> DateTime<Utc> {
         let said = self.verdict().map(|verdict| verdict.at);
         said.map_or_else(|| self.finished(), |at| at.max(self.finished()))
-    }
-
-    /// The chart in words.
-    fn phases_in_words(&self) -> String {
-        let words = self.phases.iter().map(|bar| {
-            let how = match bar.phase.status {
-                PhaseStatus::Succeeded => "",
-                PhaseStatus::Failed => " (failed)",
-                PhaseStatus::TimedOut => " (timed out)",
-                PhaseStatus::Cancelled => " (cancelled)",
-                PhaseStatus::Skipped => " (skipped)",
-            };
-            format!("{} {}{how}", bar.phase.name, bar.took)
-        });
-        words.collect::<Vec<_>>().join(", ")
     }
 
     /// From the start of the first phase to the end of the last.
@@ -408,6 +389,29 @@ fn in_url(path: impl Display) -> String {
     encode_path(&path.to_string())
 }
 
+/// A URL that can be a link.
+fn is_web(url: &str) -> Option<&str> {
+    let web = ["http://", "https://"].iter().any(|it| url.starts_with(it));
+    web.then_some(url)
+}
+
+/// A text as HTML that may break after each `/`: what else could be as wide as a page is broken anywhere.
+fn breakable(text: impl Display) -> String {
+    let mut shown = String::new();
+    for letter in text.to_string().chars() {
+        match letter {
+            '&' => shown.push_str("&#38;"),
+            '<' => shown.push_str("&#60;"),
+            '>' => shown.push_str("&#62;"),
+            '"' => shown.push_str("&#34;"),
+            '\'' => shown.push_str("&#39;"),
+            '/' => shown.push_str("/<wbr>"),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
 /// A text as a shell takes it, for commands that are copied from a page.
 fn in_shell(text: impl Display) -> String {
     shell_words::quote(&text.to_string()).into_owned()
@@ -432,12 +436,4 @@ fn file_name(media: &Media) -> &str {
 
 fn outcome(result: Option<BuildOutcome>) -> &'static str {
     result.map_or("unknown", BuildOutcome::as_str)
-}
-
-/// The program that a file of a build is for.
-fn installer(file: &str) -> &'static str {
-    match PageName::of(file) {
-        Some(PageName::DnfRepoOf(_)) => "for dnf",
-        _ => "for apt",
-    }
 }

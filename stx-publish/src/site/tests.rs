@@ -3,7 +3,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{TimeDelta, TimeZone as _, Utc};
 use stx_layout::{
-    BuildOutcome, Channel, ImageRecord, PhaseRecord, PhaseStatus, Sha256, SourceRecord,
+    BuildOutcome, Channel, ImageRecord, Origin, PhaseRecord, PhaseStatus, ReleaseKind, Sha256,
+    SourceRecord, Verdict, VerdictEntry,
 };
 
 use super::{PageId, PageName, Refreshed, Site, Stay, refresh, verify_pages};
@@ -14,6 +15,7 @@ use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
 use crate::seal::LONGEST_TEXT;
 use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
+use crate::thinning::ThinnedSection;
 use crate::verify::{FindingKind, VerifyReport};
 
 /// Publishes a build of a package of that release, with a record that has everything.
@@ -97,6 +99,10 @@ async fn the_pages_of_a_channel() {
     // The digest of the index, which is here too.
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("data-index=\"[0-9a-f]{64}\"", "data-index=\"DIGEST\"");
+    // Those of pages, which change with every template.
+    settings.add_filter("\"look\":\"[0-9a-f]{64}\"", "\"look\":\"DIGEST\"");
+    let of_page = "\"page\":\\{\"sha256\":\"[0-9a-f]{64}\"";
+    settings.add_filter(of_page, "\"page\":{\"sha256\":\"DIGEST\"");
     let _bound = settings.bind_to_scope();
     for name in [PageName::IndexJson, PageName::IndexHtml, PageName::Feed] {
         let page = channel_page(name);
@@ -107,13 +113,16 @@ async fn the_pages_of_a_channel() {
         name: PageName::IndexHtml,
     };
     insta::assert_snapshot!("root", text(&store, &root).await);
+    let build = channel_page(PageName::HtmlOf(sample_id(3).date));
+    insta::assert_snapshot!("build", text(&store, &build).await);
 }
 
 #[tokio::test]
 async fn what_a_build_says_of_itself_is_escaped() {
     let (store, site) = example().await;
     refresh(&store, &site).await.expect("pages");
-    for name in [PageName::IndexHtml, PageName::Feed] {
+    let of_build = PageName::HtmlOf(sample_id(2).date);
+    for name in [PageName::IndexHtml, PageName::Feed, of_build] {
         let html = text(&store, &channel_page(name)).await;
         assert!(!html.contains("<b>"), "{name:?}");
         assert!(!html.contains('\u{1b}'), "{name:?}");
@@ -140,7 +149,7 @@ async fn an_index_gives_back_the_catalog() {
 async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
     let (store, site) = example().await;
     let first = refresh(&store, &site).await.expect("pages");
-    assert_eq!(first.written.len(), 5);
+    assert_eq!(first.written.len(), 8);
     assert_eq!(
         refresh(&store, &site).await.expect("pages"),
         Refreshed::default()
@@ -154,6 +163,8 @@ async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
         .expect("retired");
     let second = refresh(&store, &site).await.expect("pages");
     assert_eq!(second.written.len(), 5);
+    let page = channel_page(PageName::HtmlOf(id.date));
+    assert_eq!(second.removed, [page], "the page goes with its build");
     let html = text(&store, &channel_page(PageName::IndexHtml)).await;
     assert!(!html.contains("20181102T060000Z"));
 
@@ -168,7 +179,7 @@ async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
         writer.retire(date, date.time()).await.expect("retired");
     }
     let third = refresh(&store, &site).await.expect("pages");
-    assert_eq!(third.removed.len(), 3);
+    assert_eq!(third.removed.len(), 5);
 }
 
 #[tokio::test]
@@ -198,7 +209,7 @@ async fn links_hold_no_character_that_a_server_may_read_otherwise() {
             page(None, PageName::IndexHtml),
             &[
                 "href=\"feature/c%2B%2B%20%5Ex/centos/index.html\"",
-                "href=\"feature/c%2B%2B%20%5Ex/centos/20181101T060000Z/\"",
+                "href=\"feature/c%2B%2B%20%5Ex/centos/20181101T060000Z.html\"",
                 "/outputs/iso/boot%2B%5E%20%231.iso\"",
             ][..],
         ),
@@ -210,10 +221,21 @@ async fn links_hold_no_character_that_a_server_may_read_otherwise() {
             ],
         ),
         (
+            page(
+                Some(&channel),
+                PageName::HtmlOf("20181101T060000Z".parse().expect("a date")),
+            ),
+            &[
+                "href=\"20181101T060000Z/outputs/iso/boot%2B%5E%20%231.iso\"",
+                "curl -fsS &#39;https://mirror.example.org/a+b/feature/c%2B%2B%20%5Ex/centos/20181101T060000Z/SHA256SUMS&#39; |",
+                "stx-builds fetch &#39;feature/c++ ^x/centos/20181101T060000Z&#39; iso --mirror https://mirror.example.org/a+b/",
+            ],
+        ),
+        (
             page(Some(&channel), PageName::Feed),
             &[
                 "<id>urn:stx-builds:feature/c%2B%2B%20%5Ex/centos/20181101T060000Z</id>",
-                "href=\"https://mirror.example.org/a+b/feature/c%2B%2B%20%5Ex/centos/20181101T060000Z/\"",
+                "href=\"https://mirror.example.org/a+b/feature/c%2B%2B%20%5Ex/centos/20181101T060000Z.html\"",
             ],
         ),
     ] {
@@ -249,6 +271,7 @@ async fn pages_that_are_missing_or_behind_are_found() {
     let stale = |path: &str| (path.to_owned(), FindingKind::PageStale);
     // A mirror without pages is one without pages, unless it is meant to have some.
     assert_eq!(check(&all, false).await, []);
+    let all_of_it = PageName::HtmlOf(sample_id(1).date);
     let none = [
         "/index.html",
         "/index.json",
@@ -261,7 +284,12 @@ async fn pages_that_are_missing_or_behind_are_found() {
     assert_eq!(check(&all, true).await, []);
 
     let pages = store.lock_pages().await.expect("the lock");
-    for name in [PageName::IndexJson, PageName::IndexHtml, PageName::Feed] {
+    for name in [
+        PageName::IndexJson,
+        PageName::IndexHtml,
+        PageName::Feed,
+        all_of_it,
+    ] {
         let page = channel_page(name);
         let before = store.page(&page).await.expect("read").expect("a page");
         pages.remove(&page).await.expect("removed");
@@ -270,6 +298,12 @@ async fn pages_that_are_missing_or_behind_are_found() {
         assert_eq!(check(&channel, false).await, [missing(&name.file_name())]);
         pages.write(&page, before).await.expect("written");
     }
+    let of_build = channel_page(all_of_it);
+    let before = store.page(&of_build).await.expect("read").expect("a page");
+    pages.write(&of_build, "x".into()).await.expect("written");
+    assert_eq!(check(&all, true).await, [stale("20181101T060000Z.html")]);
+    pages.write(&of_build, before).await.expect("written");
+
     let torn = channel_page(PageName::IndexJson);
     let before = store.page(&torn).await.expect("read").expect("a page");
     pages.write(&torn, "{".into()).await.expect("written");
@@ -294,6 +328,145 @@ async fn pages_that_are_missing_or_behind_are_found() {
     let text = "<feed/>";
     pages.write(&old, text.into()).await.expect("written");
     assert_eq!(check(&all, true).await, []);
+}
+
+#[tokio::test]
+async fn only_the_pages_of_builds_that_changed_are_written() {
+    let (store, mut site) = example().await;
+    refresh(&store, &site).await.expect("pages");
+    let of_build = |day| channel_page(PageName::HtmlOf(sample_id(day).date));
+    let written = async |site: &Site| {
+        let done = refresh(&store, site).await.expect("pages");
+        let of_builds = done.written.into_iter();
+        let of_builds = of_builds.filter(|page| matches!(page.name, PageName::HtmlOf(_)));
+        of_builds.collect::<Vec<_>>()
+    };
+    put(&store, 4, BuildOutcome::Success, 3).await;
+    assert_eq!(written(&site).await, [of_build(4)]);
+
+    let id = sample_id(2);
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    let mark = VerdictEntry {
+        build: id.clone(),
+        at: id.date.time() + TimeDelta::hours(1),
+        verdict: Verdict::Red,
+        author: "<i>lab</i>".to_owned(),
+        reason: Some("\u{1b}[2J\"'".to_owned()),
+        url: Some("javascript:alert(1)".to_owned()),
+    };
+    writer.mark(&mark).await.expect("marked");
+    assert_eq!(written(&site).await, [of_build(2)]);
+    let html = text(&store, &of_build(2)).await;
+    assert!(html.contains("&#60;i&#62;lab"), "{html}");
+    assert!(!html.contains("href=\"javascript"), "{html}");
+
+    // A section that retention takes, and that comes back.
+    let section = ThinnedSection {
+        section: "inputs/downloads".parse().expect("a path"),
+        since: id.date.time(),
+        at: id.date,
+        rule: "<u>a rule</u>".to_owned(),
+    };
+    let taken = writer
+        .thin(id.date, std::slice::from_ref(&section))
+        .await
+        .expect("thinned");
+    assert_eq!(written(&site).await, [of_build(2)]);
+    let html = text(&store, &of_build(2)).await;
+    assert!(html.contains("&#60;u&#62;a rule"), "{html}");
+    assert!(!html.contains("source.tar"), "{html}");
+    for retired in &taken {
+        writer.restore(retired).await.expect("restored");
+    }
+    assert_eq!(written(&site).await, [of_build(2)]);
+    assert!(text(&store, &of_build(2)).await.contains("source.tar"));
+
+    assert_eq!(written(&site).await, []);
+    site.title = "Another".to_owned();
+    assert_eq!(written(&site).await.len(), 4);
+}
+
+#[tokio::test]
+async fn hostile_texts_are_shown_and_do_nothing() {
+    let store = MemoryStore::new();
+    let mut request = sample_request(1, BuildOutcome::Success, "day 1");
+    let evil = "<script>alert(\"1\")</script>'&\u{1b}[31m";
+    let entries = &mut request.tree.incoming_mut().entries;
+    let commit = "0".repeat(40);
+    for (path, bytes) in [
+        (
+            "outputs/helm-charts/<img src=x onerror=alert(1)> &'.tgz",
+            "a chart".to_owned(),
+        ),
+        (
+            "outputs/CHANGELOG",
+            format!("git/{evil} {commit} 2018-11-01T00:00:00Z {evil} {evil}\nno commit: {evil}\n"),
+        ),
+    ] {
+        entries.insert(
+            path.parse().expect("a path"),
+            Entry::Generated(bytes.into()),
+        );
+    }
+    let record = &mut request.record;
+    for text in [&mut record.trigger, &mut record.branch, &mut record.recipe] {
+        *text = Some(evil.to_owned());
+    }
+    record.missing_deliverables = vec![evil.to_owned()];
+    record.named_images = vec![evil.to_owned()];
+    record.images = vec![ImageRecord {
+        name: evil.to_owned(),
+        digest: Sha256([7; 32]),
+        platform: Some(evil.to_owned()),
+        size: Some(1),
+    }];
+    record.phases = vec![PhaseRecord {
+        name: evil.to_owned(),
+        status: PhaseStatus::TimedOut,
+        required: false,
+        attempts: 1,
+        started: Some(record.id.date.time()),
+        finished: Some(record.id.date.time()),
+        reason: Some(evil.to_owned()),
+    }];
+    record.origin = Some(Origin::Adopted {
+        at: record.id.date.time(),
+        evidence: vec![evil.to_owned()],
+    });
+    let id = record.id.clone();
+    let plan = prepare(&store, request).await.expect("a plan");
+    publish(&store, &plan).await.expect("published");
+    let mut site = Site {
+        title: evil.to_owned(),
+        ..Site::default()
+    };
+    site.about.insert(ReleaseKind::Master, evil.to_owned());
+    let stay = Stay {
+        until: None,
+        reasons: vec![evil.to_owned()],
+    };
+    site.stays.insert(id.clone(), stay);
+    refresh(&store, &site).await.expect("pages");
+    let root = PageId {
+        channel: None,
+        name: PageName::IndexHtml,
+    };
+    for page in [
+        root,
+        channel_page(PageName::IndexHtml),
+        channel_page(PageName::Feed),
+        channel_page(PageName::HtmlOf(id.date)),
+    ] {
+        let html = text(&store, &page).await;
+        assert!(!html.contains('\u{1b}'), "{html}");
+        assert!(!html.contains("<img"), "{html}");
+        // The scripts of the page itself have no attributes and no `alert`.
+        assert!(!html.contains("<script>alert"), "{html}");
+        assert!(
+            html.contains("&#60;script&#62;alert(&#34;1&#34;)"),
+            "{html}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -381,16 +554,19 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
         repo.starts_with("# Packages of master/centos/20181101T060000Z\n[master-centos-20181101T060000Z-outputs-RPMS-std]\n"),
         "{repo}"
     );
-    assert!(
-        html.contains("href=\"20181101T060000Z.sources\">for apt"),
-        "{html}"
-    );
+    let html = text(&store, &page(PageName::HtmlOf(of(1)))).await;
+    for line in [
+        "href=\"20181101T060000Z.sources\"",
+        "--add-repo https://mirror.example.org/a+b/master/centos/20181101T060000Z.repo",
+    ] {
+        assert!(html.contains(line), "{line}: {html}");
+    }
     // Whoever changed one finds it mended by a thorough refresh, and by one with another URL.
+    let about = page(PageName::HtmlOf(of(1)));
     let pages = store.lock_pages().await.expect("the lock");
-    pages
-        .write(&of_build, Bytes::from("x"))
-        .await
-        .expect("written");
+    for page in [&of_build, &about] {
+        pages.write(page, Bytes::from("x")).await.expect("written");
+    }
     drop(pages);
     assert_eq!(
         refresh(&store, &site).await.expect("pages"),
@@ -398,7 +574,7 @@ async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
     );
     site.thorough = true;
     let done = refresh(&store, &site).await.expect("pages");
-    assert_eq!(done.written, std::slice::from_ref(&of_build));
+    assert_eq!(done.written, [of_build.clone(), about.clone()]);
     site.thorough = false;
     site.url = Some("https://other.example.org".to_owned());
     refresh(&store, &site).await.expect("pages");

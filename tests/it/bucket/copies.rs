@@ -18,7 +18,7 @@ fn listing(root: &Utf8Path) -> Vec<String> {
     let entries = entries.filter_entry(|entry| {
         // The private area, and what is made of the tree.
         let name = entry.file_name().to_str().unwrap_or_default();
-        name != ".stx" && !["index.json", "index.html", "feed.xml"].contains(&name)
+        name != ".stx" && !stx_layout::index::PageName::is(name)
     });
     let mut lines = Vec::new();
     for entry in entries {

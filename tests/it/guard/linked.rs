@@ -142,7 +142,9 @@ fn a_publish_says_what_came_of_it() {
         names(Utf8Path::new(&mirror.join(CHANNEL))),
         [
             "20200101T000000Z",
+            "20200101T000000Z.html",
             "20200103T000000Z",
+            "20200103T000000Z.html",
             "feed.xml",
             "index.html",
             "index.json",

@@ -97,7 +97,7 @@ pub(crate) fn wrong(mirror: &Utf8Path, tree: &Tree, known: &[&Tree]) -> Vec<Stri
         let fits = match node {
             Node::Dir(_) => known.iter().any(|known| known.nodes.contains_key(path)),
             Node::Link(_) => name.starts_with("latest_"),
-            Node::File(..) => matches!(name, "index.html" | "index.json" | "feed.xml"),
+            Node::File(..) => stx_layout::index::PageName::is(name),
         };
         if !is_build && !is_private && !fits {
             wrong.push(format!("{path}: neither a build nor an alias"));

@@ -413,7 +413,8 @@ impl MirrorRead for TrustedMirror {
             | PageName::AptSources
             | PageName::DnfRepo
             | PageName::AptSourcesOf(_)
-            | PageName::DnfRepoOf(_) => self.inner.page(page).await,
+            | PageName::DnfRepoOf(_)
+            | PageName::HtmlOf(_) => self.inner.page(page).await,
         }
     }
 

@@ -1,0 +1,204 @@
+//! The page of each build: which have to be made anew, and the facts that they are made of.
+//!
+//! A page lies beside its build, as the files for `apt` and `dnf` do: a build is never written after its commit, so there is no
+//! room for it inside. The index of the channel holds its digest, which `verify` compares and a signed index vouches for. It
+//! follows from the build's entry in the index, from what lies in the build, and from [`look`]; where the index says that none
+//! of these changed, the page is not even read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use stx_layout::{BuildDate, BuildId, BuildPath, Sha256};
+
+use super::html::build::{Facts, build_page, look};
+use super::{PARALLEL, Refreshed, Site};
+use crate::incoming::digest_of;
+use crate::index::{BuildIndex, BuildPage, ChannelIndex, PageId, PageName};
+use crate::seal::signature_path;
+use crate::store::{Depth, Found, MirrorStore, PageWriter, StoreError};
+
+/// Bytes of a `CHANGELOG` that a page shows at most.
+const LONGEST_CHANGELOG: u64 = 64 << 10;
+
+/// The sections that are in the trash, by build.
+pub(super) type InTrash = BTreeMap<BuildId, BTreeSet<BuildPath>>;
+
+/// Reads which sections of builds are in the trash.
+pub(super) async fn in_trash(store: &dyn MirrorStore) -> Result<InTrash, StoreError> {
+    let mut found = InTrash::new();
+    for retired in store.retired().await? {
+        if let Some(section) = retired.section {
+            found.entry(retired.id).or_default().insert(section);
+        }
+    }
+    Ok(found)
+}
+
+/// Replaces the pages of those builds that changed, removes those of builds that are gone, and completes the index by them.
+pub(super) async fn replace(
+    (store, pages): (&dyn MirrorStore, &dyn PageWriter),
+    (site, keys): (&Site, Option<&str>),
+    in_trash: &InTrash,
+    index: &mut ChannelIndex,
+    old: Option<&ChannelIndex>,
+) -> Result<Refreshed, StoreError> {
+    let channel = index.channel.clone();
+    let page = |date| PageId {
+        channel: Some(channel.clone()),
+        name: PageName::HtmlOf(date),
+    };
+    let look = look(site, keys);
+    index.look = Some(look);
+    let same_look = old.filter(|old| old.look == Some(look));
+    let known: BTreeMap<_, _> = same_look
+        .into_iter()
+        .flat_map(|old| &old.builds)
+        .map(|build| (build.date, build))
+        .collect();
+    let retired = |date| {
+        let id = BuildId::new(channel.clone(), date);
+        in_trash.get(&id).cloned().unwrap_or_default()
+    };
+    let mut done = Refreshed::default();
+    let mut changed = Vec::new();
+    for (place, build) in index.builds.iter_mut().enumerate() {
+        let old = known.get(&build.date);
+        build.page = old.and_then(|old| old.page.clone());
+        let same = build
+            .page
+            .as_ref()
+            .is_some_and(|page| page.retired == retired(build.date));
+        if !same || old.is_none_or(|old| **old != *build) {
+            build.page = None;
+            changed.push(place);
+        }
+    }
+    if site.thorough {
+        let rest = index.builds.iter().enumerate();
+        let rest = rest.filter_map(|(place, build)| Some((place, build.date, build.page.clone()?)));
+        let rest: Vec<_> = rest.collect();
+        let damaged = rest.into_iter().map(async |(place, date, said)| {
+            let text = store.page(&page(date)).await?;
+            let right = text.is_some_and(|text| digest_of(&text) == said.sha256);
+            Ok::<_, StoreError>((!right).then_some(place))
+        });
+        let damaged: Vec<_> = stream::iter(damaged)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        changed.extend(damaged.into_iter().flatten());
+    }
+    let builds = &index.builds;
+    let made = changed.into_iter().map(async |place: usize| {
+        let build = &builds[place];
+        let id = BuildId::new(channel.clone(), build.date);
+        let Some(facts) = facts(store, &id, keys.is_some()).await? else {
+            // Retired meanwhile: whoever did that makes the pages, too.
+            return Ok((place, None, None));
+        };
+        let text = Bytes::from(build_page(site, &channel, build, keys, &facts));
+        let sha256 = digest_of(&text);
+        let retired = retired(build.date);
+        let page = page(build.date);
+        let written = if store.page(&page).await?.as_ref() == Some(&text) {
+            None
+        } else {
+            pages.write(&page, text).await?;
+            Some(page)
+        };
+        Ok::<_, StoreError>((place, Some(BuildPage { sha256, retired }), written))
+    });
+    let made: Vec<_> = stream::iter(made).buffered(PARALLEL).try_collect().await?;
+    for (place, page, written) in made {
+        index.builds[place].page = page;
+        done.written.extend(written);
+    }
+    for gone in gone(old, index) {
+        let removed = super::sources::remove(store, pages, page(gone)).await?;
+        done.removed.extend(removed);
+    }
+    Ok(done)
+}
+
+/// The builds that had a page and are not there any more.
+fn gone(old: Option<&ChannelIndex>, index: &ChannelIndex) -> Vec<BuildDate> {
+    let there: BTreeSet<_> = index.builds.iter().map(|build| build.date).collect();
+    let old = old.into_iter().flat_map(|old| &old.builds);
+    let had = old.filter(|build| build.page.is_some());
+    had.map(|build| build.date)
+        .filter(|date| !there.contains(date))
+        .collect()
+}
+
+/// The page of a build, as its entry in an index vouches for it.
+pub(super) fn page_of(index: &ChannelIndex, build: &BuildIndex) -> Option<(PageId, Sha256)> {
+    let page = PageId {
+        channel: Some(index.channel.clone()),
+        name: PageName::HtmlOf(build.date),
+    };
+    Some((page, build.page.as_ref()?.sha256))
+}
+
+/// Looks into a build; `None` where it is not there any more.
+async fn facts(
+    store: &dyn MirrorStore,
+    id: &BuildId,
+    signs: bool,
+) -> Result<Option<Facts>, StoreError> {
+    let inspection = match store.inspect(id, Depth::Listing).await {
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        inspection => inspection?,
+    };
+    let mut facts = Facts {
+        taken: inspection.thinned.sections,
+        ..Facts::default()
+    };
+    for (path, found) in inspection.found {
+        let size = match found {
+            Found::File { size, .. } => Some(size),
+            Found::Symlink { .. } => None,
+            Found::Directory { .. } | Found::Other { .. } => continue,
+        };
+        facts.files.insert(path, size);
+    }
+    facts.is_signed = signs
+        && match store.read(id, &signature_path(), 0).await {
+            Ok(_) => true,
+            Err(StoreError::NotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
+    for name in ["outputs/CHANGELOG", "outputs/CHANGELOG.txt"] {
+        let path: BuildPath = name.parse().expect("a path");
+        if facts.commits.is_none() && facts.files.contains_key(&path) {
+            let text = beginning(store, id, &path).await?;
+            facts.commits = text.map(|(text, whole)| (path, text, whole));
+        }
+    }
+    Ok(Some(facts))
+}
+
+/// The first lines of a text, and whether that is all of it.
+async fn beginning(
+    store: &dyn MirrorStore,
+    id: &BuildId,
+    path: &BuildPath,
+) -> Result<Option<(String, bool)>, StoreError> {
+    let mut body = match store.read_part(id, path, 0, LONGEST_CHANGELOG).await {
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        body => body?,
+    };
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.stream.next().await {
+        bytes.extend_from_slice(&chunk?);
+    }
+    let is_whole = bytes.len() as u64 >= body.size;
+    if !is_whole {
+        // The last line may be half of one.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+    }
+    Ok(Some((
+        String::from_utf8_lossy(&bytes).into_owned(),
+        is_whole,
+    )))
+}

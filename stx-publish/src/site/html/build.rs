@@ -1,0 +1,384 @@
+//! The page of one build.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use sha2::Digest as _;
+use stx_layout::{
+    BuildPath, Channel, Origin, PhaseRecord, PhaseStatus, Sha256, Sums, VerdictEntry, counted,
+    encode_path, printable_lines,
+};
+
+use super::files::{File, Group, groups};
+use super::{
+    Bar, Row, breakable, file_name, in_shell, in_url, is_web, moment, rfc3339, size, title,
+};
+use crate::index::{BuildIndex, PageName};
+use crate::seal::SUMS_SIGNATURE;
+use crate::site::{Site, sources};
+use crate::thinning::ThinnedSection;
+
+/// The form of the page; counts up when what is rendered here, and not in the template, changes.
+const FORM: u32 = 1;
+
+/// Commits that a page lists at most.
+const MOST_COMMITS: usize = 200;
+
+/// Changed packages that are shown without a click.
+const FEW: usize = 20;
+
+/// The contents of a build, as its page shows them.
+#[derive(Debug, Default)]
+pub(in crate::site) struct Facts {
+    /// Every file, with its size, and every symlink, without.
+    pub(in crate::site) files: BTreeMap<BuildPath, Option<u64>>,
+    /// The sections that retention took.
+    pub(in crate::site) taken: Vec<ThinnedSection>,
+    /// Whether its sums have a signature.
+    pub(in crate::site) is_signed: bool,
+    /// The text that names its commits: path, first lines, and whether these are all.
+    pub(in crate::site) commits: Option<(BuildPath, String, bool)>,
+}
+
+/// The digest of everything on the pages of builds that is not of a build.
+pub(in crate::site) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
+    let mut hash = sha2::Sha256::new();
+    for text in [
+        &format!("{FORM} {}", env!("CARGO_PKG_VERSION")),
+        title(site),
+        site.url.as_deref().unwrap_or("\0"),
+        keys.unwrap_or("\0"),
+        include_str!("../../../templates/build.html"),
+        include_str!("../../../templates/style.css"),
+        include_str!("../../../templates/mirror.js"),
+    ] {
+        hash.update(text);
+        // Or the end of one text could be the beginning of the next.
+        hash.update([0xff]);
+    }
+    Sha256(hash.finalize().into())
+}
+
+/// The text of the page.
+pub(in crate::site) fn build_page(
+    site: &Site,
+    channel: &Channel,
+    build: &BuildIndex,
+    keys: Option<&str>,
+    facts: &Facts,
+) -> String {
+    let row = Row::new(build);
+    let place = Place {
+        url: site.url.as_deref(),
+        build: format!("{channel}/{}", build.date),
+    };
+    let found = |path: &str| {
+        let path = path.parse::<BuildPath>().ok()?;
+        facts.files.contains_key(&path).then_some(path)
+    };
+    let record = build.record.as_ref();
+    let phases = record.iter().flat_map(|record| &record.phases);
+    let phases = phases.map(|phase| Phase {
+        record: phase,
+        bar: row.phases.iter().find(|bar| bar.phase.name == phase.name),
+        log: found(&format!("outputs/logs/{}.log", phase.name)),
+    });
+    let snippets = sources::of_build(site, channel, build, keys);
+    let snippets = snippets.into_iter().filter_map(|(name, text)| {
+        Some(Snippet {
+            install: place.install(name)?,
+            file: name.file_name().into_owned(),
+            text: text?,
+        })
+    });
+    let page = BuildPage {
+        title: title(site),
+        channel,
+        root: "../".repeat(channel.to_string().split('/').count()),
+        checks: place.checks(build, facts.is_signed && keys.is_some()),
+        papers: papers(facts),
+        groups: groups(facts),
+        phases: phases.collect(),
+        snippets: snippets.collect(),
+        commits: facts.commits.as_ref().map(Commits::new),
+        taken: &facts.taken,
+        row: &row,
+    };
+    let text = page
+        .render()
+        .expect("templates fail only where a value's `Display` does");
+    // As with every page: a terminal that shows it would obey control characters.
+    printable_lines(&text).into_owned()
+}
+
+#[derive(Template)]
+#[template(path = "build.html")]
+struct BuildPage<'a> {
+    title: &'a str,
+    channel: &'a Channel,
+    /// The way back to the root.
+    root: String,
+    row: &'a Row<'a>,
+    checks: Vec<Check>,
+    papers: Vec<Paper>,
+    groups: Vec<Group>,
+    phases: Vec<Phase<'a>>,
+    snippets: Vec<Snippet>,
+    commits: Option<Commits<'a>>,
+    taken: &'a [ThinnedSection],
+}
+
+impl BuildPage<'_> {
+    /// The verdicts, newest first.
+    fn verdicts(&self) -> impl Iterator<Item = &VerdictEntry> {
+        self.row.build.verdicts.iter().rev()
+    }
+}
+
+/// Whether a list is short enough to be shown without a click.
+fn few(count: usize) -> bool {
+    count <= FEW
+}
+
+/// A phase, its place in the chart, and its log.
+struct Phase<'a> {
+    record: &'a PhaseRecord,
+    bar: Option<&'a Bar<'a>>,
+    log: Option<BuildPath>,
+}
+
+impl Phase<'_> {
+    fn status(&self) -> &'static str {
+        match self.record.status {
+            PhaseStatus::Succeeded => "succeeded",
+            PhaseStatus::Failed => "failed",
+            PhaseStatus::TimedOut => "timed out",
+            PhaseStatus::Cancelled => "cancelled",
+            PhaseStatus::Skipped => "skipped",
+        }
+    }
+
+    /// The class of the mark that says how it ended.
+    fn class(&self) -> &'static str {
+        match self.record.status {
+            PhaseStatus::Succeeded => "success",
+            PhaseStatus::Failed | PhaseStatus::TimedOut => "fail",
+            PhaseStatus::Cancelled | PhaseStatus::Skipped => "unknown",
+        }
+    }
+}
+
+/// A way to check a download.
+struct Check {
+    what: &'static str,
+    line: String,
+}
+
+/// A file that makes `apt` or `dnf` install from the build.
+struct Snippet {
+    /// The command that puts it in place.
+    install: String,
+    file: String,
+    text: String,
+}
+
+/// A file that tells of the build.
+struct Paper {
+    name: String,
+    path: String,
+    what: &'static str,
+}
+
+/// The text that stands for the URL of a mirror that nobody configured; a script replaces it.
+const SOME_MIRROR: &str = "URL-of-this-mirror";
+
+/// Where the build is, for commands that are pasted into a shell.
+struct Place<'a> {
+    url: Option<&'a str>,
+    /// The build's path in the mirror.
+    build: String,
+}
+
+impl Place<'_> {
+    fn root(&self) -> &str {
+        self.url.unwrap_or(SOME_MIRROR).trim_end_matches('/')
+    }
+
+    /// The URL of a path of the mirror, as a shell takes it.
+    fn url(&self, path: &str) -> String {
+        in_shell(format!("{}/{}", self.root(), encode_path(path)))
+    }
+
+    fn of_build(&self, name: &str) -> String {
+        self.url(&format!("{}/{name}", self.build))
+    }
+
+    /// The ways to check a download, each a line that does everything itself.
+    fn checks(&self, build: &BuildIndex, is_signed: bool) -> Vec<Check> {
+        let sums = self.of_build(Sums::FILE_NAME);
+        let mut checks = Vec::with_capacity(3);
+        let has_iso = !build.iso.is_empty();
+        checks.push(if has_iso {
+            Check {
+                what: "In the directory of the downloaded image",
+                line: format!(
+                    "curl -fsS {sums} | sed -n 's|  outputs/iso/|  |p' | sha256sum -c --ignore-missing"
+                ),
+            }
+        } else {
+            Check {
+                what: "In a directory that holds files of the build under their paths, outputs/… for example",
+                line: format!("curl -fsS {sums} | sha256sum -c --ignore-missing"),
+            }
+        });
+        if is_signed {
+            checks.push(Check {
+                what: "Who signed the checksums; compare the fingerprint with one that you have from elsewhere",
+                line: format!(
+                    "curl -fsS --remote-name-all {} {sums} {} && gpg --import KEYS && gpg --verify {SUMS_SIGNATURE} {}",
+                    self.url("KEYS"),
+                    self.of_build(SUMS_SIGNATURE),
+                    Sums::FILE_NAME,
+                ),
+            });
+        }
+        let what = if has_iso { "iso" } else { "outputs" };
+        let keyring = if is_signed { " --keyring KEYS" } else { "" };
+        checks.push(Check {
+            what: if is_signed {
+                "All of it at once, with that key, while it downloads"
+            } else {
+                "Or checked while it downloads"
+            },
+            line: format!(
+                "stx-builds fetch {} {what} --mirror {}{keyring}",
+                in_shell(&self.build),
+                in_shell(format!("{}/", self.root())),
+            ),
+        });
+        checks
+    }
+
+    /// The command that puts a file for `apt` or `dnf` in place.
+    fn install(&self, name: PageName) -> Option<String> {
+        let channel = self
+            .build
+            .rsplit_once('/')
+            .map_or("", |(channel, _)| channel);
+        let file = self.url(&format!("{channel}/{}", name.file_name()));
+        match name {
+            PageName::AptSourcesOf(_) => {
+                let to = "/etc/apt/sources.list.d/stx.sources";
+                Some(format!(
+                    "sudo curl -fsSo {to} {file} && sudo apt-get update"
+                ))
+            }
+            PageName::DnfRepoOf(_) => Some(format!("sudo dnf config-manager --add-repo {file}")),
+            PageName::IndexJson
+            | PageName::IndexSignature
+            | PageName::IndexHtml
+            | PageName::Feed
+            | PageName::Keys
+            | PageName::AptSources
+            | PageName::DnfRepo
+            | PageName::HtmlOf(_) => None,
+        }
+    }
+}
+
+/// The files that tell of the build: record, sums, provenance, bills of materials and commits.
+fn papers(facts: &Facts) -> Vec<Paper> {
+    let paper = |path: &str, what| Paper {
+        name: path.rsplit('/').next().unwrap_or(path).to_owned(),
+        path: path.to_owned(),
+        what,
+    };
+    let mut papers = vec![paper(Sums::FILE_NAME, "digests of all files")];
+    if facts.is_signed {
+        papers.push(paper(SUMS_SIGNATURE, "their signature"));
+    }
+    for path in facts.files.keys() {
+        let what = match path.as_str() {
+            "build.json" => "record of the build",
+            "provenance.json" => "provenance (SLSA)",
+            "provenance.intoto.jsonl" => "provenance (SLSA), signed",
+            "origin/provenance.json" | "origin/provenance.intoto.jsonl" => {
+                "provenance of the build that was promoted"
+            }
+            "outputs/CONTEXT" | "outputs/CONTEXT.sh" => {
+                "commits that it was built of, to build it again"
+            }
+            "outputs/CHANGELOG" | "outputs/CHANGELOG.txt" => "commits since the build before",
+            "outputs/LAST_COMMITS" => "last commit of each repository",
+            "outputs/BUILD_INFO" | "outputs/BUILD_INFO.txt" => "description of the build",
+            other if other.ends_with(".cdx.json") => "bill of materials (CycloneDX)",
+            _ => continue,
+        };
+        papers.push(paper(path.as_str(), what));
+    }
+    papers
+}
+
+/// The commits of a build, by git.
+struct Commits<'a> {
+    path: &'a BuildPath,
+    gits: BTreeMap<&'a str, Vec<Commit<'a>>>,
+    /// Lines that are no commit.
+    others: Vec<&'a str>,
+    listed: usize,
+    /// Whether these are all.
+    is_whole: bool,
+}
+
+/// A line of a `CHANGELOG`.
+struct Commit<'a> {
+    id: &'a str,
+    day: &'a str,
+    /// Committer and subject.
+    text: &'a str,
+}
+
+impl<'a> Commits<'a> {
+    fn new((path, text, is_whole): &'a (BuildPath, String, bool)) -> Self {
+        let mut commits = Self {
+            path,
+            gits: BTreeMap::new(),
+            others: Vec::new(),
+            listed: 0,
+            is_whole: *is_whole,
+        };
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if commits.listed == MOST_COMMITS {
+                commits.is_whole = false;
+                break;
+            }
+            commits.listed += 1;
+            match commit(line) {
+                Some((git, commit)) => commits.gits.entry(git).or_default().push(commit),
+                None => commits.others.push(line),
+            }
+        }
+        commits
+    }
+}
+
+/// Reads `<git> <sha> <iso date> <committer> <subject>`; other lines of a text that anybody may have written are shown as they are.
+fn commit(line: &str) -> Option<(&str, Commit<'_>)> {
+    let mut words = line.splitn(4, ' ');
+    let (git, id, date, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let is_id = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_id {
+        return None;
+    }
+    let commit = Commit {
+        id: &id[..12],
+        day: date.split('T').next()?,
+        text,
+    };
+    Some((git, commit))
+}
+
+/// Whether a file of a group is a symlink, in words.
+fn shown(file: &File) -> String {
+    file.size.map_or_else(|| "symlink".to_owned(), size)
+}
