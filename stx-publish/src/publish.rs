@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use stx_layout::{BuildDate, BuildPath};
+use tracing::debug;
 
 use crate::metadata::Indexed;
 use crate::plan::{
@@ -92,6 +93,7 @@ pub async fn publish_with_hooks(
         .lock(&id.channel)
         .await
         .map_err(|source| stopped(id, source))?;
+    debug!(channel = %id.channel, "channel locked");
     let failed_before = |source| PublishError::HookBeforeCommit {
         id: Box::new(id.clone()),
         source,
@@ -129,6 +131,7 @@ pub async fn publish_with_hooks(
                     return Err(error);
                 }
             };
+            debug!(build = %id, files = record.files, bytes = record.bytes, "committed");
             report.files = record.files;
             report.bytes = record.bytes;
         }
@@ -157,6 +160,7 @@ pub async fn publish_with_hooks(
         if let Err(source) = moved {
             return Err(not_moved(store, id, &step.alias, source).await);
         }
+        debug!(build = %id, alias = %step.alias, "alias moved");
         report.moved.push(step.alias.clone());
     }
     if let Some(sections) = &plan.undated
@@ -242,6 +246,7 @@ async fn fill(
     if let Some(source) = first_error {
         return Err(stopped(&plan.id, source));
     }
+    debug!(build = %plan.id, files = plan.incoming.entries.len(), shared, "files added");
     let mut metadata = BTreeMap::new();
     for dir in &plan.repositories {
         let carried = plan.carried.get(dir).cloned().unwrap_or_default();
@@ -254,6 +259,7 @@ async fn fill(
         let kinds = carried.records.into_iter().map(|record| record.kind);
         indexed.carried = kinds.collect();
         indexed.not_carried = carried.left_out;
+        debug!(%dir, listed = indexed.listed, "RPM metadata made");
         metadata.insert(dir.clone(), indexed);
     }
     for dir in &plan.apt_repositories {
@@ -267,6 +273,7 @@ async fn fill(
         let replaced = plan.left_out.iter();
         let replaced = replaced.filter_map(|path| path.as_str().strip_prefix(&prefix));
         indexed.replaced = replaced.map(str::to_owned).collect();
+        debug!(%dir, listed = indexed.listed, "apt lists made");
         metadata.insert(dir.clone(), indexed);
     }
     if plan.strict {

@@ -25,6 +25,27 @@ fn the_spans_of_a_build_are_shown_when_they_are_asked_for() {
     }
 }
 
+#[test]
+fn the_steps_of_a_publish_are_details() {
+    let small = Small::new();
+    let built = run(small.build("20200101T000000Z").arg("-vv")).code(0);
+    let id = "master/centos/20200101T000000Z";
+    let span = format!("publish{{build={id}}}: stx_publish::publish");
+    let mut rest = built.stderr.as_str();
+    for step in [
+        "channel locked channel=master/centos".to_owned(),
+        format!("files added build={id} files="),
+        format!("committed build={id} files="),
+        format!("alias moved build={id} alias=latest_build"),
+    ] {
+        let line = format!("{span}: {step}");
+        let at = rest
+            .find(&line)
+            .unwrap_or_else(|| panic!("{line}: {}", built.stderr));
+        rest = &rest[at..];
+    }
+}
+
 /// The details name commands and mirrors; a password in their URLs is never among them.
 #[test]
 fn no_password_is_shown_however_much_is_asked_for() {
