@@ -1,10 +1,12 @@
 //! How long publishing, verifying and removing take, next to what people use for that: `rsync`, `sha256sum`,
-//! `createrepo_c` and `rm`.
+//! `createrepo_c`, `apt-ftparchive` and `rm`.
 //!
 //! Both sides do the same work on the same data in turn, in one run: 2,000 files, 2 GiB in all, of which a few are large,
 //! incompressible, the same each time. The figures are medians; the processor time of all processes stands beside the
 //! time that passed, for a machine on which others work. All data is in the page cache, as what was built just now is.
 //! A target that is missed is said, and no error.
+//!
+//! The Debian packages are 420 of those that this machine has, from its own apt sources; `STX_DEBS` names a directory of others.
 //!
 //! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
 //! need 12 GiB there.
@@ -19,6 +21,7 @@
 )]
 
 mod data;
+mod debs;
 mod peers;
 #[path = "../common/release.rs"]
 mod release;
@@ -44,6 +47,7 @@ fn main() {
     daily(&bench, tree, runs);
     disk(&bench, bytes / 4);
     metadata(&bench, runs);
+    debs::first(&bench, runs);
     fs_err::remove_dir_all(&bench.dir).expect("removed");
 }
 

@@ -79,9 +79,13 @@ impl Bench {
 
     /// Times the publishing of a tree.
     pub(crate) fn publish(&self, tree: &Tree, day: usize) -> Took {
+        self.publish_dir(&tree.dir, "", day)
+    }
+
+    /// Times the publishing of a directory, with more options for all commands.
+    pub(crate) fn publish_dir(&self, dir: &Utf8Path, options: &str, day: usize) -> Took {
         self.stx(&format!(
-            "publish {} --channel {CHANNEL} --date {} --result success",
-            tree.dir,
+            "{options} publish {dir} --channel {CHANNEL} --date {} --result success",
             date(day)
         ))
     }

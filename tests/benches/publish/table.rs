@@ -48,8 +48,12 @@ pub(crate) fn begin(title: &str) {
     println!("|---|---|---|---|---|---|---|---|---|");
 }
 
-/// Medians of both sides, and their ratio.
+/// Medians of both sides, and their ratio; says so where there are too few runs for the case.
 pub(crate) fn row(case: &str, peer: &str, ours: &[Took], theirs: &[Took], target: f64) {
+    if ours.is_empty() || theirs.is_empty() {
+        println!("| {case} | {peer} | too few runs | | | {target} | | | |");
+        return;
+    }
     let walls = |side: &[Took]| median(side.iter().map(|took| took.wall).collect());
     let cpus = |side: &[Took]| {
         let all: Option<Vec<_>> = side.iter().map(|took| took.cpu).collect();
