@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_deb::paragraphs;
 
-use super::{Debian, SOURCES, STD, control, deb, source};
+use super::debian::{Debian, control, deb, source};
+use super::{SOURCES, STD};
 use crate::harness::{cache, run, tool};
 
 /// Small packages of Debian with unlike fields; fetched once and kept, by `apt-get download` from the machine's own sources.
