@@ -1,13 +1,14 @@
 //! A mirror against its records: verify and repair.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
 use stx_layout::{BuildId, RootAlias};
-use stx_publish::aliases::{RootStep, settle_root};
+use stx_publish::aliases::{AliasPolicy, RootStep, RootVerdict, settle_root};
 use stx_publish::site::verify_pages;
-use stx_publish::verify::check_root_aliases;
+use stx_publish::verify::{LeftName, check_root_aliases};
 use stx_publish::{
     Finding, FindingKind, MirrorStore, RepairReport, Scope, StoreError, VerifyError, VerifyReport,
     repair, verify_observed, verify_readable, verify_repositories,
@@ -120,38 +121,68 @@ async fn root_findings(site: &Site, reader: &Reader) -> Result<Vec<Finding>, Sto
 }
 
 /// Sets the names above the channels right: as the configuration says, and `release/latest_release` also back where its target
-/// is gone.
+/// is gone. Those that it cannot set right are left as they are, with what to do next.
 async fn repair_names(
     site: &Site,
     store: &dyn MirrorStore,
     found: &[Finding],
-) -> Result<Vec<RootStep>, StoreError> {
+    done: &mut RepairReport,
+) -> Result<(), StoreError> {
+    let above = found.iter().filter(|finding| finding.channel.is_none());
+    let wrong = above.filter(|finding| match finding.kind {
+        FindingKind::AliasDangling
+        | FindingKind::AliasNotNewest
+        | FindingKind::AliasMalformed
+        | FindingKind::AliasMissing
+        | FindingKind::AliasDiffers => true,
+        // The others are not about names above the channels.
+        _ => false,
+    });
+    let wrong = wrong.filter_map(|finding| Some((finding.path.as_deref()?, finding.kind)));
+    let wrong: BTreeMap<&str, FindingKind> = wrong.collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let policy = site.options.aliases.policy();
     let latest = RootAlias::LatestRelease.to_string();
-    let wrong = |finding: &&Finding| finding.channel.is_none() && finding.path.is_some();
-    let mut wrong = found
-        .iter()
-        .filter(wrong)
-        .filter(|finding| match finding.kind {
-            FindingKind::AliasDangling
-            | FindingKind::AliasNotNewest
-            | FindingKind::AliasMalformed
-            | FindingKind::AliasMissing
-            | FindingKind::AliasDiffers => true,
-            // The others are not about names above the channels.
-            _ => false,
-        });
-    let Some(first) = wrong.next() else {
-        return Ok(Vec::new());
+    let forced = wrong.get(latest.as_str()) == Some(&FindingKind::AliasDangling);
+    let steps = settle_root(store, policy, forced).await?;
+    for name in wrong.into_keys() {
+        let step = steps.iter().find(|step| step.alias.to_string() == name);
+        if let Some(why) = left_by(policy, name, step) {
+            done.left.push(LeftName {
+                name: name.to_owned(),
+                why,
+            });
+        }
+    }
+    let moved = steps.into_iter().filter(|step| step.verdict.moves());
+    done.names.extend(moved);
+    Ok(())
+}
+
+/// Why a wrong name above the channels is still wrong after its `step`, and what to do next; `None` where it is right now.
+fn left_by(policy: &AliasPolicy, name: &str, step: Option<&RootStep>) -> Option<String> {
+    let by_hand = || {
+        format!(
+            "nothing says where it has to point; `stx-builds alias set {name} TARGET` points it at a release or channel that has \
+             builds, `stx-builds alias unset {name}` removes it"
+        )
     };
-    let is_gone = |finding: &Finding| {
-        finding.kind == FindingKind::AliasDangling && finding.path.as_deref() == Some(&latest)
+    let Some(step) = step else {
+        return Some(by_hand());
     };
-    let forced = is_gone(first) || wrong.any(is_gone);
-    let steps = settle_root(store, site.options.aliases.policy(), forced).await?;
-    Ok(steps
-        .into_iter()
-        .filter(|step| step.verdict.moves())
-        .collect())
+    match step.verdict {
+        RootVerdict::Create | RootVerdict::Move | RootVerdict::Stays => None,
+        RootVerdict::Waits if policy.links.contains_key(&step.alias) => Some(format!(
+            "the configuration says {}, which has no build; publish a build there, or change [aliases] of stx-builds.toml",
+            step.to
+        )),
+        RootVerdict::Waits if policy.names(&step.alias) => {
+            Some("no release has a build; the next publish to a release moves it".to_owned())
+        }
+        RootVerdict::Waits => Some(by_hand()),
+    }
 }
 
 /// A channel or a build that is not there; `failure` where it is something else.
@@ -204,14 +235,10 @@ impl Site {
                 registry.finish_all(self, &**store, scope).await?;
             }
             let mut done = repair(&**store, &report).await.map_err(fail)?;
-            let names = repair_names(self, &**store, &report.findings).await;
-            done.names = names.map_err(refused)?;
+            let names = repair_names(self, &**store, &report.findings, &mut done).await;
+            names.map_err(refused)?;
             // An alias that moved is on the pages, too.
-            if report
-                .findings
-                .iter()
-                .any(|finding| finding.kind.is_repairable())
-            {
+            if report.findings.iter().any(Finding::is_repairable) {
                 done.pages = pages::made(self, &**store).await?;
             }
             repaired = Some(done);

@@ -24,7 +24,7 @@ mod tests;
 
 pub use crate::error::chain;
 pub use check::{check_aliases, check_build};
-pub use repair::{RepairReport, repair, repair_aliases};
+pub use repair::{LeftName, RepairReport, RepairedAlias, repair, repair_aliases};
 #[cfg(feature = "local")]
 pub use repositories::verify_repositories;
 pub use root::check_root_aliases;
@@ -274,6 +274,16 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Whether a repair may set it right: it is derived, and where it is about an alias of a channel, there is a rule for it.
+    pub fn is_repairable(&self) -> bool {
+        let is_owned = |alias: &AliasName| !check::has_rule(alias);
+        let alias = self.path.as_deref().and_then(|path| path.parse().ok());
+        let foreign = self.channel.is_some() && self.build.is_none();
+        self.kind.is_repairable() && !(foreign && alias.as_ref().is_some_and(is_owned))
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (build, channel) = (self.build.as_ref(), self.channel.as_ref());
@@ -311,7 +321,7 @@ pub struct VerifyReport {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The aliases that a repair would move.
+    /// The aliases that are wrong. A repair moves those of which it knows where they belong.
     pub aliases: Vec<SeenAlias>,
     /// Tags that the registry has longer than the mirror has their builds, because something needs them: nothing is wrong
     /// with that.

@@ -270,6 +270,70 @@ fn verify_finds_wrong_names_and_repairs_them() {
 }
 
 #[test]
+fn names_that_nobody_can_set_right_are_left_with_what_to_do_next() {
+    let mirror = Mirror::new("[aliases]\n\"r2019.05\" = \"release/2019.05\"");
+    mirror.publish(FIRST, 1);
+    mirror.publish(FIRST, 2);
+    let gone = "20181101T000000Z";
+    let odd = format!("{FIRST}/latest_docker_image_build");
+    let green = format!("{FIRST}/latest_green_build");
+    let put = [
+        (odd.as_str(), gone),
+        (&green, gone),
+        ("r2017.01", "release/2017.01"),
+        ("r2019.05", "release/2019.05"),
+    ];
+    for (path, text) in put {
+        fs_err::os::unix::fs::symlink(text, mirror.root().join(path)).expect("a symlink");
+    }
+    let mut before = mirror.found();
+    // The pages are made by the repair.
+    before.retain(|(kind, _)| kind.starts_with("alias-"));
+    assert_eq!(before.len(), 5, "{before:?}");
+    let found = mirror.stx(&["verify"]).code(4).stdout;
+    assert!(
+        found.contains("which is not there; point it at a build that is there, or remove it"),
+        "{found}"
+    );
+    let repaired = mirror.stx(&["verify", "--repair"]).code(4).stdout;
+    for (name, why) in [
+        (
+            odd.as_str(),
+            "nothing says where it has to point; point it at a build that is there, or remove it",
+        ),
+        (
+            &green,
+            "nothing says where it has to point; point it at a build that is there, or remove it",
+        ),
+        (
+            "r2017.01",
+            "nothing says where it has to point; `stx-builds alias set r2017.01 TARGET`",
+        ),
+        (
+            "r2019.05",
+            "the configuration says release/2019.05, which has no build; publish a build there",
+        ),
+    ] {
+        let line = format!("{name}: left as it is, {why}");
+        assert!(repaired.contains(&line), "{line}\n{repaired}");
+    }
+    for (path, text) in put {
+        assert_eq!(mirror.link(path), text);
+    }
+    assert_eq!(mirror.found(), before);
+
+    // It takes the advice.
+    mirror.stx(&["alias", "unset", "r2017.01"]).ok();
+    mirror.publish("release/2019.05/centos", 1);
+    for path in [&odd, &green] {
+        fs_err::remove_file(mirror.root().join(path)).expect("removed");
+    }
+    fs_err::os::unix::fs::symlink("20181101T060000Z", mirror.root().join(&odd)).expect("a symlink");
+    mirror.stx(&["verify", "--repair"]).ok();
+    assert_eq!(mirror.found(), []);
+}
+
+#[test]
 fn paths_without_a_date_follow_the_newest_build() {
     let mirror = Mirror::new("");
     mirror.publish(FIRST, 1);

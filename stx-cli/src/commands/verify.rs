@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure>
         .report
         .findings
         .iter()
-        .any(|finding| finding.kind.is_repairable());
+        .any(stx_publish::Finding::is_repairable);
     let images = verified.report.findings.iter().any(|finding| {
         matches!(
             finding.kind,

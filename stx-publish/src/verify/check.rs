@@ -218,10 +218,18 @@ impl BuildCheck<'_> {
     }
 }
 
+/// The next step for a wrong alias without a rule.
+pub(super) const BY_HAND: &str = "point it at a build that is there, or remove it";
+
 /// Checks the aliases of a channel against its builds.
 pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyReport) {
     let newest = entry.newest_success();
     let mut find = |alias: &AliasName, shown: Option<&AliasEntry>, kind, message: String| {
+        let message = if has_rule(alias) {
+            message
+        } else {
+            format!("{message}; {BY_HAND}")
+        };
         report.findings.push(Finding::channel(
             channel,
             Some(alias.as_str()),
@@ -296,6 +304,12 @@ pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut Verif
             "neither build nor alias",
         ));
     }
+}
+
+/// Whether this program moves an alias of a channel, and so knows where it belongs. The others, such as
+/// `latest_docker_image_build`, are those of whoever made them.
+pub(super) fn has_rule(alias: &AliasName) -> bool {
+    [AliasName::latest_build(), AliasName::latest_green_build()].contains(alias)
 }
 
 /// Checks the paths without a date of a channel.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{AliasName, BuildDate, Channel};
 
+use super::check::BY_HAND;
 use super::green::check_green;
 use super::{FindingKind, VerifyError, VerifyReport, check_aliases};
 use crate::aliases::RootStep;
@@ -23,11 +24,23 @@ pub struct RepairedAlias {
     pub to: Option<BuildDate>,
 }
 
+/// A name that is wrong and was left as it is, because nothing says where it has to point, or its target has no build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftName {
+    /// Its path on the mirror.
+    pub name: String,
+    /// Why it was left, and what to do next.
+    pub why: String,
+}
+
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RepairReport {
     /// Aliases.
     pub aliases: Vec<RepairedAlias>,
+    /// The names that are wrong and were left as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftName>,
     /// The aliases of releases and channels that were set right.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<RootStep>,
@@ -54,6 +67,9 @@ impl fmt::Display for RepairReport {
                 )?,
             }
         }
+        self.left
+            .iter()
+            .try_for_each(|LeftName { name, why }| writeln!(f, "{name}: left as it is, {why}"))?;
         self.names
             .iter()
             .try_for_each(|step| writeln!(f, "{step}"))?;
@@ -89,7 +105,9 @@ pub async fn repair_aliases(
     repair(store, &seen).await
 }
 
-/// Repairs what `report` found and what can be derived. An alias that is no longer as the report saw it is left alone.
+/// Repairs what `report` found and what can be derived: `latest_build` shows the newest success, `latest_green_build` the newest
+/// green build where anything was marked. Of other aliases of a channel nothing says where they belong, so they are left as they
+/// are. An alias that is no longer as the report saw it is left alone.
 pub async fn repair(
     store: &dyn MirrorStore,
     report: &VerifyReport,
@@ -132,17 +150,33 @@ pub async fn repair(
         let catalog = store.catalog(&scope).await.map_err(fail)?;
         let entry = catalog.channels.get(channel);
         let newest = entry.and_then(stx_layout::ChannelEntry::newest_success);
-        let latest_green = AliasName::latest_green_build();
+        let (latest, latest_green) = (AliasName::latest_build(), AliasName::latest_green_build());
+        let asked = report.aliases.iter();
+        let mut asked = asked.filter(|seen| seen.channel == *channel);
+        let history = if asked.any(|seen| seen.alias == latest_green) {
+            store.verdicts(&scope).await.map_err(fail)?
+        } else {
+            Vec::new()
+        };
         for seen in report
             .aliases
             .iter()
             .filter(|seen| seen.channel == *channel)
         {
-            let to = if seen.alias == latest_green {
-                let history = store.verdicts(&scope).await.map_err(fail)?;
+            let to = if seen.alias == latest {
+                newest
+            } else if seen.alias == latest_green && !history.is_empty() {
                 entry.and_then(|entry| newest_green(channel, entry, &history))
             } else {
-                newest
+                // Whoever made it knows where it belongs. The newest success would be a guess that looks right.
+                let shown = entry.and_then(|entry| entry.aliases.get(&seen.alias));
+                if shown == seen.shown.as_ref() {
+                    done.left.push(LeftName {
+                        name: format!("{channel}/{}", seen.alias),
+                        why: format!("nothing says where it has to point; {BY_HAND}"),
+                    });
+                }
+                continue;
             };
             match writer.point(&seen.alias, seen.shown.as_ref(), to).await {
                 Ok(()) => done.aliases.push(RepairedAlias {

@@ -1,10 +1,11 @@
 use bytes::Bytes;
-use stx_layout::{AliasEntry, AliasName, BuildOutcome};
+use stx_layout::{AliasEntry, AliasName, BuildOutcome, Verdict, VerdictEntry};
 
 use super::*;
 use crate::conformance::{sample_id, sample_request};
 use crate::memory::MemoryStore;
 use crate::publish::{prepare, publish};
+use crate::verdicts::mark;
 
 async fn mirror() -> MemoryStore {
     let store = MemoryStore::new();
@@ -78,6 +79,77 @@ async fn wrong_aliases_are_found_and_repaired() {
         assert_eq!(kinds(&store).await, []);
         let shown = store.alias(&channel, &latest).await.expect("an alias");
         assert_eq!(shown, Some(AliasEntry::Build(sample_id(2).date)));
+    }
+}
+
+/// An alias of which nobody knows the rule shows what it shows until its owner moves it; `latest_green_build` is one where
+/// nothing was ever marked.
+#[tokio::test]
+async fn an_alias_without_a_rule_is_reported_and_left() {
+    let channel = sample_id(1).channel;
+    let cases = [
+        (
+            AliasEntry::Build(sample_id(9).date),
+            FindingKind::AliasDangling,
+        ),
+        (
+            AliasEntry::Build(sample_id(3).date),
+            FindingKind::AliasToFailure,
+        ),
+        (
+            AliasEntry::Other("/srv/20181101T060000Z".to_owned()),
+            FindingKind::AliasMalformed,
+        ),
+    ];
+    for name in ["latest_docker_image_build", "latest_green_build"] {
+        let alias: AliasName = name.parse().expect("an alias");
+        for (entry, kind) in &cases {
+            let store = mirror().await;
+            store.tamper_alias(&channel, &alias, entry.clone());
+            let report = verify(&store, &Scope::All).await.expect("verified");
+            let repaired = repair(&store, &report).await.expect("repaired");
+            let shown = store.alias(&channel, &alias).await.expect("an alias");
+            assert_eq!(shown.as_ref(), Some(entry), "{name}");
+            assert_eq!(kinds(&store).await, [*kind]);
+            assert_eq!(repaired.aliases, []);
+            let said = repaired.to_string();
+            let left =
+                format!("{channel}/{name}: left as it is, nothing says where it has to point");
+            assert!(said.starts_with(&left), "{said}");
+            let next = "point it at a build that is there, or remove it";
+            assert!(said.contains(next), "{said}");
+            // A build of sources that did not change repairs its channel, too.
+            let repaired = repair_aliases(&store, &channel).await.expect("repaired");
+            assert_eq!(repaired.aliases, []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_alias_is_repaired_by_its_own_rule() {
+    let store = mirror().await;
+    let channel = sample_id(1).channel;
+    let entry = VerdictEntry {
+        build: sample_id(1),
+        at: sample_id(3).date.time(),
+        verdict: Verdict::Green,
+        author: "lab".to_owned(),
+        reason: None,
+        url: None,
+    };
+    mark(&store, &entry).await.expect("marked");
+    let gone = AliasEntry::Build(sample_id(9).date);
+    let (latest, green) = (AliasName::latest_build(), AliasName::latest_green_build());
+    for alias in [&latest, &green] {
+        store.tamper_alias(&channel, alias, gone.clone());
+    }
+    let report = verify(&store, &Scope::All).await.expect("verified");
+    let repaired = repair(&store, &report).await.expect("repaired");
+    assert_eq!(repaired.left, []);
+    assert_eq!(kinds(&store).await, []);
+    for (alias, day) in [(latest, 2), (green, 1)] {
+        let shown = store.alias(&channel, &alias).await.expect("an alias");
+        assert_eq!(shown, Some(AliasEntry::Build(sample_id(day).date)));
     }
 }
 

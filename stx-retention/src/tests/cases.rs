@@ -1,6 +1,6 @@
 //! A case for every rule, every reason and every warning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use stx_layout::{AliasEntry, AliasName, Catalog, Section, UndatedEntry, Verdict};
@@ -335,7 +335,7 @@ fn a_lab_that_marks_everything_red_is_held_back() {
 #[test]
 fn a_forecast_knows_the_verdicts() {
     let (catalog, facts, policy) = tested();
-    let forecast = crate::forecast(&catalog, &facts, &policy, day(30), 5, &Default::default());
+    let forecast = crate::forecast(&catalog, &facts, &policy, day(30), 5, &BTreeMap::new());
     let gone = |days: usize| {
         let expired = forecast.days[days].expire.iter();
         expired.map(|entry| entry.build.clone()).collect::<Vec<_>>()
