@@ -55,7 +55,7 @@ install -m 0644 "$here/stx-cli/src/commands/manual/sample.toml" stx-builds.toml
 install -m 0644 "$here"/packaging/{stx-builds.service,sysusers.conf,tmpfiles.conf} .
 install -m 0644 "$here"/{CHANGELOG.md,LICENSE} .
 # What git knows, and nothing that lies beside it.
-(cd "$here" && git ls-files -z 'recipes/*.toml' ':!recipes/*/*' docs | tar -c --null --files-from=-) | tar -x --no-same-permissions
+(cd "$here" && git ls-files -z ':(glob)recipes/*.toml' ':(glob)recipes/shared/*.toml' docs | tar -c --null --files-from=-) | tar -x --no-same-permissions
 (cd "$here" && cargo tree --quiet --locked --package stx-cli --edges normal,no-proc-macro --prefix none --no-dedupe --format '{l}: {p}') |
     sed -E 's/ \(.*\)$//' | LC_ALL=C sort -u > LICENSES-OF-CRATES
 

@@ -76,9 +76,12 @@ fn no_test_file_is_forgotten() {
 
 #[test]
 fn the_real_recipes_plan() {
+    let dir = camino_tempfile::Utf8TempDir::new().expect("a temporary directory");
+    let config = dir.path().join("stx-builds.toml");
+    fs_err::write(&config, crate::recipes::answers()).expect("a configuration");
     for (name, word) in [
         ("starlingx-centos", "build-pkgs"),
-        ("starlingx-debian", "build-image"),
+        ("starlingx-debian-trixie", "build-image"),
     ] {
         let recipe = root().join(format!("recipes/{name}.toml"));
         let mut command = stx([
@@ -89,7 +92,9 @@ fn the_real_recipes_plan() {
             "--date",
             "20200101T000000Z",
         ]);
-        let plan = run(command.args(["--recipe", recipe.as_str()])).ok();
+        command.args(["--recipe", recipe.as_str(), "--config", config.as_str()]);
+        command.env("USER", "builder");
+        let plan = run(&mut command).ok();
         assert!(plan.contains(word), "{plan}");
     }
 }

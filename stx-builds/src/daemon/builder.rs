@@ -183,7 +183,8 @@ fn walk(
         let entry = entry.map_err(|error| format!("{dir}: {error}"))?;
         // A layer has its state within that of the channel without one.
         let own = channel && OWN.contains(&entry.file_name());
-        if !own && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        // A channel's state may be a link to another disk.
+        if !own && entry.path().is_dir() {
             walk(entry.path(), depth + 1, visit)?;
         }
     }

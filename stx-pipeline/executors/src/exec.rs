@@ -33,6 +33,8 @@ pub struct Exec {
     pub keep: Vec<String>,
     /// Variables for the command itself.
     pub env: BTreeMap<String, String>,
+    /// Whether a phase of the build starts it, so that it cannot be tried before the first phase.
+    pub late: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +50,8 @@ struct ExecTable {
     keep: Vec<Spanned<String>>,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    #[serde(default)]
+    late: bool,
 }
 
 impl Exec {
@@ -89,6 +93,7 @@ impl Exec {
             paths: PathMap::read(table, fields.paths),
             keep: fields.keep.into_iter().map(Spanned::into_inner).collect(),
             env: fields.env,
+            late: fields.late,
         }))
     }
 
@@ -179,6 +184,9 @@ impl Executor for Exec {
     }
 
     fn check(&self, marker: &Utf8Path, job: &Job, tools: &Env) -> Option<Check> {
+        if self.late {
+            return None;
+        }
         let paths = self.paths.of_build(&job.common);
         let workspace = job.common.get("MY_WORKSPACE").map_or("", |value| value);
         let script = check_script(&paths.path(marker), &paths.text(workspace));
