@@ -112,6 +112,7 @@ test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the
 test  | cmd:apache2,httpd      | apache2            | httpd                | serves a mirror too
 test  | cmd:chromium,chromium-browser | chromium    | chromium             | shows the catalog pages
 test  | cmd:chromedriver       | chromium-driver    | chromedriver         | drives it
+test  | cmd:tidy               | tidy               | tidy                 | checks the HTML of the pages
 test  | cmd:unzip              | unzip              | unzip                | unpacks what looks at the pages
 test  | cmd:radosgw            | radosgw            | ceph-radosgw         | is an object store
 test  | cmd:ceph-mon           | ceph-mon           | ceph-mon             | is its monitor

@@ -29,6 +29,7 @@ mod sources;
 mod tests;
 
 pub use check::verify_pages;
+pub use html::{Listed, listing};
 pub use signed::IndexSeal;
 
 /// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.

@@ -383,11 +383,14 @@ fn a_public_bucket_is_read_as_a_web_server_is() {
             .ok()
             .to_ascii_lowercase()
     };
-    let page = head("index.html");
-    assert!(
-        page.contains("content-type: text/html") && page.contains("cache-control: no-cache"),
-        "{page}"
-    );
+    let of_build = format!("{CHANNEL}/{}.html", date(1));
+    for page in ["index.html", &of_build] {
+        let page = head(page);
+        assert!(
+            page.contains("content-type: text/html") && page.contains("cache-control: no-cache"),
+            "{page}"
+        );
+    }
     let file = head(&format!("{CHANNEL}/{}/outputs/iso/bootimage.iso", date(1)));
     assert!(file.contains("immutable"), "{file}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Ran, root, run, stx};
+use crate::harness::{Ran, root, run, stx, tool};
 use crate::site::{CHANNEL, DATES, Site, noise};
 
 mod browser;
@@ -24,6 +24,22 @@ fn site() -> Site {
     site.publish_to("rc/3.0/centos", "20200101T000000Z", "fail", b"an image");
     site
 }
+
+/// A channel and a file with names that are as long as names may be, without a place to break them.
+const LONG: &str =
+    "feature/a_branch_whose_name_is_longer_than_a_phone_is_wide/debian/bookworm/amd64/monolithic";
+
+fn add_long_names(site: &Site) {
+    let charts = site.dir.path().join("tree/outputs/helm-charts");
+    fs_err::create_dir_all(&charts).expect("a directory");
+    fs_err::write(charts.join("x".repeat(200)), "a chart").expect("a file");
+    site.publish_to(LONG, "20200101T000000Z", "success", &noise(3, 1 << 20));
+}
+
+/// The elements that reach beyond the window, or hold something that does not fit.
+const TOO_WIDE: &str = "return [...document.querySelectorAll('body *')].filter(it => !it.closest('.hidden, .skip, svg') &&\
+    (it.getBoundingClientRect().right > innerWidth + 1 || it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 0 &&\
+    getComputedStyle(it).display !== 'inline')).map(it => it.outerHTML.slice(0, 200));";
 
 fn list(found: &Value) -> Vec<&str> {
     let found = found.as_array().expect("an array");
@@ -114,12 +130,19 @@ fn people_filter_sort_and_find_the_image() {
 #[test]
 fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
     let site = site();
+    add_long_names(&site);
     let nginx = site.serve("");
     let browser = Browser::start();
+    let (long, long_build) = (
+        format!("{LONG}/index.html"),
+        format!("{LONG}/20200101T000000Z.html"),
+    );
     for (page, path) in [
         ("root", "index.html"),
         ("channel", "master/centos/index.html"),
         ("build", "master/centos/20200102T000000Z.html"),
+        ("long-channel", &*long),
+        ("long-build", &*long_build),
     ] {
         for (size, width, height) in SIZES {
             for scheme in ["light", "dark"] {
@@ -131,6 +154,12 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
                     wide.as_u64().expect("a width") <= width,
                     "{shown}: {wide} wide"
                 );
+                let found = browser.script(TOO_WIDE, &[]);
+                assert_eq!(found, json!([]), "{shown}: {found:#}");
+                // Its checks take seconds, and find the same on a page of the same form.
+                if page.starts_with("long") {
+                    continue;
+                }
                 let found = browser.axe();
                 assert_eq!(found, json!([]), "{shown}: {found:#}");
                 if std::env::var_os("STX_TEST_SCREENSHOTS").is_some() {
@@ -145,6 +174,34 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
     browser.script("document.body.append(document.createElement('img'));", &[]);
     assert!(browser.axe().to_string().contains("image-alt"));
     browser.no_errors();
+}
+
+#[test]
+fn tidy_finds_nothing_wrong_with_the_pages() {
+    let site = site();
+    add_long_names(&site);
+    let mut pages = 0;
+    for entry in walkdir::WalkDir::new(site.mirror()) {
+        let entry = entry.expect("a readable tree");
+        let path = entry.path().to_str().expect("UTF-8");
+        if entry.path().extension().is_some_and(|it| it == "html") {
+            pages += 1;
+            // An `<output>` is filled by a script.
+            let args = ["-quiet", "-errors", "--drop-empty-elements", "no", path];
+            let judged = run(&mut tool("tidy", args)).code(0);
+            assert_eq!(judged.stderr, "", "{path}");
+        }
+    }
+    assert_eq!(pages, 1 + 4 + 6);
+    let listing = stx_publish::site::listing("/a & b/20200101T000000Z/", &[]);
+    let file = site.dir.path().join("listing.html");
+    fs_err::write(&file, listing + "<p>").expect("a file");
+    let judged = run(&mut tool("tidy", ["-quiet", "-errors", file.as_str()]));
+    assert!(
+        judged.stderr.contains("<p>"),
+        "it does see something: {}",
+        judged.stderr
+    );
 }
 
 /// A copy that is killed before its last step has copied everything and made no pages.

@@ -119,6 +119,15 @@ fn is_a_mirror(url: &str, site: &Site) {
         &["--range", "3-6"],
         &[" 206", "content-range: bytes 3-6/13", "content-length: 4"],
     );
+    // A build's own directory leads to its page.
+    let page = format!("/{CHANNEL}/{}.html", DATES[1]);
+    has(
+        &format!("{dated}/"),
+        &[],
+        &[" 302", &format!("{}\r\n", page.to_lowercase())],
+    );
+    let kind = "content-type: text/html";
+    has(&format!("{dated}.html"), &[], &[" 200", "no-cache", kind]);
     let latest = format!("{url}{CHANNEL}/latest_build/outputs/iso/bootimage.iso");
     for (changes, kind) in [
         (format!("{url}index.json"), "content-type: application/json"),
@@ -322,6 +331,26 @@ fn serve_shows_a_mirror_on_the_loopback_interface() {
         &[" 206", "content-range: bytes 3-6/13"],
     );
     has(url, &[], &[" 200", "content-type: text/html"]);
+    // A build's own directory leads to its page, and those below are listed.
+    let page = format!("location: ../{}.html", DATES[1].to_lowercase());
+    for name in [DATES[1], "latest_build"] {
+        let build = format!("{url}{CHANNEL}/{name}/");
+        has(&build, &[], &[" 302", &page]);
+        has(&format!("{build}outputs/"), &[], &[" 200", "text/html"]);
+    }
+    let listed = format!("{url}{CHANNEL}/{}/outputs/", DATES[1]);
+    let text = run(&mut tool("curl", ["-fsS", "--noproxy", "*", &listed])).ok();
+    for part in ["href=\"iso/\"", "href=\"CONTEXT\"", "href=\"../../"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let out = site.mirror().join(CHANNEL).join("out");
+    std::os::unix::fs::symlink("/etc", &out).expect("a symlink");
+    let private = site.mirror().join(CHANNEL).join("private");
+    std::os::unix::fs::symlink("../../.stx", &private).expect("a symlink");
+    for name in ["out", "private"] {
+        has(&format!("{url}{CHANNEL}/{name}/"), &[], &[" 404"]);
+        fs_err::remove_file(site.mirror().join(CHANNEL).join(name)).expect("removed");
+    }
     has(
         &format!("{url}index.json"),
         &[],

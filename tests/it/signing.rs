@@ -10,6 +10,7 @@ use crate::nginx::Nginx;
 
 pub(crate) mod key;
 mod packages;
+mod paste;
 mod trust;
 
 use key::Key;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
@@ -17,6 +17,8 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use stx_builds::Mirror;
 use stx_builds::mirror::directory;
+
+mod listing;
 
 /// The private area of a mirror, which no server shows.
 const PRIVATE: &str = ".stx";
@@ -42,8 +44,11 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
         .local_addr()
         .map_err(|error| Failure::new(Exit::Bug, error))?;
     output::write(&format!("http://{address}/\n"))?;
+    let real = root.canonicalize_utf8();
+    let real = real.map_err(|error| Failure::usage(format!("{root}: {error}")))?;
     let files = Router::new()
         .fallback_service(ServeDir::new(root))
+        .layer(from_fn_with_state(real, listing::list))
         .layer(from_fn(hide));
     let interrupted = async {
         // Without a handler, the signal ends the program by itself.

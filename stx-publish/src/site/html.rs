@@ -20,9 +20,11 @@ use trend::Trend;
 
 pub(super) mod build;
 mod files;
+mod listing;
 mod root;
 mod trend;
 
+pub use listing::{Listed, listing};
 pub(super) use root::root_pages;
 
 /// The heading of a mirror that was not given one.
