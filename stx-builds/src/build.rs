@@ -1,5 +1,6 @@
 //! One build, from its recipe to its publication.
 
+mod after;
 pub(crate) mod cancellation;
 mod order;
 mod outputs;
@@ -17,6 +18,7 @@ use stx_pipeline::{BuildPlan, Journal, process};
 use tracing::{Instrument as _, info_span};
 
 pub use crate::options::OnInterrupt;
+pub(crate) use after::release_below;
 pub use order::{BuildArea, BuildOrder, Watch};
 pub use recipe::{RECIPE_FORM, read_recipe, recipe_files, recipe_findings};
 pub(crate) use state::lock;
@@ -54,18 +56,29 @@ pub enum Built {
 
 impl Site {
     /// Builds a branch and publishes the result, also a failed one.
+    ///
+    /// Without a channel to build it upon, it is built upon the one that the configuration names for such a build.
     pub async fn build(&self, order: &BuildOrder, watch: Watch<'_>) -> Result<Built, Error> {
-        build(&BuildArea::new(self)?, order, watch).await
+        let order = after::configured(self, order)?;
+        build(&BuildArea::new(self)?, &order, watch).await
     }
 
     /// Plans the same, and runs nothing.
-    pub fn plan_build(&self, order: &BuildOrder) -> Result<BuildPlan, Error> {
+    pub async fn plan_build(&self, order: &BuildOrder) -> Result<BuildPlan, Error> {
+        let order = &after::configured(self, order)?;
         let area = BuildArea::new(self)?;
         let work = Work::new(&area, order)?;
-        work.plan(match order.date {
+        let date = match order.date {
             Some(date) => date,
             None => work.date_now()?,
-        })
+        };
+        let below = match area.published()? {
+            Some(store) => {
+                after::find(&area, &*store, work.channel(), order.after.as_ref()).await?
+            }
+            None => None,
+        };
+        work.plan(date, below)
     }
 
     /// The directory of a build's logs if it was not published.

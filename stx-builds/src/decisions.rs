@@ -64,7 +64,18 @@ pub(crate) fn dropped(facts: &mut PolicyInputs, id: &BuildId, sections: &[Thinne
     }
 }
 
-/// The protections of builds within `scope`: pins and readers.
+/// Adds the builds that others of the catalog were made upon: without them nobody could check what these are made of.
+pub(crate) fn below(facts: &mut PolicyInputs, catalog: &Catalog) {
+    for (id, entry) in catalog.builds() {
+        let after = entry.record().and_then(|record| record.after.as_ref());
+        if let Some(after) = after {
+            let in_use = facts.in_use.entry(after.build.clone());
+            in_use.or_insert_with(|| format!("{id}, which was made upon it"));
+        }
+    }
+}
+
+/// The protections of builds within `scope`: pins and readers, and the builds of the catalog that were made upon others.
 pub async fn protections(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -74,11 +85,13 @@ pub async fn protections(
     let builds: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
     let used = store.in_use(&builds).await.map_err(refused)?;
     let reader = |id: BuildId| (id, "a reader".to_owned());
-    Ok(PolicyInputs {
+    let mut facts = PolicyInputs {
         pins,
         in_use: used.into_iter().map(reader).collect::<BTreeMap<_, _>>(),
         ..PolicyInputs::default()
-    })
+    };
+    below(&mut facts, catalog);
+    Ok(facts)
 }
 
 /// Adds the newest verdict on each build of `catalog` within `scope`. Verdicts that cannot be read keep their build, and no

@@ -11,7 +11,7 @@ use stx_publish::site::verify_pages;
 use stx_publish::verify::{LeftName, check_root_aliases};
 use stx_publish::{
     Finding, FindingKind, MirrorStore, RepairReport, Scope, StoreError, VerifyError, VerifyReport,
-    repair, verify_observed, verify_readable, verify_repositories,
+    repair, verify_after, verify_observed, verify_readable, verify_repositories,
 };
 use stx_trust::openpgp::{Keyring, verify_packages, verify_releases, verify_signatures};
 use stx_trust::provenance::key::PublicKey;
@@ -82,6 +82,7 @@ async fn check(
         }
     }
     verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
+    verify_after(reader.store(), scope, &mut report).await?;
     verify_repositories(reader.store(), scope, &mut report).await?;
     if *scope == Scope::All {
         let fail = |source| VerifyError::new(scope, source);

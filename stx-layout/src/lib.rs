@@ -112,7 +112,8 @@
 //! The crate does no I/O and reads no clock. Every type is parsed once, by its `FromStr`; nothing is ever normalised: a
 //! text is refused, with the byte offset and what was expected there, or kept as it is.
 
-pub mod alias;
+pub mod after;
+mod alias;
 pub mod build;
 pub mod catalog;
 pub mod channel;
@@ -154,6 +155,7 @@ mod uri;
 mod verdict;
 mod words;
 
+pub use after::After;
 pub use alias::{Alias, AliasName};
 pub use build::BuildId;
 pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry, UndatedEntry};

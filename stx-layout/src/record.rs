@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildId, BuildOutcome, BuildPath, Origin, Sha256};
+use crate::{After, BuildId, BuildOutcome, BuildPath, Origin, Sha256};
 
 /// How a phase ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +99,9 @@ pub struct BuildRecord {
     /// How it came to the mirror; absent for one that was published from a tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The build of another channel that it was made upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// The git branch or tag that was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
@@ -177,6 +180,7 @@ impl BuildRecord {
             result,
             trigger: None,
             origin: None,
+            after: None,
             branch: None,
             recipe: None,
             recipe_files: Vec::new(),

@@ -110,6 +110,7 @@ pub fn conclude(
         .trigger
         .as_deref()
         .map(|trigger| redact_urls(trigger).into_owned());
+    record.after = plan.after.as_ref().map(|below| below.after.clone());
     record.branch = Some(plan.branch.clone());
     record.recipe = Some(plan.recipe.clone());
     record.sources = sources;

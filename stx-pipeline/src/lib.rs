@@ -20,6 +20,7 @@
 //!
 //! Without its features the crate does no I/O, reads no clock and starts no process.
 
+mod after;
 mod build_info;
 pub mod conclude;
 mod duration_text;
@@ -33,6 +34,7 @@ pub mod recipe;
 mod scope;
 pub mod source;
 
+pub use after::Below;
 pub use build_info::BuildInfo;
 pub use conclude::{Collection, Deliverable, MissingDeliverable, conclude, reached_no_commit};
 pub use execute::{

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, BuildPath, Channel};
 
 use crate::recipe::{On, Recipe};
-use crate::{Env, Invocation};
+use crate::{Below, Env, Invocation};
 use order::ordered;
 use planner::Planner;
 
@@ -27,6 +27,9 @@ pub struct BuildRequest {
     pub date: BuildDate,
     /// Why it is built.
     pub trigger: Option<String>,
+    /// The build below, of a layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Below>,
     /// Values that replace those of the recipe's variables.
     pub overrides: BTreeMap<String, String>,
     /// The recipe file's directory, absolute.
@@ -61,6 +64,7 @@ impl BuildRequest {
             branch: branch.into(),
             date,
             trigger: None,
+            after: None,
             overrides: BTreeMap::new(),
             source_root: dir.join("sources"),
             workspace: dir.join("work"),
@@ -84,6 +88,9 @@ pub struct BuildPlan {
     pub branch: String,
     /// Why it is built.
     pub trigger: Option<String>,
+    /// The build below, of a layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Below>,
     /// Where the sources are.
     pub source_root: Utf8PathBuf,
     /// Git work trees, as globs below the source root.
@@ -299,6 +306,7 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
         recipe: recipe.name.clone(),
         branch: request.branch.clone(),
         trigger: request.trigger.clone(),
+        after: request.after.clone(),
         source_root: planner.source_root()?,
         repositories: recipe.repositories.clone(),
         workspace: request.workspace.clone(),

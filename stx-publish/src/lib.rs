@@ -121,7 +121,7 @@ pub use thinning::{Thinned, ThinnedSection};
 pub use verify::verify_repositories;
 pub use verify::{
     Finding, FindingKind, RepairReport, Severity, VerifyError, VerifyReport, repair,
-    repair_aliases, verify, verify_observed, verify_readable,
+    repair_aliases, verify, verify_after, verify_observed, verify_readable,
 };
 
 /// The examples of the README.

@@ -223,7 +223,7 @@ pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError
 }
 
 /// Bytes that an `index.json`, `build.json` or `SHA256SUMS` has at most. Readers refuse longer ones, so nobody writes them.
-pub(crate) const LONGEST_TEXT: u64 = 64 << 20;
+pub const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Refuses a text that readers would refuse for its length.
 pub(crate) fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use stx_layout::{
 use crate::error::ErrorKind;
 use crate::store::{Audit, MirrorRead, MirrorStore, OwedTags, Scope, StoreError};
 
+mod after;
 #[cfg(feature = "local")]
 mod apt;
 mod check;
@@ -23,6 +24,7 @@ mod root;
 mod tests;
 
 pub use crate::error::chain;
+pub use after::verify_after;
 pub use check::{check_aliases, check_build};
 pub use repair::{LeftName, RepairReport, RepairedAlias, repair, repair_aliases};
 #[cfg(feature = "local")]
@@ -87,6 +89,10 @@ pub enum FindingKind {
     ProvenanceDiffers,
     /// Nobody who is trusted signed the provenance, or there is none.
     ProvenanceUntrusted,
+    /// The build that it was made upon is another one now.
+    AfterDiffers,
+    /// The build that it was made upon is not on the mirror.
+    AfterGone,
     /// The metadata of a repository is none, or is not there.
     RepodataUnreadable,
     /// A package is not in the metadata of its repository, so that no client finds it.
@@ -149,6 +155,7 @@ impl FindingKind {
             | Self::ProvenanceUnreadable
             | Self::ProvenanceDiffers
             | Self::ProvenanceUntrusted
+            | Self::AfterDiffers
             | Self::RepodataUnreadable
             | Self::RepodataDiffers
             | Self::SbomUnreadable
@@ -173,7 +180,9 @@ impl FindingKind {
             | Self::PageStale
             | Self::ImageTagNotNewest
             | Self::RegistryUnreachable => Severity::Warning,
-            Self::AliasUnconfigured | Self::Leftover | Self::Stray => Severity::Note,
+            Self::AliasUnconfigured | Self::AfterGone | Self::Leftover | Self::Stray => {
+                Severity::Note
+            }
         }
     }
 
@@ -207,6 +216,8 @@ impl FindingKind {
             | Self::ProvenanceUnreadable
             | Self::ProvenanceDiffers
             | Self::ProvenanceUntrusted
+            | Self::AfterDiffers
+            | Self::AfterGone
             | Self::RepodataUnreadable
             | Self::NotInRepodata
             | Self::RepodataDiffers

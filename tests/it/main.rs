@@ -32,6 +32,7 @@ mod guard;
 mod harness;
 mod hostile;
 mod kill;
+mod layers;
 mod ledger;
 mod mark;
 mod names;

@@ -23,6 +23,9 @@ pub struct BuildOrder {
     pub release: Option<ReleaseId>,
     /// The recipe file, absolute.
     pub recipe: Utf8PathBuf,
+    /// The channel whose newest success it is made upon.
+    #[serde(default)]
+    pub after: Option<Channel>,
     /// The build date; the start of the source sync if absent.
     pub date: Option<BuildDate>,
     /// The reason, as recorded in `build.json`.
@@ -45,6 +48,7 @@ impl BuildOrder {
             branch: branch.into(),
             release: None,
             recipe: absolute(recipe)?,
+            after: None,
             date: None,
             reason: "manual".to_owned(),
             set: BTreeMap::new(),

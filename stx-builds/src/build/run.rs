@@ -8,6 +8,7 @@ use stx_pipeline::journal::Started;
 use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
 use stx_publish::MirrorStore;
 
+use super::after;
 use super::cancellation::wait_for_request;
 use super::outputs::incoming;
 use super::state::unwritten;
@@ -62,6 +63,7 @@ impl Run<'_> {
                     .expect("the same catalog says the same");
                 self.finish_images(&build.channel).await?;
                 self.finish_aliases(&build.channel).await?;
+                self.release(&started).await;
                 process::remove_journal(self.state).map_err(unwritten)?;
                 Ok(Built::Unchanged { build, result })
             }
@@ -71,6 +73,7 @@ impl Run<'_> {
             )
             .hint(format!("`resume {}` continues it", id.channel))),
             BuildResult::Cancelled => {
+                self.release(&started).await;
                 process::remove_journal(self.state).map_err(unwritten)?;
                 Err(Error::new(
                     ErrorKind::BuildFailed,
@@ -81,7 +84,7 @@ impl Run<'_> {
         }
     }
 
-    /// The last success, if it was built from the same commits and another build is not forced; where failures count, too,
+    /// The last success, if it was built from the same commits and upon the same build, and another build is not forced; where failures count, too,
     /// the last build.
     fn unchanged(&self, started: &Started, sources: &Sources) -> Option<(BuildId, BuildOutcome)> {
         let date = if started.skip_failed {
@@ -90,9 +93,17 @@ impl Run<'_> {
             self.channel.newest_success()?
         };
         let record = self.channel.builds.get(&date)?.record()?;
-        let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty();
+        let below = started.request.after.as_ref().map(|below| &below.after);
+        let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty()
+            && record.after.as_ref() == below;
         let channel = &started.plan.id.channel;
         (same && !started.force).then(|| (BuildId::new(channel.clone(), date), record.result))
+    }
+
+    /// Lets go of the build below.
+    async fn release(&self, started: &Started) {
+        let (channel, below) = (&started.plan.id.channel, started.request.after.as_ref());
+        after::release(self.area, self.store, channel, below).await;
     }
 
     /// Makes the tags of images that a publisher that was killed left behind its build.
@@ -125,6 +136,7 @@ impl Run<'_> {
             BuildResult::Built(built) => *built,
             BuildResult::NoCommit { records } => {
                 let why = unpublished::keep(self.area, &plan.id, &records)?;
+                self.release(started).await;
                 process::remove_journal(self.state).map_err(unwritten)?;
                 return Err(why);
             }
@@ -143,6 +155,7 @@ impl Run<'_> {
         let published = publish(&site, self.store, record.clone(), incoming, force).await?;
         let published = Box::new(published);
         pages::renew(&self.area.site, self.store, self.area.now()).await;
+        self.release(started).await;
         process::remove_journal(self.state).map_err(unwritten)?;
         let BuildRecord {
             result,

@@ -8,10 +8,13 @@ use stx_executors::PlacedRunner;
 use stx_layout::{BuildDate, BuildId, Channel, ChannelEntry, RecipeFileRecord, ReleaseId, counted};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::Build;
-use stx_pipeline::{BuildPlan, BuildRequest, Ended, Journal, Recipe, Runner as _, plan, process};
+use stx_pipeline::{
+    Below, BuildPlan, BuildRequest, Ended, Journal, Recipe, Runner as _, plan, process,
+};
 use stx_publish::{MirrorStore, Scope};
 use tracing::{Instrument as _, info_span};
 
+use super::after;
 use super::cancellation::clear_request;
 use super::recipe::{RECIPE_FORM, read_recipe, recipe_files, recorded};
 use super::run::{Run, stopped};
@@ -65,7 +68,7 @@ impl<'a> Work<'a> {
             .ok_or_else(|| Error::usage("the clock shows a year that no build date can name"))
     }
 
-    fn request(&self, date: BuildDate) -> BuildRequest {
+    fn request(&self, date: BuildDate, below: Option<Below>) -> BuildRequest {
         let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
         let mut overrides = self.set.clone();
         for (name, value) in self.recipe.inherit.iter().filter_map(|name| variable(name)) {
@@ -78,6 +81,7 @@ impl<'a> Work<'a> {
             branch: self.order.branch.clone(),
             date,
             trigger: Some(self.order.reason.clone()),
+            after: below,
             overrides,
             recipe_dir: self.order.recipe_dir(),
             source_root: self.state.join("sources"),
@@ -97,8 +101,9 @@ impl<'a> Work<'a> {
         &self.channel
     }
 
-    pub(super) fn plan(&self, date: BuildDate) -> Result<BuildPlan, Error> {
-        planned(&self.recipe, &self.request(date))
+    /// The plan of a build, upon the one below.
+    pub(super) fn plan(&self, date: BuildDate, below: Option<Below>) -> Result<BuildPlan, Error> {
+        planned(&self.recipe, &self.request(date, below))
     }
 
     /// Builds and publishes.
@@ -123,7 +128,9 @@ impl<'a> Work<'a> {
                 crate::error::chain(&error)
             )),
         }
-        let plan = self.plan(self.date_now()?)?;
+        let after = self.order.after.as_ref();
+        let below = after::take(self.area, &*store, &self.channel, after).await?;
+        let plan = self.plan(self.date_now()?, below.clone())?;
         // Before places are tried: containers have them as volumes.
         let dirs = [&plan.workspace, &plan.source_root].into_iter();
         for dir in dirs.chain(&plan.state_dirs) {
@@ -132,7 +139,7 @@ impl<'a> Work<'a> {
         let runner = places::runner(self.area, &self.state, &plan).await?;
         let built = async {
             places::check(self.area, &runner, &plan, watch).await?;
-            Box::pin(self.start(&*store, &runner, watch)).await
+            Box::pin(self.start(&*store, &runner, below, watch)).await
         };
         let built = built.await;
         runner.close().await;
@@ -144,6 +151,7 @@ impl<'a> Work<'a> {
         &self,
         store: &dyn MirrorStore,
         runner: &PlacedRunner,
+        below: Option<Below>,
         watch: Watch<'_>,
     ) -> Result<Built, Error> {
         let channel = channel_of(store, &self.channel).await?;
@@ -159,7 +167,7 @@ impl<'a> Work<'a> {
         made(&workspace)?;
         made(&self.state.join("sources"))?;
         let date = self.date(&channel).await?;
-        let request = self.request(date);
+        let request = self.request(date, below);
         let plan = planned(&self.recipe, &request)?;
         (watch.note)(&format!("building {}", plan.id));
         let mut started = Started::new(self.order.recipe.clone(), request, plan, clock());
@@ -176,7 +184,8 @@ impl<'a> Work<'a> {
             watch,
             runner,
         };
-        run.go_on(build, OnInterrupt::Resume).await
+        // Boxed for the same reason.
+        Box::pin(run.go_on(build, OnInterrupt::Resume)).await
     }
 
     /// Runs the recipe's commands that remove what the builder cannot, if an earlier build left a workspace.
@@ -192,7 +201,7 @@ impl<'a> Work<'a> {
         if entries.next().is_none() {
             return Ok(());
         }
-        for command in self.plan(self.date_now()?)?.clean {
+        for command in self.plan(self.date_now()?, None)?.clean {
             let ended = runner.run(&command, &|_, _| {}, watch.cancel).await;
             if ended != (Ended::Exited { code: 0 }) {
                 let message = format!("`clean`: {command}: {ended}");
@@ -334,7 +343,7 @@ async fn go_on(
     };
     let build = Build::resume(journal, state).map_err(stopped)?;
     (watch.note)(&note);
-    run.go_on(build, how).await
+    Box::pin(run.go_on(build, how)).await
 }
 
 fn planned(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, Error> {

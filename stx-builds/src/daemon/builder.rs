@@ -12,7 +12,7 @@ use stx_service::ledger::RunEnd;
 use stx_service::{Builder, Left, Order, Tell};
 
 use self::apart::Work;
-use crate::build::{BuildArea, BuildOrder, Built, OnInterrupt, UNPUBLISHED};
+use crate::build::{self, BuildArea, BuildOrder, Built, OnInterrupt, UNPUBLISHED};
 use crate::error::{Error, ErrorKind};
 
 /// Builds in a area.
@@ -45,6 +45,7 @@ impl SiteBuilder {
             }
             Err(_) if cancel.is_cancelled() => {
                 // What somebody does not want any more is not gone on with.
+                build::release_below(&self.area, channel).await;
                 match process::remove_journal(&self.area.channel(channel)) {
                     Ok(()) => Left::Over(RunEnd::Cancelled),
                     Err(error) => refused(error.to_string()),
@@ -85,6 +86,7 @@ impl Builder for SiteBuilder {
             branch: order.target.git.clone(),
             release: Some(channel.release.clone()),
             recipe: order.target.recipe.clone(),
+            after: order.after.clone(),
             date: None,
             reason: order.trigger(),
             set: std::collections::BTreeMap::new(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
-use stx_layout::{AliasEntry, BuildDate, Catalog, ReleaseId, VerdictEntry};
+use stx_layout::{AliasEntry, Catalog, ReleaseId, VerdictEntry};
 use stx_publish::{MirrorStore, Scope};
 use stx_service::ledger::State;
 use stx_service::metrics::metrics;
@@ -235,11 +235,11 @@ fn channels(catalog: &Catalog) -> std::collections::BTreeMap<stx_layout::Channel
             let latest = aliases
                 .filter(|(name, _)| name.to_string() == "latest_build")
                 .find_map(|(_, alias)| match alias {
-                    AliasEntry::Build(date) => Some(date.time()),
+                    AliasEntry::Build(date) => Some(*date),
                     AliasEntry::Other(_) => None,
                 });
             let facts = ChannelFacts {
-                newest_success: entry.newest_success().map(BuildDate::time),
+                newest_success: entry.newest_success(),
                 latest_build: latest,
             };
             (channel.clone(), facts)

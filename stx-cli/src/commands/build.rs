@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, args: &Build) -> Result<(), Failure> 
         ..BuildOrder::new(args.branch.clone(), &recipe)?
     };
     if args.dry_run {
-        let plan = site.plan_build(&order)?;
+        let plan = site.plan_build(&order).await?;
         return output::print(context.format(), &plan, || plan.to_string());
     }
     let cancel = Cancel::new();

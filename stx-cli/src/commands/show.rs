@@ -94,6 +94,9 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
     ] {
         row(name, value.clone().unwrap_or_default());
     }
+    if let Some(after) = &record.after {
+        row("after", after.build.to_string());
+    }
     match &record.origin {
         Some(Origin::Promoted {
             from,

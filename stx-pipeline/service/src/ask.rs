@@ -272,6 +272,7 @@ mod tests {
                 git: "master".into(),
                 recipe: "/r".into(),
             },
+            after: None,
             reasons: texts.iter().map(reason).collect(),
             more_reasons,
             force: false,

@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::{OnInterrupted, OnStop, Settings, Setup};
 use crate::schedule::{Schedule, ScheduleError};
-use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, milestone_name};
+use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, circle, milestone_name};
 
 /// The service's part of the configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +89,7 @@ struct BranchTable {
     #[serde(default)]
     retry_failed: bool,
     max_age: Option<PositiveDuration>,
+    after: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +160,7 @@ impl ServiceConfig {
         resolve: impl Fn(&BranchConfig) -> Result<(Utf8PathBuf, Channel), String>,
     ) -> Result<Setup, ConfigErrors> {
         let mut watches: Vec<Watch> = Vec::new();
+        let mut places = Vec::new();
         let mut errors = ConfigErrors::default();
         for branch in &self.branches {
             let mut fault = |message| {
@@ -183,12 +185,31 @@ impl ServiceConfig {
                         fault(format!("{} is built by another entry already", watch.key));
                     }
                     watches.push(watch);
+                    places.push(branch.at);
                 }
             }
         }
+        errors.extend(circular(&watches, &places));
         let settings = self.settings.clone();
         errors.or(Some(Setup { settings, watches }))
     }
+}
+
+/// The mistake that channels are built after each other in a circle, at an entry of it.
+fn circular(watches: &[Watch], places: &[Position]) -> Option<ConfigError> {
+    let after = |watch: &Watch| Some((watch.channel.clone(), watch.after.clone()?));
+    let circle = circle(&watches.iter().filter_map(after).collect())?;
+    let names: Vec<_> = circle.iter().map(ToString::to_string).collect();
+    let mut entries = watches.iter().zip(places);
+    let entry = entries.find(|(watch, _)| watch.channel == circle[0]);
+    Some(ConfigError {
+        file: None,
+        at: entry.map(|(_, at)| *at),
+        message: format!(
+            "`after` leads in a circle, so no build could be the first: {}",
+            names.join(" after ")
+        ),
+    })
 }
 
 impl File {
@@ -250,6 +271,7 @@ impl BranchConfig {
             schedule: None,
             poll: None,
             upstream: None,
+            after: None,
             paths: PathRules::default(),
             quiet: Duration::ZERO,
             quiet_max: Duration::ZERO,
@@ -263,6 +285,11 @@ impl BranchConfig {
             at: Position { line: 1, column: 1 },
             watch,
         }
+    }
+
+    /// The channel each of whose new successes starts a build, and which builds are made upon.
+    pub fn after(&self) -> Option<&Channel> {
+        self.watch.after.as_ref()
     }
 
     fn at(mut self, text: &str, at: usize) -> Self {
@@ -296,11 +323,17 @@ impl BranchTable {
         if quiet_max < quiet {
             faults.add(at, "`quiet_max` is shorter than `quiet`");
         }
+        let after = self.after.as_ref().and_then(|after| {
+            let read = after.get_ref().parse();
+            read.map_err(|error| faults.add(after.span().start, error))
+                .ok()
+        });
         let mut branch = BranchConfig::new(git.to_owned(), self.recipe, release?);
         branch.watch = Watch {
             schedule,
             poll: self.poll.map(PositiveDuration::get),
             upstream,
+            after,
             paths,
             quiet,
             quiet_max,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::counted;
+use stx_layout::{BuildDate, counted};
 
 use super::{Facts, Setup};
 use crate::ledger::{Alarm, AlarmKind, RunEnd, State};
@@ -101,7 +101,7 @@ pub fn check(
     alarms
 }
 
-/// Since when commits of a watch wait for a build.
+/// Since when commits of a watch, or a new success below it, wait for a build.
 fn moved(state: &State, watch: &Watch) -> Option<DateTime<Utc>> {
     let pending = state
         .marks
@@ -114,7 +114,7 @@ fn moved(state: &State, watch: &Watch) -> Option<DateTime<Utc>> {
         .chain(running)
         .filter(|request| request.target.channel == watch.channel)
         .flat_map(|request| &request.reasons)
-        .filter(|reason| matches!(reason.cause, Cause::Commit { .. }))
+        .filter(|reason| matches!(reason.cause, Cause::Commit { .. } | Cause::After { .. }))
         .map(|reason| reason.at);
     asked.chain(pending).min()
 }
@@ -137,7 +137,8 @@ fn stale(
     let shown = facts
         .channels
         .get(&watch.channel)
-        .and_then(|of| of.latest_build);
+        .and_then(|of| of.latest_build)
+        .map(BuildDate::time);
     let good = ended.max(shown)?;
     (now - good > limit).then_some((good, limit))
 }

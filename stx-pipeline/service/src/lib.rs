@@ -40,7 +40,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, Channel, ReleaseId, Verdict, VerdictEntry};
+use stx_layout::{BuildDate, BuildId, Channel, ReleaseId, Verdict, VerdictEntry};
 
 pub use ask::{AskError, LONGEST_REASON};
 pub use config::{BranchConfig, ServiceConfig};
@@ -114,6 +114,26 @@ impl Setup {
         })
     }
 
+    /// The channel that builds of a target are made upon: that of its own entry; of a milestone, that of the branch.
+    pub fn after(&self, target: &Target) -> Option<&Channel> {
+        let branches = || {
+            let watches = self.watches.iter();
+            watches.filter(|watch| watch.milestone.is_none())
+        };
+        let own = branches().find(|watch| watch.channel == target.channel);
+        let watch = own.or_else(|| {
+            branches().find(|watch| {
+                let channel = Channel {
+                    release: watch.channel.release.clone(),
+                    ..target.channel.clone()
+                };
+                matches!(target.channel.release, ReleaseId::Milestone(_))
+                    && (watch.git == target.git && watch.channel == channel)
+            })
+        });
+        watch?.after.as_ref()
+    }
+
     /// Whether an entry of the configuration names the channel of a target: its own one, or milestones of its branch.
     pub fn names(&self, target: &Target) -> bool {
         self.watches.iter().any(|watch| is_of(watch, target))
@@ -166,6 +186,8 @@ pub fn unnamed(target: &Target) -> String {
 pub struct Order {
     /// The branch or tag to build, and its channel.
     pub target: Target,
+    /// The channel that it is made upon, as [`Setup::after`] says.
+    pub after: Option<Channel>,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
     /// How many further reasons there are.
@@ -336,9 +358,9 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChannelFacts {
     /// The date of the newest success.
-    pub newest_success: Option<DateTime<Utc>>,
+    pub newest_success: Option<BuildDate>,
     /// The date of the build that `latest_build` shows.
-    pub latest_build: Option<DateTime<Utc>>,
+    pub latest_build: Option<BuildDate>,
 }
 
 /// A disk.

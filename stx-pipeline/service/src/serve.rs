@@ -272,6 +272,7 @@ impl Service<'_> {
         self.read_messages()?;
         if self.stopping.is_none() {
             self.read_clock()?;
+            self.read_mirror()?;
             self.look();
             self.start_builds()?;
             self.give_verdicts();

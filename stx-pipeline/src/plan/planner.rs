@@ -7,6 +7,7 @@ use camino::Utf8PathBuf;
 use stx_layout::Channel;
 
 use super::{BuildRequest, PhasePlan, PlanError, PublishRule};
+use crate::Below;
 use crate::invocation::{Env, Invocation};
 use crate::recipe::{CLEAN, Command, Phase, Publish, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, parts};
@@ -338,6 +339,7 @@ fn from_values<'v>(
 fn base_env(recipe: &Recipe, request: &BuildRequest) -> BTreeMap<String, String> {
     let publish_root = request.workspace.join("publish");
     let platform = recipe.platform.as_ref();
+    let below = request.after.as_ref();
     let mut env: BTreeMap<_, _> = [
         ("LANG", "C.UTF-8".to_owned()),
         ("TZ", "UTC".to_owned()),
@@ -359,6 +361,14 @@ fn base_env(recipe: &Recipe, request: &BuildRequest) -> BTreeMap<String, String>
                 .layer
                 .as_ref()
                 .map_or_else(String::new, ToString::to_string),
+        ),
+        (
+            Below::BUILD,
+            below.map_or_else(String::new, |it| it.after.build.to_string()),
+        ),
+        (
+            Below::URL,
+            below.map_or_else(String::new, |it| it.url.clone()),
         ),
         ("STATE_DIR", request.state_dir.to_string()),
         ("TIMESTAMP", request.date.to_string()),

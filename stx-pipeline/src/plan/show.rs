@@ -28,6 +28,9 @@ impl fmt::Display for BuildPlan {
         if let Some(trigger) = &self.trigger {
             writeln!(f, "  trigger {}", redact_urls(trigger))?;
         }
+        if let Some(below) = &self.after {
+            writeln!(f, "  after {}", below.after.build)?;
+        }
         if let Some(timeout) = self.timeout {
             writeln!(f, "  timeout {}", humantime::format_duration(timeout))?;
         }

@@ -8,6 +8,7 @@ fn request(recipe: &Recipe) -> BuildRequest {
         branch: "master".into(),
         date: "20181105T060000Z".parse().unwrap(),
         trigger: Some("manual".into()),
+        after: None,
         overrides: BTreeMap::new(),
         recipe_dir: "/etc/stx".into(),
         source_root: "/src".into(),

@@ -141,7 +141,9 @@ impl Recipe {
     pub const SCHEMA: i64 = 1;
 
     /// Variables that the build sets and a recipe cannot.
-    pub const RESERVED: [&'static str; 14] = [
+    pub const RESERVED: [&'static str; 16] = [
+        "AFTER_BUILD",
+        "AFTER_URL",
         "BRANCH",
         "CHANNEL",
         "DISTRO",

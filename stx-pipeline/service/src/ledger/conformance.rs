@@ -31,7 +31,7 @@ fn target(number: u32) -> Target {
 }
 
 fn reason(step: u32) -> Reason {
-    let cause = match step % 3 {
+    let cause = match step % 4 {
         0 => Cause::Manual {
             uid: 1000 + step,
             text: "for a \"friend\"\n".into(),
@@ -39,6 +39,11 @@ fn reason(step: u32) -> Reason {
         1 => Cause::Periodic {
             due: at(step),
             missed: step.is_multiple_of(2),
+        },
+        2 => Cause::After {
+            build: format!("{}/20200101T000000Z", target(step).channel)
+                .parse()
+                .expect("a build"),
         },
         _ => Cause::Commit {
             heads: [(
@@ -189,6 +194,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
             mark: Mark {
                 fired: Some(at(step)),
                 considered: Some([("x".to_owned(), "y".to_owned())].into()),
+                after: stx_layout::BuildDate::at(at(step)),
                 pending: pick.is_multiple_of(2).then(|| Pending {
                     heads: [("x".to_owned(), "z".to_owned())].into(),
                     since: at(step),

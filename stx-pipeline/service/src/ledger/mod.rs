@@ -68,7 +68,7 @@ impl Request {
         // Alarms go by the commits that wait: people who ask often must not hide them.
         let asked = |reason: &Reason| match reason.cause {
             Cause::Manual { .. } => true,
-            Cause::Periodic { .. } | Cause::Commit { .. } => false,
+            Cause::Periodic { .. } | Cause::Commit { .. } | Cause::After { .. } => false,
         };
         if !asked(&reason)
             && self.reasons.iter().all(asked)
@@ -82,7 +82,7 @@ impl Request {
     pub fn is_of(&self, user: u32) -> bool {
         let theirs = |reason: &Reason| match reason.cause {
             Cause::Manual { uid, .. } => uid == user,
-            Cause::Periodic { .. } | Cause::Commit { .. } => false,
+            Cause::Periodic { .. } | Cause::Commit { .. } | Cause::After { .. } => false,
         };
         self.more_reasons == 0 && self.reasons.iter().all(theirs)
     }

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::{Event, Look, ServeError, Service};
 use crate::ledger::{Change, Closed, LedgerError, Request, State};
 use crate::schedule::Tick;
-use crate::trigger::{Cause, Mark, Observation, Reason, Target, Verdict, Watch, judge, periodic};
+use crate::trigger::{
+    Cause, Mark, Observation, Reason, Target, Verdict, Watch, after, judge, periodic,
+};
 use crate::{Ask, Message, unnamed};
 
 /// How long a look at repositories may take.
@@ -43,6 +45,26 @@ impl Service<'_> {
             self.record(&changes)?;
         }
         self.prune_if_due()
+    }
+
+    /// Files a request for each watch whose channel below has a new success on the mirror.
+    pub(super) fn read_mirror(&mut self) -> Result<(), ServeError> {
+        let now = self.host.now();
+        for watch in self.setup.watches.clone() {
+            let below = watch.after.as_ref();
+            let below = below.and_then(|below| self.facts.channels.get(below));
+            let newest = below.and_then(|below| below.newest_success);
+            let Some((mark, reason)) = after(&watch, &self.mark(&watch.key), newest, now) else {
+                continue;
+            };
+            let mut changes = vec![marked(&watch.key, mark)];
+            if let Some(reason) = reason {
+                let target = watch.target(now);
+                changes.push(file(self.state(), target, reason, false, false));
+            }
+            self.record(&changes)?;
+        }
+        Ok(())
     }
 
     fn prune_if_due(&mut self) -> Result<(), ServeError> {

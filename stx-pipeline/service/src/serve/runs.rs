@@ -38,10 +38,12 @@ impl Service<'_> {
                 at,
             }])?;
             self.host.say(&format!("run {run}: {}", request.target));
+            let after = self.setup.after(&request.target).cloned();
             self.spawn(
                 run,
                 Job::Build(Order {
                     target: request.target,
+                    after,
                     reasons: request.reasons,
                     more_reasons: request.more_reasons,
                     force: request.force,

@@ -125,7 +125,7 @@ fn check(world: &World, ledger: &Breaking, kill: Kill) {
     let manual: Vec<_> = reasons
         .filter_map(|reason| match &reason.cause {
             Cause::Manual { text, .. } => Some(text.as_str()),
-            Cause::Periodic { .. } | Cause::Commit { .. } => None,
+            Cause::Periodic { .. } | Cause::Commit { .. } | Cause::After { .. } => None,
         })
         .collect();
     assert_eq!(manual.len(), 2, "{kill:?}: {manual:?}");

@@ -213,7 +213,7 @@ async fn a_clock_that_jumps_repeats_nothing_and_stops_nothing() {
         .rev()
         .filter_map(|filed| match &filed.request.reasons[0].cause {
             Cause::Periodic { due, .. } => Some(due.format("%Y %H:%M").to_string()),
-            Cause::Commit { .. } | Cause::Manual { .. } => None,
+            Cause::Commit { .. } | Cause::After { .. } | Cause::Manual { .. } => None,
         })
         .collect();
     assert_eq!(

@@ -152,7 +152,7 @@ fn each_alarm_has_its_cause() {
     assert_eq!(kinds(&refused, &daily, &quiet), [AlarmKind::NotPublished]);
 
     let mut facts = Facts::default();
-    let date = |days| Some(now() - TimeDelta::days(days));
+    let date = |days| stx_layout::BuildDate::at(now() - TimeDelta::days(days));
     let mut of = ChannelFacts {
         newest_success: date(1),
         latest_build: date(2),
@@ -270,4 +270,52 @@ manifest = "manifest"
     let file = "default.xml".to_owned();
     let url = "/etc/stx/manifest".to_owned();
     assert_eq!(watches[1].upstream, Some(Upstream::Manifest { url, file }));
+}
+
+#[test]
+fn channels_that_are_built_after_each_other_in_a_circle_are_refused() {
+    let text = |after: &str| {
+        format!(
+            "[[branch]]\nname = \"f/a\"\nafter = \"feature/b/centos\"\n\
+             [[branch]]\nname = \"f/b\"\nafter = \"feature/c/centos\"\n\
+             [[branch]]\nname = \"f/c\"\nafter = \"{after}\"\n\
+             [[milestone]]\nbranch = \"f/b\"\nname = \"%Y.%m\"\nschedule = \"0 0 1 * *\"\n"
+        )
+    };
+    let setup = |text: &str| {
+        let config = ServiceConfig::from_toml(text).expect("right");
+        config.expect("a service").setup(|branch| {
+            let distro = "centos".parse().expect("a distro");
+            Ok(("/r".into(), Channel::new(branch.release.clone(), distro)))
+        })
+    };
+    let error = setup(&text("feature/a/centos")).expect_err("a circle");
+    let error = error.to_string();
+    assert!(
+        error.starts_with("line 1,")
+            && error.contains(
+                "feature/a/centos after feature/b/centos after feature/c/centos after feature/a/centos"
+            ),
+        "{error}"
+    );
+    let own = setup("[[branch]]\nname = \"f/a\"\nafter = \"feature/a/centos\"\n");
+    assert!(own.expect_err("a circle").to_string().contains("circle"));
+    let error = ServiceConfig::from_toml(&text("no channel")).expect_err("no channel");
+    assert!(error.to_string().starts_with("line 9,"), "{error}");
+
+    let good = setup(&text("release/1.0/centos")).expect("a chain");
+    let after = |release: &str, git: &str| {
+        let target = target(release, git);
+        good.after(&target).map(ToString::to_string)
+    };
+    assert_eq!(
+        after("feature/b", "f/b").as_deref(),
+        Some("feature/c/centos")
+    );
+    assert_eq!(
+        after("milestone/2020.01", "f/b").as_deref(),
+        Some("feature/c/centos"),
+        "a milestone is built upon what its branch is"
+    );
+    assert_eq!(after("release/2", "f/b"), None);
 }

@@ -23,6 +23,7 @@ pub(super) const PHASES: [&str; 3] = ["sync", "compile", "image"];
 #[derive(Debug, Clone)]
 struct Journal {
     commit: Option<String>,
+    after: Option<BuildId>,
     force: bool,
     done: usize,
 }
@@ -32,6 +33,8 @@ struct Journal {
 pub(super) struct Published {
     pub(super) id: BuildId,
     pub(super) commit: String,
+    /// The build below.
+    pub(super) after: Option<BuildId>,
     pub(super) result: BuildOutcome,
     pub(super) forced: bool,
 }
@@ -189,6 +192,7 @@ impl World {
         inner.published.push(Published {
             id: id.clone(),
             commit: commit.clone(),
+            after: journal.after.clone(),
             result,
             forced: journal.force,
         });
@@ -238,6 +242,7 @@ impl World {
                 let last = self.last(&id.channel, retry_failed);
                 if let Some(last) = last
                     && Some(&last.commit) == commit.as_ref()
+                    && last.after == journal.after
                     && !journal.force
                 {
                     self.lock().journals.remove(id);
@@ -303,8 +308,11 @@ impl Builder for World {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
+        let below = order.after.as_ref();
+        let below = below.and_then(|below| self.last(below, true));
         let journal = Journal {
             commit: None,
+            after: below.map(|build| build.id),
             force: order.force,
             done: 0,
         };
@@ -455,7 +463,7 @@ impl Host for World {
             .filter(|build| build.result == BuildOutcome::Success)
         {
             let of = facts.channels.entry(build.id.channel.clone()).or_default();
-            of.newest_success = Some(build.id.date.time());
+            of.newest_success = Some(build.id.date);
             of.latest_build = of.newest_success;
         }
         facts
@@ -504,6 +512,7 @@ pub(super) fn watch(git: &str) -> Watch {
         schedule: None,
         poll: None,
         upstream: None,
+        after: None,
         paths: PathRules::default(),
         quiet: Duration::ZERO,
         quiet_max: Duration::ZERO,

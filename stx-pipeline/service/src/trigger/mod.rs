@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! schedule ─┐
-//! commits  ─┼─> Reason ──> request (filed once, further reasons join it) ──> run
+//! commits  ─┤
+//! layers   ─┼─> Reason ──> request (filed once, further reasons join it) ──> run
 //! people   ─┘
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! commit or a tick is either still to be acted upon or is a reason of a request; it is never neither.
 
 mod access;
+mod after;
 mod commit;
 mod manifest;
 mod paths;
@@ -21,9 +23,10 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
-use stx_layout::{Channel, Name, ReleaseId, public_url};
+use stx_layout::{BuildDate, BuildId, Channel, Name, ReleaseId, public_url};
 
 pub use access::{Access, access};
+pub use after::{after, circle};
 pub use commit::{Observation, Verdict, judge};
 pub use manifest::{ManifestError, Project, projects};
 pub use paths::{PathRules, PathRulesError};
@@ -89,6 +92,11 @@ pub enum Cause {
         #[serde(deserialize_with = "public_heads")]
         heads: Heads,
     },
+    /// The channel below has a new success.
+    After {
+        /// That success.
+        build: BuildId,
+    },
     /// Somebody asked.
     Manual {
         /// Their user id, as the operating system says it.
@@ -116,6 +124,7 @@ impl fmt::Display for Cause {
                 }
                 Ok(())
             }
+            Self::After { build } => write!(f, "after {build}"),
             Self::Manual { text, .. } if text.is_empty() => f.write_str("manual"),
             Self::Manual { text, .. } => write!(f, "manual: {text}"),
         }
@@ -155,6 +164,8 @@ pub struct Watch {
     pub poll: Option<Duration>,
     /// The repository or manifest that is polled.
     pub upstream: Option<Upstream>,
+    /// The channel each of whose new successes starts a build, and which builds are made upon.
+    pub after: Option<Channel>,
     /// Which changed files matter.
     pub paths: PathRules,
     /// How long it has to be quiet after a commit.
@@ -180,6 +191,9 @@ pub struct Mark {
         deserialize_with = "maybe_public_heads"
     )]
     pub considered: Option<Heads>,
+    /// The newest success of the channel below that was acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<BuildDate>,
     /// Commits that are being gathered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,

@@ -17,6 +17,7 @@ pub(crate) fn watch() -> Watch {
         schedule: None,
         poll: Some(Duration::from_mins(1)),
         upstream: None,
+        after: None,
         paths: PathRules::default(),
         quiet: Duration::from_mins(5),
         quiet_max: Duration::from_mins(30),

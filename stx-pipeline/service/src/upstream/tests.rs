@@ -41,6 +41,7 @@ fn watch(branch: &str, upstream: trigger::Upstream) -> Watch {
         schedule: None,
         poll: Some(Duration::from_secs(1)),
         upstream: Some(upstream),
+        after: None,
         paths: PathRules::new(&["src/**"]).unwrap(),
         quiet: Duration::ZERO,
         quiet_max: Duration::ZERO,

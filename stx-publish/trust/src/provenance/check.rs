@@ -69,7 +69,12 @@ pub fn check(statement: &Statement, record: &BuildRecord, sums: &Sums) -> Vec<Di
         let digest = file.sha256.to_string();
         (recipe_file(file), (Resource::SHA256, digest))
     });
-    let others = commits.chain(recipe);
+    let after = record.after.iter().map(|after| {
+        let digest = after.sums.to_string();
+        let sums = format!("{}/{}", after.build, Sums::FILE_NAME);
+        (sums, (Resource::SHA256, digest))
+    });
+    let others = commits.chain(after).chain(recipe);
     compare(&statement.subject, sums, &["outputs"], images, &mut found);
     let dependencies = &definition.resolved_dependencies;
     let sections = ["inputs", ORIGIN];

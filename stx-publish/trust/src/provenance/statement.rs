@@ -133,7 +133,8 @@ pub struct BuildDefinition {
     pub build_type: String,
     /// The parameters of the request.
     pub external_parameters: ExternalParameters,
-    /// The commits of the sources by their paths in the source tree, then the files of `inputs/` by their paths in the build;
+    /// The commits of the sources by their paths in the source tree, then the `SHA256SUMS` of the build
+    /// below by its path on the mirror, then the files of `inputs/` by their paths in the build;
     /// of a build that was promoted also those of [`ORIGIN`].
     #[serde(default)]
     pub resolved_dependencies: Vec<Resource>,
@@ -333,6 +334,11 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
     let commits = record.sources.iter().map(Resource::commit);
     let recipe = record.recipe_files.iter();
     let recipe = recipe.map(|file| Resource::file(&recipe_file(file), file.sha256));
+    let after = record.after.iter().map(|after| {
+        // A path on the mirror, wherever that is read.
+        let sums = format!("{}/{}", after.build, Sums::FILE_NAME);
+        Resource::file(&sums, after.sums)
+    });
     let finished = record.phases.iter().filter_map(|phase| phase.finished);
     let origin = below(ORIGIN).map(|line| Resource::file(line.path.as_str(), line.digest));
     let mut parameters = ExternalParameters {
@@ -365,7 +371,12 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
             build_definition: BuildDefinition {
                 build_type: build_type.to_owned(),
                 external_parameters: parameters,
-                resolved_dependencies: commits.chain(recipe).chain(inputs).chain(origin).collect(),
+                resolved_dependencies: commits
+                    .chain(after)
+                    .chain(recipe)
+                    .chain(inputs)
+                    .chain(origin)
+                    .collect(),
             },
             run_details: RunDetails {
                 builder: BuilderDetails {

@@ -151,6 +151,7 @@ fn reason(db: &Connection, request: u64, number: usize, reason: &Reason) -> Stor
     let (cause, uid) = match &reason.cause {
         Cause::Periodic { .. } => ("periodic", None),
         Cause::Commit { .. } => ("commit", None),
+        Cause::After { .. } => ("after", None),
         Cause::Manual { uid, .. } => ("manual", Some(*uid)),
     };
     run(

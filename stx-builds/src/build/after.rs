@@ -1,0 +1,209 @@
+//! The build below a build, of a distribution in layers.
+//!
+//! ```text
+//! configured ─> channel ─> find: its newest success ─> pin ─> AFTER_BUILD, AFTER_URL, build.json ─> release
+//! ```
+//!
+//! It is found once, when the build starts, and is part of the request in the journal: a build that is resumed goes on with
+//! the same one. From before the first phase until after the publication it is pinned on the mirror, so that retention
+//! leaves it, also where that runs on another machine. Then the record of the new build keeps it: see
+//! [`below`](crate::decisions::below).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::TimeDelta;
+use stx_layout::{After, BuildId, Channel, ChannelEntry, Pin, ReleaseId};
+use stx_pipeline::{Below, process};
+use stx_publish::incoming::digest_of;
+use stx_publish::seal::{LONGEST_TEXT, sums_path};
+use stx_publish::store::read_all;
+use stx_publish::{ChannelWriter, MirrorStore, Scope, StoreError};
+use stx_service::ServiceConfig;
+
+use super::{BuildArea, BuildOrder, read_recipe};
+use crate::error::{Error, ErrorKind, unusable};
+use crate::options::absolute;
+use crate::{Site, refused};
+
+/// How long the lock of the channel below is waited for, and how often it is tried meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How much longer than its build a pin holds: a run of retention that began before saw neither the build nor its record.
+const AFTERWARDS: TimeDelta = TimeDelta::hours(1);
+
+/// The order, with the channel that the configuration has its builds made upon where it names none.
+pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, Error> {
+    let mut order = order.clone();
+    let Some(file) = site.options.file().filter(|_| order.after.is_none()) else {
+        return Ok(order);
+    };
+    let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
+    // Mistakes in it are the service's to report.
+    let Some(mut config) = ServiceConfig::read(&text).0 else {
+        return Ok(order);
+    };
+    config.resolve(&absolute(file.parent().unwrap_or(Utf8Path::new("")))?);
+    let recipe = read_recipe(&order.recipe, &order.set)?;
+    for branch in &config.branches {
+        let (Some(after), true) = (branch.after(), branch.git == order.branch) else {
+            continue;
+        };
+        let release = match &order.release {
+            Some(release) => release.clone(),
+            None => ReleaseId::from_git(&order.branch).map_err(Error::usage)?,
+        };
+        // A milestone of the branch is built upon what the branch is.
+        if release != branch.release && !matches!(release, ReleaseId::Milestone(_)) {
+            continue;
+        }
+        let theirs = site.options.recipe(branch.recipe.as_deref())?;
+        let own = theirs == order.recipe;
+        if own || publishes_like(&theirs, &recipe.channel(branch.release.clone())) {
+            order.after = Some(after.clone());
+            return Ok(order);
+        }
+    }
+    Ok(order)
+}
+
+/// Whether a recipe publishes in this channel; one that cannot be read publishes nothing.
+fn publishes_like(recipe: &Utf8PathBuf, channel: &Channel) -> bool {
+    read_recipe(recipe, &BTreeMap::new())
+        .is_ok_and(|recipe| recipe.channel(channel.release.clone()) == *channel)
+}
+
+/// The newest success of the channel below, and where phases read it.
+pub(super) async fn find(
+    area: &BuildArea,
+    store: &dyn MirrorStore,
+    upper: &Channel,
+    below: Option<&Channel>,
+) -> Result<Option<Below>, Error> {
+    let Some(channel) = below else {
+        return Ok(None);
+    };
+    let scope = Scope::Channel(channel.clone());
+    let catalog = store.catalog(&scope).await.map_err(refused)?;
+    let newest = catalog.channels.get(channel);
+    let Some(date) = newest.and_then(ChannelEntry::newest_success) else {
+        let error = format!("{upper} is built after {channel}, which has no successful build");
+        return Err(Error::new(ErrorKind::NotFound, error).hint(format!(
+            "build {channel} first; `after` in the configuration names it"
+        )));
+    };
+    let build = BuildId::new(channel.clone(), date);
+    // What was seen may have been committed just now, by a publisher that was killed since.
+    store.settle(channel).await.map_err(refused)?;
+    let sums = read_all(store, &build, &sums_path(), LONGEST_TEXT).await;
+    let sums = digest_of(&sums.map_err(refused)?);
+    let root = area.site.options.site().url;
+    let root = root.unwrap_or_else(|| area.mirror.to_string());
+    Ok(Some(Below {
+        url: format!("{}/{build}", root.trim_end_matches('/')),
+        after: After { build, sums },
+    }))
+}
+
+/// Finds the build below and pins it, until [`release`] or the next build of the channel. The channel `upper` has to be
+/// locked.
+pub(super) async fn take(
+    area: &BuildArea,
+    store: &dyn MirrorStore,
+    upper: &Channel,
+    below: Option<&Channel>,
+) -> Result<Option<Below>, Error> {
+    let Some(channel) = below else {
+        return Ok(None);
+    };
+    // Found under the lock, or retention could take it before it is pinned.
+    let writer = lock(store, channel).await?;
+    let found = find(area, store, upper, Some(channel)).await?;
+    if let Some(found) = &found {
+        drop_pins(store, &*writer, upper).await?;
+        writer
+            .pin(&pin(upper, &found.after.build))
+            .await
+            .map_err(refused)?;
+    }
+    Ok(found)
+}
+
+/// Lets the pin of a build end that is over. One that cannot be written is noted: the next build of the channel drops it.
+pub(super) async fn release(
+    area: &BuildArea,
+    store: &dyn MirrorStore,
+    upper: &Channel,
+    below: Option<&Below>,
+) {
+    let Some(below) = below else { return };
+    let build = &below.after.build;
+    let ending = Pin {
+        until: area.now().checked_add_signed(AFTERWARDS),
+        ..pin(upper, build)
+    };
+    let released = async {
+        let writer = lock(store, &build.channel).await?;
+        writer.pin(&ending).await.map_err(refused)
+    };
+    if let Err(failure) = released.await {
+        area.site.note(&format!(
+            "note: the pin of {build} by {upper} stays until the next build of {upper}: {}",
+            failure.line()
+        ));
+    }
+}
+
+/// As [`release`], for the unfinished build of a channel, which is about to be forgotten.
+pub(crate) async fn release_below(area: &BuildArea, upper: &Channel) {
+    let journal = process::read_journal(&area.channel(upper)).ok().flatten();
+    let below = journal.and_then(|journal| journal.started.request.after);
+    if let (Some(below), Ok(Some(store))) = (below, area.published()) {
+        release(area, &*store, upper, Some(&below)).await;
+    }
+}
+
+/// The pin of a channel's build on the build below. The channel is its author, so it has one a build at most.
+fn pin(upper: &Channel, below: &BuildId) -> Pin {
+    Pin {
+        build: below.clone(),
+        reason: format!("a build of {upper} is made upon it"),
+        author: upper.to_string(),
+        until: None,
+    }
+}
+
+/// Drops the pins that earlier builds of the channel left: at most one of them ran, and it is over.
+async fn drop_pins(
+    store: &dyn MirrorStore,
+    writer: &dyn ChannelWriter,
+    upper: &Channel,
+) -> Result<(), Error> {
+    let scope = Scope::Channel(writer.channel().clone());
+    let author = upper.to_string();
+    for pin in store.pins(&scope).await.map_err(refused)? {
+        if pin.author == author {
+            writer
+                .unpin(pin.build.date, &author)
+                .await
+                .map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the lock of the channel below. Whoever publishes there may have it for long: then this is another `Busy`.
+async fn lock(store: &dyn MirrorStore, channel: &Channel) -> Result<Box<dyn ChannelWriter>, Error> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match store.lock(channel).await {
+            Err(StoreError::Busy { .. }) if waited < PATIENCE => {
+                tokio::time::sleep(AGAIN).await;
+                waited += AGAIN;
+            }
+            locked => return locked.map_err(refused),
+        }
+    }
+}

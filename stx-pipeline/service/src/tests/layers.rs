@@ -1,0 +1,144 @@
+//! Channels that are built after others: each success below is one build above, also when the service is killed.
+
+use std::collections::BTreeSet;
+
+use stx_layout::BuildOutcome;
+
+use super::world::*;
+use crate::trigger::Cause;
+use crate::{Control, Setup};
+
+/// The layers, from below, as git branches and channels.
+const LAYERS: [(&str, &str); 3] = [
+    ("master", "master/centos"),
+    ("f/mid", "feature/mid/centos"),
+    ("f/top", "feature/top/centos"),
+];
+
+/// Only the lowest layer is looked at; the others follow it.
+fn layers() -> Setup {
+    let mut watches = LAYERS.map(|(git, _)| watch(git));
+    watches[0].poll = polled("master", 50).poll;
+    for upper in 1..LAYERS.len() {
+        watches[upper].after = Some(LAYERS[upper - 1].1.parse().unwrap());
+    }
+    setup(watches)
+}
+
+/// Three commits below, the second of which does not compile; the service is killed at one event, and started again after a
+/// while. Gives the number of events.
+async fn run(kill: Option<u32>, down: u64) -> u32 {
+    const FUSE: u32 = 1_000_000;
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    for (git, _) in LAYERS {
+        world.push(git, "one");
+    }
+    world.lock().broken.insert("bad".into());
+    world.lock().fuse = Some(kill.unwrap_or(FUSE));
+    let pushes = world.clone();
+    let upstream = tokio::spawn(async move {
+        seconds(1000).await;
+        pushes.push("master", "bad");
+        seconds(1000).await;
+        pushes.push("master", "two");
+    });
+    // Killed or not: what follows is the same.
+    drop(serve_during(&world, &mut ledger, layers(), async |_| seconds(3600).await).await);
+    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
+    world.lock().fuse = None;
+    seconds(down).await;
+    serve_during(&world, &mut ledger, layers(), async |control| {
+        seconds(7200).await;
+        control.send(Control::Stop).unwrap();
+        seconds(1800).await;
+    })
+    .await
+    .unwrap();
+    upstream.await.unwrap();
+    let inner = world.lock();
+    for pair in LAYERS.windows(2) {
+        let of = |channel: &str| -> Vec<_> {
+            let all = inner.published.iter();
+            all.filter(|build| build.id.channel.to_string() == channel)
+                .collect()
+        };
+        let (below, above) = (of(pair[0].1), of(pair[1].1));
+        let good = below
+            .iter()
+            .filter(|build| build.result == BuildOutcome::Success)
+            .map(|build| Some(build.id.clone()));
+        let good: Vec<_> = good.collect();
+        let upon: Vec<_> = above.iter().map(|build| build.after.clone()).collect();
+        let once: BTreeSet<_> = upon.iter().cloned().collect();
+        assert_eq!(once.len(), upon.len(), "{kill:?}: built twice: {upon:?}");
+        assert_eq!(
+            upon.last(),
+            good.last(),
+            "{kill:?}: the newest one is built"
+        );
+        assert!(
+            upon.iter().all(|it| good.contains(it)),
+            "{kill:?}: {upon:?}"
+        );
+        if kill.is_none() {
+            assert_eq!(upon, good, "each one is built, where the service lives");
+            assert_eq!(good.len(), 2);
+        }
+    }
+    events
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_below_is_built_upon_once_wherever_the_service_is_killed() {
+    let events = run(None, 0).await;
+    assert!(events > 30, "{events}");
+    for kill in 0..events {
+        // Started again at once, or after a while.
+        run(Some(kill), u64::from(kill % 2) * 600).await;
+    }
+}
+
+/// Successes that come while the layer above is built are one further build, of the newest.
+#[tokio::test(start_paused = true)]
+async fn several_at_once_are_one_build_of_the_newest() {
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    for (git, _) in LAYERS {
+        world.push(git, "one");
+    }
+    let channel = "feature/mid/centos".parse().unwrap();
+    world.lock().busy.insert(channel);
+    serve_during(&world, &mut ledger, layers(), async |_| {
+        for commit in ["one", "two", "three"] {
+            world.push("master", commit);
+            seconds(600).await;
+        }
+        world.lock().busy.clear();
+        seconds(1200).await;
+    })
+    .await
+    .unwrap();
+    let inner = world.lock();
+    let mid: Vec<_> = inner
+        .published
+        .iter()
+        .filter(|build| build.id.channel.to_string() == "feature/mid/centos")
+        .collect();
+    assert_eq!(mid.len(), 1, "{mid:#?}");
+    let newest = inner.published.iter().rev();
+    let newest = newest
+        .filter(|build| build.commit == "three")
+        .map(|build| build.id.clone())
+        .next();
+    assert_eq!(mid[0].after, newest);
+    drop(inner);
+    let history = ledger.history();
+    let asked = history.iter().flat_map(|filed| &filed.request.reasons);
+    let below = asked.filter(|reason| matches!(reason.cause, Cause::After { .. }));
+    assert_eq!(
+        below.count(),
+        3 + 1,
+        "three for the middle, one for the top"
+    );
+}

@@ -1,0 +1,119 @@
+//! Successes of the channel below.
+//!
+//! A branch that is built `after` a channel is built once for each new newest success of it, wherever that came from: a run
+//! of this service, a promotion, a copy. The newest success is read from the mirror, the mark remembers the last one that was
+//! acted upon, and both move in one transaction, so none is missed or acted upon twice.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use stx_layout::{BuildDate, BuildId, Channel};
+
+use super::{Cause, Mark, Reason, Watch};
+
+/// The effect of the newest success of the channel below: the mark to remember, and the reason to build, if there is one.
+///
+/// A first success is one to build upon, as the first look at commits is. One that is older than the last was left when a
+/// newer one was removed; nothing is built of it.
+pub fn after(
+    watch: &Watch,
+    mark: &Mark,
+    newest: Option<BuildDate>,
+    now: DateTime<Utc>,
+) -> Option<(Mark, Option<Reason>)> {
+    let (below, newest) = (watch.after.as_ref()?, newest?);
+    if mark.after == Some(newest) {
+        return None;
+    }
+    let is_new = mark.after.is_none_or(|last| last < newest);
+    let mut mark = mark.clone();
+    mark.after = Some(newest);
+    let build = BuildId::new(below.clone(), newest);
+    let reason = Reason {
+        at: now,
+        cause: Cause::After { build },
+    };
+    Some((mark, is_new.then_some(reason)))
+}
+
+/// A circle of channels each of which is built after the next, the first one again at the end; `None` if there is none.
+pub fn circle(after: &BTreeMap<Channel, Channel>) -> Option<Vec<Channel>> {
+    after.keys().find_map(|start| {
+        let mut way = vec![start.clone()];
+        while let Some(below) = after.get(way.last()?) {
+            if below == start {
+                way.push(below.clone());
+                return Some(way);
+            }
+            // Another circle, which is found from where it starts.
+            if way.contains(below) {
+                return None;
+            }
+            way.push(below.clone());
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::tests::watch;
+
+    fn date(text: &str) -> BuildDate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_new_success_is_one_reason_and_an_older_one_is_none() {
+        let mut upper = watch();
+        upper.after = Some("master/centos/distro".parse().unwrap());
+        let now = DateTime::UNIX_EPOCH;
+        let mut mark = Mark::default();
+        assert_eq!(after(&upper, &mark, None, now), None, "nothing below yet");
+        let mut builds = Vec::new();
+        // Two at once are seen as the newest; the newest is removed, and another one comes.
+        for newest in [
+            "20200101T000000Z",
+            "20200101T000000Z",
+            "20200103T000000Z",
+            "20200102T000000Z",
+            "20200102T000000Z",
+            "20200104T000000Z",
+        ] {
+            let Some((next, reason)) = after(&upper, &mark, Some(date(newest)), now) else {
+                continue;
+            };
+            mark = next;
+            builds.extend(reason.map(|reason| reason.cause.to_string()));
+        }
+        assert_eq!(
+            builds,
+            [
+                "after master/centos/distro/20200101T000000Z",
+                "after master/centos/distro/20200103T000000Z",
+                "after master/centos/distro/20200104T000000Z",
+            ]
+        );
+        upper.after = None;
+        let other = Some(date("20200105T000000Z"));
+        assert_eq!(after(&upper, &mark, other, now), None);
+    }
+
+    #[test]
+    fn circles_are_found_and_chains_are_none() {
+        let of = |pairs: &[(&str, &str)]| {
+            let layer = |name: &str| -> Channel { format!("master/{name}").parse().unwrap() };
+            let pairs = pairs.iter();
+            let after = pairs.map(|(upper, below)| (layer(upper), layer(below)));
+            circle(&after.collect()).map(|circle| {
+                let names: Vec<_> = circle.iter().map(ToString::to_string).collect();
+                names.join(" ").replace("master/", "")
+            })
+        };
+        assert_eq!(of(&[("flock", "distro"), ("distro", "compiler")]), None);
+        assert_eq!(of(&[("a", "a")]).as_deref(), Some("a a"));
+        let three = [("z", "b"), ("a", "b"), ("b", "c"), ("c", "a")];
+        assert_eq!(of(&three).as_deref(), Some("a b c a"));
+    }
+}
