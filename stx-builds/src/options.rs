@@ -23,6 +23,7 @@ mod privacy;
 mod provenance;
 mod registry;
 mod signing;
+mod size;
 mod zsync;
 
 pub use stx_executors::Executors;
@@ -133,6 +134,8 @@ struct ObjectStoreTable {
     /// Whether the bucket is part of the endpoint's host name.
     #[serde(default)]
     virtual_hosted: bool,
+    /// The largest object that the server copies in one request, in bytes.
+    largest_copy: Option<size::Size>,
 }
 
 /// The table `[site]`.
@@ -290,6 +293,7 @@ impl Options {
         options.endpoint.clone_from(&table.endpoint);
         options.region.clone_from(&table.region);
         options.virtual_hosted = table.virtual_hosted;
+        options.largest_copy = table.largest_copy.map(|size| size.0);
         options.environment = environment.collect();
         options
     }

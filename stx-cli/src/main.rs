@@ -123,7 +123,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Undelete(args) => commands::retention::undelete::undelete(context, args).await,
         Command::Explain(args) => commands::retention::explain::explain(context, args).await,
         Command::Forecast(args) => commands::retention::forecast::forecast(context, args).await,
-        Command::Daemon(args) => commands::daemon::run(context, args).await,
+        Command::Daemon(args) => Box::pin(commands::daemon::run(context, args)).await,
         Command::Trigger(args) => commands::trigger::run(context, args).await,
         Command::Status => commands::status::run(context),
         Command::History(args) => commands::history::run(context, args),

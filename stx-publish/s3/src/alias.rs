@@ -171,7 +171,7 @@ impl Inner {
             return self.objects.delete([public]).await;
         };
         let id = BuildId::new(channel.clone(), date);
-        let copied = self.objects.copy(&keys::record(&id), &public).await?;
+        let copied = self.objects.copy_small(&keys::record(&id), &public).await?;
         if copied {
             return Ok(());
         }

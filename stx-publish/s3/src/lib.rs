@@ -69,6 +69,7 @@ use stx_publish::store::{
 mod alias;
 mod generations;
 mod keys;
+mod large;
 mod lease;
 mod list;
 mod manifest;
@@ -77,6 +78,7 @@ mod nonce;
 mod objects;
 mod owed;
 mod pages;
+mod parts;
 mod pins;
 mod probe;
 mod read;
@@ -96,7 +98,7 @@ mod verdicts;
 mod writer;
 
 pub use lease::{Clock, MARGIN};
-pub use objects::Backend;
+pub use parts::{Backend, CopyParts, PartCopy};
 pub use s3::{BucketError, BucketOptions, Secret};
 
 use lease::{Lease, Terms};
@@ -183,6 +185,18 @@ impl BucketStore {
                 seal,
                 ..(*self.inner).clone()
             }),
+        }
+    }
+
+    /// The same mirror, whose bucket copies objects of more than `bytes` only part by part, with `parts`. By default that is more than
+    /// 5 GiB, and the parts go through this machine, unless the mirror was [opened](Self::open) by its URL.
+    #[must_use]
+    pub fn with_copies_above(self, bytes: u64, parts: Arc<dyn CopyParts>) -> Self {
+        let mut inner = (*self.inner).clone();
+        inner.objects.largest_copy = bytes;
+        inner.objects.parts = parts;
+        Self {
+            inner: Arc::new(inner),
         }
     }
 

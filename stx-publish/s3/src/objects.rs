@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore,
     ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, WriteMultipart,
 };
 
+use super::parts::{Backend, CopyParts, LARGEST, ThroughHere, element};
 use stx_publish::store::StoreError;
 
 /// Requests that run side by side where there are many to make.
@@ -24,15 +24,14 @@ const PARTS: usize = 4;
 /// Parts that an upload has at most; the protocol's own limit is 10,000.
 const MOST_PARTS: u64 = 9_000;
 
-/// The operations that a bucket must support.
-pub trait Backend: ObjectStore + MultipartStore {}
-
-impl<T: ObjectStore + MultipartStore> Backend for T {}
-
 /// The objects below one prefix of a bucket.
 #[derive(Clone)]
 pub(super) struct Objects {
     pub(super) backend: Arc<dyn Backend>,
+    /// Copies parts of objects that are larger than `largest_copy`.
+    pub(super) parts: Arc<dyn CopyParts>,
+    /// The largest object that the server copies in one request, in bytes.
+    pub(super) largest_copy: u64,
     root: Path,
 }
 
@@ -110,7 +109,12 @@ pub(super) fn media_type(name: &str) -> &'static str {
 
 impl Objects {
     pub(super) fn new(backend: Arc<dyn Backend>, root: Path) -> Self {
-        Self { backend, root }
+        Self {
+            parts: Arc::new(ThroughHere(Arc::clone(&backend))),
+            largest_copy: LARGEST,
+            backend,
+            root,
+        }
     }
 
     /// The whole name of an object.
@@ -254,8 +258,16 @@ impl Objects {
         }
     }
 
-    /// Has the server copy an object; `false`: there is none.
-    pub(super) async fn copy(&self, from: &str, to: &str) -> Result<bool, StoreError> {
+    /// Has the server copy an object of `size` bytes; `false`: there is none.
+    pub(super) async fn copy(&self, from: &str, to: &str, size: u64) -> Result<bool, StoreError> {
+        if size > self.largest_copy {
+            return self.copy_in_parts(from, to, size, async |_| Ok(())).await;
+        }
+        self.copy_small(from, to).await
+    }
+
+    /// Has the server copy an object that is small, as records are; `false`: there is none.
+    pub(super) async fn copy_small(&self, from: &str, to: &str) -> Result<bool, StoreError> {
         match self.backend.copy(&self.path(from)?, &self.path(to)?).await {
             Ok(()) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
@@ -312,15 +324,15 @@ impl Objects {
         }
     }
 
-    /// Has the server copy many objects, which have to be there.
+    /// Has the server copy many objects, which have to be there: from a name to a name, each with its bytes.
     pub(super) async fn copy_all(
         &self,
-        pairs: impl IntoIterator<Item = (String, String)>,
+        pairs: impl IntoIterator<Item = (String, String, u64)>,
     ) -> Result<(), StoreError> {
         let mut copies = Vec::new();
-        for (from, to) in pairs {
+        for (from, to, size) in pairs {
             copies.push(async move {
-                match self.copy(&from, &to).await {
+                match self.copy(&from, &to, size).await {
                     Ok(true) => Ok(()),
                     Ok(false) => Err(StoreError::NotFound { what: from }),
                     Err(error) => Err(error),
@@ -414,12 +426,7 @@ fn said(error: &Error) -> String {
         deepest = source;
     }
     let text = deepest.to_string();
-    let element = |name: &str| {
-        let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        let (value, _) = rest.split_once(&format!("</{name}>"))?;
-        (!value.is_empty()).then(|| value.to_owned())
-    };
-    match (element("Code"), element("Message")) {
+    match (element(&text, "Code"), element(&text, "Message")) {
         (Some(code), Some(message)) => format!("the server says {code}: {message}"),
         (Some(code), None) => format!("the server says {code}"),
         (None, _) => text,

@@ -181,9 +181,10 @@ impl Inner {
         let (from, to) = (keys::build(id), keys::aside(&retired));
         let listed = self.objects.list(&from).await?;
         let names: Vec<_> = listed.iter().map(|it| it.name.as_str()).collect();
-        let pairs = names
-            .iter()
-            .map(|name| (format!("{from}/{name}"), format!("{to}/{name}")));
+        let pairs = listed.iter().map(|it| {
+            let name = &it.name;
+            (format!("{from}/{name}"), format!("{to}/{name}"), it.size)
+        });
         self.objects.copy_all(pairs.collect::<Vec<_>>()).await?;
         let mark = keys::aside_mark(&retired);
         self.objects.put(&mark, "", Keep::Not).await?;
@@ -230,7 +231,7 @@ impl Inner {
         let files = self.objects.list(&from).await?;
         let pairs = files.iter().map(|it| {
             let name = &it.name;
-            (format!("{from}/{name}"), format!("{to}/{name}"))
+            (format!("{from}/{name}"), format!("{to}/{name}"), it.size)
         });
         self.objects.copy_all(pairs.collect::<Vec<_>>()).await?;
         let known: BTreeSet<_> = files.iter().map(|it| it.name.as_str()).collect();

@@ -181,7 +181,7 @@ impl Inner {
         let mut there = BTreeSet::new();
         for (to, from) in &wanted {
             // An alias that was removed shows nothing.
-            if self.objects.copy(from, to).await? {
+            if self.objects.copy_small(from, to).await? {
                 there.insert(to.clone());
             }
         }

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::Url;
 
+use super::parts::{LARGEST, ServerSide};
 use super::{BucketStore, Clock};
 use stx_publish::net::{self, HttpOptions};
 
@@ -23,6 +24,9 @@ pub struct BucketOptions {
     pub region: Option<String>,
     /// Whether the name of the bucket is part of the endpoint's host name, and of no path.
     pub virtual_hosted: bool,
+    /// The largest object that the server copies in one request, in bytes; 5 GiB where it is absent, the protocol's own limit. A
+    /// larger one is copied in parts, of 5 MiB at least.
+    pub largest_copy: Option<u64>,
     /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are
     /// here and nowhere else.
     pub environment: BTreeMap<String, Secret>,
@@ -62,6 +66,14 @@ pub enum BucketError {
     Endpoint {
         /// The text.
         endpoint: String,
+    },
+    /// A limit for copies that is not one of the protocol.
+    #[error(
+        "{bytes} bytes: the largest object that is copied in one request has at least 5 MiB and at most 5 GiB"
+    )]
+    LargestCopy {
+        /// The limit.
+        bytes: u64,
     },
     /// Nothing in the environment says who asks.
     #[error("{url}: no credentials")]
@@ -124,13 +136,38 @@ impl BucketStore {
             text: url.to_owned(),
         })?;
         let open = |pooled| client(url, &bucket, options, pooled);
-        Ok(Self::new(
-            Arc::new(open(true)?),
-            Arc::new(open(false)?),
-            root,
-            clock,
-        ))
+        let store = open(true)?;
+        let http = http();
+        let parts = ServerSide {
+            client: net::client(&http).map_err(|source| BucketError::Settings {
+                url: url.to_owned(),
+                source,
+            })?,
+            store: store.clone(),
+            bucket: bucket.clone(),
+            options: http,
+        };
+        let largest = options.largest_copy.unwrap_or(LARGEST);
+        if !(SMALLEST_PART..=LARGEST).contains(&largest) {
+            return Err(BucketError::LargestCopy { bytes: largest });
+        }
+        Ok(
+            Self::new(Arc::new(store), Arc::new(open(false)?), root, clock)
+                .with_copies_above(largest, Arc::new(parts)),
+        )
     }
+}
+
+/// The smallest part of an upload that servers accept, but for the last one: 5 MiB.
+const SMALLEST_PART: u64 = 5 << 20;
+
+/// How the server is spoken to.
+fn http() -> HttpOptions {
+    let mut http = HttpOptions::default();
+    // A server that puts the parts of a large file together says nothing for long.
+    http.idle = Duration::from_mins(5);
+    http.connections = 64;
+    http
 }
 
 /// Settings of the environment that say who asks.
@@ -185,10 +222,6 @@ fn client(
         }
         None => false,
     };
-    let mut http = HttpOptions::default();
-    // A server that puts the parts of a large file together says nothing for long.
-    http.idle = Duration::from_mins(5);
-    http.connections = 64;
     let retry = RetryConfig {
         max_retries: 6,
         // Whoever gives back a lock is waited for.
@@ -201,7 +234,7 @@ fn client(
         .with_unsigned_payload(!open)
         .with_retry(retry)
         .with_http_connector(Connector {
-            options: http,
+            options: http(),
             pooled,
         })
         .build();
@@ -258,6 +291,17 @@ mod tests {
         let opened = BucketStore::open("s3://stx/a", &options, Arc::clone(&clock));
         let shown = format!("{:?} {options:?}", opened.expect("opened"));
         assert!(!shown.contains("what"), "{shown}");
+        for (bytes, is_right) in [
+            (5 << 20, true),
+            (5 << 30, true),
+            ((5 << 20) - 1, false),
+            ((5 << 30) + 1, false),
+        ] {
+            options.largest_copy = Some(bytes);
+            let opened = BucketStore::open("s3://stx/a", &options, Arc::clone(&clock));
+            assert_eq!(opened.is_ok(), is_right, "{bytes}");
+        }
+        options.largest_copy = None;
         options.endpoint = Some("s3.example.org".to_owned());
         let opened = BucketStore::open("s3://stx/a", &options, clock);
         assert!(matches!(opened, Err(BucketError::Endpoint { .. })));

@@ -35,8 +35,6 @@ use stx_publish::store::{Added, KnownFile, StagedBuild, StoreError};
 const ADDS: usize = 32;
 /// Bytes of small files that are in memory at the same time, in MiB.
 const MEMORY: usize = 128;
-/// The largest object that a server copies in one request: 5 GiB.
-const COPYABLE: u64 = 5 << 30;
 
 pub(super) struct BucketStaged {
     pub(super) inner: Arc<Inner>,
@@ -128,18 +126,36 @@ impl BucketStaged {
         digest: &Sha256,
         size: u64,
     ) -> Result<bool, StoreError> {
-        if size == 0 || size > COPYABLE {
+        if size == 0 {
             return Ok(false);
         }
         let Some(from) = self.find(path, digest) else {
             return Ok(false);
         };
-        let name = self.name(path);
-        let copied = self.inner.objects.copy(&from, &name).await?;
+        let copied = self.copy(&from, path, digest, size).await?;
         if copied {
-            self.twins.note(digest, name);
+            self.twins.note(digest, self.name(path));
         }
         Ok(copied)
+    }
+
+    /// Has the server copy an object into this build; `false`: there is none.
+    async fn copy(
+        &self,
+        from: &str,
+        path: &BuildPath,
+        digest: &Sha256,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        let objects = &self.inner.objects;
+        if size <= objects.largest_copy {
+            return objects.copy(from, &self.name(path), size).await;
+        }
+        if self.is_there_large(path, digest, size).await? {
+            return Ok(true);
+        }
+        let copied = self.inner.copy_large(&self.id, path, from, size, *digest);
+        copied.await
     }
 
     /// Whether an attempt that broke off has sent these very bytes, as the server's entity tag says: that of an object that
@@ -389,19 +405,19 @@ impl BucketStaged {
         for (path, entry) in &incoming.entries {
             let end = match links.get(path) {
                 None => entry,
-                Some(LinkEnd::File(end)) => {
-                    pairs.push((end, path));
-                    match incoming.entries.get(end) {
-                        Some(entry) => entry,
-                        None => continue,
+                Some(LinkEnd::File(end)) => match incoming.entries.get(end) {
+                    Some(entry) => {
+                        pairs.push((end, path, entry.size()));
+                        entry
                     }
-                }
+                    None => continue,
+                },
                 Some(LinkEnd::Directory | LinkEnd::Wrong(_)) => continue,
             };
             expected.insert(path.to_string(), end.size());
         }
         let pairs = pairs.into_iter();
-        let pairs = pairs.map(|(from, to)| (self.name(from), self.name(to)));
+        let pairs = pairs.map(|(from, to, size)| (self.name(from), self.name(to), size));
         let pairs: Vec<_> = pairs.collect();
         self.inner.objects.copy_all(pairs).await?;
         Ok(expected)

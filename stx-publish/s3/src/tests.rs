@@ -1,8 +1,9 @@
 //! The mirror in a bucket, on a bucket in memory: the contract, and a failure at every request.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
@@ -19,7 +20,8 @@ use object_store::{
 use stx_layout::{BuildOutcome, BuildPath};
 
 use super::lease::Clock;
-use super::{Backend, BucketStore, Inner, LEASE, MARGIN, keys};
+use super::parts::ThroughHere;
+use super::{Backend, BucketStore, CopyParts, Inner, LEASE, MARGIN, PartCopy, keys};
 use stx_publish::conformance::{sample_id, sample_request, test_seal};
 use stx_publish::faulty::Fault;
 use stx_publish::publish::{prepare, publish};
@@ -32,6 +34,9 @@ mod files;
 
 /// Bytes of a part of a large file.
 const PART: u64 = 1 << 10;
+
+/// The largest object that is copied in one request, where copies in parts are tested.
+const LARGEST_COPY: u64 = 100;
 
 /// A clock that tests set.
 #[derive(Clone, Default)]
@@ -68,6 +73,10 @@ struct Failing {
     parts: Arc<AtomicUsize>,
     /// Objects that the server was asked to copy.
     copies: Arc<AtomicUsize>,
+    /// Uploads whose number somebody knows, and that are neither complete nor given up.
+    uploads: Arc<Mutex<BTreeSet<String>>>,
+    /// Parts that the server was asked to copy.
+    copied_parts: Arc<AtomicUsize>,
     /// Whether the upload of a large file can be completed.
     completes: bool,
     /// How the server treats a condition.
@@ -98,6 +107,8 @@ impl Failing {
             requests: Arc::default(),
             parts: Arc::default(),
             copies: Arc::default(),
+            uploads: Arc::default(),
+            copied_parts: Arc::default(),
             completes: true,
             mode: |mode| mode,
             overtaken: None,
@@ -198,7 +209,9 @@ impl ObjectStore for Failing {
 #[async_trait]
 impl MultipartStore for Failing {
     async fn create_multipart(&self, to: &Path) -> Result<MultipartId> {
-        through!(self, self.inner.create_multipart(to))
+        let upload = through!(self, self.inner.create_multipart(to))?;
+        self.uploads.lock().expect("alive").insert(upload.clone());
+        Ok(upload)
     }
     async fn create_multipart_opts(
         &self,
@@ -227,10 +240,32 @@ impl MultipartStore for Failing {
         if !self.completes {
             return Err(failure());
         }
-        through!(self, self.inner.complete_multipart(to, id, parts))
+        let completed = self.inner.complete_multipart(to, id, parts);
+        through!(self, async {
+            let completed = completed.await?;
+            self.uploads.lock().expect("alive").remove(id);
+            Ok(completed)
+        })
     }
     async fn abort_multipart(&self, to: &Path, id: &MultipartId) -> Result<()> {
-        through!(self, self.inner.abort_multipart(to, id))
+        through!(self, async {
+            let aborted = self.inner.abort_multipart(to, id).await;
+            self.uploads.lock().expect("alive").remove(id);
+            // As a server says it of an upload that it does not have.
+            aborted.map_err(|error| Error::NotFound {
+                path: to.to_string(),
+                source: error.into(),
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl CopyParts for Failing {
+    async fn copy_part(&self, part: PartCopy<'_>) -> Result<PartId> {
+        self.copied_parts.fetch_add(1, Ordering::SeqCst);
+        let through: Arc<dyn Backend> = Arc::<InMemory>::clone(&self.inner);
+        through!(self, ThroughHere(through).copy_part(part))
     }
 }
 
@@ -326,6 +361,83 @@ async fn promotions_survive_a_failure_at_every_request() {
     };
     let requests = at_every_request(&bucket, &clock, work, after).await;
     assert!(requests > 30, "only {requests} requests");
+}
+
+/// The files of a release are larger than the server copies in one request: they are copied in parts, and no upload is left.
+#[tokio::test]
+async fn large_promotions_survive_a_failure_at_every_request() {
+    let (bucket, clock) = (Arc::default(), TestClock::default());
+    for day in [1, 2] {
+        assert!(sweep::put(&sound(&bucket, &clock), day).await);
+    }
+    let in_parts = |failing: &Failing| {
+        let parts = Arc::new(failing.clone());
+        store(Arc::new(failing.clone()), &clock).with_copies_above(LARGEST_COPY, parts)
+    };
+    let (mut most, mut parts, mut left) = (0, 0, Vec::new());
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let bucket: Arc<InMemory> = Arc::new(bucket.fork());
+            let failing = Failing::new(&bucket, fault, at);
+            let done = sweep::promotion::put(&in_parts(&failing)).await;
+            let context = format!("{fault:?} at request {at}");
+            clock.outlive();
+            let sound = Failing {
+                uploads: Arc::clone(&failing.uploads),
+                ..Failing::new(&bucket, Fault::Once, usize::MAX)
+            };
+            sweep::promotion::check(&in_parts(&sound), &context).await;
+            sweep::promotion::converge(&in_parts(&sound), &context).await;
+            if !failing.uploads.lock().expect("alive").is_empty() {
+                left.push((fault, at));
+            }
+            if !failing.has_failed() {
+                assert!(done, "{context}");
+                parts = failing.copied_parts.load(Ordering::SeqCst);
+                most = most.max(at);
+                break;
+            }
+        }
+    }
+    assert!(most > 40, "only {most} requests");
+    assert!(parts > 10, "only {parts} parts were copied");
+    // An upload is left only where the server could not be reached any more between the answer that named it and the journal
+    // that would have named it to others.
+    assert!(
+        left.iter()
+            .all(|(fault, _)| matches!(fault, Fault::FromThenOn)),
+        "{left:?}"
+    );
+    assert!(left.len() <= parts, "{left:?}");
+}
+
+/// A part is copied of the very object that was there at the beginning.
+#[tokio::test]
+async fn an_object_that_changes_meanwhile_is_not_copied() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let mut objects = sound(&bucket, &clock).inner.objects.clone();
+    objects.largest_copy = LARGEST_COPY;
+    let bytes = |byte: u8| vec![byte; 500];
+    objects
+        .put("from", bytes(1), super::objects::Keep::ForEver)
+        .await
+        .expect("put");
+    let changed = async |_: &String| {
+        objects
+            .put("from", bytes(2), super::objects::Keep::ForEver)
+            .await
+    };
+    let copied = objects.copy_in_parts("from", "to", 500, changed).await;
+    assert!(copied.is_err(), "half of it would be another file's");
+    assert_eq!(objects.get("to").await.expect("asked"), None);
+    assert!(!objects.copy("none", "to", 500).await.expect("asked"));
+    assert!(
+        objects.copy("from", "to", 499).await.is_err(),
+        "of another size"
+    );
+    assert!(objects.copy("from", "to", 500).await.expect("copied"));
+    let (copied, _) = objects.get("to").await.expect("asked").expect("there");
+    assert_eq!(copied, bytes(2));
 }
 
 #[tokio::test]

@@ -239,6 +239,58 @@ impl Inner {
         sent.await
     }
 
+    /// Has the server copy a large object into a build that is not there yet; `false`: there is none. `digest` is that of its
+    /// bytes.
+    pub(super) async fn copy_large(
+        &self,
+        id: &BuildId,
+        path: &BuildPath,
+        from: &str,
+        size: u64,
+        digest: Sha256,
+    ) -> Result<bool, StoreError> {
+        let (to, name) = (format!("{id}/{path}"), keys::upload(id, path));
+        // An attempt that broke off may have copied parts into it; copying them again costs no transfer.
+        self.abort_upload(&to, &name).await?;
+        let part = self.objects.copied_part(size);
+        let parts = usize::try_from(size.div_ceil(part)).unwrap_or_default();
+        let journal = |upload: &str, whole| Journal {
+            schema: 1,
+            upload: upload.to_owned(),
+            size,
+            part,
+            parts: vec![None; parts],
+            whole,
+        };
+        let begun = async |upload: &String| self.write_journal(&name, &journal(upload, None)).await;
+        if !self.objects.copy_in_parts(from, &to, size, begun).await? {
+            return Ok(false);
+        }
+        // Kept until the build is there: who comes after a crash need not copy it again.
+        self.write_journal(&name, &journal("", Some(digest)))
+            .await?;
+        Ok(true)
+    }
+
+    /// Gives up the upload that a journal names, where it is not complete.
+    async fn abort_upload(&self, to: &str, journal: &str) -> Result<(), StoreError> {
+        let text = self.objects.get(journal).await?;
+        let journal = text.and_then(|(text, _)| serde_json::from_slice::<Journal>(&text).ok());
+        let Some(journal) = journal.filter(|journal| journal.whole.is_none()) else {
+            return Ok(());
+        };
+        let path = self.objects.path(to)?;
+        let aborted = self.objects.backend.abort_multipart(&path, &journal.upload);
+        match aborted
+            .await
+            .map_err(|error| self.objects.failed(to, error))
+        {
+            // Completed, or given up before.
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn send_parts(
         &self,
         to: &str,
@@ -338,22 +390,8 @@ impl Inner {
         let prefix = keys::uploads(id);
         for listed in self.objects.list(&prefix).await? {
             let name = format!("{prefix}/{}", listed.name);
-            let journal = self.objects.get(&name).await?;
-            let journal =
-                journal.and_then(|(text, _)| serde_json::from_slice::<Journal>(&text).ok());
-            if let Some(journal) = journal.filter(|journal| journal.whole.is_none()) {
-                let to = format!("{id}/{}", listed.name.replace("%2F", "/"));
-                let path = self.objects.path(&to)?;
-                let aborted = self.objects.backend.abort_multipart(&path, &journal.upload);
-                match aborted
-                    .await
-                    .map_err(|error| self.objects.failed(&to, error))
-                {
-                    // Completed, or given up before.
-                    Ok(()) | Err(StoreError::NotFound { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let to = format!("{id}/{}", listed.name.replace("%2F", "/"));
+            self.abort_upload(&to, &name).await?;
             self.objects.delete([name]).await?;
         }
         Ok(())

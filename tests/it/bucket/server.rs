@@ -17,8 +17,14 @@ pub(crate) trait Server {
 
     /// A signed `PUT`.
     fn put(&self, path: &str, body: &str) {
+        self.signed(&["--request", "PUT", "--data-binary", body], path);
+    }
+
+    /// A signed request by `curl`, with more of its options; the answer.
+    fn signed(&self, more: &[&str], path: &str) -> String {
         let (key, secret) = self.credentials();
-        ended(Command::new("curl").args([
+        let mut command = Command::new("curl");
+        command.args([
             "--silent",
             "--show-error",
             "--fail-with-body",
@@ -29,12 +35,12 @@ pub(crate) trait Server {
             // Without it what is signed is not what the server takes it for.
             "--header",
             "x-amz-content-sha256: UNSIGNED-PAYLOAD",
-            "--request",
-            "PUT",
-            "--data-binary",
-            body,
-            &format!("{}/{path}", self.endpoint()),
-        ]));
+        ]);
+        ended(
+            command
+                .args(more)
+                .arg(format!("{}/{path}", self.endpoint())),
+        )
     }
 }
 
