@@ -149,7 +149,8 @@ async fn the_output_of_a_phase_that_is_followed_takes_no_more_room_than_its_log(
 fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
     let dir = Utf8TempDir::new().unwrap();
     let output = dir.path().join("output");
-    let text: String = (0..1_000_000).map(|line| format!("{line:09}\n")).collect();
+    let lines: Vec<_> = (0..1_000_000).map(|line| format!("{line:09}\n")).collect();
+    let text = lines.concat();
     fs_err::write(&output, &text).unwrap();
     let invocation = Invocation {
         program: "true".into(),
