@@ -5,6 +5,7 @@ pub(crate) mod cancellation;
 mod order;
 mod outputs;
 mod places;
+mod preview;
 mod recipe;
 mod run;
 mod state;

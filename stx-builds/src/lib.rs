@@ -64,6 +64,7 @@ pub mod promote;
 mod provenance;
 pub mod publish;
 pub mod retention;
+pub mod server;
 mod signing;
 pub mod since;
 pub mod site;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use camino::Utf8Path;
 use stx_layout::BuildRecord;
-use stx_publish::metadata::CreaterepoC;
+use stx_publish::metadata::{CreaterepoC, RepoMetadata, Repodata};
 use stx_publish::{
     HttpOptions, HttpStore, LocalStore, MirrorRead, MirrorStore, Retired, Seal, StoreError,
 };
@@ -147,9 +147,14 @@ fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
 }
 
 fn with_metadata(site: &Site, store: LocalStore) -> LocalStore {
+    store.with_metadata(metadata(site))
+}
+
+/// The maker of the metadata of RPM repositories.
+pub(crate) fn metadata(site: &Site) -> Arc<dyn RepoMetadata> {
     match site.options.metadata.made_by() {
-        Metadata::BuiltIn => store,
-        Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),
+        Metadata::BuiltIn => Arc::new(Repodata),
+        Metadata::CreaterepoC => Arc::new(CreaterepoC::new()),
     }
 }
 

@@ -19,6 +19,7 @@ mod aliases;
 mod metadata;
 mod mirrors;
 mod policy;
+mod preview;
 mod privacy;
 mod provenance;
 mod registry;
@@ -32,6 +33,7 @@ pub use aliases::AliasesTable;
 pub use metadata::{Metadata, MetadataTable};
 pub use mirrors::MirrorsTable;
 pub use policy::policy_file;
+pub use preview::PreviewTable;
 pub use privacy::PrivacyTable;
 pub use provenance::{ProvenanceTable, SbomTable};
 pub use registry::RegistryTable;
@@ -94,6 +96,9 @@ pub struct Options {
     /// The program that makes the metadata of RPM repositories.
     #[serde(default)]
     pub metadata: MetadataTable,
+    /// Where builds offer the files of their finished phases.
+    #[serde(default)]
+    pub preview: PreviewTable,
     /// The names above the channels, and paths without a date.
     #[serde(default)]
     pub aliases: AliasesTable,

@@ -117,6 +117,9 @@ pub struct BuildRecord {
     /// The phases, in the order of the recipe.
     #[serde(default)]
     pub phases: Vec<PhaseRecord>,
+    /// The phases whose files could be read while the build ran, by the phases after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previewed_phases: Vec<String>,
     /// The first required phase that failed, in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failing_phase: Option<String>,
@@ -191,6 +194,7 @@ impl BuildRecord {
             missing_deliverables: Vec::new(),
             images: Vec::new(),
             named_images: Vec::new(),
+            previewed_phases: Vec::new(),
             files: 0,
             bytes: 0,
             other: BTreeMap::new(),

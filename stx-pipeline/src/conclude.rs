@@ -7,7 +7,7 @@ use stx_layout::{
     redact_urls,
 };
 
-use crate::{BuildPlan, PhasePlan};
+use crate::{BuildPlan, On, PhasePlan};
 
 /// A file to publish.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,6 +78,25 @@ pub fn reached_no_commit(
     !plan.repositories.is_empty() && sources.is_empty() && plan.phases.iter().any(failed)
 }
 
+/// The phases whose files other phases could read while the build ran.
+fn previewed(plan: &BuildPlan, records: &[PhaseRecord]) -> Vec<String> {
+    let Some(offered) = &plan.preview else {
+        return Vec::new();
+    };
+    let phases = plan.phases.iter().filter(|phase| {
+        let on = if succeeded(phase, records) {
+            On::Success
+        } else {
+            On::Failure
+        };
+        let ran = |record: &PhaseRecord| record.name == phase.name && record.attempts > 0;
+        records.iter().any(ran)
+            && offered.contains(&phase.name)
+            && phase.publish.iter().any(|rule| rule.on == on)
+    });
+    phases.map(|phase| phase.name.clone()).collect()
+}
+
 /// The record of a build: a success if every required phase succeeded and no deliverable is missing.
 ///
 /// Images, and the number and size of the files, are left to who publishes it.
@@ -115,6 +134,7 @@ pub fn conclude(
     record.recipe = Some(plan.recipe.clone());
     record.sources = sources;
     record.phases = records.to_vec();
+    record.previewed_phases = previewed(plan, records);
     record.first_failing_phase = first.map(|record| record.name.clone());
     record.required_deliverables = plan
         .phases

@@ -56,19 +56,23 @@ impl Invocation {
 
     /// The same process with [`SOURCE_DATE_EPOCH`](Self::SOURCE_DATE_EPOCH) known, in seconds since 1970.
     #[must_use]
-    pub fn at_source_date(mut self, seconds: i64) -> Self {
-        let value = seconds.to_string();
-        let known = |text: &str| text.replace("${SOURCE_DATE_EPOCH}", &value);
+    pub fn at_source_date(self, seconds: i64) -> Self {
+        self.knowing(Self::SOURCE_DATE_EPOCH, &seconds.to_string())
+    }
+
+    /// The same process with a variable that no plan can know.
+    #[must_use]
+    pub fn knowing(mut self, name: &str, value: &str) -> Self {
+        let unknown = format!("${{{name}}}");
         for text in &mut self.args {
-            *text = known(text);
+            *text = text.replace(&unknown, value);
         }
         for text in self.env.values_mut() {
-            if text.contains("${SOURCE_DATE_EPOCH}") {
-                *text = known(text).into();
+            if text.contains(&unknown) {
+                *text = text.replace(&unknown, value).into();
             }
         }
-        self.env
-            .insert(Self::SOURCE_DATE_EPOCH.into(), value.into());
+        self.env.insert(name.into(), value.into());
         self
     }
 }

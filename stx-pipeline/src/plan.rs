@@ -110,6 +110,9 @@ pub struct BuildPlan {
     /// Commands that remove what an earlier build left and the builder cannot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clean: Vec<Invocation>,
+    /// The phases whose files are offered while the build runs, once they are over; `None` without a preview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Vec<String>>,
     /// Phases of the recipe whose `if` is false.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
@@ -301,6 +304,11 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
         }
     }
     let env = planner.common_env(&phases);
+    let preview = recipe.preview.as_ref().map(|preview| {
+        let names = phases.iter().map(|phase| &phase.name);
+        let offered = names.filter(|name| preview.offers(name));
+        offered.cloned().collect()
+    });
     Ok(BuildPlan {
         id: BuildId::new(request.channel.clone(), request.date),
         recipe: recipe.name.clone(),
@@ -319,6 +327,7 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
             .map(|dir| request.state_dir.join(dir))
             .collect(),
         clean: planner.clean()?,
+        preview,
         omitted: omitted.into_keys().map(str::to_owned).collect(),
         phases,
     })

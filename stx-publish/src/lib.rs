@@ -27,6 +27,7 @@
 //! | `fetch` | downloads files of a build into a directory; feature `fetch` |
 //! | [`publish`](mod@publish) | executes a plan |
 //! | `replicate` | copies builds from one mirror to another; feature `copy` |
+//! | `preview` | the files of a build that still runs, as a web server shows them; feature `local` |
 //! | `verdicts` | verdicts on builds, and `latest_green_build` |
 //! | `site` | the catalog pages; feature `site` |
 //! | `net` | HTTP as every client speaks it; feature `http` |
@@ -62,6 +63,8 @@ mod model_test;
 #[cfg(feature = "http")]
 pub mod net;
 pub mod plan;
+#[cfg(feature = "local")]
+pub mod preview;
 pub mod privacy;
 pub mod publish;
 #[cfg(feature = "copy")]

@@ -182,6 +182,41 @@ fn examine(source: &Utf8Path) -> Result<Entry, ProblemKind> {
 pub fn gather(
     files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
 ) -> Result<Incoming, GatherError> {
+    let (incoming, problems) = gather_with_problems(files);
+    if problems.is_empty() {
+        Ok(incoming)
+    } else {
+        Err(GatherError { problems })
+    }
+}
+
+/// As [`gather`], for files of a build that still makes some: symlinks to what is not there yet are left out.
+///
+/// # Errors
+/// As those of [`gather`].
+pub(crate) fn gather_so_far(
+    files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
+) -> Result<Incoming, GatherError> {
+    let (mut incoming, mut problems) = gather_with_problems(files);
+    problems.retain(|problem| {
+        let dangling = matches!(problem.kind, ProblemKind::DanglingLink { .. });
+        if dangling {
+            let path = |path: &BuildPath| path.as_str() == problem.path;
+            incoming.entries.retain(|entry, _| !path(entry));
+        }
+        !dangling
+    });
+    if problems.is_empty() {
+        Ok(incoming)
+    } else {
+        Err(GatherError { problems })
+    }
+}
+
+/// The files that can be published, and why others cannot.
+fn gather_with_problems(
+    files: impl IntoIterator<Item = (BuildPath, Utf8PathBuf)>,
+) -> (Incoming, Vec<Problem>) {
     let mut incoming = Incoming::default();
     let mut problems = Vec::new();
     for (path, source) in files {
@@ -194,11 +229,7 @@ pub fn gather(
         }
     }
     problems.extend(incoming.problems());
-    if problems.is_empty() {
-        Ok(incoming)
-    } else {
-        Err(GatherError { problems })
-    }
+    (incoming, problems)
 }
 
 /// Files that cannot be published.

@@ -31,6 +31,7 @@ mod tests;
 pub use check::verify_pages;
 pub use html::{Listed, listing};
 pub use signed::IndexSeal;
+pub use sources::install_files;
 
 /// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.
 const PARALLEL: usize = 16;

@@ -47,6 +47,7 @@ mod places_farm;
 mod places_pod;
 mod places_sshd;
 mod power_loss;
+mod preview;
 mod promote;
 mod provenance;
 mod publishing;

@@ -3,14 +3,15 @@
 use camino::Utf8Path;
 use stx_executors::PlacedRunner;
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry};
-use stx_pipeline::Cancel;
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
+use stx_pipeline::{Cancel, Event};
 use stx_publish::MirrorStore;
 
 use super::after;
 use super::cancellation::wait_for_request;
 use super::outputs::incoming;
+use super::preview::Preview;
 use super::state::unwritten;
 use super::{BuildArea, Built, OnInterrupt, Watch, unpublished};
 use crate::error::{Error, ErrorKind};
@@ -45,15 +46,23 @@ impl Run<'_> {
                 ))),
             ];
             let unchanged = |now: &Sources| self.unchanged(&started, now).is_some();
-            let build = build.runner(self.runner).cancel(&cancel);
-            let build = build.interrupt(self.watch.cancel);
-            let build = build.listen(self.watch.events).unless(&unchanged);
+            let build = build.cancel(&cancel).interrupt(self.watch.cancel);
+            let build = build.unless(&unchanged);
             // Boxed: a build's future is large, and so is each that holds it.
-            let over = match how {
-                OnInterrupt::Resume => Box::pin(build.run()).await,
-                OnInterrupt::Fail => Box::pin(build.give_up("interrupted")).await,
-            };
-            over.map_err(stopped)?
+            match how {
+                OnInterrupt::Resume if started.plan.preview.is_some() => {
+                    Box::pin(self.run_previewed(build)).await?
+                }
+                OnInterrupt::Resume => {
+                    let build = build.runner(self.runner).listen(self.watch.events);
+                    Box::pin(build.run()).await.map_err(stopped)?
+                }
+                OnInterrupt::Fail => {
+                    let build = build.runner(self.runner).listen(self.watch.events);
+                    let given_up = Box::pin(build.give_up("interrupted"));
+                    given_up.await.map_err(stopped)?
+                }
+            }
         };
         let id = &started.plan.id;
         match result {
@@ -82,6 +91,23 @@ impl Run<'_> {
             }
             over => self.publish(&started, over).await,
         }
+    }
+
+    /// Runs what is left, with a preview of the phases that are over.
+    async fn run_previewed(&self, build: Build<'_>) -> Result<BuildResult, Error> {
+        let plan = &build.started().plan;
+        let preview = Preview::open(self.area, self.state, plan, build.records()).await?;
+        let over = {
+            let runner = preview.runner(self.runner);
+            let events = |event: &Event| {
+                preview.hear(event);
+                (self.watch.events)(event);
+            };
+            Box::pin(build.runner(&runner).listen(&events).run()).await
+        };
+        // Before anything of the build is published.
+        preview.close().await?;
+        over.map_err(stopped)
     }
 
     /// The last success, if it was built from the same commits and upon the same build, and another build is not forced; where failures count, too,

@@ -19,7 +19,7 @@ use super::cancellation::clear_request;
 use super::recipe::{RECIPE_FORM, read_recipe, recipe_files, recorded};
 use super::run::{Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
-use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places};
+use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
 use crate::error::{Error, ErrorKind, is_there, unusable};
 use crate::site::clock;
 use crate::{Mirror, refused};
@@ -139,6 +139,7 @@ impl<'a> Work<'a> {
         let runner = places::runner(self.area, &self.state, &plan).await?;
         let built = async {
             places::check(self.area, &runner, &plan, watch).await?;
+            // Boxed: a build is large, and so is each future that holds it.
             Box::pin(self.start(&*store, &runner, below, watch)).await
         };
         let built = built.await;
@@ -160,6 +161,7 @@ impl<'a> Work<'a> {
         let made = |dir: &Utf8Path| {
             fs_err::create_dir_all(dir).map_err(|error| Error::new(ErrorKind::Bug, error))
         };
+        preview::clear(&self.state)?;
         remove_tree(&logs)?;
         made(&logs)?;
         self.clean(&workspace, runner, watch).await?;
@@ -303,6 +305,7 @@ async fn resume_in(
         }
         tools(&recipe)?;
     }
+    preview::clear(&state)?;
     let runner = places::runner(area, &state, &journal.started.plan).await?;
     let resumed = async {
         if how == OnInterrupt::Resume {

@@ -2,14 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
-use percent_encoding::percent_decode_str;
+use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
-use tower_http::services::ServeDir;
 
 use super::Context;
 use crate::args::Serve;
@@ -17,11 +11,9 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use stx_builds::Mirror;
 use stx_builds::mirror::directory;
+use stx_builds::server::{files, hide_private, serve};
 
 mod listing;
-
-/// The private area of a mirror, which no server shows.
-const PRIVATE: &str = ".stx";
 
 /// Serves until it is interrupted. Its one line of output is the address.
 pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> {
@@ -46,25 +38,12 @@ pub(crate) async fn run(context: &Context, args: &Serve) -> Result<(), Failure> 
     output::write(&format!("http://{address}/\n"))?;
     let real = root.canonicalize_utf8();
     let real = real.map_err(|error| Failure::usage(format!("{root}: {error}")))?;
-    let files = Router::new()
-        .fallback_service(ServeDir::new(root))
-        .layer(from_fn_with_state(real, listing::list))
-        .layer(from_fn(hide));
+    let files = files(&root).layer(from_fn_with_state(real, listing::list));
     let interrupted = async {
         // Without a handler, the signal ends the program by itself.
         drop(tokio::signal::ctrl_c().await);
     };
-    axum::serve(listener, files)
-        .with_graceful_shutdown(interrupted)
+    serve(listener, hide_private(files), interrupted)
         .await
         .map_err(|error| Failure::new(Exit::Bug, error))
-}
-
-/// Answers as if there was no private area, however its name is written.
-async fn hide(request: Request, next: Next) -> Response {
-    let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
-    if path.split('/').any(|segment| segment == PRIVATE) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    next.run(request).await
 }

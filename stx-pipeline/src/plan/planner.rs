@@ -9,11 +9,14 @@ use stx_layout::Channel;
 use super::{BuildRequest, PhasePlan, PlanError, PublishRule};
 use crate::Below;
 use crate::invocation::{Env, Invocation};
-use crate::recipe::{CLEAN, Command, Phase, Publish, Recipe};
+use crate::recipe::{CLEAN, Command, Phase, Preview, Publish, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, parts};
 
 /// Stands for a value that is put in when the sources are known.
 const EPOCH: &str = "${SOURCE_DATE_EPOCH}";
+
+/// Stands for a value that is put in when the preview's server listens.
+const PREVIEW: &str = "${PREVIEW_URL}";
 
 pub(super) struct Planner<'a> {
     recipe: &'a Recipe,
@@ -35,6 +38,9 @@ impl<'a> Planner<'a> {
     ) -> Self {
         let mut base = base_env(recipe, request);
         base.insert(Invocation::SOURCE_DATE_EPOCH.to_owned(), EPOCH.to_owned());
+        if recipe.preview.is_some() {
+            base.insert(Preview::URL.to_owned(), PREVIEW.to_owned());
+        }
         // A variable that cannot be expanded is reported of the phase that has it.
         let shared = Scope {
             layers: &[&base, variables],
@@ -97,6 +103,7 @@ impl<'a> Planner<'a> {
             }
         };
         env.remove(Invocation::SOURCE_DATE_EPOCH);
+        env.remove(Preview::URL);
         env.insert(Arc::clone(&self.phase), phase.name.as_str().into());
         Ok(env)
     }
@@ -165,6 +172,7 @@ impl<'a> Planner<'a> {
         });
         let mut env = shared(env?);
         env.remove(Invocation::SOURCE_DATE_EPOCH);
+        env.remove(Preview::URL);
         Ok((base, env))
     }
 

@@ -242,3 +242,98 @@ needs = ["stop"]
         "{error}"
     );
 }
+
+const PREVIEWED: &str = r#"
+schema = 1
+name = "x"
+distro = "centos"
+source = { phase = "sync" }
+[preview]
+phases = ["rpms", "iso"]
+[[phase]]
+name = "sync"
+script = "true"
+[[phase]]
+name = "rpms"
+matrix = { TYPE = ["std", "rt"] }
+script = "true"
+publish = [{ from = "${TYPE}/*", to = "outputs/${TYPE}" }, { from = "log", to = "outputs/log-${TYPE}", on = "failure" }]
+[[phase]]
+name = "iso"
+run = ["a", "${PREVIEW_URL}/outputs"]
+env = { REPO = "deb ${PREVIEW_URL} ./" }
+publish = [{ from = "iso", to = "outputs/iso" }]
+[[phase]]
+name = "sums"
+run = ["a"]
+"#;
+
+#[test]
+fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
+    let recipe = Recipe::from_toml(PREVIEWED).unwrap();
+    let date = "20181105T060000Z".parse().unwrap();
+    let channel = recipe.channel(stx_layout::ReleaseId::Master);
+    let request = BuildRequest::new(channel, "master", date, "/b");
+    let previewed = plan(&recipe, &request).unwrap();
+    let offered = previewed.preview.clone().unwrap();
+    assert_eq!(offered, ["rpms-std", "rpms-rt", "iso"]);
+    let iso = previewed.phases.iter().find(|phase| phase.name == "iso");
+    let planned = &iso.unwrap().invocation;
+    assert!(!planned.env.contains_key("PREVIEW_URL"));
+    let runs = planned.clone().knowing("PREVIEW_URL", "http://h/b");
+    assert_eq!(runs.args, ["http://h/b/outputs"]);
+    assert_eq!(runs.variable("REPO"), "deb http://h/b ./");
+    assert_eq!(runs.variable("PREVIEW_URL"), "http://h/b");
+
+    let (succeeded, failed) = (
+        stx_layout::PhaseStatus::Succeeded,
+        stx_layout::PhaseStatus::Failed,
+    );
+    let over = |name: &str, status| stx_layout::PhaseRecord {
+        name: name.to_owned(),
+        status,
+        required: true,
+        attempts: 1,
+        started: None,
+        finished: None,
+        reason: None,
+    };
+    // One that failed and has no rule for that offered nothing.
+    let records = [
+        over("sync", succeeded),
+        over("rpms-std", succeeded),
+        over("rpms-rt", failed),
+        over("iso", failed),
+    ];
+    let record = crate::conclude(&previewed, &[], &records, &crate::Collection::default());
+    assert_eq!(record.previewed_phases, ["rpms-std", "rpms-rt"]);
+
+    for (old, new, said) in [
+        (
+            "[preview]\nphases = [\"rpms\", \"iso\"]",
+            "",
+            "`${PREVIEW_URL}` needs the table `[preview]`",
+        ),
+        ("\"iso\"]", "\"rpmz\"]", "there is no phase `rpmz`"),
+        ("phases = [", "phaze = [", "unknown key `phaze`"),
+        (
+            "from = \"iso\"",
+            "from = \"${PREVIEW_URL}\"",
+            "`${PREVIEW_URL}` is known only in `run`",
+        ),
+        (
+            "script = \"true\"",
+            "run = [\"${PREVIEW_URL}\"]",
+            "`${PREVIEW_URL}` is known only in `run`",
+        ),
+        (
+            "REPO =",
+            "PREVIEW_URL =",
+            "`PREVIEW_URL` is set by the build",
+        ),
+    ] {
+        assert!(PREVIEWED.contains(old), "{old}");
+        let errors = Recipe::from_toml(&PREVIEWED.replacen(old, new, 1)).unwrap_err();
+        assert!(errors.to_string().contains(said), "{said}: {errors}");
+    }
+}

@@ -226,6 +226,11 @@ impl<'a> Build<'a> {
         &self.journal.started
     }
 
+    /// The phases that are over already.
+    pub fn records(&self) -> &[PhaseRecord] {
+        &self.journal.records
+    }
+
     /// Runs the phases with `runner`; a [`ProcessRunner`] if this is not called.
     #[must_use]
     pub fn runner(mut self, runner: &'a dyn Runner) -> Self {

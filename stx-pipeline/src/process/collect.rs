@@ -13,7 +13,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::descent::Descent;
 use crate::conclude::{expected, succeeded};
-use crate::{BuildPlan, Collection, Deliverable, MissingDeliverable, On, PublishRule};
+use crate::{BuildPlan, Collection, Deliverable, MissingDeliverable, On, PhasePlan, PublishRule};
 
 /// The files of a build cannot be collected.
 #[derive(Debug, thiserror::Error)]
@@ -76,16 +76,47 @@ pub enum CollectError {
 /// See [`CollectError`].
 pub fn collect(plan: &BuildPlan, records: &[PhaseRecord]) -> Result<Collection, CollectError> {
     let mut files = BTreeMap::new();
-    let mut missing = Vec::new();
     for phase in &plan.phases {
         let log = &phase.invocation.log;
-        let ran = records
-            .iter()
-            .any(|record| record.name == phase.name && record.attempts > 0);
-        if ran && log.exists() {
+        if ran(phase, records) && log.exists() {
             let path = format!("outputs/logs/{}.log", phase.name);
             put(&mut files, &path, log.clone(), false)?;
         }
+    }
+    collect_of(plan, records, &|_| true, files)
+}
+
+/// Finds the files of those phases that are over, as [`collect`] would find them now, for the preview of a build that runs.
+/// Logs are none of them: they are searched for private names when they are published.
+///
+/// # Errors
+/// See [`CollectError`].
+pub fn collect_preview(
+    plan: &BuildPlan,
+    records: &[PhaseRecord],
+) -> Result<Vec<Deliverable>, CollectError> {
+    let offered = plan.preview.as_deref().unwrap_or_default();
+    let is_offered = |phase: &PhasePlan| offered.contains(&phase.name) && ran(phase, records);
+    let collection = collect_of(plan, records, &is_offered, BTreeMap::new())?;
+    Ok(collection.deliverables)
+}
+
+fn ran(phase: &PhasePlan, records: &[PhaseRecord]) -> bool {
+    records
+        .iter()
+        .any(|record| record.name == phase.name && record.attempts > 0)
+}
+
+/// Adds what the rules of some phases find to `files`.
+fn collect_of(
+    plan: &BuildPlan,
+    records: &[PhaseRecord],
+    is_wanted: &dyn Fn(&PhasePlan) -> bool,
+    mut files: BTreeMap<BuildPath, Utf8PathBuf>,
+) -> Result<Collection, CollectError> {
+    let mut missing = Vec::new();
+    for phase in plan.phases.iter().filter(|phase| is_wanted(phase)) {
+        let ran = ran(phase, records);
         for rule in &phase.publish {
             let done = succeeded(phase, records);
             if rule.on == On::Failure {

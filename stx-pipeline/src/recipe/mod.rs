@@ -2,6 +2,7 @@
 
 mod files;
 mod graph;
+mod preview;
 mod read;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
 
 pub use files::RecipeFiles;
 pub use graph::{Node, dot, edges, mermaid};
+pub use preview::Preview;
 
 /// The name that the commands of [`Recipe::clean`] run under, for the rules of places and in `PHASE`.
 pub(crate) const CLEAN: &str = "clean";
@@ -44,6 +46,8 @@ pub struct Recipe {
     pub state_dirs: Vec<String>,
     /// Commands that remove what an earlier build left and the builder cannot, not yet expanded.
     pub clean: Vec<Vec<String>>,
+    /// Whether its builds offer the files of finished phases while they run.
+    pub preview: Option<Preview>,
     /// The phase that syncs the sources.
     pub source_phase: String,
     /// The directory that the paths of the work trees are relative to, not yet expanded; `MY_REPO_ROOT` if not said.
@@ -141,7 +145,7 @@ impl Recipe {
     pub const SCHEMA: i64 = 1;
 
     /// Variables that the build sets and a recipe cannot.
-    pub const RESERVED: [&'static str; 16] = [
+    pub const RESERVED: [&'static str; 17] = [
         "AFTER_BUILD",
         "AFTER_URL",
         "BRANCH",
@@ -151,6 +155,7 @@ impl Recipe {
         "MY_REPO_ROOT",
         "MY_WORKSPACE",
         "PHASE",
+        Preview::URL,
         "PUBLISH_DISTRO_BASE",
         "PUBLISH_ROOT",
         "PUBLISH_TIMESTAMP",

@@ -6,6 +6,7 @@ mod globs;
 mod graph;
 mod matrix;
 mod phase;
+mod preview;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,8 @@ struct Reader {
     outputs: BTreeMap<String, String>,
     /// The phases that always run.
     always: BTreeSet<String>,
+    /// Whether there is a `[preview]`.
+    previewed: bool,
 }
 
 impl Reader {
@@ -95,6 +98,7 @@ impl Reader {
                 self.fault(one.start, "`codename` and `arch` go together");
             }
         }
+        self.previewed = table.preview.is_some();
         let variables = self.answered(table.variables);
         let variables = self.variables(&variables);
         let phases = self.needed_list(table.phase);
@@ -104,6 +108,7 @@ impl Reader {
         let (source_root, repositories) = self.source(table.source);
         let state_dirs = self.state_dirs(table.state_dirs);
         let clean = self.clean(table.clean);
+        let preview = self.preview(table.preview);
         self.inherit(&table.inherit, &variables);
         let log_limit = table.log_limit.map(|bytes| bytes.0);
         let mut edges: Vec<Edge> = Vec::new();
@@ -139,6 +144,7 @@ impl Reader {
             variables,
             state_dirs,
             clean,
+            preview,
             source_phase: self.source.clone(),
             source_root,
             repositories,

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use stx_layout::{AliasName, BuildDate, BuildPath, Channel, encode_path};
+use stx_layout::derived::Repositories;
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, encode_path};
 
 use super::{Refreshed, Site, latest_of};
 use crate::index::{BuildIndex, ChannelIndex, PageId, PageName};
@@ -46,6 +47,30 @@ pub(super) fn of_build(
         (PageName::AptSourcesOf(build.date), apt),
         (PageName::DnfRepoOf(build.date), dnf),
     ]
+}
+
+/// `DATE.sources` and `DATE.repo` of a build on a mirror with this URL, which signs nothing: their names and texts, where there
+/// are such repositories.
+pub fn install_files(
+    root: &str,
+    id: &BuildId,
+    repositories: &Repositories,
+) -> Vec<(PageName, String)> {
+    let site = Site {
+        url: Some(root.to_owned()),
+        ..Site::default()
+    };
+    let dirs = repositories.rpm.iter().chain(&repositories.apt);
+    let dirs: Vec<_> = dirs.cloned().collect();
+    let [apt, dnf] = texts(&site, &id.channel, Place::Build(id.date), &dirs, None);
+    let files = [
+        (PageName::AptSourcesOf(id.date), apt),
+        (PageName::DnfRepoOf(id.date), dnf),
+    ];
+    let files = files.into_iter();
+    files
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect()
 }
 
 /// The name in a channel that repositories are read by.

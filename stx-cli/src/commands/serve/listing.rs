@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use percent_encoding::percent_decode_str;
+use stx_builds::server::PRIVATE;
 use stx_layout::BuildDate;
 use stx_layout::index::PageName;
 use stx_publish::site::{Listed, listing};
@@ -63,7 +64,7 @@ fn look(root: &Utf8Path, path: &str) -> io::Result<Directory> {
     // By way of symlinks, as the server of the files goes; one that leads out of the mirror shows nothing.
     let dir = asked.canonicalize_utf8()?;
     let inside = dir.strip_prefix(root);
-    let is_shown = inside.is_ok_and(|inside| !inside.starts_with(super::PRIVATE));
+    let is_shown = inside.is_ok_and(|inside| !inside.starts_with(PRIVATE));
     if !is_shown || !dir.is_dir() || dir.join("index.html").is_file() {
         return Ok(Directory::Other);
     }

@@ -9,6 +9,7 @@ use stx_layout::{Arch, BuildPath, Codename, Distro, Layer};
 use toml::Spanned;
 
 use super::ask::Variable;
+use super::preview::PreviewTable;
 use crate::recipe::{On, Tool};
 
 /// Variables with their texts, each with its place.
@@ -43,6 +44,7 @@ pub(super) struct RecipeTable {
     pub(super) state_dirs: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) clean: Vec<Spanned<Vec<Spanned<String>>>>,
+    pub(super) preview: Option<PreviewTable>,
     pub(super) source: Option<SourceTable>,
     pub(super) phase: Option<Vec<Spanned<PhaseTable>>>,
 }

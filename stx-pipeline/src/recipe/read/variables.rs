@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::Reader;
 use super::form::Assignments;
-use crate::recipe::Recipe;
+use crate::recipe::{Preview, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, Way, is_name, parts};
 
 impl Reader {
@@ -86,6 +86,13 @@ impl Reader {
                     let Part::Variable(name) = part else { continue };
                     if name == "SOURCE_DATE_EPOCH" && !epoch {
                         self.fault(at, "`${SOURCE_DATE_EPOCH}` is known only in `run` and `env` of a phase after the source phase");
+                    } else if name == Preview::URL && !self.previewed {
+                        self.fault(at, "`${PREVIEW_URL}` needs the table `[preview]`");
+                    } else if name == Preview::URL && !epoch {
+                        self.fault(
+                            at,
+                            "`${PREVIEW_URL}` is known only in `run` and `env` of a phase after the source phase",
+                        );
                     } else if !self.known.contains(name) && !more.iter().any(|known| known == name)
                     {
                         self.fault(at, format!("unknown variable `${{{name}}}`"));

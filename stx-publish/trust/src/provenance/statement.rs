@@ -133,6 +133,9 @@ pub struct BuildDefinition {
     pub build_type: String,
     /// The parameters of the request.
     pub external_parameters: ExternalParameters,
+    /// How the builder went about it.
+    #[serde(default, skip_serializing_if = "InternalParameters::is_empty")]
+    pub internal_parameters: InternalParameters,
     /// The commits of the sources by their paths in the source tree, then the `SHA256SUMS` of the build
     /// below by its path on the mirror, then the files of `inputs/` by their paths in the build;
     /// of a build that was promoted also those of [`ORIGIN`].
@@ -165,6 +168,21 @@ pub struct ExternalParameters {
     /// Why it was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_for: Option<String>,
+}
+
+/// How the builder went about it, beyond the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InternalParameters {
+    /// The phases whose files could be read over HTTP while the build ran, by the phases after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previewed_phases: Vec<String>,
+}
+
+impl InternalParameters {
+    fn is_empty(&self) -> bool {
+        self.previewed_phases.is_empty()
+    }
 }
 
 /// Who built, and when.
@@ -371,6 +389,9 @@ pub fn statement(record: &BuildRecord, sums: &Sums, builder: &Builder) -> Statem
             build_definition: BuildDefinition {
                 build_type: build_type.to_owned(),
                 external_parameters: parameters,
+                internal_parameters: InternalParameters {
+                    previewed_phases: record.previewed_phases.clone(),
+                },
                 resolved_dependencies: commits
                     .chain(after)
                     .chain(recipe)
