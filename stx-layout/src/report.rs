@@ -96,7 +96,7 @@ pub struct ImageReport<'a> {
     pub component: Option<&'a str>,
     /// The tag, whole.
     pub tag: &'a str,
-    /// Its form: `spec`, `stream`, `static`, `base` or `other`.
+    /// Its form: `spec`, `stream`, `static`, `base`, `builder` or `other`.
     pub form: &'static str,
     /// The git branch or tag, or the release of a static tag.
     pub prefix: Option<&'a str>,
@@ -188,11 +188,28 @@ impl<'a> ImageReport<'a> {
             }
             Tag::Base {
                 prefix,
+                codename,
+                arch,
                 stream,
                 qualifier,
             } => {
                 report.prefix = Some(prefix);
+                report.codename = codename;
+                report.arch = arch;
                 report.stream = Some(stream);
+                report.qualify(Some(qualifier));
+            }
+            Tag::Builder {
+                prefix,
+                os,
+                codename,
+                arch,
+                qualifier,
+            } => {
+                report.prefix = Some(prefix);
+                report.os = Some(os);
+                report.codename = codename;
+                report.arch = arch;
                 report.qualify(Some(qualifier));
             }
             Tag::Other(_) => {}

@@ -209,7 +209,7 @@ pub fn mirror_path() -> impl Strategy<Value = MirrorPath> {
 }
 
 /// The text of a tag.
-pub fn tag_text() -> impl Strategy<Value = String> {
+pub fn tag_text() -> BoxedStrategy<String> {
     let prefix = || {
         prop_oneof![
             3 => select(&["master", "dev", "rc-4.0", "f-centos8", "m-2019.05b1", "r-2018.10.0"][..])
@@ -226,7 +226,7 @@ pub fn tag_text() -> impl Strategy<Value = String> {
             2 => (build_date(), 0..20_u32).prop_map(|(date, patch)| format!("{date}.{patch}")),
         ]
     };
-    let platform = select(&["", "-bullseye-amd64", "-trixie-arm64"][..]);
+    let platform = || select(&["", "-bullseye-amd64", "-trixie-arm64"][..]);
     prop_oneof![
         (
             prefix(),
@@ -237,20 +237,31 @@ pub fn tag_text() -> impl Strategy<Value = String> {
             .prop_map(|(prefix, os, release, qualifier)| format!(
                 "{prefix}-{os}-{release}{qualifier}"
             )),
-        (prefix(), os(), platform, stream(), qualifier()).prop_map(
+        (prefix(), os(), platform(), stream(), qualifier()).prop_map(
             |(prefix, os, platform, stream, qualifier)| {
                 format!("{prefix}-{os}{platform}-{stream}-{qualifier}")
             }
         ),
-        (prefix(), stream(), qualifier())
-            .prop_map(|(prefix, stream, qualifier)| format!("{prefix}-{stream}-{qualifier}")),
+        (prefix(), platform(), stream(), qualifier()).prop_map(
+            |(prefix, platform, stream, qualifier)| format!(
+                "{prefix}{platform}-{stream}-{qualifier}"
+            )
+        ),
+        (os(), platform(), stream(), qualifier()).prop_map(
+            |(os, platform, stream, qualifier)| format!("{os}{platform}-{stream}-{qualifier}")
+        ),
+        (prefix(), os(), platform(), qualifier()).prop_map(
+            |(prefix, os, platform, qualifier)| format!("{prefix}-{os}{platform}-{qualifier}")
+        ),
         (
-            "stx\\.[0-9]{1,2}\\.0-v[0-9]\\.[0-9]{1,2}",
+            "stx\\.[0-9]{1,2}\\.0-v[0-9]\\.[0-9]{1,2}(-[0-9]{1,2})?(-[0-9]{1,3}-g[0-9a-f]{7})?",
             select(&["", "-trixie", "-debian", "-debian-trixie"][..])
         )
             .prop_map(|(tag, variant)| format!("{tag}{variant}")),
         "[A-Za-z0-9_][A-Za-z0-9._-]{0,40}",
     ]
+    // On the heap: all of them at once are too much for the stack of a test.
+    .boxed()
 }
 
 /// Any image name.

@@ -98,7 +98,16 @@ pub(crate) fn image_name(context: &Context, args: &ImageName) -> Result<(), Fail
         },
         (None, None, Some(stream), None) => Tag::Base {
             prefix,
+            codename: args.codename.as_deref(),
+            arch: args.arch.as_deref(),
             stream,
+            qualifier: qualifier.ok_or_else(|| missing("--qualifier or --timestamp"))?,
+        },
+        (None, None, None, Some(os)) if qualifier.is_some() => Tag::Builder {
+            prefix,
+            os,
+            codename: args.codename.as_deref(),
+            arch: args.arch.as_deref(),
             qualifier: qualifier.ok_or_else(|| missing("--qualifier or --timestamp"))?,
         },
         _ => {

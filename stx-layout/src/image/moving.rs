@@ -6,9 +6,10 @@ impl<'a> Tag<'a> {
     /// The git branch or tag that a tag of a build begins with; `None` for tags of other forms.
     pub fn prefix(self) -> Option<&'a str> {
         match self {
-            Self::Spec { prefix, .. } | Self::Stream { prefix, .. } | Self::Base { prefix, .. } => {
-                Some(prefix)
-            }
+            Self::Spec { prefix, .. }
+            | Self::Stream { prefix, .. }
+            | Self::Base { prefix, .. }
+            | Self::Builder { prefix, .. } => Some(prefix),
             Self::Static { .. } | Self::Other(_) => None,
         }
     }
@@ -17,9 +18,10 @@ impl<'a> Tag<'a> {
     #[must_use]
     pub fn with_prefix(mut self, new: &'a str) -> Option<Self> {
         match &mut self {
-            Self::Spec { prefix, .. } | Self::Stream { prefix, .. } | Self::Base { prefix, .. } => {
-                *prefix = new;
-            }
+            Self::Spec { prefix, .. }
+            | Self::Stream { prefix, .. }
+            | Self::Base { prefix, .. }
+            | Self::Builder { prefix, .. } => *prefix = new,
             Self::Static { .. } | Self::Other(_) => return None,
         }
         Some(self)
@@ -29,60 +31,47 @@ impl<'a> Tag<'a> {
     pub fn qualifier(self) -> Option<Qualifier> {
         match self {
             Self::Spec { qualifier, .. } => qualifier,
-            Self::Stream { qualifier, .. } | Self::Base { qualifier, .. } => Some(qualifier),
-            Self::Static { .. } | Self::Other(_) => None,
+            Self::Stream { qualifier, .. }
+            | Self::Base { qualifier, .. }
+            | Self::Builder { qualifier, .. } => Some(qualifier),
+            Self::Other(text) => unknown(text).map(|(_, qualifier)| qualifier),
+            Self::Static { .. } => None,
         }
     }
 
-    /// The same tag with another qualifier; `None` where the form has none.
-    #[must_use]
-    pub fn with_qualifier(self, new: Qualifier) -> Option<Self> {
-        match self {
-            Self::Spec {
-                prefix,
-                os,
-                openstack_release,
-                qualifier: _,
-            } => Some(Self::Spec {
-                prefix,
-                os,
-                openstack_release,
-                qualifier: Some(new),
-            }),
-            Self::Stream {
-                prefix,
-                os,
-                codename,
-                arch,
-                stream,
-                qualifier: _,
-            } => Some(Self::Stream {
-                prefix,
-                os,
-                codename,
-                arch,
-                stream,
-                qualifier: new,
-            }),
-            Self::Base {
-                prefix,
-                stream,
-                qualifier: _,
-            } => Some(Self::Base {
-                prefix,
-                stream,
-                qualifier: new,
-            }),
-            Self::Static { .. } | Self::Other(_) => None,
+    /// The text of the same tag with another qualifier; `None` where the form has none.
+    ///
+    /// ```
+    /// # use stx_layout::{Qualifier, Tag};
+    /// let dated = Tag::parse("master-debian-20260816T000100Z")?;
+    /// assert_eq!(dated.with_qualifier(Qualifier::Latest).as_deref(), Some("master-debian-latest"));
+    /// assert_eq!(Tag::parse("1.0")?.with_qualifier(Qualifier::Latest), None);
+    /// # Ok::<(), stx_layout::ParseError>(())
+    /// ```
+    pub fn with_qualifier(mut self, new: Qualifier) -> Option<String> {
+        match &mut self {
+            Self::Spec { qualifier, .. } => *qualifier = Some(new),
+            Self::Stream { qualifier, .. }
+            | Self::Base { qualifier, .. }
+            | Self::Builder { qualifier, .. } => *qualifier = new,
+            Self::Other(text) => {
+                let (head, _) = unknown(text)?;
+                let text = format!("{head}-{new}");
+                return Tag::parse(&text).is_ok().then_some(text);
+            }
+            Self::Static { .. } => return None,
         }
+        self.compose().ok()
     }
 
-    /// Whether the tag is there to be moved: `latest`, `stable`. What is not known to move is never moved.
+    /// Whether the tag is there to be moved: `latest`, also at the end of a tag of any form, `stable`. What is not known to move is
+    /// never moved.
     ///
     /// ```
     /// # use stx_layout::Tag;
     /// assert!(Tag::parse("master-centos-stable-latest")?.moves());
     /// assert!(Tag::parse("latest")?.moves());
+    /// assert!(Tag::parse("jenkins-agent-latest")?.moves());
     /// assert!(!Tag::parse("master-centos-stable-20190513T013000Z.0")?.moves());
     /// assert!(!Tag::parse("stx.6.0-v1.0.2")?.moves());
     /// assert!(!Tag::parse("dev-centos-pike")?.moves());
@@ -116,6 +105,17 @@ impl ImageName {
             Some(Qualifier::Latest | Qualifier::Stable) | None => return None,
         }
         let tag = parts.tag.with_qualifier(qualifier)?;
+        let tag = Tag::parse(&tag).ok()?;
         ImageNameRef { tag, ..parts }.compose().ok()
+    }
+}
+
+/// The qualifier at the end of a tag of no known form, and what stands before it: `latest` or a date, as `stable` is the end of
+/// names as well.
+fn unknown(text: &str) -> Option<(&str, Qualifier)> {
+    let (head, last) = text.rsplit_once('-')?;
+    match Qualifier::from_word(last)? {
+        Qualifier::Stable => None,
+        qualifier => (!head.is_empty()).then_some((head, qualifier)),
     }
 }

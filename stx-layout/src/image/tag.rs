@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::date::read;
+use crate::words::is_known_codename;
 use crate::{BuildDate, ParseError};
 
 /// An operating system that a tag names. The set is closed, since only known names can be found in a text full of dashes.
@@ -98,7 +99,7 @@ pub enum Qualifier {
 }
 
 impl Qualifier {
-    fn from_word(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         match word {
             "latest" => Some(Self::Latest),
             "stable" => Some(Self::Stable),
@@ -135,7 +136,9 @@ impl fmt::Display for Qualifier {
 /// 2. [`Stream`](Self::Stream), by `stable` or `dev` before the qualifier, and a known operating system before that;
 /// 3. [`Base`](Self::Base), by `stable` or `dev` before the qualifier, without an operating system;
 /// 4. [`Spec`](Self::Spec), by a known operating system before the OpenStack release, which is one small-letter word;
-/// 5. [`Other`](Self::Other), any other valid OCI tag.
+/// 5. [`Builder`](Self::Builder), by a known operating system before the qualifier, with codename and architecture between them or
+///    nothing;
+/// 6. [`Other`](Self::Other), any other valid OCI tag.
 ///
 /// ```
 /// # use stx_layout::{Os, Qualifier, Stream, Tag};
@@ -169,7 +172,7 @@ pub enum Tag<'a> {
     },
     /// `master-centos-stable-20190513T013000Z.0`, also with codename and architecture after the operating system.
     Stream {
-        /// The git branch or tag.
+        /// The git branch or tag; empty where the tag begins with the operating system.
         prefix: &'a str,
         /// The operating system.
         os: Os,
@@ -186,20 +189,37 @@ pub enum Tag<'a> {
     Static {
         /// The release.
         prefix: &'a str,
-        /// `v1.0.2`.
+        /// `v1.0.2`, also with a packaging revision, `v18.2.2-0`, and as `git describe` has it, `v0.11.0-103-g4f28657`.
         version: &'a str,
         /// The operating system, where one follows the version.
         os: Option<Os>,
         /// The codename, where one ends the tag.
         codename: Option<&'a str>,
     },
-    /// A base image's: `master-stable-20221103T060000Z`.
+    /// A base image's: `master-stable-20221103T060000Z`, `master-trixie-amd64-stable-latest`.
     Base {
         /// The git branch or tag.
         prefix: &'a str,
+        /// A codename that is known, such as `trixie`; has an architecture beside it.
+        codename: Option<&'a str>,
+        /// `amd64`; has a codename beside it.
+        arch: Option<&'a str>,
         /// `stable` or `dev`.
         stream: Stream,
         /// The last part of the tag.
+        qualifier: Qualifier,
+    },
+    /// An image that builds are run in: `master-debian-latest`, `master-debian-trixie-amd64-20260816T000100Z`.
+    Builder {
+        /// The git branch or tag.
+        prefix: &'a str,
+        /// The operating system.
+        os: Os,
+        /// `trixie`; has an architecture beside it.
+        codename: Option<&'a str>,
+        /// `amd64`; has a codename beside it.
+        arch: Option<&'a str>,
+        /// The last part of the tag, which is never `stable`.
         qualifier: Qualifier,
     },
     /// Any other.
@@ -224,7 +244,7 @@ impl<'a> Tag<'a> {
     /// The text of a tag that was put together from parts.
     ///
     /// # Errors
-    /// Refuses parts whose text would be read as others, such as an empty prefix.
+    /// Refuses parts whose text would be read as others, such as a static tag with an empty prefix.
     pub fn compose(self) -> Result<String, ParseError> {
         let text = self.to_string();
         if Tag::parse(&text)? == self {
@@ -238,13 +258,14 @@ impl<'a> Tag<'a> {
         }
     }
 
-    /// The form's name: `spec`, `stream`, `static`, `base`, `other`.
+    /// The form's name: `spec`, `stream`, `static`, `base`, `builder`, `other`.
     pub fn form(self) -> &'static str {
         match self {
             Self::Spec { .. } => "spec",
             Self::Stream { .. } => "stream",
             Self::Static { .. } => "static",
             Self::Base { .. } => "base",
+            Self::Builder { .. } => "builder",
             Self::Other(_) => "other",
         }
     }
@@ -270,7 +291,10 @@ impl fmt::Display for Tag<'_> {
                 stream,
                 qualifier,
             } => {
-                write!(f, "{prefix}-{os}")?;
+                if !prefix.is_empty() {
+                    write!(f, "{prefix}-")?;
+                }
+                write!(f, "{os}")?;
                 for part in [codename, arch].into_iter().flatten() {
                     write!(f, "-{part}")?;
                 }
@@ -288,9 +312,30 @@ impl fmt::Display for Tag<'_> {
             }
             Self::Base {
                 prefix,
+                codename,
+                arch,
                 stream,
                 qualifier,
-            } => write!(f, "{prefix}-{stream}-{qualifier}"),
+            } => {
+                f.write_str(prefix)?;
+                for part in [codename, arch].into_iter().flatten() {
+                    write!(f, "-{part}")?;
+                }
+                write!(f, "-{stream}-{qualifier}")
+            }
+            Self::Builder {
+                prefix,
+                os,
+                codename,
+                arch,
+                qualifier,
+            } => {
+                write!(f, "{prefix}-{os}")?;
+                for part in [codename, arch].into_iter().flatten() {
+                    write!(f, "-{part}")?;
+                }
+                write!(f, "-{qualifier}")
+            }
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -326,16 +371,15 @@ fn form(text: &str) -> Option<Tag<'_>> {
         return Some(tag);
     }
     let (head, last) = text.rsplit_once('-')?;
-    let qualifier = Qualifier::from_word(last);
-    match qualifier {
-        Some(Qualifier::Latest | Qualifier::Built { .. }) => {
+    match Qualifier::from_word(last) {
+        Some(qualifier @ (Qualifier::Latest | Qualifier::Built { .. })) => {
             let (before, word) = head.rsplit_once('-')?;
-            match (Stream::from_word(word), qualifier) {
-                (Some(stream), Some(qualifier)) => streamed(before, stream, qualifier),
-                (Some(_), None) | (None, _) => spec(head, qualifier),
+            match Stream::from_word(word) {
+                Some(stream) => streamed(before, stream, qualifier),
+                None => spec(head, Some(qualifier)).or_else(|| builder(head, qualifier)),
             }
         }
-        Some(Qualifier::Stable) => spec(head, qualifier),
+        qualifier @ Some(Qualifier::Stable) => spec(head, qualifier),
         None => spec(text, None),
     }
 }
@@ -356,43 +400,73 @@ fn spec(head: &str, qualifier: Option<Qualifier>) -> Option<Tag<'_>> {
     })
 }
 
-/// The tag whose part before the stream is `before`: `PREFIX-OS`, `PREFIX-OS-CODENAME-ARCH` or `PREFIX`.
+/// The tag whose part before the stream is `before`: `[PREFIX-]OS`, `[PREFIX-]OS-CODENAME-ARCH`, `PREFIX` or
+/// `PREFIX-CODENAME-ARCH`.
 fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_>> {
-    if let Some((prefix, os)) = strip_os(before) {
+    if let Some((prefix, os, platform)) = on_platform(before) {
         return Some(Tag::Stream {
             prefix,
             os,
-            codename: None,
-            arch: None,
+            codename: platform.map(|(codename, _)| codename),
+            arch: platform.map(|(_, arch)| arch),
             stream,
             qualifier,
         });
     }
-    let platform = || {
-        let (head, arch) = before.rsplit_once('-')?;
-        let (head, codename) = head.rsplit_once('-')?;
-        let (prefix, os) = strip_os(head)?;
-        (is_word(codename) && is_word(arch)).then_some(Tag::Stream {
-            prefix,
-            os,
-            codename: Some(codename),
-            arch: Some(arch),
-            stream,
-            qualifier,
-        })
+    // Without an operating system only a codename that is known tells a platform from a prefix with dashes.
+    let platform = platform(before)
+        .filter(|(prefix, codename, _)| !prefix.is_empty() && is_known_codename(codename));
+    let (prefix, codename, arch) = match platform {
+        Some((prefix, codename, arch)) => (prefix, Some(codename), Some(arch)),
+        None => (before, None, None),
     };
-    platform().or((!before.is_empty()).then_some(Tag::Base {
-        prefix: before,
+    (!before.is_empty()).then_some(Tag::Base {
+        prefix,
+        codename,
+        arch,
         stream,
         qualifier,
-    }))
+    })
+}
+
+/// `PREFIX-OS[-CODENAME-ARCH]` of an image that builds are run in.
+fn builder(head: &str, qualifier: Qualifier) -> Option<Tag<'_>> {
+    let (prefix, os, platform) = on_platform(head)?;
+    (!prefix.is_empty()).then_some(Tag::Builder {
+        prefix,
+        os,
+        codename: platform.map(|(codename, _)| codename),
+        arch: platform.map(|(_, arch)| arch),
+        qualifier,
+    })
+}
+
+/// Codename and architecture.
+type WordPair<'a> = (&'a str, &'a str);
+
+/// `[PREFIX-]OS[-CODENAME-ARCH]`; the prefix is empty where there is none.
+fn on_platform(text: &str) -> Option<(&str, Os, Option<WordPair<'_>>)> {
+    if let Some((prefix, os)) = os_at_end(text) {
+        return Some((prefix, os, None));
+    }
+    let (head, codename, arch) = platform(text)?;
+    let (prefix, os) = os_at_end(head)?;
+    Some((prefix, os, Some((codename, arch))))
+}
+
+/// Codename and architecture at the end of a text, and what stands before them.
+fn platform(text: &str) -> Option<(&str, &str, &str)> {
+    let (head, arch) = text.rsplit_once('-')?;
+    let (head, codename) = head.rsplit_once('-')?;
+    (is_word(codename) && is_word(arch)).then_some((head, codename, arch))
 }
 
 /// `PREFIX-VERSION[-OS][-CODENAME]`.
 fn fixed(text: &str) -> Option<Tag<'_>> {
+    // A version may have dashes of its own, so that each dash is tried, from the end.
     let versioned = |head: &'_ str| {
-        let (prefix, version) = head.rsplit_once('-')?;
-        (is_version(version) && !prefix.is_empty()).then_some(prefix.len())
+        let mut dashes = head.rmatch_indices('-').map(|(offset, _)| offset);
+        dashes.find(|dash| *dash > 0 && is_version(&head[dash + 1..]))
     };
     let tag = |head: usize, prefix: usize, os, codename| Tag::Static {
         prefix: &text[..prefix],
@@ -409,7 +483,8 @@ fn fixed(text: &str) -> Option<Tag<'_>> {
         return Some(tag(head.len(), prefix, Some(os), None));
     }
     let (head, codename) = text.rsplit_once('-')?;
-    if !is_word(codename) || is_reserved(codename) {
+    let begins = |word: &str| word.starts_with(|first: char| first.is_ascii_lowercase());
+    if !is_word(codename) || !begins(codename) || is_reserved(codename) {
         return None;
     }
     if let Some(prefix) = versioned(head) {
@@ -422,8 +497,17 @@ fn fixed(text: &str) -> Option<Tag<'_>> {
 
 /// The operating system at the end of a text, and what stands before it, which is not empty.
 fn strip_os(text: &str) -> Option<(&str, Os)> {
+    os_at_end(text).filter(|(prefix, _)| !prefix.is_empty())
+}
+
+/// The operating system at the end of a text, and what stands before it; nothing may.
+fn os_at_end(text: &str) -> Option<(&str, Os)> {
     Os::ALL.into_iter().find_map(|os| {
-        let prefix = text.strip_suffix(os.as_str())?.strip_suffix('-')?;
+        let prefix = text.strip_suffix(os.as_str())?;
+        if prefix.is_empty() {
+            return Some((prefix, os));
+        }
+        let prefix = prefix.strip_suffix('-')?;
         (!prefix.is_empty()).then_some((prefix, os))
     })
 }
@@ -443,13 +527,31 @@ fn is_word(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Whether a text is the version of a static tag: `v`, then numbers with dots between them.
+/// Whether a text is the version of a static tag: `v`, then numbers with dots between them; then perhaps the revision of a package,
+/// `-0`; then perhaps the commits since that tag and the last one of them, as `git describe` has them, `-103-g4f28657`.
 fn is_version(text: &str) -> bool {
-    text.strip_prefix('v').is_some_and(|numbers| {
-        numbers
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
-    })
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_commit = |text: &str| {
+        let digits = text.strip_prefix('g').unwrap_or_default();
+        (7..=40).contains(&digits.len())
+            && digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let mut parts = text.split('-');
+    let numbers = parts.next().and_then(|part| part.strip_prefix('v'));
+    let numbered = numbers.is_some_and(|numbers| numbers.split('.').all(is_number));
+    let rest = [parts.next(), parts.next(), parts.next(), parts.next()];
+    numbered
+        && match rest {
+            [None, ..] => true,
+            [Some(revision), None, ..] => is_number(revision),
+            [Some(count), Some(commit), None, _] => is_number(count) && is_commit(commit),
+            [Some(revision), Some(count), Some(commit), None] => {
+                is_number(revision) && is_number(count) && is_commit(commit)
+            }
+            [_, _, _, Some(_)] => false,
+        }
 }
 
 /// A number as `Display` writes it.

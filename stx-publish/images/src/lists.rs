@@ -51,6 +51,7 @@ fn kind(build: &BuildId, tag: Tag<'_>) -> (String, String) {
             os.map_or_else(distro, |os| os.to_string()),
             "stable".to_owned(),
         ),
+        Tag::Builder { os, .. } => (os.to_string(), "stable".to_owned()),
         Tag::Other(_) => (distro(), "stable".to_owned()),
     }
 }

@@ -181,10 +181,8 @@ fn tag_of(build: &BuildId, text: &str) -> Result<String, String> {
                 timestamp: build.date,
                 patch: None,
             };
-            let dated = [numbered, plain].into_iter().find_map(|qualifier| {
-                let dated = tag.with_qualifier(qualifier)?.compose();
-                dated.ok()
-            });
+            let mut forms = [numbered, plain].into_iter();
+            let dated = forms.find_map(|qualifier| tag.with_qualifier(qualifier));
             return dated.ok_or_else(|| format!("the tag {text} moves, and has no dated form"));
         }
     };
@@ -227,6 +225,7 @@ pub fn promoted_names(from: &BuildId, to: &BuildId, images: Vec<NamedImage>) -> 
             timestamp: to.date,
             patch,
         })?;
+        let tag = Tag::parse(&tag).ok()?;
         ImageNameRef { tag, ..parts }.compose().ok()
     };
     let images = images.into_iter().map(|image| NamedImage {
@@ -312,6 +311,24 @@ mod tests {
                 layout,
                 "dev-centos-pike-latest",
                 "starlingx/stx-nova:dev-centos-pike-20181105T060000Z",
+            ),
+            (
+                MASTER,
+                layout,
+                "master-debian-trixie-amd64-latest",
+                "starlingx/stx-nova:master-debian-trixie-amd64-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "jenkins-agent-latest",
+                "starlingx/stx-nova:jenkins-agent-20181105T060000Z.0",
+            ),
+            (
+                MASTER,
+                layout,
+                "stx.13.0-v18.2.2-0",
+                "starlingx/stx-nova:stx.13.0-v18.2.2-0",
             ),
             (
                 MASTER,
