@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, Channel, RootAlias, RootEntry, RootTarget, Section, UndatedEntry};
-use stx_publish::aliases::{AliasPolicy, RootStep, plan_root, settle_root};
+use stx_layout::{
+    AliasEntry, BuildOutcome, Channel, RootAlias, RootEntry, RootTarget, Section, UndatedEntry,
+};
+use stx_publish::aliases::{AliasPolicy, RootStep, catalog_after, plan_root, settle_root};
 use stx_publish::store::{offer_latest, rules};
 use stx_publish::verify::check_root_aliases;
-use stx_publish::{FindingKind, MirrorRead, MirrorStore, Scope, StoreError};
+use stx_publish::{FindingKind, MirrorRead, MirrorStore, PublishPlan, Scope, StoreError};
 
 use crate::error::{Error, ErrorKind};
 use crate::{Reader, Site, refused};
@@ -58,18 +60,47 @@ pub async fn settle_root_aliases(
 ) -> Result<Vec<RootStep>, Error> {
     let policy = site.options.aliases.policy();
     if !policy.concerns(channel) {
-        // One that a hand made may lead here all the same.
         let aliases = store.root_aliases().await.map_err(refused)?;
-        let mut targets = aliases.values().filter_map(RootEntry::target);
-        if !targets.any(|target| target.holds(channel)) {
+        if !lead_to(&aliases, channel) {
             return Ok(Vec::new());
         }
     }
     let settled = settle_root(store, policy, false).await.map_err(refused)?;
-    Ok(settled
-        .into_iter()
-        .filter(|step| step.verdict.moves())
-        .collect())
+    Ok(moves(settled))
+}
+
+/// The aliases of releases that [`settle_root_aliases`] would move once a plan is carried out.
+///
+/// # Errors
+/// Those of the mirror.
+pub(crate) async fn planned_root_aliases(
+    site: &Site,
+    store: &dyn MirrorRead,
+    plan: &PublishPlan,
+) -> Result<Vec<RootStep>, Error> {
+    match plan.result {
+        BuildOutcome::Fail => return Ok(Vec::new()),
+        BuildOutcome::Success => {}
+    }
+    let policy = site.options.aliases.policy();
+    let aliases = store.root_aliases().await.map_err(refused)?;
+    if !policy.concerns(&plan.id.channel) && !lead_to(&aliases, &plan.id.channel) {
+        return Ok(Vec::new());
+    }
+    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let steps = plan_root(&catalog_after(catalog, plan), &aliases, policy, false);
+    Ok(moves(steps))
+}
+
+fn moves(steps: Vec<RootStep>) -> Vec<RootStep> {
+    let moves = steps.into_iter().filter(|step| step.verdict.moves());
+    moves.collect()
+}
+
+/// Whether an alias leads to a channel: one that a hand made may, whatever the policy says.
+fn lead_to(aliases: &BTreeMap<RootAlias, RootEntry>, channel: &Channel) -> bool {
+    let mut targets = aliases.values().filter_map(RootEntry::target);
+    targets.any(|target| target.holds(channel))
 }
 
 /// Offers the build that `latest_build` of a channel points at under paths without a date, if the configuration says so for

@@ -77,10 +77,8 @@ impl Site {
         let plan = plan(self, &*store, &from, wanted).await?;
         let has_registry = registry.is_some();
         let prepared = prepared(self, &*store, registry.as_ref(), plan).await?;
-        Ok(Planned {
-            plan: prepared.plan,
-            images: has_registry.then_some(prepared.images),
-        })
+        let images = has_registry.then_some(prepared.images);
+        Planned::of(self, &*store, prepared.plan, images).await
     }
 }
 

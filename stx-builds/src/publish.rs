@@ -1,11 +1,11 @@
 //! `publish`: a finished tree becomes a build of the mirror.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::{fmt, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_images::{ImagePlan, Prepared};
-use stx_layout::{BuildId, BuildOutcome, BuildPath, BuildRecord, counted};
+use stx_layout::{AliasEntry, AliasName, BuildId, BuildOutcome, BuildPath, BuildRecord, counted};
 use stx_publish::aliases::RootStep;
 use stx_publish::metadata::{Carried, carry};
 use stx_publish::{
@@ -15,11 +15,11 @@ use stx_publish::{
 };
 use tracing::{Instrument as _, debug, info, info_span};
 
-use crate::aliases::settle_root_aliases;
+use crate::aliases::{planned_root_aliases, settle_root_aliases};
 use crate::error::{Error, ErrorKind, is_there};
 use crate::images::{Published, Registry};
 use crate::users::denied;
-use crate::{Mirror, Site, provenance, signing};
+use crate::{Mirror, Site, provenance, refused, signing};
 
 /// A finished tree that is to become a build.
 #[derive(Debug, Clone)]
@@ -56,6 +56,45 @@ pub struct Planned {
     pub plan: PublishPlan,
     /// On the registry, if one is named.
     pub images: Option<ImagePlan>,
+    /// The aliases of releases and channels that would move after the build.
+    pub names: Vec<RootStep>,
+    /// `latest_green_build` of the channel, which stays: verdicts move it.
+    pub latest_green_build: Option<AliasEntry>,
+}
+
+impl Planned {
+    /// The plan, with the names that would move.
+    pub(crate) async fn of(
+        site: &Site,
+        store: &dyn MirrorRead,
+        plan: PublishPlan,
+        images: Option<ImagePlan>,
+    ) -> Result<Self, Error> {
+        let (channel, green) = (&plan.id.channel, AliasName::latest_green_build());
+        Ok(Self {
+            names: planned_root_aliases(site, store, &plan).await?,
+            latest_green_build: store.alias(channel, &green).await.map_err(refused)?,
+            plan,
+            images,
+        })
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plan.fmt(f)?;
+        let green = AliasName::latest_green_build();
+        match &self.latest_green_build {
+            Some(AliasEntry::Build(date)) => {
+                writeln!(f, "  {green}: stays at {date}, `mark` moves it")?;
+            }
+            Some(AliasEntry::Other(_)) | None => {}
+        }
+        self.names
+            .iter()
+            .try_for_each(|step| writeln!(f, "  {step}"))?;
+        self.images.as_ref().map_or(Ok(()), |images| images.fmt(f))
+    }
 }
 
 /// A tree that was refused: files of it must not leave this machine, or have no place on a mirror.
@@ -189,16 +228,14 @@ async fn planned(
         None => Vec::new(),
     };
     let plan = prepare_in_full(store, request).await.map_err(unprepared)?;
-    match registry {
-        None => Ok(Planned { plan, images: None }),
+    let images = match registry {
+        None => None,
         Some(registry) => {
             let prepared = registry.prepare(site, store, plan.clone(), named).await?;
-            Ok(Planned {
-                plan,
-                images: Some(prepared.images),
-            })
+            Some(prepared.images)
         }
-    }
+    };
+    Planned::of(site, store, plan, images).await
 }
 
 fn refuse(id: &BuildId, problems: Vec<Problem>) -> Error {

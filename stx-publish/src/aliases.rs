@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! AliasPolicy, catalog, aliases ──plan_root──> RootStep* ──settle_root──> links
+//! PublishPlan, catalog ──catalog_after──┘ (a dry run)
 //! ```
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{Catalog, Channel, ReleaseKind, RootAlias, RootEntry, RootTarget};
+use stx_layout::{
+    AliasEntry, BuildEntry, BuildState, Catalog, Channel, ReleaseKind, RootAlias, RootEntry,
+    RootTarget,
+};
 
+use crate::plan::PublishPlan;
 use crate::store::rules::{next_release, root_targets, show_root};
 use crate::store::{MirrorStore, Scope, StoreError};
 
@@ -96,6 +101,22 @@ impl fmt::Display for RootStep {
             RootVerdict::Waits => write!(f, "{alias} is not made: {to} has no build"),
         }
     }
+}
+
+/// The catalog as it will be once a plan is carried out: with its build, and with the aliases of its channel where they will
+/// point. [`plan_root`] of it says which names the publish will move.
+#[must_use]
+pub fn catalog_after(mut catalog: Catalog, plan: &PublishPlan) -> Catalog {
+    let (id, record) = (&plan.id, &plan.record);
+    let entry = catalog.channels.entry(id.channel.clone()).or_default();
+    entry.builds.entry(id.date).or_insert_with(|| BuildEntry {
+        state: BuildState::Known(Box::new(record.clone())),
+        keep_file: false,
+    });
+    let moved = plan.aliases.iter().filter(|step| step.verdict.moves());
+    let moved = moved.map(|step| (step.alias.clone(), AliasEntry::Build(id.date)));
+    entry.aliases.extend(moved);
+    catalog
 }
 
 /// Says where the aliases of a policy have to point, and that the others stay. `forced` lets `release/latest_release` go back.

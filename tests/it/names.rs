@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Ran, in_memory, publish_args, run, stx, tool};
 
+mod dry_run;
 pub(crate) mod readers;
 
 /// The specification's release.

@@ -29,10 +29,7 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
 /// Prints what would be published.
 pub(super) fn print_plan(context: &Context, planned: &Planned) -> Result<(), Failure> {
     let json = document(planned).map_err(|error| Failure::new(Exit::Bug, error))?;
-    output::print(context.format(), &json, || {
-        let images = planned.images.as_ref().map(ToString::to_string);
-        format!("{}{}", planned.plan, images.unwrap_or_default())
-    })
+    output::print(context.format(), &json, || planned.to_string())
 }
 
 /// A plan as JSON. Where a redacted copy lay while the plan was made is of no use to anybody afterwards.
@@ -44,6 +41,9 @@ fn document(planned: &Planned) -> serde_json::Result<serde_json::Value> {
     }
     if let Some(images) = &planned.images {
         json["images"] = serde_json::to_value(images)?;
+    }
+    if !planned.names.is_empty() {
+        json["names"] = serde_json::to_value(&planned.names)?;
     }
     Ok(json)
 }
