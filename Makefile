@@ -31,7 +31,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
 	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
-	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian | xargs shellcheck -x -P SCRIPTDIR
+	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 
 unit:
 	$(CARGO) test --locked --workspace --all-features

@@ -59,6 +59,7 @@ mod registry_faults;
 mod registry_proxy;
 mod registry_retention;
 mod registry_server;
+mod rehearsal;
 mod repodata;
 mod resume;
 mod retention;

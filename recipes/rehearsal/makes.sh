@@ -1,0 +1,211 @@
+# shellcheck shell=bash disable=SC2154
+# What the programs of the rehearsal make: files of a few bytes, of the names and in the places of the real ones.
+# Sourced by `call`, which has `here`, `state` and the expectations.
+
+# put FILE...: with some bytes each.
+put() {
+    local file
+    for file; do
+        mkdir -p "${file%/*}"
+        printf 'rehearsed %s\n' "${file##*/}" > "$file"
+    done
+}
+
+# git_tree DIR FILE TEXT: a work tree with one commit.
+git_tree() {
+    [[ ! -e $1/.git ]] || return 0
+    mkdir -p "$1/$(dirname "$2")"
+    printf '%s\n' "$3" > "$1/$2"
+    git -C "$1" init -q -b work
+    git -C "$1" add .
+    GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:00:00Z' \
+        git -C "$1" -c user.name=Author -c user.email=author@example.org commit -q -m "$1"
+}
+
+# program WHERE FILE...: programs of the server, or of the pod.
+program() {
+    local file where=$1
+    shift
+    for file; do
+        mkdir -p "${file%/*}"
+        # shellcheck disable=SC2016 # for the program's own shell
+        printf '#!/bin/bash\nexec %q/call --as "${0##*/}" "$@"\n' "$where" > "$file"
+        chmod 755 "$file"
+    done
+}
+
+# deb DIR NAME VERSION: a package that apt can read.
+deb() {
+    local work
+    work=$(mktemp -d)
+    mkdir -p "$work/DEBIAN" "$work/usr/share/$2" "$1"
+    echo rehearsed > "$work/usr/share/$2/file"
+    printf '%s\n' "Package: $2" "Version: $3" "Architecture: amd64" "Maintainer: Builder <builder@example.org>" \
+        "Description: rehearsed" > "$work/DEBIAN/control"
+    dpkg-deb --root-owner-group -Znone --build "$work" "$1/$2_${3#*:}_amd64.deb" > /dev/null
+    rm -r "$work"
+}
+
+# dsc DIR NAME VERSION: a source package.
+dsc() {
+    put "$1/$2_${3%-*}.orig.tar.xz" "$1/$2_$3.debian.tar.xz"
+    {
+        printf '%s\n' "Format: 3.0 (quilt)" "Source: $2" "Binary: $2" "Architecture: amd64" "Version: $3" \
+            "Maintainer: Builder <builder@example.org>" "Checksums-Sha256:"
+        local file
+        for file in "$1/$2_${3%-*}.orig.tar.xz" "$1/$2_$3.debian.tar.xz"; do
+            printf ' %s %s %s\n' "$(sha256sum < "$file" | cut -d' ' -f1)" "$(stat -c %s "$file")" "${file##*/}"
+        done
+    } > "$1/$2_$3.dsc"
+}
+
+make_repo() {
+    case $1 in
+        init) git_tree .repo/manifests default.xml '<manifest/>' ;;
+        forall) [[ ! -e .repo/done ]] || find . -name .git -not -path './.repo/*' -printf '%P\n' | sed 's|/\.git$||' ;;
+        sync)
+            "make_sources_$KIND"
+            touch .repo/done
+            ;;
+    esac
+}
+
+make_sources_debian() {
+    git_tree stx-tools README 'the builders'
+    # They are no files of this git, as nothing of a build may be: only the rehearsal keeps them here.
+    printf '%s\n' /import-stx /stx-init-env /stx /stx.conf >> stx-tools/.git/info/exclude
+    program "$here" stx-tools/stx-init-env stx-tools/stx/bin/stx
+    cat > stx-tools/import-stx << 'END'
+# As the real one, it does not mind variables that are not set, nor commands that fail.
+false
+[[ -n $UNSET_VARIABLE ]] || : "${STX_BUILD_HOME:?}" "${PROJECT:?}" "${STX_PLATFORM:?}" "${KUBECONFIG:?}" "${OS_CODENAME:?}"
+[[ -e stx.conf ]] || echo "sample for $OS_CODENAME" > stx.conf
+export PATH="$PWD/stx/bin:$PATH"
+END
+    git_tree cgcs-root README 'the tools'
+    echo /build-tools >> cgcs-root/.git/info/exclude
+    local tools=cgcs-root/build-tools
+    program /rehearsal $tools/stx/{downloader,build-pkgs,build-image,sign-secure-boot_debian} $tools/build-wheels/build-wheel-tarball.sh \
+        $tools/build-docker-images/{build-stx-base.sh,build-stx-images.sh} $tools/build-helm-charts.sh
+    git_tree cgcs-root/public-keys key 'a key'
+    git_tree cgcs-root/stx/utilities utilities/build-info/release-info.inc 'PLATFORM_RELEASE="26.10"'
+    git_tree cgcs-root/stx/git/ceph README 'a fork'
+}
+
+# In a container that has only the builders' home writable: so it ends where that ends.
+make_docker() {
+    [[ $1 == run ]] || return 0
+    local file
+    for file in "${@:12}"; do
+        [[ $file == "$BUILDERS"/* ]] || { echo "$file is not below $BUILDERS" >&2; return 1; }
+        rm --one-file-system --recursive --force -- "$file"
+    done
+}
+
+make_stx() {
+    case $1-$2 in
+        config---add) echo "$3 = $4" >> stx.conf ;;
+        control-stop) node stop ;;
+        control-status) [[ ! -e $STX_BUILD_HOME/pod/ready ]] || printf 'stx-%s Running\n' builder pkgbuilder repomgr lat docker ;;
+    esac
+}
+
+make_stx_init_env() {
+    node start
+}
+
+# Asks what runs pods for something, as the cluster does not run them below a phase.
+node() {
+    echo "$1" > "$STX_BUILD_HOME/node.requests"
+    until [[ $1 == start && -e $STX_BUILD_HOME/pod/ready || $1 == stop && ! -e $STX_BUILD_HOME/pod/ready ]]; do sleep 0.02; done
+}
+
+# -d shell --no-tty -c COMMAND, as it enters the pod.
+enter_stx() {
+    [[ $* == "-d shell --no-tty -c $5" ]] || { echo "rehearsal: stx $*" >&2; exit 97; }
+    local inner
+    printf -v inner '%q' "source /home/\$MYUNAME/userenv && { $5 ; }"
+    exec kubectl -n "$STX_K8S_NAMESPACE" exec --stdin stx-builder -- bash -l -c "runuser -u \$MYUNAME -- bash --norc -c $inner"
+}
+
+# The client: what it starts goes on when it ends.
+enter_kubectl() {
+    [[ "$1 $2 $3 $4 $5 $6" == "-n $STX_K8S_NAMESPACE exec --stdin stx-builder --" ]] || { echo "rehearsal: kubectl $*" >&2; exit 97; }
+    local pod=$STX_BUILD_HOME/pod request
+    [[ -e $pod/ready ]] || { echo 'error: pod not found' >&2; exit 1; }
+    request=$(mktemp -d -p "$pod" --suffix=.request)
+    printf '%q ' "${@:7}" > "$request/command"
+    echo "${request##*/}" > "$pod/requests"
+    until [[ -e $request/status ]]; do
+        [[ -e $pod/ready ]] || { echo 'command terminated' >&2; exit 137; }
+        sleep 0.02
+    done
+    cat "$request/output"
+    cat "$request/errors" >&2
+    exit "$(cat "$request/status")"
+}
+
+make_downloader() {
+    local mirror=/import/mirrors/starlingx lists=$MY_WORKSPACE/required_downloads
+    deb $mirror/binaries libc6 2.41-12
+    deb $mirror/binaries ethtool 1:6.14.2-1
+    # Of an earlier build: it stays, and is none of this one's.
+    deb $mirror/binaries obsolete 1.0-1
+    dsc $mirror/sources/dpdk dpdk 24.11.2-2
+    dsc $mirror/sources/obsolete obsolete 1.0-1
+    mkdir -p "$lists"
+    printf '%s\n' libc6_2.41-12_amd64.deb ethtool_6.14.2-1_amd64.deb > "$lists/binaries.txt"
+    (cd $mirror/sources && printf '%s\n' dpdk/*) > "$lists/sources.txt"
+}
+
+make_build_pkgs() {
+    # The first time, one lacks another that comes later.
+    echo pass >> "$state/passes"
+    (($(wc -l < "$state/passes") > 1)) || { echo 'rehearsal: 1 package failed' >&2; return 1; }
+    local type package dir
+    for type in std rt; do
+        for package in tsconfig "kernel-$type"; do
+            dir=$MY_WORKSPACE/$type/$package
+            dsc "$dir" "$package" 1.0-1.stx.3
+            deb "$dir" "$package" 1.0-1.stx.3
+            put "$dir/${package}_1.0-1.stx.3_amd64."{buildinfo,changes,build} "$dir/$package-1.0/debian/control" "$dir/builder.log"
+            # As root's trees are.
+            chmod 700 "$dir/$package-1.0"
+            deb "/aptly/public/deb-local-build/pool/main/${package:0:1}/$package" "$package" 1.0-1.stx.3
+        done
+        put "$MY_WORKSPACE/$type/stamp/tsconfig"
+    done
+    put /aptly/public/deb-local-build/dists/"$CODENAME"/main/binary-amd64/Packages
+}
+
+make_build_image() {
+    local deploy=/localdisk/deploy iso=starlingx-intel-x86-64-$TIMESTAMP-cd
+    put $deploy/"$iso".{iso,sig} $deploy/ostree_repo/config $deploy/starlingx.RENAMED.txt
+    ln -sfn "$iso.iso" $deploy/starlingx-intel-x86-64-cd.iso
+    ln -sfn "$iso.sig" $deploy/starlingx-intel-x86-64-cd.sig
+}
+
+make_build_wheel_tarball_sh() {
+    local suffix=
+    [[ ${*: -1} != --python2 ]] || suffix=-py2
+    put "$MY_WORKSPACE/std/build-wheels-debian-$CODENAME-stable/stx-debian-stable-wheels$suffix.tar"
+}
+
+make_build_stx_images_sh() {
+    local lists=$MY_WORKSPACE/std/build-images os=${1#--os=}
+    local names=("$os-$CODENAME-amd64-stable")
+    # It has the images of bullseye under their older names as well.
+    [[ $CODENAME != bullseye ]] || names+=("$os-stable")
+    mkdir -p "$lists"
+    for name in "${names[@]}"; do
+        echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-$TIMESTAMP" > "$lists/images-$name-versioned.lst"
+        echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-latest" > "$lists/images-$name-latest.lst"
+    done
+}
+
+make_build_helm_charts_sh() {
+    local label=$5 record
+    rm -rf "$MY_WORKSPACE/std/build-helm/stx"
+    for record in ${7//,/ }; do test -s "$record"; done
+    put "$MY_WORKSPACE/std/build-helm/stx/stx-openstack-26.10-0-$label.tgz"
+}
