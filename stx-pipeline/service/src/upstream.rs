@@ -22,7 +22,9 @@ use self::cache::Cache;
 use stx_pipeline::process::git_reason;
 
 use crate::Upstream;
-use crate::trigger::{self, Access, Heads, Observation, Watch, access, projects};
+use crate::trigger::{
+    self, Access, Heads, Observation, Project, Watch, access, includes, projects,
+};
 
 /// How many repositories are asked at a time.
 const AT_A_TIME: usize = 8;
@@ -41,41 +43,37 @@ impl GitUpstream {
 
     /// The heads of a manifest and of everything that it names.
     async fn manifest(&self, url: &str, file: &str, branch: &str) -> Result<Seen, String> {
-        let (commit, xml) = {
+        let (commit, texts) = {
             let cache = Cache::open(&self.cache, url).await?;
             let at = cache.fetch(branch, &["--depth=1"]).await?;
             let commit = cache
                 .git(&["rev-parse", &format!("{at}^{{commit}}")])
                 .await?;
-            let xml = cache.git(&["show", &format!("{at}:{file}")]).await?;
-            (commit, xml)
+            (commit, texts(&cache, &at, file).await?)
         };
-        let named = projects(&xml, url).map_err(|error| error.to_string())?;
-        let named = named
-            .into_iter()
-            .map(|project| (project.url, project.revision));
-        let mut seen = Seen::of(named.collect()).await?;
-        seen.add(url.to_owned(), commit.trim().to_owned());
+        let named = projects(file, &texts, url).map_err(|error| error.to_string())?;
+        let mut seen = Seen::of(named).await?;
+        let manifest = Project {
+            url: url.to_owned(),
+            revision: branch.to_owned(),
+            path: MANIFEST.to_owned(),
+        };
+        seen.add(manifest, commit.trim().to_owned());
         Ok(seen)
     }
 
     /// The files that changed in the repositories that moved; `None` if that cannot be said.
-    async fn changed(
-        &self,
-        watch: &Watch,
-        before: &Heads,
-        seen: &Seen,
-    ) -> Option<BTreeSet<String>> {
+    async fn changed(&self, before: &Heads, seen: &Seen) -> Option<BTreeSet<String>> {
         let mut files = BTreeSet::new();
         for (public, to) in &seen.heads {
             let from = before.get(public)?;
             if from == to {
                 continue;
             }
-            let cache = Cache::open(&self.cache, seen.urls.get(public)?)
-                .await
-                .ok()?;
-            cache.fetch(&watch.git, &[]).await.ok()?;
+            // Of several projects in one repository the last one is the head.
+            let project = seen.projects.get(public)?.last()?;
+            let cache = Cache::open(&self.cache, &project.url).await.ok()?;
+            cache.fetch(&project.revision, &[]).await.ok()?;
             let diff = ["diff", "--name-only", "--no-renames", "-z", from, to, "--"];
             let names = cache.git(&diff).await.ok()?;
             files.extend(names.split_terminator('\0').map(str::to_owned));
@@ -93,13 +91,18 @@ impl Upstream for GitUpstream {
                 self.manifest(url, file, &watch.git).await?
             }
             Some(trigger::Upstream::Repositories(urls)) => {
-                let repositories = urls.iter().map(|url| (url.clone(), watch.git.clone()));
-                Seen::of(repositories.collect()).await?
+                // Where they lie in a source tree is not known.
+                let project = |url: &String| Project {
+                    url: url.clone(),
+                    revision: watch.git.clone(),
+                    path: String::new(),
+                };
+                Seen::of(urls.iter().map(project).collect()).await?
             }
         };
         let changed = match before {
             Some(before) if !watch.paths.is_empty() && *before != seen.heads => {
-                self.changed(watch, before, &seen).await
+                self.changed(before, &seen).await
             }
             Some(_) | None => None,
         };
@@ -124,35 +127,59 @@ impl Upstream for GitUpstream {
     }
 }
 
-/// Heads by public URL, and the URLs that lead there.
+/// Where `repo` has the manifest itself in a source tree.
+const MANIFEST: &str = ".repo/manifests";
+
+/// The text of a manifest file and of all that it includes, as far as they are there.
+async fn texts(cache: &Cache, at: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut texts = BTreeMap::new();
+    let mut left = vec![file.to_owned()];
+    while let Some(name) = left.pop() {
+        if texts.contains_key(&name) {
+            continue;
+        }
+        match cache.git(&["show", &format!("{at}:{name}")]).await {
+            Ok(text) => {
+                left.extend(includes(&name, &text).map_err(|error| error.to_string())?);
+                texts.insert(name, text);
+            }
+            Err(why) if name == file => return Err(why),
+            // Who reads the manifest says where it is included.
+            Err(_) => {}
+        }
+    }
+    Ok(texts)
+}
+
+/// Heads by public URL, and what lies there.
 #[derive(Debug, Default)]
 struct Seen {
     heads: Heads,
-    urls: BTreeMap<String, String>,
+    projects: BTreeMap<String, Vec<Project>>,
 }
 
 impl Seen {
-    /// Resolves a branch, tag or commit of each repository.
-    async fn of(repositories: Vec<(String, String)>) -> Result<Self, String> {
-        let found: Vec<_> = stream::iter(repositories)
-            .map(|(url, revision)| async move {
-                let commit = head(&url, &revision).await?;
-                Ok::<_, String>((url, commit))
+    /// Resolves the branch, tag or commit of each project.
+    async fn of(projects: Vec<Project>) -> Result<Self, String> {
+        let found: Vec<_> = stream::iter(projects)
+            .map(|project| async move {
+                let commit = head(&project.url, &project.revision).await?;
+                Ok::<_, String>((project, commit))
             })
             .buffered(AT_A_TIME)
             .try_collect()
             .await?;
         let mut seen = Self::default();
-        for (url, commit) in found {
-            seen.add(url, commit);
+        for (project, commit) in found {
+            seen.add(project, commit);
         }
         Ok(seen)
     }
 
-    fn add(&mut self, url: String, commit: String) {
-        let public = public_url(&url);
+    fn add(&mut self, project: Project, commit: String) {
+        let public = public_url(&project.url);
         self.heads.insert(public.clone(), commit);
-        self.urls.insert(public, url);
+        self.projects.entry(public).or_default().push(project);
     }
 }
 

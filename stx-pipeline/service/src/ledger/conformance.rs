@@ -110,6 +110,37 @@ fn verdict(id: u64, step: u32, pick: u32) -> VerdictRequest {
     }
 }
 
+fn phase(step: u32, pick: u32) -> PhaseRun {
+    PhaseRun {
+        name: format!("phase-{}", pick % 3),
+        attempts: step,
+        started: at(step),
+        finished: pick.is_multiple_of(2).then(|| at(step + 1)),
+        status: pick.is_multiple_of(2).then_some(PhaseStatus::TimedOut),
+    }
+}
+
+fn closed(pick: u32) -> Closed {
+    if pick.is_multiple_of(2) {
+        return Closed::Cancelled { uid: pick };
+    }
+    let why = "no path matters".into();
+    Closed::Skipped { why }
+}
+
+fn mark(step: u32, pick: u32) -> Mark {
+    Mark {
+        fired: Some(at(step)),
+        considered: Some([("x".to_owned(), "y".to_owned())].into()),
+        after: stx_layout::BuildDate::at(at(step)),
+        pending: pick.is_multiple_of(2).then(|| Pending {
+            heads: [("x".to_owned(), "z".to_owned())].into(),
+            since: at(step),
+            moved: at(step + 1),
+        }),
+    }
+}
+
 /// The change that a script's byte means at a step; most fit the state, some do not.
 fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
     let state = ledger.state();
@@ -150,13 +181,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
         4 => Change::Closed {
             request,
             at: at(step),
-            how: if pick.is_multiple_of(2) {
-                Closed::Cancelled { uid: pick }
-            } else {
-                Closed::Skipped {
-                    why: "no path matters".into(),
-                }
-            },
+            how: closed(pick),
         },
         5..=7 => Change::Started {
             run: state.id(0),
@@ -171,13 +196,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
         },
         9 => Change::Phase {
             run,
-            phase: PhaseRun {
-                name: format!("phase-{}", pick % 3),
-                attempts: step,
-                started: at(step),
-                finished: pick.is_multiple_of(2).then(|| at(step + 1)),
-                status: pick.is_multiple_of(2).then_some(PhaseStatus::TimedOut),
-            },
+            phase: phase(step, pick),
         },
         10 => Change::Interrupted { run },
         11 => Change::Ended {
@@ -191,16 +210,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
         },
         13 => Change::Marked {
             key: format!("watch-{}", pick % 2),
-            mark: Mark {
-                fired: Some(at(step)),
-                considered: Some([("x".to_owned(), "y".to_owned())].into()),
-                after: stx_layout::BuildDate::at(at(step)),
-                pending: pick.is_multiple_of(2).then(|| Pending {
-                    heads: [("x".to_owned(), "z".to_owned())].into(),
-                    since: at(step),
-                    moved: at(step + 1),
-                }),
-            },
+            mark: mark(step, pick),
         },
         14 if pick.is_multiple_of(2) => Change::Raised {
             alarm,

@@ -1,6 +1,18 @@
-//! The projects of a `repo` manifest.
+//! The projects of a `repo` manifest, as `repo` reads it.
+//!
+//! ```text
+//! texts by file ─> flat: includes resolved ─> remotes, default ─> project, extend-project, remove-project in order ─> Project
+//! ```
+//!
+//! Local manifests of a work tree and the groups of a `repo init -g` are not known here: what counts is what `repo init` and
+//! `repo sync` take without options on Linux.
 
-use roxmltree::{Document, Node};
+mod include;
+
+use std::collections::BTreeMap;
+
+use self::include::{Element, flat};
+pub use self::include::{IncludeFault, includes};
 
 /// One project of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,109 +21,292 @@ pub struct Project {
     pub url: String,
     /// The branch, tag or commit that the manifest names.
     pub revision: String,
+    /// Its directory in the work tree.
+    pub path: String,
 }
 
 /// A text that is no manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
-    /// Not XML.
-    #[error("the manifest is not XML: {reason}")]
+    /// Not XML, or XML of something else.
+    #[error("{file}: not a manifest: {reason}")]
     Xml {
+        /// The file.
+        file: String,
         /// The reason, as a text for people.
         reason: String,
     },
+    /// A file that cannot be included.
+    #[error("{file} line {line}: <include name={name:?}/>: {fault}")]
+    Include {
+        /// The file that includes it.
+        file: String,
+        /// The line there.
+        line: u32,
+        /// The name of the file.
+        name: String,
+        /// Why not.
+        fault: IncludeFault,
+    },
     /// A part of the format that is needed to find the projects, and that is not understood.
-    #[error(
-        "the manifest has <{element}>, which is not understood; name the repositories by `watch`"
-    )]
+    #[error("{file} line {line}: <{element}> is not understood; name the repositories by `watch`")]
     Unsupported {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u32,
         /// The element.
         element: String,
     },
-    /// A project without what it needs.
-    #[error("the manifest's project {name} has no {what}")]
-    Project {
-        /// Its name.
-        name: String,
-        /// The missing part: `name`, `known remote`, `revision` or `fetch URL`.
-        what: &'static str,
+    /// An element that `repo` refuses.
+    #[error("{file} line {line}: <{element}>: {reason}")]
+    Element {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u32,
+        /// The element.
+        element: String,
+        /// Why, as a text for people.
+        reason: String,
     },
     /// There is none.
     #[error("the manifest has no projects")]
     Empty,
 }
 
-/// Reads the projects of a manifest that was fetched from `url`: elements `remote`, `default` and `project` of the format of
-/// Google's `repo`; of `include` and its like it cannot know what they bring, and refuses them.
+/// A project while elements are applied.
+struct Known {
+    name: String,
+    path: String,
+    fetch: String,
+    revision: String,
+    groups: Vec<String>,
+}
+
+/// What holds for all projects.
+#[derive(Default)]
+struct Common<'e> {
+    remotes: BTreeMap<&'e str, &'e Element>,
+    default: Option<&'e Element>,
+}
+
+/// Reads the projects of the manifest `file`, whose repository was fetched from `url`. `texts` has the text of that file and
+/// of each that it [includes](includes), as far as it is there.
 ///
 /// # Errors
 /// See [`ManifestError`].
-pub fn projects(xml: &str, url: &str) -> Result<Vec<Project>, ManifestError> {
-    let document = Document::parse(xml).map_err(|error| ManifestError::Xml {
-        reason: error.to_string(),
-    })?;
-    let root = document.root_element();
-    let elements: Vec<_> = root.children().filter(Node::is_element).collect();
-    if let Some(other) = elements.iter().find(|element| {
-        matches!(
-            element.tag_name().name(),
-            "include" | "extend-project" | "remove-project" | "submanifest"
-        )
-    }) {
-        return Err(ManifestError::Unsupported {
-            element: other.tag_name().name().to_owned(),
-        });
-    }
-    let named = |tag: &'static str| {
-        let elements = elements.iter();
-        elements.filter(move |element| element.has_tag_name(tag))
-    };
-    let default = |attribute| named("default").find_map(|node| node.attribute(attribute));
-    let mut projects = Vec::new();
-    for project in named("project") {
-        let name = project.attribute("name").unwrap_or_default();
-        let lacks = |what| ManifestError::Project {
-            name: name.to_owned(),
-            what,
-        };
-        if name.is_empty() {
-            return Err(lacks("name"));
+pub fn projects(
+    file: &str,
+    texts: &BTreeMap<String, String>,
+    url: &str,
+) -> Result<Vec<Project>, ManifestError> {
+    let elements = flat(file, texts)?;
+    let common = Common::of(&elements)?;
+    let mut known: Vec<Known> = Vec::new();
+    for element in &elements {
+        match element.tag.as_str() {
+            "project" => common.add(element, None, url, &mut known)?,
+            "extend-project" => common.extend(element, url, &mut known)?,
+            "remove-project" => remove(element, &mut known)?,
+            "submanifest" => {
+                return Err(ManifestError::Unsupported {
+                    file: element.file.clone(),
+                    line: element.line,
+                    element: element.tag.clone(),
+                });
+            }
+            _ => {}
         }
-        let remote = project.attribute("remote").or_else(|| default("remote"));
-        let remote = named("remote")
-            .find(|node| remote.is_some() && node.attribute("name") == remote)
-            .ok_or_else(|| lacks("known remote"))?;
-        let revision = project
-            .attribute("revision")
-            .or_else(|| remote.attribute("revision"))
-            .or_else(|| default("revision"))
-            .ok_or_else(|| lacks("revision"))?;
-        let fetch = remote
-            .attribute("fetch")
-            .ok_or_else(|| lacks("fetch URL"))?;
-        projects.push(Project {
-            url: format!("{}/{name}", base(url, fetch).trim_end_matches('/')),
-            revision: revision.to_owned(),
-        });
     }
+    let projects: Vec<_> = known
+        .into_iter()
+        .filter(|project| is_synced(&project.groups))
+        .map(|project| Project {
+            url: format!("{}/{}", project.fetch.trim_end_matches('/'), project.name),
+            revision: project.revision,
+            path: project.path,
+        })
+        .collect();
     if projects.is_empty() {
         return Err(ManifestError::Empty);
     }
     Ok(projects)
 }
 
+/// Whether `repo sync` takes a project of these groups where nobody chose any: those of `default` and of the platform.
+fn is_synced(groups: &[String]) -> bool {
+    let has = |group: &str| groups.iter().any(|own| own == group);
+    !has("notdefault") || has("default") || has("platform-linux") || has("all")
+}
+
+impl<'e> Common<'e> {
+    fn of(elements: &'e [Element]) -> Result<Self, ManifestError> {
+        let named = |tag: &'static str| elements.iter().filter(move |element| element.tag == tag);
+        let mut common = Self::default();
+        for remote in named("remote") {
+            let name = remote.needs("name")?;
+            remote.needs("fetch")?;
+            match common.remotes.get(name) {
+                Some(known) if known.attributes != remote.attributes => {
+                    let reason = format!("remote {name} is there with other attributes already");
+                    return Err(remote.refused(reason));
+                }
+                Some(_) => {}
+                None => drop(common.remotes.insert(name, remote)),
+            }
+        }
+        for default in named("default") {
+            if default.has("remote") {
+                common.remote(default)?;
+            }
+            match common.default {
+                Some(known)
+                    if !default.attributes.is_empty() && default.attributes != known.attributes =>
+                {
+                    return Err(default.refused("there is another one already".to_owned()));
+                }
+                Some(_) => {}
+                None => common.default = Some(default),
+            }
+        }
+        Ok(common)
+    }
+
+    /// The remote that an element names, else that of `default`.
+    fn remote(&self, element: &Element) -> Result<&'e Element, ManifestError> {
+        let name = element.get("remote");
+        let name = name.or_else(|| self.default.and_then(|default| default.get("remote")));
+        let Some(name) = name else {
+            return Err(element.refused("it has no remote, and there is no default".to_owned()));
+        };
+        let found = self.remotes.get(name).copied();
+        found.ok_or_else(|| element.refused(format!("there is no remote {name}")))
+    }
+
+    fn add(
+        &self,
+        element: &Element,
+        parent: Option<(&str, &str)>,
+        url: &str,
+        known: &mut Vec<Known>,
+    ) -> Result<(), ManifestError> {
+        let own = element.needs("name")?;
+        let name = parent.map_or_else(|| own.to_owned(), |(parent, _)| format!("{parent}/{own}"));
+        let remote = self.remote(element)?;
+        let revision = element
+            .get("revision")
+            .or_else(|| remote.get("revision"))
+            .or_else(|| self.default.and_then(|default| default.get("revision")));
+        let Some(revision) = revision else {
+            return Err(element.refused(format!("project {name} has no revision")));
+        };
+        let path = element.get("path").unwrap_or(&name).trim_end_matches('/');
+        let path = parent.map_or_else(|| path.to_owned(), |(_, dir)| format!("{dir}/{path}"));
+        if known.iter().any(|other| other.path == path) {
+            return Err(element.refused(format!("another project has path {path}")));
+        }
+        let project = Known {
+            fetch: base(url, remote.needs("fetch")?),
+            revision: revision.to_owned(),
+            groups: element.groups(),
+            name: name.clone(),
+            path: path.clone(),
+        };
+        known.push(project);
+        let nested = element.children.iter();
+        for child in nested.filter(|child| child.tag == "project") {
+            self.add(child, Some((&name, &path)), url, known)?;
+        }
+        Ok(())
+    }
+
+    fn extend(
+        &self,
+        element: &Element,
+        url: &str,
+        known: &mut [Known],
+    ) -> Result<(), ManifestError> {
+        let name = element.needs("name")?;
+        let same = known.iter().filter(|project| project.name == name).count();
+        if same == 0 {
+            return Err(element.refused(format!("there is no project {name} before it")));
+        }
+        let (path, moved) = (element.get("path"), element.get("dest-path"));
+        if moved.is_some() && path.is_none() && same > 1 {
+            let reason = format!("`dest-path` needs `path`, as {same} projects are called {name}");
+            return Err(element.refused(reason));
+        }
+        for project in known.iter_mut().filter(|project| project.name == name) {
+            if path.is_some_and(|path| path != project.path) {
+                continue;
+            }
+            project.groups.extend(element.groups());
+            if let Some(revision) = element.get("revision") {
+                based(element, project)?;
+                revision.clone_into(&mut project.revision);
+            }
+            if element.has("remote") {
+                project.fetch = base(url, self.remote(element)?.needs("fetch")?);
+            }
+            if let Some(moved) = moved {
+                moved.trim_end_matches('/').clone_into(&mut project.path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails if an element was made for another revision of a project.
+fn based(element: &Element, project: &Known) -> Result<(), ManifestError> {
+    match element.get("base-rev") {
+        Some(base) if base != project.revision => Err(element.refused(format!(
+            "it is for revision {base} of {}, which is at {}",
+            project.name, project.revision
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn remove(element: &Element, known: &mut Vec<Known>) -> Result<(), ManifestError> {
+    let (name, path) = (element.get("name"), element.get("path"));
+    if name.is_none() && path.is_none() {
+        return Err(element.refused("it needs `name` or `path`".to_owned()));
+    }
+    let is_meant = |project: &Known| {
+        name.is_none_or(|name| name == project.name) && path.is_none_or(|path| path == project.path)
+    };
+    for project in known.iter().filter(|project| is_meant(project)) {
+        based(element, project)?;
+    }
+    let before = known.len();
+    known.retain(|project| !is_meant(project));
+    let optional = element.get("optional");
+    let optional = optional.is_some_and(|is| matches!(is, "true" | "True" | "1" | "yes"));
+    if known.len() == before && !optional {
+        let what = name.or(path).unwrap_or_default();
+        return Err(element.refused(format!("there is no project {what} before it")));
+    }
+    Ok(())
+}
+
 /// Where a remote's repositories lie: `fetch` itself, or relative to the manifest's URL as a link is to its page.
 fn base(url: &str, fetch: &str) -> String {
-    if fetch.contains("://") || fetch.starts_with('/') {
-        return fetch.to_owned();
+    let (url, fetch) = (with_scheme(url), with_scheme(fetch));
+    if fetch.contains("://") {
+        return fetch;
     }
     let (root, path) = match url.split_once("://") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             (format!("{scheme}://{host}"), path)
         }
-        None => (String::new(), url),
+        None => (String::new(), url.as_str()),
     };
+    if fetch.starts_with('/') {
+        return format!("{root}{fetch}");
+    }
     let mut segments: Vec<_> = path.trim_end_matches('/').split('/').collect();
     segments.pop();
     for segment in fetch.split('/') {
@@ -123,3 +318,18 @@ fn base(url: &str, fetch: &str) -> String {
     }
     format!("{root}{}", segments.join("/"))
 }
+
+/// `HOST:PATH` as git reads it, written as the URL that it is; others as they are.
+fn with_scheme(url: &str) -> String {
+    match url.split_once(':') {
+        Some((host, path))
+            if !host.is_empty() && !host.contains('/') && !path.starts_with("//") =>
+        {
+            format!("ssh://{host}/{}", path.trim_start_matches('/'))
+        }
+        Some(_) | None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

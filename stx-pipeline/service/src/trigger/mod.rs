@@ -28,7 +28,7 @@ use stx_layout::{BuildDate, BuildId, Channel, Name, ReleaseId, public_url};
 pub use access::{Access, access};
 pub use after::{after, circle};
 pub use commit::{Observation, Verdict, judge};
-pub use manifest::{ManifestError, Project, projects};
+pub use manifest::{IncludeFault, ManifestError, Project, includes, projects};
 pub use paths::{PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};

@@ -144,34 +144,6 @@ fn causes_read_well() {
     assert_eq!(cause.to_string(), "commit metal f00, config 0123456789");
 }
 
-#[test]
-fn a_manifest_names_its_projects() {
-    let xml = r#"<manifest>
-        <remote name="x" fetch=".."/> <remote name="y" fetch="https://y.example.org/g/" revision="main"/>
-        <default remote="x" revision="master"/>
-        <project name="config" path="a/b"/> <project name="integ" revision="r/1"/> <project name="other" remote="y"/>
-        </manifest>"#;
-    let of = |url| -> Vec<_> {
-        let projects = projects(xml, url).unwrap();
-        projects
-            .into_iter()
-            .map(|project| format!("{} {}", project.url, project.revision))
-            .collect()
-    };
-    assert_eq!(
-        of("https://x.example.org/a/manifest"),
-        [
-            "https://x.example.org/config master",
-            "https://x.example.org/integ r/1",
-            "https://y.example.org/g/other main"
-        ]
-    );
-    assert_eq!(of("/srv/a/manifest/")[0], "/srv/config master");
-    assert!(projects("<manifest><include name='x'/></manifest>", "/x").is_err());
-    assert!(projects("<manifest/>", "/x").is_err());
-    assert!(projects("<manifest>", "/x").is_err());
-}
-
 proptest! {
     /// Whatever is pushed and whenever one looks: once pushes end and looks go on, the last commit was built; and no
     /// two builds in a row are for the same heads.

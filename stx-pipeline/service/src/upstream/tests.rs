@@ -100,13 +100,12 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
         "<manifest><remote name=\"x\" fetch=\".\"/><default remote=\"x\" revision=\"master\"/>\
          <project name=\"config\"/><project name=\"fixed\" revision=\"{fixed}\"/></manifest>"
     );
-    fs_err::write(manifest.join("default.xml"), xml).unwrap();
+    fs_err::write(manifest.join("layer.xml"), xml).unwrap();
+    let include = "<manifest><include name=\"layer.xml\"/></manifest>";
+    fs_err::write(manifest.join("default.xml"), include).unwrap();
     let manifest_head = commit(&manifest, "README").await;
     let upstream_of = GitUpstream::new(root.path().join("cache"));
-    let upstream = trigger::Upstream::Manifest {
-        url: manifest.to_string(),
-        file: "default.xml".into(),
-    };
+    let upstream = self::manifest(manifest.as_str());
     let seen = upstream_of
         .observe(&watch("master", upstream), None)
         .await
@@ -117,6 +116,16 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
         (root.path().join("fixed").to_string(), fixed),
     ];
     assert_eq!(seen.heads, expected.into());
+    // Without the file that is included.
+    fs_err::remove_file(manifest.join("layer.xml")).unwrap();
+    commit(&manifest, "README2").await;
+    let upstream = self::manifest(manifest.as_str());
+    let error = upstream_of.observe(&watch("master", upstream), None).await;
+    let error = error.unwrap_err();
+    assert!(
+        error.starts_with("default.xml line 1: <include name=\"layer.xml\"/>"),
+        "{error}"
+    );
 }
 
 /// A manifest whose branches each name another commit; what each is seen as.
