@@ -87,7 +87,7 @@ pub async fn refresh_locked(
 ) -> Result<Refreshed, StoreError> {
     let catalog = store.catalog(&Scope::All).await?;
     let mut verdicts = histories(store).await?;
-    let in_trash = build_pages::in_trash(store).await?;
+    let in_trash = build_pages::InTrash::read(store).await?;
     let keys = seal.map(|seal| seal.keys.as_str());
     let mut done = Refreshed::default();
     let mut summaries = Vec::with_capacity(catalog.channels.len());

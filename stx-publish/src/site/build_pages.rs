@@ -21,18 +21,34 @@ use crate::store::{Depth, Found, MirrorStore, PageWriter, StoreError};
 /// Bytes of a `CHANGELOG` that a page shows at most.
 const LONGEST_CHANGELOG: u64 = 64 << 10;
 
-/// The sections that are in the trash, by build.
-pub(super) type InTrash = BTreeMap<BuildId, BTreeSet<BuildPath>>;
+/// The contents of the trash.
+#[derive(Debug, Default)]
+pub(super) struct InTrash {
+    /// Sections, by the build that they were taken from.
+    sections: BTreeMap<BuildId, BTreeSet<BuildPath>>,
+    /// Whole builds.
+    builds: BTreeSet<BuildId>,
+}
 
-/// Reads which sections of builds are in the trash.
-pub(super) async fn in_trash(store: &dyn MirrorStore) -> Result<InTrash, StoreError> {
-    let mut found = InTrash::new();
-    for retired in store.retired().await? {
-        if let Some(section) = retired.section {
-            found.entry(retired.id).or_default().insert(section);
+impl InTrash {
+    pub(super) async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        for retired in store.retired().await? {
+            match retired.section {
+                Some(section) => {
+                    found
+                        .sections
+                        .entry(retired.id)
+                        .or_default()
+                        .insert(section);
+                }
+                None => {
+                    found.builds.insert(retired.id);
+                }
+            }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 /// Replaces the pages of those builds that changed, removes those of builds that are gone, and completes the index by them.
@@ -58,7 +74,7 @@ pub(super) async fn replace(
         .collect();
     let retired = |date| {
         let id = BuildId::new(channel.clone(), date);
-        in_trash.get(&id).cloned().unwrap_or_default()
+        in_trash.sections.get(&id).cloned().unwrap_or_default()
     };
     let mut done = Refreshed::default();
     let mut changed = Vec::new();
@@ -114,7 +130,15 @@ pub(super) async fn replace(
         index.builds[place].page = page;
         done.written.extend(written);
     }
-    for gone in gone(old, index) {
+    let mut gone = gone(old, index);
+    if site.thorough {
+        // Of one that went after its pages were written and before the index that names them was.
+        let builds = in_trash.builds.iter();
+        let builds = builds.filter(|id| id.channel == channel);
+        let there = |date: &BuildDate| index.builds.iter().any(|build| build.date == *date);
+        gone.extend(builds.map(|id| id.date).filter(|date| !there(date)));
+    }
+    for gone in gone {
         let removed = super::sources::remove(store, pages, page(gone)).await?;
         done.removed.extend(removed);
     }
@@ -122,7 +146,7 @@ pub(super) async fn replace(
 }
 
 /// The builds that had a page and are not there any more.
-fn gone(old: Option<&ChannelIndex>, index: &ChannelIndex) -> Vec<BuildDate> {
+fn gone(old: Option<&ChannelIndex>, index: &ChannelIndex) -> BTreeSet<BuildDate> {
     let there: BTreeSet<_> = index.builds.iter().map(|build| build.date).collect();
     let old = old.into_iter().flat_map(|old| &old.builds);
     let had = old.filter(|build| build.page.is_some());
