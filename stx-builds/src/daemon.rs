@@ -3,6 +3,7 @@
 mod builder;
 mod hook;
 mod host;
+mod lab;
 mod request;
 mod setup;
 mod spool;

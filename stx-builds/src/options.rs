@@ -115,6 +115,8 @@ pub struct Options {
     _branch: IgnoredAny,
     #[serde(rename = "milestone", default)]
     _milestone: IgnoredAny,
+    #[serde(rename = "lab", default)]
+    _lab: IgnoredAny,
     /// Where phases run, and which phase runs where; [`Places`] reads these two, with positions.
     #[serde(rename = "place", default)]
     _place: IgnoredAny,

@@ -4,6 +4,7 @@ mod blocked;
 mod branches;
 mod full;
 mod hostile;
+mod labs;
 mod unread;
 mod verdicts;
 

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sd_notify::NotifyState;
-use stx_layout::{AliasEntry, Catalog, ReleaseId, VerdictEntry};
+use stx_layout::{AliasEntry, BuildId, Catalog, ReleaseId, VerdictEntry};
+use stx_pipeline::Cancel;
 use stx_publish::{MirrorStore, Scope};
 use stx_service::ledger::State;
 use stx_service::metrics::metrics;
 use stx_service::trigger::Target;
-use stx_service::{ChannelFacts, Disk, Facts, Host, Marking, Message, Notice, Pruned};
+use stx_service::{ChannelFacts, Disk, Facts, Host, Lab, Marking, Message, Notice, Pruned, Tested};
 
 use super::hook::Hook;
-use super::setup::{ReadOptions, Service};
+use super::lab::LabTest;
+use super::setup::{ReadOptions, Service, service_dir};
 use super::spool::Spool;
 use crate::build::BuildArea;
 use crate::error::Error;
@@ -152,6 +154,19 @@ impl Host for LocalHost {
             Ok(None) => Marking::Refused("there is no mirror yet".to_owned()),
             Err(failure) => Marking::Later(failure.line()),
         }
+    }
+
+    async fn test(&self, lab: &Lab, build: &BuildId, request: u64, cancel: &Cancel) -> Tested {
+        let site = self.area.site.with_options(self.service().options);
+        let test = LabTest {
+            site: &site,
+            lab,
+            build,
+            request,
+            dir: &service_dir(&self.area).join("labs").join(&lab.name),
+            mirror: &self.area.mirror,
+        };
+        test.run(cancel).await
     }
 
     fn target(&self, release: &ReleaseId, git: &str) -> Result<Target, String> {

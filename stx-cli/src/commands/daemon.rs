@@ -19,6 +19,9 @@ struct Checked {
     schedule: Option<String>,
     next: Option<chrono::DateTime<Utc>>,
     poll_seconds: Option<u64>,
+    /// How long the test of a lab may take, whose entry this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_seconds: Option<u64>,
 }
 
 pub(crate) async fn run(context: &Context, args: &Daemon) -> Result<(), Failure> {
@@ -73,20 +76,26 @@ async fn signals(mut signals: Signals, service: Handle) {
 }
 
 fn check(context: &Context, setup: &Setup) -> Result<(), Failure> {
-    let rows: Vec<_> = setup
-        .watches
-        .iter()
-        .map(|watch| Checked {
-            builds: watch.key.clone(),
-            of: watch.git.clone(),
-            schedule: watch.schedule.as_ref().map(ToString::to_string),
-            next: watch
-                .schedule
-                .as_ref()
-                .and_then(|schedule| schedule.next(context.site.now)),
-            poll_seconds: watch.poll.map(|poll| poll.as_secs()),
-        })
-        .collect();
+    let rows = setup.watches.iter().map(|watch| Checked {
+        builds: watch.key.clone(),
+        of: watch.git.clone(),
+        schedule: watch.schedule.as_ref().map(ToString::to_string),
+        next: watch
+            .schedule
+            .as_ref()
+            .and_then(|schedule| schedule.next(context.site.now)),
+        poll_seconds: watch.poll.map(|poll| poll.as_secs()),
+        test_seconds: None,
+    });
+    let labs = setup.labs.iter().map(|lab| Checked {
+        builds: format!("lab {}", lab.name),
+        of: lab.channel.to_string(),
+        schedule: None,
+        next: None,
+        poll_seconds: None,
+        test_seconds: Some(lab.timeout.as_secs()),
+    });
+    let rows: Vec<_> = rows.chain(labs).collect();
     output::print(context.format(), &rows, || {
         let lines = rows.iter().map(|row| {
             let schedule =
@@ -96,7 +105,10 @@ fn check(context: &Context, setup: &Setup) -> Result<(), Failure> {
             let poll = row
                 .poll_seconds
                 .map(|seconds| format!("commits every {seconds} s"));
-            let when: Vec<_> = schedule.into_iter().chain(poll).collect();
+            let test = row
+                .test_seconds
+                .map(|seconds| format!("after each success, {seconds} s at most"));
+            let when: Vec<_> = schedule.into_iter().chain(poll).chain(test).collect();
             let when = if when.is_empty() {
                 "on demand".to_owned()
             } else {

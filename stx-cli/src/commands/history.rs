@@ -50,20 +50,29 @@ fn verdict_row(filed: &FiledVerdict) -> Vec<String> {
     let FiledVerdict { request, end } = filed;
     let from = match &request.origin {
         VerdictOrigin::Asked { uid } => format!("asked by {}", user(*uid)),
+        VerdictOrigin::Lab { lab } => format!("lab {lab}"),
     };
     let how = match end.as_ref().map(|end| &end.how) {
+        None if request.started.is_some() => "is tested".to_owned(),
         None => "waits".to_owned(),
         Some(VerdictEnd::Recorded { is_new: true }) => "recorded".to_owned(),
         Some(VerdictEnd::Recorded { is_new: false }) => "repeats the one before it".to_owned(),
         Some(VerdictEnd::Refused { why }) => format!("refused: {why}"),
+        Some(VerdictEnd::NotTested { why }) => format!("not tested: {why}"),
+        Some(VerdictEnd::Cancelled { uid }) => format!("cancelled by {}", user(*uid)),
     };
-    let entry = &request.entry;
-    let reason = entry.reason.as_deref().map(printable).unwrap_or_default();
+    let entry = request.entry.as_ref();
+    let reason = entry.and_then(|entry| entry.reason.as_deref());
+    let reason = reason.map(printable).unwrap_or_default();
+    let how = match entry {
+        Some(entry) => format!("{}, {how}", entry.verdict),
+        None => how,
+    };
     vec![
         request.at.format("%Y-%m-%d %H:%M:%S").to_string(),
         format!("#{}", request.id),
-        entry.build.to_string(),
-        format!("{}, {how}", entry.verdict),
+        request.build.to_string(),
+        how,
         from,
         reason.into_owned(),
     ]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use stx_layout::printable;
-use stx_service::ledger::{Ledger as _, State};
+use stx_service::ledger::{Ledger as _, State, VerdictOrigin, VerdictRequest};
 
 use super::Context;
 use crate::exit::Failure;
@@ -63,16 +63,18 @@ fn human(context: &Context, status: &Status<'_>) -> String {
         rows.push(vec!["waits".to_owned(), what, reasons.join("; ")]);
     }
     for request in state.verdicts.values() {
-        let entry = &request.entry;
-        let what = format!(
-            "verdict {} on {} ({})",
-            entry.verdict, entry.build, request.id
-        );
-        rows.push(vec![
-            "waits".to_owned(),
-            what,
-            format!("by {}", printable(&entry.author)),
-        ]);
+        rows.push(match (&request.entry, &request.origin) {
+            (Some(entry), _) => vec![
+                "waits".to_owned(),
+                format!(
+                    "verdict {} on {} ({})",
+                    entry.verdict, request.build, request.id
+                ),
+                format!("by {}", printable(&entry.author)),
+            ],
+            (None, VerdictOrigin::Lab { lab }) => test(request, lab, &age),
+            (None, VerdictOrigin::Asked { .. }) => continue,
+        });
     }
     for (channel, last) in &state.last {
         let good = last.good.map_or_else(
@@ -104,4 +106,21 @@ fn human(context: &Context, status: &Status<'_>) -> String {
     }
     text.push_str(&output::columns(&rows));
     text
+}
+
+/// The row of a test by a lab.
+fn test(
+    request: &VerdictRequest,
+    lab: &str,
+    age: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String,
+) -> Vec<String> {
+    let what = format!(
+        "test of {} by {lab} (request {})",
+        request.build, request.id
+    );
+    let (how, since) = match request.started {
+        Some(started) => ("runs", format!("since {}", age(started))),
+        None => ("waits", format!("since {}", age(request.at))),
+    };
+    vec![how.to_owned(), what, since]
 }

@@ -10,6 +10,7 @@ use stx_layout::config::{
 use stx_layout::{Channel, ReleaseId};
 use toml::Spanned;
 
+use super::lab::{Lab, LabTable, labs};
 use super::{OnInterrupted, OnStop, Settings, Setup};
 use crate::schedule::{Schedule, ScheduleError};
 use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, circle, milestone_name};
@@ -31,6 +32,8 @@ pub struct ServiceConfig {
     pub metrics: Option<Utf8PathBuf>,
     /// The branches to build.
     pub branches: Vec<BranchConfig>,
+    /// The labs that test what was built.
+    pub labs: Vec<Lab>,
 }
 
 /// The configuration of a branch, or of its milestones.
@@ -53,6 +56,7 @@ struct File {
     service: Option<ServiceTable>,
     branch: Option<Vec<Spanned<BranchTable>>>,
     milestone: Option<Vec<Spanned<MilestoneTable>>>,
+    lab: Option<Vec<Spanned<LabTable>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,7 +109,7 @@ struct MilestoneTable {
 const HOUR: Duration = Duration::from_hours(1);
 
 impl ServiceConfig {
-    /// Reads the tables `service`, `branch` and `milestone` of a configuration, and leaves the rest alone.
+    /// Reads the tables `service`, `branch`, `milestone` and `lab` of a configuration, and leaves the rest alone.
     ///
     /// `None` without any of them.
     ///
@@ -135,6 +139,7 @@ impl ServiceConfig {
         for path in [&mut self.spool, &mut self.metrics].into_iter().flatten() {
             *path = dir.join(&path);
         }
+        self.labs.iter_mut().for_each(|lab| lab.resolve(dir));
         for branch in &mut self.branches {
             if let Some(recipe) = &mut branch.recipe {
                 *recipe = dir.join(&recipe);
@@ -191,7 +196,12 @@ impl ServiceConfig {
         }
         errors.extend(circular(&watches, &places));
         let settings = self.settings.clone();
-        errors.or(Some(Setup { settings, watches }))
+        let labs = self.labs.clone();
+        errors.or(Some(Setup {
+            settings,
+            watches,
+            labs,
+        }))
     }
 }
 
@@ -214,7 +224,8 @@ fn circular(watches: &[Watch], places: &[Position]) -> Option<ConfigError> {
 
 impl File {
     fn config(self, text: &str, faults: &mut Faults) -> Option<ServiceConfig> {
-        if self.service.is_none() && self.branch.is_none() && self.milestone.is_none() {
+        let is_empty = self.service.is_none() && self.lab.is_none();
+        if is_empty && self.branch.is_none() && self.milestone.is_none() {
             return None;
         }
         let mut config = self.service.unwrap_or_default().config(faults);
@@ -232,6 +243,7 @@ impl File {
                 .branches
                 .extend(branch.map(|branch| branch.at(text, at)));
         }
+        config.labs = labs(self.lab.unwrap_or_default(), faults);
         Some(config)
     }
 }
@@ -255,6 +267,7 @@ impl ServiceTable {
             cancel_group: self.cancel_group,
             metrics: self.metrics,
             branches: Vec::new(),
+            labs: Vec::new(),
         }
     }
 }

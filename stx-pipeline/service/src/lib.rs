@@ -12,6 +12,7 @@
 //! | module | holds | feature |
 //! |---|---|---|
 //! | `config` | [`ServiceConfig`], read from TOML with every mistake found at once, and the [`Setup`] it makes | |
+//! | `lab` | the commands that test what was built: [`Lab`] | |
 //! | `ask`, `message` | what people ask of the service, and the text of a message: [`Ask`] | |
 //! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions | |
 //! | [`ledger`] | what the service remembers | `sqlite`: in a file |
@@ -24,6 +25,7 @@
 mod ask;
 mod config;
 pub mod health;
+mod lab;
 pub mod ledger;
 mod message;
 pub mod metrics;
@@ -44,6 +46,7 @@ use stx_layout::{BuildDate, BuildId, Channel, ReleaseId, Verdict, VerdictEntry};
 
 pub use ask::{AskError, LONGEST_REASON};
 pub use config::{BranchConfig, ServiceConfig};
+pub use lab::{GREEN, Lab, YELLOW};
 pub use message::MessageError;
 #[cfg(feature = "serve")]
 pub use serve::{Control, ServeError, serve};
@@ -104,6 +107,8 @@ pub struct Setup {
     pub settings: Settings,
     /// The branches and milestones to build, each with its schedule and repositories.
     pub watches: Vec<Watch>,
+    /// The labs that test what was built.
+    pub labs: Vec<Lab>,
 }
 
 impl Setup {
@@ -341,6 +346,24 @@ pub enum Marking {
     Later(String),
 }
 
+/// The outcome of a lab's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tested {
+    /// It has a verdict.
+    Verdict {
+        /// The result.
+        verdict: Verdict,
+        /// The end of its output, as a line.
+        reason: Option<String>,
+        /// Where the results can be read.
+        url: Option<String>,
+    },
+    /// It tells nothing of the build: it was not started, or how it ended is not known; why, in a line.
+    NotTested(String),
+    /// Somebody ended it.
+    Cancelled,
+}
+
 /// A survey of the mirror and of the machine's disks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -446,6 +469,10 @@ pub trait Host: Send + Sync {
     /// Records a verdict on a build that is there and a success, and moves `latest_green_build`. The same verdict of the same
     /// time is recorded once, however often this is called.
     async fn mark(&self, entry: &VerdictEntry) -> Marking;
+
+    /// Runs the command of a lab on a build; `request` is the number of the request for its verdict. Whatever an earlier run of
+    /// the lab left behind is ended first. Dropping the future ends all that it runs.
+    async fn test(&self, lab: &Lab, build: &BuildId, request: u64, cancel: &Cancel) -> Tested;
 
     /// The target of a build that somebody requests of a branch or tag that no watch names.
     ///

@@ -3,6 +3,7 @@
 mod asked;
 mod health;
 mod intake;
+mod labs;
 mod recover;
 mod runs;
 mod verdicts;
@@ -17,10 +18,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::asked::Asked;
+use self::labs::Tests;
 use self::verdicts::Marks;
 use super::health::Blind;
 use super::{
-    Builder, Facts, Host, Left, Marking, Notice, OnStop, Progress, Pruned, Setup, Upstream,
+    Builder, Facts, Host, Left, Marking, Notice, OnStop, Progress, Pruned, Setup, Tested, Upstream,
 };
 use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
 use crate::trigger::Observation;
@@ -77,6 +79,10 @@ enum Event {
         id: u64,
         marking: Marking,
     },
+    Tested {
+        id: u64,
+        tested: Tested,
+    },
 }
 
 /// How often a watch is looked at.
@@ -96,6 +102,7 @@ struct Service<'l> {
     looks: BTreeMap<String, Look>,
     asked: Asked,
     marks: Marks,
+    tests: Tests,
     blind: Blind,
     /// The due builds that retention kept, as [`Pruned::blocked`]; `None` until it was applied.
     blocked: Option<BTreeMap<String, String>>,
@@ -137,6 +144,7 @@ pub async fn serve(
         looks: BTreeMap::new(),
         asked: Asked::default(),
         marks: Marks::default(),
+        tests: Tests::default(),
         blind: Blind::new(),
         blocked: None,
         waiting: false,
@@ -215,6 +223,7 @@ impl Drop for Service<'_> {
         }
         self.asked.abort();
         self.marks.abort();
+        self.tests.abort();
     }
 }
 
@@ -275,6 +284,7 @@ impl Service<'_> {
             self.read_mirror()?;
             self.look();
             self.start_builds()?;
+            self.start_tests()?;
             self.give_verdicts();
         }
         self.survey();
@@ -308,6 +318,7 @@ impl Service<'_> {
                 Ok(())
             }
             Event::Marked { id, marking } => self.marked(id, marking),
+            Event::Tested { id, tested } => self.tested(id, tested),
             Event::Told { run, progress } => self.told(run, progress),
             Event::Over { run, left } => self.over(run, left),
             Event::Surveyed(facts) => {

@@ -4,6 +4,7 @@ mod blocked;
 mod crash;
 mod daily;
 mod hostile;
+mod labs;
 mod layers;
 mod room;
 mod texts;

@@ -18,20 +18,20 @@ fn mark(site: &Site, build: &str, verdict: &str, more: &[&str]) -> Ran {
 }
 
 /// The verdicts on the newest build, newest first, as everybody can read them.
-fn shown(site: &Site, build: &str) -> Vec<Value> {
+pub(super) fn shown(site: &Site, build: &str) -> Vec<Value> {
     let shown = run(&mut site.stx(&["show", build, "--format", "json"])).code(0);
     let verdicts = shown.json()["verdicts"].as_array().cloned();
     verdicts.unwrap_or_default()
 }
 
 /// The requests for verdicts that the ledger has, newest first.
-fn requests(site: &Site) -> Vec<Value> {
+pub(super) fn requests(site: &Site) -> Vec<Value> {
     let args = ["history", "--verdicts", "--format", "json"];
     let listed = run(&mut site.stx(&args)).code(0).json();
     listed.as_array().expect("a list").clone()
 }
 
-fn green(site: &Site) -> Option<String> {
+pub(super) fn green(site: &Site) -> Option<String> {
     let alias = site.small.at("mirror/master/centos/latest_green_build");
     alias.read_link_utf8().ok().map(|to| to.to_string())
 }
@@ -172,11 +172,8 @@ fn by_hand(site: &Site, spool: &Utf8Path, build: &str) {
     ] {
         site.until(name, || log().contains(name));
         let log = log();
-        let line = log
-            .lines()
-            .find(|line| line.contains(name))
-            .expect("a line");
-        assert!(line.contains(why), "{line}");
+        let refusal = log.lines().find(|it| it.contains(name)).expect("a refusal");
+        assert!(refusal.contains(why), "{refusal}");
         assert!(!log.contains("hunter2"), "{log}");
     }
     assert!(real.exists());

@@ -1,11 +1,11 @@
 //! The contract of every ledger, as a suite that each of them runs.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_layout::{BuildOutcome, PhaseStatus, SourceRecord, Verdict, VerdictEntry};
+use stx_layout::{BuildId, BuildOutcome, PhaseStatus, SourceRecord, Verdict, VerdictEntry};
 
 use super::{
     Alarm, AlarmKind, Change, Closed, Ended, EndedVerdict, Ledger, LedgerError, MemoryLedger,
-    PhaseRun, Request, RunEnd, VerdictEnd, VerdictOrigin, VerdictRequest,
+    PhaseRun, Request, RunEnd, State, VerdictEnd, VerdictOrigin, VerdictRequest,
 };
 use crate::trigger::{Cause, Mark, Pending, Reason, Target};
 
@@ -96,16 +96,65 @@ fn verdict(id: u64, step: u32, pick: u32) -> VerdictRequest {
     VerdictRequest {
         id,
         at: at(step),
-        origin: VerdictOrigin::Asked { uid: 1000 + pick },
-        entry: VerdictEntry {
-            build: format!("{}/20200102T030405Z", target(pick).channel)
-                .parse()
-                .expect("a build"),
-            at: at(step),
-            verdict: Verdict::ALL[pick as usize % Verdict::ALL.len()],
-            author: "ann".into(),
-            reason: pick.is_multiple_of(2).then(|| "it \"hangs\" at 5 %".into()),
-            url: None,
+        build: tested(pick),
+        origin: if pick.is_multiple_of(3) {
+            VerdictOrigin::Lab {
+                lab: "sanity".into(),
+            }
+        } else {
+            VerdictOrigin::Asked { uid: 1000 + pick }
+        },
+        starts: 0,
+        started: None,
+        entry: (!pick.is_multiple_of(3)).then(|| entry(step, pick)),
+    }
+}
+
+fn tested(pick: u32) -> BuildId {
+    format!("{}/20200102T030405Z", target(pick).channel)
+        .parse()
+        .expect("a build")
+}
+
+fn entry(step: u32, pick: u32) -> VerdictEntry {
+    VerdictEntry {
+        build: tested(pick),
+        at: at(step),
+        verdict: Verdict::ALL[pick as usize % Verdict::ALL.len()],
+        author: "ann".into(),
+        reason: pick.is_multiple_of(2).then(|| "it \"hangs\" at 5 %".into()),
+        url: None,
+    }
+}
+
+/// One of four changes of verdicts.
+fn verdict_change(state: &State, step: u32, pick: u32, which: u8) -> Change {
+    let mut known = state.verdicts.keys().copied();
+    let count = known.len().max(1);
+    let request = known.nth(pick as usize % count).unwrap_or(0);
+    let at = at(step);
+    match which {
+        0 => Change::VerdictFiled(verdict(state.id(0), step, pick)),
+        1 => Change::TestStarted { request, at },
+        2 => Change::TestEnded {
+            request,
+            entry: entry(step, pick),
+        },
+        _ => Change::VerdictEnded {
+            request,
+            end: EndedVerdict {
+                at,
+                how: match pick % 4 {
+                    0 => VerdictEnd::Recorded { is_new: true },
+                    1 => VerdictEnd::Refused {
+                        why: "no such build".into(),
+                    },
+                    2 => VerdictEnd::NotTested {
+                        why: "not there".into(),
+                    },
+                    _ => VerdictEnd::Cancelled { uid: pick },
+                },
+            },
         },
     }
 }
@@ -144,26 +193,21 @@ fn mark(step: u32, pick: u32) -> Mark {
 /// The change that a script's byte means at a step; most fit the state, some do not.
 fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
     let state = ledger.state();
-    let pick = u32::from(code / 18);
+    let pick = u32::from(code / 20);
     let request = state
         .queue
         .keys()
         .nth(pick as usize % state.queue.len().max(1))
         .copied()
         .unwrap_or(0);
-    let run = state
-        .runs
-        .keys()
-        .nth(pick as usize % state.runs.len().max(1))
-        .copied()
-        .unwrap_or(0);
-    let verdicts = state.verdicts.keys().copied();
-    let marked = verdicts.clone().nth(pick as usize % verdicts.len().max(1));
+    let runs = state.runs.keys().copied();
+    let run = runs.clone().nth(pick as usize % runs.len().max(1));
+    let run = run.unwrap_or(0);
     let alarm = Alarm {
         kind: AlarmKind::ALL[pick as usize % AlarmKind::ALL.len()],
         subject: format!("/srv/{}", pick % 2),
     };
-    match code % 18 {
+    match code % 20 {
         0..=2 => Change::Requested(Request {
             id: state.id(0),
             target: target(pick),
@@ -218,20 +262,7 @@ fn change(ledger: &dyn Ledger, step: u32, code: u8) -> Change {
             text: "5% left".into(),
         },
         14 => Change::Lowered { alarm },
-        15 => Change::VerdictFiled(verdict(state.id(0), step, pick)),
-        16 => Change::VerdictEnded {
-            request: marked.unwrap_or(0),
-            end: EndedVerdict {
-                at: at(step),
-                how: if pick.is_multiple_of(2) {
-                    VerdictEnd::Recorded { is_new: true }
-                } else {
-                    VerdictEnd::Refused {
-                        why: "no such build".into(),
-                    }
-                },
-            },
-        },
+        15..=18 => verdict_change(state, step, pick, code % 20 - 15),
         _ if pick.is_multiple_of(2) => Change::Received {
             id: format!("message-{}", pick % 4),
         },

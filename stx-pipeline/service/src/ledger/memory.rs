@@ -67,9 +67,8 @@ impl Ledger for MemoryLedger {
             let (request, end) = (request.clone(), None);
             (request.id, FiledVerdict { request, end })
         }));
-        let of_channel = |filed: &FiledVerdict| {
-            channel.is_none_or(|of| filed.request.entry.build.channel == *of)
-        };
+        let of_channel =
+            |filed: &FiledVerdict| channel.is_none_or(|of| filed.request.build.channel == *of);
         let newest = all.into_values().rev().filter(of_channel);
         Ok(newest.take(limit).collect())
     }

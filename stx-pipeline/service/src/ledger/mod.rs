@@ -15,7 +15,7 @@ mod conformance;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{BuildId, BuildOutcome, Channel, PhaseStatus, SourceRecord};
+use stx_layout::{BuildId, BuildOutcome, Channel, PhaseStatus, SourceRecord, VerdictEntry};
 
 pub use memory::MemoryLedger;
 #[cfg(feature = "sqlite")]
@@ -345,7 +345,21 @@ pub enum Change {
     },
     /// A verdict is to be recorded.
     VerdictFiled(VerdictRequest),
-    /// A verdict was recorded or refused.
+    /// The command of a lab was started.
+    TestStarted {
+        /// The number of the request for its verdict.
+        request: u64,
+        /// The time of the event.
+        at: DateTime<Utc>,
+    },
+    /// The command of a lab has found a verdict.
+    TestEnded {
+        /// The number of the request for it.
+        request: u64,
+        /// The verdict.
+        entry: VerdictEntry,
+    },
+    /// A verdict was recorded or refused, or there will be none.
     VerdictEnded {
         /// The number of its request.
         request: u64,

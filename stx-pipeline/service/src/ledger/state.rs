@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord};
+use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord, VerdictEntry};
 
 use super::{
     Alarm, Change, Closed, Ended, EndedVerdict, LedgerError, Request, Run, RunEnd, VerdictRequest,
@@ -76,6 +76,39 @@ impl State {
     pub fn is_busy(&self, channel: &Channel) -> bool {
         let mut runs = self.runs.values();
         runs.any(|run| run.request.target.channel == *channel)
+    }
+
+    fn file_verdict(&mut self, request: &VerdictRequest) -> Result<(), &'static str> {
+        if request.id <= self.last_id {
+            return Err("the number was used before");
+        }
+        self.last_id = request.id;
+        self.verdicts.insert(request.id, request.clone());
+        Ok(())
+    }
+
+    fn start_test(&mut self, id: u64, at: DateTime<Utc>) -> Result<(), &'static str> {
+        let request = self.tested(id)?;
+        request.starts = request.starts.saturating_add(1);
+        request.started = Some(at);
+        Ok(())
+    }
+
+    fn end_test(&mut self, id: u64, entry: &VerdictEntry) -> Result<(), &'static str> {
+        let request = self.tested(id)?;
+        if request.build != entry.build {
+            return Err("the verdict is on another build");
+        }
+        request.started = None;
+        request.entry = Some(entry.clone());
+        Ok(())
+    }
+
+    /// The request for a verdict that a lab is to find.
+    fn tested(&mut self, id: u64) -> Result<&mut VerdictRequest, &'static str> {
+        let request = self.verdicts.get_mut(&id);
+        let request = request.filter(|request| request.lab().is_some());
+        request.ok_or("no lab is to find this verdict")
     }
 
     /// Makes a change, and gives what is over by it.
@@ -166,12 +199,12 @@ impl State {
                 }
             }
             Change::Cleared { id } => drop(self.messages.remove(id)),
-            Change::VerdictFiled(request) => {
-                if request.id <= self.last_id {
-                    return Err(refuse("the number was used before"));
-                }
-                self.last_id = request.id;
-                self.verdicts.insert(request.id, request.clone());
+            Change::VerdictFiled(request) => self.file_verdict(request).map_err(refuse)?,
+            Change::TestStarted { request, at } => {
+                self.start_test(*request, *at).map_err(refuse)?;
+            }
+            Change::TestEnded { request, entry } => {
+                self.end_test(*request, entry).map_err(refuse)?;
             }
             Change::VerdictEnded { request, end } => {
                 let no_verdict = || refuse("no such verdict waits");

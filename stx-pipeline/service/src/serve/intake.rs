@@ -330,7 +330,10 @@ impl Service<'_> {
     }
 
     /// Cancels a request that waits, or asks the build of its run to end. Gives what to log and to record.
-    fn cancel(&self, request: u64, uid: u32, at: DateTime<Utc>) -> (String, Option<Change>) {
+    fn cancel(&mut self, request: u64, uid: u32, at: DateTime<Utc>) -> (String, Option<Change>) {
+        if self.state().verdicts.contains_key(&request) {
+            return self.cancel_test(request, uid, at);
+        }
         let state = self.state();
         let mut runs = state.runs.values();
         let run = runs.find(|run| run.request.id == request);

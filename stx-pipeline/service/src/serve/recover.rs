@@ -78,7 +78,7 @@ impl Service<'_> {
             None => None,
         };
         if let Some(how) = end {
-            return self.ended(run, Ended { at, how });
+            return self.ended(run, &Ended { at, how });
         }
         let reason = "interrupted before there was a build".to_owned();
         let said = format!("run {}: {reason}", run.id);

@@ -114,12 +114,12 @@ impl Service<'_> {
                 self.held.insert(request, Instant::now() + BUSY);
                 Ok(())
             }
-            Left::Over(how) => self.ended(&run, Ended { at, how }),
+            Left::Over(how) => self.ended(&run, &Ended { at, how }),
         }
     }
 
     /// Records the end of a run, and tells who wants to know.
-    pub(super) fn ended(&mut self, run: &Run, end: Ended) -> Result<(), ServeError> {
+    pub(super) fn ended(&mut self, run: &Run, end: &Ended) -> Result<(), ServeError> {
         let channel = run.request.target.channel.clone();
         let before = self.state().last.get(&channel).cloned().unwrap_or_default();
         let (at, build) = (end.at, run.build.clone());
@@ -157,7 +157,12 @@ impl Service<'_> {
             | RunEnd::Requeued { .. } => None,
         };
         let said = format!("run {}: {}", run.id, said(&end.how));
-        self.record(&[Change::Ended { run: run.id, end }])?;
+        let mut changes = vec![Change::Ended {
+            run: run.id,
+            end: end.clone(),
+        }];
+        changes.extend(self.tests_due(run, end));
+        self.record(&changes)?;
         self.host.say(&said);
         // Mirror and disk are not what they were.
         self.next_survey = Instant::now();

@@ -42,13 +42,16 @@ impl Service<'_> {
     pub(super) fn verdict(&self, uid: u32, at: DateTime<Utc>, mark: VerdictEntry) -> Change {
         Change::VerdictFiled(VerdictRequest {
             id: self.state().id(0),
+            build: mark.build.clone(),
             at,
             origin: VerdictOrigin::Asked { uid },
-            entry: VerdictEntry {
+            starts: 0,
+            started: None,
+            entry: Some(VerdictEntry {
                 at: at.trunc_subsecs(0),
                 author: self.host.user_name(uid),
                 ..mark
-            },
+            }),
         })
     }
 
@@ -57,12 +60,15 @@ impl Service<'_> {
         let now = Instant::now();
         self.marks.held.retain(|_, until| *until > now);
         for request in self.ledger.state().verdicts.values() {
-            let channel = &request.entry.build.channel;
+            let Some(entry) = request.entry.clone() else {
+                continue;
+            };
+            let channel = &request.build.channel;
             if self.marks.tasks.contains_key(channel) || self.marks.held.contains_key(channel) {
                 continue;
             }
             let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
-            let (id, entry) = (request.id, request.entry.clone());
+            let id = request.id;
             let task = tokio::spawn(async move {
                 let marking = host.mark(&entry).await;
                 // Nobody listens any more once the service has stopped; the next start gives the same verdict again.
@@ -78,8 +84,10 @@ impl Service<'_> {
         let Some(request) = self.state().verdicts.get(&id).cloned() else {
             return Ok(());
         };
-        let build = &request.entry.build;
-        let what = format!("verdict {id}: {build} {}", request.entry.verdict);
+        let (build, Some(entry)) = (&request.build, &request.entry) else {
+            return Ok(());
+        };
+        let what = format!("verdict {id}: {build} {}", entry.verdict);
         let (how, said) = match marking {
             Marking::Later(why) => {
                 self.marks
@@ -97,7 +105,7 @@ impl Service<'_> {
                 } else {
                     "was recorded before"
                 };
-                let said = format!("{what}: {how}, by {}", request.entry.author);
+                let said = format!("{what}: {how}, by {}", entry.author);
                 (VerdictEnd::Recorded { is_new }, said)
             }
             Marking::Refused(why) => {

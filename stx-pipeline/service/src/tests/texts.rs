@@ -46,6 +46,16 @@ retry_failed = "yes"
 [[milestone]]
 branch = "master"
 name = "%Q"
+
+[[lab]]
+name = "../lab"
+channel = "["
+command = []
+
+[[lab]]
+name = "sanity"
+command = "true"
+timeout = "0s"
 "#;
     let error = ServiceConfig::from_toml(text).unwrap_err();
     insta::assert_snapshot!(error);

@@ -11,7 +11,7 @@ use stx_layout::{Channel, SourceRecord};
 use super::io;
 use crate::ledger::{
     Alarm, Ended, EndedVerdict, Filed, FiledVerdict, Last, LedgerError, PhaseRun, Request, Run,
-    RunRow, State, VerdictRequest,
+    RunRow, State, VerdictOrigin, VerdictRequest,
 };
 use crate::trigger::{Reason, Target};
 
@@ -314,9 +314,14 @@ fn verdict(row: &Cells<'_>) -> Loaded<FiledVerdict> {
     let request: VerdictRequest = row.json("detail")?;
     let end: Option<EndedVerdict> = row.maybe_json("outcome")?;
     let wrong = |reason| Err(damaged("verdict", &request.id.to_string(), reason));
-    let channel = request.entry.build.channel.to_string();
+    let channel = request.build.channel.to_string();
     if (row.get("id")?, row.get("channel")?) != (request.id, channel) {
         return wrong("its number or its channel is that of another one");
+    }
+    let is_asked = matches!(request.origin, VerdictOrigin::Asked { .. });
+    let entry = request.entry.as_ref();
+    if is_asked && entry.is_none() || entry.is_some_and(|entry| entry.build != request.build) {
+        return wrong("it has no verdict, or one on another build");
     }
     if row.maybe::<DateTime<Utc>>("ended")? != end.as_ref().map(|end| end.at) {
         return wrong("the columns ended and outcome do not agree");

@@ -95,6 +95,11 @@ pub(super) fn change(
         Change::Received { id } => run(db, "INSERT INTO messages (id) VALUES (?1)", [id]),
         Change::Cleared { id } => run(db, "DELETE FROM messages WHERE id = ?1", [id]),
         Change::VerdictFiled(request) => verdict(db, request),
+        Change::TestStarted { request, .. } | Change::TestEnded { request, .. } => run(
+            db,
+            "UPDATE verdicts SET detail = ?2 WHERE id = ?1",
+            params![request, json(&state.verdicts[request])],
+        ),
         Change::VerdictEnded { request, end } => run(
             db,
             "UPDATE verdicts SET ended = ?2, outcome = ?3 WHERE id = ?1",
@@ -104,7 +109,7 @@ pub(super) fn change(
 }
 
 fn verdict(db: &Connection, request: &VerdictRequest) -> Stored {
-    let channel = request.entry.build.channel.to_string();
+    let channel = request.build.channel.to_string();
     run(
         db,
         "INSERT INTO verdicts (id, channel, detail) VALUES (?1, ?2, ?3)",

@@ -1,0 +1,232 @@
+//! Tests by labs: filed with the end of a run, run one at a time for each lab beside the builds, and turned into verdicts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use stx_layout::{BuildOutcome, VerdictEntry};
+use stx_pipeline::Cancel;
+use tokio::task::JoinHandle;
+
+use super::{ServeError, Service};
+use crate::ledger::{
+    Change, Ended, EndedVerdict, Run, RunEnd, VerdictEnd, VerdictOrigin, VerdictRequest,
+};
+use crate::{Lab, Tested};
+
+/// How often a test is started. One that does not come to its end in so many is taken for the cause of the restarts.
+const STARTS: u32 = 5;
+
+/// A test that runs.
+struct Test {
+    lab: String,
+    cancel: Cancel,
+    /// Who ended it.
+    cancelled_by: Option<u32>,
+    task: JoinHandle<()>,
+}
+
+/// The tests that run, by the numbers of their requests.
+#[derive(Default)]
+pub(super) struct Tests(BTreeMap<u64, Test>);
+
+impl Tests {
+    pub(super) fn abort(&self) {
+        self.0.values().for_each(|test| test.task.abort());
+    }
+
+    /// Ends a test for a user; whether it runs.
+    pub(super) fn cancel(&mut self, id: u64, uid: u32) -> bool {
+        let Some(test) = self.0.get_mut(&id) else {
+            return false;
+        };
+        test.cancelled_by.get_or_insert(uid);
+        test.cancel.cancel();
+        true
+    }
+}
+
+impl Service<'_> {
+    /// The tests of what a run has published, and the ends of older ones of the channel that have not begun: a lab that is
+    /// slower than the builds tests the newest.
+    pub(super) fn tests_due(&self, run: &Run, end: &Ended) -> Vec<Change> {
+        let RunEnd::Published {
+            result: BuildOutcome::Success,
+            ..
+        } = &end.how
+        else {
+            return Vec::new();
+        };
+        let Some(build) = &run.build else {
+            return Vec::new();
+        };
+        let state = self.state();
+        let labs = self.setup.labs.iter();
+        let mut changes = Vec::new();
+        for (ahead, lab) in (0..).zip(labs.filter(|lab| lab.tests(&build.channel))) {
+            let waiting = state.verdicts.values().filter(|request| {
+                let is_same = request.build.channel == build.channel;
+                is_same && request.lab() == Some(&lab.name) && request.started.is_none()
+            });
+            changes.extend(waiting.map(|request| Change::VerdictEnded {
+                request: request.id,
+                end: EndedVerdict {
+                    at: end.at,
+                    how: not_tested(format!("{} is tested instead", build.date)),
+                },
+            }));
+            changes.push(Change::VerdictFiled(VerdictRequest {
+                id: state.id(ahead),
+                build: build.clone(),
+                at: end.at,
+                origin: VerdictOrigin::Lab {
+                    lab: lab.name.clone(),
+                },
+                starts: 0,
+                started: None,
+                entry: None,
+            }));
+        }
+        changes
+    }
+
+    /// Starts the oldest test of each lab that does nothing.
+    pub(super) fn start_tests(&mut self) -> Result<(), ServeError> {
+        let requests: Vec<_> = self.state().verdicts.values().cloned().collect();
+        for request in requests {
+            let Some(name) = request.lab() else {
+                continue;
+            };
+            if self.tests.0.values().any(|test| test.lab == name) {
+                continue;
+            }
+            let lab = self.setup.labs.iter().find(|lab| lab.name == name).cloned();
+            let Some(lab) = lab else {
+                let why = "the configuration has no such lab any more".to_owned();
+                self.no_verdict(&request, not_tested(why))?;
+                continue;
+            };
+            if request.starts >= STARTS {
+                let why = format!("it was interrupted {} times", request.starts);
+                self.no_verdict(&request, not_tested(why))?;
+                continue;
+            }
+            let at = self.host.now();
+            self.record(&[Change::TestStarted {
+                request: request.id,
+                at,
+            }])?;
+            let said = format!("test {}: {} by lab {name}", request.id, request.build);
+            self.host.say(&said);
+            self.spawn_test(&request, lab);
+        }
+        Ok(())
+    }
+
+    fn spawn_test(&mut self, request: &VerdictRequest, lab: Lab) {
+        let (host, sender) = (Arc::clone(&self.host), self.sender.clone());
+        let cancel = Cancel::new();
+        let (switch, name) = (cancel.clone(), lab.name.clone());
+        let (id, build) = (request.id, request.build.clone());
+        let task = tokio::spawn(async move {
+            let tested = host.test(&lab, &build, id, &switch).await;
+            // Nobody listens any more once the service has stopped; the next start runs the test again.
+            sender.send(super::Event::Tested { id, tested }).ok();
+        });
+        let test = Test {
+            lab: name,
+            cancel,
+            cancelled_by: None,
+            task,
+        };
+        self.tests.0.insert(id, test);
+    }
+
+    /// Records what came of a test. A verdict is then given to the mirror like any other.
+    pub(super) fn tested(&mut self, id: u64, tested: Tested) -> Result<(), ServeError> {
+        let Some(request) = self.state().verdicts.get(&id).cloned() else {
+            self.tests.0.remove(&id);
+            return Ok(());
+        };
+        let Some(lab) = request.lab() else {
+            self.tests.0.remove(&id);
+            return Ok(());
+        };
+        match tested {
+            Tested::Verdict {
+                verdict,
+                reason,
+                url,
+            } => {
+                let entry = VerdictEntry {
+                    build: request.build.clone(),
+                    at: self.host.now().trunc_subsecs(0),
+                    verdict,
+                    author: lab.to_owned(),
+                    reason,
+                    url,
+                };
+                self.record(&[Change::TestEnded { request: id, entry }])?;
+            }
+            Tested::NotTested(why) => self.no_verdict(&request, not_tested(why))?,
+            Tested::Cancelled => {
+                let test = self.tests.0.get(&id);
+                let how = match test.and_then(|test| test.cancelled_by) {
+                    Some(uid) => VerdictEnd::Cancelled { uid },
+                    None => not_tested("it was ended".to_owned()),
+                };
+                self.no_verdict(&request, how)?;
+            }
+        }
+        // Not before: the record may have to wait, and is tried again.
+        self.tests.0.remove(&id);
+        Ok(())
+    }
+
+    /// Cancels a test. Nobody asked for it, so only those may who may cancel what others asked for.
+    pub(super) fn cancel_test(
+        &mut self,
+        id: u64,
+        uid: u32,
+        at: DateTime<Utc>,
+    ) -> (String, Option<Change>) {
+        let request = self.state().verdicts.get(&id);
+        if request.is_none_or(|request| request.lab().is_none()) {
+            let text = format!(
+                "user {uid} may not cancel verdict {id}: it is given; another one takes it back"
+            );
+            return (text, None);
+        }
+        if !self.host.may_cancel_all(uid) {
+            let text = format!("user {uid} may not cancel request {id}, the test of a lab");
+            return (text, None);
+        }
+        let text = format!("user {uid} cancels request {id}");
+        if self.tests.cancel(id, uid) {
+            return (text, None);
+        }
+        let how = VerdictEnd::Cancelled { uid };
+        let end = EndedVerdict { at, how };
+        (text, Some(Change::VerdictEnded { request: id, end }))
+    }
+
+    fn no_verdict(&mut self, request: &VerdictRequest, how: VerdictEnd) -> Result<(), ServeError> {
+        let (id, at) = (request.id, self.host.now());
+        let said = match &how {
+            VerdictEnd::NotTested { why } => format!("not tested: {why}"),
+            VerdictEnd::Cancelled { uid } => format!("cancelled by user {uid}"),
+            VerdictEnd::Recorded { .. } | VerdictEnd::Refused { .. } => "over".to_owned(),
+        };
+        self.record(&[Change::VerdictEnded {
+            request: id,
+            end: EndedVerdict { at, how },
+        }])?;
+        self.host
+            .say(&format!("test {id}: {} {said}", request.build));
+        Ok(())
+    }
+}
+
+fn not_tested(why: String) -> VerdictEnd {
+    VerdictEnd::NotTested { why }
+}
