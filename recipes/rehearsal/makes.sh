@@ -191,6 +191,16 @@ make_build_wheel_tarball_sh() {
     put "$MY_WORKSPACE/std/build-wheels-debian-$CODENAME-stable/stx-debian-stable-wheels$suffix.tar"
 }
 
+# apt in it reads packages of this build, which runs and is not on the mirror yet.
+make_build_stx_base_sh() {
+    python3 - "$PREVIEW_URL" << 'END'
+import gzip, sys, urllib.request
+for place, package in (("inputs/packages", "ethtool"), ("outputs/std/packages", "tsconfig")):
+    with urllib.request.urlopen(f"{sys.argv[1]}/{place}/Packages.gz") as response:
+        assert f"Package: {package}\n" in gzip.decompress(response.read()).decode(), place
+END
+}
+
 make_build_stx_images_sh() {
     local lists=$MY_WORKSPACE/std/build-images os=${1#--os=}
     local names=("$os-$CODENAME-amd64-stable")

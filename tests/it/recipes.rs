@@ -6,14 +6,12 @@ use crate::builds::Small;
 use crate::harness::{root, run, stx, tool};
 
 /// Values for all that the recipes of `recipes/` ask.
-pub(crate) const ASKED: [&str; 7] = [
+pub(crate) const ASKED: [&str; 5] = [
     "STX_BUILD_HOME=/srv/stx/${PROJECT}",
     "GIT_USER=Builder",
     "GIT_EMAIL=builder@example.org",
-    "PREVIEW_URL=http://preview.example.org",
     "BUILDRC=/home/builder/buildrc",
     "CONTAINER_BUILD_OPTIONS=--build-arg MYUID=1000",
-    "PACKAGES_URL=http://mirror.example.org/master/centos/flock/20200101T000000Z",
 ];
 
 /// The same for `stx-builds.toml`.

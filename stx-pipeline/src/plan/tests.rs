@@ -40,7 +40,6 @@ fn real(name: &str) -> Recipe {
         ("STX_BUILD_HOME", "/srv/stx/${PROJECT}"),
         ("GIT_USER", "Builder"),
         ("GIT_EMAIL", "builder@example.org"),
-        ("PREVIEW_URL", "http://preview"),
         ("BUILDRC", "/home/builder/buildrc"),
         ("CONTAINER_BUILD_OPTIONS", "--build-arg MYUID=1000"),
     ];
