@@ -89,6 +89,21 @@ impl<'a> Planner<'a> {
         self.expand(phase, text, str::to_owned)
     }
 
+    /// Expands a text that has to be known before the phase runs.
+    fn planned(&self, phase: &Phase, text: &str) -> Result<String, PlanError> {
+        let planned = self.plain(phase, text)?;
+        if planned.contains(PREVIEW) {
+            return Err(PlanError::Expand {
+                phase: phase.name.clone(),
+                text: text.to_owned(),
+                reason:
+                    "`${PREVIEW_URL}` is known only when the phase runs, in `run` and in variables"
+                        .to_owned(),
+            });
+        }
+        Ok(planned)
+    }
+
     fn env(&self, phase: &Phase) -> Result<Env, PlanError> {
         let mut env = match &self.shared {
             Some(shared) if phase.env.is_empty() => shared.clone(),
@@ -145,7 +160,7 @@ impl<'a> Planner<'a> {
             Some(text) => (text, false),
             None => (condition.as_str(), true),
         };
-        let value = self.plain(phase, text)?;
+        let value = self.planned(phase, text)?;
         match value.trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(wanted),
             "false" | "no" | "off" | "0" | "" => Ok(!wanted),
@@ -248,7 +263,7 @@ impl<'a> Planner<'a> {
         };
         let dir = match &phase.dir {
             None => self.request.workspace.clone(),
-            Some(dir) => self.request.workspace.join(self.plain(phase, dir)?),
+            Some(dir) => self.request.workspace.join(self.planned(phase, dir)?),
         };
         if !source && !needs.contains(&self.recipe.source_phase) {
             needs.insert(0, self.recipe.source_phase.clone());
@@ -282,11 +297,11 @@ impl<'a> Planner<'a> {
     fn publish(&self, phase: &Phase, publish: &Publish) -> Result<PublishRule, PlanError> {
         let (base, glob) = match split(&publish.from) {
             (prefix, Some(glob)) => (
-                self.request.workspace.join(self.plain(phase, prefix)?),
+                self.request.workspace.join(self.planned(phase, prefix)?),
                 self.expand(phase, glob, globset::escape)?,
             ),
             (whole, None) => {
-                let path = self.request.workspace.join(self.plain(phase, whole)?);
+                let path = self.request.workspace.join(self.planned(phase, whole)?);
                 let name = path.file_name().unwrap_or_default().to_owned();
                 (
                     path.parent().map(Utf8PathBuf::from).unwrap_or_default(),
@@ -306,7 +321,7 @@ impl<'a> Planner<'a> {
             flat: publish.flat,
             list: match &publish.from_list {
                 None => None,
-                Some(list) => Some(self.request.workspace.join(self.plain(phase, list)?)),
+                Some(list) => Some(self.request.workspace.join(self.planned(phase, list)?)),
             },
             on: publish.on,
         })

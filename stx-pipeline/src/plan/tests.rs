@@ -316,16 +316,6 @@ fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
         ("\"iso\"]", "\"rpmz\"]", "there is no phase `rpmz`"),
         ("phases = [", "phaze = [", "unknown key `phaze`"),
         (
-            "from = \"iso\"",
-            "from = \"${PREVIEW_URL}\"",
-            "`${PREVIEW_URL}` is known only in `run`",
-        ),
-        (
-            "script = \"true\"",
-            "run = [\"${PREVIEW_URL}\"]",
-            "`${PREVIEW_URL}` is known only in `run`",
-        ),
-        (
             "REPO =",
             "PREVIEW_URL =",
             "`PREVIEW_URL` is set by the build",
@@ -334,5 +324,26 @@ fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
         assert!(PREVIEWED.contains(old), "{old}");
         let errors = Recipe::from_toml(&PREVIEWED.replacen(old, new, 1)).unwrap_err();
         assert!(errors.to_string().contains(said), "{said}: {errors}");
+    }
+    // Variables are expanded when a phase runs; paths are not.
+    let common = "[variables]\nPUBLISHED = \"${PREVIEW_URL}/x\"\n[preview]\n";
+    let text = PREVIEWED.replace("[preview]\n", common);
+    let planned = plan(&Recipe::from_toml(&text).unwrap(), &request).unwrap();
+    let sync = planned.phases[0].invocation.clone();
+    let sync = sync.knowing("PREVIEW_URL", "http://h/b");
+    assert_eq!(sync.variable("PUBLISHED"), "http://h/b/x");
+    for (old, new) in [
+        ("from = \"iso\"", "from = \"${PUBLISHED}\""),
+        (
+            "name = \"sums\"",
+            "name = \"sums\"\ndir = \"${PREVIEW_URL}\"",
+        ),
+    ] {
+        let recipe = Recipe::from_toml(&text.replacen(old, new, 1)).unwrap();
+        let error = plan(&recipe, &request).unwrap_err().to_string();
+        assert!(
+            error.contains("is known only when the phase runs"),
+            "{error}"
+        );
     }
 }

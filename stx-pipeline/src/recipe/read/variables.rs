@@ -88,11 +88,6 @@ impl Reader {
                         self.fault(at, "`${SOURCE_DATE_EPOCH}` is known only in `run` and `env` of a phase after the source phase");
                     } else if name == Preview::URL && !self.previewed {
                         self.fault(at, "`${PREVIEW_URL}` needs the table `[preview]`");
-                    } else if name == Preview::URL && !epoch {
-                        self.fault(
-                            at,
-                            "`${PREVIEW_URL}` is known only in `run` and `env` of a phase after the source phase",
-                        );
                     } else if !self.known.contains(name) && !more.iter().any(|known| known == name)
                     {
                         self.fault(at, format!("unknown variable `${{{name}}}`"));
