@@ -179,3 +179,85 @@ impl Digests {
         Some(&self.hints)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+    use fs_err as fs;
+    use sha2::Digest as _;
+    use stx_layout::ChannelEntry;
+
+    use super::*;
+    use crate::adopt::look::look;
+
+    /// Three builds: a file that all of them have by a hard link, the first of them twice, and one that only the last has.
+    fn builds(root: &Utf8Path) -> Vec<Looked> {
+        let dirs = ["20200105T060000Z", "20200106T060000Z", "20200107T060000Z"];
+        for dir in dirs {
+            fs::create_dir(root.join(dir)).expect("a directory");
+        }
+        let shared = root.join(dirs[0]).join("a");
+        fs::write(&shared, "shared").expect("a file");
+        for link in [
+            root.join(dirs[0]).join("b"),
+            root.join(dirs[1]).join("c"),
+            root.join(dirs[2]).join("d"),
+        ] {
+            fs::hard_link(&shared, link).expect("a link");
+        }
+        fs::write(root.join(dirs[2]).join("e"), "its own").expect("a file");
+        let looked = dirs.map(|dir| {
+            let id = format!("master/centos/{dir}").parse().expect("a build");
+            look(&id, &root.join(dir), &ChannelEntry::default(), 0).expect("a directory")
+        });
+        looked.into()
+    }
+
+    #[test]
+    fn each_inode_is_hashed_once_and_completes_every_build_that_has_it() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        let builds = builds(dir.path());
+        let builds: Vec<_> = builds.iter().collect();
+        let digests = Digests::of(&builds, Hints::default());
+        assert_eq!((digests.len(), digests.bytes()), (2, 13));
+        assert_eq!(digests.complete().count(), 0);
+        // Whoever opens a second name of the shared file finds nothing.
+        for name in [
+            "20200105T060000Z/b",
+            "20200106T060000Z/c",
+            "20200107T060000Z/d",
+        ] {
+            fs::remove_file(dir.path().join(name)).expect("removed");
+        }
+        assert_eq!(digests.hash(0), (6, true, vec![0, 1]));
+        assert_eq!(digests.complete().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(digests.hash(1), (7, true, vec![2]));
+        let sum = |text: &str| Some(Sha256(sha2::Sha256::digest(text).into()));
+        for (build, texts) in [
+            (0, &["shared", "shared"][..]),
+            (1, &["shared"]),
+            (2, &["shared", "its own"]),
+        ] {
+            assert_eq!(builds[build].files.len(), texts.len());
+            for (file, text) in texts.iter().enumerate() {
+                assert_eq!(digests.digest(build, file), sum(text), "{build} {file}");
+            }
+            assert!(digests.failure(build).is_none());
+        }
+    }
+
+    #[test]
+    fn an_inode_that_cannot_be_read_fails_every_build_that_has_it() {
+        let dir = camino_tempfile::tempdir().expect("a directory");
+        let builds = builds(dir.path());
+        let builds: Vec<_> = builds.iter().collect();
+        let digests = Digests::of(&builds, Hints::default());
+        fs::remove_file(dir.path().join("20200105T060000Z/a")).expect("removed");
+        assert_eq!(digests.hash(0), (6, true, vec![0, 1]));
+        assert_eq!(digests.hash(1).2, [2]);
+        for build in 0..3 {
+            let (file, why) = digests.failure(build).expect("it failed");
+            assert_eq!((file, why.reason), (0, Reason::Unreadable));
+        }
+    }
+}
