@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use stx_layout::{BuildDate, BuildEntry, Catalog, Name, Origin, ReleaseId};
+use stx_layout::{BuildDate, BuildEntry, BuildId, Catalog, Name, Origin, ReleaseId};
 
 /// The part of a policy that says when releases were, and will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ impl Default for Calendar {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Releases {
     days: BTreeSet<NaiveDate>,
+    /// The builds of which the days were learned.
+    learned_of: BTreeSet<BuildId>,
 }
 
 /// The first whole release period that begins on or after a build's introduction.
@@ -100,16 +102,17 @@ impl Releases {
     pub fn on(days: impl IntoIterator<Item = NaiveDate>) -> Self {
         Self {
             days: days.into_iter().collect(),
+            learned_of: BTreeSet::new(),
         }
     }
 
     /// The releases of a calendar and, where it learns, those of the catalog that it does not name.
     ///
     /// A release is learned to have happened on the day on which the first success in any of its channels was introduced,
-    /// of those not introduced after `now`. Where its first builds are gone it is learned too late, which keeps milestones
-    /// longer.
+    /// of those not introduced after `now`. Where that build is gone, the release is learned too late, and a milestone that was
+    /// introduced in between would count from it: [`learned_of`](Self::learned_of) names the build, so that it stays.
     pub fn known(catalog: &Catalog, calendar: &Calendar, now: DateTime<Utc>) -> Self {
-        let mut learned = BTreeMap::<&Name, NaiveDate>::new();
+        let mut learned = BTreeMap::<&Name, (DateTime<Utc>, BuildId)>::new();
         for (channel, entry) in catalog.channels.iter().filter(|_| calendar.learn) {
             let name = match &channel.release {
                 ReleaseId::Release(name) if !calendar.releases.contains_key(name) => name,
@@ -120,21 +123,30 @@ impl Releases {
                 | ReleaseId::Rc(_) => continue,
             };
             let successes = entry.builds.iter().filter(|(_, build)| build.is_success());
-            let introduced = successes.map(|(date, build)| introduction(*date, build));
-            let first = introduced.filter(|introduced| *introduced <= now).min();
-            if let Some(first) = first {
-                let day = first.date_naive();
-                let known = learned.entry(name).or_insert(day);
-                *known = day.min(*known);
+            let introduced = successes.map(|(date, build)| (introduction(*date, build), *date));
+            let first = introduced
+                .filter(|(introduced, _)| *introduced <= now)
+                .min();
+            if let Some((introduced, date)) = first {
+                let first = (introduced, BuildId::new(channel.clone(), date));
+                match learned.get(name) {
+                    Some(known) if *known <= first => {}
+                    Some(_) | None => {
+                        learned.insert(name, first);
+                    }
+                }
             }
         }
-        Self::on(
-            calendar
-                .releases
-                .values()
-                .copied()
-                .chain(learned.into_values()),
-        )
+        let days = learned.values().map(|(first, _)| first.date_naive());
+        Self {
+            days: calendar.releases.values().copied().chain(days).collect(),
+            learned_of: learned.into_values().map(|(_, build)| build).collect(),
+        }
+    }
+
+    /// Whether the day of a release was learned of this build.
+    pub fn learned_of(&self, build: &BuildId) -> bool {
+        self.learned_of.contains(build)
     }
 
     /// The release days, in order.

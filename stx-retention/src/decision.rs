@@ -105,6 +105,8 @@ pub enum Reason {
         /// How many the policy asks for.
         of: u32,
     },
+    /// The first build of a release whose day the calendar learns of it.
+    FirstOfRelease,
     /// A failure, and nothing newer is known of its channel: people need its logs.
     NewestFailure,
     /// Kept for ever by the policy.
@@ -185,6 +187,7 @@ impl Reason {
             | Self::Newest { .. }
             | Self::NewestGreen
             | Self::Green { .. }
+            | Self::FirstOfRelease
             | Self::NewestFailure
             | Self::Forever
             | Self::RemovalLimit { .. }
@@ -209,6 +212,7 @@ impl Reason {
             | Self::Newest { .. }
             | Self::NewestGreen
             | Self::Green { .. }
+            | Self::FirstOfRelease
             | Self::NewestFailure
             | Self::Forever
             | Self::Young { .. }
@@ -237,6 +241,7 @@ impl Reason {
             | Self::ClockDoubted { .. } => true,
             Self::Newest { .. }
             | Self::Green { .. }
+            | Self::FirstOfRelease
             | Self::Forever
             | Self::Young { .. }
             | Self::YoungFailure { .. }
@@ -284,6 +289,9 @@ impl fmt::Display for Reason {
             Self::Green { rank, of } => {
                 write!(f, "green build {rank} of the {of} newest that always stay")
             }
+            Self::FirstOfRelease => f.write_str(
+                "the first build of its release, whose day is learned of it; name the release in the calendar of the policy to let it go",
+            ),
             Self::NewestFailure => {
                 f.write_str("the newest failure, and no success has come after it")
             }

@@ -184,6 +184,10 @@ impl<'a> Judge<'a> {
                 let verdict = verdict(*date);
                 let judged = (*date, build, verdict);
                 let due = self.schedule(judged, standing, rules, &known, &mut reasons);
+                // One that is kept for ever needs no more reasons.
+                if due.is_some() && self.releases.learned_of(&id) {
+                    reasons.push(Reason::FirstOfRelease);
+                }
                 JudgedBuild {
                     date: *date,
                     record: build.record(),

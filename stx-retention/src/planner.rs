@@ -228,6 +228,7 @@ impl Planner<'_> {
             | Reason::SuccessBefore
             | Reason::Newest { .. }
             | Reason::NewestGreen
+            | Reason::FirstOfRelease
             | Reason::Green { .. }
             | Reason::Verdict {
                 term: Term::Forever | Term::Age { .. },

@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 
 use super::world::{Made, add, channel, day, id, promote};
-use crate::{Calendar, Limits, Period, Policy, Releases, plan};
+use crate::{Calendar, Limits, Period, Policy, Releases, Retention, Span, plan};
 
 fn date(days: i64) -> NaiveDate {
     day(days).date_naive()
@@ -128,6 +128,45 @@ fn a_promoted_release_is_learned_by_the_day_of_its_promotion() {
     // A clock that was slow at the promotion introduces no build before its own date.
     promote(&mut catalog, &id(release, 5), 1);
     assert_eq!(known(&catalog, 30), [date(5)]);
+}
+
+/// Without the first build of a release, its day would be that of the next one, and a milestone of the days between would go
+/// one release too early.
+#[test]
+fn the_build_of_which_a_release_is_learned_stays_and_keeps_milestones() {
+    let (release, milestone) = ("release/1/centos", "milestone/m/centos");
+    let mut catalog = channel(release, &[0, 11, 12].map(|days| (days, Made::Success)));
+    for days in [11, 12, 16] {
+        add(&mut catalog, milestone, days, Made::Success);
+    }
+    let mut policy = Policy {
+        limits: Limits::NONE,
+        ..Policy::default()
+    };
+    policy.kinds.release.keep = Retention::For(Span::days(5));
+    let next = "2".parse().expect("a name");
+    policy.calendar.releases.insert(next, date(12));
+    let expired = |catalog: &_, policy: &_| {
+        let plan = plan(catalog, policy, day(20));
+        plan.expire
+            .into_iter()
+            .map(|entry| entry.build)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(expired(&catalog, &policy), []);
+    // A hand removed it.
+    let mut without = catalog.clone();
+    let entry = without.channels.get_mut(&id(release, 0).channel);
+    entry
+        .expect("a channel")
+        .builds
+        .remove(&id(release, 0).date);
+    assert_eq!(expired(&without, &policy), [id(milestone, 11)]);
+    // Named in the policy, the release needs no witness.
+    let named = "1".parse().expect("a name");
+    policy.calendar.releases.insert(named, date(0));
+    assert_eq!(expired(&catalog, &policy), [id(release, 0)]);
+    assert_eq!(expired(&without, &policy), []);
 }
 
 /// A milestone counts from its promotion to the releases that the mirror has, and no configuration names them.

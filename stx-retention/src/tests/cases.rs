@@ -45,9 +45,10 @@ fn reason_number(reason: &Reason) -> usize {
             Term::Age { .. } => 24,
             Term::ReleasePeriod { .. } => 25,
         },
+        Reason::FirstOfRelease => 26,
     }
 }
-const REASONS: usize = 26;
+const REASONS: usize = 27;
 
 fn rule_number(rule: ExpiryRule) -> usize {
     match rule {
@@ -164,9 +165,16 @@ fn worlds() -> Vec<PrunePlan> {
     let (tested, tests, rules) = tested();
     let mut by_release = rules.clone();
     by_release.kinds.master.verdicts.yellow = Some(Retention::ReleasePeriod);
+    let mut short = rules.clone();
+    short.kinds.release.keep = Retention::For(Span::days(2));
+    let release = channel(
+        "release/1/centos",
+        &[1, 2, 3, 4].map(|days| (days, Made::Success)),
+    );
     vec![
         plan_with(&tested, &tests, &rules, day(30)),
         plan_with(&tested, &tests, &by_release, day(30)),
+        plan(&release, &short, day(30)),
         plan_with(&full, &facts, &pressed, day(31)),
         plan_with(&full, &facts, &planned, day(31)),
         plan_with(&full, &facts, &policy, day(31)),

@@ -381,8 +381,6 @@ proptest! {
         builds in builds(), policy in policy(), rules in verdict_rules(), now in 0_i64..90, limited: bool,
     ) {
         let mut policy = with(&policy, rules);
-        // A red build may be the first of its release, of which the calendar learns.
-        policy.calendar.learn = false;
         if limited {
             policy.limits = Limits::default();
         }
