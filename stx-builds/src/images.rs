@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stx_images::{
     self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, ImageUser,
-    NamedImage, OciRegistry, PrepareImagesError, Prepared, RegistryError, TagJudge, UntagReport,
+    NamedImage, OciRegistry, PrepareImagesError, Prepared, PushedRules, RegistryError, TagJudge,
+    UntagReport,
 };
-use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel};
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel, ImageName, Sha256};
 use stx_publish::aliases::RootStep;
 use stx_publish::{
-    Finding, MirrorRead, MirrorStore, OwedTag, OwedTags, PublishError, PublishPlan, PublishReport,
-    PublishRequest, Retired, Scope, StoreError, Survey, survey,
+    Entry, Finding, MirrorRead, MirrorStore, OwedTag, OwedTags, PublishError, PublishPlan,
+    PublishReport, PublishRequest, Retired, Scope, StoreError, Survey, survey,
 };
 
 use crate::error::{Error, ErrorKind};
@@ -72,6 +73,62 @@ impl Registry {
             ));
         }
         images::add_images(&self.rules, found.images, request).map_err(unprepared)
+    }
+
+    /// Names the images that the build of a request pushed, and puts them into it. What a failed build did not push is left out.
+    pub(crate) async fn add_pushed(
+        &self,
+        site: &Site,
+        request: &mut PublishRequest,
+        pushed: &PushedRules,
+    ) -> Result<BuildImages, Error> {
+        let id = request.record.id.clone();
+        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::new(ErrorKind::Mirror, error)
+                .hint("nothing was published; docs/registry.md describes the lists of a build that pushes its images itself")
+        };
+        let lists = images::read::read_lists(request.tree.incoming());
+        let lists = lists.map_err(|error| wrong(error.into()))?;
+        if lists.is_empty() {
+            site.note(&format!(
+                "warning: {id} has no outputs/docker-images/images-*.lst, though its phases push images: none is recorded"
+            ));
+        }
+        let names = images::pushed_names(&lists, &self.rules, pushed);
+        let names = names.map_err(|error| wrong(error.into()))?;
+        let found = images::pushed_images(&self.registry, &names.names).await;
+        let found = found.map_err(|error| unreachable(&self.rules.registry, error))?;
+        let missing: Vec<_> = found.missing.iter().map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            let missing = format!("the registry does not have {}", missing.join(", "));
+            if request.record.result == BuildOutcome::Success {
+                return Err(Error::new(ErrorKind::Mirror, format!("{id}: {missing}")).hint(
+                    "nothing was published; push the images that the lists of the build name, and run the same command again",
+                ));
+            }
+            site.note(&format!("note: {id}: {missing}: the build failed before"));
+        }
+        request.record.images = found.images.iter().map(NamedImage::record).collect();
+        let incoming = request.tree.incoming_mut();
+        for (path, text) in names.lists {
+            if lists.get(&path) != Some(&text) {
+                incoming.entries.insert(path, Entry::Generated(text.into()));
+            }
+        }
+        Ok(BuildImages {
+            named: found.images,
+            staged: found.staged,
+        })
+    }
+
+    /// Removes the staging tags of images that were published. One that stays does no harm.
+    pub(crate) async fn unstage(&self, site: &Site, staged: &[(ImageName, Sha256)]) {
+        if let Err(error) = images::unstage(&self.registry, staged).await {
+            let error = crate::error::chain(&error).to_string();
+            site.note(&format!(
+                "warning: staging tags are left on the registry: {error}"
+            ));
+        }
     }
 
     /// Publishes as planned.
@@ -198,6 +255,21 @@ impl Registry {
         }
         Ok(report)
     }
+}
+
+/// The images of a build that is published.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BuildImages {
+    /// Under the names that they get.
+    pub(crate) named: Vec<NamedImage>,
+    /// The staging tags under which its phases pushed them.
+    pub(crate) staged: Vec<(ImageName, Sha256)>,
+}
+
+/// Images were to be found on a registry, and none is named.
+pub(crate) fn no_registry() -> Error {
+    Error::usage("the build pushes its images itself, and no registry is named")
+        .hint("give `host` in [registry]; docs/registry.md describes it")
 }
 
 /// The result of a publish, on the mirror and on the registry.

@@ -17,7 +17,9 @@ use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::aliases::{planned_root_aliases, settle_root_aliases};
 use crate::error::{Error, ErrorKind, is_there};
-use crate::images::{Published, Registry};
+pub use stx_images::PushedRules;
+
+use crate::images::{BuildImages, Published, Registry, no_registry};
 use crate::users::denied;
 use crate::{Mirror, Site, provenance, refused, signing};
 
@@ -34,6 +36,8 @@ pub struct Tree {
     pub source_roots: Vec<Utf8PathBuf>,
     /// Move `latest_build` even if it points at a newer build.
     pub force_alias: bool,
+    /// How the build pushed its images itself; `None` where the images among its files are sent.
+    pub pushed: Option<PushedRules>,
 }
 
 impl Tree {
@@ -45,6 +49,7 @@ impl Tree {
             result: BuildOutcome::Success,
             source_roots: Vec::new(),
             force_alias: false,
+            pushed: None,
         }
     }
 }
@@ -118,7 +123,7 @@ impl Site {
     pub async fn publish(&self, tree: &Tree) -> Result<Published, Error> {
         let request = requested(self, tree)?;
         let store = Mirror::open_or_create(self, &self.root()?)?;
-        publish_request(self, &*store, request).await
+        publish_request(self, &*store, request, tree.pushed.as_ref()).await
     }
 
     /// Plans the same, and changes nothing.
@@ -137,7 +142,7 @@ impl Site {
             }
             Err(error) => return Err(error),
         };
-        planned(self, store, request).await
+        planned(self, store, request, tree.pushed.as_ref()).await
     }
 }
 
@@ -221,12 +226,11 @@ async fn planned(
     site: &Site,
     store: &dyn MirrorRead,
     mut request: PublishRequest,
+    pushed: Option<&PushedRules>,
 ) -> Result<Planned, Error> {
     let registry = Registry::open(site)?;
-    let named = match &registry {
-        Some(registry) => registry.add_images(site, &mut request).await?,
-        None => Vec::new(),
-    };
+    let BuildImages { named, .. } =
+        images_of(site, registry.as_ref(), &mut request, pushed).await?;
     let plan = prepare_in_full(store, request).await.map_err(unprepared)?;
     let images = match registry {
         None => None,
@@ -306,10 +310,29 @@ pub(crate) async fn publish(
     record: BuildRecord,
     incoming: Incoming,
     force_alias: bool,
+    pushed: Option<&PushedRules>,
 ) -> Result<Published, Error> {
     let mut request = request(site, record, incoming, Vec::new())?;
     request.force_alias = force_alias;
-    publish_request(site, store, request).await
+    publish_request(site, store, request, pushed).await
+}
+
+/// Names the images of a request: those among its files, or those that its build pushed.
+async fn images_of(
+    site: &Site,
+    registry: Option<&Registry>,
+    request: &mut PublishRequest,
+    pushed: Option<&PushedRules>,
+) -> Result<BuildImages, Error> {
+    match (registry, pushed) {
+        (Some(registry), Some(pushed)) => registry.add_pushed(site, request, pushed).await,
+        (Some(registry), None) => Ok(BuildImages {
+            named: registry.add_images(site, request).await?,
+            staged: Vec::new(),
+        }),
+        (None, Some(_)) => Err(no_registry()),
+        (None, None) => Ok(BuildImages::default()),
+    }
 }
 
 /// Names the images, plans, publishes; once more if another publisher came between.
@@ -317,21 +340,22 @@ async fn publish_request(
     site: &Site,
     store: &dyn MirrorStore,
     request: PublishRequest,
+    pushed: Option<&PushedRules>,
 ) -> Result<Published, Error> {
     let span = info_span!("publish", build = %request.record.id);
-    publish_planned(site, store, request).instrument(span).await
+    let published = publish_planned(site, store, request, pushed);
+    published.instrument(span).await
 }
 
 async fn publish_planned(
     site: &Site,
     store: &dyn MirrorStore,
     mut request: PublishRequest,
+    pushed: Option<&PushedRules>,
 ) -> Result<Published, Error> {
     let registry = Registry::open(site)?;
-    let named = match &registry {
-        Some(registry) => registry.add_images(site, &mut request).await?,
-        None => Vec::new(),
-    };
+    let BuildImages { named, staged } =
+        images_of(site, registry.as_ref(), &mut request, pushed).await?;
     let planned = async || {
         debug!("planning");
         let plan = prepare(store, request.clone()).await;
@@ -341,7 +365,11 @@ async fn publish_planned(
             Some(registry) => registry.prepare(site, store, plan, named.clone()).await,
         }
     };
-    carry_out(site, store, registry.as_ref(), planned).await
+    let published = carry_out(site, store, registry.as_ref(), planned).await?;
+    if let Some(registry) = &registry {
+        registry.unstage(site, &staged).await;
+    }
+    Ok(published)
 }
 
 /// Does what is `planned`; plans once more if another publisher came between.

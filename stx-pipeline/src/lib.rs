@@ -44,7 +44,7 @@ pub use execute::{
 pub use invocation::{Env, Invocation};
 pub use journal::Journal;
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
-pub use recipe::{On, Preview, Recipe, RecipeFiles};
+pub use recipe::{On, Preview, PushedImages, Recipe, RecipeFiles};
 pub use source::{Change, SourceChange, changed, changelog, context, last_commits};
 
 /// The examples of the README.

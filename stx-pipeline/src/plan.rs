@@ -11,7 +11,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, BuildPath, Channel};
 
-use crate::recipe::{On, Recipe};
+use crate::recipe::{On, PushedImages, Recipe};
 use crate::{Below, Env, Invocation};
 use order::ordered;
 use planner::Planner;
@@ -113,6 +113,9 @@ pub struct BuildPlan {
     /// The phases whose files are offered while the build runs, once they are over; `None` without a preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Vec<String>>,
+    /// How the phases push the container images; `None` where the publisher does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<PushedImages>,
     /// Phases of the recipe whose `if` is false.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
@@ -328,6 +331,7 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
             .collect(),
         clean: planner.clean()?,
         preview,
+        images: recipe.images.clone(),
         omitted: omitted.into_keys().map(str::to_owned).collect(),
         phases,
     })

@@ -57,6 +57,7 @@ mod recipes;
 mod registry;
 mod registry_faults;
 mod registry_proxy;
+mod registry_pushed;
 mod registry_retention;
 mod registry_server;
 mod rehearsal;

@@ -58,6 +58,11 @@ impl Published {
         make_layout(&layout, tag, text);
     }
 
+    /// Makes a layout with one image, tagged `x`, that is not in the tree.
+    pub(crate) fn outside(&self, name: &str, text: &str) {
+        make_layout(&self.at(name), "x", text);
+    }
+
     pub(crate) fn stx(&self, args: &[&str]) -> Command {
         let mut command = stx(["--config", self.at("stx-builds.toml").as_str()]);
         command.args(["--format", "json"]).args(args);

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::images::Registry;
 use crate::pages;
 use crate::publish::publish;
+use stx_images::PushedRules;
 
 /// A build whose channel is locked and whose journal is open.
 pub(super) struct Run<'a> {
@@ -178,7 +179,17 @@ impl Run<'_> {
         let mut site = self.area.site.clone();
         site.now = self.area.now();
         let force = started.force_alias;
-        let published = publish(&site, self.store, record.clone(), incoming, force).await?;
+        let pushed = plan.images.as_ref();
+        let pushed = pushed.map(|images| PushedRules::new(images.staging.clone()));
+        let published = publish(
+            &site,
+            self.store,
+            record.clone(),
+            incoming,
+            force,
+            pushed.as_ref(),
+        );
+        let published = published.await?;
         let published = Box::new(published);
         pages::renew(&self.area.site, self.store, self.area.now()).await;
         self.release(started).await;

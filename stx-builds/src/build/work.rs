@@ -21,6 +21,7 @@ use super::run::{Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
 use crate::error::{Error, ErrorKind, is_there, unusable};
+use crate::images::no_registry;
 use crate::site::clock;
 use crate::{Mirror, refused};
 
@@ -103,6 +104,10 @@ impl<'a> Work<'a> {
 
     /// The plan of a build, upon the one below.
     pub(super) fn plan(&self, date: BuildDate, below: Option<Below>) -> Result<BuildPlan, Error> {
+        if self.recipe.images.is_some() && self.area.site.options.registry.is_none() {
+            // Found now, and not when all is built.
+            return Err(no_registry());
+        }
         planned(&self.recipe, &self.request(date, below))
     }
 

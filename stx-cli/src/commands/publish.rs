@@ -1,6 +1,6 @@
 //! `publish`: a finished tree becomes a build of the mirror.
 
-use stx_builds::publish::{Planned, Tree};
+use stx_builds::publish::{Planned, PushedRules, Tree};
 use stx_layout::BuildId;
 
 use super::Context;
@@ -13,6 +13,9 @@ pub(crate) async fn run(context: &Context, args: &Publish) -> Result<(), Failure
         result: args.result,
         source_roots: args.source_root.clone(),
         force_alias: args.force_alias,
+        pushed: args
+            .pushed_images
+            .then(|| PushedRules::new(args.staging.clone())),
         ..Tree::new(
             args.dir.clone(),
             BuildId::new(args.channel.clone(), args.date),

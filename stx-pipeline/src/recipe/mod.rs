@@ -2,6 +2,7 @@
 
 mod files;
 mod graph;
+mod images;
 mod preview;
 mod read;
 
@@ -14,6 +15,7 @@ use stx_layout::{BuildPath, Channel, Distro, Layer, Platform, ReleaseId};
 
 pub use files::RecipeFiles;
 pub use graph::{Node, dot, edges, mermaid};
+pub use images::PushedImages;
 pub use preview::Preview;
 
 /// The name that the commands of [`Recipe::clean`] run under, for the rules of places and in `PHASE`.
@@ -48,6 +50,8 @@ pub struct Recipe {
     pub clean: Vec<Vec<String>>,
     /// Whether its builds offer the files of finished phases while they run.
     pub preview: Option<Preview>,
+    /// How the phases push the container images; `None` where the publisher does.
+    pub images: Option<PushedImages>,
     /// The phase that syncs the sources.
     pub source_phase: String,
     /// The directory that the paths of the work trees are relative to, not yet expanded; `MY_REPO_ROOT` if not said.

@@ -4,6 +4,7 @@ mod ask;
 mod form;
 mod globs;
 mod graph;
+mod images;
 mod matrix;
 mod phase;
 mod preview;
@@ -109,6 +110,7 @@ impl Reader {
         let state_dirs = self.state_dirs(table.state_dirs);
         let clean = self.clean(table.clean);
         let preview = self.preview(table.preview);
+        let images = self.images(table.images);
         self.inherit(&table.inherit, &variables);
         let log_limit = table.log_limit.map(|bytes| bytes.0);
         let mut edges: Vec<Edge> = Vec::new();
@@ -145,6 +147,7 @@ impl Reader {
             state_dirs,
             clean,
             preview,
+            images,
             source_phase: self.source.clone(),
             source_root,
             repositories,

@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `read` | images in the files of a build: OCI layouts, archives of `docker save`, charts; feature `read` |
 //! | `name`, `lists` | what images are called, and the lists of their names among the files of the build |
+//! | `pushed` | images that the build pushed itself, by the lists that it wrote |
 //! | `plan`, `prepare` | what is done on the registry, as a value |
 //! | `push`, `finish` | does it, as [hooks](stx_publish::CommitHooks) of the commit; finishes what a dead publisher left |
 //! | `retain`, `audit` | which tags a build that is purged takes along; the registry against the records |
@@ -34,6 +35,7 @@ mod name;
 mod plan;
 mod prepare;
 mod push;
+mod pushed;
 #[cfg(feature = "read")]
 pub mod read;
 pub mod registry;
@@ -57,6 +59,10 @@ pub use prepare::{
     with_registry,
 };
 pub use push::{ImageError, ImageHookError, ImageReport, publish_with_images, push};
+pub use pushed::{
+    ListError, PushedImages, PushedName, PushedNames, PushedRules, pushed_images, pushed_names,
+    unstage,
+};
 pub use registry::memory::MemoryRegistry;
 #[cfg(feature = "registry")]
 pub use registry::oci::{OciOptions, OciRegistry};

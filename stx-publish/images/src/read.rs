@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::File;
 use serde::de::DeserializeOwned;
 use sha2::Digest as _;
-use stx_layout::derived::IMAGE_DIRECTORY;
+use stx_layout::derived::{IMAGE_DIRECTORY, is_image_list};
 use stx_layout::{BuildPath, Sha256};
 
 use super::{FoundImage, Image};
@@ -113,6 +113,53 @@ pub fn read(incoming: &Incoming) -> Result<ReadImages, ReadError> {
         }
     }
     Ok(found)
+}
+
+/// Longest list of image names that is read, in bytes.
+const LONGEST_LIST: u64 = 4 << 20;
+
+/// Reads the lists of image names that a build wrote, `outputs/docker-images/images-*.lst`.
+///
+/// # Errors
+/// A list that cannot be read, is too long, or is no text.
+pub fn read_lists(incoming: &Incoming) -> Result<BTreeMap<BuildPath, String>, ReadError> {
+    let mut lists = BTreeMap::new();
+    for (path, entry) in &incoming.entries {
+        if !is_image_list(path) {
+            continue;
+        }
+        let wrong = |reason: String| ReadError::Wrong {
+            path: path.to_string(),
+            reason,
+        };
+        let bytes = match entry {
+            Entry::Generated(bytes) => bytes.to_vec(),
+            Entry::File { source, .. } => {
+                let mut bytes = Vec::new();
+                let read = File::open(source)
+                    .and_then(|file| file.take(LONGEST_LIST + 1).read_to_end(&mut bytes));
+                read.map_err(|source| ReadError::Io {
+                    path: path.to_string(),
+                    source,
+                })?;
+                bytes
+            }
+            Entry::Symlink { .. } => return Err(wrong("a list of images is a file".to_owned())),
+        };
+        if bytes.len() as u64 > LONGEST_LIST {
+            return Err(wrong(format!(
+                "the list is longer than {LONGEST_LIST} bytes"
+            )));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            wrong(format!(
+                "not UTF-8 at byte {}",
+                error.utf8_error().valid_up_to()
+            ))
+        })?;
+        lists.insert(path.clone(), text);
+    }
+    Ok(lists)
 }
 
 /// The directories that are image layouts.

@@ -9,6 +9,7 @@ use stx_layout::{Arch, BuildPath, Codename, Distro, Layer};
 use toml::Spanned;
 
 use super::ask::Variable;
+use super::images::ImagesTable;
 use super::preview::PreviewTable;
 use crate::recipe::{On, Tool};
 
@@ -45,6 +46,7 @@ pub(super) struct RecipeTable {
     #[serde(default)]
     pub(super) clean: Vec<Spanned<Vec<Spanned<String>>>>,
     pub(super) preview: Option<PreviewTable>,
+    pub(super) images: Option<ImagesTable>,
     pub(super) source: Option<SourceTable>,
     pub(super) phase: Option<Vec<Spanned<PhaseTable>>>,
 }

@@ -1,0 +1,35 @@
+//! The table `[images]`.
+
+use serde::Deserialize;
+use stx_layout::Tag;
+use toml::Spanned;
+
+use super::Reader;
+use crate::recipe::PushedImages;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImagesTable {
+    pushed: bool,
+    staging: Option<Spanned<String>>,
+}
+
+impl Reader {
+    /// Reads the table; `None` where the publisher brings the images to the registry.
+    pub(super) fn images(&mut self, table: Option<ImagesTable>) -> Option<PushedImages> {
+        let table = table?;
+        if let Some(staging) = &table.staging {
+            let at = staging.span().start;
+            if !table.pushed {
+                self.fault(at, "`staging` needs `pushed = true`");
+            } else if Tag::parse(staging.get_ref()).is_err() {
+                self.fault(
+                    at,
+                    "`staging` must be the beginning of a tag, such as `staging-`",
+                );
+            }
+        }
+        let staging = table.staging.map(Spanned::into_inner);
+        table.pushed.then_some(PushedImages { staging })
+    }
+}
