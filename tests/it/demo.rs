@@ -207,6 +207,37 @@ fn the_same_commits_give_the_same_bytes_in_another_place_at_another_time() {
     assert!(differ.is_empty(), "{differ:#?}");
 }
 
+/// Runs dnf with the repository at `url` and no other, its files below `work`; its standard output.
+fn dnf(work: &Utf8Path, url: &str, args: &[&str]) -> String {
+    let conf = work.join("dnf.conf");
+    let text = format!(
+        "[main]\ngpgcheck=0\nreposdir=/nonexistent\ncachedir={work}/cache\nlogdir={work}/log\npersistdir={work}/persist\n\
+         install_weak_deps=0\n"
+    );
+    fs_err::write(&conf, text).expect("dnf.conf");
+    let repo = format!("--repofrompath=stx,{url}");
+    let common = [
+        "-c",
+        conf.as_str(),
+        "--disableplugin=local",
+        &repo,
+        "--repo=stx",
+        "--releasever=7",
+        "-y",
+    ];
+    run(&mut tool("dnf", common.iter().chain(args))).ok()
+}
+
+/// Installs a program of the sample distribution from the repository at `url` into an empty root, and runs it there.
+pub(crate) fn install_and_run(work: &Utf8Path, url: &str) {
+    let root = work.join("root");
+    let into = format!("--installroot={root}");
+    dnf(work, url, &[&into, "install", "platform-info"]);
+    let program = [root.as_str(), "/usr/bin/platform-info"];
+    let said = run(&mut tool("chroot", program)).ok();
+    assert!(!said.trim().is_empty(), "the program says nothing");
+}
+
 #[test]
 fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
     // The configuration that the demo recommends.
@@ -227,36 +258,8 @@ fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
     assert_eq!(private.ok(), "403");
     let work = Utf8TempDir::new().expect("a temporary directory");
     let at = |name: &str| work.path().join(name);
-    fs_err::write(
-        at("dnf.conf"),
-        format!(
-            "[main]\ngpgcheck=0\nreposdir=/nonexistent\ncachedir={0}/cache\nlogdir={0}/log\npersistdir={0}/persist\n\
-             install_weak_deps=0\n",
-            work.path()
-        ),
-    )
-    .expect("dnf.conf");
-    let dnf = |args: &[&str]| {
-        let repo = format!(
-            "--repofrompath=stx,{}",
-            nginx.url("master/centos/latest_build/outputs/RPMS/std")
-        );
-        let conf = at("dnf.conf");
-        let common = [
-            "-c",
-            conf.as_str(),
-            "--disableplugin=local",
-            &repo,
-            "--repo=stx",
-            "--releasever=7",
-            "-y",
-        ];
-        run(&mut tool(
-            "dnf",
-            common.iter().copied().chain(args.iter().copied()),
-        ))
-        .ok()
-    };
+    let url = nginx.url("master/centos/latest_build/outputs/RPMS/std");
+    let dnf = |args: &[&str]| dnf(work.path(), &url, args);
     let names = dnf(&["repoquery", "--qf", "%{name}"]);
     assert!(names.lines().any(|name| name == "platform-info"), "{names}");
     let downloads = at("downloads");
@@ -277,18 +280,7 @@ fn dnf_queries_downloads_and_installs_through_the_alias_and_the_program_runs() {
     ))
     .ok();
 
-    let installed = at("root");
-    dnf(&[
-        &format!("--installroot={installed}"),
-        "install",
-        "platform-info",
-    ]);
-    let said = run(&mut tool(
-        "chroot",
-        [installed.as_str(), "/usr/bin/platform-info"],
-    ))
-    .ok();
-    assert!(!said.trim().is_empty(), "the program says nothing");
+    install_and_run(work.path(), &url);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn hashed(build: &Utf8Path, section: &str) -> BTreeMap<String, String> {
 }
 
 /// A key pair of an algorithm of `openssl genpkey`: the secret half in `NAME.pem`, the public one in `NAME.pub`.
-fn make_key(dir: &Utf8Path, name: &str, algorithm: &[&str]) {
+pub(crate) fn make_key(dir: &Utf8Path, name: &str, algorithm: &[&str]) {
     let (secret, public) = (
         dir.join(format!("{name}.pem")),
         dir.join(format!("{name}.pub")),

@@ -16,6 +16,7 @@ mod adopt;
 mod decode;
 mod names;
 pub(crate) mod outside;
+mod release;
 mod strace;
 mod sweep;
 mod tracer;
