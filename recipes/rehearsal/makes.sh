@@ -93,7 +93,7 @@ END
 }
 
 # In a container that has only the builders' home writable: so it ends where that ends.
-make_docker() {
+make_docker_debian() {
     [[ $1 == run ]] || return 0
     local file
     for file in "${@:12}"; do
@@ -111,13 +111,17 @@ make_stx() {
 }
 
 make_stx_init_env() {
-    node start
+    # The last one is of the pod of the package repositories.
+    node start "$STX_BUILD_HOME/localdisk=/localdisk" "$STX_BUILD_HOME/mirrors/starlingx=/import/mirrors/starlingx" \
+        "$STX_BUILD_HOME/aptly=/aptly"
 }
 
-# Asks what runs pods for something, as the cluster does not run them below a phase.
+# node start DIRECTORY=PATH..., node stop: asks what runs pods and containers, as no phase has them below it.
 node() {
-    echo "$1" > "$STX_BUILD_HOME/node.requests"
-    until [[ $1 == start && -e $STX_BUILD_HOME/pod/ready || $1 == stop && ! -e $STX_BUILD_HOME/pod/ready ]]; do sleep 0.02; done
+    local dir=$HOME/containers/$PROJECT
+    [[ $KIND != debian ]] || dir=$STX_BUILD_HOME
+    echo "$*" > "$dir/node.requests"
+    until [[ $1 == start && -e $dir/pod/ready || $1 == stop && ! -e $dir/pod/ready ]]; do sleep 0.02; done
 }
 
 # -d shell --no-tty -c COMMAND, as it enters the pod.
@@ -131,10 +135,16 @@ enter_stx() {
 # The client: what it starts goes on when it ends.
 enter_kubectl() {
     [[ "$1 $2 $3 $4 $5 $6" == "-n $STX_K8S_NAMESPACE exec --stdin stx-builder --" ]] || { echo "rehearsal: kubectl $*" >&2; exit 97; }
-    local pod=$STX_BUILD_HOME/pod request
+    enter "$STX_BUILD_HOME/pod" "${@:7}"
+}
+
+# enter POD WORD...: the client.
+enter() {
+    local pod=$1 request
+    shift
     [[ -e $pod/ready ]] || { echo 'error: pod not found' >&2; exit 1; }
     request=$(mktemp -d -p "$pod" --suffix=.request)
-    printf '%q ' "${@:7}" > "$request/command"
+    printf '%q ' "$@" > "$request/command"
     echo "${request##*/}" > "$pod/requests"
     until [[ -e $request/status ]]; do
         [[ -e $pod/ready ]] || { echo 'command terminated' >&2; exit 137; }
@@ -158,7 +168,7 @@ make_downloader() {
     (cd $mirror/sources && printf '%s\n' dpdk/*) > "$lists/sources.txt"
 }
 
-make_build_pkgs() {
+make_build_pkgs_debian() {
     # The first time, one lacks another that comes later.
     echo pass >> "$state/passes"
     (($(wc -l < "$state/passes") > 1)) || { echo 'rehearsal: 1 package failed' >&2; return 1; }
@@ -185,14 +195,14 @@ make_build_image() {
     ln -sfn "$iso.sig" $deploy/starlingx-intel-x86-64-cd.sig
 }
 
-make_build_wheel_tarball_sh() {
+make_build_wheel_tarball_sh_debian() {
     local suffix=
     [[ ${*: -1} != --python2 ]] || suffix=-py2
     put "$MY_WORKSPACE/std/build-wheels-debian-$CODENAME-stable/stx-debian-stable-wheels$suffix.tar"
 }
 
 # apt in it reads packages of this build, which runs and is not on the mirror yet.
-make_build_stx_base_sh() {
+make_build_stx_base_sh_debian() {
     python3 - "$PREVIEW_URL" << 'END'
 import gzip, sys, urllib.request
 for place, package in (("inputs/packages", "ethtool"), ("outputs/std/packages", "tsconfig")):
@@ -201,7 +211,7 @@ for place, package in (("inputs/packages", "ethtool"), ("outputs/std/packages", 
 END
 }
 
-make_build_stx_images_sh() {
+make_build_stx_images_sh_debian() {
     local lists=$MY_WORKSPACE/std/build-images os=${1#--os=}
     local names=("$os-$CODENAME-amd64-stable")
     # It has the images of bullseye under their older names as well.
@@ -213,7 +223,7 @@ make_build_stx_images_sh() {
     done
 }
 
-make_build_helm_charts_sh() {
+make_build_helm_charts_sh_debian() {
     local label=$5 record
     rm -rf "$MY_WORKSPACE/std/build-helm/stx"
     for record in ${7//,/ }; do test -s "$record"; done

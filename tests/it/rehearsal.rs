@@ -24,6 +24,41 @@ phases = ["docker-login", "download", "packages", "secure-boot", "iso", "wheels"
 place = "builder"
 "#;
 
+/// The container of CentOS, as docs/starlingx.md has it.
+const CONTAINER: &str = r#"
+[site]
+url = "http://mirror.example.org"
+
+[[branch]]
+name = "master"
+recipe = "RECIPES/starlingx-centos-containers.toml"
+after = "master/centos/flock"
+
+[place.container]
+kind = "exec"
+late = true
+command = ["docker", "exec", "--interactive", "--user=${MYUNAME}", "${PROJECT}"]
+keep = ["PATH", "HOME"]
+
+[place.container-root]
+kind = "exec"
+late = true
+command = ["docker", "exec", "--interactive", "${PROJECT}"]
+keep = ["PATH", "HOME"]
+
+[[place-rule]]
+phases = ["sync", "container", "stop-container"]
+place = "local"
+
+[[place-rule]]
+phases = ["download"]
+place = "container-root"
+
+[[place-rule]]
+phases = ["*"]
+place = "container"
+"#;
+
 /// A build server with a mirror.
 struct Site {
     dir: Utf8TempDir,
@@ -35,27 +70,34 @@ struct Home<'a> {
     recipe: &'static str,
     branch: &'static str,
     channel: String,
-    /// The builders' home.
+    /// The builders' home, or where the node of the container works.
     builders: Utf8PathBuf,
+    /// The state of the channel.
+    state: Utf8PathBuf,
     node: Option<Child>,
     /// The tags of its rows in the table.
     tags: &'static str,
-    /// More expectations.
-    more: &'static str,
+    /// Expectations of the programs, without the date.
+    expect: String,
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(places: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let site = Self { dir };
         let docker = site.at("user/.docker");
         fs_err::create_dir_all(&docker).expect("a home");
         let accounts = r#"{ "auths": { "docker.io": { "auth": "eDp5" } } }"#;
         fs_err::write(docker.join("config.json"), accounts).expect("accounts");
-        let builder = BUILDER.replace("STATE", site.at("state").as_str());
+        let builder = places.replace("STATE", site.at("state").as_str());
+        let builder = builder.replace("RECIPES", root().join("recipes").as_str());
         let answers = crate::recipes::answers();
         let answers = answers.replace("/srv/stx", site.at("stx").as_str());
-        let config = format!("mirror = \"mirror\"\nstate = \"state\"\n{answers}{builder}");
+        // The container has the server's directories under the same path.
+        let localdisk = site.dir.path();
+        let config = format!(
+            "mirror = \"mirror\"\nstate = \"state\"\n{answers}LOCALDISK = \"{localdisk}\"\n{builder}"
+        );
         fs_err::write(site.at("stx-builds.toml"), config).expect("a configuration");
         site
     }
@@ -84,68 +126,101 @@ impl Site {
         release: &str,
     ) -> Home<'_> {
         let channel = format!("{release}/debian/{codename}/amd64/{layer}");
-        let mut home = self.home(recipe, branch, channel);
-        let node = root().join("recipes/rehearsal/node");
-        let mut command = tool(node.as_str(), [home.builders.as_str(), &home.project()]);
-        let node = command.env("USER", "root").stdin(Stdio::null());
-        let node = node.spawn().expect("it starts; it needs root");
-        wait("the node runs", || {
-            home.builders.join("node.ready").exists()
-        });
-        home.node = Some(node);
-        home
-    }
-
-    fn home(&self, recipe: &'static str, branch: &'static str, channel: String) -> Home<'_> {
-        let project = channel.replace(['/', '.'], "-");
-        let builders = self.at("stx").join(&project);
+        let builders = self.at("stx").join(project(&channel));
         // The pods have to see the state of the channel.
         let inside = builders.join("localdisk/stx-builds");
-        fs_err::create_dir_all(inside.join("kept/rehearsal")).expect("a home");
+        fs_err::create_dir_all(&inside).expect("a home");
         let state = self.at("state").join(&channel);
         fs_err::create_dir_all(state.parent().expect("a directory")).expect("a directory");
         fs_err::os::unix::fs::symlink(&inside, &state).expect("a link");
+        let mut home = self.home(recipe, branch, channel, builders);
+        let (project, builders) = (project(&home.channel), &home.builders);
+        home.expect = format!(
+            "KIND=debian TABLE=debian.calls BUILDER=root MANIFEST=default.xml ONLY= CODENAME={codename}\n\
+             BUILDERS={builders} DESIGNER={builders}/localdisk/designer/root/{project} INSIDE_JOB=/localdisk/stx-builds/work\n\
+             POD_REPO=/localdisk/designer/root/{project}/cgcs-root POD_WORKSPACE=/localdisk/loadbuild/root/{project}/\n"
+        );
+        home.run_node();
+        home
+    }
+
+    /// The channel of a CentOS recipe, in a container with the same paths.
+    fn centos(
+        &self,
+        recipe: &'static str,
+        branch: &'static str,
+        channel: &str,
+        layer: &str,
+        tags: &'static str,
+    ) -> Home<'_> {
+        let builders = self.at("user/containers").join(project(channel));
+        let mut home = self.home(recipe, branch, channel.to_owned(), builders);
+        home.tags = tags;
+        home.expect = format!(
+            "KIND=centos TABLE=centos.calls LAYER={layer} WORK={0}/work SOURCES={0}/sources LOCALDISK={1}\n",
+            home.state,
+            self.dir.path()
+        );
+        home.run_node();
+        home
+    }
+
+    fn home(
+        &self,
+        recipe: &'static str,
+        branch: &'static str,
+        channel: String,
+        builders: Utf8PathBuf,
+    ) -> Home<'_> {
+        let state = self.at("state").join(&channel);
+        fs_err::create_dir_all(state.join("kept/rehearsal")).expect("a directory");
         Home {
             site: self,
             recipe,
             branch,
             channel,
             builders,
+            state,
             node: None,
             tags: "done iso",
-            more: "",
+            expect: String::new(),
         }
     }
 }
 
+/// The name that no other channel has.
+fn project(channel: &str) -> String {
+    channel.replace(['/', '.'], "-")
+}
+
 impl Home<'_> {
-    fn project(&self) -> String {
-        self.channel.replace(['/', '.'], "-")
+    /// Starts what runs the pod.
+    fn run_node(&mut self) {
+        fs_err::create_dir_all(&self.builders).expect("a directory");
+        let node = root().join("recipes/rehearsal/node");
+        let project = project(&self.channel);
+        let mut command = tool(node.as_str(), [self.builders.as_str(), &project]);
+        command.env("USER", "root").stdin(Stdio::null());
+        self.node = Some(command.spawn().expect("it starts; it needs root"));
+        wait("the node runs", || {
+            self.builders.join("node.ready").exists()
+        });
     }
 
     fn rehearsal(&self, name: &str) -> Utf8PathBuf {
-        self.builders
-            .join("localdisk/stx-builds/kept/rehearsal")
-            .join(name)
+        self.state.join("kept/rehearsal").join(name)
     }
 
     /// Writes what the programs expect, and starts a build.
     fn start(&self, date: &str) -> Child {
-        let project = self.project();
-        let codename = self.channel.split('/').rev().nth(2).expect("a codename");
         let expect = format!(
-            "KIND=debian TABLE=debian.calls BUILDER=root MANIFEST=default.xml ONLY=\n\
-             BRANCH={} PROJECT={project} CHANNEL={} CODENAME={codename} TIMESTAMP={date} PREFIX={}\n\
-             BUILDERS={} DESIGNER={}/localdisk/designer/root/{project} INSIDE_JOB=/localdisk/stx-builds/work\n\
-             POD_REPO=/localdisk/designer/root/{project}/cgcs-root POD_WORKSPACE=/localdisk/loadbuild/root/{project}/\n\
-             TAGS='{}'\n{}\n",
+            "BRANCH={} PROJECT={} CHANNEL={} TIMESTAMP={date} PREFIX={} TAGS='{}'\n{}\n",
             self.branch,
+            project(&self.channel),
             self.channel,
             self.branch.replace('/', "-"),
-            self.builders,
-            self.builders,
             self.tags,
-            self.more,
+            self.expect,
         );
         fs_err::write(self.rehearsal("expect"), expect).expect("expectations");
         for name in ["calls", "passes", "resumed"] {
@@ -180,7 +255,7 @@ impl Home<'_> {
     }
 
     fn logs(&self) -> String {
-        let dir = self.builders.join("localdisk/stx-builds/logs");
+        let dir = self.state.join("logs");
         let names = crate::harness::names(&dir).into_iter();
         names
             .map(|name| fs_err::read_to_string(dir.join(&name)).unwrap_or_default())
@@ -228,7 +303,7 @@ const SECOND: &str = "20260702T041000Z";
 
 #[test]
 fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed() {
-    let site = Site::new();
+    let site = Site::new(BUILDER);
     let recipe = "starlingx-debian-trixie.toml";
     let master = site.debian("trixie", "monolithic", recipe, "master", "master");
     let release = site.debian("trixie", "monolithic", recipe, "r/stx.12.0", "rc/12.0");
@@ -270,14 +345,14 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
 
 #[test]
 fn debian_bullseye_and_openstack_are_built_as_their_tables_have_it_after_an_older_build_too() {
-    let site = Site::new();
+    let site = Site::new(BUILDER);
     let recipe = "starlingx-debian-bullseye.toml";
     let mut bullseye = site.debian("bullseye", "monolithic", recipe, "master", "master");
     bullseye.tags = "done iso py2";
     let recipe = "starlingx-debian-openstack.toml";
     let mut openstack = site.debian("bullseye", "openstack", recipe, "master", "master");
     openstack.tags = "done py2";
-    openstack.more = "MANIFEST=stx-openstack.xml ONLY=--only=stx-fm-rest-api,stx-libvirt,stx-mariadb,stx-ovs,\
+    openstack.expect += "MANIFEST=stx-openstack.xml ONLY=--only=stx-fm-rest-api,stx-libvirt,stx-mariadb,stx-ovs,\
                       stx-pci-irq-affinity-agent,stx-heat,stx-nova,stx-ceilometer,stx-neutron,stx-placement,stx-cinder,\
                       stx-openstackclients,stx-keystone,stx-horizon,stx-ironic,stx-barbican,stx-glance,stx-aodh";
     let builds = [&bullseye, &openstack].map(|home| home.start(FIRST));
@@ -302,7 +377,7 @@ fn debian_bullseye_and_openstack_are_built_as_their_tables_have_it_after_an_olde
 
 #[test]
 fn a_call_that_the_table_does_not_have_fails_the_build() {
-    let site = Site::new();
+    let site = Site::new(BUILDER);
     let recipe = "starlingx-debian-trixie.toml";
     let mut home = site.debian("trixie", "monolithic", recipe, "master", "master");
     home.tags = "iso failed";
@@ -320,4 +395,95 @@ fn a_call_that_the_table_does_not_have_fails_the_build() {
     assert!(refused.contains(wanted), "{refused}");
     // The pods are stopped in any case.
     assert!(!home.builders.join("pod/ready").exists());
+}
+
+#[test]
+fn the_recipes_of_centos_are_built_as_their_table_has_it_and_layers_upon_each_other() {
+    let site = Site::new(CONTAINER);
+    let layer = |recipe, layer: &str, tags| {
+        site.centos(
+            recipe,
+            "master",
+            &format!("master/centos/{layer}"),
+            layer,
+            tags,
+        )
+    };
+    let homes = [
+        site.centos(
+            "starlingx-centos.toml",
+            "r/2018.10",
+            "release/2018.10/centos",
+            "",
+            "2018 std iso",
+        ),
+        layer(
+            "starlingx-centos-monolithic.toml",
+            "monolithic",
+            "later std iso images",
+        ),
+        layer(
+            "starlingx-centos-compiler.toml",
+            "compiler",
+            "layer packages compiler",
+        ),
+        layer(
+            "starlingx-centos-distro.toml",
+            "distro",
+            "layer packages std",
+        ),
+        layer(
+            "starlingx-centos-flock.toml",
+            "flock",
+            "layer packages std iso flock",
+        ),
+    ];
+    let builds: Vec<_> = homes.iter().map(|home| home.start(FIRST)).collect();
+    let mut published = String::new();
+    for (home, build) in homes.iter().zip(builds) {
+        home.ends_well(build);
+        let calls = home.calls();
+        assert!(
+            calls.iter().all(|count| *count == 1),
+            "{}: {calls:?}",
+            home.recipe
+        );
+        published += &format!("{}\n{}\n\n", home.recipe, home.published(FIRST));
+    }
+    // Its images get the packages of the flock build.
+    let recipe = "starlingx-centos-containers.toml";
+    let mut containers = layer(recipe, "containers", "layer images");
+    containers.expect +=
+        &format!("PACKAGES=http://mirror.example.org/master/centos/flock/{FIRST}\n");
+    containers.ends_well(containers.start(SECOND));
+    assert!(containers.calls().iter().all(|count| *count == 1));
+    published += &format!("{recipe}\n{}\n", containers.published(SECOND));
+    insta::assert_snapshot!("centos", published);
+}
+
+#[test]
+fn the_images_of_the_builders_are_built_and_pushed_as_the_table_has_it() {
+    let site = Site::new("");
+    let channel = "master/debian/build-containers";
+    let builders = site.at("user/containers");
+    let recipe = "starlingx-debian-build-containers.toml";
+    let mut home = site.home(recipe, "master", channel.to_owned(), builders);
+    home.expect = format!(
+        "KIND=containers TABLE=containers.calls WORK={0}/work SOURCES={0}/sources\n",
+        home.state
+    );
+    home.ends_well(home.start(FIRST));
+    let calls = home.calls();
+    assert!(
+        calls.len() > 20 && calls.iter().all(|count| *count == 1),
+        "{calls:?}"
+    );
+    let list = site
+        .at("mirror")
+        .join(channel)
+        .join(FIRST)
+        .join("outputs/docker-images");
+    let list =
+        fs_err::read_to_string(list.join("builder-images-debian-latest.lst")).expect("a list");
+    insta::assert_snapshot!(list);
 }

@@ -9,7 +9,6 @@
 //! leaves it, also where that runs on another machine. Then the record of the new build keeps it: see
 //! [`below`](crate::decisions::below).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -22,7 +21,7 @@ use stx_publish::store::read_all;
 use stx_publish::{ChannelWriter, MirrorStore, Scope, StoreError};
 use stx_service::ServiceConfig;
 
-use super::{BuildArea, BuildOrder, read_recipe};
+use super::{BuildArea, BuildOrder, RECIPE_FORM, recipe_files};
 use crate::error::{Error, ErrorKind, unusable};
 use crate::options::absolute;
 use crate::{Site, refused};
@@ -46,7 +45,9 @@ pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, 
         return Ok(order);
     };
     config.resolve(&absolute(file.parent().unwrap_or(Utf8Path::new("")))?);
-    let recipe = read_recipe(&order.recipe, &order.set)?;
+    // Its channel is all that is asked for here, and needs no answers.
+    let recipe = recipe_files(&order.recipe)?.read_unanswered();
+    let recipe = recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))?;
     for branch in &config.branches {
         let (Some(after), true) = (branch.after(), branch.git == order.branch) else {
             continue;
@@ -71,8 +72,10 @@ pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, 
 
 /// Whether a recipe publishes in this channel; one that cannot be read publishes nothing.
 fn publishes_like(recipe: &Utf8PathBuf, channel: &Channel) -> bool {
-    read_recipe(recipe, &BTreeMap::new())
-        .is_ok_and(|recipe| recipe.channel(channel.release.clone()) == *channel)
+    let recipe = recipe_files(recipe).map(|files| files.read_unanswered());
+    recipe.is_ok_and(|recipe| {
+        recipe.is_ok_and(|recipe| recipe.channel(channel.release.clone()) == *channel)
+    })
 }
 
 /// The newest success of the channel below, and where phases read it.

@@ -1,0 +1,139 @@
+# shellcheck shell=bash disable=SC2154
+# What the programs of the CentOS recipes make, as makes.sh has it.
+
+make_sources_centos() {
+    git_tree stx-tools Dockerfile 'FROM centos:7.4.1708'
+    printf '%s\n' /centos-mirror-tools /toCOPY >> stx-tools/.git/info/exclude
+    program /rehearsal stx-tools/centos-mirror-tools/download_mirror.sh \
+        stx-tools/toCOPY/{generate-cgcs-centos-repo.sh,generate-centos-repo.sh,populate_downloads.sh}
+    git_tree cgcs-root README 'the tools'
+    echo /build-tools >> cgcs-root/.git/info/exclude
+    local tools=cgcs-root/build-tools
+    program /rehearsal $tools/{build-pkgs,build-iso,update-pxe-network-installer,build-helm-charts.sh} \
+        $tools/build-wheels/build-wheel-tarball.sh $tools/build-docker-images/{build-stx-base.sh,build-stx-images.sh}
+    git_tree cgcs-root/stx/stx-config README 'a git'
+}
+
+make_sources_containers() {
+    git_tree stx-tools README 'the builders'
+    echo /stx >> stx-tools/.git/info/exclude
+    put stx-tools/stx/dockerfiles/stx-{builder,lat-tool}.Dockerfile stx-tools/stx/toCOPY/trixie/amd64/stx-builder.Dockerfile \
+        stx-tools/stx/toCOPY/bullseye/amd64/stx-aptly.Dockerfile
+}
+
+# A package that yum can read, and its source.
+rpms() {
+    [[ ! -d $state/rpms ]] || return 0
+    local work=$state/rpms.new
+    mkdir -p "$work"
+    printf '%s\n' 'Name: fm-api' 'Version: 1.0' 'Release: 1.tis.3' 'Summary: rehearsed' 'License: none' 'BuildArch: noarch' \
+        '%description' 'rehearsed' '%files' > "$work/fm-api.spec"
+    rpmbuild --quiet -ba --define "_topdir $work" --define "_dbpath $work/db" \
+        --define "_buildhost builder.example.org" "$work/fm-api.spec" > "$work/log" 2>&1
+    mkdir "$work/all"
+    cp "$work"/RPMS/noarch/*.rpm "$work"/SRPMS/*.rpm "$work/all"
+    mv "$work/all" "$state/rpms"
+}
+
+make_download_mirror_sh() {
+    local output=output/stx/CentOS
+    [[ " $TAGS " != *" 2018 "* ]] || output=output/stx-r1/CentOS/pike
+    mkdir -p $output/{Binary/noarch,Source} logs
+    cp "$state"/rpms/*.noarch.rpm $output/Binary/noarch
+    cp "$state"/rpms/*.src.rpm $output/Source
+    put $output/downloads/kubernetes.tar.gz $output/Binary/images/pxeboot/{initrd.img,vmlinuz} $output/Binary/LiveOS/squashfs.img
+    : > logs/rpms_missing_L1.log
+    echo 'already_there_srpm: fm-api' > logs/srpms_failmoved_L1.log
+}
+
+# links FROM TO: a link for each file.
+links() {
+    local file
+    (cd "$1" && find . -type f -name "$3") | while read -r file; do
+        mkdir -p "$2/$(dirname "$file")"
+        ln -sfn "$1/${file#./}" "$2/$file"
+    done
+}
+
+make_generate_cgcs_centos_repo_sh() {
+    links "${1%/}/Binary" "$MY_REPO/cgcs-centos-repo/Binary" '*.rpm'
+    links "${1%/}/Source" "$MY_REPO/cgcs-centos-repo/Source" '*.rpm'
+}
+
+make_generate_centos_repo_sh() {
+    links "${2%/}/Binary" "$MY_REPO/centos-repo/Binary" '*.rpm'
+    links "${2%/}/Source" "$MY_REPO/centos-repo/Source" '*.rpm'
+}
+
+make_populate_downloads_sh() {
+    links "${1%/}/downloads" "$MY_REPO/stx/downloads" '*'
+}
+
+make_build_pkgs_centos() {
+    local type types=(std rt)
+    case ${1-} in
+        --installer) types=(installer) ;;
+        --clean | pxe-network-installer) return 0 ;;
+    esac
+    for type in "${types[@]}"; do
+        local rpmbuild=$MY_WORKSPACE/$type/rpmbuild
+        mkdir -p "$rpmbuild"/{RPMS,SRPMS}
+        cp "$state"/rpms/*.noarch.rpm "$rpmbuild/RPMS"
+        cp "$state"/rpms/*.src.rpm "$rpmbuild/SRPMS"
+        # As root's trees are.
+        mkdir -p -m 700 "$MY_WORKSPACE/$type/mock"
+        # r/2018.10 has no lists for other layers.
+        [[ " $TAGS " != *" 2018 "* ]] || continue
+        put "$rpmbuild/RPMS/rpm.lst" "$rpmbuild/SRPMS/srpm.lst"
+        [[ $type != std ]] || put "$MY_WORKSPACE"/std/{image,image-dev,centos_stable_wheels,centos_dev_wheels}.inc
+    done
+}
+
+make_update_pxe_network_installer() {
+    put "$MY_WORKSPACE"/pxe-network-installer/output/new-{initrd.img,vmlinuz,squashfs.img}
+}
+
+make_build_iso() {
+    put "$MY_WORKSPACE"/export/bootimage.{iso,sig}
+}
+
+make_build_wheel_tarball_sh_centos() {
+    put "$MY_WORKSPACE/std/build-wheels-centos-${*: -1}/stx-centos-${*: -1}-wheels.tar"
+}
+
+make_build_stx_base_sh_centos() {
+    [[ $* == *" --stream stable "* && $PACKAGES == "$PREVIEW_URL" ]] || return 0
+    python3 - "$PREVIEW_URL" << 'END'
+import sys, urllib.request
+for place in ("inputs/RPMS", "outputs/RPMS/std"):
+    with urllib.request.urlopen(f"{sys.argv[1]}/{place}/repodata/repomd.xml") as response:
+        assert b"<repomd" in response.read(), place
+END
+}
+
+make_build_stx_images_sh_centos() {
+    local lists=$MY_WORKSPACE/std/build-images name=$6-$8
+    mkdir -p "$lists"
+    echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-$TIMESTAMP" > "$lists/images-$name-versioned.lst"
+    echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-latest" > "$lists/images-$name-latest.lst"
+}
+
+make_build_helm_charts_sh_centos() {
+    test -s "$4"
+    put "$MY_WORKSPACE/std/build-helm/stx/stx-openstack-1.0-17-$6.tgz"
+}
+
+make_docker_centos() {
+    case $1 in
+        build) rpms ;;
+        run) node start "$MIRROR_OUTPUT=/import/mirrors/CentOS" "$LOCALDISK=$LOCALDISK" ;;
+        stop) node stop ;;
+    esac
+}
+
+# exec --interactive [--user=USER] CONTAINER WORD...
+enter_docker() {
+    shift 2
+    [[ $1 != --user=* ]] || shift
+    enter "$HOME/containers/$1/pod" "${@:2}"
+}
