@@ -41,6 +41,8 @@ pub enum Built {
         build: BuildId,
         /// How it ended.
         result: BuildOutcome,
+        /// Whether there are new commits, of files that `paths` leaves out.
+        left_out: bool,
     },
     /// It was published.
     Published {

@@ -36,6 +36,9 @@ pub struct Started {
     /// Whether sources that failed to build are taken for unchanged.
     #[serde(default)]
     pub skip_failed: bool,
+    /// Which changed files matter, as globs of [`PathRules`](crate::PathRules).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
     /// The request that the plan was made of.
     pub request: BuildRequest,
     /// The plan that is executed.
@@ -63,6 +66,7 @@ impl Started {
             force: false,
             force_alias: false,
             skip_failed: false,
+            paths: Vec::new(),
             request,
             plan,
         }

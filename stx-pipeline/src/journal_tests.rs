@@ -25,6 +25,7 @@ fn started() -> Started {
         force: false,
         force_alias: false,
         skip_failed: false,
+        paths: Vec::new(),
         plan: plan(&recipe, &request).unwrap(),
         request,
     }

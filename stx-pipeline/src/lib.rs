@@ -13,6 +13,7 @@
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
 //! | [`journal`] | what a killed build goes on from |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
+//! | [`PathRules`] | which changed files make a build |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
@@ -27,6 +28,7 @@ mod duration_text;
 pub mod execute;
 pub mod invocation;
 pub mod journal;
+mod paths;
 pub mod plan;
 #[cfg(feature = "process")]
 pub mod process;
@@ -43,6 +45,7 @@ pub use execute::{
 };
 pub use invocation::{Env, Invocation};
 pub use journal::Journal;
+pub use paths::{ChangedFile, PathRules, PathRulesError};
 pub use plan::{BuildPlan, BuildRequest, PhasePlan, PlanError, PublishRule, plan};
 pub use recipe::{On, Preview, PushedImages, Recipe, RecipeFiles};
 pub use source::{Change, SourceChange, changed, changelog, context, last_commits};

@@ -101,6 +101,7 @@ name = "master"
 recipe = "compiler.toml"
 watch = ["compiler"]
 poll = "1s"
+paths = ["!compiler/docs/**"]
 
 [[branch]]
 name = "master"
@@ -152,6 +153,7 @@ impl Layers {
 
     fn commit(&self, layer: &str, file: &str, text: &str) {
         let git = self.at(layer);
+        fs_err::create_dir_all(git.join(file).parent().expect("a directory")).expect("a directory");
         let text = text.replace("@LAYER@", layer);
         fs_err::write(git.join(file), text).expect("a file");
         run(tool("git", ["add", "."]).current_dir(&git)).ok();
@@ -312,6 +314,17 @@ fn by_hand(layers: &Layers) {
     let unchanged = run(&mut layers.stx(&build)).code(0);
     assert!(
         unchanged.stderr.contains("nothing changed since"),
+        "{}",
+        unchanged.stderr
+    );
+    // A commit counts by the path of its git in the source tree, too.
+    layers.commit("compiler", "docs/a.md", "words\n");
+    let docs = ["build", "--branch", "master", "--recipe", "compiler.toml"];
+    let unchanged = run(&mut layers.stx(&docs)).code(0);
+    assert!(
+        unchanged
+            .stderr
+            .contains("only files changed that `paths` leaves out"),
         "{}",
         unchanged.stderr
     );

@@ -33,10 +33,11 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How much longer than its build a pin holds: a run of retention that began before saw neither the build nor its record.
 const AFTERWARDS: TimeDelta = TimeDelta::hours(1);
 
-/// The order, with the channel that the configuration has its builds made upon where it names none.
+/// The order, with what the configuration says of its branch where the order says nothing: the channel that its builds are made
+/// upon, and which changed files matter.
 pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, Error> {
     let mut order = order.clone();
-    let Some(file) = site.options.file().filter(|_| order.after.is_none()) else {
+    let Some(file) = site.options.file() else {
         return Ok(order);
     };
     let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
@@ -49,9 +50,10 @@ pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, 
     let recipe = recipe_files(&order.recipe)?.read_unanswered();
     let recipe = recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))?;
     for branch in &config.branches {
-        let (Some(after), true) = (branch.after(), branch.git == order.branch) else {
+        let says = branch.after().is_some() || !branch.paths().is_empty();
+        if !says || branch.git != order.branch {
             continue;
-        };
+        }
         let release = match &order.release {
             Some(release) => release.clone(),
             None => ReleaseId::from_git(&order.branch).map_err(Error::usage)?,
@@ -63,7 +65,10 @@ pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, 
         let theirs = site.options.recipe(branch.recipe.as_deref())?;
         let own = theirs == order.recipe;
         if own || publishes_like(&theirs, &recipe.channel(branch.release.clone())) {
-            order.after = Some(after.clone());
+            order.after = order.after.or_else(|| branch.after().cloned());
+            if order.paths.is_empty() {
+                order.paths = branch.paths().texts().to_vec();
+            }
             return Ok(order);
         }
     }

@@ -23,6 +23,9 @@ pub struct BuildOrder {
     pub release: Option<ReleaseId>,
     /// The recipe file, absolute.
     pub recipe: Utf8PathBuf,
+    /// Which changed files matter, as globs; a build of which only others changed is unchanged.
+    #[serde(default)]
+    pub paths: Vec<String>,
     /// The channel whose newest success it is made upon.
     #[serde(default)]
     pub after: Option<Channel>,
@@ -48,6 +51,7 @@ impl BuildOrder {
             branch: branch.into(),
             release: None,
             recipe: absolute(recipe)?,
+            paths: Vec::new(),
             after: None,
             date: None,
             reason: "manual".to_owned(),

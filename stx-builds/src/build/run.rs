@@ -5,7 +5,7 @@ use stx_executors::PlacedRunner;
 use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
-use stx_pipeline::{Cancel, Event};
+use stx_pipeline::{Cancel, Event, PathRules};
 use stx_publish::MirrorStore;
 
 use super::after;
@@ -28,6 +28,14 @@ pub(super) struct Run<'a> {
     pub(super) channel: &'a ChannelEntry,
     pub(super) watch: Watch<'a>,
     pub(super) runner: &'a PlacedRunner,
+}
+
+/// The build since which nothing changed.
+struct Same {
+    build: BuildId,
+    result: BuildOutcome,
+    /// Whether there are commits, of files that do not matter.
+    left_out: bool,
 }
 
 impl Run<'_> {
@@ -68,14 +76,22 @@ impl Run<'_> {
         let id = &started.plan.id;
         match result {
             BuildResult::Unchanged { sources } => {
-                let (build, result) = self
+                let Same {
+                    build,
+                    result,
+                    left_out,
+                } = self
                     .unchanged(&started, &sources)
                     .expect("the same catalog says the same");
                 self.finish_images(&build.channel).await?;
                 self.finish_aliases(&build.channel).await?;
                 self.release(&started).await;
                 process::remove_journal(self.state).map_err(unwritten)?;
-                Ok(Built::Unchanged { build, result })
+                Ok(Built::Unchanged {
+                    build,
+                    result,
+                    left_out,
+                })
             }
             BuildResult::Cancelled if self.watch.cancel.is_cancelled() => Err(Error::new(
                 ErrorKind::BuildFailed,
@@ -111,9 +127,9 @@ impl Run<'_> {
         over.map_err(stopped)
     }
 
-    /// The last success, if it was built from the same commits and upon the same build, and another build is not forced; where failures count, too,
-    /// the last build.
-    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<(BuildId, BuildOutcome)> {
+    /// The last success, if it was built upon the same build and from the same commits, or only files changed that the rules
+    /// for paths leave out, and another build is not forced; where failures count, too, the last build.
+    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<Same> {
         let date = if started.skip_failed {
             *self.channel.builds.keys().next_back()?
         } else {
@@ -121,10 +137,24 @@ impl Run<'_> {
         };
         let record = self.channel.builds.get(&date)?.record()?;
         let below = started.request.after.as_ref().map(|below| &below.after);
-        let same = stx_pipeline::changed(&record.sources, &sources.records).is_empty()
-            && record.after.as_ref() == below;
-        let channel = &started.plan.id.channel;
-        (same && !started.force).then(|| (BuildId::new(channel.clone(), date), record.result))
+        if started.force || record.after.as_ref() != below {
+            return None;
+        }
+        let (old, new) = (&record.sources, &sources.records);
+        let left_out = !stx_pipeline::changed(old, new).is_empty();
+        if left_out {
+            // A later version may know globs that this one does not: then everything counts.
+            let rules = PathRules::new(&started.paths).ok()?;
+            let files = process::changed_files(&started.plan, old, new)?;
+            if rules.is_empty() || rules.any(&files) {
+                return None;
+            }
+        }
+        Some(Same {
+            build: BuildId::new(started.plan.id.channel.clone(), date),
+            result: record.result,
+            left_out,
+        })
     }
 
     /// Lets go of the build below.

@@ -182,6 +182,7 @@ impl<'a> Work<'a> {
         started.force = self.order.force;
         started.force_alias = self.order.force_alias;
         started.skip_failed = self.order.skip_failed;
+        started.paths.clone_from(&self.order.paths);
         let build = Build::new(started, &self.state).map_err(stopped)?;
         let run = Run {
             area: self.area,

@@ -8,7 +8,7 @@ use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel};
 use stx_pipeline::Cancel;
 use stx_pipeline::process;
 use stx_publish::Scope;
-use stx_service::ledger::RunEnd;
+use stx_service::ledger::{LEFT_OUT, RunEnd};
 use stx_service::{Builder, Left, Order, Tell};
 
 use self::apart::Work;
@@ -29,9 +29,14 @@ impl SiteBuilder {
     /// The end of a build, as the ledger records it.
     async fn left(&self, channel: &Channel, built: Result<Built, Error>, cancel: &Cancel) -> Left {
         match built {
-            Ok(Built::Unchanged { build, result }) => Left::Over(RunEnd::Unchanged {
+            Ok(Built::Unchanged {
+                build,
+                result,
+                left_out,
+            }) => Left::Over(RunEnd::Unchanged {
                 since: build,
                 result: Some(result),
+                why: left_out.then(|| LEFT_OUT.to_owned()),
             }),
             Ok(Built::Published { published, .. }) => {
                 match self.published(&published.report.id).await {
@@ -87,6 +92,7 @@ impl Builder for SiteBuilder {
             release: Some(channel.release.clone()),
             recipe: order.target.recipe.clone(),
             after: order.after.clone(),
+            paths: order.paths.texts().to_vec(),
             date: None,
             reason: order.trigger(),
             set: std::collections::BTreeMap::new(),

@@ -9,6 +9,7 @@ use stx_builds::build::{BuildOrder, Built, OnInterrupt};
 use stx_builds::options::anywhere;
 use stx_layout::{BuildId, BuildOutcome};
 use stx_pipeline::Cancel;
+use stx_service::ledger::LEFT_OUT;
 
 pub(crate) use events::watched;
 
@@ -79,13 +80,22 @@ pub(crate) fn report(context: &Context, built: Built) -> Result<(), Failure> {
         Built::Published { published, .. } => published.to_string(),
     })?;
     match built {
-        Built::Unchanged { build, result } => {
+        Built::Unchanged {
+            build,
+            result,
+            left_out,
+        } => {
             let failed = match result {
                 BuildOutcome::Success => "",
                 BuildOutcome::Fail => ", which failed",
             };
+            let why = if left_out {
+                format!(": {LEFT_OUT}")
+            } else {
+                String::new()
+            };
             context.say(&format!(
-                "nothing changed since {build}{failed}; --force builds it again"
+                "nothing changed since {build}{failed}{why}; --force builds it again"
             ));
             Ok(())
         }

@@ -198,12 +198,14 @@ fn ran(run: &RunRow) -> String {
             reason: Some(reason),
             ..
         } => format!("{date}{result} in {took} s{times}: {reason}"),
-        RunEnd::Unchanged { since, result } => {
+        RunEnd::Unchanged { since, result, why } => {
             let failed = match result {
                 Some(BuildOutcome::Fail) => ", which failed",
                 Some(BuildOutcome::Success) | None => "",
             };
-            format!("unchanged since {}{failed}{times}", since.date)
+            let why = why.as_ref().map(|why| format!(": {why}"));
+            let why = why.unwrap_or_default();
+            format!("unchanged since {}{failed}{times}{why}", since.date)
         }
         RunEnd::Refused { reason } => format!("{date}nothing was published{times}: {reason}"),
         RunEnd::Cancelled => format!("{date}cancelled{times}"),

@@ -273,6 +273,7 @@ mod tests {
                 recipe: "/r".into(),
             },
             after: None,
+            paths: crate::trigger::PathRules::default(),
             reasons: texts.iter().map(reason).collect(),
             more_reasons,
             force: false,

@@ -305,6 +305,11 @@ impl BranchConfig {
         self.watch.after.as_ref()
     }
 
+    /// Which changed files matter.
+    pub fn paths(&self) -> &PathRules {
+        &self.watch.paths
+    }
+
     fn at(mut self, text: &str, at: usize) -> Self {
         self.at = Position::of(text, at);
         self

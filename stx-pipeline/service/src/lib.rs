@@ -119,14 +119,14 @@ impl Setup {
         })
     }
 
-    /// The channel that builds of a target are made upon: that of its own entry; of a milestone, that of the branch.
-    pub fn after(&self, target: &Target) -> Option<&Channel> {
+    /// The entry of the branch that a target is of: that of its channel; of a milestone, that of its branch.
+    pub fn branch(&self, target: &Target) -> Option<&Watch> {
         let branches = || {
             let watches = self.watches.iter();
             watches.filter(|watch| watch.milestone.is_none())
         };
         let own = branches().find(|watch| watch.channel == target.channel);
-        let watch = own.or_else(|| {
+        own.or_else(|| {
             branches().find(|watch| {
                 let channel = Channel {
                     release: watch.channel.release.clone(),
@@ -135,8 +135,7 @@ impl Setup {
                 matches!(target.channel.release, ReleaseId::Milestone(_))
                     && (watch.git == target.git && watch.channel == channel)
             })
-        });
-        watch?.after.as_ref()
+        })
     }
 
     /// Whether an entry of the configuration names the channel of a target: its own one, or milestones of its branch.
@@ -191,8 +190,10 @@ pub fn unnamed(target: &Target) -> String {
 pub struct Order {
     /// The branch or tag to build, and its channel.
     pub target: Target,
-    /// The channel that it is made upon, as [`Setup::after`] says.
+    /// The channel that it is made upon, as [`Setup::branch`] says.
     pub after: Option<Channel>,
+    /// Which changed files matter, as [`Setup::branch`] says.
+    pub paths: trigger::PathRules,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
     /// How many further reasons there are.

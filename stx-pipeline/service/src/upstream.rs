@@ -23,7 +23,7 @@ use stx_pipeline::process::git_reason;
 
 use crate::Upstream;
 use crate::trigger::{
-    self, Access, Heads, Observation, Project, Watch, access, includes, projects,
+    self, Access, ChangedFile, Heads, Observation, Project, Watch, access, includes, projects,
 };
 
 /// How many repositories are asked at a time.
@@ -63,7 +63,7 @@ impl GitUpstream {
     }
 
     /// The files that changed in the repositories that moved; `None` if that cannot be said.
-    async fn changed(&self, before: &Heads, seen: &Seen) -> Option<BTreeSet<String>> {
+    async fn changed(&self, before: &Heads, seen: &Seen) -> Option<BTreeSet<ChangedFile>> {
         let mut files = BTreeSet::new();
         for (public, to) in &seen.heads {
             let from = before.get(public)?;
@@ -76,7 +76,12 @@ impl GitUpstream {
             cache.fetch(&project.revision, &[]).await.ok()?;
             let diff = ["diff", "--name-only", "--no-renames", "-z", from, to, "--"];
             let names = cache.git(&diff).await.ok()?;
-            files.extend(names.split_terminator('\0').map(str::to_owned));
+            for project in seen.projects.get(public)? {
+                files.extend(names.split_terminator('\0').map(|file| ChangedFile {
+                    git: project.path.clone(),
+                    file: file.to_owned(),
+                }));
+            }
         }
         Some(files)
     }

@@ -1,5 +1,6 @@
 //! Git work trees.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,7 +11,7 @@ use walkdir::WalkDir;
 use super::descent::Descent;
 use super::{Sources, tools};
 use crate::source::{self, Change, LOG_FORMAT};
-use crate::{BuildPlan, changed};
+use crate::{BuildPlan, ChangedFile, changed};
 
 /// The sources of a build cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,35 @@ pub fn read_changes(
         changes.extend(source::changes(&change.path, &log));
     }
     Ok(changes)
+}
+
+/// The files that differ between the commits of two builds; `None` if that cannot be said, as of a git that is new or gone, or
+/// whose old commit is not there.
+pub fn changed_files(
+    plan: &BuildPlan,
+    old: &[SourceRecord],
+    new: &[SourceRecord],
+) -> Option<BTreeSet<ChangedFile>> {
+    let mut files = BTreeSet::new();
+    for change in changed(old, new) {
+        let (from, to) = (change.from?, change.to?);
+        let dir = plan.source_root.join(&change.path);
+        let diff = [
+            "diff",
+            "--name-only",
+            "--no-renames",
+            "-z",
+            &from,
+            &to,
+            "--",
+        ];
+        let names = log(plan, &dir, &diff).ok()?;
+        files.extend(names.split_terminator('\0').map(|file| ChangedFile {
+            git: change.path.clone(),
+            file: file.to_owned(),
+        }));
+    }
+    Some(files)
 }
 
 /// The remote that a work tree comes from: `origin`, or the only one, as those that `repo` makes have. Of several others

@@ -142,6 +142,9 @@ pub enum RunEnd {
         /// How that one ended, where it is known; sources that failed to build may not be built again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<BuildOutcome>,
+        /// Why it counts as unchanged although there are new commits, in a line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Nothing could be built or published.
     Refused {
@@ -156,6 +159,9 @@ pub enum RunEnd {
         reason: String,
     },
 }
+
+/// Why commits count for nothing, as a text for people.
+pub const LEFT_OUT: &str = "only files changed that `paths` leaves out";
 
 /// A request on its way, or its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

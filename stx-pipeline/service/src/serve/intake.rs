@@ -8,6 +8,7 @@ use stx_layout::{VerdictEntry, redact_urls};
 use tokio::time::Instant;
 
 use super::{Event, Look, ServeError, Service};
+use crate::ledger::LEFT_OUT;
 use crate::ledger::{Change, Closed, LedgerError, Request, State};
 use crate::schedule::Tick;
 use crate::trigger::{
@@ -190,7 +191,7 @@ impl Service<'_> {
             Verdict::Irrelevant { mark, reason } => {
                 let id = self.state().id(0);
                 let request = request(id, watch.target(now), reason, false, false);
-                let why = "none of the changed paths matters".to_owned();
+                let why = format!("unchanged: {LEFT_OUT}");
                 let closed = Change::Closed {
                     request: id,
                     at: now,

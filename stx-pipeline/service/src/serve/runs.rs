@@ -38,12 +38,15 @@ impl Service<'_> {
                 at,
             }])?;
             self.host.say(&format!("run {run}: {}", request.target));
-            let after = self.setup.after(&request.target).cloned();
+            let branch = self.setup.branch(&request.target);
+            let after = branch.and_then(|branch| branch.after.clone());
+            let paths = branch.map(|branch| branch.paths.clone());
             self.spawn(
                 run,
                 Job::Build(Order {
                     target: request.target,
                     after,
+                    paths: paths.unwrap_or_default(),
                     reasons: request.reasons,
                     more_reasons: request.more_reasons,
                     force: request.force,
@@ -231,14 +234,17 @@ fn said(how: &RunEnd) -> String {
             reason: Some(reason),
             ..
         } => format!("published, {result}: {reason}"),
-        RunEnd::Unchanged {
-            since,
-            result: Some(BuildOutcome::Fail),
-        } => format!("nothing changed since {since}, which failed"),
-        RunEnd::Unchanged {
-            since,
-            result: Some(BuildOutcome::Success) | None,
-        } => format!("nothing changed since {since}"),
+        RunEnd::Unchanged { since, result, why } => {
+            let failed = match result {
+                Some(BuildOutcome::Fail) => ", which failed",
+                Some(BuildOutcome::Success) | None => "",
+            };
+            let why = why.as_ref().map(|why| format!(": {why}"));
+            format!(
+                "nothing changed since {since}{failed}{}",
+                why.unwrap_or_default()
+            )
+        }
         RunEnd::Refused { reason } => format!("nothing was published: {reason}"),
         RunEnd::Cancelled => "cancelled".to_owned(),
         RunEnd::Requeued { reason } => format!("runs again: {reason}"),
@@ -255,6 +261,7 @@ mod tests {
             said(&RunEnd::Unchanged {
                 since: "master/centos/20200101T000000Z".parse().expect("a build"),
                 result,
+                why: None,
             })
         };
         let since = "nothing changed since master/centos/20200101T000000Z";

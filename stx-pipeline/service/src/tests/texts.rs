@@ -150,6 +150,7 @@ fn each_alarm_has_its_cause() {
     let good = ended(RunEnd::Unchanged {
         since: "master/centos/20200101T000000Z".parse().unwrap(),
         result: None,
+        why: None,
     });
     let daily = setup([scheduled("master", "0 6 * * *")]);
     assert_eq!(kinds(&good, &daily, &quiet), []);
@@ -215,6 +216,7 @@ fn metrics_have_prometheus_form() {
     let mut state = ended(RunEnd::Unchanged {
         since: "master/centos/20200101T000000Z".parse().unwrap(),
         result: None,
+        why: None,
     });
     let alarm = crate::ledger::Alarm {
         kind: AlarmKind::DiskFilling,
@@ -316,7 +318,8 @@ fn channels_that_are_built_after_each_other_in_a_circle_are_refused() {
     let good = setup(&text("release/1.0/centos")).expect("a chain");
     let after = |release: &str, git: &str| {
         let target = target(release, git);
-        good.after(&target).map(ToString::to_string)
+        let branch = good.branch(&target)?;
+        branch.after.as_ref().map(ToString::to_string)
     };
     assert_eq!(
         after("feature/b", "f/b").as_deref(),

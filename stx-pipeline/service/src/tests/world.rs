@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::super::*;
 use crate::ledger::{Change, Filed, FiledVerdict, Ledger, LedgerError, MemoryLedger};
-use crate::trigger::PathRules;
+use crate::trigger::{ChangedFile, PathRules};
 use stx_pipeline::EventKind;
 
 pub(super) const PHASES: [&str; 3] = ["sync", "compile", "image"];
@@ -43,7 +43,7 @@ pub(super) struct Published {
 pub(super) struct Inner {
     /// The commit that each git branch is at.
     pub(super) heads: BTreeMap<String, String>,
-    pub(super) changed: Option<BTreeSet<String>>,
+    pub(super) changed: Option<BTreeSet<ChangedFile>>,
     /// Commits that do not compile.
     pub(super) broken: BTreeSet<String>,
     pub(super) offline: bool,
@@ -253,6 +253,7 @@ impl World {
                     return Left::Over(RunEnd::Unchanged {
                         since: last.id,
                         result: Some(last.result),
+                        why: None,
                     });
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Cause, Heads, Mark, Pending, Reason, Watch};
+use super::{Cause, ChangedFile, Heads, Mark, Pending, Reason, Watch};
 
 /// The repositories of a watch, as seen once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Observation {
     /// The commit of each repository's branch.
     pub heads: Heads,
     /// The files that changed since [`Mark::considered`]; `None` if that is not known, or nobody wants to know.
-    pub changed: Option<BTreeSet<String>>,
+    pub changed: Option<BTreeSet<ChangedFile>>,
 }
 
 /// The decision that follows from an observation.

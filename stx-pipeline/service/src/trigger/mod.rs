@@ -14,7 +14,6 @@ mod access;
 mod after;
 mod commit;
 mod manifest;
-mod paths;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,13 +22,14 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
+pub use stx_pipeline::{ChangedFile, PathRules, PathRulesError};
+
 use stx_layout::{BuildDate, BuildId, Channel, Name, ReleaseId, public_url};
 
 pub use access::{Access, access};
 pub use after::{after, circle};
 pub use commit::{Observation, Verdict, judge};
 pub use manifest::{IncludeFault, ManifestError, Project, includes, projects};
-pub use paths::{PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};
 

@@ -29,7 +29,13 @@ pub(crate) fn watch() -> Watch {
 fn seen(commit: &str, changed: Option<&[&str]>) -> Observation {
     Observation {
         heads: [("git://x/config.git".to_owned(), commit.to_owned())].into(),
-        changed: changed.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect()),
+        changed: changed.map(|paths| {
+            let file = |path: &&str| ChangedFile {
+                git: "stx/config".into(),
+                file: (*path).to_owned(),
+            };
+            paths.iter().map(file).collect()
+        }),
     }
 }
 
@@ -111,6 +117,13 @@ fn paths_decide_and_what_is_not_known_counts() {
         Verdict::Build { .. }
     ));
     assert!(matches!(judged(None), Verdict::Build { .. }));
+    // By the path in the source tree, too; the last match decides.
+    docs.paths = PathRules::new(&["!stx/config/doc/**", "!stx/test/**", "**/keep"]).unwrap();
+    let judged = |file: &str| judge(&docs, &Mark::default(), &seen("a", Some(&[file])), time(0));
+    assert!(matches!(judged("doc/a.md"), Verdict::Irrelevant { .. }));
+    for file in ["doc/keep", "test/a.c", "config/doc/a.md"] {
+        assert!(matches!(judged(file), Verdict::Build { .. }), "{file}");
+    }
 }
 
 #[test]

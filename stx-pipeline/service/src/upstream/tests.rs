@@ -82,7 +82,10 @@ async fn heads_and_changed_files_of_branches_and_tags_are_seen() {
     let second = commit(&dir, "src/c.c").await;
     let after = seen("master", Some(before.heads.clone())).await.unwrap();
     assert_eq!(after.heads[&url], second);
-    let files = ["docs/\u{fc} b.md", "src/c.c"].map(str::to_owned);
+    let files = ["docs/\u{fc} b.md", "src/c.c"].map(|file| ChangedFile {
+        git: String::new(),
+        file: file.to_owned(),
+    });
     assert_eq!(after.changed, Some(files.into()));
     // What is compared with is gone: that is not known, and counts.
     let gone = [(url.clone(), "1".repeat(40))].into();

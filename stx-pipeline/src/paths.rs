@@ -4,23 +4,38 @@ use std::collections::BTreeSet;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+/// A file that changed between two commits of a git.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangedFile {
+    /// Where the git lies in the source tree, `cgcs-root/stx/config`; empty if that is not known.
+    pub git: String,
+    /// Its path in the git.
+    pub file: String,
+}
+
 /// Globs in order, `!` before those that take out again; the last one that matches a path decides.
 ///
 /// Without any positive glob before it, a `!` glob takes out of everything; no globs at all match every path. `*` stays
-/// within a directory, `**` does not.
+/// within a directory, `**` does not. A glob matches a file by its path in its git, or by that in the source tree.
 ///
 /// ```
-/// # use stx_service::trigger::PathRules;
-/// let rules = PathRules::new(&["!docs/**", "docs/ship.md"])?;
-/// let any = |path: &str| rules.any(&[path.to_owned()].into());
-/// assert!(any("src/main.c") && any("docs/ship.md") && !any("docs/a/b.md"));
-/// # Ok::<(), stx_service::trigger::PathRulesError>(())
+/// # use stx_pipeline::{ChangedFile, PathRules};
+/// let rules = PathRules::new(&["!docs/**", "docs/ship.md", "!cgcs-root/stx/test/**"])?;
+/// let any = |git: &str, file: &str| {
+///     let file = ChangedFile { git: git.to_owned(), file: file.to_owned() };
+///     rules.any(&[file].into())
+/// };
+/// assert!(any("", "src/main.c") && any("", "docs/ship.md") && !any("", "docs/a/b.md"));
+/// assert!(!any("cgcs-root/stx/config", "docs/a.md") && !any("cgcs-root/stx/test", "src/main.c"));
+/// # Ok::<(), stx_pipeline::PathRulesError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct PathRules {
     rules: Vec<(bool, GlobMatcher)>,
     texts: Vec<String>,
 }
+
+impl Eq for PathRules {}
 
 impl PartialEq for PathRules {
     fn eq(&self, other: &Self) -> bool {
@@ -80,17 +95,25 @@ impl PathRules {
         self.rules.is_empty()
     }
 
-    /// Whether any of the paths matters.
-    pub fn any(&self, paths: &BTreeSet<String>) -> bool {
-        paths.iter().any(|path| self.matches(path))
+    /// The globs, as they were read.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
     }
 
-    fn matches(&self, path: &str) -> bool {
+    /// Whether any of the files matters.
+    pub fn any(&self, files: &BTreeSet<ChangedFile>) -> bool {
+        files.iter().any(|file| self.matches(file))
+    }
+
+    fn matches(&self, changed: &ChangedFile) -> bool {
+        let ChangedFile { git, file } = changed;
+        let in_tree = format!("{git}/{file}");
+        let is_known = !git.is_empty() && git != ".";
         let otherwise = self.rules.first().is_none_or(|(positive, _)| !positive);
         self.rules
             .iter()
             .rev()
-            .find(|(_, glob)| glob.is_match(path))
+            .find(|(_, glob)| glob.is_match(file) || is_known && glob.is_match(&in_tree))
             .map_or(otherwise, |(positive, _)| *positive)
     }
 }
