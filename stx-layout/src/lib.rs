@@ -30,7 +30,7 @@
 //! | `config` | feature `config`: configuration files, read with every mistake at once |
 //! | [`derived`] | the files of a build that the publisher derives, by name |
 //! | [`rpm`] | the headers of RPM package files, checked before they are parsed |
-//! | [`encode_path`] | a path as it stands in a URL |
+//! | [`encode_path`], [`decode_url`] | a path as it stands in a URL, and back |
 //!
 //! # The grammar
 //!
@@ -87,9 +87,9 @@
 //! ## What is refused
 //!
 //! `..`, `.`, empty segments, a leading `/`, backslashes, control, bidirectional and zero-width characters,
-//! percent-encoding, segments over 255 bytes and paths over 3072. Percent-encoding is refused whatever it stands for, but
-//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising, and `%2e%2e` would leave the
-//! mirror. An error says where, what was expected there, and what was probably meant:
+//! percent-encoding, segments over 255 bytes and paths over 3072. Percent-encoding is refused in a path whatever it stands for, but
+//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising. Of a URL, [`MirrorPath`] decodes the
+//! path first, as [`decode_url`] does, and reads what that is: `%2e%2e` is refused as `..` is. An error says where, what was expected there, and what was probably meant:
 //!
 //! ```
 //! use stx_layout::MirrorPath;
@@ -184,7 +184,7 @@ pub use release::{ReleaseId, ReleaseKind};
 pub use release_order::ReleaseOrder;
 pub use root_alias::{RootAlias, RootEntry, RootTarget};
 pub use segment::Name;
-pub use uri::{encode_path, encode_segment};
+pub use uri::{decode_url, encode_path, encode_segment};
 pub use verdict::{LinkError, Verdict, VerdictEntry, check_link};
 
 /// The examples of the README.

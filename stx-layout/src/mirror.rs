@@ -46,6 +46,7 @@ pub use crate::kinds::{Dialect, InputKind, OutputKind, Section};
 pub use crate::legacy::{BranchRelease, LegacyRelease, PathRelease};
 
 use crate::text::serde_as_text;
+use crate::uri::{decode_url, told_of};
 use crate::{
     Alias, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildPhase, Channel, ParseError,
     Platform,
@@ -54,7 +55,7 @@ use crate::{
 /// A path of a mirror, borrowed, in its parts.
 ///
 /// Accepted is a path from the mirror's root, or a URL `http(s)://HOST/mirror/starlingx/PATH` of any host, with or without
-/// a slash at its end. `Display` gives the very bytes that were parsed; [`path`](Self::path) is the same without URL prefix
+/// a slash at its end; one that is percent-encoded is decoded by [`MirrorPath`], as that takes a text of its own. `Display` gives the very bytes that were parsed; [`path`](Self::path) is the same without URL prefix
 /// and last slash. Equality and `Ord` go by the text as it was given; compare [`path`](Self::path) to compare places.
 ///
 /// ```
@@ -94,6 +95,10 @@ pub struct MirrorPathRef<'a> {
 /// let path: MirrorPath = "release/11.0.0/debian/bullseye/amd64/monolithic/outputs/iso/".parse()?;
 /// assert_eq!(path.to_string(), "release/11.0.0/debian/bullseye/amd64/monolithic/outputs/iso/");
 /// assert_eq!(path.layer(), Some("monolithic"));
+///
+/// // The path of a URL is decoded first, as `decode_url` does.
+/// let path: MirrorPath = "https://h/mirror/starlingx/master/centos/latest_build/outputs/RPMS/std/libstdc%2B%2B.rpm".parse()?;
+/// assert_eq!(path.rest(), Some("libstdc++.rpm"));
 ///
 /// let error = "master/../etc".parse::<MirrorPath>().unwrap_err();
 /// assert_eq!(error.offset, 7);
@@ -428,7 +433,12 @@ impl FromStr for MirrorPath {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        MirrorPathRef::parse(text).map(MirrorPathRef::to_owned)
+        let decoded = decode_url(text)?;
+        match MirrorPathRef::parse(&decoded) {
+            Ok(path) => Ok(path.to_owned()),
+            Err(error) if decoded == text => Err(error),
+            Err(error) => Err(told_of(text, error)),
+        }
     }
 }
 

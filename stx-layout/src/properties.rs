@@ -93,7 +93,9 @@ proptest! {
         exact::<BuildDate>(&text, text.parse())?;
         exact::<BuildId>(&text, text.parse())?;
         exact::<BuildPath>(&text, text.parse())?;
-        exact::<MirrorPath>(&text, text.parse())?;
+        if decode_url(&text).is_ok_and(|decoded| decoded == text) {
+            exact::<MirrorPath>(&text, text.parse())?;
+        }
         exact::<ImageName>(&text, text.parse())?;
     }
 
@@ -161,6 +163,21 @@ proptest! {
             let bare = MirrorPathRef::parse(path.path()).expect("a path");
             let (a, b) = (PathReport::from(url), PathReport::from(bare));
             prop_assert_eq!(PathReport { input: "", ..a }, PathReport { input: "", ..b });
+        }
+    }
+
+    /// Whatever a path is, its URL with everything encoded is read as the path.
+    #[test]
+    fn encoded_urls_are_their_paths(path in strategies::mirror_path()) {
+        let start = "https://mirror.example.org/mirror/starlingx/";
+        let url = format!("{start}{}", encode_path(path.path()));
+        match url.parse::<MirrorPath>() {
+            Ok(read) => prop_assert_eq!(read.path(), path.path()),
+            Err(error) => {
+                // A name that would be the query of a URL has none.
+                prop_assert!(path.path().contains(['?', '#']), "{}", error);
+                prop_assert!(["%3F", "%23"].iter().any(|mark| url[error.offset..].starts_with(mark)), "{}", error);
+            }
         }
     }
 

@@ -1,6 +1,10 @@
 //! Names within URLs and other URIs.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::ParseError;
 
 /// Everything but the unreserved characters of RFC 3986, 2.3: those alone mean the same however they are written.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -34,6 +38,95 @@ pub fn encode_segment(segment: &str) -> String {
     utf8_percent_encode(segment, RESERVED).to_string()
 }
 
+/// The path of a mirror's URL with its percent-encoded characters decoded, as browsers, and lists that others made, write them:
+/// `g%2B%2B_12.2.0_amd64.deb`. Any other text is as it was: a path is not encoded. `+` stays `+`.
+///
+/// The inverse of [`encode_path`] for whatever it encodes.
+///
+/// # Errors
+/// Refuses `%` without two hexadecimal digits, and what decodes to `/`, to NUL or to no UTF-8, at the byte of its `%`.
+///
+/// ```
+/// # use stx_layout::decode_url;
+/// let of = |text: &'static str| decode_url(text).map_err(|error| error.offset);
+/// assert_eq!(of("https://h/mirror/starlingx/g%2B%2B+x").as_deref(), Ok("https://h/mirror/starlingx/g+++x"));
+/// assert_eq!(of("master/centos/g%2B%2B").as_deref(), Ok("master/centos/g%2B%2B"));
+/// assert_eq!(of("https://h/mirror/starlingx/a%2Fb"), Err(28));
+/// assert_eq!(of("https://h/mirror/starlingx/a%ffb"), Err(28));
+/// ```
+pub fn decode_url(text: &str) -> Result<Cow<'_, str>, ParseError> {
+    let is_url = ["http://", "https://"].iter().any(|scheme| {
+        let given = text.get(..scheme.len());
+        given.is_some_and(|given| given.eq_ignore_ascii_case(scheme))
+    });
+    if !is_url || !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    // The host is left alone, and so is what a path has no place for: it is refused as it stands.
+    let scheme = text.find("//").map_or(0, |scheme| scheme + 2);
+    let start = text[scheme..]
+        .find('/')
+        .map_or(text.len(), |slash| scheme + slash);
+    let end = text[start..]
+        .find(['?', '#'])
+        .map_or(text.len(), |end| start + end);
+    let mut bytes = text.as_bytes()[..start].to_vec();
+    // Of each decoded byte, where its `%` stands.
+    let mut places = Vec::new();
+    let mut at = start;
+    while at < end {
+        let byte = text.as_bytes()[at];
+        if byte != b'%' {
+            bytes.push(byte);
+            at += 1;
+            continue;
+        }
+        let refused = |expected: &str| Err(ParseError::new(text, at, expected));
+        let digits = text
+            .get(at + 1..at + 3)
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let Some(digits) = digits else {
+            return refused("`%` and two hexadecimal digits, as URLs encode a byte");
+        };
+        match u8::from_str_radix(digits, 16) {
+            Ok(b'/') => return refused("a name without `/`, which would be another path"),
+            Ok(0) => return refused("a name without NUL"),
+            Ok(decoded) => {
+                places.push((bytes.len(), at));
+                bytes.push(decoded);
+            }
+            Err(_) => return refused("`%` and two hexadecimal digits, as URLs encode a byte"),
+        }
+        at += 3;
+    }
+    bytes.extend_from_slice(&text.as_bytes()[end..]);
+    match String::from_utf8(bytes) {
+        Ok(decoded) => Ok(Cow::Owned(decoded)),
+        Err(error) => {
+            let bad = error.utf8_error().valid_up_to();
+            let place = places.iter().rfind(|(decoded, _)| *decoded <= bad);
+            let place = place.or(places.first()).map_or(start, |(_, place)| *place);
+            Err(ParseError::new(text, place, "percent-encoded UTF-8"))
+        }
+    }
+}
+
+/// An error about a decoded URL, told of the URL as it was given.
+pub(crate) fn told_of(text: &str, mut error: ParseError) -> ParseError {
+    let is_encoded = |at: usize| {
+        let digits = text.as_bytes().get(at..at + 3);
+        matches!(digits, Some([b'%', one, two]) if one.is_ascii_hexdigit() && two.is_ascii_hexdigit())
+    };
+    let (mut at, mut decoded) = (0, 0);
+    while decoded < error.offset && at < text.len() {
+        at += if is_encoded(at) { 3 } else { 1 };
+        decoded += 1;
+    }
+    error.offset = text.floor_char_boundary(at.min(text.len()));
+    text.clone_into(&mut error.input);
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use percent_encoding::percent_decode_str;
@@ -48,10 +141,50 @@ mod tests {
             let bare = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
             prop_assert!(path.chars().all(|c| bare(c) || c == '/'), "{path}");
             prop_assert!(segment.chars().all(bare), "{segment}");
+            let url = format!("https://h/{path}");
+            if text.contains('\0') {
+                let error = decode_url(&url).expect_err("NUL");
+                prop_assert!(url[error.offset..].starts_with("%00"), "{}", error);
+            } else {
+                let decoded = decode_url(&url).expect("what is encoded is decoded");
+                prop_assert_eq!(decoded, format!("https://h/{text}"));
+            }
             for encoded in [path, segment] {
                 let decoded = percent_decode_str(&encoded).decode_utf8();
                 prop_assert_eq!(decoded.expect("UTF-8"), text.as_str());
             }
+        }
+    }
+    #[test]
+    fn what_is_no_text_of_a_path_is_refused_at_its_place() {
+        let start = "https://h/mirror/starlingx/";
+        for (path, offset) in [
+            ("a%2fb", 1),
+            ("a%2Fb", 1),
+            ("%00", 0),
+            ("a%", 1),
+            ("a%4", 1),
+            ("a%zz", 1),
+            ("a%C3%A4%C3", 7),
+            ("%C3b", 0),
+            ("%2B%ff", 3),
+            ("%ED%A0%80", 0),
+        ] {
+            let text = format!("{start}{path}");
+            let error = decode_url(&text).expect_err(path);
+            assert_eq!(error.offset, start.len() + offset, "{error}");
+            assert_eq!(error.input, text);
+        }
+        for (path, decoded) in [
+            ("g%2B%2B_4%3A12_amd64.deb", "g++_4:12_amd64.deb"),
+            ("a+b%20c", "a+b c"),
+            // Once, and not again.
+            ("a%252Fb", "a%2Fb"),
+            ("%C3%A4", "\u{e4}"),
+            ("a?b=%2F", "a?b=%2F"),
+        ] {
+            let decoded_text = decode_url(&format!("{start}{path}")).map(Cow::into_owned);
+            assert_eq!(decoded_text.as_deref(), Ok(&*format!("{start}{decoded}")));
         }
     }
 }

@@ -63,11 +63,14 @@ const PATHS: &[Refused] = &[
         Some("master/centos/latest_build/outputs/RPMS/std/libstdc++.rpm"),
     ),
     (
-        "https://mirror.example.org/mirror/starlingx/master/centos/latest_build/outputs/iso/a%5E%281%29.iso",
+        "https://mirror.example.org/mirror/starlingx/master/centos/latest_build/outputs/iso/a%2Fb.iso",
         84,
-        Some(
-            "https://mirror.example.org/mirror/starlingx/master/centos/latest_build/outputs/iso/a^(1).iso",
-        ),
+        None,
+    ),
+    (
+        "https://mirror.example.org/mirror/starlingx/%6Daster/centos/%2E%2E/iso/a.iso",
+        60,
+        None,
     ),
     ("MASTER/centos", 0, Some("master/centos")),
     ("MASTER/../etc", 0, None),

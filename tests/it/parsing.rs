@@ -187,3 +187,42 @@ fn image_names_are_read_and_made_both_ways() {
     .code(2);
     run(&mut stx(["image", "parse", "starlingx/UPPER:x"])).code(2);
 }
+
+/// URLs as browsers write them, and as the lists of packages have them.
+#[test]
+fn the_path_of_a_url_is_decoded() {
+    let start = "https://mirror.example.org/mirror/starlingx/master/debian/latest_build/outputs/std/packages/";
+    let input = format!(
+        "{start}g%2B%2B_4%3A12.2.0-3_amd64.deb\n{start}a+b%2Fc.deb\n{start}a%ff.deb\n{start}x%00\n{start}%2e%2e/y%2B\nmaster/g%2B%2B\n"
+    );
+    let ran = fed(
+        &mut stx(["parse", "--format", "json", "-"]),
+        input.as_bytes(),
+    )
+    .code(2);
+    let objects = objects(&ran);
+    assert_eq!(objects[0]["rest"], "packages/g++_4:12.2.0-3_amd64.deb");
+    assert_eq!(
+        objects[0]["input"],
+        format!("{start}g%2B%2B_4%3A12.2.0-3_amd64.deb")
+    );
+    for (object, offset) in objects[1..].iter().zip([
+        start.len() + 3,
+        start.len() + 1,
+        start.len() + 1,
+        start.len(),
+        "master/g".len(),
+    ]) {
+        assert_eq!(object["error"]["offset"], offset, "{object}");
+    }
+    let texts: Vec<_> = input.lines().collect();
+    let inputs: Vec<_> = objects
+        .iter()
+        .map(|object| object["input"].as_str())
+        .collect();
+    assert_eq!(
+        inputs,
+        texts.into_iter().map(Some).collect::<Vec<_>>(),
+        "as they were given"
+    );
+}

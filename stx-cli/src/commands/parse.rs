@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use serde::Serialize;
 use stx_layout::report::{ImageReport, PathReport, Refusal, caret};
 use stx_layout::{
-    ImageNameRef, MirrorPathRef, Os, ParseError, Qualifier, Stream, Tag, printable_json,
+    ImageNameRef, MirrorPath, MirrorPathRef, Os, ParseError, Qualifier, Stream, Tag, printable_json,
 };
 
 use super::Context;
@@ -17,14 +17,26 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn paths(context: &Context, args: &Parse) -> Result<(), Failure> {
-    each(
-        context,
-        &args.paths,
-        |printer, text| match MirrorPathRef::parse(text) {
+    each(context, &args.paths, |printer, text| {
+        if text.contains('%') {
+            // A URL has to be decoded.
+            return match text.parse::<MirrorPath>() {
+                Ok(path) => {
+                    let report = PathReport::from(path.borrowed());
+                    let report = PathReport {
+                        input: text,
+                        ..report
+                    };
+                    printer.report(&report).map(Ok)
+                }
+                Err(error) => Ok(Err(error)),
+            };
+        }
+        match MirrorPathRef::parse(text) {
             Ok(path) => printer.report(&PathReport::from(path)).map(Ok),
             Err(error) => Ok(Err(error)),
-        },
-    )
+        }
+    })
 }
 
 pub(crate) fn images(context: &Context, args: &ImageParse) -> Result<(), Failure> {
