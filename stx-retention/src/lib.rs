@@ -55,7 +55,7 @@
 //!
 //! Whatever the rules say, these stay: what an alias points at, or names in a form that is not understood; what is in use,
 //! pinned or holds a `KEEP` file; what is dated in the future, which neither counts as a newer build; what has no
-//! readable record, or another build's; what has verdicts that cannot be read; the build of which the calendar learns the day of
+//! readable record, or another build's; what has verdicts that cannot be read; the build from which the calendar learns the day of
 //! a release. Entries that are no build at all are never part of a plan, only of its warnings.
 //!
 //! # What one run may do
