@@ -74,6 +74,8 @@ async fn killed(at_event: Option<u32>, at_write: Option<(u32, bool)>) -> (u32, u
     let writes = ledger.writes;
     ledger.breaks = None;
     world.lock().fuse = None;
+    // Started again later, when the clock says something else.
+    seconds(60).await;
     serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await)
         .await
         .unwrap();
