@@ -92,7 +92,7 @@ fn eight_different_mistakes_are_eight_findings_with_their_positions() {
 fn a_recipe_without_mistakes_is_said_to_have_none() {
     let dir = root().join("recipes");
     let names = crate::harness::names(&dir).into_iter();
-    let mut files: Vec<_> = names.filter(|name| name.ends_with(".toml")).collect();
+    let mut files: Vec<_> = names.filter(|name| name.contains(".toml")).collect();
     assert!(files.len() >= 10, "{files:?}");
     files.extend(["sample/recipe.toml", "sample-debian/recipe.toml"].map(str::to_owned));
     for name in files {
