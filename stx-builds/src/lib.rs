@@ -39,6 +39,7 @@
 //! | [`fetch`], [`copy`] | builds and their files, elsewhere |
 //! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
 //! | [`daemon`] | the build service |
+//! | [`layers`] | the channels that are built after each other |
 //!
 //! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
 
@@ -56,6 +57,7 @@ pub mod fetch;
 pub mod files;
 mod identity;
 pub mod images;
+pub mod layers;
 pub mod mirror;
 pub mod options;
 mod packages;

@@ -125,7 +125,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Forecast(args) => commands::retention::forecast::forecast(context, args).await,
         Command::Daemon(args) => Box::pin(commands::daemon::run(context, args)).await,
         Command::Trigger(args) => commands::trigger::run(context, args).await,
-        Command::Status => commands::status::run(context),
+        Command::Status => commands::status::run(context).await,
         Command::History(args) => commands::history::run(context, args),
         Command::Stats(args) => commands::history::stats(context, args),
         Command::Alias(args::Alias::List) => commands::alias::list(context).await,

@@ -303,6 +303,25 @@ fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
         );
     }
 
+    let status = run(&mut layers.stx(&["status", "--format", "json"])).json();
+    let shown = status["layers"].as_array().expect("a list").iter();
+    let shown: Vec<_> = shown
+        .map(|layer| {
+            format!(
+                "{} {} {}",
+                layer["channel"], layer["state"], layer["starts"]
+            )
+        })
+        .map(|line| line.replace('"', ""))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "master/centos/compiler up-to-date [master/centos/distro]",
+            "master/centos/distro up-to-date [master/centos/flock]",
+            "master/centos/flock up-to-date []",
+        ]
+    );
     by_hand(&layers);
     retention(&layers, &distro[0], good[0]);
     chain(&layers, &flock[1], &distro[1]);
@@ -339,6 +358,9 @@ fn by_hand(layers: &Layers) {
     run(&mut layers.stx(&[&build[..], &["--force"]].concat())).ok();
     let forced = layers.builds("distro").pop().expect("a build");
     assert_eq!(layers.after("distro", &forced), Some(upon));
+    let status = run(&mut layers.stx(&["status"])).ok();
+    let line = "master/centos/flock     behind, after master/centos/distro, made upon ";
+    assert!(status.contains(line), "{status}");
 }
 
 /// A build that others were made upon is kept, and pins end with the builds that needed them.

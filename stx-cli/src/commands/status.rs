@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use stx_builds::layers::{Layer, LayerState};
 use stx_layout::printable;
 use stx_service::ledger::{Ledger as _, State, VerdictOrigin, VerdictRequest};
 
@@ -15,15 +16,19 @@ struct Status<'a> {
     service_running: bool,
     #[serde(flatten)]
     state: &'a State,
+    /// The channels that are built after each other, from below; none without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<Layer>,
 }
 
-pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
     let ledger = context.site.ledger()?;
     let state = ledger.state();
     let service = context.service()?;
     let status = Status {
         service_running: context.site.service_running(&service)?,
         state,
+        layers: context.site.layers(&service, state).await?,
     };
     output::print(context.format(), &status, || human(context, &status))
 }
@@ -32,6 +37,7 @@ fn human(context: &Context, status: &Status<'_>) -> String {
     let Status {
         service_running,
         state,
+        layers,
     } = status;
     let age = |then| output::age(context.site.now, then);
     let mut text = String::new();
@@ -94,6 +100,24 @@ fn human(context: &Context, status: &Status<'_>) -> String {
             "last".to_owned(),
             channel.to_string(),
             format!("{build} {result}, {good}"),
+        ]);
+    }
+    for layer in layers {
+        let stands = match layer.state {
+            LayerState::Runs => "runs",
+            LayerState::Waits => "waits",
+            LayerState::UpToDate => "up to date",
+            LayerState::Behind => "behind",
+            LayerState::NothingBelow => "no success below",
+        };
+        let after = layer.after.as_ref();
+        let after = after.map_or_else(String::new, |after| format!(", after {after}"));
+        let upon = layer.upon.as_ref();
+        let upon = upon.map_or_else(String::new, |upon| format!(", made upon {}", upon.date));
+        rows.push(vec![
+            "layer".to_owned(),
+            layer.channel.to_string(),
+            format!("{stands}{after}{upon}"),
         ]);
     }
     for (alarm, (since, words)) in &state.alarms {
