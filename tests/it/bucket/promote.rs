@@ -59,7 +59,9 @@ const PART: usize = 5 << 20;
 fn tag_in_parts(bytes: &[u8]) -> String {
     let parts: Vec<_> = bytes.chunks(PART).map(md5::Md5::digest).collect();
     let whole = md5::Md5::digest(parts.concat());
-    let hex: String = whole.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = whole
+        .iter()
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     format!("{hex}-{}", parts.len())
 }
 
@@ -68,7 +70,7 @@ fn a_large_image_is_promoted(server: &Arc<dyn Server>, bucket: &'static str) {
     let work = tempdir().expect("a directory");
     let place = Place::bucket(server, bucket);
     let image = image(1, 120);
-    assert!(image.len() > 2 * PART && image.len() % PART != 0);
+    assert!(image.len() > 2 * PART && !image.len().is_multiple_of(PART));
     let tree = tree(work.path(), 1);
     fs_err::write(tree.join("outputs/iso/bootimage.iso"), &image).expect("written");
     drop(place.publish(&tree, 1).ok());
