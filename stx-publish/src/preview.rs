@@ -54,7 +54,7 @@ pub struct PreviewTree {
     digests: BTreeMap<BuildPath, (Stamp, Sha256)>,
     /// The entries that are shown, as symlinks.
     shown: BTreeMap<BuildPath, Utf8PathBuf>,
-    /// What each repository listed.
+    /// The packages that each repository listed.
     listed: BTreeMap<BuildPath, BTreeMap<String, Sha256>>,
 }
 

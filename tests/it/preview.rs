@@ -177,7 +177,7 @@ fn status(args: &[&str]) -> String {
     curl(&[&status[..], args].concat()).ok()
 }
 
-/// What the image phase of each recipe read from the preview is, byte for byte, what was published in the end.
+/// The image phase of each recipe reads from the preview, byte for byte, the files that are published in the end.
 fn assert_image_of_packages_just_built(place: &Place, seen: &str, published: &str) {
     let ran = run(&mut place.build());
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);

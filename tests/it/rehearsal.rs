@@ -8,7 +8,7 @@ use camino_tempfile::Utf8TempDir;
 use crate::harness::{assert_whole, root, run, stx, tool};
 use crate::places::wait;
 
-/// What `stx shell` enters, as docs/starlingx.md has it.
+/// The pod that `stx shell` enters, as docs/starlingx.md has it.
 const BUILDER: &str = r#"
 [place.builder]
 kind = "exec"

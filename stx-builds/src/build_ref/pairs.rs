@@ -139,7 +139,7 @@ pub(crate) fn belong_together(one: &Channel, other: &Channel) -> bool {
     group(one) == group(other) && arch(one) == arch(other)
 }
 
-/// What channels of two releases have to have in common.
+/// The parts of their paths that channels of two releases have to have in common.
 fn group(channel: &Channel) -> (&Distro, Option<&Layer>) {
     (&channel.distro, channel.layer.as_ref())
 }

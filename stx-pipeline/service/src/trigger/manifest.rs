@@ -85,7 +85,7 @@ struct Known {
     groups: Vec<String>,
 }
 
-/// What holds for all projects.
+/// The defaults that hold for all projects.
 #[derive(Default)]
 struct Common<'e> {
     remotes: BTreeMap<&'e str, &'e Element>,

@@ -216,8 +216,8 @@ impl Reader<'_> {
     }
 }
 
-/// What `repo` puts into the elements of a file that is included: the revision of the `<include>` where there is none, and its
-/// groups beside their own.
+/// Gives an element of an included file the revision of the `<include>` where it has none, and the groups of it beside its own, as
+/// `repo` does.
 fn inherit(element: &mut Element, includer: &Element) {
     let is = |tag: &str| element.tag == tag;
     let revised = (is("project") || is("include")) && !element.has("revision");
