@@ -125,6 +125,9 @@ fn the_sample_says_which_commits_and_inputs_it_was_made_of() {
     let mut inputs = hashed(&build, "inputs");
     inputs.retain(|path, _| !path.contains("/repodata/"));
     assert!(!inputs.is_empty());
+    let recipe = root().join("recipes/sample/recipe.toml");
+    let sum = run(&mut tool("sha256sum", [recipe.as_str()])).ok();
+    inputs.insert("recipe/recipe.toml".to_owned(), sum[..64].to_owned());
     assert_eq!(resources(dependencies, "sha256"), inputs);
     for dependency in dependencies.as_array().expect("a list") {
         let (uri, commit) = (&dependency["uri"], &dependency["digest"]["gitCommit"]);
