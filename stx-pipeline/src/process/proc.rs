@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -90,9 +91,45 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
     Some(children)
 }
 
+/// How often the environment of a process is read that is becoming another program, with a millisecond between two reads.
+const READS: usize = 100;
+
+/// The environment that a process was started with; none where it is gone or may not be seen.
+///
+/// The kernel shows an empty one while `execve` puts a program in the place of another, and once to whoever opened that of the
+/// earlier program. A process caught there would be taken for one that cleared its environment. So an empty one counts if it
+/// is read twice while the kernel knows where the environment lies (`env_start`, proc(5)).
+fn environment(pid: i32) -> Option<Vec<u8>> {
+    let mut settled = false;
+    for _ in 0..READS {
+        let env = read(format!("/proc/{pid}/environ")).ok()?;
+        if !env.is_empty() || stat(pid).is_none_or(|stat| stat.is_dead()) {
+            return Some(env);
+        }
+        match env_start(pid) {
+            Some(0) | None => {
+                settled = false;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Some(_) if settled => return Some(env),
+            Some(_) => settled = true,
+        }
+    }
+    None
+}
+
+/// Where the environment of a process begins in its memory; 0 where there is none yet.
+fn env_start(pid: i32) -> Option<u64> {
+    let text = read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let (_, fields) = text.rsplit_once(')')?;
+    // Field 50; the first two are before the parenthesis.
+    fields.split_whitespace().nth(47)?.parse().ok()
+}
+
 /// Whether a process was started with all of these in its environment, each `NAME=VALUE`.
 pub(super) fn has_env(pid: i32, wanted: &[String]) -> bool {
-    let Ok(env) = read(format!("/proc/{pid}/environ")) else {
+    let Some(env) = environment(pid) else {
         return false;
     };
     wanted.iter().all(|wanted| {
@@ -103,7 +140,7 @@ pub(super) fn has_env(pid: i32, wanted: &[String]) -> bool {
 
 /// Whether a process was started with a variable of this name in its environment.
 pub(super) fn names_env(pid: i32, name: &str) -> bool {
-    read(format!("/proc/{pid}/environ")).is_ok_and(|env| {
+    environment(pid).is_some_and(|env| {
         env.split(|byte| *byte == 0).any(|entry| {
             entry
                 .strip_prefix(name.as_bytes())
@@ -141,4 +178,48 @@ pub(super) fn boot() -> String {
             .to_owned()
     })
     .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use camino_tempfile::Utf8TempDir;
+
+    use super::{names_env, stat};
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "watches a process that it starts"
+    )]
+    fn a_process_that_becomes_another_program_keeps_its_environment() {
+        let dir = Utf8TempDir::new().expect("a directory");
+        let script = dir.path().join("again");
+        let text = "#!/bin/sh\n[ \"$1\" = 0 ] || exec \"$0\" $(($1 - 1))\nexec env -i sleep 60\n";
+        fs_err::write(&script, text).expect("a script");
+        fs_err::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("executable");
+        let mut child = Command::new(&script)
+            .arg("1000")
+            .env("PHASE", "")
+            .spawn()
+            .expect("it starts");
+        let pid = i32::try_from(child.id()).expect("a number");
+        let is_sleep = || {
+            fs_err::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+        };
+        let mut seen = 0;
+        let cleared = loop {
+            if !names_env(pid, "PHASE") {
+                break is_sleep();
+            }
+            seen += 1;
+        };
+        let alive = stat(pid).is_some_and(|stat| !stat.is_dead());
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        assert!(cleared && alive, "without PHASE after {seen} looks");
+        assert!(seen > 100, "{seen}");
+    }
 }
