@@ -9,15 +9,6 @@ use crate::ledger::Ledger as _;
 use crate::trigger::Cause;
 use crate::{Control, OnStop, Setup};
 
-/// Where the service is killed.
-#[derive(Debug, Clone, Copy)]
-enum Kill {
-    Never,
-    BeforeWrite(u32),
-    AfterWrite(u32),
-    Event(u32),
-}
-
 fn watches() -> Setup {
     let mut daily = polled("master", 50);
     daily.schedule = scheduled("master", "*/10 * * * *").schedule;
@@ -27,18 +18,12 @@ fn watches() -> Setup {
 /// A quarter of an hour with commits, ticks, a failing commit and people; killed once, started again at once, or after
 /// a while. Gives the numbers of writes and events.
 async fn run(kill: Kill, down: u64) -> (u32, u32) {
-    const FUSE: u32 = 1_000_000;
     let world = World::new();
     let mut ledger = Breaking::new();
     world.push("master", "m1");
     world.push("f/x", "x1");
     world.lock().broken.insert("m2".into());
-    match kill {
-        Kill::Never => world.lock().fuse = Some(FUSE),
-        Kill::BeforeWrite(n) => ledger.breaks = Some((n, false)),
-        Kill::AfterWrite(n) => ledger.breaks = Some((n, true)),
-        Kill::Event(n) => world.lock().fuse = Some(n),
-    }
+    kill.arm(&world, &mut ledger);
     let pushes = world.clone();
     let upstream = tokio::spawn(async move {
         seconds(250).await;
@@ -51,15 +36,14 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
         pushes.ask_build("second", "m/2020.b1", false);
         pushes.push("m/2020.b1", "tag");
     });
-    let killed = serve_during(&world, &mut ledger, watches(), async |_| {
-        seconds(1200).await;
-    })
-    .await;
-    let writes = ledger.writes;
-    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
-    drop(killed);
-    ledger.breaks = None;
-    world.lock().fuse = None;
+    // Killed or not: what follows is the same.
+    drop(
+        serve_during(&world, &mut ledger, watches(), async |_| {
+            seconds(1200).await
+        })
+        .await,
+    );
+    let counts = Kill::disarm(&world, &mut ledger);
     seconds(down).await;
     serve_during(&world, &mut ledger, watches(), async |control| {
         seconds(1800).await;
@@ -70,7 +54,7 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
     .unwrap();
     upstream.await.unwrap();
     check(&world, &ledger, kill);
-    (writes, events)
+    counts
 }
 
 fn check(world: &World, ledger: &Breaking, kill: Kill) {

@@ -26,74 +26,56 @@ fn tested() -> Setup {
     setup
 }
 
-/// The ends of the tests, in the order in which they were filed.
-fn ends(ledger: &Breaking) -> Vec<Option<VerdictEnd>> {
-    let filed = ledger.verdicts(None, usize::MAX).unwrap();
-    let ends = filed.into_iter().rev();
-    ends.map(|filed| filed.end.map(|end| end.how)).collect()
-}
-
 /// A good commit and a bad one, killed once; gives the numbers of writes and events.
-async fn killed(at_event: Option<u32>, at_write: Option<(u32, bool)>) -> (u32, u32) {
-    const FUSE: u32 = 1_000_000;
+async fn killed(kill: Kill) -> (u32, u32) {
     let world = World::new();
     let mut ledger = Breaking::new();
     world.lock().broken.insert("bad".into());
     world.push("master", "good");
-    ledger.breaks = at_write;
-    world.lock().fuse = Some(at_event.unwrap_or(FUSE));
+    kill.arm(&world, &mut ledger);
     let script = world.clone();
     let pushes = tokio::spawn(async move {
         seconds(900).await;
         script.push("master", "bad");
     });
     drop(serve_during(&world, &mut ledger, tested(), async |_| seconds(1800).await).await);
-    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
-    let writes = ledger.writes;
-    ledger.breaks = None;
-    world.lock().fuse = None;
+    let counts = Kill::disarm(&world, &mut ledger);
     // Started again later, when the clock says something else.
     seconds(60).await;
     serve_during(&world, &mut ledger, tested(), async |_| seconds(3600).await)
         .await
         .unwrap();
     pushes.await.unwrap();
-    let kill = format!("{at_event:?} {at_write:?}");
     let inner = world.lock();
     let good = inner.published.iter();
     let good: Vec<_> = good
         .filter(|build| build.result == BuildOutcome::Success)
         .collect();
     let verdicts: Vec<_> = inner.verdicts.iter().collect();
-    assert_eq!((good.len(), verdicts.len()), (1, 1), "{kill}: {inner:#?}");
-    assert_eq!(verdicts[0].build, good[0].id, "{kill}");
+    assert_eq!((good.len(), verdicts.len()), (1, 1), "{kill:?}: {inner:#?}");
+    assert_eq!(verdicts[0].build, good[0].id, "{kill:?}");
     let (verdict, author) = (verdicts[0].verdict, &*verdicts[0].author);
-    assert_eq!((verdict, author), (Verdict::Green, "sanity"), "{kill}");
+    assert_eq!((verdict, author), (Verdict::Green, "sanity"), "{kill:?}");
     let expected = ("sanity".to_owned(), good[0].id.clone());
     let is_right = inner.tests.iter().all(|test| *test == expected);
     assert!(
         is_right && inner.tests.len() <= 2,
-        "{kill}: {:?}",
+        "{kill:?}: {:?}",
         inner.tests
     );
     drop(inner);
     let recorded = |end: &Option<VerdictEnd>| matches!(end, Some(VerdictEnd::Recorded { .. }));
-    let ends = ends(&ledger);
-    assert!(ends.len() == 1 && recorded(&ends[0]), "{kill}: {ends:?}");
-    (writes, events)
+    let ends = ledger.verdict_ends();
+    assert!(ends.len() == 1 && recorded(&ends[0]), "{kill:?}: {ends:?}");
+    counts
 }
 
 #[tokio::test(start_paused = true)]
 async fn killed_anywhere_a_success_has_one_verdict_and_a_failed_build_none() {
-    let (writes, events) = killed(None, None).await;
-    assert!(writes > 20 && events > 20, "{writes} {events}");
-    for event in 0..events {
-        killed(Some(event), None).await;
-    }
-    for write in 0..writes {
-        for after in [false, true] {
-            killed(None, Some((write, after))).await;
-        }
+    let counts = killed(Kill::Never).await;
+    assert!(counts.0 > 20 && counts.1 > 20, "{counts:?}");
+    for kill in Kill::everywhere(counts) {
+        killed(kill).await;
     }
 }
 
@@ -117,7 +99,7 @@ async fn a_slow_lab_holds_up_no_build_and_tests_the_newest() {
     let tests = world.lock().tests.clone();
     let newest = world.lock().published.last().unwrap().id.clone();
     assert_eq!(tests.last().map(|(_, build)| build), Some(&newest));
-    let ends = ends(&ledger);
+    let ends = ledger.verdict_ends();
     assert_eq!(ends.len(), 4);
     let superseded = ends.iter().filter(|end| {
         let why = "is tested instead";
@@ -166,7 +148,10 @@ async fn a_test_is_cancelled_by_those_who_may_and_not_waited_for() {
     })
     .await
     .unwrap();
-    assert_eq!(ends(&ledger), [Some(VerdictEnd::Cancelled { uid: 0 })]);
+    assert_eq!(
+        ledger.verdict_ends(),
+        [Some(VerdictEnd::Cancelled { uid: 0 })]
+    );
     assert!(world.lock().verdicts.is_empty());
 }
 
@@ -194,12 +179,12 @@ async fn a_test_that_never_ends_is_given_up_and_one_that_cannot_start_gives_no_v
         Some(VerdictEnd::NotTested { why: text }) => assert!(text.contains(why), "{text}"),
         end => panic!("{end:?}"),
     };
-    given_up(&ends(&ledger)[0], "interrupted 5 times");
+    given_up(&ledger.verdict_ends()[0], "interrupted 5 times");
     world.lock().tested = Some(Tested::NotTested("/lab: not there".into()));
     world.push("master", "two");
     serve_during(&world, &mut ledger, tested(), async |_| seconds(3600).await)
         .await
         .unwrap();
-    given_up(&ends(&ledger)[1], "/lab: not there");
+    given_up(&ledger.verdict_ends()[1], "/lab: not there");
     assert!(world.lock().verdicts.is_empty() && ledger.state().verdicts.is_empty());
 }

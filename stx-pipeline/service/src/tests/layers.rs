@@ -25,17 +25,16 @@ fn layers() -> Setup {
     setup(watches)
 }
 
-/// Three commits below, the second of which does not compile; the service is killed at one event, and started again after a
-/// while. Gives the number of events.
-async fn run(kill: Option<u32>, down: u64) -> u32 {
-    const FUSE: u32 = 1_000_000;
+/// Three commits below, the second of which does not compile; the service is killed once, and started again after a while.
+/// Gives the numbers of writes and events.
+async fn run(kill: Kill, down: u64) -> (u32, u32) {
     let world = World::new();
     let mut ledger = Breaking::new();
     for (git, _) in LAYERS {
         world.push(git, "one");
     }
     world.lock().broken.insert("bad".into());
-    world.lock().fuse = Some(kill.unwrap_or(FUSE));
+    kill.arm(&world, &mut ledger);
     let pushes = world.clone();
     let upstream = tokio::spawn(async move {
         seconds(1000).await;
@@ -45,8 +44,7 @@ async fn run(kill: Option<u32>, down: u64) -> u32 {
     });
     // Killed or not: what follows is the same.
     drop(serve_during(&world, &mut ledger, layers(), async |_| seconds(3600).await).await);
-    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
-    world.lock().fuse = None;
+    let counts = Kill::disarm(&world, &mut ledger);
     seconds(down).await;
     serve_during(&world, &mut ledger, layers(), async |control| {
         seconds(7200).await;
@@ -81,21 +79,21 @@ async fn run(kill: Option<u32>, down: u64) -> u32 {
             upon.iter().all(|it| good.contains(it)),
             "{kill:?}: {upon:?}"
         );
-        if kill.is_none() {
+        if matches!(kill, Kill::Never) {
             assert_eq!(upon, good, "each one is built, where the service lives");
             assert_eq!(good.len(), 2);
         }
     }
-    events
+    counts
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_success_below_is_built_upon_once_wherever_the_service_is_killed() {
-    let events = run(None, 0).await;
-    assert!(events > 30, "{events}");
-    for kill in 0..events {
-        // Started again at once, or after a while.
-        run(Some(kill), u64::from(kill % 2) * 600).await;
+    let counts = run(Kill::Never, 0).await;
+    assert!(counts.0 > 20 && counts.1 > 30, "{counts:?}");
+    // Started again at once, or after a while.
+    for (kill, down) in Kill::everywhere(counts).zip([0, 600].into_iter().cycle()) {
+        run(kill, down).await;
     }
 }
 

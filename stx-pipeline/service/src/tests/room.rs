@@ -1,71 +1,20 @@
 //! A disk on which there is no room for the ledger, for a while.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use stx_layout::Channel;
+use std::sync::atomic::Ordering;
 
 use super::world::*;
-use crate::ledger::{
-    AlarmKind, Change, Filed, FiledVerdict, Ledger, LedgerError, MemoryLedger, RunEnd, State,
-};
+use crate::ledger::{AlarmKind, Ledger as _, LedgerError, RunEnd};
 use crate::{Control, Notice, ServeError};
 
 const HOUR: u64 = 3600;
-
-/// A ledger that cannot be written while its disk is full.
-struct OnDisk {
-    inner: MemoryLedger,
-    full: Arc<AtomicBool>,
-}
-
-impl OnDisk {
-    fn new() -> Self {
-        let full = Arc::new(AtomicBool::new(false));
-        let inner = MemoryLedger::default();
-        Self { inner, full }
-    }
-
-    fn history(&self) -> Vec<Filed> {
-        self.inner.history(None, usize::MAX).unwrap()
-    }
-}
-
-impl Ledger for OnDisk {
-    fn state(&self) -> &State {
-        self.inner.state()
-    }
-
-    fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
-        if self.full.load(Ordering::Relaxed) {
-            let source = "database or disk is full".into();
-            return Err(LedgerError::Unavailable {
-                op: "write",
-                source,
-            });
-        }
-        self.inner.record(changes)
-    }
-
-    fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
-        self.inner.history(channel, limit)
-    }
-
-    fn verdicts(
-        &self,
-        channel: Option<&Channel>,
-        limit: usize,
-    ) -> Result<Vec<FiledVerdict>, LedgerError> {
-        self.inner.verdicts(channel, limit)
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
     // Full from each of these seconds of a build on, for half an hour.
     for from in (0..300).step_by(10) {
         let world = World::new();
-        let mut ledger = OnDisk::new();
+        let mut ledger = Breaking::new();
         let full = Arc::clone(&ledger.full);
         world.push("master", "one");
         let script = world.clone();
@@ -124,7 +73,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost_or_built_twice() {
 async fn a_stop_ends_it_on_a_full_disk_and_the_next_start_records_what_was_built() {
     for from in (0..300).step_by(10) {
         let world = World::new();
-        let mut ledger = OnDisk::new();
+        let mut ledger = Breaking::new();
         let full = Arc::clone(&ledger.full);
         world.push("master", "one");
         let served = serve_during(
@@ -168,7 +117,7 @@ async fn a_stop_ends_it_on_a_full_disk_and_the_next_start_records_what_was_built
 #[tokio::test(start_paused = true)]
 async fn a_service_that_starts_on_a_full_disk_waits_and_ends_when_told() {
     let world = World::new();
-    let mut ledger = OnDisk::new();
+    let mut ledger = Breaking::new();
     world.push("master", "one");
     world.ask_build("a", "master", false);
     // Killed while a build runs.

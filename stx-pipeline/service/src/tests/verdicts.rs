@@ -28,13 +28,6 @@ fn a_build(world: &World, result: BuildOutcome) -> BuildId {
     build.expect("a build").id.clone()
 }
 
-/// The ends of the verdicts in the ledger, in the order in which they were filed.
-fn ends(ledger: &Breaking) -> Vec<Option<VerdictEnd>> {
-    let filed = ledger.verdicts(None, usize::MAX).unwrap();
-    let ends = filed.into_iter().rev();
-    ends.map(|filed| filed.end.map(|end| end.how)).collect()
-}
-
 /// A mirror with a success and a failed build.
 async fn built() -> (World, Breaking) {
     let world = World::new();
@@ -54,8 +47,7 @@ async fn built() -> (World, Breaking) {
 }
 
 /// Two verdicts of one member and one of another on a build, killed once. Gives the numbers of writes and events.
-async fn killed(at_event: Option<u32>, at_write: Option<(u32, bool)>) -> (u32, u32) {
-    const FUSE: u32 = 1_000_000;
+async fn killed(kill: Kill) -> (u32, u32) {
     let (world, mut ledger) = built().await;
     let build = a_build(&world, BuildOutcome::Success);
     for (id, uid, verdict) in [
@@ -65,21 +57,15 @@ async fn killed(at_event: Option<u32>, at_write: Option<(u32, bool)>) -> (u32, u
     ] {
         ask(&world, id, uid, mark(&build, verdict, id));
     }
-    ledger.writes = 0;
-    ledger.breaks = at_write;
-    world.lock().fuse = Some(at_event.unwrap_or(FUSE));
+    kill.arm(&world, &mut ledger);
     // It ends by the kill, or at the end of the script.
     drop(serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await).await);
-    let events = FUSE - world.lock().fuse.unwrap_or(0).min(FUSE);
-    let writes = ledger.writes;
-    ledger.breaks = None;
-    world.lock().fuse = None;
+    let counts = Kill::disarm(&world, &mut ledger);
     // Started again later, when the clock says something else.
     seconds(60).await;
     serve_during(&world, &mut ledger, setup([]), async |_| seconds(600).await)
         .await
         .unwrap();
-    let kill = format!("{at_event:?} {at_write:?}");
     let given: Vec<_> = world
         .lock()
         .verdicts
@@ -88,31 +74,26 @@ async fn killed(at_event: Option<u32>, at_write: Option<(u32, bool)>) -> (u32, u
         .collect();
     let expected = [("a", "user 1000"), ("b", "user 1001"), ("c", "user 1000")];
     let expected = expected.map(|(reason, author)| (reason.to_owned(), author.to_owned()));
-    assert_eq!(given, expected, "{kill}");
-    let ends = ends(&ledger);
-    assert_eq!(ends.len(), 3, "{kill}: {ends:?}");
+    assert_eq!(given, expected, "{kill:?}");
+    let ends = ledger.verdict_ends();
+    assert_eq!(ends.len(), 3, "{kill:?}: {ends:?}");
     let is_given = |end: &Option<VerdictEnd>| matches!(end, Some(VerdictEnd::Recorded { .. }));
-    assert!(ends.iter().all(is_given), "{kill}: {ends:?}");
+    assert!(ends.iter().all(is_given), "{kill:?}: {ends:?}");
     let state = ledger.state();
     assert!(
         state.verdicts.is_empty() && state.messages.is_empty(),
-        "{kill}"
+        "{kill:?}"
     );
-    assert!(world.lock().messages.is_empty(), "{kill}");
-    (writes, events)
+    assert!(world.lock().messages.is_empty(), "{kill:?}");
+    counts
 }
 
 #[tokio::test(start_paused = true)]
 async fn killed_anywhere_each_verdict_is_given_once() {
-    let (writes, events) = killed(None, None).await;
-    assert!(writes > 5 && events > 5, "{writes} {events}");
-    for event in 0..events {
-        killed(Some(event), None).await;
-    }
-    for write in 0..writes {
-        for after in [false, true] {
-            killed(None, Some((write, after))).await;
-        }
+    let counts = killed(Kill::Never).await;
+    assert!(counts.0 > 5 && counts.1 > 5, "{counts:?}");
+    for kill in Kill::everywhere(counts) {
+        killed(kill).await;
     }
 }
 
@@ -148,7 +129,7 @@ async fn a_verdict_on_what_was_not_published_or_failed_is_refused_and_the_next_o
         refused("a failed build"),
         recorded,
     ];
-    assert_eq!(ends(&ledger), expected);
+    assert_eq!(ledger.verdict_ends(), expected);
     assert_eq!(world.lock().verdicts.len(), 1);
     let said = world.lock().said.join("\n");
     assert!(

@@ -1,4 +1,9 @@
 //! The world that the service runs in: everything outside of it, as values, and its time.
+//!
+//! `setups` has its configurations, `ledger` the ledger that fails when a test says so.
+
+mod ledger;
+mod setups;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,9 +17,11 @@ use stx_layout::{
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+pub(super) use self::ledger::{Breaking, Kill};
+pub(super) use self::setups::{polled, scheduled, setup, target, watch};
 use super::super::*;
-use crate::ledger::{Change, Filed, FiledVerdict, Ledger, LedgerError, MemoryLedger};
-use crate::trigger::{ChangedFile, PathRules};
+use crate::ledger::Ledger;
+use crate::trigger::ChangedFile;
 use stx_pipeline::EventKind;
 
 pub(super) const PHASES: [&str; 3] = ["sync", "compile", "image"];
@@ -507,125 +514,6 @@ impl Host for World {
 
     fn say(&self, text: &str) {
         self.lock().said.push(text.to_owned());
-    }
-}
-
-pub(super) fn target(release: &str, git: &str) -> Target {
-    Target {
-        channel: format!("{release}/centos").parse().unwrap(),
-        git: git.into(),
-        recipe: "/recipe.toml".into(),
-    }
-}
-
-pub(super) fn watch(git: &str) -> Watch {
-    let Target {
-        channel,
-        git,
-        recipe,
-    } = target(&ReleaseId::from_git(git).unwrap().to_string(), git);
-    Watch {
-        key: channel.to_string(),
-        git,
-        channel,
-        recipe,
-        milestone: None,
-        schedule: None,
-        poll: None,
-        upstream: None,
-        after: None,
-        paths: PathRules::default(),
-        quiet: Duration::ZERO,
-        quiet_max: Duration::ZERO,
-        retry_failed: false,
-        max_age: None,
-    }
-}
-
-pub(super) fn polled(git: &str, seconds: u64) -> Watch {
-    Watch {
-        poll: Some(Duration::from_secs(seconds)),
-        ..watch(git)
-    }
-}
-
-pub(super) fn scheduled(git: &str, cron: &str) -> Watch {
-    Watch {
-        schedule: Some(Schedule::new(cron, Duration::ZERO, git).unwrap()),
-        ..watch(git)
-    }
-}
-
-pub(super) fn setup(watches: impl IntoIterator<Item = Watch>) -> Setup {
-    Setup {
-        settings: Settings {
-            max_builds: 2,
-            on_stop: OnStop::Finish,
-            on_interrupted: OnInterrupted::Resume,
-            prune: None,
-            overdue: Duration::from_hours(12),
-            min_free_percent: 10,
-            tick: Duration::from_secs(20),
-            survey: Duration::from_mins(10),
-        },
-        watches: watches.into_iter().collect(),
-        labs: Vec::new(),
-    }
-}
-
-/// A ledger that breaks at its n-th transaction, before or after it is written.
-pub(super) struct Breaking {
-    pub(super) inner: MemoryLedger,
-    pub(super) writes: u32,
-    pub(super) breaks: Option<(u32, bool)>,
-}
-
-impl Breaking {
-    pub(super) fn new() -> Self {
-        Self {
-            inner: MemoryLedger::default(),
-            writes: 0,
-            breaks: None,
-        }
-    }
-
-    pub(super) fn history(&self) -> Vec<Filed> {
-        self.inner.history(None, usize::MAX).unwrap()
-    }
-}
-
-impl Ledger for Breaking {
-    fn state(&self) -> &State {
-        self.inner.state()
-    }
-
-    fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
-        let broken = || LedgerError::Io {
-            op: "write",
-            source: "killed".into(),
-        };
-        let at = self.writes;
-        self.writes += 1;
-        match self.breaks {
-            Some((n, false)) if n == at => Err(broken()),
-            Some((n, true)) if n == at => {
-                self.inner.record(changes)?;
-                Err(broken())
-            }
-            _ => self.inner.record(changes),
-        }
-    }
-
-    fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
-        self.inner.history(channel, limit)
-    }
-
-    fn verdicts(
-        &self,
-        channel: Option<&Channel>,
-        limit: usize,
-    ) -> Result<Vec<FiledVerdict>, LedgerError> {
-        self.inner.verdicts(channel, limit)
     }
 }
 
