@@ -135,10 +135,10 @@ pub fn projects(
     Ok(projects)
 }
 
-/// Whether `repo sync` takes a project of these groups where nobody chose any: those of `default` and of the platform.
+/// True if `repo sync` takes a project of these groups without `-g`, which means `default,platform-linux`.
 fn is_synced(groups: &[String]) -> bool {
     let has = |group: &str| groups.iter().any(|own| own == group);
-    !has("notdefault") || has("default") || has("platform-linux") || has("all")
+    !has("notdefault") || has("default") || has("platform-linux")
 }
 
 impl<'e> Common<'e> {

@@ -55,7 +55,7 @@ const CASES: &[Case] = &[
       "own https://h.example/a/own master",
     ])),
     ("notdefault", &[
-      ("default.xml", r#"<remote name="o" fetch=".."/><default remote="o" revision="master"/><project name="a" groups="notdefault"/><project name="b" groups="pdk,notdefault,platform-linux"/><project name="c" groups="x y"/><project name="d" groups="notdefault,platform-darwin"/>"#),
+      ("default.xml", r#"<remote name="o" fetch=".."/><default remote="o" revision="master"/><project name="a" groups="notdefault"/><project name="b" groups="pdk,notdefault,platform-linux"/><project name="c" groups="x y"/><project name="d" groups="notdefault,platform-darwin"/><project name="e" groups="notdefault,all"/>"#),
     ], Some(&[
       "b https://h.example/a/b master",
       "c https://h.example/a/c master",
