@@ -17,6 +17,10 @@ pub(super) struct Stat {
     pub(super) session: i32,
     /// Clock ticks after boot.
     pub(super) started: u64,
+    /// Bytes of its address space; 0 for a process that has ended and for a thread of the kernel.
+    memory: u64,
+    /// The address of its environment; 0 while it becomes another program.
+    env_start: u64,
 }
 
 impl Stat {
@@ -56,6 +60,8 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
         group: fields.get(2)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
+        memory: fields.get(20)?.parse().ok()?,
+        env_start: fields.get(47)?.parse().ok()?,
     })
 }
 
@@ -91,40 +97,32 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
     Some(children)
 }
 
-/// How often the environment of a process is read that is becoming another program, with a millisecond between two reads.
+/// Reads of the environment of a process that is becoming another program, with a millisecond between two of them.
 const READS: usize = 100;
 
-/// The environment that a process was started with; none where it is gone or may not be seen.
+/// The environment that a process was started with; `None` if the process is gone or may not be seen.
 ///
-/// The kernel shows an empty one while `execve` puts a program in the place of another, and once to whoever opened that of the
-/// earlier program. A process caught there would be taken for one that cleared its environment. So an empty one counts if it
-/// is read twice while the kernel knows where the environment lies (`env_start`, proc(5)).
+/// The kernel shows an empty environment while `execve` replaces the program, and once more to a reader that opened the file
+/// before that. A process caught there would be taken for one that cleared its environment. So an empty environment counts
+/// only if it is read twice while the kernel knows its address (`env_start`, proc(5)).
 fn environment(pid: i32) -> Option<Vec<u8>> {
     let mut settled = false;
     for _ in 0..READS {
         let env = read(format!("/proc/{pid}/environ")).ok()?;
-        if !env.is_empty() || stat(pid).is_none_or(|stat| stat.is_dead()) {
+        if !env.is_empty() {
             return Some(env);
         }
-        match env_start(pid) {
-            Some(0) | None => {
-                settled = false;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Some(_) if settled => return Some(env),
-            Some(_) => settled = true,
+        let stat = stat(pid)?;
+        // Older kernels show the environment of a thread of the kernel to root, as an empty one. It never gets another.
+        if stat.memory == 0 || (settled && stat.env_start != 0) {
+            return Some(env);
+        }
+        settled = stat.env_start != 0;
+        if !settled {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
     None
-}
-
-/// Where the environment of a process begins in its memory; 0 where there is none yet.
-fn env_start(pid: i32) -> Option<u64> {
-    let text = read(format!("/proc/{pid}/stat")).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    let (_, fields) = text.rsplit_once(')')?;
-    // Field 50; the first two are before the parenthesis.
-    fields.split_whitespace().nth(47)?.parse().ok()
 }
 
 /// Whether a process was started with all of these in its environment, each `NAME=VALUE`.
