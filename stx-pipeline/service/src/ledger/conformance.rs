@@ -182,7 +182,8 @@ fn mark(step: u32, pick: u32) -> Mark {
     Mark {
         fired: Some(at(step)),
         considered: Some([("x".to_owned(), "y".to_owned())].into()),
-        after: stx_layout::BuildDate::at(at(step)),
+        after: stx_layout::BuildDate::at(at(step))
+            .map(|date| BuildId::new(target(step).channel, date)),
         pending: pick.is_multiple_of(2).then(|| Pending {
             heads: [("x".to_owned(), "z".to_owned())].into(),
             since: at(step),

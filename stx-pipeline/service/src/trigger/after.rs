@@ -1,8 +1,9 @@
 //! Successes of the channel below.
 //!
-//! A branch that is built `after` a channel is built once for each new newest success of it, wherever that came from: a run
-//! of this service, a promotion, a copy. The newest success is read from the mirror, the mark remembers the last one that was
-//! acted upon, and both move in one transaction, so none is missed or acted upon twice.
+//! A branch that is built `after` a channel is built once for each new success of that channel, wherever the success came
+//! from: a run of this service, a promotion, a copy. The newest success is read from the mirror. The mark remembers the last
+//! success that started a build, and is recorded in one transaction with the request for that build, so no success is missed
+//! or built upon twice.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use super::{Cause, Mark, Reason, Watch};
 
 /// The effect of the newest success of the channel below: the mark to remember, and the reason to build, if there is one.
 ///
-/// A first success is one to build upon, as the first look at commits is. One that is older than the last was left when a
-/// newer one was removed; nothing is built of it.
+/// The first success of a channel starts a build, as the first look at commits does. A success that is older than the last one
+/// became the newest when a newer build was removed, and starts none.
 pub fn after(
     watch: &Watch,
     mark: &Mark,
@@ -22,13 +23,15 @@ pub fn after(
     now: DateTime<Utc>,
 ) -> Option<(Mark, Option<Reason>)> {
     let (below, newest) = (watch.after.as_ref()?, newest?);
-    if mark.after == Some(newest) {
+    let build = BuildId::new(below.clone(), newest);
+    if mark.after.as_ref() == Some(&build) {
         return None;
     }
-    let is_new = mark.after.is_none_or(|last| last < newest);
+    // Dates of two channels say nothing about each other: the configuration may name another one by now.
+    let is_older = |last: &BuildId| last.channel == build.channel && last.date > build.date;
+    let is_new = !mark.after.as_ref().is_some_and(is_older);
     let mut mark = mark.clone();
-    mark.after = Some(newest);
-    let build = BuildId::new(below.clone(), newest);
+    mark.after = Some(build.clone());
     let reason = Reason {
         at: now,
         cause: Cause::After { build },
@@ -45,7 +48,7 @@ pub fn circle(after: &BTreeMap<Channel, Channel>) -> Option<Vec<Channel>> {
                 way.push(below.clone());
                 return Some(way);
             }
-            // Another circle, which is found from where it starts.
+            // A circle without `start`: it is found from each of its own channels.
             if way.contains(below) {
                 return None;
             }
@@ -72,7 +75,7 @@ mod tests {
         let mut mark = Mark::default();
         assert_eq!(after(&upper, &mark, None, now), None, "nothing below yet");
         let mut builds = Vec::new();
-        // Two at once are seen as the newest; the newest is removed, and another one comes.
+        // The newest is seen twice; a newer one comes and is removed, and one more comes.
         for newest in [
             "20200101T000000Z",
             "20200101T000000Z",
@@ -95,6 +98,14 @@ mod tests {
                 "after master/centos/distro/20200104T000000Z",
             ]
         );
+        // The configuration names another channel, whose success is older.
+        upper.after = Some("master/centos/compiler".parse().unwrap());
+        let (next, reason) = after(&upper, &mark, Some(date("20190101T000000Z")), now).unwrap();
+        assert_eq!(
+            reason.unwrap().cause.to_string(),
+            "after master/centos/compiler/20190101T000000Z"
+        );
+        mark = next;
         upper.after = None;
         let other = Some(date("20200105T000000Z"));
         assert_eq!(after(&upper, &mark, other, now), None);

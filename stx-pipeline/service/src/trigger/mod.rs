@@ -22,14 +22,13 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
-pub use stx_pipeline::{ChangedFile, PathRules, PathRulesError};
-
-use stx_layout::{BuildDate, BuildId, Channel, Name, ReleaseId, public_url};
+use stx_layout::{BuildId, Channel, Name, ReleaseId, public_url};
 
 pub use access::{Access, access};
 pub use after::{after, circle};
 pub use commit::{Observation, Verdict, judge};
 pub use manifest::{IncludeFault, ManifestError, Project, includes, projects};
+pub use stx_pipeline::{ChangedFile, PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};
 
@@ -164,9 +163,9 @@ pub struct Watch {
     pub poll: Option<Duration>,
     /// The repository or manifest that is polled.
     pub upstream: Option<Upstream>,
-    /// The channel each of whose new successes starts a build, and which builds are made upon.
+    /// The channel below: each new success there starts a build, and builds are made upon its newest success.
     pub after: Option<Channel>,
-    /// Which changed files matter.
+    /// The globs of the changed files that start a build.
     pub paths: PathRules,
     /// How long it has to be quiet after a commit.
     pub quiet: Duration,
@@ -191,9 +190,9 @@ pub struct Mark {
         deserialize_with = "maybe_public_heads"
     )]
     pub considered: Option<Heads>,
-    /// The newest success of the channel below that was acted upon.
+    /// The newest success of the channel below that started a build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<BuildDate>,
+    pub after: Option<BuildId>,
     /// Commits that are being gathered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
