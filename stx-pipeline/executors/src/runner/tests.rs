@@ -162,12 +162,14 @@ fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
         timeout: None,
         stop_grace: None,
     };
-    let seen = Mutex::new((0, String::new()));
+    // The bytes that were shown or left out, the last line, and the bytes that were left out.
+    let seen = Mutex::new((0, String::new(), 0));
     let events = |_, line: &str| {
         let mut seen = seen.lock().unwrap();
         if let Some(left_out) = line.strip_prefix("[... ") {
             let bytes: usize = left_out.split(' ').next().unwrap().parse().unwrap();
             seen.0 += bytes;
+            seen.2 += bytes;
         } else if !line.is_empty() {
             seen.0 += line.len() + 1;
             seen.1 = line.to_owned();
@@ -177,10 +179,12 @@ fn output_that_is_written_faster_than_it_is_read_loses_its_middle() {
     let mut tail = follow::Tail::new(lines, invocation.log_limit);
     tail.follow(&output).unwrap();
     tail.finish(&Ended::Exited { code: 0 }).unwrap();
-    let (bytes, last) = seen.into_inner().unwrap();
+    let (bytes, last, left_out) = seen.into_inner().unwrap();
     // A line that was cut in two has one more end.
     assert!((text.len()..text.len() + 3).contains(&bytes), "{bytes}");
     assert_eq!(last, "000999999");
+    // The middle is not even read: a log of 1 MiB lags by at most that.
+    assert!(left_out > 5_000_000, "{left_out}");
     let log = fs_err::metadata(&invocation.log).unwrap().len();
     assert!(log < 4 << 20, "{log}");
 }
