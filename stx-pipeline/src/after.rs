@@ -1,21 +1,21 @@
-//! The build below a build, as its phases are told of it.
+//! The build below a build, and the variables that name it to the phases.
 
 use serde::{Deserialize, Serialize};
 use stx_layout::After;
 
-/// The build below, found once when a build starts: the record names it, the phases read from it.
+/// The build below. It is chosen once, when a build starts; the record names it, and the phases read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Below {
     /// The build, and the digest of its sums.
     #[serde(flatten)]
     pub after: After,
-    /// Where the phases read it: a URL, or an absolute path.
+    /// Its location for the phases: a URL, or an absolute path.
     pub url: String,
 }
 
 impl Below {
-    /// The variable that names the build below, as `CHANNEL/DATE`; empty without one.
+    /// The variable with the name of the build below, `CHANNEL/DATE`; empty if there is none.
     pub const BUILD: &'static str = "AFTER_BUILD";
-    /// The variable that says where it is read; empty without one.
+    /// The variable with its location; empty if there is none.
     pub const URL: &'static str = "AFTER_URL";
 }

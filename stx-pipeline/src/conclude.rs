@@ -78,7 +78,7 @@ pub fn reached_no_commit(
     !plan.repositories.is_empty() && sources.is_empty() && plan.phases.iter().any(failed)
 }
 
-/// The phases whose files other phases could read while the build ran.
+/// The phases whose files the preview offered.
 fn previewed(plan: &BuildPlan, records: &[PhaseRecord]) -> Vec<String> {
     let Some(offered) = &plan.preview else {
         return Vec::new();

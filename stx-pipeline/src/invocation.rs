@@ -60,7 +60,7 @@ impl Invocation {
         self.knowing(Self::SOURCE_DATE_EPOCH, &seconds.to_string())
     }
 
-    /// The same process with a variable that no plan can know.
+    /// The same process with the value of a variable that is not known when the build is planned.
     #[must_use]
     pub fn knowing(mut self, name: &str, value: &str) -> Self {
         let unknown = format!("${{{name}}}");

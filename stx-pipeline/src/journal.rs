@@ -26,7 +26,7 @@ pub struct Started {
     pub boot: String,
     /// The recipe file.
     pub recipe: Utf8PathBuf,
-    /// Its files, and their digests at the start.
+    /// The files of the recipe, and their digests at the start of the build.
     #[serde(default)]
     pub recipe_files: Vec<RecipeFileRecord>,
     /// Whether it is built although nothing changed.
@@ -36,7 +36,7 @@ pub struct Started {
     /// Whether sources that failed to build are taken for unchanged.
     #[serde(default)]
     pub skip_failed: bool,
-    /// Which changed files matter, as globs of [`PathRules`](crate::PathRules).
+    /// The globs of the changed files that count as a change; see [`PathRules`](crate::PathRules).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
     /// The request that the plan was made of.
@@ -219,7 +219,7 @@ impl Journal {
     /// The records of a build that does not go on: what was over, and the rest as `reason` has it.
     pub fn given_up(&self, reason: &str) -> Vec<PhaseRecord> {
         let known = |name: &str| self.records.iter().find(|record| record.name == name);
-        // Killed between two phases: the next one is what the build failed at. Not one that runs however the build ends.
+        // Killed between two phases: the build failed at the next one that does not run in every case.
         let next = if self.begun.is_empty() {
             let always = self.started.plan.phases.iter().filter(|it| it.always);
             let always: Vec<_> = always.map(|phase| &*phase.name).collect();

@@ -13,7 +13,7 @@
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
 //! | [`journal`] | what a killed build goes on from |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
-//! | [`PathRules`] | which changed files make a build |
+//! | [`PathRules`] | globs of the changed files that count as a change |
 //! | [`conclude`](mod@conclude) | deliverables and the record of the build |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!

@@ -1,4 +1,4 @@
-//! Which changed files make a build.
+//! Globs that tell which changed files count as a change.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use globset::{GlobBuilder, GlobMatcher};
 /// A file that changed between two commits of a git.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangedFile {
-    /// Where the git lies in the source tree, `cgcs-root/stx/config`; empty if that is not known.
+    /// The path of the git in the source tree, `cgcs-root/stx/config`; empty if it is not known.
     pub git: String,
     /// Its path in the git.
     pub file: String,
 }
 
-/// Globs in order, `!` before those that take out again; the last one that matches a path decides.
+/// Globs in order. A glob with `!` excludes files, any other includes them; the last glob that matches a file decides.
 ///
-/// Without any positive glob before it, a `!` glob takes out of everything; no globs at all match every path. `*` stays
-/// within a directory, `**` does not. A glob matches a file by its path in its git, or by that in the source tree.
+/// A file that no glob matches counts if the first glob is one with `!`, or if there are no globs. `*` matches within a
+/// directory, `**` across directories. A glob matches a file by its path in its git, or by its path in the source tree.
 ///
 /// ```
 /// # use stx_pipeline::{ChangedFile, PathRules};
@@ -90,7 +90,7 @@ impl PathRules {
         Ok(Self { rules, texts })
     }
 
-    /// Whether there are none, so that nobody needs to know which files changed.
+    /// True if there are no globs, so that the changed files need not be known.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -100,7 +100,7 @@ impl PathRules {
         &self.texts
     }
 
-    /// Whether any of the files matters.
+    /// True if any of the files counts.
     pub fn any(&self, files: &BTreeSet<ChangedFile>) -> bool {
         files.iter().any(|file| self.matches(file))
     }

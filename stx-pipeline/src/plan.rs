@@ -110,10 +110,10 @@ pub struct BuildPlan {
     /// Commands that remove what an earlier build left and the builder cannot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clean: Vec<Invocation>,
-    /// The phases whose files are offered while the build runs, once they are over; `None` without a preview.
+    /// The phases whose files are offered, once they are over, while the build runs; `None` without a preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Vec<String>>,
-    /// How the phases push the container images; `None` where the publisher does.
+    /// The container images that the phases push; `None` if the publisher sends the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<PushedImages>,
     /// Phases of the recipe whose `if` is false.

@@ -33,7 +33,7 @@ pub struct Exec {
     pub keep: Vec<String>,
     /// Variables for the command itself.
     pub env: BTreeMap<String, String>,
-    /// Whether a phase of the build starts it, so that it cannot be tried before the first phase.
+    /// True if a phase of the build starts the place, so that it cannot be tried before the first phase.
     pub late: bool,
 }
 

@@ -111,7 +111,7 @@ impl Job {
         self.dir.join("output")
     }
 
-    /// The same, before anything is in it.
+    /// The file of the output, empty.
     #[cfg(feature = "process")]
     pub(crate) fn empty_output(&self) -> JobFile {
         JobFile {

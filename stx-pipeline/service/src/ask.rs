@@ -7,7 +7,7 @@ use super::{Ask, Order};
 /// Bytes that the reason of a request has at most: it is published in the record of the build and in the indexes.
 pub const LONGEST_REASON: usize = 1000;
 
-/// Bytes that the link to the results of tests has at most.
+/// The longest link to test results, in bytes.
 const LONGEST_LINK: usize = 2000;
 
 /// Bytes that the name of a branch or tag has at most.
@@ -34,7 +34,7 @@ pub enum AskError {
         /// Why not.
         why: &'static str,
     },
-    /// The reason of a verdict is no line of text.
+    /// The reason of a verdict has more than one line, or a control character.
     #[error("the reason contains a line break or another control character; one line is accepted")]
     ControlCharacter,
     /// The link is too long.
@@ -43,7 +43,7 @@ pub enum AskError {
         /// Its length.
         bytes: usize,
     },
-    /// The link to the results of the tests is none, or tells a secret.
+    /// The link to the test results is not a URL of the web, or contains a password.
     #[error(transparent)]
     Link(#[from] LinkError),
 }
@@ -79,7 +79,7 @@ impl Ask {
     }
 }
 
-/// Refuses a reason of a verdict that is no line of text. It is on pages and in feeds, for good.
+/// Refuses a reason that is not one short line: pages and feeds show the reason of a verdict for good.
 fn check_reason(reason: &str) -> Result<(), AskError> {
     if reason.len() > LONGEST_REASON {
         let bytes = reason.len();

@@ -32,7 +32,7 @@ pub struct ServiceConfig {
     pub metrics: Option<Utf8PathBuf>,
     /// The branches to build.
     pub branches: Vec<BranchConfig>,
-    /// The labs that test what was built.
+    /// The labs that test published builds.
     pub labs: Vec<Lab>,
 }
 
@@ -300,12 +300,12 @@ impl BranchConfig {
         }
     }
 
-    /// The channel each of whose new successes starts a build, and which builds are made upon.
+    /// The channel below: each new success there starts a build, and builds are made upon its newest success.
     pub fn after(&self) -> Option<&Channel> {
         self.watch.after.as_ref()
     }
 
-    /// Which changed files matter.
+    /// The globs of the changed files that start a build.
     pub fn paths(&self) -> &PathRules {
         &self.watch.paths
     }

@@ -101,7 +101,7 @@ pub fn check(
     alarms
 }
 
-/// Since when commits of a watch, or a new success below it, wait for a build.
+/// The time since which commits of a watch, or a new success of the channel below, wait for a build.
 fn moved(state: &State, watch: &Watch) -> Option<DateTime<Utc>> {
     let pending = state
         .marks

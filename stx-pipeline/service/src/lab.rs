@@ -1,4 +1,4 @@
-//! Test labs: commands that find out whether a published build is any good.
+//! Test labs: commands that test published builds.
 //!
 //! ```text
 //! a run publishes a success ─> a test waits (with the run's end, in one transaction) ─> the command runs ─> a verdict
@@ -13,9 +13,9 @@ use serde::Deserialize;
 use stx_layout::config::{Faults, PositiveDuration, Spanned};
 use stx_layout::{Channel, Verdict};
 
-/// The exit code by which a lab's command says `green`.
+/// The exit code for a green verdict.
 pub const GREEN: i32 = 0;
-/// The exit code by which a lab's command says `yellow`; every other one says `red`.
+/// The exit code for a yellow verdict; every other code is red.
 pub const YELLOW: i32 = 2;
 
 /// A test lab: a command, and the channels whose builds it tests.
@@ -27,9 +27,9 @@ pub struct Lab {
     pub channel: Glob,
     /// The command with its arguments.
     pub command: Vec<String>,
-    /// More variables of its environment.
+    /// Variables for its command.
     pub environment: BTreeMap<String, String>,
-    /// How long it may take.
+    /// The time limit of its command; a command that exceeds it gives a red verdict.
     pub timeout: Duration,
 }
 
@@ -46,12 +46,12 @@ pub(crate) struct LabTable {
 }
 
 impl Lab {
-    /// Whether it tests the builds of a channel.
+    /// True if the lab tests the builds of a channel.
     pub fn tests(&self, channel: &Channel) -> bool {
         self.channel.compile_matcher().is_match(channel.to_string())
     }
 
-    /// The verdict that an exit code of its command says.
+    /// The verdict for an exit code of its command.
     pub fn verdict(code: i32) -> Verdict {
         match code {
             GREEN => Verdict::Green,
@@ -69,7 +69,7 @@ impl Lab {
     }
 }
 
-/// Whether a text can be the name of a lab: it is the author of verdicts and the name of a directory.
+/// True if a text can be the name of a lab, which is the author of verdicts and the name of a directory.
 fn is_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !text.is_empty() && text.len() <= 64 && !text.starts_with('.') && text.bytes().all(fits)

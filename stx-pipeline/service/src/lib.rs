@@ -12,7 +12,7 @@
 //! | module | holds | feature |
 //! |---|---|---|
 //! | `config` | [`ServiceConfig`], read from TOML with every mistake found at once, and the [`Setup`] it makes | |
-//! | `lab` | the commands that test what was built: [`Lab`] | |
+//! | `lab` | the commands that test published builds: [`Lab`] | |
 //! | `ask`, `message` | what people ask of the service, and the text of a message: [`Ask`] | |
 //! | [`schedule`], [`trigger`] | when builds start, and why: pure decisions | |
 //! | [`ledger`] | what the service remembers | `sqlite`: in a file |
@@ -107,7 +107,7 @@ pub struct Setup {
     pub settings: Settings,
     /// The branches and milestones to build, each with its schedule and repositories.
     pub watches: Vec<Watch>,
-    /// The labs that test what was built.
+    /// The labs that test published builds.
     pub labs: Vec<Lab>,
 }
 
@@ -119,7 +119,7 @@ impl Setup {
         })
     }
 
-    /// The entry of the branch that a target is of: that of its channel; of a milestone, that of its branch.
+    /// The entry of the branch that builds a target: the entry of its channel, or for a milestone the entry of its branch.
     pub fn branch(&self, target: &Target) -> Option<&Watch> {
         let branches = || {
             let watches = self.watches.iter();
@@ -190,9 +190,9 @@ pub fn unnamed(target: &Target) -> String {
 pub struct Order {
     /// The branch or tag to build, and its channel.
     pub target: Target,
-    /// The channel that it is made upon, as [`Setup::branch`] says.
+    /// The channel that it is made upon, from the entry of [`Setup::branch`].
     pub after: Option<Channel>,
-    /// Which changed files matter, as [`Setup::branch`] says.
+    /// The globs of the changed files that count as a change, from the entry of [`Setup::branch`].
     pub paths: trigger::PathRules,
     /// Why; never empty.
     pub reasons: Vec<Reason>,
@@ -307,7 +307,7 @@ pub enum Ask {
         /// The request.
         request: u64,
     },
-    /// A verdict on a published build. Its author is who wrote the message.
+    /// A verdict on a published build. Its author is the owner of the message.
     Mark {
         /// The build.
         build: BuildId,
@@ -316,7 +316,7 @@ pub enum Ask {
         /// The reason, as a text for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// Where the tests' results can be read.
+        /// A link to the test results.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         url: Option<String>,
     },
@@ -336,14 +336,14 @@ pub struct Message {
 /// The mirror's answer to a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Marking {
-    /// The mirror has it, and `latest_green_build` is where the verdicts have it.
+    /// The mirror has the verdict, and `latest_green_build` follows it.
     Recorded {
-        /// Whether it is new; `false` where it is there or repeats the verdict before it.
+        /// True if it is new; false if the mirror had it, or it repeats the verdict before it.
         is_new: bool,
     },
-    /// The mirror refuses it, for good; why, in a line.
+    /// The mirror refuses the verdict for good, for this reason, in a line.
     Refused(String),
-    /// It could not be recorded for now; why, in a line.
+    /// The mirror cannot record the verdict now, for this reason, in a line.
     Later(String),
 }
 
@@ -356,12 +356,12 @@ pub enum Tested {
         verdict: Verdict,
         /// The end of its output, as a line.
         reason: Option<String>,
-        /// Where the results can be read.
+        /// A link to the test results.
         url: Option<String>,
     },
-    /// It tells nothing of the build: it was not started, or how it ended is not known; why, in a line.
+    /// The command was not started, or its end is not known, so it says nothing about the build; the reason, in a line.
     NotTested(String),
-    /// Somebody ended it.
+    /// Somebody cancelled the test.
     Cancelled,
 }
 

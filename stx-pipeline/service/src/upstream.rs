@@ -70,7 +70,7 @@ impl GitUpstream {
             if from == to {
                 continue;
             }
-            // Of several projects in one repository the last one is the head.
+            // Where several projects are in one repository, the head is that of the last one.
             let project = seen.projects.get(public)?.last()?;
             let cache = Cache::open(&self.cache, &project.url).await.ok()?;
             cache.fetch(&project.revision, &[]).await.ok()?;
@@ -96,7 +96,7 @@ impl Upstream for GitUpstream {
                 self.manifest(url, file, &watch.git).await?
             }
             Some(trigger::Upstream::Repositories(urls)) => {
-                // Where they lie in a source tree is not known.
+                // `watch` names no path in a source tree.
                 let project = |url: &String| Project {
                     url: url.clone(),
                     revision: watch.git.clone(),
@@ -132,10 +132,10 @@ impl Upstream for GitUpstream {
     }
 }
 
-/// Where `repo` has the manifest itself in a source tree.
+/// The path of the manifest itself in a source tree of `repo`.
 const MANIFEST: &str = ".repo/manifests";
 
-/// The text of a manifest file and of all that it includes, as far as they are there.
+/// The texts of a manifest file and of the files that it includes, without those that do not exist.
 async fn texts(cache: &Cache, at: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
     let mut texts = BTreeMap::new();
     let mut left = vec![file.to_owned()];
@@ -149,14 +149,14 @@ async fn texts(cache: &Cache, at: &str, file: &str) -> Result<BTreeMap<String, S
                 texts.insert(name, text);
             }
             Err(why) if name == file => return Err(why),
-            // Who reads the manifest says where it is included.
+            // The reader of the manifest reports it, with the line that includes it.
             Err(_) => {}
         }
     }
     Ok(texts)
 }
 
-/// Heads by public URL, and what lies there.
+/// Heads and projects, by public URL.
 #[derive(Debug, Default)]
 struct Seen {
     heads: Heads,

@@ -226,7 +226,7 @@ impl<'a> Build<'a> {
         &self.journal.started
     }
 
-    /// The phases that are over already.
+    /// The records of the phases that are over.
     pub fn records(&self) -> &[PhaseRecord] {
         &self.journal.records
     }
@@ -277,9 +277,9 @@ impl<'a> Build<'a> {
         self.run_phases().instrument(span).await
     }
 
-    /// Ends the build as failed, for `reason`: of what is left only the phases run that always do.
+    /// Ends the build as failed, for `reason`. Of the remaining phases, only those run that run in every case.
     ///
-    /// These are not written into the journal: until the build is published it may still be resumed, and then they have to run
+    /// The journal does not record these phases: until the build is published it may still be resumed, and then they have to run
     /// after its other phases.
     ///
     /// # Errors

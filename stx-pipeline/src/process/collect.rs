@@ -86,8 +86,8 @@ pub fn collect(plan: &BuildPlan, records: &[PhaseRecord]) -> Result<Collection, 
     collect_of(plan, records, &|_| true, files)
 }
 
-/// Finds the files of those phases that are over, as [`collect`] would find them now, for the preview of a build that runs.
-/// Logs are none of them: they are searched for private names when they are published.
+/// Finds the files of finished phases, as [`collect`] would find them now, for the preview of a running build. It leaves out
+/// logs, which are searched for private names only when they are published.
 ///
 /// # Errors
 /// See [`CollectError`].

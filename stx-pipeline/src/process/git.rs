@@ -111,8 +111,8 @@ pub fn read_changes(
     Ok(changes)
 }
 
-/// The files that differ between the commits of two builds; `None` if that cannot be said, as of a git that is new or gone, or
-/// whose old commit is not there.
+/// The files that differ between the commits of two builds; `None` if they cannot be known, because a git is new or gone, or its
+/// old commit is not in the work tree.
 pub fn changed_files(
     plan: &BuildPlan,
     old: &[SourceRecord],

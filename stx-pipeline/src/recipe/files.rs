@@ -3,8 +3,8 @@
 //! ```text
 //! include = ["common.toml"]     relative to the file that says it
 //! ```
-//! An included file comes before the one that includes it, and each file once: a later one adds to the tables of an earlier one,
-//! and replaces its keys. A phase of the name of an earlier one changes that one; other phases are added behind.
+//! An included file is read before the file that includes it, and each file once. The tables of a later file add keys to those of
+//! an earlier file, and replace them. A phase with the name of an earlier phase changes that phase; other phases are appended.
 
 mod merge;
 
@@ -18,10 +18,10 @@ use toml::de::DeValue;
 use self::merge::{list, merge};
 use super::{Recipe, read};
 
-/// A recipe includes no more files.
+/// The most files of a recipe.
 const MOST_FILES: usize = 100;
 
-/// The text of a recipe file, with those of the files that it includes.
+/// The texts of a recipe file and of the files that it includes.
 #[derive(Debug, Clone, Default)]
 pub struct RecipeFiles {
     texts: Texts,
@@ -37,7 +37,7 @@ struct Gathering<'a> {
     load: &'a mut dyn FnMut(&Utf8Path) -> Result<String, String>,
     /// The files that are included already, without `.` and `..`.
     known: Vec<Utf8PathBuf>,
-    /// Those that are being read, each included by the one before.
+    /// The files that are being read, each included by the one before.
     open: Vec<Utf8PathBuf>,
 }
 
@@ -51,7 +51,7 @@ impl RecipeFiles {
         Self::gathered(Some(file), text, load)
     }
 
-    /// A text that is no file, and includes none.
+    /// A text without a file name, which cannot include files.
     pub(super) fn of_text(text: &str) -> Self {
         let mut none = |_: &Utf8Path| Err("this text is not a file".to_owned());
         Self::gathered(None, text.to_owned(), &mut none)
@@ -78,7 +78,7 @@ impl RecipeFiles {
         files.filter_map(|(file, text)| Some((file?, text)))
     }
 
-    /// Reads the recipe. `values` are those of variables that ask for one, and are not looked at for others.
+    /// Reads the recipe. `values` has the values of variables that ask for one; values of other variables are ignored.
     ///
     /// # Errors
     /// Everything that is wrong with its files, at once.
@@ -86,7 +86,7 @@ impl RecipeFiles {
         self.read_with(Some(values))
     }
 
-    /// Reads the recipe, and leaves variables that ask for a value empty: it can be shown, and not be built.
+    /// Reads the recipe, with empty values for variables that ask for one: it can be shown, but not built.
     ///
     /// # Errors
     /// Everything that is wrong with its files, at once.
@@ -156,7 +156,7 @@ impl Gathering<'_> {
     /// The paths that a text includes, with their offsets.
     fn includes(&mut self, number: usize) -> Vec<(usize, String)> {
         let mut found = Vec::new();
-        // Its mistakes are found again when it is read.
+        // The mistakes of the text are reported when the recipe is read.
         let mut faults = Faults::default();
         let table = self.files.texts.table(number, &mut faults);
         let include = table.and_then(|mut table| table.remove("include"));

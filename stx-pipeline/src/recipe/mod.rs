@@ -1,4 +1,4 @@
-//! Recipes: how one distribution is built, as a file, or several that include each other.
+//! Recipes: the build of one distribution, as a file and the files that it includes.
 
 mod files;
 mod graph;
@@ -48,9 +48,9 @@ pub struct Recipe {
     pub state_dirs: Vec<String>,
     /// Commands that remove what an earlier build left and the builder cannot, not yet expanded.
     pub clean: Vec<Vec<String>>,
-    /// Whether its builds offer the files of finished phases while they run.
+    /// The files of finished phases that a running build offers, if any.
     pub preview: Option<Preview>,
-    /// How the phases push the container images; `None` where the publisher does.
+    /// The container images that the phases push; `None` if the publisher sends the images.
     pub images: Option<PushedImages>,
     /// The phase that syncs the sources.
     pub source_phase: String,

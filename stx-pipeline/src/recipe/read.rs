@@ -58,7 +58,7 @@ struct Reader {
     outputs: BTreeMap<String, String>,
     /// The phases that always run.
     always: BTreeSet<String>,
-    /// Whether there is a `[preview]`.
+    /// True if the recipe has a `[preview]`.
     previewed: bool,
 }
 

@@ -65,7 +65,7 @@ impl Detached<'_> {
             Err(error) => return not_started(error),
         };
         let mut tail = Tail::new(lines, phase.log_limit);
-        // Made here, so that it is this user's, whoever writes it.
+        // Made here, so that this user owns the file, whoever writes it.
         if let Err(error) = files::write(&self.job.dir, &[self.job.empty_output()]) {
             return not_started(error);
         }
@@ -151,7 +151,7 @@ impl Detached<'_> {
         }
     }
 
-    /// Writes the end of the log: the last words of the phase, and those of its client that are shown.
+    /// Writes the end of the log: the last output of the phase, and these lines of its client.
     fn end_log(
         &self,
         tail: &mut Tail<'_>,
@@ -164,7 +164,7 @@ impl Detached<'_> {
             tail.add(format!("stx-builds: {line}\n").as_bytes())?;
         }
         if gone {
-            // The log has it. What does not go now goes with the next build.
+            // The log has the output. A file that cannot be removed now is removed with the next build.
             fs_err::remove_file(self.job.output()).ok();
         }
         tail.finish(ended)

@@ -44,16 +44,16 @@ enum Answer {
     Silent(String),
 }
 
-/// After so many bytes that were read, their room on the disk is freed.
+/// Space on the disk is freed each time that so many more bytes were read.
 const FREE: u64 = 4 * 1024 * 1024;
 
 /// The job's output on its way to the log.
 pub(super) struct Tail<'a> {
     lines: Lines<'a>,
-    /// How far the log may be behind.
+    /// The most bytes by which the log may lag behind the output.
     limit: u64,
     read: u64,
-    /// How many of these have no room on the disk any more.
+    /// The bytes, from the start of the file, whose space was freed.
     freed: u64,
 }
 
@@ -72,13 +72,13 @@ impl<'a> Tail<'a> {
         self.lines.take(lines)
     }
 
-    /// Ends the log of a job that is over. Its output is in there, as far as the log is long.
+    /// Ends the log of a job that is over.
     pub(super) fn finish(&mut self, ended: &Ended) -> io::Result<()> {
         self.lines.finish(ended)
     }
 
-    /// Passes on what was written since the last time. Where that is more than the log takes, as of a job that writes faster
-    /// than it is read, the middle of it is left out.
+    /// Passes on the output that was written since the last time. If a job writes faster than its output is read, and the rest
+    /// is longer than the log may be, the middle of it is left out.
     pub(super) fn follow(&mut self, path: &Utf8Path) -> io::Result<()> {
         // Opened anew, a file on a network file system shows what is there now.
         let mut file = match fs_err::File::open(path) {
@@ -107,8 +107,8 @@ impl<'a> Tail<'a> {
         }
     }
 
-    /// Frees the room of what was read: the log has a limit, and the file that it is read from would have none. The file is not
-    /// cut, as whoever writes it may be anywhere, and keeps its length.
+    /// Frees the space of the output that was read: the log has a limit, but this file has none. The file keeps its length,
+    /// because its writer may be on another host and continues at its own offset.
     fn free(&mut self, path: &Utf8Path) {
         let punched = fs_err::OpenOptions::new()
             .write(true)
@@ -118,10 +118,10 @@ impl<'a> Tail<'a> {
                 Ok(fallocate(file, flags, 0, self.read)?)
             });
         if let Err(error) = punched {
-            // A file system that cannot do that keeps the file whole until the job is over.
-            debug!(%error, "output that was read keeps its room");
+            // A file system without holes keeps the whole file until the job is over.
+            debug!(%error, "cannot free the space of output that was read");
         }
-        // Also after a failure: it is tried again when more was read, not at each look.
+        // Set after a failure as well: the next attempt is after more output, not at each look.
         self.freed = self.read;
     }
 }
@@ -189,7 +189,7 @@ impl Following<'_> {
         tail.follow(&self.job.output())?;
         tail.finish(&ended)?;
         if registered.over {
-            // The log has it. What does not go now goes with the next build.
+            // The log has the output. A file that cannot be removed now is removed with the next build.
             fs_err::remove_file(self.job.output()).ok();
         }
         Ok(ended)

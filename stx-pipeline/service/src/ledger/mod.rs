@@ -142,7 +142,7 @@ pub enum RunEnd {
         /// How that one ended, where it is known; sources that failed to build may not be built again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<BuildOutcome>,
-        /// Why it counts as unchanged although there are new commits, in a line.
+        /// The reason, in a line, if it counts as unchanged in spite of new commits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
@@ -160,7 +160,7 @@ pub enum RunEnd {
     },
 }
 
-/// Why commits count for nothing, as a text for people.
+/// The reason why new commits count as no change, as a text for people.
 pub const LEFT_OUT: &str = "only files changed that `paths` leaves out";
 
 /// A request on its way, or its end.
@@ -358,14 +358,14 @@ pub enum Change {
         /// The time of the event.
         at: DateTime<Utc>,
     },
-    /// The command of a lab has found a verdict.
+    /// The command of a lab ended with a verdict.
     TestEnded {
         /// The number of the request for it.
         request: u64,
         /// The verdict.
         entry: VerdictEntry,
     },
-    /// A verdict was recorded or refused, or there will be none.
+    /// A verdict was recorded or refused, or a test ended without one.
     VerdictEnded {
         /// The number of its request.
         request: u64,
@@ -494,8 +494,7 @@ pub trait Ledger: Send {
     /// It cannot be read.
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError>;
 
-    /// The newest `limit` requests for verdicts on builds of a channel, or of all, newest first; those that wait are among
-    /// them.
+    /// The newest `limit` requests for verdicts on builds of a channel, or of all channels, newest first, also those that wait.
     ///
     /// # Errors
     /// It cannot be read.

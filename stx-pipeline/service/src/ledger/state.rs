@@ -104,7 +104,7 @@ impl State {
         Ok(())
     }
 
-    /// The request for a verdict that a lab is to find.
+    /// A request whose verdict a lab has yet to give.
     fn tested(&mut self, id: u64) -> Result<&mut VerdictRequest, &'static str> {
         let request = self.verdicts.get_mut(&id);
         let request = request.filter(|request| request.lab().is_some());

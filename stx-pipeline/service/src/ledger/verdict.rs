@@ -1,14 +1,14 @@
 //! Requests for verdicts on published builds, and tests by labs that lead to them.
 //!
 //! A verdict is filed in the transaction that takes its message, with the time that it will have on the mirror. The mirror
-//! takes a verdict of one time once, so a service that died in between gives the same one again, and nothing is recorded
-//! twice.
+//! records the same verdict of the same time once. So a service that was killed in between sends the verdict again, and it is
+//! not recorded twice.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, VerdictEntry};
 
-/// A verdict that is to be recorded. It has its number of the same sequence as requests and runs.
+/// A verdict to be recorded. Its number is of the same sequence as those of requests and runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictRequest {
     /// Its number.
@@ -17,16 +17,16 @@ pub struct VerdictRequest {
     pub build: BuildId,
     /// When it was filed.
     pub at: DateTime<Utc>,
-    /// Who or what it comes from.
+    /// Its origin.
     #[serde(flatten)]
     pub origin: VerdictOrigin,
-    /// How often the lab's command was started.
+    /// The number of times that the lab's command was started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub starts: u32,
-    /// Since when the lab's command runs.
+    /// The last start of the lab's command, until it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<DateTime<Utc>>,
-    /// The verdict, as the mirror will have it, once it is known.
+    /// The verdict as the mirror records it; `None` until a lab has given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<VerdictEntry>,
 }
@@ -40,7 +40,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl VerdictRequest {
-    /// Whether it comes from a message of this user.
+    /// True if it comes from a message of this user.
     pub fn is_of(&self, user: u32) -> bool {
         match self.origin {
             VerdictOrigin::Asked { uid } => uid == user,
@@ -48,7 +48,7 @@ impl VerdictRequest {
         }
     }
 
-    /// The lab that is to find the verdict, if it is not known yet.
+    /// The lab that has yet to give the verdict, if one has.
     pub fn lab(&self) -> Option<&str> {
         match &self.origin {
             VerdictOrigin::Lab { lab } if self.entry.is_none() => Some(lab),
@@ -57,16 +57,16 @@ impl VerdictRequest {
     }
 }
 
-/// Who or what a verdict comes from.
+/// The origin of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "origin", rename_all = "kebab-case")]
 pub enum VerdictOrigin {
-    /// Somebody left it in the spool.
+    /// Somebody left a message in the spool.
     Asked {
         /// Their user id.
         uid: u32,
     },
-    /// The command of a lab finds it.
+    /// The command of a lab gives the verdict.
     Lab {
         /// The name of the lab.
         lab: String,
@@ -77,22 +77,22 @@ pub enum VerdictOrigin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum VerdictEnd {
-    /// The mirror has it.
+    /// The mirror has the verdict.
     Recorded {
-        /// Whether it is new; `false` where it repeats the verdict before it.
+        /// True if it is new; false if it repeats the verdict before it.
         is_new: bool,
     },
-    /// The mirror refuses it.
+    /// The mirror refuses the verdict.
     Refused {
         /// The reason, as a text for people.
         why: String,
     },
-    /// There is none: the lab's command was not run, or not to its end.
+    /// There is no verdict: the lab's command was not run, or not to its end.
     NotTested {
         /// The reason, as a text for people.
         why: String,
     },
-    /// Somebody ended the test, or took it back.
+    /// Somebody cancelled the test.
     Cancelled {
         /// Their user id.
         uid: u32,
@@ -105,7 +105,7 @@ pub struct FiledVerdict {
     /// The request itself.
     #[serde(flatten)]
     pub request: VerdictRequest,
-    /// When and how it ended, if it did.
+    /// The time and way of its end, if it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndedVerdict>,
 }

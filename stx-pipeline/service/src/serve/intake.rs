@@ -242,7 +242,7 @@ impl Service<'_> {
             return Ok(true);
         }
         match ask {
-            // It stays in the spool until there is room.
+            // The message stays in the spool until fewer verdicts of this user wait.
             Ask::Mark { .. } if !self.takes_verdict_of(uid) => return Ok(false),
             Ask::Mark {
                 build,
@@ -330,7 +330,7 @@ impl Service<'_> {
         Ok(true)
     }
 
-    /// Cancels a request that waits, or asks the build of its run to end. Gives what to log and to record.
+    /// Cancels a request that waits, or asks the build of its run to end. Gives the line for the log and the change to record.
     fn cancel(&mut self, request: u64, uid: u32, at: DateTime<Utc>) -> (String, Option<Change>) {
         if self.state().verdicts.contains_key(&request) {
             return self.cancel_test(request, uid, at);

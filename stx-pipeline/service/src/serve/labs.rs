@@ -14,14 +14,14 @@ use crate::ledger::{
 };
 use crate::{Lab, Tested};
 
-/// How often a test is started. One that does not come to its end in so many is taken for the cause of the restarts.
+/// The most starts of a test. A test that has not ended after so many is taken for the cause of the restarts.
 const STARTS: u32 = 5;
 
 /// A test that runs.
 struct Test {
     lab: String,
     cancel: Cancel,
-    /// Who ended it.
+    /// The user who cancelled the test.
     cancelled_by: Option<u32>,
     task: JoinHandle<()>,
 }
@@ -35,7 +35,7 @@ impl Tests {
         self.0.values().for_each(|test| test.task.abort());
     }
 
-    /// Ends a test for a user; whether it runs.
+    /// Cancels a test for a user; false if the test does not run.
     pub(super) fn cancel(&mut self, id: u64, uid: u32) -> bool {
         let Some(test) = self.0.get_mut(&id) else {
             return false;
@@ -47,8 +47,8 @@ impl Tests {
 }
 
 impl Service<'_> {
-    /// The tests of what a run has published, and the ends of older ones of the channel that have not begun: a lab that is
-    /// slower than the builds tests the newest.
+    /// Requests for tests of the build that a run has published, and ends of older requests of its channel whose test has not
+    /// begun: a lab that is slower than the builds tests the newest.
     pub(super) fn tests_due(&self, run: &Run, end: &Ended) -> Vec<Change> {
         let RunEnd::Published {
             result: BuildOutcome::Success,
@@ -90,7 +90,7 @@ impl Service<'_> {
         changes
     }
 
-    /// Starts the oldest test of each lab that does nothing.
+    /// Starts the oldest test of each idle lab.
     pub(super) fn start_tests(&mut self) -> Result<(), ServeError> {
         let requests: Vec<_> = self.state().verdicts.values().cloned().collect();
         for request in requests {
@@ -102,7 +102,7 @@ impl Service<'_> {
             }
             let lab = self.setup.labs.iter().find(|lab| lab.name == name).cloned();
             let Some(lab) = lab else {
-                let why = "the configuration has no such lab any more".to_owned();
+                let why = "the lab is no longer in the configuration".to_owned();
                 self.no_verdict(&request, not_tested(why))?;
                 continue;
             };
@@ -130,7 +130,7 @@ impl Service<'_> {
         let (id, build) = (request.id, request.build.clone());
         let task = tokio::spawn(async move {
             let tested = host.test(&lab, &build, id, &switch).await;
-            // Nobody listens any more once the service has stopped; the next start runs the test again.
+            // Once the service has stopped, nobody receives this; the next start runs the test again.
             sender.send(super::Event::Tested { id, tested }).ok();
         });
         let test = Test {
@@ -142,7 +142,7 @@ impl Service<'_> {
         self.tests.0.insert(id, test);
     }
 
-    /// Records what came of a test. A verdict is then given to the mirror like any other.
+    /// Records the outcome of a test. A verdict is then sent to the mirror like any other.
     pub(super) fn tested(&mut self, id: u64, tested: Tested) -> Result<(), ServeError> {
         let Some(request) = self.state().verdicts.get(&id).cloned() else {
             self.tests.0.remove(&id);
@@ -178,12 +178,12 @@ impl Service<'_> {
                 self.no_verdict(&request, how)?;
             }
         }
-        // Not before: the record may have to wait, and is tried again.
+        // Only now: where the ledger cannot be written, this event comes again.
         self.tests.0.remove(&id);
         Ok(())
     }
 
-    /// Cancels a test. Nobody asked for it, so only those may who may cancel what others asked for.
+    /// Cancels a test. No user requested it, so only those who may cancel every request may cancel it.
     pub(super) fn cancel_test(
         &mut self,
         id: u64,
@@ -193,7 +193,7 @@ impl Service<'_> {
         let request = self.state().verdicts.get(&id);
         if request.is_none_or(|request| request.lab().is_none()) {
             let text = format!(
-                "user {uid} may not cancel verdict {id}: it is given; another one takes it back"
+                "user {uid} may not cancel verdict {id}: it is already given; leave another verdict to replace it"
             );
             return (text, None);
         }

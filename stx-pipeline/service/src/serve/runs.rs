@@ -13,7 +13,7 @@ use crate::ledger::{Change, Ended, PhaseRun, Request, Run, RunEnd, State};
 use crate::{Left, Notice, Order, Progress, Setup};
 use stx_pipeline::{Cancel, EventKind};
 
-/// How long a request waits whose channel somebody else works on, and a verdict as well.
+/// The pause of a request, or of a verdict, whose channel somebody else works on.
 pub(super) const BUSY: Duration = Duration::from_mins(1);
 
 /// The work of one build task: a new build, a build to resume, or a build to abandon with its reason.

@@ -1,4 +1,4 @@
-//! Verdicts: filed in the transaction of their message, given to the mirror, and remembered with the outcome.
+//! Verdicts: filed in the transaction of their message, sent to the mirror, and remembered with the outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use super::{Event, ServeError, Service};
 use crate::Marking;
 use crate::ledger::{Change, EndedVerdict, VerdictEnd, VerdictOrigin, VerdictRequest};
 
-/// How many verdicts of one user wait at a time; the messages with more stay in the spool. Each is kept for good.
+/// The most verdicts of one user that wait at a time; further messages stay in the spool. The ledger keeps each for good.
 const WAITING: usize = 20;
 
-/// The verdicts that the mirror is asked to take.
+/// The verdicts on their way to the mirror.
 #[derive(Default)]
 pub(super) struct Marks {
     /// At most one a channel: they are recorded under its lock, in the order in which they were filed.
     tasks: BTreeMap<Channel, (u64, JoinHandle<()>)>,
-    /// Channels whose mirror could not take one, and until when they are left alone.
+    /// Channels on which a verdict could not be recorded, and the end of the pause before the next attempt.
     held: BTreeMap<Channel, Instant>,
 }
 
@@ -32,13 +32,13 @@ impl Marks {
 }
 
 impl Service<'_> {
-    /// Whether a user may have one more verdict wait.
+    /// True if one more verdict of a user may wait.
     pub(super) fn takes_verdict_of(&self, uid: u32) -> bool {
         let waiting = self.state().verdicts.values();
         waiting.filter(|request| request.is_of(uid)).count() < WAITING
     }
 
-    /// The request for a verdict that somebody left in the spool. Its author is the owner of the message.
+    /// The request for a verdict from the spool. The author of the verdict is the owner of the message.
     pub(super) fn verdict(&self, uid: u32, at: DateTime<Utc>, mark: VerdictEntry) -> Change {
         Change::VerdictFiled(VerdictRequest {
             id: self.state().id(0),
@@ -55,7 +55,7 @@ impl Service<'_> {
         })
     }
 
-    /// Gives the mirror the verdicts that wait, the oldest of each channel.
+    /// Sends the oldest waiting verdict of each channel to the mirror.
     pub(super) fn give_verdicts(&mut self) {
         let now = Instant::now();
         self.marks.held.retain(|_, until| *until > now);
@@ -71,7 +71,7 @@ impl Service<'_> {
             let id = request.id;
             let task = tokio::spawn(async move {
                 let marking = host.mark(&entry).await;
-                // Nobody listens any more once the service has stopped; the next start gives the same verdict again.
+                // Once the service has stopped, nobody receives this; the next start sends the same verdict again.
                 sender.send(Event::Marked { id, marking }).ok();
             });
             self.marks.tasks.insert(channel.clone(), (id, task));

@@ -71,7 +71,7 @@ pub(super) struct Inner {
     pub(super) clock: TimeDelta,
     /// The commands of labs that were started.
     pub(super) tests: Vec<(String, BuildId)>,
-    /// How they end; green if that is not said.
+    /// The outcome of their tests; `None` is green.
     pub(super) tested: Option<Tested>,
     /// The verdicts that the mirror has.
     pub(super) verdicts: Vec<VerdictEntry>,

@@ -4,8 +4,8 @@
 //! texts by file ─> flat: includes resolved ─> remotes, default ─> project, extend-project, remove-project in order ─> Project
 //! ```
 //!
-//! Local manifests of a work tree and the groups of a `repo init -g` are not known here: what counts is what `repo init` and
-//! `repo sync` take without options on Linux.
+//! The projects are those that `repo init` and `repo sync` take without options on Linux. Local manifests of a work tree and
+//! groups of `repo init -g` are not known here.
 
 mod include;
 
@@ -49,8 +49,8 @@ pub enum ManifestError {
         /// Why not.
         fault: IncludeFault,
     },
-    /// A part of the format that is needed to find the projects, and that is not understood.
-    #[error("{file} line {line}: <{element}> is not understood; name the repositories by `watch`")]
+    /// An element that decides which projects there are, and that is not supported.
+    #[error("{file} line {line}: <{element}> is not supported; name the repositories by `watch`")]
     Unsupported {
         /// The file.
         file: String,
@@ -71,12 +71,12 @@ pub enum ManifestError {
         /// Why, as a text for people.
         reason: String,
     },
-    /// There is none.
+    /// The manifest has no projects.
     #[error("the manifest has no projects")]
     Empty,
 }
 
-/// A project while elements are applied.
+/// A project, as the elements so far have made it.
 struct Known {
     name: String,
     path: String,
@@ -150,7 +150,8 @@ impl<'e> Common<'e> {
             remote.needs("fetch")?;
             match common.remotes.get(name) {
                 Some(known) if known.attributes != remote.attributes => {
-                    let reason = format!("remote {name} is there with other attributes already");
+                    let reason =
+                        format!("remote {name} is defined with other attributes before it");
                     return Err(remote.refused(reason));
                 }
                 Some(_) => {}
@@ -165,7 +166,7 @@ impl<'e> Common<'e> {
                 Some(known)
                     if !default.attributes.is_empty() && default.attributes != known.attributes =>
                 {
-                    return Err(default.refused("there is another one already".to_owned()));
+                    return Err(default.refused("another <default> is before it".to_owned()));
                 }
                 Some(_) => {}
                 None => common.default = Some(default),

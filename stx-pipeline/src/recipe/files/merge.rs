@@ -1,9 +1,9 @@
-//! Tables of a later file, put into those of an earlier one.
+//! Merging the tables of a later file into those of an earlier one.
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// Puts a file over those before it: tables by key, phases by name, and everything else as a whole.
+/// Merges a file into the files before it: tables by key, phases by name; any other value is replaced.
 pub(super) fn merge<'t>(base: &mut DeTable<'t>, over: DeTable<'t>) {
     for (key, value) in over {
         let before = base.get_mut(key.get_ref().as_ref());
@@ -23,7 +23,7 @@ pub(super) fn merge<'t>(base: &mut DeTable<'t>, over: DeTable<'t>) {
                     let name = name(phase);
                     let same = |at: &usize| name.is_some() && known[*at].as_deref() == name;
                     match (0..known.len()).find(same) {
-                        // A file that says it twice is wrong, and told so when the phases are read.
+                        // A file with two phases of this name is refused when the phases are read.
                         Some(at) if !changed.contains(&at) => {
                             if let Some(base) = phases.get_mut(at) {
                                 merge_phase(base, phase);
@@ -68,9 +68,9 @@ fn merge_phase<'t>(base: &mut Spanned<DeValue<'t>>, over: &Spanned<DeValue<'t>>)
     }
 }
 
-/// Sets a key, with the place of this one.
+/// Replaces a key and its value, with the positions of both.
 fn replace<'t>(table: &mut DeTable<'t>, key: Spanned<DeString<'t>>, value: Spanned<DeValue<'t>>) {
-    // Else the key of the other file stays, and mistakes in its value are looked for there.
+    // `insert` would keep the old key, and mistakes would be reported at its position in the earlier file.
     table.remove(key.get_ref().as_ref());
     table.insert(key, value);
 }

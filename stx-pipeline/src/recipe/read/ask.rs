@@ -1,4 +1,4 @@
-//! Variables without a value, which the recipe asks for.
+//! Variables whose value the recipe asks for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::form::Assignments;
 pub(super) enum Variable {
     /// Its text.
     Text(String),
-    /// The question whose answer it is.
+    /// The question that its value answers.
     Ask(String),
 }
 
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Form {
 }
 
 impl Reader {
-    /// The variables with their texts; those that ask have the value that was given. One without is reported.
+    /// The variables with their texts; a variable that asks has the value that was given, and is reported if there is none.
     pub(super) fn answered(
         &mut self,
         table: BTreeMap<Spanned<String>, Spanned<Variable>>,

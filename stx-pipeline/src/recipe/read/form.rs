@@ -23,7 +23,7 @@ pub(super) type Matrix = BTreeMap<Spanned<String>, Spanned<Vec<Spanned<String>>>
 #[serde(deny_unknown_fields)]
 pub(super) struct RecipeTable {
     pub(super) schema: Option<Spanned<i64>>,
-    /// The files were put together before; only a word that is nearly this one is looked up here.
+    /// Read before, when the files were merged; named here for the hint about a misspelled key.
     #[serde(rename = "include")]
     pub(super) _include: Option<IgnoredAny>,
     pub(super) name: Option<Spanned<String>>,

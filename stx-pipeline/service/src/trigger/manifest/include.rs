@@ -7,15 +7,15 @@ use roxmltree::{Document, Node};
 
 use super::ManifestError;
 
-/// Why a file cannot be included.
+/// The reason why a file cannot be included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IncludeFault {
     /// It is not in the repository of the manifest.
     Missing,
-    /// It is not named by a path in that repository.
+    /// Its name is not a path within that repository.
     Path,
-    /// It is included by itself: these files, the first one again at the end.
+    /// It includes itself by way of these files; the first one is repeated at the end.
     Circle(Vec<String>),
     /// There are too many of them.
     TooMany,
@@ -40,7 +40,7 @@ impl fmt::Display for IncludeFault {
 #[derive(Debug)]
 pub(super) struct Element {
     pub(super) tag: String,
-    /// Those that have a value.
+    /// The attributes that have a value.
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) children: Vec<Element>,
     pub(super) file: String,
@@ -135,7 +135,7 @@ pub fn includes(file: &str, text: &str) -> Result<Vec<String>, ManifestError> {
         .collect()
 }
 
-/// Whether `repo` takes a path for one within the repository.
+/// True if `repo` accepts a path as one within the repository.
 fn is_local(path: &str) -> bool {
     let part = |part: &str| {
         let part = part.to_ascii_lowercase();
@@ -165,8 +165,8 @@ pub(super) fn flat(
     Ok(reader.found)
 }
 
-/// How many includes a manifest has at most, each counted as often as it is followed: a few files that include each other twice
-/// would be read for ever.
+/// The most includes that are followed, each counted as often as it is followed: a few files, each of which includes the next
+/// one twice, would be read for ever.
 const INCLUDES: u32 = 1000;
 
 /// The files on the way, and the elements so far.
@@ -216,8 +216,8 @@ impl Reader<'_> {
     }
 }
 
-/// Gives an element of an included file the revision of the `<include>` where it has none, and the groups of it beside its own, as
-/// `repo` does.
+/// Adds the groups of an `<include>` to those of an element of the included file, and sets its revision if the element has none,
+/// as `repo` does.
 fn inherit(element: &mut Element, includer: &Element) {
     let is = |tag: &str| element.tag == tag;
     let revised = (is("project") || is("include")) && !element.has("revision");

@@ -14,7 +14,7 @@ type Case = (
     Option<&'static [&'static str]>,
 );
 
-/// Where the manifest of all these is.
+/// The URL of the manifest in all cases.
 const URL: &str = "https://h.example/a/b/manifest";
 
 #[rustfmt::skip]
