@@ -179,6 +179,11 @@ impl Inner {
         self.objects.put(name, text, Keep::Not).await
     }
 
+    /// Bytes of the parts in which a file of that size is sent.
+    fn sent_part(&self, size: u64) -> u64 {
+        self.large.max(size.div_ceil(MOST_PARTS))
+    }
+
     async fn begin_upload(&self, to: &str, size: u64) -> Result<Journal, StoreError> {
         let options = PutMultipartOptions {
             attributes: attributes(to, Keep::ForEver),
@@ -189,7 +194,7 @@ impl Inner {
         let upload = upload
             .await
             .map_err(|error| self.objects.failed(to, error))?;
-        let part = self.large.max(size.div_ceil(MOST_PARTS));
+        let part = self.sent_part(size);
         let parts = usize::try_from(size.div_ceil(part)).unwrap_or_default();
         Ok(Journal {
             schema: 1,
@@ -225,13 +230,18 @@ impl Inner {
         let maker = || control.then(|| control_maker(path, size));
         let (to, name) = (format!("{id}/{path}"), keys::upload(id, path));
         let journal = self.journal(&name, size).await?;
-        if let Some(journal) = journal.filter(|journal| journal.whole.is_none()) {
-            let sent = self.send_parts(&to, &name, journal, from, (true, maker()));
-            match sent.await {
-                // The server forgot the upload.
-                Err(StoreError::NotFound { .. } | StoreError::Network { .. }) => {}
-                sent => return sent,
+        match journal.filter(|journal| journal.whole.is_none()) {
+            None => {}
+            Some(journal) if journal.part == self.sent_part(size) => {
+                let sent = self.send_parts(&to, &name, journal, from, (true, maker()));
+                match sent.await {
+                    // The server forgot the upload.
+                    Err(StoreError::NotFound { .. } | StoreError::Network { .. }) => {}
+                    sent => return sent,
+                }
             }
+            // The upload of a copy that broke off: several of its parts are too much for the memory of this machine.
+            Some(_) => self.abort_upload(&to, &name).await?,
         }
         let journal = self.begin_upload(&to, size).await?;
         self.write_journal(&name, &journal).await?;

@@ -271,6 +271,32 @@ async fn a_large_file_that_broke_off_is_gone_on_with() {
     assert_eq!(left.expect("listed"), [], "no journal outlives its build");
 }
 
+/// The parts of a copy are larger than those of a file that is sent, so that its upload is given up and not continued.
+#[tokio::test]
+async fn a_file_is_not_sent_in_the_parts_of_a_copy_that_broke_off() {
+    let dir = tempdir().expect("a directory");
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let failing = Failing::new(&bucket, Fault::Once, usize::MAX);
+    let mirror = store(Arc::new(failing.clone()), &clock);
+    let iso = large();
+    let (name, size) = ("outputs/iso/bootimage.iso", iso.len());
+    let objects = &mirror.inner.objects;
+    let to = objects.path(&format!("{}/{name}", sample_id(1)));
+    let upload = failing.create_multipart(&to.expect("a path")).await;
+    let upload = upload.expect("begun");
+    let journal = keys::upload(&sample_id(1), &path(name));
+    let text = format!(
+        r#"{{"schema":1,"upload":"{upload}","size":{size},"part":2048,"parts":[null,null]}}"#
+    );
+    let written = objects.put(&journal, text, Keep::Not).await;
+    written.expect("written");
+    let entries = [(name, file(&dir.path().join("bootimage.iso"), &iso))];
+    put(&mirror, 1, entries).await.expect("published");
+    assert_eq!(failing.parts.load(Ordering::SeqCst), 4, "of {PART} bytes");
+    let left = failing.uploads.lock().expect("alive").clone();
+    assert_eq!(left, BTreeSet::new(), "no upload is left");
+}
+
 #[tokio::test]
 async fn a_source_that_changes_is_not_published() {
     let dir = tempdir().expect("a directory");
