@@ -192,3 +192,6 @@ pub(super) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (value, _) = rest.split_once(&format!("</{name}>"))?;
     (!value.is_empty()).then_some(value)
 }
+
+#[cfg(test)]
+mod tests;
