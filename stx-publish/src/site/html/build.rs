@@ -48,6 +48,7 @@ pub(in crate::site) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
         title(site),
         site.url.as_deref().unwrap_or("\0"),
         keys.unwrap_or("\0"),
+        include_str!("../../../templates/base.html"),
         include_str!("../../../templates/build.html"),
         include_str!("../../../templates/style.css"),
         include_str!("../../../templates/mirror.js"),
