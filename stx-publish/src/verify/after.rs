@@ -12,7 +12,7 @@ use crate::store::{MirrorRead, Scope, StoreError, read_all};
 /// Checks that each build below a build of `scope` is the one that was built upon, by the digest of its `SHA256SUMS`, and so
 /// on down to the first layer. One that is not on the mirror any more is noted.
 ///
-/// The files of a build below are those of its own check.
+/// Reads only the `SHA256SUMS` and the record of a build below; its files are checked where that build is verified itself.
 pub async fn verify_after(
     store: &dyn MirrorRead,
     scope: &Scope,
@@ -69,3 +69,6 @@ fn links(catalog: &Catalog) -> Vec<(BuildId, After)> {
         .filter_map(|(id, entry)| link(&id, entry.record()?))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
