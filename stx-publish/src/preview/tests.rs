@@ -93,10 +93,13 @@ async fn metadata_of_the_build_itself_is_replaced_and_what_no_mirror_takes_is_re
     let mut place = Place::new();
     let own = place.dir.path().join("own");
     fs::write(&own, "of the build itself").unwrap();
-    let own = (format!("{DIR}/{PACKAGES}").parse().unwrap(), own);
+    let own = |name: &str| (format!("{DIR}/{name}").parse().unwrap(), own.clone());
     let a = place.deb("a", "1");
-    place.tree.show(vec![own, a.clone()]).await.unwrap();
+    let files = vec![own(PACKAGES), own("InRelease"), a.clone()];
+    place.tree.show(files).await.unwrap();
     assert_eq!(place.packages(), "a 1");
+    // `apt` would read it, and not the `Release` that is made here.
+    assert!(fs::symlink_metadata(place.served("InRelease")).is_err());
 
     let link = |name: &str, target: &str| {
         let file = place.dir.path().join(name);

@@ -174,4 +174,13 @@ async fn the_registry_says_which_images_these_are() {
     );
     let again = pushed_images(&registry, &names).await.expect("asked");
     assert_eq!((again.images, again.staged), (found.images, Vec::new()));
+
+    // A later build pushed another image under the same staging tag: it is that build's.
+    let staged = name("staging-1.0");
+    registry.tag(&staged, digest).await.expect("tagged");
+    let other = stx_layout::Sha256([1; 32]);
+    let unstaged = unstage(&registry, &[(staged.clone(), other)]).await;
+    unstaged.expect("left alone");
+    let shown = registry.resolve(&staged).await.expect("asked");
+    assert_eq!(shown, Some(digest));
 }

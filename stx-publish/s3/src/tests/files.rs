@@ -297,6 +297,22 @@ async fn a_file_is_not_sent_in_the_parts_of_a_copy_that_broke_off() {
     assert_eq!(left, BTreeSet::new(), "no upload is left");
 }
 
+/// A publisher that dies between a large copy and the build does not have it copied again.
+#[tokio::test]
+async fn a_large_copy_that_is_there_is_not_made_again() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let mirror = sound(&bucket, &clock);
+    let (iso, id) = (large(), sample_id(1));
+    let (digest, size) = (digest_of(&iso), iso.len() as u64);
+    let put = mirror.inner.objects.put("from", iso, Keep::ForEver);
+    put.await.expect("put");
+    let to = path("outputs/iso/bootimage.iso");
+    let copied = mirror.inner.copy_large(&id, &to, "from", size, digest);
+    assert!(copied.await.expect("copied"));
+    let sent = mirror.inner.sent_large(&id, &to, size).await;
+    assert_eq!(sent.expect("asked"), Some(digest));
+}
+
 #[tokio::test]
 async fn a_source_that_changes_is_not_published() {
     let dir = tempdir().expect("a directory");
