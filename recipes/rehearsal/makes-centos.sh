@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# What the programs of the CentOS recipes make, as makes.sh has it.
+# The files that the programs of the CentOS recipes make, as in makes.sh.
 
 make_sources_centos() {
     git_tree stx-tools Dockerfile 'FROM centos:7.4.1708'
@@ -80,7 +80,7 @@ make_build_pkgs_centos() {
         mkdir -p "$rpmbuild"/{RPMS,SRPMS}
         cp "$state"/rpms/*.noarch.rpm "$rpmbuild/RPMS"
         cp "$state"/rpms/*.src.rpm "$rpmbuild/SRPMS"
-        # As root's trees are.
+        # Like the trees that builders write as root.
         mkdir -p -m 700 "$MY_WORKSPACE/$type/mock"
         # r/2018.10 has no lists for other layers.
         [[ " $TAGS " != *" 2018 "* ]] || continue

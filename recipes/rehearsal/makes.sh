@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# What the programs of the rehearsal make: files of a few bytes, of the names and in the places of the real ones.
+# The files that the programs of the rehearsal make: a few bytes each, with the real names and in the real places.
 # Sourced by `call`, which has `here`, `state` and the expectations.
 
 # put FILE...: with some bytes each.
@@ -72,11 +72,11 @@ make_repo() {
 
 make_sources_debian() {
     git_tree stx-tools README 'the builders'
-    # They are no files of this git, as nothing of a build may be: only the rehearsal keeps them here.
+    # Only the rehearsal keeps these programs here; git must not report them as changes.
     printf '%s\n' /import-stx /stx-init-env /stx /stx.conf >> stx-tools/.git/info/exclude
     program "$here" stx-tools/stx-init-env stx-tools/stx/bin/stx
     cat > stx-tools/import-stx << 'END'
-# As the real one, it does not mind variables that are not set, nor commands that fail.
+# Like the real one, it fails under `set -e` and `set -u`.
 false
 [[ -n $UNSET_VARIABLE ]] || : "${STX_BUILD_HOME:?}" "${PROJECT:?}" "${STX_PLATFORM:?}" "${KUBECONFIG:?}" "${OS_CODENAME:?}"
 [[ -e stx.conf ]] || echo "sample for $OS_CODENAME" > stx.conf
@@ -92,7 +92,7 @@ END
     git_tree cgcs-root/stx/git/ceph README 'a fork'
 }
 
-# In a container that has only the builders' home writable: so it ends where that ends.
+# `docker run` of the recipe sees the builders' home only: a file outside of it is refused.
 make_docker_debian() {
     [[ $1 == run ]] || return 0
     local file
@@ -111,12 +111,12 @@ make_stx() {
 }
 
 make_stx_init_env() {
-    # The last one is of the pod of the package repositories.
+    # The last mount is that of the pod with the package repositories.
     node start "$STX_BUILD_HOME/localdisk=/localdisk" "$STX_BUILD_HOME/mirrors/starlingx=/import/mirrors/starlingx" \
         "$STX_BUILD_HOME/aptly=/aptly"
 }
 
-# node start DIRECTORY=PATH..., node stop: asks what runs pods and containers, as no phase has them below it.
+# node start DIRECTORY=PATH..., node stop: asks the process that runs pods and containers, so that they are not children of a phase.
 node() {
     local dir=$HOME/containers/$PROJECT
     [[ $KIND != debian ]] || dir=$STX_BUILD_HOME
@@ -132,7 +132,7 @@ enter_stx() {
     exec kubectl -n "$STX_K8S_NAMESPACE" exec --stdin stx-builder -- bash -l -c "runuser -u \$MYUNAME -- bash --norc -c $inner"
 }
 
-# The client: what it starts goes on when it ends.
+# The client; a process that it starts in the pod continues when the client ends.
 enter_kubectl() {
     [[ "$1 $2 $3 $4 $5 $6" == "-n $STX_K8S_NAMESPACE exec --stdin stx-builder --" ]] || { echo "rehearsal: kubectl $*" >&2; exit 97; }
     enter "$STX_BUILD_HOME/pod" "${@:7}"
@@ -159,7 +159,7 @@ make_downloader() {
     local mirror=/import/mirrors/starlingx lists=$MY_WORKSPACE/required_downloads
     deb $mirror/binaries libc6 2.41-12
     deb $mirror/binaries ethtool 1:6.14.2-1
-    # Of an earlier build: it stays, and is none of this one's.
+    # A file of an earlier build: it is kept, and this build must not publish it.
     deb $mirror/binaries obsolete 1.0-1
     dsc $mirror/sources/dpdk dpdk 24.11.2-2
     dsc $mirror/sources/obsolete obsolete 1.0-1
@@ -169,7 +169,7 @@ make_downloader() {
 }
 
 make_build_pkgs_debian() {
-    # The first time, one lacks another that comes later.
+    # In the first pass, a package fails because it needs a later one.
     echo pass >> "$state/passes"
     (($(wc -l < "$state/passes") > 1)) || { echo 'rehearsal: 1 package failed' >&2; return 1; }
     local type package dir
@@ -179,7 +179,7 @@ make_build_pkgs_debian() {
             dsc "$dir" "$package" 1.0-1.stx.3
             deb "$dir" "$package" 1.0-1.stx.3
             put "$dir/${package}_1.0-1.stx.3_amd64."{buildinfo,changes,build} "$dir/$package-1.0/debian/control" "$dir/builder.log"
-            # As root's trees are.
+            # Like the trees that builders write as root.
             chmod 700 "$dir/$package-1.0"
             deb "/aptly/public/deb-local-build/pool/main/${package:0:1}/$package" "$package" 1.0-1.stx.3
         done
@@ -201,7 +201,7 @@ make_build_wheel_tarball_sh_debian() {
     put "$MY_WORKSPACE/std/build-wheels-debian-$CODENAME-stable/stx-debian-stable-wheels$suffix.tar"
 }
 
-# apt in it reads packages of this build, which runs and is not on the mirror yet.
+# apt in the image reads packages of the running build, which is not on the mirror yet.
 make_build_stx_base_sh_debian() {
     python3 - "$PREVIEW_URL" << 'END'
 import gzip, sys, urllib.request
@@ -214,7 +214,7 @@ END
 make_build_stx_images_sh_debian() {
     local lists=$MY_WORKSPACE/std/build-images os=${1#--os=}
     local names=("$os-$CODENAME-amd64-stable")
-    # It has the images of bullseye under their older names as well.
+    # The builders also write the lists of bullseye under their older names.
     [[ $CODENAME != bullseye ]] || names+=("$os-stable")
     mkdir -p "$lists"
     for name in "${names[@]}"; do

@@ -23,7 +23,7 @@ pub struct BuildOrder {
     pub release: Option<ReleaseId>,
     /// The recipe file, absolute.
     pub recipe: Utf8PathBuf,
-    /// Which changed files matter, as globs; a build of which only others changed is unchanged.
+    /// Globs of the changed files that count as a change; see [`PathRules`](stx_pipeline::PathRules).
     #[serde(default)]
     pub paths: Vec<String>,
     /// The channel whose newest success it is made upon.

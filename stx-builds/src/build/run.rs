@@ -34,7 +34,7 @@ pub(super) struct Run<'a> {
 struct Same {
     build: BuildId,
     result: BuildOutcome,
-    /// Whether there are commits, of files that do not matter.
+    /// True if there are new commits, but only of files that [`BuildOrder::paths`](super::BuildOrder::paths) leaves out.
     left_out: bool,
 }
 
