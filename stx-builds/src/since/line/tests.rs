@@ -120,6 +120,46 @@ fn releases_are_in_their_order_and_the_builds_of_their_origins_between() {
 }
 
 #[test]
+fn releases_are_sorted_by_number_and_the_builds_of_one_release_by_date() {
+    let catalog = mirror(&[
+        ("release/9.0.0/centos/1", None),
+        // Built after all builds of the next release.
+        ("release/9.0.1/centos/20", None),
+        // Promoted in the other order.
+        ("release/10.0.0/centos/5", Some(("master/centos/5", 9))),
+        ("release/10.0.0/centos/7", Some(("master/centos/7", 2))),
+        ("release/10.0.1/centos/8", None),
+        ("release/11.0.0/centos/21", None),
+    ]);
+    let whole = line_of(
+        &catalog,
+        "release/9.0.0/centos/1",
+        "release/11.0.0/centos/21",
+    );
+    let expected = [
+        "release/9.0.0/centos/1",
+        "release/9.0.1/centos/20",
+        "release/10.0.0/centos/5",
+        "release/10.0.0/centos/7",
+        "release/10.0.1/centos/8",
+        "release/11.0.0/centos/21",
+    ];
+    assert_eq!(whole, ids(&expected));
+}
+
+#[test]
+fn a_build_and_its_promotion_are_a_line_in_both_directions() {
+    let catalog = mirror(&[
+        ("master/centos/1", None),
+        ("release/1.0.0/centos/1", Some(("master/centos/1", 3))),
+    ]);
+    let (build, promoted) = ("master/centos/1", "release/1.0.0/centos/1");
+    for ends in [[build, promoted], [promoted, build]] {
+        assert_eq!(line_of(&catalog, ends[0], ends[1]), ids(&ends));
+    }
+}
+
+#[test]
 fn a_line_within_a_channel_is_its_builds() {
     let catalog = mirror(&[
         ("master/centos/1", None),
@@ -151,12 +191,15 @@ fn a_line_that_leads_back_is_refused() {
         ("master/centos/2", None),
         ("release/1.0.0/centos/1", Some(("master/centos/1", 3))),
         ("release/2.0.0/centos/2", None),
+        ("release/2.0.0/debian/3", None),
     ]);
     for (from, to) in [
         ("master/centos/2", "master/centos/1"),
         ("master/centos/1", "master/centos/1"),
         ("release/2.0.0/centos/2", "release/1.0.0/centos/1"),
         ("master/centos/2", "release/1.0.0/centos/1"),
+        // Of the same release.
+        ("release/2.0.0/centos/2", "release/2.0.0/debian/3"),
     ] {
         let error = line(&catalog, &id(from), &id(to)).expect_err("it leads back");
         assert!(error.to_string().contains("is not older"), "{error}");
