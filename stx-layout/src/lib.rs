@@ -15,7 +15,7 @@
 //! | type | is |
 //! |---|---|
 //! | [`ReleaseId`], [`Channel`], [`BuildDate`], [`BuildId`], [`AliasName`] | where things stand on a mirror |
-//! | [`ChannelPrefix`] | a channel, or the channels whose paths begin so |
+//! | [`ChannelPrefix`] | a channel, or the beginning of the paths of several |
 //! | [`MirrorPath`], [`MirrorPathRef`] | a path from the mirror's root, or a URL: of any dialect, of any depth |
 //! | [`Alias`], [`PathRelease`], [`GitMapping`] | what stands for a release or a build, and how it is resolved |
 //! | [`ImageName`], [`Tag`] | container images |
@@ -88,8 +88,9 @@
 //!
 //! `..`, `.`, empty segments, a leading `/`, backslashes, control, bidirectional and zero-width characters,
 //! percent-encoding, segments over 255 bytes and paths over 3072. Percent-encoding is refused in a path whatever it stands for, but
-//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising. Of a URL, [`MirrorPath`] decodes the
-//! path first, as [`decode_url`] does, and reads what that is: `%2e%2e` is refused as `..` is. An error says where, what was expected there, and what was probably meant:
+//! for `%3a` in names of Debian packages, which apt writes so: decoding would be normalising. [`MirrorPath`] decodes the path of a
+//! URL with [`decode_url`] before it parses the path, so that `%2e%2e` is refused as `..` is. An error says where, what was
+//! expected there, and what was probably meant:
 //!
 //! ```
 //! use stx_layout::MirrorPath;

@@ -46,7 +46,7 @@ pub use crate::kinds::{Dialect, InputKind, OutputKind, Section};
 pub use crate::legacy::{BranchRelease, LegacyRelease, PathRelease};
 
 use crate::text::serde_as_text;
-use crate::uri::{decode_url, told_of};
+use crate::uri::{decode_url, locate_encoded};
 use crate::{
     Alias, AliasName, BuildDate, BuildId, BuildOutcome, BuildPath, BuildPhase, Channel, ParseError,
     Platform,
@@ -55,8 +55,9 @@ use crate::{
 /// A path of a mirror, borrowed, in its parts.
 ///
 /// Accepted is a path from the mirror's root, or a URL `http(s)://HOST/mirror/starlingx/PATH` of any host, with or without
-/// a slash at its end; one that is percent-encoded is decoded by [`MirrorPath`], as that takes a text of its own. `Display` gives the very bytes that were parsed; [`path`](Self::path) is the same without URL prefix
-/// and last slash. Equality and `Ord` go by the text as it was given; compare [`path`](Self::path) to compare places.
+/// a slash at its end. A URL that is percent-encoded is refused; [`MirrorPath`], which owns its text, decodes it. `Display`
+/// gives the very bytes that were parsed; [`path`](Self::path) is the same without URL prefix and last slash. Equality and `Ord`
+/// go by the text as it was given; compare [`path`](Self::path) to compare places.
 ///
 /// ```
 /// # use stx_layout::{MirrorPathRef, Section};
@@ -437,7 +438,7 @@ impl FromStr for MirrorPath {
         match MirrorPathRef::parse(&decoded) {
             Ok(path) => Ok(path.to_owned()),
             Err(error) if decoded == text => Err(error),
-            Err(error) => Err(told_of(text, error)),
+            Err(error) => Err(locate_encoded(text, error)),
         }
     }
 }

@@ -137,7 +137,7 @@ impl<'a> ImageReport<'a> {
             component: name.component(),
             tag,
             form: name.tag.form(),
-            prefix: None,
+            prefix: name.tag.prefix(),
             os: None,
             codename: None,
             arch: None,
@@ -150,28 +150,25 @@ impl<'a> ImageReport<'a> {
         };
         match name.tag {
             Tag::Spec {
-                prefix,
+                prefix: _,
                 os,
                 openstack_release,
                 qualifier,
             } => {
-                report.prefix = Some(prefix);
                 report.os = Some(os);
                 report.openstack_release = Some(openstack_release);
                 report.qualify(qualifier);
             }
             Tag::Stream {
-                prefix,
+                prefix: _,
                 os,
                 codename,
                 arch,
                 stream,
                 qualifier,
             } => {
-                report.prefix = Some(prefix);
                 report.os = Some(os);
-                report.codename = codename;
-                report.arch = arch;
+                (report.codename, report.arch) = (codename, arch);
                 report.stream = Some(stream);
                 report.qualify(Some(qualifier));
             }
@@ -183,33 +180,28 @@ impl<'a> ImageReport<'a> {
             } => {
                 report.prefix = Some(prefix);
                 report.version = Some(version);
-                report.os = os;
-                report.codename = codename;
+                (report.os, report.codename) = (os, codename);
             }
             Tag::Base {
-                prefix,
+                prefix: _,
                 codename,
                 arch,
                 stream,
                 qualifier,
             } => {
-                report.prefix = Some(prefix);
-                report.codename = codename;
-                report.arch = arch;
+                (report.codename, report.arch) = (codename, arch);
                 report.stream = Some(stream);
                 report.qualify(Some(qualifier));
             }
             Tag::Builder {
-                prefix,
+                prefix: _,
                 os,
                 codename,
                 arch,
                 qualifier,
             } => {
-                report.prefix = Some(prefix);
                 report.os = Some(os);
-                report.codename = codename;
-                report.arch = arch;
+                (report.codename, report.arch) = (codename, arch);
                 report.qualify(Some(qualifier));
             }
             Tag::Other(_) => {}

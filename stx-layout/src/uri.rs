@@ -38,13 +38,13 @@ pub fn encode_segment(segment: &str) -> String {
     utf8_percent_encode(segment, RESERVED).to_string()
 }
 
-/// The path of a mirror's URL with its percent-encoded characters decoded, as browsers, and lists that others made, write them:
-/// `g%2B%2B_12.2.0_amd64.deb`. Any other text is as it was: a path is not encoded. `+` stays `+`.
+/// Decodes the percent-encoded characters in the path of a URL, such as `g%2B%2B_12.2.0_amd64.deb`, which browsers and other
+/// programs write. A text that is not a URL is returned unchanged, since a path is not encoded. `+` stays `+`.
 ///
-/// The inverse of [`encode_path`] for whatever it encodes.
+/// The inverse of [`encode_path`].
 ///
 /// # Errors
-/// Refuses `%` without two hexadecimal digits, and what decodes to `/`, to NUL or to no UTF-8, at the byte of its `%`.
+/// Refuses `%` without two hexadecimal digits, and bytes that decode to `/`, to NUL or to invalid UTF-8, at the offset of the `%`.
 ///
 /// ```
 /// # use stx_layout::decode_url;
@@ -62,16 +62,13 @@ pub fn decode_url(text: &str) -> Result<Cow<'_, str>, ParseError> {
     if !is_url || !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }
-    // The host is left alone, and so is what a path has no place for: it is refused as it stands.
-    let scheme = text.find("//").map_or(0, |scheme| scheme + 2);
-    let start = text[scheme..]
-        .find('/')
-        .map_or(text.len(), |slash| scheme + slash);
+    // Host, query and fragment are left encoded: a query and a fragment are refused by the parser.
+    let start = path_start(text);
     let end = text[start..]
         .find(['?', '#'])
         .map_or(text.len(), |end| start + end);
     let mut bytes = text.as_bytes()[..start].to_vec();
-    // Of each decoded byte, where its `%` stands.
+    // The offset of each decoded byte, and of its `%` in `text`.
     let mut places = Vec::new();
     let mut at = start;
     while at < end {
@@ -82,20 +79,14 @@ pub fn decode_url(text: &str) -> Result<Cow<'_, str>, ParseError> {
             continue;
         }
         let refused = |expected: &str| Err(ParseError::new(text, at, expected));
-        let digits = text
-            .get(at + 1..at + 3)
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let Some(digits) = digits else {
-            return refused("`%` and two hexadecimal digits, as URLs encode a byte");
-        };
-        match u8::from_str_radix(digits, 16) {
-            Ok(b'/') => return refused("a name without `/`, which would be another path"),
-            Ok(0) => return refused("a name without NUL"),
-            Ok(decoded) => {
+        match encoded(text, at) {
+            None => return refused("`%` and two hexadecimal digits, as URLs encode a byte"),
+            Some(b'/') => return refused("a name without `/`, which would be another path"),
+            Some(0) => return refused("a name without NUL"),
+            Some(decoded) => {
                 places.push((bytes.len(), at));
                 bytes.push(decoded);
             }
-            Err(_) => return refused("`%` and two hexadecimal digits, as URLs encode a byte"),
         }
         at += 3;
     }
@@ -111,15 +102,27 @@ pub fn decode_url(text: &str) -> Result<Cow<'_, str>, ParseError> {
     }
 }
 
-/// An error about a decoded URL, told of the URL as it was given.
-pub(crate) fn told_of(text: &str, mut error: ParseError) -> ParseError {
-    let is_encoded = |at: usize| {
-        let digits = text.as_bytes().get(at..at + 3);
-        matches!(digits, Some([b'%', one, two]) if one.is_ascii_hexdigit() && two.is_ascii_hexdigit())
-    };
-    let (mut at, mut decoded) = (0, 0);
-    while decoded < error.offset && at < text.len() {
-        at += if is_encoded(at) { 3 } else { 1 };
+/// The offset of the path in a URL.
+fn path_start(url: &str) -> usize {
+    let host = url.find("//").map_or(0, |scheme| scheme + 2);
+    let slash = url[host..].find('/');
+    slash.map_or(url.len(), |slash| host + slash)
+}
+
+/// The byte that `%` and the two hexadecimal digits at an offset stand for.
+fn encoded(text: &str, at: usize) -> Option<u8> {
+    let digits = text.get(at..at + 3)?.strip_prefix('%')?;
+    // `from_str_radix` takes a sign, too.
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+}
+
+/// Moves an error about a decoded URL to the URL as it was given.
+pub(crate) fn locate_encoded(text: &str, mut error: ParseError) -> ParseError {
+    let mut decoded = path_start(text).min(error.offset);
+    let mut at = decoded;
+    while decoded < error.offset {
+        at += if encoded(text, at).is_some() { 3 } else { 1 };
         decoded += 1;
     }
     error.offset = text.floor_char_boundary(at.min(text.len()));
@@ -155,8 +158,9 @@ mod tests {
             }
         }
     }
+
     #[test]
-    fn what_is_no_text_of_a_path_is_refused_at_its_place() {
+    fn malformed_encodings_are_refused_at_their_offset() {
         let start = "https://h/mirror/starlingx/";
         for (path, offset) in [
             ("a%2fb", 1),
@@ -165,6 +169,7 @@ mod tests {
             ("a%", 1),
             ("a%4", 1),
             ("a%zz", 1),
+            ("a%+1", 1),
             ("a%C3%A4%C3", 7),
             ("%C3b", 0),
             ("%2B%ff", 3),

@@ -64,8 +64,8 @@ impl<'a> Tag<'a> {
         self.compose().ok()
     }
 
-    /// Whether the tag is there to be moved: `latest`, also at the end of a tag of any form, `stable`. What is not known to move is
-    /// never moved.
+    /// True for a tag that is meant to be moved from image to image: `latest`, alone or at the end of a tag of any form, and
+    /// `stable`. A tag that is not known to move is never moved.
     ///
     /// ```
     /// # use stx_layout::Tag;
@@ -110,8 +110,8 @@ impl ImageName {
     }
 }
 
-/// The qualifier at the end of a tag of no known form, and what stands before it: `latest` or a date, as `stable` is the end of
-/// names as well.
+/// The text before the qualifier of a tag of no known form, and the qualifier: `latest` or a date. `stable` is not taken for one,
+/// since names end with it, too.
 fn unknown(text: &str) -> Option<(&str, Qualifier)> {
     let (head, last) = text.rsplit_once('-')?;
     match Qualifier::from_word(last)? {

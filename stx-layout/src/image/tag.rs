@@ -178,7 +178,7 @@ pub enum Tag<'a> {
         os: Os,
         /// `bullseye`; has an architecture beside it.
         codename: Option<&'a str>,
-        /// `amd64`; has a codename beside it.
+        /// `amd64`; present exactly if `codename` is.
         arch: Option<&'a str>,
         /// `stable` or `dev`.
         stream: Stream,
@@ -189,7 +189,7 @@ pub enum Tag<'a> {
     Static {
         /// The release.
         prefix: &'a str,
-        /// `v1.0.2`, also with a packaging revision, `v18.2.2-0`, and as `git describe` has it, `v0.11.0-103-g4f28657`.
+        /// `v1.0.2`, also with a packaging revision, `v18.2.2-0`, and as `git describe` prints it, `v0.11.0-103-g4f28657`.
         version: &'a str,
         /// The operating system, where one follows the version.
         os: Option<Os>,
@@ -200,24 +200,24 @@ pub enum Tag<'a> {
     Base {
         /// The git branch or tag.
         prefix: &'a str,
-        /// A codename that is known, such as `trixie`; has an architecture beside it.
+        /// A known codename, such as `trixie`; present exactly if `arch` is.
         codename: Option<&'a str>,
-        /// `amd64`; has a codename beside it.
+        /// `amd64`; present exactly if `codename` is.
         arch: Option<&'a str>,
         /// `stable` or `dev`.
         stream: Stream,
         /// The last part of the tag.
         qualifier: Qualifier,
     },
-    /// An image that builds are run in: `master-debian-latest`, `master-debian-trixie-amd64-20260816T000100Z`.
+    /// The image of a build environment: `master-debian-latest`, `master-debian-trixie-amd64-20260816T000100Z`.
     Builder {
         /// The git branch or tag.
         prefix: &'a str,
         /// The operating system.
         os: Os,
-        /// `trixie`; has an architecture beside it.
+        /// `trixie`; present exactly if `arch` is.
         codename: Option<&'a str>,
-        /// `amd64`; has a codename beside it.
+        /// `amd64`; present exactly if `codename` is.
         arch: Option<&'a str>,
         /// The last part of the tag, which is never `stable`.
         qualifier: Qualifier,
@@ -295,9 +295,7 @@ impl fmt::Display for Tag<'_> {
                     write!(f, "{prefix}-")?;
                 }
                 write!(f, "{os}")?;
-                for part in [codename, arch].into_iter().flatten() {
-                    write!(f, "-{part}")?;
-                }
+                write_platform(f, [*codename, *arch])?;
                 write!(f, "-{stream}-{qualifier}")
             }
             Self::Static {
@@ -318,9 +316,7 @@ impl fmt::Display for Tag<'_> {
                 qualifier,
             } => {
                 f.write_str(prefix)?;
-                for part in [codename, arch].into_iter().flatten() {
-                    write!(f, "-{part}")?;
-                }
+                write_platform(f, [*codename, *arch])?;
                 write!(f, "-{stream}-{qualifier}")
             }
             Self::Builder {
@@ -331,14 +327,18 @@ impl fmt::Display for Tag<'_> {
                 qualifier,
             } => {
                 write!(f, "{prefix}-{os}")?;
-                for part in [codename, arch].into_iter().flatten() {
-                    write!(f, "-{part}")?;
-                }
+                write_platform(f, [*codename, *arch])?;
                 write!(f, "-{qualifier}")
             }
             Self::Other(text) => f.write_str(text),
         }
     }
+}
+
+/// Writes `-CODENAME-ARCH`, or nothing.
+fn write_platform(f: &mut fmt::Formatter<'_>, parts: [Option<&str>; 2]) -> fmt::Result {
+    let mut parts = parts.into_iter().flatten();
+    parts.try_for_each(|part| write!(f, "-{part}"))
 }
 
 impl serde::Serialize for Tag<'_> {
@@ -404,11 +404,12 @@ fn spec(head: &str, qualifier: Option<Qualifier>) -> Option<Tag<'_>> {
 /// `PREFIX-CODENAME-ARCH`.
 fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_>> {
     if let Some((prefix, os, platform)) = on_platform(before) {
+        let (codename, arch) = platform.unzip();
         return Some(Tag::Stream {
             prefix,
             os,
-            codename: platform.map(|(codename, _)| codename),
-            arch: platform.map(|(_, arch)| arch),
+            codename,
+            arch,
             stream,
             qualifier,
         });
@@ -429,14 +430,15 @@ fn streamed(before: &str, stream: Stream, qualifier: Qualifier) -> Option<Tag<'_
     })
 }
 
-/// `PREFIX-OS[-CODENAME-ARCH]` of an image that builds are run in.
+/// `PREFIX-OS[-CODENAME-ARCH]` of the image of a build environment.
 fn builder(head: &str, qualifier: Qualifier) -> Option<Tag<'_>> {
     let (prefix, os, platform) = on_platform(head)?;
+    let (codename, arch) = platform.unzip();
     (!prefix.is_empty()).then_some(Tag::Builder {
         prefix,
         os,
-        codename: platform.map(|(codename, _)| codename),
-        arch: platform.map(|(_, arch)| arch),
+        codename,
+        arch,
         qualifier,
     })
 }
@@ -454,7 +456,7 @@ fn on_platform(text: &str) -> Option<(&str, Os, Option<WordPair<'_>>)> {
     Some((prefix, os, Some((codename, arch))))
 }
 
-/// Codename and architecture at the end of a text, and what stands before them.
+/// The text before a codename and an architecture at its end, then the codename and the architecture.
 fn platform(text: &str) -> Option<(&str, &str, &str)> {
     let (head, arch) = text.rsplit_once('-')?;
     let (head, codename) = head.rsplit_once('-')?;
@@ -495,12 +497,12 @@ fn fixed(text: &str) -> Option<Tag<'_>> {
     Some(tag(head.len(), prefix, Some(os), Some(codename)))
 }
 
-/// The operating system at the end of a text, and what stands before it, which is not empty.
+/// The operating system at the end of a text, and the text before it, which is not empty.
 fn strip_os(text: &str) -> Option<(&str, Os)> {
     os_at_end(text).filter(|(prefix, _)| !prefix.is_empty())
 }
 
-/// The operating system at the end of a text, and what stands before it; nothing may.
+/// The operating system at the end of a text, and the text before it, which may be empty.
 fn os_at_end(text: &str) -> Option<(&str, Os)> {
     Os::ALL.into_iter().find_map(|os| {
         let prefix = text.strip_suffix(os.as_str())?;
@@ -527,8 +529,8 @@ fn is_word(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Whether a text is the version of a static tag: `v`, then numbers with dots between them; then perhaps the revision of a package,
-/// `-0`; then perhaps the commits since that tag and the last one of them, as `git describe` has them, `-103-g4f28657`.
+/// True for the version of a static tag: `v` and numbers with dots between them; optionally the revision of a package, `-0`;
+/// optionally the suffix that `git describe` adds, `-103-g4f28657`.
 fn is_version(text: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_commit = |text: &str| {
