@@ -41,7 +41,7 @@ pub enum Built {
         build: BuildId,
         /// How it ended.
         result: BuildOutcome,
-        /// Whether there are new commits, of files that `paths` leaves out.
+        /// True if there are new commits, but only to files that `paths` leaves out.
         left_out: bool,
     },
     /// It was published.
@@ -60,7 +60,7 @@ pub enum Built {
 impl Site {
     /// Builds a branch and publishes the result, also a failed one.
     ///
-    /// Without a channel to build it upon, it is built upon the one that the configuration names for such a build.
+    /// An order that names no channel to build upon takes the channel from the configuration of its branch.
     pub async fn build(&self, order: &BuildOrder, watch: Watch<'_>) -> Result<Built, Error> {
         let order = after::configured(self, order)?;
         build(&BuildArea::new(self)?, &order, watch).await
@@ -75,11 +75,11 @@ impl Site {
             Some(date) => date,
             None => work.date_now()?,
         };
-        let below = match area.published()? {
-            Some(store) => {
-                after::find(&area, &*store, work.channel(), order.after.as_ref()).await?
+        let below = match (area.published()?, &order.after) {
+            (Some(store), Some(channel)) => {
+                Some(after::find(&area, &*store, work.channel(), channel).await?)
             }
-            None => None,
+            (Some(_) | None, None) | (None, Some(_)) => None,
         };
         work.plan(date, below)
     }

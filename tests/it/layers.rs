@@ -8,7 +8,7 @@ use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{builds, names, run, stx, tool};
+use crate::harness::{binary, builds, names, run, stx, tool};
 
 /// The layers, from below.
 const LAYERS: [&str; 3] = ["compiler", "distro", "flock"];
@@ -37,7 +37,8 @@ echo @LAYER@ > %{buildroot}/etc/stx/@LAYER@.conf
 /etc/stx/@LAYER@.conf
 ";
 
-/// Takes the packages of the layer below from the mirror, and builds on them.
+/// Takes the packages of the layer below from the mirror, and builds on them. Fails where the build below is not pinned, without
+/// an end, while a phase reads it.
 const RECIPE: &str = r#"
 schema = 1
 name = "@LAYER@"
@@ -68,6 +69,8 @@ name = "below"
 script = '''
 mkdir -p below; touch below/none
 test -n "$AFTER_URL" || exit 0
+"@STX@" --mirror "${AFTER_URL%/"$AFTER_BUILD"}" pins > pins
+grep "^$AFTER_BUILD  *for ever  *master/centos/@LAYER@ " pins
 cd below
 for package in "$AFTER_URL"/outputs/RPMS/std/*.rpm; do
     rpm2cpio "$package" | cpio -idm --quiet
@@ -141,6 +144,7 @@ impl Layers {
             layers.commit(layer, "package.spec", SPEC);
             layers.commit(layer, "text", "@LAYER@ one\n");
             let recipe = RECIPE.replace("@LAYER@", layer);
+            let recipe = recipe.replace("@STX@", binary().as_str());
             fs_err::write(layers.at(&format!("{layer}.toml")), recipe).expect("a recipe");
         }
         fs_err::write(layers.at("stx-builds.toml"), CONFIG).expect("a configuration");

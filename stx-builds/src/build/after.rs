@@ -4,10 +4,9 @@
 //! configured ─> channel ─> find: its newest success ─> pin ─> AFTER_BUILD, AFTER_URL, build.json ─> release
 //! ```
 //!
-//! It is found once, when the build starts, and is part of the request in the journal: a build that is resumed goes on with
-//! the same one. From before the first phase until after the publication it is pinned on the mirror, so that retention
-//! leaves it, also where that runs on another machine. Then the record of the new build keeps it: see
-//! [`below`](crate::decisions::below).
+//! The build below is found once, when the build starts, and recorded in the journal, so that a resumed build uses the same
+//! one. A pin on the mirror protects the build below from retention, on this and on other machines, from before the first phase
+//! until after the publication. Then the record of the new build protects it: see [`below`](crate::decisions::below).
 
 use std::time::Duration;
 
@@ -26,27 +25,28 @@ use crate::error::{Error, ErrorKind, unusable};
 use crate::options::absolute;
 use crate::{Site, refused};
 
-/// How long the lock of the channel below is waited for, and how often it is tried meanwhile.
+/// The longest wait for the lock of the channel below.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause between two attempts to take the lock.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// How much longer than its build a pin holds: a run of retention that began before saw neither the build nor its record.
+/// The time that a pin outlives its build: a run of retention that began before the publication did not see the record of the
+/// new build.
 const AFTERWARDS: TimeDelta = TimeDelta::hours(1);
 
-/// The order, with what the configuration says of its branch where the order says nothing: the channel that its builds are made
-/// upon, and which changed files matter.
+/// The order, completed from the configuration of its branch: the channel to build upon, and the rules for changed files.
 pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, Error> {
     let mut order = order.clone();
     let Some(file) = site.options.file() else {
         return Ok(order);
     };
     let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
-    // Mistakes in it are the service's to report.
+    // The service reports the mistakes of its configuration.
     let Some(mut config) = ServiceConfig::read(&text).0 else {
         return Ok(order);
     };
     config.resolve(&absolute(file.parent().unwrap_or(Utf8Path::new("")))?);
-    // Its channel is all that is asked for here, and needs no answers.
+    // The channel of a recipe does not depend on the values of its variables.
     let recipe = recipe_files(&order.recipe)?.read_unanswered();
     let recipe = recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))?;
     for branch in &config.branches {
@@ -58,7 +58,7 @@ pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, 
             Some(release) => release.clone(),
             None => ReleaseId::from_git(&order.branch).map_err(Error::usage)?,
         };
-        // A milestone of the branch is built upon what the branch is.
+        // A milestone is built upon the same channel as its branch.
         if release != branch.release && !matches!(release, ReleaseId::Milestone(_)) {
             continue;
         }
@@ -75,7 +75,7 @@ pub(super) fn configured(site: &Site, order: &BuildOrder) -> Result<BuildOrder, 
     Ok(order)
 }
 
-/// Whether a recipe publishes in this channel; one that cannot be read publishes nothing.
+/// True if a recipe can be read and publishes in `channel`.
 fn publishes_like(recipe: &Utf8PathBuf, channel: &Channel) -> bool {
     let recipe = recipe_files(recipe).map(|files| files.read_unanswered());
     recipe.is_ok_and(|recipe| {
@@ -83,16 +83,13 @@ fn publishes_like(recipe: &Utf8PathBuf, channel: &Channel) -> bool {
     })
 }
 
-/// The newest success of the channel below, and where phases read it.
+/// The newest success of `channel`, the channel below `upper`, and its URL for the phases.
 pub(super) async fn find(
     area: &BuildArea,
     store: &dyn MirrorStore,
     upper: &Channel,
-    below: Option<&Channel>,
-) -> Result<Option<Below>, Error> {
-    let Some(channel) = below else {
-        return Ok(None);
-    };
+    channel: &Channel,
+) -> Result<Below, Error> {
     let scope = Scope::Channel(channel.clone());
     let catalog = store.catalog(&scope).await.map_err(refused)?;
     let newest = catalog.channels.get(channel);
@@ -103,43 +100,37 @@ pub(super) async fn find(
         )));
     };
     let build = BuildId::new(channel.clone(), date);
-    // What was seen may have been committed just now, by a publisher that was killed since.
+    // A publisher that was killed may have left this build visible, but not yet safe on the disk.
     store.settle(channel).await.map_err(refused)?;
     let sums = read_all(store, &build, &sums_path(), LONGEST_TEXT).await;
     let sums = digest_of(&sums.map_err(refused)?);
     let root = area.site.options.site().url;
     let root = root.unwrap_or_else(|| area.mirror.to_string());
-    Ok(Some(Below {
+    Ok(Below {
         url: format!("{}/{build}", root.trim_end_matches('/')),
         after: After { build, sums },
-    }))
+    })
 }
 
-/// Finds the build below and pins it, until [`release`] or the next build of the channel. The channel `upper` has to be
-/// locked.
+/// Finds the build below and pins it, until [`release`] or the next build of `upper`. The caller holds the lock of `upper`.
 pub(super) async fn take(
     area: &BuildArea,
     store: &dyn MirrorStore,
     upper: &Channel,
-    below: Option<&Channel>,
-) -> Result<Option<Below>, Error> {
-    let Some(channel) = below else {
-        return Ok(None);
-    };
-    // Found under the lock, or retention could take it before it is pinned.
+    channel: &Channel,
+) -> Result<Below, Error> {
+    // Without the lock, retention could remove the build before it is pinned.
     let writer = lock(store, channel).await?;
-    let found = find(area, store, upper, Some(channel)).await?;
-    if let Some(found) = &found {
-        drop_pins(store, &*writer, upper).await?;
-        writer
-            .pin(&pin(upper, &found.after.build))
-            .await
-            .map_err(refused)?;
-    }
+    let found = find(area, store, upper, channel).await?;
+    drop_pins(store, &*writer, upper).await?;
+    writer
+        .pin(&pin(upper, &found.after.build))
+        .await
+        .map_err(refused)?;
     Ok(found)
 }
 
-/// Lets the pin of a build end that is over. One that cannot be written is noted: the next build of the channel drops it.
+/// Lets the pin of a finished build expire. A failure is only noted, since the next build of the channel drops the pin.
 pub(super) async fn release(
     area: &BuildArea,
     store: &dyn MirrorStore,
@@ -164,7 +155,7 @@ pub(super) async fn release(
     }
 }
 
-/// As [`release`], for the unfinished build of a channel, which is about to be forgotten.
+/// As [`release`], for the unfinished build of a channel whose journal is about to be removed.
 pub(crate) async fn release_below(area: &BuildArea, upper: &Channel) {
     let journal = process::read_journal(&area.channel(upper)).ok().flatten();
     let below = journal.and_then(|journal| journal.started.request.after);
@@ -173,7 +164,7 @@ pub(crate) async fn release_below(area: &BuildArea, upper: &Channel) {
     }
 }
 
-/// The pin of a channel's build on the build below. The channel is its author, so it has one a build at most.
+/// The pin of a channel's build on the build below. Its author is the channel, so that a build has one pin of each channel.
 fn pin(upper: &Channel, below: &BuildId) -> Pin {
     Pin {
         build: below.clone(),
@@ -183,7 +174,7 @@ fn pin(upper: &Channel, below: &BuildId) -> Pin {
     }
 }
 
-/// Drops the pins that earlier builds of the channel left: at most one of them ran, and it is over.
+/// Drops the pins of earlier builds of `upper`, which are all over: the caller holds the lock of `upper`.
 async fn drop_pins(
     store: &dyn MirrorStore,
     writer: &dyn ChannelWriter,
@@ -202,7 +193,7 @@ async fn drop_pins(
     Ok(())
 }
 
-/// Takes the lock of the channel below. Whoever publishes there may have it for long: then this is another `Busy`.
+/// Takes the lock of the channel below; `Busy` if a publisher there holds the lock for longer than [`PATIENCE`].
 async fn lock(store: &dyn MirrorStore, channel: &Channel) -> Result<Box<dyn ChannelWriter>, Error> {
     let mut waited = Duration::ZERO;
     loop {

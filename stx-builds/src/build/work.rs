@@ -45,7 +45,7 @@ impl<'a> Work<'a> {
         set.extend(order.set.clone());
         let recipe = files.read(&set);
         let recipe = recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))?;
-        // The configuration speaks to every recipe, an order to this one.
+        // A variable of the configuration may be for other recipes; one of the order is for this recipe.
         set.retain(|name, _| recipe.variables.contains_key(name) || order.set.contains_key(name));
         let release = match &order.release {
             Some(release) => release.clone(),
@@ -102,10 +102,10 @@ impl<'a> Work<'a> {
         &self.channel
     }
 
-    /// The plan of a build, upon the one below.
+    /// The plan of a build that is made upon `below`.
     pub(super) fn plan(&self, date: BuildDate, below: Option<Below>) -> Result<BuildPlan, Error> {
         if self.recipe.images.is_some() && self.area.site.options.registry.is_none() {
-            // Found now, and not when all is built.
+            // Fail before the phases run, not after them.
             return Err(no_registry());
         }
         planned(&self.recipe, &self.request(date, below))
@@ -133,8 +133,10 @@ impl<'a> Work<'a> {
                 crate::error::chain(&error)
             )),
         }
-        let after = self.order.after.as_ref();
-        let below = after::take(self.area, &*store, &self.channel, after).await?;
+        let below = match &self.order.after {
+            Some(channel) => Some(after::take(self.area, &*store, &self.channel, channel).await?),
+            None => None,
+        };
         let plan = self.plan(self.date_now()?, below.clone())?;
         // Before places are tried: containers have them as volumes.
         let dirs = [&plan.workspace, &plan.source_root].into_iter();
