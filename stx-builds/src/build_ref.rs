@@ -1,9 +1,9 @@
-//! Builds as users name them: by date, by its beginning, by an alias, by their channel or the beginning of its path.
+//! The names that users give builds: a date or its beginning, an alias, a channel or the beginning of its path.
 //!
 //! | where | what |
 //! |---|---|
-//! | here | one name, one build |
-//! | [`pairs`] | two names, the builds of their channels that belong together |
+//! | here | the build that one name means |
+//! | [`pairs`] | the builds of two releases that two names mean, paired by channel |
 
 use std::str::FromStr;
 
@@ -19,9 +19,9 @@ use crate::refused;
 pub mod pairs;
 
 /// The forms, as hints name them.
-const FORMS: &str = "name a build by its date, CHANNEL/YYYYMMDDTHHMMSSZ or the beginning of one, or by an alias, such as \
-                     CHANNEL/latest_build; CHANNEL alone is its newest good build, and so is the beginning of its path, such \
-                     as release/11.0.0, where one channel begins so";
+const FORMS: &str = "name a build by its date or the beginning of the date, CHANNEL/YYYYMMDDTHHMMSSZ, or by an alias, such as \
+                     CHANNEL/latest_build; CHANNEL alone means its newest good build, and so does the beginning of its path, \
+                     such as release/11.0.0, if only one channel begins with it";
 
 /// A build as a user names it. Every command takes the same forms.
 ///
@@ -85,7 +85,7 @@ impl FromStr for BuildRef {
     }
 }
 
-/// Tells whether a text is a prefix of a build date that includes the day, such as `20181105` or `20181105T06`.
+/// True if a text is a prefix of a build date that includes the day, such as `20181105` or `20181105T06`.
 fn begins_a_date(text: &str) -> bool {
     let whole = "00000000T000000Z";
     let fits = |(given, wanted): (u8, u8)| match wanted {
@@ -110,13 +110,13 @@ fn near_alias(channel: &Channel) -> Option<String> {
     Some(format!("{before}/{}", alias_meant(name)?))
 }
 
-/// The build that is meant; an alias is resolved once, a date need not be there. Aliases of releases and channels are
-/// followed: `r2018.10/centos`, `release/latest_release`.
+/// The build that a name means. An alias is resolved once. A build that is named by its full date need not exist. Aliases of
+/// releases and channels are followed: `r2018.10/centos`, `release/latest_release`.
 pub async fn resolve(store: &dyn MirrorRead, text: &str) -> Result<BuildId, Error> {
     resolve_noting(store, text, &|_| {}).await
 }
 
-/// As [`resolve`], and says in a line which build that is, where the name is not the build's own.
+/// As [`resolve`]. `note` is told the build in a line if the name is not the build's own.
 pub(crate) async fn resolve_noting(
     store: &dyn MirrorRead,
     text: &str,
@@ -132,7 +132,7 @@ pub(crate) async fn resolve_noting(
     }
 }
 
-/// The one channel that is meant: its name, or the beginning of it where one channel with builds begins so.
+/// The channel that a name means: the channel of that name, or the only channel with builds whose path begins with it.
 pub async fn channel(store: &dyn MirrorRead, text: &str) -> Result<Channel, Error> {
     let one = async |path: &str| {
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -150,8 +150,8 @@ pub async fn channel(store: &dyn MirrorRead, text: &str) -> Result<Channel, Erro
     }
 }
 
-/// The name of a build with the aliases of releases and channels followed that can be told by their words, and on a mirror
-/// that can be asked without a request, all of them.
+/// The name of a build with aliases of releases and channels followed. On a mirror behind a web server, where each look-up is a
+/// request, only aliases that are recognised by their words are followed.
 async fn named(store: &dyn MirrorRead, text: &str) -> Result<String, Error> {
     if RootAlias::split(text).is_some() || !store.capabilities().shows_files_only {
         return follow(store, text).await;
@@ -159,19 +159,19 @@ async fn named(store: &dyn MirrorRead, text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-/// The name to try where a build of the first one was not found: an alias may be in the way. `failure` where none is.
+/// The name to try after `text` was not found: `text` with all aliases followed. Returns `failure` if `text` has no alias.
 async fn otherwise(store: &dyn MirrorRead, text: &str, failure: Error) -> Result<String, Error> {
     if !store.capabilities().shows_files_only {
         return Err(failure);
     }
     match follow(store, text).await {
         Ok(path) if path != text => Ok(path),
-        // The first error is the one about what was asked for.
+        // The first error is about the name that the user gave.
         Ok(_) | Err(_) => Err(failure),
     }
 }
 
-/// The build that a name without an alias of a release means.
+/// The build that a name means that has no alias of a release.
 async fn resolve_plain(
     store: &dyn MirrorRead,
     text: &str,
@@ -180,7 +180,8 @@ async fn resolve_plain(
     match text.parse()? {
         BuildRef::Build(id) => Ok(id),
         BuildRef::Prefix(channel, prefix) => {
-            let id = begun(store, &channel, &prefix).await?;
+            let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+            let id = begun(&catalog, &channel, &prefix)?;
             note(&format!("{channel}/{prefix} is {}", id.date));
             Ok(id)
         }
@@ -204,8 +205,8 @@ async fn resolve_plain(
     }
 }
 
-/// The build that `latest_build` of the channel of exactly this name points at, where there is one. This asks for one alias, and
-/// not for the catalog of a large mirror.
+/// The build that `latest_build` points at, if `prefix` is a channel that has the alias. Reading one alias is much cheaper than
+/// reading the catalog of a large mirror.
 async fn latest(
     store: &dyn MirrorRead,
     prefix: &ChannelPrefix,
@@ -222,7 +223,7 @@ async fn latest(
     Ok(found)
 }
 
-/// The build that an alias points at, where there is such an alias.
+/// The build that an alias points at; `None` if there is no such alias.
 async fn pointed_at(
     store: &dyn MirrorRead,
     channel: &Channel,
@@ -248,8 +249,8 @@ async fn newest(store: &dyn MirrorRead, channel: &Channel) -> Result<BuildId, Er
     }
 }
 
-/// The channels with builds that a prefix means: the one of that name, else those that begin so. Channels without a good
-/// build are passed over where another has one.
+/// The channels with builds that a prefix means: the channel of that name, or else all that begin with it. Channels without a
+/// good build are left out if another channel has one.
 fn channels<'a>(catalog: &'a Catalog, prefix: &ChannelPrefix) -> Result<Vec<&'a Channel>, Error> {
     let built: Vec<_> = catalog
         .channels
@@ -275,7 +276,7 @@ fn channels<'a>(catalog: &'a Catalog, prefix: &ChannelPrefix) -> Result<Vec<&'a 
     Ok(built.into_iter().map(|(channel, _)| channel).collect())
 }
 
-/// The one channel that a prefix means.
+/// The only channel that a prefix means; an error if it means several.
 fn only<'a>(prefix: &ChannelPrefix, channels: Vec<&'a Channel>) -> Result<&'a Channel, Error> {
     if let [channel] = channels[..] {
         return Ok(channel);
@@ -290,11 +291,10 @@ fn listed<'a>(channels: impl IntoIterator<Item = &'a Channel>) -> String {
     names.join(", ")
 }
 
-/// The one build of a channel whose date begins so.
-async fn begun(store: &dyn MirrorRead, channel: &Channel, prefix: &str) -> Result<BuildId, Error> {
-    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+/// The only build of a channel whose date begins with `prefix`.
+fn begun(catalog: &Catalog, channel: &Channel, prefix: &str) -> Result<BuildId, Error> {
     let Some(entry) = catalog.channels.get(channel) else {
-        return Err(missing_channel(&catalog, channel));
+        return Err(missing_channel(catalog, channel));
     };
     let dates = entry
         .builds
@@ -315,11 +315,11 @@ async fn begun(store: &dyn MirrorRead, channel: &Channel, prefix: &str) -> Resul
     }
 }
 
-/// An alias that is not there, because the channel is not, or has no success yet.
+/// The error about an alias that does not exist: its channel does not exist, or has no success yet.
 pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &AliasName) -> Error {
     let catalog = match store.catalog(&Scope::All).await {
         Ok(catalog) => catalog,
-        // A place that is no mirror is the better news.
+        // The user has to learn first that the place is not a mirror.
         Err(error) => return refused(error),
     };
     match catalog.channels.get(channel) {
@@ -341,12 +341,12 @@ pub async fn missing_alias(store: &dyn MirrorRead, channel: &Channel, alias: &Al
     }
 }
 
-/// A channel that the mirror does not have.
+/// The error about a channel that the mirror does not have.
 pub fn missing_channel(catalog: &Catalog, channel: &Channel) -> Error {
     missing(catalog, &ChannelPrefix::from(channel.clone()))
 }
 
-/// A channel, or the beginning of one, that the mirror does not have.
+/// The error about a channel, or the beginning of one, that the mirror does not have.
 fn missing(catalog: &Catalog, prefix: &ChannelPrefix) -> Error {
     let failure = Error::new(ErrorKind::NotFound, format!("{prefix}: no such channel"));
     let mut known: Vec<_> = catalog.channels.keys().map(ToString::to_string).collect();
@@ -358,7 +358,7 @@ fn missing(catalog: &Catalog, prefix: &ChannelPrefix) -> Error {
     }
     let text = prefix.to_string();
     if prefix.channel().is_none() {
-        // Nothing but releases is near to the name of one.
+        // The text names a release, so that only releases are candidates.
         let releases = catalog
             .channels
             .keys()
@@ -372,7 +372,7 @@ fn missing(catalog: &Catalog, prefix: &ChannelPrefix) -> Error {
     }
 }
 
-/// A build that the mirror does not have.
+/// The error about a build that the mirror does not have.
 pub fn missing_build(catalog: &Catalog, id: &BuildId) -> Error {
     let Some(channel) = catalog.channels.get(&id.channel) else {
         return missing_channel(catalog, &id.channel);
@@ -384,5 +384,79 @@ pub fn missing_build(catalog: &Catalog, id: &BuildId) -> Error {
             id.channel, id.channel
         )),
         None => failure.hint(format!("{} has no build", id.channel)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stx_layout::{BuildEntry, BuildOutcome, BuildRecord, BuildState};
+
+    use super::*;
+
+    fn catalog(builds: &[&str]) -> Catalog {
+        let mut catalog = Catalog::default();
+        for text in builds {
+            let id: BuildId = text.parse().expect("a build");
+            let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
+            let entry = catalog.channels.entry(id.channel).or_default();
+            let state = BuildState::Known(Box::new(record));
+            let keep_file = false;
+            let build = BuildEntry { state, keep_file };
+            entry.builds.insert(id.date, build);
+        }
+        catalog
+    }
+
+    #[test]
+    fn the_beginning_of_a_date_means_one_build_or_none() {
+        let catalog = catalog(&[
+            "master/centos/20200102T000000Z",
+            "master/centos/20200103T000000Z",
+            "master/centos/20200103T120000Z",
+        ]);
+        let channel: Channel = "master/centos".parse().expect("a channel");
+        let begun = |prefix: &str| begun(&catalog, &channel, prefix);
+        for (prefix, date) in [
+            ("20200102", "20200102T000000Z"),
+            ("20200103T12", "20200103T120000Z"),
+        ] {
+            assert_eq!(begun(prefix).expect("one").date.to_string(), date);
+        }
+        let error = begun("20200103").expect_err("two builds begin so");
+        assert_eq!(error.kind, ErrorKind::Usage);
+        let hint = error.hint.expect("a hint");
+        assert!(
+            hint.contains("20200103T000000Z") && hint.contains("20200103T120000Z"),
+            "{hint}"
+        );
+        assert_eq!(
+            begun("20200104").expect_err("none").kind,
+            ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn the_beginning_of_a_path_means_one_channel_or_is_refused() {
+        let catalog = catalog(&[
+            "release/11.0.0/centos/20200102T000000Z",
+            "release/12.0.0/centos/20200103T000000Z",
+            "release/12.0.0/debian/20200103T000000Z",
+        ]);
+        let only = |text: &str| {
+            let prefix: ChannelPrefix = text.parse().expect("a prefix");
+            only(&prefix, channels(&catalog, &prefix)?).map(ToString::to_string)
+        };
+        assert_eq!(
+            only("release/11.0.0").expect("one"),
+            "release/11.0.0/centos"
+        );
+        let error = only("release/12.0.0").expect_err("two channels begin so");
+        assert_eq!(error.kind, ErrorKind::Usage);
+        let hint = error.hint.expect("a hint");
+        for channel in ["release/12.0.0/centos", "release/12.0.0/debian"] {
+            assert!(hint.contains(channel), "{hint}");
+        }
+        let missing = only("release/13.0.0").expect_err("there is none");
+        assert_eq!(missing.kind, ErrorKind::NotFound);
     }
 }
