@@ -18,6 +18,9 @@ use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
 use crate::thinning::ThinnedSection;
 use crate::verify::{FindingKind, VerifyReport};
 
+mod escaping;
+mod install;
+
 /// Publishes a build of a package of that release, with a record that has everything.
 async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) {
     let mut request = sample_request(day, result, &format!("day {day}"));
@@ -118,18 +121,6 @@ async fn the_pages_of_a_channel() {
 }
 
 #[tokio::test]
-async fn what_a_build_says_of_itself_is_escaped() {
-    let (store, site) = example().await;
-    refresh(&store, &site).await.expect("pages");
-    let of_build = PageName::HtmlOf(sample_id(2).date);
-    for name in [PageName::IndexHtml, PageName::Feed, of_build] {
-        let html = text(&store, &channel_page(name)).await;
-        assert!(!html.contains("<b>"), "{name:?}");
-        assert!(!html.contains('\u{1b}'), "{name:?}");
-    }
-}
-
-#[tokio::test]
 async fn an_index_gives_back_the_catalog() {
     let (store, site) = example().await;
     refresh(&store, &site).await.expect("pages");
@@ -191,75 +182,6 @@ async fn only_what_differs_is_written_and_what_is_gone_is_removed() {
     }
     let third = refresh(&store, &site).await.expect("pages");
     assert_eq!(third.removed.len(), 5);
-}
-
-#[tokio::test]
-async fn links_hold_no_character_that_a_server_may_read_otherwise() {
-    let store = MemoryStore::new();
-    let mut request = sample_request(1, BuildOutcome::Success, "day 1");
-    let id = &mut request.record.id;
-    id.channel = "feature/c++ ^x/centos".parse().expect("a channel");
-    let channel = id.channel.clone();
-    request.tree.incoming_mut().entries.insert(
-        "outputs/iso/boot+^ #1.iso".parse().expect("a path"),
-        Entry::Generated("an image".into()),
-    );
-    let plan = prepare(&store, request).await.expect("a plan");
-    publish(&store, &plan).await.expect("published");
-    let site = Site {
-        url: Some("https://mirror.example.org/a+b/".to_owned()),
-        ..Site::default()
-    };
-    refresh(&store, &site).await.expect("pages");
-    let page = |channel: Option<&Channel>, name| PageId {
-        channel: channel.cloned(),
-        name,
-    };
-    for (page, links) in [
-        (
-            page(None, PageName::IndexHtml),
-            &[
-                "href=\"feature/c%2B%2B%20%5Ex/centos/index.html\"",
-                "href=\"feature/c%2B%2B%20%5Ex/centos/20181101T060000Z.html\"",
-                "/outputs/iso/boot%2B%5E%20%231.iso\"",
-            ][..],
-        ),
-        (
-            page(Some(&channel), PageName::IndexHtml),
-            &[
-                "href=\"20181101T060000Z/outputs/iso/boot%2B%5E%20%231.iso\"",
-                "stx-builds fetch &#39;feature/c++ ^x/centos&#39; iso --mirror https://mirror.example.org/a+b/",
-            ],
-        ),
-        (
-            page(
-                Some(&channel),
-                PageName::HtmlOf("20181101T060000Z".parse().expect("a date")),
-            ),
-            &[
-                "href=\"20181101T060000Z/outputs/iso/boot%2B%5E%20%231.iso\"",
-                "curl -fsS &#39;https://mirror.example.org/a+b/feature/c%2B%2B%20%5Ex/centos/20181101T060000Z/SHA256SUMS&#39; |",
-                "stx-builds fetch &#39;feature/c++ ^x/centos/20181101T060000Z&#39; iso --mirror https://mirror.example.org/a+b/",
-            ],
-        ),
-        (
-            page(Some(&channel), PageName::Feed),
-            &[
-                "<id>urn:stx-builds:feature/c%2B%2B%20%5Ex/centos/20181101T060000Z</id>",
-                "href=\"https://mirror.example.org/a+b/feature/c%2B%2B%20%5Ex/centos/20181101T060000Z.html\"",
-            ],
-        ),
-    ] {
-        let text = text(&store, &page).await;
-        for link in links {
-            assert!(text.contains(link), "{link} is not in {text}");
-        }
-        let hrefs = text.split("href=\"").skip(1);
-        for href in hrefs.filter_map(|rest| rest.split('"').next()) {
-            let href = href.trim_start_matches("https://mirror.example.org/a+b/");
-            assert!(!href.contains(['+', '^', ' ']), "{href}");
-        }
-    }
 }
 
 #[tokio::test]
@@ -398,89 +320,6 @@ async fn only_the_pages_of_builds_that_changed_are_written() {
 }
 
 #[tokio::test]
-async fn hostile_texts_are_shown_and_do_nothing() {
-    let store = MemoryStore::new();
-    let mut request = sample_request(1, BuildOutcome::Success, "day 1");
-    let evil = "<script>alert(\"1\")</script>'&\u{1b}[31m";
-    let entries = &mut request.tree.incoming_mut().entries;
-    let commit = "0".repeat(40);
-    for (path, bytes) in [
-        (
-            "outputs/helm-charts/<img src=x onerror=alert(1)> &'.tgz",
-            "a chart".to_owned(),
-        ),
-        (
-            "outputs/CHANGELOG",
-            format!("git/{evil} {commit} 2018-11-01T00:00:00Z {evil} {evil}\nno commit: {evil}\n"),
-        ),
-    ] {
-        entries.insert(
-            path.parse().expect("a path"),
-            Entry::Generated(bytes.into()),
-        );
-    }
-    let record = &mut request.record;
-    for text in [&mut record.trigger, &mut record.branch, &mut record.recipe] {
-        *text = Some(evil.to_owned());
-    }
-    record.missing_deliverables = vec![evil.to_owned()];
-    record.named_images = vec![evil.to_owned()];
-    record.images = vec![ImageRecord {
-        name: evil.to_owned(),
-        digest: Sha256([7; 32]),
-        platform: Some(evil.to_owned()),
-        size: Some(1),
-    }];
-    record.phases = vec![PhaseRecord {
-        name: evil.to_owned(),
-        status: PhaseStatus::TimedOut,
-        required: false,
-        attempts: 1,
-        started: Some(record.id.date.time()),
-        finished: Some(record.id.date.time()),
-        reason: Some(evil.to_owned()),
-    }];
-    record.origin = Some(Origin::Adopted {
-        at: record.id.date.time(),
-        evidence: vec![evil.to_owned()],
-    });
-    let id = record.id.clone();
-    let plan = prepare(&store, request).await.expect("a plan");
-    publish(&store, &plan).await.expect("published");
-    let mut site = Site {
-        title: evil.to_owned(),
-        ..Site::default()
-    };
-    site.about.insert(ReleaseKind::Master, evil.to_owned());
-    let stay = Stay {
-        until: None,
-        reasons: vec![evil.to_owned()],
-    };
-    site.stays.insert(id.clone(), stay);
-    refresh(&store, &site).await.expect("pages");
-    let root = PageId {
-        channel: None,
-        name: PageName::IndexHtml,
-    };
-    for page in [
-        root,
-        channel_page(PageName::IndexHtml),
-        channel_page(PageName::Feed),
-        channel_page(PageName::HtmlOf(id.date)),
-    ] {
-        let html = text(&store, &page).await;
-        assert!(!html.contains('\u{1b}'), "{html}");
-        assert!(!html.contains("<img"), "{html}");
-        // The scripts of the page itself have no attributes and no `alert`.
-        assert!(!html.contains("<script>alert"), "{html}");
-        assert!(
-            html.contains("&#60;script&#62;alert(&#34;1&#34;)"),
-            "{html}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn an_index_that_no_reader_accepts_is_not_written() {
     let store = MemoryStore::new();
     put(&store, 1, BuildOutcome::Success, 1).await;
@@ -497,106 +336,4 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
         "{refused}"
     );
     assert_eq!(text(&store, &index).await, before, "the old one stays");
-}
-
-#[tokio::test]
-async fn files_for_apt_and_dnf_lead_to_the_newest_build() {
-    use crate::conformance::{sample_control, sample_deb};
-    let store = MemoryStore::new();
-    let put = async |day: u32, with_packages: bool| {
-        let mut request = sample_request(day, BuildOutcome::Success, "text");
-        let package = Entry::Generated(sample_deb(&sample_control("a", "1")));
-        if with_packages {
-            for name in [
-                "outputs/std/packages/a.deb",
-                "outputs/RPMS/std/a.rpm",
-                "inputs/packages/a.deb",
-            ] {
-                let entries = &mut request.tree.incoming_mut().entries;
-                entries.insert(name.parse().expect("a path"), package.clone());
-            }
-        }
-        let plan = prepare(&store, request).await.expect("a plan");
-        publish(&store, &plan).await.expect("published");
-    };
-    put(1, true).await;
-    let mut site = Site::default();
-    let page = |name| PageId {
-        channel: Some(sample_id(1).channel),
-        name,
-    };
-    let (apt, dnf) = (page(PageName::AptSources), page(PageName::DnfRepo));
-    refresh(&store, &site).await.expect("pages");
-    assert_eq!(
-        store.page(&apt).await.expect("read"),
-        None,
-        "no URL is known"
-    );
-    site.url = Some("https://mirror.example.org/a+b/".to_owned());
-    refresh(&store, &site).await.expect("pages");
-    assert_eq!(
-        text(&store, &apt).await,
-        "# Packages of the newest good build of master/centos\nTypes: deb\nURIs: \
-         https://mirror.example.org/a+b/master/centos/latest_build/outputs/std/packages\nSuites: /\nTrusted: yes\n"
-    );
-    assert_eq!(
-        text(&store, &dnf).await,
-        "# Packages of the newest good build of master/centos\n[master-centos-outputs-RPMS-std]\nname=StarlingX master/centos, \
-         outputs/RPMS/std\nbaseurl=https://mirror.example.org/a+b/master/centos/latest_build/outputs/RPMS/std\nenabled=1\ngpgcheck=0\n"
-    );
-    let html = text(&store, &page(PageName::IndexHtml)).await;
-    for link in [
-        "href=\"apt.sources\"",
-        "href=\"dnf.repo\"",
-        "--add-repo https://mirror.example.org/a+b/master/centos/dnf.repo",
-    ] {
-        assert!(html.contains(link), "{link}: {html}");
-    }
-    // Those of a build name its directory; they are there before the index names them, and go with it.
-    let of = |day| sample_id(day).date;
-    let of_build = page(PageName::AptSourcesOf(of(1)));
-    assert_eq!(
-        text(&store, &of_build).await,
-        "# Packages of master/centos/20181101T060000Z\nTypes: deb\nURIs: \
-         https://mirror.example.org/a+b/master/centos/20181101T060000Z/outputs/std/packages\nSuites: /\nTrusted: yes\n"
-    );
-    let repo = text(&store, &page(PageName::DnfRepoOf(of(1)))).await;
-    assert!(
-        repo.starts_with("# Packages of master/centos/20181101T060000Z\n[master-centos-20181101T060000Z-outputs-RPMS-std]\n"),
-        "{repo}"
-    );
-    let html = text(&store, &page(PageName::HtmlOf(of(1)))).await;
-    for line in [
-        "href=\"20181101T060000Z.sources\"",
-        "--add-repo https://mirror.example.org/a+b/master/centos/20181101T060000Z.repo",
-    ] {
-        assert!(html.contains(line), "{line}: {html}");
-    }
-    // Whoever changed one finds it mended by a thorough refresh, and by one with another URL.
-    let about = page(PageName::HtmlOf(of(1)));
-    let pages = store.lock_pages().await.expect("the lock");
-    for page in [&of_build, &about] {
-        pages.write(page, Bytes::from("x")).await.expect("written");
-    }
-    drop(pages);
-    assert_eq!(
-        refresh(&store, &site).await.expect("pages"),
-        Refreshed::default()
-    );
-    site.thorough = true;
-    let done = refresh(&store, &site).await.expect("pages");
-    assert_eq!(done.written, [of_build.clone(), about.clone()]);
-    site.thorough = false;
-    site.url = Some("https://other.example.org".to_owned());
-    refresh(&store, &site).await.expect("pages");
-    assert!(
-        text(&store, &of_build)
-            .await
-            .contains("URIs: https://other.example.org/master/")
-    );
-    // A newest build without packages leaves nothing to install from.
-    put(2, false).await;
-    let done = refresh(&store, &site).await.expect("pages");
-    assert_eq!(done.removed, [apt.clone(), dnf.clone()]);
-    assert_eq!(store.page(&dnf).await.expect("read"), None);
 }
