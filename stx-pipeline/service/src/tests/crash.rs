@@ -37,12 +37,10 @@ async fn run(kill: Kill, down: u64) -> (u32, u32) {
         pushes.push("m/2020.b1", "tag");
     });
     // Killed or not: what follows is the same.
-    drop(
-        serve_during(&world, &mut ledger, watches(), async |_| {
-            seconds(1200).await
-        })
-        .await,
-    );
+    let killed = serve_during(&world, &mut ledger, watches(), async |_| {
+        seconds(1200).await;
+    });
+    drop(killed.await);
     let counts = Kill::disarm(&world, &mut ledger);
     seconds(down).await;
     serve_during(&world, &mut ledger, watches(), async |control| {
