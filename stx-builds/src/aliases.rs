@@ -69,7 +69,7 @@ pub async fn settle_root_aliases(
     Ok(moves(settled))
 }
 
-/// The aliases of releases that [`settle_root_aliases`] would move once a plan is carried out.
+/// The aliases of releases that [`settle_root_aliases`] would move after `plan` is carried out.
 ///
 /// # Errors
 /// Those of the mirror.
@@ -97,7 +97,7 @@ fn moves(steps: Vec<RootStep>) -> Vec<RootStep> {
     moves.collect()
 }
 
-/// Whether an alias leads to a channel: one that a hand made may, whatever the policy says.
+/// True if an alias leads to `channel`. An alias that a user set by hand may do so whatever the policy says.
 fn lead_to(aliases: &BTreeMap<RootAlias, RootEntry>, channel: &Channel) -> bool {
     let mut targets = aliases.values().filter_map(RootEntry::target);
     targets.any(|target| target.holds(channel))

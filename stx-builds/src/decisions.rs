@@ -64,7 +64,7 @@ pub(crate) fn dropped(facts: &mut PolicyInputs, id: &BuildId, sections: &[Thinne
     }
 }
 
-/// Adds the builds that others of the catalog were made upon: without them nobody could check what these are made of.
+/// Protects each build upon which a build of the catalog was made: without it, nobody could check the upper build.
 pub(crate) fn below(facts: &mut PolicyInputs, catalog: &Catalog) {
     for (id, entry) in catalog.builds() {
         let after = entry.record().and_then(|record| record.after.as_ref());
@@ -75,7 +75,7 @@ pub(crate) fn below(facts: &mut PolicyInputs, catalog: &Catalog) {
     }
 }
 
-/// The protections of builds within `scope`: pins and readers, and the builds of the catalog that were made upon others.
+/// The protections of builds within `scope`: pins, readers, and builds of the catalog that were made upon them.
 pub async fn protections(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -120,7 +120,7 @@ pub async fn add_verdicts(
     Ok(())
 }
 
-/// Adds the newest of these verdicts on each build that is there.
+/// Adds the newest verdict of `history` on each build of the catalog.
 fn tell_verdicts(catalog: &Catalog, history: &[VerdictEntry], facts: &mut PolicyInputs) {
     let newest = newest_verdicts(history).into_iter();
     let newest = newest.filter(|(id, _)| catalog.build(id).is_some());

@@ -122,7 +122,7 @@ pub struct Location {
     pub sha256: stx_layout::Sha256,
 }
 
-/// The build that a [`BuildRef`](build_ref::BuildRef) means; the user is told which one that is.
+/// The build that a [`BuildRef`](build_ref::BuildRef) means; its name is shown to the user.
 pub async fn build(site: &Site, reader: &Reader, text: &str) -> Result<BuildId, Error> {
     build_ref::resolve_noting(reader.store(), text, &|line| site.note(line)).await
 }

@@ -75,7 +75,8 @@ impl Registry {
         images::add_images(&self.rules, found.images, request).map_err(unprepared)
     }
 
-    /// Names the images that the build of a request pushed, and puts them into it. What a failed build did not push is left out.
+    /// Names the images that the build of a request pushed, and adds them to the request. Images that a failed build did not push
+    /// are left out.
     pub(crate) async fn add_pushed(
         &self,
         site: &Site,
@@ -103,7 +104,7 @@ impl Registry {
             let missing = format!("the registry does not have {}", missing.join(", "));
             if request.record.result == BuildOutcome::Success {
                 return Err(Error::new(ErrorKind::Mirror, format!("{id}: {missing}")).hint(
-                    "nothing was published; push the images that the lists of the build name, and run the same command again",
+                    "nothing was published; push the images that the lists of the build name, and rerun the command",
                 ));
             }
             site.note(&format!("note: {id}: {missing}: the build failed before"));
@@ -121,7 +122,7 @@ impl Registry {
         })
     }
 
-    /// Removes the staging tags of images that were published. One that stays does no harm.
+    /// Removes the staging tags of published images. A tag that cannot be removed is only noted, as it does no harm.
     pub(crate) async fn unstage(&self, site: &Site, staged: &[(ImageName, Sha256)]) {
         if let Err(error) = images::unstage(&self.registry, staged).await {
             let error = crate::error::chain(&error).to_string();
@@ -260,13 +261,13 @@ impl Registry {
 /// The images of a build that is published.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BuildImages {
-    /// Under the names that they get.
+    /// The images, under the names that they get.
     pub(crate) named: Vec<NamedImage>,
-    /// The staging tags under which its phases pushed them.
+    /// The staging tags under which the phases pushed them.
     pub(crate) staged: Vec<(ImageName, Sha256)>,
 }
 
-/// Images were to be found on a registry, and none is named.
+/// The error about a build that pushes its images without a configured registry.
 pub(crate) fn no_registry() -> Error {
     Error::usage("the build pushes its images itself, and no registry is named")
         .hint("give `host` in [registry]; docs/registry.md describes it")

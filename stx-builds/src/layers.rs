@@ -1,4 +1,4 @@
-//! The channels that are built after each other: which starts which, and which is up to date.
+//! The channels of a distribution in layers: which channel starts which, and which is up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,17 +12,17 @@ use crate::daemon::Service;
 use crate::error::Error;
 use crate::{Site, refused};
 
-/// How a channel stands to the one below it.
+/// The state of a channel compared with the channel below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerState {
-    /// A build of it runs.
+    /// A build of the channel is running.
     Runs,
-    /// A build of it waits.
+    /// A build of the channel is in the queue.
     Waits,
-    /// Its newest success is made upon the newest success below; the lowest layer has one.
+    /// The newest success was made upon the newest success below; in the lowest layer, there is a success.
     UpToDate,
-    /// Its newest success is made upon an older one, or there is none.
+    /// The newest success was made upon an older build below, or the channel has no success.
     Behind,
     /// The channel below has no success.
     NothingBelow,
@@ -36,19 +36,19 @@ pub struct Layer {
     /// The channel below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Channel>,
-    /// The channels that a success of it starts.
+    /// The channels that are built after a success of this channel.
     pub starts: BTreeSet<Channel>,
-    /// Its newest success.
+    /// The newest success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<BuildId>,
-    /// The build that this one is made upon.
+    /// The build upon which the newest success was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upon: Option<BuildId>,
-    /// How it stands.
+    /// The state compared with the channel below.
     pub state: LayerState,
 }
 
-/// The channels that are built after others, and those below them, each after the one below.
+/// The channels that are built after others, and the channels below them; lower channels come first.
 pub fn layers(setup: &Setup, state: &State, catalog: &Catalog) -> Vec<Layer> {
     let branches = setup.watches.iter();
     let branches = branches.filter(|watch| watch.milestone.is_none());
@@ -94,7 +94,7 @@ pub fn layers(setup: &Setup, state: &State, catalog: &Catalog) -> Vec<Layer> {
         }
     };
     let depth = |channel: &Channel| {
-        // Circles are refused when the configuration is read; this ends in any case.
+        // The configuration has no circles, but the count ends in any case.
         let mut at = channel;
         (0..=after.len())
             .take_while(|_| match after.get(at) {
@@ -116,7 +116,7 @@ pub fn layers(setup: &Setup, state: &State, catalog: &Catalog) -> Vec<Layer> {
 }
 
 impl Site {
-    /// The channels that the configuration of the service builds after others; none where there is no mirror yet.
+    /// The layers that the configuration of the service names; empty if it names none.
     pub async fn layers(&self, service: &Service, state: &State) -> Result<Vec<Layer>, Error> {
         let setup = &service.setup;
         if setup.watches.iter().all(|watch| watch.after.is_none()) {

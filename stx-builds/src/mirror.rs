@@ -150,7 +150,7 @@ fn with_metadata(site: &Site, store: LocalStore) -> LocalStore {
     store.with_metadata(metadata(site))
 }
 
-/// The maker of the metadata of RPM repositories.
+/// The program or library that writes the metadata of RPM repositories.
 pub(crate) fn metadata(site: &Site) -> Arc<dyn RepoMetadata> {
     match site.options.metadata.made_by() {
         Metadata::BuiltIn => Arc::new(Repodata),

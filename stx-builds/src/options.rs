@@ -63,7 +63,7 @@ pub struct Options {
     pub state: Option<Utf8PathBuf>,
     /// The recipe that `build` takes when none is given.
     pub recipe: Option<Utf8PathBuf>,
-    /// Values of the recipes' variables: of those that ask for one, and instead of those that a recipe gives.
+    /// Values of recipe variables; they replace the values that a recipe gives.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
     /// The retention policy.
@@ -156,7 +156,7 @@ struct SiteTable {
     title: String,
     /// The URL of the mirror's root.
     url: Option<String>,
-    /// For whom the channels of each kind of release are, for the root's page.
+    /// For each kind of release, the text about its channels on the page of the root.
     #[serde(default)]
     about: BTreeMap<ReleaseKind, String>,
 }

@@ -36,7 +36,7 @@ pub struct Tree {
     pub source_roots: Vec<Utf8PathBuf>,
     /// Move `latest_build` even if it points at a newer build.
     pub force_alias: bool,
-    /// How the build pushed its images itself; `None` where the images among its files are sent.
+    /// The rules for images that the build pushed itself; `None` if the images are among the files of the tree.
     pub pushed: Option<PushedRules>,
 }
 
@@ -61,14 +61,14 @@ pub struct Planned {
     pub plan: PublishPlan,
     /// On the registry, if one is named.
     pub images: Option<ImagePlan>,
-    /// The aliases of releases and channels that would move after the build.
+    /// The aliases of releases and channels that would move.
     pub names: Vec<RootStep>,
-    /// `latest_green_build` of the channel, which stays: verdicts move it.
+    /// The `latest_green_build` of the channel. It does not move, since only verdicts move it.
     pub latest_green_build: Option<AliasEntry>,
 }
 
 impl Planned {
-    /// The plan, with the names that would move.
+    /// Adds the names that would move to a plan.
     pub(crate) async fn of(
         site: &Site,
         store: &dyn MirrorRead,
@@ -317,7 +317,7 @@ pub(crate) async fn publish(
     publish_request(site, store, request, pushed).await
 }
 
-/// Names the images of a request: those among its files, or those that its build pushed.
+/// Names the images of a request: the images among its files, or the images that its build pushed.
 async fn images_of(
     site: &Site,
     registry: Option<&Registry>,

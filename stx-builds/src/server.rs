@@ -1,4 +1,4 @@
-//! A read-only web server of a directory: of a mirror, to try it out, and of the preview of a build.
+//! A read-only web server for a directory: a mirror that is tried out, or the preview of a build.
 
 use std::future::Future;
 use std::io;
@@ -21,15 +21,15 @@ pub fn files(root: &Utf8Path) -> Router {
     Router::new().fallback_service(ServeDir::new(root))
 }
 
-/// The same as if the private area of a mirror was not there.
+/// Hides the private area of a mirror from readers.
 pub fn hide_private(files: Router) -> Router {
     files.layer(from_fn(hide))
 }
 
-/// Serves until `end`, and lets answers that are on their way finish.
+/// Serves until `end`, then finishes the responses that have begun.
 ///
 /// # Errors
-/// Where nothing can be accepted any more.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     files: Router,
@@ -40,7 +40,7 @@ pub async fn serve(
         .await
 }
 
-/// Answers as if there was no private area, however its name is written.
+/// Answers 404 for paths of the private area, also for percent-encoded ones.
 async fn hide(request: Request, next: Next) -> Response {
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
     if path.split('/').any(|segment| segment == PRIVATE) {

@@ -35,12 +35,12 @@ pub struct Found {
     pub key: Key,
     /// The build in which it changed; absent if it is the same in all that are retained.
     pub changed: Option<BuildId>,
-    /// The build that this one was promoted from, at the first; absent where it was not.
+    /// The original build, before all promotions; absent if the build was not promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<BuildId>,
     /// The good build before that.
     pub before: Option<BuildId>,
-    /// The oldest good build that is retained, of those that are searched.
+    /// The oldest of the searched builds.
     pub oldest: BuildId,
     /// The version before, and the version since; with the epoch of a package that has one.
     pub versions: (Option<String>, Option<String>),
@@ -72,9 +72,9 @@ pub struct Since {
 /// The builds that are searched.
 #[derive(Debug, Clone)]
 pub enum Among {
-    /// The good builds of a channel, named as [`build_ref::channel`] reads it.
+    /// The good builds of a channel, in any form of [`build_ref::channel`].
     Channel(String),
-    /// The good builds from one to another, each in any form of [`build_ref`]: of one channel, or across releases.
+    /// The good builds between two builds of one channel or of two releases; each is named in any form of [`build_ref`].
     Between {
         /// The older one.
         from: String,
@@ -84,7 +84,7 @@ pub enum Among {
 }
 
 impl Among {
-    /// The builds, oldest first: never none.
+    /// The builds, oldest first; not empty.
     async fn builds(&self, site: &Site, reader: &Reader) -> Result<Builds, Error> {
         let store = reader.store();
         match self {
@@ -111,7 +111,7 @@ impl Among {
     }
 }
 
-/// Builds that are searched, oldest first, and the catalog that tells of them.
+/// The searched builds, oldest first, and the catalog with their records.
 struct Builds {
     ids: Vec<BuildId>,
     catalog: Catalog,

@@ -14,7 +14,7 @@ pub fn user(uid: u32) -> String {
     }
 }
 
-/// A user's name alone; `user 4711` where nobody knows one.
+/// A user's name without the number; `user 4711` if the name is unknown.
 pub fn user_name(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,

@@ -42,7 +42,7 @@ pub struct MarkedBuild {
     pub latest_green_build: Option<BuildDate>,
 }
 
-/// Refuses a link that is none, or that would show a password to every reader.
+/// Refuses an invalid link, and a link that would show a password to every reader.
 fn check_url(url: &str) -> Result<(), Error> {
     check_link(url).map_err(|error| match error {
         LinkError::Secret => {
@@ -83,7 +83,7 @@ impl Site {
     }
 }
 
-/// Records a verdict of the build service, whose time was decided before.
+/// Records a verdict for the build service, at the time that `entry` gives.
 pub(crate) async fn record_late(
     site: &Site,
     store: &dyn MirrorStore,

@@ -121,8 +121,8 @@ async fn root_findings(site: &Site, reader: &Reader) -> Result<Vec<Finding>, Sto
     }
 }
 
-/// Sets the names above the channels right: as the configuration says, and `release/latest_release` also back where its target
-/// is gone. Those that it cannot set right are left as they are, with what to do next.
+/// Repairs the names above the channels by the configuration; `release/latest_release` may move back if its target is gone. A
+/// name that cannot be repaired is reported, with the next step for the user.
 async fn repair_names(
     site: &Site,
     store: &dyn MirrorStore,
@@ -162,7 +162,8 @@ async fn repair_names(
     Ok(())
 }
 
-/// Why a wrong name above the channels is still wrong after its `step`, and what to do next; `None` where it is right now.
+/// The reason why a name above the channels is still wrong after its `step`, and the next step for the user; `None` if the name is
+/// right now.
 fn left_by(policy: &AliasPolicy, name: &str, step: Option<&RootStep>) -> Option<String> {
     let by_hand = || {
         format!(

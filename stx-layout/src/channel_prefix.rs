@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{Channel, ParseError, RootTarget};
 
-/// The beginning of a channel's path that ends with one of its segments, or a whole channel.
+/// The first segments of a channel's path, or all of them.
 ///
 /// ```
 /// # use stx_layout::ChannelPrefix;
@@ -32,12 +32,12 @@ pub struct ChannelPrefix {
 }
 
 impl ChannelPrefix {
-    /// The channel of exactly this path, where it can be one. Channels may begin with it all the same.
+    /// The channel of exactly this path; `None` if the path is too short for a channel. Longer channels may begin with it, too.
     pub fn channel(&self) -> Option<&Channel> {
         self.channel.as_ref()
     }
 
-    /// Whether a channel is this one, or begins with it.
+    /// True if the path of `channel` is this path or begins with its segments.
     pub fn holds(&self, channel: &Channel) -> bool {
         let channel = channel.to_string();
         let rest = channel.strip_prefix(&self.text);
@@ -58,7 +58,7 @@ impl FromStr for ChannelPrefix {
         let channel = match text.parse() {
             Ok(RootTarget::Release(_)) => None,
             Ok(RootTarget::Channel(channel)) => Some(channel),
-            // A known codename is no layer, so that without its architecture it ends no channel.
+            // A path may end with a codename, though a channel has an architecture after it.
             Err(error) => match format!("{text}/amd64").parse::<Channel>() {
                 Ok(_) => None,
                 Err(_) => return Err(error),

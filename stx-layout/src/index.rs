@@ -57,7 +57,7 @@ pub enum PageName {
     AptSourcesOf(BuildDate),
     /// `20181105T060000Z.repo`: as [`DnfRepo`](Self::DnfRepo), of that very build.
     DnfRepoOf(BuildDate),
-    /// `20181105T060000Z.html`, the page of that very build, for people. It lies beside the build, which never changes.
+    /// `20181105T060000Z.html`, the page of that build, for people. It lies beside the build, whose own files never change.
     HtmlOf(BuildDate),
 }
 
@@ -201,7 +201,7 @@ pub struct ChannelIndex {
     /// The sections that can be read without a date, and of which build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub undated: BTreeMap<Section, UndatedEntry>,
-    /// The digest of all that its builds' pages show and no build says: texts of the configuration, the key, the form.
+    /// The digest of everything on the pages of builds that is not from a build: texts of the configuration, the key, the form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look: Option<Sha256>,
     /// Its builds, newest first.
@@ -252,7 +252,7 @@ pub struct BuildIndex {
 pub struct BuildPage {
     /// The digest of its bytes.
     pub sha256: Sha256,
-    /// The sections of the build that were in the trash when it was made. It is made anew when they are others.
+    /// The sections of the build that were in the trash when the page was made. The page is made anew when they change.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub retired: BTreeSet<BuildPath>,
 }

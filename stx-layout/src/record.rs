@@ -72,12 +72,12 @@ pub struct ImageRecord {
     pub size: Option<u64>,
 }
 
-/// A file of the recipe that a build was made by.
+/// A file of the recipe of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipeFileRecord {
-    /// Its path below the recipe's directory; its name where it lies elsewhere.
+    /// The path below the recipe's directory, or only the name if the file is elsewhere.
     pub path: String,
-    /// Its digest when the build started.
+    /// The digest when the build started.
     pub sha256: Sha256,
 }
 
@@ -99,7 +99,7 @@ pub struct BuildRecord {
     /// How it came to the mirror; absent for one that was published from a tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// The build of another channel that it was made upon.
+    /// The build of another channel upon which this build was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<After>,
     /// The git branch or tag that was built.
@@ -108,7 +108,7 @@ pub struct BuildRecord {
     /// The recipe's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
-    /// The files of the recipe: itself, then those that it includes.
+    /// The files of the recipe: first the recipe itself, then its includes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipe_files: Vec<RecipeFileRecord>,
     /// The gits, sorted by path.
@@ -117,7 +117,7 @@ pub struct BuildRecord {
     /// The phases, in the order of the recipe.
     #[serde(default)]
     pub phases: Vec<PhaseRecord>,
-    /// The phases whose files could be read while the build ran, by the phases after them.
+    /// The phases whose files later phases could read in the preview while the build ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previewed_phases: Vec<String>,
     /// The first required phase that failed, in time.

@@ -55,15 +55,15 @@ impl FromStr for Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// It does not lead to a page of the web.
+    /// The link is not a web address.
     #[error("the link to the test results has to begin with http:// or https://, without spaces")]
     NotWeb,
-    /// It would show a secret to every reader.
+    /// The link would show a secret to every reader.
     #[error("the link to the test results holds a password or a token")]
     Secret,
 }
 
-/// Refuses a link to the results of tests that is none, or that would show a password to every reader.
+/// Refuses a link to test results that is invalid, or that would show a password to every reader.
 ///
 /// ```
 /// use stx_layout::{LinkError, check_link};

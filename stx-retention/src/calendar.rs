@@ -27,7 +27,7 @@ impl Default for Calendar {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Releases {
     days: BTreeSet<NaiveDate>,
-    /// The builds of which the days were learned.
+    /// The builds from which the days were learned.
     learned_of: BTreeSet<BuildId>,
 }
 
@@ -109,8 +109,8 @@ impl Releases {
     /// The releases of a calendar and, where it learns, those of the catalog that it does not name.
     ///
     /// A release is learned to have happened on the day on which the first success in any of its channels was introduced,
-    /// of those not introduced after `now`. Where that build is gone, the release is learned too late, and a milestone that was
-    /// introduced in between would count from it: [`learned_of`](Self::learned_of) names the build, so that it stays.
+    /// of those not introduced after `now`. Without that build, the day would be learned too late, and the release period of a
+    /// milestone that was introduced in between would change: [`learned_of`](Self::learned_of) names the build, so that it is kept.
     pub fn known(catalog: &Catalog, calendar: &Calendar, now: DateTime<Utc>) -> Self {
         let mut learned = BTreeMap::<&Name, (DateTime<Utc>, BuildId)>::new();
         for (channel, entry) in catalog.channels.iter().filter(|_| calendar.learn) {
@@ -144,7 +144,7 @@ impl Releases {
         }
     }
 
-    /// Whether the day of a release was learned of this build.
+    /// True if the day of a release was learned from this build.
     pub fn learned_of(&self, build: &BuildId) -> bool {
         self.learned_of.contains(build)
     }

@@ -39,7 +39,7 @@ pub enum ExpiryRule {
     FailedAge,
     /// The release period past a build's introduction is over, and enough newer successes are there.
     ReleasePeriod,
-    /// The time that its newest verdict gives a success is over, and enough newer builds are there.
+    /// The time for a success with its newest verdict is over, and enough newer builds are there.
     Verdict,
 }
 
@@ -80,7 +80,7 @@ pub enum Reason {
     },
     /// It holds a `KEEP` file.
     KeepFile,
-    /// Its verdicts cannot be read: what is not understood stays.
+    /// Its verdicts cannot be read; a build that is not understood is kept.
     UnreadableVerdicts {
         /// The error of reading them.
         why: String,
@@ -105,7 +105,7 @@ pub enum Reason {
         /// How many the policy asks for.
         of: u32,
     },
-    /// The first build of a release whose day the calendar learns of it.
+    /// The first build of a release, from which the calendar learns the day of the release.
     FirstOfRelease,
     /// A failure, and nothing newer is known of its channel: people need its logs.
     NewestFailure,
@@ -130,7 +130,7 @@ pub enum Reason {
         /// The period.
         period: Period,
     },
-    /// A success that its newest verdict keeps.
+    /// A success that is kept because of its newest verdict.
     Verdict {
         /// The verdict.
         verdict: Verdict,

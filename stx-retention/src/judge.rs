@@ -184,7 +184,7 @@ impl<'a> Judge<'a> {
                 let verdict = verdict(*date);
                 let judged = (*date, build, verdict);
                 let due = self.schedule(judged, standing, rules, &known, &mut reasons);
-                // One that is kept for ever needs no more reasons.
+                // A build that no rule lets expire needs no further reason.
                 if due.is_some() && self.releases.learned_of(&id) {
                     reasons.push(Reason::FirstOfRelease);
                 }
@@ -283,7 +283,7 @@ impl<'a> Judge<'a> {
             }
             terms.push((ExpiryRule::Verdict, term));
         }
-        // By the rule that ends last; of two that end together by the plain one.
+        // The build expires by the rule that ends last; of two that end together, by the plain one.
         let mut last: Option<(ExpiryRule, DateTime<Utc>)> = None;
         for (rule, term) in terms {
             let end = term.end()?;
@@ -292,7 +292,8 @@ impl<'a> Judge<'a> {
             }
         }
         let (rule, end) = last?;
-        Some((rule, Some(end).max(superseded.map(BuildDate::time))?))
+        let end = superseded.map_or(end, |by| end.max(by.time()));
+        Some((rule, end))
     }
 
     /// How long a rule keeps a build.
@@ -337,7 +338,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Adds what keeps one of the newest successes; the build by which it stopped being one of them.
+/// Adds the reasons to keep one of the newest successes. Returns the newer build that ended its place among them.
 fn among_newest(
     place: usize,
     rules: &Rules,
@@ -359,14 +360,14 @@ fn among_newest(
     known.successes.get(by).copied()
 }
 
-/// Adds what keeps one of the newest green builds; the build by which it stopped being one of them.
+/// Adds the reasons to keep one of the newest green builds. Returns the newer build that ended its place among them.
 fn among_green(
     date: BuildDate,
     rules: &Rules,
     known: &KnownBuilds,
     reasons: &mut Vec<Reason>,
 ) -> Option<BuildDate> {
-    // They are sorted from the newest to the oldest.
+    // Green builds are sorted from the newest to the oldest.
     let place = known.green.binary_search_by(|green| date.cmp(green)).ok()?;
     if place == 0 {
         reasons.push(Reason::NewestGreen);

@@ -85,8 +85,8 @@
 //!   exception is what a release period is made of: the first build of a release that the calendar did not know and
 //!   learns. A calendar written in the policy has no exception.
 //! - *longer ages keep more* *: of two policies the one with the longer ages keeps all that the other keeps.
-//! - *green and yellow only lengthen* *: no rule for these two makes a build go that stayed without it, nor does such a
-//!   verdict the build that it is on.
+//! - *green and yellow only lengthen* *: neither a rule for these verdicts nor such a verdict makes a build expire that would
+//!   be kept without it.
 //! - *verdicts concern their builds* *: the rule of a verdict changes no decision on a build that has not this verdict.
 //! - *the newest green build stays*: under any rules, whether or not an alias points at it.
 //! - *order makes no difference*: of builds as they are found, of pins and files as they are listed.

@@ -179,8 +179,8 @@ impl RulesTable {
     }
 }
 
-/// Refuses what is not meant: failures that outlive successes, tested builds that do not outlive others, sections that outlive
-/// their build.
+/// Refuses rules that nobody means: failures that outlive successes, green or yellow builds that do not outlive untested ones,
+/// sections that outlive their build.
 fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, rules: &Overlay) {
     let Retention::For(keep) = keep else {
         return;
@@ -203,7 +203,7 @@ fn compare(faults: &mut Faults, at: usize, keep: Retention, failed: Retention, r
             faults.add(at, message);
         }
     }
-    // Of a build that its verdict keeps longer, a section may go later.
+    // A section may go later if a verdict keeps its build longer.
     let mut longest = keep;
     for kept in Verdict::ALL.map(|verdict| rules.verdicts.of(verdict)) {
         match kept {

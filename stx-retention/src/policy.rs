@@ -53,12 +53,11 @@ pub struct Rules {
     pub verdicts: VerdictRules,
 }
 
-/// How long builds are kept because of their newest verdict. In [`Rules`] the rules themselves, in an
-/// [`Overlay`] those that it replaces; `None` leaves a rule as it is.
+/// The time that builds are kept because of their newest verdict. `None` means that there is no rule; in an [`Overlay`], it leaves
+/// the rule as it is.
 ///
-/// `green` and `yellow` only lengthen the life of a build: it is kept as long as they say, or as long as
-/// [`Rules::keep`] says, whichever is longer. `red` takes the place of
-/// [`Rules::keep`], and may shorten it. A build without a verdict is kept by the other rules alone.
+/// `green` and `yellow` only lengthen the life of a build: it is kept for their time or for that of [`Rules::keep`], whichever is
+/// longer. `red` replaces [`Rules::keep`], and may be shorter. The rules do not concern builds without a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerdictRules {
     /// How long a green build is kept at least.
@@ -67,7 +66,7 @@ pub struct VerdictRules {
     pub yellow: Option<Retention>,
     /// How long a red build is kept.
     pub red: Option<Retention>,
-    /// How many of the newest green builds are kept whatever their age; one is in any case.
+    /// The number of newest green builds that are kept whatever their age; at least one.
     pub newest_green: Option<u32>,
 }
 
@@ -112,7 +111,7 @@ pub struct Overlay {
     pub failed: Option<Retention>,
     /// In place of [`Rules::tiers`].
     pub tiers: Option<Vec<Tier>>,
-    /// In place of those of [`Rules::verdicts`] that it names.
+    /// Replaces the rules of [`Rules::verdicts`] that it names.
     pub verdicts: VerdictRules,
 }
 
@@ -190,7 +189,7 @@ impl VerdictRules {
         }
     }
 
-    /// How many of the newest green builds stay whatever their age: at least the newest.
+    /// The number of newest green builds that are kept whatever their age, at least 1.
     pub fn floor(&self) -> usize {
         let newest = self.newest_green.unwrap_or(1);
         usize::try_from(newest).unwrap_or(usize::MAX).max(1)
@@ -208,8 +207,8 @@ impl VerdictRules {
     }
 }
 
-/// Whether the rule of a verdict takes the place of the plain one, and so may shorten it. Only a build that failed its tests
-/// may go earlier than one of which nothing is known.
+/// True if the rule of a verdict replaces [`Rules::keep`], and so may shorten it. Only a build that failed its tests may expire
+/// earlier than an untested build.
 pub(crate) fn replaces_keep(verdict: Verdict) -> bool {
     match verdict {
         Verdict::Red => true,

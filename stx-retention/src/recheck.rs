@@ -59,14 +59,14 @@ pub enum Conflict {
         /// Its outcome.
         now: BuildOutcome,
     },
-    /// It has another newest verdict than the plan saw, and other rules may hold for it.
+    /// Its newest verdict is not the one that the plan saw, so that other rules may apply.
     Verdict {
         /// The verdict that the plan saw.
         planned: Option<Verdict>,
         /// The verdict it has.
         now: Option<Verdict>,
     },
-    /// Fewer newer green builds are there than when it was planned.
+    /// There are fewer newer green builds than when the step was planned.
     FewerGreen {
         /// Those that the plan counted on.
         planned: usize,
@@ -190,7 +190,7 @@ fn newer(plan: &PrunePlan, catalog: &Catalog, entry: &ExpireEntry, why: &mut Vec
     }
 }
 
-/// Adds what speaks against a rule that looks at a build's verdict and at the green builds after it.
+/// Adds the conflicts about the build's verdict and about the green builds after it.
 fn greener(
     plan: &PrunePlan,
     catalog: &Catalog,
@@ -245,7 +245,7 @@ fn protections(
     })
 }
 
-/// How many builds of a channel the plan kept because they are among the newest, as such reasons say.
+/// The number of builds of a channel that the plan kept for a reason that `counts` accepts.
 fn counted(plan: &PrunePlan, channel: &Channel, counts: fn(&Reason) -> bool) -> usize {
     let kept = plan
         .keep

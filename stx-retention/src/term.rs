@@ -11,14 +11,14 @@ use crate::{Period, Span};
 pub enum Term {
     /// For ever.
     Forever,
-    /// Until it is this old.
+    /// Until the build reaches an age.
     Age {
         /// The age.
         age: Span,
-        /// When it reaches it; `None` where the calendar ends before.
+        /// The time at which the build reaches the age; `None` if no date can express that time.
         until: Option<DateTime<Utc>>,
     },
-    /// One release period past its introduction.
+    /// For one release period after the introduction of the build.
     ReleasePeriod {
         /// The period.
         period: Period,
@@ -26,7 +26,7 @@ pub enum Term {
 }
 
 impl Term {
-    /// When it ends; `None` where the passing of time does not end it.
+    /// The end of the term; `None` if no known point in time ends it.
     pub fn end(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Forever => None,
@@ -35,7 +35,7 @@ impl Term {
         }
     }
 
-    /// Whether it still holds.
+    /// True if the term has not ended.
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         self.end().is_none_or(|end| now < end)
     }

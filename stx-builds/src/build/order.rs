@@ -26,7 +26,7 @@ pub struct BuildOrder {
     /// Globs of the changed files that count as a change; see [`PathRules`](stx_pipeline::PathRules).
     #[serde(default)]
     pub paths: Vec<String>,
-    /// The channel whose newest success it is made upon.
+    /// The channel upon whose newest success the build is made.
     #[serde(default)]
     pub after: Option<Channel>,
     /// The build date; the start of the source sync if absent.

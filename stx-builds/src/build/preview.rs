@@ -5,8 +5,8 @@
 //! a phase starts ──────────────────> settle ──> PREVIEW_URL ──> the phase
 //! ```
 //!
-//! The server lives in the process of the build and ends with it. The directory that it serves is the build's own, in the state
-//! of the channel; what a killed build left there is removed by the next one.
+//! The server runs in the process of the build and ends with it. It serves a directory of its own in the state of the channel.
+//! The next build removes the directory that a killed build left.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,7 +33,7 @@ use crate::server::{files, serve};
 /// The preview's directory in the state of a channel.
 const DIR: &str = "preview";
 
-/// Removes what the preview of a killed build left; the lock of the state has to be held.
+/// Removes the directory that the preview of a killed build left. The caller holds the lock of the state.
 pub(super) fn clear(state: &Utf8Path) -> Result<(), Error> {
     remove_tree(&state.join(DIR))
 }
@@ -48,23 +48,23 @@ pub(super) struct Preview {
 
 struct Shared {
     plan: BuildPlan,
-    /// The URL of the mirror, as it were.
+    /// The URL at which the server stands in for the mirror.
     root: String,
-    /// The phases that are over, in the order in which they ended.
+    /// The finished phases, in the order in which they ended.
     over: Mutex<Vec<PhaseRecord>>,
     shown: AsyncMutex<Shown>,
 }
 
 struct Shown {
-    /// Until it is closed.
+    /// The tree that the server shows; `None` after the preview is closed.
     tree: Option<PreviewTree>,
-    /// Of how many phases that are over.
+    /// The number of finished phases whose files the tree has.
     phases: usize,
     result: Result<(), String>,
 }
 
 impl Preview {
-    /// Listens. `over` are the phases that are over already.
+    /// Starts the server. `over` are the phases that had finished before.
     pub(super) async fn open(
         area: &BuildArea,
         state: &Utf8Path,
@@ -97,7 +97,7 @@ impl Preview {
         // The server outlives nobody: it ends when `end` is dropped, and with the process.
         tokio::spawn(async move {
             let ended = async {
-                // An error says that the sender is gone, which is the end as well.
+                // An error means that the sender was dropped, which ends the server, too.
                 ended.await.ok();
             };
             if let Err(error) = serve(listener, files(&served), ended).await {
@@ -127,7 +127,7 @@ impl Preview {
         Ok(preview)
     }
 
-    /// Hears of what happens to the phases: the files of one that is over are shown.
+    /// Takes note of an event: when a phase finishes, its files are shown.
     pub(super) fn hear(&self, event: &Event) {
         let EventKind::Finished { status, attempts } = event.what else {
             return;
@@ -142,17 +142,17 @@ impl Preview {
             reason: None,
         };
         lock(&self.shared.over).push(over);
-        // Not only when the next phase starts, for those who read it beside the phases.
+        // Show the files now, and not only when the next phase starts: people read the preview, too.
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move { drop(shared.settle().await) });
     }
 
-    /// Ends it: the server answers no more, and its directory is gone.
+    /// Ends the server and removes its directory.
     pub(super) async fn close(self) -> Result<(), Error> {
         let Self { shared, url, end } = self;
         drop(end);
         debug!(url, "preview closed");
-        // Waits for what is being made; nothing is made after it.
+        // The lock waits until the tree is complete; without the tree, no phase adds to it later.
         let tree = shared.shown.lock().await.tree.take();
         let removed = tree.map_or(Ok(()), |tree| tree.remove());
         removed.map_err(|error| Error::new(ErrorKind::Bug, error))
@@ -168,7 +168,7 @@ impl Preview {
 }
 
 impl Shared {
-    /// Shows the files of the phases that are over.
+    /// Shows the files of the finished phases.
     async fn settle(&self) -> Result<(), String> {
         let mut shown = self.shown.lock().await;
         let over = lock(&self.over).clone();
@@ -226,7 +226,7 @@ impl Runner for Previewed<'_> {
         let always = shared.plan.phases.iter();
         let always = always.filter(|phase| phase.always);
         let always = always.map(|phase| &*phase.name).any(|name| name == phase);
-        // A task of its own, so that one that is cancelled does not leave it half made.
+        // A separate task completes the tree even if this phase is cancelled.
         let settled = tokio::spawn(async move { shared.settle().await }.in_current_span());
         let settled = tokio::select! {
             biased;
@@ -234,7 +234,8 @@ impl Runner for Previewed<'_> {
             settled = settled => settled,
         };
         let settled = settled.unwrap_or_else(|error| Err(error.to_string()));
-        // It would read an older state than it may count on. Whatever ends pods runs nevertheless.
+        // The phase would read the files of fewer phases than have finished. Phases that always run, such as those that end pods,
+        // run nevertheless.
         if let Err(reason) = settled
             && !always
         {
@@ -245,7 +246,7 @@ impl Runner for Previewed<'_> {
     }
 }
 
-/// A word that nobody guesses.
+/// A random token of 128 bits.
 fn token() -> std::io::Result<String> {
     let mut bytes = [0; 16];
     let mut filled = 0;

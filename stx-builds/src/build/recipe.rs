@@ -1,4 +1,4 @@
-//! Recipe files, with those that they include.
+//! Recipe files and their includes.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use stx_publish::incoming::digest_of;
 
 use crate::error::{Error, unusable};
 
-/// Where the form of a recipe is described, and what answers its questions.
+/// The hint of errors in recipes.
 pub const RECIPE_FORM: &str = "docs/recipe.md describes the form; `[variables]` of stx-builds.toml, or --set, gives variables their values";
 
-/// Reads a recipe file and those that it includes.
+/// Reads a recipe file and the files that it includes.
 pub fn recipe_files(file: &Utf8Path) -> Result<RecipeFiles, Error> {
     let text = fs_err::read_to_string(file).map_err(|error| unusable(file, error))?;
     Ok(RecipeFiles::gather(file, text, &mut |included| {
@@ -26,7 +26,7 @@ pub fn recipe_files(file: &Utf8Path) -> Result<RecipeFiles, Error> {
     }))
 }
 
-/// Reads a recipe file, or finds what is wrong with it. `values` are those of the variables that ask for one.
+/// Reads a recipe file, or lists its mistakes. `values` are the values of its variables.
 pub fn recipe_findings(
     file: &Utf8Path,
     values: &BTreeMap<String, String>,
@@ -34,13 +34,13 @@ pub fn recipe_findings(
     Ok(recipe_files(file)?.read(values))
 }
 
-/// Reads a recipe file. `values` are those of the variables that ask for one.
+/// Reads a recipe file. `values` are the values of its variables.
 pub fn read_recipe(file: &Utf8Path, values: &BTreeMap<String, String>) -> Result<Recipe, Error> {
     let recipe = recipe_findings(file, values)?;
     recipe.map_err(|errors| Error::config(errors, RECIPE_FORM))
 }
 
-/// The files as the record of a build names them: nothing of the build server's directories.
+/// The files as the record of a build names them, without the directories of the build server.
 pub(super) fn recorded(files: &RecipeFiles, dir: &Utf8Path) -> Vec<RecipeFileRecord> {
     let record = |(file, text): (&Utf8Path, &str)| {
         let below = file.strip_prefix(dir).ok();

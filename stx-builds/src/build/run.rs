@@ -30,7 +30,7 @@ pub(super) struct Run<'a> {
     pub(super) runner: &'a PlacedRunner,
 }
 
-/// The build since which nothing changed.
+/// The earlier build, if nothing changed since.
 struct Same {
     build: BuildId,
     result: BuildOutcome,
@@ -39,7 +39,7 @@ struct Same {
 }
 
 impl Run<'_> {
-    /// Runs what is left, or only what always runs, and publishes.
+    /// Runs the phases that are left, or only those that always run, and publishes.
     pub(super) async fn go_on(&self, build: Build<'_>, how: OnInterrupt) -> Result<Built, Error> {
         let started = build.started().clone();
         let cancel = Cancel::new();
@@ -110,7 +110,7 @@ impl Run<'_> {
         }
     }
 
-    /// Runs what is left, with a preview of the phases that are over.
+    /// Runs the phases that are left, with a preview of the finished ones.
     async fn run_previewed(&self, build: Build<'_>) -> Result<BuildResult, Error> {
         let plan = &build.started().plan;
         let preview = Preview::open(self.area, self.state, plan, build.records()).await?;
@@ -122,13 +122,13 @@ impl Run<'_> {
             };
             Box::pin(build.runner(&runner).listen(&events).run()).await
         };
-        // Before anything of the build is published.
+        // The preview ends before the build is published.
         preview.close().await?;
         over.map_err(stopped)
     }
 
-    /// The last success, if it was built upon the same build and from the same commits, or only files changed that the rules
-    /// for paths leave out, and another build is not forced; where failures count, too, the last build.
+    /// The last success, if it was built upon the same build and from the same commits; commits that change only files that
+    /// `paths` leaves out do not count. `None` if the build is forced. If failures count, too, this is about the last build.
     fn unchanged(&self, started: &Started, sources: &Sources) -> Option<Same> {
         let date = if started.skip_failed {
             *self.channel.builds.keys().next_back()?
@@ -143,7 +143,7 @@ impl Run<'_> {
         let (old, new) = (&record.sources, &sources.records);
         let left_out = !stx_pipeline::changed(old, new).is_empty();
         if left_out {
-            // A later version may know globs that this one does not: then everything counts.
+            // A journal of a later version may have globs that this version does not know: then every file counts.
             let rules = PathRules::new(&started.paths).ok()?;
             let files = process::changed_files(&started.plan, old, new)?;
             if rules.is_empty() || rules.any(&files) {
@@ -157,7 +157,7 @@ impl Run<'_> {
         })
     }
 
-    /// Lets go of the build below.
+    /// Lets the pin on the build below expire.
     async fn release(&self, started: &Started) {
         let (channel, below) = (&started.plan.id.channel, started.request.after.as_ref());
         after::release(self.area, self.store, channel, below).await;

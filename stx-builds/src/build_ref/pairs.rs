@@ -9,30 +9,29 @@ use super::{BuildRef, channels, latest, listed, named, newest, otherwise, resolv
 use crate::error::{Error, ErrorKind};
 use crate::refused;
 
-/// The builds that two names mean, paired.
+/// The pairs of builds that two names mean.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pairs {
-    /// A build of the first name and one of the second, by channel.
+    /// Pairs of a build of the first name and a build of the second, by channel.
     pub pairs: Vec<(BuildId, BuildId)>,
-    /// The channels below the first name that the second has none for.
+    /// Channels of the first name without a counterpart.
     pub only_from: Vec<Channel>,
-    /// The channels below the second name that the first has none for.
+    /// Channels of the second name without a counterpart.
     pub only_to: Vec<Channel>,
 }
 
-/// One name: a build, or channels that begin so.
+/// The meaning of one name: a build, or the channels that begin with the name.
 enum Side {
     Build(BuildId),
     Channels(Vec<Channel>),
 }
 
-/// Pairs the builds that two names mean. A name that means one build is that; of names that channels begin with, the newest
-/// good builds of the channels that both have: of the same distro, platform and layer, else of the same distro and layer. Where
-/// each name has one channel, these are a pair. `note` is told which builds these are.
+/// Pairs the builds that two names mean. A name may mean one build. If it means several channels, each channel is paired with the
+/// channel of the other name that has the same distro, platform and layer, or else the same distro and layer; if each name means
+/// one channel, the two are a pair. The newest good builds of a pair of channels are taken, and `note` is told their names.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] where nothing belongs together; [`ErrorKind::Usage`] where it is not clear what does, with the
-/// candidates.
+/// [`ErrorKind::NotFound`] if there is no pair; [`ErrorKind::Usage`], with the candidates, if the pairs are ambiguous.
 pub async fn pairs(
     store: &dyn MirrorRead,
     from: &str,
@@ -88,7 +87,7 @@ async fn side(
     }
 }
 
-/// As [`side`], of a name without an alias of a release.
+/// As [`side`], for a name without an alias of a release.
 async fn plain_side(
     store: &dyn MirrorRead,
     text: &str,
@@ -105,7 +104,7 @@ async fn plain_side(
     Ok(Side::Channels(found.into_iter().cloned().collect()))
 }
 
-/// The channel of a release, of several, that belongs to `channel`.
+/// The one of several channels of a release that belongs to `channel`.
 fn counterpart<'a>(
     channel: &Channel,
     others: &'a [Channel],
@@ -122,13 +121,12 @@ fn counterpart<'a>(
     }
 }
 
-/// Whether two channels have all in common but their releases.
+/// True if two channels differ in nothing but their releases.
 fn is_exact(one: &Channel, other: &Channel) -> bool {
     group(one) == group(other) && one.platform == other.platform
 }
 
-/// Whether channels of two releases may be the same line of builds: they have distro and layer in common, and also the platform
-/// unless its codename changed.
+/// True if two channels may be the same line of builds in two releases: they have the same distro, layer and architecture.
 pub(crate) fn belong_together(one: &Channel, other: &Channel) -> bool {
     let arch = |channel: &Channel| {
         channel
@@ -139,7 +137,7 @@ pub(crate) fn belong_together(one: &Channel, other: &Channel) -> bool {
     group(one) == group(other) && arch(one) == arch(other)
 }
 
-/// The parts of their paths that channels of two releases have to have in common.
+/// The parts of a channel's path that have to be equal in the channels of a pair.
 fn group(channel: &Channel) -> (&Distro, Option<&Layer>) {
     (&channel.distro, channel.layer.as_ref())
 }
@@ -156,7 +154,7 @@ impl Matched {
     fn of(before: &[Channel], after: &[Channel]) -> Result<Self, Error> {
         let mut matched = Self::default();
         if let ([one], [other]) = (before, after) {
-            // There is no other candidate, whatever they are called.
+            // There is no other candidate, so that the names do not matter.
             matched.pairs.push((one.clone(), other.clone()));
             return Ok(matched);
         }

@@ -14,28 +14,28 @@ use stx_service::{LONGEST_REASON, Lab, Tested};
 
 use crate::Site;
 
-/// How long a command has between being asked to end and being killed.
+/// The time between the request to end and the kill of a command.
 const GRACE: Duration = Duration::from_secs(10);
-/// How many lines of the end of its output are the reason.
+/// The number of last lines of the output that become the reason.
 const LINES: usize = 3;
 /// Bytes of output that a log keeps of one test.
 const LOG_LIMIT: u64 = 16 * 1024 * 1024;
-/// How many logs of a lab are kept.
+/// The number of logs that are kept of each lab.
 const LOGS: usize = 20;
-/// Bytes that the file with the link to the results has at most.
+/// The maximal size of the file with the link to the results, in bytes.
 const LINK: u64 = 2000;
 
-/// The variables of the service's own environment that a command has.
+/// The variables that a command inherits from the service.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "USER", "LANG", "SSH_AUTH_SOCK"];
 
-/// A test that is to be made.
+/// A test to run.
 pub(super) struct LabTest<'a> {
     pub(super) site: &'a Site,
     pub(super) lab: &'a Lab,
     pub(super) build: &'a BuildId,
     /// The number of the request for its verdict.
     pub(super) request: u64,
-    /// The directory that the lab has for itself.
+    /// The lab's own directory.
     pub(super) dir: &'a Utf8Path,
     /// The mirror's root.
     pub(super) mirror: &'a Utf8Path,
@@ -45,7 +45,7 @@ impl LabTest<'_> {
     /// Runs the command.
     pub(super) async fn run(&self, cancel: &Cancel) -> Tested {
         let (work, name) = (self.dir.join("work"), &self.lab.name);
-        // A service that was killed has left its command running, which works on the same things.
+        // The command of a service that was killed may still run, on the same hardware.
         match end_orphans(self.dir, &work, GRACE).await {
             Ok(orphans) if orphans.is_empty() => {}
             Ok(_) => {
@@ -111,11 +111,11 @@ impl LabTest<'_> {
             ("BUILD", id.clone()),
             ("CHANNEL", self.build.channel.to_string()),
             ("BUILD_DATE", self.build.date.to_string()),
-            // Of a bucket, as `s3://BUCKET/PREFIX` has it.
+            // A mirror in a bucket gives `s3://BUCKET/PREFIX/…`.
             ("BUILD_PATH", self.mirror.join(&id).into_string()),
             ("BUILD_URL", url.unwrap_or_default()),
             ("RESULT_URL_FILE", link.to_string()),
-            // What it leaves behind is told from that of phases and of other labs by these.
+            // Processes that the command leaves behind are recognised by these two variables.
             ("PHASE", format!("lab {}", self.lab.name)),
             ("MY_WORKSPACE", work.to_string()),
         ] {
@@ -137,7 +137,7 @@ impl LabTest<'_> {
         }
     }
 
-    /// The log of this test, which goes on if the test was interrupted; the oldest ones of the lab are removed.
+    /// The file for the log of this test; an interrupted test appends to its log. Removes the oldest logs of the lab.
     fn log(&self) -> io::Result<Utf8PathBuf> {
         let logs = self.dir.join("logs");
         fs_err::create_dir_all(&logs)?;
@@ -155,7 +155,7 @@ impl LabTest<'_> {
         Ok(logs.join(format!("{}.log", self.request)))
     }
 
-    /// The link that the command left. One that is none is logged and left out.
+    /// The link that the command left. An invalid link is logged and left out.
     fn results(&self, file: &Utf8Path) -> Option<String> {
         let found = fs_err::symlink_metadata(file).ok()?;
         let text = if found.is_file() && found.len() <= LINK {
@@ -174,7 +174,7 @@ impl LabTest<'_> {
     }
 }
 
-/// A directory with nothing in it.
+/// Creates an empty directory, in place of an older one.
 fn empty(dir: &Utf8Path) -> io::Result<()> {
     match fs_err::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -183,7 +183,7 @@ fn empty(dir: &Utf8Path) -> io::Result<()> {
     fs_err::create_dir_all(dir)
 }
 
-/// A text as the reason of a verdict: one line without control characters, its end if it is too long.
+/// A text as the reason of a verdict: one line without control characters. Of a long text, the end.
 fn line(text: &str) -> String {
     let text = printable(text);
     let from = text.len().saturating_sub(LONGEST_REASON);

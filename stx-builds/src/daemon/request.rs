@@ -39,8 +39,8 @@ impl Site {
         Ok(spool::is_alive(&service.spool(&BuildArea::new(self)?)))
     }
 
-    /// Leaves a verdict on a build for the service, whose author will be the user who runs the program. A build that the
-    /// mirror does not have, and a failed one, are refused at once if the mirror can be read.
+    /// Leaves a verdict on a build for the service. Its author is the user who runs the program. If the mirror can be read, a
+    /// missing or failed build is refused at once.
     pub async fn request_verdict(
         &self,
         service: &Service,
@@ -58,11 +58,11 @@ impl Site {
         Ok(RequestedVerdict { build, request })
     }
 
-    /// The build that a verdict is on.
+    /// The build that a verdict is about.
     async fn tested(&self, text: &str) -> Result<BuildId, Error> {
         let reader = match self.reader() {
             Ok(reader) => reader,
-            // Who may ask the service need not be able to read the mirror in its own place.
+            // A user who may ask the service may be unable to read its mirror.
             Err(failure) => match text.parse()? {
                 BuildRef::Build(build) => {
                     self.note(&format!(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 
-/// Where the preview of a build listens, and how it is called. Whether a build has one is a matter of its recipe.
+/// The address and the URL of the preview of a build. The recipe decides if a build has a preview.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Table")]
 pub struct PreviewTable {
@@ -19,7 +19,7 @@ impl PreviewTable {
         self.address
     }
 
-    /// Host and port as readers name them, of a server that listens on `port`.
+    /// The host and port in the URL of a server that listens on `port`.
     pub fn host(&self, port: u16) -> String {
         match &self.host {
             Some(host) => format!("{host}:{port}"),
@@ -27,7 +27,7 @@ impl PreviewTable {
         }
     }
 
-    /// Whether the paths begin with a secret word.
+    /// True if the paths of the URL begin with a secret token.
     pub fn token(&self) -> bool {
         self.token
     }
@@ -55,7 +55,7 @@ struct Table {
     public: bool,
 }
 
-/// Whether an address is reached from this machine or a private network only.
+/// True if an address can be reached only from this machine or a private network.
 fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -81,8 +81,8 @@ impl TryFrom<Table> for PreviewTable {
         let address = address.unwrap_or(LOOPBACK);
         if !public && !is_private(address) {
             return Err(format!(
-                "`address` {address} is not of a private network: everybody could read a build before it is published; \
-                 `public = true` allows it"
+                "`address` {address} is not in a private network: everybody could read a build before it is published; set \
+                 `public = true` to allow that"
             ));
         }
         let is_plain = |host: &str| {

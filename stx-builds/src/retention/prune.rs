@@ -336,7 +336,7 @@ async fn changed(
     let channel = Scope::Channel(build.channel.clone());
     let fresh = store.catalog(&channel).await.map_err(refused)?;
     let mut tested = PolicyInputs::default();
-    // Of the whole channel: a verdict on another build can make this one the newest green build.
+    // Verdicts of the whole channel: a verdict on another build can make this build the newest green one.
     add_verdicts(store, &channel, &fresh, &mut tested).await?;
     let mut catalog = elsewhere.clone();
     catalog.channels.remove(&build.channel);

@@ -1,4 +1,4 @@
-//! The builds from one release to another, in the order in which what they hold came about.
+//! The builds from one release to another, in the order in which their contents were made.
 //!
 //! ```text
 //! release/11.0.0 ────────────────────> release/11.0.1 ──────────────> release/12.0.0
@@ -6,8 +6,8 @@
 //! master/D1 ──> master/D2 ──> …        (built on a branch)            master/D9
 //! ```
 //!
-//! The builds of releases are in the order of their releases. Between two that were promoted from one channel stand the good
-//! builds that this channel still has between their origins.
+//! Builds of releases are in the order of the releases. Between two builds that were promoted from one channel come the good
+//! builds of that channel that are dated between the two origins.
 
 use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, Catalog, Channel, Origin, ReleaseId, ReleaseOrder};
@@ -16,7 +16,7 @@ use crate::build_ref;
 use crate::build_ref::pairs::{Pairs, belong_together};
 use crate::error::Error;
 
-/// Promotions of promotions that are followed.
+/// The number of promotions that are followed from a build back to its origin.
 const DEEPEST: usize = 8;
 
 /// A build of a line.
@@ -52,7 +52,7 @@ impl Station {
         self.id != self.base
     }
 
-    /// Whether it comes before another one in a line.
+    /// True if this build comes before `other` in a line.
     fn is_before(&self, other: &Self) -> bool {
         if self.id.channel == other.id.channel {
             return self.id.date < other.id.date;
@@ -67,7 +67,7 @@ impl Station {
     }
 }
 
-/// The one pair of builds that the ends of a line are.
+/// The two ends of a line; an error if several channels have builds of both releases.
 pub(super) fn ends(found: Pairs) -> Result<(BuildId, BuildId), Error> {
     match <[_; 1]>::try_from(found.pairs) {
         Ok([pair]) => Ok(pair),
@@ -79,7 +79,7 @@ pub(super) fn ends(found: Pairs) -> Result<(BuildId, BuildId), Error> {
     }
 }
 
-/// The good builds from one to another, both included.
+/// The good builds from `from` to `to`, including both.
 pub(super) fn line(catalog: &Catalog, from: &BuildId, to: &BuildId) -> Result<Vec<BuildId>, Error> {
     let (from, to) = (Station::of(catalog, from)?, Station::of(catalog, to)?);
     if !from.is_before(&to) {
@@ -107,7 +107,7 @@ pub(super) fn line(catalog: &Catalog, from: &BuildId, to: &BuildId) -> Result<Ve
     Ok(line)
 }
 
-/// The build whose bytes a build has: the origin of one that was promoted, also where that expired.
+/// The build whose bytes a build has: its origin if it was promoted, even if the origin has expired.
 pub(super) fn base(catalog: &Catalog, id: &BuildId) -> BuildId {
     let origin = |id: &BuildId| {
         let origin = catalog.build(id)?.record()?.origin.as_ref()?;
@@ -140,7 +140,7 @@ fn between(catalog: &Catalog, from: &Station, to: &Station) -> Result<Vec<Statio
         }
         let is_release = match &channel.release {
             ReleaseId::Release(_) => true,
-            // They have no number.
+            // Milestones have no number.
             ReleaseId::Milestone(_) => !is_numbered,
             ReleaseId::Master | ReleaseId::Feature(_) | ReleaseId::Rc(_) => false,
         };
@@ -157,7 +157,7 @@ fn between(catalog: &Catalog, from: &Station, to: &Station) -> Result<Vec<Statio
     found.sort_by_key(|station| {
         let order = station.order().filter(|_| is_numbered);
         let introduced = match order {
-            // Within a release the dates count, as everywhere.
+            // Builds of one release are sorted by date.
             Some(_) => station.id.date.time(),
             None => station.introduced,
         };

@@ -154,11 +154,11 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "DIR")]
     pub(crate) source_root: Vec<Utf8PathBuf>,
 
-    /// Record the images that the build pushed itself, as its `outputs/docker-images/images-*.lst` name them; send none
+    /// Record the images that the build pushed itself and lists in `outputs/docker-images/images-*.lst`; send none
     #[arg(long)]
     pub(crate) pushed_images: bool,
 
-    /// The beginning of the tags under which the build pushed; make the tags without it
+    /// The prefix of the tags under which the build pushed its images; publish makes the tags without it
     #[arg(long, value_name = "PREFIX", requires = "pushed_images")]
     pub(crate) staging: Option<String>,
 

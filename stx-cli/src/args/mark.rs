@@ -24,7 +24,7 @@ pub(crate) struct Mark {
     #[arg(long, value_name = "NAME", conflicts_with = "spool")]
     pub(crate) by: Option<String>,
 
-    /// Leave the verdict in the spool of the build service, which records it: for members of the build group who cannot write the mirror; you are its author
+    /// Leave the verdict in the spool of the build service, which records it in your name; for members of the build group who cannot write to the mirror
     #[arg(long)]
     pub(crate) spool: bool,
 }

@@ -157,7 +157,7 @@ pub(crate) struct Since {
     /// The package: `NAME`, `NAME.ARCH` or, as dpkg writes it, `NAME:ARCH`
     pub(crate) package: String,
 
-    /// The channel to search, or the beginning of its name where one channel begins so
+    /// The channel to search, or the beginning of its name if only one channel begins with it
     #[arg(
         long = "in",
         value_name = "CHANNEL",
@@ -173,7 +173,7 @@ pub(crate) struct Since {
     #[arg(long, value_name = "BUILD", requires = "to")]
     pub(crate) from: Option<String>,
 
-    /// Search up to this build; the forms are those of `--from`
+    /// Search up to this build; takes the same forms as `--from`
     #[arg(long, value_name = "BUILD", requires = "from")]
     pub(crate) to: Option<String>,
 

@@ -19,7 +19,7 @@ struct Checked {
     schedule: Option<String>,
     next: Option<chrono::DateTime<Utc>>,
     poll_seconds: Option<u64>,
-    /// How long the test of a lab may take, whose entry this is.
+    /// The time limit of the test, in the entry of a lab.
     #[serde(skip_serializing_if = "Option::is_none")]
     test_seconds: Option<u64>,
 }

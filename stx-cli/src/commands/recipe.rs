@@ -17,7 +17,7 @@ use stx_builds::build::{RECIPE_FORM, recipe_files};
 #[derive(Debug, Serialize)]
 struct Checked {
     file: Utf8PathBuf,
-    /// The files that it includes.
+    /// The files that the recipe includes.
     includes: Vec<Utf8PathBuf>,
     /// The recipe's name; null if the file is no recipe.
     name: Option<String>,

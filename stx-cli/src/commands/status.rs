@@ -16,7 +16,7 @@ struct Status<'a> {
     service_running: bool,
     #[serde(flatten)]
     state: &'a State,
-    /// The channels that are built after each other, from below; none without any.
+    /// The channels of a distribution in layers, lower channels first; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Layer>,
 }

@@ -88,7 +88,7 @@ pub fn from_toml<T: DeserializeOwned>(text: &str, faults: &mut Faults) -> Option
     read(Spanned::new(span, DeValue::Table(table)), faults)
 }
 
-/// The table that a text is, by offsets of its own; its mistakes are added to `faults`, by offsets from `start`.
+/// Parses a text. Offsets in the table are from the beginning of the text; `start` is added to those of mistakes in `faults`.
 pub(super) fn parse<'t>(
     text: &'t str,
     start: usize,

@@ -1,4 +1,4 @@
-//! Several texts that are read as one document.
+//! Several files that are read as one document.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use toml::Spanned;
@@ -7,9 +7,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::read::parse;
 use super::{ConfigError, ConfigErrors, Faults, Position};
 
-/// Texts of files that are read as one document.
+/// The texts of several files that are read as one document.
 ///
-/// Byte offsets count through all of them, so that an entry of one that is put into the table of another keeps its place.
+/// Byte offsets count through all texts, so that an entry keeps its place when it is moved to the table of another text.
 #[derive(Debug, Clone, Default)]
 pub struct Texts {
     texts: Vec<Text>,
@@ -17,7 +17,7 @@ pub struct Texts {
 
 #[derive(Debug, Clone)]
 struct Text {
-    /// The file, where it is one.
+    /// The file; `None` for a text that is not from a file.
     file: Option<Utf8PathBuf>,
     body: String,
     /// The offset of its first byte.
@@ -25,9 +25,9 @@ struct Text {
 }
 
 impl Texts {
-    /// Adds a text, and gives its number. The first one begins at offset 0.
+    /// Adds a text and returns its number. The first text begins at offset 0.
     pub fn add(&mut self, file: Option<&Utf8Path>, text: String) -> usize {
-        // The end of a text is a place of its own.
+        // One byte more: a mistake at the end of a text must not be at the start of the next one.
         let end = |last: &Text| last.start + last.body.len() + 1;
         let start = self.texts.last().map_or(0, end);
         self.texts.push(Text {
@@ -46,7 +46,7 @@ impl Texts {
         self.texts[number].start
     }
 
-    /// The table that a text is; its mistakes are added to `faults`. `None` where it is not TOML.
+    /// Parses a text, and adds its mistakes to `faults`. `None` if it is not TOML.
     ///
     /// # Panics
     /// If there is no text of this number.

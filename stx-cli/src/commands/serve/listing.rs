@@ -1,4 +1,4 @@
-//! Directories: one of a build leads to the build's page, any other one is listed.
+//! Directories: a build redirects to its page, any other directory is listed.
 
 use std::io;
 
@@ -16,9 +16,9 @@ use stx_publish::site::{Listed, listing};
 
 /// The answer to a request for a directory.
 enum Directory {
-    /// It has an `index.html`, or is none.
+    /// Not a directory, or one with its own `index.html`.
     Other,
-    /// It is a build, whose page lies beside it.
+    /// A build, whose page lies beside it.
     Build(BuildDate),
     /// Its listing.
     Listed(String),
@@ -38,7 +38,7 @@ pub(super) async fn list(
     let path = path.into_owned();
     let looked = tokio::task::spawn_blocking(move || look(&root, &path)).await;
     match looked.map_err(io::Error::other).flatten() {
-        // Whatever is wrong with it, the server of the files has an answer.
+        // The file server answers for a directory that cannot be read.
         Ok(Directory::Other) | Err(_) => next.run(request).await,
         Ok(Directory::Build(date)) => {
             let to = format!("../{}", PageName::HtmlOf(date).file_name());
@@ -61,7 +61,7 @@ fn look(root: &Utf8Path, path: &str) -> io::Result<Directory> {
         return Ok(Directory::Other);
     }
     let asked = root.join(relative);
-    // By way of symlinks, as the server of the files goes; one that leads out of the mirror shows nothing.
+    // Symlinks are followed, as the file server follows them, but not out of the mirror.
     let dir = asked.canonicalize_utf8()?;
     let inside = dir.strip_prefix(root);
     let is_shown = inside.is_ok_and(|inside| !inside.starts_with(PRIVATE));
@@ -80,7 +80,7 @@ fn look(root: &Utf8Path, path: &str) -> io::Result<Directory> {
         if entry.file_name().starts_with('.') {
             continue;
         }
-        // One that dangles, or is gone again, is left out.
+        // A dangling symlink, or an entry that has been removed meanwhile, is left out.
         if let Ok(found) = fs_err::metadata(entry.path()) {
             entries.push(Listed {
                 name: entry.file_name().to_owned(),
