@@ -4,8 +4,8 @@ use quick_junit::{NonSuccessKind, Report as JUnit, TestCase, TestCaseStatus, Tes
 
 use crate::report::{Comparison, Outcome, Report, Reports};
 
-/// The reports as JUnit's XML: a suite a place, of several channels a suite a channel and place; a case a package. Packages whose
-/// files are the same are no cases.
+/// The reports as JUnit's XML: a suite for each place (for each channel and place, if there are several channels), and a case for
+/// each package. Packages whose files are the same have no case.
 ///
 /// Characters that XML has no place for are left out.
 ///

@@ -142,7 +142,7 @@ impl Report {
 
 /// The result of comparing two releases, channel by channel, or of one comparison.
 ///
-/// As a document, one report that stands alone is that report.
+/// A report that stands alone is serialised as that report.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reports {
     /// The comparisons of channels that both have.
@@ -164,7 +164,7 @@ impl Reports {
         }
     }
 
-    /// Whether anything differs, for the exit code: packages, or the channels that the releases have.
+    /// True if packages differ, or the channels of the releases; the exit code follows from it.
     pub fn differs(&self) -> bool {
         let differs = self.reports.iter().any(Report::differs);
         differs || !self.only_from.is_empty() || !self.only_to.is_empty()

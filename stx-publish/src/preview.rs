@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is copied: a reader of the preview reads the workspace. Nothing is signed either: a signature says that a build was
-//! published. What a mirror refuses is refused here, by the same functions.
+//! published. Files that a mirror refuses are refused here by the same functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -46,11 +46,11 @@ pub enum PreviewError {
 #[derive(Debug)]
 pub struct PreviewTree {
     dir: Utf8PathBuf,
-    /// Where the build is in what is served.
+    /// The directory of the build below the served directory.
     build: Utf8PathBuf,
     id: BuildId,
     metadata: Arc<dyn RepoMetadata>,
-    /// The digests of files, as long as nobody writes to them.
+    /// The digests of files, each valid while the stamp of its file is the same.
     digests: BTreeMap<BuildPath, (Stamp, Sha256)>,
     /// The entries that are shown, as symlinks.
     shown: BTreeMap<BuildPath, Utf8PathBuf>,
@@ -88,11 +88,11 @@ impl PreviewTree {
         self.dir.join(SERVED)
     }
 
-    /// Shows these files and no others, each with its path in the build, with the metadata of the repositories among them;
-    /// which these are.
+    /// Shows exactly these files, each with its path in the build, and the metadata of the repositories among them. Returns the
+    /// repositories.
     ///
     /// # Errors
-    /// See [`PreviewError`]; some of them may be shown then.
+    /// See [`PreviewError`]; some of the files may be shown nevertheless.
     pub async fn show(
         &mut self,
         files: Vec<(BuildPath, Utf8PathBuf)>,
@@ -142,19 +142,19 @@ impl PreviewTree {
         self.write(&self.build.with_file_name(name), text.as_bytes())
     }
 
-    /// Writes a file, which readers see as it was or as it is.
+    /// Writes a file; readers see the old content or the new one, never a part.
     fn write(&self, to: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
         let new = self.dir.join("new");
         fs::write(&new, bytes).map_err(io_error("write", &new))?;
         fs::rename(&new, to).map_err(io_error("move over", to))
     }
 
-    /// Whether the metadata of a repository is that of its files as they are.
+    /// True if the metadata of a repository lists its files as they are.
     fn is_listed(&self, dir: &BuildPath, files: &Incoming) -> bool {
         self.listed.get(dir) == Some(&known_packages(dir, files))
     }
 
-    /// The files of repositories and what symlinks of them lead to, with their digests.
+    /// The files of repositories and the targets of their symlinks, with digests.
     async fn hashed(
         &mut self,
         incoming: &Incoming,
@@ -277,7 +277,7 @@ impl PreviewTree {
         let mut names: Vec<_> = names
             .collect::<io::Result<_>>()
             .map_err(io_error("list", &made))?;
-        // The lists of the earlier metadata stay for readers that have that.
+        // The lists of the earlier metadata stay for readers that have the earlier `repomd.xml`.
         names.sort_by_key(|name| name == REPOMD);
         for name in names {
             let to = repodata.join(&name);

@@ -43,7 +43,7 @@ pub struct Site {
     pub title: String,
     /// The URL of the mirror's root, for the commands that the pages show; without it a script fills it in.
     pub url: Option<String>,
-    /// For whom the channels of each kind of release are; there is a text for those that are not named here.
+    /// The audience of each kind of release; a kind that is not named here has a text of its own.
     pub about: BTreeMap<ReleaseKind, String>,
     /// How long each build stays.
     pub stays: BTreeMap<BuildId, Stay>,
@@ -265,7 +265,7 @@ impl Before {
         Ok(Self { text, index })
     }
 
-    /// Gives the index after it its serial and end.
+    /// Sets the serial and the end of the new index.
     fn date(&self, seal: Option<&IndexSeal>, index: &mut ChannelIndex) {
         let dates = self.index.as_ref().map(|old| (old.serial, old.expires));
         let before = self.text.as_ref().zip(dates);
@@ -280,8 +280,8 @@ impl Before {
     }
 }
 
-/// The index of one channel, without what only its pages say. What an `old` one says of a build's files is taken from there: they
-/// never change.
+/// The index of one channel, without the facts that the pages add. The entries about a build's files are taken from the `old`
+/// index: the files never change.
 async fn channel_index(
     store: &dyn MirrorStore,
     site: &Site,

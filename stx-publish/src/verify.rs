@@ -89,9 +89,9 @@ pub enum FindingKind {
     ProvenanceDiffers,
     /// Nobody who is trusted signed the provenance, or there is none.
     ProvenanceUntrusted,
-    /// The build that it was made upon is another one now.
+    /// The `SHA256SUMS` of the build below is not the one that the build was made upon.
     AfterDiffers,
-    /// The build that it was made upon is not on the mirror.
+    /// The build below is not on the mirror.
     AfterGone,
     /// The metadata of a repository is none, or is not there.
     RepodataUnreadable,
@@ -286,7 +286,7 @@ impl Finding {
 }
 
 impl Finding {
-    /// Whether a repair may set it right: it is derived, and where it is about an alias of a channel, there is a rule for it.
+    /// True if a repair may set it right: the finding is about derived data, and an alias of a channel has a rule.
     pub fn is_repairable(&self) -> bool {
         let is_owned = |alias: &AliasName| !check::has_rule(alias);
         let alias = self.path.as_deref().and_then(|path| path.parse().ok());

@@ -4,8 +4,8 @@
 //! images-*-versioned.lst ──> names ──> registry ──> NamedImage, recorded with its digest; nothing is sent
 //! ```
 //!
-//! A build may push under staging tags, which are not those that people use: the tags without that prefix are made after the
-//! commit, as those of images that the publisher sends.
+//! A build may push under staging tags, which people do not use. The tags without the staging prefix are made after the commit,
+//! like the tags of images that the publisher sends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,12 @@ use crate::registry::{ImageRegistry, Manifest, RegistryError, Untagged};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PushedRules {
-    /// The beginning of the tags under which it pushes; the names of the build are without it.
+    /// The prefix of the tags under which the build pushes; the published names do not have the prefix.
     pub staging: Option<String>,
 }
 
 impl PushedRules {
-    /// The tags begin so.
+    /// Rules with this prefix of staging tags.
     pub fn new(staging: Option<String>) -> Self {
         Self { staging }
     }
@@ -42,7 +42,7 @@ pub struct ListError {
     pub line: usize,
     /// The text.
     pub name: String,
-    /// Why not.
+    /// Why the line is refused.
     pub reason: String,
 }
 
@@ -58,17 +58,17 @@ pub struct PushedName {
 /// The images that a build says it pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PushedNames {
-    /// Those of the versioned lists, by name.
+    /// The images of the versioned lists, by name.
     pub names: BTreeSet<PushedName>,
-    /// The lists as they are published: with the names that the images have in the build.
+    /// The lists as they are published: without staging prefixes.
     pub lists: BTreeMap<BuildPath, String>,
 }
 
-/// Reads the lists that a build wrote: those of the versioned names say what it pushed; those of the latest ones are published as
-/// they are, as moving tags are the publisher's to move.
+/// Reads the lists that a build wrote. The lists of versioned names say which images it pushed. The lists of latest names are only
+/// published: the publisher moves the tags in them.
 ///
 /// # Errors
-/// The first line that is no name of this registry, that moves, or that was not pushed under a staging tag though there are such.
+/// The first line that is not a name on this registry, whose tag moves, or whose tag lacks the staging prefix if there is one.
 pub fn pushed_names(
     lists: &BTreeMap<BuildPath, String>,
     rules: &ImageRules,
@@ -120,7 +120,7 @@ fn image(
     }
     let tag = parts.tag.to_string();
     let tag = match pushed.staging.as_deref() {
-        // The build moves no tag that people use, so that the latest names are written without the prefix or with it.
+        // The build does not push the latest names, so both forms are accepted: with the prefix and without it.
         Some(staging) if !is_versioned => tag.strip_prefix(staging).unwrap_or(&tag),
         Some(staging) => tag.strip_prefix(staging).ok_or_else(|| {
             format!("the tag does not begin with {staging:?}, as staging tags do")
@@ -148,8 +148,8 @@ pub struct PushedImages {
     pub staged: Vec<(ImageName, Sha256)>,
 }
 
-/// Asks the registry for the digests of images that a build pushed. One that lost its staging tag is taken by the name that it
-/// has in the build: it was published before.
+/// Asks the registry for the digests of images that a build pushed. An image without its staging tag is looked up by its published
+/// name: an earlier attempt published it.
 pub async fn pushed_images(
     registry: &dyn ImageRegistry,
     names: &BTreeSet<PushedName>,
@@ -207,8 +207,8 @@ fn size(manifest: &Manifest) -> Option<u64> {
     Some(size)
 }
 
-/// Removes staging tags of images that have their own tags now. Those of a registry that removes no tag alone stay, as does a tag
-/// that shows another image by now.
+/// Removes the staging tags of images that have their own tags now. A staging tag stays if the registry cannot remove a single
+/// tag, or if the tag shows another image by now.
 pub async fn unstage(
     registry: &dyn ImageRegistry,
     staged: &[(ImageName, Sha256)],

@@ -1,8 +1,8 @@
 //! Copies objects that are larger than a server copies in one request, part by part.
 //!
 //! `CopyObject` is limited to 5 GiB. A larger object is an upload whose parts the server takes from the old object
-//! (`UploadPartCopy`); none of its bytes pass through this machine. The entity tag of the copy is that of an upload in parts, of which
-//! nobody reads a digest.
+//! (`UploadPartCopy`); none of its bytes pass through this machine. The entity tag of such a copy is
+//! not the MD5 of its bytes, and nothing reads it as one.
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::multipart::PartId;
@@ -13,7 +13,7 @@ use super::objects::{Keep, Objects, attributes};
 use super::parts::PartCopy;
 use stx_publish::store::StoreError;
 
-/// Bytes of a part: few requests, and none that takes a server minutes.
+/// Bytes of a part: large enough for few requests, small enough that no request takes minutes.
 const PART: u64 = 512 << 20;
 /// Parts that an upload has at most; the protocol's own limit is 10,000.
 const MOST_PARTS: u64 = 9_000;
@@ -27,8 +27,8 @@ impl Objects {
         part.max(size.div_ceil(MOST_PARTS))
     }
 
-    /// Has the server copy an object part by part; `false`: there is none. `begun` is told the upload before the first part is
-    /// copied, so that somebody can give it up after a crash; a failure gives it up here.
+    /// Has the server copy an object part by part; `false`: there is no such object. `begun` receives the upload before the first
+    /// part is copied, so that the upload can be aborted after a crash. After a failure it is aborted here.
     pub(super) async fn copy_in_parts(
         &self,
         from: &str,
@@ -63,8 +63,8 @@ impl Objects {
         match copied.await {
             Ok(_) => Ok(true),
             Err(error) => {
-                // The first error is the one to report. Where this fails too, who comes later gives the upload up by its journal, or
-                // a rule of the bucket does.
+                // The first error is the one to report. If the abort fails too, a later publisher aborts the upload by its
+                // journal, or a lifecycle rule of the bucket does.
                 self.backend.abort_multipart(&path, &upload).await.ok();
                 Err(error)
             }

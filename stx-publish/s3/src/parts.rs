@@ -32,7 +32,7 @@ impl<T: ObjectStore + MultipartStore> Backend for T {}
 pub struct PartCopy<'a> {
     /// The object.
     pub from: &'a Path,
-    /// Its entity tag: one that has changed since is not copied.
+    /// Its entity tag: an object that has changed since is not copied.
     pub tag: Option<&'a str>,
     /// The bytes of it.
     pub range: Range<u64>,
@@ -76,7 +76,7 @@ impl CopyParts for ThroughHere {
     }
 }
 
-/// Has a server that speaks S3 copy parts. Its client library has no such request with a range.
+/// Has a server that speaks S3 copy parts. `object_store` has no request for that with a range.
 #[derive(Debug)]
 pub(super) struct ServerSide {
     pub(super) store: AmazonS3,
@@ -131,7 +131,7 @@ impl ServerSide {
         let response = request.send().await.map_err(transient)?;
         let (status, wait) = (response.status(), retry_after(response.headers()));
         let text = response.text().await.map_err(transient)?;
-        // A server that begins its answer while it still copies says of a failure that it is a success, and then why not.
+        // A server that answers before the copy is done has already sent status 200 when the copy fails; the error is in the body.
         let tag = element(&text, "ETag").filter(|_| status.is_success());
         if let Some(tag) = tag {
             let content_id = tag.replace("&quot;", "\"").replace("&#34;", "\"");
@@ -186,7 +186,7 @@ impl CopyParts for ServerSide {
     }
 }
 
-/// The text of the first element of that name in a server's answer, as it stands there.
+/// The text of the first element `name` in a server's answer, still escaped.
 pub(super) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (value, _) = rest.split_once(&format!("</{name}>"))?;

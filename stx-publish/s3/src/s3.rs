@@ -24,8 +24,8 @@ pub struct BucketOptions {
     pub region: Option<String>,
     /// Whether the name of the bucket is part of the endpoint's host name, and of no path.
     pub virtual_hosted: bool,
-    /// The largest object that the server copies in one request, in bytes; 5 GiB where it is absent, the protocol's own limit. A
-    /// larger one is copied in parts, of 5 MiB at least.
+    /// The largest object that the server copies in one request, in bytes, at least 5 MiB; without it 5 GiB, the protocol's own
+    /// limit. A larger object is copied in parts.
     pub largest_copy: Option<u64>,
     /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are
     /// here and nowhere else.

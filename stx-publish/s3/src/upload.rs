@@ -240,7 +240,7 @@ impl Inner {
                     sent => return sent,
                 }
             }
-            // The upload of a copy that broke off: several of its parts are too much for the memory of this machine.
+            // The upload of a copy that broke off: several of its parts do not fit into memory.
             Some(_) => self.abort_upload(&to, &name).await?,
         }
         let journal = self.begin_upload(&to, size).await?;
@@ -276,13 +276,13 @@ impl Inner {
         if !self.objects.copy_in_parts(from, &to, size, begun).await? {
             return Ok(false);
         }
-        // Kept until the build is there: who comes after a crash need not copy it again.
+        // Kept until the build is there: after a crash it need not be copied again.
         self.write_journal(&name, &journal("", Some(digest)))
             .await?;
         Ok(true)
     }
 
-    /// Gives up the upload that a journal names, where it is not complete.
+    /// Aborts the upload that a journal names, if it is not complete.
     async fn abort_upload(&self, to: &str, journal: &str) -> Result<(), StoreError> {
         let text = self.objects.get(journal).await?;
         let journal = text.and_then(|(text, _)| serde_json::from_slice::<Journal>(&text).ok());

@@ -1,9 +1,9 @@
-//! The page of each build: which have to be made anew, and the facts that they are made of.
+//! The page of each build: the choice of pages to make anew, and the facts that a page is made of.
 //!
-//! A page lies beside its build, as the files for `apt` and `dnf` do: a build is never written after its commit, so there is no
-//! room for it inside. The index of the channel holds its digest, which `verify` compares and a signed index vouches for. It
-//! follows from the build's entry in the index, from what lies in the build, and from [`look`]; where the index says that none
-//! of these changed, the page is not even read.
+//! A page lies beside its build, as the files for `apt` and `dnf` do: nothing is written into a build after its commit. The index
+//! of the channel holds the digest of the page; `verify` compares the digest, and a signed index covers it. A page follows from
+//! the build's entry in the index, from the files of the build, and from [`look`]. If the index says that none of these changed,
+//! the page is not even read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,7 +110,7 @@ pub(super) async fn replace(
         let build = &builds[place];
         let id = BuildId::new(channel.clone(), build.date);
         let Some(facts) = facts(store, &id, keys.is_some()).await? else {
-            // Retired meanwhile: whoever did that makes the pages, too.
+            // Retired meanwhile: the process that retired it refreshes the pages, too.
             return Ok((place, None, None));
         };
         let text = Bytes::from(build_page(site, &channel, build, keys, &facts));
@@ -132,7 +132,7 @@ pub(super) async fn replace(
     }
     let mut gone = gone(old, index);
     if site.thorough {
-        // Of one that went after its pages were written and before the index that names them was.
+        // The pages of a build that was retired after its page was written and before the index named the page.
         let builds = in_trash.builds.iter();
         let builds = builds.filter(|id| id.channel == channel);
         let there = |date: &BuildDate| index.builds.iter().any(|build| build.date == *date);

@@ -135,7 +135,7 @@ async fn of_channel(
     others(store, Some(channel), Some(digest.to_string()), found).await
 }
 
-/// The pages of a channel's builds: the index has their digests. One that an earlier version made has none.
+/// The pages of a channel's builds, by the digests in the index. An index that an earlier version wrote has none.
 async fn of_builds(
     store: &dyn MirrorStore,
     index: &ChannelIndex,

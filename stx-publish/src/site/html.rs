@@ -397,7 +397,7 @@ fn is_web(url: &str) -> Option<&str> {
     web.then_some(url)
 }
 
-/// A text as HTML that may break after each `/`: what else could be as wide as a page is broken anywhere.
+/// A text as HTML that may break after each `/`. Other long texts break anywhere, by the style sheet.
 fn breakable(text: impl Display) -> String {
     let mut shown = String::new();
     for letter in text.to_string().chars() {

@@ -9,8 +9,8 @@ use crate::incoming::digest_of;
 use crate::seal::{LONGEST_TEXT, sums_path};
 use crate::store::{MirrorRead, Scope, StoreError, read_all};
 
-/// Checks that each build below a build of `scope` is the one that was built upon, by the digest of its `SHA256SUMS`, and so
-/// on down to the first layer. One that is not on the mirror any more is noted.
+/// Checks that each build below a build of `scope` is still the one that was built upon, by the digest of its `SHA256SUMS`, and so
+/// on down to the first layer. A build below that is not on the mirror any more is a note.
 ///
 /// Reads only the `SHA256SUMS` and the record of a build below; its files are checked where that build is verified itself.
 pub async fn verify_after(

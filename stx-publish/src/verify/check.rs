@@ -306,8 +306,8 @@ pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut Verif
     }
 }
 
-/// Whether this program moves an alias of a channel, and so knows where it belongs. The others, such as
-/// `latest_docker_image_build`, are those of whoever made them.
+/// True if this program moves the alias, and so knows where it belongs. Others, such as `latest_docker_image_build`, belong to the
+/// programs that made them.
 pub(super) fn has_rule(alias: &AliasName) -> bool {
     [AliasName::latest_build(), AliasName::latest_green_build()].contains(alias)
 }

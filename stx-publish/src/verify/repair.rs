@@ -168,7 +168,8 @@ pub async fn repair(
             } else if seen.alias == latest_green && !history.is_empty() {
                 entry.and_then(|entry| newest_green(channel, entry, &history))
             } else {
-                // Whoever made it knows where it belongs. The newest success would be a guess that looks right.
+                // Only the program that made the alias knows where it belongs. The newest success would be a guess that looks
+                // right.
                 let shown = entry.and_then(|entry| entry.aliases.get(&seen.alias));
                 if shown == seen.shown.as_ref() {
                     done.left.push(LeftName {

@@ -18,7 +18,7 @@ use crate::seal::SUMS_SIGNATURE;
 use crate::site::{Site, sources};
 use crate::thinning::ThinnedSection;
 
-/// The form of the page; counts up when what is rendered here, and not in the template, changes.
+/// The version of the page; increase it when the code here renders something else. Changes of the templates count by themselves.
 const FORM: u32 = 1;
 
 /// Commits that a page lists at most.
@@ -34,13 +34,13 @@ pub(in crate::site) struct Facts {
     pub(in crate::site) files: BTreeMap<BuildPath, Option<u64>>,
     /// The sections that retention took.
     pub(in crate::site) taken: Vec<ThinnedSection>,
-    /// Whether its sums have a signature.
+    /// True if its sums have a signature.
     pub(in crate::site) is_signed: bool,
-    /// The text that names its commits: path, first lines, and whether these are all.
+    /// The text that names its commits: its path, its first lines, and true if there are no more.
     pub(in crate::site) commits: Option<(BuildPath, String, bool)>,
 }
 
-/// The digest of everything on the pages of builds that is not of a build.
+/// The digest of everything on the pages of builds that does not come from a build.
 pub(in crate::site) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
     let mut hash = sha2::Sha256::new();
     for text in [
@@ -136,7 +136,7 @@ impl BuildPage<'_> {
     }
 }
 
-/// Whether a list is short enough to be shown without a click.
+/// True if a list is short enough to be shown without a click.
 fn few(count: usize) -> bool {
     count <= FEW
 }
@@ -214,7 +214,7 @@ impl Place<'_> {
         self.url(&format!("{}/{name}", self.build))
     }
 
-    /// The ways to check a download, each a line that does everything itself.
+    /// The ways to check a download, each one line for a shell.
     fn checks(&self, build: &BuildIndex, is_signed: bool) -> Vec<Check> {
         let sums = self.of_build(Sums::FILE_NAME);
         let mut checks = Vec::with_capacity(3);
@@ -327,7 +327,7 @@ struct Commits<'a> {
     /// Lines that are no commit.
     others: Vec<&'a str>,
     listed: usize,
-    /// Whether these are all.
+    /// True if the text has no more commits.
     is_whole: bool,
 }
 
@@ -379,7 +379,7 @@ fn commit(line: &str) -> Option<(&str, Commit<'_>)> {
     Some((git, commit))
 }
 
-/// Whether a file of a group is a symlink, in words.
+/// The size of a file, or the word `symlink`.
 fn shown(file: &File) -> String {
     file.size.map_or_else(|| "symlink".to_owned(), size)
 }

@@ -23,7 +23,7 @@ const DEPTH: usize = 3;
 pub(super) struct Group {
     /// The directory; empty for the build's own.
     pub(super) dir: String,
-    /// Its meaning, where it has one.
+    /// A heading for people.
     pub(super) title: &'static str,
     /// The first files.
     pub(super) files: Vec<File>,
@@ -53,13 +53,13 @@ impl Group {
         self.count - self.files.len()
     }
 
-    /// Whether the list is short, and of things that people come for.
+    /// True if the list is short and of a kind that people look for.
     pub(super) fn is_open(&self) -> bool {
         self.count <= FEW && rank(&self.dir) <= 4
     }
 }
 
-/// The files of a build: first those that people come for.
+/// The files of a build, the kinds that people look for first.
 pub(super) fn groups(facts: &Facts) -> Vec<Group> {
     let mut found = BTreeMap::<(u8, String), Group>::new();
     for (path, size) in &facts.files {
@@ -112,7 +112,7 @@ fn rank(dir: &str) -> u8 {
     }
 }
 
-/// The meaning of a directory.
+/// The heading of a directory.
 fn meaning(dir: &str) -> &'static str {
     let mut segments = dir.split('/');
     let top = segments.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The page of the root: the channels by the kind of their release, and which kind is for whom.
+//! The page of the root: the channels by the kind of their release, and the audience of each kind.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -39,12 +39,12 @@ struct RootPage<'a> {
 struct Group<'a> {
     kind: ReleaseKind,
     title: &'static str,
-    /// For whom they are.
+    /// Their audience.
     about: &'a str,
     channels: Vec<&'a ChannelSummary>,
 }
 
-/// The kinds of releases: what most people come for first.
+/// The kinds of releases, the most wanted first.
 const ORDER: [ReleaseKind; 5] = [
     ReleaseKind::Release,
     ReleaseKind::Milestone,
@@ -82,7 +82,7 @@ fn groups<'a>(site: &'a Site, channels: &'a [ChannelSummary]) -> Vec<Group<'a>> 
     groups.filter(|group| !group.channels.is_empty()).collect()
 }
 
-/// The heading of a kind, and for whom its channels are unless the configuration says.
+/// The heading of a kind, and its audience unless the configuration names one.
 fn words(kind: ReleaseKind) -> (&'static str, &'static str) {
     match kind {
         ReleaseKind::Release => (

@@ -133,7 +133,7 @@ pub struct BuildDefinition {
     pub build_type: String,
     /// The parameters of the request.
     pub external_parameters: ExternalParameters,
-    /// How the builder went about it.
+    /// How the builder worked.
     #[serde(default, skip_serializing_if = "InternalParameters::is_empty")]
     pub internal_parameters: InternalParameters,
     /// The commits of the sources by their paths in the source tree, then the `SHA256SUMS` of the build
@@ -170,7 +170,7 @@ pub struct ExternalParameters {
     pub promoted_for: Option<String>,
 }
 
-/// How the builder went about it, beyond the request.
+/// How the builder worked, beyond the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
