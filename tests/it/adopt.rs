@@ -68,15 +68,7 @@ impl Mirror {
     }
 
     fn nginx(&self) -> Nginx {
-        let prefix = self.dir.path().join("nginx");
-        fs_err::create_dir_all(&prefix).expect("a directory");
-        let conf = format!(
-            "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; \
-             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
-             scgi_temp_path scgi; server {{ listen 127.0.0.1:8080; root {}; }} }}\n",
-            self.root()
-        );
-        Nginx::serve(&prefix, &conf)
+        Nginx::of_mirror(&self.dir.path().join("nginx"), &self.root(), "")
     }
 }
 

@@ -71,13 +71,7 @@ fn apt_installs_from_the_newest_build_and_upgrades_when_it_moves() {
     assert_eq!(update.stderr, "");
     assert!(!update.stdout.contains("Packages"), "{}", update.stdout);
 
-    let work = debian.at("work");
-    deb(
-        &work,
-        &debian.tree(&format!("{STD}/hello_1.1_all.deb")),
-        &control("hello", "1.1"),
-        &[],
-    );
+    debian.pack("hello_1.1_all.deb", "hello", "1.1");
     debian.publish(3);
     let update = client.apt(&["update"]).code(0);
     assert_eq!(
@@ -100,14 +94,12 @@ fn apt_reads_one_build_or_refuses_while_the_alias_moves() {
     let keys = client.at("etc/apt/stx.asc");
     fs_err::write(&keys, key.public()).expect("a file");
     client.use_sources(&base, &keys);
-    let work = debian.at("work");
     std::thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             for day in 2..=6 {
                 // Servers and apt compare times of files in whole seconds.
                 std::thread::sleep(Duration::from_millis(1100));
-                let file = debian.tree(&format!("{STD}/hello_1.0_all.deb"));
-                deb(&work, &file, &control("hello", &format!("1.{day}")), &[]);
+                debian.pack("hello_1.0_all.deb", "hello", &format!("1.{day}"));
                 debian.publish(day);
             }
         });
@@ -298,14 +290,7 @@ fn gpg_reads_what_every_means_signs() {
         (program("texts", textmode), true),
     ] {
         let debian = Debian::new(&signing);
-        let work = debian.at("work");
-        fs_err::create_dir_all(&work).expect("a directory");
-        deb(
-            &work,
-            &debian.tree(&format!("{STD}/hello_1.0_all.deb")),
-            &control("hello", "1.0"),
-            &[],
-        );
+        debian.pack("hello_1.0_all.deb", "hello", "1.0");
         debian.publish(1);
         let at = |name: &str| debian.latest(&format!("{STD}/{name}"));
         let (release, signature, message) = (at("Release"), at("Release.gpg"), at("InRelease"));

@@ -16,8 +16,23 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Serves what a configuration says, below the directory `prefix`, with 8080 replaced by a free port; waits until that
-    /// answers.
+    /// Serves a mirror; `more` is added to its `server` block. Temporary files of nginx lie in `prefix`.
+    pub(crate) fn of_mirror(prefix: &Utf8Path, mirror: &Utf8Path, more: &str) -> Self {
+        let server = format!("server {{ listen 127.0.0.1:8080; root {mirror}; {more} }}");
+        Self::of_blocks(prefix, &server)
+    }
+
+    /// Serves by blocks of the `http` context. Temporary files of nginx lie in `prefix`.
+    pub(crate) fn of_blocks(prefix: &Utf8Path, blocks: &str) -> Self {
+        fs_err::create_dir_all(prefix).expect("a directory");
+        let conf = format!(
+            "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; client_body_temp_path body; \
+             proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n{blocks}\n}}\n"
+        );
+        Self::serve(prefix, &conf)
+    }
+
+    /// Serves by a whole configuration, with port 8080 replaced by a free port, and waits until that answers.
     pub(crate) fn serve(prefix: &Utf8Path, conf: &str) -> Self {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         // The port is free now; should another process take it before nginx does, nginx ends and the wait below says so.

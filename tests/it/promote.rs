@@ -176,13 +176,7 @@ fn another_build_under_the_name_is_refused(place: &Place) {
 
 fn dnf_installs_through_the_release(place: &Place) {
     let here = &place.0;
-    let prefix = here.at("nginx");
-    fs_err::create_dir_all(&prefix).expect("a directory");
-    let conf = format!(
-        "daemon off;\npid nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\nserver {{ listen 127.0.0.1:8080; root {}; }}\n}}\n",
-        here.at("mirror")
-    );
-    let nginx = Nginx::serve(&prefix, &conf);
+    let nginx = Nginx::of_mirror(&here.at("nginx"), &here.at("mirror"), "");
     let repo = format!(
         "[stx]\nname=stx\nbaseurl={}\ngpgcheck=0\nenabled=1\n",
         nginx.url(&format!("{RELEASE}/latest_build/outputs/RPMS/std"))

@@ -25,12 +25,7 @@ fn blocks(language: &str, site: &Site) -> Vec<String> {
 }
 
 fn in_nginx(site: &Site, block: &str) -> Nginx {
-    let conf = format!(
-        "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; \
-         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
-         uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n{block}\n}}\n"
-    );
-    Nginx::serve(&site.to("nginx"), &conf)
+    Nginx::of_blocks(&site.to("nginx"), block)
 }
 
 /// A port that is free now.

@@ -66,14 +66,7 @@ impl Site {
 
     /// The mirror behind nginx; `more` goes into its `server`.
     pub(crate) fn serve(&self, more: &str) -> Nginx {
-        let mirror = self.mirror();
-        let conf = format!(
-            "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; \
-             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
-             scgi_temp_path scgi; server {{ listen 127.0.0.1:8080; root {mirror}; {more} }} }}\n"
-        );
-        let prefix = self.to("nginx");
-        Nginx::serve(&prefix, &conf)
+        Nginx::of_mirror(&self.to("nginx"), &self.mirror(), more)
     }
 }
 

@@ -33,6 +33,12 @@ impl Debian {
         self.at(&format!("tree/{name}"))
     }
 
+    /// Packs a package of this name and version into the tree, as `STD/FILE`.
+    pub(crate) fn pack(&self, file: &str, name: &str, version: &str) {
+        let to = self.tree(&format!("{STD}/{file}"));
+        deb(&self.at("work"), &to, &control(name, version), &[]);
+    }
+
     pub(crate) fn latest(&self, name: &str) -> Utf8PathBuf {
         self.at("mirror")
             .join(CHANNEL)
@@ -72,15 +78,7 @@ impl Debian {
     }
 
     pub(crate) fn serve(&self) -> Nginx {
-        let mirror = self.at("mirror");
-        let conf = format!(
-            "daemon off; pid nginx.pid; worker_processes 1; events {{}}\nhttp {{ access_log off; \
-             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
-             scgi_temp_path scgi; server {{ listen 127.0.0.1:8080; root {mirror}; }} }}\n"
-        );
-        let prefix = self.at("nginx");
-        fs_err::create_dir_all(&prefix).expect("a directory");
-        Nginx::serve(&prefix, &conf)
+        Nginx::of_mirror(&self.at("nginx"), &self.at("mirror"), "")
     }
 }
 
@@ -210,22 +208,10 @@ impl Client {
 /// A mirror that signs, with a package of two files of different versions and its source, and a broken package.
 pub(crate) fn signed(key: &Key) -> Debian {
     let debian = Debian::new(&key.signing());
-    let work = debian.at("work");
-    fs_err::create_dir_all(&work).expect("a directory");
-    deb(
-        &work,
-        &debian.tree(&format!("{STD}/hello_1.0_all.deb")),
-        &control("hello", "1.0"),
-        &[],
-    );
-    deb(
-        &work,
-        &debian.tree(&format!("{STD}/other_3%3a1+b1_all.deb")),
-        &control("other", "3:1+b1"),
-        &[],
-    );
+    debian.pack("hello_1.0_all.deb", "hello", "1.0");
+    debian.pack("other_3%3a1+b1_all.deb", "other", "3:1+b1");
     source(
-        &work,
+        &debian.at("work"),
         &debian.tree(&format!("{SOURCES}/hello")),
         "hello",
         "1.0",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use stx_deb::paragraphs;
 
-use super::debian::{Debian, control, deb, source};
+use super::debian::{Debian, deb, source};
 use super::{SOURCES, STD};
 use crate::harness::{cache, run, tool};
 
@@ -109,24 +109,9 @@ fn lists_say_what_apt_ftparchive_and_dpkg_scanpackages_say() {
             options,
         );
     }
-    deb(
-        &work,
-        &std.join("older_1_all.deb"),
-        &control("older", "1"),
-        &[],
-    );
-    deb(
-        &work,
-        &std.join("older_2_all.deb"),
-        &control("older", "2"),
-        &[],
-    );
-    deb(
-        &work,
-        &std.join("installer_1_all.udeb"),
-        &control("installer", "1"),
-        &[],
-    );
+    debian.pack("older_1_all.deb", "older", "1");
+    debian.pack("older_2_all.deb", "older", "2");
+    debian.pack("installer_1_all.udeb", "installer", "1");
 
     debian.publish(1);
     let ours = fs_err::read_to_string(debian.latest(&format!("{STD}/Packages"))).expect("a list");

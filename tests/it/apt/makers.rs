@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use serde_json::json;
 
-use super::debian::{Client, Debian, control, deb, signed};
+use super::debian::{Client, Debian, signed};
 use super::{CHANNEL, STD};
 use crate::harness::{run, tool};
 use crate::signing::key::Key;
@@ -11,14 +11,7 @@ use crate::signing::key::Key;
 #[test]
 fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
     let debian = Debian::new("");
-    let work = debian.at("work");
-    fs_err::create_dir_all(&work).expect("a directory");
-    deb(
-        &work,
-        &debian.tree(&format!("{STD}/hello_1.0_all.deb")),
-        &control("hello", "1.0"),
-        &[],
-    );
+    debian.pack("hello_1.0_all.deb", "hello", "1.0");
     // As the builders leave them, of other packages than those that are there.
     let dir = debian.tree(STD);
     run(tool(
@@ -30,12 +23,7 @@ fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
     )
     .current_dir(&dir))
     .ok();
-    deb(
-        &work,
-        &debian.tree(&format!("{STD}/other_1.0_all.deb")),
-        &control("other", "1.0"),
-        &[],
-    );
+    debian.pack("other_1.0_all.deb", "other", "1.0");
     aptly(
         &debian,
         &dir.join("hello_1.0_all.deb"),
@@ -79,13 +67,7 @@ fn hand_made_lists_are_replaced_and_trees_of_aptly_stay() {
 /// Publishes a package by `aptly`, and copies its repository, with `dists/` and `pool/`.
 fn aptly(debian: &Debian, package: &Utf8Path, to: &Utf8Path) {
     let root = debian.at("aptly");
-    let conf = debian.at("aptly.conf");
-    let text = json!({"rootDir": root, "architectures": ["amd64", "all"]});
-    fs_err::write(&conf, text.to_string()).expect("a file");
-    let aptly = |args: &[&str]| {
-        let conf = format!("-config={conf}");
-        run(&mut tool("aptly", [&[conf.as_str()][..], args].concat())).ok();
-    };
+    let aptly = |args: &[&str]| drop(aptly_in(&root, args));
     aptly(&[
         "repo",
         "create",
@@ -102,6 +84,15 @@ fn aptly(debian: &Debian, package: &Utf8Path, to: &Utf8Path) {
     .ok();
 }
 
+/// Calls `aptly` with all of its files below `root`; its standard output.
+fn aptly_in(root: &Utf8Path, args: &[&str]) -> String {
+    fs_err::create_dir_all(root).expect("a directory");
+    let conf = root.join("aptly.conf");
+    let text = json!({"rootDir": root, "architectures": ["amd64", "all"]});
+    fs_err::write(&conf, text.to_string()).expect("a file");
+    run(tool("aptly", [format!("-config={conf}")]).args(args)).ok()
+}
+
 #[test]
 fn aptly_and_reprepro_mirror_it() {
     let key = Key::new("StarlingX builds <builds@example.org>");
@@ -109,9 +100,6 @@ fn aptly_and_reprepro_mirror_it() {
     debian.publish(1);
     let nginx = debian.serve();
     let url = nginx.url(&format!("{CHANNEL}/latest_build/{STD}/"));
-    let conf = debian.at("mirror.conf");
-    let text = json!({"rootDir": debian.at("mirrored"), "architectures": ["amd64"]});
-    fs_err::write(&conf, text.to_string()).expect("a file");
     let keyring = debian.at("trusted.gpg");
     run(&mut tool(
         "gpg",
@@ -125,10 +113,8 @@ fn aptly_and_reprepro_mirror_it() {
         ],
     ))
     .ok();
-    let aptly = |args: &[&str]| {
-        let conf = format!("-config={conf}");
-        run(&mut tool("aptly", [&[conf.as_str()][..], args].concat())).ok()
-    };
+    let mirrored = debian.at("mirrored");
+    let aptly = |args: &[&str]| aptly_in(&mirrored, args);
     let keyring_arg = format!("-keyring={keyring}");
     aptly(&["mirror", "create", &keyring_arg, "stx", &url, "./"]);
     aptly(&["mirror", "update", &keyring_arg, "stx"]);

@@ -192,7 +192,7 @@ fn a_downstream_mirror_is_made_over_http() {
     for day in [1, 2] {
         drop(first.publish(&tree(work.path(), day), day).ok());
     }
-    let conf = "daemon off; pid nginx.pid; events {}\nhttp { access_log off; client_body_temp_path /tmp/stx-none; \
+    let conf = "daemon off; pid nginx.pid; events {}\nhttp { access_log off; client_body_temp_path body; \
         server { listen 127.0.0.1:8080; root mirror; } }\n";
     let Place::Directory(dir) = &first else {
         unreachable!("it is a directory");
