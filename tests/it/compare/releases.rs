@@ -11,8 +11,8 @@ use crate::nginx::Nginx;
 const FLOCK: &str = "master/debian/trixie/amd64/flock";
 const OPENSTACK: &str = "master/debian/trixie/amd64/openstack";
 
-/// Of layer `flock`, builds of five days, the package changed on the third; the first and the fourth became releases. Of
-/// `openstack`, a build that became part of the second release only.
+/// Builds of layer `flock` on five days; the package changed on the third. The first build became a release, the second and then
+/// the fourth the next release. A build of `openstack` became part of the second release only.
 fn promoted() -> Work {
     let work = Work::new();
     let first = work.build("first", FIRST);
@@ -30,6 +30,7 @@ fn promoted() -> Work {
     work.publish_to(OPENSTACK, 4, COMMIT, &[(place, &first)]);
     for (channel, day, release) in [
         (FLOCK, 1, "release/9.0.0"),
+        (FLOCK, 2, "release/10.0.0"),
         (FLOCK, 4, "release/10.0.0"),
         (OPENSTACK, 4, "release/10.0.0"),
     ] {
@@ -132,16 +133,16 @@ fn releases_are_compared_and_searched_channel_by_channel() {
     let work = promoted();
     let here = |args: &[&str]| work.stx(args);
     releases_are_compared(&here);
-    let conf = "daemon off; pid nginx.pid; events {}\nhttp { access_log off; server { listen 127.0.0.1:8080; root mirror; } }\n";
-    let nginx = Nginx::serve(work.dir.path(), conf);
+    let nginx = Nginx::of_mirror(&work.at("nginx"), &work.at("mirror"), "");
     let remote = |args: &[&str]| run(stx(["--mirror", &nginx.url("")]).args(args));
     releases_are_compared(&remote);
 
-    // Two releases: the change is found among the nightly builds between their origins.
+    // Two releases: the change is found among the nightly builds between the origins of a release's builds.
+    let release = FLOCK.replace("master", "release/10.0.0");
     for stx in [&here as &dyn Fn(&[&str]) -> Ran, &remote] {
         let found = since(stx, "release/9.0.0", "release/10.0.0");
         assert_eq!(found["changed"], build(FLOCK, 3), "{found:#}");
-        assert_eq!(found["before"], build(FLOCK, 2));
+        assert_eq!(found["before"], build(&release, 2));
         assert_eq!(found["commits"][0]["path"], "stx/config");
         assert!(found["origin"].is_null());
     }
@@ -172,7 +173,6 @@ fn releases_are_compared_and_searched_channel_by_channel() {
     // The nightly builds are gone: the release is known, and from where it was promoted.
     fs_err::remove_dir_all(work.at("mirror/master")).expect("removed");
     let found = since(&here, "release/9.0.0", "release/10.0.0");
-    let release = FLOCK.replace("master", "release/10.0.0");
     assert_eq!(found["changed"], build(&release, 4), "{found:#}");
     assert_eq!(found["origin"], build(FLOCK, 4));
     let shown = here(&[
