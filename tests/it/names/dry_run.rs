@@ -1,4 +1,4 @@
-//! Dry runs of `publish` and `promote` name what the run then moves.
+//! Dry runs of `publish` and `promote` show the names that the run then moves.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::{FIRST, Mirror, NINTH, TENTH, publish};
 use crate::harness::Ran;
 
 impl Mirror {
-    /// Runs a command dry and then in earnest: the names that both tell of, which have to be the same, and the text of the dry
-    /// run. A dry run changes nothing.
+    /// Runs a command dry and then in earnest, and checks that both report the same names and that the dry run changes nothing;
+    /// the names, the text of the dry run, and the second run.
     fn dry_then_wet(&self, args: &[&str]) -> (Value, String, Ran) {
         let names = |report: &Value| report.get("names").cloned().unwrap_or(json!([]));
         let dry = [args, &["--dry-run"]].concat();
@@ -104,6 +104,12 @@ fn a_dry_promotion_names_what_the_promotion_moves() {
     );
     assert!(said.contains("  latest_build: made"), "{said}");
     assert!(!said.contains("latest_green_build"), "{said}");
+
+    // A candidate is no release yet.
+    let (names, _, ran) = mirror.dry_then_wet(&promote("release/12.0.0-rc1"));
+    drop(ran.code(0));
+    assert_eq!(names, json!([]));
+    assert_eq!(mirror.link("release/latest_release"), "11.0.0");
 
     let (names, said, ran) = mirror.dry_then_wet(&promote("release/2018.10"));
     drop(ran.code(0));
