@@ -246,12 +246,17 @@ impl Home<'_> {
     fn ends_well(&self, child: Child) {
         let ended = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        let refused = fs_err::read_to_string(self.rehearsal("refused")).unwrap_or_default();
+        let refused = self.refused();
         assert!(
             ended.status.success() && refused.is_empty(),
             "{said}\n{refused}{}",
             self.logs()
         );
+    }
+
+    /// The calls that the programs refused, and why.
+    fn refused(&self) -> String {
+        fs_err::read_to_string(self.rehearsal("refused")).unwrap_or_default()
     }
 
     fn logs(&self) -> String {
@@ -280,7 +285,7 @@ impl Home<'_> {
         let args = [dir.as_str(), "-not", "-type", "d", "-printf", "%P\\n"];
         let found = run(&mut tool("find", args)).ok().replace(date, "DATE");
         let mut names: Vec<_> = found.lines().collect();
-        // Names that are digests of what has the date in it.
+        // Names that are digests of files with the date in them.
         let digest = |name: &str| name.contains("/by-hash/") || name.contains(".xml.");
         names.retain(|name| !digest(name));
         names.sort_unstable();
@@ -313,8 +318,9 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
     let mut killed = master.start(FIRST);
     let other = release.start(FIRST);
     wait("the images are being built", || {
-        master.rehearsal("held").exists()
+        master.rehearsal("held").exists() || master.rehearsal("refused").exists()
     });
+    assert_eq!(master.refused(), "");
     killed.kill().expect("a running process");
     killed.wait().expect("it ends");
     release.ends_well(other);
