@@ -323,7 +323,7 @@ fn names_that_nobody_can_set_right_are_left_with_what_to_do_next() {
     }
     assert_eq!(mirror.found(), before);
 
-    // It takes the advice.
+    // Following the advice in the report repairs all of them.
     mirror.stx(&["alias", "unset", "r2017.01"]).ok();
     mirror.publish("release/2019.05/centos", 1);
     for path in [&odd, &green] {
@@ -403,7 +403,7 @@ fn retention_never_takes_what_a_name_leads_to() {
         expired.contains(&build(3)) && expired.contains(&build(4)),
         "{expired:?}"
     );
-    // The first build is the one of which the release's day is learned.
+    // The first build stays: it gives the release its date.
     for kept in [build(1), build(2), build(6)] {
         assert!(!expired.contains(&kept), "{kept} is in {expired:?}");
     }

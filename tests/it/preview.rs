@@ -352,7 +352,7 @@ fn a_preview_shows_what_the_rules_publish_to_those_who_know_its_token() {
     fs_err::write(place.at("go"), "").expect("a file");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     place.assert_gone();
-    // One led to a file that was made later.
+    // A symlink led to a file that was made later.
     assert!(place.published("outputs/many/later-a").exists());
     for path in &shown {
         assert!(place.published(path).exists(), "{path} is not published");
@@ -395,7 +395,7 @@ fn a_preview_ends_with_its_build_however_that_ends() {
     place.assert_gone();
     assert_eq!(place.json("build.json")["first_failing_phase"], "last");
 
-    // What a killed build left is removed by the one that gives it up.
+    // A build that abandons a killed one removes its preview.
     fs_err::remove_file(&go).expect("a file");
     let later = [
         "build",

@@ -60,7 +60,7 @@ fn images_that_a_build_pushed_are_recorded_by_their_digests_and_never_sent() {
         &format!("{latest}\n"),
     );
 
-    // What the lists name has to be there.
+    // Each image that the lists name has to be on the registry.
     let refused = run(&mut publish(&here, 1, &[])).code(4);
     assert!(
         refused.stderr.contains(&format!(
@@ -214,7 +214,7 @@ fn a_build_whose_phases_push_its_images_is_published_with_them() {
         assert_eq!(seen_digest(&shown), Some(digest.clone()), "{shown}");
     }
 
-    // Without a registry nothing is begun: its phases would run for hours.
+    // Without a registry no phase starts: they would run for hours in vain.
     fs_err::write(here.at("stx-builds.toml"), "mirror = \"mirror\"\n").expect("a configuration");
     let refused =
         run(&mut here.stx(&["build", "--recipe", recipe.as_str(), "--branch", "master"])).code(2);

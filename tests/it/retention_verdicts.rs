@@ -1,4 +1,4 @@
-//! Retention by verdict: what a policy says of green, yellow and red builds, and a verdict that comes after a plan.
+//! Retention by verdict: a policy for green, yellow and red builds, and a verdict that is given after a plan.
 
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ fn a_policy_by_verdict_keeps_green_builds_longer_and_red_ones_shorter() {
     };
     assert_eq!((day_of(3), day_of(4)), (Some(9), Some(0)), "{foretold:#}");
 
-    // What the run does is what was said; `red` goes, and can be brought back.
+    // The run does what the plan said; the red build is pruned, and can be brought back.
     let ran = mirror.json(&["prune", "--now", NOW]);
     assert_eq!(
         ran["retired"].as_array().map(Vec::len),

@@ -7,7 +7,7 @@ use super::Site;
 use super::verdicts::{green, requests, shown};
 use crate::harness::run;
 
-/// The verdict by what the build was made of; one that is slow says who it is and waits.
+/// Gives the verdict by the content of a file of the build; of a slow build, writes its process id and waits.
 const LAB: &str = r#"set -e
 test -f "$BUILD_PATH/build.json"
 echo "testing $BUILD with $POOL"
@@ -32,7 +32,7 @@ fn site(more: &str) -> Site {
     site
 }
 
-/// The newest requests for verdicts are so many that have ended.
+/// True if there are `count` requests for verdicts and all have ended.
 fn over(site: &Site, count: usize) -> bool {
     let all = requests(site);
     all.len() == count && all.iter().all(|request| !request["end"].is_null())

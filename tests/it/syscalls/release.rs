@@ -237,7 +237,7 @@ fn inodes(build: &Utf8Path, part: &str) -> BTreeMap<Utf8PathBuf, u64> {
 
 fn killed_at_each_step(way: &Way) {
     let started = Instant::now();
-    // What a promotion does on a mirror that has a release, in the order in which it does it.
+    // The calls of a promotion on a mirror that has a release, in their order.
     let sandboxes: Vec<_> = (0..SIDE_BY_SIDE).map(|slot| sandbox(way, slot)).collect();
     // The tracer waits for every child of its thread, and the registry is one of this thread.
     let learnt = std::thread::scope(|scope| {
@@ -291,7 +291,7 @@ fn sandbox(way: &Way, slot: usize) -> Utf8PathBuf {
 /// a file.
 const SILENT: [&str; 5] = ["flock", "chmod", "fsync", "syncfs", "utimensat"];
 
-/// The calls to kill at, and the last of all, when everything is done and not told yet.
+/// The calls to kill at; the last call is among them: everything is done, and the report is not printed yet.
 fn steps(made: &[Point]) -> Vec<Point> {
     let inside = format!("/{}/", january(1));
     let place = |path: &String| match path.split_once(&inside) {
@@ -382,12 +382,7 @@ fn the_origin_is_pruned(way: &Way) {
 }
 
 fn users_read_the_release(way: &Way) {
-    let conf = format!(
-        "daemon off;\npid nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\nserver {{ listen 127.0.0.1:8080; root {}; }}\n}}\n",
-        way.mirror("")
-    );
-    fs_err::create_dir(way.at("nginx")).expect("a directory");
-    let nginx = Nginx::serve(&way.at("nginx"), &conf);
+    let nginx = Nginx::of_mirror(&way.at("nginx"), &way.mirror(""), "");
     fs_err::create_dir(way.at("dnf")).expect("a directory");
     // By the release's own name, without a date, through nginx.
     install_and_run(&way.at("dnf"), &nginx.url("r1.0/centos/outputs/RPMS/std"));
@@ -395,7 +390,7 @@ fn users_read_the_release(way: &Way) {
     let (name, digest) = way.image(&release);
     assert_eq!(seen_digest(&name), Some(digest));
 
-    // Who promoted what, signed, and of which nightly build, which is gone.
+    // The signed provenance names who promoted which nightly build, also after that build is gone.
     let key = way.at("key.pub");
     let args = ["show", "release/1.0.0/centos", "--provenance"];
     let more = ["--provenance-key", key.as_str(), "--format", "json"];
