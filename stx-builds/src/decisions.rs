@@ -64,18 +64,7 @@ pub(crate) fn dropped(facts: &mut PolicyInputs, id: &BuildId, sections: &[Thinne
     }
 }
 
-/// Protects each build upon which a build of the catalog was made: without it, nobody could check the upper build.
-pub(crate) fn below(facts: &mut PolicyInputs, catalog: &Catalog) {
-    for (id, entry) in catalog.builds() {
-        let after = entry.record().and_then(|record| record.after.as_ref());
-        if let Some(after) = after {
-            let in_use = facts.in_use.entry(after.build.clone());
-            in_use.or_insert_with(|| format!("{id}, which was made upon it"));
-        }
-    }
-}
-
-/// The protections of builds within `scope`: pins, readers, and builds of the catalog that were made upon them.
+/// The protections of builds within `scope`: pins and readers.
 pub async fn protections(
     store: &dyn MirrorStore,
     scope: &Scope,
@@ -85,13 +74,11 @@ pub async fn protections(
     let builds: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
     let used = store.in_use(&builds).await.map_err(refused)?;
     let reader = |id: BuildId| (id, "a reader".to_owned());
-    let mut facts = PolicyInputs {
+    Ok(PolicyInputs {
         pins,
         in_use: used.into_iter().map(reader).collect::<BTreeMap<_, _>>(),
         ..PolicyInputs::default()
-    };
-    below(&mut facts, catalog);
-    Ok(facts)
+    })
 }
 
 /// Adds the newest verdict on each build of `catalog` within `scope`. Verdicts that cannot be read keep their build, and no

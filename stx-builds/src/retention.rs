@@ -6,7 +6,7 @@ mod pin;
 mod prune;
 mod undelete;
 
-pub(crate) use crate::decisions::{add_verdicts, below, dropped};
+pub(crate) use crate::decisions::{add_verdicts, dropped};
 pub use crate::decisions::{decisions, facts, known_decisions, policy, protections, thinned};
 pub use crate::options::policy_file;
 pub use forecast::Forecast;

@@ -6,7 +6,8 @@ use crate::{PolicyInputs, PrunePlan};
 
 /// Takes from `catalog` and `facts` what a plan removes, as a complete run of it would.
 ///
-/// Planning again at the same time then finds nothing to do: `plan(apply(plan))` is empty.
+/// Planning again at the same time then finds nothing to do: `plan(apply(plan))` is empty, unless the plan removes the last build
+/// that was made upon a build of a lower layer. The next plan may remove that one.
 ///
 /// A pin of a build that has gone stays, to be warned of.
 pub fn apply(plan: &PrunePlan, catalog: &mut Catalog, facts: &mut PolicyInputs) {

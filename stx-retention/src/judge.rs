@@ -19,6 +19,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) pins: BTreeMap<&'a BuildId, Vec<&'a Pin>>,
     /// The newest verdict on each build, by channel.
     verdicts: HashMap<&'a Channel, BTreeMap<BuildDate, &'a VerdictEntry>>,
+    /// For each build of a lower layer, a build of the catalog that was made upon it.
+    upper: HashMap<&'a BuildId, BuildId>,
     /// Aliases that are not understood, of all channels: they keep what their text names.
     pub(crate) unclear: Vec<(&'a AliasName, &'a str)>,
     pub(crate) releases: Releases,
@@ -74,6 +76,16 @@ impl<'a> Judge<'a> {
             let of = verdicts.entry(&build.channel).or_default();
             of.insert(build.date, entry);
         }
+        let mut upper = HashMap::new();
+        for (channel, entry) in &catalog.channels {
+            for (date, build) in &entry.builds {
+                let after = build.record().and_then(|record| record.after.as_ref());
+                if let Some(after) = after {
+                    let made = || BuildId::new(channel.clone(), *date);
+                    upper.entry(&after.build).or_insert_with(made);
+                }
+            }
+        }
         let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
         let unclear = aliases.filter_map(|(alias, target)| match target {
             AliasEntry::Other(text) => Some((alias, text.as_str())),
@@ -83,6 +95,7 @@ impl<'a> Judge<'a> {
             facts,
             pins,
             verdicts,
+            upper,
             unclear: unclear.collect(),
             releases,
             now,
@@ -216,6 +229,11 @@ impl<'a> Judge<'a> {
         }
         if let Some(by) = self.facts.in_use.get(id) {
             reasons.push(Reason::InUse { by: by.clone() });
+        }
+        // Without this build, nobody could check the upper one.
+        if let Some(upper) = self.upper.get(id) {
+            let by = format!("{upper}, which was made upon it");
+            reasons.push(Reason::InUse { by });
         }
         let pins = self.pins.get(id).into_iter().flatten();
         reasons.extend(

@@ -54,9 +54,9 @@
 //!   ([`Reason::keeps_whole`]). What has gone is recorded in [`PolicyInputs::dropped`], so that it is seen to be intended.
 //!
 //! Whatever the rules say, these stay: what an alias points at, or names in a form that is not understood; what is in use,
-//! pinned or holds a `KEEP` file; what is dated in the future, which neither counts as a newer build; what has no
-//! readable record, or another build's; what has verdicts that cannot be read; the build from which the calendar learns the day of
-//! a release. Entries that are no build at all are never part of a plan, only of its warnings.
+//! pinned or holds a `KEEP` file; what another build was made upon; what is dated in the future, which neither counts as a
+//! newer build; what has no readable record, or another build's; what has verdicts that cannot be read; the build from which
+//! the calendar learns the day of a release. Entries that are no build at all are never part of a plan, only of its warnings.
 //!
 //! # What one run may do
 //!
@@ -95,7 +95,8 @@
 //! - *jumped clocks are held back*: with a clock that jumped ahead, also if one build has its wrong date, no more than half of a
 //!   channel is removed, and what became eligible in the last two days.
 //! - *changed policies are held back*: the same, where a policy was applied each day and another one with a shorter age comes.
-//! - *done is done*: `plan(apply(plan))` at the same time is empty, and the bytes freed are those now used less.
+//! - *done is done*: `plan(apply(plan))` at the same time is empty, and the bytes freed are those now used less. The exception
+//!   is a build of a lower layer: it may go after the last build that was made upon it.
 //! - *an unchanged mirror passes*: a recheck takes every step of a plan of the mirror as it was.
 //! - *what passes would go anyway* *: whatever changed, a build that passes the recheck also goes in a new plan of then,
 //!   as long as the policy and the release days are the same.

@@ -122,8 +122,8 @@ impl fmt::Display for Conflict {
 /// The time is the plan's, for it has not become less late. Each step stands alone: the build has to be there, with the
 /// record and the verdict that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer
 /// successes and green builds as the plan counted on. What else changed, a new build or another build's pin, is no reason to
-/// refuse it. Of `catalog`, the build's own channel counts, and the aliases of all; of `inputs`, what concerns the build, and
-/// the verdicts on all of its channel.
+/// refuse it. Of `catalog`, the build's own channel counts, and from all channels the aliases and the builds that were made upon
+/// this build; of `inputs`, what concerns the build, and the verdicts on all of its channel.
 pub fn recheck_step(
     plan: &PrunePlan,
     step: Step<'_>,

@@ -6,7 +6,7 @@
 //!
 //! The build below is found once, when the build starts, and recorded in the journal, so that a resumed build uses the same
 //! one. A pin on the mirror protects the build below from retention, on this and on other machines, from before the first phase
-//! until after the publication. Then the record of the new build protects it: see [`below`](crate::decisions::below).
+//! until after the publication. Then the record of the new build protects it, as [`stx_retention`] reads the records of the catalog.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use stx_publish::{
 use stx_retention::{PolicyInputs, PrunePlan, SectionEntry, Step, Warning};
 use tracing::info;
 
-use super::{add_verdicts, below, dropped, facts, policy, protections, thinned};
+use super::{add_verdicts, dropped, facts, policy, protections, thinned};
 use crate::error::Error;
 use crate::images::Registry;
 use crate::{Mirror, Site, pages, refused};
@@ -348,7 +348,6 @@ async fn changed(
         unclear: tested.unclear,
         ..protections(store, &scope, &only).await?
     };
-    below(&mut facts, &catalog);
     dropped(&mut facts, build, &thinned(store, build).await?);
     let why = stx_retention::recheck_step(plan, step, &catalog, &facts);
     let why: Vec<_> = why.iter().map(ToString::to_string).collect();

@@ -1,6 +1,6 @@
 //! Changes to the mirror between a plan and its run.
 
-use stx_layout::{BuildState, Catalog, SourceRecord, Verdict};
+use stx_layout::{After, BuildState, Catalog, Sha256, SourceRecord, Verdict};
 
 use super::world::{Made, add, daily, day, id, point, recheck, verdict};
 use crate::{
@@ -40,6 +40,36 @@ fn a_new_build_changes_nothing() {
     let (mut catalog, plan) = planned();
     add(&mut catalog, MASTER, 19, Made::Failure);
     assert_eq!(changes(&plan, &catalog, &PolicyInputs::default()), []);
+}
+
+#[test]
+fn a_build_below_stays_as_long_as_a_build_that_was_made_upon_it() {
+    let (mut catalog, planned) = planned();
+    let (lower, upper) = (id(MASTER, 2), id("master/centos/flock", 17));
+    add(&mut catalog, "master/centos/flock", 17, Made::Success);
+    let entry = catalog.channels.get_mut(&upper.channel).expect("flock");
+    let made = entry.builds.get_mut(&upper.date).expect("the build");
+    if let BuildState::Known(record) = &mut made.state {
+        record.after = Some(After {
+            build: lower.clone(),
+            sums: Sha256([0; 32]),
+        });
+    }
+    let facts = PolicyInputs::default();
+    let why = changes(&planned, &catalog, &facts);
+    let [Conflict::Protected { reason }] = &why[..] else {
+        panic!("{why:?}");
+    };
+    let by = format!("in use by {upper}, which was made upon it");
+    assert_eq!(reason.to_string(), by);
+
+    let expires = |catalog: &Catalog| {
+        let plan = plan(catalog, &Policy::default(), day(18));
+        plan.expire.iter().any(|entry| entry.build == lower)
+    };
+    assert!(!expires(&catalog));
+    catalog.channels.remove(&upper.channel);
+    assert!(expires(&catalog));
 }
 
 #[test]
