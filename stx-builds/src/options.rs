@@ -423,3 +423,10 @@ pub fn current_dir() -> Result<Utf8PathBuf, Error> {
 pub fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, Error> {
     Ok(current_dir()?.join(path))
 }
+
+/// The table of a configuration that `of` picks, for the tests of the tables.
+#[cfg(test)]
+fn read_table<T>(text: &str, of: fn(Options) -> T) -> Result<T, String> {
+    let options: Result<Options, _> = toml::from_str(text);
+    options.map(of).map_err(|error| error.to_string())
+}

@@ -101,10 +101,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<AliasesTable, String> {
-        let config: Result<crate::options::Options, _> = toml::from_str(text);
-        config
-            .map(|config| config.aliases)
-            .map_err(|error| error.to_string())
+        crate::options::read_table(text, |options| options.aliases)
     }
 
     #[test]

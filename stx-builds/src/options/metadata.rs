@@ -76,12 +76,8 @@ impl<'de> serde::de::Visitor<'de> for Visitor {
 mod tests {
     use super::*;
 
-    /// The configuration in which the metadata is said to be so.
     fn read(text: &str) -> Result<MetadataTable, String> {
-        let config: Result<crate::options::Options, _> = toml::from_str(text);
-        config
-            .map(|config| config.metadata)
-            .map_err(|error| error.to_string())
+        crate::options::read_table(text, |options| options.metadata)
     }
 
     #[test]

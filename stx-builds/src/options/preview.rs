@@ -105,10 +105,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<PreviewTable, String> {
-        let options: Result<crate::options::Options, _> = toml::from_str(text);
-        options
-            .map(|options| options.preview)
-            .map_err(|error| error.to_string())
+        crate::options::read_table(text, |options| options.preview)
     }
 
     #[test]
