@@ -84,7 +84,7 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
         made_of,
         url: site.url.as_deref(),
         channel: &index.channel,
-        root: "../".repeat(index.channel.to_string().split('/').count()),
+        root: way_up(&index.channel),
         green: green(index),
         held: index.held.contains(&AliasName::latest_build()),
         has_apt: has(PageName::AptSources),
@@ -122,11 +122,9 @@ pub(super) fn channel_pages(site: &Site, index: &ChannelIndex, keys: Option<&str
 const FEED_LENGTH: usize = 30;
 
 fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>) -> Made {
-    let text = text.expect("templates fail only where a value's `Display` does");
-    // Neither HTML nor XML has control characters, and a terminal that shows the page would obey them. An index keeps its
-    // values.
     let text = match name {
-        PageName::IndexJson => printable_json(&text).into_owned(),
+        // An index keeps its values.
+        PageName::IndexJson => printable_json(&text.expect("it is rendered")).into_owned(),
         PageName::IndexHtml
         | PageName::Feed
         | PageName::IndexSignature
@@ -135,13 +133,24 @@ fn made(channel: Option<&Channel>, name: PageName, text: askama::Result<String>)
         | PageName::DnfRepo
         | PageName::AptSourcesOf(_)
         | PageName::DnfRepoOf(_)
-        | PageName::HtmlOf(_) => printable_lines(&text).into_owned(),
+        | PageName::HtmlOf(_) => printed(text),
     };
     let page = PageId {
         channel: channel.cloned(),
         name,
     };
     (page, Bytes::from(text))
+}
+
+/// The text of a page. Neither HTML nor XML has control characters, and a terminal that shows the page would obey them.
+fn printed(rendered: askama::Result<String>) -> String {
+    let text = rendered.expect("templates fail only where a value's `Display` does");
+    printable_lines(&text).into_owned()
+}
+
+/// The relative path from the pages of a channel to the root.
+fn way_up(channel: &Channel) -> String {
+    "../".repeat(channel.to_string().split('/').count())
 }
 
 fn title(site: &Site) -> &str {

@@ -6,12 +6,13 @@ use askama::Template;
 use sha2::Digest as _;
 use stx_layout::{
     BuildPath, Channel, Origin, PhaseRecord, PhaseStatus, Sha256, Sums, VerdictEntry, counted,
-    encode_path, printable_lines,
+    encode_path,
 };
 
 use super::files::{File, Group, groups};
 use super::{
-    Bar, Row, breakable, file_name, in_shell, in_url, is_web, moment, rfc3339, size, title,
+    Bar, Row, breakable, file_name, in_shell, in_url, is_web, moment, printed, rfc3339, size,
+    title, way_up,
 };
 use crate::index::{BuildIndex, PageName};
 use crate::seal::SUMS_SIGNATURE;
@@ -95,7 +96,7 @@ pub(in crate::site) fn build_page(
     let page = BuildPage {
         title: title(site),
         channel,
-        root: "../".repeat(channel.to_string().split('/').count()),
+        root: way_up(channel),
         checks: place.checks(build, facts.is_signed && keys.is_some()),
         papers: papers(facts),
         groups: groups(facts),
@@ -105,11 +106,7 @@ pub(in crate::site) fn build_page(
         taken: &facts.taken,
         row: &row,
     };
-    let text = page
-        .render()
-        .expect("templates fail only where a value's `Display` does");
-    // As with every page: a terminal that shows it would obey control characters.
-    printable_lines(&text).into_owned()
+    printed(page.render())
 }
 
 #[derive(Template)]

@@ -1,9 +1,9 @@
 //! The listing of a directory, for a server that has none of its own.
 
 use askama::Template;
-use stx_layout::{BuildDate, encode_path, printable_lines};
+use stx_layout::{BuildDate, encode_path};
 
-use super::{breakable, in_url, size};
+use super::{breakable, in_url, printed, size};
 use crate::index::PageName;
 
 /// A file or a directory in a listing.
@@ -46,10 +46,7 @@ pub fn listing(path: &str, entries: &[Listed]) -> String {
         build,
         entries,
     };
-    let text = page
-        .render()
-        .expect("templates fail only where a value's `Display` does");
-    printable_lines(&text).into_owned()
+    printed(page.render())
 }
 
 #[cfg(test)]
