@@ -108,7 +108,7 @@ async fn make(
         ..site.options.site()
     };
     let seal = signing::index_seal(site, now)?;
-    refresh_locked(store, &*pages, &shown, seal.as_ref())
+    refresh_locked(store, &*pages, catalog, &shown, seal.as_ref())
         .await
         .map_err(refused)
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::derived::Repositories;
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Channel, ChannelEntry,
-    ReleaseKind, Sums, VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Catalog, Channel,
+    ChannelEntry, ReleaseKind, Sums, VerdictEntry,
 };
 
 use crate::index::{
@@ -74,18 +74,19 @@ pub async fn refresh_sealed(
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
     let pages = store.lock_pages().await?;
-    refresh_locked(store, &*pages, site, seal).await
+    let catalog = store.catalog(&Scope::All).await?;
+    refresh_locked(store, &*pages, catalog, site, seal).await
 }
 
-/// As [`refresh_sealed`], by whoever has the lock of the pages already: what a `site` says of the builds belongs to the catalog
-/// that it was made from, and is old once another refresh comes between.
+/// As [`refresh_sealed`], for a caller that has locked the pages already, and read the catalog since: the stays of builds in
+/// `site` follow from this catalog, and would be out of date if another refresh came between.
 pub async fn refresh_locked(
     store: &dyn MirrorStore,
     pages: &dyn PageWriter,
+    catalog: Catalog,
     site: &Site,
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
-    let catalog = store.catalog(&Scope::All).await?;
     let mut verdicts = histories(store).await?;
     let in_trash = build_pages::InTrash::read(store).await?;
     let keys = seal.map(|seal| seal.keys.as_str());
