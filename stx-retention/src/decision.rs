@@ -290,7 +290,7 @@ impl fmt::Display for Reason {
                 write!(f, "green build {rank} of the {of} newest that always stay")
             }
             Self::FirstOfRelease => f.write_str(
-                "the first build of its release, from which the calendar learns the release day; name the release in the policy's calendar to let it go",
+                "the first build of its release, from which the calendar learns the release day; name the release in the policy's calendar to let the build expire",
             ),
             Self::NewestFailure => {
                 f.write_str("the newest failure, and no success has come after it")

@@ -270,7 +270,7 @@ fn mirror_path(url: Option<&str>) -> Result<String, Error> {
         matches!(&*segment, "" | "." | "..") || segment.contains(['/', '\0', '\u{fffd}'])
     };
     if path.contains(['?', '#']) || path.split('/').any(odd) {
-        let text = format!("`url` of [site]: {path}: no path that a preview can have");
+        let text = format!("`url` of [site]: no preview can be served at the path {path}");
         return Err(Error::usage(text));
     }
     Ok(format!("/{path}"))

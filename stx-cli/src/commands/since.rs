@@ -1,4 +1,4 @@
-//! `since`: the build from which on a package is as it is now.
+//! `since`: the build in which a package last changed.
 
 use stx_builds::since::{Among, Found, Since};
 use stx_compare::nearest::CommitRange;
@@ -36,16 +36,18 @@ fn shown(found: &Found, args: &args::Since) -> String {
     };
     let what = printable(&what);
     let (Some(changed), Some(before)) = (&found.changed, &found.before) else {
-        return format!("{what} is as it is since {} or before\n", found.oldest);
+        return format!(
+            "{what} has not changed since the oldest build that was searched, {}\n",
+            found.oldest
+        );
     };
     let is = match &args.version {
-        Some(version) => format!("is {} or newer", printable(version)),
-        None => "is as it is".to_owned(),
+        Some(version) => format!("is {} or newer since", printable(version)),
+        None => "last changed in".to_owned(),
     };
     let origin = found.origin.as_ref();
     let origin = origin.map_or_else(String::new, |origin| format!(" (promoted from {origin})"));
-    let mut text =
-        format!("{what} {is} since {changed}{origin}, the good build before is {before}\n");
+    let mut text = format!("{what} {is} {changed}{origin}; the good build before it is {before}\n");
     let mut lines = Vec::new();
     if found.versions.0.is_none() {
         lines.push("it was not there before".to_owned());
