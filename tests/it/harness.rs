@@ -1,10 +1,12 @@
 //! The binary, real tools, and what they print.
 
 use std::ffi::OsStr;
-use std::process::{Command, Output, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cargo::built;
 
@@ -82,6 +84,50 @@ pub(crate) fn run(command: &mut Command) -> Ran {
         code: status.code(),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// A program that runs beside the test. Dropped while it runs, as by a test that fails, it is asked to end, with its phases.
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    #[track_caller]
+    pub(crate) fn new(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).spawn();
+        Self(Some(
+            child.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        ))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn output(mut self) -> Output {
+        let child = self.0.take().expect("taken here only");
+        child.wait_with_output().expect("it ends")
+    }
+}
+
+impl Deref for Started {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("taken at the end only")
+    }
+}
+
+impl DerefMut for Started {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("taken at the end only")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let Some(child) = &mut self.0 else { return };
+        // The process id of a program that was waited for may be that of another one by now.
+        if matches!(child.try_wait(), Ok(None)) {
+            kill_process(Pid::from_child(child), Signal::TERM).ok();
+            child.wait().ok();
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! The preview of a running build: images that are built of packages just built, by `dnf` and by `apt`; who can read it, and
 //! until when.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Ran, assert_whole, run, stx, tool};
+use crate::harness::{Ran, Started, assert_whole, run, stx, tool};
 use crate::places::wait;
 
 /// The parts of a recipe that both distributions share: what an image phase does before and after it installs packages.
@@ -273,10 +273,10 @@ publish = [{{ from = "later", to = "outputs/many" }}]
 }
 
 impl Place {
-    fn start(&self, mut command: std::process::Command) -> Child {
+    fn start(&self, mut command: std::process::Command) -> Started {
         fs_err::remove_file(self.at("url")).ok();
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("it starts");
+        let child = Started::new(&mut command);
         wait("the last phase runs", || {
             fs_err::read_to_string(self.at("url")).is_ok_and(|url| url.ends_with('\n'))
         });

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{assert_whole, root, run, stx, tool};
+use crate::harness::{Started, assert_whole, root, run, stx, tool};
 use crate::places::wait;
 
 /// The pod that `stx shell` enters, as docs/starlingx.md has it.
@@ -212,7 +212,7 @@ impl Home<'_> {
     }
 
     /// Writes what the programs expect, and starts a build.
-    fn start(&self, date: &str) -> Child {
+    fn start(&self, date: &str) -> Started {
         let expect = format!(
             "BRANCH={} PROJECT={} CHANNEL={} TIMESTAMP={date} PREFIX={} TAGS='{}'\n{}\n",
             self.branch,
@@ -239,12 +239,12 @@ impl Home<'_> {
         ];
         let mut build = self.site.stx(&args);
         build.stdout(Stdio::null()).stderr(Stdio::piped());
-        build.spawn().expect("it starts")
+        Started::new(&mut build)
     }
 
     #[track_caller]
-    fn ends_well(&self, child: Child) {
-        let ended = child.wait_with_output().expect("it ends");
+    fn ends_well(&self, build: Started) {
+        let ended = build.output();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         let refused = self.refused();
         assert!(
@@ -333,12 +333,9 @@ fn two_branches_of_debian_are_built_side_by_side_and_one_is_killed_and_resumed()
     insta::assert_snapshot!("debian_trixie", release.published(FIRST));
     fs_err::remove_file(master.rehearsal("hold")).expect("a file");
     fs_err::write(master.rehearsal("resumed"), "").expect("a file");
-    let resumed = site
-        .stx(&["resume", &master.channel])
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn();
-    master.ends_well(resumed.expect("it starts"));
+    let mut resume = site.stx(&["resume", &master.channel]);
+    resume.stderr(Stdio::piped()).stdout(Stdio::null());
+    master.ends_well(Started::new(&mut resume));
     let calls = master.calls();
     // The phase that was cut short runs again, no other does.
     assert_eq!(
@@ -395,7 +392,7 @@ fn a_call_that_the_table_does_not_have_fails_the_build() {
         "[variables]\nBUILD_PKGS_OPTIONS = \"--parallel 4\"\n",
     );
     fs_err::write(&config, text).expect("a configuration");
-    let ended = home.start(FIRST).wait_with_output().expect("it ends");
+    let ended = home.start(FIRST).output();
     assert_eq!(ended.status.code(), Some(3));
     let refused = fs_err::read_to_string(home.rehearsal("refused")).expect("what was refused");
     let wanted = "packages: not in the table: build-pkgs -a -b std\\,rt --parallel 4";
