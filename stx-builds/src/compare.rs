@@ -16,11 +16,13 @@ use stx_layout::{
     BuildId, Channel, ParseError, SourceRecord, counted, printable_bytes, redact_urls,
 };
 use stx_pipeline::process::git_reason;
-use stx_publish::{MirrorRead, Scope, StoreError, read_all};
+use stx_publish::incoming::digest_of;
+use stx_publish::{Scope, StoreError, read_all};
 
 use crate::build_ref::{self, pairs};
 use crate::error::{Error, ErrorKind, chain, unusable};
 use crate::packages::{self, PackageError, Place, Seats, differences};
+use crate::trust::TrustOptions;
 use crate::{Reader, Site, fetch, refused};
 
 /// Pairs of packages that are read and compared side by side.
@@ -47,12 +49,14 @@ pub struct Compare {
     pub phase: Option<String>,
     /// Download packages whose files differ, to find those that differ only in embedded times.
     pub contents: bool,
+    /// Whose signatures are believed. With a keyring, each package that is read is downloaded whole.
+    pub trust: TrustOptions,
 }
 
 impl Site {
     /// Compares packages with the reference build, or two builds with each other, or two releases, channel by channel.
     pub async fn compare(&self, args: &Compare) -> Result<Reports, Error> {
-        let reader = self.reader()?;
+        let reader = self.trusted_reader(&args.trust)?;
         let mut reports = match (&args.with, &args.what[..]) {
             (Some(with), files) => Reports {
                 reports: vec![with_reference(self, args, &reader, with, files).await?],
@@ -68,6 +72,7 @@ impl Site {
                 );
             }
         };
+        reader.remember()?;
         reports.transferred = reader.received();
         if let [report] = &mut reports.reports[..] {
             report.transferred = reports.transferred;
@@ -114,7 +119,7 @@ async fn builds(
     let pairs = pairs
         .into_iter()
         .map(|pair| (pair.key, (place(&from, pair.from), place(&to, pair.to))));
-    let packages = all(reader.store(), pairs.collect(), args.contents).await;
+    let packages = all(reader, pairs.collect(), args.contents).await;
     Ok(Report {
         from: Some(from),
         to: Some(to),
@@ -160,7 +165,7 @@ async fn with_reference(
     let mut pairs = Vec::new();
     for file in files {
         let place = Place::File(file.clone());
-        let package = packages::read(reader.store(), &place)
+        let package = packages::read(reader, &place)
             .await
             .map_err(|error| unreadable(&file, error))?;
         // File names have no epoch.
@@ -212,7 +217,7 @@ async fn with_reference(
             }
         }
     }
-    report.packages = all(reader.store(), pairs, args.contents).await;
+    report.packages = all(reader, pairs, args.contents).await;
     Ok(report)
 }
 
@@ -360,7 +365,12 @@ pub(crate) async fn sources(reader: &Reader, id: &BuildId) -> Result<Vec<SourceR
     let path = CONTEXT
         .parse()
         .map_err(|error| Error::new(ErrorKind::Bug, error as ParseError))?;
+    let sums = fetch::sums(reader, id).await?;
     match read_all(reader.store(), id, &path, LONGEST_CONTEXT).await {
+        Ok(text) if sums.get(&path) != Some(digest_of(&text)) => {
+            let found = format!("{id}/{CONTEXT}: it is not the file that SHA256SUMS names");
+            Err(Error::new(ErrorKind::Mirror, found).hint("`verify` checks a mirror's files"))
+        }
         // The paths tell the gits apart, so two of them must not become one text.
         Ok(text) => {
             let lines: Vec<_> = text
@@ -393,7 +403,7 @@ fn history(dir: &Utf8Path) -> Result<String, Error> {
 }
 
 /// Compares pairs side by side, in order.
-async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<Comparison> {
+async fn all(reader: &Reader, pairs: Vec<(Key, Sides)>, contents: bool) -> Vec<Comparison> {
     let mut by_key = BTreeMap::<Key, Vec<Sides>>::new();
     for (key, sides) in pairs {
         by_key.entry(key).or_default().push(sides);
@@ -407,7 +417,7 @@ async fn all(store: &dyn MirrorRead, pairs: Vec<(Key, Sides)>, contents: bool) -
     stream::iter(pairs)
         .map(|(key, (from, to))| async move {
             let outcome = match (&from, &to) {
-                (Some(from), Some(to)) => differences(store, from, to, contents, seats)
+                (Some(from), Some(to)) => differences(reader, from, to, contents, seats)
                     .await
                     .unwrap_or_else(|error| Outcome::Failed {
                         reason: chain(&error).to_string(),

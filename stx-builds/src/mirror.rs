@@ -191,6 +191,11 @@ impl Reader {
         }
     }
 
+    /// True if only data that a keyring vouches for is believed.
+    pub fn is_trusted(&self) -> bool {
+        matches!(self, Self::Trusted(..))
+    }
+
     /// The bytes that came over the network so far, where they are counted.
     pub fn received(&self) -> Option<u64> {
         match self {

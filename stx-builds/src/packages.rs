@@ -6,7 +6,8 @@
 //! | Debian | the archive up to the end of the control member | fields, scripts, digests; the rest is in the payload |
 //! | Debian source | the whole `.dsc` | everything |
 //!
-//! Of a mirror on the network only these ranges are transferred. Payloads are, where they are asked for.
+//! Of a mirror on the network only these ranges are transferred. Payloads are, where they are asked for. With a keyring, a
+//! package is transferred whole and checked: a range cannot be checked against the sum of its file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -141,7 +142,7 @@ pub(crate) async fn epochs(
 ) -> BTreeMap<BuildPath, u32> {
     let found = stream::iter(entries).map(|entry| async move {
         let path = entry.path.clone();
-        let package = read(reader.store(), &Place::Mirror(id.clone(), entry)).await;
+        let package = read(reader, &Place::Mirror(id.clone(), entry)).await;
         Some((path, package.ok()?.epoch?))
     });
     let found: Vec<_> = found.buffer_unordered(PARALLEL).collect().await;
@@ -149,23 +150,20 @@ pub(crate) async fn epochs(
 }
 
 /// The package at a place.
-pub(crate) async fn read(store: &dyn MirrorRead, place: &Place) -> Result<Package, PackageError> {
-    let bytes = headers(store, place).await?;
+pub(crate) async fn read(reader: &Reader, place: &Place) -> Result<Package, PackageError> {
+    let bytes = headers(reader, place).await?;
     let place = place.clone();
     apart(move || parse(&bytes, &place)).await
 }
 
 /// The package at a place with all its files, which needs the payload of a Debian package.
-pub(crate) async fn read_whole(
-    store: &dyn MirrorRead,
-    place: &Place,
-) -> Result<Package, PackageError> {
-    let mut package = read(store, place).await?;
+pub(crate) async fn read_whole(reader: &Reader, place: &Place) -> Result<Package, PackageError> {
+    let mut package = read(reader, place).await?;
     if package.listing.is_whole() {
         return Ok(package);
     }
     let dir = scratch()?;
-    let file = whole(store, place, dir.path()).await?;
+    let file = whole(reader, place, dir.path()).await?;
     apart(move || {
         deb::read_files(&mut package, open(&file)?).map_err(DebianError::from)?;
         drop(dir);
@@ -175,10 +173,20 @@ pub(crate) async fn read_whole(
 }
 
 /// The headers of the package at a place.
-async fn headers(store: &dyn MirrorRead, place: &Place) -> Result<Vec<u8>, PackageError> {
+async fn headers(reader: &Reader, place: &Place) -> Result<Vec<u8>, PackageError> {
     let format = place.format();
     match place {
-        Place::Mirror(id, entry) => head(store, id, &entry.path, format).await,
+        Place::Mirror(..) if reader.is_trusted() => {
+            let dir = scratch()?;
+            let file = whole(reader, place, dir.path()).await?;
+            apart(move || {
+                let head = file_head(&file, format);
+                drop(dir);
+                head
+            })
+            .await
+        }
+        Place::Mirror(id, entry) => head(reader.store(), id, &entry.path, format).await,
         Place::File(path) => {
             let path = path.clone();
             apart(move || file_head(&path, format)).await
@@ -368,13 +376,13 @@ pub(crate) async fn digest(path: &Utf8Path) -> Result<Sha256, PackageError> {
 /// A package takes about seven times the memory of its headers. Small ones take a seat of `seats` while they do, large ones
 /// all of them.
 pub(crate) async fn differences(
-    store: &dyn MirrorRead,
+    reader: &Reader,
     from: &Place,
     to: &Place,
     contents: bool,
     seats: &Seats,
 ) -> Result<Outcome, PackageError> {
-    let (old, new) = futures_util::future::join(headers(store, from), headers(store, to)).await;
+    let (old, new) = futures_util::future::join(headers(reader, from), headers(reader, to)).await;
     let (old, new) = (old?, new?);
     let seat = seats.take(old.len() + new.len()).await;
     let places = (from.clone(), to.clone());
@@ -389,7 +397,7 @@ pub(crate) async fn differences(
     drop(seat);
     let mut too_large = Vec::new();
     if contents && (packages.is_some() || !differences.opaque().is_empty()) {
-        (differences, too_large) = looked_into(store, from, to, differences, packages).await?;
+        (differences, too_large) = looked_into(reader, from, to, differences, packages).await?;
     }
     let Differences { changes, noise } = differences;
     Ok(if changes.is_empty() {
@@ -406,15 +414,15 @@ pub(crate) async fn differences(
 /// Transfers both packages whole, checks them against the sums of their builds, and looks into them. `packages` are those of
 /// which the payload has to be read first.
 async fn looked_into(
-    store: &dyn MirrorRead,
+    reader: &Reader,
     from: &Place,
     to: &Place,
     mut differences: Differences,
     packages: Option<(Package, Package)>,
 ) -> Result<(Differences, Vec<String>), PackageError> {
     let dir = scratch()?;
-    let from = whole(store, from, &dir.path().join("from")).await?;
-    let to = whole(store, to, &dir.path().join("to")).await?;
+    let from = whole(reader, from, &dir.path().join("from")).await?;
+    let to = whole(reader, to, &dir.path().join("to")).await?;
     apart(move || {
         if let Some((mut old, mut new)) = packages {
             for (package, file) in [(&mut old, &from), (&mut new, &to)] {
@@ -440,7 +448,7 @@ fn scratch() -> Result<Utf8TempDir, PackageError> {
 
 /// A package's whole file, fetched into `dir` if it is on the mirror.
 async fn whole(
-    store: &dyn MirrorRead,
+    reader: &Reader,
     place: &Place,
     dir: &Utf8Path,
 ) -> Result<Utf8PathBuf, PackageError> {
@@ -454,7 +462,7 @@ async fn whole(
                 control: None,
             };
             let options = FetchOptions::default();
-            let report = fetch(store, id, &[wanted], dir, &options, &|_| {}).await;
+            let report = fetch(reader.store(), id, &[wanted], dir, &options, &|_| {}).await;
             match report.failed.into_iter().next() {
                 Some(error) => Err(error.into()),
                 None => Ok(dir.join(entry.path.file_name())),

@@ -25,6 +25,7 @@ use crate::build_ref::pairs::pairs;
 use crate::compare::sources;
 use crate::error::{Error, ErrorKind, chain};
 use crate::packages::{self, Place};
+use crate::trust::TrustOptions;
 use crate::{Reader, Site, build_ref, fetch, refused};
 
 /// The build that last changed a package or one of its files.
@@ -67,6 +68,8 @@ pub struct Since {
     pub version: Option<String>,
     /// The phase, if several hold the package.
     pub phase: Option<String>,
+    /// Whose signatures are believed. With a keyring, each package that is read is downloaded whole.
+    pub trust: TrustOptions,
 }
 
 /// The builds that are searched.
@@ -135,7 +138,7 @@ struct Search<'a> {
 impl Site {
     /// Finds the build that last changed a package, by bisection.
     pub async fn since(&self, args: &Since) -> Result<Found, Error> {
-        let reader = self.reader()?;
+        let reader = self.trusted_reader(&args.trust)?;
         let Builds {
             ids: builds,
             catalog,
@@ -197,7 +200,9 @@ impl Site {
             bisection.tell(index, same);
             looked_at.insert(index, place);
         }
-        search.found(bisection.found(), looked_at).await
+        let found = search.found(bisection.found(), looked_at).await?;
+        reader.remember()?;
+        Ok(found)
     }
 }
 
@@ -217,7 +222,7 @@ fn named<'a>(inventory: &'a Inventory, args: &Since) -> Result<(&'a Key, &'a Ent
 }
 
 async fn header(reader: &Reader, place: &Place) -> Result<Package, Error> {
-    let package = packages::read(reader.store(), place).await;
+    let package = packages::read(reader, place).await;
     package.map_err(|error| unreadable(place, &error))
 }
 
@@ -277,7 +282,7 @@ impl Search<'_> {
     }
 
     async fn whole_package(&self, place: &Place) -> Result<Package, Error> {
-        let package = packages::read_whole(self.reader.store(), place).await;
+        let package = packages::read_whole(self.reader, place).await;
         package.map_err(|error| unreadable(place, &error))
     }
 

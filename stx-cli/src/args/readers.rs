@@ -140,6 +140,9 @@ pub(crate) struct Compare {
     /// Also write the result as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<Utf8PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -190,6 +193,9 @@ pub(crate) struct Since {
     /// The phase, if several hold the package
     #[arg(long)]
     pub(crate) phase: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ pub(crate) async fn run(context: &Context, args: &args::Compare) -> Result<(), F
         source: args.source.clone(),
         phase: args.phase.clone(),
         contents: args.contents,
+        trust: args.trust.options(),
     };
     let mut report = context.site.compare(&wanted).await?;
     report.apply(match args.noise {

@@ -24,6 +24,7 @@ pub(crate) async fn run(context: &Context, args: &args::Since) -> Result<(), Fai
         file: args.file.clone(),
         version: args.version.clone(),
         phase: args.phase.clone(),
+        trust: args.trust.options(),
     };
     let found = context.site.since(&wanted).await?;
     output::print(context.format(), &found, || shown(&found, args))

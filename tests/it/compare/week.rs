@@ -205,6 +205,14 @@ fn the_reference_may_be_the_build_that_a_work_tree_is_nearest_to() {
         "{}",
         ran.stdout
     );
+    let context = work.at("mirror/master/centos/20200102T000000Z/outputs/CONTEXT");
+    let text = fs_err::read_to_string(&context).expect("CONTEXT");
+    fs_err::remove_file(&context).expect("removed");
+    fs_err::write(&context, text.replace("checkout", "Checkout")).expect("written");
+    let ran = work.stx(&[&with[..], &[mine.as_str()]].concat()).code(4);
+    let said = "20200102T000000Z/outputs/CONTEXT: it is not the file that SHA256SUMS names";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    fs_err::write(&context, text).expect("written");
     in_mine(&["checkout", "-q", "--orphan", "other"]);
     in_mine(&["commit", "-q", "--allow-empty", "-m", "not of them"]);
     let ran = work.stx(&[&with[..], &[mine.as_str()]].concat()).code(5);

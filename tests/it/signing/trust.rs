@@ -330,3 +330,73 @@ fn executable_is_named(signed: &Signed, ring: &Utf8Path) {
     let empty = run(&mut tool("ls", [signed.at("mirror/.stx/staging")]));
     assert!(!empty.stdout.contains(DATES[1]), "{}", empty.stdout);
 }
+
+/// A package whose one file holds `text`.
+fn greeting(version: u8, text: &str) -> Vec<u8> {
+    let spec = format!(
+        "Name: greeting\nVersion: {version}\nRelease: 1\nSummary: A greeting\nLicense: MIT\nBuildArch: noarch\n\
+        %description\nA greeting.\n%install\nmkdir -p %{{buildroot}}/etc\necho {text} > %{{buildroot}}/etc/greeting\n\
+        %files\n/etc/greeting\n"
+    );
+    let built = crate::rpms::build(&format!("greeting-{version}"), &spec);
+    fs_err::read(&built[0]).expect("rpmbuild makes it")
+}
+
+#[test]
+fn comparisons_and_searches_read_whole_packages_that_the_sums_vouch_for() {
+    let key = Key::new("StarlingX builds <builds@example.org>");
+    let signed = Signed::new(&key.signing());
+    for (date, version, text) in [(DATES[0], 1, "hello"), (DATES[1], 2, "good morning")] {
+        drop(fs_err::remove_dir_all(signed.at("tree/outputs/RPMS")));
+        let to = format!("outputs/RPMS/std/greeting-{version}-1.noarch.rpm");
+        signed.write(&to, &greeting(version, text));
+        signed.publish(date).ok();
+    }
+    let ring = keyring(&signed, &key);
+    let nginx = signed.serve();
+    let [old, new] = DATES.map(|date| format!("{CHANNEL}/{date}"));
+    let newer = signed.at("tree/outputs/RPMS/std/greeting-2-1.noarch.rpm");
+    for mirror in [nginx.url(""), signed.at("mirror").to_string()] {
+        let ask = |args: &[&str], ring: &[&str]| {
+            signed.stx(&[&["--mirror", &mirror], args, ring].concat())
+        };
+        let with = ["--keyring", ring.as_str()];
+        let asked: [&[&str]; 3] = [
+            &["compare", &old, &new],
+            &["compare", newer.as_str(), "--with", &old],
+            &["since", "greeting", "--in", CHANNEL],
+        ];
+        let answers = asked.map(|args| {
+            let plain = ask(args, &[]);
+            assert!(matches!(plain.code, Some(0 | 1)), "{}", plain.stderr);
+            let trusted = ask(args, &with);
+            assert_eq!(trusted.stdout, plain.stdout, "{}", trusted.stderr);
+            plain.code
+        });
+        // Behind the headers: only the sum of the whole file tells.
+        let package = signed.mirror(&format!("{old}/outputs/RPMS/std/greeting-1-1.noarch.rpm"));
+        let bytes = fs_err::read(&package).expect("a package");
+        let mut changed = bytes.clone();
+        *changed.last_mut().expect("a payload") ^= 1;
+        fs_err::write(&package, changed).expect("written");
+        for (args, code) in asked.iter().zip(answers) {
+            assert_eq!(ask(args, &[]).code, code, "{args:?}");
+            let refused = ask(args, &with);
+            assert_eq!(refused.code, Some(4), "{args:?}: {}", refused.stdout);
+            let said = refused.stdout + &refused.stderr;
+            assert!(said.contains("corrupt"), "{said}");
+        }
+        fs_err::write(&package, bytes).expect("written");
+        let sums = signed.mirror(&format!("{old}/SHA256SUMS"));
+        let bytes = change(&sums);
+        for args in asked {
+            let refused = ask(args, &with).code(4);
+            assert!(
+                refused.stderr.contains("signed other bytes"),
+                "{}",
+                refused.stderr
+            );
+        }
+        fs_err::write(&sums, bytes).expect("written");
+    }
+}
