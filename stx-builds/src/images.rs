@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use camino_tempfile::Utf8TempDir;
 use serde::Serialize;
 use stx_images::{
     self as images, FinishError, ImageError, ImagePlan, ImageReport, ImageRules, ImageUser,
     NamedImage, OciRegistry, PrepareImagesError, Prepared, PushedRules, RegistryError, TagJudge,
     UntagReport,
 };
-use stx_layout::{BuildId, BuildOutcome, BuildRecord, BuildState, Channel, ImageName, Sha256};
+use stx_layout::derived::IMAGE_DIRECTORY;
+use stx_layout::{
+    BuildId, BuildOutcome, BuildRecord, BuildState, Channel, ImageName, Sha256, SumLine,
+};
 use stx_publish::aliases::RootStep;
+use stx_publish::fetch::{FetchEvent, FetchOptions, Wanted, fetch};
 use stx_publish::{
     Entry, Finding, MirrorRead, MirrorStore, OwedTag, OwedTags, PublishError, PublishPlan,
     PublishReport, PublishRequest, Retired, Scope, StoreError, Survey, survey,
@@ -434,7 +439,7 @@ impl Site {
         let mut catalog = store.catalog(&scope).await.map_err(refused)?;
         let entry = catalog.channels.remove(&id.channel).unwrap_or_default();
         let record = store.record(id).await.map_err(refused)?;
-        let named = images_of(self, &store, &rules, &record).await?;
+        let (named, _fetched) = images_of(self, &store, &rules, &record).await?;
         let plan = images::plan_for(&registry, &rules, &entry, &record, &named).await;
         let plan = plan.map_err(unpushed)?;
         if dry_run {
@@ -457,21 +462,51 @@ fn unpushed(error: ImageError) -> Error {
     }
 }
 
-/// The images of a published build: under the names of its record, with the files that lie on the mirror.
+/// Fetches the image files of a build into a temporary directory, each whole and checked.
+async fn fetch_images(
+    site: &Site,
+    store: &dyn MirrorRead,
+    id: &BuildId,
+) -> Result<Utf8TempDir, Error> {
+    let sums = store.sums(id).await.map_err(refused)?;
+    let below = format!("{IMAGE_DIRECTORY}/");
+    let is_image = |line: &&SumLine| line.path.as_str().starts_with(&below);
+    let wanted = sums.lines().iter().filter(is_image).map(|line| Wanted {
+        path: line.path.clone(),
+        sha256: line.digest,
+        to: line.path.as_str().into(),
+        control: None,
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let dir = Utf8TempDir::new().map_err(Error::usage)?;
+    let observe = |event: FetchEvent<'_>| site.progress().fetching(event);
+    let options = FetchOptions::default();
+    let report = fetch(store, id, &wanted, dir.path(), &options, &observe).await;
+    site.progress().finished();
+    match report.failed.into_iter().next() {
+        Some(error) => Err(Error::new(error.kind().into(), error).hint(
+            "nothing was pushed; the files are fetched into TMPDIR, which needs room for them",
+        )),
+        None => Ok(dir),
+    }
+}
+
+/// The images of a published build, under the names of its record, with the files that lie on the mirror; and the directory that
+/// holds the files as long as it is kept, for a mirror in a bucket.
 async fn images_of(
     site: &Site,
     store: &Mirror,
     rules: &ImageRules,
     record: &BuildRecord,
-) -> Result<Vec<NamedImage>, Error> {
+) -> Result<(Vec<NamedImage>, Option<Utf8TempDir>), Error> {
     let id: &BuildId = &record.id;
-    let Mirror::Directory(store) = store else {
-        return Err(Error::usage(format!(
-            "{id}: images are pushed out of a mirror in a directory only"
-        ))
-        .hint("`copy` brings a build out of a bucket"));
+    let (dir, fetched) = match store {
+        Mirror::Directory(store) => (store.root().join(id.to_string()), None),
+        Mirror::Bucket(store) => {
+            let fetched = fetch_images(site, store, id).await?;
+            (fetched.path().to_owned(), Some(fetched))
+        }
     };
-    let dir = store.root().join(id.to_string());
     let Survey { incoming, .. } =
         survey(&dir, &[]).map_err(|error| Error::new(ErrorKind::NotFound, error))?;
     let found = images::read::read_images(incoming).await;
@@ -488,7 +523,7 @@ async fn images_of(
         site.note(&format!(
             "note: build.json of {id} names no images; neither `verify` nor `prune` will know their tags"
         ));
-        return Ok(named);
+        return Ok((named, fetched));
     }
     let recorded = images::recorded(record, &rules.registry);
     if recorded.is_empty() {
@@ -500,5 +535,5 @@ async fn images_of(
             ),
         ));
     }
-    Ok(images::with_files(recorded, &named))
+    Ok((images::with_files(recorded, &named), fetched))
 }

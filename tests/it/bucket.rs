@@ -13,6 +13,7 @@ mod apt;
 mod ceph;
 mod copies;
 mod delta;
+mod images;
 mod in_process;
 mod names;
 mod promote;
