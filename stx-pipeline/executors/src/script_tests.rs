@@ -239,6 +239,41 @@ fn a_second_run_starts_once_the_first_is_gone() {
     assert_eq!(result(&job), Some(Ended::Exited { code: 0 }));
 }
 
+/// Becomes another program 2,000 times, and at last one without its environment.
+const CHANGING: &str =
+    "#!/bin/sh\n[ \"$1\" = 0 ] || exec \"$0\" $(($1 - 1))\nexec env -i sleep 60\n";
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a real shell looks for it")]
+fn a_process_that_becomes_another_program_is_still_the_phases() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = camino_tempfile::tempdir().unwrap();
+    let script = dir.path().join("changing");
+    fs_err::write(&script, CHANGING).unwrap();
+    fs_err::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut child = Command::new(&script)
+        .arg("2000")
+        .env("MY_WORKSPACE", dir.path())
+        .env("PHASE", "iso")
+        .spawn()
+        .unwrap();
+    // Looks until the process is none of the phase's: how often it was, and the program that it is by then.
+    let looks = format!(
+        "workspace={} stray=iso grace=1\n{SWEEP}\nfor ((seen = 0; ; seen++)); do\n\
+         [[ $(strays) == {pid} ]] || break\ndone\nread -r comm < /proc/{pid}/comm\necho \"$comm $seen\"\n",
+        dir.path(),
+        pid = child.id()
+    );
+    let looked = Command::new("bash").args(["-c", &looks]).output().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = String::from_utf8(looked.stdout).unwrap();
+    let (program, seen) = said.trim().split_once(' ').unwrap();
+    assert_eq!(program, "sleep", "after {seen} looks");
+    assert!(seen.parse::<u32>().unwrap() > 20, "{seen}");
+}
+
 #[test]
 fn a_text_that_no_script_wrote_is_no_outcome() {
     for text in ["", "exit", "exit x\n", "done 3\n", "signal \n"] {

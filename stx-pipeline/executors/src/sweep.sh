@@ -9,20 +9,47 @@ above() {
     done
 }
 
+# environment PID: the environment that a process was started with, in `env`; false if the process is gone or may not be seen.
+# The kernel shows an empty environment while `execve` replaces the program, and once more to a reader that opened the file before
+# that. An empty one counts only if it is read twice while the kernel knows its address (`env_start`, proc(5)).
+environment() {
+    local stat fields settled=0 left
+    for ((left = 100; left > 0; left--)); do
+        { mapfile -d '' -t env < "/proc/$1/environ"; } 2> /dev/null || return 1
+        ((${#env[@]} == 0)) || return 0
+        { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 1
+        read -ra fields <<< "${stat##*) }"
+        # Without memory it has ended, or is a thread of the kernel.
+        [[ ${fields[20]-0} != 0 ]] || return 1
+        if [[ ${fields[47]-0} == 0 ]]; then
+            settled=0
+            sleep 0.001
+        elif ((settled++)); then
+            return 0
+        fi
+    done
+    return 1
+}
+
 # strays: the processes that a phase left in the workspace, or every phase where $stray is empty. They are known by the
 # variables that they were started with, whatever group, session and parent they have now.
 strays() {
-    local file pattern="PHASE=${stray:-..*}" own
+    local pid own env variable here phase
     [[ -n $workspace ]] || return 0
     # Where processes of the build server are seen, the client that started this is not one.
     own=" $(above $$ | tr '\n' ' ')"
-    grep -lszxF -e "MY_WORKSPACE=$workspace" /proc/[0-9]*/environ 2> /dev/null |
-        while read -r file; do
-            if grep -qszx -e "$pattern" "$file" 2> /dev/null; then
-                file=${file#/proc/}
-                [[ $own == *" ${file%/environ} "* ]] || printf '%s\n' "${file%/environ}"
-            fi
+    for pid in /proc/[0-9]*; do
+        pid=${pid#/proc/}
+        environment "$pid" || continue
+        here=0 phase=0
+        for variable in "${env[@]}"; do
+            case $variable in
+                "MY_WORKSPACE=$workspace") here=1 ;;
+                PHASE=?*) [[ -n $stray && $variable != "PHASE=$stray" ]] || phase=1 ;;
+            esac
         done
+        ((here && phase)) && [[ $own != *" $pid "* ]] && printf '%s\n' "$pid"
+    done
 }
 
 # sweep: asks the strays to end, and kills those that do not within the grace; false if some are left.
