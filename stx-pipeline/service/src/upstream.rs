@@ -52,31 +52,32 @@ impl GitUpstream {
             (commit, texts(&cache, &at, file).await?)
         };
         let named = projects(file, &texts, url).map_err(|error| error.to_string())?;
-        let mut seen = Seen::of(named).await?;
+        let mut found = heads(named).await?;
         let manifest = Project {
             url: url.to_owned(),
             revision: branch.to_owned(),
             path: MANIFEST.to_owned(),
         };
-        seen.add(manifest, commit.trim().to_owned());
-        Ok(seen)
+        found.push((manifest, commit.trim().to_owned()));
+        Ok(Seen::of(found))
     }
 
     /// The files that changed in the repositories that moved; `None` if that cannot be said.
     async fn changed(&self, before: &Heads, seen: &Seen) -> Option<BTreeSet<ChangedFile>> {
         let mut files = BTreeSet::new();
-        for (public, to) in &seen.heads {
-            let from = before.get(public)?;
+        for (key, to) in &seen.heads {
+            let from = before.get(key)?;
             if from == to {
                 continue;
             }
-            // Where several projects are in one repository, the head is that of the last one.
-            let project = seen.projects.get(public)?.last()?;
+            // All of them are at the same revision.
+            let projects = seen.projects.get(key)?;
+            let project = projects.first()?;
             let cache = Cache::open(&self.cache, &project.url).await.ok()?;
             cache.fetch(&project.revision, &[]).await.ok()?;
             let diff = ["diff", "--name-only", "--no-renames", "-z", from, to, "--"];
             let names = cache.git(&diff).await.ok()?;
-            for project in seen.projects.get(public)? {
+            for project in projects {
                 files.extend(names.split_terminator('\0').map(|file| ChangedFile {
                     git: project.path.clone(),
                     file: file.to_owned(),
@@ -102,7 +103,7 @@ impl Upstream for GitUpstream {
                     revision: watch.git.clone(),
                     path: String::new(),
                 };
-                Seen::of(urls.iter().map(project).collect()).await?
+                Seen::of(heads(urls.iter().map(project).collect()).await?)
             }
         };
         let changed = match before {
@@ -156,7 +157,7 @@ async fn texts(cache: &Cache, at: &str, file: &str) -> Result<BTreeMap<String, S
     Ok(texts)
 }
 
-/// Heads and projects, by public URL.
+/// Heads and projects, by the keys of [`Heads`].
 #[derive(Debug, Default)]
 struct Seen {
     heads: Heads,
@@ -164,28 +165,36 @@ struct Seen {
 }
 
 impl Seen {
-    /// Resolves the branch, tag or commit of each project.
-    async fn of(projects: Vec<Project>) -> Result<Self, String> {
-        let found: Vec<_> = stream::iter(projects)
-            .map(|project| async move {
-                let commit = head(&project.url, &project.revision).await?;
-                Ok::<_, String>((project, commit))
-            })
-            .buffered(AT_A_TIME)
-            .try_collect()
-            .await?;
+    /// A manifest may name a repository several times: with one revision for all its paths, or with several.
+    fn of(found: Vec<(Project, String)>) -> Self {
+        let mut revisions = BTreeMap::<String, BTreeSet<String>>::new();
+        for (project, _) in &found {
+            let known = revisions.entry(public_url(&project.url)).or_default();
+            known.insert(project.revision.clone());
+        }
         let mut seen = Self::default();
         for (project, commit) in found {
-            seen.add(project, commit);
+            let mut key = public_url(&project.url);
+            if revisions[&key].len() > 1 {
+                key = format!("{key} {}", project.revision);
+            }
+            seen.heads.insert(key.clone(), commit);
+            seen.projects.entry(key).or_default().push(project);
         }
-        Ok(seen)
+        seen
     }
+}
 
-    fn add(&mut self, project: Project, commit: String) {
-        let public = public_url(&project.url);
-        self.heads.insert(public.clone(), commit);
-        self.projects.entry(public).or_default().push(project);
-    }
+/// The commit that the branch, tag or commit of each project is at.
+async fn heads(projects: Vec<Project>) -> Result<Vec<(Project, String)>, String> {
+    stream::iter(projects)
+        .map(|project| async move {
+            let commit = head(&project.url, &project.revision).await?;
+            Ok((project, commit))
+        })
+        .buffered(AT_A_TIME)
+        .try_collect()
+        .await
 }
 
 /// The commit that a branch, a tag or a commit identifier names in a repository.

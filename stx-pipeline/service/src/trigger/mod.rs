@@ -32,7 +32,8 @@ pub use stx_pipeline::{ChangedFile, PathRules, PathRulesError};
 
 use crate::schedule::{Schedule, Tick};
 
-/// The commits that the branches of a watch's repositories are at, by [public URL](public_url).
+/// The commits that the branches of a watch's repositories are at, by [public URL](public_url). Where a manifest names a repository
+/// with several revisions, there is an entry for each: `URL REVISION`.
 pub type Heads = BTreeMap<String, String>;
 
 /// Reads heads; earlier versions kept the URLs as they were configured, with their credentials.
@@ -114,12 +115,17 @@ impl fmt::Display for Cause {
             }
             Self::Commit { heads } => {
                 f.write_str("commit")?;
-                for (index, (url, commit)) in heads.iter().enumerate() {
+                for (index, (key, commit)) in heads.iter().enumerate() {
+                    let (url, revision) = key.split_once(' ').unwrap_or((key, ""));
                     let name = url.trim_end_matches('/').rsplit('/').next().unwrap_or(url);
                     let name = name.strip_suffix(".git").unwrap_or(name);
                     let short = commit.get(..10).unwrap_or(commit);
                     let separator = if index == 0 { " " } else { ", " };
-                    write!(f, "{separator}{name} {short}")?;
+                    f.write_str(separator)?;
+                    match revision {
+                        "" => write!(f, "{name} {short}")?,
+                        _ => write!(f, "{name} {revision} {short}")?,
+                    }
                 }
                 Ok(())
             }

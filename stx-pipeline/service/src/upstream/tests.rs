@@ -131,6 +131,67 @@ async fn a_manifest_is_seen_with_all_that_it_names() {
     );
 }
 
+#[tokio::test]
+async fn a_repository_that_a_manifest_names_twice_is_seen_at_both_revisions() {
+    let root = Utf8TempDir::new().unwrap();
+    let twice = repository(root.path(), "twice").await;
+    let old = commit(&twice, "a.c").await;
+    git(&twice, &["branch", "r/1"]).await.unwrap();
+    commit(&twice, "b.c").await;
+    let manifest = repository(root.path(), "manifest").await;
+    let project = |path: &str, revision: &str| {
+        format!("<project name=\"twice\" path=\"{path}\" revision=\"{revision}\"/>")
+    };
+    let write = async |projects: &str| {
+        let xml = format!(
+            "<manifest><remote name=\"x\" fetch=\".\"/><default remote=\"x\"/>{projects}</manifest>"
+        );
+        fs_err::write(manifest.join("default.xml"), xml).unwrap();
+        commit(&manifest, "README").await
+    };
+    let upstream_of = GitUpstream::new(root.path().join("cache"));
+    let watch = watch("master", self::manifest(manifest.as_str()));
+    // In either order, so that neither revision is the last one.
+    for order in [["new", "old"], ["old", "new"]] {
+        let projects = order.map(|path| match path {
+            "new" => project("p/new", "master"),
+            _ => project("p/old", "r/1"),
+        });
+        write(&projects.concat()).await;
+        let before = upstream_of.observe(&watch, None).await.unwrap();
+        for (branch, path) in [("r/1", "p/old"), ("master", "p/new")] {
+            git(&twice, &["checkout", "-q", branch]).await.unwrap();
+            let file = format!("{}-{}.c", order[0], path.replace('/', "-"));
+            let head = commit(&twice, &file).await;
+            let after = upstream_of.observe(&watch, Some(&before.heads)).await;
+            let after = after.unwrap();
+            assert_eq!(after.heads[&format!("{twice} {branch}")], head);
+            let changed = after.changed.unwrap();
+            let in_path = |changed: &&ChangedFile| changed.git == path && changed.file == file;
+            assert_eq!(changed.iter().filter(in_path).count(), 1, "{changed:?}");
+            let heads = [(format!("{twice} {branch}"), head.clone())].into();
+            let cause = trigger::Cause::Commit { heads };
+            assert_eq!(
+                cause.to_string(),
+                format!("commit twice {branch} {}", &head[..10])
+            );
+        }
+    }
+    // With one revision for both paths, its commit counts for both.
+    write(&[project("p/new", "master"), project("p/old", "master")].concat()).await;
+    let before = upstream_of.observe(&watch, None).await.unwrap();
+    assert_ne!(before.heads[twice.as_str()], old);
+    let head = commit(&twice, "both.c").await;
+    let after = upstream_of.observe(&watch, Some(&before.heads)).await;
+    let after = after.unwrap();
+    assert_eq!(after.heads[twice.as_str()], head);
+    let both = ["p/new", "p/old"].map(|path| ChangedFile {
+        git: path.to_owned(),
+        file: "both.c".to_owned(),
+    });
+    assert_eq!(after.changed, Some(both.into()));
+}
+
 /// A manifest whose branches each name another commit; what each is seen as.
 async fn branches(root: &Utf8Path, names: &[&str]) -> (String, Vec<Heads>) {
     let manifest = repository(root, "manifest").await;
