@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::Digest as _;
-use stx_layout::Channel;
+use stx_layout::{Channel, Pin};
 use stx_publish::replicate::{
     CopyError, CopyEvent, CopyPlan, CopyReport, CopyRequest, copy, plan, survey,
 };
@@ -78,6 +78,7 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
     let request = CopyRequest {
         channels: wanted.channels.iter().cloned().collect(),
         delete: wanted.delete,
+        thinned: !from.is_trusted(),
     };
     let target = match Mirror::open(site, &wanted.to) {
         Ok(target) => Some(target),
@@ -96,7 +97,12 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
         .await
         .map_err(refused)?;
     one.verdicts = verdicts(&from, &one.catalog).await?;
+    // Pins are private: no web server shows them, and no signature covers them.
+    if let Reader::Own(from) = &from {
+        one.pins = pins(site, from).await?;
+    }
     if let Some(target) = &target {
+        other.pins = pins(site, target).await?;
         other.verdicts = target.verdicts(&Scope::All).await.map_err(refused)?;
     }
     for channel in &request.channels {
@@ -110,6 +116,13 @@ async fn prepared(site: &Site, wanted: &Copy) -> Result<Prepared, Error> {
     }
     let plan = plan(&one, &other, &request);
     Ok(Prepared { from, target, plan })
+}
+
+/// The pins of a mirror that hold.
+async fn pins(site: &Site, mirror: &Mirror) -> Result<Vec<Pin>, Error> {
+    let mut pins = mirror.pins(&Scope::All).await.map_err(refused)?;
+    pins.retain(|pin| pin.holds(site.now));
+    Ok(pins)
 }
 
 /// Tells whether two names refer to the same mirror.

@@ -6,15 +6,15 @@
 //!
 //! A build arrives with the very `build.json` and `SHA256SUMS` that it has, or not at all; every byte is checked against
 //! these sums on the way. Builds come in the order of their dates, aliases after them. What was copied before is not copied
-//! again; what broke off is gone on with.
+//! again; what broke off is gone on with. A build of which retention took sections comes without them, and with the record of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, RootAlias, RootEntry,
-    RootTarget, Section, Sums, VerdictEntry, counted,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Pin, RootAlias,
+    RootEntry, RootTarget, Section, Sums, VerdictEntry, counted, printable,
 };
 
 use crate::error::chain;
@@ -37,6 +37,9 @@ pub struct CopyRequest {
     pub channels: BTreeSet<Channel>,
     /// Whether builds that the other mirror has not are retired.
     pub delete: bool,
+    /// True if builds of which sections are gone are copied without them. No signature covers the record of these sections, so
+    /// that a copy of a mirror that a keyring vouches for leaves such builds out.
+    pub thinned: bool,
 }
 
 impl CopyRequest {
@@ -58,6 +61,8 @@ pub struct Side {
     pub names: BTreeMap<RootAlias, RootEntry>,
     /// The verdicts on its builds, each build's oldest first.
     pub verdicts: Vec<VerdictEntry>,
+    /// The pins of its builds that hold.
+    pub pins: Vec<Pin>,
 }
 
 /// The decision about a build.
@@ -155,6 +160,9 @@ pub struct CopyPlan {
     pub undated: BTreeMap<Channel, BTreeSet<Section>>,
     /// Verdicts that the second mirror has not, of builds that it has then.
     pub verdicts: Vec<VerdictEntry>,
+    /// Pins that the second mirror has not, of builds that it has then. An author's pin there is replaced if it ends earlier.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Pin>,
     /// Builds that are to be retired, oldest first: the first mirror has them not.
     pub retire: Vec<BuildId>,
 }
@@ -206,7 +214,8 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
     let (mut builds, mut aliases) = (Vec::new(), Vec::new());
     for (channel, entry) in wanted {
         for date in entry.builds.keys() {
-            builds.push(judge(from, to, BuildId::new(channel.clone(), *date)));
+            let id = BuildId::new(channel.clone(), *date);
+            builds.push(judge(from, to, request, id));
         }
         for (alias, shown) in &entry.aliases {
             // It follows the verdicts that are on the second mirror then.
@@ -234,6 +243,9 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         .iter()
         .filter(|entry| arrive.contains(&entry.build) && !to.verdicts.contains(entry));
     let verdicts = verdicts.cloned().collect();
+    let pins = from.pins.iter().filter(|pin| arrive.contains(&pin.build));
+    let pins = pins.filter(|pin| !is_pinned_as_long(&to.pins, pin));
+    let pins = pins.cloned().collect();
     let mut retire = Vec::new();
     if request.delete {
         let gone = to.catalog.builds().map(|(id, _)| id);
@@ -247,11 +259,23 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         builds,
         aliases,
         verdicts,
+        pins,
         retire,
     }
 }
 
-fn judge(from: &Side, to: &Side, build: BuildId) -> BuildStep {
+/// Whether the author of a pin already pins its build for as long on a mirror with these pins.
+fn is_pinned_as_long(pins: &[Pin], pin: &Pin) -> bool {
+    let mut pins = pins.iter();
+    let there = pins.find(|there| there.build == pin.build && there.author == pin.author);
+    there.is_some_and(|there| match (there.until, pin.until) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(there), Some(until)) => there >= until,
+    })
+}
+
+fn judge(from: &Side, to: &Side, request: &CopyRequest, build: BuildId) -> BuildStep {
     let unreadable = |reason: &str| BuildVerdict::Unreadable {
         reason: reason.to_owned(),
     };
@@ -264,7 +288,7 @@ fn judge(from: &Side, to: &Side, build: BuildId) -> BuildStep {
     let there = to.catalog.build(&build).is_some();
     let verdict = match (&record, from.sums.get(&build), to.sums.get(&build)) {
         (Err(reason), _, _) => unreadable(reason),
-        (Ok(_), _, _) if from.thinned.contains(&build) => BuildVerdict::Thinned,
+        (Ok(_), _, _) if !request.thinned && from.thinned.contains(&build) => BuildVerdict::Thinned,
         (Ok(_), _, _) if !there => BuildVerdict::Copy,
         (Ok(_), Some(Err(reason)), _) => unreadable(reason),
         (Ok(_), Some(Ok(one)), Some(Ok(other))) if one == other => BuildVerdict::Same,
@@ -327,7 +351,7 @@ impl CopyPlan {
                 BuildVerdict::Copy | BuildVerdict::Same => return None,
                 BuildVerdict::Different => "another build is there under its date".to_owned(),
                 BuildVerdict::Thinned => {
-                    "sections of it are gone, and only whole builds are copied".to_owned()
+                    "sections of it are gone, and no signature says which".to_owned()
                 }
                 BuildVerdict::Unreadable { reason } => reason.clone(),
             };
@@ -360,6 +384,8 @@ impl CopyPlan {
             && !self.aliases.iter().any(points)
             && !self.names.iter().any(CopyName::points)
             && self.undated.is_empty()
+            && self.verdicts.is_empty()
+            && self.pins.is_empty()
             && self.retire.is_empty()
     }
 }
@@ -402,6 +428,13 @@ impl fmt::Display for CopyPlan {
             for section in sections {
                 writeln!(f, "offer  {channel}/{}", section.as_str())?;
             }
+        }
+        for entry in &self.verdicts {
+            let build = &entry.build;
+            writeln!(f, "mark   {build} {}", entry.verdict)?;
+        }
+        for pin in &self.pins {
+            writeln!(f, "pin    {}: {}", pin.build, printable(&pin.reason))?;
         }
         for build in &self.retire {
             writeln!(f, "retire {build}")?;

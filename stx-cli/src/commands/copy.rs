@@ -52,7 +52,10 @@ fn human(report: &CopyReport) -> String {
         .retired
         .iter()
         .map(|build| format!("retired {build}\n"));
-    let lines: Vec<_> = copied.chain(moved).chain(retired).collect();
+    let marks = [(report.marked, "verdict"), (report.pinned, "pin")];
+    let marks = marks.into_iter().filter(|(count, _)| *count > 0);
+    let marks = marks.map(|(count, what)| format!("copied {}\n", counted(count, what)));
+    let lines: Vec<_> = copied.chain(moved).chain(marks).chain(retired).collect();
     format!(
         "{}{} copied, {} transferred, {} already existed\n",
         lines.concat(),

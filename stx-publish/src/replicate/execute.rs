@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, Utc};
 use fs_err as fs;
 use futures_util::stream::{self, StreamExt as _};
-use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, Sha256, Sums, VerdictEntry};
+use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, Sha256, VerdictEntry};
 
 use super::report::failed;
 use super::{AliasVerdict, BuildVerdict, CopyError, CopyEvent, CopyPlan, CopyReport};
@@ -73,6 +73,13 @@ pub async fn copy(
         report.transferred += counts.transferred;
         report.shared += counts.shared;
         report.copied.push(step.build.clone());
+    }
+    // Before the aliases: a build that no alias shows any more could be retired meanwhile.
+    for pin in &plan.pins {
+        let failed = |source| failed(pin.build.to_string(), source);
+        let writer = to.lock(&pin.build.channel).await.map_err(failed)?;
+        writer.pin(pin).await.map_err(failed)?;
+        report.pinned += 1;
     }
     for step in &plan.aliases {
         if let AliasVerdict::Point { held } = step.verdict {
@@ -171,7 +178,7 @@ impl One<'_> {
     async fn copy(self) -> Result<Counts, CopyError> {
         let original = Sealed::read(self.from, self.id).await;
         let original = original.map_err(|error| self.source(error))?;
-        let (files, links) = self.content(&original.sums).await?;
+        let (files, links) = self.content(&original).await?;
         let dir = self.work.to_owned();
         let made = blocking_io("make", self.work, move || work_dir(&dir));
         made.await?;
@@ -211,10 +218,10 @@ impl One<'_> {
             .unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The files of the build, and its symlinks.
+    /// The files of the build and its symlinks, without those of sections that are gone or going.
     async fn content(
         &self,
-        sums: &Sums,
+        original: &Sealed,
     ) -> Result<(Vec<File>, BTreeMap<BuildPath, String>), CopyError> {
         let mut found = BTreeMap::new();
         // What only a web server shows is known by its sums alone: names and digests.
@@ -223,8 +230,9 @@ impl One<'_> {
             found = inspection.map_err(|error| self.source(error))?.found;
         }
         let mut files = Vec::new();
-        for line in sums.lines() {
-            if line.path == record_path() {
+        let is_gone = |path: &BuildPath| original.thinned.covers(path).is_some();
+        for line in original.sums.lines() {
+            if line.path == record_path() || is_gone(&line.path) {
                 continue;
             }
             let known = match found.get(&line.path) {
@@ -256,8 +264,11 @@ impl One<'_> {
         // The largest first, so that none is left over in the end.
         files.sort_by_key(|file| std::cmp::Reverse(file.known.size));
         let links = found.into_iter().filter_map(|(path, found)| match found {
-            Found::Symlink { target } => Some((path, target)),
-            Found::File { .. } | Found::Directory { .. } | Found::Other { .. } => None,
+            Found::Symlink { target } if !is_gone(&path) => Some((path, target)),
+            Found::Symlink { .. }
+            | Found::File { .. }
+            | Found::Directory { .. }
+            | Found::Other { .. } => None,
         });
         Ok((files, links.collect()))
     }

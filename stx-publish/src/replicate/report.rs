@@ -39,6 +39,8 @@ pub struct CopyReport {
     pub moved: Vec<String>,
     /// The verdicts that came along.
     pub marked: u64,
+    /// The pins that came along.
+    pub pinned: u64,
     /// The builds that were retired.
     pub retired: Vec<BuildId>,
     /// The builds and aliases that were not copied, and why, a line each.

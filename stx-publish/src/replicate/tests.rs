@@ -2,10 +2,11 @@ use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
 use camino_tempfile::{Utf8TempDir, tempdir};
-use stx_layout::{BuildOutcome, BuildRecord};
+use stx_layout::{BuildOutcome, BuildPath, BuildRecord};
 
 use super::*;
 use crate::Cleared;
+use crate::conformance::retention::{sample_pin, sample_section};
 use crate::conformance::{sample_id, sample_request};
 use crate::faulty::{Fault, FaultyStore};
 use crate::incoming::{Entry, Incoming};
@@ -13,7 +14,7 @@ use crate::local::LocalStore;
 use crate::memory::MemoryStore;
 use crate::plan::PublishRequest;
 use crate::publish::{prepare, publish};
-use crate::store::{MirrorStore, read_all};
+use crate::store::{Depth, MirrorStore, read_all};
 use crate::verify::{FindingKind, repair, verify};
 
 async fn put(store: &dyn MirrorStore, day: u32, result: BuildOutcome, text: &str) {
@@ -31,9 +32,13 @@ fn mirror() -> (Utf8TempDir, LocalStore) {
 async fn planned(from: &dyn MirrorStore, to: &dyn MirrorStore, delete: bool) -> CopyPlan {
     let request = CopyRequest {
         delete,
+        thinned: true,
         ..CopyRequest::default()
     };
-    let (one, other) = survey(from, to, &request).await.expect("read");
+    let (mut one, mut other) = survey(from, to, &request).await.expect("read");
+    for (store, side) in [(from, &mut one), (to, &mut other)] {
+        side.pins = store.pins(&Scope::All).await.expect("pins");
+    }
     plan(&one, &other, &request)
 }
 
@@ -153,6 +158,87 @@ async fn another_build_under_the_same_date_is_no_copy() {
     assert_eq!(report.copied, []);
 }
 
+/// Takes sections from the build of a day, in a mirror that shows a newer one.
+async fn thin(store: &dyn MirrorStore, day: u32, sections: &[&str]) {
+    let sections: Vec<_> = sections
+        .iter()
+        .map(|name| sample_section(name, 10))
+        .collect();
+    let writer = store.lock(&sample_id(day).channel).await.expect("the lock");
+    let taken = writer.thin(sample_id(day).date, &sections).await;
+    assert_eq!(taken.expect("thinned").len(), sections.len());
+}
+
+#[tokio::test]
+async fn a_thinned_build_comes_without_its_sections_and_says_so() {
+    let (_one, near) = mirror();
+    let afar = MemoryStore::new();
+    for from in [&near as &dyn MirrorStore, &afar] {
+        for day in [1, 2] {
+            put(from, day, BuildOutcome::Success, &format!("day {day}")).await;
+        }
+        thin(from, 1, &["inputs", "outputs/iso"]).await;
+        let (_other, to) = mirror();
+        let report = copied(from, &to, false).await.expect("copied");
+        assert_eq!(
+            (report.copied, report.left),
+            ([1, 2].map(sample_id).to_vec(), vec![])
+        );
+        for store in [from, &to] {
+            let found = store.inspect(&sample_id(1), Depth::Listing).await;
+            let found = found.expect("there");
+            assert_eq!(
+                found.thinned,
+                thinned(from, &sample_id(1)).await.expect("a record")
+            );
+            let names: Vec<_> = found.found.keys().map(BuildPath::as_str).collect();
+            assert!(!names.iter().any(|name| name.contains("iso")), "{names:?}");
+        }
+        let report = verify(&to, &Scope::All).await.expect("verified");
+        assert_eq!(report.findings, []);
+        assert!(planned(from, &to, true).await.is_noop());
+        // The record of the sections is signed by nobody.
+        let request = CopyRequest::default();
+        let (_third, third) = mirror();
+        let (one, other) = survey(from, &third, &request).await.expect("read");
+        let plan = plan(&one, &other, &request);
+        assert_eq!(plan.builds[0].verdict, BuildVerdict::Thinned);
+        assert!(plan.problems()[0].contains("no signature says which"));
+    }
+}
+
+#[tokio::test]
+async fn pins_come_along_and_none_is_shortened() {
+    let ((_one, from), (_other, to)) = (mirror(), mirror());
+    put(&from, 1, BuildOutcome::Success, "day 1").await;
+    let pin = |author, day: Option<u32>| {
+        let until = day.map(|day| sample_id(day).date.time());
+        sample_pin(&sample_id(1), author, until)
+    };
+    let set = async |store: &dyn MirrorStore, pin: &Pin| {
+        let writer = store.lock(&pin.build.channel).await.expect("the lock");
+        writer.pin(pin).await.expect("pinned");
+    };
+    let pins = async |store: &dyn MirrorStore| store.pins(&Scope::All).await.expect("pins");
+    set(&from, &pin("anna", None)).await;
+    set(&from, &pin("ben", Some(20))).await;
+    let report = copied(&from, &to, false).await.expect("copied");
+    assert_eq!(report.pinned, 2);
+    assert_eq!(pins(&to).await, pins(&from).await);
+    assert!(planned(&from, &to, false).await.is_noop());
+    // The other mirror wants it for longer, or for less long.
+    set(&to, &pin("ben", Some(21))).await;
+    set(&to, &pin("anna", Some(21))).await;
+    let plan = planned(&from, &to, false).await;
+    assert_eq!(plan.pins, [pin("anna", None)]);
+    assert!(
+        !plan.is_noop() && plan.to_string().contains("pin    master/centos/"),
+        "{plan}"
+    );
+    copied(&from, &to, false).await.expect("copied");
+    assert_eq!(pins(&to).await, [pin("anna", None), pin("ben", Some(21))]);
+}
+
 #[tokio::test]
 async fn a_copy_that_stops_anywhere_is_gone_on_with() {
     let (_one, from) = mirror();
@@ -160,15 +246,24 @@ async fn a_copy_that_stops_anywhere_is_gone_on_with() {
         let text = format!("day {day}");
         put(&from, day, BuildOutcome::Success, &text).await;
     }
+    thin(&from, 1, &["inputs"]).await;
+    let pin = sample_pin(&sample_id(1), "anna", None);
+    let writer = from.lock(&pin.build.channel).await.expect("the lock");
+    writer.pin(&pin).await.expect("pinned");
+    drop(writer);
     for fault in Fault::ALL {
         for at in 0.. {
             let (_other, to) = mirror();
             let faulty = FaultyStore::new(to.clone(), fault, at);
-            let request = CopyRequest::default();
+            let request = CopyRequest {
+                thinned: true,
+                ..CopyRequest::default()
+            };
             let context = format!("{fault:?} at call {at}");
             let done = match survey(&from, &faulty, &request).await {
                 Err(_) => false,
-                Ok((one, other)) => {
+                Ok((mut one, other)) => {
+                    one.pins.push(pin.clone());
                     let plan = plan(&one, &other, &request);
                     let work = tempdir().expect("a directory");
                     let now = sample_id(20).date.time();
@@ -190,6 +285,8 @@ async fn a_copy_that_stops_anywhere_is_gone_on_with() {
             repair(&to, &report).await.expect("repaired");
             let report = verify(&to, &Scope::All).await.expect("verified");
             assert_eq!(report.findings, [], "{context}");
+            let pins = to.pins(&Scope::All).await.expect("pins");
+            assert_eq!(pins, std::slice::from_ref(&pin), "{context}");
             if !faulty.has_failed() {
                 assert!(done, "{context}");
                 assert!(at > 10, "only {at} calls");

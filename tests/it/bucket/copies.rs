@@ -31,8 +31,8 @@ fn listing(root: &Utf8Path) -> Vec<String> {
             format!("-> {}", path.read_link_utf8().expect("a symlink"))
         } else if kind.is_file() {
             let first = inodes.entry(found.ino()).or_insert_with(|| name.clone());
-            // `build.json` and `SHA256SUMS` are written when the build is.
-            let own = ["build.json", "SHA256SUMS", "success"]
+            // These are written when the build is.
+            let own = ["build.json", "SHA256SUMS", "THINNED.json", "success"]
                 .contains(&entry.file_name().to_str().unwrap_or_default());
             let time = (found.mtime(), found.mtime_nsec());
             let time = (!own).then_some(time);
@@ -111,6 +111,53 @@ fn a_mirror_is_copied_to_a_bucket_and_back() {
             .is_some_and(|why| why.contains("another build")),
         "{refused}"
     );
+}
+
+#[test]
+fn pins_and_thinned_builds_are_copied_to_a_bucket_and_back() {
+    let work = tempdir().expect("a directory");
+    let first = Place::Directory(tempdir().expect("a directory"));
+    for day in 1..=3 {
+        drop(first.publish(&tree(work.path(), day), day).ok());
+    }
+    let config = work.path().join("stx-builds.toml");
+    fs_err::write(&config, "policy = \"policy.toml\"\n").expect("a file");
+    let policy = "[kind.master]\ntiers = [{ section = \"outputs/iso\", after = \"2 days\" }]\n";
+    fs_err::write(work.path().join("policy.toml"), policy).expect("a file");
+    let now = ["--now", "2018-11-04T00:00:00Z"];
+    let prune = ["--config", config.as_str(), "prune"];
+    first.run(&[&prune[..], &now].concat()).ok();
+    let oldest = format!("{CHANNEL}/{}", date(1));
+    let pin = ["pin", &oldest, "--reason", "a customer runs it"];
+    first
+        .run(&[&pin[..], &["--author", "anna"], &now].concat())
+        .ok();
+
+    let ceph: Arc<dyn Server> = shared();
+    let bucket = Place::bucket(&ceph, "pinned");
+    let back = work.path().join("back");
+    let places = [first.mirror(), bucket.mirror(), back.to_string()];
+    for pair in places.windows(2) {
+        let copy = ["copy", &pair[0], &pair[1], "--format", "json"];
+        let copied = run(&mut asked(&*ceph, "unused", &[&copy[..], &now].concat()));
+        let copied = copied.code(0).json();
+        assert_eq!(copied["copied"].as_array().map(Vec::len), Some(3));
+        assert_eq!(
+            (&copied["pinned"], &copied["left"]),
+            (&1.into(), &serde_json::json!([]))
+        );
+        run(&mut asked(&*ceph, &pair[1], &["verify"])).ok();
+        let pins = run(&mut asked(&*ceph, &pair[1], &["pins"])).ok();
+        assert!(pins.contains(&oldest) && pins.contains("anna"), "{pins}");
+    }
+    let (one, other) = (listing(Utf8Path::new(&places[0])), listing(&back));
+    for (one, other) in one.iter().zip(&other) {
+        assert_eq!(one, other);
+    }
+    assert_eq!(one.len(), other.len());
+    let is_there = |day: u32, name: &str| back.join(CHANNEL).join(date(day)).join(name).exists();
+    assert!(is_there(1, "THINNED.json") && !is_there(1, "outputs/iso"));
+    assert!(is_there(3, "outputs/iso/bootimage.iso"));
 }
 
 /// Signatures and what they sign go together, there and back, and are asked for on the way.
