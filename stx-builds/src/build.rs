@@ -23,7 +23,7 @@ pub(crate) use after::release_below;
 pub use order::{BuildArea, BuildOrder, Watch};
 pub use recipe::{RECIPE_FORM, read_recipe, recipe_files, recipe_findings};
 pub(crate) use state::lock;
-pub(crate) use unpublished::UNPUBLISHED;
+pub(crate) use unpublished::{UNPUBLISHED, logs as unpublished_logs};
 pub(crate) use work::resume;
 
 use self::work::Work;

@@ -1,11 +1,14 @@
 //! The build service on this machine: its configuration, spool, builds, hook and metrics around the loop of `stx-pipeline`.
 
+mod board;
 mod builder;
+mod follow;
 mod hook;
 mod host;
 mod lab;
 mod request;
 mod setup;
+mod shown;
 mod spool;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod branches;
 mod full;
 mod hostile;
 mod labs;
+mod shown;
 mod unread;
 mod verdicts;
 

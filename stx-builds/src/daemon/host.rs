@@ -9,11 +9,12 @@ use sd_notify::NotifyState;
 use stx_layout::{AliasEntry, BuildId, Catalog, ReleaseId, VerdictEntry};
 use stx_pipeline::Cancel;
 use stx_publish::{MirrorStore, Scope};
-use stx_service::ledger::State;
 use stx_service::metrics::metrics;
+use stx_service::status::Pulse;
 use stx_service::trigger::Target;
 use stx_service::{ChannelFacts, Disk, Facts, Host, Lab, Marking, Message, Notice, Pruned, Tested};
 
+use super::board::Board;
 use super::hook::Hook;
 use super::lab::LabTest;
 use super::setup::{ReadOptions, Service, service_dir};
@@ -37,6 +38,7 @@ pub(super) struct LocalHost {
     area: BuildArea,
     service: RwLock<Service>,
     spool: Spool,
+    board: Board,
     hook: Mutex<Option<Hook>>,
     written: Mutex<Option<Instant>>,
     renewed: Mutex<Option<Instant>>,
@@ -53,12 +55,18 @@ impl LocalHost {
             .as_deref()
             .into_iter()
             .for_each(|problem| area.site.log(problem));
+        let (board, problem) = Board::new(&service.spool(&area));
+        problem
+            .as_deref()
+            .into_iter()
+            .for_each(|problem| area.site.log(problem));
         let hook = Hook::new(Arc::new(area.site.clone()));
         Ok(Self {
             read,
             area,
             service: RwLock::new(service),
             spool,
+            board,
             hook: Mutex::new(Some(hook)),
             written: Mutex::new(None),
             renewed: Mutex::new(None),
@@ -91,8 +99,9 @@ impl LocalHost {
         pages::renew(&site, store, site.now).await;
     }
 
-    /// Waits for the notices that wait, but not for long.
+    /// Waits for the notices that wait, but not for long. No build runs any more.
     pub(super) async fn finish(&self, limit: Duration) {
+        self.board.finish();
         let hook = self
             .hook
             .lock()
@@ -217,16 +226,20 @@ impl Host for LocalHost {
         }
     }
 
-    fn pulse(&self, state: &State, facts: &Facts) {
+    fn pulse(&self, pulse: &Pulse<'_>) {
+        let (state, facts) = (pulse.state(), pulse.facts);
         let status = format!("{} run, {} wait", state.runs.len(), state.queue.len());
         // Without a service manager there is nobody to tell; with one that does not listen, its watchdog says so.
         sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]).ok();
+        let service = self.service();
+        for problem in self.board.show(pulse, &self.area, &service) {
+            self.area.site.log(&problem);
+        }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.is_some_and(|at| at.elapsed() < METRICS) {
             return;
         }
         *written = Some(Instant::now());
-        let service = self.service();
         if let Some(file) = &service.config.metrics {
             let text = metrics(state, facts, clock());
             // The next ones come in a moment: none of them has to survive a loss of power.

@@ -23,6 +23,10 @@ use stx_service::{Ask, Message};
 
 /// The file that the running service has locked.
 const ALIVE: &str = ".service";
+/// The document that says what the service does; see [`Status`](stx_service::status::Status).
+pub(super) const STATUS: &str = "status.json";
+/// The directory of the logs of running builds.
+pub(super) const RUNNING: &str = "running";
 /// No message is longer.
 const LONGEST: u64 = Ask::LONGEST as u64;
 /// How many messages of one user are read at a time; the rest is read at the next look.
@@ -56,6 +60,8 @@ impl Spool {
     /// being shown is given, and is no reason not to serve.
     pub(super) fn open(dir: &Utf8Path) -> Result<(Self, Option<String>), String> {
         make(dir)?;
+        // What stays is of no harm, and is removed by the next start.
+        sweep(dir).ok();
         let (alive, problem) = match alive(dir) {
             Ok(file) => (Some(file), None),
             Err(error) => {
@@ -118,8 +124,10 @@ impl Spool {
     fn names(&self) -> io::Result<Vec<OsString>> {
         let mut stuck = self.stuck();
         stuck.retain(|name| fs_err::symlink_metadata(self.path(name)).is_ok());
-        let known =
-            |name: &OsString| name.as_encoded_bytes().starts_with(b".") || stuck.contains(name);
+        let own = |name: &OsString| name == STATUS || name == RUNNING;
+        let known = |name: &OsString| {
+            name.as_encoded_bytes().starts_with(b".") || own(name) || stuck.contains(name)
+        };
         let names = fs_err::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name()));
         let names = names.filter(|name| !name.as_ref().is_ok_and(known));
         names.take(MOST_NAMES).collect()
@@ -235,27 +243,73 @@ fn make(dir: &Utf8Path) -> Result<(), String> {
 /// Only for `trigger` and `status`, which cannot look into the state directory: what keeps a second service out is the lock
 /// there. Whatever had the name is replaced, never opened.
 fn alive(dir: &Utf8Path) -> io::Result<File> {
-    let new = dir.join(format!("{ALIVE}.{}", std::process::id()));
+    place(dir, ALIVE, |file| file.try_lock().map_err(io::Error::from))
+}
+
+/// Puts a file that the group can read in the place of whatever has the name; `write` is given it before it has the name.
+pub(super) fn place(
+    dir: &Utf8Path,
+    name: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
+    let hidden = name.trim_start_matches('.');
+    let new = dir.join(format!(".{hidden}.{}", std::process::id()));
     match fs_err::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let file = unfollowed()
+    let mut file = unfollowed()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&new)?;
-    file.try_lock()?;
-    // Whoever can read it can lock it once it is free, which misleads nobody but those who ask whether a service runs.
-    file.set_permissions(PermissionsExt::from_mode(0o640))?;
-    match fs_err::rename(&new, dir.join(ALIVE)) {
+    let placed = write(&mut file)
+        // Whoever can read it can lock it once it is free, which misleads nobody but those who ask whether a service runs.
+        .and_then(|()| file.set_permissions(PermissionsExt::from_mode(0o640)))
+        .and_then(|()| fs_err::rename(&new, dir.join(name)));
+    match placed {
         Ok(()) => Ok(file),
         Err(error) => {
-            // The rename is what is reported.
+            // The first error is what is reported.
             fs_err::remove_file(&new).ok();
             Err(error)
         }
     }
+}
+
+/// Removes what a killed service left of the files that it was placing.
+fn sweep(dir: &Utf8Path) -> io::Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    for entry in fs_err::read_dir(dir)?.take(MOST_NAMES) {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let mine = [ALIVE, ".status.json"].iter().any(|of| {
+            let rest = name
+                .strip_prefix(of)
+                .and_then(|rest| rest.strip_prefix('.'));
+            rest.is_some_and(|pid| pid.parse::<u32>().is_ok())
+        });
+        if mine && entry.metadata()?.uid() == user {
+            fs_err::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The text of a file of the service's own; nothing of one that a member has put there.
+pub(super) fn own_text(dir: &Utf8Path, name: &str, longest: u64) -> io::Result<Vec<u8>> {
+    let of = fs_err::symlink_metadata(dir)?;
+    let file = unfollowed().read(true).open(dir.join(name))?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.uid() != of.uid() {
+        return Err(io::Error::other(format!(
+            "{dir}/{name}: it is not a file of the service"
+        )));
+    }
+    let mut text = Vec::new();
+    file.take(longest).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Whether a service is alive.

@@ -26,6 +26,8 @@ pub struct ServiceConfig {
     pub hook_timeout: Duration,
     /// Where requests are left; `None` for beside the state directory.
     pub spool: Option<Utf8PathBuf>,
+    /// Whether members of the spool's group may read the logs of running builds, redacted as published ones are.
+    pub running_logs: bool,
     /// The group whose members may cancel what others asked for; `None` for nobody but root and the service's user.
     pub cancel_group: Option<String>,
     /// The file that metrics are written to.
@@ -71,6 +73,7 @@ struct ServiceTable {
     hook: Vec<String>,
     hook_timeout: Option<PositiveDuration>,
     spool: Option<Utf8PathBuf>,
+    running_logs: Option<bool>,
     cancel_group: Option<String>,
     metrics: Option<Utf8PathBuf>,
 }
@@ -264,6 +267,7 @@ impl ServiceTable {
             hook: self.hook,
             hook_timeout: or(self.hook_timeout, Duration::from_secs(30)),
             spool: self.spool,
+            running_logs: self.running_logs.unwrap_or(true),
             cancel_group: self.cancel_group,
             metrics: self.metrics,
             branches: Vec::new(),

@@ -101,6 +101,34 @@ pub fn check(
     alarms
 }
 
+/// The next step for the operator who sees an alarm, as a sentence or two.
+pub fn remedy(alarm: &Alarm) -> String {
+    let subject = &alarm.subject;
+    match alarm.kind {
+        AlarmKind::NotBuilt => format!(
+            "Run `stx-builds status` to see what holds up the queue, then `stx-builds trigger` to request a build of {subject}."
+        ),
+        AlarmKind::NotPublished => format!(
+            "Run `stx-builds history {subject}` for the reason and `stx-builds history --log REQUEST` for the logs; fix it, then `stx-builds trigger` the build again."
+        ),
+        AlarmKind::NotAliased => {
+            "Run `stx-builds verify --repair` to point `latest_build` at the newest success.".to_owned()
+        }
+        AlarmKind::Stale => format!(
+            "Run `stx-builds history {subject}` to see why the newest builds did not succeed."
+        ),
+        AlarmKind::DiskFilling => {
+            "Run `stx-builds forecast` to see what retention will free, and `stx-builds prune` to free it now.".to_owned()
+        }
+        AlarmKind::NeverFires => format!(
+            "Check that the service's user can reach the repositories of {subject} and that its branch exists, with `git ls-remote`."
+        ),
+        AlarmKind::PruneBlocked => {
+            "Run `stx-builds prune --dry-run`; if what it lists is right, run the command that the alarm names.".to_owned()
+        }
+    }
+}
+
 /// The time since which commits of a watch, or a new success of the channel below, wait for a build.
 fn moved(state: &State, watch: &Watch) -> Option<DateTime<Utc>> {
     let pending = state

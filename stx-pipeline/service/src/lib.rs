@@ -18,6 +18,7 @@
 //! | [`ledger`] | what the service remembers | `sqlite`: in a file |
 //! | `serve` | the loop, under tokio's clock | `serve` |
 //! | [`health`](mod@health), [`metrics`] | alarms, and numbers for Prometheus, from the state | |
+//! | [`status`](mod@status) | the state as a document, for those who cannot read the ledger | |
 //! | `upstream` | `GitUpstream`: the commits of git repositories, seen by `git` | `git` |
 //!
 //! Without its features the crate does no I/O and reads no clock.
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod schedule;
 #[cfg(feature = "serve")]
 mod serve;
+pub mod status;
 pub mod trigger;
 #[cfg(feature = "git")]
 mod upstream;
@@ -53,8 +55,9 @@ pub use serve::{Control, ServeError, serve};
 #[cfg(feature = "git")]
 pub use upstream::GitUpstream;
 
-use crate::ledger::{Alarm, RunEnd, State};
+use crate::ledger::{Alarm, RunEnd};
 use crate::schedule::Schedule;
+use crate::status::Pulse;
 use crate::trigger::{Heads, Observation, Reason, Target, Watch};
 use stx_pipeline::{Cancel, Event};
 
@@ -493,8 +496,8 @@ pub trait Host: Send + Sync {
     /// Tells people.
     fn notify(&self, notice: Notice);
 
-    /// The service is alive, and this is what is so.
-    fn pulse(&self, state: &State, facts: &Facts);
+    /// The service is alive, and this is what is so. It is called after each step, so at least once a tick.
+    fn pulse(&self, pulse: &Pulse<'_>);
 
     /// A line for the log.
     fn say(&self, text: &str);

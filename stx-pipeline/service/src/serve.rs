@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use stx_layout::counted;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,6 +26,7 @@ use super::{
     Builder, Facts, Host, Left, Marking, Notice, OnStop, Progress, Pruned, Setup, Tested, Upstream,
 };
 use crate::ledger::{Alarm, AlarmKind, Change, Ledger, LedgerError, State};
+use crate::status::{Answer, Pulse};
 use crate::trigger::Observation;
 use stx_pipeline::Cancel;
 
@@ -51,6 +53,8 @@ pub enum ServeError {
     },
 }
 
+/// How many answers to messages are shown: whoever left one looks for its answer at once.
+const ANSWERS: usize = 200;
 /// How long a ledger that cannot be written is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -114,6 +118,12 @@ struct Service<'l> {
     surveying: bool,
     pruning: bool,
     stopping: Option<OnStop>,
+    started: DateTime<Utc>,
+    answers: Vec<Answer>,
+    /// As [`Pulse::changes`].
+    changes: u64,
+    /// As [`Pulse::ended`].
+    ended: u64,
 }
 
 /// Serves until it is told to stop, or cannot go on. What was cut off before goes on first.
@@ -133,6 +143,7 @@ pub async fn serve(
     mut control: mpsc::UnboundedReceiver<Control>,
 ) -> Result<(), ServeError> {
     let (sender, mut events) = mpsc::unbounded_channel();
+    let started = host.now();
     let mut service = Service {
         ledger,
         setup,
@@ -154,6 +165,10 @@ pub async fn serve(
         surveying: false,
         pruning: false,
         stopping: None,
+        started,
+        answers: Vec::new(),
+        changes: 0,
+        ended: 0,
     };
     let mut recovered = false;
     // Events that are not recorded yet, the oldest first.
@@ -190,7 +205,7 @@ pub async fn serve(
         }
         if service.waiting {
             // Whoever watches is told all the same that the service lives.
-            service.host.pulse(service.ledger.state(), &service.facts);
+            service.pulse();
         }
         if service.stopping.is_some() && service.idle() {
             return match failed {
@@ -233,7 +248,51 @@ impl Service<'_> {
     }
 
     fn record(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
-        self.ledger.record(changes)
+        self.ledger.record(changes)?;
+        self.changes += 1;
+        let ends = |change: &Change| match change {
+            Change::Closed { .. } | Change::Ended { .. } | Change::Requeued { .. } => true,
+            Change::Marked { .. }
+            | Change::Requested(_)
+            | Change::Joined { .. }
+            | Change::Started { .. }
+            | Change::Named { .. }
+            | Change::Phase { .. }
+            | Change::Interrupted { .. }
+            | Change::Raised { .. }
+            | Change::Lowered { .. }
+            | Change::Received { .. }
+            | Change::Cleared { .. }
+            | Change::VerdictFiled(_)
+            | Change::TestStarted { .. }
+            | Change::TestEnded { .. }
+            | Change::VerdictEnded { .. } => false,
+        };
+        self.ended += u64::from(changes.iter().any(ends));
+        Ok(())
+    }
+
+    /// Tells the host that the service is alive, and what is so.
+    fn pulse(&self) {
+        self.host.pulse(&Pulse {
+            ledger: &*self.ledger,
+            setup: &self.setup,
+            facts: &self.facts,
+            answers: &self.answers,
+            started: self.started,
+            stopping: self.stopping.is_some(),
+            changes: self.changes,
+            ended: self.ended,
+        });
+    }
+
+    /// Takes note how a message was answered; those that were answered long ago are forgotten.
+    fn answer(&mut self, answer: Answer) {
+        self.changes += 1;
+        if self.answers.len() == ANSWERS {
+            self.answers.remove(0);
+        }
+        self.answers.push(answer);
     }
 
     /// Whether nothing runs any more. Builds whose end cannot be recorded for now do not run.
@@ -289,7 +348,7 @@ impl Service<'_> {
         }
         self.survey();
         self.check_health()?;
-        self.host.pulse(self.ledger.state(), &self.facts);
+        self.pulse();
         Ok(())
     }
 
@@ -354,6 +413,7 @@ impl Service<'_> {
         match control {
             Control::Reload(setup) => {
                 self.setup = *setup;
+                self.changes += 1;
                 let watches = &self.setup.watches;
                 let polled = |key: &String| {
                     watches
@@ -377,6 +437,7 @@ impl Service<'_> {
                     OnStop::Interrupt
                 };
                 self.stopping = Some(how);
+                self.changes += 1;
                 match how {
                     OnStop::Finish => {
                         let builds = counted(self.builds.len(), "build");

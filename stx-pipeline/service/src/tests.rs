@@ -7,6 +7,7 @@ mod hostile;
 mod labs;
 mod layers;
 mod room;
+mod shown;
 mod texts;
 mod verdicts;
 mod world;

@@ -170,9 +170,13 @@ fn only_who_asked_cancels_unless_a_group_may() {
             &site,
             &["./stx-builds", "trigger", "--cancel", "1"],
         ))
-        .code(0)
     };
-    cancel();
+    let refused = cancel().code(2);
+    assert!(
+        refused.stderr.contains("others asked for it, too"),
+        "{}",
+        refused.stderr
+    );
     site.until("the refusal", || {
         site.log().contains("user 65534 may not cancel request 1")
     });
@@ -184,7 +188,7 @@ fn only_who_asked_cancels_unless_a_group_may() {
     site.until("the reload", || {
         site.log().contains("configuration reloaded")
     });
-    cancel();
+    cancel().code(0);
     site.until("the end", || site.log().contains("run 2: cancelled"));
     ends_in_time(daemon, "cancelled");
 }

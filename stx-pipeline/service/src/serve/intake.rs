@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{VerdictEntry, redact_urls};
+use stx_layout::{ReleaseId, VerdictEntry, redact_urls};
 use tokio::time::Instant;
 
 use super::{Event, Look, ServeError, Service};
 use crate::ledger::LEFT_OUT;
 use crate::ledger::{Change, Closed, LedgerError, Request, State};
 use crate::schedule::Tick;
+use crate::status::Answer;
 use crate::trigger::{
     Cause, Mark, Observation, Reason, Target, Verdict, Watch, after, judge, periodic,
 };
@@ -18,6 +19,8 @@ use crate::{Ask, Message, unnamed};
 
 /// How long a look at repositories may take.
 pub(super) const LOOK: Duration = Duration::from_mins(10);
+/// The line for the log and the change to record of something that is cancelled; or the line of why it is not.
+pub(super) type Cancelled = Result<(String, Option<Change>), String>;
 /// The key of the retention schedule's mark; no channel has this name.
 const PRUNE: &str = "prune";
 
@@ -234,11 +237,20 @@ impl Service<'_> {
         let at = self.host.now();
         let Message { id, uid, ask } = message;
         let mut said = None;
+        let mut answer = Answer {
+            message: id.clone(),
+            at,
+            request: None,
+            joined: false,
+            refused: None,
+        };
         let mut changes = vec![Change::Received { id: id.clone() }];
         if let Err(why) = ask.check() {
             self.record(&changes)?;
             let text = format!("{id}: what user {uid} asks is refused: {why}");
             self.host.say(&text);
+            answer.refused = Some(why.to_string());
+            self.answer(answer);
             return Ok(true);
         }
         match ask {
@@ -258,6 +270,7 @@ impl Service<'_> {
                     reason: reason.map(|it| redact_urls(&it).into_owned()),
                     url,
                 };
+                answer.request = Some(self.state().id(0));
                 changes.push(self.verdict(uid, at, entry));
             }
             Ask::Build {
@@ -267,44 +280,25 @@ impl Service<'_> {
                 force,
                 new_channel,
             } => {
-                let known = self.setup.watch_of(&release, &git);
-                let known = known.map(|watch| watch.target(at));
-                let accepted = match known {
-                    Some(target) => Ok((target, None)),
-                    None => match self.host.target(&release, &git) {
-                        Err(why) => Err(why),
-                        Ok(target) if !new_channel && !self.setup.names(&target) => {
-                            let why = unnamed(&target);
-                            Ok((target, Some(why)))
-                        }
-                        Ok(target) => match self.is_there(&id, &target) {
-                            None => return Ok(false),
-                            Some(Ok(true)) => Ok((target, None)),
-                            Some(Ok(false)) => {
-                                let why = format!("there is no branch or tag {git} upstream");
-                                Ok((target, Some(why)))
-                            }
-                            Some(Err(why)) => {
-                                // Nothing becomes public of a build that never comes to a commit.
-                                said = Some(format!(
-                                    "{git}: whether it is upstream cannot be seen: {}; it is built anyway",
-                                    redact_urls(&why)
-                                ));
-                                Ok((target, None))
-                            }
-                        },
-                    },
+                let Some(accepted) =
+                    self.accepted(&id, (&release, &git), new_channel, at, &mut said)
+                else {
+                    return Ok(false);
                 };
                 let text = redact_urls(&text).into_owned();
                 let cause = Cause::Manual { uid, text };
                 let reason = Reason { at, cause };
                 match accepted {
                     Ok((target, None)) => {
+                        let waiting = self.state().waiting(&target).map(|it| it.id);
+                        answer.joined = waiting.is_some();
+                        answer.request = waiting.or(Some(self.state().id(0)));
                         changes.push(file(self.state(), target, reason, force, true));
                     }
                     Ok((target, Some(why))) => {
                         said = Some(format!("{target} is refused: {why}"));
                         let request = request(self.state().id(0), target, reason, force, true);
+                        (answer.request, answer.refused) = (Some(request.id), Some(why.clone()));
                         let how = Closed::Skipped { why };
                         let closed = Change::Closed {
                             request: request.id,
@@ -313,12 +307,25 @@ impl Service<'_> {
                         };
                         changes.extend([Change::Requested(request), closed]);
                     }
-                    Err(why) => said = Some(format!("{git} cannot be built: {why}")),
+                    Err(why) => {
+                        let why = format!("{git} cannot be built: {why}");
+                        answer.refused = Some(why.clone());
+                        said = Some(why);
+                    }
                 }
             }
             Ask::Cancel { request } => {
-                let (text, change) = self.cancel(request, uid, at);
-                changes.extend(change);
+                answer.request = Some(request);
+                let text = match self.cancel(request, uid, at) {
+                    Ok((text, change)) => {
+                        changes.extend(change);
+                        text
+                    }
+                    Err(why) => {
+                        answer.refused = Some(why.clone());
+                        why
+                    }
+                };
                 said = Some(text);
             }
         }
@@ -327,11 +334,48 @@ impl Service<'_> {
         if let Some(said) = said {
             self.host.say(&said);
         }
+        self.answer(answer);
         Ok(true)
     }
 
-    /// Cancels a request that waits, or asks the build of its run to end. Gives the line for the log and the change to record.
-    fn cancel(&mut self, request: u64, uid: u32, at: DateTime<Utc>) -> (String, Option<Change>) {
+    /// The target of a build that a message asks for, with why it is refused, if it is; the error if it has no target. `None`
+    /// while its branch is looked for.
+    fn accepted(
+        &mut self,
+        id: &str,
+        (release, git): (&ReleaseId, &str),
+        new_channel: bool,
+        at: DateTime<Utc>,
+        said: &mut Option<String>,
+    ) -> Option<Result<(Target, Option<String>), String>> {
+        if let Some(watch) = self.setup.watch_of(release, git) {
+            return Some(Ok((watch.target(at), None)));
+        }
+        let target = match self.host.target(release, git) {
+            Err(why) => return Some(Err(why)),
+            Ok(target) => target,
+        };
+        if !new_channel && !self.setup.names(&target) {
+            let why = unnamed(&target);
+            return Some(Ok((target, Some(why))));
+        }
+        let refused = match self.is_there(id, &target)? {
+            Ok(true) => None,
+            Ok(false) => Some(format!("there is no branch or tag {git} upstream")),
+            Err(why) => {
+                // Nothing becomes public of a build that never comes to a commit.
+                *said = Some(format!(
+                    "{git}: whether it is upstream cannot be seen: {}; it is built anyway",
+                    redact_urls(&why)
+                ));
+                None
+            }
+        };
+        Some(Ok((target, refused)))
+    }
+
+    /// Cancels a request that waits, or asks the build of its run to end.
+    fn cancel(&mut self, request: u64, uid: u32, at: DateTime<Utc>) -> Cancelled {
         if self.state().verdicts.contains_key(&request) {
             return self.cancel_test(request, uid, at);
         }
@@ -341,17 +385,12 @@ impl Service<'_> {
         let build = run.and_then(|run| Some((&run.request, self.builds.get(&run.id)?)));
         let waits = state.queue.get(&request);
         match waits.or(build.map(|(request, _)| request)) {
-            None => {
-                let text =
-                    format!("user {uid} cancels request {request}, which neither waits nor runs");
-                (text, None)
-            }
-            Some(asked) if !asked.is_of(uid) && !self.host.may_cancel_all(uid) => {
-                let text = format!(
-                    "user {uid} may not cancel request {request}: others asked for it, too"
-                );
-                (text, None)
-            }
+            None => Err(format!(
+                "user {uid} cancels request {request}, which neither waits nor runs"
+            )),
+            Some(asked) if !asked.is_of(uid) && !self.host.may_cancel_all(uid) => Err(format!(
+                "user {uid} may not cancel request {request}: others asked for it, too"
+            )),
             Some(_) => {
                 let how = Closed::Cancelled { uid };
                 let closed = match build {
@@ -361,7 +400,7 @@ impl Service<'_> {
                     }
                     None => Some(Change::Closed { request, at, how }),
                 };
-                (format!("user {uid} cancels request {request}"), closed)
+                Ok((format!("user {uid} cancels request {request}"), closed))
             }
         }
     }

@@ -8,6 +8,7 @@ use stx_layout::{BuildOutcome, VerdictEntry};
 use stx_pipeline::Cancel;
 use tokio::task::JoinHandle;
 
+use super::intake::Cancelled;
 use super::{ServeError, Service};
 use crate::ledger::{
     Change, Ended, EndedVerdict, Run, RunEnd, VerdictEnd, VerdictOrigin, VerdictRequest,
@@ -184,30 +185,25 @@ impl Service<'_> {
     }
 
     /// Cancels a test. No user requested it, so only those who may cancel every request may cancel it.
-    pub(super) fn cancel_test(
-        &mut self,
-        id: u64,
-        uid: u32,
-        at: DateTime<Utc>,
-    ) -> (String, Option<Change>) {
+    pub(super) fn cancel_test(&mut self, id: u64, uid: u32, at: DateTime<Utc>) -> Cancelled {
         let request = self.state().verdicts.get(&id);
         if request.is_none_or(|request| request.lab().is_none()) {
-            let text = format!(
+            return Err(format!(
                 "user {uid} may not cancel verdict {id}: it is already given; leave another verdict to replace it"
-            );
-            return (text, None);
+            ));
         }
         if !self.host.may_cancel_all(uid) {
-            let text = format!("user {uid} may not cancel request {id}, the test of a lab");
-            return (text, None);
+            return Err(format!(
+                "user {uid} may not cancel request {id}, the test of a lab"
+            ));
         }
         let text = format!("user {uid} cancels request {id}");
         if self.tests.cancel(id, uid) {
-            return (text, None);
+            return Ok((text, None));
         }
         let how = VerdictEnd::Cancelled { uid };
         let end = EndedVerdict { at, how };
-        (text, Some(Change::VerdictEnded { request: id, end }))
+        Ok((text, Some(Change::VerdictEnded { request: id, end })))
     }
 
     fn no_verdict(&mut self, request: &VerdictRequest, how: VerdictEnd) -> Result<(), ServeError> {

@@ -77,6 +77,8 @@ pub(super) struct Inner {
     pub(super) verdicts: Vec<VerdictEntry>,
     /// Events until the service is killed.
     pub(super) fuse: Option<u32>,
+    /// The documents of all changes, if a test wants them, and the change that the last one is of.
+    pub(super) shown: Option<(Option<u64>, Vec<status::Status>)>,
 }
 
 /// The world outside of the service; clones share it.
@@ -510,7 +512,18 @@ impl Host for World {
         self.lock().notices.push(notice);
     }
 
-    fn pulse(&self, _: &State, _: &Facts) {}
+    fn pulse(&self, pulse: &Pulse<'_>) {
+        let mut inner = self.lock();
+        if let Some(shown) = &mut inner.shown
+            && shown.0 != Some(pulse.changes)
+        {
+            shown.0 = Some(pulse.changes);
+            let past = status::PastBuilds::new(pulse.ledger, pulse.setup).unwrap();
+            shown
+                .1
+                .push(status::Status::new(pulse, &past, pulse.started));
+        }
+    }
 
     fn say(&self, text: &str) {
         self.lock().said.push(text.to_owned());

@@ -1,0 +1,239 @@
+//! The logs of running builds in the spool, for the members of its group.
+//!
+//! The logs themselves are in the state directory, which only the service can enter, and are not searched yet for what tells
+//! of the build server. So each is copied as it grows, line by line, redacted by the patterns of the guard, which redacts
+//! what is published: a member sees no more than the public log will show. A copy is in `running/RUN/PHASE.log`.
+//!
+//! A phase that prints more than half of its limit (`log_limit`) is shown up to there, and whole once it is over: what is
+//! here is never larger than the logs are. The copies of a run stay a while after its end, so that who reads them comes to
+//! the end. What a killed service left is removed by the next one.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt,
+};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use stx_publish::Privacy;
+
+use super::spool::RUNNING;
+
+/// How often the logs are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the logs of a run stay after its end.
+const STAY: Duration = Duration::from_secs(30);
+/// How much of a log is copied at a time.
+const PIECE: u64 = 4 * 1024 * 1024;
+/// A longer line is redacted and shown in pieces.
+const LONGEST_LINE: usize = 1024 * 1024;
+
+/// A run whose logs are to be shown.
+#[derive(Debug, Clone)]
+pub(super) struct Followed {
+    pub(super) run: u64,
+    /// The patterns; `None` inside where the configuration switches the search off.
+    pub(super) privacy: Arc<Option<Privacy>>,
+    pub(super) logs: Vec<Log>,
+}
+
+/// The log of a phase that has started.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    pub(super) phase: String,
+    pub(super) file: Utf8PathBuf,
+    /// Whether the phase is over.
+    pub(super) over: bool,
+}
+
+/// The thread that copies; it ends, and removes what it has copied, when this is dropped.
+#[derive(Debug)]
+pub(super) struct Follower {
+    sender: Option<Sender<Vec<Followed>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    /// Starts with an empty directory.
+    pub(super) fn start(spool: &Utf8Path) -> io::Result<Self> {
+        let dir = spool.join(RUNNING);
+        clear(&dir)?;
+        make(&dir)?;
+        let (sender, receiver) = mpsc::channel();
+        let mut copies = Copies {
+            dir,
+            runs: BTreeMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("running logs".to_owned())
+            .spawn(move || {
+                let mut wanted: Vec<Followed> = Vec::new();
+                loop {
+                    match receiver.recv_timeout(LOOK) {
+                        Ok(now) => wanted = now,
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => break,
+                    }
+                    copies.step(&wanted);
+                }
+                // The next start removes what stays.
+                fs_err::remove_dir_all(&copies.dir).ok();
+            })?;
+        Ok(Self {
+            sender: Some(sender),
+            thread: Some(thread),
+        })
+    }
+
+    /// The copy of a log, relative to the spool.
+    pub(super) fn shown(run: u64, phase: &str) -> Utf8PathBuf {
+        Utf8Path::new(RUNNING)
+            .join(run.to_string())
+            .join(format!("{phase}.log"))
+    }
+
+    /// Shows these logs from now on.
+    pub(super) fn follow(&self, wanted: Vec<Followed>) {
+        if let Some(sender) = &self.sender {
+            // A thread that panicked shows nothing any more, and builds go on.
+            sender.send(wanted).ok();
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was printed.
+            thread.join().ok();
+        }
+    }
+}
+
+/// The copies, and how far they are.
+#[derive(Debug)]
+struct Copies {
+    dir: Utf8PathBuf,
+    runs: BTreeMap<u64, Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    followed: Followed,
+    /// How many bytes of the log of each phase are copied.
+    copied: BTreeMap<String, u64>,
+    ended: Option<Instant>,
+}
+
+impl Copies {
+    fn step(&mut self, wanted: &[Followed]) {
+        for followed in wanted {
+            let run = self.runs.entry(followed.run).or_insert_with(|| Run {
+                followed: followed.clone(),
+                copied: BTreeMap::new(),
+                ended: None,
+            });
+            run.followed = followed.clone();
+        }
+        let wants = |run: u64| wanted.iter().any(|followed| followed.run == run);
+        for (number, run) in &mut self.runs {
+            if !wants(*number) && run.ended.is_none() {
+                run.ended = Some(Instant::now());
+                run.followed.logs.iter_mut().for_each(|log| log.over = true);
+            }
+            // The end of a log is written after its phase is over.
+            run.copy(&self.dir.join(number.to_string()));
+        }
+        let old = |run: &Run| run.ended.is_some_and(|at| at.elapsed() >= STAY);
+        let dir = &self.dir;
+        self.runs.retain(|number, run| {
+            let old = old(run);
+            if old {
+                // The next start removes what stays.
+                fs_err::remove_dir_all(dir.join(number.to_string())).ok();
+            }
+            !old
+        });
+    }
+}
+
+impl Run {
+    fn copy(&mut self, dir: &Utf8Path) {
+        for log in &self.followed.logs {
+            let copied = self.copied.entry(log.phase.clone()).or_default();
+            let privacy = (*self.followed.privacy).as_ref();
+            // A log that is not there yet, is moved away or cannot be copied is looked at again the next time.
+            copy(log, copied, privacy, dir).ok();
+        }
+    }
+}
+
+/// Copies the lines that were added since.
+fn copy(log: &Log, copied: &mut u64, privacy: Option<&Privacy>, dir: &Utf8Path) -> io::Result<()> {
+    let mut from = fs_err::File::open(&log.file)?;
+    from.seek(SeekFrom::Start(*copied))?;
+    let mut text = Vec::new();
+    from.take(PIECE).read_to_end(&mut text)?;
+    let end = text.iter().rposition(|byte| *byte == b'\n');
+    // Nothing that is looked for reaches beyond a line.
+    let end = match end {
+        _ if log.over && (text.len() as u64) < PIECE => text.len(),
+        Some(at) => at + 1,
+        None if text.len() >= LONGEST_LINE => text.len(),
+        None => 0,
+    };
+    if end == 0 {
+        return Ok(());
+    }
+    text.truncate(end);
+    let shown = match privacy {
+        Some(privacy) => privacy.redact(&text).0,
+        None => text,
+    };
+    make(dir)?;
+    let to = dir.join(format!("{}.log", log.phase));
+    let mut to = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(to)?;
+    // Whatever the mask says, the group reads it.
+    to.set_permissions(PermissionsExt::from_mode(0o640))?;
+    // Not before it is written: half of it is better than none, twice better than never.
+    to.write_all(&shown)?;
+    *copied += end as u64;
+    Ok(())
+}
+
+/// Makes a directory that the group can read, and only the service can write.
+fn make(dir: &Utf8Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => fs_err::set_permissions(dir, PermissionsExt::from_mode(0o2750)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what a killed service, or a member of the group, has left under the name. No link is followed.
+fn clear(dir: &Utf8Path) -> io::Result<()> {
+    let found = match fs_err::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    match (found.is_dir(), own) {
+        (true, true) => fs_err::remove_dir_all(dir),
+        // Somebody else's, who may have made it unreadable: it is removed if it is empty.
+        (true, false) => fs_err::remove_dir(dir),
+        (false, _) => fs_err::remove_file(dir),
+    }
+}
+
+#[cfg(test)]
+mod tests;

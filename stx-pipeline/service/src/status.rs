@@ -1,0 +1,429 @@
+//! The state of the service as a document, for those who may ask for builds and cannot read the ledger.
+//!
+//! ```text
+//! Pulse (ledger, setup, answers) ──Status::new──> Status ──Host: plans, logs──> status.json ──> Status::read
+//! ```
+//!
+//! | item | is |
+//! |---|---|
+//! | [`Status`] | the document |
+//! | [`Entry`], [`RunningBuild`], [`PhaseNow`], [`Past`], [`AlarmNow`], [`Answer`] | its parts |
+//! | [`PastBuilds`] | the ended requests, and how long builds took |
+//! | [`Pulse`] | the values that the loop gives its host after each step |
+//! | [`Read`] | a document that was read: fresh, or too old to be believed |
+//!
+//! A document is a snapshot: it is written whole after each change, and again before [`Status::every_seconds`] are over.
+
+mod past;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildDate, BuildId, Channel, PhaseStatus};
+
+pub use self::past::PastBuilds;
+use crate::ledger::{Alarm, Filed, Ledger, PhaseRun, Request, State, VerdictRequest};
+use crate::trigger::Reason;
+use crate::{Facts, Setup};
+
+/// The values that the loop gives its host after each step.
+#[derive(Clone, Copy)]
+pub struct Pulse<'a> {
+    /// The ledger, with its state.
+    pub ledger: &'a dyn Ledger,
+    /// The setup that the service runs with.
+    pub setup: &'a Setup,
+    /// The newest survey of mirror and disks.
+    pub facts: &'a Facts,
+    /// How the newest messages were answered, oldest first.
+    pub answers: &'a [Answer],
+    /// When the service started.
+    pub started: DateTime<Utc>,
+    /// Whether the service has been told to stop.
+    pub stopping: bool,
+    /// Grows with every change of what is here.
+    pub changes: u64,
+    /// Grows with every request and every run that ends.
+    pub ended: u64,
+}
+
+impl Pulse<'_> {
+    /// The ledger's state.
+    pub fn state(&self) -> &State {
+        self.ledger.state()
+    }
+}
+
+/// How the service answered a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The message, by the name of its file in the spool.
+    pub message: String,
+    /// When it was read.
+    pub at: DateTime<Utc>,
+    /// The number of the request that it made or joined; none if it was refused without one, or made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// Whether another request was waiting for the same build, which this one joined.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
+    /// Why it was refused, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// The state of the service at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of this form.
+    pub form: u32,
+    /// When it was written.
+    pub written: DateTime<Utc>,
+    /// After how many seconds it is written again at the latest.
+    pub every_seconds: u64,
+    /// The version of the program.
+    pub version: String,
+    /// The mirror.
+    pub mirror: String,
+    /// When the service started.
+    pub started: DateTime<Utc>,
+    /// Whether it has been told to stop.
+    pub stopping: bool,
+    /// The branches and milestones of the configuration.
+    pub entries: Vec<Entry>,
+    /// The requests that wait, oldest first.
+    pub queue: Vec<Request>,
+    /// The builds that run.
+    pub running: Vec<RunningBuild>,
+    /// The verdicts that wait, and the tests that run.
+    pub verdicts: Vec<VerdictRequest>,
+    /// The newest requests of each channel that have ended, newest first. They name no commits.
+    pub history: Vec<Past>,
+    /// The alarms that are on.
+    pub alarms: Vec<AlarmNow>,
+    /// How the newest messages were answered, oldest first.
+    pub answers: Vec<Answer>,
+}
+
+/// A branch or milestone of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The channel, or the pattern of its channels.
+    pub key: String,
+    /// The git branch or tag.
+    pub git: String,
+    /// When it is built, as a cron expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// When it is built next by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<DateTime<Utc>>,
+    /// How often commits are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_seconds: Option<u64>,
+    /// The channel below, each success of which starts a build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Channel>,
+    /// The newest success that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_success: Option<BuildDate>,
+}
+
+/// A build that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningBuild {
+    /// The number of the run.
+    pub run: u64,
+    /// The number of the request that it serves.
+    pub request: u64,
+    /// The channel.
+    pub channel: Channel,
+    /// The git branch or tag.
+    pub git: String,
+    /// The build, once it has its date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildId>,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// The reasons of the request.
+    pub reasons: Vec<Reason>,
+    /// How often it was interrupted and resumed.
+    pub interruptions: u32,
+    /// The median duration of the channel's published builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_seconds: Option<i64>,
+    /// Its phases, in the order of the plan.
+    pub phases: Vec<PhaseNow>,
+}
+
+/// A phase of a build that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseNow {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: PhaseState,
+    /// How often it was started.
+    pub attempts: u32,
+    /// When its first attempt started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<DateTime<Utc>>,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<DateTime<Utc>>,
+    /// Its median duration in the channel's published builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_seconds: Option<i64>,
+    /// Its log, relative to the spool; absent if logs of running builds are not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+/// The state of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseState {
+    /// It has not started.
+    Waiting,
+    /// It runs.
+    Running,
+    /// Exit status 0.
+    Succeeded,
+    /// Every attempt failed.
+    Failed,
+    /// The last attempt ran into its time limit.
+    TimedOut,
+    /// Ended because the build was.
+    Cancelled,
+    /// Not started, and not going to be.
+    Skipped,
+}
+
+impl PhaseState {
+    /// The word that JSON has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl From<Option<PhaseStatus>> for PhaseState {
+    /// The state of a phase that has started.
+    fn from(status: Option<PhaseStatus>) -> Self {
+        match status {
+            None => Self::Running,
+            Some(PhaseStatus::Succeeded) => Self::Succeeded,
+            Some(PhaseStatus::Failed) => Self::Failed,
+            Some(PhaseStatus::TimedOut) => Self::TimedOut,
+            Some(PhaseStatus::Cancelled) => Self::Cancelled,
+            Some(PhaseStatus::Skipped) => Self::Skipped,
+        }
+    }
+}
+
+/// A request that has ended, with its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// The request, and its runs, as the ledger has them; the commits are left out.
+    #[serde(flatten)]
+    pub filed: Filed,
+    /// The first phase that failed, of the newest run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+}
+
+/// A phase that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// Its name.
+    pub phase: String,
+    /// The last lines of its log, redacted as a published log; empty if they are not shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// An alarm that is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmNow {
+    /// Its kind and its subject.
+    #[serde(flatten)]
+    pub alarm: Alarm,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// The text of the alarm.
+    pub text: String,
+    /// The next step for an operator.
+    pub remedy: String,
+}
+
+/// A document that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The service writes it.
+    Fresh(Box<Status>),
+    /// It should have been written again by now, so the service does not run, or hangs.
+    Stale(Box<Status>),
+}
+
+/// Why a text is no document of the service.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// It is of a later program.
+    #[error(
+        "it has form {found}, and this program reads up to form {}",
+        Status::FORM
+    )]
+    TooNew {
+        /// Its form.
+        found: u32,
+    },
+    /// It is no such document.
+    #[error("it is not a status document")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl Status {
+    /// The version of the form that this crate writes and reads.
+    pub const FORM: u32 = 1;
+    /// After how many seconds it is written again at the latest.
+    pub const EVERY: u64 = 10;
+    /// How many ended requests of each channel it has.
+    pub const PAST: usize = 20;
+
+    /// The document of a moment, without what only the host knows: the plans of running builds and the logs.
+    ///
+    /// `past` is of [`PastBuilds::new`].
+    pub fn new(pulse: &Pulse<'_>, past: &PastBuilds, now: DateTime<Utc>) -> Self {
+        let state = pulse.state();
+        Self {
+            form: Self::FORM,
+            written: now,
+            every_seconds: Self::EVERY,
+            version: String::new(),
+            mirror: String::new(),
+            started: pulse.started,
+            stopping: pulse.stopping,
+            entries: entries(pulse, now),
+            queue: state.queue.values().cloned().collect(),
+            running: state.runs.values().map(|run| past.running(run)).collect(),
+            verdicts: state.verdicts.values().cloned().collect(),
+            history: past.ended().to_vec(),
+            alarms: alarms(state),
+            answers: pulse.answers.to_vec(),
+        }
+    }
+
+    /// Reads a document, and judges its age.
+    ///
+    /// # Errors
+    /// A text that is no document, or one of a later form.
+    pub fn read(text: &[u8], now: DateTime<Utc>) -> Result<Read, StatusError> {
+        #[derive(Deserialize)]
+        struct Form {
+            form: u32,
+        }
+        let Form { form } = serde_json::from_slice(text)?;
+        if form > Self::FORM {
+            return Err(StatusError::TooNew { found: form });
+        }
+        let status: Box<Self> = serde_json::from_slice(text)?;
+        Ok(if status.is_stale(now) {
+            Read::Stale(status)
+        } else {
+            Read::Fresh(status)
+        })
+    }
+
+    /// Whether it should have been written again twice by now. One from the future is believed for as long.
+    pub fn is_stale(&self, now: DateTime<Utc>) -> bool {
+        let limit = i64::try_from(self.every_seconds.saturating_mul(3)).unwrap_or(i64::MAX);
+        (now - self.written).abs() > TimeDelta::try_seconds(limit).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// The request of a number, wherever it is now.
+    pub fn find(&self, request: u64) -> Option<Found<'_>> {
+        let running = self.running.iter().find(|run| run.request == request);
+        let waiting = self.queue.iter().find(|waiting| waiting.id == request);
+        let ended = self
+            .history
+            .iter()
+            .find(|past| past.filed.request.id == request);
+        running
+            .map(Found::Running)
+            .or(waiting.map(Found::Waiting))
+            .or(ended.map(Found::Ended))
+    }
+}
+
+impl Read {
+    /// The document, whatever its age.
+    pub fn into_status(self) -> Box<Status> {
+        match self {
+            Self::Fresh(status) | Self::Stale(status) => status,
+        }
+    }
+}
+
+/// Where a request is in a [`Status`].
+#[derive(Debug, Clone, Copy)]
+pub enum Found<'a> {
+    /// It waits.
+    Waiting(&'a Request),
+    /// A run has taken it.
+    Running(&'a RunningBuild),
+    /// It has ended.
+    Ended(&'a Past),
+}
+
+impl From<&PhaseRun> for PhaseNow {
+    fn from(phase: &PhaseRun) -> Self {
+        Self {
+            name: phase.name.clone(),
+            state: phase.status.into(),
+            attempts: phase.attempts,
+            started: Some(phase.started),
+            finished: phase.finished,
+            past_seconds: None,
+            log: None,
+        }
+    }
+}
+
+fn entries(pulse: &Pulse<'_>, now: DateTime<Utc>) -> Vec<Entry> {
+    let watches = pulse.setup.watches.iter();
+    watches
+        .map(|watch| {
+            let facts = pulse.facts.channels.get(&watch.channel);
+            Entry {
+                key: watch.key.clone(),
+                git: watch.git.clone(),
+                schedule: watch.schedule.as_ref().map(ToString::to_string),
+                next: watch.schedule.as_ref().and_then(|it| it.next(now)),
+                poll_seconds: watch.poll.map(|poll| poll.as_secs()),
+                after: watch.after.clone(),
+                newest_success: facts.and_then(|of| of.newest_success),
+            }
+        })
+        .collect()
+}
+
+fn alarms(state: &State) -> Vec<AlarmNow> {
+    let alarms = state.alarms.iter();
+    alarms
+        .map(|(alarm, (since, text))| AlarmNow {
+            alarm: alarm.clone(),
+            since: *since,
+            text: text.clone(),
+            remedy: crate::health::remedy(alarm),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+use super::*;
+use crate::ledger::RunEnd;
+use crate::ledger::{Change, MemoryLedger};
+use crate::trigger::{Cause, Reason, Target};
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_577_836_800 + second, 0).expect("a time")
+}
+
+fn channel(text: &str) -> Channel {
+    let (release, distro) = text.split_once('/').expect("a channel");
+    Channel::new(
+        release.parse().expect("a release"),
+        distro.parse().expect("a distro"),
+    )
+}
+
+fn setup() -> Setup {
+    let toml = "[service]\n[[branch]]\nname = \"master\"\nschedule = \"0 6 * * *\"\n";
+    let config = crate::ServiceConfig::from_toml(toml).expect("good");
+    let config = config.expect("a service");
+    let resolve = |branch: &crate::BranchConfig| {
+        Ok((
+            "/recipe.toml".into(),
+            Channel::new(branch.release.clone(), "centos".parse().expect("a distro")),
+        ))
+    };
+    config.setup(resolve).expect("a setup")
+}
+
+fn request(id: u64) -> Request {
+    Request {
+        id,
+        target: Target {
+            channel: channel("master/centos"),
+            git: "master".to_owned(),
+            recipe: "/recipe.toml".into(),
+        },
+        force: false,
+        retry_failed: false,
+        reasons: vec![Reason {
+            at: at(0),
+            cause: Cause::Manual {
+                uid: 7,
+                text: "please".to_owned(),
+            },
+        }],
+        more_reasons: 0,
+    }
+}
+
+fn phase(name: &str, started: i64, finished: Option<i64>, status: Option<PhaseStatus>) -> PhaseRun {
+    PhaseRun {
+        name: name.to_owned(),
+        attempts: 1,
+        started: at(started),
+        finished: finished.map(at),
+        status,
+    }
+}
+
+/// A request that was built in `seconds`; its compile phase failed if `fails`.
+fn built(ledger: &mut MemoryLedger, from: i64, seconds: i64, fails: bool) -> u64 {
+    let id = ledger.state().id(0);
+    let run = id + 1;
+    let build: BuildId = format!("master/centos/{}", at(from).format("%Y%m%dT%H%M%SZ"))
+        .parse()
+        .expect("a build");
+    let status = if fails {
+        PhaseStatus::Failed
+    } else {
+        PhaseStatus::Succeeded
+    };
+    let result = if fails {
+        stx_layout::BuildOutcome::Fail
+    } else {
+        stx_layout::BuildOutcome::Success
+    };
+    let how = RunEnd::Published {
+        result,
+        reason: fails.then(|| "phase compile failed".to_owned()),
+        sources: vec![stx_layout::SourceRecord {
+            path: "config".into(),
+            url: None,
+            commit: "1".repeat(40),
+        }],
+    };
+    let end = crate::ledger::Ended {
+        at: at(from + seconds),
+        how,
+    };
+    let changes = [
+        Change::Requested(request(id)),
+        Change::Started {
+            run,
+            request: id,
+            at: at(from),
+        },
+        Change::Named { run, build },
+        Change::Phase {
+            run,
+            phase: phase("compile", from, Some(from + seconds - 1), Some(status)),
+        },
+        Change::Ended { run, end },
+    ];
+    ledger.record(&changes).expect("recorded");
+    id
+}
+
+fn status(ledger: &MemoryLedger, now: i64) -> (Status, PastBuilds) {
+    let (setup, facts) = (setup(), Facts::default());
+    let past = PastBuilds::new(ledger, &setup).expect("a past");
+    let pulse = Pulse {
+        ledger,
+        setup: &setup,
+        facts: &facts,
+        answers: &[],
+        started: at(0),
+        stopping: false,
+        changes: 0,
+        ended: 0,
+    };
+    (Status::new(&pulse, &past, at(now)), past)
+}
+
+#[test]
+fn a_document_is_read_as_it_was_written_and_believed_for_as_long_as_it_says() {
+    let mut ledger = MemoryLedger::default();
+    built(&mut ledger, 100, 50, true);
+    ledger
+        .record(&[
+            Change::Requested(request(3)),
+            Change::Raised {
+                alarm: Alarm {
+                    kind: crate::ledger::AlarmKind::Stale,
+                    subject: "master/centos".to_owned(),
+                },
+                at: at(5),
+                text: "old".to_owned(),
+            },
+        ])
+        .expect("recorded");
+    let (status, _) = status(&ledger, 200);
+    let text = serde_json::to_vec(&status).expect("JSON");
+    let read = |seconds: i64| Status::read(&text, at(200 + seconds)).expect("read");
+    assert_eq!(read(30), Read::Fresh(Box::new(status.clone())));
+    assert_eq!(read(31), Read::Stale(Box::new(status.clone())));
+    assert_eq!(
+        read(-31),
+        Read::Stale(Box::new(status.clone())),
+        "a wrong clock"
+    );
+    assert_eq!(
+        status.entries[0].next,
+        Some("2020-01-01T06:00:00Z".parse().expect("a time"))
+    );
+    assert!(status.alarms[0].remedy.contains("history master/centos"));
+    let newer = br#"{"form": 2, "queue": "unknown"}"#;
+    let refused = Status::read(newer, at(0)).expect_err("a later form");
+    assert!(matches!(refused, StatusError::TooNew { found: 2 }));
+    assert!(matches!(
+        Status::read(b"{}", at(0)),
+        Err(StatusError::Malformed(_))
+    ));
+}
+
+#[test]
+fn the_history_has_the_last_requests_of_a_channel_without_commits() {
+    let mut ledger = MemoryLedger::default();
+    let ids: Vec<_> = (0..25)
+        .map(|number| built(&mut ledger, number * 100, 50, number == 24))
+        .collect();
+    let (status, _) = status(&ledger, 9000);
+    let shown: Vec<_> = status
+        .history
+        .iter()
+        .map(|it| it.filed.request.id)
+        .collect();
+    let newest: Vec<_> = ids.into_iter().rev().take(20).collect();
+    assert_eq!(shown, newest);
+    let failing = status.history.iter().map(|it| it.failing.as_ref());
+    let failing: Vec<_> = failing.map(|it| it.map(|it| it.phase.as_str())).collect();
+    assert_eq!(failing[..2], [Some("compile"), None]);
+    let text = serde_json::to_string(&status).expect("JSON");
+    assert!(!text.contains("1111"), "{text}");
+}
+
+#[test]
+fn running_phases_stand_in_the_order_of_the_plan_with_their_past() {
+    let mut ledger = MemoryLedger::default();
+    for number in 0..3 {
+        built(&mut ledger, number * 1000, 100 + number, false);
+    }
+    let id = ledger.state().id(0);
+    let run = id + 1;
+    ledger
+        .record(&[
+            Change::Requested(request(id)),
+            Change::Started {
+                run,
+                request: id,
+                at: at(5000),
+            },
+            Change::Phase {
+                run,
+                phase: phase("compile", 5002, None, None),
+            },
+            Change::Phase {
+                run,
+                phase: phase("sync", 5000, Some(5001), Some(PhaseStatus::Succeeded)),
+            },
+        ])
+        .expect("recorded");
+    let (mut status, past) = status(&ledger, 5003);
+    let running = &mut status.running[0];
+    past.plan(running, &["sync".into(), "compile".into(), "image".into()]);
+    let phases = running.phases.iter();
+    let phases: Vec<_> = phases
+        .map(|phase| (phase.name.as_str(), phase.state, phase.past_seconds))
+        .collect();
+    assert_eq!(
+        phases,
+        [
+            ("sync", PhaseState::Succeeded, None),
+            ("compile", PhaseState::Running, Some(100)),
+            ("image", PhaseState::Waiting, None),
+        ]
+    );
+    assert_eq!(running.past_seconds, Some(101));
+    assert!(matches!(status.find(id), Some(Found::Running(_))));
+    assert!(matches!(status.find(1), Some(Found::Ended(_))));
+    assert!(status.find(99).is_none());
+}
