@@ -1,5 +1,7 @@
 //! `trigger`: asks the service for a build, or takes that back.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use stx_layout::{GitMapping, ReleaseId, redact_urls};
 use stx_service::Ask;
@@ -16,7 +18,16 @@ struct Left<'a> {
     #[serde(flatten)]
     ask: &'a Ask,
     service_running: bool,
+    /// The number of the request, once the service has filed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<u64>,
+    /// Whether the request is one that was waiting for the same build.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    joined: bool,
 }
+
+/// How long the service has to file a request.
+const ANSWER: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure> {
     let service = context.service()?;
@@ -26,20 +37,41 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
         (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
     };
     let requested = context.site.request(&service, &ask).await?;
+    let answer = if requested.service_running {
+        let answer = context.site.answer(&service, &requested.message, ANSWER);
+        answer.await
+    } else {
+        None
+    };
     let left = Left {
         message: requested.message,
         ask: &ask,
         service_running: requested.service_running,
+        request: answer.as_ref().and_then(|answer| answer.request),
+        joined: answer.as_ref().is_some_and(|answer| answer.joined),
     };
-    output::print(context.format(), &left, || match &ask {
-        Ask::Build { release, git, .. } => format!("asked for {release} of {git}"),
-        Ask::Cancel { request } => format!("asked to cancel request {request}"),
-        Ask::Mark { build, verdict, .. } => format!("asked to mark {build} {verdict}"),
-    })?;
+    if let Some(why) = answer.and_then(|answer| answer.refused) {
+        return Err(Failure::usage(format!("the service refuses it: {why}")));
+    }
+    output::print(context.format(), &left, || said(&left))?;
     if !left.service_running {
         context.say("no service runs; it reads this when it starts");
     }
     Ok(())
+}
+
+fn said(left: &Left<'_>) -> String {
+    match (left.ask, left.request) {
+        (Ask::Build { release, git, .. }, None) => format!("asked for {release} of {git}"),
+        (Ask::Build { release, git, .. }, Some(number)) if left.joined => {
+            format!("asked for {release} of {git}: joined request {number}, which waits")
+        }
+        (Ask::Build { release, git, .. }, Some(number)) => {
+            format!("asked for {release} of {git}: request {number}")
+        }
+        (Ask::Cancel { request }, _) => format!("asked to cancel request {request}"),
+        (Ask::Mark { build, verdict, .. }, _) => format!("asked to mark {build} {verdict}"),
+    }
 }
 
 /// A branch as git has it, or a release identifier as the mirror has it.
