@@ -21,6 +21,7 @@ use tracing::{Instrument as _, info_span};
 pub use crate::options::OnInterrupt;
 pub(crate) use after::release_below;
 pub use order::{BuildArea, BuildOrder, Watch};
+pub(crate) use places::place_env;
 pub use recipe::{RECIPE_FORM, read_recipe, recipe_files, recipe_findings};
 pub(crate) use state::lock;
 pub(crate) use unpublished::{UNPUBLISHED, logs as unpublished_logs};

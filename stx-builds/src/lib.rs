@@ -40,6 +40,8 @@
 //! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
 //! | [`daemon`] | the build service |
 //! | [`layers`] | the channels that are built after each other |
+//! | [`init`] | a first configuration, made of a few answers |
+//! | [`doctor`] | every mistake of a configuration, and what of the machine it does not match |
 //!
 //! No operation prints: a [`Progress`] takes notes, an [`Error`] carries its kind and a hint for the user.
 
@@ -52,11 +54,13 @@ pub mod compare;
 pub mod copy;
 pub mod daemon;
 pub mod decisions;
+pub mod doctor;
 pub mod error;
 pub mod fetch;
 pub mod files;
 mod identity;
 pub mod images;
+pub mod init;
 pub mod layers;
 pub mod mirror;
 pub mod options;

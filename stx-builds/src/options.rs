@@ -242,26 +242,38 @@ impl Options {
         mistakes
     }
 
-    /// The mistakes in what a build needs when it is published: keys, secrets, names of images.
-    pub fn mistakes_of_builds(&self, now: DateTime<Utc>) -> ConfigErrors {
-        let mut mistakes = ConfigErrors::default();
-        let Some(file) = &self.file else {
-            return mistakes;
-        };
+    /// The failures of what a build needs when it is published: keys, secrets, names of images. Each comes with the table
+    /// that names it.
+    pub fn failures_of_builds(&self, now: DateTime<Utc>) -> Vec<(&'static str, Error)> {
         let registry = self.registry.as_ref();
         let failures = [
-            self.signing.signer(now).err(),
-            self.provenance.builder().err(),
-            self.provenance.signer().err(),
-            self.provenance.trusted(&[]).err(),
-            self.privacy.compile().err(),
-            registry.and_then(|registry| registry.rules().err()),
-            registry.and_then(|registry| registry.open().err()),
+            ("signing", self.signing.signer(now).err()),
+            ("provenance", self.provenance.builder().err()),
+            ("provenance", self.provenance.signer().err()),
+            ("provenance", self.provenance.trusted(&[]).err()),
+            ("privacy", self.privacy.compile().err()),
+            (
+                "registry",
+                registry.and_then(|registry| registry.rules().err()),
+            ),
+            (
+                "registry",
+                registry.and_then(|registry| registry.open().err()),
+            ),
         ];
-        for failure in failures.into_iter().flatten() {
-            mistakes.add(file, failure.chain());
-        }
-        mistakes
+        let failures = failures.into_iter();
+        failures
+            .filter_map(|(table, failure)| Some((table, failure?)))
+            .collect()
+    }
+
+    /// The programs of `[signing]` and `[provenance]`, each with its table.
+    pub fn signing_programs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let signing = self.signing.program().map(|program| ("signing", program));
+        let provenance = self.provenance.program();
+        signing
+            .into_iter()
+            .chain(provenance.map(|program| ("provenance", program)))
     }
 
     /// The mirror's root.

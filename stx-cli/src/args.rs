@@ -7,6 +7,7 @@ use stx_layout::BuildDate;
 
 mod aliases;
 mod builds;
+mod init;
 mod mark;
 mod names;
 mod readers;
@@ -18,11 +19,12 @@ pub(crate) use builds::{
     Adopt, Build, Cancel, Demo, DemoDistro, Drawing, Promote, Publish, Recipe, RecipeCheck,
     RecipeGraph, Resume,
 };
+pub(crate) use init::Init;
 pub(crate) use mark::Mark;
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
 pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
 pub(crate) use retention::{Explain, Forecast, Pin, Pins, Prune, Undelete, Unpin};
-pub(crate) use service::{Daemon, History, Stats, Trigger};
+pub(crate) use service::{Daemon, Doctor, History, Stats, Trigger};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -100,6 +102,11 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Build the sample distribution twice into a new mirror and show the results
     Demo(Demo),
+    /// Write a first configuration: ask on a terminal, each question with a default and a reason
+    ///
+    /// Write `stx-builds.toml` and `retention.toml`, with comments, in which `doctor` finds no mistake. Existing files are never
+    /// overwritten.
+    Init(Init),
     /// Build a branch and publish the result
     Build(Build),
     /// Resume an interrupted build at its first unfinished phase
@@ -164,6 +171,12 @@ pub(crate) enum Command {
     Forecast(Forecast),
     /// Run the build service: triggers, builds, publication, retention
     Daemon(Daemon),
+    /// Find every mistake of the configuration, and whatever on this machine does not match it
+    ///
+    /// Each finding tells the file and line, why it matters and how to correct it. The configuration, the recipes and the
+    /// retention policy are checked, directories, programs, keys, the clock, disks, rules that match nothing, and other
+    /// machines that builds need. Nothing is changed. The exit code is 2 if there are errors, 0 if there are warnings only.
+    Doctor(Doctor),
     /// Request a build from the build service, or cancel a request
     Trigger(Trigger),
     /// Show the queue, running builds, latest results and alarms

@@ -66,9 +66,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let file = cli.global.config.as_deref();
     let options = match &cli.command {
         // A wrong configuration keeps nobody from these.
-        Command::Completions(_) | Command::Manual(_) => Options::default(),
-        // The service reads it again, with all that it names, and reports the mistakes of all files at once.
-        Command::Daemon(_) => Options::read(file, &Executors::default())?.0,
+        Command::Completions(_) | Command::Init(_) | Command::Manual(_) => Options::default(),
+        // These read it again, with all that it names, and report the mistakes of all files at once.
+        Command::Daemon(_) | Command::Doctor(_) => Options::read(file, &Executors::default())?.0,
         _ => Options::load(file)?,
     };
     if cli.global.mirror.len() > 1 && !matches!(cli.command, Command::Fetch(_)) {
@@ -98,6 +98,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => Box::pin(commands::demo::run(context, args)).await,
+        Command::Init(args) => commands::init::run(context, args),
         Command::Build(args) => commands::build::run(context, args).await,
         Command::Resume(args) => commands::build::resume(context, args).await,
         Command::Cancel(args) => commands::build::cancel(context, args).await,
@@ -124,6 +125,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Explain(args) => commands::retention::explain::explain(context, args).await,
         Command::Forecast(args) => commands::retention::forecast::forecast(context, args).await,
         Command::Daemon(args) => Box::pin(commands::daemon::run(context, args)).await,
+        Command::Doctor(args) => Box::pin(commands::doctor::run(context, args.offline)).await,
         Command::Trigger(args) => commands::trigger::run(context, args).await,
         Command::Status => commands::status::run(context).await,
         Command::History(args) => commands::history::run(context, args),

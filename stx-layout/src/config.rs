@@ -6,12 +6,14 @@
 //! | [`from_toml`], [`read`] | a document, or a part of one, as a value that implements `Deserialize` |
 //! | [`Faults`] | the mistakes of a text while it is read, by byte offset |
 //! | [`Texts`] | several texts that are read as one document |
+//! | [`position`] | where an entry stands in a text |
 //! | [`Spanned`] | a value with its byte offsets |
 //! | [`parse_duration`], [`PositiveDuration`], [`Within`] | the forms of durations and numbers |
 //!
 //! serde stops at the first mistake. Here it is noted, the entry in which it stands is taken out, and the rest is read again,
 //! so that somebody who mends a file sees all mistakes at once.
 
+mod place;
 mod read;
 mod texts;
 mod values;
@@ -22,6 +24,7 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+pub use place::position;
 pub use read::{Faults, from_toml, read};
 pub use texts::Texts;
 pub use toml::Spanned;

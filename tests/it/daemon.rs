@@ -494,16 +494,16 @@ fn a_configuration_is_checked_with_every_mistake_at_once() {
         "`quiet`: expected a string",
     ] {
         assert!(
-            failed.stderr.contains(mistake),
+            failed.stdout.contains(mistake),
             "{mistake}: {}",
-            failed.stderr
+            failed.stdout
         );
     }
     let lines = failed
-        .stderr
+        .stdout
         .lines()
         .filter(|line| line.contains("stx-builds.toml:"));
-    assert_eq!(lines.count(), 4, "{}", failed.stderr);
+    assert_eq!(lines.count(), 4, "{}", failed.stdout);
     site.configure("", "schedule = \"0 6 * * *\"");
     let checked = run(&mut site.stx(&["daemon", "--check", "--now", "2020-02-28T12:00:00Z"])).ok();
     assert!(checked.contains("next 2020-02-29 06:00:00"), "{checked}");

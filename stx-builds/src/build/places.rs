@@ -50,7 +50,7 @@ fn unusable(error: PlaceError) -> Error {
 }
 
 /// The variables of our own environment that `ssh`, `podman`, `kubectl`, `sbatch` and the like read.
-fn place_env() -> Env {
+pub(crate) fn place_env() -> Env {
     [
         "PATH",
         "HOME",

@@ -77,6 +77,11 @@ impl ProvenanceTable {
         }
     }
 
+    /// The program that signs, where one does.
+    pub(super) fn program(&self) -> Option<&str> {
+        self.command.as_ref()?.first().map(String::as_str)
+    }
+
     /// Who builds.
     pub fn builder(&self) -> Result<BuilderId, Error> {
         match &self.builder {

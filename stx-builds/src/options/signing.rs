@@ -53,6 +53,11 @@ impl SigningTable {
         }
     }
 
+    /// The program that signs, where one does.
+    pub(super) fn program(&self) -> Option<&str> {
+        self.command.as_ref()?.first().map(String::as_str)
+    }
+
     /// Whether anything is signed.
     pub fn signs(&self) -> bool {
         self.gpg.is_some() || self.command.is_some() || self.key_file.is_some()

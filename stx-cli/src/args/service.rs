@@ -5,9 +5,20 @@ use stx_layout::Channel;
 
 #[derive(Debug, Args)]
 pub(crate) struct Daemon {
-    /// Check the configuration, print what would be built when, and exit
+    /// Check the configuration as `doctor` does, and exit
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// With --check: ask no other machine
+    #[arg(long, requires = "check")]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Ask no other machine: neither mirrors nor places where phases run
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]

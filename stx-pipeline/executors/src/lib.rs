@@ -95,6 +95,12 @@ impl Places {
         self.places.values().map(|place| &**place)
     }
 
+    /// Every place, with its name.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &dyn Executor)> {
+        let places = self.places.iter();
+        places.map(|(name, place)| (name.as_str(), &**place))
+    }
+
     /// The globs that name none of these phases.
     pub fn idle<'a>(&'a self, phases: &[&str]) -> Vec<&'a str> {
         let globs = self.rules.iter().flat_map(|rule| &rule.globs);

@@ -7,6 +7,7 @@
 //! an earlier file, and replace them. A phase with the name of an earlier phase changes that phase; other phases are appended.
 
 mod merge;
+mod questions;
 
 use std::collections::BTreeMap;
 

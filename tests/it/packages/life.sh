@@ -67,11 +67,13 @@ fails systemctl is-active stx-builds
 systemd-analyze verify stx-builds.service
 systemd-analyze security --threshold=30 --no-pager stx-builds.service
 
-# As it comes, the configuration is one that the service can start with.
-stx-builds daemon --check --config $conf
+# As it comes, the configuration lacks the mirror's directory only; the rest are warnings.
+fails stx-builds doctor --config $conf
+[[ $(stx-builds doctor --config $conf || true) == *'/srv/mirror/starlingx does not exist'* ]]
 fails systemctl start stx-builds
 systemctl stop stx-builds
 install -d -o stx-builds -g stx-builds /srv/mirror
+stx-builds doctor --config $conf
 systemctl start stx-builds
 systemctl stop stx-builds
 

@@ -1,0 +1,239 @@
+//! Directories and files: missing, of the wrong owner, not writable.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::case::Case;
+use super::{Finding, Severity, Subject};
+use crate::options::MirrorLocation;
+use crate::users::user_name;
+
+/// The checks.
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if case.file.is_none() {
+        return findings;
+    }
+    findings.extend(mirror(case));
+    findings.extend(state(case));
+    findings.extend(spool(case));
+    findings.extend(metrics(case));
+    findings.extend(cancel_group(case));
+    findings.extend(source_roots(case));
+    findings.extend(inside(case));
+    findings
+}
+
+/// Why a user cannot make files in a directory, or make the directory; `None` if that works.
+fn unwritable(case: &Case<'_>, dir: &Utf8Path) -> Option<String> {
+    let user = user_name(case.user);
+    match case.machine.entry(dir) {
+        Ok(entry) if !entry.is_dir => Some(format!("{dir} is not a directory")),
+        Ok(entry) if !case.machine.can_write(dir, case.user) => {
+            let owner = user_name(entry.uid);
+            Some(format!(
+                "{dir} belongs to {owner}, and {user} cannot write it"
+            ))
+        }
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let above = dir.parent().filter(|above| !above.as_str().is_empty())?;
+            let why = unwritable(case, above)?;
+            Some(format!("{dir} does not exist, and cannot be made: {why}"))
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// The command that makes a directory of the builder's.
+fn install(case: &Case<'_>, dir: &Utf8Path) -> String {
+    format!("install -d -o {} {dir}", user_name(case.user))
+}
+
+fn mirror(case: &Case<'_>) -> Option<Finding> {
+    let why = "no build can be published".to_owned();
+    let finding = |message, fix| {
+        let texts = [message, why.clone(), fix];
+        case.finding(Severity::Error, Subject::Files, &["mirror"], texts)
+    };
+    let Some(mirror) = &case.site.options.mirror else {
+        // A wrong value or a misspelt key is a mistake of the file already.
+        let is_known = case.at(&["mirror"]).is_some() || case.meant.contains("mirror");
+        return (!is_known).then(|| {
+            finding(
+                "`mirror` is missing".to_owned(),
+                "add `mirror = \"DIR\"`: the directory that the web server serves".to_owned(),
+            )
+        });
+    };
+    match MirrorLocation::of(mirror) {
+        MirrorLocation::Bucket | MirrorLocation::Web => None,
+        MirrorLocation::Directory => {
+            if let Some(message) = unwritable(case, mirror) {
+                return Some(finding(message, install(case, mirror)));
+            }
+            // It is there and can be written, and is something else.
+            let failure = case.no_mirror.as_ref()?;
+            let fix = failure.hint.clone();
+            let fix =
+                fix.unwrap_or_else(|| "name the root of a mirror, or a new directory".to_owned());
+            Some(finding(failure.chain(), fix))
+        }
+    }
+}
+
+fn state(case: &Case<'_>) -> Option<Finding> {
+    case.site.options.mirror.as_ref()?;
+    let Some(dir) = case.state_dir() else {
+        let texts = [
+            "`state` is missing, and beside a mirror that is not a directory there is no place for it".to_owned(),
+            "builds have nowhere to work".to_owned(),
+            "add `state = \"DIR\"`".to_owned(),
+        ];
+        return Some(case.finding(Severity::Error, Subject::Files, &["state"], texts));
+    };
+    let message = unwritable(case, &dir)?;
+    let is_there = case.machine.entry(&dir).is_ok();
+    // The service manager makes the one of the package when it first starts the service.
+    let severity = if is_there {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
+    let mut fix = install(case, &dir);
+    if !is_there {
+        fix.push_str("; the unit of the package makes /var/lib/stx-builds itself");
+    }
+    let texts = [
+        message,
+        "builds cannot keep sources, workspaces and logs".to_owned(),
+        fix,
+    ];
+    Some(case.finding(severity, Subject::Files, &["state"], texts))
+}
+
+fn spool(case: &Case<'_>) -> Option<Finding> {
+    let dir = case.service.as_ref()?.spool.clone()?;
+    let finding = |message: String, why: &str, fix: String| {
+        let texts = [message, why.to_owned(), fix];
+        case.finding(
+            Severity::Error,
+            Subject::Files,
+            &["service", "spool"],
+            texts,
+        )
+    };
+    let user = user_name(case.user);
+    let unasked = "the service does not start, and nobody can ask for builds";
+    let Ok(entry) = case.machine.entry(&dir) else {
+        let message = unwritable(case, &dir)?;
+        return Some(finding(
+            message,
+            unasked,
+            format!("install -d -o {user} -g GROUP -m 3770 {dir}"),
+        ));
+    };
+    let fix = format!("chown {user} {dir} && chmod 3770 {dir}");
+    if !entry.is_dir {
+        return Some(finding(format!("{dir} is not a directory"), unasked, fix));
+    }
+    if entry.uid != case.user {
+        let message = format!("{dir} belongs to {}, not to {user}", user_name(entry.uid));
+        return Some(finding(message, unasked, fix));
+    }
+    let message = match entry.mode {
+        mode if mode & 0o002 != 0 => format!("everybody can write {dir}"),
+        mode if mode & 0o1020 == 0o020 => {
+            format!("{dir} has no sticky bit: members of the group can remove requests of others")
+        }
+        _ => return None,
+    };
+    Some(finding(
+        message,
+        "others could ask for builds, or take requests away",
+        fix,
+    ))
+}
+
+fn metrics(case: &Case<'_>) -> Option<Finding> {
+    let file = case.service.as_ref()?.metrics.clone()?;
+    let dir = file.parent().map(Utf8Path::to_owned)?;
+    let message = match case.machine.entry(&dir) {
+        Ok(_) => unwritable(case, &dir)?,
+        // Nothing makes it.
+        Err(_) => format!("{dir} does not exist"),
+    };
+    let texts = [
+        message,
+        "the service writes no metrics, and monitoring sees none".to_owned(),
+        install(case, &dir),
+    ];
+    Some(case.finding(
+        Severity::Error,
+        Subject::Files,
+        &["service", "metrics"],
+        texts,
+    ))
+}
+
+fn cancel_group(case: &Case<'_>) -> Option<Finding> {
+    let group = case.service.as_ref()?.cancel_group.clone()?;
+    if case.machine.has_group(&group) {
+        return None;
+    }
+    let texts = [
+        format!("there is no group {group}"),
+        "only root and the service's user can cancel what others asked for".to_owned(),
+        format!("groupadd {group}, or remove `cancel_group`"),
+    ];
+    Some(case.finding(
+        Severity::Error,
+        Subject::Files,
+        &["service", "cancel_group"],
+        texts,
+    ))
+}
+
+fn source_roots(case: &Case<'_>) -> Vec<Finding> {
+    let roots = case.site.options.source_roots.iter();
+    let missing = roots.filter(|dir| !case.machine.entry(dir).is_ok_and(|entry| entry.is_dir));
+    let finding = |dir: &Utf8PathBuf| {
+        let texts = [
+            format!("{dir} is not a directory"),
+            "symlinks of a tree that lead there are refused by `publish`".to_owned(),
+            "correct the path, or remove it".to_owned(),
+        ];
+        case.finding(Severity::Warning, Subject::Files, &["source_roots"], texts)
+    };
+    missing.map(finding).collect()
+}
+
+/// Directories of the builder within the mirror, which everybody can read.
+fn inside(case: &Case<'_>) -> Vec<Finding> {
+    let Some(mirror) = case.mirror_dir() else {
+        return Vec::new();
+    };
+    let spool = case
+        .service
+        .as_ref()
+        .and_then(|service| service.spool.clone());
+    let dirs = [
+        (&["state"][..], case.state_dir()),
+        (&["service", "spool"], spool),
+    ];
+    let dirs = dirs
+        .into_iter()
+        .filter_map(|(path, dir)| Some((path, dir?)));
+    let within = dirs.filter(|(_, dir)| dir.starts_with(&mirror));
+    within
+        .map(|(path, dir)| {
+            let texts = [
+                format!("{dir} is within the mirror {mirror}"),
+                "the web server would show it to everybody".to_owned(),
+                "name a directory outside of the mirror".to_owned(),
+            ];
+            case.finding(Severity::Error, Subject::Files, path, texts)
+        })
+        .collect()
+}

@@ -1,0 +1,215 @@
+//! What only a machine knows.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
+use nix::unistd::{Group, Uid, User, getgrouplist};
+use rustix::fs::{Access, access, statvfs};
+use stx_layout::index::{PageId, PageName};
+use stx_pipeline::{Invocation, process};
+
+use crate::error::chain;
+use crate::site::clock;
+use crate::{Reader, Site};
+
+/// A file or directory, links followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Its owner.
+    pub uid: u32,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// A disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Its size.
+    pub total: u64,
+    /// What an unprivileged user can still write.
+    pub free: u64,
+}
+
+/// The clock, and a file that was written not long ago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// A file that this machine or its file server wrote, and when by its own date.
+    pub written: Vec<(Utf8PathBuf, DateTime<Utc>)>,
+}
+
+/// A process that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Said {
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// What the checks ask of a machine. None of the calls changes anything.
+#[async_trait]
+pub trait Machine: Send + Sync {
+    /// Who asks.
+    fn user(&self) -> u32;
+    /// A file or directory.
+    fn entry(&self, path: &Utf8Path) -> io::Result<Entry>;
+    /// Whether a user may make files in a directory.
+    fn can_write(&self, dir: &Utf8Path, user: u32) -> bool;
+    /// The executable file of a program: a path, or a name that is looked for in `PATH`.
+    fn program(&self, word: &str) -> io::Result<Utf8PathBuf>;
+    /// The disk of a directory.
+    fn space(&self, dir: &Utf8Path) -> io::Result<Space>;
+    /// The clock, and the dates of those of `files` that are there.
+    fn clock(&self, files: &[Utf8PathBuf]) -> Clock;
+    /// Whether there is a group of this name.
+    fn has_group(&self, name: &str) -> bool;
+    /// Runs a program for at most so long. An error tells why it did not end by itself.
+    async fn run(&self, invocation: Invocation, limit: Duration) -> Result<Said, String>;
+    /// Whether a mirror answers, with an index or without; an error tells why it does not.
+    async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, String>;
+}
+
+/// The machine that the program runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThisMachine;
+
+#[async_trait]
+impl Machine for ThisMachine {
+    fn user(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    fn entry(&self, path: &Utf8Path) -> io::Result<Entry> {
+        let found = fs_err::metadata(path)?;
+        Ok(Entry {
+            is_dir: found.is_dir(),
+            uid: found.uid(),
+            mode: found.mode(),
+        })
+    }
+
+    fn can_write(&self, dir: &Utf8Path, user: u32) -> bool {
+        if user == self.user() {
+            // The kernel also knows of access lists and read-only file systems.
+            return access(dir.as_std_path(), Access::WRITE_OK | Access::EXEC_OK).is_ok();
+        }
+        let Ok(found) = fs_err::metadata(dir) else {
+            return false;
+        };
+        let shift = if found.uid() == user {
+            6
+        } else if groups(user).contains(&found.gid()) {
+            3
+        } else {
+            0
+        };
+        user == 0 || found.mode() >> shift & 0o3 == 0o3
+    }
+
+    fn program(&self, word: &str) -> io::Result<Utf8PathBuf> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let candidates: Vec<_> = if word.contains('/') {
+            vec![Utf8PathBuf::from(word)]
+        } else {
+            let dirs = path.split(':').filter(|dir| !dir.is_empty());
+            dirs.map(|dir| Utf8Path::new(dir).join(word)).collect()
+        };
+        let mut why = io::Error::new(io::ErrorKind::NotFound, "it is not in PATH");
+        for file in candidates {
+            match fs_err::metadata(&file) {
+                Ok(found) if !found.is_file() => {}
+                Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+                    let text = format!("{file} is not executable");
+                    why = io::Error::new(io::ErrorKind::PermissionDenied, text);
+                }
+                Ok(_) => return Ok(file),
+                Err(_) if word.contains('/') => {
+                    why = io::Error::new(io::ErrorKind::NotFound, format!("{file} does not exist"));
+                }
+                Err(_) => {}
+            }
+        }
+        Err(why)
+    }
+
+    fn space(&self, dir: &Utf8Path) -> io::Result<Space> {
+        let found = statvfs(dir.as_std_path())?;
+        Ok(Space {
+            total: found.f_blocks * found.f_frsize,
+            free: found.f_bavail * found.f_frsize,
+        })
+    }
+
+    fn clock(&self, files: &[Utf8PathBuf]) -> Clock {
+        let program = std::env::current_exe().ok();
+        let program = program.and_then(|file| Utf8PathBuf::from_path_buf(file).ok());
+        let dated = |file: &Utf8PathBuf| {
+            let modified = fs_err::metadata(file).ok()?.modified().ok()?;
+            Some((file.clone(), modified.into()))
+        };
+        Clock {
+            now: clock(),
+            written: program.iter().chain(files).filter_map(dated).collect(),
+        }
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        // A database that gives no answer does not deny the group.
+        !matches!(Group::from_name(name), Ok(None))
+    }
+
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the process of an Invocation, with a time limit and without a log"
+    )]
+    async fn run(&self, invocation: Invocation, limit: Duration) -> Result<Said, String> {
+        let command = process::command(&invocation).map_err(|error| error.to_string())?;
+        let mut command = tokio::process::Command::from(command);
+        // A limit drops the future, and with it the process.
+        command.kill_on_drop(true);
+        match tokio::time::timeout(limit, command.output()).await {
+            Ok(Ok(output)) => Ok(Said {
+                ok: output.status.success(),
+                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            }),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("it gave no answer within {} s", limit.as_secs())),
+        }
+    }
+
+    async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, String> {
+        let reader = Reader::open(site, mirror).map_err(|failure| failure.chain())?;
+        let root = PageId {
+            channel: None,
+            name: PageName::IndexJson,
+        };
+        match tokio::time::timeout(limit, reader.store().page(&root)).await {
+            Ok(Ok(page)) => Ok(page.is_some()),
+            Ok(Err(error)) => Err(chain(&error).to_string()),
+            Err(_) => Err(format!("it gave no answer within {} s", limit.as_secs())),
+        }
+    }
+}
+
+/// The groups of a user, as the system's user database says.
+fn groups(user: u32) -> Vec<u32> {
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(user)) else {
+        return Vec::new();
+    };
+    let Ok(name) = std::ffi::CString::new(user.name) else {
+        return Vec::new();
+    };
+    let groups = getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.iter().map(|group| group.as_raw()).collect()
+}

@@ -1,0 +1,137 @@
+//! Other machines: mirrors, and places where phases run.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::future::join_all;
+use stx_executors::{Check, Executor, Job};
+use stx_layout::redact_urls;
+use stx_pipeline::Env;
+
+use super::case::Case;
+use super::{Finding, Severity, Subject};
+use crate::build::{BuildOrder, place_env};
+use crate::options::MirrorLocation;
+
+/// How long each has to answer; all of them are asked at the same time.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The checks.
+pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
+    let (mirrors, places) = futures_util::join!(mirrors(case), places(case));
+    mirrors.into_iter().chain(places).collect()
+}
+
+async fn mirrors(case: &Case<'_>) -> Vec<Finding> {
+    let options = &case.site.options;
+    let own = options
+        .mirror
+        .iter()
+        .filter(|mirror| MirrorLocation::of(mirror) != MirrorLocation::Directory);
+    let own = own.map(|mirror| (vec!["mirror".to_owned()], mirror.clone(), Severity::Error));
+    let others = options.mirrors.urls().iter().enumerate();
+    let others = others.map(|(index, url)| {
+        let path = ["mirrors", "urls", &index.to_string()].map(str::to_owned);
+        (path.to_vec(), Utf8PathBuf::from(url), Severity::Warning)
+    });
+    let asked = own
+        .chain(others)
+        .map(|(path, mirror, severity)| async move {
+            let path: Vec<_> = path.iter().map(String::as_str).collect();
+            let name = redact_urls(mirror.as_str()).into_owned();
+            let (message, severity) = match case.machine.reach(case.site, &mirror, LIMIT).await {
+                Ok(true) => return None,
+                Ok(false) if severity == Severity::Error => return None,
+                Ok(false) => (format!("{name} answers, but has no index.json"), severity),
+                Err(why) => (format!("{name} cannot be reached: {why}"), severity),
+            };
+            let why = match severity {
+                Severity::Error => "builds can be neither read nor published",
+                Severity::Warning => "metalink files name it, and downloads from it fail",
+            };
+            let fix = "correct the URL, or see that the root of a mirror is served there";
+            let texts = [message, why.to_owned(), fix.to_owned()];
+            Some(case.finding(severity, Subject::Mirrors, &path, texts))
+        });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn places(case: &Case<'_>) -> Vec<Finding> {
+    let common = common(case).await;
+    let places = case.site.options.places.named();
+    let tried = places.map(|(name, place)| {
+        let common = common.clone();
+        async move {
+            let why = attempt(case, place, common).await.err()?;
+            let texts = [
+                format!("place {name} cannot be used: {why}"),
+                "phases that run there fail".to_owned(),
+                "docs/places.md says what a place needs".to_owned(),
+            ];
+            Some(case.finding(Severity::Error, Subject::Places, &["place", name], texts))
+        }
+    });
+    join_all(tried).await.into_iter().flatten().collect()
+}
+
+/// The variables of a build's phases, which the command of a place may contain: those of the first branch.
+async fn common(case: &Case<'_>) -> Env {
+    let watch = case.setup.as_ref().and_then(|setup| setup.watches.first());
+    let Some(watch) = watch else {
+        return Env::new();
+    };
+    let plan = async {
+        let order = BuildOrder::new(watch.git.clone(), &watch.recipe).ok()?;
+        let plan = case.site.plan_build(&order).await.ok()?;
+        Some(plan.phases.first()?.invocation.env.clone())
+    };
+    plan.await.unwrap_or_default()
+}
+
+/// Tries a place as a build does. Whether it sees the files of the build server is left to the build, which has some there.
+async fn attempt(case: &Case<'_>, place: &dyn Executor, common: Env) -> Result<(), String> {
+    let tools = place_env();
+    let dir = camino_tempfile::Utf8TempDir::new().map_err(|error| error.to_string())?;
+    // Connections that phases share have their sockets beside the job.
+    let job = Job {
+        name: "doctor".to_owned(),
+        dir: dir.path().join("doctor"),
+        lock: dir.path().join("lock"),
+        owner: (case.machine.user(), rustix::process::getegid().as_raw()),
+        shared: Vec::new(),
+        common,
+    };
+    let marker = job.dir.join("marker");
+    let write =
+        |file: &Utf8Path, text: &str| fs_err::write(file, text).map_err(|error| error.to_string());
+    fs_err::create_dir(&job.dir).map_err(|error| error.to_string())?;
+    write(&marker, "here\n")?;
+    let invocation = match place.check(&marker, &job, &tools) {
+        None => return Ok(()),
+        Some(Check::Prints(invocation)) => invocation,
+        Some(Check::PrintsBy { file, invocation } | Check::Succeeds { file, invocation }) => {
+            write(&file.path, &file.text)?;
+            invocation
+        }
+    };
+    let program = invocation.program.clone();
+    let said = case.machine.run(invocation, LIMIT).await;
+    if let Some(close) = place.close(&job, &tools) {
+        // Without a connection there is nothing to close, and nothing to say.
+        case.machine.run(close, LIMIT).await.ok();
+    }
+    let said = said?;
+    // The directory is this machine's: who does not see it was reached.
+    if said.ok || said.stderr.contains(dir.path().as_str()) {
+        return Ok(());
+    }
+    let last = said
+        .stderr
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty());
+    Err(format!(
+        "{program}: {}",
+        last.unwrap_or("it failed and printed nothing")
+    ))
+}

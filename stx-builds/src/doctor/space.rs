@@ -1,0 +1,57 @@
+//! Disks that are filling, now and by the forecast.
+
+use super::case::Case;
+use super::{Finding, Severity, Subject};
+
+/// How many days are forecast.
+const DAYS: u32 = 30;
+
+/// The checks.
+pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let least = case.service.as_ref();
+    let least = least.map_or(10, |service| u64::from(service.settings.min_free_percent));
+    let dirs = [("mirror", case.mirror_dir()), ("state", case.state_dir())];
+    for (key, dir) in dirs {
+        let Some(dir) = dir else { continue };
+        // The disk of a directory that is not there yet is that of the nearest one above.
+        let is_dir =
+            |dir: &&camino::Utf8Path| case.machine.entry(dir).is_ok_and(|entry| entry.is_dir);
+        let Some(space) = dir
+            .ancestors()
+            .find(is_dir)
+            .and_then(|dir| case.machine.space(dir).ok())
+        else {
+            continue;
+        };
+        let percent = space.free.saturating_mul(100) / space.total.max(1);
+        if percent < least {
+            let texts = [
+                format!(
+                    "the disk of {dir} has {percent} % left, less than the {least} % of `min_free_percent`"
+                ),
+                "builds fail when it is full".to_owned(),
+                "shorten the retention, enlarge the disk, or move the directory".to_owned(),
+            ];
+            findings.push(case.finding(Severity::Warning, Subject::Space, &[key], texts));
+        }
+    }
+    // Without a catalog, or with a policy that has mistakes, there is no forecast.
+    if case.catalog.is_some()
+        && let Ok(forecast) = case.site.forecast(DAYS, []).await
+        && let Some(full) = forecast.forecast.full
+    {
+        let texts = [
+            format!(
+                "by the forecast the mirror's disk is full on {}",
+                full.format("%Y-%m-%d")
+            ),
+            "builds cannot be published from then on".to_owned(),
+            format!(
+                "shorten the retention or enlarge the disk; `stx-builds forecast --days {DAYS}` has each day"
+            ),
+        ];
+        findings.push(case.finding(Severity::Warning, Subject::Space, &["mirror"], texts));
+    }
+    findings
+}

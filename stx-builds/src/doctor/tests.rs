@@ -1,0 +1,340 @@
+//! The checks, on machines that are made up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camino::{Utf8Path, Utf8PathBuf};
+use camino_tempfile::Utf8TempDir;
+use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
+use stx_layout::config::ConfigErrors;
+use stx_pipeline::Invocation;
+
+use super::Severity::{Error, Warning};
+use super::{
+    Clock, Diagnosis, DoctorOptions, Entry, Finding, Machine, Said, Severity, Space, Subject,
+};
+use crate::options::Executors;
+use crate::{Options, Site};
+
+/// The user that builds.
+const BUILDER: u32 = 4711;
+
+/// A machine on which everything is as the configuration below wants it.
+#[derive(Clone)]
+struct Fake {
+    user: u32,
+    entries: BTreeMap<Utf8PathBuf, Entry>,
+    programs: BTreeSet<&'static str>,
+    groups: BTreeSet<&'static str>,
+    free: u64,
+    now: DateTime<Utc>,
+    written: DateTime<Utc>,
+    synchronised: &'static str,
+    git: &'static str,
+    /// The answer of every mirror.
+    mirrors: Result<bool, String>,
+    /// The standard error of every place; empty where it works.
+    places: &'static str,
+}
+
+fn dir(uid: u32, mode: u32) -> Entry {
+    Entry {
+        is_dir: true,
+        uid,
+        mode,
+    }
+}
+
+fn noon() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2020, 1, 1, 12, 0, 0)
+        .single()
+        .expect("a time")
+}
+
+fn good() -> Fake {
+    let entries = [
+        ("/srv", dir(0, 0o755)),
+        ("/srv/mirror", dir(BUILDER, 0o755)),
+        ("/srv/state", dir(BUILDER, 0o700)),
+        ("/srv/spool", dir(BUILDER, 0o3770)),
+        ("/srv/metrics", dir(BUILDER, 0o755)),
+    ];
+    Fake {
+        user: 0,
+        entries: entries.map(|(path, entry)| (path.into(), entry)).into(),
+        programs: [
+            "git",
+            "make",
+            "/etc/notify",
+            "/etc/lab",
+            "timedatectl",
+            "ssh",
+        ]
+        .into(),
+        groups: ["leads"].into(),
+        free: 50,
+        now: noon(),
+        written: noon() - TimeDelta::days(3),
+        synchronised: "yes\n",
+        git: "git version 2.47.3\n",
+        mirrors: Ok(true),
+        places: "",
+    }
+}
+
+#[async_trait]
+impl Machine for Fake {
+    fn user(&self) -> u32 {
+        self.user
+    }
+
+    fn entry(&self, path: &Utf8Path) -> io::Result<Entry> {
+        let found = self.entries.get(path).copied();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn can_write(&self, dir: &Utf8Path, user: u32) -> bool {
+        self.entries.get(dir).is_some_and(|entry| entry.uid == user)
+    }
+
+    fn program(&self, word: &str) -> io::Result<Utf8PathBuf> {
+        match self.programs.get(word) {
+            Some(word) => Ok(Utf8PathBuf::from(*word)),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "it is not in PATH")),
+        }
+    }
+
+    fn space(&self, _: &Utf8Path) -> io::Result<Space> {
+        Ok(Space {
+            total: 100,
+            free: self.free,
+        })
+    }
+
+    fn clock(&self, files: &[Utf8PathBuf]) -> Clock {
+        Clock {
+            now: self.now,
+            written: files
+                .iter()
+                .map(|file| (file.clone(), self.written))
+                .collect(),
+        }
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        self.groups.contains(name)
+    }
+
+    async fn run(&self, invocation: Invocation, _: Duration) -> Result<Said, String> {
+        let (stdout, stderr) = match invocation.program.as_str() {
+            "git" => (self.git, ""),
+            "timedatectl" => (self.synchronised, ""),
+            _ => ("", self.places),
+        };
+        Ok(Said {
+            ok: stderr.is_empty(),
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        })
+    }
+
+    async fn reach(&self, _: &Site, _: &Utf8Path, _: Duration) -> Result<bool, String> {
+        self.mirrors.clone()
+    }
+}
+
+const CONFIG: &str = r#"mirror = "/srv/mirror"
+state = "/srv/state"
+recipe = "recipe.toml"
+policy = "policy.toml"
+
+[service]
+spool = "/srv/spool"
+metrics = "/srv/metrics/x.prom"
+hook = ["/etc/notify"]
+cancel_group = "leads"
+
+[[branch]]
+name = "master"
+schedule = "0 6 * * *"
+
+[[lab]]
+name = "sanity"
+channel = "master/*"
+command = ["/etc/lab"]
+
+[mirrors]
+urls = ["https://mirror.example.org/"]
+
+[place.box]
+kind = "ssh"
+host = "box"
+
+[[place-rule]]
+phases = ["sync"]
+place = "box"
+"#;
+
+const RECIPE: &str = "schema = 1\nname = \"x\"\ndistro = \"centos\"\n[tools]\nmake = \"make\"\n[source]\n\
+    phase = \"sync\"\nrepositories = []\n[[phase]]\nname = \"sync\"\nrun = [\"true\"]\n";
+
+const POLICY: &str = "[[channel]]\nmatch = \"master/*\"\nkeep = \"30 days\"\n";
+
+/// The findings about a configuration, its policy and a machine.
+async fn findings(config: &str, policy: &str, machine: &Fake) -> Vec<Finding> {
+    let dir = Utf8TempDir::new().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs_err::write(&file, text).expect("a file");
+        file
+    };
+    let file = write("stx-builds.toml", config);
+    write("recipe.toml", RECIPE);
+    write("policy.toml", policy);
+    let (options, mistakes) = Options::read(Some(&file), &Executors::default()).expect("options");
+    let site = Site::open(options).at(noon());
+    let how = DoctorOptions::default();
+    let Diagnosis { findings, .. } = site
+        .doctor(mistakes, machine, &how)
+        .await
+        .expect("a diagnosis");
+    findings
+}
+
+#[tokio::test]
+async fn nothing_is_found_where_all_is_well() {
+    assert_eq!(findings(CONFIG, POLICY, &good()).await, []);
+}
+
+/// A change of the machine, and the one finding that it makes.
+type Row = (fn(&mut Fake), Severity, Subject, &'static str, &'static str);
+
+impl Fake {
+    /// Replaces a directory.
+    fn has(&mut self, path: &str, entry: Entry) {
+        self.entries.insert(path.into(), entry);
+    }
+
+    /// Removes a directory.
+    fn lacks(&mut self, path: &str) {
+        self.entries.remove(Utf8Path::new(path));
+    }
+
+    /// Uninstalls a program.
+    fn misses(&mut self, program: &str) {
+        self.programs.remove(program);
+    }
+}
+
+/// Faults of files.
+#[rustfmt::skip]
+const FILES: [Row; 8] = [
+    (|it| it.has("/srv/mirror", dir(0, 0o755)), Error, Subject::Files, "/srv/mirror belongs to root, and user 4711 cannot write it", "1:10"),
+    (|it| it.lacks("/srv/mirror"), Error, Subject::Files, "cannot be made: /srv belongs to root", "1:10"),
+    (|it| it.has("/srv/mirror", Entry { is_dir: false, ..dir(BUILDER, 0o644) }), Error, Subject::Files, "/srv/mirror is not a directory", "1:10"),
+    (|it| it.has("/srv/spool", dir(0, 0o3770)), Error, Subject::Files, "/srv/spool belongs to root, not to user 4711", "7:9"),
+    (|it| it.has("/srv/spool", dir(BUILDER, 0o3777)), Error, Subject::Files, "everybody can write /srv/spool", "7:9"),
+    (|it| it.has("/srv/spool", dir(BUILDER, 0o2770)), Error, Subject::Files, "no sticky bit", "7:9"),
+    (|it| it.lacks("/srv/metrics"), Error, Subject::Files, "/srv/metrics does not exist", "8:11"),
+    (|it| it.groups.clear(), Error, Subject::Files, "there is no group leads", "10:16"),
+];
+
+/// Faults of programs, of the clock and of other machines.
+#[rustfmt::skip]
+const OTHERS: [Row; 10] = [
+    (|it| it.misses("/etc/notify"), Error, Subject::Programs, "/etc/notify cannot be run", "9:8"),
+    (|it| it.misses("/etc/lab"), Error, Subject::Programs, "/etc/lab cannot be run", "19:11"),
+    (|it| it.misses("make"), Error, Subject::Programs, "needs programs that are not in PATH: make", "3:10"),
+    (|it| it.misses("git"), Error, Subject::Programs, "git cannot be run", "3:10"),
+    (|it| it.git = "git version 2.30.2\n", Warning, Subject::Programs, "git 2.30.2 is too old", "3:10"),
+    (|it| it.synchronised = "no\n", Warning, Subject::Time, "not synchronised", ""),
+    (|it| it.written = noon() + TimeDelta::days(400), Error, Subject::Time, "the clock is behind: it says 2020-01-01 12:00:00", ""),
+    (|it| it.mirrors = Err("refused".to_owned()), Warning, Subject::Mirrors, "https://mirror.example.org/ cannot be reached: refused", "22:9"),
+    (|it| it.mirrors = Ok(false), Warning, Subject::Mirrors, "has no index.json", "22:9"),
+    (|it| it.places = "connection refused\n", Error, Subject::Places, "place box cannot be used: ssh: connection refused", "24:1"),
+];
+
+#[tokio::test]
+async fn each_fault_of_a_machine_is_one_finding() {
+    for (change, severity, subject, message, at) in FILES.into_iter().chain(OTHERS) {
+        let mut machine = good();
+        change(&mut machine);
+        let found = findings(CONFIG, POLICY, &machine).await;
+        let [one] = &found[..] else {
+            panic!("{message}: {found:#?}")
+        };
+        assert!(one.message.contains(message), "{message}: {one:?}");
+        assert_eq!((one.severity, one.subject), (severity, subject), "{one:?}");
+        let place = one
+            .at
+            .map_or(String::new(), |at| format!("{}:{}", at.line, at.column));
+        assert_eq!(place, at, "{one:?}");
+        assert!(!one.why.is_empty() && !one.fix.is_empty(), "{one:?}");
+    }
+    // Both directories are on the disk.
+    let mut full = good();
+    full.free = 9;
+    let found = findings(CONFIG, POLICY, &full).await;
+    let texts: Vec<_> = found.iter().map(|found| &*found.message).collect();
+    assert!(
+        texts.len() == 2 && texts[0].contains("9 % left, less than the 10 %"),
+        "{texts:?}"
+    );
+}
+
+#[tokio::test]
+async fn rules_that_match_nothing_are_found() {
+    let policy = "[[channel]]\nmatch = \"mastre/*\"\nkeep = \"30 days\"\n";
+    let config = CONFIG
+        .replace("channel = \"master/*\"", "channel = \"release/*\"")
+        .replace("phases = [\"sync\"]", "phases = [\"snyc\"]")
+        .replace("schedule", "after = \"master/debian\"\nschedule");
+    let found = findings(&config, policy, &good()).await;
+    let texts: Vec<_> = found
+        .iter()
+        .map(|found| (found.subject, &*found.message))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            (Subject::Rules, "`match = \"mastre/*\"` matches no channel"),
+            (
+                Subject::Rules,
+                "master is built after master/debian, which no entry builds and the mirror does not have"
+            ),
+            (
+                Subject::Rules,
+                "lab sanity tests channels release/*, of which there is none"
+            ),
+            (Subject::Rules, "no phase of a recipe is named snyc"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_state_within_the_mirror_is_found() {
+    let config = CONFIG.replace("/srv/state", "/srv/mirror/state");
+    let mut machine = good();
+    machine
+        .entries
+        .insert("/srv/mirror/state".into(), dir(BUILDER, 0o700));
+    let found = findings(&config, POLICY, &machine).await;
+    let [one] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(one.message.contains("is within the mirror"), "{one:?}");
+}
+
+#[tokio::test]
+async fn without_a_configuration_there_is_one_finding() {
+    let site = Site::open(Options::default()).at(noon());
+    let how = DoctorOptions::default();
+    let found = site
+        .doctor(ConfigErrors::default(), &good(), &how)
+        .await
+        .expect("a diagnosis");
+    assert_eq!((found.errors, found.warnings), (1, 0), "{found:#?}");
+    assert!(found.findings[0].fix.contains("stx-builds init"));
+}

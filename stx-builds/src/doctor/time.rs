@@ -1,0 +1,70 @@
+//! The clock: unsynchronised, or not the time that files and builds tell.
+
+use camino::Utf8PathBuf;
+use chrono::TimeDelta;
+use stx_layout::Catalog;
+
+use super::case::Case;
+use super::programs::{LIMIT, call};
+use super::{Finding, Severity, Subject};
+
+/// How far dates may be in the future: file servers have clocks of their own.
+const SLACK: TimeDelta = TimeDelta::minutes(5);
+
+fn finding(case: &Case<'_>, severity: Severity, message: String) -> Finding {
+    let texts = [
+        message,
+        "builds are dated, scheduled and retired by the clock".to_owned(),
+        "set the clock, and let it be synchronised: `timedatectl set-ntp true`".to_owned(),
+    ];
+    case.finding(severity, Subject::Time, &[], texts)
+}
+
+/// The clock against files that were written, and against the dates of builds.
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let state = case
+        .state_dir()
+        .map(|dir| dir.join(".service/ledger.sqlite"));
+    let files: Vec<Utf8PathBuf> = state
+        .into_iter()
+        .chain(case.mirror_dir())
+        .chain(case.file.clone())
+        .collect();
+    let clock = case.machine.clock(&files);
+    let newest = clock.written.iter().max_by_key(|(_, at)| *at);
+    if let Some((file, at)) = newest.filter(|(_, at)| *at > clock.now + SLACK) {
+        let message = format!(
+            "the clock is behind: it says {}, and {file} was written at {}",
+            clock.now.format("%Y-%m-%d %H:%M:%S"),
+            at.format("%Y-%m-%d %H:%M:%S")
+        );
+        findings.push(finding(case, Severity::Error, message));
+    }
+    let builds = case.catalog.iter().flat_map(Catalog::builds);
+    let newest = builds.map(|(id, _)| id).max_by_key(|id| id.date);
+    if let Some(build) = newest.filter(|id| id.date.time() > clock.now + SLACK) {
+        let message = format!(
+            "build {build} of the mirror is dated in the future: it is {}",
+            clock.now.format("%Y-%m-%d %H:%M:%S")
+        );
+        findings.push(finding(case, Severity::Error, message));
+    }
+    findings
+}
+
+/// Whether the clock is synchronised, where the service manager tells.
+pub(super) async fn synchronised(case: &Case<'_>) -> Option<Finding> {
+    case.file.as_ref()?;
+    let program = case.machine.program("timedatectl").ok()?;
+    let asked = call(program, &["show", "--property=NTPSynchronized", "--value"]);
+    // In a container nobody answers, and the clock is that of the host.
+    let said = case
+        .machine
+        .run(asked, LIMIT)
+        .await
+        .ok()
+        .filter(|said| said.ok)?;
+    let message = "the clock is not synchronised".to_owned();
+    (said.stdout.trim() == "no").then(|| finding(case, Severity::Warning, message))
+}

@@ -1,0 +1,102 @@
+//! `init`: asks on a terminal, and writes a first configuration.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use camino::Utf8Path;
+use stx_builds::init::{self, Answers, InitPlan, Question};
+
+use super::Context;
+use crate::args::Init;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+pub(crate) fn run(context: &Context, args: &Init) -> Result<(), Failure> {
+    let given: Answers = args.set.iter().cloned().collect();
+    let answers = if args.yes {
+        given
+    } else if io::stdin().is_terminal() {
+        ask(&args.dir, given)?
+    } else {
+        return Err(
+            Failure::usage("standard input is not a terminal, so nobody can be asked")
+                .hint("--yes takes the defaults, and --set KEY=VALUE gives answers"),
+        );
+    };
+    let plan = init::plan(&args.dir, &answers)?;
+    plan.write()?;
+    output::print(context.format(), &plan, || next(&args.dir, &plan))
+}
+
+/// Asks until every question is answered; a wrong answer is asked again.
+fn ask(dir: &Utf8Path, mut answers: Answers) -> Result<Answers, Failure> {
+    output::note("An empty line takes the answer in brackets.");
+    while let Some(question) = init::next_question(dir, &answers)? {
+        let answer = loop {
+            let answer = read(&question)?;
+            match init::check(dir, &question, &answer) {
+                Ok(()) => break answer,
+                Err(failure) => output::note(&format!("  {}", failure.line())),
+            }
+        };
+        answers.insert(question.key, answer);
+    }
+    Ok(answers)
+}
+
+/// The line that answers a question.
+fn read(question: &Question) -> Result<String, Failure> {
+    let Question {
+        ask,
+        why,
+        default,
+        choices,
+        ..
+    } = question;
+    output::note(&format!("\n{ask}\n  {why}"));
+    if !choices.is_empty() {
+        output::note(&format!("  one of: {}", choices.join(", ")));
+    }
+    let shown = default.as_ref().map(|default| format!(" [{default}]"));
+    let failed = |error| Failure::new(Exit::Bug, error);
+    let mut stderr = io::stderr().lock();
+    // The cursor stays behind the prompt.
+    write!(stderr, "{}{}: ", question.key, shown.unwrap_or_default())
+        .and_then(|()| stderr.flush())
+        .map_err(failed)?;
+    let mut line = String::new();
+    if io::stdin().lock().read_line(&mut line).map_err(failed)? == 0 {
+        return Err(Failure::usage(
+            "the input ended before every question was answered; nothing was written",
+        ));
+    }
+    let line = line.trim();
+    Ok(match default {
+        Some(default) if line.is_empty() => default.clone(),
+        Some(_) | None => line.to_owned(),
+    })
+}
+
+/// The files, and the next commands.
+fn next(dir: &Utf8Path, plan: &InitPlan) -> String {
+    let files = plan.files.keys();
+    let text: String = files
+        .flat_map(|file| ["wrote ", file.as_str(), "\n"])
+        .collect();
+    let change = match dir.as_str() {
+        "." => String::new(),
+        dir => format!("  cd {dir}\n"),
+    };
+    let branch = plan.answers.get("branch").map_or("master", String::as_str);
+    let prepare = plan
+        .prepare
+        .as_ref()
+        .map(|words| format!("  {}\n", words.join(" ")));
+    let prepare = prepare.unwrap_or_default();
+    text + &format!(
+        "\nNext:\n{change}{prepare}  stx-builds doctor                  # finds what is still missing on this machine\n\
+        \x20 stx-builds build --branch {branch}   # one build, published on the mirror\n\
+        \x20 stx-builds list                    # what the mirror has\n\
+        \x20 stx-builds serve                   # look at it in a browser\n\
+        \x20 stx-builds daemon                  # builds by the clock and on demand\n"
+    )
+}

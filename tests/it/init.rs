@@ -1,0 +1,158 @@
+//! `init`: a first configuration that `doctor` has nothing to say about, and that builds.
+
+use std::process::Stdio;
+
+use camino::Utf8Path;
+use camino_tempfile::Utf8TempDir;
+
+use crate::harness::{assert_whole, builds, root, run, stx, tool};
+
+#[test]
+fn what_init_writes_passes_doctor_and_builds_the_sample() {
+    let dir = Utf8TempDir::new().expect("a directory");
+    let recipe = root().join("recipes/sample/recipe.toml");
+    let at = dir.path().join("new");
+    let set = format!("recipe={recipe}");
+    let written = run(&mut stx(["init", at.as_str(), "--yes", "--set", &set])).ok();
+    for words in [
+        "stx-builds.toml\n",
+        "retention.toml\n",
+        "stx-builds doctor",
+        "build --branch master",
+    ] {
+        assert!(written.contains(words), "{words}: {written}");
+    }
+    let here = |args: &[&str]| {
+        let mut command = stx(args.iter().copied());
+        command.current_dir(&at);
+        run(&mut command)
+    };
+    let checked = here(&["doctor"]).code(0);
+    assert_eq!(checked.stderr, "no problems found\n", "{}", checked.stdout);
+    assert!(
+        checked
+            .stdout
+            .contains("master/centos  master  `0 6 * * *`"),
+        "{}",
+        checked.stdout
+    );
+
+    // The next commands are those that it names.
+    let script = root().join("recipes/sample/upstream");
+    let prepare = format!("  {script} create upstream\n");
+    assert!(written.contains(&prepare), "{prepare}: {written}");
+    run(tool(script.as_str(), ["create", "upstream"]).current_dir(&at)).ok();
+    let cache = crate::harness::cache();
+    let cache = format!("STX_BUILDS_CACHE={cache}");
+    here(&["build", "--branch", "master", "--set", &cache]).code(0);
+    let mirror = at.join("mirror");
+    assert_eq!(builds(&mirror, "master/centos").len(), 1);
+    assert_whole(&mirror, "master/centos");
+    // With a build on the mirror there is still nothing to say.
+    let checked = here(&["doctor"]).code(0);
+    assert_eq!(checked.stderr, "no problems found\n", "{}", checked.stdout);
+
+    // A second time nothing is overwritten.
+    let before = fs_err::read(at.join("stx-builds.toml")).expect("the configuration");
+    let refused = here(&["init", "--yes", "--set", &set, "--set", "mirror=other"]).code(2);
+    assert!(
+        refused
+            .stderr
+            .contains("already exists; nothing was written"),
+        "{}",
+        refused.stderr
+    );
+    assert!(before == fs_err::read(at.join("stx-builds.toml")).expect("the configuration"));
+}
+
+/// What `init` asks on a terminal that is given these lines, and how it ends.
+fn on_a_terminal(dir: &Utf8Path, more: &str, lines: &str) -> (Option<i32>, String) {
+    let command = format!("{} init {dir} {more}", crate::harness::binary());
+    let mut script = tool(
+        "script",
+        ["--quiet", "--return", "--command", &command, "/dev/null"],
+    );
+    let mut child = script
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script of util-linux (bsdutils)");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, lines.as_bytes()).expect("lines");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).replace('\r', ""),
+    )
+}
+
+#[test]
+fn it_asks_on_a_terminal_until_the_answers_are_right() {
+    let dir = Utf8TempDir::new().expect("a directory");
+    let recipe = "schema = 1\nname = \"x\"\ndistro = \"debian\"\n[variables]\nWHO = { ask = \"Who commits?\" }\n\
+        [source]\nphase = \"sync\"\nrepositories = []\n[[phase]]\nname = \"sync\"\nrun = [\"true\"]\n";
+    fs_err::write(dir.path().join("recipe.toml"), recipe).expect("a recipe");
+    // Mirror, state, branch (wrong first), schedule, keep, newest, signing, builder, and what the recipe asks.
+    let lines = "pub\n\nmastre\nf/new\nnone\n5 days\n\n\n\nme\n";
+    let (code, said) = on_a_terminal(dir.path(), "--set recipe=recipe.toml", lines);
+    assert_eq!(code, Some(0), "{said}");
+    for words in [
+        "Where is the mirror?\n  the directory that the web server serves",
+        "mirror [mirror]: ",
+        "expected a branch or tag",
+        "Who commits?\n  the recipe asks for WHO",
+        "wrote ",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(
+        !said.contains("Which distribution"),
+        "a recipe is given: {said}"
+    );
+    let text =
+        fs_err::read_to_string(dir.path().join("stx-builds.toml")).expect("the configuration");
+    for line in [
+        "mirror = \"pub\"",
+        "state = \"state\"",
+        "name = \"f/new\"",
+        "#schedule = \"0 6 * * *\"",
+        "\"WHO\" = \"me\"",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    }
+    let policy = fs_err::read_to_string(dir.path().join("retention.toml")).expect("the policy");
+    assert!(policy.contains("keep = \"5 days\""), "{policy}");
+    let checked = run(stx(["doctor"]).current_dir(dir.path())).code(0);
+    assert_eq!(
+        checked.stdout, "feature/new/debian  f/new  on demand\n",
+        "{}",
+        checked.stderr
+    );
+}
+
+#[test]
+fn nobody_is_asked_without_a_terminal() {
+    let dir = Utf8TempDir::new().expect("a directory");
+    let refused = run(stx(["init"]).current_dir(dir.path())).code(2);
+    assert!(
+        refused.stderr.contains("--yes takes the defaults"),
+        "{}",
+        refused.stderr
+    );
+    let debian = root().join("recipes/starlingx-debian-trixie.toml");
+    let missing =
+        run(stx(["init", "--yes", "--set", &format!("recipe={debian}")]).current_dir(dir.path()))
+            .code(2);
+    for name in ["GIT_EMAIL", "GIT_USER", "STX_BUILD_HOME"] {
+        assert!(
+            missing
+                .stderr
+                .contains(&format!("--set variables.{name}=…")),
+            "{}",
+            missing.stderr
+        );
+    }
+    assert_eq!(crate::harness::names(dir.path()), Vec::<String>::new());
+}
