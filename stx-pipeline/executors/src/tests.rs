@@ -455,6 +455,22 @@ fn a_pod_is_entered_with_its_own_paths_and_nothing_of_the_environment_on_the_com
 }
 
 #[test]
+fn a_place_that_a_phase_starts_is_not_tried_before_it() {
+    let command = "command = [\"docker\", \"exec\", \"-i\", \"builder\"]\n";
+    let (early, late) = (
+        entered(command),
+        entered(&format!("{command}late = true\n")),
+    );
+    let (run, check) = early
+        .split_once("check: docker exec -i builder ")
+        .expect("a trial");
+    assert!(check.contains("/s/jobs/iso.0/check"), "{check}");
+    assert_eq!(late, run, "the phase runs as it does at other places");
+    let no = entered(&format!("{command}late = false\n"));
+    assert_eq!(no, early);
+}
+
+#[test]
 fn stx_shell_takes_the_command_as_one_argument() {
     let text =
         entered("command = [\"stx\", \"shell\", \"--no-tty\", \"-c\"]\none_argument = true\n");
