@@ -8,8 +8,8 @@ use stx_layout::{BuildDate, BuildId, BuildOutcome, Catalog, Channel, Verdict};
 
 use crate::judge::Judge;
 use crate::{
-    Decision, ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest, Releases,
-    Retention, Rules, SectionEntry, Span, VerdictRules,
+    Calendar, Decision, ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest,
+    Releases, Retention, Rules, SectionEntry, Span, VerdictRules,
 };
 
 /// A step of a plan: a build, or a section of one.
@@ -122,13 +122,15 @@ impl fmt::Display for Conflict {
 /// The time is the plan's, for it has not become less late. Each step stands alone: the build has to be there, with the
 /// record and the verdict that the plan saw, the outcome that its rule is for, protected by nothing, with as many newer
 /// successes and green builds as the plan counted on. What else changed, a new build or another build's pin, is no reason to
-/// refuse it. Of `catalog`, the build's own channel counts, and from all channels the aliases and the builds that were made upon
-/// this build; of `inputs`, what concerns the build, and the verdicts on all of its channel.
+/// refuse it. Of `catalog`, the build's own channel counts; all channels of the same release, from which the `calendar` of the
+/// policy learns its day; and from every channel the aliases and the builds that were made upon this build. Of `inputs`, what
+/// concerns the build, and the verdicts on all of its channel.
 pub fn recheck_step(
     plan: &PrunePlan,
     step: Step<'_>,
     catalog: &Catalog,
     inputs: &PolicyInputs,
+    calendar: &Calendar,
 ) -> Vec<Conflict> {
     let build = step.build();
     let mut why = Vec::new();
@@ -136,7 +138,8 @@ pub fn recheck_step(
     if record.is_some_and(|record| RecordDigest::of(record) != step.seen()) {
         why.push(Conflict::Replaced);
     }
-    let protections = protections(plan, build, catalog, inputs);
+    let releases = Releases::known(catalog, calendar, plan.now);
+    let protections = protections(plan, build, catalog, inputs, releases);
     match protections {
         None => why.push(Conflict::Gone),
         Some(reasons) => why.extend(
@@ -227,6 +230,7 @@ fn protections(
     build: &BuildId,
     catalog: &Catalog,
     inputs: &PolicyInputs,
+    releases: Releases,
 ) -> Option<Vec<Reason>> {
     let ageless = Rules {
         keep: Retention::For(Span::days(0)),
@@ -236,7 +240,7 @@ fn protections(
         verdicts: VerdictRules::default(),
     };
     let channel = catalog.channels.get(&build.channel)?;
-    let judge = Judge::new(catalog, inputs, Releases::default(), plan.now);
+    let judge = Judge::new(catalog, inputs, releases, plan.now);
     let judged = judge.judge(&build.channel, channel, &ageless).into_iter();
     let mut own = judged.filter(|judged| judged.date == build.date);
     own.next().map(|judged| match judged.decision {

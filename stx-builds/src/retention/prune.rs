@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use serde::Serialize;
 use stx_layout::{
-    AliasEntry, BuildDate, BuildId, Catalog, Channel, ImageName, counted, redact_urls,
+    AliasEntry, BuildDate, BuildEntry, BuildId, Catalog, Channel, ImageName, ReleaseId, counted,
+    redact_urls,
 };
 use stx_publish::{
     ChannelWriter, MirrorStore, OwedTags, Retired, Scope, StoreError, ThinnedSection,
 };
-use stx_retention::{PolicyInputs, PrunePlan, SectionEntry, Step, Warning};
+use stx_retention::{Calendar, PolicyInputs, PrunePlan, SectionEntry, Step, Warning};
 use tracing::info;
 
 use super::{add_verdicts, dropped, facts, policy, protections, thinned};
@@ -107,7 +108,15 @@ impl Site {
         policy.limits.allow = allow.or(policy.limits.allow);
         let doubt = stx_retention::clock_doubt(&catalog, &policy, self.now).is_some();
         let mut pruned = Pruned::of(plan);
-        let applied = apply(self, &store, doubt, empty_trash, &mut pruned).await;
+        let applied = apply(
+            self,
+            &store,
+            &policy.calendar,
+            doubt,
+            empty_trash,
+            &mut pruned,
+        )
+        .await;
         Ok((pruned, applied))
     }
 }
@@ -123,7 +132,7 @@ pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error>
     let mut blocked: BTreeMap<_, _> = plan.warnings.iter().filter_map(blocks).collect();
     let doubt = stx_retention::clock_doubt(&catalog, &policy, site.now).is_some();
     let mut pruned = Pruned::of(plan);
-    let applied = apply(site, &store, doubt, false, &mut pruned).await;
+    let applied = apply(site, &store, &policy.calendar, doubt, false, &mut pruned).await;
     pages::renew(site, &*store, site.now).await;
     let failed: Vec<_> = pruned
         .failures()
@@ -198,6 +207,7 @@ pub fn stays(retired: &Retired) -> String {
 async fn apply(
     site: &Site,
     store: &Mirror,
+    calendar: &Calendar,
     doubt: bool,
     empty_trash: bool,
     pruned: &mut Pruned,
@@ -220,14 +230,21 @@ async fn apply(
     let sections = plan.sections.iter().map(Step::Section);
     let mut elsewhere = store.catalog(&Scope::All).await.map_err(refused)?;
     for channel in elsewhere.channels.values_mut() {
-        channel.builds.clear();
+        // Those in layers keep the builds below them.
+        let upper = |build: &BuildEntry| build.record().is_some_and(|it| it.after.is_some());
+        channel.builds.retain(|_, build| upper(build));
     }
+    let seen = Seen {
+        plan: &plan,
+        calendar,
+        elsewhere: &elsewhere,
+    };
     for step in builds.chain(sections) {
         let name = match step {
             Step::Build(entry) => entry.build.to_string(),
             Step::Section(entry) => format!("{}/{}", entry.build, entry.section),
         };
-        match take(site, &**store, &plan, &elsewhere, step).await {
+        match take(site, &**store, &seen, step).await {
             Err(failure) => pruned.fail(name, &failure),
             Ok(Outcome::Left(why)) => {
                 info!(name, why = %redact_urls(&why), "kept after all");
@@ -248,12 +265,20 @@ async fn apply(
     Ok(())
 }
 
+/// The values that every step of a run is checked against.
+struct Seen<'a> {
+    plan: &'a PrunePlan,
+    /// The releases of the policy.
+    calendar: &'a Calendar,
+    /// The mirror when the run began: the aliases, and the builds that were made upon others.
+    elsewhere: &'a Catalog,
+}
+
 /// Takes one step of a plan; or says why not.
 async fn take(
     site: &Site,
     store: &dyn MirrorStore,
-    plan: &PrunePlan,
-    elsewhere: &Catalog,
+    seen: &Seen<'_>,
     step: Step<'_>,
 ) -> Result<Outcome, Error> {
     let build = step.build();
@@ -264,7 +289,7 @@ async fn take(
         Err(error) => return Err(refused(error)),
     };
     // What the channel holds is read under its lock: nothing comes between the check and the act.
-    if let Some(why) = changed(store, plan, elsewhere, step).await? {
+    if let Some(why) = changed(store, seen, step).await? {
         return Ok(Outcome::Left(why));
     }
     let done = match step {
@@ -325,22 +350,36 @@ async fn thin(
 
 /// Why a step may not be taken any more.
 ///
-/// The build's own channel is read now; of the others only the aliases matter, as they were when the run began.
+/// The build's own channel is read now, and so are the other channels of its release: the first build of them tells the day of
+/// the release. Everything else is as it was when the run began.
 async fn changed(
     store: &dyn MirrorStore,
-    plan: &PrunePlan,
-    elsewhere: &Catalog,
+    seen: &Seen<'_>,
     step: Step<'_>,
 ) -> Result<Option<String>, Error> {
+    let Seen {
+        plan,
+        calendar,
+        elsewhere,
+    } = seen;
     let build = step.build();
     let channel = Scope::Channel(build.channel.clone());
     let fresh = store.catalog(&channel).await.map_err(refused)?;
     let mut tested = PolicyInputs::default();
     // Verdicts of the whole channel: a verdict on another build can make this build the newest green one.
     add_verdicts(store, &channel, &fresh, &mut tested).await?;
-    let mut catalog = elsewhere.clone();
+    let mut catalog = (*elsewhere).clone();
     catalog.channels.remove(&build.channel);
     catalog.channels.extend(fresh.channels);
+    if matches!(build.channel.release, ReleaseId::Release(_)) {
+        let channels = elsewhere.channels.keys();
+        let of_release = channels.filter(|it| it.release == build.channel.release);
+        for channel in of_release.filter(|it| **it != build.channel) {
+            let scope = Scope::Channel(channel.clone());
+            let fresh = store.catalog(&scope).await.map_err(refused)?;
+            catalog.channels.extend(fresh.channels);
+        }
+    }
     let scope = Scope::Build(build.clone());
     let only = store.catalog(&scope).await.map_err(refused)?;
     let mut facts = PolicyInputs {
@@ -349,7 +388,7 @@ async fn changed(
         ..protections(store, &scope, &only).await?
     };
     dropped(&mut facts, build, &thinned(store, build).await?);
-    let why = stx_retention::recheck_step(plan, step, &catalog, &facts);
+    let why = stx_retention::recheck_step(plan, step, &catalog, &facts, calendar);
     let why: Vec<_> = why.iter().map(ToString::to_string).collect();
     Ok((!why.is_empty()).then(|| why.join("; ")))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use stx_layout::{BuildId, Catalog, ReleaseKind, Verdict};
 
-use super::world::{Made, add, day, id, point, recheck, verdict, verdicts};
+use super::world::{Made, add, day, id, point, recheck_by, verdict, verdicts};
 use crate::{
     Limits, Pin, Policy, PolicyFile, PolicyInputs, PrunePlan, Retention, Span, VerdictRules, apply,
     bytes_used, forecast, plan, plan_with,
@@ -411,7 +411,7 @@ proptest! {
     ) {
         let (catalog, facts, policy) = (mirror(&builds), marked(&builds), with(&policy, rules));
         let plan = plan_with(&catalog, &facts, &policy, day(now));
-        for (build, why) in recheck(&plan, &catalog, &facts) {
+        for (build, why) in recheck_by(&plan, &catalog, &facts, &policy.calendar) {
             prop_assert_eq!(why, [], "{}", build);
         }
     }
@@ -440,7 +440,7 @@ proptest! {
         facts.pins.push(pin(&pinned));
         facts.verdicts.extend(marked(&new).verdicts);
         let after = expired(&plan_with(&catalog, &facts, &policy, day(now)));
-        for (build, why) in recheck(&before, &catalog, &facts) {
+        for (build, why) in recheck_by(&before, &catalog, &facts, &policy.calendar) {
             prop_assert!(!why.is_empty() || after.contains(&build), "{}", build);
         }
     }

@@ -2,9 +2,10 @@
 
 use stx_layout::{After, BuildState, Catalog, Sha256, SourceRecord, Verdict};
 
-use super::world::{Made, add, daily, day, id, point, recheck, verdict};
+use super::world::{Made, add, channel, daily, day, id, point, recheck, verdict};
 use crate::{
-    Conflict, Pin, Policy, PolicyInputs, PrunePlan, Reason, Span, Tier, apply, plan, plan_with,
+    Calendar, Conflict, Pin, Policy, PolicyInputs, PrunePlan, Reason, Retention, Span, Step, Tier,
+    apply, plan, plan_with, recheck_step,
 };
 
 const MASTER: &str = "master/centos";
@@ -234,4 +235,38 @@ fn a_section_goes_once_and_not_from_what_became_protected() {
     apply(&plan, &mut left, &mut facts);
     let gone = [0, 1, 2].map(|days| changed(days, Conflict::SectionGone));
     assert_eq!(steps(&left, &facts), gone);
+}
+
+#[test]
+fn the_build_that_tells_the_day_of_a_release_now_stays() {
+    const CENTOS: &str = "release/2018.10/centos";
+    let mut policy = Policy::default();
+    policy.kinds.release.keep = Retention::For(Span::days(7));
+    let builds: Vec<_> = (0..=18).map(|days| (days, Made::Success)).collect();
+    let mut catalog = channel(CENTOS, &builds);
+    let plan = plan(&catalog, &policy, day(18));
+    let none = PolicyInputs::default();
+    let first = |plan: &PrunePlan| plan.expire.first().map(|entry| entry.build.clone());
+    assert_eq!(first(&plan), Some(id(CENTOS, 1)));
+    let steps = |catalog: &Catalog, calendar: &Calendar| -> Vec<_> {
+        let steps = plan.expire.iter().map(Step::Build);
+        let why = steps.map(|step| recheck_step(&plan, step, catalog, &none, calendar));
+        why.flatten().collect()
+    };
+    assert_eq!(steps(&catalog, &policy.calendar), []);
+
+    // The first build goes by another hand, and the day of the release would move twice.
+    let entry = catalog.channels.get_mut(&id(CENTOS, 0).channel);
+    entry.expect("centos").builds.pop_first();
+    let reason = Reason::FirstOfRelease;
+    let protected = [Conflict::Protected { reason }];
+    assert_eq!(steps(&catalog, &policy.calendar), protected);
+    let named = [("2018.10".parse().expect("a name"), day(0).date_naive())];
+    let named = Calendar {
+        releases: named.into(),
+        learn: true,
+    };
+    assert_eq!(steps(&catalog, &named), []);
+    add(&mut catalog, "release/2018.10/debian", 0, Made::Success);
+    assert_eq!(steps(&catalog, &policy.calendar), []);
 }

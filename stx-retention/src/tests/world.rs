@@ -8,7 +8,7 @@ use stx_layout::{
     Catalog, Origin, Verdict, VerdictEntry,
 };
 
-use crate::{Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
+use crate::{Calendar, Conflict, PolicyInputs, PrunePlan, Step, recheck_step};
 
 /// The kind of a build in a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,16 +119,26 @@ pub(super) fn daily(last: i64) -> Catalog {
     channel("master/centos", &builds)
 }
 
-/// Every step of a plan, each with what speaks against it.
+/// As [`recheck_by`], with a calendar that learns every release.
 pub(super) fn recheck(
     plan: &PrunePlan,
     catalog: &Catalog,
     facts: &PolicyInputs,
 ) -> Vec<(BuildId, Vec<Conflict>)> {
+    recheck_by(plan, catalog, facts, &Calendar::default())
+}
+
+/// Every step of a plan, each with what speaks against it.
+pub(super) fn recheck_by(
+    plan: &PrunePlan,
+    catalog: &Catalog,
+    facts: &PolicyInputs,
+    calendar: &Calendar,
+) -> Vec<(BuildId, Vec<Conflict>)> {
     let builds = plan.expire.iter().map(Step::Build);
     let steps = builds.chain(plan.sections.iter().map(Step::Section));
     let checked = steps.map(|step| {
-        let why = recheck_step(plan, step, catalog, facts);
+        let why = recheck_step(plan, step, catalog, facts, calendar);
         (step.build().clone(), why)
     });
     checked.collect()
