@@ -14,7 +14,7 @@ use crate::exit::Failure;
 use crate::output;
 use stx_builds::error::refused;
 use stx_builds::verdicts::verdicts;
-use stx_builds::{build_ref, retention};
+use stx_builds::{Reader, build_ref, retention};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -34,11 +34,13 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
             .trusted(&args.provenance_key)?;
         return provenance::show(context, reader.store(), &id, &keys).await;
     }
-    let catalog = reader
-        .store()
-        .catalog(&Scope::Channel(id.channel.clone()))
-        .await
-        .map_err(refused)?;
+    // A build of another channel keeps the build that it was made upon, and a release keeps milestones. Behind a URL, where no
+    // decision is known, one index is enough.
+    let scope = match &reader {
+        Reader::Own(_) => Scope::All,
+        Reader::Http(_) | Reader::Trusted(..) => Scope::Channel(id.channel.clone()),
+    };
+    let catalog = reader.store().catalog(&scope).await.map_err(refused)?;
     let Some(entry) = catalog.build(&id) else {
         // Of this channel alone; the hint may name others.
         let all = reader.store().catalog(&Scope::All).await;
