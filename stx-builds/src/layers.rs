@@ -55,18 +55,11 @@ pub fn layers(setup: &Setup, state: &State, catalog: &Catalog) -> Vec<Layer> {
     let after: BTreeMap<_, _> = branches
         .filter_map(|watch| Some((&watch.channel, watch.after.as_ref()?)))
         .collect();
-    let newest = |channel: &Channel| {
-        let entry = catalog.channels.get(channel)?;
-        Some(BuildId::new(channel.clone(), entry.newest_success()?))
-    };
-    let upon = |build: &BuildId| {
-        let record = catalog.build(build)?.record()?;
-        Some(record.after.as_ref()?.build.clone())
-    };
+    let newest = |channel: &Channel| catalog.newest_success(channel);
     let layer = |channel: &Channel| {
         let below = after.get(channel).copied();
         let own = newest(channel);
-        let upon = own.as_ref().and_then(upon);
+        let upon = own.as_ref().and_then(|own| catalog.upon(own)).cloned();
         let waits = || {
             let mut queue = state.queue.values();
             queue.any(|request| request.target.channel == *channel)

@@ -141,6 +141,18 @@ impl Catalog {
         self.channels.get(&id.channel)?.builds.get(&id.date)
     }
 
+    /// The newest build of a channel that is known to be a success.
+    pub fn newest_success(&self, channel: &Channel) -> Option<BuildId> {
+        let date = self.channels.get(channel)?.newest_success()?;
+        Some(BuildId::new(channel.clone(), date))
+    }
+
+    /// The build of another channel upon which a build was made, as its record says, in a distribution in layers.
+    pub fn upon(&self, build: &BuildId) -> Option<&BuildId> {
+        let record = self.build(build)?.record()?;
+        Some(&record.after.as_ref()?.build)
+    }
+
     /// Every build, by channel, oldest first.
     pub fn builds(&self) -> impl Iterator<Item = (BuildId, &BuildEntry)> {
         self.channels.iter().flat_map(|(channel, entry)| {

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    AliasEntry, AliasName, BuildDate, BuildEntry, BuildOutcome, BuildPath, BuildRecord, BuildState,
-    Channel, ChannelEntry, RootAlias, RootEntry, Section, Sha256, UndatedEntry, VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildPath, BuildRecord,
+    BuildState, Channel, ChannelEntry, RootAlias, RootEntry, Section, Sha256, UndatedEntry,
+    VerdictEntry,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -169,6 +170,32 @@ pub struct ChannelSummary {
     /// The ISO images of the build that `latest_build` points at; paths begin at the build.
     #[serde(default)]
     pub iso: Vec<Media>,
+    /// The build of another channel upon which the newest success was made, in a distribution in layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<BelowSummary>,
+}
+
+/// The build below a channel, in a distribution in layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BelowSummary {
+    /// The newest success of the channel.
+    pub date: BuildDate,
+    /// The build upon which it was made.
+    pub build: BuildId,
+    /// The state of that build.
+    pub state: BelowState,
+}
+
+/// The state of a build upon which another was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BelowState {
+    /// It is the newest success of its channel.
+    Newest,
+    /// Its channel has another newest success.
+    Older,
+    /// The mirror does not have it.
+    Gone,
 }
 
 /// The newest build of a channel.

@@ -23,6 +23,7 @@ mod build_pages;
 mod changes;
 mod check;
 mod html;
+mod layers;
 mod signed;
 mod sources;
 #[cfg(test)]
@@ -93,6 +94,7 @@ pub async fn refresh_locked(
     let mut done = Refreshed::default();
     let mut summaries = Vec::with_capacity(catalog.channels.len());
     let mut wanted = Vec::new();
+    let mut below = layers::below(&catalog);
     for (channel, entry) in catalog.channels {
         let before = Before::read(store, &channel).await?;
         let old = before.index.as_ref();
@@ -107,7 +109,10 @@ pub async fn refresh_locked(
             done.removed.extend(made.removed);
         }
         before.date(seal, &mut index);
-        summaries.push(summary(&index));
+        summaries.push(ChannelSummary {
+            after: below.remove(&index.channel),
+            ..summary(&index)
+        });
         let made = html::channel_pages(site, &index, keys);
         for name in [PageName::AptSources, PageName::DnfRepo] {
             let page = PageId {
@@ -453,6 +458,7 @@ impl Files<'_> {
     }
 }
 
+/// A channel as its index shows it; the build below follows from all channels.
 fn summary(index: &ChannelIndex) -> ChannelSummary {
     let latest_build = latest_of(index.aliases.get(&AliasName::latest_build()));
     let newest = index.builds.first().map(|build| NewestBuild {
@@ -476,6 +482,7 @@ fn summary(index: &ChannelIndex) -> ChannelSummary {
         latest_build,
         latest_green_build: latest_of(index.aliases.get(&AliasName::latest_green_build())),
         iso: latest.map(|build| build.iso.clone()).unwrap_or_default(),
+        after: None,
     }
 }
 

@@ -326,9 +326,45 @@ fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
             "master/centos/flock up-to-date []",
         ]
     );
+    graph(&layers, "up to date", "up to date");
     by_hand(&layers);
+    graph(&layers, "up to date", "behind");
     retention(&layers, &distro[0], good[0]);
     chain(&layers, &flock[1], &distro[1]);
+}
+
+/// The page of the root draws the layers: each in the list of the layer below, with its state. The pages are made by hand, without
+/// the configuration, as those of a copy are.
+fn graph(layers: &Layers, distro: &str, flock: &str) {
+    let mirror = layers.at("mirror");
+    let mut pages = stx(["--mirror", mirror.as_str(), "pages"]);
+    run(pages
+        .current_dir(mirror.parent().expect("a directory"))
+        .args(["--config", "/dev/null"]))
+    .ok();
+    let html = fs_err::read_to_string(mirror.join("index.html")).expect("a page");
+    let (_, list) = html.split_once("<ul class=\"layers\"").expect("a list");
+    let text = list.replace("<wbr>", "").replace(['<', '>'], "\n");
+    let shown = text.lines().filter(|line| {
+        LAYERS
+            .iter()
+            .any(|layer| *line == format!("master/centos/{layer}"))
+            || ["ul", "/ul", "up to date", "behind"].contains(line)
+    });
+    let shown: Vec<_> = shown.collect();
+    let wanted = [
+        "master/centos/compiler",
+        "ul",
+        "master/centos/distro",
+        distro,
+        "ul",
+        "master/centos/flock",
+        flock,
+        "/ul",
+        "/ul",
+        "/ul",
+    ];
+    assert_eq!(shown, wanted, "{list}");
 }
 
 /// A `build` by hand decides as the service does: it finds nothing new, and with `--force` builds upon the newest build below.
@@ -376,6 +412,18 @@ fn retention(layers: &Layers, distro: &str, compiler: &str) {
     let why = run(&mut layers.stx(&[&now[..], &["explain", &build]].concat())).ok();
     let by = format!("in use by master/centos/distro/{distro}, which was made upon it");
     assert!(why.contains(&by), "{why}");
+    // The same for those who only look.
+    let show = run(&mut layers.stx(&[&now[..], &["show", &build]].concat())).ok();
+    assert!(show.contains(&by), "{show}");
+    let list = ["list", "master/centos/compiler", "--format", "json"];
+    let list = run(&mut layers.stx(&[&now[..], &list].concat())).json();
+    let listed = list["builds"].as_array().expect("builds").iter();
+    let listed = { listed }.find(|listed| listed["build"] == *build);
+    let reasons = listed.expect("the build")["retention"].to_string();
+    assert!(
+        reasons.contains(by.trim_start_matches("in use by ")),
+        "{reasons}"
+    );
     let pins = run(&mut layers.stx(&["pins", "--format", "json"])).json();
     let pins = pins.as_array().expect("a list").clone();
     assert!(!pins.is_empty());

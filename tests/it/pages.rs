@@ -1,6 +1,10 @@
 //! The catalog pages in a real browser, served by nginx from files only.
 
 use serde_json::{Value, json};
+use stx_layout::{After, BuildId, BuildOutcome, Sha256};
+use stx_publish::conformance::sample_request;
+use stx_publish::local::LocalStore;
+use stx_publish::{prepare, publish};
 
 use crate::harness::{Ran, root, run, stx, tool};
 use crate::site::{CHANNEL, DATES, Site, noise};
@@ -23,6 +27,111 @@ fn site() -> Site {
     );
     site.publish_to("rc/3.0/centos", "20200101T000000Z", "fail", b"an image");
     site
+}
+
+/// Adds layers: a chain that is deeper than a phone is wide if each list was moved to the right, two channels upon one, one that is
+/// behind, and one whose build below is not on the mirror.
+fn add_layers(site: &Site) {
+    let store = LocalStore::open(&site.mirror()).expect("a mirror");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let put = |layer: &str, day: u32, below: Option<(&str, u32)>| {
+        let id = |layer: &str, day: u32| -> BuildId {
+            let id = format!("feature/layers/centos/{layer}/202001{day:02}T000000Z");
+            id.parse().expect("a build")
+        };
+        let mut request = sample_request(1, BuildOutcome::Success, layer);
+        request.record.id = id(layer, day);
+        request.now = request.record.id.date.time();
+        request.record.after = below.map(|(below, day)| After {
+            build: id(below, day),
+            sums: Sha256([7; 32]),
+        });
+        runtime.block_on(async {
+            let plan = prepare(&store, request).await.expect("a plan");
+            publish(&store, &plan).await.expect("published");
+        });
+    };
+    put("compiler", 1, None);
+    put("distro", 1, Some(("compiler", 1)));
+    put("flock", 1, Some(("distro", 1)));
+    put("distro", 2, Some(("compiler", 1)));
+    put("containers", 2, Some(("distro", 2)));
+    put("apart", 2, Some(("elsewhere", 2)));
+    let mut below = "containers".to_owned();
+    for number in 1..=12 {
+        let layer = format!("layer{number}");
+        put(&layer, 3, Some((&below, if number == 1 { 2 } else { 3 })));
+        below = layer;
+    }
+    run(&mut stx(["--mirror", site.mirror().as_str(), "pages"])).ok();
+}
+
+/// The text of each channel in the layers, by the number of lists around it, without style sheet and script.
+const LAYERS: &str = "return [...document.querySelectorAll('.layers li')].map(it => { let depth = 0;\
+    for (let up = it.parentElement; up; up = up.parentElement) { depth += up.tagName === 'UL' ? 1 : 0; }\
+    let copy = it.cloneNode(true); copy.querySelectorAll('ul').forEach(it => it.remove());\
+    return depth + ' ' + copy.textContent.trim().split(/\\s+/).join(' '); });";
+
+#[test]
+fn the_layers_are_read_without_a_script_and_without_colours() {
+    let site = site();
+    add_layers(&site);
+    let nginx = site.serve("");
+    let browser = Browser::start();
+    browser.open(&nginx.url(""));
+    let found = browser.script(LAYERS, &[]);
+    let found: Vec<_> = list(&found).into_iter().take(6).collect();
+    let of = |layer: &str| format!("feature/layers/centos/{layer}");
+    assert_eq!(found[0], format!("1 {}", of("compiler")));
+    let line = |depth: u32, layer: &str, state: &str, own: &str, below: &str, day: &str| {
+        format!(
+            "{depth} {} {state} 2020-01-{own} 00:00 UTC built upon {} of 2020-01-{day} 00:00 UTC",
+            of(layer),
+            of(below)
+        )
+    };
+    assert_eq!(
+        found[1],
+        line(2, "distro", "up to date", "02", "compiler", "01")
+    );
+    assert_eq!(
+        found[2],
+        line(3, "containers", "up to date", "02", "distro", "02")
+    );
+    assert_eq!(
+        found[3],
+        line(4, "layer1", "up to date", "03", "containers", "02")
+    );
+    let found = browser.script(LAYERS, &[]);
+    let found = list(&found);
+    assert!(
+        found.contains(&&*line(3, "flock", "behind", "01", "distro", "01")),
+        "{found:#?}"
+    );
+    let apart = line(2, "apart", "behind", "02", "elsewhere", "02");
+    assert!(
+        found.contains(&&*format!("{apart}, which is not on this mirror")),
+        "{found:#?}"
+    );
+    assert!(
+        found.contains(&&*format!("1 {} not on this mirror", of("elsewhere"))),
+        "{found:#?}"
+    );
+    // Each link leads to a page.
+    let links = browser.script(
+        "return [...document.querySelectorAll('.layers a')].map(it => it.href);",
+        &[],
+    );
+    let links = list(&links);
+    assert!(links.len() > 30, "{links:#?}");
+    for link in links {
+        run(&mut tool(
+            "curl",
+            ["--silent", "--fail", "--output", "/dev/null", link],
+        ))
+        .ok();
+    }
+    browser.no_errors();
 }
 
 /// A channel and a file with names that are as long as names may be, without a place to break them.
@@ -130,6 +239,7 @@ fn people_filter_sort_and_find_the_image() {
 #[test]
 fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
     let site = site();
+    add_layers(&site);
     add_long_names(&site);
     let nginx = site.serve("");
     let browser = Browser::start();
@@ -179,6 +289,7 @@ fn everybody_can_use_the_pages_at_any_width_and_in_both_colours() {
 #[test]
 fn tidy_finds_nothing_wrong_with_the_pages() {
     let site = site();
+    add_layers(&site);
     add_long_names(&site);
     let mut pages = 0;
     for entry in walkdir::WalkDir::new(site.mirror()) {
@@ -192,7 +303,7 @@ fn tidy_finds_nothing_wrong_with_the_pages() {
             assert_eq!(judged.stderr, "", "{path}");
         }
     }
-    assert_eq!(pages, 1 + 4 + 6);
+    assert_eq!(pages, 1 + (4 + 17) + (6 + 18));
     let listing = stx_publish::site::listing("/a & b/20200101T000000Z/", &[]);
     let file = site.dir.path().join("listing.html");
     fs_err::write(&file, listing + "<p>").expect("a file");

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::{AliasName, Catalog, Channel, ChannelEntry};
 
 use super::html::{MADE_OF, PAGES_OF_CHANNEL, PAGES_OF_ROOT, digest_of_channel, digest_of_root};
-use super::{PARALLEL, build_pages, latest_of};
+use super::{PARALLEL, build_pages, latest_of, layers};
 use crate::incoming::digest_of;
 use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 use crate::store::{MirrorStore, Scope, StoreError};
@@ -217,6 +217,9 @@ async fn of_root(
         let shown = entry.and_then(|entry| entry.aliases.get(&latest));
         latest_of(shown) == known.latest_build
     });
+    let mut below = layers::below(catalog);
+    let channels = index.channels.iter();
+    let shown = shown && { channels }.all(|known| known.after == below.remove(&known.channel));
     if !said.eq(there) || !shown {
         let message = "is older than the mirror: its channels, or what they show, are others";
         let finding = wrong(&json, FindingKind::PageStale, message);

@@ -20,6 +20,7 @@ use trend::Trend;
 
 pub(super) mod build;
 mod files;
+mod layers;
 mod listing;
 mod root;
 mod trend;

@@ -20,6 +20,7 @@ use crate::verify::{FindingKind, VerifyReport};
 
 mod escaping;
 mod install;
+mod layers;
 
 /// Publishes a build of a package of that release, with a record that has everything.
 async fn put(store: &MemoryStore, day: u32, result: BuildOutcome, release: u32) {

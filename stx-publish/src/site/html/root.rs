@@ -1,4 +1,4 @@
-//! The page of the root: the channels by the kind of their release, and the audience of each kind.
+//! The page of the root: the channels by the kind of their release, the audience of each kind, and the layers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use stx_layout::{ReleaseKind, ReleaseOrder, RootAlias, RootEntry, Sha256, counted};
 
+use super::layers::{Layer, layers};
 use super::{breakable, digest_of_root, file_name, in_url, made, moment, outcome, size, title};
 use crate::index::{ChannelSummary, PageName, RootIndex};
 use crate::site::{Made, Site};
@@ -17,6 +18,7 @@ pub(in crate::site) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
         made_of: digest_of_root(index),
         count: index.channels.len(),
         groups: groups(site, &index.channels),
+        layers: layers(&index.channels),
         aliases: &index.aliases,
     };
     vec![
@@ -32,6 +34,8 @@ struct RootPage<'a> {
     made_of: Sha256,
     count: usize,
     groups: Vec<Group<'a>>,
+    /// The channels of a distribution in layers.
+    layers: Vec<Layer<'a>>,
     aliases: &'a BTreeMap<RootAlias, RootEntry>,
 }
 
