@@ -10,15 +10,35 @@ make_sources_centos() {
     echo /build-tools >> cgcs-root/.git/info/exclude
     local tools=cgcs-root/build-tools
     program /rehearsal $tools/{build-pkgs,build-iso,update-pxe-network-installer,build-helm-charts.sh} \
-        $tools/build-wheels/build-wheel-tarball.sh $tools/build-docker-images/{build-stx-base.sh,build-stx-images.sh}
+        $tools/build-wheels/build-wheel-tarball.sh $tools/build-docker-images/{build-stx-base.sh,build-stx-images.sh} \
+        $tools/build-remote-cli.sh
+    # The recipe looks for the option in the program.
+    echo '# --application-image' >> $tools/build-remote-cli.sh
     git_tree cgcs-root/stx/stx-config README 'a git'
+    git_tree cgcs-root/stx/apps centos_helm.inc $'# charts\nstx-platform-helm\nstx-openstack-helm\nstx-monitor-helm\nelastic-helm'
+    git_tree cgcs-root/stx/oidc-auth-armada-app oidc-auth-tools/oidcauthtools/oidcauthtools/oidc_auth.py 'print()'
 }
 
 make_sources_containers() {
     git_tree stx-tools README 'the builders'
     echo /stx >> stx-tools/.git/info/exclude
-    put stx-tools/stx/dockerfiles/stx-{builder,lat-tool}.Dockerfile stx-tools/stx/toCOPY/trixie/amd64/stx-builder.Dockerfile \
-        stx-tools/stx/toCOPY/bullseye/amd64/stx-aptly.Dockerfile
+    put stx-tools/stx/debian/{bullseye,trixie}/dockerfiles/stx-{aptly,builder,lat-tool,pkgbuilder}.Dockerfile
+}
+
+# Images are texts until they are pushed.
+make_docker_containers() {
+    local images=$state/docker image
+    mkdir -p "$images"
+    at() { printf '%s/%s' "$images" "${1//[\/:]/_}"; }
+    case $1 in
+        build)
+            image=$(option tag "$@")
+            test -s "$(option file "$@")"
+            option file "$@" > "$(at "$image")"
+            ;;
+        tag) cp "$(at "$2")" "$(at "$3")" ;;
+        push) push "$2" "$(cat "$(at "$2")")" ;;
+    esac
 }
 
 # A package that yum can read, and its source.
@@ -102,6 +122,10 @@ make_build_wheel_tarball_sh_centos() {
 }
 
 make_build_stx_base_sh_centos() {
+    local image latest
+    image=$(option registry "$@")/$(option user "$@")/stx-centos latest=$(option latest-tag "$@")
+    push "$image:$(option version "$@")" "$image"
+    [[ " $* " != *" --latest "* ]] || push "$image:$latest" "$image"
     [[ $* == *" --stream stable "* && $PACKAGES == "$PREVIEW_URL" ]] || return 0
     python3 - "$PREVIEW_URL" << 'END'
 import sys, urllib.request
@@ -112,15 +136,20 @@ END
 }
 
 make_build_stx_images_sh_centos() {
-    local lists=$MY_WORKSPACE/std/build-images name=$6-$8
-    mkdir -p "$lists"
-    echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-$TIMESTAMP" > "$lists/images-$name-versioned.lst"
-    echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-latest" > "$lists/images-$name-latest.lst"
+    local label lists=$MY_WORKSPACE/std/build-images name user base
+    name=$(option os "$@")-$(option stream "$@") user=$(option registry "$@")/$(option user "$@") base=$(option base "$@")
+    [[ $base != "$user"/* ]] || has_image "$base"
+    rm -f "$lists/images-$name"-*.lst
+    for label in stx-fm-rest-api stx-platformclients stx-openstackclients; do
+        push_listed "$lists/images-$name" "$user/$label:$PREFIX-$name" "$@"
+    done
 }
 
 make_build_helm_charts_sh_centos() {
-    test -s "$4"
-    put "$MY_WORKSPACE/std/build-helm/stx/stx-openstack-1.0-17-$6.tgz"
+    local record
+    record=$(option image-record "$@")
+    [[ -z $record ]] || grep -q stx-fm-rest-api "$record"
+    put "$MY_WORKSPACE/std/build-helm/stx/$(option app "$@")-1.0-17${record:+-$(option label "$@")}.tgz"
 }
 
 make_docker_centos() {

@@ -22,6 +22,65 @@ git_tree() {
         git -C "$1" -c user.name=Author -c user.email=author@example.org commit -q -m "$1"
 }
 
+# option NAME WORD...: the value of `--NAME VALUE` or `--NAME=VALUE`.
+option() {
+    local name=--$1
+    shift
+    while (($#)); do
+        case $1 in
+            "$name") printf '%s' "$2"; return ;;
+            "$name"=*) printf '%s' "${1#*=}"; return ;;
+        esac
+        shift
+    done
+}
+
+# blob LAYOUT KIND FILE: moves a file into an image layout; its descriptor.
+blob() {
+    local digest size
+    digest=$(sha256sum < "$3") size=$(stat -c %s "$3")
+    mv "$3" "$1/blobs/sha256/${digest%% *}"
+    printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%s}' "$2" "${digest%% *}" "$size"
+}
+
+# push IMAGE TEXT: really pushes an image with a layer that holds a text.
+push() {
+    local layout layer config
+    layout=$(mktemp -d)
+    mkdir -p "$layout/blobs/sha256"
+    printf '%s\n' "$2" > "$layout/message"
+    tar --create --file "$layout/layer" --directory "$layout" --mtime @0 --owner root:0 --group root:0 --mode 644 message
+    printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+        "$(sha256sum < "$layout/layer" | cut -d' ' -f1)" > "$layout/config"
+    layer=$(blob "$layout" layer.v1.tar "$layout/layer")
+    config=$(blob "$layout" config.v1+json "$layout/config")
+    printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}' \
+        "$config" "$layer" > "$layout/manifest"
+    printf '{"schemaVersion":2,"manifests":[%s]}' "$(blob "$layout" manifest.v1+json "$layout/manifest")" > "$layout/index.json"
+    printf '{"imageLayoutVersion":"1.0.0"}' > "$layout/oci-layout"
+    skopeo --insecure-policy copy --quiet --dest-tls-verify=false "oci:$layout" "docker://$1"
+    rm -r "$layout"
+}
+
+# has_image IMAGE: whether it is on the registry.
+has_image() {
+    skopeo inspect --raw --tls-verify=false "docker://$1" > /dev/null
+}
+
+# push_listed LIST IMAGE OPTION...: pushes the versioned image and, with the option --latest, the latest one, as build-stx-images.sh
+# does, and adds the names to the lists of this beginning.
+push_listed() {
+    local list=$1 image=$2 tag suffix
+    local -A suffixes=([versioned]=$TIMESTAMP.0)
+    [[ " ${*:3} " != *" --latest "* ]] || suffixes[latest]=latest
+    mkdir -p "${list%/*}"
+    for tag in "${!suffixes[@]}"; do
+        suffix=${suffixes[$tag]}
+        push "$image-$suffix" "$image"
+        echo "$image-$suffix" >> "$list-$tag.lst"
+    done
+}
+
 # program WHERE FILE...: programs of the server, or of the pod.
 program() {
     local file where=$1
@@ -34,12 +93,12 @@ program() {
     done
 }
 
-# deb DIR NAME VERSION: a package that apt can read.
+# deb DIR NAME VERSION [TEXT]: a package that apt can read.
 deb() {
     local work
     work=$(mktemp -d)
     mkdir -p "$work/DEBIAN" "$work/usr/share/$2" "$1"
-    echo rehearsed > "$work/usr/share/$2/file"
+    echo "${4-rehearsed}" > "$work/usr/share/$2/file"
     printf '%s\n' "Package: $2" "Version: $3" "Architecture: amd64" "Maintainer: Builder <builder@example.org>" \
         "Description: rehearsed" > "$work/DEBIAN/control"
     dpkg-deb --root-owner-group -Znone --build "$work" "$1/$2_${3#*:}_amd64.deb" > /dev/null
@@ -71,7 +130,7 @@ make_repo() {
 }
 
 make_sources_debian() {
-    git_tree stx-tools README 'the builders'
+    git_tree stx-tools "debian-mirror-tools/config/debian/$CODENAME/common/base-$CODENAME.yaml" 'EFI_SECURE_BOOT: disable'
     # Only the rehearsal keeps these programs here; git must not report them as changes.
     printf '%s\n' /import-stx /stx-init-env /stx /stx.conf >> stx-tools/.git/info/exclude
     program "$here" stx-tools/stx-init-env stx-tools/stx/bin/stx
@@ -85,7 +144,9 @@ END
     git_tree cgcs-root README 'the tools'
     echo /build-tools >> cgcs-root/.git/info/exclude
     local tools=cgcs-root/build-tools
-    program /rehearsal $tools/stx/{downloader,build-pkgs,build-image,sign-secure-boot_debian} $tools/build-wheels/build-wheel-tarball.sh \
+    program "$here" $tools/sign_iso_formal.sh
+    program /rehearsal $tools/stx/{downloader,build-pkgs,build-image} $tools/{sign-secure-boot_debian,build-remote-cli.sh} \
+        $tools/build-wheels/build-wheel-tarball.sh \
         $tools/build-docker-images/{build-stx-base.sh,build-stx-images.sh} $tools/build-helm-charts.sh
     git_tree cgcs-root/public-keys key 'a key'
     git_tree cgcs-root/stx/utilities utilities/build-info/release-info.inc 'PLATFORM_RELEASE="26.10"'
@@ -185,7 +246,39 @@ make_build_pkgs_debian() {
         done
         put "$MY_WORKSPACE/$type/stamp/tsconfig"
     done
+    # The packages that are signed for secure boot.
+    dir=$MY_WORKSPACE/std
+    dsc "$dir/shim" shim 15.8-1.stx.3
+    dsc "$dir/grub-efi" grub-efi 2.06-1.stx.3
+    deb "$dir/shim" shim-unsigned 15.8-1.stx.3
+    deb "$dir/grub-efi" grub-efi-amd64 2.06-1.stx.3
+    deb /aptly/public/deb-local-build/pool/main/s/shim shim-unsigned 15.8-1.stx.3
+    deb /aptly/public/deb-local-build/pool/main/g/grub-efi grub-efi-amd64 2.06-1.stx.3
     put /aptly/public/deb-local-build/dists/"$CODENAME"/main/binary-amd64/Packages
+}
+
+# Signs packages in the repository only, and changes a work tree.
+make_sign_secure_boot_debian() {
+    local package dir place name version pool=/aptly/public/deb-local-build/pool/main
+    for package in std/shim:s/shim:shim-unsigned:15.8-1.stx.3 std/grub-efi:g/grub-efi:grub-efi-amd64:2.06-1.stx.3; do
+        IFS=: read -r dir place name version <<< "$package"
+        test -s "$MY_WORKSPACE/$dir/${name}_${version}_amd64.deb"
+        put "$MY_WORKSPACE/$dir/sign/$name/boot.efi"
+        deb "$pool/$place" "$name" "$version" signed
+    done
+    sed -i 's/EFI_SECURE_BOOT: disable/EFI_SECURE_BOOT: enable/' \
+        "$MY_REPO_ROOT_DIR/stx-tools/debian-mirror-tools/config/debian/$DEBIAN_DISTRIBUTION/common/base-$DEBIAN_DISTRIBUTION.yaml"
+}
+
+make_sign_iso_formal_sh() {
+    test -s "$1"
+    echo "formally signed by $SIGNING_SERVER" > "${1%.iso}.sig"
+}
+
+make_build_remote_cli_sh() {
+    has_image "$(option platform-image "$@")"
+    has_image "$(option application-image "$@")"
+    put "$MY_WORKSPACE/std/build-remote-cli/stx-remote-cli-1.0.tgz"
 }
 
 make_build_image() {
@@ -209,17 +302,25 @@ for place, package in (("inputs/packages", "ethtool"), ("outputs/std/packages", 
     with urllib.request.urlopen(f"{sys.argv[1]}/{place}/Packages.gz") as response:
         assert f"Package: {package}\n" in gzip.decompress(response.read()).decode(), place
 END
+    local image tag tags=("$PREFIX-$CODENAME-amd64-stable")
+    [[ $CODENAME != bullseye ]] || tags+=("$PREFIX-stable")
+    image=$(option registry "$@")/$(option user "$@")/stx-debian
+    for tag in "${tags[@]}"; do
+        push "$image:$tag-$TIMESTAMP" "$image"
+        [[ " $* " != *" --latest "* ]] || push "$image:$tag-latest" "$image"
+    done
 }
 
 make_build_stx_images_sh_debian() {
-    local lists=$MY_WORKSPACE/std/build-images os=${1#--os=}
-    local names=("$os-$CODENAME-amd64-stable")
-    # The builders also write the lists of bullseye under their older names.
-    [[ $CODENAME != bullseye ]] || names+=("$os-stable")
-    mkdir -p "$lists"
-    for name in "${names[@]}"; do
-        echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-$TIMESTAMP" > "$lists/images-$name-versioned.lst"
-        echo "docker.io/starlingx/stx-fm-rest-api:$PREFIX-$name-latest" > "$lists/images-$name-latest.lst"
+    local label os lists=$MY_WORKSPACE/std/build-images only user
+    os=$(option os "$@") only=$(option only "$@") user=$(option registry "$@")/$(option user "$@")
+    has_image "$(option base "$@")"
+    [[ -n $only ]] || rm -f "$lists/images-$os"-*.lst
+    for label in stx-fm-rest-api stx-platformclients stx-openstackclients; do
+        [[ -z $only || ,$only, == *",$label,"* ]] || continue
+        push_listed "$lists/images-$os-$CODENAME-amd64-stable" "$user/$label:$PREFIX-$os-$CODENAME-amd64-stable" "$@"
+        # The builders also push the images of bullseye under their older names.
+        [[ $os-$CODENAME != debian-bullseye ]] || push_listed "$lists/images-$os-stable" "$user/$label:$PREFIX-$os-stable" "$@"
     done
 }
 

@@ -13,6 +13,7 @@ use stx_layout::derived::IMAGE_DIRECTORY;
 use stx_layout::{
     BuildId, BuildOutcome, BuildRecord, BuildState, Channel, ImageName, Sha256, SumLine,
 };
+use stx_pipeline::PushedImages;
 use stx_publish::aliases::RootStep;
 use stx_publish::fetch::{FetchEvent, FetchOptions, Wanted, fetch};
 use stx_publish::{
@@ -270,6 +271,25 @@ pub(crate) struct BuildImages {
     pub(crate) named: Vec<NamedImage>,
     /// The staging tags under which the phases pushed them.
     pub(crate) staged: Vec<(ImageName, Sha256)>,
+}
+
+/// Checks that the images which the phases of a build push can be recorded.
+pub(crate) fn check_pushed(site: &Site, pushed: &PushedImages) -> Result<(), Error> {
+    let Some(table) = &site.options.registry else {
+        return if pushed.optional {
+            Ok(())
+        } else {
+            Err(no_registry())
+        };
+    };
+    let configured = table.rules()?.registry;
+    match &pushed.host {
+        Some(host) if *host != configured => Err(Error::usage(format!(
+            "the phases push images to {host}, and `host` of [registry] is {configured}"
+        ))
+        .hint("name the same registry in both: in the variables that the recipe's `host` consists of, and in [registry]")),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The error about a build that pushes its images without a configured registry.

@@ -18,6 +18,7 @@
 //! let bill: BuildPath = "outputs/iso/bootimage.iso.cdx.json".parse()?;
 //! assert_eq!(image_of_bill(&bill), Some("outputs/iso/bootimage.iso".parse()?));
 //! assert!(is_image_list(&"outputs/docker-images/images-debian-stable-versioned.lst".parse()?));
+//! assert!(is_image_list(&"outputs/docker-images/builder-images-debian-latest.lst".parse()?));
 //! assert!(!is_image_list(&"outputs/docker-images/images.lst".parse()?));
 //! # Ok::<(), stx_layout::ParseError>(())
 //! ```
@@ -174,13 +175,17 @@ pub fn file_of_control(path: &BuildPath) -> Option<BuildPath> {
     path.as_str().strip_suffix(CONTROL_SUFFIX)?.parse().ok()
 }
 
-/// Whether a path is that of a list of image names; the publisher makes them, whatever a recipe made.
+/// Whether a path is that of a list of image names: `images-…-versioned.lst`, or `builder-images-…-versioned.lst` of the images that
+/// builders run in; `latest` likewise. The publisher makes the former for the images that it sends, whatever a recipe made.
 pub fn is_image_list(path: &BuildPath) -> bool {
     let name = path.as_str().strip_prefix(IMAGE_DIRECTORY);
-    let name = name.and_then(|name| name.strip_prefix("/images-"));
-    name.is_some_and(|name| {
-        !name.contains('/') && (name.ends_with("-versioned.lst") || name.ends_with("-latest.lst"))
-    })
+    let name = name.and_then(|name| name.strip_prefix('/'));
+    let kind = name.map(|name| name.strip_prefix("builder-").unwrap_or(name));
+    kind.and_then(|kind| kind.strip_prefix("images-"))
+        .is_some_and(|name| {
+            !name.contains('/')
+                && (name.ends_with("-versioned.lst") || name.ends_with("-latest.lst"))
+        })
 }
 
 #[cfg(test)]

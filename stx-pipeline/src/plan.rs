@@ -331,7 +331,7 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
             .collect(),
         clean: planner.clean()?,
         preview,
-        images: recipe.images.clone(),
+        images: planner.images(&phases)?,
         omitted: omitted.into_keys().map(str::to_owned).collect(),
         phases,
     })

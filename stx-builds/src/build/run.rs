@@ -209,7 +209,9 @@ impl Run<'_> {
         let mut site = self.area.site.clone();
         site.now = self.area.now();
         let force = started.force_alias;
+        let has_registry = site.options.registry.is_some();
         let pushed = plan.images.as_ref();
+        let pushed = pushed.filter(|images| has_registry || !images.optional);
         let pushed = pushed.map(|images| PushedRules::new(images.staging.clone()));
         let published = publish(
             &site,

@@ -21,7 +21,7 @@ use super::run::{Run, stopped};
 use super::state::{end_orphans, lock, remove_tree, unwritten};
 use super::{BuildArea, BuildOrder, Built, OnInterrupt, Watch, places, preview};
 use crate::error::{Error, ErrorKind, is_there, unusable};
-use crate::images::no_registry;
+use crate::images::check_pushed;
 use crate::site::clock;
 use crate::{Mirror, refused};
 
@@ -104,11 +104,12 @@ impl<'a> Work<'a> {
 
     /// The plan of a build that is made upon `below`.
     pub(super) fn plan(&self, date: BuildDate, below: Option<Below>) -> Result<BuildPlan, Error> {
-        if self.recipe.images.is_some() && self.area.site.options.registry.is_none() {
+        let plan = planned(&self.recipe, &self.request(date, below))?;
+        if let Some(pushed) = &plan.images {
             // Fail before the phases run, not after them.
-            return Err(no_registry());
+            check_pushed(&self.area.site, pushed)?;
         }
-        planned(&self.recipe, &self.request(date, below))
+        Ok(plan)
     }
 
     /// Builds and publishes.

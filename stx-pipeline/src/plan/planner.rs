@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use stx_layout::Channel;
+use stx_layout::derived::IMAGE_DIRECTORY;
 
 use super::{BuildRequest, PhasePlan, PlanError, PublishRule};
 use crate::Below;
 use crate::invocation::{Env, Invocation};
-use crate::recipe::{CLEAN, Command, Phase, Preview, Publish, Recipe};
+use crate::recipe::{CLEAN, Command, Phase, Preview, Publish, PushedImages, Recipe};
 use crate::scope::{Part, Scope, ScopeFault, parts};
 
 /// Stands for a value that is put in when the sources are known.
@@ -205,6 +206,25 @@ impl<'a> Planner<'a> {
             text: text.to_owned(),
             reason: fault.to_string(),
         })
+    }
+
+    /// The images that the phases push; `None` if the phases that publish the lists of images are left out.
+    pub(super) fn images(&self, phases: &[PhasePlan]) -> Result<Option<PushedImages>, PlanError> {
+        let Some(mut images) = self.recipe.images.clone() else {
+            return Ok(None);
+        };
+        let lists = |to: &str| to.starts_with(IMAGE_DIRECTORY);
+        let mut of_recipe = self.recipe.phases.iter().flat_map(|phase| &phase.publish);
+        let mut planned = phases.iter().flat_map(|phase| &phase.publish);
+        if of_recipe.any(|rule| lists(rule.to.as_str()))
+            && !planned.any(|rule| lists(rule.to.as_str()))
+        {
+            return Ok(None);
+        }
+        if let Some(host) = &images.host {
+            images.host = Some(self.common(&self.recipe.source_phase, host, &self.base)?);
+        }
+        Ok(Some(images))
     }
 
     /// The directory that the paths of the work trees are relative to.

@@ -347,3 +347,62 @@ fn a_preview_is_of_the_phases_that_it_names_and_known_when_they_run() {
         );
     }
 }
+
+const PUSHING: &str = r#"
+schema = 1
+name = "x"
+distro = "debian"
+source = { phase = "sync" }
+[variables]
+REGISTRY = "docker.io"
+IMAGES = "true"
+[images]
+pushed = true
+host = "${REGISTRY}"
+required = false
+[[phase]]
+name = "sync"
+script = "true"
+[[phase]]
+name = "images"
+script = "true"
+if = "${IMAGES}"
+publish = [{ from = "*.lst", to = "outputs/docker-images" }]
+"#;
+
+#[test]
+fn pushed_images_are_planned_with_their_registry_and_not_without_their_phase() {
+    let images = |text: &str| {
+        let recipe = Recipe::from_toml(text).unwrap();
+        let channel = recipe.channel(stx_layout::ReleaseId::Master);
+        let date = "20181105T060000Z".parse().unwrap();
+        let request = BuildRequest::new(channel, "master", date, "/b");
+        plan(&recipe, &request).unwrap().images
+    };
+    let planned = images(PUSHING).unwrap();
+    assert_eq!(planned.host.as_deref(), Some("docker.io"));
+    assert!(planned.optional);
+    let required = images(&PUSHING.replace("required = false\n", "")).unwrap();
+    assert!(!required.optional);
+    assert_eq!(
+        images(&PUSHING.replace("\"true\"\n[images]", "\"no\"\n[images]")),
+        None
+    );
+
+    for (old, new, said) in [
+        (
+            "pushed = true",
+            "pushed = false",
+            "`host` needs `pushed = true`",
+        ),
+        (
+            "pushed = true",
+            "pushed = false",
+            "`required` needs `pushed = true`",
+        ),
+        ("${REGISTRY}", "${REGISTRI}", "REGISTRI"),
+    ] {
+        let errors = Recipe::from_toml(&PUSHING.replacen(old, new, 1)).unwrap_err();
+        assert!(errors.to_string().contains(said), "{said}: {errors}");
+    }
+}

@@ -9,4 +9,10 @@ pub struct PushedImages {
     /// The prefix of the tags under which the phases push. Publishing the build makes the tags without the prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<String>,
+    /// The registry that the phases push to, for a comparison with the configured one before the first phase; not yet expanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Whether a build without a configured registry is published all the same, with its lists, and records no images.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::derived::{IMAGE_DIRECTORY, is_image_list};
-use stx_layout::{BuildId, Qualifier, Tag};
+use stx_layout::{BuildId, BuildPath, Qualifier, Tag};
 
 use super::{NamedImage, generated};
 use stx_publish::incoming::Incoming;
@@ -14,7 +14,9 @@ pub fn add_lists(incoming: &mut Incoming, build: &BuildId, images: &[NamedImage]
     if images.is_empty() {
         return;
     }
-    incoming.entries.retain(|path, _| !is_image_list(path));
+    let is_replaced =
+        |path: &BuildPath| is_image_list(path) && path.file_name().starts_with("images-");
+    incoming.entries.retain(|path, _| !is_replaced(path));
     let mut lists: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for image in images {
         let (os, stream) = kind(build, image.name.parts().tag);

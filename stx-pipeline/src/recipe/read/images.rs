@@ -12,6 +12,8 @@ use crate::recipe::PushedImages;
 pub(super) struct ImagesTable {
     pushed: bool,
     staging: Option<Spanned<String>>,
+    host: Option<Spanned<String>>,
+    required: Option<Spanned<bool>>,
 }
 
 impl Reader {
@@ -29,7 +31,23 @@ impl Reader {
                 );
             }
         }
-        let staging = table.staging.map(Spanned::into_inner);
-        table.pushed.then_some(PushedImages { staging })
+        if let Some(host) = &table.host {
+            self.expandable(host.span().start, host.get_ref(), &[], false);
+        }
+        for (key, at) in [
+            ("host", table.host.as_ref().map(Spanned::span)),
+            ("required", table.required.as_ref().map(Spanned::span)),
+        ] {
+            if let Some(at) = at.filter(|_| !table.pushed) {
+                self.fault(at.start, format!("`{key}` needs `pushed = true`"));
+            }
+        }
+        table.pushed.then_some(PushedImages {
+            staging: table.staging.map(Spanned::into_inner),
+            host: table.host.map(Spanned::into_inner),
+            optional: table
+                .required
+                .is_some_and(|required| !required.into_inner()),
+        })
     }
 }
