@@ -14,7 +14,7 @@ above() {
 # that. An empty one counts only if it is read twice while the kernel knows its address (`env_start`, proc(5)).
 environment() {
     local stat fields settled=0 left
-    for ((left = 100; left > 0; left--)); do
+    for ((left = 1000; left > 0; left--)); do
         { mapfile -d '' -t env < "/proc/$1/environ"; } 2> /dev/null || return 1
         ((${#env[@]} == 0)) || return 0
         { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 1

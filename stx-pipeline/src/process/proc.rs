@@ -98,7 +98,7 @@ pub(super) fn own_children() -> Option<Vec<i32>> {
 }
 
 /// Reads of the environment of a process that is becoming another program, with a millisecond between two of them.
-const READS: usize = 100;
+const READS: usize = 2000;
 
 /// The environment that a process was started with; `None` if the process is gone or may not be seen.
 ///
