@@ -7,6 +7,7 @@ use stx_layout::BuildDate;
 
 mod aliases;
 mod builds;
+pub(crate) mod groups;
 mod init;
 mod mark;
 mod names;
@@ -48,7 +49,7 @@ Exit codes, like those of diff:
 ///
 /// Results are printed to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
-#[command(name = "stx-builds", version, after_help = EXIT_CODES)]
+#[command(name = "stx-builds", version, after_help = EXIT_CODES, help_template = groups::template())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

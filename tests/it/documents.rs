@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 
 use crate::harness::{root, run, stx};
 
-/// The commands that the help of the program names.
+/// The commands that the help of the program names, group by group.
 pub(crate) fn commands(help: &str) -> Vec<String> {
     help.lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty())
+        .skip_while(|line| !line.starts_with("Usage:"))
+        .take_while(|line| *line != "Options:")
         .filter_map(|line| {
             line.strip_prefix("  ")?
                 .split(' ')
@@ -133,7 +132,6 @@ fn unclear(reference: &str) -> Vec<&str> {
                 && ![
                     "Results",
                     "Builds",
-                    "Commands",
                     "Options",
                     "Arguments",
                     "Names",
