@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use stx_layout::counted;
 use stx_service::GitUpstream;
 use stx_service::ledger::{LedgerError, SqliteLedger};
 use stx_service::{Control, Host, ServeError, serve};
@@ -24,6 +25,7 @@ use self::builder::SiteBuilder;
 use self::host::LocalHost;
 pub use self::request::{Requested, RequestedVerdict};
 pub use self::setup::{ReadOptions, Service};
+pub use self::shown::{Asked, Followed};
 use crate::Site;
 use crate::build::BuildArea;
 use crate::error::{Error, ErrorKind, is_there, unusable};
@@ -145,6 +147,14 @@ impl Daemon {
             &area.site,
             &[NotifyState::Ready, NotifyState::Status("serving")],
         );
+        area.site.log(&format!(
+            "stx-builds {} serves {}, with {} and {}; requests are left in {}",
+            env!("CARGO_PKG_VERSION"),
+            area.mirror,
+            counted_entries(service.setup.watches.len()),
+            counted(service.setup.labs.len(), "lab"),
+            service.spool(&area),
+        ));
         let host: Arc<dyn Host> = Arc::<LocalHost>::clone(&machine);
         let builder = Arc::new(SiteBuilder::new(area.clone()));
         let upstream = Arc::new(GitUpstream::new(dir.join("upstream")));
@@ -163,6 +173,14 @@ impl Daemon {
             ServeError::Ledger(error) => unreadable(error),
             error @ ServeError::Unfinished { .. } => Error::new(ErrorKind::Bug, error),
         })
+    }
+}
+
+/// The plural that `counted` does not know.
+fn counted_entries(count: usize) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
     }
 }
 

@@ -36,6 +36,7 @@ use stx_builds::daemon::{ReadOptions, Service};
 use stx_builds::options::Executors;
 use stx_builds::{Options, Site};
 use stx_layout::config::ConfigErrors;
+use stx_service::status::{Read, Status};
 
 use crate::args::{Format, Global};
 use crate::exit::Failure;
@@ -89,4 +90,28 @@ impl Context {
     pub(crate) fn service(&self) -> Result<Service, Failure> {
         Ok(Service::load(&*self.read_options())?)
     }
+}
+
+/// The status document of the service, for a caller who was denied the ledger; says where the answer is from. `None` if
+/// the caller was not denied, or cannot read that either.
+pub(crate) fn status_document(context: &Context, unreadable: &Failure) -> Option<Box<Status>> {
+    if !unreadable.is_denied() {
+        return None;
+    }
+    let service = context.service().ok()?;
+    let read = context.site.service_status(&service).ok()?;
+    let file = context.site.spool(&service).ok()?.join("status.json");
+    let written = |status: &Status| status.written.format("%Y-%m-%d %H:%M:%S");
+    match &read {
+        Read::Fresh(status) => context.say(&format!(
+            "note: you cannot read the ledger of the service; this is from {file}, written at {}",
+            written(status)
+        )),
+        Read::Stale(status) => context.say(&format!(
+            "note: you cannot read the ledger of the service; this is from {file}, and out of date: the service wrote it at {} and has \
+             not since, so it does not run or hangs",
+            written(status)
+        )),
+    }
+    Some(read.into_status())
 }

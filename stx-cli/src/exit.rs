@@ -101,6 +101,11 @@ impl Failure {
         self
     }
 
+    /// Whether it was for want of a right.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.error.as_deref().is_some_and(|error| is_denied(error))
+    }
+
     /// The error with its chain, in a line; nothing where everything was said.
     pub(crate) fn chain(&self) -> Option<String> {
         let error = self.error.as_deref()?;
@@ -125,7 +130,7 @@ impl Failure {
             };
             note(&format!("error: {text}"));
         }
-        let denied = self.error.as_deref().is_some_and(|error| is_denied(error));
+        let denied = self.is_denied();
         let hint = self.hint.clone().or_else(|| denied.then(denied_here));
         if let Some(hint) = hint {
             note(&format!("hint: {hint}"));

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use chrono::{DateTime, Utc};
 use stx_layout::{BuildId, BuildOutcome, ReleaseId, redact_urls};
 use stx_publish::StoreError;
 use stx_service::GitUpstream;
@@ -12,6 +13,7 @@ use super::spool;
 use crate::build::BuildArea;
 use crate::build_ref::{self, BuildRef};
 use crate::error::{Error, ErrorKind, is_there};
+use crate::site::clock;
 use crate::verdicts::NewVerdict;
 use crate::{Site, refused};
 
@@ -29,6 +31,8 @@ pub struct RequestedVerdict {
 pub struct Requested {
     /// The name of the message.
     pub message: String,
+    /// When it was left.
+    pub at: DateTime<Utc>,
     /// Whether a service runs that reads it now.
     pub service_running: bool,
 }
@@ -120,6 +124,7 @@ impl Site {
         {
             look(self, service, release, git, *new_channel).await?;
         }
+        let at = clock();
         let message = spool::leave(&dir, ask, self.now).map_err(|error| {
             let failure = Error::usage(format!("{dir}: {error}"));
             match error.kind() {
@@ -131,6 +136,7 @@ impl Site {
         })?;
         Ok(Requested {
             message,
+            at,
             service_running: spool::is_alive(&dir),
         })
     }

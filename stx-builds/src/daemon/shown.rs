@@ -4,7 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
-use stx_service::status::{Answer, Read, Status};
+use chrono::{DateTime, Utc};
+use stx_service::Ask;
+use stx_service::status::{Answer, Follow, Past, Read, Status, Step};
 
 use super::setup::Service;
 use super::spool::{self, STATUS};
@@ -15,6 +17,8 @@ use crate::site::clock;
 
 /// How often the document is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a restart of the service may take before whoever follows a request gives up.
+const RESTART: Duration = Duration::from_mins(1);
 /// A longer document is none of a service.
 const LONGEST: u64 = 256 * 1024 * 1024;
 
@@ -63,5 +67,123 @@ impl Site {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Follows a message that asks for a build until nothing more comes of it, and gives each step
+    /// to `step` as it is seen. A restart of the service is waited for.
+    pub async fn follow(
+        &self,
+        service: &Service,
+        asked: &Asked<'_>,
+        limit: Option<Duration>,
+        step: &mut (dyn FnMut(Followed<'_>) + Send),
+    ) -> Result<Past, Error> {
+        let end = limit.map(|limit| Instant::now() + limit);
+        let mut silent: Option<Instant> = None;
+        let mut follow: Option<Follow> = None;
+        loop {
+            let status = match self.service_status(service) {
+                Ok(Read::Fresh(status)) if self.service_running(service)? => Some(status),
+                Ok(Read::Fresh(_) | Read::Stale(_)) => None,
+                Err(error) if error.kind == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let Some(status) = status else {
+                let since = *silent.get_or_insert_with(|| {
+                    step(Followed::Silent);
+                    Instant::now()
+                });
+                if since.elapsed() >= RESTART {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        "the service does not run any more",
+                    )
+                    .hint("the request is kept; the service builds it when it runs again"));
+                }
+                pause(end).await?;
+                continue;
+            };
+            silent = None;
+            if follow.is_none()
+                && let Some(answer) = asked.answer(&status)
+            {
+                if let (None, Some(why)) = (answer.request, &answer.refused) {
+                    return Err(Error::usage(format!("the service refuses it: {why}")));
+                }
+                follow = answer.request.map(Follow::new);
+                step(Followed::Answer(&answer));
+            }
+            for seen in follow.iter_mut().flat_map(|it| it.look(&status)) {
+                match seen {
+                    Step::Over(past) => return Ok(*past),
+                    Step::Gone => {
+                        let error = "the service does not show the request any more";
+                        return Err(Error::new(ErrorKind::NotFound, error)
+                            .hint("run `stx-builds history` for its outcome"));
+                    }
+                    seen => step(Followed::Step(&seen)),
+                }
+            }
+            pause(end).await?;
+        }
+    }
+}
+
+/// Waits for the next look; fails if there is none before the end.
+async fn pause(end: Option<Instant>) -> Result<(), Error> {
+    if end.is_some_and(|end| Instant::now() >= end) {
+        return Err(
+            Error::new(ErrorKind::Busy, "the request was not over in time")
+                .hint("the build continues; run `stx-builds history` for its outcome"),
+        );
+    }
+    tokio::time::sleep(LOOK).await;
+    Ok(())
+}
+
+/// What happened to a request that is followed.
+#[derive(Debug, Clone, Copy)]
+pub enum Followed<'a> {
+    /// The service has read it.
+    Answer(&'a Answer),
+    /// It has gone on.
+    Step(&'a Step),
+    /// The service does not run for now.
+    Silent,
+}
+
+/// A message that was left for a build.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The name of the message.
+    pub message: &'a str,
+    /// Its text.
+    pub ask: &'a Ask,
+    /// When it was left.
+    pub at: DateTime<Utc>,
+}
+
+impl Asked<'_> {
+    fn answer(&self, status: &Status) -> Option<Answer> {
+        let mut answers = status.answers.iter();
+        if let Some(answer) = answers.rfind(|it| it.message == self.message) {
+            return Some(answer.clone());
+        }
+        let Ask::Build { git, reason, .. } = self.ask else {
+            return None;
+        };
+        if status.started <= self.at {
+            return None;
+        }
+        // The service that read it has been restarted since.
+        let me = rustix::process::geteuid().as_raw();
+        let request = status.asked_by(me, git, reason, self.at)?;
+        Some(Answer {
+            message: self.message.to_owned(),
+            at: status.written,
+            request: Some(request),
+            joined: false,
+            refused: None,
+        })
     }
 }

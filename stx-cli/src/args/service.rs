@@ -46,6 +46,14 @@ pub(crate) struct Trigger {
     /// Cancel a waiting request or its running build; `history` lists the numbers
     #[arg(long, value_name = "REQUEST", conflicts_with_all = ["branch", "tag", "reason", "force", "new_channel"])]
     pub(crate) cancel: Option<u64>,
+
+    /// Follow the request until its build is over; end with the exit code of the build
+    #[arg(long, conflicts_with = "cancel")]
+    pub(crate) wait: bool,
+
+    /// Give up waiting after this time, such as `90m`, and end with 6; the build continues
+    #[arg(long, value_name = "DURATION", value_parser = stx_layout::config::parse_duration, requires = "wait")]
+    pub(crate) timeout: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -18,7 +18,10 @@ use stx_builds::daemon::unreadable;
 use stx_builds::users::user;
 
 pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
-    let ledger = context.site.ledger()?;
+    let ledger = match context.site.ledger() {
+        Ok(ledger) => ledger,
+        Err(error) => return shown(context, args, error.into()),
+    };
     if let Some(request) = args.log {
         return logs(context, &ledger, request);
     }
@@ -32,6 +35,28 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
         let rows = history
             .iter()
             .flat_map(|filed| rows(filed, context.site.now));
+        output::columns(&rows.collect::<Vec<_>>())
+    })
+}
+
+/// The same from the status document of the service, for those who cannot read the ledger.
+fn shown(context: &Context, args: &History, unreadable: Failure) -> Result<(), Failure> {
+    let Some(status) = super::status_document(context, &unreadable) else {
+        return Err(unreadable);
+    };
+    if args.log.is_some() || args.verdicts {
+        return Err(
+            unreadable.hint("the status document in the spool has requests for builds only")
+        );
+    }
+    let of_channel = |filed: &Filed| {
+        let channel = &filed.request.target.channel;
+        args.channel.as_ref().is_none_or(|wanted| wanted == channel)
+    };
+    let filed = status.filed().into_iter().filter(of_channel);
+    let filed: Vec<_> = filed.take(args.limit).collect();
+    output::print(context.format(), &filed, || {
+        let rows = filed.iter().flat_map(|filed| rows(filed, context.site.now));
         output::columns(&rows.collect::<Vec<_>>())
     })
 }
@@ -154,11 +179,7 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
         ]
     };
     if let Some((at, closed)) = &filed.closed {
-        let what = match closed {
-            Closed::Cancelled { uid } => format!("cancelled by {}", user(*uid)),
-            Closed::Skipped { why } => format!("skipped: {why}"),
-        };
-        return vec![row(*at, what)];
+        return vec![row(*at, closed_as(closed))];
     }
     let asked = request.reasons.first().map_or(now, |reason| reason.at);
     if filed.runs.is_empty() {
@@ -170,6 +191,22 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
         .rev()
         .map(|run| row(run.started, ran(run)))
         .collect()
+}
+
+/// How a request ended, in a line.
+pub(crate) fn outcome(filed: &Filed) -> String {
+    match (&filed.closed, filed.runs.last()) {
+        (Some((_, closed)), _) => closed_as(closed),
+        (None, Some(run)) => ran(run),
+        (None, None) => "waits".to_owned(),
+    }
+}
+
+fn closed_as(closed: &Closed) -> String {
+    match closed {
+        Closed::Cancelled { uid } => format!("cancelled by {}", user(*uid)),
+        Closed::Skipped { why } => format!("skipped: {why}"),
+    }
 }
 
 fn ran(run: &RunRow) -> String {

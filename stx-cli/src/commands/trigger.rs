@@ -1,14 +1,17 @@
 //! `trigger`: asks the service for a build, or takes that back.
 
+mod wait;
+
 use std::time::Duration;
 
 use serde::Serialize;
+use stx_builds::daemon::Asked;
 use stx_layout::{GitMapping, ReleaseId, redact_urls};
 use stx_service::Ask;
 
 use super::Context;
 use crate::args::Trigger;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output;
 
 /// The output of `trigger`: the message that was left, and the request in it.
@@ -36,7 +39,21 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
         (None, Some(branch)) => build(branch, args)?,
         (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
     };
+    if args.wait && !context.site.service_running(&service)? {
+        return Err(
+            Failure::new(Exit::NotFound, "no service runs, so nothing was requested")
+                .hint("without --wait, the request is kept for the next start of the service"),
+        );
+    }
     let requested = context.site.request(&service, &ask).await?;
+    if args.wait {
+        let asked = Asked {
+            message: &requested.message,
+            ask: &ask,
+            at: requested.at,
+        };
+        return wait::run(context, &service, &asked, args.timeout).await;
+    }
     let answer = if requested.service_running {
         let answer = context.site.answer(&service, &requested.message, ANSWER);
         answer.await

@@ -170,6 +170,7 @@ pub async fn serve(
         changes: 0,
         ended: 0,
     };
+    service.say_start();
     let mut recovered = false;
     // Events that are not recorded yet, the oldest first.
     let mut late = VecDeque::new();
@@ -284,6 +285,30 @@ impl Service<'_> {
             changes: self.changes,
             ended: self.ended,
         });
+    }
+
+    /// A line for each entry, after the host has said that the service starts.
+    fn say_start(&self) {
+        let now = self.host.now();
+        for watch in &self.setup.watches {
+            let next = watch
+                .schedule
+                .as_ref()
+                .and_then(|schedule| schedule.next(now));
+            let next = next.map(|at| format!("next at {}", at.format("%Y-%m-%dT%H:%M:%SZ")));
+            let poll = watch
+                .poll
+                .map(|poll| format!("commits every {}", humantime::format_duration(poll)));
+            let after = watch.after.as_ref().map(|below| format!("after {below}"));
+            let when: Vec<_> = next.into_iter().chain(poll).chain(after).collect();
+            let when = if when.is_empty() {
+                "on request".to_owned()
+            } else {
+                when.join(", ")
+            };
+            self.host
+                .say(&format!("{}: {}, {when}", watch.key, watch.git));
+        }
     }
 
     /// Takes note how a message was answered; those that were answered long ago are forgotten.

@@ -9,20 +9,24 @@
 //! | [`Status`] | the document |
 //! | [`Entry`], [`RunningBuild`], [`PhaseNow`], [`Past`], [`AlarmNow`], [`Answer`] | its parts |
 //! | [`PastBuilds`] | the ended requests, and how long builds took |
+//! | [`Follow`] | the steps of one request, from document to document |
 //! | [`Pulse`] | the values that the loop gives its host after each step |
 //! | [`Read`] | a document that was read: fresh, or too old to be believed |
 //!
 //! A document is a snapshot: it is written whole after each change, and again before [`Status::every_seconds`] are over.
 
+mod follow;
 mod past;
 
+use camino::Utf8PathBuf;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, Channel, PhaseStatus};
 
+pub use self::follow::{Follow, Outcome, Step};
 pub use self::past::PastBuilds;
-use crate::ledger::{Alarm, Filed, Ledger, PhaseRun, Request, State, VerdictRequest};
-use crate::trigger::Reason;
+use crate::ledger::{Alarm, Filed, Ledger, PhaseRun, Request, RunRow, State, VerdictRequest};
+use crate::trigger::{Reason, Target};
 use crate::{Facts, Setup};
 
 /// The values that the loop gives its host after each step.
@@ -346,6 +350,20 @@ impl Status {
         (now - self.written).abs() > TimeDelta::try_seconds(limit).unwrap_or(TimeDelta::MAX)
     }
 
+    /// All of its requests, newest first, also those that wait or run. Running ones name no recipe.
+    pub fn filed(&self) -> Vec<Filed> {
+        let waiting = self.queue.iter().map(|request| Filed {
+            request: request.clone(),
+            closed: None,
+            runs: Vec::new(),
+        });
+        let running = self.running.iter().map(RunningBuild::filed);
+        let ended = self.history.iter().map(|past| past.filed.clone());
+        let mut all: Vec<_> = waiting.chain(running).chain(ended).collect();
+        all.sort_by_key(|filed| std::cmp::Reverse(filed.request.id));
+        all
+    }
+
     /// The request of a number, wherever it is now.
     pub fn find(&self, request: u64) -> Option<Found<'_>> {
         let running = self.running.iter().find(|run| run.request == request);
@@ -358,6 +376,36 @@ impl Status {
             .map(Found::Running)
             .or(waiting.map(Found::Waiting))
             .or(ended.map(Found::Ended))
+    }
+}
+
+impl RunningBuild {
+    fn filed(&self) -> Filed {
+        let request = Request {
+            id: self.request,
+            target: Target {
+                channel: self.channel.clone(),
+                git: self.git.clone(),
+                recipe: Utf8PathBuf::new(),
+            },
+            force: false,
+            retry_failed: false,
+            reasons: self.reasons.clone(),
+            more_reasons: 0,
+        };
+        let run = RunRow {
+            id: self.run,
+            started: self.started,
+            build: self.build.clone(),
+            interruptions: self.interruptions,
+            phases: Vec::new(),
+            end: None,
+        };
+        Filed {
+            request,
+            closed: None,
+            runs: vec![run],
+        }
     }
 }
 

@@ -17,6 +17,19 @@ impl Site {
         })
     }
 
+    /// Runs the program as a member of the spool's group who cannot read the state.
+    fn as_member(&self, args: &[&str]) -> Ran {
+        let binary = self.small.at("stx-builds");
+        if !binary.exists() {
+            fs_err::copy(crate::harness::binary(), &binary).expect("a copy");
+        }
+        let user = ["--reuid=65534", "--regid=65534", "--groups=0", "--"];
+        let mut command = tool("setpriv", user);
+        command.arg(binary.as_str()).args(args);
+        command.current_dir(self.small.dir.path());
+        run(&mut command)
+    }
+
     /// Reads a file of the spool as a member of its group, or as somebody else.
     fn read_as(&self, group: &str, name: &str) -> Ran {
         let file = self.small.at("state.spool").join(name);
@@ -106,4 +119,102 @@ fn the_group_watches_builds_and_reads_their_redacted_logs_while_they_run() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
     assert!(!site.small.at("state.spool/running").exists());
+}
+
+#[test]
+fn a_request_is_followed_to_the_end_of_its_build() {
+    let site = Site::new("", "schedule = \"0 6 * * *\"");
+    fs_err::set_permissions(site.small.dir.path(), PermissionsExt::from_mode(0o755))
+        .expect("a mode");
+    let member = |args: &[&str]| site.as_member(args);
+    let wait = ["trigger", "master", "--wait", "--reason", "please"];
+
+    // Nothing is left where nobody would follow it.
+    let daemon = site.start();
+    site.until("the document", || site.shown()["form"] == 1);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    let refused = member(&wait).code(5);
+    assert!(
+        refused.stderr.contains("no service runs"),
+        "{}",
+        refused.stderr
+    );
+    let left = |name: &str| name.ends_with(".json") && name != "status.json";
+    let names = site
+        .small
+        .at("state.spool")
+        .read_dir_utf8()
+        .expect("a list");
+    let mut names = names.map(|it| it.expect("an entry").file_name().to_owned());
+    assert!(!names.any(|name| left(&name)));
+
+    let daemon = site.start();
+    site.until("the start", || site.log().matches(" serves ").count() == 2);
+    let built = member(&wait).code(0);
+    for step in [
+        "request ",
+        " started",
+        "master/centos/",
+        "phase image: succeeded",
+    ] {
+        assert!(built.stderr.contains(step), "{step}: {}", built.stderr);
+    }
+    assert!(built.stdout.contains("success in "), "{}", built.stdout);
+    assert_eq!(site.messages(), ["one"]);
+    // Nothing changed since, which is a success.
+    let same = member(&wait).code(0);
+    assert!(same.stdout.contains("unchanged since"), "{}", same.stdout);
+
+    site.small
+        .commit("image.sh", "echo it breaks here; exit 3\n");
+    let failed = member(&[&wait[..], &["--format", "json"]].concat()).code(3);
+    assert_eq!(failed.json()["failing"]["phase"], "image");
+    assert!(
+        failed.stderr.contains("it breaks here"),
+        "{}",
+        failed.stderr
+    );
+
+    // Cancelled by another, and not over in time.
+    let dir = site.small.dir.path().to_owned();
+    site.small.commit("image.sh", &holding(&dir));
+    fs_err::write(site.small.at("hold"), "").expect("a file");
+    let late = member(&[&wait[..], &["--timeout", "2s"]].concat()).code(6);
+    assert!(late.stderr.contains("not over in time"), "{}", late.stderr);
+    site.until_file("holds");
+    let request = site.shown()["running"][0]["request"].to_string();
+    let cancelled = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| member(&[&wait[..], &["--force"]].concat()));
+        site.until("the request", || site.shown()["queue"][0]["force"] == true);
+        let queued = site.shown()["queue"][0]["id"].to_string();
+        run(&mut site.stx(&["trigger", "--cancel", &queued])).code(0);
+        waits.join().expect("it ends")
+    });
+    let cancelled = cancelled.code(3);
+    assert!(
+        cancelled.stderr.contains("cancelled by"),
+        "{}",
+        cancelled.stderr
+    );
+    run(&mut site.stx(&["trigger", "--cancel", &request])).code(0);
+    site.until("the end", || site.shown()["running"][0].is_null());
+
+    // The history of those who cannot read the ledger is that of those who can, as far as it goes.
+    let shown = member(&["history"]).code(0);
+    assert!(
+        shown.stderr.contains("cannot read the ledger"),
+        "{}",
+        shown.stderr
+    );
+    let own = run(&mut site.stx(&["history"])).ok();
+    assert_eq!(shown.stdout, own);
+    member(&["history", "--log", "1"]).code(2);
+    let started = "master/centos: master, next at ";
+    assert!(site.log().contains(started), "{}", site.log());
+    assert!(site.log().contains(" serves "), "{}", site.log());
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    let stale = member(&["history", "--limit", "1"]).code(0);
+    assert_eq!(stale.stdout.lines().count(), 1, "{}", stale.stdout);
 }

@@ -8,7 +8,7 @@ fn at(second: i64) -> DateTime<Utc> {
 }
 
 fn channel(text: &str) -> Channel {
-    let (release, distro) = text.split_once('/').expect("a channel");
+    let (release, distro) = text.rsplit_once('/').expect("a channel");
     Channel::new(
         release.parse().expect("a release"),
         distro.parse().expect("a distro"),
@@ -230,4 +230,89 @@ fn running_phases_stand_in_the_order_of_the_plan_with_their_past() {
     assert!(matches!(status.find(id), Some(Found::Running(_))));
     assert!(matches!(status.find(1), Some(Found::Ended(_))));
     assert!(status.find(99).is_none());
+}
+
+/// The steps that a look finds, in words.
+fn steps(follow: &mut Follow, ledger: &MemoryLedger) -> Vec<String> {
+    let steps = follow.look(&status(ledger, 9000).0).into_iter();
+    let words = steps.map(|step| match step {
+        Step::Waiting { ahead } => format!("waiting {ahead}"),
+        Step::Started { run } => format!("run {run}"),
+        Step::Named(build) => build.date.to_string(),
+        Step::Phase(phase) => format!("{} {}", phase.name, phase.state.as_str()),
+        Step::Over(past) => format!("{:?}", past.outcome()),
+        Step::Gone => "gone".to_owned(),
+    });
+    words.collect()
+}
+
+#[test]
+fn each_step_of_a_request_is_told_once() {
+    let mut ledger = MemoryLedger::default();
+    let mut other = request(1);
+    other.target.channel = channel("release/2018.10/centos");
+    let requested = [Change::Requested(other), Change::Requested(request(2))];
+    ledger.record(&requested).expect("recorded");
+    let mut follow = Follow::new(2);
+    assert_eq!(steps(&mut follow, &ledger), ["waiting 1"]);
+    assert_eq!(steps(&mut follow, &ledger), [""; 0]);
+    let started = |run| Change::Started {
+        run,
+        request: 2,
+        at: at(10),
+    };
+    let over = |run| Change::Phase {
+        run,
+        phase: phase("sync", 10, Some(11), Some(PhaseStatus::Succeeded)),
+    };
+    ledger.record(&[started(3), over(3)]).expect("recorded");
+    assert_eq!(steps(&mut follow, &ledger), ["run 3", "sync succeeded"]);
+    assert_eq!(steps(&mut follow, &ledger), [""; 0]);
+    // The run gives it back, and another one takes it.
+    let requeued = Change::Requeued {
+        run: 3,
+        at: at(12),
+        reason: "busy".to_owned(),
+    };
+    ledger.record(&[requeued]).expect("recorded");
+    assert_eq!(steps(&mut follow, &ledger), ["waiting 1"]);
+    let build: BuildId = "master/centos/20200101T000020Z".parse().expect("a build");
+    let changes = [
+        started(4),
+        Change::Named { run: 4, build },
+        over(4),
+        Change::Ended {
+            run: 4,
+            end: crate::ledger::Ended {
+                at: at(30),
+                how: RunEnd::Refused {
+                    reason: "no room".to_owned(),
+                },
+            },
+        },
+    ];
+    ledger.record(&changes).expect("recorded");
+    // Nothing between two documents is left out but the start.
+    assert_eq!(steps(&mut follow, &ledger), ["NotPublished"]);
+    assert_eq!(
+        steps(&mut Follow::new(2), &ledger),
+        ["sync succeeded", "NotPublished"]
+    );
+    assert_eq!(steps(&mut Follow::new(77), &ledger), ["gone"]);
+}
+
+#[test]
+fn a_request_is_found_by_who_asked_where_its_answer_is_forgotten() {
+    let mut ledger = MemoryLedger::default();
+    built(&mut ledger, 100, 50, false);
+    let id = ledger.state().id(0);
+    let requested = Change::Requested(request(id));
+    ledger.record(&[requested]).expect("recorded");
+    let (status, _) = status(&ledger, 200);
+    let asked = |user, git, text, since| status.asked_by(user, git, text, at(since));
+    assert_eq!(asked(7, "master", "please", 0), Some(1));
+    assert_eq!(asked(8, "master", "please", 0), None);
+    assert_eq!(asked(7, "main", "please", 0), None);
+    assert_eq!(asked(7, "master", "", 0), None);
+    assert_eq!(asked(7, "master", "please", 1), None, "an older request");
 }

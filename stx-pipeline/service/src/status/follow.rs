@@ -1,0 +1,181 @@
+//! Follows a request through the documents of the service.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use stx_layout::{BuildId, BuildOutcome};
+
+use super::{Found, Past, PhaseNow, PhaseState, Status};
+use crate::ledger::{Closed, Request, RunEnd};
+use crate::trigger::Cause;
+
+/// A step of a request, since the document before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It waits, with so many requests before it.
+    Waiting {
+        /// How many.
+        ahead: usize,
+    },
+    /// A run has taken it.
+    Started {
+        /// The run.
+        run: u64,
+    },
+    /// The build has its date.
+    Named(BuildId),
+    /// A phase has started, or is over.
+    Phase(PhaseNow),
+    /// Nothing more comes of it.
+    Over(Box<Past>),
+    /// The document does not know it any more: it ended long ago.
+    Gone,
+}
+
+/// A request that is followed.
+#[derive(Debug, Clone)]
+pub struct Follow {
+    request: u64,
+    ahead: Option<usize>,
+    run: Option<u64>,
+    build: Option<BuildId>,
+    phases: BTreeMap<String, (PhaseState, u32)>,
+}
+
+impl Follow {
+    /// Follows a request from now on.
+    pub fn new(request: u64) -> Self {
+        Self {
+            request,
+            ahead: None,
+            run: None,
+            build: None,
+            phases: BTreeMap::new(),
+        }
+    }
+
+    /// The steps since the last look, in their order.
+    pub fn look(&mut self, status: &Status) -> Vec<Step> {
+        let mut steps = Vec::new();
+        match status.find(self.request) {
+            Some(Found::Waiting(_)) => {
+                let ahead = status
+                    .queue
+                    .iter()
+                    .filter(|it| it.id < self.request)
+                    .count();
+                // A run that gave it back is none of it any more.
+                self.run = None;
+                if self.ahead.replace(ahead) != Some(ahead) {
+                    steps.push(Step::Waiting { ahead });
+                }
+            }
+            Some(Found::Running(running)) => {
+                self.ahead = None;
+                if self.run.replace(running.run) != Some(running.run) {
+                    self.phases.clear();
+                    self.build = None;
+                    steps.push(Step::Started { run: running.run });
+                }
+                if self.build != running.build {
+                    self.build.clone_from(&running.build);
+                    steps.extend(running.build.clone().map(Step::Named));
+                }
+                for phase in &running.phases {
+                    self.phase(phase, &mut steps);
+                }
+            }
+            Some(Found::Ended(past)) => {
+                let run = past.filed.runs.last();
+                // What happened between two documents is told, too.
+                for phase in run.iter().flat_map(|run| &run.phases) {
+                    self.phase(&PhaseNow::from(phase), &mut steps);
+                }
+                steps.push(Step::Over(Box::new(past.clone())));
+            }
+            None => steps.push(Step::Gone),
+        }
+        steps
+    }
+
+    fn phase(&mut self, phase: &PhaseNow, steps: &mut Vec<Step>) {
+        let now = (phase.state, phase.attempts);
+        let started = phase.state != PhaseState::Waiting;
+        if started && self.phases.insert(phase.name.clone(), now) != Some(now) {
+            steps.push(Step::Phase(phase.clone()));
+        }
+    }
+}
+
+/// How a request ended, for those who only want to know whether it is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is a successful build of what was asked for: a new one, or the one since which nothing changed.
+    Success,
+    /// The build failed.
+    Failed,
+    /// Nothing could be built or published.
+    NotPublished,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// There was nothing to build.
+    Skipped,
+}
+
+impl Past {
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        match &self.filed.closed {
+            Some((_, Closed::Cancelled { .. })) => return Outcome::Cancelled,
+            Some((_, Closed::Skipped { .. })) => return Outcome::Skipped,
+            None => {}
+        }
+        let end = self.filed.runs.last().and_then(|run| run.end.as_ref());
+        match end.map(|end| &end.how) {
+            Some(RunEnd::Published { result, .. }) => of_result(*result),
+            Some(RunEnd::Unchanged { result, .. }) => result.map_or(Outcome::Success, of_result),
+            Some(RunEnd::Cancelled) => Outcome::Cancelled,
+            Some(RunEnd::Refused { .. } | RunEnd::Requeued { .. }) | None => Outcome::NotPublished,
+        }
+    }
+}
+
+fn of_result(result: BuildOutcome) -> Outcome {
+    match result {
+        BuildOutcome::Success => Outcome::Success,
+        BuildOutcome::Fail => Outcome::Failed,
+    }
+}
+
+impl Status {
+    /// The request that a user has made of a branch or tag since a time, with this reason: the answer to a message that was
+    /// read by a service which has been restarted since, and so does not remember it.
+    pub fn asked_by(
+        &self,
+        user: u32,
+        git: &str,
+        reason: &str,
+        since: DateTime<Utc>,
+    ) -> Option<u64> {
+        let asks = |at: DateTime<Utc>, cause: &Cause| match cause {
+            Cause::Manual { uid, text } => *uid == user && text == reason && at >= since,
+            Cause::Periodic { .. } | Cause::Commit { .. } | Cause::After { .. } => false,
+        };
+        let of = |request: &Request| {
+            let mut reasons = request.reasons.iter();
+            let asked = reasons.any(|reason| asks(reason.at, &reason.cause));
+            (request.target.git == git && asked).then_some(request.id)
+        };
+        let running = self.running.iter().filter_map(|running| {
+            let mut reasons = running.reasons.iter();
+            let asked = reasons.any(|reason| asks(reason.at, &reason.cause));
+            (running.git == git && asked).then_some(running.request)
+        });
+        let waiting = self.queue.iter().filter_map(of);
+        let ended = self
+            .history
+            .iter()
+            .filter_map(|past| of(&past.filed.request));
+        waiting.chain(running).chain(ended).min()
+    }
+}
