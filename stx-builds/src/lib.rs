@@ -63,6 +63,7 @@ pub mod images;
 pub mod init;
 pub mod layers;
 pub mod mirror;
+mod opened;
 pub mod options;
 mod packages;
 pub mod pages;

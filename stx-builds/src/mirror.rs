@@ -125,7 +125,11 @@ pub fn directory(root: &Utf8Path) -> Result<LocalStore, Error> {
 /// The mirror in a bucket. Its locks go by the clock, whatever `--now` asks.
 fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
     let options = site.options.bucket();
-    let store = BucketStore::open(root.as_str(), &options, Arc::new(clock));
+    let opened = site.opened.get(root, &options);
+    let store = opened.map_or_else(
+        || BucketStore::open(root.as_str(), &options, Arc::new(clock)),
+        Ok,
+    );
     let store = store.map_err(|error| {
         let hint = match &error {
             BucketError::NoCredentials { .. } => Some(
@@ -140,6 +144,7 @@ fn bucket(site: &Site, root: &Utf8Path) -> Result<BucketStore, Error> {
             None => failure,
         }
     })?;
+    site.opened.keep(root, options, &store);
     Ok(match site.options.metadata.made_by() {
         Metadata::BuiltIn => store,
         Metadata::CreaterepoC => store.with_metadata(Arc::new(CreaterepoC::new())),

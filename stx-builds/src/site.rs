@@ -10,6 +10,7 @@ use stx_publish::fetch::FetchEvent;
 use stx_publish::replicate::CopyEvent;
 
 use crate::error::Error;
+use crate::opened::OpenedBucket;
 use crate::options::Options;
 
 /// Something that an adoption tells while it runs.
@@ -103,6 +104,8 @@ pub struct Site {
     /// The time that builds go by instead of the clock's, if it was fixed.
     pub fixed: Option<DateTime<Utc>>,
     progress: Arc<dyn Progress>,
+    /// The bucket that was opened last: an operation that follows another one finds its connections open.
+    pub(crate) opened: Arc<OpenedBucket>,
 }
 
 impl fmt::Debug for Site {
@@ -123,6 +126,7 @@ impl Site {
             now: clock(),
             fixed: None,
             progress: Arc::new(Silent),
+            opened: Arc::default(),
         }
     }
 

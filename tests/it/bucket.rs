@@ -13,11 +13,13 @@ mod apt;
 mod ceph;
 mod copies;
 mod delta;
+mod far;
 mod images;
 mod in_process;
 mod names;
 mod promote;
 mod server;
+mod trips;
 mod verdicts;
 
 use ceph::Ceph;

@@ -11,12 +11,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::{join, try_join, try_join3};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Channel};
 
 use super::Inner;
 use super::keys;
+use super::known::{Known, State};
 use super::lease::Lease;
 use super::nonce::nonce;
 use super::objects::PARALLEL;
@@ -34,24 +36,39 @@ struct Text {
     build: Option<BuildDate>,
 }
 
-/// An alias as it is now.
-#[derive(Debug, Clone, Default)]
-struct State {
-    generation: u64,
-    build: Option<BuildDate>,
+fn state(newest: Option<(u64, Text)>) -> State {
+    let state = newest.map(|(generation, text)| State {
+        generation,
+        build: text.build,
+    });
+    state.unwrap_or_default()
 }
+
+/// Aliases by channel and name, each with the number of its newest generation.
+pub(super) type Listed = BTreeMap<(Channel, AliasName), u64>;
+
+/// Aliases whose public object says something else, with what it should say.
+pub(super) type Outdated = Vec<(AliasName, Option<BuildDate>)>;
+
+/// The aliases of a channel, and which of them are held.
+pub(super) type Shown = (BTreeMap<AliasName, AliasEntry>, BTreeSet<AliasName>);
 
 impl Inner {
     async fn state(&self, channel: &Channel, alias: &AliasName) -> Result<State, StoreError> {
-        let newest = self
-            .objects
-            .newest::<Text>(&keys::alias(channel, alias))
-            .await?;
-        let state = newest.map(|(generation, text)| State {
-            generation,
-            build: text.build,
-        });
-        Ok(state.unwrap_or_default())
+        let newest = self.objects.newest(&keys::alias(channel, alias)).await?;
+        Ok(state(newest))
+    }
+
+    /// The state of an alias that was listed.
+    async fn listed_state(
+        &self,
+        channel: &Channel,
+        alias: &AliasName,
+        generation: u64,
+    ) -> Result<State, StoreError> {
+        let prefix = keys::alias(channel, alias);
+        let newest = self.objects.listed(&prefix, generation).await?;
+        Ok(state(newest))
     }
 
     pub(super) async fn alias(
@@ -67,18 +84,29 @@ impl Inner {
     pub(super) async fn aliases(
         &self,
         only: Option<&Channel>,
-    ) -> Result<BTreeMap<Channel, (BTreeMap<AliasName, AliasEntry>, BTreeSet<AliasName>)>, StoreError>
-    {
-        let names = self.alias_names(only).await?.into_iter();
-        let read = names.map(|(channel, alias)| async move {
-            let state = self.state(&channel, &alias).await?;
-            let Some(build) = state.build else {
-                return Ok::<_, StoreError>(None);
-            };
-            let held = self.objects.get(&keys::held(&channel, &alias)).await?;
-            let held = held.and_then(|(bytes, _)| str::from_utf8(&bytes).ok()?.trim().parse().ok());
-            Ok(Some((channel, alias, build, held == Some(build))))
-        });
+    ) -> Result<BTreeMap<Channel, Shown>, StoreError> {
+        let listed = self.alias_names(only).await?;
+        self.shown(listed).await
+    }
+
+    /// What aliases that were listed show.
+    pub(super) async fn shown(
+        &self,
+        listed: Listed,
+    ) -> Result<BTreeMap<Channel, Shown>, StoreError> {
+        let read = listed
+            .into_iter()
+            .map(|((channel, alias), generation)| async move {
+                let name = keys::held(&channel, &alias);
+                let state = self.listed_state(&channel, &alias, generation);
+                let (state, held) = try_join(state, self.objects.get(&name)).await?;
+                let Some(build) = state.build else {
+                    return Ok::<_, StoreError>(None);
+                };
+                let held =
+                    held.and_then(|(bytes, _)| str::from_utf8(&bytes).ok()?.trim().parse().ok());
+                Ok(Some((channel, alias, build, held == Some(build))))
+            });
         let mut read = stream::iter(read).buffer_unordered(PARALLEL);
         let mut found = BTreeMap::new();
         while let Some(alias) = read.try_next().await? {
@@ -95,11 +123,8 @@ impl Inner {
         Ok(found)
     }
 
-    /// The names of all aliases that there ever were.
-    pub(super) async fn alias_names(
-        &self,
-        only: Option<&Channel>,
-    ) -> Result<BTreeSet<(Channel, AliasName)>, StoreError> {
+    /// The names of all aliases that there ever were, with their newest generations.
+    pub(super) async fn alias_names(&self, only: Option<&Channel>) -> Result<Listed, StoreError> {
         let prefix = match only {
             None => keys::ALIASES.to_owned(),
             Some(channel) => format!("{}/{channel}", keys::ALIASES),
@@ -107,33 +132,52 @@ impl Inner {
         let listed = self.objects.list(&prefix).await?;
         let names = listed.iter().filter_map(|it| {
             let (name, generation) = it.name.rsplit_once('/')?;
-            keys::number(generation)?;
+            let generation = keys::number(generation)?;
             // Of one channel, deeper ones belong to a deeper channel.
             if let Some(channel) = only {
-                return Some((channel.clone(), name.parse().ok()?));
+                return Some(((channel.clone(), name.parse().ok()?), generation));
             }
             let (channel, alias) = name.rsplit_once('/')?;
-            Some((channel.parse().ok()?, alias.parse().ok()?))
+            let name = (channel.parse().ok()?, alias.parse().ok()?);
+            Some((name, generation))
         });
+        // They are listed in order, so that the newest of each comes last and stays.
         Ok(names.collect())
     }
 
+    /// Points an alias at a build, by the lock that `known` was read under.
     pub(super) async fn point(
         &self,
-        lease: &Lease,
+        (lease, known): (&Lease, &Known),
         channel: &Channel,
         alias: &AliasName,
         expected: Option<&AliasEntry>,
         to: Option<BuildDate>,
     ) -> Result<(), StoreError> {
-        let state = self.state(channel, alias).await?;
+        // All of this only asks; the order in which it is refused stays.
+        let record = async {
+            let Some(date) = to else {
+                return Ok(None);
+            };
+            let id = BuildId::new(channel.clone(), date);
+            if let Some(record) = known.committed(&id) {
+                return Ok(Some(Ok(record)));
+            }
+            Ok::<_, StoreError>(Some(self.record(&id).await))
+        };
+        let state = async {
+            match known.take_alias(alias) {
+                Some(state) => Ok(state),
+                None => self.state(channel, alias).await,
+            }
+        };
+        let asked = try_join3(state, record, lease.check_lately(&self.objects));
+        let (state, record, ()) = asked.await?;
         let found = state.build.map(AliasEntry::Build);
         check_alias(channel, alias, expected, found.as_ref())?;
-        if let Some(date) = to {
-            let record = self.record(&BuildId::new(channel.clone(), date)).await?;
-            check_target(channel, alias, &record)?;
+        if let Some(record) = record {
+            check_target(channel, alias, &record?)?;
         }
-        lease.check(&self.objects).await?;
         let prefix = keys::alias(channel, alias);
         let generation = state.generation + 1;
         let text = Text {
@@ -155,8 +199,10 @@ impl Inner {
                 found: "one that was moved and moved back just then".to_owned(),
             });
         }
-        self.show_alias(channel, alias, to).await?;
-        self.objects.delete_older(&prefix, &known, generation).await
+        // The older generations count for nothing any more, whatever the public object says.
+        let older = self.objects.delete_older(&prefix, &known, generation);
+        let (shown, deleted) = join(self.show_alias(channel, alias, to), older).await;
+        shown.and(deleted)
     }
 
     /// Has the public object of an alias say what the alias does.
@@ -181,17 +227,28 @@ impl Inner {
     }
 
     /// The aliases of a channel whose public object says something else, with what it should say.
-    pub(super) async fn outdated_aliases(
+    pub(super) async fn outdated_aliases(&self, channel: &Channel) -> Result<Outdated, StoreError> {
+        let (outdated, _) = self.alias_states(channel).await?;
+        Ok(outdated)
+    }
+
+    /// The aliases of a channel, and those whose public object says something else.
+    pub(super) async fn alias_states(
         &self,
         channel: &Channel,
-    ) -> Result<Vec<(AliasName, Option<BuildDate>)>, StoreError> {
-        let mut behind = Vec::new();
-        for (_, alias) in self.alias_names(Some(channel)).await? {
-            let build = self.state(channel, &alias).await?.build;
-            let public = self
-                .objects
-                .get(&keys::shown_alias(channel, &alias))
-                .await?;
+    ) -> Result<(Outdated, BTreeMap<AliasName, State>), StoreError> {
+        let listed = self.alias_names(Some(channel)).await?.into_iter();
+        let read = listed.map(|((_, alias), generation)| async move {
+            let public = keys::shown_alias(channel, &alias);
+            let state = self.listed_state(channel, &alias, generation);
+            let (state, public) = try_join(state, self.objects.get(&public)).await?;
+            Ok::<_, StoreError>((alias, state, public))
+        });
+        let mut read = stream::iter(read).buffered(PARALLEL);
+        let (mut behind, mut states) = (Vec::new(), BTreeMap::new());
+        while let Some((alias, state, public)) = read.try_next().await? {
+            let build = state.build;
+            states.insert(alias.clone(), state);
             let shown = public.map(|(bytes, _)| {
                 let record = BuildRecord::from_json(str::from_utf8(&bytes).ok()?).ok();
                 record.map(|record| record.id.date)
@@ -200,13 +257,23 @@ impl Inner {
                 behind.push((alias, build));
             }
         }
-        Ok(behind)
+        Ok((behind, states))
     }
 
     /// Has the public objects of a channel's aliases say what the aliases do; names those that did not.
     pub(super) async fn show_aliases(&self, channel: &Channel) -> Result<Vec<String>, StoreError> {
+        let outdated = self.outdated_aliases(channel).await?;
+        self.mend_aliases(channel, outdated).await
+    }
+
+    /// As [`show_aliases`](Self::show_aliases), for those that are known.
+    pub(super) async fn mend_aliases(
+        &self,
+        channel: &Channel,
+        outdated: Outdated,
+    ) -> Result<Vec<String>, StoreError> {
         let mut mended = Vec::new();
-        for (alias, build) in self.outdated_aliases(channel).await? {
+        for (alias, build) in outdated {
             match self.show_alias(channel, &alias, build).await {
                 Ok(()) => mended.push(keys::shown_alias(channel, &alias)),
                 // It dangles, which is another matter.

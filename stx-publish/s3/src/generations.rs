@@ -6,6 +6,13 @@ use super::keys;
 use super::objects::Objects;
 use stx_publish::store::StoreError;
 
+fn parse<T: DeserializeOwned>(name: String, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged {
+        what: name,
+        source: error.into(),
+    })
+}
+
 impl Objects {
     /// The generations below a prefix that are there, oldest first.
     pub(super) async fn generations(&self, prefix: &str) -> Result<Vec<u64>, StoreError> {
@@ -28,17 +35,26 @@ impl Objects {
             let Some((bytes, _)) = self.get(&name).await? else {
                 continue;
             };
-            let text = serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
-                what: name,
-                source: error.into(),
-            })?;
-            return Ok(Some((number, text)));
+            return parse(name, &bytes).map(|text| Some((number, text)));
         }
         Err(StoreError::Conflict {
             what: prefix.to_owned(),
             expected: "a name that is left alone for an instant".to_owned(),
             found: "one that changes all the time".to_owned(),
         })
+    }
+
+    /// The generation that a listing named as the newest, or one that took its place since.
+    pub(super) async fn listed<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        number: u64,
+    ) -> Result<Option<(u64, T)>, StoreError> {
+        let name = keys::generation(prefix, number);
+        match self.get(&name).await? {
+            None => self.newest(prefix).await,
+            Some((bytes, _)) => parse(name, &bytes).map(|text| Some((number, text))),
+        }
     }
 
     /// Deletes those of `known` that are older than `generation`.

@@ -15,6 +15,8 @@ pub(super) const HELD: &str = ".stx/held";
 pub(super) const MARKS: &str = ".stx/marks";
 /// The tags of builds that are gone, which something still needs.
 pub(super) const OWED: &str = ".stx/owed";
+/// The manifest of each build.
+pub(super) const MANIFESTS: &str = ".stx/manifests";
 /// The pins of each build.
 pub(super) const PINS: &str = ".stx/pins";
 /// The verdicts on each build.
@@ -46,7 +48,7 @@ pub(super) fn inputs(channel: &Channel) -> String {
 }
 
 pub(super) fn manifest(id: &BuildId) -> String {
-    format!("{PRIVATE}/manifests/{id}.json")
+    format!("{MANIFESTS}/{id}.json")
 }
 
 /// The key that a plain web server shows as an alias: the record of the build that it points at.

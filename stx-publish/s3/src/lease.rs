@@ -5,17 +5,20 @@
 //! ```
 //!
 //! Whoever takes the lock creates the next generation, which only one can; the newest one counts. Its holder writes it again
-//! long before it ends, from a thread of its own, which also gives the lock back. A holder that dies gives nothing back: its
+//! long before it ends, from a [thread of its own](super::keeper), which also gives the lock back. A holder that dies gives nothing back: its
 //! lease ends [`MARGIN`] after it was to end, which is how far the clocks of two publishers may be apart.
 
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::{join, try_join};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use super::keeper::{Keeper, Keepers};
 use super::keys;
 use super::nonce::nonce;
 use super::objects::{Keep, Objects};
@@ -27,9 +30,13 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// How far the clocks of two publishers may be apart.
 pub const MARGIN: TimeDelta = TimeDelta::seconds(15);
 
+/// For how long an answer of the server that the lock is ours is believed. A lease is renewed when a quarter of it has passed, so
+/// that much more than this is left of it, and nobody else takes it before it has ended.
+const BELIEVED: TimeDelta = TimeDelta::seconds(5);
+
 /// The text of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Text {
+pub(super) struct Text {
     schema: u32,
     /// Whose it is.
     nonce: String,
@@ -57,16 +64,23 @@ pub(super) struct Terms {
     pub(super) clock: Clock,
     /// How long a lease lasts unless it is renewed.
     pub(super) lasts: Duration,
-    /// The same objects by connections that only the keepers use: theirs end with their thread.
-    pub(super) keepers: Objects,
+    /// The same objects by connections that only the keepers use, and the thread of those.
+    pub(super) keepers: Keepers,
 }
 
 /// A lease that is held. Dropping it gives it back, and waits until that is done.
 pub(super) struct Lease {
     held: Arc<Held>,
+    /// What is under way on the thread of the keeper; the lease is given back after it.
+    work: Mutex<Vec<JoinHandle<()>>>,
+    /// When the server last said that it is ours.
+    seen: Mutex<DateTime<Utc>>,
     /// Ends the keeper.
-    stop: Option<Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    stop: Option<oneshot::Sender<Vec<JoinHandle<()>>>>,
+    /// Ends when the keeper has.
+    kept: Mutex<Receiver<()>>,
+    /// The thread of the keeper, which ends after its last lease.
+    keeper: Arc<Keeper>,
 }
 
 impl std::fmt::Debug for Lease {
@@ -93,14 +107,23 @@ pub(super) async fn is_held(
     Ok(newest.is_some_and(|(_, text)| text.is_held(clock())))
 }
 
-/// Takes the lease; `None`: somebody else has it.
+/// What is known of a lease before it is taken.
+pub(super) type Look = Option<(u64, Text)>;
+
+/// Looks who has the lease.
+pub(super) async fn look(objects: &Objects, prefix: &str) -> Result<Look, StoreError> {
+    objects.newest::<Text>(prefix).await
+}
+
+/// Takes the lease that somebody looked at since `now`; `None`: somebody else has it.
 pub(super) async fn take(
     objects: &Objects,
     prefix: String,
+    found: Look,
+    now: DateTime<Utc>,
     terms: Terms,
 ) -> Result<Option<Lease>, StoreError> {
-    let now = (terms.clock)();
-    let generation = match objects.newest::<Text>(&prefix).await? {
+    let generation = match found {
         None => 1,
         Some((_, text)) if text.is_held(now) => return Ok(None),
         Some((number, _)) => number + 1,
@@ -122,10 +145,7 @@ pub(super) async fn take(
         objects.delete([name]).await?;
         return Ok(None);
     }
-    objects
-        .delete_older(&held.prefix, &known, generation)
-        .await?;
-    Lease::keep(held).map(Some)
+    Lease::keep(held, known, now).map(Some)
 }
 
 fn span(lasts: Duration) -> TimeDelta {
@@ -149,10 +169,15 @@ impl Held {
         }
     }
 
+    /// Whether it is the newest. Both questions are asked at one time: a generation is created once, and where the newest is
+    /// another's, the text of this one does not matter.
     async fn is_newest(&self, objects: &Objects) -> Result<bool, StoreError> {
-        let newest = objects.newest::<Text>(&self.prefix).await?;
-        Ok(newest
-            .is_some_and(|(number, text)| number == self.generation && text.nonce == self.nonce))
+        let name = self.name();
+        let listed = objects.generations(&self.prefix);
+        let (known, text) = try_join(listed, objects.get(&name)).await?;
+        let text = text.and_then(|(text, _)| serde_json::from_slice::<Text>(&text).ok());
+        Ok(known.last() == Some(&self.generation)
+            && text.is_some_and(|text| text.nonce == self.nonce))
     }
 
     /// Makes it last from now on, if it is still the newest; says whether it is.
@@ -170,65 +195,78 @@ impl Held {
         Ok(true)
     }
 
-    /// Renews until it is told to stop, and gives back what it then still has.
-    fn keep(&self, stopped: &std::sync::mpsc::Receiver<()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let Ok(runtime) = runtime else {
-            // The lease ends by itself.
-            return;
-        };
-        let objects = &self.terms.keepers;
+    /// Renews until it is told to stop, and gives back what it then still has. `known` are the generations that there were.
+    async fn keep(&self, mut stopped: oneshot::Receiver<Vec<JoinHandle<()>>>, known: Vec<u64>) {
+        let objects = &self.terms.keepers.objects;
         let mut wait = self.terms.lasts / 4;
-        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
-            wait = match runtime.block_on(self.renew(objects)) {
+        let work = loop {
+            if let Ok(work) = tokio::time::timeout(wait, &mut stopped).await {
+                break work;
+            }
+            wait = match self.renew(objects).await {
                 Ok(true) => self.terms.lasts / 4,
                 // Whoever holds it now gives it back.
                 Ok(false) => return,
                 Err(_) => self.terms.lasts / 20,
             };
+        };
+        for work in work.unwrap_or_default() {
+            // It tells nobody what became of it.
+            work.await.ok();
         }
-        // Not given back, it ends by itself.
-        let text = self.text(false).json();
-        runtime
-            .block_on(objects.put(&self.name(), text, Keep::Not))
-            .ok();
+        let (text, name) = (self.text(false).json(), self.name());
+        let given_back = objects.put(&name, text, Keep::Not);
+        // Older generations count for nothing, so that they may go at any time: here nobody waits for it.
+        let older = objects.delete_older(&self.prefix, &known, self.generation);
+        // Not given back, it ends by itself; what was not deleted, the next holder deletes.
+        drop(join(given_back, older).await);
     }
 }
 
 impl Lease {
-    fn keep(held: Held) -> Result<Self, StoreError> {
+    fn keep(held: Held, known: Vec<u64>, seen: DateTime<Utc>) -> Result<Self, StoreError> {
         let held = Arc::new(held);
-        let (stop, stopped) = channel();
-        let keeper = {
+        let keeper = held.terms.keepers.keeper()?;
+        let (stop, stopped) = oneshot::channel();
+        let (done, kept) = sync_channel(1);
+        {
             let held = Arc::clone(&held);
-            let named = std::thread::Builder::new().name("lease".to_owned());
-            named.spawn(move || held.keep(&stopped))
-        };
-        let keeper = keeper.map_err(|source| StoreError::Io {
-            op: "start",
-            path: "the thread that keeps a lock".to_owned(),
-            source,
-        })?;
+            drop(keeper.run(async move {
+                held.keep(stopped, known).await;
+                // Its receiver may have gone with a runtime that was torn down.
+                done.send(()).ok();
+            }));
+        }
         Ok(Self {
             held,
+            work: Mutex::default(),
+            seen: Mutex::new(seen),
             stop: Some(stop),
-            keeper: Some(keeper),
+            kept: Mutex::new(kept),
+            keeper,
         })
+    }
+
+    /// Does something on the thread of the keeper, by its connections. The lease is given back when it has ended.
+    pub(super) fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let work = self.keeper.run(work);
+        let mut all = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(work);
     }
 
     /// Refuses to go on if somebody else has the lock by now. Asked before each step that readers see; it lasts for some
     /// time more after that, so that nobody comes between the question and the step.
     pub(super) async fn check(&self, objects: &Objects) -> Result<(), StoreError> {
         let Held { terms, .. } = &*self.held;
-        let enough = (terms.clock)() + span(terms.lasts / 2);
+        let now = (terms.clock)();
+        let enough = now + span(terms.lasts / 2);
         let is_ours = if self.held.until() < enough {
             self.held.renew(objects).await? && self.held.is_newest(objects).await?
         } else {
             self.held.is_newest(objects).await?
         };
         if is_ours {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
             return Ok(());
         }
         Err(StoreError::Refused {
@@ -236,15 +274,31 @@ impl Lease {
             reason: "the lock ended, and another publisher took it".to_owned(),
         })
     }
+
+    /// As [`check`](Self::check), and asks nobody where the server has just said that the lock is ours: who wants it waits
+    /// until it has ended by his clock, and it lasts for much longer. A clock that was set meanwhile counts as no answer.
+    pub(super) async fn check_lately(&self, objects: &Objects) -> Result<(), StoreError> {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Held { terms, .. } = &*self.held;
+        let now = (terms.clock)();
+        let lasts = self.held.until() >= now + span(terms.lasts / 2);
+        if lasts && seen <= now && now < seen + BELIEVED {
+            return Ok(());
+        }
+        self.check(objects).await
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            // It has nothing to tell.
-            keeper.join().ok();
+        let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(stop) = self.stop.take() {
+            // It may have ended before, when another publisher took the lock.
+            stop.send(work).ok();
         }
+        // It has nothing to tell: an error says that it has ended as well.
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        kept.recv().ok();
     }
 }
 

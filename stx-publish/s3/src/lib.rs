@@ -38,21 +38,22 @@
 //! |---|---|
 //! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
 //! | `objects`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, the names of objects, and what keeps writers apart |
-//! | `lease` | locks that end by the clock |
+//! | `lease`, `keeper` | locks that end by the clock, and the thread that keeps them |
 //! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | what readers see: catalog, records, files, aliases, paths without a date, symlinks and modes |
-//! | `writer`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
+//! | `writer`, `known`, `retired`, `sections`, `pins`, `verdicts`, `owed`, `pages`, `marks` | what the lock of a channel allows, and what a crash leaves of it |
 //! | `staged`, `upload`, `shared`, `twins`, `shadow` | a build that is being put together, and repository metadata for it |
 //!
 //! The crate is a backend: all of it does I/O. The rules that it keeps are those of [`stx_publish::store::rules`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
+use futures_util::future::{join, try_join};
 use object_store::path::Path;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, RootAlias,
@@ -68,7 +69,9 @@ use stx_publish::store::{
 
 mod alias;
 mod generations;
+mod keeper;
 mod keys;
+mod known;
 mod large;
 mod lease;
 mod list;
@@ -101,6 +104,7 @@ pub use lease::{Clock, MARGIN};
 pub use parts::{Backend, CopyParts, PartCopy};
 pub use s3::{BucketError, BucketOptions, Secret};
 
+use keeper::{Keeper, Keepers};
 use lease::{Lease, Terms};
 use objects::Objects;
 
@@ -123,6 +127,8 @@ struct Inner {
     large: u64,
     /// Whether the server was found to keep writers apart.
     probed: Arc<tokio::sync::OnceCell<()>>,
+    /// The thread that keeps locks, once one was taken: its connections serve for the next lock.
+    keeper: Arc<OnceLock<Arc<Keeper>>>,
     /// Small objects that were read, by name and entity tag.
     texts: Arc<Mutex<HashMap<String, (String, Bytes)>>>,
     /// The sums of builds that were read, which never change.
@@ -140,14 +146,14 @@ impl fmt::Debug for Inner {
 
 impl BucketStore {
     /// The mirror at `root` in a bucket. No request is made yet. `keepers` is the same bucket by connections of its own,
-    /// which the threads that keep locks use; `clock` is what leases go by.
+    /// which the thread that keeps locks uses; `clock` is what leases go by.
     pub fn new(
         backend: Arc<dyn Backend>,
         keepers: Arc<dyn Backend>,
         root: Path,
         clock: Clock,
     ) -> Self {
-        let keepers = Objects::new(keepers, root.clone());
+        let keepers = Keepers::new(Objects::new(keepers, root.clone()));
         Self {
             inner: Arc::new(Inner {
                 objects: Objects::new(backend, root),
@@ -160,6 +166,7 @@ impl BucketStore {
                 seal: Seal::default(),
                 large: upload::LARGE,
                 probed: Arc::default(),
+                keeper: Arc::default(),
                 texts: Arc::default(),
                 sums: Arc::default(),
             }),
@@ -217,12 +224,42 @@ impl BucketStore {
 impl Inner {
     /// Takes the lock of that name; `None`: somebody else has it.
     async fn take(&self, lock: String) -> Result<Option<Lease>, StoreError> {
-        let probed = self
-            .probed
-            .get_or_try_init(|| probe::probe(&self.objects))
-            .await;
-        probed?;
-        lease::take(&self.objects, lock, self.terms.clone()).await
+        let now = (self.terms.clock)();
+        // Looking changes nothing, so that it need not wait for the answer of the probe.
+        let looked = try_join(self.probed(), lease::look(&self.objects, &lock));
+        let (probe, found) = looked.await?;
+        let taken = lease::take(&self.objects, lock, found, now, self.terms.clone());
+        let (taken, deleted) = join(taken, self.objects.delete(probe)).await;
+        let taken = taken?;
+        deleted?;
+        if taken.is_some() {
+            let keeper = self.terms.keepers.keeper()?;
+            // Another lock may have said so before; it is the same thread.
+            self.keeper.set(keeper).ok();
+        }
+        Ok(taken)
+    }
+
+    /// The same mirror by the connections of those who keep locks, for work on their thread.
+    fn by_keepers(&self) -> Self {
+        let objects = self.terms.keepers.objects.clone();
+        Self {
+            objects: self.objects.by(objects.backend),
+            // The thread must not be what keeps itself alive.
+            keeper: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Finds out, once, whether the server keeps writers apart. Returns the object that was made for it.
+    async fn probed(&self) -> Result<Option<String>, StoreError> {
+        let mut made = None;
+        let probed = self.probed.get_or_try_init(async || {
+            made = Some(probe::probe(&self.objects).await?);
+            Ok::<_, StoreError>(())
+        });
+        probed.await?;
+        Ok(made)
     }
 
     /// Takes the lock of that name; waits for it.

@@ -1,16 +1,19 @@
-//! Lists the contents of a bucket, one level at a time and never all of it.
+//! Lists the contents of a bucket, one level at a time and never all of it. Levels that do not depend on each other are asked for
+//! at the same time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 
+use futures_util::future::{try_join, try_join3};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{
     AliasName, BuildDate, BuildEntry, BuildId, BuildState, Catalog, Channel, ChannelEntry, Section,
 };
 
 use super::Inner;
-use super::objects::PARALLEL;
+use super::alias::Shown;
+use super::objects::{Level, PARALLEL};
 use stx_publish::index::PageName;
 use stx_publish::store::{Scope, StoreError};
 use stx_publish::verify::chain;
@@ -30,61 +33,88 @@ struct Visited {
 /// The findings of a walk over the channels.
 #[derive(Debug, Default)]
 struct Walk {
+    visited: Visited,
     /// The channels, with the dates that may be builds.
-    channels: Vec<(Channel, Vec<BuildDate>, ChannelEntry)>,
+    channels: Vec<Candidate>,
     /// Entries above the channels that belong to none.
     strays: Vec<String>,
+}
+
+/// A channel, the dates that may be builds of it, and what else is known of it.
+type Candidate = (Channel, Vec<BuildDate>, ChannelEntry);
+
+/// What is known before a walk begins.
+#[derive(Debug, Default)]
+struct Around {
     /// Prefixes that are left out: what aliases of releases show.
     aliases: BTreeSet<String>,
     /// Channels of which sections can be read without a date.
     undated: BTreeSet<Channel>,
+    /// The aliases of each channel.
+    shown: BTreeMap<Channel, Shown>,
+    /// The levels that lie on the way to a channel that has an alias. A walk finds most of what it wants here, and asks for the
+    /// others one below the other.
+    levels: BTreeMap<String, Level>,
 }
 
 impl Inner {
     pub(super) async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
-        let (only, candidates) = match scope {
+        let (candidates, mut aliases, undated) = match scope {
             Scope::All => {
-                let mut walk = self.walk().await?;
-                self.visit(String::new(), 0, &mut walk).await?;
-                (None, walk.channels)
+                let around = self.around().await?;
+                let walk = self.visit(String::new(), 0, &around).await?;
+                (walk.channels, around.shown, around.undated)
             }
             Scope::Channel(channel) => {
-                let level = self.objects.level(&channel.to_string()).await?;
+                let name = channel.to_string();
+                let level = self.objects.level(&name);
+                let (level, shown) = try_join(level, self.aliases(Some(channel))).await?;
                 let dates = level.prefixes.iter().filter_map(|name| name.parse().ok());
                 let entry = ChannelEntry {
                     strays: strays(&level.objects),
                     ..ChannelEntry::default()
                 };
                 let found = (channel.clone(), dates.collect(), entry);
-                (Some(channel), vec![found])
+                (vec![found], shown, BTreeSet::from([channel.clone()]))
             }
             Scope::Build(id) => {
                 let found = (id.channel.clone(), vec![id.date], ChannelEntry::default());
-                (Some(&id.channel), vec![found])
+                let shown = self.aliases(Some(&id.channel)).await?;
+                (vec![found], shown, BTreeSet::from([id.channel.clone()]))
             }
         };
-        let mut aliases = self.aliases(only).await?;
-        let undated = match only {
-            None => self.undated_channels().await?,
-            Some(channel) => BTreeSet::from([channel.clone()]),
-        };
+        let builds = candidates.iter().flat_map(|(channel, dates, _)| {
+            let dates = dates.iter();
+            dates.map(|date| BuildId::new(channel.clone(), *date))
+        });
+        let builds: Vec<_> = builds.collect();
+        let builds = builds.into_iter().map(|id| async move {
+            let entry = self.entry(&id).await?;
+            Ok::<_, StoreError>((id, entry))
+        });
+        let builds = stream::iter(builds).buffer_unordered(PARALLEL);
+        let known = candidates.iter().map(|(channel, ..)| channel);
+        let known = known.filter(|it| undated.contains(it)).cloned();
+        let known: Vec<Channel> = known.collect();
+        let offered = known.into_iter().map(|channel| async move {
+            let offered = self.undated(&channel).await?;
+            Ok::<_, StoreError>((channel, offered))
+        });
+        let offered = stream::iter(offered).buffer_unordered(PARALLEL);
+        let asked = try_join(builds.try_collect(), offered.try_collect());
+        let (builds, mut offered): (Vec<_>, BTreeMap<_, _>) = asked.await?;
+        let mut entries = BTreeMap::<Channel, BTreeMap<_, _>>::new();
+        for (id, build) in builds {
+            let entries = entries.entry(id.channel).or_default();
+            entries.extend(build.map(|build| (id.date, build)));
+        }
         let mut catalog = Catalog::default();
-        for (channel, dates, mut entry) in candidates {
-            let builds = dates.into_iter().map(|date| {
-                let id = BuildId::new(channel.clone(), date);
-                async move { Ok::<_, StoreError>((id.date, self.entry(&id).await?)) }
-            });
-            let mut builds = stream::iter(builds).buffer_unordered(PARALLEL);
-            while let Some((date, build)) = builds.try_next().await? {
-                entry.builds.extend(build.map(|build| (date, build)));
-            }
-            drop(builds);
+        for (channel, _, mut entry) in candidates {
+            entry.builds = entries.remove(&channel).unwrap_or_default();
             if let Some((shown, held)) = aliases.remove(&channel) {
                 (entry.aliases, entry.held) = (shown, held);
             }
-            if undated.contains(&channel) {
-                entry.undated = self.undated(&channel).await?;
-            }
+            entry.undated = offered.remove(&channel).unwrap_or_default();
             if entry != ChannelEntry::default() {
                 catalog.channels.insert(channel, entry);
             }
@@ -101,22 +131,48 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// A walk that has not begun.
-    async fn walk(&self) -> Result<Walk, StoreError> {
-        let aliases = self.root_aliases().await?;
-        Ok(Walk {
+    /// What a walk has to know before it begins.
+    async fn around(&self) -> Result<Around, StoreError> {
+        let below = async {
+            let listed = try_join3(
+                self.alias_names(None),
+                self.undated_channels(),
+                self.objects.level(""),
+            );
+            let (names, undated, top) = listed.await?;
+            let levels = self.levels(on_the_way(names.keys().map(|(channel, _)| channel)));
+            let (shown, mut levels) = try_join(self.shown(names), levels).await?;
+            levels.insert(String::new(), top);
+            Ok((shown, undated, levels))
+        };
+        let (aliases, (shown, undated, levels)) = try_join(self.root_aliases(), below).await?;
+        Ok(Around {
             aliases: aliases.keys().map(ToString::to_string).collect(),
-            undated: self.undated_channels().await?,
-            ..Walk::default()
+            undated,
+            shown,
+            levels,
         })
+    }
+
+    /// The contents of these prefixes.
+    async fn levels(
+        &self,
+        prefixes: BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Level>, StoreError> {
+        let levels = prefixes.into_iter().map(|prefix| async move {
+            let level = self.objects.level(&prefix).await?;
+            Ok::<_, StoreError>((prefix, level))
+        });
+        let levels = stream::iter(levels).buffer_unordered(PARALLEL);
+        levels.try_collect().await
     }
 
     /// A build as the catalog has it; `None` where there is none.
     async fn entry(&self, id: &BuildId) -> Result<Option<BuildEntry>, StoreError> {
-        let Some(top) = self.top(id).await? else {
+        let Some((top, record)) = self.top_and_record(id).await? else {
             return Ok(None);
         };
-        let state = match self.record_of(id, &top).await {
+        let state = match record {
             Ok(record) => BuildState::Known(Box::new(record)),
             // Retired just now.
             Err(StoreError::NotFound { .. }) => return Ok(None),
@@ -129,20 +185,10 @@ impl Inner {
         }))
     }
 
-    /// The channels, with the dates that may be builds, by date.
-    pub(super) async fn dates(&self) -> Result<Vec<(Channel, Vec<BuildDate>)>, StoreError> {
-        let mut walk = self.walk().await?;
-        self.visit(String::new(), 0, &mut walk).await?;
-        let channels = walk.channels.into_iter();
-        Ok(channels
-            .map(|(channel, dates, _)| (channel, dates))
-            .collect())
-    }
-
     /// Entries above the channels that belong to none.
     pub(super) async fn strays(&self) -> Result<Vec<String>, StoreError> {
-        let mut walk = self.walk().await?;
-        self.visit(String::new(), 0, &mut walk).await?;
+        let around = self.around().await?;
+        let mut walk = self.visit(String::new(), 0, &around).await?;
         walk.strays.sort();
         Ok(walk.strays)
     }
@@ -152,17 +198,18 @@ impl Inner {
         &'a self,
         prefix: String,
         depth: usize,
-        walk: &'a mut Walk,
-    ) -> Pin<Box<dyn Future<Output = Result<Visited, StoreError>> + Send + 'a>> {
+        around: &'a Around,
+    ) -> Pin<Box<dyn Future<Output = Result<Walk, StoreError>> + Send + 'a>> {
         Box::pin(async move {
-            let level = self.objects.level(&prefix).await?;
-            let channel = prefix.parse::<Channel>().ok();
-            let mut visited = Visited {
-                holds_files: level.objects.iter().any(|it| !PageName::is(&it.name)),
-                leads_on: false,
+            let level = match around.levels.get(&prefix) {
+                Some(level) => level.clone(),
+                None => self.objects.level(&prefix).await?,
             };
+            let channel = prefix.parse::<Channel>().ok();
+            let mut walk = Walk::default();
+            walk.visited.holds_files = level.objects.iter().any(|it| !PageName::is(&it.name));
             let mut dates = Vec::new();
-            let mut below = Vec::new();
+            let mut deeper = Vec::new();
             for name in level.prefixes {
                 if name.starts_with('.') {
                     continue;
@@ -175,7 +222,7 @@ impl Inner {
                     if name.parse::<AliasName>().is_ok() {
                         continue;
                     }
-                    let is_offered = |channel| walk.undated.contains(channel);
+                    let is_offered = |channel| around.undated.contains(channel);
                     if Section::from_word(&name).is_some()
                         && channel.as_ref().is_some_and(is_offered)
                     {
@@ -186,24 +233,34 @@ impl Inner {
                     "" => name.clone(),
                     prefix => format!("{prefix}/{name}"),
                 };
-                if walk.aliases.contains(&path) {
-                    continue;
+                if !around.aliases.contains(&path) {
+                    deeper.push((name, path));
                 }
-                let found = if depth < DEEPEST {
-                    self.visit(path, depth + 1, walk).await?
-                } else {
-                    Visited {
-                        holds_files: true,
-                        leads_on: false,
-                    }
-                };
-                visited.leads_on |= found.leads_on;
-                visited.holds_files |= found.holds_files;
+            }
+            let deeper = deeper.into_iter().map(|(name, path)| async move {
+                if depth < DEEPEST {
+                    let found = self.visit(path, depth + 1, around).await?;
+                    return Ok::<_, StoreError>((name, found));
+                }
+                let mut found = Walk::default();
+                found.visited.holds_files = true;
+                Ok((name, found))
+            });
+            // In the order of their names, whichever answer comes first.
+            let deeper = stream::iter(deeper).buffered(PARALLEL);
+            let deeper: Vec<_> = deeper.try_collect().await?;
+            let mut below = Vec::new();
+            for (name, found) in deeper {
+                walk.channels.extend(found.channels);
+                walk.strays.extend(found.strays);
+                let found = found.visited;
+                walk.visited.leads_on |= found.leads_on;
+                walk.visited.holds_files |= found.holds_files;
                 if !found.leads_on && found.holds_files {
                     below.push(name);
                 }
             }
-            visited.leads_on |= !dates.is_empty();
+            walk.visited.leads_on |= !dates.is_empty();
             let mut own = strays(&level.objects);
             own.extend(below);
             own.sort();
@@ -216,7 +273,7 @@ impl Inner {
                     walk.channels.push((channel, dates, entry));
                 }
                 // What leads on nowhere is named as a whole, by the level above.
-                Some(_) | None if visited.leads_on || depth == 0 => {
+                Some(_) | None if walk.visited.leads_on || depth == 0 => {
                     let own = own.into_iter().filter(|name| !name.starts_with('.'));
                     walk.strays.extend(own.map(|name| match prefix.as_str() {
                         "" => name,
@@ -225,9 +282,21 @@ impl Inner {
                 }
                 Some(_) | None => {}
             }
-            Ok(visited)
+            Ok(walk)
         })
     }
+}
+
+/// The paths of some channels, and of all that lies above them.
+fn on_the_way<'a>(channels: impl Iterator<Item = &'a Channel>) -> BTreeSet<String> {
+    let mut prefixes = BTreeSet::new();
+    for channel in channels {
+        let path = channel.to_string();
+        let above = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
+        prefixes.extend(above);
+        prefixes.insert(path);
+    }
+    prefixes
 }
 
 /// The objects of a level that are no pages.

@@ -32,7 +32,10 @@ impl Inner {
     }
 
     /// The marks of one channel, or of all; purges first.
-    async fn marks(&self, only: Option<&Channel>) -> Result<Vec<(Going, BuildId)>, StoreError> {
+    pub(super) async fn marks(
+        &self,
+        only: Option<&Channel>,
+    ) -> Result<Vec<(Going, BuildId)>, StoreError> {
         let prefix = match only {
             None => MARKS.to_owned(),
             Some(channel) => format!("{MARKS}/{channel}"),
@@ -98,8 +101,26 @@ impl Inner {
         staged: bool,
         but: Option<&BuildId>,
     ) -> Result<Vec<Leftover>, StoreError> {
+        let marks = self.marks(Some(channel)).await?;
+        let mut swept = self.finish_marked(marks, staged, but).await?;
+        for what in self.show_aliases(channel).await? {
+            swept.push(Leftover {
+                channel: channel.clone(),
+                what,
+            });
+        }
+        Ok(swept)
+    }
+
+    /// Finishes or removes what marks tell of, as [`sweep`](Self::sweep) does.
+    pub(super) async fn finish_marked(
+        &self,
+        marks: Vec<(Going, BuildId)>,
+        staged: bool,
+        but: Option<&BuildId>,
+    ) -> Result<Vec<Leftover>, StoreError> {
         let mut swept = Vec::new();
-        for (going, id) in self.marks(Some(channel)).await? {
+        for (going, id) in marks {
             match going {
                 Going::Publish if !staged || but == Some(&id) => continue,
                 Going::Publish => self.drop_staged(&id).await?,
@@ -111,12 +132,6 @@ impl Inner {
             swept.push(Leftover {
                 what: keys::mark(&id, going),
                 channel: id.channel,
-            });
-        }
-        for what in self.show_aliases(channel).await? {
-            swept.push(Leftover {
-                channel: channel.clone(),
-                what,
             });
         }
         Ok(swept)

@@ -15,7 +15,7 @@ use super::parts::{Backend, CopyParts, LARGEST, ThroughHere, element};
 use stx_publish::store::StoreError;
 
 /// Requests that run side by side where there are many to make.
-pub(super) const PARALLEL: usize = 24;
+pub(super) const PARALLEL: usize = 48;
 
 /// Bytes of a part of an object that is copied through this machine, and of one that is sent as a whole.
 const PART: u64 = 16 << 20;
@@ -114,6 +114,14 @@ impl Objects {
             largest_copy: LARGEST,
             backend,
             root,
+        }
+    }
+
+    /// The same objects by other connections.
+    pub(super) fn by(&self, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            ..self.clone()
         }
     }
 

@@ -28,13 +28,13 @@ impl BucketPages {
 impl PageWriter for BucketPages {
     async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError> {
         let objects = &self.inner.objects;
-        self.lease.check(objects).await?;
+        self.lease.check_lately(objects).await?;
         objects.put(&page.path(), bytes, Keep::Not).await
     }
 
     async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
         let objects = &self.inner.objects;
-        self.lease.check(objects).await?;
+        self.lease.check_lately(objects).await?;
         objects.delete([page.path()]).await
     }
 }

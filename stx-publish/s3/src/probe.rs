@@ -9,11 +9,18 @@ use stx_publish::store::StoreError;
 
 /// Creates an object twice; the second time has to be refused. Locks and aliases are nothing without that, and some servers
 /// ignore the condition (`If-None-Match: *`, RFC 9110, 13.1.2) without a word.
-pub(super) async fn probe(objects: &Objects) -> Result<(), StoreError> {
+///
+/// Returns the object, which the caller has to delete; after an error it is deleted already.
+pub(super) async fn probe(objects: &Objects) -> Result<String, StoreError> {
     let name = format!("{PRIVATE}/probe/{}", nonce()?);
-    let asked = ask(objects, &name).await;
-    let deleted = objects.delete([name]).await;
-    asked.and(deleted)
+    match ask(objects, &name).await {
+        Ok(()) => Ok(name),
+        Err(error) => {
+            // The first error is the one to report.
+            objects.delete([name]).await.ok();
+            Err(error)
+        }
+    }
 }
 
 async fn ask(objects: &Objects, name: &str) -> Result<(), StoreError> {
@@ -23,7 +30,8 @@ async fn ask(objects: &Objects, name: &str) -> Result<(), StoreError> {
     };
     let unknown = "its server knows no `If-None-Match: *`";
     match objects.create_once(name, "the first").await {
-        Ok(()) => {}
+        // Nobody else knows the name: it is there by an attempt whose answer was lost.
+        Ok(()) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
         Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => {
             return Err(refuse(unknown));
         }

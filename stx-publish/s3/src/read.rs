@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::{try_join, try_join3};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::GetRange;
 use sha2::Digest as _;
@@ -18,6 +19,9 @@ use stx_publish::seal::is_beyond_sums;
 use stx_publish::store::{Depth, FileBody, Found, Inspection, StoreError};
 use stx_publish::thinning::Thinned;
 use stx_publish::verify::chain;
+
+/// How many sums are remembered.
+const MOST_SUMS: usize = 64;
 
 /// The files at the top of a visible build.
 #[derive(Debug, Clone)]
@@ -74,6 +78,34 @@ impl Inner {
         Ok(Some(bytes))
     }
 
+    /// The files at the top of a build, and its record; `None` where there is no such build. Both are asked for at one time
+    /// where the record was never read.
+    pub(super) async fn top_and_record(
+        &self,
+        id: &BuildId,
+    ) -> Result<Option<(Top, Result<BuildRecord, StoreError>)>, StoreError> {
+        let name = keys::record(id);
+        let is_known = {
+            let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            texts.contains_key(&name)
+        };
+        let read = async {
+            if is_known {
+                return Ok(None);
+            }
+            self.text(&name, None).await
+        };
+        let (top, read) = try_join(self.top(id), read).await?;
+        let Some(top) = top else {
+            return Ok(None);
+        };
+        let record = match read {
+            Some(text) => parse_record(id, &text),
+            None => self.record_of(id, &top).await,
+        };
+        Ok(Some((top, record)))
+    }
+
     pub(super) async fn record_of(
         &self,
         id: &BuildId,
@@ -90,7 +122,20 @@ impl Inner {
     }
 
     pub(super) async fn sums(&self, id: &BuildId) -> Result<Arc<Sums>, StoreError> {
-        let top = self.top(id).await?.ok_or_else(|| not_found(id))?;
+        let name = format!("{id}/{}", Sums::FILE_NAME);
+        let is_read = {
+            let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+            sums.keys().any(|(known, _)| known == id)
+        };
+        // Both at one time where they were never read: the sums of a build that is there do not change.
+        let asked = async {
+            if is_read {
+                return Ok(None);
+            }
+            self.objects.get(&name).await
+        };
+        let (top, asked) = try_join(self.top(id), asked).await?;
+        let top = top.ok_or_else(|| not_found(id))?;
         let known = top.record.clone().map(|tag| (id.clone(), tag));
         if let Some(known) = &known {
             let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +143,10 @@ impl Inner {
                 return Ok(Arc::clone(sums));
             }
         }
-        let name = format!("{id}/{}", Sums::FILE_NAME);
-        let text = self.objects.get(&name).await?;
+        let text = match asked {
+            Some(text) => Some(text),
+            None => self.objects.get(&name).await?,
+        };
         let (text, _) = text.ok_or_else(|| StoreError::NotFound { what: name.clone() })?;
         let damaged = |source| StoreError::Damaged { what: name, source };
         let sums = str::from_utf8(&text)
@@ -108,6 +155,10 @@ impl Inner {
         let sums = Arc::new(sums.map_err(damaged)?);
         if let Some(known) = known {
             let mut all = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+            // Each may be of thousands of files, and a service lives for months.
+            if all.len() >= MOST_SUMS {
+                all.clear();
+            }
             all.insert(known, Arc::clone(&sums));
         }
         Ok(sums)
@@ -214,7 +265,16 @@ impl Inner {
         id: &BuildId,
         depth: Depth,
     ) -> Result<Inspection, StoreError> {
-        let top = self.top(id).await?.ok_or_else(|| not_found(id))?;
+        // The record is asked for after the files: it is the first to go.
+        let files = async {
+            let listed = self.objects.list(&keys::build(id)).await?;
+            let record = self.objects.head(&keys::record(id)).await?;
+            Ok(record.is_some().then_some(listed))
+        };
+        let manifest = async { Ok(self.manifest(id).await) };
+        let (top, manifest, listed) = try_join3(self.top(id), manifest, files).await?;
+        let top = top.ok_or_else(|| not_found(id))?;
+        let listed = listed.ok_or_else(|| not_found(id))?;
         let mut inspection = Inspection::default();
         match self.thinned_of(id, &top).await {
             Ok(thinned) => inspection.thinned = thinned,
@@ -223,7 +283,7 @@ impl Inner {
                 .push((Thinned::FILE_NAME.to_owned(), chain(&error))),
             Err(error) => return Err(error),
         }
-        let manifest = match self.manifest(id).await {
+        let manifest = match manifest {
             Ok(Some(manifest)) => manifest,
             Ok(None) => {
                 let why = "missing: symlinks, modes and times are not known".to_owned();
@@ -238,7 +298,7 @@ impl Inner {
             Err(error) => return Err(error),
         };
         let mut sizes = BTreeMap::new();
-        for object in self.objects.list(&keys::build(id)).await? {
+        for object in listed {
             if is_beyond_sums(&object.name) || object.name == Thinned::FILE_NAME {
                 continue;
             }
@@ -250,9 +310,6 @@ impl Inner {
                     inspection.unreadable.push(unreadable);
                 }
             }
-        }
-        if self.objects.head(&keys::record(id)).await?.is_none() {
-            return Err(not_found(id));
         }
         let digests = match depth {
             Depth::Listing => BTreeMap::new(),

@@ -171,14 +171,23 @@ impl Inner {
 
     /// Moves the files of the retired build that lies in the place of `id`, if there is one, where they are in nobody's way.
     pub(super) async fn set_aside(&self, id: &BuildId) -> Result<(), StoreError> {
+        match self.in_place(id).await? {
+            Some(retired) => self.move_aside(&retired).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The retired build whose files lie in the place of a build.
+    pub(super) async fn in_place(&self, id: &BuildId) -> Result<Option<Retired>, StoreError> {
         let Entries { all, aside } = self.entries(Some(&id.channel)).await?;
-        let in_place = all
-            .into_iter()
-            .find(|it| it.id == *id && it.section.is_none() && !aside.contains(it));
-        let Some(retired) = in_place else {
-            return Ok(());
-        };
-        let (from, to) = (keys::build(id), keys::aside(&retired));
+        let mut all = all.into_iter();
+        Ok(all.find(|it| it.id == *id && it.section.is_none() && !aside.contains(it)))
+    }
+
+    /// Moves the files of a retired build out of its place.
+    pub(super) async fn move_aside(&self, retired: &Retired) -> Result<(), StoreError> {
+        let id = &retired.id;
+        let (from, to) = (keys::build(id), keys::aside(retired));
         let listed = self.objects.list(&from).await?;
         let names: Vec<_> = listed.iter().map(|it| it.name.as_str()).collect();
         let pairs = listed.iter().map(|it| {
@@ -186,7 +195,7 @@ impl Inner {
             (format!("{from}/{name}"), format!("{to}/{name}"), it.size)
         });
         self.objects.copy_all(pairs.collect::<Vec<_>>()).await?;
-        let mark = keys::aside_mark(&retired);
+        let mark = keys::aside_mark(retired);
         self.objects.put(&mark, "", Keep::Not).await?;
         let moved = names.iter().map(|name| format!("{from}/{name}"));
         self.objects.delete(moved.collect::<Vec<_>>()).await

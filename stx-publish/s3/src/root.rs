@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::try_join3;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, RootAlias, RootEntry, RootTarget};
@@ -18,7 +19,7 @@ use super::Inner;
 use super::keys;
 use super::lease::Lease;
 use super::nonce::nonce;
-use super::objects::PARALLEL;
+use super::objects::{Level, PARALLEL};
 use stx_publish::store::rules::{check_root_alias, check_root_target, taken};
 use stx_publish::store::{RootWriter, StoreError};
 
@@ -89,12 +90,14 @@ impl Inner {
         let listed = self.objects.list(keys::ROOT).await?;
         let names = listed.iter().filter_map(|it| {
             let (name, generation) = it.name.rsplit_once('/')?;
-            keys::number(generation)?;
-            keys::parse_root_alias(name)
+            Some((keys::parse_root_alias(name)?, keys::number(generation)?))
         });
-        let names: BTreeSet<RootAlias> = names.collect();
-        let read = names.into_iter().map(|alias| async move {
-            let target = self.root_state(&alias).await?.target;
+        // They are listed in order, so that the newest of each comes last and stays.
+        let names: BTreeMap<RootAlias, u64> = names.collect();
+        let read = names.into_iter().map(|(alias, generation)| async move {
+            let prefix = keys::root_alias(&alias);
+            let newest = self.objects.listed::<Text>(&prefix, generation).await?;
+            let target = newest.and_then(|(_, text)| text.target);
             Ok::<_, StoreError>(target.map(|target| (alias, target)))
         });
         let read = stream::iter(read).buffer_unordered(PARALLEL);
@@ -109,16 +112,25 @@ impl Inner {
         expected: Option<&RootEntry>,
         to: Option<&RootTarget>,
     ) -> Result<(), StoreError> {
-        let state = self.root_state(alias).await?;
+        let level = async {
+            let Some(to) = to else {
+                return Ok(Level::default());
+            };
+            self.objects.level(&to.to_string()).await
+        };
+        let asked = try_join3(
+            self.root_state(alias),
+            level,
+            lease.check_lately(&self.objects),
+        );
+        let (state, level, ()) = asked.await?;
         check_root_alias(alias, expected, state.target.as_ref())?;
         if let Some(to) = to {
-            let level = self.objects.level(&to.to_string()).await?;
             check_root_target(alias, to, !level.prefixes.is_empty())?;
             if state.target.is_none() && self.is_taken(alias).await? {
                 return Err(taken(alias));
             }
         }
-        lease.check(&self.objects).await?;
         let wanted = to.cloned().map(RootEntry::To);
         if wanted == state.target {
             return self.show_root(alias, to).await;
@@ -170,7 +182,7 @@ impl Inner {
         if let Some(to) = to {
             let target = to.to_string();
             let names = self.alias_names(None).await?;
-            let held = names.into_iter().filter(|(channel, _)| to.holds(channel));
+            let held = names.into_keys().filter(|(channel, _)| to.holds(channel));
             for (channel, name) in held {
                 let shown = keys::shown_alias(&channel, &name);
                 if let Some(rest) = shown.strip_prefix(&target) {
@@ -178,13 +190,14 @@ impl Inner {
                 }
             }
         }
-        let mut there = BTreeSet::new();
-        for (to, from) in &wanted {
+        let copies = wanted.into_iter().map(|(to, from)| async move {
             // An alias that was removed shows nothing.
-            if self.objects.copy_small(from, to).await? {
-                there.insert(to.clone());
-            }
-        }
+            let copied = self.objects.copy_small(&from, &to).await?;
+            Ok::<_, StoreError>(copied.then_some(to))
+        });
+        let copies = stream::iter(copies).buffer_unordered(PARALLEL);
+        let there: Vec<_> = copies.try_collect().await?;
+        let there: BTreeSet<_> = there.into_iter().flatten().collect();
         let listed = self.objects.list(&alias.to_string()).await?;
         let listed = listed.iter().map(|it| format!("{alias}/{}", it.name));
         let old: Vec<_> = listed.filter(|name| !there.contains(name)).collect();

@@ -95,17 +95,11 @@ pub enum BucketError {
 #[derive(Debug)]
 struct Connector {
     options: HttpOptions,
-    /// Whether connections are used again.
-    pooled: bool,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let mut options = self.options.clone();
-        if !self.pooled {
-            options.connections = 0;
-        }
-        let client = net::client(&options).map_err(|source| object_store::Error::Generic {
+        let client = net::client(&self.options).map_err(|source| object_store::Error::Generic {
             store: "S3",
             source,
         })?;
@@ -135,8 +129,8 @@ impl BucketStore {
         let (bucket, root) = split(url).ok_or_else(|| BucketError::Url {
             text: url.to_owned(),
         })?;
-        let open = |pooled| client(url, &bucket, options, pooled);
-        let store = open(true)?;
+        let open = |purpose| client(url, &bucket, options, purpose);
+        let store = open(Purpose::Mirror)?;
         let http = http();
         let parts = ServerSide {
             client: net::client(&http).map_err(|source| BucketError::Settings {
@@ -151,22 +145,34 @@ impl BucketStore {
         if !(SMALLEST_PART..=LARGEST).contains(&largest) {
             return Err(BucketError::LargestCopy { bytes: largest });
         }
-        Ok(
-            Self::new(Arc::new(store), Arc::new(open(false)?), root, clock)
-                .with_copies_above(largest, Arc::new(parts)),
+        Ok(Self::new(
+            Arc::new(store),
+            Arc::new(open(Purpose::Locks)?),
+            root,
+            clock,
         )
+        .with_copies_above(largest, Arc::new(parts)))
     }
 }
 
 /// The smallest part of an upload that servers accept, but for the last one: 5 MiB.
 const SMALLEST_PART: u64 = 5 << 20;
 
+/// The use of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Everything else.
+    Mirror,
+    /// What the thread does that keeps locks. Connections belong to the runtime that they were opened in, so that it has its own.
+    Locks,
+}
+
 /// How the server is spoken to.
 fn http() -> HttpOptions {
     let mut http = HttpOptions::default();
     // A server that puts the parts of a large file together says nothing for long.
     http.idle = Duration::from_mins(5);
-    http.connections = 64;
+    http.connections = 128;
     http
 }
 
@@ -185,7 +191,7 @@ fn client(
     url: &str,
     bucket: &str,
     options: &BucketOptions,
-    pooled: bool,
+    purpose: Purpose,
 ) -> Result<AmazonS3, BucketError> {
     let environment = &options.environment;
     if !WHO.iter().any(|name| environment.contains_key(*name)) {
@@ -224,8 +230,11 @@ fn client(
     };
     let retry = RetryConfig {
         max_retries: 6,
-        // Whoever gives back a lock is waited for.
-        retry_timeout: Duration::from_secs(if pooled { 120 } else { 10 }),
+        retry_timeout: match purpose {
+            Purpose::Mirror => Duration::from_mins(2),
+            // Whoever gives back a lock is waited for.
+            Purpose::Locks => Duration::from_secs(10),
+        },
         ..RetryConfig::default()
     };
     let built = builder
@@ -235,7 +244,6 @@ fn client(
         .with_retry(retry)
         .with_http_connector(Connector {
             options: http(),
-            pooled,
         })
         .build();
     built.map_err(|error| BucketError::Settings {

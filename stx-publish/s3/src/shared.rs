@@ -1,12 +1,13 @@
 //! Which bytes the bucket has already, so that the server can copy them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::stream::{self, StreamExt as _};
 use stx_layout::derived::CONTROL_SUFFIX;
-use stx_layout::{BuildId, Channel, Sha256};
+use stx_layout::{BuildDate, BuildId, Channel, Sha256};
 
 use super::Inner;
+use super::keys;
 use super::objects::{PARALLEL, media_type};
 use stx_publish::store::StoreError;
 
@@ -46,9 +47,16 @@ impl Shared {
 impl Inner {
     /// The files of the newest builds of `channel`, and of the newest one of each other channel. A build whose sums cannot be read
     /// shares nothing.
+    ///
+    /// The builds are those that have a manifest, which one listing names. One that is retired, or never became visible, is among
+    /// them, and shares nothing.
     pub(super) async fn shared(&self, channel: &Channel) -> Result<Shared, StoreError> {
+        let mut dates = BTreeMap::<Channel, Vec<BuildDate>>::new();
+        for id in self.builds_with(keys::MANIFESTS).await? {
+            dates.entry(id.channel).or_default().push(id.date);
+        }
         let mut builds = Vec::new();
-        for (known, dates) in self.dates().await? {
+        for (known, dates) in dates {
             let count = if known == *channel { RECENT } else { 1 };
             let newest = dates.into_iter().rev().take(count);
             builds.extend(newest.map(|date| BuildId::new(known.clone(), date)));

@@ -11,15 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use camino::Utf8Path;
 use chrono::{DateTime, Utc};
-use futures_util::future::{join3, try_join_all, try_join3};
-use stx_layout::{BuildId, BuildPath, BuildRecord, Sha256, counted};
+use futures_util::future::{join, join_all, join3, try_join};
+use stx_layout::{BuildId, BuildPath, BuildRecord, Channel, Sha256, counted};
 use tokio::sync::Semaphore;
 
 use super::Inner;
 use super::keys::{self, Going};
+use super::known::Known;
 use super::lease::Lease;
 use super::manifest::Manifest;
-use super::objects::Keep;
+use super::objects::{Keep, Listed};
 use super::shared::Shared;
 use super::twins::Twins;
 use super::upload;
@@ -34,7 +35,7 @@ use stx_publish::store::rules::{
 use stx_publish::store::{Added, KnownFile, StagedBuild, StoreError};
 
 /// Files that are added side by side.
-const ADDS: usize = 32;
+const ADDS: usize = 64;
 /// Bytes of small files that are in memory at the same time, in MiB.
 const MEMORY: usize = 128;
 
@@ -43,6 +44,7 @@ mod send;
 pub(super) struct BucketStaged {
     pub(super) inner: Arc<Inner>,
     lease: Arc<Lease>,
+    known: Arc<Known>,
     pub(super) id: BuildId,
     shared: Shared,
     twins: Twins,
@@ -70,33 +72,27 @@ impl fmt::Debug for BucketStaged {
 }
 
 impl BucketStaged {
-    pub(super) async fn begin(
+    /// A build of which nothing is there but `before`.
+    pub(super) fn begin(
         inner: Arc<Inner>,
-        lease: Arc<Lease>,
+        (lease, known): (Arc<Lease>, Arc<Known>),
         id: BuildId,
-    ) -> Result<Self, StoreError> {
-        let files = keys::build(&id);
-        let inputs = keys::inputs(&id.channel);
-        let (shared, before, inputs) = try_join3(
-            inner.shared(&id.channel),
-            inner.objects.list(&files),
-            inner.objects.get(&inputs),
-        )
-        .await?;
-        Ok(Self {
-            before: before
-                .into_iter()
-                .map(|it| (it.name, (it.size, it.tag)))
-                .collect(),
+        before: Vec<Listed>,
+        (shared, hints): (Shared, Hints),
+    ) -> Self {
+        let before = before.into_iter().map(|it| (it.name, (it.size, it.tag)));
+        Self {
+            before: before.collect(),
             inner,
             lease,
+            known,
             id,
             shared,
             twins: Twins::default(),
-            hints: inputs.map_or_else(Hints::default, |(bytes, _)| Hints::parse(&bytes)),
+            hints,
             memory: Semaphore::new(MEMORY),
             added: Mutex::default(),
-        })
+        }
     }
 
     pub(super) fn added(&self) -> MutexGuard<'_, Files> {
@@ -208,13 +204,19 @@ impl BucketStaged {
         Ok(expected)
     }
 
-    /// Compares what lies there with what was added, and removes what an attempt that broke off left.
-    async fn check_objects(&self, expected: &HashMap<String, u64>) -> Result<(), StoreError> {
+    /// Compares what lies there with what was added, and removes what an attempt that broke off left. The files of the seal may be
+    /// there or not: they are on their way.
+    async fn check_objects(
+        &self,
+        expected: &HashMap<String, u64>,
+        seal: &HashSet<String>,
+    ) -> Result<(), StoreError> {
         let found = self.inner.objects.list(&keys::build(&self.id)).await?;
         let mut others = Vec::new();
         let mut right = 0;
         for object in found {
             match expected.get(&object.name) {
+                None if seal.contains(&object.name) => {}
                 None => others.push(format!("{}/{}", self.id, object.name)),
                 Some(size) if *size == object.size => right += 1,
                 Some(size) => {
@@ -243,45 +245,55 @@ impl BucketStaged {
     /// Makes the build visible with its seal.
     async fn finish(&self, mut sealed: Sealed) -> Result<BuildRecord, StoreError> {
         let incoming = self.added().incoming.clone();
-        let expected = self.put_links(&incoming).await?;
-        self.check_objects(&expected).await?;
         let objects = &self.inner.objects;
-        // The record comes last: with it the build is there.
+        // The record comes last: with it the build is there. All before it can be seen by nobody, so that it is sent and
+        // looked at in any order.
         let record = sealed.files.pop().map(|(_, bytes)| bytes);
+        let seal = sealed.files.iter().map(|(path, _)| path.to_string());
+        let seal: HashSet<_> = seal.collect();
         let files = sealed.files.into_iter().map(|(path, bytes)| {
             let name = self.name(&path);
             async move { objects.put(&name, bytes, Keep::ForEver).await }
         });
+        let right = async {
+            // The list has to show the copies.
+            let expected = self.put_links(&incoming).await?;
+            self.check_objects(&expected, &seal).await
+        };
         let manifest = self.manifest();
         let manifest = self.inner.put_manifest(&self.id, &manifest);
         let verdicts = keys::verdicts(&self.id);
-        let known = objects.head(&verdicts);
-        let (_, (), known) = try_join3(try_join_all(files), manifest, known).await?;
-        self.lease.check(objects).await?;
-        if known.is_some() {
-            // They are about an earlier build of this id, and tell nothing of this one.
+        // What was sent is waited for also after an error, so that nothing arrives after the build was given up.
+        let sent = join3(right, join_all(files), manifest);
+        let asked = join(objects.head(&verdicts), self.lease.check(objects));
+        let ((right, files, manifest), (known, ours)) = join(sent, asked).await;
+        right?;
+        files.into_iter().collect::<Result<(), StoreError>>()?;
+        manifest?;
+        ours?;
+        if known?.is_some() {
+            // They are about an earlier build of this id, and tell nothing of this one. They go before it is there.
             objects.delete([verdicts]).await?;
         }
+        // The answer that the lock is ours may be old by now.
+        self.lease.check_lately(objects).await?;
         let record = record.unwrap_or_default();
         if !objects.create(&keys::record(&self.id), record).await? {
             return Err(StoreError::AlreadyExists {
                 what: self.id.to_string(),
             });
         }
-        // It is there. What cannot be removed now is swept later.
-        let aborted = self.inner.abort_uploads(&self.id);
-        let unmarked = self.inner.unmark(&self.id, Going::Publish);
-        drop(join3(aborted, unmarked, self.put_hints()).await);
+        self.known.commit(sealed.record.clone());
+        // It is there. What cannot be removed now is swept later; the lock is given back when this has ended.
+        let inner = self.inner.by_keepers();
+        let (id, hints) = (self.id.clone(), self.hints.bytes());
+        self.lease.meanwhile(async move {
+            let aborted = inner.abort_uploads(&id);
+            let unmarked = inner.unmark(&id, Going::Publish);
+            let noted = inner.put_hints(&id.channel, hints);
+            drop(join3(aborted, unmarked, noted).await);
+        });
         Ok(sealed.record)
-    }
-
-    /// Writes down which files were published. What is not written down is read next time.
-    async fn put_hints(&self) -> Result<(), StoreError> {
-        let Some(bytes) = self.hints.bytes() else {
-            return Ok(());
-        };
-        let name = keys::inputs(&self.id.channel);
-        self.inner.objects.put(&name, bytes, Keep::Not).await
     }
 
     fn manifest(&self) -> Manifest {
@@ -302,6 +314,25 @@ impl BucketStaged {
             }
         }
         manifest
+    }
+}
+
+impl Inner {
+    /// The bytes that the bucket has, and the files that were published last.
+    pub(super) async fn seen(&self, channel: &Channel) -> Result<(Shared, Hints), StoreError> {
+        let inputs = keys::inputs(channel);
+        let (shared, inputs) = try_join(self.shared(channel), self.objects.get(&inputs)).await?;
+        let hints = inputs.map_or_else(Hints::default, |(bytes, _)| Hints::parse(&bytes));
+        Ok((shared, hints))
+    }
+
+    /// Writes down which files were published. What is not written down is read next time.
+    async fn put_hints(&self, channel: &Channel, hints: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let Some(bytes) = hints else {
+            return Ok(());
+        };
+        let name = keys::inputs(channel);
+        self.objects.put(&name, bytes, Keep::Not).await
     }
 }
 

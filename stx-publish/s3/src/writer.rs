@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::future::{try_join, try_join3, try_join4};
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, Section, VerdictEntry};
 
 use super::Inner;
 use super::keys::{self, Going};
+use super::known::Known;
 use super::lease::Lease;
-use super::objects::Keep;
+use super::objects::{Keep, Listed};
 use super::staged::BucketStaged;
 use stx_publish::store::rules::{check_absent, check_channel};
 use stx_publish::store::{ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError};
@@ -22,6 +24,7 @@ pub(super) struct BucketWriter {
     inner: Arc<Inner>,
     channel: Channel,
     lease: Arc<Lease>,
+    known: Arc<Known>,
     /// Held while an alias is moved: its public object follows in the same order.
     pointing: tokio::sync::Mutex<()>,
 }
@@ -32,6 +35,7 @@ impl BucketWriter {
             inner,
             channel,
             lease: Arc::new(lease),
+            known: Arc::default(),
             pointing: tokio::sync::Mutex::default(),
         }
     }
@@ -40,11 +44,41 @@ impl BucketWriter {
         BuildId::new(self.channel.clone(), date)
     }
 
+    async fn found(&self, id: &BuildId) -> Result<Found, StoreError> {
+        let objects = &self.inner.objects;
+        let (record, files) = (keys::record(id), keys::build(id));
+        let found = try_join4(
+            objects.head(&record),
+            self.inner.marks(Some(&self.channel)),
+            self.inner.in_place(id),
+            objects.list(&files),
+        );
+        let (record, marks, in_place, before) = found.await?;
+        Ok(Found {
+            is_there: record.is_some(),
+            marks,
+            in_place,
+            before,
+        })
+    }
+
     /// Finishes what dead publishers left, except what was being put together.
     async fn finish(&self) -> Result<(), StoreError> {
+        self.known.forget();
         self.lease.check(&self.inner.objects).await?;
         self.inner.sweep(&self.channel, false, None).await.map(drop)
     }
+}
+
+/// What a channel holds when a build begins.
+struct Found {
+    /// There is a build of that id.
+    is_there: bool,
+    marks: Vec<(Going, BuildId)>,
+    /// A retired build of that id, whose files lie where those of the new one will.
+    in_place: Option<Retired>,
+    /// The objects in the build's place.
+    before: Vec<Listed>,
 }
 
 #[async_trait]
@@ -56,14 +90,43 @@ impl ChannelWriter for BucketWriter {
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = self.id(date);
         let inner = &self.inner;
-        check_absent(&id, inner.objects.head(&keys::record(&id)).await?.is_some())?;
-        self.lease.check(&inner.objects).await?;
-        // What is there of this very build is gone on with.
-        drop(inner.sweep(&self.channel, true, Some(&id)).await?);
-        inner.set_aside(&id).await?;
-        inner.mark(&id, Going::Publish, None).await?;
+        self.known.forget();
+        // Whether the mark can be written is known before all the rest is, and mostly it can.
+        let begun = async {
+            let (lock, found) = (self.lease.check_lately(&inner.objects), self.found(&id));
+            let (found, ()) = try_join(found, lock).await?;
+            check_absent(&id, found.is_there)?;
+            let left = found.marks.iter();
+            let nothing_left = left.clone().all(|(_, left)| *left == id)
+                && left.clone().all(|(going, _)| *going == Going::Publish)
+                && found.in_place.is_none();
+            if nothing_left {
+                inner.mark(&id, Going::Publish, None).await?;
+            }
+            Ok((found, nothing_left))
+        };
+        let asked = try_join3(
+            begun,
+            inner.alias_states(&self.channel),
+            inner.seen(&self.channel),
+        );
+        let ((found, nothing_left), (outdated, aliases), seen) = asked.await?;
+        let mut before = found.before;
+        if nothing_left {
+            self.known.see_aliases(aliases);
+            drop(inner.mend_aliases(&self.channel, outdated).await?);
+        } else {
+            // What is there of this very build is gone on with.
+            drop(inner.finish_marked(found.marks, true, Some(&id)).await?);
+            drop(inner.show_aliases(&self.channel).await?);
+            inner.set_aside(&id).await?;
+            // Only now nothing of another build is in its place, which the mark allows others to remove.
+            inner.mark(&id, Going::Publish, None).await?;
+            before = inner.objects.list(&keys::build(&id)).await?;
+        }
         let (inner, lease) = (Arc::clone(inner), Arc::clone(&self.lease));
-        let staged = BucketStaged::begin(inner, lease, id).await?;
+        let known = Arc::clone(&self.known);
+        let staged = BucketStaged::begin(inner, (lease, known), id, before, seen);
         Ok(Box::new(staged))
     }
 
@@ -74,8 +137,8 @@ impl ChannelWriter for BucketWriter {
         to: Option<BuildDate>,
     ) -> Result<(), StoreError> {
         let _pointing = self.pointing.lock().await;
-        let (lease, channel) = (&self.lease, &self.channel);
-        self.inner.point(lease, channel, alias, expected, to).await
+        let (by, channel) = ((&*self.lease, &*self.known), &self.channel);
+        self.inner.point(by, channel, alias, expected, to).await
     }
 
     async fn hold_alias(&self, alias: &AliasName, at: BuildDate) -> Result<(), StoreError> {
@@ -143,6 +206,7 @@ impl ChannelWriter for BucketWriter {
     }
 
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.known.forget();
         self.lease.check(&self.inner.objects).await?;
         self.inner.sweep(&self.channel, true, None).await
     }

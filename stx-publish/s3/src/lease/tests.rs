@@ -10,7 +10,7 @@ fn terms(clock: &TestClock, objects: &Objects) -> Terms {
     Terms {
         clock: clock.clock(),
         lasts: super::super::LEASE,
-        keepers: objects.clone(),
+        keepers: Keepers::new(objects.clone()),
     }
 }
 
@@ -18,11 +18,15 @@ fn bucket() -> Objects {
     Objects::new(Arc::new(InMemory::new()), Path::from("mirror"))
 }
 
-async fn taken(objects: &Objects, clock: &TestClock) -> Option<Lease> {
+async fn take_lock(objects: &Objects, clock: &TestClock) -> Result<Option<Lease>, StoreError> {
     let terms = terms(clock, objects);
-    take(objects, "lock".to_owned(), terms)
-        .await
-        .expect("asked")
+    let now = (terms.clock)();
+    let found = look(objects, "lock").await?;
+    take(objects, "lock".to_owned(), found, now, terms).await
+}
+
+async fn taken(objects: &Objects, clock: &TestClock) -> Option<Lease> {
+    take_lock(objects, clock).await.expect("asked")
 }
 
 #[tokio::test]
@@ -82,8 +86,7 @@ async fn what_is_no_lease_is_no_free_lock() {
     let (objects, clock) = (bucket(), TestClock::default());
     let name = keys::generation("lock", 7);
     objects.put(&name, "?", Keep::Not).await.expect("written");
-    let terms = terms(&clock, &objects);
-    let taken = take(&objects, "lock".to_owned(), terms).await;
+    let taken = take_lock(&objects, &clock).await;
     assert!(
         matches!(taken, Err(StoreError::Damaged { .. })),
         "{taken:?}"

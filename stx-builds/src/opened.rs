@@ -1,0 +1,48 @@
+//! The bucket that was opened last, for the operation that follows: a command publishes, and makes the pages after that.
+
+use std::sync::{Mutex, PoisonError};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use stx_publish_s3::{BucketOptions, BucketStore};
+use tokio::runtime;
+
+/// The bucket that was opened last.
+#[derive(Debug, Default)]
+pub(crate) struct OpenedBucket(Mutex<Option<Opened>>);
+
+#[derive(Debug)]
+struct Opened {
+    root: Utf8PathBuf,
+    options: BucketOptions,
+    /// Connections belong to the runtime that they were opened in: another one, such as that of another build of the service,
+    /// would wait for them in vain.
+    runtime: Option<runtime::Id>,
+    store: BucketStore,
+}
+
+impl OpenedBucket {
+    fn runtime() -> Option<runtime::Id> {
+        let handle = runtime::Handle::try_current().ok();
+        handle.map(|handle| handle.id())
+    }
+
+    /// The bucket, if it is the one that was opened last.
+    pub(crate) fn get(&self, root: &Utf8Path, options: &BucketOptions) -> Option<BucketStore> {
+        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = opened.as_ref()?;
+        let same =
+            opened.root == root && opened.options == *options && opened.runtime == Self::runtime();
+        same.then(|| opened.store.clone())
+    }
+
+    pub(crate) fn keep(&self, root: &Utf8Path, options: BucketOptions, store: &BucketStore) {
+        let opened = Opened {
+            root: root.to_owned(),
+            options,
+            runtime: Self::runtime(),
+            store: store.clone(),
+        };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(opened);
+    }
+}

@@ -1,0 +1,65 @@
+//! What is known of a channel to who has its lock: nobody else changes it, so that it need not be asked for again.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use stx_layout::{AliasName, BuildDate, BuildId, BuildRecord};
+
+/// An alias as it is now.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) generation: u64,
+    pub(super) build: Option<BuildDate>,
+}
+
+/// The findings of a lock's holder. A step that they are wrong for, because the lock was lost, fails by its own condition.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Facts>);
+
+#[derive(Debug, Default)]
+struct Facts {
+    /// All aliases of the channel that were not moved since they were read; `None`: they were not read.
+    aliases: Option<BTreeMap<AliasName, Option<State>>>,
+    /// The build that was committed last.
+    committed: Option<BuildRecord>,
+}
+
+impl Known {
+    fn with<T>(&self, work: impl FnOnce(&mut Facts) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers all aliases of the channel.
+    pub(super) fn see_aliases(&self, states: BTreeMap<AliasName, State>) {
+        let states = states.into_iter();
+        let states = states.map(|(alias, state)| (alias, Some(state)));
+        self.with(|facts| facts.aliases = Some(states.collect()));
+    }
+
+    /// The state of an alias, for who is going to change it; `None` where it is not known.
+    pub(super) fn take_alias(&self, alias: &AliasName) -> Option<State> {
+        self.with(
+            |facts| match facts.aliases.as_mut()?.insert(alias.clone(), None) {
+                Some(state) => state,
+                // There never was one.
+                None => Some(State::default()),
+            },
+        )
+    }
+
+    /// Remembers the build that was committed.
+    pub(super) fn commit(&self, record: BuildRecord) {
+        self.with(|facts| facts.committed = Some(record));
+    }
+
+    /// The record of a build, if it was committed last.
+    pub(super) fn committed(&self, id: &BuildId) -> Option<BuildRecord> {
+        let is_it = |record: &&BuildRecord| record.id == *id;
+        self.with(|facts| facts.committed.as_ref().filter(is_it).cloned())
+    }
+
+    /// Forgets everything: a build may be gone, or an alias another.
+    pub(super) fn forget(&self) {
+        self.with(|facts| *facts = Facts::default());
+    }
+}

@@ -1,0 +1,73 @@
+//! How often a publish waits for a server that is far away.
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+use camino_tempfile::tempdir;
+
+use super::far::{Asked, Far, chain, drawn};
+use super::in_process::S3s;
+use super::server::Server as _;
+use super::{asked, date, publish_args};
+use crate::harness::run;
+
+/// How far away the server is: the time that each byte takes each way.
+const DELAY: Duration = Duration::from_millis(50);
+
+/// Three small files.
+fn tiny(dir: &Utf8Path, day: u32) -> camino::Utf8PathBuf {
+    let tree = dir.join(format!("tiny{day}"));
+    let outputs = tree.join("outputs");
+    fs_err::create_dir_all(&outputs).expect("a directory");
+    for name in ["CONTEXT", "image.iso", "build.log"] {
+        let text = format!("{name} of day {day}\n");
+        fs_err::write(outputs.join(name), text).expect("written");
+    }
+    tree
+}
+
+/// Publishes a tiny tree; what was asked.
+fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
+    drop(far.asked());
+    let date = date(day);
+    let args = publish_args(tree, &date);
+    run(&mut asked(far, "s3://far/mirror", &args)).ok();
+    far.asked()
+}
+
+/// So often a tiny publish waits for the server, from its first connection until the lock of the channel is given back: the
+/// build is there and the alias points at it.
+const PUBLISHED: usize = 24;
+/// And so often until the pages are written, too.
+const SHOWN: usize = 64;
+
+/// Requests of which each began when the one before was answered, of a publish to a server that is 50 ms away. A busy machine can
+/// only tear requests apart that are sent at one time, so that the least of several days counts.
+#[test]
+fn a_tiny_publish_seldom_waits() {
+    let work = tempdir().expect("a directory");
+    let server = S3s::start();
+    server.make_bucket("far");
+    let far = Far::from(&server, DELAY);
+    let (mut least, mut drawings) = ((usize::MAX, usize::MAX), String::new());
+    for day in 1..=4 {
+        let tree = tiny(work.path(), day);
+        let all = publish(&far, &tree, day);
+        let is_lock = |it: &Asked| it.what.contains("locks/master/centos/");
+        let given_back = all
+            .iter()
+            .rposition(|it| is_lock(it) && it.what.starts_with("PUT "));
+        let given_back = given_back.expect("the lock is given back");
+        let published = chain(&all[..=given_back]).len();
+        let shown = chain(&all).len();
+        drawings += &format!("day {day}: {published}, {shown}\n{}", drawn(&all));
+        // The first build finds an empty mirror.
+        if day > 1 {
+            least = (least.0.min(published), least.1.min(shown));
+        }
+    }
+    assert!(
+        least.0 <= PUBLISHED && least.1 <= SHOWN,
+        "{least:?} round trips one after another\n{drawings}"
+    );
+}
