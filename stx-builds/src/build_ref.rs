@@ -3,6 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | here | the build that one name means |
+//! | [`place`] | builds named by a URL or a path |
 //! | [`pairs`] | the builds of two releases that two names mean, paired by channel |
 
 use std::str::FromStr;
@@ -14,9 +15,10 @@ use stx_publish::{MirrorRead, Scope};
 
 use crate::aliases::follow;
 use crate::error::{Error, ErrorKind};
-use crate::refused;
+use crate::{Site, refused};
 
 pub mod pairs;
+pub mod place;
 
 /// The forms, as hints name them.
 const FORMS: &str = "name a build by its date or the beginning of the date, CHANNEL/YYYYMMDDTHHMMSSZ, or by an alias, such as \
@@ -108,6 +110,30 @@ fn near_alias(channel: &Channel) -> Option<String> {
     let (before, name) = text.rsplit_once('/')?;
     before.parse::<Channel>().ok()?;
     Some(format!("{before}/{}", alias_meant(name)?))
+}
+
+impl Site {
+    /// The part of the mirror that a name means: a channel, or the beginning of one, is all of that channel; every other form is one
+    /// build. A full name is not looked up.
+    pub async fn scope(&self, text: &str) -> Result<Scope, Error> {
+        match text.parse() {
+            Ok(BuildRef::Build(id)) => return Ok(Scope::Build(id)),
+            Ok(BuildRef::Newest(prefix)) if prefix.channel().is_some() => {
+                return Ok(prefix.channel().cloned().map_or(Scope::All, Scope::Channel));
+            }
+            // It may begin with an alias.
+            Ok(_) | Err(_) => {}
+        }
+        let reader = self.reader()?;
+        let store = reader.store();
+        let path = named(store, text).await?;
+        match path.parse()? {
+            BuildRef::Newest(_) => channel(store, &path).await.map(Scope::Channel),
+            BuildRef::Build(_) | BuildRef::Alias(..) | BuildRef::Prefix(..) => {
+                resolve(store, &path).await.map(Scope::Build)
+            }
+        }
+    }
 }
 
 /// The build that a name means. An alias is resolved once. A build that is named by its full date need not exist. Aliases of

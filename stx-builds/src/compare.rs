@@ -130,7 +130,7 @@ async fn builds(
 }
 
 /// Leaves out of aptly's repositories the files that other directories have too: those are compared there.
-fn once(pairs: &mut Vec<Pair>) {
+pub(crate) fn once(pairs: &mut Vec<Pair>) {
     let is_aptly = |pair: &Pair| pair.key.place.starts_with("outputs/aptly/");
     let digest = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.digest);
     let others = || pairs.iter().filter(|pair| !is_aptly(pair));

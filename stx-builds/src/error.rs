@@ -106,6 +106,22 @@ impl std::error::Error for Error {
     }
 }
 
+/// The messages of an error and its sources, outermost first. A source whose message ends the text before it is left out: many
+/// errors say the words of their source themselves.
+pub fn messages(error: &dyn std::error::Error) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // The text of a chain ends with its last message.
+        if messages.last().is_none_or(|text| !text.ends_with(&next)) {
+            messages.push(next);
+        }
+        source = error.source();
+    }
+    messages
+}
+
 /// An error and its sources on one line, outermost first.
 struct Chain<'a>(&'a (dyn std::error::Error + 'a));
 
@@ -116,17 +132,7 @@ pub fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.0.to_string();
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            // Many errors say the words of their source themselves.
-            let next = error.to_string();
-            if !text.ends_with(&next) {
-                text = format!("{text}: {next}");
-            }
-            source = error.source();
-        }
-        f.write_str(&text)
+        f.write_str(&messages(self.0).join(": "))
     }
 }
 
@@ -158,6 +164,8 @@ mod tests {
                 source,
             };
             assert_eq!(chain(&error).to_string(), line);
+            let causes = usize::from(!outer.ends_with(inner));
+            assert_eq!(messages(&error).len(), 1 + causes, "{line}");
         }
     }
 }

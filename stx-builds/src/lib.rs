@@ -9,7 +9,7 @@
 //!                    ├─> retention: plan ──> PrunePlan ──> apply ──> Pruned
 //!                    ├─> adopt: plan ──> AdoptPlan ──> apply ──> AdoptReport
 //!                    ├─> promote ──> Published
-//!                    ├─> verify, fetch, copy, compare, since, pages ──> reports
+//!                    ├─> verify, fetch, copy, compare, diff, since, pages ──> reports
 //!                    └─> daemon: all of it, on schedules and requests
 //! ```
 //!
@@ -38,6 +38,7 @@
 //! | [`adopt`] | builds of an older publisher become full builds |
 //! | [`fetch`], [`copy`] | builds and their files, elsewhere |
 //! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
+//! | [`diff`] | two builds in summary: packages, images, commits |
 //! | [`daemon`] | the build service |
 //! | [`layers`] | the channels that are built after each other |
 //! | [`init`] | a first configuration, made of a few answers |
@@ -54,6 +55,7 @@ pub mod compare;
 pub mod copy;
 pub mod daemon;
 pub mod decisions;
+pub mod diff;
 pub mod doctor;
 pub mod error;
 pub mod fetch;

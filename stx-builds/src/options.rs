@@ -285,6 +285,11 @@ impl Options {
         })
     }
 
+    /// The URL of the mirror's root, if the configuration names it.
+    pub(crate) fn site_url(&self) -> Option<&str> {
+        self.site.url.as_deref()
+    }
+
     /// Where builds work: the configuration's `state`, else a directory beside the mirror, which has to be one then.
     pub fn state(&self, mirror: &Utf8Path) -> Result<Utf8PathBuf, Error> {
         if let Some(state) = &self.state {

@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::ffi::OsString;
+
 use camino::Utf8PathBuf;
-use chrono::{DateTime, Utc};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use stx_layout::BuildDate;
 
 mod aliases;
@@ -23,7 +25,7 @@ pub(crate) use builds::{
 pub(crate) use init::Init;
 pub(crate) use mark::Mark;
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
-pub(crate) use readers::{Compare, Copy, Fetch, List, Noise, Serve, Show, Since, Verify};
+pub(crate) use readers::{Compare, Copy, Diff, Fetch, List, Noise, Serve, Show, Since, Verify};
 pub(crate) use retention::{Explain, Forecast, Pin, Pins, Prune, Undelete, Unpin};
 pub(crate) use service::{Daemon, Doctor, History, Stats, Trigger};
 
@@ -45,6 +47,12 @@ Exit codes, like those of diff:
   4  a package could not be compared, or the mirror is damaged
   2, 5  as for the other commands";
 
+const DIFF_HELP: &str = "\
+Exit codes:
+  0  no difference
+  1  differences found
+  2, 4, 5  as for the other commands";
+
 /// Build StarlingX branches and host the results on a mirror.
 ///
 /// Results are printed to standard output, everything else to standard error.
@@ -60,6 +68,10 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
+    /// Change to this directory first; the configuration is searched and other paths are read from there; repeatable, each from the one before
+    #[arg(short = 'C', global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Vec<Utf8PathBuf>,
+
     /// Configuration file [default: `stx-builds.toml` here or in a directory above]
     #[arg(
         long,
@@ -74,9 +86,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR|URL")]
     pub(crate) mirror: Vec<Utf8PathBuf>,
 
-    /// Format of results
+    /// Format of results and errors
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+
+    /// Colour of text for people; `NO_COLOR` and `CLICOLOR_FORCE` change `auto`
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub(crate) color: Color,
 
     /// Use this time instead of the clock's: RFC 3339 or YYYYMMDDTHHMMSSZ
     #[arg(long, global = true, value_name = "TIME", value_parser = time)]
@@ -95,8 +111,18 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// Text for people
     Human,
-    /// One JSON document, or one object a line for streams
+    /// One JSON document, or one object a line for streams; an error is one line of JSON on standard error
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On terminals
+    Auto,
+    /// Also in pipes and files
+    Always,
+    /// Nowhere
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +167,12 @@ pub(crate) enum Command {
     /// Compare packages with the reference build, or two builds with each other
     #[command(after_help = COMPARE_HELP)]
     Compare(Compare),
+    /// Summarize the differences between two builds or releases: packages, images, commits
+    ///
+    /// Nothing but records and sums is read, so packages are known by their files' names and digests; `compare` tells what differs within
+    /// them.
+    #[command(after_help = DIFF_HELP)]
+    Diff(Diff),
     /// Find the build that last changed a package or one of its files, and the commits in it
     Since(Since),
     /// List channels and builds with age, result, size and expiry
@@ -206,6 +238,35 @@ pub(crate) enum Command {
     Manual(Manual),
 }
 
+impl Command {
+    /// The names of builds of the mirror, each in any form that users give builds.
+    pub(crate) fn builds(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Show(args) => vec![&mut args.build],
+            Self::Fetch(args) => vec![&mut args.build],
+            Self::Mark(args) => vec![&mut args.build],
+            Self::Promote(args) => vec![&mut args.build],
+            Self::Pin(args) => vec![&mut args.build],
+            Self::Unpin(args) => vec![&mut args.build],
+            Self::Undelete(args) => vec![&mut args.build],
+            Self::Explain(args) => vec![&mut args.build],
+            Self::Image(Image::Push(args)) => vec![&mut args.build],
+            Self::Verify(args) => args.scope.as_mut().into_iter().collect(),
+            Self::Adopt(args) => args.scopes.iter_mut().collect(),
+            Self::Compare(args) => match &mut args.with {
+                Some(with) => vec![with],
+                None => args.what.iter_mut().collect(),
+            },
+            Self::Diff(args) => vec![&mut args.from, &mut args.to],
+            Self::Since(args) => {
+                let names = [&mut args.channel, &mut args.from, &mut args.to];
+                names.into_iter().flatten().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell
@@ -229,6 +290,38 @@ pub(crate) struct Manual {
     pub(crate) to: Utf8PathBuf,
 }
 
+/// The format and the colours that a command line asks for which cannot be parsed as a whole. The parser itself stops at the first
+/// mistake, and what it should report it as may stand behind that.
+pub(crate) fn asked(line: impl IntoIterator<Item = OsString>) -> (Format, Color) {
+    let (mut format, mut color) = (Format::Human, Color::Auto);
+    let mut words = line
+        .into_iter()
+        .map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = words.next().filter(|word| word != "--") {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), None),
+        };
+        if !["--format", "--color"].contains(&name) {
+            continue;
+        }
+        let value = value.or_else(|| words.next()).unwrap_or_default();
+        // A value that is none is the mistake itself.
+        match name {
+            "--format" => format = Format::from_str(&value, false).unwrap_or(format),
+            _ => color = Color::from_str(&value, false).unwrap_or(color),
+        }
+    }
+    (format, color)
+}
+
+fn day_or_time(text: &str) -> Result<DateTime<Utc>, String> {
+    match text.parse::<NaiveDate>() {
+        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => time(text),
+    }
+}
+
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(date) = text.parse::<BuildDate>() {
         return Ok(date.time());
@@ -236,4 +329,50 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|error| format!("{error}; expected 2018-11-05T06:00:00Z or 20181105T060000Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_still_tells_its_format() {
+        for (line, format, color) in [
+            (
+                "stx-builds --format json --nosuch",
+                Format::Json,
+                Color::Auto,
+            ),
+            (
+                "stx-builds --nosuch --format json list",
+                Format::Json,
+                Color::Auto,
+            ),
+            ("stx-builds show --format json", Format::Json, Color::Auto),
+            (
+                "stx-builds nosuch --color never --format json",
+                Format::Json,
+                Color::Never,
+            ),
+            (
+                "stx-builds list a b --format=json",
+                Format::Json,
+                Color::Auto,
+            ),
+            (
+                "stx-builds alias set --color=always",
+                Format::Human,
+                Color::Always,
+            ),
+            (
+                "stx-builds alias set --format json",
+                Format::Json,
+                Color::Auto,
+            ),
+            ("stx-builds --format xml", Format::Human, Color::Auto),
+        ] {
+            let words = line.split(' ').map(OsString::from);
+            assert_eq!(asked(words), (format, color), "{line}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod daemon;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod history;

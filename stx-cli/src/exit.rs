@@ -1,10 +1,13 @@
 //! Exit codes, and the one way a command fails.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::ErrorKind as Io;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use stx_builds::ErrorKind;
-use stx_builds::error::chain;
+use stx_builds::error::{chain, messages};
 use stx_builds::publish::Refused;
 use stx_builds::users::denied_here;
 use stx_layout::counted;
@@ -33,6 +36,18 @@ pub(crate) enum Exit {
 impl Exit {
     /// `compare` found a difference.
     pub(crate) const DIFFERENT: Self = Self::Bug;
+
+    /// The code as a word, for programs.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Bug => "bug",
+            Self::Usage => "usage",
+            Self::BuildFailed => "build-failed",
+            Self::Mirror => "mirror",
+            Self::NotFound => "not-found",
+            Self::Busy => "busy",
+        }
+    }
 }
 
 impl From<ErrorKind> for Exit {
@@ -112,31 +127,95 @@ impl Failure {
         Some(chain(error).to_string())
     }
 
-    /// Prints the error with its chain and the hint to standard error, and gives the exit code. A refused build is printed
-    /// as JSON too, where JSON was asked for.
+    /// Prints the error with its chain and the hint to standard error, and gives the exit code; with `--format json` as one line of
+    /// JSON. A refused build is printed as JSON too, where JSON was asked for.
     pub(crate) fn report(self, format: Format) -> ExitCode {
-        if let Some(error) = &self.error {
-            let refused = error.downcast_ref::<Refused>();
-            let text = match refused.filter(|_| format == Format::Json) {
-                None => chain(error.as_ref()).to_string(),
-                Some(Refused { id, problems }) => {
-                    let document = std::collections::BTreeMap::from([("refused", problems)]);
-                    if let Err(unwritten) = output::print(format, &document, String::new) {
-                        return unwritten.report(Format::Human);
-                    }
-                    let count = counted(problems.len(), "thing");
-                    format!("{id}: {count} must not be published")
-                }
-            };
-            note(&format!("error: {text}"));
+        let code = ExitCode::from(self.exit as u8);
+        let is_json = format == Format::Json;
+        let refused = self.error.as_deref();
+        let refused = refused.and_then(|error| error.downcast_ref::<Refused>());
+        let mut messages = self
+            .error
+            .as_deref()
+            .map_or_else(Vec::new, |error| messages(error));
+        if is_json && let Some(Refused { id, problems }) = refused {
+            let document = BTreeMap::from([("refused", problems)]);
+            if let Err(unwritten) = output::print(format, &document, String::new) {
+                return unwritten.report(Format::Human);
+            }
+            let count = counted(problems.len(), "thing");
+            messages = vec![format!("{id}: {count} must not be published")];
         }
         let denied = self.is_denied();
         let hint = self.hint.clone().or_else(|| denied.then(denied_here));
+        if is_json {
+            if messages.is_empty() && self.exit != Exit::DIFFERENT {
+                messages.push("the result names the failures".to_owned());
+            }
+            if let Some((error, causes)) = messages.split_first() {
+                output::note_json(&ErrorDocument {
+                    error,
+                    causes,
+                    hint: hint.as_deref(),
+                    exit_code: self.exit as u8,
+                    kind: self.exit.kind(),
+                });
+            }
+            return code;
+        }
+        if !messages.is_empty() {
+            note(&format!("error: {}", messages.join(": ")));
+        }
         if let Some(hint) = hint {
             note(&format!("hint: {hint}"));
         }
-        ExitCode::from(self.exit as u8)
+        code
     }
+}
+
+/// An error as JSON: the form is stable, fields are only added.
+#[derive(Debug, Serialize)]
+struct ErrorDocument<'a> {
+    /// The outermost error.
+    error: &'a str,
+    /// Its causes, outermost first.
+    causes: &'a [String],
+    /// What to do next, if there is something to say.
+    hint: Option<&'a str>,
+    /// The exit code.
+    exit_code: u8,
+    /// The exit code as a word.
+    kind: &'static str,
+}
+
+/// Reports a command line that cannot be parsed, in the format that it asks for as far as it is understood.
+pub(crate) fn misused(error: &clap::Error, format: Format) -> ExitCode {
+    let code = ExitCode::from(Exit::Usage as u8);
+    if format == Format::Human || !error.use_stderr() {
+        let code = if error.use_stderr() {
+            code
+        } else {
+            ExitCode::SUCCESS
+        };
+        return match error.print() {
+            // A reader that has seen enough is no error; nor is one whom nobody can tell of a mistake.
+            Err(unwritten) if !error.use_stderr() && unwritten.kind() != Io::BrokenPipe => {
+                ExitCode::from(Exit::Bug as u8)
+            }
+            Ok(()) | Err(_) => code,
+        };
+    }
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = message.split_whitespace().collect();
+    let message = words.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let tip = text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("tip: "));
+    Failure::usage(message)
+        .hint(tip.unwrap_or("`--help` lists the arguments"))
+        .report(format)
 }
 
 /// Whether it was for want of a right.
@@ -144,7 +223,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return error.kind() == std::io::ErrorKind::PermissionDenied;
+            return error.kind() == Io::PermissionDenied;
         }
         next = error.source();
     }

@@ -7,9 +7,9 @@ mod output;
 mod progress;
 mod trace;
 
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use camino::Utf8PathBuf;
 use clap::Parser as _;
 use stx_builds::Options;
 use stx_builds::options::Executors;
@@ -23,31 +23,32 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() {
-                ExitCode::from(Exit::Usage as u8)
-            } else {
-                ExitCode::SUCCESS
-            };
-            return match error.print() {
-                // A reader that has seen enough is no error; nor is one whom nobody can tell of a mistake.
-                Err(unwritten)
-                    if !error.use_stderr() && unwritten.kind() != ErrorKind::BrokenPipe =>
-                {
-                    ExitCode::from(Exit::Bug as u8)
-                }
-                Ok(()) | Err(_) => code,
-            };
+            let (format, color) = args::asked(std::env::args_os());
+            output::choose(color);
+            return exit::misused(&error, format);
         }
     };
+    output::choose(cli.global.color);
     trace::start(cli.global.verbose);
     let format = cli.global.format;
-    let result = runtime(&cli.command)
-        .map_err(|error| Failure::new(Exit::Bug, error))
+    let result = enter(&cli.global.directory)
+        .and_then(|()| runtime(&cli.command).map_err(|error| Failure::new(Exit::Bug, error)))
         .and_then(|runtime| runtime.block_on(run(cli)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(format),
     }
+}
+
+/// Changes to the directories of `-C`, each from the one before, while there is no other thread.
+fn enter(directories: &[Utf8PathBuf]) -> Result<(), Failure> {
+    for directory in directories {
+        std::env::set_current_dir(directory).map_err(|error| {
+            Failure::usage(format!("cannot change to {directory}: {error}"))
+                .hint("-C names a directory that exists")
+        })?;
+    }
+    Ok(())
 }
 
 /// The runtime that waits for a command's processes, files and connections.
@@ -62,9 +63,9 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn run(mut cli: Cli) -> Result<(), Failure> {
     let file = cli.global.config.as_deref();
-    let options = match &cli.command {
+    let mut options = match &cli.command {
         // A wrong configuration keeps nobody from these.
         Command::Completions(_) | Command::Init(_) | Command::Manual(_) => Options::default(),
         // These read it again, with all that it names, and report the mistakes of all files at once.
@@ -74,6 +75,13 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     if cli.global.mirror.len() > 1 && !matches!(cli.command, Command::Fetch(_)) {
         return Err(Failure::usage("`--mirror` was given twice")
             .hint("only `fetch` takes several mirrors; name one"));
+    }
+    options.mirror = cli.global.mirror.first().cloned().or(options.mirror);
+    for build in cli.command.builds() {
+        if let Some(place) = options.place(build)? {
+            options.mirror = place.mirror.map(Into::into).or(options.mirror);
+            *build = place.build;
+        }
     }
     let context = Context::new(cli.global, options);
     let changes = match &cli.command {
@@ -110,6 +118,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Promote(args) => commands::promote::run(context, args).await,
         Command::Copy(args) => commands::copy::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,
+        Command::Diff(args) => commands::diff::run(context, args).await,
         Command::Since(args) => commands::since::run(context, args).await,
         Command::List(args) => commands::list::run(context, args).await,
         Command::Serve(args) => commands::serve::run(context, args).await,

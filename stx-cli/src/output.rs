@@ -4,7 +4,9 @@
 //! Nothing else in the program prints. `println!` and `eprintln!` panic when the terminal is gone, the reader of a log
 //! has died or the disk under it is full, so the lints `print_stdout` and `print_stderr` keep them out.
 
-use std::io::{self, Write as _};
+mod paint;
+
+use std::io::{self, IsTerminal as _, Write as _};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -13,14 +15,16 @@ use stx_layout::{printable, printable_json, printable_lines, redact_urls};
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
 
+pub(crate) use paint::{Cell, Text, Tone, choose, table};
+
 /// Prints a result: `json` as one document, or the text that `human` gives.
-pub(crate) fn print<T: Serialize>(
+pub(crate) fn print<T: Serialize, H: Into<Text>>(
     format: Format,
     json: &T,
-    human: impl FnOnce() -> String,
+    human: impl FnOnce() -> H,
 ) -> Result<(), Failure> {
     let mut text = match format {
-        Format::Human => printable_lines(&human()).into_owned(),
+        Format::Human => human().into().render(paint::is_painted(&io::stdout())),
         Format::Json => {
             let json = serde_json::to_string_pretty(json)
                 .map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -39,8 +43,23 @@ pub(crate) fn print<T: Serialize>(
 /// service may end because nobody can read its messages.
 pub(crate) fn note(text: &str) {
     let mut line = printable_lines(&redact_urls(text)).into_owned();
+    if paint::is_painted(&io::stderr()) {
+        line = paint::labelled(&line);
+    }
     line.push('\n');
     // One write, so that lines of several threads do not mix.
+    io::stderr().lock().write_all(line.as_bytes()).ok();
+}
+
+/// Prints a document as one line of JSON to standard error, made printable and without the credentials of URLs.
+pub(crate) fn note_json<T: Serialize>(document: &T) {
+    // Strings and numbers have a form in JSON.
+    let Ok(json) = serde_json::to_string(document) else {
+        return;
+    };
+    let mut line = printable_json(&redact_urls(&json)).into_owned();
+    line.push('\n');
+    // As in `note`: there is no other place to say that it was lost.
     io::stderr().lock().write_all(line.as_bytes()).ok();
 }
 
@@ -63,41 +82,16 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Lines of columns, each as wide as its widest cell; the last one is not padded. A cell is one line whatever is in it.
+/// Lines of columns without colours; see [`table`].
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<_>> = rows
-        .iter()
-        .map(|row| row.iter().map(|cell| printable(cell)).collect())
-        .collect();
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<_> = (0..count)
-        .map(|column| {
-            rows.iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            if !line.is_empty() {
-                line.push_str("  ");
-            }
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    let cells = |row: &Vec<String>| row.iter().map(Cell::from).collect();
+    let rows: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
+    table(&rows).render(false)
 }
 
-/// A number of bytes for people: `17.3 MiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
+/// Whether results are read by a person, at a terminal, and not by a program.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// How long ago, in the largest unit that fits: `3 d`, `20 min`.

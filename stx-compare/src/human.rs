@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use chrono::DateTime;
 use similar::TextDiff;
-use stx_layout::{counted, printable};
+use stx_layout::{printable, size};
 
 use crate::change::{Aspect, Change, FileSummary, Noise};
 use crate::package::Scriptlet;
@@ -266,12 +266,12 @@ impl fmt::Display for FileSummary {
         }
         // The files of a source package, which its `.dsc` names, have neither mode nor owner.
         if self.mode == 0 && self.owner.is_empty() {
-            return write!(f, "({})", counted(self.size, "byte"));
+            return write!(f, "({})", size(self.size));
         }
         write!(f, "({:o}, {}", self.mode, printable(&self.owner))?;
         match &self.target {
             Some(target) => write!(f, ", to {})", printable(target)),
-            None => write!(f, ", {})", counted(self.size, "byte")),
+            None => write!(f, ", {})", size(self.size)),
         }
     }
 }

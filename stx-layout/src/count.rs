@@ -20,3 +20,21 @@ pub fn counted(count: impl Copy + Display + From<u8> + PartialEq, noun: &str) ->
         Some(_) | None => format!("{count} {noun}s"),
     }
 }
+
+/// A number of bytes for people, in the largest binary unit that fits. Programs, and people who compare two sizes, need the number itself.
+///
+/// ```
+/// use stx_layout::size;
+///
+/// assert_eq!(size(1), "1 byte");
+/// assert_eq!(size(999), "999 bytes");
+/// assert_eq!(size(2048), "2 KiB");
+/// assert_eq!(size(18_140_365), "17.3 MiB");
+/// assert_eq!(size(u64::MAX), "16 EiB");
+/// ```
+pub fn size(bytes: u64) -> String {
+    if bytes < 1024 {
+        return counted(bytes, "byte");
+    }
+    humansize::format_size(bytes, humansize::BINARY)
+}

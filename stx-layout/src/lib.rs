@@ -162,7 +162,7 @@ pub use build::BuildId;
 pub use catalog::{AliasEntry, BuildEntry, BuildState, Catalog, ChannelEntry, UndatedEntry};
 pub use channel::{Arch, Channel, Codename, Distro, Layer, Platform};
 pub use channel_prefix::ChannelPrefix;
-pub use count::counted;
+pub use count::{counted, size};
 pub use date::BuildDate;
 pub use digest::{Sha256, SumLine, Sums, SumsError};
 pub use error::ParseError;

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Pin, RootAlias,
-    RootEntry, RootTarget, Section, Sums, VerdictEntry, counted, printable,
+    RootEntry, RootTarget, Section, Sums, VerdictEntry, counted, printable, size,
 };
 
 use crate::error::chain;
@@ -401,7 +401,7 @@ impl fmt::Display for CopyPlan {
                         "copy   {}: {}, {}",
                         step.build,
                         counted(step.files, "file"),
-                        counted(step.bytes, "byte")
+                        size(step.bytes)
                     )?;
                 }
                 BuildVerdict::Same => same += 1,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ChannelEntry, counted, printable,
+    size,
 };
 
 use crate::error::ErrorKind;
@@ -366,7 +367,7 @@ impl fmt::Display for VerifyReport {
             "{}, {}, {}: {}",
             counted(self.builds, "build"),
             counted(self.files, "file"),
-            counted(self.bytes, "byte"),
+            size(self.bytes),
             counted(self.findings.len(), "finding")
         )
     }

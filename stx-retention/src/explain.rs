@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use stx_layout::config::Position;
-use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, Verdict, counted};
+use stx_layout::{BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, Verdict, counted, size};
 
 use crate::policy::replaces_keep;
 use crate::text::Moment;
@@ -47,7 +47,7 @@ pub fn explain(
                 text,
                 "It goes in the next run, by rule `{rule}`: {}. That frees {}. A pin, or a KEEP file in it, keeps it. ",
                 entry.message,
-                counted(entry.bytes_freed, "byte")
+                size(entry.bytes_freed)
             );
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use stx_layout::{AliasName, BuildId, Channel, counted};
+use stx_layout::{AliasName, BuildId, Channel, counted, size};
 
 use crate::text::Moment;
 
@@ -163,8 +163,9 @@ impl fmt::Display for Warning {
             ),
             Self::SpaceShort { wanted, reached } => write!(
                 f,
-                "{} should be free, and {reached} will be: not enough is eligible",
-                counted(*wanted, "byte")
+                "{} should be free, and {} will be: not enough is eligible",
+                size(*wanted),
+                size(*reached)
             ),
         }
     }

@@ -5,11 +5,13 @@ use std::sync::OnceLock;
 
 use camino::Utf8PathBuf;
 use serde_json::Value;
+use stx_layout::size;
 
 use crate::harness::{run, stx};
 use crate::nginx::Nginx;
 
 mod releases;
+mod summary;
 mod week;
 mod work;
 
@@ -319,7 +321,7 @@ fn from_a_url_only_headers_are_transferred() {
         let bytes = ran.json()["transferred"].as_u64().expect("a number");
         assert!(
             ran.stderr
-                .contains(&format!("{bytes} bytes came over the network")),
+                .contains(&format!("{} came over the network", size(bytes))),
             "{}",
             ran.stderr
         );
@@ -395,7 +397,7 @@ fn packages_that_lie_are_errors_and_the_others_are_compared() {
         .stx(&[&builds[..], &["--format", "json"]].concat())
         .code(4);
     assert!(
-        ran.stderr.contains("error: damaged.noarch: "),
+        ran.stderr.contains("{\"error\":\"damaged.noarch: "),
         "{}",
         ran.stderr
     );

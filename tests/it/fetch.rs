@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use camino::Utf8Path;
 use fs_err::os::unix::fs::symlink;
 use rustix::process::{Pid, Signal, kill_process};
+use stx_layout::size;
 
 use crate::harness::{Ran, names, run, stx, tool};
 use crate::site::{CHANNEL, DATES, Site, noise};
@@ -166,7 +167,7 @@ fn killed_half_way_and_run_again_only_the_rest_is_transferred() {
     let fast = site.serve("");
     let ran = run(&mut fetch(&fast.url(""), CHANNEL, &["iso"], &to)).code(0);
     assert_eq!(transferred(&ran), image.len() as u64 - before);
-    let said = format!("{} bytes transferred", image.len() as u64 - before);
+    let said = format!("{} transferred", size(image.len() as u64 - before));
     assert!(ran.stderr.contains(&said), "{}", ran.stderr);
     assert_eq!(names(&to), ["bootimage.iso"]);
     let got = fs_err::read(to.join("bootimage.iso")).expect("an image");

@@ -30,6 +30,7 @@ mod errors;
 mod fetch;
 mod full_disk;
 mod guard;
+mod habits;
 mod harness;
 mod hostile;
 mod init;

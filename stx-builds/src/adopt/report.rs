@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
-use stx_layout::{AliasEntry, BuildId, BuildOutcome, Verdict, counted};
+use stx_layout::{AliasEntry, BuildId, BuildOutcome, Verdict, counted, size};
 
 use super::decide::{Adoption, Decision, Reason};
 use super::link::Linked;
@@ -126,7 +126,7 @@ impl fmt::Display for AdoptReport {
                 f,
                 "{} linked, {} saved",
                 counted(*files, "file"),
-                counted(*bytes, "byte")
+                size(*bytes)
             )?;
         }
         if self.repaired > 0 {
@@ -139,7 +139,7 @@ impl fmt::Display for AdoptReport {
             self.left.len(),
             self.full,
             counted(self.files, "file"),
-            counted(self.read, "byte")
+            size(self.read)
         )
     }
 }
@@ -176,7 +176,7 @@ impl fmt::Display for AdoptPlan {
             counted(adopted, "build"),
             self.builds.len() - adopted,
             self.full,
-            counted(self.bytes, "byte")
+            size(self.bytes)
         )
     }
 }
@@ -195,7 +195,7 @@ impl fmt::Display for PlannedBuild {
                     self.build,
                     adoption.result,
                     counted(self.files, "file"),
-                    counted(self.bytes, "byte")
+                    size(self.bytes)
                 )?;
                 if let Some(undated) = &self.undated {
                     writeln!(

@@ -1,15 +1,18 @@
 //! Restore a build, and the sections that went before it, from the trash.
 
+use std::collections::BTreeSet;
+
 use chrono::SubsecRound as _;
 use serde::Serialize;
 use stx_layout::{BuildDate, BuildId, Pin};
 use stx_publish::verdicts::point_green;
-use stx_publish::{Retired, Scope, StoreError};
+use stx_publish::{MirrorStore, Retired, Scope, StoreError};
 
 use super::pin::user;
 use super::prune::GRACE;
+use crate::build_ref::BuildRef;
 use crate::error::{Error, ErrorKind, chain};
-use crate::{Site, refused};
+use crate::{Site, build_ref, refused};
 
 /// The result of restoring a build from the trash.
 #[derive(Debug, Serialize)]
@@ -28,9 +31,10 @@ const AUTHOR: &str = "undelete";
 impl Site {
     /// The newest retired build of that id comes back, if the build is not there, and every section that was taken from it. It is
     /// pinned for as long as it could have been brought back: the rule by which it was removed still holds, and the next `prune` would
-    /// remove it at once.
-    pub async fn undelete(&self, build: &BuildId) -> Result<Restored, Error> {
+    /// remove it at once. The build is named as in any other command; the beginning of a date may be that of a retired build.
+    pub async fn undelete(&self, text: &str) -> Result<Restored, Error> {
         let store = self.mirror()?;
+        let build = &meant(&*store, text).await?;
         let writer = store.lock(&build.channel).await.map_err(refused)?;
         let retired = store.retired().await.map_err(refused)?;
         let catalog = store.catalog(&Scope::Build(build.clone())).await;
@@ -73,6 +77,30 @@ impl Site {
             pin,
         })
     }
+}
+
+/// The build that a name means. The trash is searched first: the beginning of a date is seldom that of a visible build here.
+async fn meant(store: &dyn MirrorStore, text: &str) -> Result<BuildId, Error> {
+    if let Ok(BuildRef::Prefix(channel, prefix)) = text.parse() {
+        let retired = store.retired().await.map_err(refused)?;
+        let ids = retired.into_iter().map(|retired| retired.id);
+        let ids: BTreeSet<_> = ids
+            .filter(|id| id.channel == channel && id.date.to_string().starts_with(&prefix))
+            .collect();
+        match Vec::from_iter(&ids).as_slice() {
+            [] => {}
+            [id] => return Ok((*id).clone()),
+            several => {
+                let names: Vec<_> = several.iter().map(ToString::to_string).collect();
+                let error = format!(
+                    "{channel}: {} retired builds begin with {prefix}",
+                    names.len()
+                );
+                return Err(Error::usage(error).hint(format!("name one of {}", names.join(", "))));
+            }
+        }
+    }
+    build_ref::resolve(store, text).await
 }
 
 fn not_there(build: &BuildId, retired: &[Retired], is_there: bool) -> Error {

@@ -173,7 +173,7 @@ pub(crate) struct Publish {
 
 #[derive(Debug, Args)]
 pub(crate) struct Promote {
-    /// The build: `CHANNEL/BUILD-DATE`, `CHANNEL/ALIAS`, or `CHANNEL` for its newest good build
+    /// The build: `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     pub(crate) build: String,
 
     /// The release or milestone, such as `release/12.0.0`; distro, platform and layer stay

@@ -5,7 +5,7 @@ use stx_layout::Verdict;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mark {
-    /// `CHANNEL/BUILD-DATE`, `CHANNEL/ALIAS`, or `CHANNEL` for its newest good build
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     pub(crate) build: String,
 
     /// The result of its tests

@@ -24,7 +24,7 @@ pub(crate) enum Image {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImagePush {
-    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 

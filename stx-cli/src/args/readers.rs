@@ -1,19 +1,71 @@
 //! Commands that read a mirror, and copy it.
 
+use std::time::Duration;
+
 use camino::Utf8PathBuf;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 use stx_builds::trust::TrustOptions;
 use stx_layout::Channel;
+use stx_layout::config::parse_duration;
+
+use super::day_or_time;
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// List only this channel
     pub(crate) channel: Option<Channel>,
+
+    /// List only the N newest builds
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+
+    /// List only failed builds
+    #[arg(long)]
+    pub(crate) failed: bool,
+
+    /// List only builds from this time on: a day, `2018-11-05`, a time as of `--now`, or how long ago, `7 days`
+    #[arg(long, value_name = "DATE|DURATION", value_parser = Moment::parse)]
+    pub(crate) since: Option<Moment>,
+
+    /// List channels instead: number of builds, number of failed builds, newest build with result and age, and `latest_build`
+    #[arg(long, conflicts_with_all = ["limit", "failed", "since"])]
+    pub(crate) channels: bool,
+}
+
+/// A time, or a duration before now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    At(DateTime<Utc>),
+    Ago(Duration),
+}
+
+impl Moment {
+    /// The time, as of `now`. What is longer ago than dates reach is the beginning of all of them.
+    pub(crate) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(ago) => TimeDelta::from_std(ago)
+                .ok()
+                .and_then(|ago| now.checked_sub_signed(ago))
+                .unwrap_or(DateTime::<Utc>::MIN_UTC),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(time) = day_or_time(text) {
+            return Ok(Self::At(time));
+        }
+        parse_duration(text).map(Self::Ago).map_err(|_| {
+            "expected a day such as 2018-11-05, a time such as 20181105T060000Z, or a duration such as `7 days`"
+                .to_owned()
+        })
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`, or the beginning of its date
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 
@@ -28,7 +80,7 @@ pub(crate) struct Show {
 
 #[derive(Debug, Args)]
 pub(crate) struct Fetch {
-    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     #[arg(value_name = "BUILD")]
     pub(crate) build: String,
 
@@ -117,7 +169,7 @@ pub(crate) struct Compare {
     #[arg(value_name = "PACKAGE|BUILD", required = true)]
     pub(crate) what: Vec<String>,
 
-    /// The reference: `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    /// The reference: `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     #[arg(long, value_name = "BUILD")]
     pub(crate) with: Option<String>,
 
@@ -153,6 +205,20 @@ pub(crate) enum Noise {
     Hide,
     /// Count like any other difference
     Count,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The first build: `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, the build's URL, or a release, `release/11.0.0`
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+
+    /// The second build; takes the same forms as FROM
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }
 
 #[derive(Debug, Args)]
@@ -210,7 +276,7 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Verify only this channel or build
+    /// Verify only this channel or build: `CHANNEL` or the beginning of one, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or a URL
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) scope: Option<String>,
 

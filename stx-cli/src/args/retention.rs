@@ -1,13 +1,13 @@
 //! Commands of retention.
 
 use camino::Utf8PathBuf;
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use clap::Args;
+use stx_layout::Channel;
 use stx_layout::config::DurationError;
-use stx_layout::{BuildId, Channel};
 use stx_retention::Rate;
 
-use super::time;
+use super::day_or_time;
 
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
@@ -34,7 +34,7 @@ pub(crate) struct Prune {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pin {
-    /// `CHANNEL/BUILD-DATE`, `CHANNEL/ALIAS`, or `CHANNEL` for its newest good build; an alias is resolved now, and the build stays pinned when the alias moves
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL; an alias is resolved now, and the build stays pinned when the alias moves
     pub(crate) build: String,
 
     /// Reason for the pin
@@ -52,7 +52,7 @@ pub(crate) struct Pin {
 
 #[derive(Debug, Args)]
 pub(crate) struct Unpin {
-    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     pub(crate) build: String,
 
     /// Author of the pin [default: your user name]
@@ -68,13 +68,13 @@ pub(crate) struct Pins {
 
 #[derive(Debug, Args)]
 pub(crate) struct Undelete {
-    /// The build, `CHANNEL/BUILD-DATE`
-    pub(crate) build: BuildId,
+    /// The build: `CHANNEL/BUILD-DATE`, the beginning of its date, `CHANNEL/ALIAS`, or its URL
+    pub(crate) build: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, or `CHANNEL/BUILD-DATE`
+    /// `CHANNEL` for its newest good build, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     pub(crate) build: String,
 }
 
@@ -88,13 +88,6 @@ pub(crate) struct Forecast {
     /// [default: those of the last 30 days]
     #[arg(long, value_name = "CHANNEL=EVERY,BYTES", value_parser = rate)]
     pub(crate) rate: Vec<(Channel, Rate)>,
-}
-
-fn day_or_time(text: &str) -> Result<DateTime<Utc>, String> {
-    match text.parse::<NaiveDate>() {
-        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
-        Err(_) => time(text),
-    }
 }
 
 fn rate(text: &str) -> Result<(Channel, Rate), String> {

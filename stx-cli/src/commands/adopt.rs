@@ -1,8 +1,6 @@
 //! `adopt`: builds of an older publisher become full builds.
 
 use stx_builds::adopt::AdoptOptions;
-use stx_layout::{BuildId, Channel};
-use stx_publish::Scope;
 
 use super::Context;
 use crate::args::Adopt;
@@ -12,7 +10,7 @@ use crate::output;
 pub(crate) async fn run(context: &Context, args: &Adopt) -> Result<(), Failure> {
     let mut options = AdoptOptions::default();
     for text in &args.scopes {
-        options.scopes.push(scope(text)?);
+        options.scopes.push(context.site.scope(text).await?);
     }
     options.assume = args.assume;
     options.fix_modes = args.fix_modes;
@@ -42,17 +40,6 @@ pub(crate) async fn run(context: &Context, args: &Adopt) -> Result<(), Failure> 
             let text = format!("not everything was adopted: {}", failures.join("; "));
             Err(Failure::new(exit, text)
                 .hint("what was adopted stays; rerun the command to resume"))
-        }
-    }
-}
-
-fn scope(text: &str) -> Result<Scope, Failure> {
-    let text = text.strip_suffix('/').unwrap_or(text);
-    match (text.parse::<BuildId>(), text.parse::<Channel>()) {
-        (Ok(build), _) => Ok(Scope::Build(build)),
-        (Err(_), Ok(channel)) => Ok(Scope::Channel(channel)),
-        (Err(_), Err(error)) => {
-            Err(Failure::usage(error).hint("expected CHANNEL or CHANNEL/BUILD-DATE"))
         }
     }
 }

@@ -4,7 +4,7 @@ use stx_builds::compare::Compare;
 use stx_builds::files::{self, Durable};
 use stx_compare::junit::junit;
 use stx_compare::report::{NoiseMode, Outcome, Reports};
-use stx_layout::{counted, printable};
+use stx_layout::{printable, size};
 
 use super::Context;
 use crate::args::{self, Noise};
@@ -32,7 +32,7 @@ pub(crate) async fn run(context: &Context, args: &args::Compare) -> Result<(), F
     }
     output::print(context.format(), &report, || report.to_string())?;
     if let Some(bytes) = report.transferred {
-        context.say(&format!("{} came over the network", counted(bytes, "byte")));
+        context.say(&format!("{} came over the network", size(bytes)));
     }
     finish(&report)
 }

@@ -1,7 +1,7 @@
 //! `copy`: builds of one mirror on another.
 
 use stx_builds::copy::Copy;
-use stx_layout::counted;
+use stx_layout::{counted, size};
 use stx_publish::replicate::CopyReport;
 
 use super::Context;
@@ -60,7 +60,7 @@ fn human(report: &CopyReport) -> String {
         "{}{} copied, {} transferred, {} already existed\n",
         lines.concat(),
         counted(report.copied.len(), "build"),
-        output::bytes(report.transferred),
-        output::bytes(report.shared)
+        size(report.transferred),
+        size(report.shared)
     )
 }

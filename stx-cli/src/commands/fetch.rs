@@ -3,7 +3,7 @@
 use serde::Serialize;
 use stx_builds::ErrorKind;
 use stx_builds::fetch::{Fetch, FetchedBuild};
-use stx_layout::{BuildId, counted};
+use stx_layout::{BuildId, counted, size};
 use stx_publish::fetch::{Fetched, What};
 
 use super::Context;
@@ -90,10 +90,10 @@ pub(crate) async fn run(context: &Context, args: &args::Fetch) -> Result<(), Fai
     context.say(&format!(
         "{} of {build} fetched and checked, {} transferred{}",
         counted(report.fetched.len(), "file"),
-        counted(report.transferred(), "byte"),
+        size(report.transferred()),
         match report.fetched.iter().map(|file| file.reused).sum() {
             0 => String::new(),
-            reused => format!(", {} taken from older files", counted(reused, "byte")),
+            reused => format!(", {} taken from older files", size(reused)),
         }
     ));
     failed.map_or(Ok(()), |error| Err(error.into()))

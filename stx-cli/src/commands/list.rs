@@ -1,11 +1,13 @@
 //! `list`: channels and builds.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{
-    AliasEntry, AliasName, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog, RootAlias,
-    RootEntry, VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildState, Catalog,
+    Channel, RootAlias, RootEntry, VerdictEntry, size,
 };
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::{Decision, PrunePlan, Reason};
@@ -13,7 +15,7 @@ use stx_retention::{Decision, PrunePlan, Reason};
 use super::Context;
 use crate::args::List;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Cell, Text, Tone};
 use stx_builds::error::refused;
 use stx_builds::verdicts::{verdicts, verdicts_on};
 use stx_builds::{Reader, build_ref, retention};
@@ -89,6 +91,16 @@ impl Listed {
         }
     }
 
+    /// The outcome in its colour.
+    pub(crate) fn outcome_cell(&self) -> Cell {
+        let tone = match (self.result, self.verdicts.last()) {
+            (Some(BuildOutcome::Success), Some(entry)) => Tone::from(entry.verdict),
+            (Some(outcome), _) => outcome.into(),
+            (None, _) => Tone::Bad,
+        };
+        Cell::new(tone, self.outcome())
+    }
+
     /// The sections that retention took from it, in a few words.
     fn without(&self) -> String {
         let sections: Vec<_> = self
@@ -146,12 +158,10 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
             "note: {mirror} holds no build yet; is it the root of the mirror?"
         ));
     }
+    if args.channels {
+        return channels(context, args, &catalog);
+    }
     let plan = retention::known_decisions(&context.site, &reader, &catalog).await?;
-    let wanted = |id: &BuildId| {
-        args.channel
-            .as_ref()
-            .is_none_or(|channel| *channel == id.channel)
-    };
     let mut aliases = reader.store().root_aliases().await.map_err(refused)?;
     if let Some(channel) = &args.channel {
         aliases.retain(|_, to| to.target().is_some_and(|to| to.holds(channel)));
@@ -162,7 +172,7 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
         builds: Vec::new(),
         aliases,
     };
-    for (id, entry) in catalog.builds().filter(|(id, _)| wanted(id)) {
+    for (id, entry) in chosen(&catalog, args, context.site.now) {
         let thinned = match &reader {
             Reader::Own(mirror) => retention::thinned(&**mirror, &id).await?,
             // A request for each build; `show` makes the one that is needed.
@@ -171,28 +181,152 @@ pub(crate) async fn run(context: &Context, args: &List) -> Result<(), Failure> {
         let listed = Listed::new(&catalog, plan.as_ref(), id, entry, thinned, &verdicts);
         listing.builds.push(listed);
     }
-    output::print(context.format(), &listing, || {
-        if listing.builds.is_empty() {
-            return "no builds".to_owned();
+    output::print(context.format(), &listing, || human(&listing, context))
+}
+
+/// The builds that the arguments ask for, in the order of the catalog: by channel, oldest first.
+fn chosen<'a>(
+    catalog: &'a Catalog,
+    args: &List,
+    now: DateTime<Utc>,
+) -> Vec<(BuildId, &'a BuildEntry)> {
+    let since = args.since.map(|since| since.before(now));
+    let is_failed = |entry: &BuildEntry| {
+        let record = entry.record();
+        record.is_some_and(|record| record.result == BuildOutcome::Fail)
+    };
+    let builds = catalog.builds().filter(|(id, entry)| {
+        args.channel
+            .as_ref()
+            .is_none_or(|channel| *channel == id.channel)
+            && since.is_none_or(|since| id.date.time() >= since)
+            && (!args.failed || is_failed(entry))
+    });
+    let mut builds: Vec<_> = builds.collect();
+    if let Some(limit) = args.limit {
+        let newest = |(id, _): &(BuildId, &BuildEntry)| Reverse((id.date, id.channel.clone()));
+        builds.sort_by_key(newest);
+        builds.truncate(limit);
+        builds.sort_by(|(one, _), (other, _)| one.cmp(other));
+    }
+    builds
+}
+
+/// A row of bold words.
+fn head<const N: usize>(names: [&str; N]) -> Vec<Cell> {
+    names.map(|name| Cell::new(Tone::Head, name)).into()
+}
+
+fn human(listing: &Listing, context: &Context) -> Text {
+    let mut text = if listing.builds.is_empty() {
+        Text::from("no builds\n")
+    } else {
+        let mut rows = Vec::new();
+        // Programs read lines of builds only.
+        if output::is_terminal() {
+            rows.push(head([
+                "BUILD", "RESULT", "AGE", "SIZE", "STAYS", "ALIASES", "THINNED",
+            ]));
         }
-        let rows: Vec<_> = listing
-            .builds
-            .iter()
-            .map(|listed| {
-                let aliases: Vec<_> = listed.aliases.iter().map(AliasName::as_str).collect();
-                vec![
-                    listed.build.to_string(),
-                    listed.outcome(),
-                    output::age(context.site.now, listed.build.date.time()),
-                    listed.bytes.map(output::bytes).unwrap_or_default(),
-                    listed.stays(),
-                    aliases.join(" "),
-                    listed.without(),
-                ]
-            })
-            .collect();
-        let names = listing.aliases.iter();
-        let names = names.map(|(alias, to)| format!("{alias} -> {to}\n"));
-        output::columns(&rows) + &names.collect::<String>()
+        for listed in &listing.builds {
+            let aliases: Vec<_> = listed.aliases.iter().map(AliasName::as_str).collect();
+            let stays = match &listed.retention {
+                Some(Decision::Expire { .. }) => Tone::Doubtful,
+                Some(Decision::Keep { .. }) | None => Tone::Plain,
+            };
+            rows.push(vec![
+                listed.build.to_string().into(),
+                listed.outcome_cell(),
+                output::age(context.site.now, listed.build.date.time()).into(),
+                Cell::from(listed.bytes.map(size).unwrap_or_default()).or_dash(),
+                Cell::new(stays, listed.stays()).or_dash(),
+                Cell::from(aliases.join(" ")).or_dash(),
+                listed.without().into(),
+            ]);
+        }
+        output::table(&rows)
+    };
+    for (alias, to) in &listing.aliases {
+        text.push(format!("{alias} -> {to}\n"));
+    }
+    text
+}
+
+/// One channel as `list --channels` tells of it.
+#[derive(Debug, Serialize)]
+struct ListedChannel<'a> {
+    channel: &'a Channel,
+    builds: usize,
+    failed: usize,
+    newest: Option<BuildDate>,
+    /// The result of the newest build; absent where its record cannot be read.
+    newest_result: Option<BuildOutcome>,
+    aliases: &'a BTreeMap<AliasName, AliasEntry>,
+}
+
+#[derive(Serialize)]
+struct Channels<'a> {
+    mirror: String,
+    channels: Vec<ListedChannel<'a>>,
+}
+
+fn channels(context: &Context, args: &List, catalog: &Catalog) -> Result<(), Failure> {
+    let wanted = catalog
+        .channels
+        .iter()
+        .filter(|(channel, _)| args.channel.as_ref().is_none_or(|only| only == *channel));
+    let listed = wanted.map(|(channel, entry)| {
+        let result = |build: &BuildEntry| Some(build.record()?.result);
+        let newest = entry.builds.last_key_value();
+        let results = entry.builds.values().filter_map(result);
+        ListedChannel {
+            channel,
+            builds: entry.builds.len(),
+            failed: results.filter(|it| *it == BuildOutcome::Fail).count(),
+            newest: newest.map(|(date, _)| *date),
+            newest_result: newest.and_then(|(_, build)| result(build)),
+            aliases: &entry.aliases,
+        }
+    });
+    let listing = Channels {
+        mirror: context.site.root()?.into_string(),
+        channels: listed.collect(),
+    };
+    let now = context.site.now;
+    output::print(context.format(), &listing, || {
+        let mut rows = Vec::new();
+        if output::is_terminal() {
+            rows.push(head([
+                "CHANNEL", "BUILDS", "FAILED", "NEWEST", "RESULT", "AGE", "LATEST",
+            ]));
+        }
+        rows.extend(listing.channels.iter().map(|channel| channel.row(now)));
+        output::table(&rows)
     })
+}
+
+impl ListedChannel<'_> {
+    fn row(&self, now: DateTime<Utc>) -> Vec<Cell> {
+        let latest = self.aliases.get(&AliasName::latest_build());
+        let latest = latest.map_or_else(String::new, |latest| match latest {
+            AliasEntry::Build(date) => date.to_string(),
+            AliasEntry::Other(target) => target.clone(),
+        });
+        let result = match (self.newest, self.newest_result) {
+            (None, _) => Cell::default(),
+            (Some(_), Some(result)) => Cell::new(result, result.to_string()),
+            (Some(_), None) => Cell::new(Tone::Bad, "unreadable"),
+        };
+        let newest = self.newest.as_ref();
+        vec![
+            self.channel.to_string().into(),
+            self.builds.to_string().into(),
+            self.failed.to_string().into(),
+            Cell::from(newest.map(ToString::to_string).unwrap_or_default()).or_dash(),
+            result.or_dash(),
+            Cell::from(newest.map_or_else(String::new, |date| output::age(now, date.time())))
+                .or_dash(),
+            Cell::from(latest).or_dash(),
+        ]
+    }
 }

@@ -11,6 +11,6 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         let removed = report.removed.iter();
         written
             .chain(removed.map(|path| format!("removed {path}\n")))
-            .collect()
+            .collect::<String>()
     })
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use stx_layout::{BuildRecord, Origin, PhaseRecord, VerdictEntry, counted, printable};
+use stx_layout::{
+    BuildRecord, Origin, PhaseRecord, PhaseStatus, VerdictEntry, counted, printable, size,
+};
 use stx_publish::{Scope, ThinnedSection};
 use stx_retention::Decision;
 
@@ -11,7 +13,7 @@ use super::list::Listed;
 use super::{Context, provenance};
 use crate::args::Show;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Cell, Text, Tone};
 use stx_builds::error::refused;
 use stx_builds::verdicts::verdicts;
 use stx_builds::{Reader, build_ref, retention};
@@ -59,11 +61,12 @@ pub(crate) async fn run(context: &Context, args: &Show) -> Result<(), Failure> {
     })
 }
 
-fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
-    let mut rows = Vec::new();
-    let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
-    row("build", asked.to_owned());
-    row("result", shown.listed.outcome());
+fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> Text {
+    let mut rows: Vec<[Cell; 2]> = vec![
+        ["build".into(), asked.into()],
+        ["result".into(), shown.listed.outcome_cell()],
+    ];
+    let mut row = |name: &str, value: String| rows.push([name.into(), value.into()]);
     row(
         "stays",
         match &plan_reasons(&shown.listed) {
@@ -72,7 +75,7 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
         },
     );
     let Some(record) = shown.record else {
-        return output::columns(&rows);
+        return table(rows);
     };
     row("id", record.id.to_string());
     row("age", output::age(context.site.now, record.id.date.time()));
@@ -80,7 +83,7 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
         "size",
         format!(
             "{} in {}",
-            output::bytes(record.bytes),
+            size(record.bytes),
             counted(record.files, "file")
         ),
     );
@@ -125,12 +128,8 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
         }
         Some(_) | None => {}
     }
-    let mut text = output::columns(
-        &rows
-            .into_iter()
-            .filter(|row| !row[1].is_empty())
-            .collect::<Vec<_>>(),
-    );
+    let mut whole = table(rows);
+    let mut text = String::new();
     for section in &shown.listed.thinned {
         let ThinnedSection {
             section, at, rule, ..
@@ -143,11 +142,15 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
     }
     if !shown.listed.verdicts.is_empty() {
         let rows: Vec<_> = shown.listed.verdicts.iter().rev().map(verdict).collect();
-        let _ = write!(text, "\nverdicts\n{}", output::columns(&rows));
+        text.push_str("\nverdicts\n");
+        whole.push(std::mem::take(&mut text));
+        whole.append(output::table(&rows));
     }
     if !record.phases.is_empty() {
         let rows: Vec<_> = record.phases.iter().map(phase).collect();
-        let _ = write!(text, "\nphases\n{}", output::columns(&rows));
+        text.push_str("\nphases\n");
+        whole.push(std::mem::take(&mut text));
+        whole.append(output::table(&rows));
     }
     if !record.sources.is_empty() {
         let rows: Vec<_> = record
@@ -157,7 +160,14 @@ fn human(asked: &str, shown: &Shown<'_>, context: &Context) -> String {
             .collect();
         let _ = write!(text, "\nsources\n{}", output::columns(&rows));
     }
-    text
+    whole.push(text);
+    whole
+}
+
+/// The rows that have a value.
+fn table(rows: Vec<[Cell; 2]>) -> Text {
+    let rows = rows.into_iter().filter(|[_, value]| !value.is_empty());
+    output::table(&rows.map(Vec::from).collect::<Vec<_>>())
 }
 
 /// The reasons of a decision, in a line.
@@ -174,28 +184,33 @@ fn plan_reasons(listed: &Listed) -> String {
 }
 
 /// A verdict, in a line.
-fn verdict(entry: &VerdictEntry) -> Vec<String> {
+fn verdict(entry: &VerdictEntry) -> Vec<Cell> {
     vec![
-        format!("  {}", entry.verdict),
-        entry.at.format("%Y-%m-%d %H:%M UTC").to_string(),
-        entry.author.clone(),
-        entry.reason.clone().unwrap_or_default(),
-        entry.url.clone().unwrap_or_default(),
+        Cell::new(entry.verdict, format!("  {}", entry.verdict)),
+        entry.at.format("%Y-%m-%d %H:%M UTC").to_string().into(),
+        entry.author.clone().into(),
+        entry.reason.clone().unwrap_or_default().into(),
+        entry.url.clone().unwrap_or_default().into(),
     ]
 }
 
-fn phase(phase: &PhaseRecord) -> Vec<String> {
+fn phase(phase: &PhaseRecord) -> Vec<Cell> {
     let took = match (phase.started, phase.finished) {
         (Some(started), Some(finished)) => format!("{} s", (finished - started).num_seconds()),
         _ => String::new(),
+    };
+    let tone = match phase.status {
+        PhaseStatus::Succeeded => Tone::Good,
+        PhaseStatus::Failed | PhaseStatus::TimedOut => Tone::Bad,
+        PhaseStatus::Cancelled | PhaseStatus::Skipped => Tone::Doubtful,
     };
     let status = serde_json::to_value(phase.status)
         .ok()
         .and_then(|status| Some(status.as_str()?.to_owned()));
     vec![
-        format!("  {}", phase.name),
-        status.unwrap_or_default(),
-        took,
-        phase.reason.clone().unwrap_or_default(),
+        format!("  {}", phase.name).into(),
+        Cell::new(tone, status.unwrap_or_default()),
+        took.into(),
+        phase.reason.clone().unwrap_or_default().into(),
     ]
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use stx_layout::{BuildDate, BuildId, BuildOutcome};
+use stx_layout::{BuildDate, BuildId, BuildOutcome, size};
 
 use super::Context;
 use crate::exit::Failure;
@@ -59,7 +59,7 @@ fn line(context: &Context, row: &Row) -> Vec<String> {
         row.build.to_string(),
         row.result
             .map_or_else(|| "unknown".to_owned(), |result| result.to_string()),
-        row.bytes.map(output::bytes).unwrap_or_default(),
+        row.bytes.map(size).unwrap_or_default(),
         format!("since {}", row.since.time().format("%Y-%m-%d %H:%M")),
         until,
     ]

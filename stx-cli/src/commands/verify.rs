@@ -1,7 +1,6 @@
 //! `verify`: the mirror against its records.
 
 use stx_builds::verify::VerifyOptions;
-use stx_layout::{BuildId, Channel};
 use stx_publish::{FindingKind, Scope};
 
 use super::Context;
@@ -12,13 +11,7 @@ use crate::output;
 pub(crate) async fn run(context: &Context, args: &Verify) -> Result<(), Failure> {
     let scope = match &args.scope {
         None => Scope::All,
-        Some(text) => match (text.parse::<BuildId>(), text.parse::<Channel>()) {
-            (Ok(build), _) => Scope::Build(build),
-            (Err(_), Ok(channel)) => Scope::Channel(channel),
-            (Err(_), Err(error)) => {
-                return Err(Failure::usage(error).hint("expected CHANNEL or CHANNEL/BUILD-DATE"));
-            }
-        },
+        Some(text) => context.site.scope(text).await?,
     };
     let mut how = VerifyOptions::default();
     how.repair = args.repair;

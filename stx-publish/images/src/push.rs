@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use stx_layout::{BuildPath, ImageName, Sha256, counted};
+use stx_layout::{BuildPath, ImageName, Sha256, counted, size};
 
 use super::{ImageClash, ImagePlan, NamedImage, Prepared};
 use crate::registry::{Blob, ImageRegistry, Pushed, RegistryError, repository};
@@ -100,7 +100,7 @@ impl fmt::Display for ImageReport {
             "images: {} stored, {} of {} sent, {shared} were on the registry",
             stored.len(),
             counted(*blobs, "blob"),
-            counted(*bytes, "byte")
+            size(*bytes)
         )?;
         for name in tagged {
             writeln!(f, "image {name}")?;

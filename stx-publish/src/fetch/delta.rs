@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use stx_layout::counted;
+use stx_layout::{counted, size as size_of};
 use stx_zsync::{Control, Index, LONGEST, Piece, plan};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -137,8 +137,8 @@ impl File<'_> {
         let text = format!(
             "{}: {} of {} are in {}",
             self.wanted.path,
-            here,
-            counted(length - begun, "byte"),
+            size_of(here),
+            size_of(length - begun),
             seeds
                 .iter()
                 .map(|seed| seed.path.as_str())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stx_layout::{AliasEntry, BuildDate, BuildPath, counted};
+use stx_layout::{AliasEntry, BuildDate, BuildPath, counted, size as size_of};
 
 use crate::incoming::Entry;
 use crate::store::rules::show_alias;
@@ -20,10 +20,12 @@ impl fmt::Display for PublishPlan {
                     bytes,
                     ..
                 } = self;
-                let (files, bytes) = (counted(*files, "file"), counted(*bytes, "byte"));
+                let (files, bytes) = (counted(*files, "file"), size_of(*bytes));
                 write!(f, "publish {id} ({result}): {files}, {bytes}")?;
                 match &self.linked {
-                    Some(linked) => writeln!(f, ", of which {} are on the mirror", linked.bytes)?,
+                    Some(linked) => {
+                        writeln!(f, ", of which {} are on the mirror", size_of(linked.bytes))?;
+                    }
                     None => writeln!(f)?,
                 }
                 for (path, entry) in &self.incoming.entries {
@@ -77,16 +79,16 @@ impl PublishPlan {
             .and_then(|linked| linked.files.get(path));
         match (entry, twin) {
             (Entry::File { size, .. }, None) => {
-                writeln!(f, "  {path}, {}", counted(*size, "byte"))
+                writeln!(f, "  {path}, {}", size_of(*size))
             }
             (Entry::File { size, .. }, Some(twin)) if twin.path == *path => {
-                let size = counted(*size, "byte");
+                let size = size_of(*size);
                 writeln!(f, "  {path}, {size}, linked from {}", twin.build)
             }
             (Entry::File { size, .. }, Some(twin)) => writeln!(
                 f,
                 "  {path}, {}, linked from {}/{}",
-                counted(*size, "byte"),
+                size_of(*size),
                 twin.build,
                 twin.path
             ),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use stx_layout::{AliasName, BuildId, BuildPath, counted};
+use stx_layout::{AliasName, BuildId, BuildPath, counted, size};
 
 use crate::metadata::Indexed;
 use crate::plan::{AliasStep, PublishAction};
@@ -56,9 +56,10 @@ impl fmt::Display for PublishReport {
                 } = self;
                 writeln!(
                     f,
-                    "published {id}: {}, {}, of which {shared} were stored already",
+                    "published {id}: {}, {}, of which {} were stored already",
                     counted(*files, "file"),
-                    counted(*bytes, "byte")
+                    size(*bytes),
+                    size(*shared)
                 )?;
             }
             PublishAction::Same => {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use stx_layout::{
     AliasName, BuildDate, BuildOutcome, Channel, Origin, PhaseRecord, PhaseStatus, Sha256,
-    VerdictEntry, counted, encode_path, printable_json, printable_lines,
+    VerdictEntry, counted, encode_path, printable_json, printable_lines, size,
 };
 
 use super::{Made, Site, sources};
@@ -389,11 +389,6 @@ fn duration(time: TimeDelta) -> String {
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
     }
-}
-
-/// A number of bytes for people, in powers of 1024.
-fn size(bytes: u64) -> String {
-    humansize::format_size(bytes, humansize::BINARY)
 }
 
 /// A path or a part of one, as it stands in a link.

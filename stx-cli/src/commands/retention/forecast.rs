@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use stx_builds::retention::{Forecast as Foretold, limited};
+use stx_layout::{BuildId, counted, size};
 use stx_retention::{ForecastDay, Warning};
 
 use crate::args::Forecast;
@@ -21,7 +22,7 @@ pub(crate) async fn forecast(context: &Context, args: &Forecast) -> Result<(), F
 fn human(foretold: &Foretold) -> String {
     let mut text = String::new();
     for (channel, rate) in &foretold.rates {
-        let bytes = output::bytes(rate.bytes);
+        let bytes = size(rate.bytes);
         let _ = writeln!(
             text,
             "{channel}: a build every {}, {bytes} each",
@@ -36,23 +37,27 @@ fn human(foretold: &Foretold) -> String {
         .map(|day| row(day, high.bytes))
         .collect();
     text.push_str(&output::columns(&rows));
-    for day in forecast.days.iter().filter(|day| goes(day)) {
-        let _ = writeln!(text, "\n{}", day.at.format("%Y-%m-%d"));
-        for entry in &day.expire {
-            let _ = writeln!(text, "  {} by rule {}", entry.build, entry.rule);
-        }
-        for entry in &day.sections {
-            let _ = writeln!(text, "  {}/{}", entry.build, entry.section);
+    let coming: BTreeSet<_> = forecast.days.iter().flat_map(|day| &day.added).collect();
+    let is_there = |build: &BuildId| !coming.contains(build);
+    for day in &forecast.days {
+        let builds = day.expire.iter().filter(|entry| is_there(&entry.build));
+        let sections = day.sections.iter().filter(|entry| is_there(&entry.build));
+        let builds = builds.map(|entry| format!("  {} by rule {}\n", entry.build, entry.rule));
+        let sections = sections.map(|entry| format!("  {}/{}\n", entry.build, entry.section));
+        let lines: String = builds.chain(sections).collect();
+        if !lines.is_empty() {
+            let _ = write!(text, "\n{}\n{lines}", day.at.format("%Y-%m-%d"));
         }
     }
+    text.push_str(&rest(forecast, is_there));
     for (day, warning) in held_back(forecast) {
         let _ = writeln!(text, "\nwarning for {}: {warning}", day.format("%Y-%m-%d"));
     }
     let _ = writeln!(
         text,
         "\n{} a day come in; at most {} on {}",
-        output::bytes(foretold.bytes_per_day),
-        output::bytes(high.bytes),
+        size(foretold.bytes_per_day),
+        size(high.bytes),
         high.at.format("%Y-%m-%d")
     );
     let _ = match forecast.full {
@@ -76,9 +81,22 @@ fn held_back(forecast: &stx_retention::Forecast) -> Vec<(DateTime<Utc>, &Warning
     first
 }
 
-/// Whether something goes that day.
-fn goes(day: &ForecastDay) -> bool {
-    !day.expire.is_empty() || !day.sections.is_empty()
+/// The builds that do not exist yet and will be retired, counted: nobody knows their dates.
+fn rest(forecast: &stx_retention::Forecast, is_there: impl Fn(&BuildId) -> bool) -> String {
+    let days = &forecast.days;
+    let builds = days.iter().flat_map(|day| &day.expire);
+    let builds = builds.filter(|entry| !is_there(&entry.build)).count();
+    let sections = days.iter().flat_map(|day| &day.sections);
+    let sections = sections.filter(|entry| !is_there(&entry.build)).count();
+    let counts = [(builds, "build"), (sections, "section")].map(|(count, noun)| match count {
+        0 => None,
+        count => Some(counted(count, noun)),
+    });
+    let counts: Vec<_> = counts.into_iter().flatten().collect();
+    match counts.as_slice() {
+        [] => String::new(),
+        counts => format!("\nand {} of builds to come\n", counts.join(" and ")),
+    }
 }
 
 fn row(day: &ForecastDay, most: u64) -> Vec<String> {
@@ -88,7 +106,7 @@ fn row(day: &ForecastDay, most: u64) -> Vec<String> {
     };
     vec![
         day.at.format("%Y-%m-%d").to_string(),
-        output::bytes(day.bytes_used),
+        size(day.bytes_used),
         bar(day.bytes_used, most),
         count('+', day.added.len()),
         count('-', day.expire.len()),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use camino::Utf8Path;
 use stx_builds::files::{self, Durable};
 use stx_builds::retention::{GRACE, Pruned, stays};
-use stx_layout::counted;
+use stx_layout::{counted, size};
 use stx_retention::{PrunePlan, Warning};
 
 use super::until;
@@ -76,7 +76,7 @@ fn human(plan: &PrunePlan) -> String {
     let thin = plan.sections.iter();
     let thin = thin.map(|entry| ("thin  ", &entry.build, &entry.message, entry.bytes_freed));
     for (word, build, message, freed) in expire.chain(thin) {
-        let freed = output::bytes(freed);
+        let freed = size(freed);
         let _ = writeln!(text, "{word} {build}: {message}, frees {freed}");
     }
     for entry in &plan.keep {
@@ -101,11 +101,7 @@ fn human(plan: &PrunePlan) -> String {
             }
         ),
     };
-    let (go, stay, freed) = (
-        plan.expire.len(),
-        plan.keep.len(),
-        output::bytes(plan.bytes_freed()),
-    );
+    let (go, stay, freed) = (plan.expire.len(), plan.keep.len(), size(plan.bytes_freed()));
     let _ = writeln!(
         text,
         "{go} would go{sections}, free {freed}; {stay} would stay"

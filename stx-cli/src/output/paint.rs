@@ -1,0 +1,271 @@
+//! Text for people with colours, on terminals only.
+//!
+//! `--color` decides; `auto` asks the stream and the environment: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM`. A colour repeats
+//! what the word says already, so that nothing is lost without it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use stx_layout::{BuildOutcome, Verdict, printable, printable_lines};
+
+use crate::args::Color;
+
+/// The meaning of a word, which gives its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Tone {
+    #[default]
+    Plain,
+    /// The head of a table.
+    Head,
+    Good,
+    Doubtful,
+    Bad,
+    /// A note or a hint.
+    Aside,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        let bold = Style::new().bold();
+        let color = |color: AnsiColor| color.on_default();
+        match self {
+            Self::Plain => Style::new(),
+            Self::Head => bold,
+            Self::Good => color(AnsiColor::Green),
+            Self::Doubtful => color(AnsiColor::Yellow),
+            Self::Bad => color(AnsiColor::Red),
+            Self::Aside => color(AnsiColor::Cyan),
+        }
+    }
+
+    /// The text in this tone.
+    fn paint(self, text: &str) -> String {
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+}
+
+impl From<BuildOutcome> for Tone {
+    fn from(outcome: BuildOutcome) -> Self {
+        match outcome {
+            BuildOutcome::Success => Self::Good,
+            BuildOutcome::Fail => Self::Bad,
+        }
+    }
+}
+
+impl From<Verdict> for Tone {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Green => Self::Good,
+            Verdict::Yellow => Self::Doubtful,
+            Verdict::Red => Self::Bad,
+        }
+    }
+}
+
+/// Sets the colours of everything that is printed from now on, the messages of the argument parser too.
+pub(crate) fn choose(color: Color) {
+    match color {
+        Color::Auto => ColorChoice::Auto,
+        Color::Always => ColorChoice::Always,
+        Color::Never => ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Whether text on this stream has colours.
+pub(crate) fn is_painted(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// A piece of text with its tone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Cell {
+    tone: Tone,
+    text: String,
+}
+
+impl Cell {
+    pub(crate) fn new(tone: impl Into<Tone>, text: impl Into<String>) -> Self {
+        Self {
+            tone: tone.into(),
+            text: text.into(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The text, or `-`: a column of a table stands where scripts look for it.
+    #[must_use]
+    pub(crate) fn or_dash(mut self) -> Self {
+        if self.text.is_empty() {
+            "-".clone_into(&mut self.text);
+        }
+        self
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(Tone::Plain, text)
+    }
+}
+
+/// Text of pieces that have tones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Text(Vec<Cell>);
+
+impl Text {
+    pub(crate) fn push(&mut self, piece: impl Into<Cell>) {
+        self.0.push(piece.into());
+    }
+
+    /// Adds another text.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The text made printable, with the colours of its tones or without. Colours are added last: the bytes that make them are
+    /// exactly those that must not reach a terminal out of somebody's text.
+    pub(crate) fn render(&self, painted: bool) -> String {
+        let pieces = self.0.iter().map(|Cell { tone, text }| {
+            let text = printable_lines(text);
+            if painted && *tone != Tone::Plain {
+                Cow::Owned(tone.paint(&text))
+            } else {
+                text
+            }
+        });
+        pieces.collect()
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(vec![text.into()])
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// Lines of columns, each as wide as its widest cell; the last one is not padded. A cell is one line whatever is in it.
+pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
+    let rows: Vec<Vec<(Tone, Cow<'_, str>)>> = rows
+        .iter()
+        .map(|row| {
+            row.iter()
+                .map(|cell| (cell.tone, printable(&cell.text)))
+                .collect()
+        })
+        .collect();
+    let width = |text: &str| text.chars().count();
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<_> = (0..count)
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|(_, text)| width(text)).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = Text::default();
+    for row in &rows {
+        // What follows the last cell that holds something would be blank.
+        let filled = row
+            .iter()
+            .rposition(|(_, text)| !text.trim_end().is_empty());
+        let last = filled.unwrap_or(0);
+        for (column, ((tone, cell), wide)) in row.iter().zip(&widths).enumerate().take(last + 1) {
+            let cell = if column == last {
+                cell.trim_end()
+            } else {
+                cell
+            };
+            text.push(Cell::new(*tone, cell));
+            if column < last {
+                let mut gap = String::new();
+                gap.extend(std::iter::repeat_n(' ', wide - width(cell)));
+                // A line begins with its first cell, also where that is empty.
+                if column > 0 || *wide > 0 {
+                    gap.push_str("  ");
+                }
+                text.push(gap);
+            }
+        }
+        text.push("\n");
+    }
+    text
+}
+
+/// The words that begin a message, with their tones.
+const LABELS: [(&str, Tone); 4] = [
+    ("error:", Tone::Bad),
+    ("warning:", Tone::Doubtful),
+    ("hint:", Tone::Aside),
+    ("note:", Tone::Aside),
+];
+
+/// A message whose first word is coloured if it says what kind of message it is.
+pub(crate) fn labelled(message: &str) -> String {
+    for (label, tone) in LABELS {
+        if let Some(rest) = message.strip_prefix(label) {
+            let style = tone.style().bold();
+            let mut text = String::new();
+            // Writing to a string cannot fail.
+            write!(text, "{style}{label}{style:#}{rest}").ok();
+            return text;
+        }
+    }
+    message.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_with_colours_as_without() {
+        let rows = [
+            vec![
+                Cell::new(Tone::Head, "BUILD"),
+                Cell::new(Tone::Head, "RESULT"),
+                "".into(),
+            ],
+            vec!["master".into(), Cell::new(Tone::Bad, "fail"), "x".into()],
+        ];
+        let text = table(&rows);
+        assert_eq!(text.render(false), "BUILD   RESULT\nmaster  fail    x\n");
+        let painted = text.render(true);
+        assert!(
+            painted.contains("\u{1b}[31mfail\u{1b}[0m    x\n"),
+            "{painted:?}"
+        );
+        assert_eq!(
+            anstream::adapter::strip_str(&painted).to_string(),
+            text.render(false)
+        );
+    }
+
+    #[test]
+    fn nobody_elses_text_colours_a_terminal() {
+        let mut text = Text::default();
+        text.push(Cell::new(Tone::Good, "a\u{1b}[31mb"));
+        let painted = text.render(true);
+        assert!(!painted.contains("\u{1b}[31m"), "{painted:?}");
+        assert!(painted.starts_with("\u{1b}[32m"), "{painted:?}");
+    }
+
+    #[test]
+    fn the_kind_of_a_message_is_coloured() {
+        assert_eq!(labelled("error: x"), "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m x");
+        assert_eq!(labelled("no error: x"), "no error: x");
+    }
+}
