@@ -47,6 +47,7 @@ mod places;
 mod places_cluster;
 mod places_exec;
 mod places_farm;
+mod places_kubectl;
 mod places_pod;
 mod places_sshd;
 mod power_loss;

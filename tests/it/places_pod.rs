@@ -84,6 +84,12 @@ impl Pod {
         Self { dir, child, inside }
     }
 
+    /// The program that runs words in here, and its first arguments.
+    pub(crate) fn client(&self) -> (Utf8PathBuf, [String; 1]) {
+        let dir = self.dir.path();
+        (dir.join("client"), [dir.to_string()])
+    }
+
     /// The place of this pod, for what shares `shared` with it.
     pub(crate) fn place(&self, name: &str, shared: &Utf8Path) -> String {
         let dir = self.dir.path();
