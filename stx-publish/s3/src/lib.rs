@@ -37,6 +37,7 @@
 //! | module | is |
 //! |---|---|
 //! | `s3` | opens a mirror by its URL: [`BucketOptions`], [`BucketError`], [`Secret`] |
+//! | `limits` | how long the server may take: [`Limits`] |
 //! | `objects`, `keys`, `generations`, `nonce`, `probe` | requests to the bucket, the names of objects, and what keeps writers apart |
 //! | `lease`, `keeper` | locks that end by the clock, and the thread that keeps them |
 //! | `list`, `read`, `alias`, `root`, `undated`, `manifest` | what readers see: catalog, records, files, aliases, paths without a date, symlinks and modes |
@@ -74,6 +75,7 @@ mod keys;
 mod known;
 mod large;
 mod lease;
+mod limits;
 mod list;
 mod manifest;
 mod marks;
@@ -101,6 +103,7 @@ mod verdicts;
 mod writer;
 
 pub use lease::{Clock, MARGIN};
+pub use limits::Limits;
 pub use parts::{Backend, CopyParts, PartCopy};
 pub use s3::{BucketError, BucketOptions, Secret};
 

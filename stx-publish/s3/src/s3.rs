@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::Url;
 
+use super::limits::{Limited, Limits};
 use super::parts::{LARGEST, ServerSide};
 use super::{BucketStore, Clock};
 use stx_publish::net::{self, HttpOptions};
@@ -27,6 +28,8 @@ pub struct BucketOptions {
     /// The largest object that the server copies in one request, in bytes, at least 5 MiB; without it 5 GiB, the protocol's own
     /// limit. A larger object is copied in parts.
     pub largest_copy: Option<u64>,
+    /// How long the server may take for each kind of request.
+    pub limits: Limits,
     /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are
     /// here and nowhere else.
     pub environment: BTreeMap<String, Secret>,
@@ -94,16 +97,20 @@ pub enum BucketError {
 /// The connections of a bucket: those of the mirror's web reader, which trusts what the system trusts.
 #[derive(Debug)]
 struct Connector {
-    options: HttpOptions,
+    limits: Limits,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = net::client(&self.options).map_err(|source| object_store::Error::Generic {
-            store: "S3",
-            source,
-        })?;
-        Ok(HttpClient::new(client))
+        let client = |idle| {
+            let client = net::client(&http(&self.limits, idle));
+            client.map_err(|source| object_store::Error::Generic {
+                store: "S3",
+                source,
+            })
+        };
+        let (quick, patient) = (client(self.limits.stalled)?, client(NEVER)?);
+        Ok(HttpClient::new(Limited::new(self.limits, quick, patient)))
     }
 }
 
@@ -131,7 +138,7 @@ impl BucketStore {
         })?;
         let open = |purpose| client(url, &bucket, options, purpose);
         let store = open(Purpose::Mirror)?;
-        let http = http();
+        let http = http(&options.limits, options.limits.work);
         let parts = ServerSide {
             client: net::client(&http).map_err(|source| BucketError::Settings {
                 url: url.to_owned(),
@@ -167,11 +174,14 @@ enum Purpose {
     Locks,
 }
 
-/// How the server is spoken to.
-fn http() -> HttpOptions {
+/// A limit that nothing reaches.
+const NEVER: Duration = Duration::from_hours(24 * 365);
+
+/// How the server is spoken to; nothing may arrive for as long as `idle`.
+fn http(limits: &Limits, idle: Duration) -> HttpOptions {
     let mut http = HttpOptions::default();
-    // A server that puts the parts of a large file together says nothing for long.
-    http.idle = Duration::from_mins(5);
+    http.connect = limits.small;
+    http.idle = idle;
     http.connections = 128;
     http
 }
@@ -229,7 +239,7 @@ fn client(
         None => false,
     };
     let retry = RetryConfig {
-        max_retries: 6,
+        max_retries: options.limits.retries,
         retry_timeout: match purpose {
             Purpose::Mirror => Duration::from_mins(2),
             // Whoever gives back a lock is waited for.
@@ -243,7 +253,7 @@ fn client(
         .with_unsigned_payload(!open)
         .with_retry(retry)
         .with_http_connector(Connector {
-            options: http(),
+            limits: options.limits,
         })
         .build();
     built.map_err(|error| BucketError::Settings {

@@ -1,0 +1,236 @@
+//! How long a server may take for a request: each kind has a limit of its own.
+//!
+//! ```text
+//! small      questions, listings, small objects, conditions   answered as a whole within seconds, or asked again
+//! transfer   larger bodies, either way                        some bytes must pass now and then, however long it takes
+//! work       copies by the server, uploads put together       the server is silent for as long as it works
+//! ```
+//!
+//! A server that hangs would otherwise hold a lock's holder up for as long as the slowest copy of all may take.
+
+use std::fmt;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use http_body::Body as _;
+use object_store::client::{
+    HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
+};
+use reqwest::header::{CONTENT_LENGTH, IF_NONE_MATCH};
+use reqwest::{Body, Client, Method, Request, Url};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Bodies of at most so many bytes are small.
+const SMALL: usize = 64 << 10;
+
+/// How long a server may take, and how often it is asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For an answer to a small request; also for a connection to come about.
+    pub small: Duration,
+    /// In which no byte passes, of a body that is not small.
+    pub stalled: Duration,
+    /// For which the server says nothing while it copies, or puts the parts of an upload together.
+    pub work: Duration,
+    /// How often a request is made again.
+    pub retries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            small: Duration::from_secs(10),
+            // What was handed to the system is on its way for long where the line is slow.
+            stalled: Duration::from_mins(1),
+            work: Duration::from_mins(5),
+            retries: 6,
+        }
+    }
+}
+
+/// Nothing was heard of a server for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the server did not answer within {0:?}")]
+struct Silent(Duration);
+
+/// No byte of a body passed for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the server accepted no data for {0:?}")]
+struct Stalled(Duration);
+
+/// The kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Small,
+    Transfer,
+    Work,
+}
+
+impl Kind {
+    fn of(request: &HttpRequest) -> Self {
+        let copies = request.headers().contains_key("x-amz-copy-source");
+        let length = request.body().content_length();
+        match *request.method() {
+            Method::PUT if copies => Self::Work,
+            // An upload is put together, or many objects are deleted.
+            Method::POST if length > 0 && length <= SMALL => match request.uri().query() {
+                Some(query) if query.contains("uploadId=") => Self::Work,
+                Some(query) if query.starts_with("delete") && length > 2 << 10 => Self::Work,
+                _ => Self::Small,
+            },
+            Method::POST if length > SMALL => Self::Work,
+            _ if length > SMALL => Self::Transfer,
+            _ => Self::Small,
+        }
+    }
+}
+
+/// A client that gives up in time.
+pub(super) struct Limited {
+    limits: Limits,
+    /// Gives up an answer that stalls.
+    quick: Client,
+    /// Gives up nothing by itself: its limit for silence would also count while a body is sent.
+    patient: Client,
+}
+
+impl fmt::Debug for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Limited({:?})", self.limits)
+    }
+}
+
+impl Limited {
+    /// `quick` has a limit for silence of its own, [`stalled`](Limits::stalled); `patient` has none.
+    pub(super) fn new(limits: Limits, quick: Client, patient: Client) -> Self {
+        Self {
+            limits,
+            quick,
+            patient,
+        }
+    }
+
+    /// Makes a small request. A body that is said to be small, and a listing, are part of the answer.
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let end = Instant::now() + self.limits.small;
+        // Whoever creates an object knows his own, so that it may be created again.
+        let is_created = request.headers().contains_key(IF_NONE_MATCH);
+        let lists = request.method() == Method::GET
+            && request
+                .uri()
+                .query()
+                .is_some_and(|it| it.contains("list-type="));
+        let silent = |_| {
+            let kind = if is_created {
+                HttpErrorKind::Request
+            } else {
+                HttpErrorKind::Timeout
+            };
+            HttpError::new(kind, Silent(self.limits.small))
+        };
+        let answer = timeout_at(end, self.quick.call(request));
+        let answer = answer.await.map_err(silent)??;
+        let length = answer.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if !lists && length.is_none_or(|length| length > SMALL) {
+            return Ok(answer);
+        }
+        let (head, body) = answer.into_parts();
+        let bytes = timeout_at(end, body.bytes()).await.map_err(silent)??;
+        Ok(HttpResponse::from_parts(head, bytes.into()))
+    }
+
+    /// Sends a body that is not small, and watches how it goes on.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (head, body) = request.into_parts();
+        let url: Url = head.uri.to_string().parse().map_err(unknown)?;
+        let mut request = Request::new(head.method, url);
+        *request.headers_mut() = head.headers;
+        let passed = Arc::new(AtomicU64::new(0));
+        *request.body_mut() = Some(Body::wrap_stream(counted(body, Arc::clone(&passed))));
+        let answered = async {
+            let answer = self.patient.execute(request).await.map_err(failed)?;
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            // It is the server's word on what it was sent, and short.
+            let bytes = answer.bytes().await.map_err(failed)?;
+            let mut answer = HttpResponse::new(bytes.into());
+            *answer.status_mut() = status;
+            *answer.headers_mut() = headers;
+            Ok(answer)
+        };
+        let mut answered = pin!(answered);
+        loop {
+            let before = passed.load(Ordering::Relaxed);
+            if let Ok(answer) = timeout(self.limits.stalled, &mut answered).await {
+                return answer;
+            }
+            if passed.load(Ordering::Relaxed) == before {
+                let stalled = Stalled(self.limits.stalled);
+                return Err(HttpError::new(HttpErrorKind::Timeout, stalled));
+            }
+        }
+    }
+}
+
+/// A body in pieces; counts those that were taken.
+fn counted(
+    mut body: HttpRequestBody,
+    passed: Arc<AtomicU64>,
+) -> impl Stream<Item = Result<Bytes, HttpError>> {
+    let frames = stream::poll_fn(move |context| Pin::new(&mut body).poll_frame(context));
+    let pieces = frames.flat_map(|frame| {
+        let bytes = frame.map(|frame| frame.into_data().unwrap_or_default());
+        let (mut rest, error) = match bytes {
+            Ok(bytes) => (bytes, None),
+            Err(error) => (Bytes::new(), Some(error)),
+        };
+        let pieces = std::iter::from_fn(move || {
+            (!rest.is_empty()).then(|| Ok(rest.split_to(rest.len().min(SMALL))))
+        });
+        stream::iter(pieces.chain(error.map(Err)))
+    });
+    pieces.inspect(move |_| {
+        passed.fetch_add(1, Ordering::Relaxed);
+    })
+}
+
+fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> HttpError {
+    HttpError::new(HttpErrorKind::Unknown, error)
+}
+
+/// Why a body was not sent, and whether that may be tried again.
+fn failed(error: reqwest::Error) -> HttpError {
+    let kind = match () {
+        () if error.is_timeout() => HttpErrorKind::Timeout,
+        () if error.is_connect() => HttpErrorKind::Connect,
+        // A connection that broke off.
+        () if error.is_request() || error.is_body() => HttpErrorKind::Interrupted,
+        () => HttpErrorKind::Unknown,
+    };
+    HttpError::new(kind, error.without_url())
+}
+
+#[async_trait]
+impl HttpService for Limited {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        match Kind::of(&request) {
+            Kind::Small => self.ask(request).await,
+            Kind::Transfer => self.send(request).await,
+            Kind::Work => {
+                let answered = timeout(self.limits.work, self.patient.call(request)).await;
+                answered.unwrap_or_else(|_| {
+                    let silent = Silent(self.limits.work);
+                    Err(HttpError::new(HttpErrorKind::Timeout, silent))
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Servers that hang: each request is given up in its time, and what goes on is not.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use stx_publish::store::{MirrorRead as _, Scope, StoreError};
+
+use super::super::objects::Keep;
+use super::super::{BucketOptions, BucketStore, Secret};
+use super::Limits;
+
+const LIMITS: Limits = Limits {
+    small: Duration::from_millis(400),
+    stalled: Duration::from_secs(1),
+    work: Duration::from_secs(20),
+    retries: 2,
+};
+
+/// Longer than all attempts of a request take, and the waits between them; much shorter than what was before.
+const GIVEN_UP: Duration = Duration::from_secs(15);
+
+/// A request as a server reads it.
+struct Asked {
+    socket: TcpStream,
+    reader: BufReader<TcpStream>,
+    method: String,
+    length: usize,
+    /// How many came before it.
+    number: usize,
+}
+
+impl Asked {
+    /// Reads the body, so much at a time, with a pause after each.
+    fn read(&mut self, most: usize, step: usize, pause: Duration) {
+        let mut left = most.min(self.length);
+        let mut buffer = vec![0; step];
+        while left > 0 {
+            let count = left.min(step);
+            if self.reader.read_exact(&mut buffer[..count]).is_err() {
+                return;
+            }
+            left -= count;
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn read_all(&mut self) {
+        self.read(usize::MAX, 1 << 20, Duration::ZERO);
+    }
+
+    fn answer(&mut self, status: &str, length: usize, body: &[u8]) {
+        let head = format!(
+            "HTTP/1.1 {status}\r\nETag: \"1\"\r\nLast-Modified: Thu, 01 Nov 2018 06:00:00 GMT\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        // The client may have given up.
+        self.socket
+            .write_all(&[head.as_bytes(), body].concat())
+            .ok();
+    }
+}
+
+/// A server, and a mirror in it; `serve` answers, and by returning `false` hangs for ever.
+fn server(
+    serve: impl Fn(&mut Asked) -> bool + Send + Sync + 'static,
+) -> (BucketStore, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let (serve, count) = (Arc::new(serve), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let (serve, count) = (Arc::clone(&serve), Arc::clone(&counted));
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(socket.try_clone().expect("a socket"));
+                while let Some((method, length)) = head(&mut reader) {
+                    let mut asked = Asked {
+                        socket: socket.try_clone().expect("a socket"),
+                        reader,
+                        method,
+                        length,
+                        number: count.fetch_add(1, Ordering::SeqCst),
+                    };
+                    if !serve(&mut asked) {
+                        // Longer than any test.
+                        std::thread::sleep(Duration::from_mins(10));
+                    }
+                    reader = asked.reader;
+                }
+            });
+        }
+    });
+    let mut options = BucketOptions {
+        endpoint: Some(endpoint),
+        limits: LIMITS,
+        ..BucketOptions::default()
+    };
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        let value = Secret::new("test");
+        options.environment.insert(name.to_owned(), value);
+    }
+    let clock: super::super::Clock = Arc::new(chrono::DateTime::default);
+    let store = BucketStore::open("s3://stx/mirror", &options, clock);
+    (store.expect("opened"), count)
+}
+
+fn head(reader: &mut BufReader<TcpStream>) -> Option<(String, usize)> {
+    let (mut first, mut length) = (String::new(), 0);
+    if reader.read_line(&mut first).ok()? == 0 {
+        return None;
+    }
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if line.trim().is_empty() {
+            break;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(text) = lower.strip_prefix("content-length:") {
+            length = text.trim().parse().ok()?;
+        }
+    }
+    Some((first.split(' ').next()?.to_owned(), length))
+}
+
+fn is_given_up<T: std::fmt::Debug>(result: Result<T, StoreError>, since: Instant, says: &str) {
+    let took = since.elapsed();
+    let error = result.expect_err("the server hangs");
+    let StoreError::Network { source, .. } = &error else {
+        panic!("{error}");
+    };
+    let said = source.to_string();
+    assert!(said.contains(says), "{said}");
+    assert!(took < GIVEN_UP, "{took:?}");
+}
+
+#[tokio::test]
+async fn small_requests_are_given_up_after_some_attempts() {
+    let (store, asked) = server(|_| false);
+    let start = Instant::now();
+    let catalog = store.catalog(&Scope::All).await;
+    is_given_up(catalog, start, "did not answer within 400ms");
+    let before = asked.swap(0, Ordering::SeqCst);
+    assert!(before >= 3, "{before} attempts of several questions");
+    let start = Instant::now();
+    let created = store.inner.objects.create("one", "text").await;
+    is_given_up(created, start, "did not answer within 400ms");
+    assert_eq!(asked.load(Ordering::SeqCst), 1 + LIMITS.retries);
+    asked.store(0, Ordering::SeqCst);
+    let start = Instant::now();
+    let put = store.inner.objects.put("one", "text", Keep::Not).await;
+    is_given_up(put, start, "did not answer within 400ms");
+    assert_eq!(asked.load(Ordering::SeqCst), 1 + LIMITS.retries);
+}
+
+/// The answer to a condition is lost: whoever asks again is told that the object is there, and finds that it is his own.
+#[tokio::test]
+async fn a_server_that_hangs_once_is_asked_again() {
+    let (store, asked) = server(|asked| {
+        asked.read_all();
+        match (asked.method.as_str(), asked.number) {
+            ("PUT", 0) => return false,
+            ("PUT", _) => asked.answer("412 Precondition Failed", 0, b""),
+            ("GET", _) => asked.answer("200 OK", 4, b"text"),
+            _ => asked.answer("404 Not Found", 0, b""),
+        }
+        true
+    });
+    let created = store.inner.objects.create("one", "text").await;
+    assert!(created.expect("answered"), "it is his own");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+}
+
+/// The head of an answer comes, and the rest of a small object does not.
+#[tokio::test]
+async fn half_of_a_small_answer_is_no_answer() {
+    let (store, _) = server(|asked| {
+        asked.answer("200 OK", 100, b"half of it");
+        false
+    });
+    let start = Instant::now();
+    let found = store.inner.objects.get("one").await;
+    is_given_up(found, start, "did not answer within 400ms");
+}
+
+#[tokio::test]
+async fn a_large_body_may_take_long_as_long_as_it_goes_on() {
+    const LENGTH: usize = 24 << 20;
+    let (store, _) = server(|asked| {
+        // More than the limits of a small request and of silence, in all.
+        asked.read(usize::MAX, 1 << 20, Duration::from_millis(100));
+        asked.answer("200 OK", 0, b"");
+        true
+    });
+    let start = Instant::now();
+    let put = store
+        .inner
+        .objects
+        .put("one", vec![1; LENGTH], Keep::ForEver);
+    put.await.expect("it went on");
+    assert!(
+        start.elapsed() > LIMITS.stalled * 2,
+        "{:?}",
+        start.elapsed()
+    );
+
+    let (store, asked) = server(|asked| {
+        asked.read(1 << 20, 1 << 20, Duration::ZERO);
+        false
+    });
+    let start = Instant::now();
+    let put = store
+        .inner
+        .objects
+        .put("one", vec![1; LENGTH], Keep::ForEver);
+    is_given_up(put.await, start, "accepted no data for 1s");
+    assert_eq!(asked.load(Ordering::SeqCst), 1 + LIMITS.retries);
+}
+
+#[tokio::test]
+async fn a_download_that_stalls_is_given_up() {
+    let (store, _) = server(|asked| {
+        asked.answer("200 OK", 1 << 20, &[1; 1_000]);
+        false
+    });
+    let start = Instant::now();
+    let read = async {
+        let found = store.inner.objects.open("one", None).await?;
+        let found = found.expect("it is there");
+        let read = found.into_stream().try_collect::<Vec<_>>().await;
+        read.map_err(|error| store.inner.objects.failed("one", error))
+    };
+    is_given_up(read.await, start, "");
+}
+
+#[tokio::test]
+async fn a_server_that_works_may_be_silent() {
+    let (store, asked) = server(|asked| {
+        std::thread::sleep(LIMITS.small * 3);
+        let body = b"<CopyObjectResult><ETag>\"1\"</ETag></CopyObjectResult>";
+        asked.answer("200 OK", body.len(), body);
+        true
+    });
+    let copied = store.inner.objects.copy_small("one", "other").await;
+    assert!(copied.expect("it was at work"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
