@@ -27,7 +27,7 @@ setup:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
-	$(CARGO) clippy --locked -p stx-layout -p stx-deb -p stx-retention -p stx-pipeline -p stx-executors -p stx-service -p stx-publish -p stx-images -p stx-publish-s3 -p stx-trust -p stx-zsync -p stx-compare -- -D warnings
+	$(CARGO) clippy --locked -p stx-layout -p stx-deb -p stx-retention -p stx-pipeline -p stx-executors -p stx-service -p stx-publish -p stx-images -p stx-pages -p stx-publish-s3 -p stx-trust -p stx-zsync -p stx-compare -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
 	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream

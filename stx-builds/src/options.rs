@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use stx_executors::Places;
 use stx_layout::ReleaseKind;
 use stx_layout::config::{ConfigErrors, Faults, from_toml};
-use stx_publish::site::Site as PageSite;
+use stx_pages::Site as PageSite;
 use stx_publish_s3::{BucketOptions, Secret};
 
 use crate::error::{Error, ErrorKind, unusable};

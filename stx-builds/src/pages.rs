@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
+use stx_pages::{Refreshed, Site as PageSite, refresh_locked};
 use stx_publish::index::{PageName, Stay};
-use stx_publish::site::{Refreshed, Site as PageSite, refresh_locked};
 use stx_publish::{MirrorStore, PageId, Scope};
 use stx_retention::{Decision, PrunePlan};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use stx_layout::counted;
-use stx_publish::site::IndexSeal;
+use stx_pages::IndexSeal;
 use stx_publish::{PublishRequest, Seal};
 use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 use stx_layout::{BuildId, RootAlias};
+use stx_pages::verify_pages;
 use stx_publish::aliases::{AliasPolicy, RootStep, RootVerdict, settle_root};
-use stx_publish::site::verify_pages;
 use stx_publish::verify::{LeftName, check_root_aliases};
 use stx_publish::{
     Finding, FindingKind, MirrorStore, RepairReport, Scope, StoreError, VerifyError, VerifyReport,

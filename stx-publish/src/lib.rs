@@ -29,7 +29,6 @@
 //! | `replicate` | copies builds from one mirror to another; feature `copy` |
 //! | `preview` | the files of a build that still runs, as a web server shows them; feature `local` |
 //! | `verdicts` | verdicts on builds, and `latest_green_build` |
-//! | `site` | the catalog pages; feature `site` |
 //! | `net` | HTTP as every client speaks it; feature `http` |
 //! | `conformance`, `faulty`, `sweep` | the suite for stores, a store that fails on demand, and the sweep of its failures; feature `testing` |
 //!
@@ -72,8 +71,6 @@ pub mod replicate;
 #[cfg(feature = "local")]
 pub mod scan;
 pub mod seal;
-#[cfg(feature = "site")]
-pub mod site;
 #[cfg(any(feature = "fetch", feature = "local"))]
 mod sparse;
 pub mod store;

@@ -226,7 +226,7 @@ pub fn check_record(id: &BuildId, record: &BuildRecord) -> Result<(), StoreError
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Refuses a text that readers would refuse for its length.
-pub(crate) fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {
+pub fn check_length(what: impl fmt::Display, bytes: &[u8]) -> Result<(), StoreError> {
     if bytes.len() as u64 <= LONGEST_TEXT {
         return Ok(());
     }

@@ -187,7 +187,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether it is derived, and can be made again: pages by `site::refresh`, all else by [`repair()`].
+    /// Whether it is derived, and can be made again: pages by `stx_pages::refresh`, all else by [`repair()`].
     pub fn is_repairable(self) -> bool {
         match self {
             Self::AliasDangling

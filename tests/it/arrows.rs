@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use crate::harness::{root, run, tool};
 
 /// The crates that extend another one and lie in its folder, with the one that they extend.
-const EXTRAS: [(&str, &str); 7] = [
+const EXTRAS: [(&str, &str); 8] = [
     ("stx-deb", "stx-layout"),
     ("stx-executors", "stx-pipeline"),
     ("stx-images", "stx-publish"),
+    ("stx-pages", "stx-publish"),
     ("stx-publish-s3", "stx-publish"),
     ("stx-service", "stx-pipeline"),
     ("stx-trust", "stx-publish"),
@@ -132,6 +133,7 @@ const LAYERED: &[(&str, &str)] = &[
     ("stx-publish", "stx-publish"),
     ("stx-publish-s3", "stx-publish/s3"),
     ("stx-images", "stx-publish/images"),
+    ("stx-pages", "stx-publish/pages"),
     ("stx-trust", "stx-publish/trust"),
     ("stx-zsync", "stx-publish/zsync"),
     ("stx-compare", "stx-compare"),

@@ -304,7 +304,7 @@ fn tidy_finds_nothing_wrong_with_the_pages() {
         }
     }
     assert_eq!(pages, 1 + (4 + 17) + (6 + 18));
-    let listing = stx_publish::site::listing("/a & b/20200101T000000Z/", &[]);
+    let listing = stx_pages::listing("/a & b/20200101T000000Z/", &[]);
     let file = site.dir.path().join("listing.html");
     fs_err::write(&file, listing + "<p>").expect("a file");
     let judged = run(&mut tool("tidy", ["-quiet", "-errors", file.as_str()]));

@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use camino::Utf8Path;
 use percent_encoding::percent_decode_str;
 use stx_layout::{PhaseRecord, encode_path};
+use stx_pages::install_files;
 use stx_pipeline::process::collect_preview;
 use stx_pipeline::{
     BuildPlan, Cancel, Ended, Event, EventKind, Invocation, Preview as Table, Runner, Stream,
 };
 use stx_publish::preview::PreviewTree;
-use stx_publish::site::install_files;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tracing::{Instrument as _, debug};

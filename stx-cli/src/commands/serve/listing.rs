@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use stx_builds::server::PRIVATE;
 use stx_layout::BuildDate;
 use stx_layout::index::PageName;
-use stx_publish::site::{Listed, listing};
+use stx_pages::{Listed, listing};
 
 /// The answer to a request for a directory.
 enum Directory {

@@ -9,13 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use stx_layout::{AliasEntry, AliasName, BuildOutcome};
 
 use super::*;
+use stx_pages::{IndexSeal, Site, refresh_sealed};
 use stx_publish::conformance::{sample_id, sample_request};
 use stx_publish::faulty::{Fault, FaultyStore};
 use stx_publish::index::{PageId, PageName};
 use stx_publish::memory::MemoryStore;
 use stx_publish::publish::{prepare, publish};
 use stx_publish::seal::{Seal, Signer as _};
-use stx_publish::site::{IndexSeal, Site, refresh_sealed};
 use stx_publish::store::{MirrorRead, MirrorStore, Scope, StoreError};
 
 const KEY: &str = include_str!("fixtures/signing.key");

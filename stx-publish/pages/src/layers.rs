@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use stx_layout::index::{BelowState, BelowSummary};
 use stx_layout::{Catalog, Channel};
-
-use crate::index::{BelowState, BelowSummary};
 
 /// The build below the newest success of each channel that has one.
 pub(super) fn below(catalog: &Catalog) -> BTreeMap<Channel, BelowSummary> {

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use sha2::Digest as _;
+use stx_layout::index::{BuildIndex, PageName};
 use stx_layout::{
     BuildPath, Channel, Origin, PhaseRecord, PhaseStatus, Sha256, Sums, VerdictEntry, counted,
     encode_path,
 };
+use stx_publish::seal::SUMS_SIGNATURE;
+use stx_publish::thinning::ThinnedSection;
 
 use super::files::{File, Group, groups};
 use super::{
     Bar, Row, breakable, file_name, in_shell, in_url, is_web, moment, printed, rfc3339, size,
     title, way_up,
 };
-use crate::index::{BuildIndex, PageName};
-use crate::seal::SUMS_SIGNATURE;
-use crate::site::{Site, sources};
-use crate::thinning::ThinnedSection;
+use crate::site::Site;
+use crate::sources;
 
 /// The version of the page; increase it when the code here renders something else. Changes of the templates count by themselves.
 const FORM: u32 = 1;
@@ -30,29 +31,29 @@ const FEW: usize = 20;
 
 /// The contents of a build, as its page shows them.
 #[derive(Debug, Default)]
-pub(in crate::site) struct Facts {
+pub(crate) struct Facts {
     /// Every file, with its size, and every symlink, without.
-    pub(in crate::site) files: BTreeMap<BuildPath, Option<u64>>,
+    pub(crate) files: BTreeMap<BuildPath, Option<u64>>,
     /// The sections that retention took.
-    pub(in crate::site) taken: Vec<ThinnedSection>,
+    pub(crate) taken: Vec<ThinnedSection>,
     /// True if its sums have a signature.
-    pub(in crate::site) is_signed: bool,
+    pub(crate) is_signed: bool,
     /// The text that names its commits: its path, its first lines, and true if there are no more.
-    pub(in crate::site) commits: Option<(BuildPath, String, bool)>,
+    pub(crate) commits: Option<(BuildPath, String, bool)>,
 }
 
 /// The digest of everything on the pages of builds that does not come from a build.
-pub(in crate::site) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
+pub(crate) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
     let mut hash = sha2::Sha256::new();
     for text in [
         &format!("{FORM} {}", env!("CARGO_PKG_VERSION")),
         title(site),
         site.url.as_deref().unwrap_or("\0"),
         keys.unwrap_or("\0"),
-        include_str!("../../../templates/base.html"),
-        include_str!("../../../templates/build.html"),
-        include_str!("../../../templates/style.css"),
-        include_str!("../../../templates/mirror.js"),
+        include_str!("../../templates/base.html"),
+        include_str!("../../templates/build.html"),
+        include_str!("../../templates/style.css"),
+        include_str!("../../templates/mirror.js"),
     ] {
         hash.update(text);
         // Or the end of one text could be the beginning of the next.
@@ -62,7 +63,7 @@ pub(in crate::site) fn look(site: &Site, keys: Option<&str>) -> Sha256 {
 }
 
 /// The text of the page.
-pub(in crate::site) fn build_page(
+pub(crate) fn build_page(
     site: &Site,
     channel: &Channel,
     build: &BuildIndex,

@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use stx_layout::index::{BuildIndex, BuildPage, ChannelIndex, PageId, PageName};
 use stx_layout::{BuildDate, BuildId, BuildPath, Sha256};
+use stx_publish::incoming::digest_of;
+use stx_publish::seal::signature_path;
+use stx_publish::store::{Depth, Found, MirrorStore, PageWriter, StoreError};
 
-use super::html::build::{Facts, build_page, look};
-use super::{PARALLEL, Refreshed, Site};
-use crate::incoming::digest_of;
-use crate::index::{BuildIndex, BuildPage, ChannelIndex, PageId, PageName};
-use crate::seal::signature_path;
-use crate::store::{Depth, Found, MirrorStore, PageWriter, StoreError};
+use crate::html::build::{Facts, build_page, look};
+use crate::site::{PARALLEL, Refreshed, Site};
+use crate::sources;
 
 /// Bytes of a `CHANGELOG` that a page shows at most.
 const LONGEST_CHANGELOG: u64 = 64 << 10;
@@ -139,7 +140,7 @@ pub(super) async fn replace(
         gone.extend(builds.map(|id| id.date).filter(|date| !there(date)));
     }
     for gone in gone {
-        let removed = super::sources::remove(store, pages, page(gone)).await?;
+        let removed = sources::remove(store, pages, page(gone)).await?;
         done.removed.extend(removed);
     }
     Ok(done)

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use stx_layout::index::{ChannelIndex, PageId, PageName, RootIndex};
 use stx_layout::{AliasName, Catalog, Channel, ChannelEntry};
+use stx_publish::incoming::digest_of;
+use stx_publish::store::{MirrorStore, Scope, StoreError};
+use stx_publish::verify::{Finding, FindingKind, VerifyError, VerifyReport};
 
-use super::html::{MADE_OF, PAGES_OF_CHANNEL, PAGES_OF_ROOT, digest_of_channel, digest_of_root};
-use super::{PARALLEL, build_pages, latest_of, layers};
-use crate::incoming::digest_of;
-use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
-use crate::store::{MirrorStore, Scope, StoreError};
-use crate::verify::{Finding, FindingKind, VerifyError, VerifyReport};
+use crate::html::{MADE_OF, PAGES_OF_CHANNEL, PAGES_OF_ROOT, digest_of_channel, digest_of_root};
+use crate::site::PARALLEL;
+use crate::summary::latest_of;
+use crate::{build_pages, layers};
 
 /// How long to wait before the pages are looked at again.
 const PAUSE: Duration = Duration::from_millis(200);

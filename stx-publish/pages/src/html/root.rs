@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use askama::Template;
+use stx_layout::index::{ChannelSummary, PageName, RootIndex};
 use stx_layout::{ReleaseKind, ReleaseOrder, RootAlias, RootEntry, Sha256, counted};
 
 use super::layers::{Layer, layers};
 use super::{breakable, digest_of_root, file_name, in_url, made, moment, outcome, size, title};
-use crate::index::{ChannelSummary, PageName, RootIndex};
 use crate::site::{Made, Site};
 
 /// Makes the pages of the root.
-pub(in crate::site) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
+pub(crate) fn root_pages(site: &Site, index: &RootIndex) -> Vec<Made> {
     let page = RootPage {
         title: title(site),
         made_of: digest_of_root(index),

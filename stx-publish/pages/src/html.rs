@@ -6,16 +6,18 @@ use std::fmt::Display;
 use askama::Template;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use stx_layout::index::{
+    BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
+};
 use stx_layout::{
     AliasName, BuildDate, BuildOutcome, Channel, Origin, PhaseRecord, PhaseStatus, Sha256,
     VerdictEntry, counted, encode_path, printable_json, printable_lines, size,
 };
+use stx_publish::incoming::digest_of;
 
-use super::{Made, Site, sources};
-use crate::incoming::digest_of;
-use crate::index::{
-    BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
-};
+use crate::site::{Made, Site};
+use crate::sources;
+use crate::summary::summary;
 use trend::Trend;
 
 pub(super) mod build;
@@ -164,12 +166,12 @@ fn title(site: &Site) -> &str {
 
 /// The build that `latest_build` points at.
 fn latest(index: &ChannelIndex) -> Option<BuildDate> {
-    super::summary(index).latest_build
+    summary(index).latest_build
 }
 
 /// The build that `latest_green_build` points at.
 fn green(index: &ChannelIndex) -> Option<BuildDate> {
-    super::summary(index).latest_green_build
+    summary(index).latest_green_build
 }
 
 #[derive(Template)]

@@ -9,11 +9,13 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use stx_layout::derived::Repositories;
+use stx_layout::index::{BuildIndex, ChannelIndex, PageId, PageName};
 use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, encode_path};
+use stx_publish::store::{MirrorStore, PageWriter, StoreError};
 
-use super::{Refreshed, Site, latest_of};
-use crate::index::{BuildIndex, ChannelIndex, PageId, PageName};
-use crate::store::{MirrorStore, PageWriter, StoreError};
+use crate::replace::replace;
+use crate::site::{Refreshed, Site};
+use crate::summary::latest_of;
 
 /// The text of a file, or none where there is nothing to install.
 pub(super) type Text = Option<String>;
@@ -203,7 +205,7 @@ pub(super) async fn replace_of_builds(
     let files: Vec<_> = files
         .map(|(page, text)| (page, Bytes::from(text)))
         .collect();
-    done.written = super::replace(store, pages, None, files).await?;
+    done.written = replace(store, pages, None, files).await?;
     Ok(done)
 }
 

@@ -1,65 +1,19 @@
-//! The catalog pages: `index.json`, `index.html` and a feed, made of the catalog.
-//!
-//! [`refresh`] reads the mirror, makes the pages and replaces those that differ. They need no server but one for files, no
-//! script and nothing from elsewhere; a script, where it runs, filters and sorts.
+//! Reads the mirror, makes the pages and replaces those that differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use stx_layout::derived::Repositories;
-use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildState, Catalog, Channel,
-    ChannelEntry, ReleaseKind, Sums, VerdictEntry,
+use stx_layout::index::{
+    BuildIndex, ChannelIndex, ChannelSummary, PageId, PageName, RootIndex, SCHEMA,
 };
+use stx_layout::{BuildId, BuildState, Catalog, Channel, ChannelEntry, VerdictEntry};
+use stx_publish::store::{MirrorStore, PageWriter, Scope, StoreError};
 
-use crate::index::{
-    BuildIndex, ChannelIndex, ChannelSummary, Media, NewestBuild, PackageChanges, PageId, PageName,
-    RootIndex, SCHEMA, Stay,
-};
-use crate::store::{MirrorStore, PageWriter, Scope, StoreError};
-
-mod build_pages;
-mod changes;
-mod check;
-mod html;
-mod layers;
-mod signed;
-mod sources;
-#[cfg(test)]
-mod tests;
-
-pub use check::verify_pages;
-pub use html::{Listed, listing};
-pub use signed::IndexSeal;
-pub use sources::install_files;
-
-/// How many pages are written at one time. What a page costs is the wait for the disk, or for the answer of a bucket.
-const PARALLEL: usize = 16;
-
-/// The texts and facts on the pages that are not on the mirror.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Site {
-    /// The heading of the root's page; `StarlingX builds` where it is empty.
-    pub title: String,
-    /// The URL of the mirror's root, for the commands that the pages show; without it a script fills it in.
-    pub url: Option<String>,
-    /// The audience of each kind of release; a kind that is not named here has a text of its own.
-    pub about: BTreeMap<ReleaseKind, String>,
-    /// How long each build stays.
-    pub stays: BTreeMap<BuildId, Stay>,
-    /// Compare also those files of builds that cannot have changed unless somebody else changed them.
-    pub thorough: bool,
-}
-
-/// The result of a refresh.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Refreshed {
-    /// Pages that were written.
-    pub written: Vec<PageId>,
-    /// Pages of channels that are gone, which were removed.
-    pub removed: Vec<PageId>,
-}
+use crate::contents::Files;
+use crate::replace::replace;
+use crate::site::{Refreshed, Site};
+use crate::summary::summary;
+use crate::{IndexSeal, build_pages, html, layers, signed, sources};
 
 /// Makes the pages of a mirror anew, and replaces those that differ.
 ///
@@ -229,30 +183,6 @@ async fn histories(
     Ok(histories)
 }
 
-/// Replaces those of some pages that differ, side by side; the pages that were written.
-async fn replace(
-    store: &dyn MirrorStore,
-    pages: &dyn PageWriter,
-    seal: Option<&IndexSeal>,
-    wanted: impl IntoIterator<Item = Made>,
-) -> Result<Vec<PageId>, StoreError> {
-    let replaced = wanted.into_iter().map(async |(page, bytes)| {
-        if page.name == PageName::IndexJson {
-            return signed::replace(store, pages, seal, &page, bytes).await;
-        }
-        if store.page(&page).await?.as_ref() == Some(&bytes) {
-            return Ok(Vec::new());
-        }
-        pages.write(&page, bytes).await?;
-        Ok(vec![page])
-    });
-    let written: Vec<_> = stream::iter(replaced)
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
-    Ok(written.concat())
-}
-
 /// The index of a channel before a refresh.
 struct Before {
     text: Option<Bytes>,
@@ -365,134 +295,3 @@ async fn channel_index(
         strays: entry.strays,
     })
 }
-
-/// Looks into the builds of a channel. One that is retired meanwhile has nothing.
-struct Files<'a> {
-    store: &'a dyn MirrorStore,
-    channel: &'a Channel,
-    sums: BTreeMap<BuildDate, Sums>,
-}
-
-impl Files<'_> {
-    fn id(&self, date: BuildDate) -> BuildId {
-        BuildId::new(self.channel.clone(), date)
-    }
-
-    /// Reads the sums of a build; of those that were read, the last two are kept.
-    async fn load(&mut self, date: BuildDate) -> Result<(), StoreError> {
-        if !self.sums.contains_key(&date) {
-            let sums = match self.store.sums(&self.id(date)).await {
-                Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => Sums::default(),
-                sums => sums?,
-            };
-            while self.sums.len() > 1 {
-                self.sums.pop_first();
-            }
-            self.sums.insert(date, sums);
-        }
-        Ok(())
-    }
-
-    async fn iso(&mut self, date: BuildDate) -> Result<Vec<Media>, StoreError> {
-        self.load(date).await?;
-        let images = self.sums[&date].lines().iter().filter(|line| {
-            line.path.as_str().starts_with("outputs/iso/")
-                && camino::Utf8Path::new(line.path.as_str()).extension() == Some("iso")
-        });
-        let images: Vec<_> = images.cloned().collect();
-        let mut media = Vec::<Media>::with_capacity(images.len());
-        for image in images {
-            // A second name of the same image, a symlink for one.
-            if media.iter().any(|known| known.sha256 == image.digest) {
-                continue;
-            }
-            if let Some(bytes) = self.size(date, &image.path).await? {
-                media.push(Media {
-                    path: image.path,
-                    bytes,
-                    sha256: image.digest,
-                });
-            }
-        }
-        Ok(media)
-    }
-
-    /// The repositories of packages that the build made, with metadata.
-    async fn repositories(&mut self, date: BuildDate) -> Result<Vec<BuildPath>, StoreError> {
-        self.load(date).await?;
-        let sums = &self.sums[&date];
-        let found = Repositories::of(sums.lines().iter().map(|line| &line.path));
-        let has = |dir: &BuildPath, name: &str| {
-            let path = dir.join(name);
-            path.is_ok_and(|path| sums.get(&path).is_some())
-        };
-        let rpm = found.rpm.into_iter();
-        let rpm = rpm.filter(|dir| has(dir, "repodata/repomd.xml"));
-        let apt = found.apt.into_iter().filter(|dir| has(dir, "Release"));
-        let all = rpm.chain(apt);
-        Ok(all
-            .filter(|dir| dir.segments().next() == Some("outputs"))
-            .collect())
-    }
-
-    async fn size(&self, date: BuildDate, path: &BuildPath) -> Result<Option<u64>, StoreError> {
-        match self.store.read(&self.id(date), path, 0).await {
-            Ok(body) => Ok(Some(body.size)),
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn changes(
-        &mut self,
-        before: Option<BuildDate>,
-        date: BuildDate,
-    ) -> Result<Option<PackageChanges>, StoreError> {
-        let Some(before) = before else {
-            return Ok(None);
-        };
-        self.load(before).await?;
-        self.load(date).await?;
-        let (was, is) = (&self.sums[&before], &self.sums[&date]);
-        Ok(Some(changes::changes(before, was, is)))
-    }
-}
-
-/// A channel as its index shows it; the build below follows from all channels.
-fn summary(index: &ChannelIndex) -> ChannelSummary {
-    let latest_build = latest_of(index.aliases.get(&AliasName::latest_build()));
-    let newest = index.builds.first().map(|build| NewestBuild {
-        date: build.date,
-        result: build.record.as_ref().map(|record| record.result),
-    });
-    let latest = index
-        .builds
-        .iter()
-        .find(|build| Some(build.date) == latest_build);
-    let records = index
-        .builds
-        .iter()
-        .filter_map(|build| build.record.as_ref());
-    ChannelSummary {
-        channel: index.channel.clone(),
-        serial: index.serial,
-        builds: index.builds.len() as u64,
-        bytes: records.map(|record| record.bytes).sum(),
-        newest,
-        latest_build,
-        latest_green_build: latest_of(index.aliases.get(&AliasName::latest_green_build())),
-        iso: latest.map(|build| build.iso.clone()).unwrap_or_default(),
-        after: None,
-    }
-}
-
-/// The build that an alias points at.
-fn latest_of(shown: Option<&AliasEntry>) -> Option<BuildDate> {
-    match shown {
-        Some(AliasEntry::Build(date)) => Some(*date),
-        Some(AliasEntry::Other(_)) | None => None,
-    }
-}
-
-/// A page and its bytes.
-type Made = (PageId, Bytes);

@@ -5,9 +5,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use stx_deb::DebFileName;
+use stx_layout::index::{PackageChanges, PackageUpdate};
 use stx_layout::{BuildDate, PackageFileName, Sha256, Sums, cmp_versions};
-
-use crate::index::{PackageChanges, PackageUpdate};
 
 /// Identifies a package of a build: phase, format, name and architecture.
 type Key<'a> = (&'a str, Format, Cow<'a, str>, Cow<'a, str>);

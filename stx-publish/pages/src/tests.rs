@@ -2,21 +2,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{TimeDelta, TimeZone as _, Utc};
+use stx_layout::index::{ChannelIndex, PackageChanges, PageId, PageName, RootIndex, Stay};
 use stx_layout::{
     BuildOutcome, Channel, ImageRecord, Origin, PhaseRecord, PhaseStatus, ReleaseKind, Sha256,
     SourceRecord, Verdict, VerdictEntry,
 };
+use stx_publish::conformance::{sample_id, sample_request};
+use stx_publish::incoming::Entry;
+use stx_publish::memory::MemoryStore;
+use stx_publish::publish::{prepare, publish};
+use stx_publish::seal::LONGEST_TEXT;
+use stx_publish::store::{MirrorRead as _, MirrorStore as _, Scope};
+use stx_publish::thinning::ThinnedSection;
+use stx_publish::verify::{FindingKind, VerifyReport};
 
-use super::{PageId, PageName, Refreshed, Site, Stay, refresh, verify_pages};
-use crate::conformance::{sample_id, sample_request};
-use crate::incoming::Entry;
-use crate::index::{ChannelIndex, PackageChanges, RootIndex};
-use crate::memory::MemoryStore;
-use crate::publish::{prepare, publish};
-use crate::seal::LONGEST_TEXT;
-use crate::store::{MirrorRead as _, MirrorStore as _, Scope};
-use crate::thinning::ThinnedSection;
-use crate::verify::{FindingKind, VerifyReport};
+use super::{Refreshed, Site, refresh, verify_pages};
 
 mod escaping;
 mod install;
@@ -330,7 +330,7 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
     let length = usize::try_from(LONGEST_TEXT).expect("a length") + 1;
     let pages = store.lock_pages().await.expect("the pages");
     let made = [(index.clone(), Bytes::from(vec![b' '; length]))];
-    let refused = super::replace(&store, &*pages, None, made).await;
+    let refused = super::replace::replace(&store, &*pages, None, made).await;
     let refused = refused.expect_err("too long").to_string();
     assert!(
         refused.contains("index.json") && refused.contains("64 MiB"),

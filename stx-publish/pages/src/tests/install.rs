@@ -1,7 +1,8 @@
 //! The files for `apt` and `dnf`.
 
+use stx_publish::conformance::{sample_control, sample_deb};
+
 use super::*;
-use crate::conformance::{sample_control, sample_deb};
 
 #[tokio::test]
 async fn files_for_apt_and_dnf_lead_to_the_newest_build() {

@@ -1,10 +1,10 @@
 //! The listing of a directory, for a server that has none of its own.
 
 use askama::Template;
+use stx_layout::index::PageName;
 use stx_layout::{BuildDate, encode_path};
 
 use super::{breakable, in_url, printed, size};
-use crate::index::PageName;
 
 /// A file or a directory in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,16 +1,16 @@
 //! The graph of channels on the page of the root.
 
+use stx_layout::index::BelowState;
 use stx_layout::{After, BuildOutcome, Channel};
+use stx_publish::conformance::{sample_id, sample_request};
+use stx_publish::incoming::digest_of;
+use stx_publish::memory::MemoryStore;
+use stx_publish::publish::{prepare, publish};
+use stx_publish::seal::{LONGEST_TEXT, sums_path};
+use stx_publish::store::{MirrorStore as _, Scope, read_all};
 
 use super::{FindingKind, PageId, PageName, RootIndex, Site, VerifyReport, text};
-use crate::conformance::{sample_id, sample_request};
-use crate::incoming::digest_of;
-use crate::index::BelowState;
-use crate::memory::MemoryStore;
-use crate::publish::{prepare, publish};
-use crate::seal::{LONGEST_TEXT, sums_path};
-use crate::site::{refresh, verify_pages};
-use crate::store::{MirrorStore as _, Scope, read_all};
+use crate::{refresh, verify_pages};
 
 const COMPILER: &str = "master/centos/compiler";
 const DISTRO: &str = "master/centos/distro";

@@ -13,12 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use stx_layout::index::{PageId, PageName};
 use stx_layout::printable_json;
-
-use crate::index::{PageId, PageName};
-use crate::seal::Signer;
-use crate::seal::check_length;
-use crate::store::{MirrorStore, PageWriter, StoreError};
+use stx_publish::seal::Signer;
+use stx_publish::seal::check_length;
+use stx_publish::store::{MirrorStore, PageWriter, StoreError};
 
 /// How the indexes of a mirror are signed.
 #[derive(Clone)]

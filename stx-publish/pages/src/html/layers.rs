@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::Channel;
-
-use crate::index::{BelowState, BelowSummary, ChannelSummary};
+use stx_layout::index::{BelowState, BelowSummary, ChannelSummary};
 
 /// A channel in the list.
 pub(super) struct Layer<'a> {

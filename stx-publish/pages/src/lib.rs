@@ -1,0 +1,50 @@
+//! The catalog pages of a mirror: `index.json`, `index.html` and a feed, made of the catalog.
+//!
+//! ```text
+//! MirrorStore ──> Catalog ──> ChannelIndex, RootIndex ──> pages ──> those that differ are written
+//! ```
+//!
+//! [`refresh`] reads the mirror, makes the pages and replaces those that differ. They need no server but one for files, no
+//! script and nothing from elsewhere; a script, where it runs, filters and sorts.
+//!
+//! | module | is |
+//! |---|---|
+//! | `site` | the texts and facts that are not on the mirror: [`Site`] |
+//! | `changes`, `contents` | the changed packages, images and repositories of a build |
+//! | `summary`, `layers` | a channel in the index of the root, and the channel that it is built upon |
+//! | `sources` | the files for `apt` and `dnf`: [`install_files`] |
+//! | `html` | the pages for people, and [`listing`], a page of a directory |
+//! | `build_pages` | the page of each build, written only if something on it changed |
+//! | `signed` | the signatures of the indexes: [`IndexSeal`] |
+//! | `replace` | writes the pages that differ |
+//! | `refresh` | all of it: [`refresh`], [`refresh_sealed`], [`refresh_locked`] |
+//! | `check` | compares the pages with the mirror: [`verify_pages`] |
+//!
+//! The crate reaches a mirror by [`stx_publish::MirrorStore`] only.
+
+mod build_pages;
+mod changes;
+mod check;
+mod contents;
+mod html;
+mod layers;
+mod refresh;
+mod replace;
+mod signed;
+mod site;
+mod sources;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use check::verify_pages;
+pub use html::{Listed, listing};
+pub use refresh::{refresh, refresh_locked, refresh_sealed};
+pub use signed::IndexSeal;
+pub use site::{Refreshed, Site};
+pub use sources::install_files;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
