@@ -24,6 +24,7 @@ pub use order::{BuildArea, BuildOrder, Watch};
 pub(crate) use places::place_env;
 pub use recipe::{RECIPE_FORM, read_recipe, recipe_files, recipe_findings};
 pub(crate) use state::lock;
+pub use unpublished::NeverCommitted;
 pub(crate) use unpublished::{UNPUBLISHED, logs as unpublished_logs};
 pub(crate) use work::resume;
 

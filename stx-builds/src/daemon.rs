@@ -22,6 +22,7 @@ use stx_service::{Control, Host, ServeError, serve};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::builder::SiteBuilder;
+pub(crate) use self::builder::unfinished;
 use self::host::LocalHost;
 pub use self::request::{Requested, RequestedVerdict};
 pub use self::setup::{ReadOptions, Service};

@@ -40,6 +40,7 @@
 //! | `packages`, [`compare`], [`since`] | packages by their headers, against the reference build; when one changed |
 //! | [`diff`] | two builds in summary: packages, images, commits |
 //! | [`daemon`] | the build service |
+//! | [`log`] | the logs of phases, also of running builds |
 //! | [`layers`] | the channels that are built after each other |
 //! | [`init`] | a first configuration, made of a few answers |
 //! | [`doctor`] | every mistake of a configuration, and what of the machine it does not match |
@@ -64,6 +65,7 @@ mod identity;
 pub mod images;
 pub mod init;
 pub mod layers;
+pub mod log;
 pub mod mirror;
 mod opened;
 pub mod options;

@@ -25,7 +25,9 @@ pub(crate) use builds::{
 pub(crate) use init::Init;
 pub(crate) use mark::Mark;
 pub(crate) use names::{Image, ImageName, ImageParse, ImagePush, Parse, StreamWord, Word};
-pub(crate) use readers::{Compare, Copy, Diff, Fetch, List, Noise, Serve, Show, Since, Verify};
+pub(crate) use readers::{
+    Compare, Copy, Diff, Fetch, List, Log, Noise, Serve, Show, Since, Verify,
+};
 pub(crate) use retention::{Explain, Forecast, Pin, Pins, Prune, Undelete, Unpin};
 pub(crate) use service::{Daemon, Doctor, History, Stats, Trigger};
 
@@ -175,6 +177,12 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Find the build that last changed a package or one of its files, and the commits in it
     Since(Since),
+    /// Print the log of a phase, and follow a running build
+    ///
+    /// Without PHASE, print the log of the running or the failed phase, or list the logs. A channel means the build that runs in
+    /// it, else its newest build, whatever its result; without BUILD, the only build that runs. A terminal shows escapes in place
+    /// of control characters; a file or a pipe gets the bytes as they are.
+    Log(Log),
     /// List channels and builds with age, result, size and expiry
     List(List),
     /// Serve a mirror on the loopback interface to try it out

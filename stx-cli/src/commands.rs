@@ -14,6 +14,7 @@ pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod log;
 pub(crate) mod manual;
 pub(crate) mod mark;
 pub(crate) mod pages;

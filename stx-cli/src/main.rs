@@ -120,6 +120,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Compare(args) => commands::compare::run(context, args).await,
         Command::Diff(args) => commands::diff::run(context, args).await,
         Command::Since(args) => commands::since::run(context, args).await,
+        Command::Log(args) => commands::log::run(context, args).await,
         Command::List(args) => commands::list::run(context, args).await,
         Command::Serve(args) => commands::serve::run(context, args).await,
         Command::Show(args) => commands::show::run(context, args).await,

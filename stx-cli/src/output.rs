@@ -82,6 +82,16 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Passes bytes on to standard output as they are; `false` if its reader has seen enough.
+pub(crate) fn pass(bytes: &[u8]) -> Result<bool, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Exit::Bug, error)),
+    }
+}
+
 /// Lines of columns without colours; see [`table`].
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let cells = |row: &Vec<String>| row.iter().map(Cell::from).collect();

@@ -37,6 +37,7 @@ mod init;
 mod kill;
 mod layers;
 mod ledger;
+mod log;
 mod mark;
 mod names;
 mod nginx;

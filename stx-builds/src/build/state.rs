@@ -1,6 +1,6 @@
 //! The state directory of a channel.
 
-use std::fs::Permissions;
+use std::fs::{Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -15,6 +15,10 @@ use crate::error::{Error, ErrorKind, unusable};
 
 /// How long orphans have between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often the lock is tried again, and after which pause.
+const LOOKERS: u32 = 20;
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// Ends what a killed build of the channel left running; the lock has to be held.
 pub(super) async fn end_orphans(state: &Utf8Path, watch: Watch<'_>) -> Result<(), Error> {
@@ -43,14 +47,22 @@ pub(crate) fn lock(state: &Utf8Path, channel: &Channel) -> Result<fs_err::File, 
     let wrong = |error| unusable(state, error);
     fs_err::create_dir_all(state).map_err(wrong)?;
     let lock = fs_err::File::create(state.join("lock")).map_err(wrong)?;
-    match lock.file().try_lock() {
+    let mut locked = lock.file().try_lock();
+    for _ in 0..LOOKERS {
+        if matches!(locked, Err(TryLockError::WouldBlock)) {
+            // Whoever looks whether a build runs has the lock for a moment.
+            std::thread::sleep(MOMENT);
+            locked = lock.file().try_lock();
+        }
+    }
+    match locked {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+        Err(TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::Busy,
             format!("{channel}: another build of this channel is running"),
         )
         .hint("two builds of one channel never run together; try again when it is done")),
-        Err(std::fs::TryLockError::Error(error)) => Err(bug(error)),
+        Err(TryLockError::Error(error)) => Err(bug(error)),
     }
 }
 

@@ -23,6 +23,17 @@ pub(crate) fn logs(area: &BuildArea, id: &BuildId) -> Utf8PathBuf {
     state.join(UNPUBLISHED).join(id.date.to_string())
 }
 
+/// A build that is not published, because it never came to a commit.
+#[derive(Debug, thiserror::Error)]
+#[error("{build} never came to a commit, so nothing was published: {why}")]
+#[non_exhaustive]
+pub struct NeverCommitted {
+    /// The build.
+    pub build: Box<BuildId>,
+    /// The phase that failed, and why, in a line.
+    pub why: String,
+}
+
 /// Keeps the logs of a build, which nothing runs of any more; why it is not published.
 pub(super) fn keep(
     area: &BuildArea,
@@ -43,7 +54,8 @@ pub(super) fn keep(
             format!("phase {}: {reason}", record.name)
         },
     );
-    let error = format!("{id} never came to a commit, so nothing was published: {why}");
+    let build = Box::new(id.clone());
+    let error = NeverCommitted { build, why };
     Ok(Error::new(ErrorKind::BuildFailed, error).hint(format!("its logs are in {logs}")))
 }
 

@@ -123,13 +123,7 @@ impl Builder for SiteBuilder {
     }
 
     async fn unfinished(&self) -> Result<Vec<BuildId>, String> {
-        let mut found = Vec::new();
-        walk(&self.area.state, 0, &mut |dir| {
-            let journal = process::read_journal(dir).map_err(|error| error.to_string())?;
-            found.extend(journal.map(|journal| journal.started.plan.id));
-            Ok(())
-        })?;
-        Ok(found)
+        unfinished(&self.area)
     }
 
     async fn published(&self, id: &BuildId) -> Result<Option<RunEnd>, String> {
@@ -169,6 +163,17 @@ fn end(record: &BuildRecord) -> RunEnd {
 
 /// The service's own entries of a channel's state directory.
 const OWN: [&str; 6] = ["sources", "work", "logs", "running", "journal", UNPUBLISHED];
+
+/// The builds of all channels that were neither published nor given up, also those that run.
+pub(crate) fn unfinished(area: &BuildArea) -> Result<Vec<BuildId>, String> {
+    let mut found = Vec::new();
+    walk(&area.state, 0, &mut |dir| {
+        let journal = process::read_journal(dir).map_err(|error| error.to_string())?;
+        found.extend(journal.map(|journal| journal.started.plan.id));
+        Ok(())
+    })?;
+    Ok(found)
+}
 
 /// Visits the state directories of channels, which hold a lock.
 fn walk(

@@ -12,6 +12,26 @@ use stx_layout::config::parse_duration;
 use super::day_or_time;
 
 #[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// `CHANNEL`, `CHANNEL/BUILD-DATE`, the beginning of a date, or an alias such as `CHANNEL/latest_build`
+    #[arg(value_name = "BUILD|CHANNEL")]
+    pub(crate) build: Option<String>,
+
+    /// The phase
+    pub(crate) phase: Option<String>,
+
+    /// Follow a running build from phase to phase until it ends; exit with 3 if it failed
+    ///
+    /// With PHASE, follow only this phase to its end. Begins with the last 10 lines.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Begin with the last N lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) lines: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct List {
     /// List only this channel
     pub(crate) channel: Option<Channel>,

@@ -5,8 +5,8 @@ mod events;
 use std::time::Duration;
 
 use serde::Serialize;
-use stx_builds::build::{BuildOrder, Built, OnInterrupt};
-use stx_builds::options::anywhere;
+use stx_builds::build::{BuildOrder, Built, NeverCommitted, OnInterrupt};
+use stx_builds::log::LogEnd;
 use stx_layout::{BuildId, BuildOutcome};
 use stx_pipeline::Cancel;
 use stx_service::ledger::LEFT_OUT;
@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, args: &Build) -> Result<(), Failure> 
     let built = watched(context, args.events.as_deref(), &cancel, async |watch| {
         Ok(site.build(&order, watch).await?)
     });
-    report(context, built.await?)
+    ended(context, built.await).await
 }
 
 pub(crate) async fn resume(context: &Context, args: &Resume) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ pub(crate) async fn resume(context: &Context, args: &Resume) -> Result<(), Failu
     let built = watched(context, args.events.as_deref(), &cancel, async |watch| {
         Ok(site.resume(channel, only, how, watch).await?)
     });
-    report(context, built.await?)
+    ended(context, built.await).await
 }
 
 /// The build that was cancelled.
@@ -73,12 +73,63 @@ pub(crate) async fn cancel(context: &Context, args: &args::Cancel) -> Result<(),
     })
 }
 
+/// Reports a build; shows the end of the log if it never came to a commit.
+async fn ended(context: &Context, built: Result<Built, Failure>) -> Result<(), Failure> {
+    match built {
+        Ok(built) => report(context, built).await,
+        Err(failure) => {
+            let error = failure.error.as_deref();
+            if let Some(never) = error.and_then(|it| it.downcast_ref::<NeverCommitted>()) {
+                show_end(context, failing_log(context, &never.build).await.as_ref());
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The end of the log of the phase that failed. A build that cannot be read any more is reported all the same.
+async fn failing_log(context: &Context, build: &BuildId) -> Option<LogEnd> {
+    context.site.failing_log(build).await.ok().flatten()
+}
+
+fn show_end(context: &Context, end: Option<&LogEnd>) {
+    if let Some(LogEnd { phase, log, lines }) = end {
+        let lines = lines.join("\n  ");
+        context.say(&format!(
+            "the end of the log of phase {phase}, {log}:\n  {lines}"
+        ));
+    }
+}
+
+/// The result of a build, for scripts.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    built: &'a Built,
+    /// The end of the log of the phase that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_log: Option<LogEnd>,
+}
+
 /// Prints what came of a build; a failed one is a failure.
-pub(crate) fn report(context: &Context, built: Built) -> Result<(), Failure> {
-    output::print(context.format(), &built, || match &built {
+pub(crate) async fn report(context: &Context, built: Built) -> Result<(), Failure> {
+    let failing_log = match &built {
+        Built::Published {
+            result: BuildOutcome::Fail,
+            published,
+            ..
+        } => failing_log(context, &published.report.id).await,
+        Built::Published { .. } | Built::Unchanged { .. } => None,
+    };
+    let report = Report {
+        built: &built,
+        failing_log,
+    };
+    output::print(context.format(), &report, || match &built {
         Built::Unchanged { .. } => String::new(),
         Built::Published { published, .. } => published.to_string(),
     })?;
+    show_end(context, report.failing_log.as_ref());
     match built {
         Built::Unchanged {
             build,
@@ -118,12 +169,7 @@ pub(crate) fn report(context: &Context, built: Built) -> Result<(), Failure> {
                 Exit::BuildFailed,
                 format!("{id} was published as failed: {reason}"),
             )
-            .hint(format!(
-                "its logs are in {}",
-                anywhere(&context.site.root()?)?
-                    .join(id.to_string())
-                    .join("outputs/logs")
-            )))
+            .hint(format!("`stx-builds log {id}` shows its logs")))
         }
     }
 }

@@ -1,0 +1,261 @@
+//! The logs of phases: of builds that run, that were not published, and that were published.
+//!
+//! ```text
+//! LogWanted ──place::find──> Place ──┬─> the state directory: a running or interrupted build
+//!                                    ├─> `unpublished/DATE` in it: a build without a commit
+//!                                    └─> the mirror: a published build, also behind a web server
+//! Place ──phases──> PhaseLog ──text::print──> LogPart ──follow──> BuildEnd
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | here | [`Site::phase_log`], its wishes and results |
+//! | `place` | where the logs of a build are |
+//! | `text` | parts of a log: its last lines, from the end |
+//! | `growing` | a log that is still written |
+//! | `follow` | a running build until its end |
+//!
+//! Nothing is read into memory but pieces of at most [`PIECE`] bytes.
+
+mod follow;
+mod growing;
+mod place;
+mod text;
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+use stx_layout::{BuildId, BuildOutcome, PhaseStatus, nearest};
+
+use self::place::{Place, Shown};
+use self::text::{last_lines, print};
+use crate::Site;
+use crate::error::{Error, ErrorKind};
+
+/// The largest piece of a log that is in memory.
+pub const PIECE: usize = 64 * 1024;
+
+/// How many lines of a failed phase are shown, and of how many bytes at most.
+const LAST_LINES: u64 = 20;
+const LAST_BYTES: u64 = 16 * 1024;
+
+/// The log that a user wants to see.
+#[derive(Debug, Clone, Default)]
+pub struct LogWanted {
+    /// A build or a channel, as every command takes it; the only build that runs if absent.
+    ///
+    /// A channel alone means the build that runs in it, else its newest build, whatever its result.
+    pub build: Option<String>,
+    /// The phase; the one that runs or failed if absent.
+    pub phase: Option<String>,
+    /// How many lines of the end; all if absent.
+    pub lines: Option<u64>,
+    /// Whether a running build is followed to its end.
+    pub follow: bool,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogPart<'a> {
+    /// The phase.
+    pub phase: &'a str,
+    /// Whole lines, unless a line is longer than [`PIECE`] or is not finished yet.
+    pub bytes: &'a [u8],
+}
+
+/// Takes the parts of a log, and says whether more of it is wanted.
+pub type Sink<'a> = dyn FnMut(LogPart<'_>) -> ControlFlow<()> + Send + 'a;
+
+/// The state of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseStage {
+    /// It has not started.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It ran when its build was interrupted.
+    Interrupted,
+    /// It ended so.
+    #[serde(untagged)]
+    Over(PhaseStatus),
+}
+
+/// The log of a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PhaseLog {
+    /// The phase.
+    pub phase: String,
+    /// Its state.
+    pub state: PhaseStage,
+    /// The size of its log; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The file or URL of its log; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+/// The end of a build that was followed, or that had ended before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum BuildEnd {
+    /// It was published.
+    Published {
+        /// Its result.
+        result: BuildOutcome,
+        /// The first required phase that failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first_failing_phase: Option<String>,
+    },
+    /// It ended after its source phase: its commits were built before.
+    Unchanged,
+    /// Nothing was published.
+    Refused {
+        /// The reason, in a line.
+        reason: String,
+    },
+    /// Only one phase was followed, and this is how it ended.
+    Phase {
+        /// The phase.
+        phase: String,
+        /// Its end.
+        status: PhaseStatus,
+    },
+}
+
+/// The result of [`Site::phase_log`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logged {
+    /// The log was passed on, or as much of it as was wanted.
+    Shown,
+    /// No phase was named, and none runs or failed: these are the logs.
+    Phases {
+        /// The build.
+        build: BuildId,
+        /// Its phases, in the order of the recipe.
+        phases: Vec<PhaseLog>,
+    },
+    /// The log was passed on to the end of the build.
+    Ended {
+        /// The build.
+        build: BuildId,
+        /// Its end.
+        end: BuildEnd,
+    },
+}
+
+/// The last lines of the log of a phase that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogEnd {
+    /// The phase.
+    pub phase: String,
+    /// The file or URL of the whole log.
+    pub log: String,
+    /// Its last lines.
+    pub lines: Vec<String>,
+}
+
+impl Site {
+    /// Passes the log of a phase to `sink`, or lists the phases of a build.
+    pub async fn phase_log(
+        &self,
+        wanted: &LogWanted,
+        sink: &mut Sink<'_>,
+    ) -> Result<Logged, Error> {
+        let shown = place::find(self, wanted.build.as_deref()).await?;
+        let phases = shown.phases().await?;
+        if wanted.follow && shown.is_running()? {
+            return follow::follow(shown, phases, wanted, sink).await;
+        }
+        let chosen: Vec<_> = match &wanted.phase {
+            Some(name) => vec![one(&shown, &phases, name)?],
+            None => chosen(&shown, &phases),
+        };
+        for phase in &chosen {
+            let log = shown.open(&phase.phase).await?;
+            let from = log.start(wanted.lines).await?;
+            if print(&*log, &phase.phase, from, sink).await?.is_break() {
+                return Ok(Logged::Shown);
+            }
+        }
+        let build = shown.build.clone();
+        let is_shown = !chosen.is_empty();
+        match shown.end() {
+            Some(end) if wanted.follow => Ok(Logged::Ended { build, end }),
+            _ if is_shown => Ok(Logged::Shown),
+            _ => Ok(Logged::Phases { build, phases }),
+        }
+    }
+
+    /// The last lines of the log of the first phase of an ended build that failed; `None` if none failed, or if its log
+    /// is not there.
+    pub async fn failing_log(&self, build: &BuildId) -> Result<Option<LogEnd>, Error> {
+        let shown = place::find(self, Some(&build.to_string())).await?;
+        let phases = match &shown.place {
+            // Only one log is read, not the sizes of all.
+            Place::Published { .. } => Vec::new(),
+            Place::State { .. } | Place::Unpublished { .. } => shown.phases().await?,
+        };
+        let phase = match &shown.place {
+            Place::Published { record, .. } => record.first_failing_phase.clone(),
+            Place::State { .. } | Place::Unpublished { .. } => {
+                shown.failing(&phases).map(|phase| phase.phase.clone())
+            }
+        };
+        let Some(phase) = phase else {
+            return Ok(None);
+        };
+        match shown.open(&phase).await {
+            Ok(log) => Ok(Some(LogEnd {
+                lines: last_lines(&*log, LAST_LINES, LAST_BYTES).await?,
+                log: log.place(),
+                phase,
+            })),
+            // A phase that was skipped has no log, and retention may have taken it.
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The phases that are shown if none is named: those that run, else the one that failed.
+fn chosen<'a>(shown: &Shown, phases: &'a [PhaseLog]) -> Vec<&'a PhaseLog> {
+    let running: Vec<_> = phases
+        .iter()
+        .filter(|phase| phase.log.is_some())
+        .filter(|phase| matches!(phase.state, PhaseStage::Running | PhaseStage::Interrupted))
+        .collect();
+    if !running.is_empty() {
+        return running;
+    }
+    let failing = shown.failing(phases);
+    failing.into_iter().filter(|it| it.log.is_some()).collect()
+}
+
+/// The phase of a name, which has to have a log.
+fn one<'a>(shown: &Shown, phases: &'a [PhaseLog], name: &str) -> Result<&'a PhaseLog, Error> {
+    let build = &shown.build;
+    let names: Vec<_> = phases.iter().map(|phase| phase.phase.as_str()).collect();
+    let Some(phase) = phases.iter().find(|phase| phase.phase == name) else {
+        let error = Error::new(ErrorKind::NotFound, format!("{build}: no phase {name:?}"));
+        return Err(match nearest(name, names.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint(format!("its phases are {}", names.join(", "))),
+        });
+    };
+    if phase.log.is_some() {
+        return Ok(phase);
+    }
+    if let Some(rule) = shown.thinned(name) {
+        let error = format!("{build}: retention removed the log of phase {name}: {rule}");
+        return Err(Error::new(ErrorKind::NotFound, error));
+    }
+    let why = match phase.state {
+        PhaseStage::Waiting => "it has not started",
+        PhaseStage::Over(PhaseStatus::Skipped) => "it was skipped",
+        PhaseStage::Running | PhaseStage::Interrupted | PhaseStage::Over(_) => "its log is missing",
+    };
+    let error = format!("{build}: phase {name} has no log: {why}");
+    Err(Error::new(ErrorKind::NotFound, error).hint(format!("`stx-builds show {build}` shows it")))
+}

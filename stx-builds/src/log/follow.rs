@@ -1,0 +1,188 @@
+//! A running build, followed to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use stx_pipeline::{Journal, process};
+
+use super::growing::Growing;
+use super::place::{Place, Shown, is_locked, published_end, stages};
+use super::text::{FileLog, Log, print};
+use super::{BuildEnd, LogWanted, Logged, PhaseLog, PhaseStage, Sink, one};
+use crate::build::{BuildArea, UNPUBLISHED};
+use crate::error::{Error, ErrorKind, is_there, unusable};
+
+/// How often a running build is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How many lines of the end are shown first if nothing is said, as `tail` does.
+const FIRST: u64 = 10;
+
+/// A build that runs, as it was seen last.
+struct Watched {
+    area: BuildArea,
+    shown: Shown,
+    journal: Journal,
+    /// Whether it is over, and its journal is gone.
+    is_over: bool,
+}
+
+impl Watched {
+    fn state(&self) -> Utf8PathBuf {
+        self.area.channel(&self.shown.build.channel)
+    }
+
+    /// Looks at the build again; gives its phases.
+    fn look(&mut self) -> Result<Vec<PhaseLog>, Error> {
+        let state = self.state();
+        // The lock first: once it is free, the journal is final.
+        let running = is_locked(&state)?;
+        let journal = process::read_journal(&state);
+        let journal = journal.map_err(|error| Error::new(ErrorKind::Bug, error))?;
+        match journal {
+            Some(journal) if journal.started.plan.id == self.shown.build => {
+                self.journal = journal;
+                if !running {
+                    return Err(interrupted(&self.shown));
+                }
+            }
+            Some(_) | None => self.is_over = true,
+        }
+        stages(&self.journal, !self.is_over)
+    }
+
+    /// The directory of its logs if it never came to a commit.
+    fn kept(&self) -> Utf8PathBuf {
+        let date = self.shown.build.date.to_string();
+        self.state().join(UNPUBLISHED).join(date)
+    }
+
+    /// How it ended.
+    async fn end(&self) -> Result<BuildEnd, Error> {
+        if let Some(mirror) = self.area.published()?
+            && let Ok(record) = mirror.record(&self.shown.build).await
+        {
+            return Ok(published_end(&record));
+        }
+        let reason = if is_there(&self.kept())? {
+            "it never came to a commit"
+        } else {
+            let source = |name: &str| {
+                let mut phases = self.journal.started.plan.phases.iter();
+                phases.any(|phase| phase.name == name && phase.source)
+            };
+            let mut records = self.journal.records.iter();
+            let only_source = records.all(|record| source(&record.name));
+            if self.journal.sources.is_some() && only_source && self.journal.begun.is_empty() {
+                return Ok(BuildEnd::Unchanged);
+            }
+            "it was cancelled"
+        };
+        Ok(BuildEnd::Refused {
+            reason: reason.to_owned(),
+        })
+    }
+}
+
+fn interrupted(shown: &Shown) -> Error {
+    let build = &shown.build;
+    let error = format!("{build}: interrupted; nothing was published");
+    let hint = format!("`stx-builds resume {}` continues it", build.channel);
+    Error::new(ErrorKind::BuildFailed, error).hint(hint)
+}
+
+/// Follows a build: the phases that run, then those that start, or only the one that is wanted.
+pub(super) async fn follow(
+    shown: Shown,
+    phases: Vec<PhaseLog>,
+    wanted: &LogWanted,
+    sink: &mut Sink<'_>,
+) -> Result<Logged, Error> {
+    let Place::State { area, journal } = &shown.place else {
+        unreachable!("only a build in the state directory runs");
+    };
+    let mut watched = Watched {
+        area: (**area).clone(),
+        journal: (**journal).clone(),
+        shown,
+        is_over: false,
+    };
+    let mut followed: BTreeMap<String, Growing> = BTreeMap::new();
+    let mut left_out = BTreeSet::new();
+    if let Some(name) = &wanted.phase
+        && !phases.iter().any(|phase| phase.phase == *name)
+    {
+        return Err(one(&watched.shown, &phases, name).expect_err("there is no such phase"));
+    }
+    for phase in &phases {
+        let is_wanted = match &wanted.phase {
+            Some(name) => phase.phase == *name,
+            None => !matches!(phase.state, PhaseStage::Over(_)),
+        };
+        if !is_wanted {
+            left_out.insert(phase.phase.clone());
+            continue;
+        }
+        if let Some(file) = &phase.log {
+            let log = FileLog::open(file.as_str().into())?;
+            let from = line_start(&log, wanted).await?;
+            if print(&log, &phase.phase, from, sink).await?.is_break() {
+                return Ok(Logged::Shown);
+            }
+            let growing = Growing::after(&phase.phase, log);
+            let growing = growing.map_err(|error| unusable(file.as_str().into(), error))?;
+            followed.insert(phase.phase.clone(), growing);
+        }
+    }
+    loop {
+        let phases = watched.look()?;
+        let kept = watched.is_over.then(|| watched.kept());
+        for phase in &phases {
+            let name = &phase.phase;
+            let has_started = !matches!(phase.state, PhaseStage::Waiting) || watched.is_over;
+            if left_out.contains(name) || !has_started {
+                continue;
+            }
+            let file = file_of(&watched.journal, name);
+            let growing = followed.entry(name.clone());
+            let growing = growing.or_insert_with(|| Growing::new(name, &file));
+            let mut flow = growing.more(sink).map_err(|error| unusable(&file, error))?;
+            if let Some(kept) = &kept {
+                growing.moved_to(&kept.join(format!("{name}.log")));
+                flow = growing.more(sink).map_err(|error| unusable(&file, error))?;
+            }
+            let is_over = watched.is_over || matches!(phase.state, PhaseStage::Over(_));
+            if flow.is_break() || is_over && growing.finish(sink).is_break() {
+                return Ok(Logged::Shown);
+            }
+            if let (Some(_), PhaseStage::Over(status)) = (&wanted.phase, phase.state) {
+                let phase = name.clone();
+                return Ok(Logged::Ended {
+                    build: watched.shown.build.clone(),
+                    end: BuildEnd::Phase { phase, status },
+                });
+            }
+        }
+        if watched.is_over {
+            return Ok(Logged::Ended {
+                end: watched.end().await?,
+                build: watched.shown.build,
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn line_start(log: &FileLog, wanted: &LogWanted) -> Result<u64, Error> {
+    let log: &dyn Log = log;
+    log.start(Some(wanted.lines.unwrap_or(FIRST))).await
+}
+
+fn file_of(journal: &Journal, phase: &str) -> Utf8PathBuf {
+    let mut phases = journal.started.plan.phases.iter();
+    let phase = phases.find(|known| known.name == phase);
+    phase
+        .map(|phase| phase.invocation.log.clone())
+        .unwrap_or_default()
+}

@@ -1,0 +1,250 @@
+//! A log that is still written, as [`stx_pipeline::process`] writes it.
+//!
+//! An attempt that prints more than half of its limit writes on into `LOG.2`, which becomes `LOG.1` when it is full. At the end
+//! of the attempt, both are moved to the end of the log. So a reader follows the log, then the newer of the two by its open
+//! handle. After their end it looks for the last bytes that it has passed on, and continues behind them. A member of the spool's group reads a copy, which grows at
+//! its end only.
+
+use std::fs::Metadata;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::text::{FileLog, Lines, beside};
+use super::{PIECE, Sink};
+
+/// A log as far as it was read.
+#[derive(Debug)]
+pub(super) struct Growing {
+    phase: String,
+    path: Utf8PathBuf,
+    log: Option<Open>,
+    end: Option<Tail>,
+    lines: Lines,
+}
+
+/// An open file, and how far it was read.
+#[derive(Debug)]
+struct Open {
+    file: fs_err::File,
+    at: u64,
+}
+
+/// The newer of the two files beside a log.
+#[derive(Debug)]
+struct Tail {
+    newer: Open,
+    /// The last bytes of the file before it.
+    before: Vec<u8>,
+}
+
+/// So many bytes are looked for: a few lines, which begin with their times.
+const MARK: u64 = 4096;
+
+impl Open {
+    fn new(path: &Utf8Path) -> io::Result<Option<Self>> {
+        match fs_err::File::open(path) {
+            Ok(file) => Ok(Some(Self { file, at: 0 })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last bytes that were read.
+    fn mark(&self) -> io::Result<Vec<u8>> {
+        let from = self.at.saturating_sub(MARK);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(from))?;
+        let mut mark = Vec::new();
+        file.take(self.at - from).read_to_end(&mut mark)?;
+        Ok(mark)
+    }
+
+    fn piece(&mut self) -> io::Result<Vec<u8>> {
+        self.file.seek(SeekFrom::Start(self.at))?;
+        let mut piece = Vec::new();
+        (&mut self.file)
+            .take(PIECE as u64)
+            .read_to_end(&mut piece)?;
+        self.at += piece.len() as u64;
+        Ok(piece)
+    }
+}
+
+fn found(path: &Utf8Path) -> io::Result<Option<Metadata>> {
+    match fs_err::metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Growing {
+    /// The log of a phase from its beginning. It need not be there yet.
+    pub(super) fn new(phase: &str, path: &Utf8Path) -> Self {
+        Self {
+            phase: phase.to_owned(),
+            path: path.to_owned(),
+            log: None,
+            end: None,
+            lines: Lines::default(),
+        }
+    }
+
+    /// The log of a phase from the end that it had when it was opened.
+    pub(super) fn after(phase: &str, log: FileLog) -> io::Result<Self> {
+        let mut growing = Self::new(phase, &log.path);
+        let open = |file: Option<(fs_err::File, u64)>| file.map(|(file, at)| Open { file, at });
+        let [head, older, newer] = log.files.map(open);
+        growing.log = head;
+        if let Some(newer) = newer {
+            let before = older.map_or(Ok(Vec::new()), |older| older.mark())?;
+            growing.end = Some(Tail { newer, before });
+        }
+        Ok(growing)
+    }
+
+    /// Looks for a log that was not there yet in this file.
+    pub(super) fn moved_to(&mut self, path: &Utf8Path) {
+        if self.log.is_none() {
+            path.clone_into(&mut self.path);
+        }
+    }
+
+    /// Passes on what was added since.
+    pub(super) fn more(&mut self, sink: &mut Sink<'_>) -> io::Result<ControlFlow<()>> {
+        if self.log.is_none() {
+            self.log = Open::new(&self.path)?;
+        }
+        let Some(log) = &mut self.log else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        loop {
+            if self.end.is_none() {
+                // What is in the log comes before what is beside it.
+                if drain(&self.phase, log, &mut self.lines, sink)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let Some(newer) = Open::new(&beside(&self.path, 2))? else {
+                    break;
+                };
+                // The log may have grown before the other file was made.
+                if drain(&self.phase, log, &mut self.lines, sink)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let inode = newer.file.metadata()?.ino();
+                let mut before = Vec::new();
+                if let Some(mut older) = Open::new(&beside(&self.path, 1))?
+                    // Otherwise it has become full right now, which is seen below.
+                    && older.file.metadata()?.ino() != inode
+                {
+                    if drain(&self.phase, &mut older, &mut self.lines, sink)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    before = older.mark()?;
+                }
+                self.end = Some(Tail { newer, before });
+            }
+            let Some(tail) = &mut self.end else { break };
+            // Looked at before it is drained: what is renamed or moved afterwards is complete the next time.
+            let now = found(&beside(&self.path, 2))?;
+            let mine = tail.newer.file.metadata()?;
+            if drain(&self.phase, &mut tail.newer, &mut self.lines, sink)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let is_moved = log.file.metadata()?.len() > log.at;
+            match now {
+                Some(now) if now.ino() == mine.ino() => break,
+                // Moved; another attempt may have begun two files of its own.
+                Some(_) if is_moved => {
+                    skip(log, tail)?;
+                    self.end = None;
+                }
+                None if is_moved && found(&beside(&self.path, 1))?.is_none() => {
+                    skip(log, tail)?;
+                    self.end = None;
+                }
+                Some(_) => {
+                    let Some(mut older) = Open::new(&beside(&self.path, 1))? else {
+                        break;
+                    };
+                    // It became full, and perhaps another one after it.
+                    if older.file.metadata()?.ino() == mine.ino() {
+                        older.at = tail.newer.at;
+                    }
+                    if drain(&self.phase, &mut older, &mut self.lines, sink)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    let Some(newer) = Open::new(&beside(&self.path, 2))? else {
+                        break;
+                    };
+                    let before = older.mark()?;
+                    *tail = Tail { newer, before };
+                }
+                // Between two renames, or while the files are moved.
+                None => break,
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Passes on a last line without an end.
+    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> ControlFlow<()> {
+        self.lines.finish(&self.phase, sink)
+    }
+}
+
+/// Skips what was moved to the end of the log and was passed on before. All of it is new if the last bytes that were passed on
+/// are not there: they are among those that were left out.
+fn skip(log: &mut Open, tail: &Tail) -> io::Result<()> {
+    let mut mark = tail.newer.mark()?;
+    if mark.is_empty() {
+        mark.clone_from(&tail.before);
+    }
+    if mark.is_empty() {
+        return Ok(());
+    }
+    let begin = log.at;
+    let mut window = Vec::new();
+    loop {
+        let piece = log.piece()?;
+        if piece.is_empty() {
+            log.at = begin;
+            return Ok(());
+        }
+        window.extend_from_slice(&piece);
+        if let Some(at) = position(&window, &mark) {
+            log.at -= (window.len() - at - mark.len()) as u64;
+            return Ok(());
+        }
+        // It may begin in this piece and end in the next one.
+        let known = window.len().saturating_sub(mark.len() - 1);
+        window.drain(..known);
+    }
+}
+
+fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}
+
+fn drain(
+    phase: &str,
+    open: &mut Open,
+    lines: &mut Lines,
+    sink: &mut Sink<'_>,
+) -> io::Result<ControlFlow<()>> {
+    loop {
+        let piece = open.piece()?;
+        if piece.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if lines.pass(phase, &piece, sink).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! `log`: the logs of phases, of running and of ended builds.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::builds::Small;
+use crate::harness::{Ran, Started, run, tool};
+use crate::nginx::Nginx;
+
+/// Long enough for a loaded machine.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Waits until something is so.
+#[track_caller]
+fn until(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !so() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A distribution whose image waits while there is a file `hold`, after it has printed something odd.
+fn holding(end: &str) -> Small {
+    let small = Small::new();
+    fs_err::write(small.at("hold"), "").expect("a file");
+    let dir = small.dir.path();
+    let script = format!(
+        "printf 'first \\033[2J\\377\\n'\ntouch {dir}/started\nwhile [ -e {dir}/hold ]; do sleep 0.05; done\n\
+         echo 'the last words'\n{end}\nmkdir image && cp wheels/message.whl image/bootimage.iso\n"
+    );
+    small.commit("image.sh", &script);
+    small
+}
+
+fn log(small: &Small, args: &[&str]) -> Ran {
+    run(&mut small.stx(&[&["log"], args].concat()))
+}
+
+fn started(command: &mut Command) -> Started {
+    Started::new(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+/// The standard output and error of a program that has ended, and its exit status.
+fn ended(started: Started) -> (String, String, Option<i32>) {
+    let output = started.output();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        text(&output.stdout),
+        text(&output.stderr),
+        output.status.code(),
+    )
+}
+
+#[test]
+fn a_running_build_is_followed_to_its_end_and_to_its_exit_code() {
+    for (end, code) in [("", 0), ("exit 7", 3)] {
+        let small = holding(end);
+        let none = log(&small, &[]).code(5);
+        assert!(
+            none.stderr.contains("no build is running"),
+            "{}",
+            none.stderr
+        );
+        let build = Started::new(small.build("20200101T000000Z").stderr(Stdio::null()));
+        until("the image", || small.at("started").exists());
+        until("its output", || {
+            log(&small, &["-n", "1"]).stdout.contains("first")
+        });
+
+        // Without a name: the only build that runs, and its running phase.
+        let shown = small.stx(&["log"]).output().expect("it runs");
+        let file = small.at("mirror.state/master/centos/logs/image.log");
+        let file = fs_err::read(file).expect("a log");
+        let expected = [b"==> image <==\n", &file[..]].concat();
+        assert_eq!(shown.stdout, expected, "byte for byte, in a pipe");
+        let done = log(&small, &["master/centos", "compile"]).ok();
+        assert!(done.contains("compiling at"), "{done}");
+        let waiting = log(&small, &["master/centos", "imag"]).code(5);
+        assert!(
+            waiting.stderr.contains("did you mean image?"),
+            "{}",
+            waiting.stderr
+        );
+
+        let all = started(&mut small.stx(&["log", "-f", "master/centos"]));
+        let one = started(&mut small.stx(&["log", "-f", "-n", "0", "master/centos", "image"]));
+        // They follow before there is more.
+        std::thread::sleep(Duration::from_secs(1));
+        fs_err::remove_file(small.at("hold")).expect("a file");
+        let (stdout, stderr, status) = ended(all);
+        assert_eq!(status, Some(code), "{stdout}{stderr}");
+        assert_eq!(stdout.matches("first ").count(), 1, "{stdout}");
+        assert_eq!(stdout.matches("the last words").count(), 1, "{stdout}");
+        let said = if code == 0 {
+            "is a success"
+        } else {
+            "phase image failed"
+        };
+        assert!(stderr.contains(said), "{stderr}");
+        let (stdout, stderr, status) = ended(one);
+        assert_eq!(status, Some(code), "{stdout}{stderr}");
+        assert!(
+            stdout.contains("the last words") && !stdout.contains("first"),
+            "{stdout}"
+        );
+        drop(build);
+    }
+}
+
+#[test]
+fn a_reader_does_not_keep_a_build_from_starting() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    // Somebody holds the lock for a moment, as who looks whether a build runs.
+    let lock = small.at("mirror.state/master/centos/lock");
+    let script = format!("while :; do flock --shared {lock} true; sleep 0.01; done");
+    let mut looker = tool("sh", ["-c", &script]).spawn().expect("sh starts");
+    for day in 2..6 {
+        small.commit("message", &format!("{day}\n"));
+        run(&mut small.build(&format!("202001{day:02}T000000Z"))).code(0);
+    }
+    looker.kill().expect("killed");
+    looker.wait().expect("it ends");
+}
+
+#[test]
+fn the_log_of_an_ended_build_is_shown_from_the_mirror_and_over_http() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    small.commit(
+        "image.sh",
+        "seq 100000; echo the disk is on fire >&2; exit 7\n",
+    );
+    let failed = run(&mut small.build("20200102T000000Z")).code(3);
+    let build = "master/centos/20200102T000000Z";
+    let file = small.at(&format!("mirror/{build}/outputs/logs/image.log"));
+    let whole = fs_err::read_to_string(&file).expect("a log");
+
+    // The report of the build ends with the last lines and the place of the log.
+    let last: Vec<_> = whole.lines().rev().take(20).collect();
+    let end = failed
+        .stderr
+        .find("the disk is on fire")
+        .expect("the last lines");
+    assert!(
+        last.iter().all(|line| failed.stderr.contains(line)),
+        "{}",
+        failed.stderr
+    );
+    assert!(!failed.stderr.contains(" 99970\n"), "{}", failed.stderr);
+    assert!(
+        failed.stderr[..end].contains(file.as_str()),
+        "{}",
+        failed.stderr
+    );
+
+    let server = Nginx::of_mirror(&small.at("nginx"), &small.at("mirror"), "");
+    let url = server.url("");
+    for mirror in [small.at("mirror").as_str(), &url] {
+        let stx = |args: &[&str]| {
+            let mut command = crate::harness::stx(["--mirror", mirror, "log"]);
+            run(command.args(args))
+        };
+        // A failed build: its failing phase; a channel: its newest build; a beginning of a date.
+        for name in [build, "master/centos", "master/centos/20200102"] {
+            assert_eq!(
+                stx(&[name]).ok(),
+                format!("==> image <==\n{whole}"),
+                "{mirror}"
+            );
+        }
+        assert_eq!(stx(&[build, "image"]).ok(), whole, "{mirror}");
+        let tail = run(&mut tool("tail", ["-n", "1234", file.as_str()])).ok();
+        assert_eq!(stx(&[build, "image", "-n", "1234"]).ok(), tail, "{mirror}");
+        stx(&[build, "-f", "-n", "1"]).code(3);
+        // A success: its phases.
+        let phases = stx(&["master/centos/latest_build", "--format", "json"])
+            .code(0)
+            .json();
+        let names: Vec<_> = phases["phases"]
+            .as_array()
+            .expect("phases")
+            .iter()
+            .map(|phase| {
+                assert!(phase["bytes"].as_u64() > Some(0), "{phase}");
+                phase["phase"].as_str().expect("a name").to_owned()
+            })
+            .collect();
+        assert_eq!(names, ["sync", "compile", "image"]);
+        stx(&["master/centos/latest_build", "-f"]).code(0);
+        let json = stx(&[build, "image", "-n", "2", "--format", "json"]).ok();
+        let line: serde_json::Value =
+            serde_json::from_str(json.lines().next().expect("a line")).expect("JSON");
+        assert!(
+            line["line"]
+                .as_str()
+                .expect("a line")
+                .ends_with("the disk is on fire"),
+            "{json}"
+        );
+        stx(&["master/centos/20200105T000000Z"]).code(5);
+        stx(&[build, "assemble"]).code(5);
+        // A reader that has seen enough is no error.
+        let mut head = tool("sh", ["-c", "\"$@\" | head -n 1", "sh"]);
+        head.args([
+            crate::harness::binary().as_str(),
+            "--mirror",
+            mirror,
+            "log",
+            build,
+            "image",
+        ]);
+        assert!(run(&mut head).code(0).stderr.is_empty());
+    }
+}
+
+#[test]
+fn the_log_of_a_build_that_was_not_published_is_in_the_state_directory() {
+    let small = Small::new();
+    run(&mut small.build("20200101T000000Z")).code(0);
+    let mut wrong = small.build("20200102T000000Z");
+    let failed = run(wrong.args(["--branch", "f/typo"])).code(3);
+    let words = "couldn't find remote ref f/typo";
+    assert!(failed.stderr.contains(words), "{}", failed.stderr);
+    let channel = "feature/typo/centos";
+    let shown = log(&small, &[channel]).ok();
+    assert!(
+        shown.starts_with("==> sync <==\n") && shown.contains(words),
+        "{shown}"
+    );
+    let shown = log(
+        &small,
+        &["feature/typo/centos/20200102T000000Z", "sync", "-f"],
+    )
+    .code(3);
+    assert!(shown.stdout.contains(words), "{}", shown.stdout);
+}
