@@ -144,7 +144,7 @@ fn kubectl_enters_the_pod_and_its_end_does_not_end_the_phase() {
     assert!(!clients.is_empty(), "the build waits for kubectl");
     clients.into_iter().for_each(crate::places::kill);
     wait("no client is left", || Cluster::clients().is_empty());
-    std::thread::sleep(std::time::Duration::from_millis(1000));
+    std::thread::sleep(std::time::Duration::from_secs(1));
     fs_err::write(cluster.at("go"), "").expect("a file");
     let status = build.wait().expect("it ends");
     assert_eq!(
