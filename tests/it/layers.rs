@@ -329,8 +329,32 @@ fn a_commit_in_the_lowest_layer_goes_through_all_of_them_once() {
     graph(&layers, "up to date", "up to date");
     by_hand(&layers);
     graph(&layers, "up to date", "behind");
+    by_channel(&layers);
     retention(&layers, &distro[0], good[0]);
     chain(&layers, &flock[1], &distro[1]);
+}
+
+/// Three entries build `master`: a request for it names one of them.
+fn by_channel(layers: &Layers) {
+    let refused = run(&mut layers.stx(&["trigger", "master"])).code(2).stderr;
+    let names = LAYERS.map(|layer| format!("master/centos/{layer}"));
+    for wanted in [
+        format!(
+            "several entries of the configuration build master: {}",
+            names.join(", ")
+        ),
+        format!("name the channel, as in `stx-builds trigger {}`", names[0]),
+    ] {
+        assert!(refused.contains(&wanted), "{refused}");
+    }
+    let flock = ["trigger", "master/centos/flock"];
+    let tag = [&flock[..], &["--tag", "v1"]].concat();
+    run(&mut layers.stx(&tag)).code(2);
+    let asked = run(&mut layers.stx(&flock)).ok();
+    assert!(
+        asked.contains("asked for master/centos/flock of master"),
+        "{asked}"
+    );
 }
 
 /// The page of the root draws the layers: each in the list of the layer below, with its state. The pages are made by hand, without

@@ -3,10 +3,10 @@
 use std::io;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{BuildId, BuildOutcome, ReleaseId, redact_urls};
+use stx_layout::{BuildId, BuildOutcome, Channel, ReleaseId, redact_urls};
 use stx_publish::StoreError;
 use stx_service::GitUpstream;
-use stx_service::{Ask, AskError, Setup, Upstream as _, unnamed};
+use stx_service::{Ask, AskError, EntryError, Setup, Upstream as _, unnamed};
 
 use super::setup::Service;
 use super::spool;
@@ -119,10 +119,12 @@ impl Site {
             release,
             git,
             new_channel,
+            channel,
             ..
         } = ask
         {
-            look(self, service, release, git, *new_channel).await?;
+            let wanted = (release, &**git, channel.as_ref());
+            look(self, service, wanted, *new_channel).await?;
         }
         let at = clock();
         let message = spool::leave(&dir, ask, self.now).map_err(|error| {
@@ -146,13 +148,26 @@ impl Site {
 async fn look(
     site: &Site,
     service: &Service,
-    release: &ReleaseId,
-    git: &str,
+    (release, git, channel): (&ReleaseId, &str, Option<&Channel>),
     new_channel: bool,
 ) -> Result<(), Error> {
     let setup = &service.setup;
-    if setup.watch_of(release, git).is_some() {
-        return Ok(());
+    match setup.entry(release, git, channel) {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) => {
+            let failure = Error::usage(error.clone());
+            return Err(match error {
+                EntryError::Several { channels, .. } => match channels.first() {
+                    Some(first) => {
+                        let hint = format!("name the channel, as in `stx-builds trigger {first}`");
+                        failure.hint(hint)
+                    }
+                    None => failure,
+                },
+                _ => failure,
+            });
+        }
     }
     let target = service.target(release, git).map_err(Error::usage)?;
     if !new_channel && !setup.names(&target) {

@@ -23,7 +23,8 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Args)]
 pub(crate) struct Trigger {
-    /// Git branch or tag such as `r/2018.10`, or release identifier such as `milestone/2019.05b1`
+    /// Git branch or tag such as `r/2018.10`, release identifier such as `milestone/2019.05b1`, or channel of a `[[branch]]`,
+    /// needed if several of them build the branch
     #[arg(required_unless_present = "cancel")]
     pub(crate) branch: Option<String>,
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stx_builds::daemon::Asked;
-use stx_layout::{GitMapping, ReleaseId, redact_urls};
-use stx_service::Ask;
+use stx_layout::{Channel, GitMapping, ReleaseId, redact_urls};
+use stx_service::trigger::Watch;
+use stx_service::{Ask, Setup};
 
 use super::Context;
 use crate::args::Trigger;
@@ -36,7 +37,7 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
     let service = context.service()?;
     let ask = match (args.cancel, &args.branch) {
         (Some(request), _) => Ask::Cancel { request },
-        (None, Some(branch)) => build(branch, args)?,
+        (None, Some(branch)) => build(&service.setup, branch, args)?,
         (None, None) => return Err(Failure::usage("neither a branch nor a request is named")),
     };
     if args.wait && !context.site.service_running(&service)? {
@@ -79,20 +80,51 @@ pub(crate) async fn run(context: &Context, args: &Trigger) -> Result<(), Failure
 
 fn said(left: &Left<'_>) -> String {
     match (left.ask, left.request) {
-        (Ask::Build { release, git, .. }, None) => format!("asked for {release} of {git}"),
-        (Ask::Build { release, git, .. }, Some(number)) if left.joined => {
-            format!("asked for {release} of {git}: joined request {number}, which waits")
-        }
-        (Ask::Build { release, git, .. }, Some(number)) => {
-            format!("asked for {release} of {git}: request {number}")
+        (
+            Ask::Build {
+                release,
+                git,
+                channel,
+                ..
+            },
+            request,
+        ) => {
+            let channel = channel.as_ref().map(ToString::to_string);
+            let what = channel.unwrap_or_else(|| release.to_string());
+            let request = match request {
+                None => String::new(),
+                Some(number) if left.joined => format!(": joined request {number}, which waits"),
+                Some(number) => format!(": request {number}"),
+            };
+            format!("asked for {what} of {git}{request}")
         }
         (Ask::Cancel { request }, _) => format!("asked to cancel request {request}"),
         (Ask::Mark { build, verdict, .. }, _) => format!("asked to mark {build} {verdict}"),
     }
 }
 
-/// A branch as git has it, or a release identifier as the mirror has it.
-fn build(branch: &str, args: &Trigger) -> Result<Ask, Failure> {
+/// A branch as git has it, a release identifier as the mirror has it, or the channel of an entry of the configuration.
+fn build(setup: &Setup, branch: &str, args: &Trigger) -> Result<Ask, Failure> {
+    let entry = branch.parse().ok();
+    let entry = entry.and_then(|channel: Channel| setup.entry_of(&channel));
+    // A branch that is called as a channel is a branch.
+    let entry = entry.filter(|_| setup.watches.iter().all(|watch| watch.git != branch));
+    let ask = |release, git, channel| Ask::Build {
+        release,
+        git,
+        reason: redact_urls(args.reason.as_deref().unwrap_or_default()).into_owned(),
+        force: args.force,
+        new_channel: args.new_channel,
+        channel,
+    };
+    if let Some(Watch { channel, git, .. }) = entry {
+        if let Some(tag) = args.tag.as_ref().filter(|tag| *tag != git) {
+            let error = format!("{channel} is built of {git}, not of {tag}");
+            return Err(Failure::usage(error).hint("leave out --tag"));
+        }
+        let release = channel.release.clone();
+        return Ok(ask(release, git.clone(), Some(channel.clone())));
+    }
     let (release, git) = match (branch.parse::<ReleaseId>(), ReleaseId::from_git(branch)) {
         (Ok(release), _) => {
             let git = args
@@ -111,11 +143,5 @@ fn build(branch: &str, args: &Trigger) -> Result<Ask, Failure> {
         ),
         (Err(_), Err(error)) => return Err(Failure::usage(error)),
     };
-    Ok(Ask::Build {
-        release,
-        git,
-        reason: redact_urls(args.reason.as_deref().unwrap_or_default()).into_owned(),
-        force: args.force,
-        new_channel: args.new_channel,
-    })
+    Ok(ask(release, git, None))
 }

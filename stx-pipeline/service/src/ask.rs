@@ -160,6 +160,7 @@ mod tests {
             reason: reason.into(),
             force: false,
             new_channel: false,
+            channel: None,
         }
     }
 

@@ -25,6 +25,7 @@
 
 mod ask;
 mod config;
+mod entry;
 pub mod health;
 mod lab;
 pub mod ledger;
@@ -48,6 +49,7 @@ use stx_layout::{BuildDate, BuildId, Channel, ReleaseId, Verdict, VerdictEntry};
 
 pub use ask::{AskError, LONGEST_REASON};
 pub use config::{BranchConfig, ServiceConfig};
+pub use entry::EntryError;
 pub use lab::{GREEN, Lab, YELLOW};
 pub use message::MessageError;
 #[cfg(feature = "serve")]
@@ -115,13 +117,6 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The watch that builds a branch or tag as a release.
-    pub fn watch_of(&self, release: &ReleaseId, git: &str) -> Option<&Watch> {
-        self.watches.iter().find(|watch| {
-            watch.milestone.is_none() && watch.git == git && watch.channel.release == *release
-        })
-    }
-
     /// The entry of the branch that builds a target: the entry of its channel, or for a milestone the entry of its branch.
     pub fn branch(&self, target: &Target) -> Option<&Watch> {
         let branches = || {
@@ -304,6 +299,9 @@ pub enum Ask {
         /// Whether it is built although no entry of the configuration names its channel.
         #[serde(default)]
         new_channel: bool,
+        /// The channel of the entry that builds it, needed if several entries build the branch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<Channel>,
     },
     /// The end of a request that waits, or of the run that took it.
     Cancel {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use stx_layout::{ReleaseId, VerdictEntry, redact_urls};
+use stx_layout::{Channel, ReleaseId, VerdictEntry, redact_urls};
 use tokio::time::Instant;
 
 use super::{Event, Look, ServeError, Service};
@@ -279,10 +279,10 @@ impl Service<'_> {
                 reason: text,
                 force,
                 new_channel,
+                channel,
             } => {
-                let Some(accepted) =
-                    self.accepted(&id, (&release, &git), new_channel, at, &mut said)
-                else {
+                let wanted = (&release, &*git, channel.as_ref());
+                let Some(accepted) = self.accepted(&id, wanted, new_channel, at, &mut said) else {
                     return Ok(false);
                 };
                 let text = redact_urls(&text).into_owned();
@@ -343,13 +343,15 @@ impl Service<'_> {
     fn accepted(
         &mut self,
         id: &str,
-        (release, git): (&ReleaseId, &str),
+        (release, git, channel): (&ReleaseId, &str, Option<&Channel>),
         new_channel: bool,
         at: DateTime<Utc>,
         said: &mut Option<String>,
     ) -> Option<Result<(Target, Option<String>), String>> {
-        if let Some(watch) = self.setup.watch_of(release, git) {
-            return Some(Ok((watch.target(at), None)));
+        match self.setup.entry(release, git, channel) {
+            Ok(Some(watch)) => return Some(Ok((watch.target(at), None))),
+            Ok(None) => {}
+            Err(why) => return Some(Err(why.to_string())),
         }
         let target = match self.host.target(release, git) {
             Err(why) => return Some(Err(why)),

@@ -87,6 +87,7 @@ async fn only_those_who_asked_cancel_and_a_group_that_may() {
                 reason: String::new(),
                 force: false,
                 new_channel: true,
+                channel: None,
             },
         };
         script.lock().messages.insert("too".into(), ask_too);
@@ -123,6 +124,7 @@ async fn what_is_no_branch_or_too_long_is_refused_and_recorded_once() {
         reason: reason.into(),
         force: false,
         new_channel: true,
+        channel: None,
     };
     world.ask("option", build("--upload-pack=touch /tmp/x", ""));
     world.ask("long", build("master", &"x".repeat(60_000)));

@@ -140,3 +140,44 @@ async fn several_at_once_are_one_build_of_the_newest() {
         "three for the middle, one for the top"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_of_several_entries_is_requested_by_its_channel() {
+    let world = World::new();
+    let mut ledger = Breaking::new();
+    world.push("master", "one");
+    let entry = |layer: &str| {
+        let channel: stx_layout::Channel = format!("master/centos/{layer}").parse().unwrap();
+        crate::trigger::Watch {
+            key: channel.to_string(),
+            channel,
+            ..watch("master")
+        }
+    };
+    let ask = |channel: Option<&str>| crate::Ask::Build {
+        release: "master".parse().unwrap(),
+        git: "master".into(),
+        reason: String::new(),
+        force: false,
+        new_channel: false,
+        channel: channel.map(|channel| channel.parse().unwrap()),
+    };
+    world.ask("any", ask(None));
+    world.ask("flock", ask(Some("master/centos/flock")));
+    world.ask("none", ask(Some("master/centos/none")));
+    let layers = setup(["distro", "flock"].map(entry));
+    serve_during(&world, &mut ledger, layers, async |_| {
+        seconds(3600).await;
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.commits("master/centos/distro").len(), 0);
+    assert_eq!(world.commits("master/centos/flock"), ["one"]);
+    let said = world.lock().said.join("\n");
+    for wanted in [
+        "several entries of the configuration build master: master/centos/distro, master/centos/flock",
+        "no entry of the configuration builds master in channel master/centos/none",
+    ] {
+        assert!(said.contains(wanted), "{said}");
+    }
+}

@@ -139,6 +139,7 @@ impl World {
             reason: id.to_owned(),
             force,
             new_channel,
+            channel: None,
         };
         self.ask(id, ask);
     }
