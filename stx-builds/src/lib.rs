@@ -42,6 +42,7 @@
 //! | [`daemon`] | the build service |
 //! | [`log`] | the logs of phases, also of running builds |
 //! | [`layers`] | the channels that are built after each other |
+//! | `completion` | words that complete a command line |
 //! | [`init`] | a first configuration, made of a few answers |
 //! | [`doctor`] | every mistake of a configuration, and what of the machine it does not match |
 //!
@@ -53,6 +54,7 @@ pub mod build;
 pub mod build_ref;
 pub mod cancel;
 pub mod compare;
+mod completion;
 pub mod copy;
 pub mod daemon;
 pub mod decisions;

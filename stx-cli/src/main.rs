@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod exit;
 mod output;
 mod progress;
@@ -20,6 +21,9 @@ use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    if complete::answer() {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

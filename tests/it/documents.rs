@@ -132,6 +132,7 @@ fn unclear(reference: &str) -> Vec<&str> {
                 && ![
                     "Results",
                     "Builds",
+                    "Commands",
                     "Options",
                     "Arguments",
                     "Names",

@@ -28,7 +28,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
         "Operate",
         &["daemon", "trigger", "status", "history", "stats"],
     ),
-    ("This program", &["completions", "manual", "help"]),
+    ("Shell and manual", &["completions", "manual", "help"]),
 ];
 
 /// The columns of the list.

@@ -4,14 +4,16 @@
 
 mod configuration;
 
-use clap::builder::ValueHint;
-use clap::{Arg, CommandFactory as _};
-use clap_complete::aot;
+use std::fmt::Write as _;
+
+use clap::CommandFactory as _;
+use clap_complete::env::Shells;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
 use super::Context;
 use crate::args::{Cli, Completions, Manual, Shell};
+use crate::complete::VARIABLE;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use stx_builds::files::{self, Durable};
@@ -20,50 +22,31 @@ use stx_builds::files::{self, Durable};
 const TITLE: &str = "StarlingX builds";
 
 pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
-    let mut command = hinted(Cli::command());
-    let name = command.get_name().to_owned();
-    let mut made = |shell: aot::Shell, name: &str| {
-        let mut script = Vec::new();
-        aot::generate(shell, &mut command, name, &mut script);
-        String::from_utf8(script).map_err(|error| Failure::new(Exit::Bug, error))
+    let shell = match args.shell {
+        Shell::Bash => "bash",
+        Shell::Zsh => "zsh",
+        Shell::Fish => "fish",
     };
-    let script = match args.shell {
-        Shell::Bash => {
-            // With a hyphen in the program's name nothing behind a command is completed (clap-rs/clap#6421), so the
-            // script is made for another name; only its last lines say which program it is for.
-            let other = name.replace('-', "__");
-            let program = |name: &str| format!(" -o default {name}\n");
-            made(aot::Shell::Bash, &other)?.replace(&program(&other), &program(&name))
-        }
-        Shell::Zsh => made(aot::Shell::Zsh, &name)?,
-        Shell::Fish => made(aot::Shell::Fish, &name)?,
-    };
+    let name = Cli::command().get_name().to_owned();
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let shell = shells.completer(shell).expect("it is built in");
+    // The program of that name in `PATH`, wherever this one lies.
+    shell
+        .write_registration(VARIABLE, &name, &name, &name, &mut script)
+        .map_err(|error| Failure::new(Exit::Bug, error))?;
+    let mut script = String::from_utf8(script).map_err(|error| Failure::new(Exit::Bug, error))?;
+    if args.shell == Shell::Zsh
+        && let Some(at) = script.rfind("\ncompdef _")
+    {
+        // zsh reads the file when it first completes, and takes that for the completion.
+        let call = script.split_off(at);
+        let call = call.trim();
+        let function = call.split(' ').nth(1).unwrap_or_default();
+        let first = format!("[[ $funcstack[1] == _{name} ]]");
+        let _ = write!(script, "\nif {first}; then {function}; else {call}; fi\n");
+    }
     output::write(&script)
-}
-
-/// A command whose arguments say what is completed: files and directories where the name of the value says so.
-fn hinted(command: clap::Command) -> clap::Command {
-    let hint = |arg: Arg| {
-        if !arg.get_action().takes_values() {
-            return arg;
-        }
-        let said = arg.get_value_names().unwrap_or_default();
-        let is = |name| {
-            let mut said = said.iter().flat_map(|said| said.split('|'));
-            said.any(|said| said == name)
-        };
-        if is("DIR") || is("GITDIR") {
-            arg.value_hint(ValueHint::DirPath)
-        } else if is("FILE") || is("RPM") {
-            arg.value_hint(ValueHint::FilePath)
-        } else if arg.is_positional() {
-            // Where zsh is told that there is nothing to complete, it completes no options either.
-            arg
-        } else {
-            arg.value_hint(ValueHint::Other)
-        }
-    };
-    command.mut_args(hint).mut_subcommands(hinted)
 }
 
 pub(crate) fn manual(context: &Context, args: &Manual) -> Result<(), Failure> {

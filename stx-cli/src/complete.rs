@@ -1,0 +1,173 @@
+//! Completion: a shell asks the program itself which words can follow.
+//!
+//! The scripts that `completions` prints run the program with [`VARIABLE`] set and the words of the line as arguments. A word that
+//! names something of a mirror or of the configuration is completed by what is there ([`Site::known_builds`] and its like). An
+//! error completes nothing, and is silent: it would be printed into the line that somebody types.
+
+use std::ffi::OsStr;
+
+use camino::Utf8PathBuf;
+use clap::builder::ValueHint;
+use clap::{Arg, CommandFactory as _};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use stx_builds::{Options, Site};
+
+use crate::args::Cli;
+
+/// The environment variable in which a shell names itself.
+pub(crate) const VARIABLE: &str = "STX_BUILDS_COMPLETE";
+
+/// Answers a shell, if one asks. Returns whether one did.
+pub(crate) fn answer() -> bool {
+    if std::env::var_os(VARIABLE).is_none_or(|shell| shell.is_empty()) {
+        return false;
+    }
+    if let Some(dir) = given("-C") {
+        // Where the command would run. One that is not there has nothing to complete.
+        std::env::set_current_dir(dir).ok();
+    }
+    let here = std::env::current_dir().ok();
+    let asked = CompleteEnv::with_factory(command).var(VARIABLE);
+    // Without an answer the shell offers nothing; there is nobody to tell why.
+    asked
+        .try_complete(std::env::args_os(), here.as_deref())
+        .ok();
+    true
+}
+
+/// The command line, whose arguments say what completes them.
+pub(crate) fn command() -> clap::Command {
+    hinted(Cli::command())
+}
+
+/// What completes an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Channels,
+    Builds,
+    Entries,
+    Phases,
+    Branches,
+}
+
+impl Kind {
+    /// By the names of its value, and by its own.
+    fn of(arg: &Arg) -> Option<Self> {
+        let said = arg.get_value_names().unwrap_or_default();
+        let mut said = said.iter().flat_map(|said| said.split('|'));
+        let id = arg.get_id().as_str();
+        if said.clone().any(|said| said == "BUILD") || id == "build" {
+            return Some(Self::Builds);
+        }
+        if said.clone().any(|said| said == "CHANNEL") || id == "channel" {
+            return Some(Self::Channels);
+        }
+        match id {
+            "what" if said.any(|said| said == "WHAT") => Some(Self::Entries),
+            "phase" => Some(Self::Phases),
+            "branch" => Some(Self::Branches),
+            _ => None,
+        }
+    }
+
+    /// The words that complete one that is begun.
+    fn words(self, begun: &str) -> Vec<String> {
+        let Some(site) = site() else {
+            return Vec::new();
+        };
+        match self {
+            Self::Channels => site.known_channels(),
+            Self::Builds => site.known_builds(begun),
+            Self::Entries => site.known_entries(&build()),
+            Self::Phases => site.known_phases(),
+            Self::Branches => site.known_branches(),
+        }
+    }
+}
+
+/// The words of the line, from the program's name on.
+fn line() -> Vec<String> {
+    let words = std::env::args().skip_while(|word| word != "--").skip(1);
+    words.collect()
+}
+
+/// The value of an option on the line, the last one.
+fn given(option: &str) -> Option<String> {
+    let line = line();
+    let joined = format!("{option}=");
+    let mut found = None;
+    for (index, word) in line.iter().enumerate() {
+        if word == option {
+            found = line.get(index + 1).cloned();
+        } else if let Some(value) = word.strip_prefix(&joined) {
+            found = Some(value.to_owned());
+        }
+    }
+    found
+}
+
+/// The build on the line of `fetch`: its first word that is no option.
+fn build() -> String {
+    let line = line();
+    let mut behind = line.into_iter().skip_while(|word| word != "fetch").skip(1);
+    behind
+        .find(|word| word.contains('/') && !word.starts_with('-'))
+        .unwrap_or_default()
+}
+
+/// The site that the line is about.
+fn site() -> Option<Site> {
+    let file = given("--config").or_else(|| std::env::var("STX_BUILDS_CONFIG").ok());
+    let file = file.map(Utf8PathBuf::from);
+    // A mistake elsewhere in the file does not matter here.
+    let read = Options::read(file.as_deref(), &stx_builds::options::Executors::default());
+    let (mut options, _) = read.ok()?;
+    options.mirror = given("--mirror").map(Utf8PathBuf::from).or(options.mirror);
+    Some(Site::open(options))
+}
+
+/// A command whose arguments say what is completed: files and directories where the name of the value says so, and what is on
+/// the mirror.
+fn hinted(command: clap::Command) -> clap::Command {
+    let hint = |arg: Arg| {
+        if !arg.get_action().takes_values() {
+            return arg;
+        }
+        let said = arg.get_value_names().unwrap_or_default();
+        let is = |name| {
+            let mut said = said.iter().flat_map(|said| said.split('|'));
+            said.any(|said| said == name)
+        };
+        if is("DIR") || is("GITDIR") {
+            arg.value_hint(ValueHint::DirPath)
+        } else if is("FILE") || is("RPM") {
+            arg.value_hint(ValueHint::FilePath)
+        } else if let Some(kind) = Kind::of(&arg) {
+            let files = is("PACKAGE");
+            arg.add(ArgValueCompleter::new(move |begun: &OsStr| {
+                candidates(kind, begun, files)
+            }))
+        } else {
+            arg.value_hint(ValueHint::Other)
+        }
+    };
+    command.mut_args(hint).mut_subcommands(hinted)
+}
+
+/// The words of a kind that begin so; `files` has the files here as well.
+fn candidates(kind: Kind, begun: &OsStr, files: bool) -> Vec<CompletionCandidate> {
+    use clap_complete::engine::{PathCompleter, ValueCompleter as _};
+    let words = begun.to_str().map(|begun| {
+        let words = kind.words(begun).into_iter();
+        words
+            .filter(|word| word.starts_with(begun))
+            .collect::<Vec<_>>()
+    });
+    let words = words.unwrap_or_default().into_iter().enumerate();
+    // The newest build first, as they come.
+    let words =
+        words.map(|(index, word)| CompletionCandidate::new(word).display_order(Some(index)));
+    let files = files.then(|| PathCompleter::file().complete(begun));
+    words.chain(files.into_iter().flatten()).collect()
+}
