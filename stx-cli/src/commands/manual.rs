@@ -3,13 +3,15 @@
 //! Both are made by the program itself, so that a package holds what its own binary understands.
 
 mod configuration;
+mod examples;
 
 use std::fmt::Write as _;
 
 use clap::CommandFactory as _;
+use clap::{Arg, ArgAction};
 use clap_complete::env::Shells;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::Context;
 use crate::args::{Cli, Completions, Manual, Shell};
@@ -95,8 +97,12 @@ fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
     let mut text = Vec::new();
     man.render_title(&mut text)
         .and_then(|()| man.render_name_section(&mut text))
-        .and_then(|()| man.render_synopsis_section(&mut text))
-        .and_then(|()| man.render_description_section(&mut text))
+        .expect("writing to memory does not fail");
+    let mut synopsis = Roff::default();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    synopsis.text(usage(command));
+    text.extend(synopsis.to_roff().bytes());
+    man.render_description_section(&mut text)
         .and_then(|()| man.render_options_section(&mut text))
         .and_then(|()| {
             if command.has_subcommands() {
@@ -109,6 +115,15 @@ fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
     let mut page = String::from_utf8(text).expect("the text is made of texts");
 
     let mut rest = Roff::default();
+    let additions = examples::of(&words(command));
+    if let Some(additions) = additions {
+        rest.control("SH", ["EXAMPLES"]);
+        for (line, text) in additions.examples {
+            rest.control("TP", []);
+            rest.text([bold(format!("stx-builds {line}"))]);
+            rest.text([roman(*text)]);
+        }
+    }
     if let Some(more) = command.get_after_help().map(ToString::to_string) {
         for section in more.split("\n\n") {
             let is_status = section.starts_with("Exit codes");
@@ -124,9 +139,73 @@ fn page(man: &Man, parent: Option<&str>, command: &clap::Command) -> String {
         rest.text([roman("As stx-builds(1) says.")]);
     }
     rest.control("SH", ["SEE ALSO"]);
-    let parent = parent.map(|name| format!("{name}(1), "));
-    let also = format!("{}stx-builds.toml(5)", parent.unwrap_or_default());
-    rest.text([roman(also)]);
+    let related = additions.map_or(&[][..], |additions| additions.see);
+    let related = related
+        .iter()
+        .map(|name| format!("stx-builds-{}", name.replace(' ', "-")));
+    let mut also: Vec<_> = parent
+        .map(str::to_owned)
+        .into_iter()
+        .chain(related)
+        .collect();
+    // A subcommand may be related to its command as well.
+    also.dedup();
+    let mut also: Vec<_> = also.iter().map(|name| format!("{name}(1)")).collect();
+    also.push("stx-builds.toml(5)".to_owned());
+    rest.text([roman(also.join(", "))]);
     page.push_str(&rest.to_roff());
     page
+}
+
+/// The words of a command behind the program's name.
+fn words(command: &clap::Command) -> String {
+    let name = command.get_bin_name().unwrap_or_default();
+    let (_, words) = name.split_once(' ').unwrap_or_default();
+    words.to_owned()
+}
+
+/// The synopsis: every option and argument with its value; those that have to be given stand without brackets.
+fn usage(command: &clap::Command) -> Vec<Inline> {
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    let mut line = vec![bold(name)];
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let (positionals, options): (Vec<_>, Vec<_>) = shown.partition(|arg| arg.is_positional());
+    for arg in options.into_iter().chain(positionals) {
+        let (open, close) = if arg.is_required_set() {
+            ("", "")
+        } else {
+            ("[", "]")
+        };
+        line.push(roman(format!(" {open}")));
+        line.extend(named(arg));
+        let repeats = matches!(arg.get_action(), ArgAction::Append | ArgAction::Count);
+        line.push(roman(format!(
+            "{close}{}",
+            if repeats { "..." } else { "" }
+        )));
+    }
+    if command.has_subcommands() {
+        line.extend([roman(" "), italic("COMMAND")]);
+    }
+    line
+}
+
+/// An argument with its value.
+fn named(arg: &Arg) -> Vec<Inline> {
+    let mut text = Vec::new();
+    match (arg.get_long(), arg.get_short()) {
+        (Some(long), _) => text.push(bold(format!("--{long}"))),
+        (None, Some(short)) => text.push(bold(format!("-{short}"))),
+        (None, None) => {}
+    }
+    if arg.get_action().takes_values() {
+        let values = arg.get_value_names().unwrap_or_default();
+        for value in values {
+            if !text.is_empty() {
+                text.push(roman(" "));
+            }
+            text.push(italic(value.as_str()));
+        }
+    }
+    text
 }
