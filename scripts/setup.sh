@@ -114,6 +114,7 @@ test  | cmd:apache2,httpd      | apache2            | httpd                | ser
 test  | cmd:chromium,chromium-browser | chromium    | chromium             | shows the catalog pages
 test  | cmd:chromedriver       | chromium-driver    | chromedriver         | drives it
 test  | cmd:tidy               | tidy               | tidy                 | checks the HTML of the pages
+test  | cmd:promtool           | prometheus         | golang-github-prometheus | judges the metrics of the service
 test  | cmd:unzip              | unzip              | unzip                | unpacks what looks at the pages
 test  | cmd:radosgw            | radosgw            | ceph-radosgw         | is an object store
 test  | cmd:ceph-mon           | ceph-mon           | ceph-mon             | is its monitor

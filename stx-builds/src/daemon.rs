@@ -2,6 +2,7 @@
 
 mod board;
 mod builder;
+mod dashboard;
 mod follow;
 mod hook;
 mod host;

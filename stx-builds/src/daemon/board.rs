@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use chrono::{DateTime, Utc};
 use stx_layout::BuildId;
 use stx_pipeline::process;
 use stx_publish::Privacy;
+use stx_service::metrics::{Prunes, Totals, metrics};
 use stx_service::status::{Past, PastBuilds, PhaseState, Pulse, RunningBuild, Status};
 
 use super::follow::{Followed, Follower, Log};
@@ -20,6 +22,8 @@ use crate::site::clock;
 /// The last lines of a log that failed: so many, from so many bytes at its end.
 const LINES: usize = 20;
 const BYTES: u64 = 16 * 1024;
+/// The newest requests among which those are that have just ended.
+const RECENT: usize = 1000;
 
 /// Shows what the service does to those who may ask for builds.
 #[derive(Debug)]
@@ -34,6 +38,9 @@ struct Memory {
     ended: Option<u64>,
     written: Option<Instant>,
     past: PastBuilds,
+    totals: Totals,
+    /// The document that was written last, for the dashboard.
+    new: Option<Status>,
     /// The plans of running builds: the names and logs of their phases.
     plans: BTreeMap<BuildId, Vec<(String, Utf8PathBuf)>>,
     /// The last lines of logs, by build and phase.
@@ -86,6 +93,7 @@ impl Board {
         status.mirror = area.mirror.to_string();
         memory.add_plans(&mut status.running, area);
         memory.follow(&mut status.running, service, &mut problems);
+        memory.new = Some(status.clone());
         if let Err(error) = self.write(&status) {
             problems.push(format!("{}/{STATUS}: {error}", self.dir));
         }
@@ -96,6 +104,18 @@ impl Board {
         }
         memory.told = Some(text);
         problems
+    }
+
+    /// The document that was written last, unless it was taken before.
+    pub(super) fn take_new(&self) -> Option<Status> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.new.take()
+    }
+
+    /// The metrics of a moment.
+    pub(super) fn metrics(&self, pulse: &Pulse<'_>, prunes: &Prunes, now: DateTime<Utc>) -> String {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics(pulse.state(), pulse.facts, &memory.totals, prunes, now)
     }
 
     /// Stops following logs, and removes what was shown of them.
@@ -123,8 +143,19 @@ impl Memory {
         if self.ended == Some(pulse.ended) {
             return;
         }
-        match PastBuilds::new(pulse.ledger, pulse.setup) {
-            Ok(past) => (self.past, self.ended) = (past, Some(pulse.ended)),
+        // At first the whole ledger is summed up, then those that may have ended since.
+        let count = if self.ended.is_some() {
+            RECENT
+        } else {
+            usize::MAX
+        };
+        let read = PastBuilds::new(pulse.ledger, pulse.setup)
+            .and_then(|past| Ok((past, pulse.ledger.history(None, count)?)));
+        match read {
+            Ok((past, history)) => {
+                self.totals.add(&history);
+                (self.past, self.ended) = (past, Some(pulse.ended));
+            }
             Err(error) => {
                 problems.push(format!("{STATUS}: {error}"));
                 return;

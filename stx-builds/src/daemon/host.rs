@@ -9,12 +9,13 @@ use sd_notify::NotifyState;
 use stx_layout::{AliasEntry, BuildId, Catalog, ReleaseId, VerdictEntry};
 use stx_pipeline::Cancel;
 use stx_publish::{MirrorStore, Scope};
-use stx_service::metrics::metrics;
+use stx_service::metrics::Prunes;
 use stx_service::status::Pulse;
 use stx_service::trigger::Target;
 use stx_service::{ChannelFacts, Disk, Facts, Host, Lab, Marking, Message, Notice, Pruned, Tested};
 
 use super::board::Board;
+use super::dashboard;
 use super::hook::Hook;
 use super::lab::LabTest;
 use super::setup::{ReadOptions, Service, service_dir};
@@ -22,12 +23,16 @@ use super::spool::Spool;
 use crate::build::BuildArea;
 use crate::error::Error;
 use crate::files::{self, Durable};
+use crate::retention::Forecast;
 use crate::site::clock;
 use crate::users::{is_member, user_name};
 use crate::{pages, retention, verdicts};
 
 /// How often the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
+
+/// How many days the dashboard looks ahead.
+const DAYS: u32 = 30;
 
 /// How often signed pages are looked at, so that a mirror to which nobody publishes does not seem to stand still.
 const PAGES: Duration = Duration::from_hours(1);
@@ -42,6 +47,10 @@ pub(super) struct LocalHost {
     hook: Mutex<Option<Hook>>,
     written: Mutex<Option<Instant>>,
     renewed: Mutex<Option<Instant>>,
+    /// What retention has removed.
+    prunes: Mutex<Prunes>,
+    /// The newest forecast for the dashboard, and when it was made.
+    forecast: Mutex<Option<(Instant, Option<Forecast>)>>,
 }
 
 impl LocalHost {
@@ -60,6 +69,10 @@ impl LocalHost {
             .as_deref()
             .into_iter()
             .for_each(|problem| area.site.log(problem));
+        // Those of an earlier service; without a text they begin anew.
+        let file = service.config.metrics.as_ref();
+        let text = file.and_then(|file| fs_err::read_to_string(file).ok());
+        let prunes = text.map(|text| Prunes::read(&text)).unwrap_or_default();
         let hook = Hook::new(Arc::new(area.site.clone()));
         Ok(Self {
             read,
@@ -70,6 +83,8 @@ impl LocalHost {
             hook: Mutex::new(Some(hook)),
             written: Mutex::new(None),
             renewed: Mutex::new(None),
+            prunes: Mutex::new(prunes),
+            forecast: Mutex::new(None),
         })
     }
 
@@ -97,6 +112,58 @@ impl LocalHost {
         }
         let site = self.area.site.with_options(service.options);
         pages::renew(&site, store, site.now).await;
+    }
+
+    /// Forecasts the use of the disk for the dashboard, once in a while: it reads all records.
+    async fn foretell(&self) {
+        let service = self.service();
+        if service.config.dashboard.is_none() {
+            return;
+        }
+        {
+            let mut forecast = self.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+            if forecast
+                .as_ref()
+                .is_some_and(|(at, _)| at.elapsed() < PAGES)
+            {
+                return;
+            }
+            // Not twice at a time; the old one is shown meanwhile.
+            let old = forecast.take().and_then(|(_, old)| old);
+            *forecast = Some((Instant::now(), old));
+        }
+        let site = self.area.site.with_options(service.options);
+        match site.forecast(DAYS, []).await {
+            Ok(made) => {
+                let mut forecast = self.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+                *forecast = Some((Instant::now(), Some(made)));
+            }
+            Err(failure) => {
+                let why = failure.line();
+                self.area
+                    .site
+                    .log(&format!("the dashboard has no forecast: {why}"));
+            }
+        }
+    }
+
+    /// Writes the dashboard if there is a new status.
+    fn write_dashboard(&self, pulse: &Pulse<'_>, service: &Service) {
+        let Some(file) = &service.config.dashboard else {
+            return;
+        };
+        let Some(status) = self.board.take_new() else {
+            return;
+        };
+        let forecast = self.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+        let forecast = forecast
+            .as_ref()
+            .and_then(|(_, forecast)| forecast.as_ref());
+        let text = dashboard::page(&status, pulse.facts, forecast);
+        // The next one comes in a moment: none of them has to survive a loss of power.
+        if let Err(error) = files::replace(file, text.as_bytes(), Durable::No) {
+            self.area.site.log(&format!("dashboard: {error}"));
+        }
     }
 
     /// Waits for the notices that wait, but not for long. No build runs any more.
@@ -192,6 +259,7 @@ impl Host for LocalHost {
                     Err(error) => facts.unknown.push(error.to_string()),
                 }
                 self.renew(&*store).await;
+                self.foretell().await;
             }
             Err(failure) => facts.unknown.push(failure.line()),
         }
@@ -213,9 +281,12 @@ impl Host for LocalHost {
 
     async fn prune(&self) -> Result<Pruned, String> {
         let site = self.area.site.with_options(self.service().options);
-        retention::prune_now(&site)
-            .await
-            .map_err(|failure| failure.line())
+        let pruned = retention::prune_now(&site).await;
+        let pruned = pruned.map_err(|failure| failure.line());
+        let mut counts = self.prunes.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.add(&pruned, clock());
+        drop(counts);
+        pruned
     }
 
     fn notify(&self, notice: Notice) {
@@ -227,7 +298,7 @@ impl Host for LocalHost {
     }
 
     fn pulse(&self, pulse: &Pulse<'_>) {
-        let (state, facts) = (pulse.state(), pulse.facts);
+        let state = pulse.state();
         let status = format!("{} run, {} wait", state.runs.len(), state.queue.len());
         // Without a service manager there is nobody to tell; with one that does not listen, its watchdog says so.
         sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]).ok();
@@ -235,13 +306,16 @@ impl Host for LocalHost {
         for problem in self.board.show(pulse, &self.area, &service) {
             self.area.site.log(&problem);
         }
+        self.write_dashboard(pulse, &service);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.is_some_and(|at| at.elapsed() < METRICS) {
             return;
         }
         *written = Some(Instant::now());
         if let Some(file) = &service.config.metrics {
-            let text = metrics(state, facts, clock());
+            let prunes = self.prunes.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = self.board.metrics(pulse, &prunes, clock());
+            drop(prunes);
             // The next ones come in a moment: none of them has to survive a loss of power.
             if let Err(error) = files::replace(file, text.as_bytes(), Durable::No) {
                 self.area.site.log(&format!("metrics: {error}"));

@@ -161,8 +161,22 @@ pub(crate) async fn prune_now(site: &Site) -> Result<stx_service::Pruned, Error>
         "{} retired, {purged} purged",
         counted(retired, "build")
     ));
-    let text = done.join("; ");
-    Ok(stx_service::Pruned { text, blocked })
+    let (sections, entries) = (pruned.plan.sections.iter(), pruned.plan.expire.iter());
+    let gone = entries.filter(|entry| pruned.retired.contains(&entry.build));
+    let thinned = sections.filter(|entry| {
+        let name = format!("{}/{}", entry.build, entry.section);
+        pruned.thinned.contains(&name)
+    });
+    let bytes = gone.map(|entry| entry.bytes_freed);
+    let bytes = bytes.chain(thinned.map(|entry| entry.bytes_freed));
+    Ok(stx_service::Pruned {
+        text: done.join("; "),
+        blocked,
+        failed: !failed.is_empty(),
+        retired: retired as u64,
+        purged: purged as u64,
+        bytes: bytes.sum(),
+    })
 }
 
 /// The subject of an alarm that concerns more than one channel.

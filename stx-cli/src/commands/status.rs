@@ -1,5 +1,7 @@
 //! `status`: what waits, what runs, and what should not be so.
 
+mod shown;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -22,7 +24,10 @@ struct Status<'a> {
 }
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
-    let ledger = context.site.ledger()?;
+    let ledger = match context.site.ledger() {
+        Ok(ledger) => ledger,
+        Err(error) => return shown::run(context, error.into()),
+    };
     let state = ledger.state();
     let service = context.service()?;
     let status = Status {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, params_from_iter};
 use stx_service::Facts;
 use stx_service::ledger::stats::stats;
 use stx_service::ledger::{Change, Ledger as _, SqliteLedger};
-use stx_service::metrics::metrics;
+use stx_service::metrics::{Prunes, Totals, metrics};
 
 /// A database in memory that several connections see.
 const DATABASE: &str = "file:/ledger?vfs=memdb";
@@ -89,7 +89,13 @@ fn with(db: &Connection, text: &str) {
         assert!(run.end.is_none() && run.id <= state.last_id);
     }
     let now: DateTime<Utc> = DateTime::from_timestamp(1_577_836_800, 0).expect("a time");
-    assert!(!metrics(state, &Facts::default(), now).is_empty());
+    let mut totals = Totals::default();
+    if let Ok(history) = ledger.history(None, usize::MAX) {
+        totals.add(&history);
+    }
+    let prunes = Prunes::default();
+    let text = metrics(state, &Facts::default(), &totals, &prunes, now);
+    assert_eq!(Prunes::read(&text), prunes);
     if let Ok(history) = ledger.history(None, usize::MAX) {
         assert_eq!(history.len(), count("requests"));
         let runs = history.iter().map(|filed| filed.runs.len());

@@ -32,6 +32,8 @@ pub struct ServiceConfig {
     pub cancel_group: Option<String>,
     /// The file that metrics are written to.
     pub metrics: Option<Utf8PathBuf>,
+    /// The file that the dashboard is written to.
+    pub dashboard: Option<Utf8PathBuf>,
     /// The branches to build.
     pub branches: Vec<BranchConfig>,
     /// The labs that test published builds.
@@ -76,6 +78,7 @@ struct ServiceTable {
     running_logs: Option<bool>,
     cancel_group: Option<String>,
     metrics: Option<Utf8PathBuf>,
+    dashboard: Option<Utf8PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -132,14 +135,15 @@ impl ServiceConfig {
         (config, faults.locate(text))
     }
 
-    /// Makes paths that are relative to the file's directory absolute: the hook's program, the spool, the metrics, recipes, and
+    /// Makes paths that are relative to the file's directory absolute: the hook's program, the spool, the metrics, the dashboard, recipes, and
     /// repositories and manifests that are not URLs.
     pub fn resolve(&mut self, dir: &Utf8Path) {
         // A program without a slash is one of the `PATH`.
         if let Some(program) = self.hook.first_mut().filter(|word| word.contains('/')) {
             *program = dir.join(&program).into_string();
         }
-        for path in [&mut self.spool, &mut self.metrics].into_iter().flatten() {
+        let paths = [&mut self.spool, &mut self.metrics, &mut self.dashboard];
+        for path in paths.into_iter().flatten() {
             *path = dir.join(&path);
         }
         self.labs.iter_mut().for_each(|lab| lab.resolve(dir));
@@ -270,6 +274,7 @@ impl ServiceTable {
             running_logs: self.running_logs.unwrap_or(true),
             cancel_group: self.cancel_group,
             metrics: self.metrics,
+            dashboard: self.dashboard,
             branches: Vec::new(),
             labs: Vec::new(),
         }

@@ -222,6 +222,14 @@ pub struct Pruned {
     /// The due builds that were kept because removing them seemed wrong: by channel, or `mirror` for all, the reason
     /// and how to release them.
     pub blocked: BTreeMap<String, String>,
+    /// Whether a step of it failed.
+    pub failed: bool,
+    /// How many builds were moved to the trash.
+    pub retired: u64,
+    /// How many were deleted from it.
+    pub purged: u64,
+    /// The bytes that only what was moved to the trash held; deleting it frees them.
+    pub bytes: u64,
 }
 
 /// How a build left the builder.

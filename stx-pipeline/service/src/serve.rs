@@ -418,7 +418,7 @@ impl Service<'_> {
             Event::Pruned(pruned) => {
                 self.pruning = false;
                 let blocked = match pruned {
-                    Ok(Pruned { text, blocked }) => {
+                    Ok(Pruned { text, blocked, .. }) => {
                         self.host.say(&text);
                         blocked
                     }

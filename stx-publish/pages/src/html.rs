@@ -21,12 +21,17 @@ use crate::summary::summary;
 use trend::Trend;
 
 pub(super) mod build;
+mod dashboard;
 mod files;
 mod layers;
 mod listing;
 mod root;
 mod trend;
 
+pub use dashboard::{
+    Dashboard, ShownAlarm, ShownBuild, ShownChannel, ShownPhase, ShownRequest, ShownResult,
+    dashboard,
+};
 pub use listing::{Listed, listing};
 pub(super) use root::root_pages;
 

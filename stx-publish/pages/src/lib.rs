@@ -13,7 +13,7 @@
 //! | `changes`, `contents` | the changed packages, images and repositories of a build |
 //! | `summary`, `layers` | a channel in the index of the root, and the channel that it is built upon |
 //! | `sources` | the files for `apt` and `dnf`: [`install_files`] |
-//! | `html` | the pages for people, and [`listing`], a page of a directory |
+//! | `html` | the pages for people; [`listing`], a page of a directory; [`dashboard`], a page of the build service |
 //! | `build_pages` | the page of each build, written only if something on it changed |
 //! | `signed` | the signatures of the indexes: [`IndexSeal`] |
 //! | `replace` | writes the pages that differ |
@@ -38,7 +38,10 @@ mod summary;
 mod tests;
 
 pub use check::verify_pages;
-pub use html::{Listed, listing};
+pub use html::{
+    Dashboard, Listed, ShownAlarm, ShownBuild, ShownChannel, ShownPhase, ShownRequest, ShownResult,
+    dashboard, listing,
+};
 pub use refresh::{refresh, refresh_locked, refresh_sealed};
 pub use signed::IndexSeal;
 pub use site::{Refreshed, Site};

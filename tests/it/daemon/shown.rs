@@ -210,6 +210,14 @@ fn a_request_is_followed_to_the_end_of_its_build() {
     let own = run(&mut site.stx(&["history"])).ok();
     assert_eq!(shown.stdout, own);
     member(&["history", "--log", "1"]).code(2);
+    let status = member(&["status"]).code(0);
+    let is_last = |line: &str| line.starts_with("last ") && line.contains("cancelled by");
+    assert!(status.stdout.lines().any(is_last), "{}", status.stdout);
+    assert!(
+        status.stderr.contains("cannot read the ledger"),
+        "{}",
+        status.stderr
+    );
     let started = "master/centos: master, next at ";
     assert!(site.log().contains(started), "{}", site.log());
     assert!(site.log().contains(" serves "), "{}", site.log());
@@ -217,4 +225,70 @@ fn a_request_is_followed_to_the_end_of_its_build() {
     assert_eq!(daemon.end(), Some(0));
     let stale = member(&["history", "--limit", "1"]).code(0);
     assert_eq!(stale.stdout.lines().count(), 1, "{}", stale.stdout);
+}
+
+#[test]
+fn the_metrics_pass_promtool_and_survive_restarts_and_the_dashboard_shows_the_same() {
+    let more = "prune = \"* * * * * *\"\ndashboard = \"dashboard.html\"";
+    let site = Site::new(more, "poll = \"1s\"");
+    let metrics = || fs_err::read_to_string(site.small.at("stx-builds.prom")).unwrap_or_default();
+    let value = |name: &str| {
+        let text = metrics();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<u64>().ok())
+    };
+    let daemon = site.start();
+    site.until("the first build", || site.messages() == ["one"]);
+    site.small
+        .commit("image.sh", "echo 'it <b>breaks</b> here'; exit 3\n");
+    let (good, bad) = (
+        "stx_builds_runs_total{channel=\"master/centos\",result=\"success\"}",
+        "stx_builds_runs_total{channel=\"master/centos\",result=\"fail\"}",
+    );
+    site.until("both results", || {
+        (value(good), value(bad)) == (Some(1), Some(1))
+    });
+    site.until("retention", || value("stx_builds_prunes_total") > Some(0));
+    let judge = |text: &str| {
+        let file = site.small.at("judged.prom");
+        fs_err::write(&file, text).expect("a file");
+        let script = format!("promtool check metrics < {file}");
+        run(&mut tool("sh", ["-c", &script]))
+    };
+    let judged = judge(&metrics()).code(0);
+    assert_eq!((judged.stdout.as_str(), judged.stderr.as_str()), ("", ""));
+    // It does see something: a counter that is none by its name.
+    judge(&metrics().replace("runs_total", "runs")).code(3);
+    for name in [
+        "stx_builds_build_duration_seconds_count{channel=\"master/centos\"}",
+        "stx_builds_phase_duration_seconds_count{channel=\"master/centos\",phase=\"image\"}",
+        "stx_builds_queue_wait_seconds_count{channel=\"master/centos\"}",
+    ] {
+        assert_eq!(value(name), Some(2), "{name}");
+    }
+
+    let page = || fs_err::read_to_string(site.small.at("dashboard.html")).unwrap_or_default();
+    site.until("the page", || {
+        page().contains("it &#60;b&#62;breaks") && page().contains("The mirror uses")
+    });
+    let file = site.small.at("judged.html");
+    fs_err::write(&file, page()).expect("a file");
+    let judged = run(&mut tool("tidy", ["-quiet", "-errors", file.as_str()])).code(0);
+    assert_eq!(judged.stderr, "");
+
+    // Killed, and started again, it counts on.
+    let prunes = value("stx_builds_prunes_total");
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.end(), None);
+    let pulse = value("stx_builds_pulse_seconds");
+    let daemon = site.start();
+    site.until("the next metrics", || {
+        value("stx_builds_pulse_seconds") > pulse
+    });
+    assert_eq!((value(good), value(bad)), (Some(1), Some(1)));
+    assert!(value("stx_builds_prunes_total") >= prunes);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
 }

@@ -8,9 +8,9 @@ use stx_layout::Channel;
 use super::world::{polled, scheduled, setup, target};
 use crate::health::{Blind, check};
 use crate::ledger::{AlarmKind, Change, Ended, Ledger as _, MemoryLedger, Request, RunEnd, State};
-use crate::metrics::metrics;
+use crate::metrics::{Prunes, Totals, metrics};
 use crate::trigger::{Cause, Reason, Upstream};
-use crate::{ChannelFacts, Disk, Facts, ServiceConfig, Setup};
+use crate::{ChannelFacts, Disk, Facts, Pruned, ServiceConfig, Setup};
 
 fn now() -> DateTime<Utc> {
     "2020-01-10T00:00:00Z".parse().unwrap()
@@ -231,7 +231,58 @@ fn metrics_have_prometheus_form() {
         }],
         ..Facts::default()
     };
-    insta::assert_snapshot!(metrics(&state, &facts, now()));
+    let mut totals = Totals::default();
+    let mut prunes = Prunes::default();
+    let nothing = metrics(&state, &facts, &totals, &prunes, now());
+    assert_eq!(Prunes::read(&nothing), prunes);
+    let history = [filed(1, 40, 100), filed(3, 0, 4000)];
+    totals.add(&history[..1]);
+    // A run counts once, however often its request is read.
+    totals.add(&history);
+    let done = Pruned {
+        retired: 3,
+        purged: 2,
+        bytes: 1 << 40,
+        ..Pruned::default()
+    };
+    prunes.add(&Ok(done), now());
+    prunes.add(&Err("no mirror".into()), now());
+    let text = metrics(&state, &facts, &totals, &prunes, now());
+    // A restarted service goes on from what it reads.
+    assert_eq!(Prunes::read(&text), prunes);
+    assert_eq!(Prunes::read("of another program"), Prunes::default());
+    insta::assert_snapshot!(text);
+}
+
+/// A request that waited, and was then built; times in seconds.
+fn filed(id: u64, waited: i64, took: i64) -> crate::ledger::Filed {
+    let started = now() + TimeDelta::seconds(waited);
+    let ended = started + TimeDelta::seconds(took);
+    let how = RunEnd::Published {
+        result: stx_layout::BuildOutcome::Success,
+        reason: None,
+        sources: Vec::new(),
+    };
+    let mut request = waiting_request();
+    request.reasons[0].at = now();
+    crate::ledger::Filed {
+        request,
+        closed: None,
+        runs: vec![crate::ledger::RunRow {
+            id: id + 1,
+            started,
+            build: None,
+            interruptions: 0,
+            phases: vec![crate::ledger::PhaseRun {
+                name: "compile".into(),
+                attempts: 1,
+                started,
+                finished: Some(ended),
+                status: None,
+            }],
+            end: Some(Ended { at: ended, how }),
+        }],
+    }
 }
 
 #[test]

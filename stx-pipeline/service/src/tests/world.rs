@@ -506,6 +506,7 @@ impl Host for World {
         Ok(Pruned {
             text: "pruned".into(),
             blocked: inner.blocked.clone(),
+            ..Pruned::default()
         })
     }
 
