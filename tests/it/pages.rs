@@ -35,7 +35,7 @@ fn site() -> Site {
 /// Adds layers: a chain that is deeper than a phone is wide if each list was moved to the right, two channels upon one, one that is
 /// behind, and one whose build below is not on the mirror.
 fn add_layers(site: &Site) {
-    let store = LocalStore::open(&site.mirror()).expect("a mirror");
+    let store = LocalStore::open(site.mirror()).expect("a mirror");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let put = |layer: &str, day: u32, below: Option<(&str, u32)>| {
         let id = |layer: &str, day: u32| -> BuildId {

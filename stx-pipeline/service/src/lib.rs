@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `serve` is the loop. What is outside of it comes through three traits: the [`Builder`], the [`Upstream`] and the
-//! [`Host`]. Every decision is a function of the ledger's [`State`] and what was seen, and what it leads to is recorded
+//! [`Host`]. Every decision is a function of the ledger's [`State`](ledger::State) and what was seen, and what it leads to is recorded
 //! before it is done. So the service may die at any moment: what it had promised is in the ledger, and
 //! the next `serve` goes on from there.
 //!
