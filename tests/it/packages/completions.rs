@@ -151,11 +151,11 @@ fn a_completion_is_fast() {
         let name = format!("mirror-here/master/centos/2019{month:02}{day:02}T{second:06}Z");
         fs_err::create_dir(dir.path().join(name)).expect("a build");
     }
-    let script = r#"
+    let script = r"
         export STX_BUILDS_COMPLETE=bash _CLAP_COMPLETE_INDEX=2
         for n in {1..20}; do stx-builds -- stx-builds show master/centos/ > words; done
         times
-    "#;
+    ";
     let mut bash = tool("bash", ["--norc", "-c", script]);
     let times = run(bash.current_dir(dir.path()).env("PATH", path())).ok();
     // The alias, and the newest ones only.
