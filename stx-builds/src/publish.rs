@@ -343,7 +343,8 @@ async fn publish_request(
     pushed: Option<&PushedRules>,
 ) -> Result<Published, Error> {
     let span = info_span!("publish", build = %request.record.id);
-    let published = publish_planned(site, store, request, pushed);
+    // It asks many things at one time, and callers hold it.
+    let published = Box::pin(publish_planned(site, store, request, pushed));
     published.instrument(span).await
 }
 
@@ -358,7 +359,13 @@ async fn publish_planned(
         images_of(site, registry.as_ref(), &mut request, pushed).await?;
     let planned = async || {
         debug!("planning");
-        let plan = prepare(store, request.clone()).await;
+        // What the lock takes is found out while the plan is made.
+        let channel = &request.record.id.channel;
+        let (plan, ()) = tokio::join!(prepare(store, request.clone()), store.expect(channel));
+        if plan.is_err() {
+            // The lock is not taken; what was made for it goes. Its own error would hide the one that counts.
+            store.settle(channel).await.ok();
+        }
         let plan = plan.map_err(unprepared)?;
         match &registry {
             None => Ok(Prepared::of_files(plan)),

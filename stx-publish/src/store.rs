@@ -315,6 +315,12 @@ pub trait MirrorStore: MirrorRead {
     /// Takes the lock of a channel, which need not exist yet.
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError>;
 
+    /// Says that the channel will be locked soon, for a build. A store that is far away finds out what that takes while its caller is
+    /// busy; nothing that anybody sees changes.
+    async fn expect(&self, channel: &Channel) {
+        let _ = channel;
+    }
+
     /// Takes the lock of the derived pages; waits for it.
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError>;
 

@@ -1,24 +1,30 @@
-//! How long it takes to bring a build to a bucket, next to what people use for that: `rclone copy` and `aws s3 sync`.
+//! How long it takes to bring a build to a bucket, next to what people use for that: `rclone copy` and `aws s3 cp`.
 //!
-//! The server is Ceph with its RADOS gateway, in memory, over the loopback interface. Its memory is what the hard disks of
-//! others are, so all that is needed is filled once before anything is measured: it is allocated by tcmalloc, as Ceph's own
-//! packages do, and not given back to the system, where the first use of a page costs more than all else. Both sides bring
+//! The server is Ceph with its RADOS gateway, in memory, over the loopback interface: once as its packages run it, with the delays of
+//! Nagle's algorithm and memory that is used for the first time, and once tuned. Tuned, its
+//! memory is what the hard disks of others are, so all that is needed is filled once before anything is measured: it is allocated
+//! by tcmalloc, as Ceph's own packages do, and not given back to the system, where the first use of a page costs more than all else.
+//! Each side is measured near, and far: by a proxy that hands on every byte 50 ms later, each way, and lets a new connection wait
+//! for the round trip of its handshake. Both sides bring
 //! 2,000 files, 2 GiB in all, incompressible and in the page cache, to a prefix of their own; a build is brought under its own
 //! date each time, as published builds never change. The peers bring files and no more: no sums, no pages, nothing that is
 //! there all at once or not at all. Beside the second build stands what they take if they first have the server copy the build before, and if
-//! they write over it in its place, which loses it. The figures are medians; a target that is missed is said, and no error.
+//! they write over it in its place, which loses it. A third case is three small files. The figures are medians; a target that is missed
+//! is said, and no error.
 //!
 //! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
-//! need 2 GiB there and 16 GiB of memory. `scripts/setup.sh bench` installs the peers.
+//! need 2 GiB there and 16 GiB of memory. `STX_BENCH_PROGRAM` names a program to measure in place of a release build.
+//! `scripts/setup.sh bench` installs the peers.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
     clippy::disallowed_methods,
     reason = "runs and times real processes on real files"
 )]
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -29,7 +35,7 @@ mod release;
 #[path = "common/settings.rs"]
 mod settings;
 
-use bucket::{Ceph, Server as _};
+use bucket::{Ceph, Far, Server};
 use settings::{Settings, median};
 
 const FILES: u64 = 2_000;
@@ -48,61 +54,32 @@ for copy in 1 2 3; do aws s3 sync --quiet tree s3://bench/filled/$copy; done";
 /// Removes what lies below a prefix: one side after the other, so that the memory holds it.
 const REMOVE: &str = "aws s3 rm --quiet --recursive s3://bench";
 
+/// The time that each byte takes to a server that is far away.
+const DELAY: Duration = Duration::from_millis(50);
+
 fn main() {
     let Some(Settings { runs, bytes, dir }) = Settings::of("bucket", 3) else {
         return;
     };
-    let bench = Bench::new(&dir, bytes);
-    println!("{FILES} files, {bytes} bytes, {runs} runs\n");
-    println!(
-        "| case | against | ours | theirs | ratio | target | |\n|---|---|---|---|---|---|---|"
-    );
-    let (mut first, mut second) = (Vec::new(), Vec::new());
-    let mut peers: Vec<_> = Peer::ALL
-        .iter()
-        .map(|peer| (peer, Times::default()))
-        .collect();
-    let mut version = 0;
-    let mut change = || {
-        version += 1;
-        bench.change(version);
-    };
-    for _ in 0..runs {
-        first.push(bench.ours(1));
-        change();
-        second.push(bench.ours(2));
-        bench.time(&format!("{REMOVE}/ours"), 0);
-        for (peer, times) in &mut peers {
-            times.first.push(bench.time(peer.upload, 1));
-            change();
-            times.second.push(bench.time(peer.upload, 2));
-            let copied = format!("{}\n{}", peer.copy, peer.upload);
-            times.copied.push(bench.time(&copied, 3));
-            times.over.push(bench.time(peer.upload, 3));
-            bench.time(&format!("{REMOVE}/{}", peer.prefix), 0);
+    println!("{FILES} files, {bytes} bytes, {runs} runs");
+    for is_tuned in [false, true] {
+        let bench = Bench::new(&dir, bytes, is_tuned);
+        let far = Far::from(&bench.ceph, DELAY);
+        let name = if is_tuned { "tuned" } else { "as packaged" };
+        for (place, server) in [("near", &bench.ceph as &dyn Server), ("far", &far)] {
+            println!(
+                "\nCeph {name}, {place}\n\n| case | against | ours | theirs | ratio | target | |\n\
+                 |---|---|---|---|---|---|---|"
+            );
+            bench.compare(server, runs, place == "far");
         }
-    }
-    let (first, second) = (median(first), median(second));
-    for (peer, times) in peers {
-        row(
-            "first build",
-            peer.name,
-            first,
-            median(times.first),
-            Some(0.8),
-        );
-        let case = "next build, 2 % changed";
-        row(case, peer.name, second, median(times.second), Some(0.5));
-        let copied = format!("{}, the build before copied by the server", peer.name);
-        row(case, &copied, second, median(times.copied), None);
-        let over = format!("{}, over the same files, nothing changed", peer.name);
-        row(case, &over, second, median(times.over), None);
     }
     fs_err::remove_dir_all(&dir).expect("removed");
 }
 
 #[derive(Default)]
 struct Times {
+    tiny: Vec<f64>,
     first: Vec<f64>,
     second: Vec<f64>,
     copied: Vec<f64>,
@@ -113,6 +90,8 @@ struct Times {
 struct Peer {
     name: &'static str,
     upload: &'static str,
+    /// How it brings `tiny`.
+    tiny: &'static str,
     copy: &'static str,
     /// The prefix that its prefixes lie below.
     prefix: &'static str,
@@ -123,12 +102,14 @@ impl Peer {
         Self {
             name: "rclone copy",
             upload: "rclone copy --quiet --transfers 16 --checkers 16 tree s3:bench/rclone/$DAY",
+            tiny: "rclone copy --quiet --transfers 16 --checkers 16 tiny s3:bench/rclone/tiny/$DAY",
             copy: "rclone copy --quiet --transfers 16 --checkers 16 s3:bench/rclone/1 s3:bench/rclone/$DAY",
             prefix: "rclone",
         },
         Self {
-            name: "aws s3 sync",
-            upload: "aws s3 sync --quiet tree s3://bench/aws/$DAY",
+            name: "aws s3 cp --recursive",
+            upload: "aws s3 cp --quiet --recursive tree s3://bench/aws/$DAY",
+            tiny: "aws s3 cp --quiet --recursive tiny s3://bench/aws/tiny/$DAY",
             copy: "aws s3 sync --quiet s3://bench/aws/1 s3://bench/aws/$DAY",
             prefix: "aws",
         },
@@ -140,14 +121,20 @@ struct Bench {
     stx: Utf8PathBuf,
     size: u64,
     ceph: Ceph,
+    /// How often files were given other bytes.
+    changes: Cell<u64>,
 }
 
 impl Bench {
-    fn new(dir: &Utf8Path, bytes: u64) -> Self {
+    fn new(dir: &Utf8Path, bytes: u64, is_tuned: bool) -> Self {
         if dir.exists() {
             fs_err::remove_dir_all(dir).expect("removed");
         }
         fs_err::create_dir_all(dir.join("tree/outputs/packages")).expect("a directory");
+        fs_err::create_dir_all(dir.join("tiny/outputs")).expect("a directory");
+        for name in ["CONTEXT", "image.iso", "build.log"] {
+            fs_err::write(dir.join("tiny/outputs").join(name), name).expect("written");
+        }
         // The loader says what it cannot load, and goes on.
         let loaded = Command::new("true").envs(MEMORY).output().expect("true");
         let said = String::from_utf8_lossy(&loaded.stderr);
@@ -155,24 +142,90 @@ impl Bench {
             said.is_empty(),
             "{said}; `scripts/setup.sh bench` installs what is missing"
         );
+        // Room for what was removed and is not forgotten yet.
+        let room = 8 * bytes + (4 << 30);
         let bench = Self {
             dir: dir.to_owned(),
-            stx: release::release(),
+            stx: std::env::var("STX_BENCH_PROGRAM")
+                .map_or_else(|_| release::release(), Utf8PathBuf::from),
             size: bytes / FILES,
-            // Room for what was removed and is not forgotten yet.
-            ceph: Ceph::start(8 * bytes + (4 << 30), &MEMORY),
+            ceph: if is_tuned {
+                Ceph::start(room, &MEMORY)
+            } else {
+                Ceph::start_with(room, &[], "")
+            },
+            changes: Cell::default(),
         };
         bench.ceph.make_bucket("bench");
         for file in 0..FILES {
             bench.write(file, 0);
         }
-        bench.time(FILL, 0);
-        bench.time(&format!("{REMOVE}/filled"), 0);
+        if is_tuned {
+            bench.time(&bench.ceph, FILL, 0);
+            bench.time(&bench.ceph, &format!("{REMOVE}/filled"), 0);
+        }
         bench
     }
 
+    /// Compares with the peers at one place.
+    fn compare(&self, server: &dyn Server, runs: u64, is_far: bool) {
+        let (mut tiny, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
+        let mut peers: Vec<_> = Peer::ALL
+            .iter()
+            .map(|peer| (peer, Times::default()))
+            .collect();
+        for _ in 0..runs {
+            first.push(self.ours(server, "tree", 1));
+            self.change();
+            second.push(self.ours(server, "tree", 2));
+            // It has a channel of its own, in which nothing else is.
+            tiny.push(self.ours(server, "tiny", 3));
+            self.remove("ours");
+            for (peer, times) in &mut peers {
+                times.first.push(self.time(server, peer.upload, 1));
+                self.change();
+                times.second.push(self.time(server, peer.upload, 2));
+                times.tiny.push(self.time(server, peer.tiny, 3));
+                if !is_far {
+                    let copied = format!("{}\n{}", peer.copy, peer.upload);
+                    times.copied.push(self.time(server, &copied, 3));
+                    times.over.push(self.time(server, peer.upload, 3));
+                }
+                self.remove(peer.prefix);
+            }
+        }
+        let (tiny, first, second) = (median(tiny), median(first), median(second));
+        for (peer, times) in peers {
+            let (most_first, most_second) = if is_far { (1.2, 1.2) } else { (0.8, 0.5) };
+            let name = peer.name;
+            row(
+                "first build",
+                name,
+                first,
+                median(times.first),
+                Some(most_first),
+            );
+            let case = "next build, 2 % changed";
+            row(case, name, second, median(times.second), Some(most_second));
+            if !is_far {
+                let copied = format!("{name}, the build before copied by the server");
+                row(case, &copied, second, median(times.copied), None);
+                let over = format!("{name}, over the same files, nothing changed");
+                row(case, &over, second, median(times.over), None);
+            }
+            row("three files", name, tiny, median(times.tiny), None);
+        }
+    }
+
+    /// Removes what a side brought, from near.
+    fn remove(&self, prefix: &str) {
+        self.time(&self.ceph, &format!("{REMOVE}/{prefix}"), 0);
+    }
+
     /// Gives 2 % of the files other bytes.
-    fn change(&self, version: u64) {
+    fn change(&self) {
+        let version = self.changes.get() + 1;
+        self.changes.set(version);
         for file in (0..FILES).filter(|file| file % 50 == version % 50) {
             self.write(file, version + 1);
         }
@@ -196,18 +249,23 @@ impl Bench {
             .expect("written");
     }
 
-    /// Publishes the tree as the build of a day.
-    fn ours(&self, day: u64) -> f64 {
+    /// Publishes a tree as the build of a day, pages included.
+    fn ours(&self, server: &dyn Server, tree: &str, day: u64) -> f64 {
+        let channel = if tree == "tiny" {
+            "feature/tiny/centos"
+        } else {
+            "master/centos"
+        };
         let command = format!(
-            "{} --quiet --mirror s3://bench/ours publish tree --channel master/centos \
+            "{} --quiet --mirror s3://bench/ours publish {tree} --channel {channel} \
              --date 201811{day:02}T060000Z --result success",
             self.stx
         );
-        self.time(&command, day)
+        self.time(server, &command, day)
     }
 
     /// Times a command of the shell.
-    fn time(&self, command: &str, day: u64) -> f64 {
+    fn time(&self, server: &dyn Server, command: &str, day: u64) -> f64 {
         let named = |name: &str| std::env::var(name).ok();
         let cache = named("STX_BUILDS_CACHE").unwrap_or_else(|| {
             let home = || format!("{}/.cache", named("HOME").unwrap_or_default());
@@ -217,21 +275,21 @@ impl Bench {
             )
         });
         let path = std::env::var("PATH").expect("PATH");
-        let (key, secret) = self.ceph.credentials();
+        let (key, secret) = server.credentials();
         let start = Instant::now();
         let status = Command::new("sh")
             .args(["-ec", command])
             .current_dir(&self.dir)
             .env("PATH", format!("{cache}/s3-peers-1/bin:{path}"))
             .env("DAY", day.to_string())
-            .env("AWS_ENDPOINT_URL", self.ceph.endpoint())
+            .env("AWS_ENDPOINT_URL", server.endpoint())
             .env("AWS_ACCESS_KEY_ID", key)
             .env("AWS_SECRET_ACCESS_KEY", secret)
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
             .env("RCLONE_CONFIG_S3_TYPE", "s3")
             .env("RCLONE_CONFIG_S3_PROVIDER", "Ceph")
-            .env("RCLONE_CONFIG_S3_ENDPOINT", self.ceph.endpoint())
+            .env("RCLONE_CONFIG_S3_ENDPOINT", server.endpoint())
             .env("RCLONE_CONFIG_S3_ENV_AUTH", "true")
             .stdout(Stdio::null())
             .status()

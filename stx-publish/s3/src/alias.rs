@@ -189,8 +189,22 @@ impl Inner {
         let name = keys::generation(&prefix, generation);
         let created = self.objects.create(&name, text).await?;
         // Whoever looked long ago may have created a number that others are past already.
-        let known = self.objects.generations(&prefix).await?;
+        // The public object follows beside the question whether it counts: mostly it does, and if not, it is set right. One that is
+        // to go waits for the answer.
+        let early = async {
+            if created && to.is_some() {
+                self.show_alias(channel, alias, to).await
+            } else {
+                Ok(())
+            }
+        };
+        let (known, early) = join(self.objects.generations(&prefix), early).await;
+        let known = known?;
         if !created || known.last() != Some(&generation) {
+            let newest = self.state(channel, alias).await?.build;
+            if created && to.is_some() {
+                self.show_alias(channel, alias, newest).await?;
+            }
             let found = self.alias(channel, alias).await?;
             check_alias(channel, alias, expected, found.as_ref())?;
             return Err(StoreError::Conflict {
@@ -200,9 +214,16 @@ impl Inner {
             });
         }
         // The older generations count for nothing any more, whatever the public object says.
-        let older = self.objects.delete_older(&prefix, &known, generation);
-        let (shown, deleted) = join(self.show_alias(channel, alias, to), older).await;
-        shown.and(deleted)
+        let objects = self.by_keepers().objects;
+        lease.meanwhile(async move {
+            // What stays is deleted by who moves the alias next.
+            let older = objects.delete_older(&prefix, &known, generation);
+            older.await.ok();
+        });
+        match to {
+            Some(_) => early,
+            None => self.show_alias(channel, alias, to).await,
+        }
     }
 
     /// Has the public object of an alias say what the alias does.
@@ -228,7 +249,8 @@ impl Inner {
 
     /// The aliases of a channel whose public object says something else, with what it should say.
     pub(super) async fn outdated_aliases(&self, channel: &Channel) -> Result<Outdated, StoreError> {
-        let (outdated, _) = self.alias_states(channel).await?;
+        let listed = self.alias_names(Some(channel)).await?;
+        let (outdated, _) = self.alias_states(channel, listed).await?;
         Ok(outdated)
     }
 
@@ -236,14 +258,16 @@ impl Inner {
     pub(super) async fn alias_states(
         &self,
         channel: &Channel,
+        listed: Listed,
     ) -> Result<(Outdated, BTreeMap<AliasName, State>), StoreError> {
-        let listed = self.alias_names(Some(channel)).await?.into_iter();
-        let read = listed.map(|((_, alias), generation)| async move {
-            let public = keys::shown_alias(channel, &alias);
-            let state = self.listed_state(channel, &alias, generation);
-            let (state, public) = try_join(state, self.objects.get(&public)).await?;
-            Ok::<_, StoreError>((alias, state, public))
-        });
+        let read = listed
+            .into_iter()
+            .map(|((_, alias), generation)| async move {
+                let public = keys::shown_alias(channel, &alias);
+                let state = self.listed_state(channel, &alias, generation);
+                let (state, public) = try_join(state, self.objects.get(&public)).await?;
+                Ok::<_, StoreError>((alias, state, public))
+            });
         let mut read = stream::iter(read).buffered(PARALLEL);
         let (mut behind, mut states) = (Vec::new(), BTreeMap::new());
         while let Some((alias, state, public)) = read.try_next().await? {

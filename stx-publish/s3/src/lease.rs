@@ -115,14 +115,19 @@ pub(super) async fn look(objects: &Objects, prefix: &str) -> Result<Look, StoreE
     objects.newest::<Text>(prefix).await
 }
 
-/// Takes the lease that somebody looked at since `now`; `None`: somebody else has it.
-pub(super) async fn take(
+/// Whether nobody has had the lease since it was given back, as a look said.
+pub(super) fn is_free(found: &Look) -> bool {
+    found.as_ref().is_none_or(|(_, text)| text.until.is_none())
+}
+
+/// Takes the lease that was looked at; `None`: somebody else has it. With it comes the answer to `question`, which is asked when
+/// the lease is ours: whoever loses it to another one gets none.
+pub(super) async fn take<T>(
     objects: &Objects,
-    prefix: String,
-    found: Look,
-    now: DateTime<Utc>,
+    (prefix, found, now): (String, Look, DateTime<Utc>),
     terms: Terms,
-) -> Result<Option<Lease>, StoreError> {
+    question: impl Future<Output = Result<T, StoreError>>,
+) -> Result<Option<(Lease, Option<T>)>, StoreError> {
     let generation = match found {
         None => 1,
         Some((_, text)) if text.is_held(now) => return Ok(None),
@@ -140,12 +145,15 @@ pub(super) async fn take(
         return Ok(None);
     }
     // Whoever looked long ago may have created a number that others are past already.
-    let known = objects.generations(&held.prefix).await?;
+    let (known, answer) = join(objects.generations(&held.prefix), question).await;
+    let known = known?;
     if known.last() != Some(&generation) {
         objects.delete([name]).await?;
         return Ok(None);
     }
-    Lease::keep(held, known, now).map(Some)
+    let lease = Lease::keep(held, known, now)?;
+    // What failed is asked again by who needs it, and can give the lock back then.
+    Ok(Some((lease, answer.ok())))
 }
 
 fn span(lasts: Duration) -> TimeDelta {

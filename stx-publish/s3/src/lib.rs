@@ -48,19 +48,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
-use futures_util::future::{join, try_join};
+use futures_util::future::{join, join3, try_join};
 use object_store::path::Path;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, RootAlias,
     RootEntry, Sums, VerdictEntry,
 };
 use stx_publish::index::PageId;
+use stx_publish::ingest::Hints;
 use stx_publish::metadata::{RepoMetadata, Repodata};
 use stx_publish::seal::Seal;
 use stx_publish::store::{
@@ -110,6 +111,7 @@ pub use s3::{BucketError, BucketOptions, Secret};
 use keeper::{Keeper, Keepers};
 use lease::{Lease, Terms};
 use objects::Objects;
+use shared::Shared;
 
 /// How long the lock of a publisher that died lasts at most, less [`MARGIN`].
 pub const LEASE: Duration = Duration::from_mins(1);
@@ -128,8 +130,11 @@ struct Inner {
     seal: Seal,
     /// Files of more bytes are sent in parts, of so many bytes at least.
     large: u64,
-    /// Whether the server was found to keep writers apart.
-    probed: Arc<tokio::sync::OnceCell<()>>,
+    /// The object that the server refused to write over, and whether that was found to be true.
+    probed: Arc<tokio::sync::OnceCell<String>>,
+    checked: Arc<tokio::sync::OnceCell<()>>,
+    /// What was found for a lock that is going to be taken.
+    expected: Arc<Mutex<Expected>>,
     /// The thread that keeps locks, once one was taken: its connections serve for the next lock.
     keeper: Arc<OnceLock<Arc<Keeper>>>,
     /// Small objects that were read, by name and entity tag.
@@ -140,6 +145,15 @@ struct Inner {
 
 /// Sums by build, and the entity tag of its record.
 type KnownSums = HashMap<(BuildId, String), Arc<Sums>>;
+
+/// What was found for a lock that is going to be taken.
+#[derive(Default)]
+struct Expected {
+    /// Who had the lock.
+    looks: HashMap<String, lease::Look>,
+    /// The bytes that the bucket has, for a build of that channel.
+    seen: Option<(Channel, (Shared, Hints))>,
+}
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,6 +183,8 @@ impl BucketStore {
                 seal: Seal::default(),
                 large: upload::LARGE,
                 probed: Arc::default(),
+                checked: Arc::default(),
+                expected: Arc::default(),
                 keeper: Arc::default(),
                 texts: Arc::default(),
                 sums: Arc::default(),
@@ -225,22 +241,81 @@ impl BucketStore {
 }
 
 impl Inner {
-    /// Takes the lock of that name; `None`: somebody else has it.
-    async fn take(&self, lock: String) -> Result<Option<Lease>, StoreError> {
-        let now = (self.terms.clock)();
+    /// Takes the lock of that name; `None`: somebody else has it. With it comes the answer to `question`, which is asked under the
+    /// lock; absent where it has to be asked again.
+    async fn take<T>(
+        &self,
+        lock: String,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<Option<(Lease, Option<T>)>, StoreError> {
         // Looking changes nothing, so that it need not wait for the answer of the probe.
-        let looked = try_join(self.probed(), lease::look(&self.objects, &lock));
-        let (probe, found) = looked.await?;
-        let taken = lease::take(&self.objects, lock, found, now, self.terms.clone());
-        let (taken, deleted) = join(taken, self.objects.delete(probe)).await;
+        let (probe, found) = try_join(self.probed(), self.look(&lock)).await?;
+        let now = (self.terms.clock)();
+        let taken = lease::take(
+            &self.objects,
+            (lock, found, now),
+            self.terms.clone(),
+            question,
+        );
+        // A server that only says that it refuses is found out before anything but the lock was written.
+        let (taken, checked) = join(taken, self.checked(&probe)).await;
         let taken = taken?;
-        deleted?;
+        checked?;
         if taken.is_some() {
             let keeper = self.terms.keepers.keeper()?;
             // Another lock may have said so before; it is the same thread.
             self.keeper.set(keeper).ok();
         }
         Ok(taken)
+    }
+
+    /// Finds out who has a lock. One that was seen free can only have been taken by the next generation, which fails whoever
+    /// creates it after that; so an early look does. One that was held may be free by now.
+    async fn look(&self, lock: &str) -> Result<lease::Look, StoreError> {
+        let early = self.expected().looks.remove(lock);
+        match early {
+            Some(found) if lease::is_free(&found) => Ok(found),
+            Some(_) | None => lease::look(&self.objects, lock).await,
+        }
+    }
+
+    /// Finds out, once, whether the server has kept an object that it refused to write over, and deletes the object.
+    async fn checked(&self, probe: &str) -> Result<(), StoreError> {
+        let checked = self
+            .checked
+            .get_or_try_init(|| probe::check(&self.objects, probe))
+            .await;
+        checked.copied()
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks what the lock of a channel and a build of it will need, while others make the plan. Errors are left to who needs the
+    /// answers.
+    async fn expect(&self, channel: &Channel) {
+        let lock = keys::lock(Some(channel));
+        let (_, found, seen) = join3(
+            self.probed(),
+            lease::look(&self.objects, &lock),
+            self.seen(channel),
+        )
+        .await;
+        let mut expected = self.expected();
+        if let Ok(found) = found {
+            expected.looks.insert(lock, found);
+        }
+        expected.seen = seen.ok().map(|seen| (channel.clone(), seen));
+    }
+
+    /// The bytes that the bucket has, and the files that were published last: as of a moment ago.
+    async fn seen_lately(&self, channel: &Channel) -> Result<(Shared, Hints), StoreError> {
+        let early = self.expected().seen.take();
+        match early {
+            Some((known, seen)) if known == *channel => Ok(seen),
+            Some(_) | None => self.seen(channel).await,
+        }
     }
 
     /// The same mirror by the connections of those who keep locks, for work on their thread.
@@ -254,22 +329,21 @@ impl Inner {
         }
     }
 
-    /// Finds out, once, whether the server keeps writers apart. Returns the object that was made for it.
-    async fn probed(&self) -> Result<Option<String>, StoreError> {
-        let mut made = None;
-        let probed = self.probed.get_or_try_init(async || {
-            made = Some(probe::probe(&self.objects).await?);
-            Ok::<_, StoreError>(())
-        });
-        probed.await?;
-        Ok(made)
+    /// Finds out, once, whether the server refuses to write an object over. Returns the object.
+    async fn probed(&self) -> Result<String, StoreError> {
+        let probed = self
+            .probed
+            .get_or_try_init(|| probe::probe(&self.objects))
+            .await;
+        probed.cloned()
     }
 
     /// Takes the lock of that name; waits for it.
     async fn take_in_turn(&self, lock: &str) -> Result<Lease, StoreError> {
         let mut wait = Duration::from_millis(50);
         loop {
-            if let Some(lease) = self.take(lock.to_owned()).await? {
+            let taken = self.take(lock.to_owned(), async { Ok(()) }).await?;
+            if let Some((lease, _)) = taken {
                 return Ok(lease);
             }
             tokio::time::sleep(wait).await;
@@ -359,16 +433,21 @@ impl MirrorRead for BucketStore {
 #[async_trait]
 impl MirrorStore for BucketStore {
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
-        match self.inner.take(keys::lock(Some(channel))).await? {
-            Some(lease) => Ok(Box::new(writer::BucketWriter::new(
+        let left = self.inner.left(channel);
+        match self.inner.take(keys::lock(Some(channel)), left).await? {
+            Some((lease, left)) => Ok(Box::new(writer::BucketWriter::new(
                 Arc::clone(&self.inner),
                 channel.clone(),
-                lease,
+                (lease, left),
             ))),
             None => Err(StoreError::Busy {
                 channel: Box::new(channel.clone()),
             }),
         }
+    }
+
+    async fn expect(&self, channel: &Channel) {
+        self.inner.expect(channel).await;
     }
 
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
@@ -391,9 +470,12 @@ impl MirrorStore for BucketStore {
         self.inner.leftovers(scope).await
     }
 
-    /// An object that can be seen is durable.
+    /// An object that can be seen is durable. The object of a probe for a lock that nobody took goes.
     async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
-        Ok(())
+        match self.inner.probed.get() {
+            Some(probe) => self.inner.checked(probe).await,
+            None => Ok(()),
+        }
     }
 
     async fn strays(&self) -> Result<Vec<String>, StoreError> {

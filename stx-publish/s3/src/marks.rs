@@ -3,15 +3,43 @@
 //! A mark is written before anything that takes more than one request, and goes last. Whoever finds one under the lock of
 //! its channel knows that its writer is dead.
 
+use futures_util::future::try_join3;
 use stx_layout::{BuildId, Channel};
 
 use super::Inner;
+use super::alias::Listed;
 use super::keys::{self, Going, MARKS};
 use super::lease;
 use super::objects::Keep;
+use super::retired::Entries;
 use stx_publish::store::{Leftover, Retired, Scope, StoreError};
 
+/// What a channel holds that others may have left unfinished.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) marks: Vec<(Going, BuildId)>,
+    /// The names of the aliases.
+    pub(super) aliases: Listed,
+    /// The retired builds.
+    pub(super) entries: Entries,
+}
+
 impl Inner {
+    /// What others may have left in a channel. Every answer is one request.
+    pub(super) async fn left(&self, channel: &Channel) -> Result<Left, StoreError> {
+        let asked = try_join3(
+            self.marks(Some(channel)),
+            self.alias_names(Some(channel)),
+            self.entries(Some(channel)),
+        );
+        let (marks, aliases, entries) = asked.await?;
+        Ok(Left {
+            marks,
+            aliases,
+            entries,
+        })
+    }
+
     /// Says that something is going to happen to a build; `what` is what has to be known to finish it.
     pub(super) async fn mark(
         &self,

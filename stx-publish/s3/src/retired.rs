@@ -42,13 +42,21 @@ fn not_found(retired: &Retired) -> StoreError {
 
 /// The entries below a prefix, and which of them lie aside.
 #[derive(Debug, Default)]
-struct Entries {
+pub(super) struct Entries {
     all: BTreeSet<Retired>,
     aside: BTreeSet<Retired>,
 }
 
+impl Entries {
+    /// The retired build whose files lie in the place of a build.
+    pub(super) fn in_place(&self, id: &BuildId) -> Option<&Retired> {
+        let mut all = self.all.iter();
+        all.find(|it| it.id == *id && it.section.is_none() && !self.aside.contains(it))
+    }
+}
+
 impl Inner {
-    async fn entries(&self, only: Option<&Channel>) -> Result<Entries, StoreError> {
+    pub(super) async fn entries(&self, only: Option<&Channel>) -> Result<Entries, StoreError> {
         let prefix = match only {
             None => RETIRED.to_owned(),
             Some(channel) => format!("{RETIRED}/{channel}"),
@@ -171,22 +179,10 @@ impl Inner {
 
     /// Moves the files of the retired build that lies in the place of `id`, if there is one, where they are in nobody's way.
     pub(super) async fn set_aside(&self, id: &BuildId) -> Result<(), StoreError> {
-        match self.in_place(id).await? {
-            Some(retired) => self.move_aside(&retired).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The retired build whose files lie in the place of a build.
-    pub(super) async fn in_place(&self, id: &BuildId) -> Result<Option<Retired>, StoreError> {
-        let Entries { all, aside } = self.entries(Some(&id.channel)).await?;
-        let mut all = all.into_iter();
-        Ok(all.find(|it| it.id == *id && it.section.is_none() && !aside.contains(it)))
-    }
-
-    /// Moves the files of a retired build out of its place.
-    pub(super) async fn move_aside(&self, retired: &Retired) -> Result<(), StoreError> {
-        let id = &retired.id;
+        let entries = self.entries(Some(&id.channel)).await?;
+        let Some(retired) = entries.in_place(id) else {
+            return Ok(());
+        };
         let (from, to) = (keys::build(id), keys::aside(retired));
         let listed = self.objects.list(&from).await?;
         let names: Vec<_> = listed.iter().map(|it| it.name.as_str()).collect();

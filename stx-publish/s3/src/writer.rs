@@ -1,18 +1,19 @@
 //! The writing half of a mirror in a bucket.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::future::{try_join, try_join3, try_join4};
+use futures_util::future::{join, try_join5};
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, Section, VerdictEntry};
 
 use super::Inner;
 use super::keys::{self, Going};
 use super::known::Known;
 use super::lease::Lease;
-use super::objects::{Keep, Listed};
+use super::marks::Left;
+use super::objects::Keep;
 use super::staged::BucketStaged;
 use stx_publish::store::rules::{check_absent, check_channel};
 use stx_publish::store::{ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError};
@@ -25,13 +26,20 @@ pub(super) struct BucketWriter {
     channel: Channel,
     lease: Arc<Lease>,
     known: Arc<Known>,
+    /// What others left, as it was found when the lock was taken; gone with the first change.
+    left: Mutex<Option<Left>>,
     /// Held while an alias is moved: its public object follows in the same order.
     pointing: tokio::sync::Mutex<()>,
 }
 
 impl BucketWriter {
-    pub(super) fn new(inner: Arc<Inner>, channel: Channel, lease: Lease) -> Self {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        channel: Channel,
+        (lease, left): (Lease, Option<Left>),
+    ) -> Self {
         Self {
+            left: Mutex::new(left),
             inner,
             channel,
             lease: Arc::new(lease),
@@ -44,41 +52,20 @@ impl BucketWriter {
         BuildId::new(self.channel.clone(), date)
     }
 
-    async fn found(&self, id: &BuildId) -> Result<Found, StoreError> {
-        let objects = &self.inner.objects;
-        let (record, files) = (keys::record(id), keys::build(id));
-        let found = try_join4(
-            objects.head(&record),
-            self.inner.marks(Some(&self.channel)),
-            self.inner.in_place(id),
-            objects.list(&files),
-        );
-        let (record, marks, in_place, before) = found.await?;
-        Ok(Found {
-            is_there: record.is_some(),
-            marks,
-            in_place,
-            before,
-        })
+    /// Forgets what is known of the channel before it is changed; returns what was found when it was locked, if nothing was
+    /// changed since.
+    fn forget(&self) -> Option<Left> {
+        self.known.forget();
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.take()
     }
 
     /// Finishes what dead publishers left, except what was being put together.
     async fn finish(&self) -> Result<(), StoreError> {
-        self.known.forget();
+        drop(self.forget());
         self.lease.check(&self.inner.objects).await?;
         self.inner.sweep(&self.channel, false, None).await.map(drop)
     }
-}
-
-/// What a channel holds when a build begins.
-struct Found {
-    /// There is a build of that id.
-    is_there: bool,
-    marks: Vec<(Going, BuildId)>,
-    /// A retired build of that id, whose files lie where those of the new one will.
-    in_place: Option<Retired>,
-    /// The objects in the build's place.
-    before: Vec<Listed>,
 }
 
 #[async_trait]
@@ -90,39 +77,51 @@ impl ChannelWriter for BucketWriter {
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = self.id(date);
         let inner = &self.inner;
-        self.known.forget();
-        // Whether the mark can be written is known before all the rest is, and mostly it can.
-        let begun = async {
-            let (lock, found) = (self.lease.check_lately(&inner.objects), self.found(&id));
-            let (found, ()) = try_join(found, lock).await?;
-            check_absent(&id, found.is_there)?;
-            let left = found.marks.iter();
-            let nothing_left = left.clone().all(|(_, left)| *left == id)
-                && left.clone().all(|(going, _)| *going == Going::Publish)
-                && found.in_place.is_none();
+        let left = self.forget();
+        let left = match left {
+            Some(left) => left,
+            None => inner.left(&self.channel).await?,
+        };
+        // Mostly nothing is. Then the mark is written beside the questions that are left: it comes before all files of the build,
+        // and that of a build that turns out to be there takes nothing from it.
+        let nothing_left = left.entries.in_place(&id).is_none()
+            && left
+                .marks
+                .iter()
+                .all(|it| *it == (Going::Publish, id.clone()));
+        let (record, files) = (keys::record(&id), keys::build(&id));
+        let asked = try_join5(
+            self.lease.check_lately(&inner.objects),
+            inner.objects.head(&record),
+            inner.objects.list(&files),
+            inner.alias_states(&self.channel, left.aliases),
+            inner.seen_lately(&self.channel),
+        );
+        let mark = async {
             if nothing_left {
                 inner.mark(&id, Going::Publish, None).await?;
             }
-            Ok((found, nothing_left))
+            Ok::<(), StoreError>(())
         };
-        let asked = try_join3(
-            begun,
-            inner.alias_states(&self.channel),
-            inner.seen(&self.channel),
-        );
-        let ((found, nothing_left), (outdated, aliases), seen) = asked.await?;
-        let mut before = found.before;
+        // Both are waited for: a mark that arrives after an error would stay.
+        let (asked, marked) = join(asked, mark).await;
+        let ((), there, mut before, (outdated, aliases), seen) = asked?;
+        if there.is_some() && nothing_left {
+            inner.unmark(&id, Going::Publish).await?;
+        }
+        check_absent(&id, there.is_some())?;
+        marked?;
         if nothing_left {
             self.known.see_aliases(aliases);
             drop(inner.mend_aliases(&self.channel, outdated).await?);
         } else {
             // What is there of this very build is gone on with.
-            drop(inner.finish_marked(found.marks, true, Some(&id)).await?);
+            drop(inner.finish_marked(left.marks, true, Some(&id)).await?);
             drop(inner.show_aliases(&self.channel).await?);
             inner.set_aside(&id).await?;
             // Only now nothing of another build is in its place, which the mark allows others to remove.
             inner.mark(&id, Going::Publish, None).await?;
-            before = inner.objects.list(&keys::build(&id)).await?;
+            before = inner.objects.list(&files).await?;
         }
         let (inner, lease) = (Arc::clone(inner), Arc::clone(&self.lease));
         let known = Arc::clone(&self.known);
@@ -206,7 +205,7 @@ impl ChannelWriter for BucketWriter {
     }
 
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError> {
-        self.known.forget();
+        drop(self.forget());
         self.lease.check(&self.inner.objects).await?;
         self.inner.sweep(&self.channel, true, None).await
     }

@@ -82,6 +82,9 @@ macro_rules! forward {
             async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
                 (**self).lock(channel).await
             }
+            async fn expect(&self, channel: &Channel) {
+                (**self).expect(channel).await;
+            }
             async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
                 (**self).lock_pages().await
             }

@@ -2,8 +2,12 @@
 
 #[path = "../../it/bucket/ceph.rs"]
 mod ceph;
+#[path = "../../it/bucket/far.rs"]
+#[expect(dead_code, reason = "tests also look at what was asked")]
+mod far;
 #[path = "../../it/bucket/server.rs"]
 mod server;
 
 pub(crate) use ceph::Ceph;
+pub(crate) use far::Far;
 pub(crate) use server::Server;

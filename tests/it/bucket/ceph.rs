@@ -18,6 +18,8 @@ pub(crate) struct Ceph {
     dir: Utf8TempDir,
     /// The environment of its daemons.
     environment: &'static [(&'static str, &'static str)],
+    /// The options of its gateway.
+    gateway: &'static str,
 }
 
 const KEY: &str = "AKTEST";
@@ -36,8 +38,17 @@ fn free_ports<const N: usize>() -> [u16; N] {
 }
 
 impl Ceph {
-    /// Starts one that keeps so many bytes.
+    /// Starts one that keeps so many bytes, and whose answers are sent at once.
     pub(crate) fn start(bytes: u64, environment: &'static [(&'static str, &'static str)]) -> Self {
+        Self::start_with(bytes, environment, "tcp_nodelay=1")
+    }
+
+    /// Starts one whose gateway has these options.
+    pub(crate) fn start_with(
+        bytes: u64,
+        environment: &'static [(&'static str, &'static str)],
+        gateway: &'static str,
+    ) -> Self {
         // Not below the project: the paths of its sockets have to be short.
         let dir = Utf8TempDir::new().expect("a temporary directory");
         let [messages, old_messages, port] = free_ports();
@@ -46,6 +57,7 @@ impl Ceph {
             port,
             dir,
             environment,
+            gateway,
         };
         ceph.configure(messages, old_messages, bytes);
         for (program, name) in [("ceph-mon", "a"), ("ceph-mgr", "x")] {
@@ -96,6 +108,7 @@ impl Ceph {
             .replace("@ID@", id)
             .replace("@ADDRESS@", &address)
             .replace("@DIR@", root.as_str())
+            .replace("@GATEWAY@", self.gateway)
             .replace("@BYTES@", &bytes.to_string())
             .replace("@PORT@", &port.to_string());
         fs_err::write(root.join("ceph.conf"), conf).expect("a file");

@@ -37,9 +37,9 @@ fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
 
 /// So often a tiny publish waits for the server, from its first connection until the lock of the channel is given back: the
 /// build is there and the alias points at it.
-const PUBLISHED: usize = 24;
+const PUBLISHED: usize = 18;
 /// And so often until the pages are written, too.
-const SHOWN: usize = 64;
+const SHOWN: usize = 56;
 
 /// Requests of which each began when the one before was answered, of a publish to a server that is 50 ms away. A busy machine can
 /// only tear requests apart that are sent at one time, so that the least of several days counts.

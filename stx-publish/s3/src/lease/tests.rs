@@ -22,7 +22,9 @@ async fn take_lock(objects: &Objects, clock: &TestClock) -> Result<Option<Lease>
     let terms = terms(clock, objects);
     let now = (terms.clock)();
     let found = look(objects, "lock").await?;
-    take(objects, "lock".to_owned(), found, now, terms).await
+    let found = ("lock".to_owned(), found, now);
+    let taken = take(objects, found, terms, async { Ok(()) }).await?;
+    Ok(taken.map(|(lease, _)| lease))
 }
 
 async fn taken(objects: &Objects, clock: &TestClock) -> Option<Lease> {
