@@ -28,6 +28,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked -p stx-layout -p stx-deb -p stx-retention -p stx-pipeline -p stx-executors -p stx-service -p stx-publish -p stx-images -p stx-pages -p stx-publish-s3 -p stx-trust -p stx-zsync -p stx-compare -- -D warnings
+	$(CARGO) clippy --locked -p stx-builds -p stx-cli -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
 	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
@@ -50,7 +51,7 @@ bench:
 packages: export RUSTFLAGS += --remap-path-prefix=$(CURDIR)=stx-builds --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 packages:
 	scripts/setup.sh packages
-	$(CARGO) build --release --locked -p stx-cli
+	$(CARGO) build --release --locked -p stx-cli --features full
 	scripts/packages.sh target/release/stx-builds target/packages
 
 ## Whether each crate could be published: packaged, and built from its package as a stranger would. Compiles everything anew.

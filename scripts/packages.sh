@@ -56,7 +56,7 @@ install -m 0644 "$here"/packaging/{stx-builds.service,sysusers.conf,tmpfiles.con
 install -m 0644 "$here"/{CHANGELOG.md,LICENSE} .
 # What git knows, and nothing that lies beside it.
 (cd "$here" && git ls-files -z ':(glob)recipes/*.toml' ':(glob)recipes/shared/*.toml' docs | tar -c --null --files-from=-) | tar -x --no-same-permissions
-(cd "$here" && cargo tree --quiet --locked --package stx-cli --edges normal,no-proc-macro --prefix none --no-dedupe --format '{l}: {p}') |
+(cd "$here" && cargo tree --quiet --locked --package stx-cli --features full --edges normal,no-proc-macro --prefix none --no-dedupe --format '{l}: {p}') |
     sed -E 's/ \(.*\)$//' | LC_ALL=C sort -u > LICENSES-OF-CRATES
 
 # The .deb.

@@ -75,6 +75,15 @@ impl Error {
         Err(Self::config(errors, hint))
     }
 
+    /// The failure of an operation that only a program with `feature` can do.
+    #[cfg(not(feature = "openpgp"))]
+    pub(crate) fn without(feature: &str, failure: &str) -> Self {
+        let message = format!("{failure}: this program was built without `{feature}`");
+        Self::usage(message).hint(format!(
+            "install a package of stx-builds, or build it with `cargo build --release -p stx-cli --features {feature}`"
+        ))
+    }
+
     /// The same error with what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

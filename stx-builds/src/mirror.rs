@@ -192,7 +192,7 @@ impl Reader {
         match self {
             Self::Own(mirror) => &**mirror,
             Self::Http(store) => store,
-            Self::Trusted(_, trusted) => &trusted.mirror,
+            Self::Trusted(_, trusted) => trusted.store(),
         }
     }
 

@@ -247,7 +247,7 @@ impl Options {
     pub fn failures_of_builds(&self, now: DateTime<Utc>) -> Vec<(&'static str, Error)> {
         let registry = self.registry.as_ref();
         let failures = [
-            ("signing", self.signing.signer(now).err()),
+            ("signing", self.signing.check(now).err()),
             ("provenance", self.provenance.builder().err()),
             ("provenance", self.provenance.signer().err()),
             ("provenance", self.provenance.trusted(&[]).err()),

@@ -1,76 +1,11 @@
-//! Signs builds, their packages and the indexes, where `[signing]` is configured.
+//! Signs builds, their packages and the indexes, where `[signing]` is configured; refuses that without the feature `openpgp`.
 
-use std::sync::Arc;
+#[cfg(feature = "openpgp")]
+mod openpgp;
+#[cfg(not(feature = "openpgp"))]
+mod refused;
 
-use chrono::{DateTime, Utc};
-use stx_layout::counted;
-use stx_pages::IndexSeal;
-use stx_publish::{PublishRequest, Seal};
-use stx_trust::openpgp::{OpenPgp, SignPackagesError, sign_packages};
-
-use crate::Site;
-use crate::error::Error;
-
-/// The OpenPGP signer, with a key that may sign at `now`; `None` where none is configured.
-fn signer(site: &Site, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
-    site.options.signing.signer(now)
-}
-
-/// How the builds of the mirror are sealed.
-pub(crate) fn seal(site: &Site) -> Result<Seal, Error> {
-    let signer = signer(site, site.now)?;
-    Ok(Seal {
-        signer: signer.map(|signer| Arc::new(signer) as _),
-        mirrors: site.options.mirrors.urls().to_vec(),
-        ..Seal::default()
-    })
-}
-
-/// How the indexes of the mirror are signed at `now`; `None` where they are not.
-pub(crate) fn index_seal(site: &Site, now: DateTime<Utc>) -> Result<Option<IndexSeal>, Error> {
-    let Some(signer) = signer(site, now)? else {
-        return Ok(None);
-    };
-    let keys = signer.public().armored().map_err(Error::usage)?;
-    Ok(Some(IndexSeal {
-        keys,
-        signer: Arc::new(signer),
-        lasts: site.options.signing.index_lasts(),
-        now,
-    }))
-}
-
-/// Signs the packages of a request, on copies that last as long as its tree.
-pub(crate) fn packages(site: &Site, mut request: PublishRequest) -> Result<PublishRequest, Error> {
-    if !site.options.signing.signs_packages() {
-        return Ok(request);
-    }
-    let Some(signer) = signer(site, site.now)? else {
-        return Ok(request);
-    };
-    let state = site.options.state(&site.root()?)?;
-    let cache = state
-        .join(".signed")
-        .join(request.record.id.channel.to_string());
-    let incoming = std::mem::take(request.tree.incoming_mut());
-    let packages = sign_packages(incoming, &signer, &cache, site.now);
-    let mut packages = packages.map_err(unsigned)?;
-    if packages.signed > 0 {
-        site.note(&format!(
-            "{} signed, {} were",
-            counted(packages.signed, "package"),
-            packages.known + packages.left
-        ));
-    }
-    for (path, reason) in &packages.unsigned {
-        site.note(&format!("warning: {path} is not signed: {reason}"));
-    }
-    *request.tree.incoming_mut() = std::mem::take(&mut packages.incoming);
-    request.tree.keep(packages);
-    Ok(request)
-}
-
-fn unsigned(error: SignPackagesError) -> Error {
-    Error::new(error.kind().into(), error)
-        .hint("nothing was published; the same command again signs what is left")
-}
+#[cfg(feature = "openpgp")]
+pub(crate) use openpgp::{index_seal, packages, seal};
+#[cfg(not(feature = "openpgp"))]
+pub(crate) use refused::{index_seal, packages, seal};

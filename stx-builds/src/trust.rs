@@ -1,17 +1,25 @@
 //! `--keyring`: what is read of a mirror is believed as far as its keys vouch for it, and what was seen once is remembered.
+//!
+//! | module | is |
+//! |---|---|
+//! | `checked` | with the feature `openpgp`: keyrings, and the mirrors that they vouch for |
+//! | `refused` | without it: a keyring that is asked for is an error, which names the feature |
 
-use std::io;
-use std::sync::Arc;
+#[cfg(feature = "openpgp")]
+mod checked;
+#[cfg(not(feature = "openpgp"))]
+mod refused;
 
-use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
-use stx_publish::MirrorRead;
-use stx_trust::openpgp::{Keyring, SeenSerials, TrustedMirror};
+use camino::Utf8PathBuf;
 
-use crate::Site;
-use crate::error::{Error, ErrorKind};
-use crate::files::{self, Durable};
+#[cfg(feature = "openpgp")]
+pub use checked::Trusted;
+#[cfg(feature = "openpgp")]
+pub(crate) use checked::{Keyring, keyring_problem, verify};
+#[cfg(not(feature = "openpgp"))]
+pub use refused::Trusted;
+#[cfg(not(feature = "openpgp"))]
+pub(crate) use refused::{Keyring, keyring_problem, verify};
 
 /// Whose signatures are believed.
 #[derive(Debug, Clone, Default)]
@@ -21,122 +29,4 @@ pub struct TrustOptions {
     pub keyring: Option<Utf8PathBuf>,
     /// Whether an index that has expired, or is older than one seen before, is accepted.
     pub allow_stale: bool,
-}
-
-/// A mirror that a keyring vouches for, and what is remembered of it.
-pub struct Trusted {
-    pub(crate) mirror: TrustedMirror,
-    memory: Option<Memory>,
-}
-
-/// The file that remembers the serials of a mirror.
-struct Memory {
-    file: Utf8PathBuf,
-    mirror: String,
-}
-
-/// Its form.
-#[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
-    /// The mirror's URL or directory.
-    mirror: String,
-    /// By key, then by index.
-    serials: SeenSerials,
-}
-
-impl Site {
-    /// The keys of `--keyring`, or of the configuration.
-    pub fn keyring(&self, given: Option<&Utf8Path>) -> Result<Option<Keyring>, Error> {
-        let file = given.or(self.options.keyring());
-        let Some(file) = file else {
-            return Ok(None);
-        };
-        let bytes = fs_err::read(file).map_err(Error::usage)?;
-        let keyring = Keyring::read(&bytes)
-            .map_err(|error| Error::usage(format!("{file}: {}", crate::error::chain(&error))));
-        keyring.map(Some)
-    }
-}
-
-impl Trusted {
-    /// The mirror `store`, which users call `name`, as far as `keyring` vouches for it and as new as it was seen before.
-    pub(crate) fn open(
-        site: &Site,
-        store: Arc<dyn MirrorRead>,
-        name: &str,
-        keyring: Keyring,
-        options: &TrustOptions,
-    ) -> Result<Self, Error> {
-        let memory = Memory::of(name);
-        if memory.is_none() {
-            site.note("note: neither XDG_STATE_HOME nor HOME is set: a mirror that goes back in time is not noticed");
-        }
-        let known = memory.as_ref().map(Memory::read).transpose()?;
-        let known = known.unwrap_or_default();
-        Ok(Self {
-            mirror: TrustedMirror::new(store, keyring, known, site.now, options.allow_stale),
-            memory,
-        })
-    }
-
-    /// Remembers what was believed so far. Called after the checks, never before.
-    pub fn remember(&self) -> Result<(), Error> {
-        let seen = self.mirror.seen();
-        match &self.memory {
-            Some(memory) if seen != SeenSerials::default() => memory.write(&seen),
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-impl Memory {
-    /// The memory of a mirror: `$XDG_STATE_HOME/stx-builds/mirrors/DIGEST.json`.
-    fn of(mirror: &str) -> Option<Self> {
-        let set = |name| {
-            std::env::var(name)
-                .ok()
-                .filter(|text| text.starts_with('/'))
-                .map(Utf8PathBuf::from)
-        };
-        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-        let digest = stx_layout::Sha256(sha2::Sha256::digest(mirror).into());
-        Some(Self {
-            file: state.join(format!("stx-builds/mirrors/{digest}.json")),
-            mirror: mirror.to_owned(),
-        })
-    }
-
-    /// Reads the remembered serials. A file that cannot be understood is an error, not an empty memory.
-    fn read(&self) -> Result<SeenSerials, Error> {
-        let text = match fs_err::read_to_string(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(SeenSerials::default());
-            }
-            text => text.map_err(Error::usage)?,
-        };
-        let remembered: Remembered = serde_json::from_str(&text).map_err(|error| {
-            Error::usage(format!("{}: {error}", self.file)).hint(
-                "it remembers how new the mirror was; without it, a mirror that goes back in time is not noticed once",
-            )
-        })?;
-        Ok(remembered.serials)
-    }
-
-    /// Adds what was seen to what others may have written meanwhile.
-    fn write(&self, seen: &SeenSerials) -> Result<(), Error> {
-        let dir = self.file.parent().unwrap_or(Utf8Path::new("/"));
-        fs_err::create_dir_all(dir).map_err(Error::usage)?;
-        let lock = fs_err::File::create(dir.join("lock")).map_err(Error::usage)?;
-        lock.file().lock().map_err(Error::usage)?;
-        let mut serials = self.read()?;
-        serials.merge(seen);
-        let remembered = Remembered {
-            mirror: self.mirror.clone(),
-            serials,
-        };
-        let mut text = serde_json::to_string_pretty(&remembered)
-            .map_err(|error| Error::new(ErrorKind::Bug, error))?;
-        text.push('\n');
-        files::replace(&self.file, text.as_bytes(), Durable::Yes).map_err(Error::usage)
-    }
 }

@@ -13,12 +13,12 @@ use stx_publish::{
     Finding, FindingKind, MirrorStore, RepairReport, Scope, StoreError, VerifyError, VerifyReport,
     repair, verify_after, verify_observed, verify_readable, verify_repositories,
 };
-use stx_trust::openpgp::{Keyring, verify_packages, verify_releases, verify_signatures};
 use stx_trust::provenance::key::PublicKey;
 use stx_trust::verify_stated;
 
 use crate::error::Error;
 use crate::images::Registry;
+use crate::trust::{self, Keyring};
 use crate::{Reader, Site, build_ref, hint_of, pages, refused};
 
 /// How long pages may be behind the mirror before that is a finding: who changed it makes them then.
@@ -74,12 +74,8 @@ async fn check(
     site.progress().finished();
     let mut report = report?;
     if let Some(keyring) = &keys.openpgp {
-        let (store, now) = (reader.shared(), site.now);
-        verify_signatures(store, keyring.clone(), scope, now, &mut report).await?;
-        verify_releases(reader.store(), keyring, scope, now, &mut report).await?;
-        if site.options.signing.signs_packages() {
-            verify_packages(reader.store(), keyring, scope, now, &mut report).await?;
-        }
+        let stores = (reader.store(), reader.shared());
+        trust::verify(site, stores, keyring, scope, &mut report).await?;
     }
     verify_stated(reader.store(), scope, &keys.provenance, &mut report).await?;
     verify_after(reader.store(), scope, &mut report).await?;

@@ -3,11 +3,11 @@
 use std::io;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use stx_trust::openpgp::Keyring;
 
 use super::case::Case;
 use super::{Finding, Severity, Subject};
-use crate::error::{Error, chain};
+use crate::error::Error;
+use crate::trust::keyring_problem;
 
 /// A key that expires within this time is reported.
 const SOON: TimeDelta = TimeDelta::days(30);
@@ -90,7 +90,7 @@ fn is_denied(failure: &Error) -> bool {
 /// A signing key that is good today and not any more soon.
 fn expires(case: &Case<'_>, now: DateTime<Utc>) -> Option<Finding> {
     let signing = &case.site.options.signing;
-    let failure = signing.signer(now + SOON).err()?;
+    let failure = signing.check(now + SOON).err()?;
     let texts = [
         format!("the signing key expires soon: {}", failure.chain()),
         "no build can be signed from then on, and so none is published".to_owned(),
@@ -103,7 +103,7 @@ fn expires(case: &Case<'_>, now: DateTime<Utc>) -> Option<Finding> {
 fn keyring(case: &Case<'_>) -> Option<Finding> {
     let file = case.site.options.keyring()?;
     let message = match fs_err::read(file) {
-        Ok(bytes) => format!("{file}: {}", chain(&Keyring::read(&bytes).err()?)),
+        Ok(bytes) => format!("{file}: {}", keyring_problem(&bytes)?),
         Err(error) => error.to_string(),
     };
     let texts = [

@@ -1,10 +1,12 @@
 //! `[signing]`: with what builds, packages and indexes are signed.
 
+#[cfg(feature = "openpgp")]
 use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
+#[cfg(feature = "openpgp")]
 use stx_trust::openpgp::OpenPgp;
 
 use crate::error::Error;
@@ -73,7 +75,26 @@ impl SigningTable {
         TimeDelta::days(self.index_days.unwrap_or(7).max(1).into())
     }
 
+    /// Checks that what is configured can sign at `now`.
+    #[cfg(feature = "openpgp")]
+    pub(crate) fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        self.signer(now).map(drop)
+    }
+
+    /// Checks that nothing is configured: nothing here signs.
+    #[cfg(not(feature = "openpgp"))]
+    pub(crate) fn check(&self, _: DateTime<Utc>) -> Result<(), Error> {
+        if self.signs() || self.says_something() {
+            return Err(Error::without(
+                "openpgp",
+                "[signing]: nothing can be signed",
+            ));
+        }
+        Ok(())
+    }
+
     /// The OpenPGP signer; `None` where none is configured.
+    #[cfg(feature = "openpgp")]
     pub fn signer(&self, now: DateTime<Utc>) -> Result<Option<OpenPgp>, Error> {
         let wrong = |what: &str| Err(Error::usage(format!("[signing]: {what}")).hint(HINT));
         let signer = match (&self.gpg, &self.command, &self.key_file) {
@@ -115,9 +136,11 @@ impl SigningTable {
     }
 }
 
+#[cfg(feature = "openpgp")]
 const HINT: &str = "docs/signing.md describes [signing]; nothing was changed";
 
 /// The text of a file that nobody else can read.
+#[cfg(feature = "openpgp")]
 fn secret(file: &Utf8Path) -> Result<String, Error> {
     let found = fs_err::metadata(file).map_err(Error::usage)?;
     if found.permissions().mode() & 0o077 != 0 {

@@ -7,5 +7,5 @@ mod cargo;
 
 /// The release build of `stx-builds`, made if it is not up to date.
 pub(crate) fn release() -> Utf8PathBuf {
-    cargo::built(&["--release", "-p", "stx-cli"])
+    cargo::built(&["--release", "-p", "stx-cli", "--features", "full"])
 }
