@@ -3,6 +3,8 @@ CARGO ?= cargo
 DEMO ?= demo
 DISTRO ?= centos
 export CARGO_TERM_COLOR ?= auto
+# The features and the profile of the tests: `make demo` and `make test` share what they compile.
+SHARED = --locked --workspace --all-features
 
 .PHONY: demo test setup check lint unit fuzz bench packages publish-check clean
 
@@ -11,8 +13,8 @@ export CARGO_TERM_COLOR ?= auto
 demo:
 	$(if $(filter debian,$(DISTRO)),,scripts/setup.sh demo)
 	$(if $(filter centos,$(DISTRO)),,scripts/setup.sh demo-debian)
-	$(CARGO) build --release --locked -p stx-cli
-	target/release/stx-builds demo --distro $(DISTRO) $(DEMO)
+	$(CARGO) build $(SHARED) --bin stx-builds
+	target/debug/stx-builds demo --distro $(DISTRO) $(DEMO)
 	@test '$(DISTRO)' != centos || echo 'the same as Debian packages, into the same mirror: DISTRO=debian make demo'
 
 ## Everything that decides whether a change is right.
@@ -26,16 +28,16 @@ setup:
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) clippy $(SHARED) --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p stx-layout -p stx-deb -p stx-retention -p stx-pipeline -p stx-executors -p stx-service -p stx-publish -p stx-images -p stx-pages -p stx-publish-s3 -p stx-trust -p stx-zsync -p stx-compare -- -D warnings
 	$(CARGO) clippy --locked -p stx-builds -p stx-cli -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(SHARED) --no-deps --quiet
 	$(CARGO) package --locked --offline --workspace --exclude stx-tests --no-verify --allow-dirty --quiet
 	shellcheck scripts/*.sh tests/it/packages/*.sh .ci/run recipes/sample/upstream
 	grep -lE '^#!.*(bash|/sh)' -r recipes/sample recipes/sample-debian recipes/rehearsal | xargs shellcheck -x -P SCRIPTDIR
 
 unit:
-	$(CARGO) test --locked --workspace --all-features
+	$(CARGO) test $(SHARED)
 
 ## Runs each fuzz target for a time, one after another; needs cargo-fuzz: docs/fuzzing.md. No part of `make test`.
 FUZZ_SECONDS ?= 60
