@@ -502,7 +502,7 @@ fn a_configuration_is_checked_with_every_mistake_at_once() {
     let lines = failed
         .stdout
         .lines()
-        .filter(|line| line.contains("stx-builds.toml:"));
+        .filter(|line| line.starts_with("error: ") && line.contains("stx-builds.toml:"));
     assert_eq!(lines.count(), 4, "{}", failed.stdout);
     site.configure("", "schedule = \"0 6 * * *\"");
     let checked = run(&mut site.stx(&["daemon", "--check", "--now", "2020-02-28T12:00:00Z"])).ok();
