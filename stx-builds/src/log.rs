@@ -14,12 +14,14 @@
 //! | `text` | parts of a log: its last lines, from the end |
 //! | `growing` | a log that is still written |
 //! | `follow` | a running build until its end |
+//! | `spool` | the same by the status document of the service, for those who cannot read the state directory |
 //!
 //! Nothing is read into memory but pieces of at most [`PIECE`] bytes.
 
 mod follow;
 mod growing;
 mod place;
+mod spool;
 mod text;
 
 use std::ops::ControlFlow;
@@ -34,6 +36,9 @@ use crate::error::{Error, ErrorKind};
 
 /// The largest piece of a log that is in memory.
 pub const PIECE: usize = 64 * 1024;
+
+/// How many lines of the end are shown first if nothing is said, as `tail` does.
+const FIRST: u64 = 10;
 
 /// How many lines of a failed phase are shown, and of how many bytes at most.
 const LAST_LINES: u64 = 20;
@@ -164,6 +169,16 @@ impl Site {
         sink: &mut Sink<'_>,
     ) -> Result<Logged, Error> {
         let shown = place::find(self, wanted.build.as_deref()).await?;
+        self.log_of(shown, wanted, sink).await
+    }
+
+    /// Passes on the log of a build that was found.
+    async fn log_of(
+        &self,
+        shown: Shown,
+        wanted: &LogWanted,
+        sink: &mut Sink<'_>,
+    ) -> Result<Logged, Error> {
         let phases = shown.phases().await?;
         if wanted.follow && shown.is_running()? {
             return follow::follow(shown, phases, wanted, sink).await;

@@ -29,7 +29,7 @@ pub(crate) use readers::{
     Compare, Copy, Diff, Fetch, List, Log, Noise, Serve, Show, Since, Verify,
 };
 pub(crate) use retention::{Explain, Forecast, Pin, Pins, Prune, Undelete, Unpin};
-pub(crate) use service::{Daemon, Doctor, History, Stats, Trigger};
+pub(crate) use service::{Daemon, Doctor, History, Stats, Status, Trigger};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -221,7 +221,10 @@ pub(crate) enum Command {
     /// Request a build from the build service, or cancel a request
     Trigger(Trigger),
     /// Show the queue, running builds, latest results and alarms
-    Status,
+    ///
+    /// Running builds are shown with the time that they still take, by the median of the last successful builds of the channel, and
+    /// failed ones with the last lines of the phase that failed.
+    Status(Status),
     /// List build requests: who, why, and the outcome
     History(History),
     /// Show how long the latest builds and their phases took

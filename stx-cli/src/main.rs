@@ -141,7 +141,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Daemon(args) => Box::pin(commands::daemon::run(context, args)).await,
         Command::Doctor(args) => Box::pin(commands::doctor::run(context, args.offline)).await,
         Command::Trigger(args) => commands::trigger::run(context, args).await,
-        Command::Status => commands::status::run(context).await,
+        Command::Status(args) => commands::status::run(context, args).await,
         Command::History(args) => commands::history::run(context, args),
         Command::Stats(args) => commands::history::stats(context, args),
         Command::Alias(args::Alias::List) => commands::alias::list(context).await,

@@ -8,6 +8,7 @@ mod labs;
 mod shown;
 mod unread;
 mod verdicts;
+mod watched;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

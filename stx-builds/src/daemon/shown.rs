@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
+use stx_pipeline::process;
 use stx_service::Ask;
-use stx_service::status::{Answer, Follow, Past, Read, Status, Step};
+use stx_service::ledger::State;
+use stx_service::status::{Answer, Follow, Past, PastBuilds, Read, RunningBuild, Status, Step};
 
 use super::setup::Service;
 use super::spool::{self, STATUS};
@@ -26,6 +28,26 @@ impl Site {
     /// The directory of requests, in which the status document and the logs of running builds are.
     pub fn spool(&self, service: &Service) -> Result<Utf8PathBuf, Error> {
         Ok(service.spool(&BuildArea::new(self)?))
+    }
+
+    /// The builds that run, with the phases of their plans.
+    pub fn running_builds(
+        &self,
+        state: &State,
+        past: &PastBuilds,
+    ) -> Result<Vec<RunningBuild>, Error> {
+        let area = BuildArea::new(self)?;
+        let mut running = past.running_builds(state);
+        for run in &mut running {
+            // Without a journal only the phases that have started are known.
+            if let Ok(Some(journal)) = process::read_journal(&area.channel(&run.channel))
+                && Some(&journal.started.plan.id) == run.build.as_ref()
+            {
+                let phases = journal.started.plan.phases.into_iter();
+                past.plan(run, &phases.map(|phase| phase.name).collect::<Vec<_>>());
+            }
+        }
+        Ok(running)
     }
 
     /// The status document that the service keeps in the spool; it is stale if the service does not run or hangs.

@@ -16,9 +16,6 @@ use crate::error::{Error, ErrorKind, is_there, unusable};
 /// How often a running build is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How many lines of the end are shown first if nothing is said, as `tail` does.
-const FIRST: u64 = 10;
-
 /// A build that runs, as it was seen last.
 struct Watched {
     area: BuildArea,
@@ -176,7 +173,7 @@ pub(super) async fn follow(
 
 async fn line_start(log: &FileLog, wanted: &LogWanted) -> Result<u64, Error> {
     let log: &dyn Log = log;
-    log.start(Some(wanted.lines.unwrap_or(FIRST))).await
+    log.start(Some(wanted.lines.unwrap_or(super::FIRST))).await
 }
 
 fn file_of(journal: &Journal, phase: &str) -> Utf8PathBuf {

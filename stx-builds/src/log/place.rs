@@ -56,6 +56,12 @@ pub(super) async fn find(site: &Site, wanted: Option<&str>) -> Result<Shown, Err
     {
         return Ok(shown);
     }
+    on_mirror(site, text).await
+}
+
+/// Finds the build that a user means on the mirror.
+pub(super) async fn on_mirror(site: &Site, text: &str) -> Result<Shown, Error> {
+    let named = text.parse::<BuildRef>().ok();
     let reader = site.reader()?;
     let build = match &named {
         Some(BuildRef::Newest(_)) => {

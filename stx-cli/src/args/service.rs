@@ -58,6 +58,13 @@ pub(crate) struct Trigger {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show it again every second on a terminal; elsewhere print a line for each change
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct History {
     /// List only this channel
     pub(crate) channel: Option<Channel>,

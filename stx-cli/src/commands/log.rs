@@ -53,6 +53,14 @@ pub(crate) async fn run(context: &Context, args: &args::Log) -> Result<(), Failu
         .site
         .phase_log(&wanted, &mut |part| printer.print(part))
         .await;
+    let logged = match (logged, context.service()) {
+        (Err(error), Ok(service)) => {
+            let mut sink = |part: LogPart<'_>| printer.print(part);
+            let shown = context.site.shown_log(&service, &wanted, error, &mut sink);
+            shown.await
+        }
+        (logged, _) => logged,
+    };
     if let Some(failure) = printer.failed {
         return Err(failure);
     }

@@ -1,15 +1,23 @@
 //! `status`: what waits, what runs, and what should not be so.
 
 mod shown;
+mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use stx_builds::daemon::unreadable;
 use stx_builds::layers::{Layer, LayerState};
-use stx_layout::printable;
-use stx_service::ledger::{Ledger as _, State, VerdictOrigin, VerdictRequest};
+use stx_builds::log::LogEnd;
+use stx_layout::{BuildId, printable};
+use stx_service::ledger::{Ledger as _, Request, State, VerdictOrigin, VerdictRequest};
+use stx_service::status::{
+    Outcome, Past, PastBuilds, PhaseNow, PhaseState, RunningBuild, TimeLeft,
+};
 
 use super::Context;
+use crate::args;
 use crate::exit::Failure;
 use crate::output;
 
@@ -21,58 +29,164 @@ struct Status<'a> {
     /// The channels of a distribution in layers, lower channels first; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Layer>,
+    /// The running builds with the time that they still take; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    progress: Vec<Progress<'a>>,
+    /// The ends of the logs of the newest builds that failed; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failing: Vec<LogEnd>,
 }
 
-pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
+/// How far a running build is.
+#[derive(Debug, Serialize)]
+struct Progress<'a> {
+    run: u64,
+    phases: &'a [PhaseNow],
+    left: TimeLeft,
+}
+
+pub(crate) async fn run(context: &Context, args: &args::Status) -> Result<(), Failure> {
+    if args.watch {
+        return watch::run(context).await;
+    }
     let ledger = match context.site.ledger() {
         Ok(ledger) => ledger,
         Err(error) => return shown::run(context, error.into()),
     };
     let state = ledger.state();
     let service = context.service()?;
+    let past = PastBuilds::new(&ledger, &service.setup).map_err(unreadable)?;
+    let running = context.site.running_builds(state, &past)?;
+    let mut failing = Vec::new();
+    for build in newest_failed(past.ended()) {
+        // A build that is gone, or a mirror that cannot be read, keeps nobody from the rest.
+        failing.extend(context.site.failing_log(build).await.ok().flatten());
+    }
     let status = Status {
         service_running: context.site.service_running(&service)?,
         state,
         layers: context.site.layers(&service, state).await?,
+        progress: running
+            .iter()
+            .map(|run| Progress {
+                run: run.run,
+                phases: &run.phases,
+                left: run.time_left(context.site.now),
+            })
+            .collect(),
+        failing,
     };
-    output::print(context.format(), &status, || human(context, &status))
+    output::print(context.format(), &status, || {
+        human(context, &status, &running)
+    })
 }
 
-fn human(context: &Context, status: &Status<'_>) -> String {
+/// The newest build of each channel, if it failed, of requests that are newest first.
+fn newest_failed(ended: &[Past]) -> Vec<&BuildId> {
+    newest(ended)
+        .filter_map(|past| past.filed.runs.last()?.build.as_ref())
+        .collect()
+}
+
+/// The newest request of each channel that has ended, if its build failed.
+fn newest(ended: &[Past]) -> impl Iterator<Item = &Past> {
+    let mut seen = BTreeSet::new();
+    let newest = ended
+        .iter()
+        .filter(move |past| seen.insert(&past.filed.request.target.channel));
+    newest.filter(|past| matches!(past.outcome(), Outcome::Failed | Outcome::NotPublished))
+}
+
+/// The last lines of a log.
+fn log_end(phase: &str, log: &str, lines: &[String]) -> String {
+    let mut text = format!("\nthe end of the log of phase {phase}, {log}:\n");
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+    text
+}
+
+/// The row of a build that runs.
+fn running_row(context: &Context, run: &RunningBuild) -> Vec<String> {
+    let build = run.build.as_ref();
+    let what = build.map_or_else(
+        || format!("{} of {}", run.channel, run.git),
+        ToString::to_string,
+    );
+    let since = output::age(context.site.now, run.started);
+    let left = left(&run.time_left(context.site.now));
+    let how = format!("{}since {since}, {left}", phases(run));
+    vec!["runs".to_owned(), what, how]
+}
+
+/// The phases that run, and how many there are.
+fn phases(run: &RunningBuild) -> String {
+    let runs = |phase: &&PhaseNow| phase.state == PhaseState::Running;
+    let names = run.phases.iter().filter(runs);
+    let names: Vec<_> = names.map(|phase| phase.name.as_str()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let begun = |phase: &&PhaseNow| phase.state != PhaseState::Waiting;
+    let begun = run.phases.iter().filter(begun).count();
+    format!(
+        "phase {} ({begun} of {}), ",
+        names.join(", "),
+        run.phases.len()
+    )
+}
+
+/// The time left, in words.
+fn left(left: &TimeLeft) -> String {
+    let minutes = (left.seconds + 59) / 60;
+    let time = match (left.seconds, minutes / 60) {
+        (seconds @ 0..60, _) => format!("{seconds} s"),
+        (_, 0) => format!("{minutes} min"),
+        (_, hours) => format!("{hours} h {} min", minutes % 60),
+    };
+    match (left.seconds, left.unknown.as_slice()) {
+        (0, []) => "longer than usual".to_owned(),
+        (_, []) => format!("about {time} left"),
+        (0, unknown) => format!(
+            "time left unknown: {} never succeeded before",
+            unknown.join(", ")
+        ),
+        (_, unknown) => format!(
+            "at least {time} left; {} never succeeded before",
+            unknown.join(", ")
+        ),
+    }
+}
+
+/// The row of a request that waits.
+fn waiting_row(request: &Request) -> Vec<String> {
+    let reasons = request.reasons.iter();
+    let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
+    let what = format!("{} (request {})", request.target, request.id);
+    vec!["waits".to_owned(), what, reasons.join("; ")]
+}
+
+fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> String {
     let Status {
         service_running,
         state,
         layers,
+        progress: _,
+        failing,
     } = status;
     let age = |then| output::age(context.site.now, then);
     let mut text = String::new();
-    let running = if *service_running {
+    let service = if *service_running {
         "the service runs"
     } else {
         "no service runs"
     };
-    let _ = writeln!(text, "{running}");
-    let mut rows = Vec::new();
-    for run in state.runs.values() {
-        let phase = run.phases.iter().rfind(|phase| phase.finished.is_none());
-        let phase = phase.map_or_else(String::new, |phase| format!("phase {}, ", phase.name));
-        let build = run.build.as_ref();
-        let what = build.map_or_else(|| run.request.target.to_string(), ToString::to_string);
-        rows.push(vec![
-            "runs".to_owned(),
-            what,
-            format!("{phase}since {}", age(run.started)),
-        ]);
-    }
-    for request in state.queue.values() {
-        let reasons: Vec<_> = request
-            .reasons
-            .iter()
-            .map(|reason| reason.cause.to_string())
-            .collect();
-        let what = format!("{} (request {})", request.target, request.id);
-        rows.push(vec!["waits".to_owned(), what, reasons.join("; ")]);
-    }
+    let _ = writeln!(text, "{service}");
+    let mut rows: Vec<_> = running
+        .iter()
+        .map(|run| running_row(context, run))
+        .collect();
+    rows.extend(state.queue.values().map(waiting_row));
     for request in state.verdicts.values() {
         rows.push(match (&request.entry, &request.origin) {
             (Some(entry), _) => vec![
@@ -134,6 +248,9 @@ fn human(context: &Context, status: &Status<'_>) -> String {
         ]);
     }
     text.push_str(&output::columns(&rows));
+    for end in failing {
+        text.push_str(&log_end(&end.phase, &end.log, &end.lines));
+    }
     text
 }
 

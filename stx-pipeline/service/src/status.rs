@@ -16,6 +16,7 @@
 //! A document is a snapshot: it is written whole after each change, and again before [`Status::every_seconds`] are over.
 
 mod follow;
+mod left;
 mod past;
 
 use camino::Utf8PathBuf;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, Channel, PhaseStatus};
 
 pub use self::follow::{Follow, Outcome, Step};
+pub use self::left::TimeLeft;
 pub use self::past::PastBuilds;
 use crate::ledger::{Alarm, Filed, Ledger, PhaseRun, Request, RunRow, State, VerdictRequest};
 use crate::trigger::{Reason, Target};

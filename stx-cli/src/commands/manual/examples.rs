@@ -73,7 +73,7 @@ const ALL: &[Additions] = &[
     page("image push", &[("image push master/centos", "Push the images of a build, and make their tags.")], &["image parse", "publish"]),
     page("daemon", &[("daemon --config /etc/stx-builds/stx-builds.toml", "Run the service."), ("daemon --check --offline", "Check its configuration.")], &["doctor", "trigger", "status"]),
     page("trigger", &[("trigger r/stx.12.0 --reason 'for QA'", "Ask for a build."), ("trigger --cancel 17", "Take request 17 back, or end its build.")], &["history", "status", "daemon"]),
-    page("status", &[("status", "Show the queue, running builds and alarms.")], &["history", "stats", "trigger"]),
+    page("status", &[("status", "Show the queue, running builds and alarms."), ("status --watch", "Watch running builds.")], &["history", "stats", "trigger"]),
     page("history", &[("history master/centos --limit 10", "List the latest requests of a channel."), ("history --log 17", "Print the logs of a build that was not published.")], &["status", "stats"]),
     page("stats", &[("stats master/centos", "Show how long its phases took.")], &["history", "status"]),
     page("completions", &[("completions bash", "Print the script; source it, or install it.")], &["manual"]),

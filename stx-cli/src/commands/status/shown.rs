@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use stx_service::status::{PhaseState, Status};
+use stx_service::status::Status;
 
-use super::Context;
+use super::{Context, log_end, newest, running_row, waiting_row};
 use crate::commands::{history, status_document};
 use crate::exit::Failure;
 use crate::output;
@@ -18,27 +18,9 @@ pub(super) fn run(context: &Context, unreadable: Failure) -> Result<(), Failure>
 
 fn human(context: &Context, status: &Status) -> String {
     let age = |then| output::age(context.site.now, then);
-    let mut rows = Vec::new();
-    for run in &status.running {
-        let running = |state: PhaseState| state == PhaseState::Running;
-        let phase = run.phases.iter().rfind(|phase| running(phase.state));
-        let phase = phase.map_or_else(String::new, |phase| format!("phase {}, ", phase.name));
-        let build = run.build.as_ref().map(ToString::to_string);
-        rows.push(vec![
-            "runs".to_owned(),
-            build.unwrap_or_else(|| format!("{} of {}", run.channel, run.git)),
-            format!("{phase}since {}", age(run.started)),
-        ]);
-    }
-    for request in &status.queue {
-        let reasons = request.reasons.iter();
-        let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
-        rows.push(vec![
-            "waits".to_owned(),
-            format!("{} (request {})", request.target, request.id),
-            reasons.join("; "),
-        ]);
-    }
+    let running = status.running.iter().map(|run| running_row(context, run));
+    let mut rows: Vec<_> = running.collect();
+    rows.extend(status.queue.iter().map(waiting_row));
     let mut seen = BTreeSet::new();
     for past in &status.history {
         let channel = &past.filed.request.target.channel;
@@ -57,5 +39,14 @@ fn human(context: &Context, status: &Status) -> String {
             format!("{} (since {})", alarm.text, age(alarm.since)),
         ]);
     }
-    output::columns(&rows)
+    let mut text = output::columns(&rows);
+    for past in newest(&status.history) {
+        let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
+        if let (Some(failing), Some(build)) = (&past.failing, build) {
+            let (root, phase) = (&status.mirror, &failing.phase);
+            let log = format!("{root}/{build}/outputs/logs/{phase}.log");
+            text.push_str(&log_end(phase, &log, &failing.log));
+        }
+    }
+    text
 }

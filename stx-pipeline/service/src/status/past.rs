@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{Channel, PhaseStatus};
+use stx_layout::{BuildOutcome, Channel, PhaseStatus};
 
 use super::{Failing, Past, PhaseNow, PhaseState, RunningBuild, Status};
 use crate::Setup;
 use crate::ledger::stats::stats;
-use crate::ledger::{Filed, Ledger, LedgerError, Run, RunEnd};
+use crate::ledger::{Filed, Ledger, LedgerError, Run, RunEnd, RunRow, State};
 
 /// Of how many requests of a channel the durations of the past are taken.
 const SAMPLE: usize = 200;
@@ -40,7 +40,12 @@ impl PastBuilds {
         let mut past = Self::default();
         for channel in channels {
             let history = ledger.history(Some(channel), SAMPLE)?;
-            let series = stats(&history, Status::PAST).series.into_iter();
+            // Those that failed ended early.
+            let mut good = history.clone();
+            for filed in &mut good {
+                filed.runs.retain(is_good);
+            }
+            let series = stats(&good, Status::PAST).series.into_iter();
             let medians = series.filter_map(|series| Some((series.name, series.median?)));
             past.durations.insert(channel.clone(), medians.collect());
             let ended = history.into_iter().filter(is_ended).take(Status::PAST);
@@ -60,6 +65,11 @@ impl PastBuilds {
     /// The same, to add the lines of their logs.
     pub fn ended_mut(&mut self) -> impl Iterator<Item = &mut Past> {
         self.ended.iter_mut()
+    }
+
+    /// The builds that run.
+    pub fn running_builds(&self, state: &State) -> Vec<RunningBuild> {
+        state.runs.values().map(|run| self.running(run)).collect()
     }
 
     pub(super) fn running(&self, run: &Run) -> RunningBuild {
@@ -105,6 +115,18 @@ impl PastBuilds {
         }
         running.phases.append(&mut known);
     }
+}
+
+/// Whether a run published a success.
+fn is_good(run: &RunRow) -> bool {
+    let end = run.end.as_ref().map(|end| &end.how);
+    matches!(
+        end,
+        Some(RunEnd::Published {
+            result: BuildOutcome::Success,
+            ..
+        })
+    )
 }
 
 /// Whether nothing more comes of a request.

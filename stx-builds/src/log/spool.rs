@@ -1,0 +1,244 @@
+//! The logs of the builds that the service runs, for those who can read its spool and not its state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use stx_layout::PhaseStatus;
+use stx_service::ledger::RunEnd;
+use stx_service::status::{Found, Past, PhaseNow, PhaseState, Read, RunningBuild, Status};
+
+use super::growing::Growing;
+use super::place::on_mirror;
+use super::text::{FileLog, Log, print};
+use super::{BuildEnd, LogWanted, Logged, Sink};
+use crate::Site;
+use crate::build_ref::BuildRef;
+use crate::daemon::Service;
+use crate::error::{Error, ErrorKind, unusable};
+
+/// How often the document and the logs are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// The service copies a log after its phase is over: its copy is whole if it did not grow for so long.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// Whether an error is for want of a right.
+fn is_denied(error: &Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error.error.as_ref());
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::PermissionDenied;
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl Site {
+    /// As [`phase_log`](Self::phase_log), which failed with `unreadable`: shows the build by the status document of the service
+    /// if the state directory cannot be read.
+    pub async fn shown_log(
+        &self,
+        service: &Service,
+        wanted: &LogWanted,
+        unreadable: Error,
+        sink: &mut Sink<'_>,
+    ) -> Result<Logged, Error> {
+        if !is_denied(&unreadable) && wanted.build.is_some() {
+            return Err(unreadable);
+        }
+        let Ok(Read::Fresh(status)) = self.service_status(service) else {
+            return Err(unreadable);
+        };
+        let named = wanted.build.as_deref().map(|text| text.parse().ok());
+        let mut running = status.running.iter().filter(|run| match &named {
+            None => true,
+            Some(named) => named.as_ref().is_some_and(|named| means(named, run)),
+        });
+        let run = match (running.next(), running.next(), &wanted.build) {
+            (Some(run), None, _) => run,
+            (Some(_), Some(_), _) => {
+                let error = Error::usage("several builds are running");
+                return Err(error.hint("`stx-builds status` lists them; name one"));
+            }
+            (None, _, None) => return Err(unreadable),
+            (None, _, Some(text)) => {
+                return self
+                    .log_of(on_mirror(self, text).await?, wanted, sink)
+                    .await;
+            }
+        };
+        let spool = self.spool(service)?;
+        follow(self, service, &spool, run.clone(), wanted, sink).await
+    }
+}
+
+/// Whether a name means a build that runs.
+fn means(named: &BuildRef, run: &RunningBuild) -> bool {
+    match named {
+        BuildRef::Build(id) => run.build.as_ref() == Some(id),
+        BuildRef::Newest(prefix) => prefix.holds(&run.channel),
+        BuildRef::Prefix(channel, begin) => run.build.as_ref().is_some_and(|build| {
+            build.channel == *channel && build.date.to_string().starts_with(begin)
+        }),
+        BuildRef::Alias(..) => false,
+    }
+}
+
+/// Passes the logs of a run on, and follows it to its end if that is wanted.
+async fn follow(
+    site: &Site,
+    service: &Service,
+    spool: &Utf8Path,
+    mut run: RunningBuild,
+    wanted: &LogWanted,
+    sink: &mut Sink<'_>,
+) -> Result<Logged, Error> {
+    let mut followed: BTreeMap<String, Growing> = BTreeMap::new();
+    let mut left_out = BTreeSet::new();
+    let lines = wanted.lines.or(wanted.follow.then_some(super::FIRST));
+    if let Some(name) = &wanted.phase
+        && !run.phases.iter().any(|phase| phase.name == *name)
+    {
+        let error = format!("{}: no phase {name:?}", run.channel);
+        return Err(Error::new(ErrorKind::NotFound, error));
+    }
+    for phase in &run.phases {
+        let is_wanted = match &wanted.phase {
+            Some(name) => phase.name == *name,
+            None => matches!(phase.state, PhaseState::Running | PhaseState::Waiting),
+        };
+        if !is_wanted {
+            left_out.insert(phase.name.clone());
+        } else if let Some(log) = &phase.log {
+            let log = FileLog::open(&spool.join(log))?;
+            let from = (&log as &dyn Log).start(lines).await?;
+            if print(&log, &phase.name, from, sink).await?.is_break() {
+                return Ok(Logged::Shown);
+            }
+            let growing = Growing::after(&phase.name, log);
+            let growing = growing.map_err(|error| unusable(spool, error))?;
+            followed.insert(phase.name.clone(), growing);
+        }
+    }
+    if !wanted.follow {
+        return Ok(Logged::Shown);
+    }
+    loop {
+        let Read::Fresh(status) = site.service_status(service)? else {
+            let error = "the service does not run any more, or hangs";
+            return Err(Error::new(ErrorKind::BuildFailed, error));
+        };
+        let past = match found(&status, run.request) {
+            Some(Found::Running(now)) => {
+                run = now.clone();
+                None
+            }
+            Some(Found::Ended(past)) => Some(past),
+            Some(Found::Waiting(_)) | None => {
+                let error = format!("request {}: its run was given up", run.request);
+                return Err(Error::new(ErrorKind::BuildFailed, error)
+                    .hint("`stx-builds history` says what became of it"));
+            }
+        };
+        let one = wanted.phase.as_ref();
+        let one = one.and_then(|name| run.phases.iter().find(|phase| phase.name == *name));
+        let ended = one.and_then(over);
+        let mut quiet = Duration::ZERO;
+        loop {
+            let grew = more(spool, &run, &left_out, &mut followed, sink)?;
+            let Some(grew) = grew else {
+                return Ok(Logged::Shown);
+            };
+            if past.is_none() && ended.is_none() || quiet >= QUIET {
+                break;
+            }
+            quiet = if grew { Duration::ZERO } else { quiet + LOOK };
+            tokio::time::sleep(LOOK).await;
+        }
+        if let Some(past) = past {
+            return end(past);
+        }
+        if let (Some(status), Some(phase), Some(build)) = (ended, &wanted.phase, &run.build) {
+            let (phase, build) = (phase.clone(), build.clone());
+            let end = BuildEnd::Phase { phase, status };
+            return Ok(Logged::Ended { build, end });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn found(status: &Status, request: u64) -> Option<Found<'_>> {
+    status.find(request)
+}
+
+/// Passes on what was added to the logs; whether there was any, and `None` if no more is wanted.
+fn more(
+    spool: &Utf8Path,
+    run: &RunningBuild,
+    left_out: &BTreeSet<String>,
+    followed: &mut BTreeMap<String, Growing>,
+    sink: &mut Sink<'_>,
+) -> Result<Option<bool>, Error> {
+    let mut grew = false;
+    for phase in run
+        .phases
+        .iter()
+        .filter(|phase| !left_out.contains(&phase.name))
+    {
+        // The last phase may have started and ended since the document was read.
+        let file = match &phase.log {
+            Some(log) => spool.join(log),
+            None => spool.join(format!("running/{}/{}.log", run.run, phase.name)),
+        };
+        let growing = followed.entry(phase.name.clone());
+        let growing = growing.or_insert_with(|| Growing::new(&phase.name, &file));
+        let flow = growing.more(&mut |part| {
+            grew = true;
+            sink(part)
+        });
+        if flow.map_err(|error| unusable(&file, error))?.is_break() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(grew))
+}
+
+/// How a phase ended, if it has.
+fn over(phase: &PhaseNow) -> Option<PhaseStatus> {
+    match phase.state {
+        PhaseState::Waiting | PhaseState::Running => None,
+        PhaseState::Succeeded => Some(PhaseStatus::Succeeded),
+        PhaseState::Failed => Some(PhaseStatus::Failed),
+        PhaseState::TimedOut => Some(PhaseStatus::TimedOut),
+        PhaseState::Cancelled => Some(PhaseStatus::Cancelled),
+        PhaseState::Skipped => Some(PhaseStatus::Skipped),
+    }
+}
+
+/// How a request ended, as the end of its build.
+fn end(past: &Past) -> Result<Logged, Error> {
+    let run = past.filed.runs.last();
+    let how = run.and_then(|run| run.end.as_ref()).map(|end| &end.how);
+    let refused = |reason: &str| BuildEnd::Refused {
+        reason: reason.to_owned(),
+    };
+    let end = match how {
+        Some(RunEnd::Published { result, .. }) => BuildEnd::Published {
+            result: *result,
+            first_failing_phase: past.failing.as_ref().map(|failing| failing.phase.clone()),
+        },
+        Some(RunEnd::Unchanged { .. }) => BuildEnd::Unchanged,
+        Some(RunEnd::Refused { reason } | RunEnd::Requeued { reason }) => refused(reason),
+        Some(RunEnd::Cancelled) | None => refused("it was cancelled"),
+    };
+    let Some(build) = run.and_then(|run| run.build.clone()) else {
+        let error = format!(
+            "request {}: it ended without a build",
+            past.filed.request.id
+        );
+        return Err(Error::new(ErrorKind::BuildFailed, error));
+    };
+    Ok(Logged::Ended { build, end })
+}

@@ -1,0 +1,200 @@
+//! `status --watch`: drawn again every second on a terminal, a line for each change elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::Utc;
+use serde::Serialize;
+use stx_builds::daemon::unreadable;
+use stx_layout::printable_json;
+use stx_service::ledger::{Ledger as _, Request};
+use stx_service::status::{Past, PastBuilds, PhaseState, RunningBuild};
+
+use super::{left, log_end, newest, running_row, waiting_row};
+use crate::args::Format;
+use crate::commands::{Context, history, status_document};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The requests at one moment.
+#[derive(Default)]
+struct Seen {
+    running: Vec<RunningBuild>,
+    queue: Vec<Request>,
+    ended: Vec<Past>,
+}
+
+/// A change, for scripts.
+#[derive(Serialize)]
+struct Change<'a> {
+    at: chrono::DateTime<Utc>,
+    request: u64,
+    state: &'a str,
+}
+
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let draws = output::is_terminal() && context.format() == Format::Human;
+    let mut before: Option<BTreeMap<u64, String>> = None;
+    let mut context = context.clone();
+    loop {
+        context.site.now = now(&context);
+        let seen = look(&context)?;
+        // What was said of the document once need not be said each second.
+        context.global.quiet = true;
+        let text = if draws {
+            format!(
+                "\u{1b}[H\u{1b}[2J{}",
+                stx_layout::printable_lines(&drawn(&context, &seen))
+            )
+        } else {
+            let states = states(&seen);
+            let lines = changes(before.as_ref(), &states, &seen);
+            let lines = lines.into_iter().map(|(request, change)| {
+                let at = context.site.now;
+                line(
+                    &context,
+                    &Change {
+                        at,
+                        request,
+                        state: &change,
+                    },
+                )
+            });
+            let text = lines.collect::<Result<String, _>>()?;
+            before = Some(states);
+            text
+        };
+        if !text.is_empty() && !output::pass(text.as_bytes())? {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "time passes while it is shown")]
+fn now(context: &Context) -> chrono::DateTime<Utc> {
+    context.site.fixed.unwrap_or_else(Utc::now)
+}
+
+/// Reads the ledger, or the document of the service where the ledger cannot be read.
+fn look(context: &Context) -> Result<Seen, Failure> {
+    let ledger = match context.site.ledger() {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            let failure = Failure::from(error);
+            let Some(status) = status_document(context, &failure) else {
+                return Err(failure);
+            };
+            return Ok(Seen {
+                running: status.running,
+                queue: status.queue,
+                ended: status.history,
+            });
+        }
+    };
+    let service = context.service()?;
+    let past = PastBuilds::new(&ledger, &service.setup).map_err(unreadable)?;
+    let state = ledger.state();
+    Ok(Seen {
+        running: context.site.running_builds(state, &past)?,
+        queue: state.queue.values().cloned().collect(),
+        ended: past.ended().to_vec(),
+    })
+}
+
+fn drawn(context: &Context, seen: &Seen) -> String {
+    let running = seen.running.iter().map(|run| running_row(context, run));
+    let rows: Vec<_> = running.chain(seen.queue.iter().map(waiting_row)).collect();
+    let mut text = context.site.now.format("%Y-%m-%d %H:%M:%S\n").to_string();
+    if rows.is_empty() {
+        text.push_str("nothing runs or waits\n");
+    }
+    text.push_str(&output::columns(&rows));
+    for past in newest(&seen.ended) {
+        let (channel, how) = (
+            &past.filed.request.target.channel,
+            history::outcome(&past.filed),
+        );
+        text.extend(["\n", &channel.to_string(), ": ", &how, "\n"]);
+        if let Some(failing) = past.failing.as_ref().filter(|it| !it.log.is_empty()) {
+            let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
+            if let (Some(build), Ok(root)) = (build, context.site.root()) {
+                let log = format!("{root}/{build}/outputs/logs/{}.log", failing.phase);
+                text.push_str(&log_end(&failing.phase, &log, &failing.log));
+            }
+        }
+    }
+    text
+}
+
+/// The state of each request, in words that change only with it.
+fn states(seen: &Seen) -> BTreeMap<u64, String> {
+    let waiting = seen.queue.iter();
+    let waiting = waiting.map(|request| (request.id, format!("{}: waits", request.target)));
+    let running = seen.running.iter().map(|run| {
+        let build = run.build.as_ref();
+        let what = build.map_or_else(|| run.channel.to_string(), ToString::to_string);
+        let runs = |state: PhaseState| state == PhaseState::Running;
+        let names = run.phases.iter().filter(|phase| runs(phase.state));
+        let names: Vec<_> = names.map(|phase| phase.name.as_str()).collect();
+        let phases = if names.is_empty() {
+            "runs".to_owned()
+        } else {
+            format!("runs phase {}", names.join(", "))
+        };
+        (run.request, format!("{what}: {phases}"))
+    });
+    waiting.chain(running).collect()
+}
+
+/// The requests whose state is another one now, in a line each; all of them at first.
+fn changes(
+    before: Option<&BTreeMap<u64, String>>,
+    now: &BTreeMap<u64, String>,
+    seen: &Seen,
+) -> Vec<(u64, String)> {
+    let mut lines = Vec::new();
+    for past in seen.ended.iter().rev() {
+        let request = past.filed.request.id;
+        if before.is_some_and(|before| before.contains_key(&request)) && !now.contains_key(&request)
+        {
+            let channel = &past.filed.request.target.channel;
+            lines.push((
+                request,
+                format!("{channel}: {}", history::outcome(&past.filed)),
+            ));
+        }
+    }
+    for (request, state) in now {
+        if before.and_then(|before| before.get(request)) != Some(state) {
+            let run = seen.running.iter().find(|run| run.request == *request);
+            let left = run.map(|run| format!(", {}", left(&run.time_left(run_time(run)))));
+            lines.push((*request, format!("{state}{}", left.unwrap_or_default())));
+        }
+    }
+    lines
+}
+
+/// The newest time that is known of a run.
+fn run_time(run: &RunningBuild) -> chrono::DateTime<Utc> {
+    let times = run.phases.iter().filter_map(|phase| phase.started);
+    times.max().unwrap_or(run.started)
+}
+
+fn line(context: &Context, change: &Change<'_>) -> Result<String, Failure> {
+    let at = change.at.format("%Y-%m-%d %H:%M:%S");
+    Ok(match context.format() {
+        Format::Human => {
+            let text = format!("{at} request {}: {}", change.request, change.state);
+            stx_layout::printable(&text).into_owned() + "\n"
+        }
+        Format::Json => {
+            let json = serde_json::to_string(change);
+            let json = json.map_err(|error| Failure::new(Exit::Bug, error))?;
+            printable_json(&json).into_owned() + "\n"
+        }
+    })
+}
