@@ -10,14 +10,14 @@
     reason = "runs and times real processes on real files"
 )]
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use camino::Utf8Path;
-use sha2::{Digest as _, Sha256};
 
+#[path = "common/builds.rs"]
+mod builds;
 #[path = "common/nginx.rs"]
 mod nginx;
 #[path = "common/release.rs"]
@@ -25,6 +25,7 @@ mod release;
 #[path = "common/settings.rs"]
 mod settings;
 
+use builds::copy_build;
 use nginx::Nginx;
 use release::release;
 use settings::{Settings, median};
@@ -113,12 +114,13 @@ fn pages(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
     fs_err::create_dir_all(tree.join("iso")).expect("a directory");
     fs_err::write(tree.join("iso/bootimage.iso"), "an image").expect("a file");
     publish(stx, dir);
-    let channel = dir.join("mirror").join(CHANNEL);
+    let mirror = dir.join("mirror");
+    let channel = mirror.join(CHANNEL);
     let first = channel.join("20100101T000000Z");
     for number in 1..BUILDS {
         let (hour, day, month) = (number % 24, number / 24 % 28 + 1, number / 672 + 2);
         let date = format!("2010{month:02}{day:02}T{hour:02}0000Z");
-        copy_build(&first, &channel.join(date));
+        copy_build(&first, &channel.join(date), &mirror);
     }
     let command = format!("{stx} --quiet --mirror mirror pages");
     let newest = channel.join("20191231T000000Z");
@@ -136,7 +138,7 @@ fn pages(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
         whole.push(time(dir, &command));
         again.push(time(dir, &command));
         // As after a publish: the build is there, and its page is not.
-        copy_build(&first, &newest);
+        copy_build(&first, &newest, &mirror);
         one_more.push(time(dir, &command));
         assert!(
             newest.with_extension("html").is_file(),
@@ -157,31 +159,6 @@ fn pages(stx: &Utf8Path, dir: &Utf8Path, runs: u64) {
         "| one more build | {one_more:.3} s | 0.2 s | {} |",
         met(one_more)
     );
-}
-
-/// Copies the build `first` to another date.
-fn copy_build(first: &Utf8Path, build: &Utf8Path) {
-    let copied = Command::new("cp")
-        .args(["-a", first.as_str(), build.as_str()])
-        .status();
-    assert!(copied.expect("cp").success());
-    let date = build.file_name().expect("a date");
-    let record = fs_err::read_to_string(first.join("build.json")).expect("a record");
-    let record = record.replace(first.file_name().expect("a date"), date);
-    let mut digest = String::new();
-    for byte in Sha256::digest(&record) {
-        write!(digest, "{byte:02x}").expect("text");
-    }
-    let sums = fs_err::read_to_string(first.join("SHA256SUMS")).expect("sums");
-    let sums: Vec<_> = sums
-        .lines()
-        .map(|line| match line.strip_suffix("  build.json") {
-            Some(_) => format!("{digest}  build.json\n"),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    fs_err::write(build.join("build.json"), record).expect("a record");
-    fs_err::write(build.join("SHA256SUMS"), sums.concat()).expect("sums");
 }
 
 fn publish(stx: &Utf8Path, dir: &Utf8Path) {
