@@ -1,5 +1,6 @@
 //! How often a publish waits for a server that is far away.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -60,7 +61,8 @@ fn a_tiny_publish_seldom_waits() {
         let given_back = given_back.expect("the lock is given back");
         let published = chain(&all[..=given_back]).len();
         let shown = chain(&all).len();
-        drawings += &format!("day {day}: {published}, {shown}\n{}", drawn(&all));
+        let drawing = drawn(&all);
+        writeln!(drawings, "day {day}: {published}, {shown}\n{drawing}").expect("text");
         // The first build finds an empty mirror.
         if day > 1 {
             least = (least.0.min(published), least.1.min(shown));

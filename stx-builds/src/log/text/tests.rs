@@ -46,11 +46,11 @@ fn tail(bytes: &[u8], lines: u64) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_last_lines_are_those_of_tail() {
-    let mut long = Vec::new();
+    let mut numbers = Vec::new();
     for number in 0..200_000_u32 {
-        long.extend_from_slice(format!("{number} \u{e9}\n").as_bytes());
+        numbers.extend_from_slice(format!("{number} \u{e9}\n").as_bytes());
     }
-    let mut unended = long.clone();
+    let mut unended = numbers.clone();
     unended.extend_from_slice(b"no end\xff\xfe");
     let one = vec![b'x'; 300_000];
     for bytes in [
@@ -59,7 +59,7 @@ async fn the_last_lines_are_those_of_tail() {
         b"a",
         b"a\n\n",
         b"\n\nb",
-        &long,
+        &numbers,
         &unended,
         &one,
     ] {

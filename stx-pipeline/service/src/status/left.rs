@@ -90,7 +90,7 @@ mod tests {
                     name: format!("p{number}"),
                     state: *state,
                     attempts: 1,
-                    started: (*state != PhaseState::Waiting).then(|| at(*started)),
+                    started: (*state != Waiting).then(|| at(*started)),
                     finished: None,
                     past_seconds: *past,
                     log: None,
