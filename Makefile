@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= auto
 # The features and the profile of the tests: `make demo` and `make test` share what they compile.
 SHARED = --locked --workspace --all-features
 
-.PHONY: demo test setup check lint unit fuzz bench packages publish-check clean
+.PHONY: demo test setup check lint unit fuzz kubectl bench packages publish-check clean
 
 ## Builds the sample distribution twice into a new mirror below ./demo and says where to look; DISTRO=debian as Debian
 ## packages, DISTRO=all as both.
@@ -43,6 +43,10 @@ unit:
 FUZZ_SECONDS ?= 60
 fuzz:
 	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+## Runs phases through the real `kubectl exec`; needs kubectl 1.31 or newer, which Debian 12 does not have. No part of `make test`.
+kubectl:
+	$(CARGO) test --locked -p stx-tests --all-features --test it -- --ignored places_kubectl
 
 ## How long things take, next to other tools where there are any; the publishing part needs 12 GiB and some minutes.
 bench:

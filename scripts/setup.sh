@@ -97,7 +97,6 @@ test  | cmd:curl               | curl               | curl                 | dow
 test  | cmd:strace             | strace             | strace               | watches what reaches the disk, and when
 test  | cmd:ssh                | openssh-client     | openssh-clients      | runs phases on another host
 test  | cmd:sshd               | openssh-server     | openssh-server       | is that host
-test  | cmd:kubectl            | kubernetes-client  | kubernetes-client    | runs phases in pods; 1.31 or newer
 test  | cmd:sbatch             | slurm-client       | slurm                | runs phases on a cluster
 test  | cmd:slurmctld          | slurmctld          | slurm-slurmctld      | is that cluster
 test  | cmd:slurmd             | slurmd             | slurm-slurmd         | is its nodes

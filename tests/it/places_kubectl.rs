@@ -87,6 +87,7 @@ impl Drop for Cluster {
 }
 
 #[test]
+#[ignore = "needs kubectl 1.31, which is newer than what Debian 12 has: `make kubectl`"]
 fn kubectl_enters_the_pod_and_its_end_does_not_end_the_phase() {
     let cluster = Cluster::start();
     let script = format!("echo \"in $MY_WORKSPACE, 'quoted'\"\n{GOOD}");
