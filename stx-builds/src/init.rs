@@ -277,15 +277,16 @@ pub fn plan(dir: &Utf8Path, given: &Answers) -> Result<InitPlan, Error> {
         }
         answers.insert(question.key, answer);
     }
-    if !missing.is_empty() {
-        return Err(
-            Error::usage(missing.join("\n")).hint("these have no default: give each an answer")
-        );
-    }
+    // First, since a wrong answer leads to other questions.
     for (key, answer) in given {
         if let Ok(question) = question(key, dir, &answers) {
             check(dir, &question, answer)?;
         }
+    }
+    if !missing.is_empty() {
+        return Err(
+            Error::usage(missing.join("\n")).hint("these have no default: give each an answer")
+        );
     }
     let prepare = sample(dir, &mut answers)?;
     let files = [
