@@ -155,7 +155,7 @@ fn staging_tags_become_those_of_the_build_after_its_commit() {
     let refused = publish(&[]).code(4);
     for word in [
         "images-debian-stable-versioned.lst line 1",
-        "does not begin with \"staging-\"",
+        "does not begin with",
     ] {
         assert!(refused.stderr.contains(word), "{}", refused.stderr);
     }

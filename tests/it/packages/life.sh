@@ -107,7 +107,9 @@ until_true test -L /srv/mirror/starlingx/master/centos/latest_build
 [[ $(cat /srv/mirror/starlingx/master/centos/latest_build/outputs/wheels/message.whl) == hello ]]
 runuser -u alice -- stx-builds list
 runuser -u stx-builds -- stx-builds --format json history | grep "\"uid\": $(id -u alice)"
-fails runuser -u alice -- stx-builds history
+# Who may request builds sees them in the spool; others see nothing.
+runuser -u alice -- stx-builds history | grep 'the first one'
+fails runuser -u mallory -- stx-builds history
 
 # Upgraded: what runs goes on, what was changed stays.
 pid=$(systemctl show --value -p MainPID stx-builds)
