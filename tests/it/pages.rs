@@ -241,8 +241,10 @@ fn people_filter_sort_and_find_the_image() {
 
 /// The dashboard of a busy service, or of one whose names and texts are as long as they may be.
 fn dashboard(long: bool) -> String {
-    use chrono::{DateTime, TimeDelta};
-    let at = |hour| DateTime::UNIX_EPOCH + TimeDelta::hours(hour);
+    use chrono::{TimeDelta, TimeZone as _, Utc};
+    let begin = Utc.with_ymd_and_hms(2020, 1, 3, 0, 0, 0).single();
+    let begin = begin.expect("a time");
+    let at = |hour| begin + TimeDelta::hours(hour);
     let text = |text: &str| {
         if long {
             "x".repeat(300)
@@ -253,7 +255,12 @@ fn dashboard(long: bool) -> String {
     let channel = || if long { LONG } else { CHANNEL }.to_owned();
     let phase = |name: &str, over: bool, failed: bool| ShownPhase {
         name: text(name),
-        state: if over { "succeeded" } else { "running" }.to_owned(),
+        state: match (failed, over) {
+            (true, _) => "failed",
+            (false, true) => "succeeded",
+            (false, false) => "running",
+        }
+        .to_owned(),
         failed,
         over,
         took: Some(TimeDelta::minutes(30)),
@@ -261,7 +268,7 @@ fn dashboard(long: bool) -> String {
     };
     let result = |class, failed: bool| ShownResult {
         class,
-        words: text("1970-01-01 00:00 UTC: fail in 7 s: phase image failed"),
+        words: text("2020-01-02 00:00 UTC: fail in 7 s: phase image failed"),
         log: if failed {
             vec![text("it breaks here")]
         } else {
