@@ -29,7 +29,7 @@ pub fn counted(count: impl Copy + Display + From<u8> + PartialEq, noun: &str) ->
 /// assert_eq!(size(1), "1 byte");
 /// assert_eq!(size(999), "999 bytes");
 /// assert_eq!(size(2048), "2 KiB");
-/// assert_eq!(size(18_140_365), "17.3 MiB");
+/// assert_eq!(size(18_203_279), "17.36 MiB");
 /// assert_eq!(size(u64::MAX), "16 EiB");
 /// ```
 pub fn size(bytes: u64) -> String {
