@@ -41,14 +41,14 @@ pub enum Built {
     Unchanged {
         /// The last success, or where failures count, too, the last build.
         build: BuildId,
-        /// How it ended.
+        /// The result.
         result: BuildOutcome,
         /// True if there are new commits, but only to files that `paths` leaves out.
         left_out: bool,
     },
     /// It was published.
     Published {
-        /// How it ended.
+        /// The result.
         result: BuildOutcome,
         /// The report of the publish.
         published: Box<Published>,

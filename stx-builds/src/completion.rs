@@ -17,10 +17,10 @@ use crate::options::MirrorLocation;
 /// No larger index is read.
 const INDEX: u64 = 4 << 20;
 
-/// How many directory entries are looked at.
+/// The largest number of directory entries that are read.
 const ENTRIES: usize = 20_000;
 
-/// How many builds of a channel are offered, the newest first.
+/// The largest number of builds that are offered for a channel, newest first.
 const BUILDS: usize = 50;
 
 /// The words that `fetch` knows.
@@ -64,7 +64,7 @@ impl Site {
         channels.into_iter().collect()
     }
 
-    /// What completes the name of a build: channels, and behind the `/` of one its aliases and dates, the newest first.
+    /// Completions of a build's name: channels; after a channel and `/`, its aliases and its dates, newest first.
     pub fn known_builds(&self, begun: &str) -> Vec<String> {
         let Some((channel, _)) = begun.rsplit_once('/') else {
             return self.known_channels();
@@ -99,7 +99,7 @@ impl Site {
         aliases.into_iter().chain(newest).collect()
     }
 
-    /// What can be fetched of a build: the words for its parts, and the directories of its outputs.
+    /// Completions of a build's contents for `fetch`: the words for its parts, and the directories of its outputs.
     pub fn known_entries(&self, build: &str) -> Vec<String> {
         let mut entries: Vec<_> = PARTS.map(str::to_owned).into();
         entries.extend(

@@ -44,7 +44,7 @@ pub use self::machine::{Clock, Entry, Machine, Said, Space, ThisMachine};
 use crate::Site;
 use crate::error::Error;
 
-/// How bad a finding is. `Ord` has errors first.
+/// The severity of a finding. `Ord` has errors first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -86,19 +86,19 @@ pub enum Subject {
 /// One thing that is wrong. `Ord` is by severity, file and line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// The file that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Utf8PathBuf>,
-    /// Where in it.
+    /// The line and column in the file.
     #[serde(flatten)]
     pub at: Option<Position>,
     /// Its subject.
     pub subject: Subject,
     /// The mistake.
     pub message: String,
-    /// Why it matters.
+    /// The consequence if nothing is done.
     pub why: String,
     /// How to correct it.
     pub fix: String,
@@ -115,7 +115,7 @@ pub struct Planned {
     pub schedule: Option<String>,
     /// Its next tick.
     pub next: Option<DateTime<Utc>>,
-    /// How often commits are looked for.
+    /// The time between two searches for commits.
     pub poll_seconds: Option<u64>,
     /// The time limit of the test, in the entry of a lab.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,17 +125,17 @@ pub struct Planned {
 /// Everything that was found.
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
-    /// How many errors there are.
+    /// The number of errors.
     pub errors: usize,
-    /// How many warnings.
+    /// The number of warnings.
     pub warnings: usize,
     /// The findings, errors first.
     pub findings: Vec<Finding>,
-    /// What is built when.
+    /// The entries of the configuration and the times of their builds.
     pub planned: Vec<Planned>,
 }
 
-/// How a configuration is examined.
+/// Options of an examination.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DoctorOptions {
@@ -189,7 +189,7 @@ impl Site {
     }
 }
 
-/// What a setup does, and when.
+/// The entries of a setup, with the times of their builds.
 fn planned(setup: &Setup, now: DateTime<Utc>) -> Vec<Planned> {
     let watches = setup.watches.iter().map(|watch| Planned {
         builds: watch.key.clone(),

@@ -31,7 +31,7 @@ pub struct Question {
     pub key: String,
     /// The question.
     pub ask: String,
-    /// Why it is asked, and what the default means.
+    /// The reason for the question, and the meaning of its default.
     pub why: String,
     /// The answer that an empty line gives; `None` if one has to be given.
     pub default: Option<String>,
@@ -210,10 +210,10 @@ fn known_recipe(dir: &Utf8Path, distro: &str) -> Option<String> {
         .map(Utf8PathBuf::into_string)
 }
 
-/// Whether an answer is one of its question.
+/// Checks an answer against its question.
 ///
 /// # Errors
-/// Why it is not.
+/// A wrong answer, with what is accepted.
 pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Error> {
     let wrong = |why: String| Err(Error::usage(format!("{}: {why}", question.key)));
     if answer.trim().is_empty() {

@@ -37,10 +37,10 @@ use crate::error::{Error, ErrorKind};
 /// The largest piece of a log that is in memory.
 pub const PIECE: usize = 64 * 1024;
 
-/// How many lines of the end are shown first if nothing is said, as `tail` does.
+/// The lines shown first if no number is given, as `tail` does.
 const FIRST: u64 = 10;
 
-/// How many lines of a failed phase are shown, and of how many bytes at most.
+/// The last lines of a failed phase that are shown, and their largest size in bytes.
 const LAST_LINES: u64 = 20;
 const LAST_BYTES: u64 = 16 * 1024;
 
@@ -53,9 +53,9 @@ pub struct LogWanted {
     pub build: Option<String>,
     /// The phase; the one that runs or failed if absent.
     pub phase: Option<String>,
-    /// How many lines of the end; all if absent.
+    /// The number of lines from the end; all if absent.
     pub lines: Option<u64>,
-    /// Whether a running build is followed to its end.
+    /// True to follow a running build to its end.
     pub follow: bool,
 }
 

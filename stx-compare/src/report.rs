@@ -32,7 +32,7 @@ pub struct Comparison {
     pub from: Option<String>,
     /// The file as it is; absent for a package that is gone.
     pub to: Option<String>,
-    /// How it ended.
+    /// The result.
     #[serde(flatten)]
     pub outcome: Outcome,
 }

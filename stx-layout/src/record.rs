@@ -40,7 +40,7 @@ pub struct SourceRecord {
 pub struct PhaseRecord {
     /// The recipe's name for it.
     pub name: String,
-    /// How it ended.
+    /// The result.
     pub status: PhaseStatus,
     /// Whether its failure fails the build.
     pub required: bool,
@@ -91,7 +91,7 @@ pub struct BuildRecord {
     pub schema: u32,
     /// The build.
     pub id: BuildId,
-    /// How it ended.
+    /// The result.
     pub result: BuildOutcome,
     /// Why it was built: `manual`, `periodic`, `commit`, and whatever was said of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -97,7 +97,7 @@ pub enum Entry {
     },
     /// A phase is over.
     Phase {
-        /// How it ended.
+        /// The result.
         record: PhaseRecord,
     },
     /// The source phase succeeded, and these are the commits.

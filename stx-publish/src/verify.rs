@@ -32,7 +32,7 @@ pub use repair::{LeftName, RepairReport, RepairedAlias, repair, repair_aliases};
 pub use repositories::verify_repositories;
 pub use root::check_root_aliases;
 
-/// How bad it is.
+/// The severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -142,7 +142,7 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
-    /// How bad it is.
+    /// The severity.
     pub fn severity(self) -> Severity {
         match self {
             Self::SumsUnreadable
@@ -248,7 +248,7 @@ pub struct Finding {
     pub path: Option<String>,
     /// The kind of the finding.
     pub kind: FindingKind,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// The same for people, in a line.
     pub message: String,

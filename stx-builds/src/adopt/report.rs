@@ -14,7 +14,7 @@ use super::{AdoptPlan, PlannedBuild};
 pub struct Adopted {
     /// The build.
     pub build: BuildId,
-    /// How it ended.
+    /// The result.
     pub result: BuildOutcome,
     /// Its files.
     pub files: u64,

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, unusable};
 /// How long orphans have between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the lock is tried again, and after which pause.
+/// Attempts to take a lock that somebody who only looks may hold for a moment, and the pause between them.
 const LOOKERS: u32 = 20;
 const MOMENT: Duration = Duration::from_millis(5);
 

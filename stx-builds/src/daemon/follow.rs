@@ -24,11 +24,11 @@ use stx_publish::Privacy;
 
 use super::spool::RUNNING;
 
-/// How often the logs are looked at.
+/// The time between two looks at the logs.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the logs of a run stay after its end.
+/// The time for which the logs of a run stay after its end.
 const STAY: Duration = Duration::from_secs(30);
-/// How much of a log is copied at a time.
+/// The bytes of a log that are copied at once.
 const PIECE: u64 = 4 * 1024 * 1024;
 /// A longer line is redacted and shown in pieces.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -47,7 +47,7 @@ pub(super) struct Followed {
 pub(super) struct Log {
     pub(super) phase: String,
     pub(super) file: Utf8PathBuf,
-    /// Whether the phase is over.
+    /// True if the phase is over.
     pub(super) over: bool,
 }
 
@@ -126,7 +126,7 @@ struct Copies {
 #[derive(Debug)]
 struct Run {
     followed: Followed,
-    /// How many bytes of the log of each phase are copied.
+    /// The bytes already copied of each phase's log.
     copied: BTreeMap<String, u64>,
     ended: Option<Instant>,
 }

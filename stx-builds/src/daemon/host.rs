@@ -31,7 +31,7 @@ use crate::{pages, retention, verdicts};
 /// How often the metrics are written.
 const METRICS: Duration = Duration::from_secs(10);
 
-/// How many days the dashboard looks ahead.
+/// The days of the dashboard's forecast.
 const DAYS: u32 = 30;
 
 /// How often signed pages are looked at, so that a mirror to which nobody publishes does not seem to stand still.
@@ -47,7 +47,7 @@ pub(super) struct LocalHost {
     hook: Mutex<Option<Hook>>,
     written: Mutex<Option<Instant>>,
     renewed: Mutex<Option<Instant>>,
-    /// What retention has removed.
+    /// Builds and bytes that retention removed.
     prunes: Mutex<Prunes>,
     /// The newest forecast for the dashboard, and when it was made.
     forecast: Mutex<Option<(Instant, Option<Forecast>)>>,

@@ -17,9 +17,9 @@ use crate::build::BuildArea;
 use crate::error::{Error, ErrorKind};
 use crate::site::clock;
 
-/// How often the document is looked at.
+/// The time between two looks at the document.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a restart of the service may take before whoever follows a request gives up.
+/// The time that a restart of the service may take before a follower of a request gives up.
 const RESTART: Duration = Duration::from_mins(1);
 /// A longer document is none of a service.
 const LONGEST: u64 = 256 * 1024 * 1024;
@@ -163,7 +163,7 @@ async fn pause(end: Option<Instant>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What happened to a request that is followed.
+/// An event in the life of a followed request.
 #[derive(Debug, Clone, Copy)]
 pub enum Followed<'a> {
     /// The service has read it.

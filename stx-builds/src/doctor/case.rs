@@ -24,9 +24,9 @@ pub(super) struct Named {
     pub(super) file: Utf8PathBuf,
     /// The recipe.
     pub(super) recipe: Recipe,
-    /// Whether something builds it by itself, and not on demand only.
+    /// True if a schedule or a commit starts its builds; false if only a request does.
     pub(super) is_used: bool,
-    /// Where it is named.
+    /// The place in the configuration that names it.
     pub(super) at: Option<Position>,
 }
 
@@ -51,7 +51,7 @@ pub struct Case<'a> {
     pub(super) open: Vec<ReleaseId>,
     /// The mirror's content; `None` where it is not in a directory, or not there.
     pub(super) catalog: Option<Catalog>,
-    /// Why what is there is no mirror.
+    /// The reason why the existing directory is not a mirror.
     pub(super) no_mirror: Option<Error>,
     /// The user that builds: the owner of the state directory, else of the spool, else who asks.
     pub(super) user: u32,
@@ -145,7 +145,7 @@ impl<'a> Case<'a> {
         (MirrorLocation::of(mirror) == MirrorLocation::Directory).then(|| mirror.to_owned())
     }
 
-    /// Where builds work.
+    /// The directory in which builds work.
     pub(super) fn state_dir(&self) -> Option<Utf8PathBuf> {
         let options = &self.site.options;
         let mirror = options.mirror.as_deref().unwrap_or(Utf8Path::new(""));

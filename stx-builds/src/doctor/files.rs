@@ -25,7 +25,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Why a user cannot make files in a directory, or make the directory; `None` if that works.
+/// The reason why a user cannot create files in a directory, or create the directory; `None` if the user can.
 fn unwritable(case: &Case<'_>, dir: &Utf8Path) -> Option<String> {
     let user = user_name(case.user);
     match case.machine.entry(dir) {

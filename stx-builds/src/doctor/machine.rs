@@ -1,4 +1,4 @@
-//! What only a machine knows.
+//! Facts that the checks read from the machine: files, users, programs, clock, disks and servers.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -19,7 +19,7 @@ use crate::{Reader, Site};
 /// A file or directory, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Whether it is a directory.
+    /// True for a directory.
     pub is_dir: bool,
     /// Its owner.
     pub uid: u32,
@@ -32,7 +32,7 @@ pub struct Entry {
 pub struct Space {
     /// Its size.
     pub total: u64,
-    /// What an unprivileged user can still write.
+    /// The bytes that an unprivileged user can still write.
     pub free: u64,
 }
 
@@ -48,7 +48,7 @@ pub struct Clock {
 /// A process that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Said {
-    /// Whether it succeeded.
+    /// True if the program ended with 0.
     pub ok: bool,
     /// Its standard output.
     pub stdout: String,
@@ -56,14 +56,14 @@ pub struct Said {
     pub stderr: String,
 }
 
-/// What the checks ask of a machine. None of the calls changes anything.
+/// The questions that the checks ask a machine. No call changes anything.
 #[async_trait]
 pub trait Machine: Send + Sync {
-    /// Who asks.
+    /// The user who runs the command.
     fn user(&self) -> u32;
     /// A file or directory.
     fn entry(&self, path: &Utf8Path) -> io::Result<Entry>;
-    /// Whether a user may make files in a directory.
+    /// True if a user may create files in a directory.
     fn can_write(&self, dir: &Utf8Path, user: u32) -> bool;
     /// The executable file of a program: a path, or a name that is looked for in `PATH`.
     fn program(&self, word: &str) -> io::Result<Utf8PathBuf>;
@@ -71,11 +71,11 @@ pub trait Machine: Send + Sync {
     fn space(&self, dir: &Utf8Path) -> io::Result<Space>;
     /// The clock, and the dates of those of `files` that are there.
     fn clock(&self, files: &[Utf8PathBuf]) -> Clock;
-    /// Whether there is a group of this name.
+    /// True if a group of this name exists.
     fn has_group(&self, name: &str) -> bool;
     /// Runs a program for at most so long. An error tells why it did not end by itself.
     async fn run(&self, invocation: Invocation, limit: Duration) -> Result<Said, String>;
-    /// Whether a mirror answers, with an index or without; an error tells why it does not.
+    /// Asks a mirror for its index. True if it has one, false if it answers without one; an error tells why it does not answer.
     async fn reach(&self, site: &Site, mirror: &Utf8Path, limit: Duration) -> Result<bool, String>;
 }
 

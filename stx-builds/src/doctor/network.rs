@@ -13,7 +13,7 @@ use super::{Finding, Severity, Subject};
 use crate::build::{BuildOrder, place_env};
 use crate::options::MirrorLocation;
 
-/// How long each has to answer; all of them are asked at the same time.
+/// The time in which each must answer; all are asked at the same time.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The checks.

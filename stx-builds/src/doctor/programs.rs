@@ -11,7 +11,7 @@ use super::{Finding, Severity, Subject};
 use crate::build::place_env;
 use crate::options::Metadata;
 
-/// How long a program has that is asked for its version or state.
+/// The time in which a program must print its version or state.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// The checks of programs that are only looked for.

@@ -29,7 +29,7 @@ fn known(case: &Case<'_>) -> String {
     names.join(", ")
 }
 
-/// Whether a glob may match a channel of a branch whose channel is not known. One mistake must not look like two.
+/// True if a glob could match a channel of a branch whose channel is not known: one mistake must not lead to a second finding.
 fn may_match(case: &Case<'_>, glob: &str) -> bool {
     case.open.iter().any(|release| {
         let release = release.to_string();

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Finding, Severity, Subject};
 
-/// How many days are forecast.
+/// The days of the forecast.
 const DAYS: u32 = 30;
 
 /// The checks.

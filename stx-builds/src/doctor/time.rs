@@ -8,7 +8,7 @@ use super::case::Case;
 use super::programs::{LIMIT, call};
 use super::{Finding, Severity, Subject};
 
-/// How far dates may be in the future: file servers have clocks of their own.
+/// The tolerance for dates in the future: file servers have clocks of their own.
 const SLACK: TimeDelta = TimeDelta::minutes(5);
 
 fn finding(case: &Case<'_>, severity: Severity, message: String) -> Finding {
@@ -53,7 +53,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Whether the clock is synchronised, where the service manager tells.
+/// Checks that the clock is synchronised, if the service manager tells.
 pub(super) async fn synchronised(case: &Case<'_>) -> Option<Finding> {
     case.file.as_ref()?;
     let program = case.machine.program("timedatectl").ok()?;

@@ -13,7 +13,7 @@ use super::{BuildEnd, LogWanted, Logged, PhaseLog, PhaseStage, Sink, one};
 use crate::build::{BuildArea, UNPUBLISHED};
 use crate::error::{Error, ErrorKind, is_there, unusable};
 
-/// How often a running build is looked at.
+/// The time between two looks at a running build.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A build that runs, as it was seen last.
@@ -21,7 +21,7 @@ struct Watched {
     area: BuildArea,
     shown: Shown,
     journal: Journal,
-    /// Whether it is over, and its journal is gone.
+    /// True if the build is over and its journal is gone.
     is_over: bool,
 }
 
@@ -55,7 +55,7 @@ impl Watched {
         self.state().join(UNPUBLISHED).join(date)
     }
 
-    /// How it ended.
+    /// The result.
     async fn end(&self) -> Result<BuildEnd, Error> {
         if let Some(mirror) = self.area.published()?
             && let Ok(record) = mirror.record(&self.shown.build).await

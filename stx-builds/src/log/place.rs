@@ -1,4 +1,4 @@
-//! Where the logs of a build are, and the state of its phases.
+//! Locates the logs of a build, and reads the state of its phases.
 
 use std::fs::TryLockError;
 use std::io;
@@ -26,7 +26,7 @@ pub(super) struct Shown {
     pub(super) place: Place,
 }
 
-/// Where its logs are.
+/// The place of its logs.
 pub(super) enum Place {
     /// In the state of its channel: it runs, or was interrupted.
     State {
@@ -242,7 +242,7 @@ pub(super) async fn published(reader: Reader, build: BuildId) -> Result<Shown, E
     })
 }
 
-/// Whether a build holds the lock of a channel's state.
+/// True if a build holds the lock of a channel's state.
 pub(super) fn is_locked(state: &Utf8Path) -> Result<bool, Error> {
     let path = state.join("lock");
     let file = match fs_err::File::open(&path) {
@@ -265,7 +265,7 @@ fn log_path(phase: &str) -> Result<BuildPath, Error> {
 }
 
 impl Shown {
-    /// Whether the build runs.
+    /// True if the build runs.
     pub(super) fn is_running(&self) -> Result<bool, Error> {
         match &self.place {
             Place::State { area, .. } => is_locked(&area.channel(&self.build.channel)),
@@ -356,7 +356,7 @@ impl Shown {
         }
     }
 
-    /// How the build ended; `None` if it was interrupted and may be resumed.
+    /// The result of the build; `None` if it was interrupted and may be resumed.
     pub(super) fn end(&self) -> Option<BuildEnd> {
         match &self.place {
             Place::State { .. } => None,

@@ -18,12 +18,12 @@ use crate::build_ref::BuildRef;
 use crate::daemon::Service;
 use crate::error::{Error, ErrorKind, unusable};
 
-/// How often the document and the logs are looked at.
+/// The time between two looks at the document and the logs.
 const LOOK: Duration = Duration::from_millis(500);
 /// The service copies a log after its phase is over: its copy is whole if it did not grow for so long.
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// Whether an error is for want of a right.
+/// True if an error is a missing permission.
 fn is_denied(error: &Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error.error.as_ref());
     while let Some(error) = next {
@@ -74,7 +74,7 @@ impl Site {
     }
 }
 
-/// Whether a name means a build that runs.
+/// True if a name means a running build.
 fn means(named: &BuildRef, run: &RunningBuild) -> bool {
     match named {
         BuildRef::Build(id) => run.build.as_ref() == Some(id),
@@ -205,7 +205,7 @@ fn more(
     Ok(Some(grew))
 }
 
-/// How a phase ended, if it has.
+/// The result of a phase; `None` if it has not ended.
 fn over(phase: &PhaseNow) -> Option<PhaseStatus> {
     match phase.state {
         PhaseState::Waiting | PhaseState::Running => None,
@@ -217,7 +217,7 @@ fn over(phase: &PhaseNow) -> Option<PhaseStatus> {
     }
 }
 
-/// How a request ended, as the end of its build.
+/// The result of a request, as that of its build.
 fn end(past: &Past) -> Result<Logged, Error> {
     let run = past.filed.runs.last();
     let how = run.and_then(|run| run.end.as_ref()).map(|end| &end.how);

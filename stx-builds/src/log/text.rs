@@ -30,7 +30,7 @@ pub(super) trait Log: Send + Sync {
 }
 
 impl dyn Log + '_ {
-    /// Where the last `lines` lines begin; at the beginning without a number.
+    /// The offset at which the last `lines` lines begin; 0 without a number.
     pub(super) async fn start(&self, lines: Option<u64>) -> Result<u64, Error> {
         match lines {
             None => Ok(0),
@@ -152,7 +152,7 @@ impl Log for PublishedLog<'_> {
     }
 }
 
-/// Where the last `lines` lines of a log begin. It is read from its end, in parts that grow.
+/// The offset at which the last `lines` lines of a log begin. The log is read from its end, in parts that grow.
 async fn line_start(log: &dyn Log, lines: u64) -> Result<u64, Error> {
     let size = log.size();
     let (mut end, mut step, mut seen) = (size, PIECE as u64, 0);

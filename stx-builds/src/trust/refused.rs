@@ -29,7 +29,7 @@ impl Site {
     }
 }
 
-/// Why no keyring can be read.
+/// The reason why no keyring can be read.
 #[expect(
     clippy::unnecessary_wraps,
     reason = "it is what a program with OpenPGP finds, or not"

@@ -193,7 +193,7 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// How a request ended, in a line.
+/// The result of a request, in a line.
 pub(crate) fn outcome(filed: &Filed) -> String {
     match (&filed.closed, filed.runs.last()) {
         (Some((_, closed)), _) => closed_as(closed),

@@ -81,7 +81,7 @@ pub(crate) async fn run(context: &Context, args: &args::Log) -> Result<(), Failu
 struct Printer {
     format: Format,
     escape: bool,
-    /// Whether the user has named the phase, so that no line has to.
+    /// True if the user named the phase, so that the lines do not.
     named: bool,
     phase: String,
     failed: Option<Failure>,

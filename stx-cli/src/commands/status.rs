@@ -37,7 +37,7 @@ struct Status<'a> {
     failing: Vec<LogEnd>,
 }
 
-/// How far a running build is.
+/// The progress of a running build.
 #[derive(Debug, Serialize)]
 struct Progress<'a> {
     run: u64,

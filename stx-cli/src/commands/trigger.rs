@@ -25,7 +25,7 @@ struct Left<'a> {
     /// The number of the request, once the service has filed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<u64>,
-    /// Whether the request is one that was waiting for the same build.
+    /// True if an earlier request already waited for the same build.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     joined: bool,
 }

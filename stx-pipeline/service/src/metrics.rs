@@ -99,7 +99,7 @@ impl Totals {
     }
 }
 
-/// What retention has removed, since the metrics were first written.
+/// Builds and bytes that retention removed since the metrics were first written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Prunes {
     /// How often it was applied.

@@ -123,7 +123,7 @@ pub struct Entry {
     /// When it is built next by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<DateTime<Utc>>,
-    /// How often commits are looked for.
+    /// The time between two searches for commits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_seconds: Option<u64>,
     /// The channel below, each success of which starts a build.

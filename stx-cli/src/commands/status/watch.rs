@@ -16,7 +16,7 @@ use crate::commands::{Context, history, status_document};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-/// How often it is looked at.
+/// The time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The requests at one moment.

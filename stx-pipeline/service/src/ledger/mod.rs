@@ -116,7 +116,7 @@ pub struct PhaseRun {
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<DateTime<Utc>>,
-    /// How it ended.
+    /// The result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<PhaseStatus>,
 }
@@ -127,7 +127,7 @@ pub struct PhaseRun {
 pub enum RunEnd {
     /// A build was published.
     Published {
-        /// How it ended.
+        /// The result.
         result: BuildOutcome,
         /// Why it failed, in a line.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -123,7 +123,7 @@ pub enum Outcome {
 }
 
 impl Past {
-    /// How it ended.
+    /// The result.
     pub fn outcome(&self) -> Outcome {
         match &self.filed.closed {
             Some((_, Closed::Cancelled { .. })) => return Outcome::Cancelled,
