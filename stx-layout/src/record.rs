@@ -23,6 +23,19 @@ pub enum PhaseStatus {
     Skipped,
 }
 
+impl PhaseStatus {
+    /// The word for people; JSON has [`TimedOut`](Self::TimedOut) with a hyphen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 /// One git of a build: where it stood in the tree, and at which commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceRecord {

@@ -79,7 +79,7 @@ fn phase(phase: &PhaseNow, now: DateTime<Utc>) -> ShownPhase {
         .map(|from| phase.finished.unwrap_or(now) - from);
     ShownPhase {
         name: phase.name.clone(),
-        state: phase.state.as_str().replace('_', " "),
+        state: phase.state.as_str().to_owned(),
         failed,
         over: !matches!(phase.state, PhaseState::Waiting | PhaseState::Running),
         // A clock that was put back makes nothing shorter than none.

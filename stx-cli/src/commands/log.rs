@@ -162,17 +162,7 @@ fn stage(state: PhaseStage) -> &'static str {
         PhaseStage::Waiting => "waiting",
         PhaseStage::Running => "running",
         PhaseStage::Interrupted => "interrupted",
-        PhaseStage::Over(status) => said(status),
-    }
-}
-
-fn said(status: PhaseStatus) -> &'static str {
-    match status {
-        PhaseStatus::Succeeded => "succeeded",
-        PhaseStatus::Failed => "failed",
-        PhaseStatus::TimedOut => "timed out",
-        PhaseStatus::Cancelled => "cancelled",
-        PhaseStatus::Skipped => "skipped",
+        PhaseStage::Over(status) => status.as_str(),
     }
 }
 
@@ -208,7 +198,7 @@ fn ended(context: &Context, build: &BuildId, end: &BuildEnd) -> Result<(), Failu
             ..
         } => {}
         BuildEnd::Phase { phase, status } => {
-            return failed(format!("phase {phase}: {}", said(*status)));
+            return failed(format!("phase {phase}: {}", status.as_str()));
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use stx_layout::{PhaseStatus, printable};
+use stx_layout::printable;
 use stx_pipeline::{Event, EventKind};
 
 use crate::output::note;
@@ -93,7 +93,7 @@ impl Phases {
                 let took = took
                     .map(|took| format!(" after {} s", took.num_seconds()))
                     .unwrap_or_default();
-                self.line(&format!("{phase}: {}{took}", said(*status)));
+                self.line(&format!("{phase}: {}{took}", status.as_str()));
             }
             EventKind::Skipped { reason } => {
                 self.line(&format!("{phase}: skipped: {}", printable(reason)));
@@ -126,14 +126,4 @@ impl Phases {
 /// A line of a phase without what would steer the terminal; a tab is a blank.
 fn line_of(text: &str) -> String {
     printable(&text.replace('\t', " ")).into_owned()
-}
-
-fn said(status: PhaseStatus) -> &'static str {
-    match status {
-        PhaseStatus::Succeeded => "succeeded",
-        PhaseStatus::Failed => "failed",
-        PhaseStatus::TimedOut => "timed out",
-        PhaseStatus::Cancelled => "cancelled",
-        PhaseStatus::Skipped => "skipped",
-    }
 }

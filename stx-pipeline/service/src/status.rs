@@ -186,7 +186,7 @@ pub struct PhaseNow {
 
 /// The state of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum PhaseState {
     /// It has not started.
     Waiting,
@@ -205,14 +205,14 @@ pub enum PhaseState {
 }
 
 impl PhaseState {
-    /// The word that JSON has for it.
+    /// The word for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
+            Self::TimedOut => "timed out",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
         }

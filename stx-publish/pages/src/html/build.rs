@@ -148,13 +148,7 @@ struct Phase<'a> {
 
 impl Phase<'_> {
     fn status(&self) -> &'static str {
-        match self.record.status {
-            PhaseStatus::Succeeded => "succeeded",
-            PhaseStatus::Failed => "failed",
-            PhaseStatus::TimedOut => "timed out",
-            PhaseStatus::Cancelled => "cancelled",
-            PhaseStatus::Skipped => "skipped",
-        }
+        self.record.status.as_str()
     }
 
     /// The class of the mark that says how it ended.
