@@ -10,7 +10,7 @@
 mod texts;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use stx_layout::ReleaseId;
 use stx_layout::config::parse_duration;
 use stx_layout::{meant, redact_urls};
 use stx_service::schedule::Schedule;
+use stx_trust::provenance::BuilderId;
 
 use crate::build::recipe_files;
 use crate::error::{Error, ErrorKind, unusable};
@@ -69,14 +70,19 @@ pub struct InitPlan {
     pub prepare: Option<Vec<String>>,
 }
 
+/// True if the answers so far name a signer, so that its key is needed.
+fn signs(answers: &Answers) -> bool {
+    answers.get("signing").is_some_and(|how| how != "none")
+}
+
 /// The next question, given the answers so far; `None` when all are answered.
 pub fn next_question(dir: &Utf8Path, answers: &Answers) -> Result<Option<Question>, Error> {
     let has = |key: &str| answers.contains_key(key);
     for key in KEYS {
         let is_asked = match key {
-            // A recipe that was given tells its distribution.
+            // A recipe names its distribution itself.
             "distro" => !has("recipe"),
-            "key" => answers.get("signing").is_some_and(|how| how != "none"),
+            "key" => signs(answers),
             _ => true,
         };
         if is_asked && !has(key) {
@@ -216,12 +222,7 @@ fn known_recipe(dir: &Utf8Path, distro: &str) -> Option<String> {
 /// A wrong answer, with what is accepted.
 pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Error> {
     let wrong = |why: String| Err(Error::usage(format!("{}: {why}", question.key)));
-    if answer.trim().is_empty() {
-        return wrong("an answer is needed".to_owned());
-    }
-    if answer.chars().any(char::is_control) {
-        return wrong("control characters cannot be part of an answer".to_owned());
-    }
+    is_text(&question.key, answer)?;
     let choices: Vec<_> = question.choices.iter().map(String::as_str).collect();
     if !choices.is_empty() && !choices.contains(&answer) {
         return wrong(format!(
@@ -250,20 +251,52 @@ pub fn check(dir: &Utf8Path, question: &Question, answer: &str) -> Result<(), Er
             Ok(_) => Ok(()),
             Err(_) => wrong(format!("expected a number, found `{answer}`")),
         },
+        "builder" if answer != "none" => match answer.parse::<BuilderId>() {
+            Ok(_) => Ok(()),
+            Err(error) => wrong(error.to_string()),
+        },
         _ => Ok(()),
     }
+}
+
+/// Refuses an answer that is empty or has control characters.
+fn is_text(key: &str, answer: &str) -> Result<(), Error> {
+    if answer.trim().is_empty() {
+        return Err(Error::usage(format!("{key}: an answer is needed")));
+    }
+    if answer.chars().any(char::is_control) {
+        let error = format!("{key}: control characters cannot be part of an answer");
+        return Err(Error::usage(error));
+    }
+    Ok(())
+}
+
+/// Checks the answers that are given before the first question, so that nobody answers all others first.
+///
+/// # Errors
+/// Unknown keys, wrong answers, and a key without a signer.
+pub fn check_given(dir: &Utf8Path, given: &Answers) -> Result<(), Error> {
+    for (key, answer) in given {
+        if key.starts_with(VARIABLES) {
+            is_text(key, answer)?;
+        } else {
+            check(dir, &question(key, dir, given)?, answer)?;
+        }
+    }
+    if given.contains_key("key") && !signs(given) {
+        return Err(Error::usage("--set key: no signer is given for this key")
+            .hint("add --set signing=gpg or --set signing=key-file"));
+    }
+    Ok(())
 }
 
 /// The files that the answers make in a directory. `given` are answers; the other questions have their defaults.
 ///
 /// # Errors
-/// Answers that are none, keys that nobody asks for, and every question without an answer and without a default.
+/// As [`check_given`], and every question without an answer and without a default.
 pub fn plan(dir: &Utf8Path, given: &Answers) -> Result<InitPlan, Error> {
-    for key in given.keys() {
-        if !KEYS.contains(&key.as_str()) && !key.starts_with(VARIABLES) {
-            return Err(unknown(key));
-        }
-    }
+    // First, since a wrong answer leads to other questions.
+    check_given(dir, given)?;
     let mut answers = given.clone();
     let mut missing = Vec::new();
     while let Some(question) = next_question(dir, &answers)? {
@@ -276,12 +309,6 @@ pub fn plan(dir: &Utf8Path, given: &Answers) -> Result<InitPlan, Error> {
             break;
         }
         answers.insert(question.key, answer);
-    }
-    // First, since a wrong answer leads to other questions.
-    for (key, answer) in given {
-        if let Ok(question) = question(key, dir, &answers) {
-            check(dir, &question, answer)?;
-        }
     }
     if !missing.is_empty() {
         return Err(
@@ -327,7 +354,7 @@ impl InitPlan {
             .map(Utf8PathBuf::as_path)
     }
 
-    /// Writes the files; their directory is made. Nothing is written if one of them exists.
+    /// Writes the files, and makes their directory. Writes all files or none; nothing is overwritten.
     ///
     /// # Errors
     /// A file that exists, or that cannot be written.
@@ -342,23 +369,38 @@ impl InitPlan {
                 .hint("`stx-builds doctor` checks it; name another directory for a new one"));
             }
         }
+        let mut made = Vec::new();
         for (file, text) in &self.files {
-            if let Some(dir) = file.parent().filter(|dir| !dir.as_str().is_empty()) {
-                fs_err::create_dir_all(dir).map_err(|error| unusable(dir, error))?;
+            if let Err(failure) = create(file, text) {
+                // The files that were made would refuse the next attempt. They are this call's own.
+                for file in made {
+                    fs_err::remove_file(file).ok();
+                }
+                return Err(failure);
             }
-            // `create_new`: a file that somebody made meanwhile is not overwritten.
-            let made = fs_err::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(file);
-            made.and_then(|mut made| {
-                made.write_all(text.as_bytes())
-                    .and_then(|()| made.sync_all())
-            })
-            .map_err(|error: io::Error| unusable(file, error))?;
+            made.push(file);
         }
         Ok(())
     }
+}
+
+/// Makes a file, and its directory; leaves no part of the file behind on failure.
+fn create(file: &Utf8Path, text: &str) -> Result<(), Error> {
+    if let Some(dir) = file.parent().filter(|dir| !dir.as_str().is_empty()) {
+        fs_err::create_dir_all(dir).map_err(|error| unusable(dir, error))?;
+    }
+    // `create_new`: a file that appeared meanwhile is not overwritten.
+    let made = fs_err::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file);
+    let mut made = made.map_err(|error| unusable(file, error))?;
+    let written = made.write_all(text.as_bytes());
+    written.and_then(|()| made.sync_all()).map_err(|error| {
+        // As in `write`: the error of writing is the one to report.
+        fs_err::remove_file(file).ok();
+        unusable(file, error)
+    })
 }
 
 #[cfg(test)]
@@ -393,10 +435,16 @@ mod tests {
             (("branch", "mastre"), "expected a branch or tag"),
             (("recipe", "gone.toml"), "gone.toml"),
             (("builder", "a\nb"), "control characters"),
+            (("builder", "builds"), "builder: "),
+            (("variables.WHO", "a\u{7f}b"), "control characters"),
+            (("mirror", " "), "an answer is needed"),
+            (("key", "ABCD"), "no signer is given"),
         ] {
             let given = answers(&[("recipe", "recipe.toml"), ("variables.WHO", "me"), set]);
             let error = plan(dir.path(), &given).expect_err(words).line();
             assert!(error.contains(words), "{words}: {error}");
+            // On a terminal they are refused before the first question.
+            check_given(dir.path(), &given).expect_err(words);
         }
         let error = plan(
             dir.path(),
@@ -452,5 +500,19 @@ mod tests {
             fs_err::read_to_string(dir.path().join(POLICY)).expect("it"),
             "mine"
         );
+    }
+
+    #[test]
+    fn all_files_are_written_or_none() {
+        let dir = camino_tempfile::Utf8TempDir::new().expect("a directory");
+        fs_err::write(dir.path().join("r.toml"), "schema = 1\n").expect("a file");
+        let mut plan = plan(dir.path(), &answers(&[("recipe", "r.toml")])).expect("a plan");
+        // A directory cannot be made where a file is.
+        let below = dir.path().join(POLICY).join("below");
+        plan.files.insert(below, String::new());
+        plan.write().expect_err("it cannot be written");
+        let left = dir.path().read_dir_utf8().expect("a directory").flatten();
+        let left: Vec<_> = left.map(|entry| entry.file_name().to_owned()).collect();
+        assert_eq!(left, ["r.toml"]);
     }
 }

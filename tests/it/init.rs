@@ -57,6 +57,11 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
     let checked = here(&["doctor"]).code(0);
     assert_eq!(checked.stderr, "no problems found\n", "{}", checked.stdout);
 
+    // As a shell reads it.
+    let mut elsewhere = stx(["init", "a new one", "--yes", "--set", &set]);
+    let written = run(elsewhere.current_dir(dir.path())).ok();
+    assert!(written.contains("\n  cd 'a new one'\n"), "{written}");
+
     // A second time nothing is overwritten.
     let before = fs_err::read(at.join("stx-builds.toml")).expect("the configuration");
     let refused = here(&["init", "--yes", "--set", &set, "--set", "mirror=other"]).code(2);
@@ -134,6 +139,12 @@ fn it_asks_on_a_terminal_until_the_answers_are_right() {
         checked.stdout, "feature/new/debian  f/new  on demand\n",
         "{}",
         checked.stderr
+    );
+    // A wrong answer of the command line is refused before the first question.
+    let (code, said) = on_a_terminal(dir.path(), "--set mirorr=pub", "");
+    assert!(
+        code == Some(2) && said.contains("did you mean `mirror`?") && !said.contains("Where is"),
+        "{said}"
     );
 }
 

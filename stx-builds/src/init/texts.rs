@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::{Answers, POLICY, VARIABLES};
 
-/// A text as TOML has it. JSON's strings without control characters are TOML's.
+/// A text as a TOML string.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    toml::Value::from(text).to_string()
 }
 
 /// The answer to a question, quoted.

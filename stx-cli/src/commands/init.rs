@@ -15,12 +15,13 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<(), Failure> {
     let answers = if args.yes {
         given
     } else if io::stdin().is_terminal() {
+        init::check_given(&args.dir, &given)?;
         ask(&args.dir, given)?
     } else {
-        return Err(
-            Failure::usage("standard input is not a terminal, so nobody can be asked")
-                .hint("--yes takes the defaults, and --set KEY=VALUE gives answers"),
-        );
+        return Err(Failure::usage(
+            "standard input is not a terminal, so no question can be answered",
+        )
+        .hint("--yes takes the defaults, and --set KEY=VALUE gives answers"));
     };
     let plan = init::plan(&args.dir, &answers)?;
     plan.write()?;
@@ -84,13 +85,13 @@ fn next(dir: &Utf8Path, plan: &InitPlan) -> String {
         .collect();
     let change = match dir.as_str() {
         "." => String::new(),
-        dir => format!("  cd {dir}\n"),
+        dir => format!("  cd {}\n", shell_words::quote(dir)),
     };
     let branch = plan.answers.get("branch").map_or("master", String::as_str);
     let prepare = plan
         .prepare
         .as_ref()
-        .map(|words| format!("  {}\n", words.join(" ")));
+        .map(|words| format!("  {}\n", shell_words::join(words)));
     let prepare = prepare.unwrap_or_default();
     text + &format!(
         "\nNext:\n{change}{prepare}  stx-builds doctor                  # finds what is still missing on this machine\n\
