@@ -273,7 +273,33 @@ impl Command {
                 let names = [&mut args.channel, &mut args.from, &mut args.to];
                 names.into_iter().flatten().collect()
             }
-            _ => Vec::new(),
+            Self::Log(args) => args.build.iter_mut().collect(),
+            Self::Demo(_)
+            | Self::Init(_)
+            | Self::Build(_)
+            | Self::Resume(_)
+            | Self::Cancel(_)
+            | Self::Recipe(_)
+            | Self::Publish(_)
+            | Self::Copy(_)
+            | Self::List(_)
+            | Self::Serve(_)
+            | Self::Pages
+            | Self::Trash
+            | Self::Prune(_)
+            | Self::Pins(_)
+            | Self::Forecast(_)
+            | Self::Daemon(_)
+            | Self::Doctor(_)
+            | Self::Trigger(_)
+            | Self::Status(_)
+            | Self::History(_)
+            | Self::Stats(_)
+            | Self::Alias(_)
+            | Self::Parse(_)
+            | Self::Image(Image::Parse(_) | Image::Name(_))
+            | Self::Completions(_)
+            | Self::Manual(_) => Vec::new(),
         }
     }
 }
@@ -301,8 +327,8 @@ pub(crate) struct Manual {
     pub(crate) to: Utf8PathBuf,
 }
 
-/// The format and the colours that a command line asks for which cannot be parsed as a whole. The parser itself stops at the first
-/// mistake, and what it should report it as may stand behind that.
+/// The format and the colours that a command line with a mistake asks for. The parser stops at the mistake, and these options may
+/// come after it.
 pub(crate) fn asked(line: impl IntoIterator<Item = OsString>) -> (Format, Color) {
     let (mut format, mut color) = (Format::Human, Color::Auto);
     let mut words = line
@@ -317,7 +343,7 @@ pub(crate) fn asked(line: impl IntoIterator<Item = OsString>) -> (Format, Color)
             continue;
         }
         let value = value.or_else(|| words.next()).unwrap_or_default();
-        // A value that is none is the mistake itself.
+        // A wrong value may be the mistake itself.
         match name {
             "--format" => format = Format::from_str(&value, false).unwrap_or(format),
             _ => color = Color::from_str(&value, false).unwrap_or(color),

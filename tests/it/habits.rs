@@ -364,6 +364,7 @@ fn a_build_has_the_same_names_everywhere() {
         assert_eq!(shown["build"], id.as_str(), "{name}");
         for args in [
             &["explain", name][..],
+            &["log", name],
             &["pin", name, "--reason", "x", "--author", "ann"],
             &["unpin", name, "--author", "ann"],
             &["mark", name, "green", "--by", "lab"],
@@ -391,6 +392,13 @@ fn a_build_has_the_same_names_everywhere() {
         let verified = mirror.json(&["verify", name]);
         let all = name.trim_end_matches('/') == "master/centos";
         assert_eq!(verified["builds"], if all { 3 } else { 1 }, "{name}");
+    }
+    // However the mirror is named.
+    fs_err::os::unix::fs::symlink("mirror", mirror.at("link")).expect("a symlink");
+    for named in ["mirror", "./mirror/", "link"] {
+        let args = ["--mirror", named, "--format", "json", "show"];
+        let shown = run(stx(args).arg(&below).current_dir(mirror.at(""))).code(0);
+        assert_eq!(shown.json()["build"], id.as_str(), "{named}");
     }
     let other = format!("https://elsewhere.example.org/stx/{id}");
     let refused = run(&mut mirror.stx(&["show", &other])).code(2);
@@ -432,6 +440,7 @@ fn the_url_of_a_build_is_enough_to_read_it() {
         assert_eq!(shown.json()["build"], id.as_str());
         let urls = run(stx(["fetch", &place, "iso", "--print-url"]).current_dir("/")).ok();
         assert!(urls.contains("bootimage.iso"), "{urls}");
+        run(stx(["log", &place]).current_dir("/")).code(0);
     }
     run(stx(["show", "http://127.0.0.1:1/a/b"]).current_dir("/")).code(2);
 }

@@ -1,40 +1,33 @@
-//! Builds named by where they are: the URL or the path of a build, of one of its files, or of its page.
+//! Builds named by a URL or a path: of the build, of one of its files, or of its page.
 
 use std::borrow::Cow;
 
-use stx_layout::{AliasName, BuildDate, decode_url, public_url};
+use stx_layout::{AliasName, BuildDate, ParseError, decode_url, public_url};
 
 use super::BuildRef;
 use crate::error::Error;
-use crate::options::Options;
+use crate::options::{MirrorLocation, Options, anywhere};
 
-/// A build named by where it is.
+/// A build named by a URL or a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The mirror's root as far as the text tells it; absent if the options name this mirror.
+    /// The root of the mirror, as the text has it; `None` if it is the mirror of the options.
     pub mirror: Option<String>,
     /// The build on that mirror, in a form of [`BuildRef`].
     pub build: String,
 }
 
 impl Options {
-    /// The build at a URL or an absolute path; `None` for any other text. The options know the roots of their mirror: where it is, and
-    /// the URLs that they give it. Without a mirror in the options, the text itself has to tell where its root ends.
+    /// The build at a URL or an absolute path; `None` for any other text. The place has to begin with the location of the mirror in the
+    /// options or with a URL that they give the mirror. Without a mirror in the options, the place before the channel is the mirror.
     ///
     /// # Errors
-    /// A place on another mirror than that of the options, or where no build can be.
+    /// A place on another mirror than that of the options, or a place that cannot be that of a build.
     pub fn place(&self, text: &str) -> Result<Option<Place>, Error> {
-        let is_url = text.contains("://");
-        if !is_url && !text.starts_with('/') {
+        if !text.contains("://") && !text.starts_with('/') {
             return Ok(None);
         }
-        let without = |text: &str| text.split(['?', '#']).next().unwrap_or_default().to_owned();
-        let decoded = decode_url(text).map_err(Error::usage)?;
-        let text = if is_url {
-            Cow::Owned(without(&public_url(&decoded)))
-        } else {
-            decoded
-        };
+        let text = plain(text).map_err(Error::usage)?;
         for root in self.roots() {
             if let Some(below) = text.strip_prefix(root.trim_end_matches('/'))
                 && let Some(path) = below.strip_prefix('/')
@@ -62,25 +55,36 @@ impl Options {
         }
     }
 
-    /// The roots that the mirror is known by.
+    /// The roots that the mirror is known by, in the form of [`plain`]. A directory is also known by its path without symlinks.
     fn roots(&self) -> Vec<String> {
-        let urls = self
-            .site_url()
-            .into_iter()
-            .chain(self.mirrors.urls().iter().map(String::as_str));
-        let mirror = self
-            .mirror
-            .as_deref()
-            .map(|mirror| public_url(mirror.as_str()));
-        mirror
-            .into_iter()
-            .chain(urls.map(ToOwned::to_owned))
-            .collect()
+        let mut roots = Vec::new();
+        if let Some(mirror) = &self.mirror {
+            roots.extend(anywhere(mirror).ok());
+            if MirrorLocation::of(mirror) == MirrorLocation::Directory {
+                // A mirror that does not exist has no build to find.
+                roots.extend(mirror.canonicalize_utf8().ok());
+            }
+        }
+        let urls = self.mirrors.urls().iter().map(String::as_str);
+        let urls = self.site_url().into_iter().chain(urls);
+        let roots = roots.iter().map(|root| root.as_str()).chain(urls);
+        let plain = |root: &str| Some(plain(root).ok()?.into_owned());
+        roots.filter_map(plain).collect()
     }
 }
 
-/// The build that a path of the mirror belongs to: the path up to a date or an alias, or else all of it. The page of a build has its
-/// date for a name, that of a channel is `index.html`.
+/// A URL without user, query and fragment, and decoded; a path as it is.
+fn plain(text: &str) -> Result<Cow<'_, str>, ParseError> {
+    if !text.contains("://") {
+        return Ok(Cow::Borrowed(text));
+    }
+    let public = public_url(text);
+    let (public, _) = public.split_once('#').unwrap_or((&public, ""));
+    decode_url(public).map(|decoded| Cow::Owned(decoded.into_owned()))
+}
+
+/// The build that a path of the mirror belongs to: the path up to a date or an alias, or else the whole path. The page of a build is
+/// named by the date, that of a channel is `index.html`.
 fn within(path: &str) -> String {
     let mut kept = Vec::new();
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -97,7 +101,7 @@ fn within(path: &str) -> String {
     kept.join("/")
 }
 
-/// The mirror and the build of a place: the first segment from which on it can be one ends the root.
+/// The mirror and the build of a place. The root ends before the first segment from which on the rest is a name of a build.
 fn guess(text: &str) -> Option<Place> {
     let start = match text.split_once("://") {
         Some((scheme, rest)) => scheme.len() + 3 + rest.find('/')?,
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn a_place_on_the_mirror_is_a_build() {
         let date = "master/centos/20181105T060000Z";
-        let config = "[site]\nurl = \"https://m.example.org/stx/\"\n[mirrors]\nurls = [\"https://other.example.org\"]\n";
+        let config = "[site]\nurl = \"https://m.example.org/stx/\"\n[mirrors]\nurls = [\"https://other.example.org\", \"https://h/my%20mirror/\"]\n";
         let options = options(Some("/srv/mirror"), config);
         for (text, build) in [
             (format!("https://m.example.org/stx/{date}"), date),
@@ -144,6 +148,10 @@ mod tests {
                 date,
             ),
             (format!("/srv/mirror/{date}/build.json"), date),
+            (
+                format!("https://h/my%20mirror/{date}/outputs/g%2B%2B.deb#a?b"),
+                date,
+            ),
             (
                 "https://m.example.org/stx/master/centos/index.html".to_owned(),
                 "master/centos",

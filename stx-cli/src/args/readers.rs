@@ -13,7 +13,7 @@ use super::day_or_time;
 
 #[derive(Debug, Args)]
 pub(crate) struct Log {
-    /// `CHANNEL`, `CHANNEL/BUILD-DATE`, the beginning of a date, or an alias such as `CHANNEL/latest_build`
+    /// `CHANNEL`, `CHANNEL/ALIAS`, `CHANNEL/BUILD-DATE` or the beginning of the date, or the build's URL
     #[arg(value_name = "BUILD|CHANNEL")]
     pub(crate) build: Option<String>,
 
@@ -61,7 +61,7 @@ pub(crate) enum Moment {
 }
 
 impl Moment {
-    /// The time, as of `now`. What is longer ago than dates reach is the beginning of all of them.
+    /// The time, as of `now`; the earliest of all dates if the duration reaches beyond it.
     pub(crate) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
         match self {
             Self::At(time) => time,
