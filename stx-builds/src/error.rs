@@ -8,6 +8,7 @@ pub(crate) use self::store::hint_of;
 pub use self::store::refused;
 
 use std::fmt;
+use std::io;
 
 use stx_layout::config::ConfigErrors;
 use stx_layout::redact_urls;
@@ -129,6 +130,18 @@ pub fn messages(error: &dyn std::error::Error) -> Vec<String> {
         source = error.source();
     }
     messages
+}
+
+/// True if the system denied access to a file: the first I/O error of the chain has that kind.
+pub fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::PermissionDenied;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// An error and its sources on one line, outermost first.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use stx_builds::ErrorKind;
-use stx_builds::error::{chain, messages};
+use stx_builds::error::{chain, is_denied, messages};
 use stx_builds::publish::Refused;
 use stx_builds::users::denied_here;
 use stx_layout::counted;
@@ -95,7 +95,7 @@ impl Failure {
         }
     }
 
-    /// Ends with `exit`, everything having been said.
+    /// Ends with `exit` and prints no error, because the output has it already.
     pub(crate) fn said(exit: Exit) -> Self {
         Self {
             exit,
@@ -116,12 +116,13 @@ impl Failure {
         self
     }
 
-    /// Whether it was for want of a right.
+    /// True if the system denied access.
     pub(crate) fn is_denied(&self) -> bool {
-        self.error.as_deref().is_some_and(|error| is_denied(error))
+        let error = self.error.as_deref();
+        error.is_some_and(|error| is_denied(error))
     }
 
-    /// The error with its chain, in a line; nothing where everything was said.
+    /// The error with its chain, in a line; `None` if no error is printed.
     pub(crate) fn chain(&self) -> Option<String> {
         let error = self.error.as_deref()?;
         Some(chain(error).to_string())
@@ -180,7 +181,7 @@ struct ErrorDocument<'a> {
     error: &'a str,
     /// Its causes, outermost first.
     causes: &'a [String],
-    /// What to do next, if there is something to say.
+    /// The next step for the user, if one is known.
     hint: Option<&'a str>,
     /// The exit code.
     exit_code: u8,
@@ -216,16 +217,4 @@ pub(crate) fn misused(error: &clap::Error, format: Format) -> ExitCode {
     Failure::usage(message)
         .hint(tip.unwrap_or("`--help` lists the arguments"))
         .report(format)
-}
-
-/// Whether it was for want of a right.
-fn is_denied(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return error.kind() == Io::PermissionDenied;
-        }
-        next = error.source();
-    }
-    false
 }

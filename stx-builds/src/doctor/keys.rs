@@ -1,12 +1,10 @@
 //! Keys and secrets: missing, unusable, or expiring soon.
 
-use std::io;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::case::Case;
 use super::{Finding, Severity, Subject};
-use crate::error::Error;
+use crate::error::{Error, is_denied};
 use crate::trust::keyring_problem;
 
 /// A key that expires within this time is reported.
@@ -44,7 +42,7 @@ fn of_table(case: &Case<'_>, table: &str, failure: &Error) -> Finding {
     let path: Vec<_> = std::iter::once(table).chain(path).collect();
     let texts = [message, why.to_owned(), fix];
     // Keys and secrets may be readable by the service's user only.
-    let severity = if is_denied(failure) {
+    let severity = if is_denied(failure.error.as_ref()) {
         Severity::Warning
     } else {
         Severity::Error
@@ -74,17 +72,6 @@ fn key_of(case: &Case<'_>, table: &str, message: &str) -> Option<&'static str> {
         let mut values = line.split('"').skip(1).step_by(2);
         values.any(|value| !value.is_empty() && message.contains(value))
     })
-}
-
-fn is_denied(failure: &Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(failure.error.as_ref());
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::PermissionDenied;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// A signing key that is good today and not any more soon.
