@@ -42,6 +42,8 @@ pub struct Case<'a> {
     /// The same with the recipes that could be read.
     pub(super) setup: Option<Setup>,
     pub(super) recipes: Vec<Named>,
+    /// True if each recipe that the configuration names could be read.
+    pub(super) has_all_recipes: bool,
     pub(super) policy: Option<PolicyFile>,
     /// The channels that are built, and those of the mirror.
     pub(super) channels: BTreeSet<Channel>,
@@ -53,7 +55,7 @@ pub struct Case<'a> {
     pub(super) catalog: Option<Catalog>,
     /// The reason why the existing directory is not a mirror.
     pub(super) no_mirror: Option<Error>,
-    /// The user that builds: the owner of the state directory, else of the spool, else who asks.
+    /// The user that builds: the owner of the state directory, else of the spool, else the user of the command.
     pub(super) user: u32,
 }
 
@@ -73,6 +75,7 @@ impl<'a> Case<'a> {
             service: None,
             setup: None,
             recipes: Vec::new(),
+            has_all_recipes: true,
             policy: None,
             channels: BTreeSet::new(),
             meant: BTreeSet::new(),
@@ -213,6 +216,7 @@ impl<'a> Case<'a> {
                     None
                 }
             };
+            self.has_all_recipes &= recipe.is_some();
             read.insert(file.clone(), recipe.clone());
             self.recipes.extend(recipe.map(|recipe| Named {
                 file,

@@ -161,8 +161,9 @@ fn metrics(case: &Case<'_>) -> Option<Finding> {
     let dir = file.parent().map(Utf8Path::to_owned)?;
     let message = match case.machine.entry(&dir) {
         Ok(_) => unwritable(case, &dir)?,
-        // Nothing makes it.
-        Err(_) => format!("{dir} does not exist"),
+        // The service does not make it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => format!("{dir} does not exist"),
+        Err(error) => error.to_string(),
     };
     let texts = [
         message,

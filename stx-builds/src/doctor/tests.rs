@@ -313,6 +313,18 @@ async fn rules_that_match_nothing_are_found() {
     );
 }
 
+/// The phase of a place rule may be one of a recipe that cannot be read.
+#[tokio::test]
+async fn a_missing_recipe_is_one_finding() {
+    let config = CONFIG.replace("phases = [\"sync\"]", "phases = [\"other\"]")
+        + "[[branch]]\nname = \"r/2018.10\"\nrecipe = \"gone.toml\"\n";
+    let found = findings(&config, POLICY, &good()).await;
+    let [one] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(one.subject, Subject::Recipe, "{one:?}");
+}
+
 #[tokio::test]
 async fn a_state_within_the_mirror_is_found() {
     let config = CONFIG.replace("/srv/state", "/srv/mirror/state");
