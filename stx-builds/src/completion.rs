@@ -202,6 +202,8 @@ fn walk(root: &Utf8PathBuf, path: &str, left: &mut usize, channels: &mut BTreeSe
 
 #[cfg(test)]
 mod tests {
+    use stx_publish::fetch::What;
+
     use super::*;
     use crate::Options;
 
@@ -247,6 +249,17 @@ mod tests {
             assert!(
                 !site.known_builds(other).iter().any(|it| it.contains("..")),
                 "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_words_for_parts_are_those_of_fetch() {
+        for part in PARTS {
+            let what = part.parse::<What>().expect(part);
+            assert!(
+                !matches!(what, What::Path { .. }),
+                "{part} is taken for a path"
             );
         }
     }

@@ -1,8 +1,8 @@
-//! Completion: a shell asks the program itself which words can follow.
+//! Completion: a shell asks the program itself for the words that can follow.
 //!
-//! The scripts that `completions` prints run the program with [`VARIABLE`] set and the words of the line as arguments. A word that
-//! names something of a mirror or of the configuration is completed by what is there ([`Site::known_builds`] and its like). An
-//! error completes nothing, and is silent: it would be printed into the line that somebody types.
+//! The scripts that `completions` prints run the program with [`VARIABLE`] set and the words of the line as arguments. Names of a
+//! mirror or of the configuration are completed from the mirror and the configuration ([`Site::known_builds`] and its like). An
+//! error completes nothing and prints nothing: it would be printed into the line that the user types.
 
 use std::ffi::OsStr;
 
@@ -11,6 +11,7 @@ use clap::builder::ValueHint;
 use clap::{Arg, CommandFactory as _};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use stx_builds::build_ref::BuildRef;
 use stx_builds::{Options, Site};
 
 use crate::args::Cli;
@@ -18,30 +19,30 @@ use crate::args::Cli;
 /// The environment variable in which a shell names itself.
 pub(crate) const VARIABLE: &str = "STX_BUILDS_COMPLETE";
 
-/// Answers a shell, if one asks. Returns whether one did.
+/// Answers a shell that asks for completions. True if a shell asked.
 pub(crate) fn answer() -> bool {
     if std::env::var_os(VARIABLE).is_none_or(|shell| shell.is_empty()) {
         return false;
     }
-    if let Some(dir) = given("-C") {
-        // Where the command would run. One that is not there has nothing to complete.
+    for dir in given("-C") {
+        // A directory that does not exist has nothing to complete.
         std::env::set_current_dir(dir).ok();
     }
     let here = std::env::current_dir().ok();
     let asked = CompleteEnv::with_factory(command).var(VARIABLE);
-    // Without an answer the shell offers nothing; there is nobody to tell why.
+    // Without an answer the shell offers nothing. An error message would spoil the line.
     asked
         .try_complete(std::env::args_os(), here.as_deref())
         .ok();
     true
 }
 
-/// The command line, whose arguments say what completes them.
+/// The command line, with a completer for each argument.
 pub(crate) fn command() -> clap::Command {
     hinted(Cli::command())
 }
 
-/// What completes an argument.
+/// The kind of the words that complete an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Channels,
@@ -52,7 +53,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// By the names of its value, and by its own.
+    /// The kind of an argument, by the names of its value and by its own name.
     fn of(arg: &Arg) -> Option<Self> {
         let said = arg.get_value_names().unwrap_or_default();
         let mut said = said.iter().flat_map(|said| said.split('|'));
@@ -71,7 +72,7 @@ impl Kind {
         }
     }
 
-    /// The words that complete one that is begun.
+    /// The words that complete the beginning of a word.
     fn words(self, begun: &str) -> Vec<String> {
         let Some(site) = site() else {
             return Vec::new();
@@ -92,43 +93,49 @@ fn line() -> Vec<String> {
     words.collect()
 }
 
-/// The value of an option on the line, the last one.
-fn given(option: &str) -> Option<String> {
+/// The values of an option on the line, in their order.
+fn given(option: &str) -> Vec<String> {
     let line = line();
-    let joined = format!("{option}=");
-    let mut found = None;
-    for (index, word) in line.iter().enumerate() {
-        if word == option {
-            found = line.get(index + 1).cloned();
-        } else if let Some(value) = word.strip_prefix(&joined) {
-            found = Some(value.to_owned());
-        }
+    let mut words = line.iter();
+    let mut values = Vec::new();
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix(option) {
+            Some("") => words.next().cloned(),
+            Some(joined) => match joined.strip_prefix('=') {
+                Some(value) => Some(value.to_owned()),
+                // `-CDIR`; a longer word with two hyphens is another option.
+                None => (!option.starts_with("--")).then(|| joined.to_owned()),
+            },
+            None => None,
+        };
+        values.extend(value);
     }
-    found
+    values
 }
 
-/// The build on the line of `fetch`: its first word that is no option.
+/// The build on the line of `fetch`: the first word that can be one.
 fn build() -> String {
     let line = line();
     let mut behind = line.into_iter().skip_while(|word| word != "fetch").skip(1);
     behind
-        .find(|word| word.contains('/') && !word.starts_with('-'))
+        .find(|word| word.parse::<BuildRef>().is_ok())
         .unwrap_or_default()
 }
 
 /// The site that the line is about.
 fn site() -> Option<Site> {
-    let file = given("--config").or_else(|| std::env::var("STX_BUILDS_CONFIG").ok());
+    let file = given("--config").pop();
+    let file = file.or_else(|| std::env::var("STX_BUILDS_CONFIG").ok());
     let file = file.map(Utf8PathBuf::from);
     // A mistake elsewhere in the file does not matter here.
     let read = Options::read(file.as_deref(), &stx_builds::options::Executors::default());
     let (mut options, _) = read.ok()?;
-    options.mirror = given("--mirror").map(Utf8PathBuf::from).or(options.mirror);
+    let mirror = given("--mirror").into_iter().next();
+    options.mirror = mirror.map(Utf8PathBuf::from).or(options.mirror);
     Some(Site::open(options))
 }
 
-/// A command whose arguments say what is completed: files and directories where the name of the value says so, and what is on
-/// the mirror.
+/// The same command with a completer for each argument, by the name of its value: files, directories, or names of the mirror.
 fn hinted(command: clap::Command) -> clap::Command {
     let hint = |arg: Arg| {
         if !arg.get_action().takes_values() {
@@ -155,7 +162,7 @@ fn hinted(command: clap::Command) -> clap::Command {
     command.mut_args(hint).mut_subcommands(hinted)
 }
 
-/// The words of a kind that begin so; `files` has the files here as well.
+/// The words of a kind that begin with `begun`, and with `files` also the files of the current directory.
 fn candidates(kind: Kind, begun: &OsStr, files: bool) -> Vec<CompletionCandidate> {
     use clap_complete::engine::{PathCompleter, ValueCompleter as _};
     let words = begun.to_str().map(|begun| {
@@ -165,7 +172,7 @@ fn candidates(kind: Kind, begun: &OsStr, files: bool) -> Vec<CompletionCandidate
             .collect::<Vec<_>>()
     });
     let words = words.unwrap_or_default().into_iter().enumerate();
-    // The newest build first, as they come.
+    // In this order: the newest build is the first.
     let words =
         words.map(|(index, word)| CompletionCandidate::new(word).display_order(Some(index)));
     let files = files.then(|| PathCompleter::file().complete(begun));

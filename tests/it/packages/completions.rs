@@ -39,7 +39,7 @@ fn path() -> String {
 }
 
 /// A line as it is typed, and the text that its last word has to become; `None` where there is nothing to complete.
-const LINES: [(&str, Option<&str>); 16] = [
+const LINES: [(&str, Option<&str>); 18] = [
     ("stx-builds pub", Some("publish")),
     ("stx-builds verify --repa", Some("--repair")),
     ("stx-builds list --format js", Some("json")),
@@ -67,6 +67,15 @@ const LINES: [(&str, Option<&str>); 16] = [
         Some("sync"),
     ),
     ("stx-builds trigger f/", Some("f/new")),
+    // The files of options are no builds, and each directory is relative to the one before.
+    (
+        "stx-builds fetch --keyring ./k.asc master/centos outputs/",
+        Some("outputs/iso"),
+    ),
+    (
+        "stx-builds -C mirror-here -C .. pins mas",
+        Some("master/centos"),
+    ),
     // Elsewhere nothing is asked for, and an error is silent.
     ("stx-builds --mirror https://127.0.0.1:1/ pins mas", None),
     ("stx-builds --config gone.toml pins mas", None),
