@@ -53,13 +53,16 @@ pub(crate) async fn run(context: &Context, args: &args::Log) -> Result<(), Failu
         .site
         .phase_log(&wanted, &mut |part| printer.print(part))
         .await;
-    let logged = match (logged, context.service()) {
-        (Err(error), Ok(service)) => {
-            let mut sink = |part: LogPart<'_>| printer.print(part);
-            let shown = context.site.shown_log(&service, &wanted, error, &mut sink);
-            shown.await
-        }
-        (logged, _) => logged,
+    let logged = match logged {
+        Ok(logged) => Ok(logged),
+        Err(error) => match context.service() {
+            Ok(service) => {
+                let mut sink = |part: LogPart<'_>| printer.print(part);
+                let shown = context.site.shown_log(&service, &wanted, error, &mut sink);
+                shown.await
+            }
+            Err(_) => Err(error),
+        },
     };
     if let Some(failure) = printer.failed {
         return Err(failure);

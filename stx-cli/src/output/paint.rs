@@ -77,7 +77,7 @@ pub(crate) fn choose(color: Color) {
     .write_global();
 }
 
-/// Whether text on this stream has colours.
+/// True if text on this stream has colours.
 pub(crate) fn is_painted(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
@@ -101,7 +101,7 @@ impl Cell {
         self.text.is_empty()
     }
 
-    /// The text, or `-`: a column of a table stands where scripts look for it.
+    /// The text, or `-` for an empty cell, so that scripts find as many columns in each row.
     #[must_use]
     pub(crate) fn or_dash(mut self) -> Self {
         if self.text.is_empty() {
@@ -131,8 +131,8 @@ impl Text {
         self.0.extend(other.0);
     }
 
-    /// The text made printable, with the colours of its tones or without. Colours are added last: the bytes that make them are
-    /// exactly those that must not reach a terminal out of somebody's text.
+    /// The text made printable, with the colours of its tones or without. Colours are added last: making text printable would escape
+    /// their control characters, as it has to escape those of the text itself.
     pub(crate) fn render(&self, painted: bool) -> String {
         let pieces = self.0.iter().map(|Cell { tone, text }| {
             let text = printable_lines(text);
@@ -178,7 +178,7 @@ pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
         .collect();
     let mut text = Text::default();
     for row in &rows {
-        // What follows the last cell that holds something would be blank.
+        // Nothing but blanks would follow the last cell with a text.
         let filled = row
             .iter()
             .rposition(|(_, text)| !text.trim_end().is_empty());
@@ -191,9 +191,8 @@ pub(crate) fn table(rows: &[Vec<Cell>]) -> Text {
             };
             text.push(Cell::new(*tone, cell));
             if column < last {
-                let mut gap = String::new();
-                gap.extend(std::iter::repeat_n(' ', wide - width(cell)));
-                // A line begins with its first cell, also where that is empty.
+                let mut gap = " ".repeat(wide - width(cell));
+                // A first column that is empty in every row takes no room.
                 if column > 0 || *wide > 0 {
                     gap.push_str("  ");
                 }
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_elses_text_colours_a_terminal() {
+    fn colours_within_a_text_are_escaped() {
         let mut text = Text::default();
         text.push(Cell::new(Tone::Good, "a\u{1b}[31mb"));
         let painted = text.render(true);

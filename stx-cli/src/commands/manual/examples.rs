@@ -123,16 +123,9 @@ mod tests {
                     line.starts_with(command) && text.ends_with('.'),
                     "{line}: {text}"
                 );
-                // As a shell splits it: single quotes, and nothing else.
-                let mut words = vec!["stx-builds".to_owned()];
-                for (index, part) in line.split('\'').enumerate() {
-                    if index % 2 == 1 {
-                        words.push(part.to_owned());
-                    } else {
-                        words.extend(part.split_whitespace().map(str::to_owned));
-                    }
-                }
-                let parsed = Cli::command().try_get_matches_from(&words);
+                let words = shell_words::split(line).expect("a command line");
+                let words = std::iter::once("stx-builds".to_owned()).chain(words);
+                let parsed = Cli::command().try_get_matches_from(words);
                 assert!(
                     parsed.is_ok(),
                     "{line}: {}",
