@@ -53,6 +53,8 @@ async fn the_last_lines_are_those_of_tail() {
     let mut unended = numbers.clone();
     unended.extend_from_slice(b"no end\xff\xfe");
     let one = vec![b'x'; 300_000];
+    // A line begins at each byte, so also where two parts meet.
+    let empty = vec![b'\n'; 300_000];
     for bytes in [
         &b""[..],
         b"\n",
@@ -62,9 +64,10 @@ async fn the_last_lines_are_those_of_tail() {
         &numbers,
         &unended,
         &one,
+        &empty,
     ] {
         let (_dir, log) = log([Some(bytes), None, None]);
-        for lines in [0, 1, 2, 10, 50_000, 1_000_000] {
+        for lines in [0, 1, 2, 10, 50_000, 70_000, 1_000_000] {
             let (shown, longest) = shown(&log, Some(lines)).await;
             assert!(
                 shown == tail(bytes, lines),

@@ -64,38 +64,43 @@ impl Follow {
                     .iter()
                     .filter(|it| it.id < self.request)
                     .count();
-                // A run that gave it back is none of it any more.
-                self.run = None;
                 if self.ahead.replace(ahead) != Some(ahead) {
                     steps.push(Step::Waiting { ahead });
                 }
             }
             Some(Found::Running(running)) => {
                 self.ahead = None;
-                if self.run.replace(running.run) != Some(running.run) {
-                    self.phases.clear();
-                    self.build = None;
-                    steps.push(Step::Started { run: running.run });
-                }
-                if self.build != running.build {
-                    self.build.clone_from(&running.build);
-                    steps.extend(running.build.clone().map(Step::Named));
-                }
+                self.run(running.run, running.build.as_ref(), &mut steps);
                 for phase in &running.phases {
                     self.phase(phase, &mut steps);
                 }
             }
             Some(Found::Ended(past)) => {
-                let run = past.filed.runs.last();
-                // What happened between two documents is told, too.
-                for phase in run.iter().flat_map(|run| &run.phases) {
-                    self.phase(&PhaseNow::from(phase), &mut steps);
+                // A run may start and end between two documents.
+                if let Some(run) = past.filed.runs.last() {
+                    self.run(run.id, run.build.as_ref(), &mut steps);
+                    for phase in &run.phases {
+                        self.phase(&PhaseNow::from(phase), &mut steps);
+                    }
                 }
                 steps.push(Step::Over(Box::new(past.clone())));
             }
             None => steps.push(Step::Gone),
         }
         steps
+    }
+
+    /// Another run of the request begins anew: its phases are told again.
+    fn run(&mut self, run: u64, build: Option<&BuildId>, steps: &mut Vec<Step>) {
+        if self.run.replace(run) != Some(run) {
+            self.phases.clear();
+            self.build = None;
+            steps.push(Step::Started { run });
+        }
+        if self.build.as_ref() != build {
+            self.build = build.cloned();
+            steps.extend(build.cloned().map(Step::Named));
+        }
     }
 
     fn phase(&mut self, phase: &PhaseNow, steps: &mut Vec<Step>) {

@@ -265,8 +265,14 @@ fn each_step_of_a_request_is_told_once() {
         run,
         phase: phase("sync", 10, Some(11), Some(PhaseStatus::Succeeded)),
     };
-    ledger.record(&[started(3), over(3)]).expect("recorded");
-    assert_eq!(steps(&mut follow, &ledger), ["run 3", "sync succeeded"]);
+    let runs = Change::Phase {
+        run: 3,
+        phase: phase("sync", 10, None, None),
+    };
+    ledger.record(&[started(3), runs]).expect("recorded");
+    assert_eq!(steps(&mut follow, &ledger), ["run 3", "sync running"]);
+    ledger.record(&[over(3)]).expect("recorded");
+    assert_eq!(steps(&mut follow, &ledger), ["sync succeeded"]);
     assert_eq!(steps(&mut follow, &ledger), [""; 0]);
     // The run gives it back, and another one takes it.
     let requeued = Change::Requeued {
@@ -292,12 +298,15 @@ fn each_step_of_a_request_is_told_once() {
         },
     ];
     ledger.record(&changes).expect("recorded");
-    // Nothing between two documents is left out but the start.
-    assert_eq!(steps(&mut follow, &ledger), ["NotPublished"]);
-    assert_eq!(
-        steps(&mut Follow::new(2), &ledger),
-        ["sync succeeded", "NotPublished"]
-    );
+    // The second run started and ended between two documents, and its phases are its own.
+    let second = [
+        "run 4",
+        "20200101T000020Z",
+        "sync succeeded",
+        "NotPublished",
+    ];
+    assert_eq!(steps(&mut follow, &ledger), second);
+    assert_eq!(steps(&mut Follow::new(2), &ledger), second);
     assert_eq!(steps(&mut Follow::new(77), &ledger), ["gone"]);
 }
 

@@ -235,7 +235,15 @@ fn metrics_have_prometheus_form() {
     let mut prunes = Prunes::default();
     let nothing = metrics(&state, &facts, &totals, &prunes, now());
     assert_eq!(Prunes::read(&nothing), prunes);
-    let history = [filed(1, 40, 100), filed(3, 0, 4000)];
+    // A wait of just a bound; a clock that was put back; a run that was given up, and another one.
+    let mut twice = filed(5, -9, 20);
+    let mut given_up = twice.runs[0].clone();
+    given_up.id = 5;
+    given_up.end.as_mut().unwrap().how = RunEnd::Requeued {
+        reason: "busy".into(),
+    };
+    twice.runs.insert(0, given_up);
+    let history = [filed(1, 60, 100), filed(3, 0, 4000), twice];
     totals.add(&history[..1]);
     // A run counts once, however often its request is read.
     totals.add(&history);
