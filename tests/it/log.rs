@@ -236,3 +236,53 @@ fn the_log_of_a_build_that_was_not_published_is_in_the_state_directory() {
     .code(3);
     assert!(shown.stdout.contains(words), "{}", shown.stdout);
 }
+
+/// Follows a build of which only the source phase ran, and whose journal is gone then.
+fn followed_after_its_sources(small: &Small, journal: &[(&str, String)]) -> (String, Option<i32>) {
+    let state = small.at("mirror.state/master/centos");
+    for (name, text) in journal {
+        fs_err::write(state.join(name), text).expect("a journal");
+    }
+    let lock = fs_err::File::create(state.join("lock")).expect("the lock");
+    lock.file().lock().expect("locked");
+    let follows = started(&mut small.stx(&["log", "-f", "master/centos"]));
+    // It has seen the build run.
+    std::thread::sleep(Duration::from_secs(1));
+    for (name, _) in journal {
+        fs_err::remove_file(state.join(name)).expect("removed");
+    }
+    drop(lock);
+    let (_, stderr, code) = ended(follows);
+    (stderr, code)
+}
+
+#[test]
+fn a_build_that_is_cancelled_after_its_source_phase_is_not_unchanged() {
+    let small = holding("");
+    fs_err::remove_file(small.at("hold")).expect("a file");
+    run(&mut small.build("20200101T000000Z")).code(0);
+    fs_err::remove_file(small.at("started")).expect("a file");
+    small.commit("message", "another one\n");
+    fs_err::write(small.at("hold"), "").expect("a file");
+    let build = Started::new(small.build("20200102T000000Z").stderr(Stdio::null()));
+    until("the image", || small.at("started").exists());
+    let state = small.at("mirror.state/master/centos");
+    let read = |name: &str| fs_err::read_to_string(state.join(name)).expect("a journal");
+    let whole = read("finished.jsonl");
+    let sources = whole.find("\"sources\"").expect("the commits");
+    let line = whole[sources..].find('\n').expect("a line") + sources;
+    let journal = [
+        ("build.json", read("build.json")),
+        ("finished.jsonl", whole[..=line].to_owned()),
+    ];
+    // Interrupted, not published: its commits are new.
+    drop(build);
+    fs_err::remove_file(small.at("hold")).expect("a file");
+    let (stderr, code) = followed_after_its_sources(&small, &journal);
+    assert!(stderr.contains("it was cancelled"), "{stderr}");
+    assert_eq!(code, Some(3));
+    // And those of the last success, once they were built.
+    run(&mut small.build("20200103T000000Z")).code(0);
+    let (stderr, code) = followed_after_its_sources(&small, &journal);
+    assert_eq!(code, Some(0), "{stderr}");
+}

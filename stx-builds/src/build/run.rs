@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 use stx_executors::PlacedRunner;
-use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry};
+use stx_layout::{BuildId, BuildOutcome, BuildRecord, Channel, ChannelEntry, SourceRecord};
 use stx_pipeline::journal::Started;
 use stx_pipeline::process::{self, Build, BuildError, BuildResult, CollectError, Sources};
 use stx_pipeline::{Cancel, Event, PathRules};
@@ -31,11 +31,44 @@ pub(super) struct Run<'a> {
 }
 
 /// The earlier build, if nothing changed since.
-struct Same {
+pub(crate) struct Same {
     build: BuildId,
     result: BuildOutcome,
     /// True if there are new commits, but only of files that [`BuildOrder::paths`](super::BuildOrder::paths) leaves out.
     left_out: bool,
+}
+
+/// The last success of a channel, if it was built upon the same build and from the same commits; commits that change only files
+/// that `paths` leaves out do not count. `None` if the build is forced. If failures count, too, this is about the last build.
+pub(crate) fn unchanged(
+    channel: &ChannelEntry,
+    started: &Started,
+    sources: &[SourceRecord],
+) -> Option<Same> {
+    let date = if started.skip_failed {
+        *channel.builds.keys().next_back()?
+    } else {
+        channel.newest_success()?
+    };
+    let record = channel.builds.get(&date)?.record()?;
+    let below = started.request.after.as_ref().map(|below| &below.after);
+    if started.force || record.after.as_ref() != below {
+        return None;
+    }
+    let left_out = !stx_pipeline::changed(&record.sources, sources).is_empty();
+    if left_out {
+        // A journal of a later version may have globs that this version does not know: then every file counts.
+        let rules = PathRules::new(&started.paths).ok()?;
+        let files = process::changed_files(&started.plan, &record.sources, sources)?;
+        if rules.is_empty() || rules.any(&files) {
+            return None;
+        }
+    }
+    Some(Same {
+        build: BuildId::new(started.plan.id.channel.clone(), date),
+        result: record.result,
+        left_out,
+    })
 }
 
 impl Run<'_> {
@@ -54,9 +87,9 @@ impl Run<'_> {
                     cancel.clone(),
                 ))),
             ];
-            let unchanged = |now: &Sources| self.unchanged(&started, now).is_some();
+            let same = |now: &Sources| unchanged(self.channel, &started, &now.records).is_some();
             let build = build.cancel(&cancel).interrupt(self.watch.cancel);
-            let build = build.unless(&unchanged);
+            let build = build.unless(&same);
             // Boxed: a build's future is large, and so is each that holds it.
             match how {
                 OnInterrupt::Resume if started.plan.preview.is_some() => {
@@ -80,8 +113,7 @@ impl Run<'_> {
                     build,
                     result,
                     left_out,
-                } = self
-                    .unchanged(&started, &sources)
+                } = unchanged(self.channel, &started, &sources.records)
                     .expect("the same catalog says the same");
                 self.finish_images(&build.channel).await?;
                 self.finish_aliases(&build.channel).await?;
@@ -125,36 +157,6 @@ impl Run<'_> {
         // The preview ends before the build is published.
         preview.close().await?;
         over.map_err(stopped)
-    }
-
-    /// The last success, if it was built upon the same build and from the same commits; commits that change only files that
-    /// `paths` leaves out do not count. `None` if the build is forced. If failures count, too, this is about the last build.
-    fn unchanged(&self, started: &Started, sources: &Sources) -> Option<Same> {
-        let date = if started.skip_failed {
-            *self.channel.builds.keys().next_back()?
-        } else {
-            self.channel.newest_success()?
-        };
-        let record = self.channel.builds.get(&date)?.record()?;
-        let below = started.request.after.as_ref().map(|below| &below.after);
-        if started.force || record.after.as_ref() != below {
-            return None;
-        }
-        let (old, new) = (&record.sources, &sources.records);
-        let left_out = !stx_pipeline::changed(old, new).is_empty();
-        if left_out {
-            // A journal of a later version may have globs that this version does not know: then every file counts.
-            let rules = PathRules::new(&started.paths).ok()?;
-            let files = process::changed_files(&started.plan, old, new)?;
-            if rules.is_empty() || rules.any(&files) {
-                return None;
-            }
-        }
-        Some(Same {
-            build: BuildId::new(started.plan.id.channel.clone(), date),
-            result: record.result,
-            left_out,
-        })
     }
 
     /// Lets the pin on the build below expire.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use stx_pipeline::{Journal, process};
+use stx_publish::{MirrorStore, Scope, StoreError};
 
 use super::growing::Growing;
 use super::place::{Place, Shown, is_locked, published_end, stages};
 use super::text::{FileLog, Log, print};
 use super::{BuildEnd, LogWanted, Logged, PhaseLog, PhaseStage, Sink, one};
-use crate::build::{BuildArea, UNPUBLISHED};
+use crate::build::{BuildArea, UNPUBLISHED, unchanged};
 use crate::error::{Error, ErrorKind, is_there, unusable};
+use crate::refused;
 
 /// The time between two looks at a running build.
 const LOOK: Duration = Duration::from_millis(250);
@@ -57,21 +59,20 @@ impl Watched {
 
     /// The result.
     async fn end(&self) -> Result<BuildEnd, Error> {
-        if let Some(mirror) = self.area.published()?
-            && let Ok(record) = mirror.record(&self.shown.build).await
-        {
-            return Ok(published_end(&record));
+        let mirror = self.area.published()?;
+        if let Some(mirror) = &mirror {
+            match mirror.record(&self.shown.build).await {
+                Ok(record) => return Ok(published_end(&record)),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(refused(error)),
+            }
         }
         let reason = if is_there(&self.kept())? {
             "it never came to a commit"
         } else {
-            let source = |name: &str| {
-                let mut phases = self.journal.started.plan.phases.iter();
-                phases.any(|phase| phase.name == name && phase.source)
-            };
-            let mut records = self.journal.records.iter();
-            let only_source = records.all(|record| source(&record.name));
-            if self.journal.sources.is_some() && only_source && self.journal.begun.is_empty() {
+            if let Some(mirror) = &mirror
+                && self.is_unchanged(&**mirror).await?
+            {
                 return Ok(BuildEnd::Unchanged);
             }
             "it was cancelled"
@@ -79,6 +80,34 @@ impl Watched {
         Ok(BuildEnd::Refused {
             reason: reason.to_owned(),
         })
+    }
+
+    /// True if only the source phase ran, and its commits are those of the last success: the journal of a build that was
+    /// cancelled at that moment looks the same.
+    async fn is_unchanged(&self, mirror: &dyn MirrorStore) -> Result<bool, Error> {
+        let Journal {
+            started,
+            records,
+            begun,
+            sources: Some(sources),
+        } = &self.journal
+        else {
+            return Ok(false);
+        };
+        let phases = &started.plan.phases;
+        let is_source = |name: &str| {
+            phases
+                .iter()
+                .any(|phase| phase.name == name && phase.source)
+        };
+        if !begun.is_empty() || !records.iter().all(|record| is_source(&record.name)) {
+            return Ok(false);
+        }
+        let channel = &self.shown.build.channel;
+        let catalog = mirror.catalog(&Scope::Channel(channel.clone())).await;
+        let catalog = catalog.map_err(refused)?;
+        let entry = catalog.channels.get(channel);
+        Ok(entry.is_some_and(|entry| unchanged(entry, started, &sources.records).is_some()))
     }
 }
 
