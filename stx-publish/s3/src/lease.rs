@@ -262,25 +262,29 @@ impl Lease {
         all.push(work);
     }
 
-    /// Refuses to go on if somebody else has the lock by now. Asked before each step that readers see; it lasts for some
+    /// Refuses to go on if another publisher has the lock by now. Asked before each step that readers see; the lock lasts for some
     /// time more after that, so that nobody comes between the question and the step.
     pub(super) async fn check(&self, objects: &Objects) -> Result<(), StoreError> {
         let Held { terms, .. } = &*self.held;
-        let now = (terms.clock)();
-        let enough = now + span(terms.lasts / 2);
-        let is_ours = if self.held.until() < enough {
-            self.held.renew(objects).await? && self.held.is_newest(objects).await?
-        } else {
-            self.held.is_newest(objects).await?
-        };
-        if is_ours {
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
-            return Ok(());
+        loop {
+            let now = (terms.clock)();
+            let is_ours = if self.held.until() < now + span(terms.lasts / 2) {
+                self.held.renew(objects).await? && self.held.is_newest(objects).await?
+            } else {
+                self.held.is_newest(objects).await?
+            };
+            if !is_ours {
+                return Err(StoreError::Refused {
+                    what: self.held.prefix.clone(),
+                    reason: "the lock ended, and another publisher took it".to_owned(),
+                });
+            }
+            // An answer that took long tells nothing of now, if the lock has ended meanwhile or is about to.
+            if self.held.until() >= (terms.clock)() + span(terms.lasts / 4) {
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                return Ok(());
+            }
         }
-        Err(StoreError::Refused {
-            what: self.held.prefix.clone(),
-            reason: "the lock ended, and another publisher took it".to_owned(),
-        })
     }
 
     /// As [`check`](Self::check), and asks nobody where the server has just said that the lock is ours: who wants it waits

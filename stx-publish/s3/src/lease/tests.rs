@@ -83,6 +83,33 @@ async fn a_lease_that_nobody_took_goes_on() {
     assert!(taken(&objects, &clock).await.is_none(), "it was renewed");
 }
 
+/// The answer comes when little is left of the lease, so that it is renewed and asked again.
+#[tokio::test]
+async fn an_answer_that_took_long_is_not_believed() {
+    let (objects, clock) = (bucket(), TestClock::default());
+    let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let now = {
+        let (clock, calls) = (clock.clone(), Arc::clone(&calls));
+        move || {
+            // Between the question of the check and its answer.
+            if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+                clock.pass(TimeDelta::seconds(50));
+            }
+            clock.clock()()
+        }
+    };
+    let terms = Terms {
+        clock: Arc::new(now),
+        ..terms(&clock, &objects)
+    };
+    let found = ("lock".to_owned(), None, (terms.clock)());
+    let taken = take(&objects, found, terms, async { Ok(()) }).await;
+    let (lease, _) = taken.expect("asked").expect("free");
+    calls.store(0, std::sync::atomic::Ordering::SeqCst);
+    lease.check(&objects).await.expect("nobody took it");
+    assert!(lease.held.until() >= clock.clock()() + TimeDelta::seconds(30));
+}
+
 #[tokio::test]
 async fn what_is_no_lease_is_no_free_lock() {
     let (objects, clock) = (bucket(), TestClock::default());
