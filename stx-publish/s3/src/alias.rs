@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::{join, try_join, try_join3};
+use futures_util::future::{join, try_join};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Channel};
@@ -171,13 +171,14 @@ impl Inner {
                 None => self.state(channel, alias).await,
             }
         };
-        let asked = try_join3(state, record, lease.check_lately(&self.objects));
-        let (state, record, ()) = asked.await?;
+        let (state, record) = try_join(state, record).await?;
         let found = state.build.map(AliasEntry::Build);
         check_alias(channel, alias, expected, found.as_ref())?;
         if let Some(record) = record {
             check_target(channel, alias, &record?)?;
         }
+        // After the answers, which may have taken long.
+        lease.check_lately(&self.objects).await?;
         let prefix = keys::alias(channel, alias);
         let generation = state.generation + 1;
         let text = Text {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::try_join3;
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, RootAlias, RootEntry, RootTarget};
@@ -118,12 +118,7 @@ impl Inner {
             };
             self.objects.level(&to.to_string()).await
         };
-        let asked = try_join3(
-            self.root_state(alias),
-            level,
-            lease.check_lately(&self.objects),
-        );
-        let (state, level, ()) = asked.await?;
+        let (state, level) = try_join(self.root_state(alias), level).await?;
         check_root_alias(alias, expected, state.target.as_ref())?;
         if let Some(to) = to {
             check_root_target(alias, to, !level.prefixes.is_empty())?;
@@ -131,6 +126,8 @@ impl Inner {
                 return Err(taken(alias));
             }
         }
+        // After the answers, which may have taken long.
+        lease.check_lately(&self.objects).await?;
         let wanted = to.cloned().map(RootEntry::To);
         if wanted == state.target {
             return self.show_root(alias, to).await;
