@@ -133,8 +133,8 @@ struct Inner {
     /// The object that the server refused to write over, and whether that was found to be true.
     probed: Arc<tokio::sync::OnceCell<String>>,
     checked: Arc<tokio::sync::OnceCell<()>>,
-    /// What was found for a lock that is going to be taken.
-    expected: Arc<Mutex<Expected>>,
+    /// The findings for the lock that is going to be taken.
+    expected: Arc<Mutex<Option<Expected>>>,
     /// The thread that keeps locks, once one was taken: its connections serve for the next lock.
     keeper: Arc<OnceLock<Arc<Keeper>>>,
     /// Small objects that were read, by name and entity tag.
@@ -146,13 +146,15 @@ struct Inner {
 /// Sums by build, and the entity tag of its record.
 type KnownSums = HashMap<(BuildId, String), Arc<Sums>>;
 
-/// What was found for a lock that is going to be taken.
-#[derive(Default)]
+/// The bytes that the bucket has, and the files that were published last.
+type Seen = (Shared, Hints);
+
+/// The findings for the lock of a channel that is going to be taken.
 struct Expected {
-    /// Who had the lock.
-    looks: HashMap<String, lease::Look>,
-    /// The bytes that the bucket has, for a build of that channel.
-    seen: Option<(Channel, (Shared, Hints))>,
+    channel: Channel,
+    /// The lock, which was free.
+    look: lease::Look,
+    seen: Option<Seen>,
 }
 
 impl fmt::Debug for Inner {
@@ -241,15 +243,22 @@ impl BucketStore {
 }
 
 impl Inner {
-    /// Takes the lock of that name; `None`: somebody else has it. With it comes the answer to `question`, which is asked under the
-    /// lock; absent where it has to be asked again.
+    /// Takes the lock of that name; `None`: another publisher has it. `found` is an early look at a free lock. With the lock comes
+    /// the answer to `question`, which is asked under the lock; absent where it has to be asked again.
     async fn take<T>(
         &self,
         lock: String,
+        found: Option<lease::Look>,
         question: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<Option<(Lease, Option<T>)>, StoreError> {
+        let look = async {
+            match found {
+                Some(found) => Ok(found),
+                None => lease::look(&self.objects, &lock).await,
+            }
+        };
         // Looking changes nothing, so that it need not wait for the answer of the probe.
-        let (probe, found) = try_join(self.probed(), self.look(&lock)).await?;
+        let (probe, found) = try_join(self.probed(), look).await?;
         let now = (self.terms.clock)();
         let taken = lease::take(
             &self.objects,
@@ -269,14 +278,23 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Finds out who has a lock. One that was seen free can only have been taken by the next generation, which fails whoever
-    /// creates it after that; so an early look does. One that was held may be free by now.
-    async fn look(&self, lock: &str) -> Result<lease::Look, StoreError> {
-        let early = self.expected().looks.remove(lock);
-        match early {
-            Some(found) if lease::is_free(&found) => Ok(found),
-            Some(_) | None => lease::look(&self.objects, lock).await,
+    /// Takes the lock of a channel, by the early findings where there are some; `None`: another publisher has it. With the lock come
+    /// the leftovers of others, and the bytes that the bucket has.
+    async fn take_channel(
+        &self,
+        channel: &Channel,
+    ) -> Result<Option<(Lease, writer::Early)>, StoreError> {
+        let lock = keys::lock(Some(channel));
+        let expected = self.expected().take();
+        if let Some(Expected { look, seen, .. }) = expected.filter(|it| it.channel == *channel) {
+            let taken = self.take(lock.clone(), Some(look), self.left(channel));
+            if let Some((lease, left)) = taken.await? {
+                return Ok(Some((lease, (left, seen))));
+            }
+            // Another publisher had the lock after the look, and may have given it back and changed anything.
         }
+        let taken = self.take(lock, None, self.left(channel)).await?;
+        Ok(taken.map(|(lease, left)| (lease, (left, None))))
     }
 
     /// Finds out, once, whether the server has kept an object that it refused to write over, and deletes the object.
@@ -288,12 +306,13 @@ impl Inner {
         checked.copied()
     }
 
-    fn expected(&self) -> MutexGuard<'_, Expected> {
+    fn expected(&self) -> MutexGuard<'_, Option<Expected>> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks what the lock of a channel and a build of it will need, while others make the plan. Errors are left to who needs the
-    /// answers.
+    /// Asks for what the lock of a channel and a build of it will need, while the caller makes the plan. A free lock can only be taken
+    /// as its next generation, which is created once: so the early look cannot take a lock that another publisher has. Errors
+    /// are left to the later steps that need the answers.
     async fn expect(&self, channel: &Channel) {
         let lock = keys::lock(Some(channel));
         let (_, found, seen) = join3(
@@ -302,20 +321,12 @@ impl Inner {
             self.seen(channel),
         )
         .await;
-        let mut expected = self.expected();
-        if let Ok(found) = found {
-            expected.looks.insert(lock, found);
-        }
-        expected.seen = seen.ok().map(|seen| (channel.clone(), seen));
-    }
-
-    /// The bytes that the bucket has, and the files that were published last: as of a moment ago.
-    async fn seen_lately(&self, channel: &Channel) -> Result<(Shared, Hints), StoreError> {
-        let early = self.expected().seen.take();
-        match early {
-            Some((known, seen)) if known == *channel => Ok(seen),
-            Some(_) | None => self.seen(channel).await,
-        }
+        let free = found.ok().filter(lease::is_free);
+        *self.expected() = free.map(|look| Expected {
+            channel: channel.clone(),
+            look,
+            seen: seen.ok(),
+        });
     }
 
     /// The same mirror by the connections of those who keep locks, for work on their thread.
@@ -342,7 +353,7 @@ impl Inner {
     async fn take_in_turn(&self, lock: &str) -> Result<Lease, StoreError> {
         let mut wait = Duration::from_millis(50);
         loop {
-            let taken = self.take(lock.to_owned(), async { Ok(()) }).await?;
+            let taken = self.take(lock.to_owned(), None, async { Ok(()) }).await?;
             if let Some((lease, _)) = taken {
                 return Ok(lease);
             }
@@ -433,12 +444,11 @@ impl MirrorRead for BucketStore {
 #[async_trait]
 impl MirrorStore for BucketStore {
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError> {
-        let left = self.inner.left(channel);
-        match self.inner.take(keys::lock(Some(channel)), left).await? {
-            Some((lease, left)) => Ok(Box::new(writer::BucketWriter::new(
+        match self.inner.take_channel(channel).await? {
+            Some((lease, early)) => Ok(Box::new(writer::BucketWriter::new(
                 Arc::clone(&self.inner),
                 channel.clone(),
-                (lease, left),
+                (lease, early),
             ))),
             None => Err(StoreError::Busy {
                 channel: Box::new(channel.clone()),
@@ -470,8 +480,10 @@ impl MirrorStore for BucketStore {
         self.inner.leftovers(scope).await
     }
 
-    /// An object that can be seen is durable. The object of a probe for a lock that nobody took goes.
+    /// An object that can be seen is durable. Removes the traces of a lock that was expected and not taken: the early findings and the
+    /// object of the probe.
     async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
+        drop(self.inner.expected().take());
         match self.inner.probed.get() {
             Some(probe) => self.inner.checked(probe).await,
             None => Ok(()),

@@ -5,19 +5,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::future::{join, try_join5};
+use futures_util::future::{join, try_join4};
 use stx_layout::{AliasEntry, AliasName, BuildDate, BuildId, Channel, Pin, Section, VerdictEntry};
 
-use super::Inner;
 use super::keys::{self, Going};
 use super::known::Known;
 use super::lease::Lease;
 use super::marks::Left;
 use super::objects::Keep;
 use super::staged::BucketStaged;
+use super::{Inner, Seen};
 use stx_publish::store::rules::{check_absent, check_channel};
 use stx_publish::store::{ChannelWriter, Leftover, OwedTags, Retired, StagedBuild, StoreError};
 use stx_publish::thinning::ThinnedSection;
+
+/// The findings when the lock was taken: the leftovers of others, and the bytes that the bucket has.
+pub(super) type Early = (Option<Left>, Option<Seen>);
 
 /// The lock of a channel, shared with the build that is being put together.
 #[derive(Debug)]
@@ -26,20 +29,16 @@ pub(super) struct BucketWriter {
     channel: Channel,
     lease: Arc<Lease>,
     known: Arc<Known>,
-    /// What others left, as it was found when the lock was taken; gone with the first change.
-    left: Mutex<Option<Left>>,
+    /// Gone with the first change.
+    early: Mutex<Early>,
     /// Held while an alias is moved: its public object follows in the same order.
     pointing: tokio::sync::Mutex<()>,
 }
 
 impl BucketWriter {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        channel: Channel,
-        (lease, left): (Lease, Option<Left>),
-    ) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, channel: Channel, (lease, early): (Lease, Early)) -> Self {
         Self {
-            left: Mutex::new(left),
+            early: Mutex::new(early),
             inner,
             channel,
             lease: Arc::new(lease),
@@ -52,12 +51,12 @@ impl BucketWriter {
         BuildId::new(self.channel.clone(), date)
     }
 
-    /// Forgets what is known of the channel before it is changed; returns what was found when it was locked, if nothing was
-    /// changed since.
-    fn forget(&self) -> Option<Left> {
+    /// Forgets what is known of the channel before it is changed; returns the findings when it was locked, if nothing was changed
+    /// since.
+    fn forget(&self) -> Early {
         self.known.forget();
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.take()
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *early)
     }
 
     /// Finishes what dead publishers left, except what was being put together.
@@ -77,12 +76,14 @@ impl ChannelWriter for BucketWriter {
     async fn begin(&self, date: BuildDate) -> Result<Box<dyn StagedBuild>, StoreError> {
         let id = self.id(date);
         let inner = &self.inner;
-        let left = self.forget();
+        // A mark that is written without the lock would let the next publisher delete the files of a build that was retired since.
+        self.lease.check_lately(&inner.objects).await?;
+        let (left, seen) = self.forget();
         let left = match left {
             Some(left) => left,
             None => inner.left(&self.channel).await?,
         };
-        // Mostly nothing is. Then the mark is written beside the questions that are left: it comes before all files of the build,
+        // Mostly nothing is left. Then the mark is written beside the questions that remain: it comes before all files of the build,
         // and that of a build that turns out to be there takes nothing from it.
         let nothing_left = left.entries.in_place(&id).is_none()
             && left
@@ -90,12 +91,17 @@ impl ChannelWriter for BucketWriter {
                 .iter()
                 .all(|it| *it == (Going::Publish, id.clone()));
         let (record, files) = (keys::record(&id), keys::build(&id));
-        let asked = try_join5(
-            self.lease.check_lately(&inner.objects),
+        let seen = async {
+            match seen {
+                Some(seen) => Ok(seen),
+                None => inner.seen(&self.channel).await,
+            }
+        };
+        let asked = try_join4(
             inner.objects.head(&record),
             inner.objects.list(&files),
             inner.alias_states(&self.channel, left.aliases),
-            inner.seen_lately(&self.channel),
+            seen,
         );
         let mark = async {
             if nothing_left {
@@ -103,14 +109,16 @@ impl ChannelWriter for BucketWriter {
             }
             Ok::<(), StoreError>(())
         };
-        // Both are waited for: a mark that arrives after an error would stay.
+        // Both are waited for: a mark that arrives after the lock was given back would be another publisher's.
         let (asked, marked) = join(asked, mark).await;
-        let ((), there, mut before, (outdated, aliases), seen) = asked?;
+        let (there, mut before, (outdated, aliases), seen) = asked?;
         if there.is_some() && nothing_left {
             inner.unmark(&id, Going::Publish).await?;
         }
         check_absent(&id, there.is_some())?;
         marked?;
+        // The answers may have taken long.
+        self.lease.check_lately(&inner.objects).await?;
         if nothing_left {
             self.known.see_aliases(aliases);
             drop(inner.mend_aliases(&self.channel, outdated).await?);

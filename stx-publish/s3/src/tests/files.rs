@@ -16,7 +16,7 @@ use stx_publish::ingest::Hints;
 use stx_publish::ingest::Stamp;
 use stx_publish::plan::PublishRequest;
 use stx_publish::publish::PublishReport;
-use stx_publish::store::{Depth, Found, read_all};
+use stx_publish::store::{Depth, Found, KnownFile, read_all};
 use stx_publish::verify::FindingKind;
 
 /// A file of the workspace.
@@ -370,6 +370,54 @@ async fn who_lost_the_lock_meanwhile_commits_nothing() {
     );
     assert!(next.record(&id).await.is_err(), "nothing of it is seen");
     drop(other);
+}
+
+/// While one publisher plans, another one has the lock and gives it back.
+#[tokio::test]
+async fn a_lock_that_another_had_while_the_plan_was_made_is_free() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
+    let id = sample_id(2);
+    late.expect(&id.channel).await;
+    publish_day(&next, 1, BuildOutcome::Success, "day 1").await;
+    let writer = late.lock(&id.channel).await.expect("given back");
+    let staged = writer.begin(id.date).await.expect("begun");
+    let shared = KnownFile {
+        size: None,
+        digest: digest_of(b"day 1"),
+        executable: false,
+        modified: None,
+    };
+    let shared = staged.share(&path("outputs/CONTEXT"), &shared).await;
+    assert!(
+        shared.expect("asked").is_some(),
+        "the bytes of day 1 are known"
+    );
+}
+
+/// A mark allows the next publisher to delete the files of a build without a record, as a retired one is.
+#[tokio::test]
+async fn who_lost_the_lock_before_the_build_began_marks_nothing() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
+    let id = sample_id(1);
+    let writer = late.lock(&id.channel).await.expect("the lock");
+    clock.outlive();
+    publish_day(&next, 1, BuildOutcome::Success, "day 1").await;
+    publish_day(&next, 2, BuildOutcome::Success, "day 2").await;
+    let other = next.lock(&id.channel).await.expect("it ended");
+    let retired = other.retire(id.date, sample_id(9).date.time()).await;
+    let retired = retired.expect("retired");
+    drop(other);
+    let begun = writer.begin(id.date).await.expect_err("refused");
+    assert!(matches!(begun, StoreError::Refused { .. }), "{begun}");
+    drop(writer);
+    let other = next.lock(&id.channel).await.expect("given back");
+    let swept = other.sweep().await.expect("swept");
+    assert_eq!(swept, []);
+    other.restore(&retired).await.expect("restored");
+    let text = read_all(&next, &id, &path("outputs/CONTEXT"), 10_000).await;
+    text.expect("its files are there");
 }
 
 /// Who looked long ago creates a number that is free again, since others are past it.
