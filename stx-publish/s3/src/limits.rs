@@ -145,6 +145,20 @@ impl Limited {
         Ok(HttpResponse::from_parts(head, bytes.into()))
     }
 
+    /// Makes a request that keeps the server at work. Some servers answer at once, send blanks while they work, and say at the end of
+    /// the body whether it succeeded.
+    async fn wait_for(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let limit = self.limits.work;
+        let silent = |_| HttpError::new(HttpErrorKind::Timeout, Silent(limit));
+        let answer = timeout(limit, self.patient.call(request));
+        let (head, body) = answer.await.map_err(silent)??.into_parts();
+        let (mut pieces, mut bytes) = (body.bytes_stream(), Vec::new());
+        while let Some(piece) = timeout(limit, pieces.next()).await.map_err(silent)? {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(HttpResponse::from_parts(head, bytes.into()))
+    }
+
     /// Sends a body that is not small, and watches how it goes on.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (head, body) = request.into_parts();
@@ -221,13 +235,7 @@ impl HttpService for Limited {
         match Kind::of(&request) {
             Kind::Small => self.ask(request).await,
             Kind::Transfer => self.send(request).await,
-            Kind::Work => {
-                let answered = timeout(self.limits.work, self.patient.call(request)).await;
-                answered.unwrap_or_else(|_| {
-                    let silent = Silent(self.limits.work);
-                    Err(HttpError::new(HttpErrorKind::Timeout, silent))
-                })
-            }
+            Kind::Work => self.wait_for(request).await,
         }
     }
 }

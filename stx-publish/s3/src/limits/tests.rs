@@ -68,6 +68,14 @@ impl Asked {
 fn server(
     serve: impl Fn(&mut Asked) -> bool + Send + Sync + 'static,
 ) -> (BucketStore, Arc<AtomicUsize>) {
+    limited(LIMITS, serve)
+}
+
+/// The same with other limits.
+fn limited(
+    limits: Limits,
+    serve: impl Fn(&mut Asked) -> bool + Send + Sync + 'static,
+) -> (BucketStore, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let (serve, count) = (Arc::new(serve), Arc::new(AtomicUsize::new(0)));
@@ -96,7 +104,7 @@ fn server(
     });
     let mut options = BucketOptions {
         endpoint: Some(endpoint),
-        limits: LIMITS,
+        limits,
         ..BucketOptions::default()
     };
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
@@ -248,4 +256,25 @@ async fn a_server_that_works_may_be_silent() {
     let copied = store.inner.objects.copy_small("one", "other").await;
     assert!(copied.expect("it was at work"));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// The server begins its answer before the work ends, and may die in between.
+#[tokio::test]
+async fn a_server_that_hangs_at_work_is_given_up() {
+    let limits = Limits {
+        work: Duration::from_secs(1),
+        ..LIMITS
+    };
+    for (body, says) in [(None, "within 1s"), (Some(b"<Copy"), "")] {
+        let (store, _) = limited(limits, move |asked| {
+            if let Some(body) = body {
+                asked.answer("200 OK", 100, body);
+            }
+            false
+        });
+        let start = Instant::now();
+        let copied = store.inner.objects.copy_small("one", "other");
+        let copied = tokio::time::timeout(GIVEN_UP, copied).await;
+        is_given_up(copied.expect("given up"), start, says);
+    }
 }
