@@ -246,6 +246,8 @@ impl BucketStaged {
     async fn finish(&self, mut sealed: Sealed) -> Result<BuildRecord, StoreError> {
         let incoming = self.added().incoming.clone();
         let objects = &self.inner.objects;
+        // Without the lock, the seal would be written over that of another publisher's build of this id.
+        self.lease.check_lately(objects).await?;
         // The record comes last: with it the build is there. All before it can be seen by nobody, so that it is sent and
         // looked at in any order.
         let record = sealed.files.pop().map(|(_, bytes)| bytes);

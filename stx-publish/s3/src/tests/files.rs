@@ -372,6 +372,35 @@ async fn who_lost_the_lock_meanwhile_commits_nothing() {
     drop(other);
 }
 
+/// The other publisher has published the very build that this one put together.
+#[tokio::test]
+async fn who_lost_the_lock_meanwhile_writes_over_nothing() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
+    let id = sample_id(1);
+    let writer = late.lock(&id.channel).await.expect("the lock");
+    let staged = writer.begin(id.date).await.expect("begun");
+    let entry = Entry::Generated(Bytes::from_static(b"another"));
+    let added = staged.add(&path("outputs/OTHER"), &entry).await;
+    added.expect("added");
+    clock.outlive();
+    publish_day(&next, 1, BuildOutcome::Success, "day 1").await;
+    let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
+    let committed = staged.commit(record).await.expect_err("refused");
+    assert!(
+        matches!(committed, StoreError::Refused { .. }),
+        "{committed}"
+    );
+    let context = read_all(&next, &id, &path("outputs/CONTEXT"), 10_000).await;
+    assert_eq!(context.expect("it is there"), b"day 1");
+    let sums = sound(&bucket, &clock).sums(&id).await.expect("its sums");
+    let other = sums
+        .lines()
+        .iter()
+        .any(|it| it.path == path("outputs/OTHER"));
+    assert!(!other, "these are the sums of the other build");
+}
+
 /// While one publisher plans, another one has the lock and gives it back.
 #[tokio::test]
 async fn a_lock_that_another_had_while_the_plan_was_made_is_free() {
