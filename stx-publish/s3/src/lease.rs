@@ -30,9 +30,13 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// How far the clocks of two publishers may be apart.
 pub const MARGIN: TimeDelta = TimeDelta::seconds(15);
 
-/// For how long an answer of the server that the lock is ours is believed. A lease is renewed when a quarter of it has passed, so
-/// that much more than this is left of it, and nobody else takes it before it has ended.
+/// How long the server's answer that the lock is ours is believed. At least half of the lease is left then, so nobody else takes the
+/// lock in that time.
 const BELIEVED: TimeDelta = TimeDelta::seconds(5);
+
+/// How long the end of a lease is waited for. A server that hangs is given up before, in most cases; otherwise the lease ends by
+/// itself.
+const GIVEN_BACK: Duration = Duration::from_mins(1);
 
 /// The text of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +72,10 @@ pub(super) struct Terms {
     pub(super) keepers: Keepers,
 }
 
-/// A lease that is held. Dropping it gives it back, and waits until that is done.
+/// A lease that is held. Dropping it gives it back, and waits for that, but not for longer than [`GIVEN_BACK`].
 pub(super) struct Lease {
     held: Arc<Held>,
-    /// What is under way on the thread of the keeper; the lease is given back after it.
+    /// The tasks on the thread of the keeper; the lease is given back after them.
     work: Mutex<Vec<JoinHandle<()>>>,
     /// When the server last said that it is ours.
     seen: Mutex<DateTime<Utc>>,
@@ -107,21 +111,21 @@ pub(super) async fn is_held(
     Ok(newest.is_some_and(|(_, text)| text.is_held(clock())))
 }
 
-/// What is known of a lease before it is taken.
+/// The newest generation of a lease, as it was before the lease is taken.
 pub(super) type Look = Option<(u64, Text)>;
 
-/// Looks who has the lease.
+/// Asks for the newest generation of a lease.
 pub(super) async fn look(objects: &Objects, prefix: &str) -> Result<Look, StoreError> {
     objects.newest::<Text>(prefix).await
 }
 
-/// Whether nobody has had the lease since it was given back, as a look said.
+/// True if the look found the lease given back, or never taken.
 pub(super) fn is_free(found: &Look) -> bool {
     found.as_ref().is_none_or(|(_, text)| text.until.is_none())
 }
 
-/// Takes the lease that was looked at; `None`: somebody else has it. With it comes the answer to `question`, which is asked when
-/// the lease is ours: whoever loses it to another one gets none.
+/// Takes the lease that was looked at; `None`: another publisher has it. Returns the answer to `question`, too, which is asked when the
+/// lease is ours.
 pub(super) async fn take<T>(
     objects: &Objects,
     (prefix, found, now): (String, Look, DateTime<Utc>),
@@ -152,7 +156,7 @@ pub(super) async fn take<T>(
         return Ok(None);
     }
     let lease = Lease::keep(held, known, now)?;
-    // What failed is asked again by who needs it, and can give the lock back then.
+    // A question that failed is asked again later, when an error can give the lock back.
     Ok(Some((lease, answer.ok())))
 }
 
@@ -177,8 +181,8 @@ impl Held {
         }
     }
 
-    /// Whether it is the newest. Both questions are asked at one time: a generation is created once, and where the newest is
-    /// another's, the text of this one does not matter.
+    /// True if it is the newest. Both questions are asked at the same time: a generation is created once, and if a newer one exists, the
+    /// text of this one does not matter.
     async fn is_newest(&self, objects: &Objects) -> Result<bool, StoreError> {
         let name = self.name();
         let listed = objects.generations(&self.prefix);
@@ -219,7 +223,7 @@ impl Held {
             };
         };
         for work in work.unwrap_or_default() {
-            // It tells nobody what became of it.
+            // The task handled its own errors.
             work.await.ok();
         }
         let (text, name) = (self.text(false).json(), self.name());
@@ -241,7 +245,7 @@ impl Lease {
             let held = Arc::clone(&held);
             drop(keeper.run(async move {
                 held.keep(stopped, known).await;
-                // Its receiver may have gone with a runtime that was torn down.
+                // The receiver may have gone with a runtime that was torn down.
                 done.send(()).ok();
             }));
         }
@@ -287,8 +291,9 @@ impl Lease {
         }
     }
 
-    /// As [`check`](Self::check), and asks nobody where the server has just said that the lock is ours: who wants it waits
-    /// until it has ended by his clock, and it lasts for much longer. A clock that was set meanwhile counts as no answer.
+    /// As [`check`](Self::check), but does not ask if the server has said within the last seconds that the lock is ours. Another
+    /// publisher waits until the lock has ended by its own clock, and the lock lasts for much longer than that answer is believed. If the
+    /// clock was set back meanwhile, the server is asked.
     pub(super) async fn check_lately(&self, objects: &Objects) -> Result<(), StoreError> {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Held { terms, .. } = &*self.held;
@@ -305,12 +310,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(stop) = self.stop.take() {
-            // It may have ended before, when another publisher took the lock.
+            // The keeper may have ended before, when another publisher took the lock.
             stop.send(work).ok();
         }
-        // It has nothing to tell: an error says that it has ended as well.
+        // An error says that the keeper has ended, too.
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
-        kept.recv().ok();
+        kept.recv_timeout(GIVEN_BACK).ok();
     }
 }
 

@@ -251,14 +251,14 @@ impl Inner {
         found: Option<lease::Look>,
         question: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<Option<(Lease, Option<T>)>, StoreError> {
-        let look = async {
+        let found = async {
             match found {
                 Some(found) => Ok(found),
                 None => lease::look(&self.objects, &lock).await,
             }
         };
         // Looking changes nothing, so that it need not wait for the answer of the probe.
-        let (probe, found) = try_join(self.probed(), look).await?;
+        let (probe, found) = try_join(self.probed(), found).await?;
         let now = (self.terms.clock)();
         let taken = lease::take(
             &self.objects,
@@ -286,8 +286,11 @@ impl Inner {
     ) -> Result<Option<(Lease, writer::Early)>, StoreError> {
         let lock = keys::lock(Some(channel));
         let expected = self.expected().take();
-        if let Some(Expected { look, seen, .. }) = expected.filter(|it| it.channel == *channel) {
-            let taken = self.take(lock.clone(), Some(look), self.left(channel));
+        if let Some(Expected {
+            look: found, seen, ..
+        }) = expected.filter(|it| it.channel == *channel)
+        {
+            let taken = self.take(lock.clone(), Some(found), self.left(channel));
             if let Some((lease, left)) = taken.await? {
                 return Ok(Some((lease, (left, seen))));
             }
@@ -329,7 +332,7 @@ impl Inner {
         });
     }
 
-    /// The same mirror by the connections of those who keep locks, for work on their thread.
+    /// The same mirror by the connections of the keeper, for work on its thread.
     fn by_keepers(&self) -> Self {
         let objects = self.terms.keepers.objects.clone();
         Self {
