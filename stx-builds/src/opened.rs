@@ -1,4 +1,4 @@
-//! The bucket that was opened last, for the operation that follows: a command publishes, and makes the pages after that.
+//! The bucket that was opened last, for the next operation of the same command: pages are made after a publish.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,8 +14,8 @@ pub(crate) struct OpenedBucket(Mutex<Option<Opened>>);
 struct Opened {
     root: Utf8PathBuf,
     options: BucketOptions,
-    /// Connections belong to the runtime that they were opened in: another one, such as that of another build of the service,
-    /// would wait for them in vain.
+    /// Connections belong to the runtime that opened them. Another runtime, such as that of another build of the service, would wait for
+    /// them in vain.
     runtime: Option<runtime::Id>,
     store: BucketStore,
 }
@@ -26,7 +26,7 @@ impl OpenedBucket {
         handle.map(|handle| handle.id())
     }
 
-    /// The bucket, if it is the one that was opened last.
+    /// The bucket, if it was the last to be opened, with the same options and in the same runtime.
     pub(crate) fn get(&self, root: &Utf8Path, options: &BucketOptions) -> Option<BucketStore> {
         let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = opened.as_ref()?;

@@ -6,7 +6,8 @@
 //!
 //! A build arrives with the very `build.json` and `SHA256SUMS` that it has, or not at all; every byte is checked against
 //! these sums on the way. Builds come in the order of their dates, aliases after them. What was copied before is not copied
-//! again; what broke off is gone on with. A build of which retention took sections comes without them, and with the record of them.
+//! again; the same command resumes an interrupted copy. A build that lost sections to retention arrives without them, and with the record
+//! of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -264,7 +265,7 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
     }
 }
 
-/// Whether the author of a pin already pins its build for as long on a mirror with these pins.
+/// True if one of these pins is by the same author, of the same build, and ends no earlier than `pin`.
 fn is_pinned_as_long(pins: &[Pin], pin: &Pin) -> bool {
     let mut pins = pins.iter();
     let there = pins.find(|there| there.build == pin.build && there.author == pin.author);

@@ -315,8 +315,8 @@ pub trait MirrorStore: MirrorRead {
     /// Takes the lock of a channel, which need not exist yet.
     async fn lock(&self, channel: &Channel) -> Result<Box<dyn ChannelWriter>, StoreError>;
 
-    /// Says that the channel will be locked soon, for a build. A store that is far away finds out what that takes while its caller is
-    /// busy; nothing that anybody sees changes.
+    /// Announces that the channel will soon be locked, for a build. A store that is far away asks for what it needs then while its
+    /// caller makes the plan; readers see no change. [`settle`](Self::settle) follows where the lock is not taken after all.
     async fn expect(&self, channel: &Channel) {
         let _ = channel;
     }
@@ -334,7 +334,7 @@ pub trait MirrorStore: MirrorRead {
     async fn leftovers(&self, scope: &Scope) -> Result<Vec<Leftover>, StoreError>;
 
     /// Makes durable what was seen of a channel before the call: its writer may have died before doing so. A store in which
-    /// nothing can be seen that is not durable has nothing to do.
+    /// nothing can be seen that is not durable has nothing to do. Ends an [expectation](Self::expect), too: no lock follows.
     async fn settle(&self, channel: &Channel) -> Result<(), StoreError>;
 
     /// Entries above the channels that belong to none, by path; a store that holds channels only has nothing there.

@@ -89,7 +89,7 @@ impl Inner {
         self.shown(listed).await
     }
 
-    /// What aliases that were listed show.
+    /// Reads aliases that were listed, and which of them are held.
     pub(super) async fn shown(
         &self,
         listed: Listed,
@@ -190,8 +190,8 @@ impl Inner {
         let name = keys::generation(&prefix, generation);
         let created = self.objects.create(&name, text).await?;
         // Whoever looked long ago may have created a number that others are past already.
-        // The public object follows beside the question whether it counts: mostly it does, and if not, it is set right. One that is
-        // to go waits for the answer.
+        // The public object is written beside the question whether the new generation counts. Mostly it does; if not, the object is
+        // corrected. An object that is to be removed waits for the answer.
         let early = async {
             if created && to.is_some() {
                 self.show_alias(channel, alias, to).await
@@ -217,7 +217,7 @@ impl Inner {
         // The older generations count for nothing any more, whatever the public object says.
         let objects = self.by_keepers().objects;
         lease.meanwhile(async move {
-            // What stays is deleted by who moves the alias next.
+            // Generations that stay are deleted when the alias is moved next.
             let older = objects.delete_older(&prefix, &known, generation);
             older.await.ok();
         });

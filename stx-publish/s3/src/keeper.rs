@@ -1,8 +1,8 @@
 //! The thread that keeps the locks of a mirror.
 //!
-//! A lock has to be renewed also while the threads of its holder are busy, and given back also where its holder is dropped outside
-//! of a runtime. So one thread with a runtime and connections of its own does both for all locks of a mirror; the connections stay
-//! open from one request to the next. It starts with the first lock, and ends after the last.
+//! A lock has to be renewed while the threads of its holder are busy, and given back even if its holder is dropped outside of a
+//! runtime. So one thread with a runtime and connections of its own does both for all locks of a mirror. The connections stay open from
+//! one request to the next. The thread starts with the first lock, and ends with the mirror and its last lock.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle as Task;
 use super::objects::Objects;
 use stx_publish::store::StoreError;
 
-/// What keepers of locks need.
+/// The means to keep locks.
 #[derive(Clone)]
 pub(super) struct Keepers {
-    /// The objects of the mirror, by connections that are used on the thread of the keepers only.
+    /// The objects of the mirror, by connections that only the thread uses.
     pub(super) objects: Objects,
     thread: Arc<Mutex<Weak<Keeper>>>,
 }
@@ -37,7 +37,7 @@ impl Keepers {
         }
     }
 
-    /// The thread; started where it does not run.
+    /// The thread; starts it if it does not run.
     pub(super) fn keeper(&self) -> Result<Arc<Keeper>, StoreError> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(keeper) = thread.upgrade() {
@@ -60,7 +60,7 @@ impl Keeper {
         let (stop, stopped) = oneshot::channel::<()>();
         let named = std::thread::Builder::new().name("locks".to_owned());
         let thread = named.spawn(move || {
-            // Nothing is sent: the other end goes.
+            // Nothing is sent: the other end is dropped.
             runtime.block_on(stopped).ok();
         })?;
         Ok(Self {
@@ -80,7 +80,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell.
+            // The thread returns nothing.
             thread.join().ok();
         }
     }

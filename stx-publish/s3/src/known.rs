@@ -1,4 +1,4 @@
-//! What is known of a channel to who has its lock: nobody else changes it, so that it need not be asked for again.
+//! The findings about a channel while its lock is held. Nobody else changes the channel, so the server need not be asked again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,13 +12,13 @@ pub(super) struct State {
     pub(super) build: Option<BuildDate>,
 }
 
-/// The findings of a lock's holder. A step that they are wrong for, because the lock was lost, fails by its own condition.
+/// The findings of the holder of a lock. If the lock was lost and they are wrong, the next step fails by its own condition.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<Facts>);
 
 #[derive(Debug, Default)]
 struct Facts {
-    /// All aliases of the channel that were not moved since they were read; `None`: they were not read.
+    /// The aliases of the channel, once they were read; one that was moved since is `None`.
     aliases: Option<BTreeMap<AliasName, Option<State>>>,
     /// The build that was committed last.
     committed: Option<BuildRecord>,
@@ -36,7 +36,7 @@ impl Known {
         self.with(|facts| facts.aliases = Some(states.collect()));
     }
 
-    /// The state of an alias, for who is going to change it; `None` where it is not known.
+    /// Takes the state of an alias before a change; `None` if it is not known.
     pub(super) fn take_alias(&self, alias: &AliasName) -> Option<State> {
         self.with(
             |facts| match facts.aliases.as_mut()?.insert(alias.clone(), None) {

@@ -1,12 +1,12 @@
-//! How long a server may take for a request: each kind has a limit of its own.
+//! Time limits for requests: each kind of request has a limit of its own.
 //!
 //! ```text
-//! small      questions, listings, small objects, conditions   answered as a whole within seconds, or asked again
-//! transfer   larger bodies, either way                        some bytes must pass now and then, however long it takes
-//! work       copies by the server, uploads put together       the server is silent for as long as it works
+//! small      questions, listings, small objects, conditions   the whole answer within seconds, else the request is repeated
+//! transfer   larger bodies, in either direction               no limit in all, but some bytes must pass now and then
+//! work       copies by the server, completed uploads          the server may be silent for minutes
 //! ```
 //!
-//! A server that hangs would otherwise hold a lock's holder up for as long as the slowest copy of all may take.
+//! With one limit for all, a server that hangs would hold up the holder of a lock for as long as the slowest copy may take.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -28,16 +28,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Bodies of at most so many bytes are small.
 const SMALL: usize = 64 << 10;
 
-/// How long a server may take, and how often it is asked again.
+/// Time limits for requests, and how often one is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// For an answer to a small request; also for a connection to come about.
+    /// The time for the answer to a small request; also for a new connection.
     pub small: Duration,
-    /// In which no byte passes, of a body that is not small.
+    /// The time in which at least one byte of a body has to pass that is not small.
     pub stalled: Duration,
-    /// For which the server says nothing while it copies, or puts the parts of an upload together.
+    /// The time for which the server may be silent while it copies, or completes an upload.
     pub work: Duration,
-    /// How often a request is made again.
+    /// The number of times that a failed request is repeated.
     pub retries: usize,
 }
 
@@ -45,7 +45,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             small: Duration::from_secs(10),
-            // What was handed to the system is on its way for long where the line is slow.
+            // On a slow line, bytes that the system has accepted are under way for long.
             stalled: Duration::from_mins(1),
             work: Duration::from_mins(5),
             retries: 6,
@@ -90,12 +90,12 @@ impl Kind {
     }
 }
 
-/// A client that gives up in time.
+/// A client with time limits.
 pub(super) struct Limited {
     limits: Limits,
-    /// Gives up an answer that stalls.
+    /// Has a limit for silence of the server.
     quick: Client,
-    /// Gives up nothing by itself: its limit for silence would also count while a body is sent.
+    /// Has no limit of its own: a limit for silence would also count while a body is sent.
     patient: Client,
 }
 
@@ -115,10 +115,10 @@ impl Limited {
         }
     }
 
-    /// Makes a small request. A body that is said to be small, and a listing, are part of the answer.
+    /// Makes a small request. The body is part of the answer if it is a listing, or small by its `Content-Length`.
     async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let end = Instant::now() + self.limits.small;
-        // Whoever creates an object knows his own, so that it may be created again.
+        // A creator recognises its own object, so the request may be repeated.
         let is_created = request.headers().contains_key(IF_NONE_MATCH);
         let lists = request.method() == Method::GET
             && request
@@ -159,7 +159,7 @@ impl Limited {
         Ok(HttpResponse::from_parts(head, bytes.into()))
     }
 
-    /// Sends a body that is not small, and watches how it goes on.
+    /// Sends a body that is not small, as long as bytes of it pass.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (head, body) = request.into_parts();
         let url: Url = head.uri.to_string().parse().map_err(unknown)?;
@@ -170,7 +170,7 @@ impl Limited {
         let answered = async {
             let answer = self.patient.execute(request).await.map_err(failed)?;
             let (status, headers) = (answer.status(), answer.headers().clone());
-            // It is the server's word on what it was sent, and short.
+            // The answer to a body is short.
             let bytes = answer.bytes().await.map_err(failed)?;
             let mut answer = HttpResponse::new(bytes.into());
             *answer.status_mut() = status;
@@ -191,7 +191,7 @@ impl Limited {
     }
 }
 
-/// A body in pieces; counts those that were taken.
+/// A body in pieces; counts the pieces that were taken.
 fn counted(
     mut body: HttpRequestBody,
     passed: Arc<AtomicU64>,
@@ -217,7 +217,7 @@ fn unknown(error: impl std::error::Error + Send + Sync + 'static) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, error)
 }
 
-/// Why a body was not sent, and whether that may be tried again.
+/// The error of a body that was not sent; its kind tells whether the request may be repeated.
 fn failed(error: reqwest::Error) -> HttpError {
     let kind = match () {
         () if error.is_timeout() => HttpErrorKind::Timeout,

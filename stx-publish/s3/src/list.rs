@@ -43,10 +43,10 @@ struct Walk {
 /// A channel, the dates that may be builds of it, and what else is known of it.
 type Candidate = (Channel, Vec<BuildDate>, ChannelEntry);
 
-/// What is known before a walk begins.
+/// The findings before a walk begins.
 #[derive(Debug, Default)]
 struct Around {
-    /// Prefixes that are left out: what aliases of releases show.
+    /// Prefixes that the walk leaves out: those of aliases of releases.
     aliases: BTreeSet<String>,
     /// Channels of which sections can be read without a date.
     undated: BTreeSet<Channel>,
@@ -131,7 +131,7 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// What a walk has to know before it begins.
+    /// Asks for everything that a walk needs before it begins.
     async fn around(&self) -> Result<Around, StoreError> {
         let below = async {
             let listed = try_join3(

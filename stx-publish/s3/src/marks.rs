@@ -14,7 +14,7 @@ use super::objects::Keep;
 use super::retired::Entries;
 use stx_publish::store::{Leftover, Retired, Scope, StoreError};
 
-/// What a channel holds that others may have left unfinished.
+/// The objects of a channel that others may have left unfinished.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) marks: Vec<(Going, BuildId)>,
@@ -25,7 +25,7 @@ pub(super) struct Left {
 }
 
 impl Inner {
-    /// What others may have left in a channel. Every answer is one request.
+    /// Asks for the objects that others may have left unfinished in a channel. Every answer is one request.
     pub(super) async fn left(&self, channel: &Channel) -> Result<Left, StoreError> {
         let asked = try_join3(
             self.marks(Some(channel)),

@@ -28,7 +28,7 @@ pub struct BucketOptions {
     /// The largest object that the server copies in one request, in bytes, at least 5 MiB; without it 5 GiB, the protocol's own
     /// limit. A larger object is copied in parts.
     pub largest_copy: Option<u64>,
-    /// How long the server may take for each kind of request.
+    /// The time limits for requests.
     pub limits: Limits,
     /// The variables of the environment that begin with `AWS_`. They override the other options. Credentials are
     /// here and nowhere else.
@@ -170,14 +170,14 @@ const SMALLEST_PART: u64 = 5 << 20;
 enum Purpose {
     /// Everything else.
     Mirror,
-    /// What the thread does that keeps locks. Connections belong to the runtime that they were opened in, so that it has its own.
+    /// The thread that keeps locks. Connections belong to the runtime that opened them, so that the thread has its own.
     Locks,
 }
 
 /// A limit that nothing reaches.
 const NEVER: Duration = Duration::from_hours(24 * 365);
 
-/// How the server is spoken to; nothing may arrive for as long as `idle`.
+/// The settings of a client that gives up when nothing arrives for `idle`.
 fn http(limits: &Limits, idle: Duration) -> HttpOptions {
     let mut http = HttpOptions::default();
     http.connect = limits.small;
@@ -242,7 +242,7 @@ fn client(
         max_retries: options.limits.retries,
         retry_timeout: match purpose {
             Purpose::Mirror => Duration::from_mins(2),
-            // Whoever gives back a lock is waited for.
+            // A command waits until its lock is given back.
             Purpose::Locks => Duration::from_secs(10),
         },
         ..RetryConfig::default()

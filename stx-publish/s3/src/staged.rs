@@ -265,7 +265,7 @@ impl BucketStaged {
         let manifest = self.manifest();
         let manifest = self.inner.put_manifest(&self.id, &manifest);
         let verdicts = keys::verdicts(&self.id);
-        // What was sent is waited for also after an error, so that nothing arrives after the build was given up.
+        // All requests are waited for, even after an error, so that none arrives after the build was given up.
         let sent = join3(right, join_all(files), manifest);
         let asked = join(objects.head(&verdicts), self.lease.check(objects));
         let ((right, files, manifest), (known, ours)) = join(sent, asked).await;
@@ -286,7 +286,7 @@ impl BucketStaged {
             });
         }
         self.known.commit(sealed.record.clone());
-        // It is there. What cannot be removed now is swept later; the lock is given back when this has ended.
+        // The build is there. Objects that cannot be removed now are swept later. The lock is given back when this has ended.
         let inner = self.inner.by_keepers();
         let (id, hints) = (self.id.clone(), self.hints.bytes());
         self.lease.meanwhile(async move {

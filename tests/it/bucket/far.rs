@@ -1,4 +1,4 @@
-//! A server that is far away: a proxy that hands on every byte later, and writes down who asked what, and when.
+//! A server that is far away: a proxy that delays every byte, and logs the requests with their times.
 //!
 //! ```text
 //! client ──delay──> server      a new connection costs a round trip more, as its handshake would
@@ -33,7 +33,7 @@ pub(crate) struct Asked {
     pub(crate) what: String,
     /// The instant at which its first byte left the client.
     pub(crate) start: Instant,
-    /// The instant at which the last byte of its answer arrived; absent while there is none.
+    /// The instant at which the last byte of its answer arrived; absent before that.
     pub(crate) end: Option<Instant>,
 }
 
@@ -72,7 +72,7 @@ impl Far {
         }
     }
 
-    /// What was asked since the last call, by its start.
+    /// The requests since the last call, by their start.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let mut asked = std::mem::take(&mut *log);
@@ -91,7 +91,7 @@ impl Server for Far {
     }
 }
 
-/// The most of some requests of which each began after the one before had ended: so many round trips one after another.
+/// The longest chain of requests that each began after the one before had ended: its length is the number of consecutive round trips.
 pub(crate) fn chain(asked: &[Asked]) -> Vec<&Asked> {
     let mut ended: Vec<_> = asked.iter().filter(|it| it.end.is_some()).collect();
     ended.sort_by_key(|it| it.end);
@@ -104,8 +104,7 @@ pub(crate) fn chain(asked: &[Asked]) -> Vec<&Asked> {
     chain
 }
 
-/// Requests with their times in milliseconds, a line each, for who wants to see what waits for what; those of the chain are
-/// marked.
+/// A line for each request, with its times in milliseconds; the requests of the chain are numbered.
 pub(crate) fn drawn(asked: &[Asked]) -> String {
     let Some(first) = asked.iter().map(|it| it.start).min() else {
         return "nothing was asked".to_owned();

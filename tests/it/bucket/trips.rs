@@ -1,4 +1,4 @@
-//! How often a publish waits for a server that is far away.
+//! The number of times that a publish waits for a server that is far away.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::server::Server as _;
 use super::{asked, date, publish_args};
 use crate::harness::run;
 
-/// How far away the server is: the time that each byte takes each way.
+/// The distance of the server: the time that each byte takes each way.
 const DELAY: Duration = Duration::from_millis(50);
 
 /// Three small files.
@@ -27,7 +27,7 @@ fn tiny(dir: &Utf8Path, day: u32) -> camino::Utf8PathBuf {
     tree
 }
 
-/// Publishes a tiny tree; what was asked.
+/// Publishes a tiny tree; returns the requests.
 fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
     drop(far.asked());
     let date = date(day);
@@ -36,14 +36,14 @@ fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
     far.asked()
 }
 
-/// So often a tiny publish waits for the server, from its first connection until the lock of the channel is given back: the
-/// build is there and the alias points at it.
+/// Consecutive round trips of a tiny publish at most, from its first connection until the lock of the channel is given back: the build is
+/// there and the alias points at it.
 const PUBLISHED: usize = 18;
-/// And so often until the pages are written, too.
+/// The same until the pages are written, too.
 const SHOWN: usize = 56;
 
-/// Requests of which each began when the one before was answered, of a publish to a server that is 50 ms away. A busy machine can
-/// only tear requests apart that are sent at one time, so that the least of several days counts.
+/// Counts the consecutive round trips of a publish to a server that is 50 ms away. On a busy machine, requests that are sent at the same
+/// time may start one after another, which adds to the count; so the least of several days counts.
 #[test]
 fn a_tiny_publish_seldom_waits() {
     let work = tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! Servers that hang: each request is given up in its time, and what goes on is not.
+//! Servers that hang: each request is given up after its limit, and one that makes progress is not.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ struct Asked {
     reader: BufReader<TcpStream>,
     method: String,
     length: usize,
-    /// How many came before it.
+    /// The number of requests before it.
     number: usize,
 }
 
@@ -64,7 +64,7 @@ impl Asked {
     }
 }
 
-/// A server, and a mirror in it; `serve` answers, and by returning `false` hangs for ever.
+/// A server, and a mirror in it. `serve` answers a request; if it returns `false`, the connection hangs.
 fn server(
     serve: impl Fn(&mut Asked) -> bool + Send + Sync + 'static,
 ) -> (BucketStore, Arc<AtomicUsize>) {
@@ -164,7 +164,7 @@ async fn small_requests_are_given_up_after_some_attempts() {
     assert_eq!(asked.load(Ordering::SeqCst), 1 + LIMITS.retries);
 }
 
-/// The answer to a condition is lost: whoever asks again is told that the object is there, and finds that it is his own.
+/// The answer to a conditional request is lost: the repeated request is told that the object exists, and it is the same object.
 #[tokio::test]
 async fn a_server_that_hangs_once_is_asked_again() {
     let (store, asked) = server(|asked| {
