@@ -222,12 +222,19 @@ mod tests {
         let (dir, site) = site(&[
             ".stx/trash/master/centos/20200101T000000Z",
             "master/centos/20200101T000000Z/outputs/iso",
+            "master/centos/20200101T000000Z/outputs/.part",
             "master/centos/20200102T000000Z/outputs/RPMS",
             "release/2018.10/centos/20181030T000000Z",
-            "stray/nothing",
+            "stray/other/20200101T000000Z",
+            "milestone",
+            "outputs/stray",
         ]);
-        let alias = dir.path().join("master/centos/latest_build");
-        fs_err::os::unix::fs::symlink("20200102T000000Z", alias).expect("an alias");
+        for (target, name) in [
+            ("20200102T000000Z", "master/centos/latest_build"),
+            ("../release/2018.10", "milestone/2019.05b1"),
+        ] {
+            fs_err::os::unix::fs::symlink(target, dir.path().join(name)).expect("a symlink");
+        }
         assert_eq!(
             site.known_channels(),
             ["master/centos", "release/2018.10/centos"]
@@ -244,7 +251,7 @@ mod tests {
         let entries = |build: &str| site.known_entries(build).split_off(PARTS.len());
         assert_eq!(entries("master/centos"), ["outputs/RPMS"]);
         assert_eq!(entries("master/centos/20200101T000000Z"), ["outputs/iso"]);
-        for other in ["../..", "master/centos/..", "/etc", ""] {
+        for other in ["../..", "master/..", "master/centos/..", "/.", "/etc", ""] {
             assert_eq!(entries(other), Vec::<String>::new(), "{other}");
             assert!(
                 !site.known_builds(other).iter().any(|it| it.contains("..")),
