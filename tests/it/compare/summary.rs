@@ -1,6 +1,6 @@
 //! `diff`: two builds in summary.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::work::{FIRST, Spec, Work};
 
@@ -140,5 +140,33 @@ fn releases_are_summed_up_channel_by_channel() {
         Some(1),
         "{document:#}"
     );
-    assert_eq!(document["only_to"][0], "release/2.0/debian");
+    let diff = &document["diffs"][0];
+    for (side, channel) in [
+        ("from", "release/1.0/centos/"),
+        ("to", "release/2.0/centos/"),
+    ] {
+        let build = diff[side].as_str().expect("a build");
+        assert!(build.starts_with(channel), "{side}: {document:#}");
+    }
+    assert_eq!(
+        names(&diff["packages"], "changed"),
+        [["hello", "1.0-1", "2.0-1"]]
+    );
+    let only = |document: &Value| (document["only_from"].clone(), document["only_to"].clone());
+    assert_eq!(only(&document), (json!([]), json!(["release/2.0/debian"])));
+
+    // A channel without a counterpart is a difference, even if nothing else is.
+    let packages = [("std/hello-1.0-1.noarch.rpm", first.as_path())];
+    work.publish_to("release/3.0/centos", 3, OLD, &packages);
+    work.publish_to("release/3.0/debian", 3, OLD, &packages);
+    for (from, to, sign) in [("1.0", "3.0", '+'), ("3.0", "1.0", '-')] {
+        let names = [from, to].map(|version| format!("release/{version}"));
+        let shown = work.stx(&["diff", &names[0], &names[1]]).code(1).stdout;
+        for line in [
+            "packages: 0 added, 0 removed, 0 changed, 1 unchanged",
+            &format!("{sign} channel release/3.0/debian"),
+        ] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+    }
 }
