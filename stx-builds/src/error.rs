@@ -77,7 +77,7 @@ impl Error {
     }
 
     /// The failure of an operation that only a program with `feature` can do.
-    #[cfg(not(feature = "openpgp"))]
+    #[cfg(any(test, not(feature = "openpgp")))]
     pub(crate) fn without(feature: &str, failure: &str) -> Self {
         let message = format!("{failure}: this program was built without `{feature}`");
         Self::usage(message).hint(format!(

@@ -21,6 +21,15 @@ pub use refused::Trusted;
 #[cfg(not(feature = "openpgp"))]
 pub(crate) use refused::{Keyring, keyring_problem, verify};
 
+/// The error about a keyring. Tests have this with every feature, since the gate tests no other program.
+#[cfg(any(test, not(feature = "openpgp")))]
+fn refused(keyring: &camino::Utf8Path) -> crate::error::Error {
+    crate::error::Error::without(
+        "openpgp",
+        &format!("{keyring}: OpenPGP signatures cannot be checked"),
+    )
+}
+
 /// Whose signatures are believed.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -29,4 +38,24 @@ pub struct TrustOptions {
     pub keyring: Option<Utf8PathBuf>,
     /// Whether an index that has expired, or is older than one seen before, is accepted.
     pub allow_stale: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refused;
+    use crate::ErrorKind;
+
+    #[test]
+    fn without_openpgp_a_keyring_is_refused() {
+        let error = refused("keys.asc".into());
+        assert_eq!(error.kind, ErrorKind::Usage);
+        let line = error.line();
+        for words in [
+            "keys.asc: ",
+            "built without `openpgp`",
+            "--features openpgp",
+        ] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+    }
 }

@@ -81,9 +81,15 @@ impl SigningTable {
         self.signer(now).map(drop)
     }
 
-    /// Checks that nothing is configured: nothing here signs.
+    /// As with the feature, but refuses every table that asks for a signature.
     #[cfg(not(feature = "openpgp"))]
     pub(crate) fn check(&self, _: DateTime<Utc>) -> Result<(), Error> {
+        self.refuse()
+    }
+
+    /// Refuses a table that asks for a signature. Tests have this with every feature, since the gate tests no other program.
+    #[cfg(any(test, not(feature = "openpgp")))]
+    fn refuse(&self) -> Result<(), Error> {
         if self.signs() || self.says_something() {
             return Err(Error::without(
                 "openpgp",
@@ -150,4 +156,32 @@ fn secret(file: &Utf8Path) -> Result<String, Error> {
         );
     }
     fs_err::read_to_string(file).map_err(Error::usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read_table;
+    use crate::ErrorKind;
+
+    #[test]
+    fn without_openpgp_a_signature_is_refused() {
+        for (text, is_refused) in [
+            ("gpg = \"builds@example.org\"", true),
+            ("command = [\"sign\"]", true),
+            ("key_file = \"key.asc\"", true),
+            ("public_key = \"key.asc\"", true),
+            ("packages = false", false),
+            ("index_days = 3", false),
+        ] {
+            let table = read_table(&format!("[signing]\n{text}\n"), |options| options.signing);
+            let refused = table.expect("a table").refuse();
+            assert_eq!(refused.is_err(), is_refused, "{text}");
+            let Err(error) = refused else { continue };
+            assert_eq!(error.kind, ErrorKind::Usage);
+            let line = error.line();
+            for words in ["[signing]", "built without `openpgp`", "--features openpgp"] {
+                assert!(line.contains(words), "{words}: {line}");
+            }
+        }
+    }
 }

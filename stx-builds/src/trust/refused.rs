@@ -6,7 +6,7 @@ use std::sync::Arc;
 use camino::Utf8Path;
 use stx_publish::{MirrorRead, Scope, VerifyError, VerifyReport};
 
-use super::TrustOptions;
+use super::{TrustOptions, refused};
 use crate::Site;
 use crate::error::Error;
 
@@ -21,10 +21,7 @@ impl Site {
     pub(crate) fn keyring(&self, given: Option<&Utf8Path>) -> Result<Option<Keyring>, Error> {
         match given.or(self.options.keyring()) {
             None => Ok(None),
-            Some(file) => Err(Error::without(
-                "openpgp",
-                &format!("{file}: OpenPGP signatures cannot be checked"),
-            )),
+            Some(file) => Err(refused(file)),
         }
     }
 }
