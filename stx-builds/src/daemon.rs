@@ -28,6 +28,7 @@ use self::host::LocalHost;
 pub use self::request::{Requested, RequestedVerdict};
 pub use self::setup::{ReadOptions, Service};
 pub use self::shown::{Asked, Followed};
+pub(crate) use self::spool::{RUNNING, is_own_dir};
 use crate::Site;
 use crate::build::BuildArea;
 use crate::error::{Error, ErrorKind, is_there, unusable};

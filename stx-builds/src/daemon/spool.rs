@@ -26,7 +26,7 @@ const ALIVE: &str = ".service";
 /// The document that says what the service does; see [`Status`](stx_service::status::Status).
 pub(super) const STATUS: &str = "status.json";
 /// The directory of the logs of running builds.
-pub(super) const RUNNING: &str = "running";
+pub(crate) const RUNNING: &str = "running";
 /// No message is longer.
 const LONGEST: u64 = Ask::LONGEST as u64;
 /// How many messages of one user are read at a time; the rest is read at the next look.
@@ -310,6 +310,15 @@ pub(super) fn own_text(dir: &Utf8Path, name: &str, longest: u64) -> io::Result<V
     let mut text = Vec::new();
     file.take(longest).read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// True if a directory in the spool is the service's own, and not one that a member has put there.
+pub(crate) fn is_own_dir(dir: &Utf8Path, name: &str) -> bool {
+    let found = fs_err::symlink_metadata(dir.join(name)).ok();
+    let of = fs_err::symlink_metadata(dir).ok();
+    found
+        .zip(of)
+        .is_some_and(|(found, of)| found.is_dir() && found.uid() == of.uid())
 }
 
 /// Whether a service is alive.

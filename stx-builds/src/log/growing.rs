@@ -113,6 +113,20 @@ impl Growing {
         }
     }
 
+    /// Continues in the file that has the name of the log now, once it is as long as this one was read: another copy of the
+    /// same log.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if let Some(log) = &mut self.log
+            && let Some(Open { file, .. }) = Open::new(&self.path)?
+        {
+            let (now, mine) = (file.metadata()?, log.file.metadata()?);
+            if now.ino() != mine.ino() && now.len() >= log.at {
+                log.file = file;
+            }
+        }
+        Ok(())
+    }
+
     /// Passes on what was added since.
     pub(super) fn more(&mut self, sink: &mut Sink<'_>) -> io::Result<ControlFlow<()>> {
         if self.log.is_none() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use stx_layout::PhaseStatus;
 use stx_service::ledger::RunEnd;
-use stx_service::status::{Found, Past, PhaseNow, PhaseState, Read, RunningBuild, Status};
+use stx_service::status::{Found, Past, PhaseNow, PhaseState, Read, RunningBuild};
 
 use super::growing::Growing;
 use super::place::on_mirror;
@@ -15,7 +15,7 @@ use super::text::{FileLog, Log, print};
 use super::{BuildEnd, LogWanted, Logged, Sink};
 use crate::Site;
 use crate::build_ref::BuildRef;
-use crate::daemon::Service;
+use crate::daemon::{RUNNING, Service, is_own_dir};
 use crate::error::{Error, ErrorKind, unusable};
 
 /// The time between two looks at the document and the logs.
@@ -45,7 +45,9 @@ impl Site {
         unreadable: Error,
         sink: &mut Sink<'_>,
     ) -> Result<Logged, Error> {
-        if !is_denied(&unreadable) && wanted.build.is_some() {
+        // A build that failed while it was followed was found, and its log was passed on.
+        let was_found = unreadable.kind == ErrorKind::BuildFailed;
+        if was_found || !is_denied(&unreadable) && wanted.build.is_some() {
             return Err(unreadable);
         }
         let Ok(Read::Fresh(status)) = self.service_status(service) else {
@@ -98,12 +100,7 @@ async fn follow(
     let mut followed: BTreeMap<String, Growing> = BTreeMap::new();
     let mut left_out = BTreeSet::new();
     let lines = wanted.lines.or(wanted.follow.then_some(super::FIRST));
-    if let Some(name) = &wanted.phase
-        && !run.phases.iter().any(|phase| phase.name == *name)
-    {
-        let error = format!("{}: no phase {name:?}", run.channel);
-        return Err(Error::new(ErrorKind::NotFound, error));
-    }
+    check(spool, &run, wanted)?;
     for phase in &run.phases {
         let is_wanted = match &wanted.phase {
             Some(name) => phase.name == *name,
@@ -130,7 +127,7 @@ async fn follow(
             let error = "the service does not run any more, or hangs";
             return Err(Error::new(ErrorKind::BuildFailed, error));
         };
-        let past = match found(&status, run.request) {
+        let past = match status.find(run.request) {
             Some(Found::Running(now)) => {
                 run = now.clone();
                 None
@@ -169,11 +166,32 @@ async fn follow(
     }
 }
 
-fn found(status: &Status, request: u64) -> Option<Found<'_>> {
-    status.find(request)
+/// Fails if the service shows no log that is wanted.
+fn check(spool: &Utf8Path, run: &RunningBuild, wanted: &LogWanted) -> Result<(), Error> {
+    let channel = &run.channel;
+    let has_started = |phase: &PhaseNow| phase.state != PhaseState::Waiting;
+    let is_hidden = |phase: &PhaseNow| has_started(phase) && phase.log.is_none();
+    // A directory of another member may hold anything.
+    if !is_own_dir(spool, RUNNING) || run.phases.iter().any(is_hidden) {
+        let error = format!("{channel}: the service does not show the logs of running builds");
+        return Err(Error::new(ErrorKind::NotFound, error)
+            .hint("`running_logs` of `[service]` and the log of the service tell why"));
+    }
+    let Some(name) = &wanted.phase else {
+        return Ok(());
+    };
+    let Some(phase) = run.phases.iter().find(|phase| phase.name == *name) else {
+        let error = format!("{channel}: no phase {name:?}");
+        return Err(Error::new(ErrorKind::NotFound, error));
+    };
+    if wanted.follow || has_started(phase) {
+        return Ok(());
+    }
+    let error = format!("{channel}: phase {name} has no log: it has not started");
+    Err(Error::new(ErrorKind::NotFound, error))
 }
 
-/// Passes on what was added to the logs; whether there was any, and `None` if no more is wanted.
+/// Passes on the lines that were added to the logs; true if there were any, and `None` if no more is wanted.
 fn more(
     spool: &Utf8Path,
     run: &RunningBuild,
@@ -190,10 +208,12 @@ fn more(
         // The last phase may have started and ended since the document was read.
         let file = match &phase.log {
             Some(log) => spool.join(log),
-            None => spool.join(format!("running/{}/{}.log", run.run, phase.name)),
+            None => spool.join(format!("{RUNNING}/{}/{}.log", run.run, phase.name)),
         };
         let growing = followed.entry(phase.name.clone());
         let growing = growing.or_insert_with(|| Growing::new(&phase.name, &file));
+        // A service that was restarted copies the log again.
+        growing.reopen().map_err(|error| unusable(&file, error))?;
         let flow = growing.more(&mut |part| {
             grew = true;
             sink(part)

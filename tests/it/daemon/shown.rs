@@ -1,13 +1,14 @@
 //! The status document and the logs of running builds, as members of the spool's group see them.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use camino::Utf8Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Site, holding};
-use crate::harness::{Ran, run, tool};
+use crate::harness::{Ran, Started, run, tool};
 
 impl Site {
     /// The status document; `Null` while there is none.
@@ -18,8 +19,8 @@ impl Site {
         })
     }
 
-    /// Runs the program as a member of the spool's group who cannot read the state.
-    fn as_member(&self, args: &[&str]) -> Ran {
+    /// The program, run by a member of the spool's group who cannot read the state.
+    fn of_member(&self, args: &[&str]) -> Command {
         let binary = self.small.at("stx-builds");
         if !binary.exists() {
             fs_err::copy(crate::harness::binary(), &binary).expect("a copy");
@@ -28,7 +29,11 @@ impl Site {
         let mut command = tool("setpriv", user);
         command.arg(binary.as_str()).args(args);
         command.current_dir(self.small.dir.path());
-        run(&mut command)
+        command
+    }
+
+    fn as_member(&self, args: &[&str]) -> Ran {
+        run(&mut self.of_member(args))
     }
 
     /// Reads a file of the spool as a member of its group, or as somebody else.
@@ -93,6 +98,13 @@ fn the_group_watches_builds_and_reads_their_redacted_logs_while_they_run() {
     }
     of_group("../state/master/centos/logs/image.log").code(1);
 
+    // The state is not for members, who follow the copy in the spool.
+    fs_err::set_permissions(site.small.at("state"), PermissionsExt::from_mode(0o700))
+        .expect("a mode");
+    let mut follows = site.of_member(&["log", "-f", "master/centos", "image"]);
+    let follows = Started::new(follows.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+
     // Killed, it shows the logs of the run again, and nothing of the one before.
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.end(), None);
@@ -112,6 +124,10 @@ fn the_group_watches_builds_and_reads_their_redacted_logs_while_they_run() {
         .commit("image.sh", "echo it breaks here; exit 3\n");
     fs_err::remove_file(site.small.at("hold")).expect("a file");
     site.until("the end", || site.shown()["history"][0]["id"] == request);
+    // A follower sees both attempts, though each service has made a copy of its own.
+    let output = follows.output();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.matches("made on").count(), 2, "{text}");
     run(&mut site.stx(&["trigger", "master"])).code(0);
     site.until("the failure", || {
         let lines = &site.shown()["history"][0]["failing"]["log"];

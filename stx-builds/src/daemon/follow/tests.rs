@@ -123,10 +123,16 @@ fn the_next_start_removes_what_a_killed_one_left_and_follows_no_link() {
         !dir.path().join(RUNNING).exists(),
         "nothing stays after a stop"
     );
+    let is_own = || crate::daemon::is_own_dir(dir.path(), RUNNING);
+    let follower = Follower::start(dir.path()).expect("started");
+    assert!(is_own());
+    drop(follower);
+    assert!(!is_own());
     let victim = dir.path().join("victim");
     fs_err::create_dir(&victim).expect("made");
     fs_err::write(victim.join("file"), "precious").expect("written");
     fs_err::os::unix::fs::symlink(&victim, dir.path().join(RUNNING)).expect("a symlink");
+    assert!(!is_own(), "a link is not the service's directory");
     drop(Follower::start(dir.path()).expect("started"));
     assert!(victim.join("file").exists());
 }

@@ -96,3 +96,29 @@ fn a_slow_reader_sees_no_line_twice_and_none_out_of_order() {
         }
     }
 }
+
+#[test]
+fn another_copy_of_a_log_is_continued_where_the_first_one_ended() {
+    let dir = camino_tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("phase.log");
+    let mut growing = Growing::new("phase", &log);
+    let mut shown = Vec::new();
+    let mut look = |growing: &mut Growing| {
+        growing.reopen().expect("a log");
+        more(growing, &mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    };
+    fs_err::write(&log, "1\n2\n").expect("written");
+    assert_eq!(look(&mut growing), "1\n2\n");
+    // The first copy is gone, and the second one is not as far yet.
+    fs_err::remove_file(&log).expect("removed");
+    assert_eq!(look(&mut growing), "1\n2\n");
+    fs_err::write(&log, "1\n").expect("written");
+    assert_eq!(look(&mut growing), "1\n2\n");
+    let mut file = fs_err::OpenOptions::new().append(true).open(&log);
+    let file = file.as_mut().expect("a file");
+    io::Write::write_all(file, b"2\n3\n").expect("written");
+    assert_eq!(look(&mut growing), "1\n2\n3\n");
+    io::Write::write_all(file, b"4\n").expect("written");
+    assert_eq!(look(&mut growing), "1\n2\n3\n4\n");
+}
