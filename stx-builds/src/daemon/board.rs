@@ -19,13 +19,13 @@ use super::spool::{STATUS, place};
 use crate::build::{self, BuildArea};
 use crate::site::clock;
 
-/// The last lines of a log that failed: so many, from so many bytes at its end.
+/// The number of last lines that are shown of the log of a failed phase, and of the bytes at its end that are read for them.
 const LINES: usize = 20;
 const BYTES: u64 = 16 * 1024;
-/// The newest requests among which those are that have just ended.
+/// The number of newest requests that are searched for those that have just ended.
 const RECENT: usize = 1000;
 
-/// Shows what the service does to those who may ask for builds.
+/// Shows the state of the service to those who may ask for builds.
 #[derive(Debug)]
 pub(super) struct Board {
     dir: Utf8PathBuf,
@@ -53,7 +53,7 @@ struct Memory {
 }
 
 impl Board {
-    /// Opens the board in the spool. What keeps the logs of running builds from being shown is given.
+    /// Opens the board in the spool. Gives the problem that keeps the logs of running builds from being shown, if any.
     pub(super) fn new(dir: &Utf8Path) -> (Self, Option<String>) {
         let (follower, problem) = match Follower::start(dir) {
             Ok(follower) => (Some(follower), None),
@@ -124,7 +124,7 @@ impl Board {
         drop(memory.follower.take());
     }
 
-    /// It is written again in a moment: none has to survive a loss of power, so nothing is synced.
+    /// The document is written again in a moment and need not survive a loss of power, so nothing is synced.
     fn write(&self, status: &Status) -> std::io::Result<()> {
         let text = serde_json::to_vec(status)?;
         place(&self.dir, STATUS, |file| file.write_all(&text)).map(drop)
@@ -143,7 +143,7 @@ impl Memory {
         if self.ended == Some(pulse.ended) {
             return;
         }
-        // At first the whole ledger is summed up, then those that may have ended since.
+        // At first the whole ledger is summed up, later only the requests that may have ended since.
         let count = if self.ended.is_some() {
             RECENT
         } else {

@@ -82,7 +82,7 @@ fn phase(phase: &PhaseNow, now: DateTime<Utc>) -> ShownPhase {
         state: phase.state.as_str().to_owned(),
         failed,
         over: !matches!(phase.state, PhaseState::Waiting | PhaseState::Running),
-        // A clock that was put back makes nothing shorter than none.
+        // A clock that was put back gives no negative duration.
         took: took.map(|took| took.max(TimeDelta::zero())),
         past: phase.past_seconds.map(TimeDelta::seconds),
     }

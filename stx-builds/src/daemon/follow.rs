@@ -1,12 +1,12 @@
 //! The logs of running builds in the spool, for the members of its group.
 //!
-//! The logs themselves are in the state directory, which only the service can enter, and are not searched yet for what tells
-//! of the build server. So each is copied as it grows, line by line, redacted by the patterns of the guard, which redacts
-//! what is published: a member sees no more than the public log will show. A copy is in `running/RUN/PHASE.log`.
+//! The logs themselves are in the state directory, which only the service can enter, and were not searched yet for names and
+//! secrets of the build server. So each is copied as it grows, line by line, redacted by the patterns of the guard, which
+//! redacts published logs: a member sees no more than the public log will show. A copy is in `running/RUN/PHASE.log`.
 //!
 //! A phase that prints more than half of its limit (`log_limit`) is shown up to there, and whole once it is over: what is
-//! here is never larger than the logs are. The copies of a run stay a while after its end, so that who reads them comes to
-//! the end. What a killed service left is removed by the next one.
+//! here is never larger than the logs are. The copies of a run stay a while after its end, so that their readers
+//! come to the end. The next service removes the copies that a killed one left.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -181,7 +181,7 @@ fn copy(log: &Log, copied: &mut u64, privacy: Option<&Privacy>, dir: &Utf8Path) 
     let mut text = Vec::new();
     from.take(PIECE).read_to_end(&mut text)?;
     let end = text.iter().rposition(|byte| *byte == b'\n');
-    // Nothing that is looked for reaches beyond a line.
+    // No pattern reaches beyond a line, as each line begins with its time.
     let end = match end {
         _ if log.over && (text.len() as u64) < PIECE => text.len(),
         Some(at) => at + 1,
@@ -203,9 +203,9 @@ fn copy(log: &Log, copied: &mut u64, privacy: Option<&Privacy>, dir: &Utf8Path) 
         .create(true)
         .mode(0o640)
         .open(to)?;
-    // Whatever the mask says, the group reads it.
+    // The group reads the copy, whatever the umask.
     to.set_permissions(PermissionsExt::from_mode(0o640))?;
-    // Not before it is written: half of it is better than none, twice better than never.
+    // Counted after the write: if it fails, lines are shown twice rather than never.
     to.write_all(&shown)?;
     *copied += end as u64;
     Ok(())
@@ -220,7 +220,7 @@ fn make(dir: &Utf8Path) -> io::Result<()> {
     }
 }
 
-/// Removes what a killed service, or a member of the group, has left under the name. No link is followed.
+/// Removes the file or directory that a killed service, or a member of the group, has left under the name. No link is followed.
 fn clear(dir: &Utf8Path) -> io::Result<()> {
     let found = match fs_err::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -229,7 +229,7 @@ fn clear(dir: &Utf8Path) -> io::Result<()> {
     let own = found.uid() == rustix::process::geteuid().as_raw();
     match (found.is_dir(), own) {
         (true, true) => fs_err::remove_dir_all(dir),
-        // Somebody else's, who may have made it unreadable: it is removed if it is empty.
+        // A directory of another user may be unreadable, so it is removed only if it is empty.
         (true, false) => fs_err::remove_dir(dir),
         (false, _) => fs_err::remove_file(dir),
     }

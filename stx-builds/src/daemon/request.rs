@@ -33,7 +33,7 @@ pub struct Requested {
     pub message: String,
     /// When it was left.
     pub at: DateTime<Utc>,
-    /// Whether a service runs that reads it now.
+    /// True if a service runs, which reads the message now.
     pub service_running: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The status document, as those read it who may ask for builds.
+//! Reads the status document, for users who may ask for builds.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::site::clock;
 const LOOK: Duration = Duration::from_millis(250);
 /// The time that a restart of the service may take before a follower of a request gives up.
 const RESTART: Duration = Duration::from_mins(1);
-/// A longer document is none of a service.
+/// The largest document that is read, in bytes.
 const LONGEST: u64 = 256 * 1024 * 1024;
 
 impl Site {
@@ -69,6 +69,7 @@ impl Site {
             Error::usage(format!("{file}: {error}"))
         })
     }
+
     /// Waits for the answer of a running service to a message; `None` if it has not come after `limit`, or cannot be read.
     pub async fn answer(
         &self,
@@ -78,7 +79,7 @@ impl Site {
     ) -> Option<Answer> {
         let end = Instant::now() + limit;
         loop {
-            // Whoever cannot read it, or runs an older service, is given no number.
+            // Without a document that can be read, as of an older service, no number is known.
             if let Read::Fresh(status) = self.service_status(service).ok()?
                 && let Some(answer) = status.answers.into_iter().rfind(|it| it.message == message)
             {
@@ -91,8 +92,8 @@ impl Site {
         }
     }
 
-    /// Follows a message that asks for a build until nothing more comes of it, and gives each step
-    /// to `step` as it is seen. A restart of the service is waited for.
+    /// Follows a message that asks for a build until its request has ended, and passes each step to `step`. Waits for a
+    /// service that restarts.
     pub async fn follow(
         &self,
         service: &Service,
@@ -166,9 +167,9 @@ async fn pause(end: Option<Instant>) -> Result<(), Error> {
 /// An event in the life of a followed request.
 #[derive(Debug, Clone, Copy)]
 pub enum Followed<'a> {
-    /// The service has read it.
+    /// The service has answered the message.
     Answer(&'a Answer),
-    /// It has gone on.
+    /// The request has made a step.
     Step(&'a Step),
     /// The service does not run for now.
     Silent,

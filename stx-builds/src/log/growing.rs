@@ -40,7 +40,7 @@ struct Tail {
     before: Vec<u8>,
 }
 
-/// So many bytes are looked for: a few lines, which begin with their times.
+/// The size of the text that is looked for, in bytes: a few lines, which begin with their times.
 const MARK: u64 = 4096;
 
 impl Open {
@@ -137,7 +137,7 @@ impl Growing {
         };
         loop {
             if self.end.is_none() {
-                // What is in the log comes before what is beside it.
+                // The lines of the log come before those of the files beside it.
                 if drain(&self.phase, log, &mut self.lines, sink)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }

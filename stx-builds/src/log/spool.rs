@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, unusable};
 
 /// The time between two looks at the document and the logs.
 const LOOK: Duration = Duration::from_millis(500);
-/// The service copies a log after its phase is over: its copy is whole if it did not grow for so long.
+/// The service copies the end of a log after its phase is over. A copy that did not grow for this time is complete.
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// True if an error is a missing permission.

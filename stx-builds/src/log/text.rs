@@ -201,7 +201,7 @@ pub(super) async fn print(
     Ok(lines.finish(phase, sink))
 }
 
-/// The last lines of a log, at most so many and from so many bytes. What is not UTF-8 is replaced.
+/// At most `lines` last lines of a log, from its last `bytes` bytes. Bytes that are not UTF-8 are replaced.
 pub(super) async fn last_lines(
     log: &dyn Log,
     lines: u64,
@@ -212,7 +212,7 @@ pub(super) async fn last_lines(
     let text = String::from_utf8_lossy(&part);
     let mut all: Vec<_> = text.lines().collect();
     if from > 0 && all.len() > 1 {
-        // Its beginning is not there.
+        // Its beginning was not read.
         all.remove(0);
     }
     let most = usize::try_from(lines).unwrap_or(usize::MAX);

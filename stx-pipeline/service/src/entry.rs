@@ -5,7 +5,7 @@ use stx_layout::{Channel, ReleaseId};
 use crate::Setup;
 use crate::trigger::Watch;
 
-/// Why a request means no entry of the configuration.
+/// The reason why no entry of the configuration is meant by a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {

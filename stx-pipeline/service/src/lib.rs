@@ -222,13 +222,13 @@ pub struct Pruned {
     /// The due builds that were kept because removing them seemed wrong: by channel, or `mirror` for all, the reason
     /// and how to release them.
     pub blocked: BTreeMap<String, String>,
-    /// Whether a step of it failed.
+    /// True if a step failed.
     pub failed: bool,
-    /// How many builds were moved to the trash.
+    /// The number of builds that were moved to the trash.
     pub retired: u64,
-    /// How many were deleted from it.
+    /// The number of builds that were deleted from it.
     pub purged: u64,
-    /// The bytes that only what was moved to the trash held; deleting it frees them.
+    /// The bytes that deleting the builds moved to the trash frees.
     pub bytes: u64,
 }
 
@@ -502,7 +502,7 @@ pub trait Host: Send + Sync {
     /// Tells people.
     fn notify(&self, notice: Notice);
 
-    /// The service is alive, and this is what is so. It is called after each step, so at least once a tick.
+    /// Takes the state of the service, which is alive. Called after each step, so at least once a tick.
     fn pulse(&self, pulse: &Pulse<'_>);
 
     /// A line for the log.

@@ -1,7 +1,7 @@
 //! The state as metrics, in the text form of Prometheus that its node exporter collects from files.
 //!
-//! Counters are sums over the whole ledger ([`Totals`]), so that they go on where they were after a restart. What retention
-//! removed is in no ledger: [`Prunes`] goes on from the text that was written last.
+//! Counters are sums over the whole ledger ([`Totals`]), so that a restart does not reset them. The ledger does not hold the
+//! builds that retention removed: [`Prunes`] continues from the text that was written last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
@@ -20,7 +20,7 @@ const BOUNDS: [i64; 10] = [
 /// Durations, as a histogram.
 #[derive(Debug, Clone, Default)]
 struct Durations {
-    /// How many are at most as long as each bound.
+    /// The number of durations that are at most as long as each bound.
     buckets: [u64; BOUNDS.len()],
     count: u64,
     seconds: i64,
@@ -28,7 +28,7 @@ struct Durations {
 
 impl Durations {
     fn add(&mut self, span: TimeDelta) {
-        // A clock that was put back makes nothing shorter than none.
+        // A clock that was put back gives no negative duration.
         let seconds = span.num_seconds().max(0);
         for (bucket, bound) in self.buckets.iter_mut().zip(BOUNDS) {
             *bucket += u64::from(seconds <= bound);
@@ -102,9 +102,9 @@ impl Totals {
 /// Builds and bytes that retention removed since the metrics were first written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Prunes {
-    /// How often it was applied.
+    /// The number of times that retention was applied.
     pub runs: u64,
-    /// How often that failed, as a whole or in a step.
+    /// The number of times that this failed, as a whole or in a step.
     pub failures: u64,
     /// The builds that it moved to the trash.
     pub retired: u64,
@@ -155,12 +155,12 @@ impl Prunes {
         let counters = [
             (
                 "prunes_total",
-                "How often retention was applied.",
+                "Number of times that retention was applied.",
                 self.runs,
             ),
             (
                 "prune_failures_total",
-                "How often applying retention failed.",
+                "Number of times that applying retention failed.",
                 self.failures,
             ),
             (
@@ -175,7 +175,7 @@ impl Prunes {
             ),
             (
                 "retired_bytes_total",
-                "Bytes of what retention moved to the trash; deleting it frees them.",
+                "Bytes freed by deleting the builds that retention moved to the trash.",
                 self.bytes,
             ),
         ];
@@ -189,7 +189,7 @@ impl Prunes {
     }
 }
 
-/// The text; one that was written long ago is told by `stx_builds_pulse_seconds`.
+/// The text. Its age is told by `stx_builds_pulse_seconds`.
 pub fn metrics(
     state: &State,
     facts: &Facts,
@@ -265,7 +265,7 @@ impl Totals {
         page.family(
             "build_duration_seconds",
             "histogram",
-            "How long published builds took.",
+            "Durations of published builds.",
         );
         for (channel, durations) in &self.builds {
             let labels = [("channel", &*channel.to_string())];
@@ -274,7 +274,7 @@ impl Totals {
         page.family(
             "phase_duration_seconds",
             "histogram",
-            "How long the phases of published builds took.",
+            "Durations of the phases of published builds.",
         );
         for ((channel, phase), durations) in &self.phases {
             let labels = [("channel", &*channel.to_string()), ("phase", phase)];
@@ -283,7 +283,7 @@ impl Totals {
         page.family(
             "queue_wait_seconds",
             "histogram",
-            "How long requests waited for their first run.",
+            "Waiting times of requests until their first run.",
         );
         for (channel, durations) in &self.waits {
             let labels = [("channel", &*channel.to_string())];

@@ -53,7 +53,7 @@ pub enum ServeError {
     },
 }
 
-/// How many answers to messages are shown: whoever left one looks for its answer at once.
+/// The most answers to messages that are shown: a user looks for the answer right after the message was left.
 const ANSWERS: usize = 200;
 /// How long a ledger that cannot be written is left alone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -273,7 +273,7 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Tells the host that the service is alive, and what is so.
+    /// Tells the host that the service is alive, and its state.
     fn pulse(&self) {
         self.host.pulse(&Pulse {
             ledger: &*self.ledger,
@@ -311,7 +311,7 @@ impl Service<'_> {
         }
     }
 
-    /// Takes note how a message was answered; those that were answered long ago are forgotten.
+    /// Remembers the answer to a message, and forgets the oldest one.
     fn answer(&mut self, answer: Answer) {
         self.changes += 1;
         if self.answers.len() == ANSWERS {

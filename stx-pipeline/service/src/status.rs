@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Status`] | the document |
 //! | [`Entry`], [`RunningBuild`], [`PhaseNow`], [`Past`], [`AlarmNow`], [`Answer`] | its parts |
-//! | [`PastBuilds`] | the ended requests, and how long builds took |
+//! | [`PastBuilds`] | the ended requests, and the durations of builds |
 //! | [`Follow`] | the steps of one request, from document to document |
 //! | [`Pulse`] | the values that the loop gives its host after each step |
 //! | [`Read`] | a document that was read: fresh, or too old to be believed |
@@ -40,11 +40,11 @@ pub struct Pulse<'a> {
     pub setup: &'a Setup,
     /// The newest survey of mirror and disks.
     pub facts: &'a Facts,
-    /// How the newest messages were answered, oldest first.
+    /// The answers to the newest messages, oldest first.
     pub answers: &'a [Answer],
     /// When the service started.
     pub started: DateTime<Utc>,
-    /// Whether the service has been told to stop.
+    /// True if the service has been told to stop.
     pub stopping: bool,
     /// Grows with every change of what is here.
     pub changes: u64,
@@ -59,7 +59,7 @@ impl Pulse<'_> {
     }
 }
 
-/// How the service answered a message.
+/// The answer of the service to a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The message, by the name of its file in the spool.
@@ -69,7 +69,7 @@ pub struct Answer {
     /// The number of the request that it made or joined; none if it was refused without one, or made none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<u64>,
-    /// Whether another request was waiting for the same build, which this one joined.
+    /// True if a request for the same build was waiting, which this message joined.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub joined: bool,
     /// Why it was refused, in a line.
@@ -84,7 +84,7 @@ pub struct Status {
     pub form: u32,
     /// When it was written.
     pub written: DateTime<Utc>,
-    /// After how many seconds it is written again at the latest.
+    /// The longest time until it is written again, in seconds.
     pub every_seconds: u64,
     /// The version of the program.
     pub version: String,
@@ -92,7 +92,7 @@ pub struct Status {
     pub mirror: String,
     /// When the service started.
     pub started: DateTime<Utc>,
-    /// Whether it has been told to stop.
+    /// True if the service has been told to stop.
     pub stopping: bool,
     /// The branches and milestones of the configuration.
     pub entries: Vec<Entry>,
@@ -106,7 +106,7 @@ pub struct Status {
     pub history: Vec<Past>,
     /// The alarms that are on.
     pub alarms: Vec<AlarmNow>,
-    /// How the newest messages were answered, oldest first.
+    /// The answers to the newest messages, oldest first.
     pub answers: Vec<Answer>,
 }
 
@@ -152,7 +152,7 @@ pub struct RunningBuild {
     pub started: DateTime<Utc>,
     /// The reasons of the request.
     pub reasons: Vec<Reason>,
-    /// How often it was interrupted and resumed.
+    /// The number of times that the build was interrupted and resumed.
     pub interruptions: u32,
     /// The median duration of the channel's published builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,7 +168,7 @@ pub struct PhaseNow {
     pub name: String,
     /// Its state.
     pub state: PhaseState,
-    /// How often it was started.
+    /// The number of attempts that were started.
     pub attempts: u32,
     /// When its first attempt started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -297,12 +297,12 @@ pub enum StatusError {
 impl Status {
     /// The version of the form that this crate writes and reads.
     pub const FORM: u32 = 1;
-    /// After how many seconds it is written again at the latest.
+    /// The longest time until it is written again, in seconds.
     pub const EVERY: u64 = 10;
-    /// How many ended requests of each channel it has.
+    /// The most ended requests of each channel in a document.
     pub const PAST: usize = 20;
 
-    /// The document of a moment, without what only the host knows: the plans of running builds and the logs.
+    /// The document of a moment, without the plans of running builds and the logs, which only the host knows.
     ///
     /// `past` is of [`PastBuilds::new`].
     pub fn new(pulse: &Pulse<'_>, past: &PastBuilds, now: DateTime<Utc>) -> Self {
@@ -346,7 +346,7 @@ impl Status {
         })
     }
 
-    /// Whether it should have been written again twice by now. One from the future is believed for as long.
+    /// True if the document should have been written again twice by now. A document from the future is believed for as long.
     pub fn is_stale(&self, now: DateTime<Utc>) -> bool {
         let limit = i64::try_from(self.every_seconds.saturating_mul(3)).unwrap_or(i64::MAX);
         (now - self.written).abs() > TimeDelta::try_seconds(limit).unwrap_or(TimeDelta::MAX)

@@ -12,7 +12,7 @@ pub struct PushedImages {
     /// The registry that the phases push to, for a comparison with the configured one before the first phase; not yet expanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Whether a build without a configured registry is published all the same, with its lists, and records no images.
+    /// True if a build is published without a configured registry, too, with its lists and without images in its record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }

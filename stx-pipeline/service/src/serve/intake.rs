@@ -19,7 +19,7 @@ use crate::{Ask, Message, unnamed};
 
 /// How long a look at repositories may take.
 pub(super) const LOOK: Duration = Duration::from_mins(10);
-/// The line for the log and the change to record of something that is cancelled; or the line of why it is not.
+/// The line for the log and the change to record for a cancellation; or the line with the reason for its refusal.
 pub(super) type Cancelled = Result<(String, Option<Change>), String>;
 /// The key of the retention schedule's mark; no channel has this name.
 const PRUNE: &str = "prune";
@@ -338,8 +338,8 @@ impl Service<'_> {
         Ok(true)
     }
 
-    /// The target of a build that a message asks for, with why it is refused, if it is; the error if it has no target. `None`
-    /// while its branch is looked for.
+    /// The target of a build that a message asks for, with the reason if it is refused; an error if it has no target. `None`
+    /// while the branch is looked for upstream.
     fn accepted(
         &mut self,
         id: &str,

@@ -12,9 +12,9 @@ use crate::trigger::Cause;
 /// A step of a request, since the document before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// It waits, with so many requests before it.
+    /// It waits behind other requests.
     Waiting {
-        /// How many.
+        /// The number of these requests.
         ahead: usize,
     },
     /// A run has taken it.
@@ -26,7 +26,7 @@ pub enum Step {
     Named(BuildId),
     /// A phase has started, or is over.
     Phase(PhaseNow),
-    /// Nothing more comes of it.
+    /// The request has ended.
     Over(Box<Past>),
     /// The document does not know it any more: it ended long ago.
     Gone,
@@ -112,10 +112,10 @@ impl Follow {
     }
 }
 
-/// How a request ended, for those who only want to know whether it is good.
+/// The outcome of a request, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is a successful build of what was asked for: a new one, or the one since which nothing changed.
+    /// There is a successful build: a new one, or the one since which nothing changed.
     Success,
     /// The build failed.
     Failed,

@@ -1,4 +1,4 @@
-//! How long a running build still takes, by the median durations of the last successful builds of its channel.
+//! The time that a running build still takes, by the median durations of the last successful builds of its channel.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! The ended requests of a ledger, and how long the builds among them took.
+//! The ended requests of a ledger, and the durations of the builds among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use crate::Setup;
 use crate::ledger::stats::stats;
 use crate::ledger::{Filed, Ledger, LedgerError, Run, RunEnd, RunRow, State};
 
-/// Of how many requests of a channel the durations of the past are taken.
+/// The number of newest requests of a channel that are searched for durations.
 const SAMPLE: usize = 200;
 
-/// The ended requests of a ledger, and how long the builds among them took. It is read again when one ends.
+/// The ended requests of a ledger, and the durations of the builds among them. The ledger is read again when a request ends.
 #[derive(Debug, Clone, Default)]
 pub struct PastBuilds {
     ended: Vec<Past>,
@@ -40,7 +40,7 @@ impl PastBuilds {
         let mut past = Self::default();
         for channel in channels {
             let history = ledger.history(Some(channel), SAMPLE)?;
-            // Those that failed ended early.
+            // Failed builds ended early.
             let mut good = history.clone();
             for filed in &mut good {
                 filed.runs.retain(is_good);
@@ -117,7 +117,7 @@ impl PastBuilds {
     }
 }
 
-/// Whether a run published a success.
+/// True if a run published a success.
 fn is_good(run: &RunRow) -> bool {
     let end = run.end.as_ref().map(|end| &end.how);
     matches!(
@@ -129,7 +129,7 @@ fn is_good(run: &RunRow) -> bool {
     )
 }
 
-/// Whether nothing more comes of a request.
+/// True if a request has ended.
 fn is_ended(filed: &Filed) -> bool {
     let over = |end: &RunEnd| match end {
         RunEnd::Published { .. }
