@@ -23,6 +23,7 @@ mod daemon;
 mod debs;
 mod demo;
 mod demo_debian;
+mod dependencies;
 mod doctor;
 mod documents;
 mod embed;
