@@ -155,7 +155,7 @@ pub fn control_of(path: &BuildPath) -> Result<BuildPath, crate::ParseError> {
 }
 
 /// The suffix that the name of a file has in the name of its metalink file.
-pub const METALINK_SUFFIX: &str = ".meta4";
+const METALINK_SUFFIX: &str = ".meta4";
 
 /// The path of the metalink file of a file.
 ///

@@ -113,18 +113,18 @@
 //! The crate does no I/O and reads no clock. Every type is parsed once, by its `FromStr`; nothing is ever normalised: a
 //! text is refused, with the byte offset and what was expected there, or kept as it is.
 
-pub mod after;
+mod after;
 mod alias;
-pub mod build;
-pub mod catalog;
-pub mod channel;
+mod build;
+mod catalog;
+mod channel;
 mod channel_prefix;
 #[cfg(feature = "config")]
 pub mod config;
 mod count;
-pub mod date;
+mod date;
 pub mod derived;
-pub mod digest;
+mod digest;
 mod error;
 mod git;
 pub mod image;
@@ -136,17 +136,17 @@ mod near;
 mod origin;
 mod outcome;
 mod package;
-pub mod path;
+mod path;
 mod pin;
 mod printable;
 #[cfg(test)]
 mod properties;
-pub mod record;
+mod record;
 mod redact;
-pub mod release;
+mod release;
 mod release_order;
 pub mod report;
-pub mod root_alias;
+mod root_alias;
 pub mod rpm;
 mod segment;
 #[cfg(any(test, feature = "proptest"))]

@@ -5,13 +5,13 @@
 //! files. Nothing here opens a file: bytes come from a [`Read`](std::io::Read), and every size that a package states is
 //! checked before memory is taken for it.
 //!
-//! | module | reads |
+//! | item | reads |
 //! |---|---|
 //! | [`paragraph`] | control files: `control`, `.dsc`, `Packages`, `Sources`, `Release` |
-//! | [`file_name`] | names of package files: `NAME_VERSION_ARCH.deb` |
+//! | [`DebFileName`] | names of package files: `NAME_VERSION_ARCH.deb` |
 //! | [`archive`] | the outer archive: where its members begin and end, how they are compressed |
-//! | [`package`] | the control member, and the files of the data member |
-//! | [`version`] | the order of versions |
+//! | [`read_control`], [`read_payload`] | the control member, and the files of the data member |
+//! | [`cmp_versions`] | the order of versions |
 //!
 //! ```
 //! use stx_deb::{DebFileName, Version, paragraphs};
@@ -28,10 +28,10 @@
 //! ```
 
 pub mod archive;
-pub mod file_name;
-pub mod package;
+mod file_name;
+mod package;
 pub mod paragraph;
-pub mod version;
+mod version;
 
 pub use archive::{DebError, Extent, control_extent};
 pub use debversion::Version;
