@@ -56,7 +56,7 @@ impl Invocation {
 
     /// The same process with [`SOURCE_DATE_EPOCH`](Self::SOURCE_DATE_EPOCH) known, in seconds since 1970.
     #[must_use]
-    pub fn at_source_date(self, seconds: i64) -> Self {
+    pub(crate) fn at_source_date(self, seconds: i64) -> Self {
         self.knowing(Self::SOURCE_DATE_EPOCH, &seconds.to_string())
     }
 

@@ -9,12 +9,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`recipe`] | how one distribution is built, read from TOML with every mistake found at once |
-//! | [`plan`](mod@plan) | a recipe and a request made into commands, with nothing left to choose |
+//! | [`plan()`] | a recipe and a request made into commands, with nothing left to choose |
 //! | [`execute`](mod@execute) | running a plan, the [`Runner`] contract, events |
 //! | [`journal`] | what a killed build goes on from |
 //! | [`source`] | `CONTEXT`, `CHANGELOG`, `LAST_COMMITS`, which gits changed |
 //! | [`PathRules`] | globs of the changed files that count as a change |
-//! | [`conclude`](mod@conclude) | deliverables and the record of the build |
+//! | [`conclude()`] | deliverables and the record of the build |
 //! | `process` | feature `process`: real processes, git work trees, collected files |
 //!
 //! With feature `process`, `process::Build` is all of it in one call: from a plan to the record and the files of a build.
@@ -23,13 +23,13 @@
 
 mod after;
 mod build_info;
-pub mod conclude;
+mod conclude;
 mod duration_text;
 pub mod execute;
 pub mod invocation;
 pub mod journal;
 mod paths;
-pub mod plan;
+mod plan;
 #[cfg(feature = "process")]
 pub mod process;
 pub mod recipe;

@@ -136,7 +136,7 @@ pub struct PhasePlan {
     pub needs: Vec<String>,
     /// Attempts after the first.
     pub retries: u32,
-    /// How long is waited before the second attempt; twice as long before each further one, up to [`Self::LONGEST_PAUSE`].
+    /// How long is waited before the second attempt; twice as long before each further one, up to an hour.
     #[serde(
         with = "crate::duration_text",
         default,
@@ -339,13 +339,13 @@ pub fn plan(recipe: &Recipe, request: &BuildRequest) -> Result<BuildPlan, PlanEr
 
 impl PhasePlan {
     /// No pause between attempts is longer.
-    pub const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+    const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
     /// How long a phase that always runs may take where its recipe does not say.
     pub const LAST: Duration = Duration::from_mins(10);
 
     /// How long is waited after the failed attempt `attempt`, from 1, before the next.
-    pub fn pause_after(&self, attempt: u32) -> Duration {
+    pub(crate) fn pause_after(&self, attempt: u32) -> Duration {
         let first = self.backoff.unwrap_or_default();
         let factor = 2_u32.saturating_pow(attempt.saturating_sub(1));
         first.saturating_mul(factor).min(Self::LONGEST_PAUSE)

@@ -56,7 +56,7 @@ pub enum SourceError {
 ///
 /// # Errors
 /// See [`SourceError`]; globs that match no work tree at all are one.
-pub fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
+pub(crate) fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
     let mut sources = Sources::default();
     for path in work_trees(plan)? {
         let dir = plan.source_root.join(&path);
@@ -84,7 +84,7 @@ pub fn read_sources(plan: &BuildPlan) -> Result<Sources, SourceError> {
 ///
 /// # Errors
 /// See [`SourceError`].
-pub fn read_changes(
+pub(crate) fn read_changes(
     plan: &BuildPlan,
     old: &[SourceRecord],
     new: &[SourceRecord],

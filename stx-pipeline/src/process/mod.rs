@@ -15,7 +15,8 @@ mod tree;
 
 pub use build::{Build, BuildError, BuildResult, Built, finish};
 pub use collect::{CollectError, collect, collect_preview};
-pub use git::{SourceError, changed_files, git_reason, read_changes, read_sources};
+pub use git::{SourceError, changed_files, git_reason};
+pub(crate) use git::{read_changes, read_sources};
 pub use journal::{JournalError, JournalWriter, read_journal, remove_journal, this_boot};
 pub use locks::{SourceRunner, remove_locks_in};
 pub use log::{DEFAULT_LOG_LIMIT, settle_log};
