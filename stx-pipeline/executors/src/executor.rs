@@ -124,7 +124,7 @@ pub enum Placed {
     Submitted {
         /// Files to write before.
         files: Vec<JobFile>,
-        /// Prints the job's number; see [`job_id`](crate::job_id).
+        /// Prints the job's number, as `sbatch --parsable` does: `12`, or `12;CLUSTER`.
         submit: Invocation,
         /// Ends every job of this name; succeeds when there is none.
         cancel: Invocation,

@@ -51,7 +51,7 @@ pub use read::Executors;
 #[cfg(feature = "process")]
 pub use runner::{PlaceError, PlacedRunner, end_orphans};
 pub use script::{GRACE, Job, JobFile, Lifeline, outcome};
-pub use slurm::{JobState, Slurm, Verdict, job_id, job_state, verdict};
+pub use slurm::Slurm;
 pub use ssh::Ssh;
 
 use stx_layout::config::ConfigErrors;

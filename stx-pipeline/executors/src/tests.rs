@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::slurm::job::{JobState, Verdict, job_id, job_state, verdict};
 use super::*;
 use stx_pipeline::Ended;
 

@@ -14,7 +14,8 @@ use tracing::debug;
 use super::command::{Said, said};
 use super::orphaned::{Registered, register};
 use super::{end_of, files};
-use crate::{Job, JobState, Slurm, Verdict, job_id, job_state, verdict};
+use crate::slurm::job::{JobState, Verdict, job_id, job_state, verdict};
+use crate::{Job, Slurm};
 
 /// How often the job's output is read.
 const READ: Duration = Duration::from_millis(100);
