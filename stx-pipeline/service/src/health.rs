@@ -10,7 +10,7 @@ use crate::ledger::{Alarm, AlarmKind, RunEnd, State};
 use crate::trigger::{Cause, Watch};
 
 /// How often a look at a watch's repositories has to fail, one time after the other, before that is an alarm.
-pub const LOOKS: u32 = 3;
+const LOOKS: u32 = 3;
 
 /// Looks at a watch's repositories that failed: how many since the last that did not, and why.
 pub type Blind = BTreeMap<String, (u32, String)>;

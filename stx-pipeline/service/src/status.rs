@@ -300,7 +300,7 @@ impl Status {
     /// The longest time until it is written again, in seconds.
     pub const EVERY: u64 = 10;
     /// The most ended requests of each channel in a document.
-    pub const PAST: usize = 20;
+    pub(crate) const PAST: usize = 20;
 
     /// The document of a moment, without the plans of running builds and the logs, which only the host knows.
     ///

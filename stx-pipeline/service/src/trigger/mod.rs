@@ -220,7 +220,7 @@ pub struct Pending {
 ///
 /// # Errors
 /// Patterns that are none of `strftime`, or whose text is no name of the mirror's grammar; in a line.
-pub fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, String> {
+pub(crate) fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, String> {
     use chrono::format::{Item, StrftimeItems};
     let wrong = |why: &dyn fmt::Display| format!("`{pattern}` names no milestone: {why}");
     let items: Vec<_> = StrftimeItems::new(pattern).collect();
