@@ -240,7 +240,7 @@ pub async fn fetch(
 }
 
 /// As [`fetch`], as one of several into the directory `to`, which share `unfinished`.
-pub async fn fetch_beside(
+pub(crate) async fn fetch_beside(
     store: &dyn MirrorRead,
     id: &BuildId,
     wanted: &[Wanted],

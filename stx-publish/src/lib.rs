@@ -105,7 +105,7 @@ pub use privacy::{
 };
 pub use publish::{
     CommitHooks, HookError, PrepareError, PublishError, PublishReport, prepare, prepare_in_full,
-    prepare_promotion, publish, publish_observed, publish_with_hooks, read_original,
+    prepare_promotion, publish, publish_with_hooks, read_original,
 };
 #[cfg(feature = "local")]
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};

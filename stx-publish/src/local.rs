@@ -85,7 +85,7 @@ pub struct LocalStore {
 }
 
 /// Called with the name of a step before it is taken; an error stops there, as a crash would.
-pub type CrashPoint = Arc<dyn Fn(&'static str) -> io::Result<()> + Send + Sync>;
+pub(crate) type CrashPoint = Arc<dyn Fn(&'static str) -> io::Result<()> + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Inner {
@@ -225,7 +225,8 @@ impl LocalStore {
 
     /// The same mirror, with a call before each step of a change, for tests.
     #[must_use]
-    pub fn with_crash_point(self, crash_point: CrashPoint) -> Self {
+    #[cfg(test)]
+    pub(crate) fn with_crash_point(self, crash_point: CrashPoint) -> Self {
         Self {
             inner: Arc::new(Inner {
                 crash_point: Some(crash_point),

@@ -87,7 +87,8 @@ impl MemoryStore {
     }
 
     /// Sets an alias to anything, as a careless hand would.
-    pub fn tamper_alias(&self, channel: &Channel, alias: &AliasName, to: AliasEntry) {
+    #[cfg(test)]
+    pub(crate) fn tamper_alias(&self, channel: &Channel, alias: &AliasName, to: AliasEntry) {
         self.state()
             .aliases
             .entry(channel.clone())

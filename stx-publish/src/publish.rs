@@ -55,7 +55,7 @@ pub async fn publish(
 }
 
 /// Does what `plan` says, and tells `observe` of each file that was added.
-pub async fn publish_observed(
+pub(crate) async fn publish_observed(
     store: &dyn MirrorStore,
     plan: &PublishPlan,
     observe: &(dyn Fn(&BuildPath, Added) + Sync),

@@ -26,7 +26,7 @@ mod tests;
 
 pub use crate::error::chain;
 pub use after::verify_after;
-pub use check::{check_aliases, check_build};
+pub(crate) use check::{check_aliases, check_build};
 pub use repair::{LeftName, RepairReport, RepairedAlias, repair, repair_aliases};
 #[cfg(feature = "local")]
 pub use repositories::verify_repositories;

@@ -11,11 +11,6 @@ use crate::store::rules::{check_root_alias, check_root_target, taken};
 use crate::store::{RootWriter, StoreError};
 
 impl MemoryStore {
-    /// Sets an alias of a release to anything, as a careless hand would.
-    pub fn tamper_root_alias(&self, alias: &RootAlias, to: RootEntry) {
-        self.state().root_aliases.insert(alias.clone(), to);
-    }
-
     /// The names that point at releases and channels.
     pub(super) fn root_entries(&self) -> BTreeMap<RootAlias, RootEntry> {
         self.state().root_aliases.clone()

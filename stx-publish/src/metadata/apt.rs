@@ -36,7 +36,7 @@ mod sources;
 pub use earlier::EarlierPackages;
 
 /// The name of the list of binary packages.
-pub const PACKAGES: &str = "Packages";
+pub(crate) const PACKAGES: &str = "Packages";
 
 /// The name of the list of source packages.
 pub const SOURCES: &str = "Sources";

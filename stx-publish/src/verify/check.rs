@@ -13,7 +13,7 @@ use crate::store::{Found, Inspection, record_path};
 use crate::thinning::{Thinned, lies_in};
 
 /// Checks one build: its record and its sums, or why they cannot be read, against what lies there.
-pub fn check_build(
+pub(crate) fn check_build(
     id: &BuildId,
     record: Result<&BuildRecord, &str>,
     sums: Result<&Sums, &str>,
@@ -222,7 +222,7 @@ impl BuildCheck<'_> {
 pub(super) const BY_HAND: &str = "point it at a build that is there, or remove it";
 
 /// Checks the aliases of a channel against its builds.
-pub fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyReport) {
+pub(crate) fn check_aliases(channel: &Channel, entry: &ChannelEntry, report: &mut VerifyReport) {
     let newest = entry.newest_success();
     let mut find = |alias: &AliasName, shown: Option<&AliasEntry>, kind, message: String| {
         let message = if has_rule(alias) {
