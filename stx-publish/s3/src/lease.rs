@@ -28,7 +28,7 @@ use stx_publish::store::StoreError;
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// How far the clocks of two publishers may be apart.
-pub const MARGIN: TimeDelta = TimeDelta::seconds(15);
+pub(super) const MARGIN: TimeDelta = TimeDelta::seconds(15);
 
 /// How long the server's answer that the lock is ours is believed. At least half of the lease is left then, so nobody else takes the
 /// lock in that time.

@@ -103,9 +103,9 @@ mod upload;
 mod verdicts;
 mod writer;
 
-pub use lease::{Clock, MARGIN};
+pub use lease::Clock;
 pub use limits::Limits;
-pub use parts::{Backend, CopyParts, PartCopy};
+pub use parts::Backend;
 pub use s3::{BucketError, BucketOptions, Secret};
 
 use keeper::{Keeper, Keepers};
@@ -113,8 +113,8 @@ use lease::{Lease, Terms};
 use objects::Objects;
 use shared::Shared;
 
-/// How long the lock of a publisher that died lasts at most, less [`MARGIN`].
-pub const LEASE: Duration = Duration::from_mins(1);
+/// How long the lock of a publisher that died lasts at most, less [`MARGIN`](lease::MARGIN).
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A mirror in a bucket. Clones are the same mirror.
 #[derive(Debug, Clone)]
@@ -219,7 +219,7 @@ impl BucketStore {
     /// The same mirror, whose bucket copies objects of more than `bytes` only part by part, with `parts`. By default that is more than
     /// 5 GiB, and the parts go through this machine, unless the mirror was [opened](Self::open) by its URL.
     #[must_use]
-    pub fn with_copies_above(self, bytes: u64, parts: Arc<dyn CopyParts>) -> Self {
+    fn with_copies_above(self, bytes: u64, parts: Arc<dyn parts::CopyParts>) -> Self {
         let mut inner = (*self.inner).clone();
         inner.objects.largest_copy = bytes;
         inner.objects.parts = parts;

@@ -29,24 +29,24 @@ impl<T: ObjectStore + MultipartStore> Backend for T {}
 
 /// A part that the server is to copy from one object into an upload of another.
 #[derive(Debug, Clone)]
-pub struct PartCopy<'a> {
+pub(super) struct PartCopy<'a> {
     /// The object.
-    pub from: &'a Path,
+    pub(super) from: &'a Path,
     /// Its entity tag: an object that has changed since is not copied.
-    pub tag: Option<&'a str>,
+    pub(super) tag: Option<&'a str>,
     /// The bytes of it.
-    pub range: Range<u64>,
+    pub(super) range: Range<u64>,
     /// The name of the new object.
-    pub to: &'a Path,
+    pub(super) to: &'a Path,
     /// Its upload.
-    pub upload: &'a MultipartId,
+    pub(super) upload: &'a MultipartId,
     /// The number of the part, from 0.
-    pub number: usize,
+    pub(super) number: usize,
 }
 
 /// Copies parts of objects within a bucket.
 #[async_trait]
-pub trait CopyParts: fmt::Debug + Send + Sync {
+pub(super) trait CopyParts: fmt::Debug + Send + Sync {
     /// Copies a part, and returns the server's name for it.
     async fn copy_part(&self, part: PartCopy<'_>) -> object_store::Result<PartId>;
 }

@@ -19,9 +19,9 @@ use object_store::{
 };
 use stx_layout::{BuildOutcome, BuildPath};
 
-use super::lease::Clock;
-use super::parts::ThroughHere;
-use super::{Backend, BucketStore, CopyParts, Inner, LEASE, MARGIN, PartCopy, keys};
+use super::lease::{Clock, MARGIN};
+use super::parts::{CopyParts, PartCopy, ThroughHere};
+use super::{Backend, BucketStore, Inner, LEASE, keys};
 use stx_publish::conformance::{sample_id, sample_request, test_seal};
 use stx_publish::faulty::Fault;
 use stx_publish::publish::{prepare, publish};
