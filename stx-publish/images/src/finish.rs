@@ -2,10 +2,8 @@
 
 use stx_layout::{AliasEntry, AliasName, BuildRecord, Channel, ChannelEntry};
 
-use super::{
-    ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, plan, push, recorded,
-    registry_state,
-};
+use super::{ImageError, ImagePlan, ImageReport, ImageRules, NamedImage, plan, push, recorded};
+use crate::prepare::registry_state;
 use crate::registry::ImageRegistry;
 use stx_publish::ErrorKind;
 use stx_publish::plan::alias_verdict;

@@ -49,14 +49,12 @@ use stx_publish::Entry;
 
 pub use audit::audit;
 pub use finish::{FinishError, finish, plan_for};
-pub use lists::add_lists;
 pub use name::{ImageRules, NameError, name, promoted_names};
 pub use plan::{
     ImageClash, ImagePlan, ImageStep, MovingStep, RegistryState, TagVerdict, plan, recorded,
 };
 pub use prepare::{
-    PrepareImagesError, Prepared, add_images, prepare_with_images, registry_state, with_files,
-    with_registry,
+    PrepareImagesError, Prepared, add_images, prepare_with_images, with_files, with_registry,
 };
 pub use push::{ImageError, ImageHookError, ImageReport, publish_with_images, push};
 pub use pushed::{

@@ -10,7 +10,12 @@ use stx_publish::incoming::Incoming;
 
 /// Puts the lists of `images` in the place of those that are there; the one of the moving names only where `latest` is moved
 /// for this build. Without images the lists that are there stay.
-pub fn add_lists(incoming: &mut Incoming, build: &BuildId, images: &[NamedImage], latest: bool) {
+pub(crate) fn add_lists(
+    incoming: &mut Incoming,
+    build: &BuildId,
+    images: &[NamedImage],
+    latest: bool,
+) {
     if images.is_empty() {
         return;
     }

@@ -7,9 +7,10 @@ use serde::Serialize;
 use stx_layout::{AliasName, BuildId, BuildOutcome, ImageName, Qualifier};
 
 use super::{
-    FoundImage, ImageClash, ImagePlan, ImageRules, NameError, NamedImage, RegistryState, add_lists,
-    name, plan, recorded,
+    FoundImage, ImageClash, ImagePlan, ImageRules, NameError, NamedImage, RegistryState, name,
+    plan, recorded,
 };
+use crate::lists::add_lists;
 use crate::registry::{ImageRegistry, RegistryError};
 use stx_publish::ErrorKind;
 use stx_publish::plan::{AliasVerdict, PublishAction, PublishPlan, PublishRequest};
@@ -190,7 +191,7 @@ pub fn with_files(recorded: Vec<NamedImage>, found: &[NamedImage]) -> Vec<NamedI
 }
 
 /// Asks the registry for these images and their moving tags.
-pub async fn registry_state(
+pub(crate) async fn registry_state(
     registry: &dyn ImageRegistry,
     images: &[NamedImage],
     moving: &[Qualifier],
