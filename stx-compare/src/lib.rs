@@ -21,7 +21,7 @@
 //! | [`inventory`] | the packages of a build by their files' names, and which belong together |
 //! | [`nearest`] | the build that a work tree is nearest to; the commits between two builds |
 //! | [`bisect`] | since when something is as it is |
-//! | [`report`], [`human`], [`junit`] | many comparisons, as a value, as text and as XML |
+//! | [`report`], [`junit`] | many comparisons, as a value, as text and as XML |
 //! | `header` (feature `rpm`) | an RPM package out of the bytes of its headers, which may be anybody's |
 //! | `deb` (feature `deb`) | a Debian package out of its control member and payload, a source package out of its `.dsc` |
 //! | `contents`, `times` (feature `contents`) | times within files, out of payloads |
@@ -37,7 +37,7 @@ pub mod deb;
 mod exact;
 #[cfg(feature = "rpm")]
 pub mod header;
-pub mod human;
+mod human;
 pub mod inventory;
 pub mod junit;
 pub mod nearest;

@@ -1,11 +1,11 @@
 //! Trust in a StarlingX mirror: who signed it, where its builds come from, and what their images contain.
 //!
-//! | module | is | feature |
+//! | item | is | feature |
 //! |---|---|---|
 //! | `openpgp` | keyrings, signers, signed packages, and a mirror as far as a keyring vouches for it | `openpgp` |
 //! | [`provenance`] | where a build comes from, stated and signed | `dsse`: keys, and programs that sign |
 //! | [`sbom`] | the bill of materials of an ISO image | `sbom`: to make one |
-//! | [`stated`] | compares provenance and bills of materials with the builds that they are about | |
+//! | [`verify_stated`], [`check_provenance`] | the comparison of provenance and bills of materials with the builds that they are about | |
 //!
 //! The crate extends `stx-publish`: [`Attestation`](provenance::Attestation) and `OpenPgp` are what a
 //! [`Seal`](stx_publish::Seal) is made of, `TrustedMirror` is a [`MirrorRead`](stx_publish::MirrorRead), and what is wrong is a
@@ -18,6 +18,6 @@ pub mod provenance;
 #[cfg(any(feature = "dsse", feature = "openpgp"))]
 mod run;
 pub mod sbom;
-pub mod stated;
+mod stated;
 
 pub use stated::{check_provenance, verify_stated};
