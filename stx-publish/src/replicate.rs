@@ -12,13 +12,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildState, Catalog, Channel, Pin, RootAlias,
-    RootEntry, RootTarget, Section, Sums, VerdictEntry, counted, printable, size,
+    RootEntry, RootTarget, Section, Sha256, VerdictEntry, counted, printable, size,
 };
 
 use crate::error::chain;
+use crate::incoming::digest_of;
 use crate::store::rules::{show_alias, show_root};
 use crate::store::{MirrorRead, Scope, StoreError, thinned};
 
@@ -30,6 +32,9 @@ mod tests;
 
 pub use execute::copy;
 pub use report::{CopyError, CopyEvent, CopyReport};
+
+/// Builds that are compared at the same time: each waits for an answer of a mirror that may be far away.
+const COMPARED: usize = 16;
 
 /// A request to copy builds from one mirror to another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,8 +59,9 @@ impl CopyRequest {
 pub struct Side {
     /// Its builds and aliases.
     pub catalog: Catalog,
-    /// The sums of builds that both mirrors have, or why they cannot be read, in a line.
-    pub sums: BTreeMap<BuildId, Result<Sums, String>>,
+    /// The digests of the sums of builds that both mirrors have, or why the sums cannot be read, in a line. The sums themselves, a
+    /// line for each file of each build, would not fit into the memory for a large mirror.
+    pub sums: BTreeMap<BuildId, Result<Sha256, String>>,
     /// Builds from which sections were taken on purpose.
     pub thinned: BTreeSet<BuildId>,
     /// The names that point at its releases and channels.
@@ -178,18 +184,53 @@ pub async fn survey(
     request: &CopyRequest,
 ) -> Result<(Side, Side), StoreError> {
     let mut sides = (side(from, request).await?, side(to, request).await?);
-    let builds: Vec<_> = sides.0.catalog.builds().map(|(id, _)| id).collect();
-    for id in builds {
-        if sides.1.catalog.build(&id).is_some() {
-            for (store, side) in [(from, &mut sides.0), (to, &mut sides.1)] {
-                let sums = store.sums(&id).await.map_err(|error| chain(&error));
-                side.sums.insert(id.clone(), sums);
+    let builds = sides.0.catalog.builds();
+    let looks: Vec<_> = builds
+        .map(|(id, _)| look(from, to, sides.1.catalog.build(&id).is_some(), id))
+        .collect();
+    let mut looks = stream::iter(looks).buffered(COMPARED);
+    while let Some((id, seen)) = looks.try_next().await? {
+        match seen {
+            Seen::Both(one, other) => {
+                sides.0.sums.insert(id.clone(), one);
+                sides.1.sums.insert(id, other);
             }
-        } else if !thinned(from, &id).await?.sections.is_empty() {
-            sides.0.thinned.insert(id);
+            Seen::New { thinned: true } => drop(sides.0.thinned.insert(id)),
+            Seen::New { thinned: false } => {}
         }
     }
     Ok(sides)
+}
+
+/// A build of the first mirror, as a survey sees it.
+enum Seen {
+    /// Both mirrors have it: the digests of its sums.
+    Both(Result<Sha256, String>, Result<Sha256, String>),
+    /// The first mirror alone has it, without some sections if it is `thinned`.
+    New { thinned: bool },
+}
+
+async fn look(
+    from: &dyn MirrorRead,
+    to: &dyn MirrorRead,
+    is_there: bool,
+    id: BuildId,
+) -> Result<(BuildId, Seen), StoreError> {
+    let seen = if is_there {
+        Seen::Both(sums(from, &id).await, sums(to, &id).await)
+    } else {
+        let thinned = thinned(from, &id).await?;
+        Seen::New {
+            thinned: !thinned.sections.is_empty(),
+        }
+    };
+    Ok((id, seen))
+}
+
+/// The digest of the sums of a build, whatever the order of their lines; or why they cannot be read, in a line.
+async fn sums(store: &dyn MirrorRead, id: &BuildId) -> Result<Sha256, String> {
+    let sums = store.sums(id).await.map_err(|error| chain(&error))?;
+    Ok(digest_of(sums.to_string().as_bytes()))
 }
 
 async fn side(store: &dyn MirrorRead, request: &CopyRequest) -> Result<Side, StoreError> {
@@ -214,6 +255,7 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
     let wanted = channels.filter(|(channel, _)| request.wants(channel));
     let (mut builds, mut aliases) = (Vec::new(), Vec::new());
     for (channel, entry) in wanted {
+        let before = builds.len();
         for date in entry.builds.keys() {
             let id = BuildId::new(channel.clone(), *date);
             builds.push(judge(from, to, request, id));
@@ -225,7 +267,8 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
             }
             if let AliasEntry::Build(date) = shown {
                 let held = entry.held.contains(alias);
-                let step = judge_alias(to, request, channel, alias, *date, held, &builds);
+                let own = &builds[before..];
+                let step = judge_alias(to, request, channel, alias, *date, held, own);
                 aliases.push(step);
             }
         }
@@ -239,13 +282,16 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,
     });
     let arrive: BTreeSet<_> = arrive.map(|step| &step.build).collect();
-    let verdicts = from
-        .verdicts
-        .iter()
-        .filter(|entry| arrive.contains(&entry.build) && !to.verdicts.contains(entry));
+    let known: BTreeSet<_> = to.verdicts.iter().collect();
+    let verdicts = from.verdicts.iter();
+    let verdicts = verdicts.filter(|it| arrive.contains(&it.build) && !known.contains(it));
     let verdicts = verdicts.cloned().collect();
-    let pins = from.pins.iter().filter(|pin| arrive.contains(&pin.build));
-    let pins = pins.filter(|pin| !is_pinned_as_long(&to.pins, pin));
+    let known = to.pins.iter().map(|pin| ((&pin.build, &*pin.author), pin));
+    let known: BTreeMap<_, _> = known.collect();
+    let pins = from.pins.iter().filter(|pin| {
+        let there = known.get(&(&pin.build, &*pin.author));
+        arrive.contains(&pin.build) && !there.is_some_and(|there| lasts_as_long(there, pin))
+    });
     let pins = pins.cloned().collect();
     let mut retire = Vec::new();
     if request.delete {
@@ -265,15 +311,13 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
     }
 }
 
-/// True if one of these pins is by the same author, of the same build, and ends no earlier than `pin`.
-fn is_pinned_as_long(pins: &[Pin], pin: &Pin) -> bool {
-    let mut pins = pins.iter();
-    let there = pins.find(|there| there.build == pin.build && there.author == pin.author);
-    there.is_some_and(|there| match (there.until, pin.until) {
+/// True if the pin that is there ends no earlier than `pin`.
+fn lasts_as_long(there: &Pin, pin: &Pin) -> bool {
+    match (there.until, pin.until) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(there), Some(until)) => there >= until,
-    })
+    }
 }
 
 fn judge(from: &Side, to: &Side, request: &CopyRequest, build: BuildId) -> BuildStep {
@@ -303,6 +347,7 @@ fn judge(from: &Side, to: &Side, request: &CopyRequest, build: BuildId) -> Build
     }
 }
 
+/// Decides about an alias; `builds` are those of its channel.
 fn judge_alias(
     to: &Side,
     request: &CopyRequest,
@@ -314,10 +359,7 @@ fn judge_alias(
 ) -> CopyAlias {
     let entry = to.catalog.channels.get(channel);
     let shown = entry.and_then(|entry| entry.aliases.get(alias)).cloned();
-    let known = |date: BuildDate| {
-        let mut builds = builds.iter();
-        builds.find(|step| step.build.date == date && step.build.channel == *channel)
-    };
+    let known = |date: BuildDate| builds.iter().find(|step| step.build.date == date);
     let arrives = known(date).is_some_and(|step| match step.verdict {
         BuildVerdict::Copy | BuildVerdict::Same => true,
         BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,

@@ -2,7 +2,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
 use camino_tempfile::{Utf8TempDir, tempdir};
-use stx_layout::{BuildOutcome, BuildPath, BuildRecord};
+use stx_layout::{BuildOutcome, BuildPath, BuildRecord, Sums};
 
 use super::*;
 use crate::Cleared;
@@ -312,4 +312,55 @@ async fn a_copy_that_stops_anywhere_is_gone_on_with() {
             }
         }
     }
+}
+
+/// A mirror of so many builds in channels of ten, each with a verdict and a pin, and an alias of each channel.
+fn large(builds: u32) -> Side {
+    let mut side = Side::default();
+    for number in 0..builds {
+        let text = format!(
+            "feature/{}/centos/201811{:02}T060000Z",
+            number / 10,
+            1 + number % 10
+        );
+        let id: BuildId = text.parse().expect("a build");
+        let at = id.date.time();
+        side.pins.push(sample_pin(&id, "anna", None));
+        side.verdicts.push(VerdictEntry {
+            build: id.clone(),
+            at,
+            verdict: stx_layout::Verdict::Green,
+            author: "lab".to_owned(),
+            reason: None,
+            url: None,
+        });
+        side.sums.insert(id.clone(), Ok(Sha256([0; 32])));
+        let record = BuildRecord::new(id.clone(), BuildOutcome::Success);
+        let build = stx_layout::BuildEntry {
+            state: BuildState::Known(Box::new(record)),
+            keep_file: false,
+        };
+        let channel = side.catalog.channels.entry(id.channel).or_default();
+        channel.builds.insert(id.date, build);
+        let latest = AliasName::latest_build();
+        channel.aliases.insert(latest, AliasEntry::Build(id.date));
+    }
+    side
+}
+
+/// Eight times as many builds may not take 64 times as long.
+#[test]
+fn a_plan_takes_time_in_proportion_to_the_builds() {
+    let request = CopyRequest::default();
+    let time = |builds| {
+        let (one, other) = (large(builds), large(builds));
+        let times = (0..5).map(|_| {
+            let start = std::time::Instant::now();
+            assert!(plan(&one, &other, &request).is_noop());
+            start.elapsed()
+        });
+        times.min().expect("a time")
+    };
+    let (few, many) = (time(1_000), time(8_000));
+    assert!(many < few * 24, "1,000 builds: {few:?}, 8,000: {many:?}");
 }

@@ -10,7 +10,7 @@ use super::far::{Asked, Far, chain, drawn};
 use super::in_process::S3s;
 use super::server::Server as _;
 use super::{asked, date, publish_args};
-use crate::harness::run;
+use crate::harness::{run, stx};
 
 /// The distance of the server: the time that each byte takes each way.
 const DELAY: Duration = Duration::from_millis(50);
@@ -72,4 +72,33 @@ fn a_tiny_publish_seldom_waits() {
         least.0 <= PUBLISHED && least.1 <= SHOWN,
         "{least:?} round trips one after another\n{drawings}"
     );
+}
+
+/// Compares a bucket that is 50 ms away with a copy of it. Each build that both have costs a request for its `SHA256SUMS`; one after
+/// another, they would keep a mirror of many builds waiting for longer than it takes until it looks again.
+#[test]
+fn a_copy_of_what_is_there_asks_for_several_builds_at_a_time() {
+    const BUILDS: u32 = 8;
+    let work = tempdir().expect("a directory");
+    let mirror = work.path().join("mirror");
+    for day in 1..=BUILDS {
+        let (tree, date) = (tiny(work.path(), day), date(day));
+        run(stx(["--mirror", mirror.as_str()]).args(publish_args(&tree, &date))).ok();
+    }
+    let server = S3s::start();
+    server.make_bucket("far");
+    let (bucket, mirror) = ("s3://far/mirror", mirror.as_str());
+    run(&mut asked(&server, bucket, &["copy", mirror, bucket])).ok();
+    let far = Far::from(&server, DELAY);
+    run(&mut asked(
+        &far,
+        bucket,
+        &["copy", bucket, mirror, "--dry-run"],
+    ))
+    .ok();
+    let mut all = far.asked();
+    all.retain(|it| it.what.ends_with("/SHA256SUMS"));
+    assert_eq!(all.len(), BUILDS as usize, "{}", drawn(&all));
+    let waits = chain(&all).len();
+    assert!(waits <= 3, "{waits} one after another\n{}", drawn(&all));
 }
