@@ -1,0 +1,134 @@
+//! A mirror in a directory: reading it, publishing to it, and as many links to one file as the file system takes.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::Utf8Path;
+use stx_layout::{BuildId, SumLine, Sums};
+use stx_publish::{Added, Entry, LocalStore, MirrorRead as _, MirrorStore as _, Scope, Seal};
+use walkdir::WalkDir;
+
+use super::{EACH, Settings, build, peak, record, seconds, sizes};
+
+/// Packages of each build; those of one channel are links.
+const FILES: u32 = 10;
+/// More links than ext4 gives to a file.
+const LINKS: u32 = 70_000;
+
+pub(super) fn measure(settings: &Settings) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let source = settings.dir.join("source");
+    fs_err::write(&source, "the same in every build").expect("written");
+    println!(
+        "\n| builds in a directory | read the catalog | memory | publish a small build, without pages | memory | index of sums | inodes a build |\n\
+         |---|---|---|---|---|---|---|"
+    );
+    for (channels, builds) in sizes(settings) {
+        let root = settings.dir.join(format!("mirror-{builds}"));
+        let store = LocalStore::create(&root).expect("a mirror");
+        for number in 0..channels {
+            for days in 1..=EACH {
+                write(
+                    &root,
+                    build(number, days),
+                    &root.join(build(number, 1).to_string()),
+                );
+            }
+        }
+        let catalog = || runtime.block_on(store.catalog(&Scope::All)).expect("read");
+        let (read, read_memory) = peak(|| seconds(settings.runs, catalog));
+        let mut next = EACH;
+        let mut publish = || {
+            next += 1;
+            runtime.block_on(publish(&store, build(0, next), &source))
+        };
+        // The first one reads all sums.
+        publish();
+        let (published, memory) = peak(|| seconds(settings.runs, publish));
+        let index = fs_err::metadata(root.join(".stx/cache/%2Edigests"));
+        println!(
+            "| {builds} | {read:.2} s | {read_memory:.0} MiB | {published:.2} s | {memory:.0} MiB | {} KiB | {} |",
+            index.expect("the index").len() / 1024,
+            inodes(&root.join(build(channels - 1, EACH).to_string())),
+        );
+        fs_err::remove_dir_all(&root).expect("removed");
+    }
+    links(&settings.dir, &source, &runtime);
+}
+
+/// Writes a build as a publisher would have left it; its packages are links to those of `first`.
+fn write(root: &Utf8Path, id: BuildId, first: &Utf8Path) {
+    let dir = root.join(id.to_string());
+    let package =
+        |number| format!("outputs/RPMS/a-package-of-the-usual-length-1.0-{number}.tis.x86_64.rpm");
+    fs_err::create_dir_all(dir.join("outputs/RPMS")).expect("made");
+    let mut lines = Vec::new();
+    for number in 0..FILES {
+        let (path, text) = (package(number), format!("{} {number}", id.channel));
+        if dir == first {
+            fs_err::write(dir.join(&path), &text).expect("written");
+        } else {
+            fs_err::hard_link(first.join(&path), dir.join(&path)).expect("linked");
+        }
+        lines.push(SumLine {
+            path: path.parse().expect("a path"),
+            digest: stx_publish::incoming::digest_of(text.as_bytes()),
+        });
+    }
+    let sums = lines.into_iter().collect::<Sums>();
+    let sealed = Seal::default()
+        .seal(&sums, 100, record(id))
+        .expect("sealed");
+    for (path, bytes) in sealed.files {
+        fs_err::write(dir.join(path.as_path()), bytes).expect("written");
+    }
+}
+
+/// Publishes a build of one file.
+async fn publish(store: &LocalStore, id: BuildId, source: &Utf8Path) -> Added {
+    let writer = store.lock(&id.channel).await.expect("the lock");
+    let staged = writer.begin(id.date).await.expect("begun");
+    let path = "outputs/file".parse().expect("a path");
+    let entry = Entry::File {
+        source: source.to_owned(),
+        size: fs_err::metadata(source).expect("a file").len(),
+        executable: false,
+        digest: None,
+    };
+    let added = staged.add(&path, &entry).await.expect("added");
+    staged.commit(record(id)).await.expect("committed");
+    added
+}
+
+/// The inodes that nothing else uses.
+fn inodes(build: &Utf8Path) -> usize {
+    let entries = WalkDir::new(build).into_iter();
+    let own = entries.filter(|entry| {
+        let found = entry.as_ref().expect("readable").metadata().expect("there");
+        found.is_dir() || found.nlink() == 1
+    });
+    own.count()
+}
+
+/// Publishes one content again and again after the file system refuses more links to it.
+fn links(dir: &Utf8Path, source: &Utf8Path, runtime: &tokio::runtime::Runtime) {
+    let store = LocalStore::create(dir.join("links")).expect("a mirror");
+    let add = |channel, days| runtime.block_on(publish(&store, build(channel, days), source));
+    let all = [add(0, 9), add(1, 9)];
+    assert!(
+        matches!(all, [Added::Stored(_), Added::Shared(_)]),
+        "{all:?}"
+    );
+    let first = dir.join(format!("links/{}/outputs/file", build(0, 9)));
+    let more = dir.join("links/.stx/more");
+    fs_err::create_dir(&more).expect("made");
+    let link = |number: u32| fs_err::hard_link(&first, more.join(number.to_string()));
+    let links = (3..=LINKS).find(|number| link(*number).is_err());
+    match links {
+        None => println!("\nthis file system takes {LINKS} links to a file"),
+        Some(full) => println!(
+            "\nthis file system takes {} links to a file; then the next builds of two channels: {:?}",
+            full - 1,
+            [add(0, 8), add(0, 7), add(1, 8), add(1, 7)]
+        ),
+    }
+}
