@@ -1,10 +1,8 @@
 //! Habits of the command line: filters and heads of lists, colours, `-C`, errors as JSON, the forms of a build.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::harness::{Ran, run, stx, tool};
+use crate::harness::{Ran, at_terminal, run, stx};
 use crate::nginx::Nginx;
 use crate::retention::{Mirror, NOW, january};
 
@@ -17,29 +15,6 @@ fn dates(listing: &Value) -> Vec<&str> {
     builds
         .map(|build| build.rsplit('/').next().expect("a date"))
         .collect()
-}
-
-/// A command at a terminal of util-linux' `script`; what it prints to both streams is standard output.
-fn at_terminal(command: &Command) -> Command {
-    let mut line: Vec<String> = vec![command.get_program().to_string_lossy().into_owned()];
-    line.extend(
-        command
-            .get_args()
-            .map(|arg| arg.to_string_lossy().into_owned()),
-    );
-    let line: Vec<_> = line.iter().map(|word| format!("'{word}'")).collect();
-    let mut script = tool("script", ["-qec", &line.join(" "), "/dev/null"]);
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => script.env(name, value),
-            None => script.env_remove(name),
-        };
-    }
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
-        script.env_remove(name);
-    }
-    script.env("TERM", "xterm");
-    script
 }
 
 #[test]

@@ -150,6 +150,41 @@ pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command
     command
 }
 
+/// A tool that runs a command, in the directory of that.
+pub(crate) fn around(mut tool: Command, command: &Command) -> Command {
+    tool.arg(command.get_program()).args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        tool.current_dir(dir);
+    }
+    tool
+}
+
+/// A command at a terminal of util-linux' `script`, with the exit status of the command; what it prints to both streams is
+/// standard output, what `script` reads is typed.
+pub(crate) fn at_terminal(command: &Command) -> Command {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words = words.map(|word| word.to_str().expect("text").replace('\'', r"'\''"));
+    let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
+    let line = format!("exec {}", words.join(" "));
+    let mut script = tool("script", ["-qec", &line, "/dev/null"]);
+    if let Some(dir) = command.get_current_dir() {
+        script.current_dir(dir);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        script.env_remove(name);
+    }
+    script.env("TERM", "xterm");
+    script
+}
+
 /// The arguments that publish a tree as a build.
 pub(crate) fn publish_args<'a>(
     tree: &'a str,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use camino::Utf8Path;
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{assert_whole, builds, in_memory, root, run, stx, tool};
+use crate::harness::{assert_whole, at_terminal, builds, in_memory, root, run, stx, tool};
 
 #[test]
 fn what_init_writes_passes_doctor_and_builds_the_sample() {
@@ -77,12 +77,10 @@ fn what_init_writes_passes_doctor_and_builds_the_sample() {
 
 /// What `init` asks on a terminal that is given these lines, and how it ends.
 fn on_a_terminal(dir: &Utf8Path, more: &str, lines: &str) -> (Option<i32>, String) {
-    let command = format!("{} init {dir} {more}", crate::harness::binary());
-    let mut script = tool(
-        "script",
-        ["--quiet", "--return", "--command", &command, "/dev/null"],
-    );
-    let mut child = script
+    let command = stx(["init", dir.as_str()]
+        .into_iter()
+        .chain(more.split_whitespace()));
+    let mut child = at_terminal(&command)
         .current_dir(dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

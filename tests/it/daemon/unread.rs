@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::Site;
 use crate::builds::Small;
-use crate::harness::{run, stx, tool};
+use crate::harness::{around, at_terminal, run, stx, tool};
 
 /// Standard errors to which no write succeeds.
 fn unwritable() -> [(&'static str, Stdio); 2] {
@@ -70,17 +70,9 @@ fn a_build_survives_its_terminal() {
     fs_err::write(small.at("hold"), "").expect("a file");
     let build = small.build("20200101T000000Z");
     // A session of its own gets no SIGHUP when the terminal goes.
-    let words: Vec<_> = [build.get_program()]
-        .into_iter()
-        .chain(build.get_args())
-        .map(|word| word.to_str().expect("text"))
-        .collect();
-    let command = format!("setsid --wait {}", words.join(" "));
-    let mut script = tool("script", ["--quiet", "--command", &command, "/dev/null"]);
-    let script = script
-        .current_dir(small.dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
+    let session = around(tool("setsid", ["--wait"]), &build);
+    let mut script = at_terminal(&session);
+    let script = script.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut terminal = script.spawn().expect("script starts");
     let end = std::time::Instant::now() + super::LIMIT;
     let until = |what: &str, so: &dyn Fn() -> bool| {
