@@ -7,7 +7,8 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use serde_json::Value;
 
-use crate::harness::{in_memory, root, run, stx};
+use crate::full_disk::Disk;
+use crate::harness::{in_memory, publish_args, root, run, stx};
 
 /// A directory with a configuration.
 struct Bed {
@@ -214,6 +215,53 @@ fn directories_of_somebody_else_are_found() {
     );
     owned("mirror", 65_534);
     assert_eq!(bed.findings(0, &[]), Vec::<Value>::new());
+}
+
+/// A build a day, of which the disk has room for a few.
+#[test]
+fn a_disk_that_will_be_full_is_found_before_it_is() {
+    let disk = Disk::new();
+    let bed = sample(|text| text.replace("\"mirror\"", &format!("\"{}/mirror\"", disk.path())));
+    for day in 1..=3 {
+        let tree = bed.path(&format!("tree{day}"));
+        fs_err::create_dir_all(tree.join("outputs/iso")).expect("a directory");
+        let image = format!("image of day {day}\n").repeat(20_000);
+        fs_err::write(tree.join("outputs/iso/bootimage.iso"), image).expect("a file");
+        let date = format!("2020010{day}T060000Z");
+        let args = publish_args(tree.as_str(), "master/centos", &date, "success");
+        run(&mut bed.stx(&args)).ok();
+    }
+    let at = ["--now", "2020-01-03T12:00:00Z"];
+    let found = bed.findings(0, &at);
+    let [one] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    let forecast = run(bed.stx(&["forecast", "--format", "json"]).args(at));
+    let forecast = forecast.code(0).json();
+    let full = forecast["full"].as_str().expect("it will be full");
+    let day = full.get(..10).expect("a date");
+    assert!(("2020-01-08".."2020-01-15").contains(&day), "{day}");
+    assert_eq!(
+        one["message"],
+        format!("by the forecast the mirror's disk is full on {day}"),
+        "{one:#}"
+    );
+    assert_eq!(
+        (&one["severity"], &one["subject"]),
+        (&"warning".into(), &"space".into())
+    );
+    assert!(one["line"].is_u64(), "{one:#}");
+
+    // The finding's own correction.
+    let policy = "[kind.master]\nkeep = \"2 days\"\n";
+    bed.write("retention.toml", policy);
+    let file = bed.path("stx-builds.toml");
+    let text = fs_err::read_to_string(&file).expect("the configuration");
+    bed.write(
+        "stx-builds.toml",
+        &format!("policy = \"retention.toml\"\n{text}"),
+    );
+    assert_eq!(bed.findings(0, &at), Vec::<Value>::new());
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn root_tool(program: &str, args: &[&str]) -> Command {
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_blocks(BLOCK)
     }
 

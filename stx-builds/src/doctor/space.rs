@@ -1,7 +1,10 @@
 //! Disks that are filling, now and by the forecast.
 
+use chrono::{DateTime, Utc};
+
 use super::case::Case;
 use super::{Finding, Severity, Subject};
+use crate::retention::{Forecast, facts, policy};
 
 /// The days of the forecast.
 const DAYS: u32 = 30;
@@ -35,23 +38,33 @@ pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
             ];
             findings.push(case.finding(Severity::Warning, Subject::Space, &[key], texts));
         }
-    }
-    // Without a catalog, or with a policy that has mistakes, there is no forecast.
-    if case.catalog.is_some()
-        && let Ok(forecast) = case.site.forecast(DAYS, []).await
-        && let Some(full) = forecast.forecast.full
-    {
-        let texts = [
-            format!(
-                "by the forecast the mirror's disk is full on {}",
-                full.format("%Y-%m-%d")
-            ),
-            "builds cannot be published from then on".to_owned(),
-            format!(
-                "shorten the retention or enlarge the disk; `stx-builds forecast --days {DAYS}` has each day"
-            ),
-        ];
-        findings.push(case.finding(Severity::Warning, Subject::Space, &["mirror"], texts));
+        if key == "mirror"
+            && let Some(full) = full(case, space.free).await
+        {
+            let texts = [
+                format!(
+                    "by the forecast the mirror's disk is full on {}",
+                    full.format("%Y-%m-%d")
+                ),
+                "builds cannot be published from then on".to_owned(),
+                format!(
+                    "shorten the retention or enlarge the disk; `stx-builds forecast --days {DAYS}` has each day"
+                ),
+            ];
+            findings.push(case.finding(Severity::Warning, Subject::Space, &[key], texts));
+        }
     }
     findings
+}
+
+/// When the mirror's disk, with so many free bytes, is full by the forecast. Without a catalog, or with a policy that has
+/// mistakes, there is no forecast.
+async fn full(case: &Case<'_>, free: u64) -> Option<DateTime<Utc>> {
+    let catalog = case.catalog.as_ref()?;
+    let policy = policy(case.site).ok()?.policy;
+    let mirror = case.site.mirror().ok()?;
+    let mut facts = facts(&mirror, catalog).await.ok()?;
+    facts.free = Some(free);
+    let forecast = Forecast::new(catalog, &facts, &policy, case.site.now, DAYS, []);
+    forecast.forecast.full
 }

@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use stx_layout::config::ConfigErrors;
+use stx_layout::{BuildOutcome, BuildRecord};
 use stx_pipeline::Invocation;
 
 use super::Severity::{Error, Warning};
@@ -281,6 +282,74 @@ async fn each_fault_of_a_machine_is_one_finding() {
     assert!(
         texts.len() == 2 && texts[0].contains("9 % left, less than the 10 %"),
         "{texts:?}"
+    );
+}
+
+/// The findings about a mirror with three daily builds of 20 bytes, with so many bytes left on its disk of 100.
+async fn with_builds(policy: &str, free: u64) -> Vec<Finding> {
+    let dir = Utf8TempDir::new().expect("a directory");
+    let mirror = dir.path().join("mirror");
+    for date in ["20191230T060000Z", "20191231T060000Z", "20200101T060000Z"] {
+        let id = format!("master/centos/{date}");
+        let build = mirror.join(&id);
+        let mut record = BuildRecord::new(id.parse().expect("a build"), BuildOutcome::Success);
+        record.bytes = 20;
+        fs_err::create_dir_all(&build).expect("a directory");
+        let json = serde_json::to_vec(&record).expect("JSON");
+        fs_err::write(build.join(BuildRecord::FILE_NAME), json).expect("a record");
+    }
+    let mut machine = good();
+    machine.free = free;
+    machine.has(mirror.as_str(), self::dir(BUILDER, 0o755));
+    let config = CONFIG.replace("/srv/mirror", mirror.as_str());
+    findings(&config, policy, &machine).await
+}
+
+/// The builds use 60 bytes, and each day adds 20.
+#[tokio::test]
+async fn a_mirror_that_fills_its_disk_within_a_month_is_found() {
+    for (free, day) in [(39, "2020-01-03"), (40, "2020-01-04"), (59, "2020-01-04")] {
+        let found = with_builds(POLICY, free).await;
+        let [one] = &found[..] else {
+            panic!("{free}: {found:#?}")
+        };
+        let message = format!("by the forecast the mirror's disk is full on {day}");
+        assert_eq!(one.message, message, "{free}");
+        let at = one.at.map(|at| (at.line, at.column));
+        assert_eq!(
+            (one.severity, one.subject, at),
+            (Warning, Subject::Space, Some((1, 10)))
+        );
+        assert!(one.fix.contains("forecast --days 30"), "{one:?}");
+    }
+    // 30 days add 600 bytes: with room for them all, or a policy that makes room, there is nothing to find.
+    assert_eq!(with_builds(POLICY, 600).await, []);
+    let short = POLICY.replace("30 days", "2 days");
+    assert_eq!(with_builds(&short, 59).await, []);
+    // A policy with a mistake is one finding: no forecast is made of another policy.
+    let wrong = POLICY.replace("keep", "kepe");
+    let found = with_builds(&wrong, 39).await;
+    assert!(
+        found.iter().all(|found| found.subject == Subject::Policy),
+        "{found:#?}"
+    );
+}
+
+/// Nobody knows how much room is left in a bucket; the disk is that of the state directory only.
+#[tokio::test]
+async fn the_room_of_a_bucket_is_not_judged() {
+    let config = CONFIG.replace("/srv/mirror", "s3://bucket/mirror");
+    assert_eq!(findings(&config, POLICY, &good()).await, []);
+    let mut full = good();
+    full.free = 0;
+    let found = findings(&config, POLICY, &full).await;
+    let [one] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(
+        one.message
+            .starts_with("the disk of /srv/state has 0 % left"),
+        "{one:?}"
     );
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
-use stx_layout::Channel;
+use stx_layout::{Catalog, Channel};
 use stx_publish::Scope;
-use stx_retention::Rate;
+use stx_retention::{Policy, PolicyInputs, Rate};
 
 use super::{facts, policy};
 use crate::error::Error;
@@ -33,13 +34,29 @@ impl Site {
         let store = self.mirror()?;
         let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
         let facts = facts(&store, &catalog).await?;
-        let mut rates = stx_retention::observe(&catalog, &facts, self.now);
-        rates.extend(given);
         let policy = policy(self)?.policy;
-        Ok(Forecast {
+        Ok(Forecast::new(
+            &catalog, &facts, &policy, self.now, days, given,
+        ))
+    }
+}
+
+impl Forecast {
+    /// The forecast of so many days after `now`; `given` replaces the rates that were observed.
+    pub(crate) fn new(
+        catalog: &Catalog,
+        facts: &PolicyInputs,
+        policy: &Policy,
+        now: DateTime<Utc>,
+        days: u32,
+        given: impl IntoIterator<Item = (Channel, Rate)>,
+    ) -> Self {
+        let mut rates = stx_retention::observe(catalog, facts, now);
+        rates.extend(given);
+        Self {
             bytes_per_day: rates.values().map(Rate::bytes_per_day).sum(),
-            forecast: stx_retention::forecast(&catalog, &facts, &policy, self.now, days, &rates),
+            forecast: stx_retention::forecast(catalog, facts, policy, now, days, &rates),
             rates,
-        })
+        }
     }
 }
