@@ -24,7 +24,7 @@ pub(crate) fn print<T: Serialize, H: Into<Text>>(
     human: impl FnOnce() -> H,
 ) -> Result<(), Failure> {
     let mut text = match format {
-        Format::Human => human().into().render(paint::is_painted(&io::stdout())),
+        Format::Human => painted(&human().into()),
         Format::Json => {
             let json = serde_json::to_string_pretty(json)
                 .map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -90,6 +90,11 @@ pub(crate) fn pass(bytes: &[u8]) -> Result<bool, Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::new(Exit::Bug, error)),
     }
+}
+
+/// A text for standard output, with colours where that has them.
+pub(crate) fn painted(text: &Text) -> String {
+    text.render(paint::is_painted(&io::stdout()))
 }
 
 /// Lines of columns without colours; see [`table`].

@@ -21,15 +21,15 @@ use crate::builds::Small;
 use crate::harness::{assert_whole, run, tool};
 
 /// A site with a service.
-struct Site {
-    small: Small,
+pub(crate) struct Site {
+    pub(crate) small: Small,
 }
 
 /// Long enough for a loaded machine.
 const LIMIT: Duration = Duration::from_mins(1);
 
 impl Site {
-    fn new(service: &str, branch: &str) -> Self {
+    pub(crate) fn new(service: &str, branch: &str) -> Self {
         let site = Self {
             small: Small::new(),
         };
@@ -48,13 +48,13 @@ impl Site {
         fs_err::write(small.at("stx-builds.toml"), text).expect("a configuration");
     }
 
-    fn stx(&self, args: &[&str]) -> Command {
+    pub(crate) fn stx(&self, args: &[&str]) -> Command {
         let mut command = crate::harness::stx(args.iter().copied());
         command.current_dir(self.small.dir.path());
         command
     }
 
-    fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let log = fs_err::OpenOptions::new();
         let mut log = log;
         let log = log
@@ -82,14 +82,14 @@ impl Site {
     }
 
     /// Whether something was asked for with this reason.
-    fn history_has(&self, reason: &str) -> bool {
+    pub(crate) fn history_has(&self, reason: &str) -> bool {
         let all = serde_json::to_string(&self.history()).expect("JSON");
         all.contains(reason)
     }
 
     /// Waits until something is so.
     #[track_caller]
-    fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
         let end = Instant::now() + LIMIT;
         while !so() {
             assert!(Instant::now() < end, "{what}: not in time\n{}", self.log());
@@ -102,7 +102,7 @@ impl Site {
     }
 
     /// The messages that were built, oldest first.
-    fn messages(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         let mirror = self.small.at("mirror/master/centos");
         self.small
             .builds()
@@ -118,14 +118,14 @@ impl Site {
     }
 }
 
-struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).expect("the service runs");
     }
 
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         self.0.wait().expect("it ends").code()
     }
 }

@@ -1,7 +1,10 @@
 //! Habits of the command line: filters and heads of lists, colours, `-C`, errors as JSON, the forms of a build.
 
+use std::process::Command;
+
 use serde_json::Value;
 
+use crate::daemon::Site;
 use crate::harness::{Ran, at_terminal, run, stx};
 use crate::nginx::Nginx;
 use crate::retention::{Mirror, NOW, january};
@@ -132,6 +135,58 @@ fn the_head_of_a_list_is_for_terminals() {
     assert_eq!(shown.lines().count(), 5, "{shown}");
 }
 
+/// Fails the test unless a command prints these coloured words exactly where colours are wanted.
+#[track_caller]
+fn assert_colours(command: &dyn Fn(&[&str]) -> Command, words: &[&str]) {
+    let human = ["--format", "human"];
+    let human = |more: &[&str]| command(&[&human[..], more].concat());
+    let mut forced = human(&[]);
+    forced.env("CLICOLOR_FORCE", "1");
+    for mut coloured in [
+        at_terminal(&human(&[])),
+        human(&["--color", "always"]),
+        forced,
+    ] {
+        let ran = run(&mut coloured);
+        let shown = ran.command.clone();
+        let text = ran.ok();
+        for word in words {
+            assert!(text.contains(word), "{shown}: {text:?}");
+        }
+    }
+    let json = ["--format", "json", "--color", "always"];
+    for ran in [
+        run(&mut at_terminal(&human(&["--color", "never"]))),
+        run(at_terminal(&human(&[])).env("NO_COLOR", "1")),
+        run(at_terminal(&human(&[])).env("TERM", "dumb")),
+        run(&mut at_terminal(&command(&json))),
+        run(&mut human(&[])),
+        run(command(&json[..2]).env("CLICOLOR_FORCE", "1")),
+    ] {
+        let shown = ran.command.clone();
+        assert!(!ran.ok().contains(ESCAPE), "{shown}");
+    }
+}
+
+/// A success, then a failure.
+#[test]
+fn requests_have_the_colours_of_their_results() {
+    let site = Site::new("", "poll = \"1s\"");
+    let daemon = site.start();
+    site.until("the success", || site.messages() == ["one"]);
+    site.small.commit("image.sh", "exit 7\n");
+    site.until("the failure", || site.history_has("exit status 7"));
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.end(), Some(0));
+    let (green, yellow, red) = ("\u{1b}[32m20", "\u{1b}[33mno service", "\u{1b}[31m20");
+    let of = |name: &'static str| {
+        let site = &site;
+        move |more: &[&str]| site.stx(&[&[name], more].concat())
+    };
+    assert_colours(&of("history"), &[green, red]);
+    assert_colours(&of("status"), &[yellow, red]);
+}
+
 #[test]
 fn colours_are_for_terminals_unless_somebody_asks() {
     let mirror = Mirror::new(1);
@@ -140,31 +195,11 @@ fn colours_are_for_terminals_unless_somebody_asks() {
         list.args(more);
         list
     };
-    let green = "\u{1b}[32msuccess";
-    let auto = run(&mut at_terminal(&list(&[]))).ok();
-    assert!(auto.contains(green), "{auto:?}");
-    let plain = [
-        run(&mut at_terminal(&list(&["--color", "never"]))),
-        run(at_terminal(&list(&[])).env("NO_COLOR", "1")),
-        run(at_terminal(&list(&[])).env("TERM", "dumb")),
-        run(&mut at_terminal(
-            &mirror.stx(&["list", "--color", "always"]),
-        )),
-        run(&mut list(&[])),
-        run(mirror.stx(&["list"]).env("CLICOLOR_FORCE", "1")),
-    ];
-    for ran in plain {
-        let shown = ran.command.clone();
-        assert!(!ran.ok().contains(ESCAPE), "{shown}");
-    }
-    for mut coloured in [list(&["--color", "always"]), {
-        let mut list = list(&[]);
-        list.env("CLICOLOR_FORCE", "1");
-        list
-    }] {
-        let text = run(&mut coloured).ok();
-        assert!(text.contains(green), "{text:?}");
-    }
+    let any = |more: &[&str]| {
+        let mirror = mirror.at("mirror");
+        stx([&["--mirror", mirror.as_str(), "list"], more].concat())
+    };
+    assert_colours(&any, &["\u{1b}[32msuccess"]);
 
     // Errors and hints, and those of the parser of arguments.
     let wrong = run(&mut list(&["master/nosuch", "--color", "always"]))

@@ -13,7 +13,7 @@ use stx_service::ledger::{
 use super::Context;
 use crate::args::{History, Stats};
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, Cell, Tone};
 use stx_builds::daemon::unreadable;
 use stx_builds::users::user;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(context: &Context, args: &History) -> Result<(), Failure> {
         let rows = history
             .iter()
             .flat_map(|filed| rows(filed, context.site.now));
-        output::columns(&rows.collect::<Vec<_>>())
+        output::table(&rows.collect::<Vec<_>>())
     })
 }
 
@@ -57,7 +57,7 @@ fn shown(context: &Context, args: &History, unreadable: Failure) -> Result<(), F
     let filed: Vec<_> = filed.take(args.limit).collect();
     output::print(context.format(), &filed, || {
         let rows = filed.iter().flat_map(|filed| rows(filed, context.site.now));
-        output::columns(&rows.collect::<Vec<_>>())
+        output::table(&rows.collect::<Vec<_>>())
     })
 }
 
@@ -67,39 +67,46 @@ fn verdicts(context: &Context, ledger: &SqliteLedger, args: &History) -> Result<
         .verdicts(args.channel.as_ref(), args.limit)
         .map_err(unreadable)?;
     output::print(context.format(), &filed, || {
-        output::columns(&filed.iter().map(verdict_row).collect::<Vec<_>>())
+        output::table(&filed.iter().map(verdict_row).collect::<Vec<_>>())
     })
 }
 
-fn verdict_row(filed: &FiledVerdict) -> Vec<String> {
+fn verdict_row(filed: &FiledVerdict) -> Vec<Cell> {
     let FiledVerdict { request, end } = filed;
     let from = match &request.origin {
         VerdictOrigin::Asked { uid } => format!("asked by {}", user(*uid)),
         VerdictOrigin::Lab { lab } => format!("lab {lab}"),
     };
-    let how = match end.as_ref().map(|end| &end.how) {
-        None if request.started.is_some() => "is tested".to_owned(),
-        None => "waits".to_owned(),
-        Some(VerdictEnd::Recorded { is_new: true }) => "recorded".to_owned(),
-        Some(VerdictEnd::Recorded { is_new: false }) => "repeats the one before it".to_owned(),
-        Some(VerdictEnd::Refused { why }) => format!("refused: {why}"),
-        Some(VerdictEnd::NotTested { why }) => format!("not tested: {why}"),
-        Some(VerdictEnd::Cancelled { uid }) => format!("cancelled by {}", user(*uid)),
+    let (tone, how) = match end.as_ref().map(|end| &end.how) {
+        None if request.started.is_some() => (Tone::Plain, "is tested".to_owned()),
+        None => (Tone::Plain, "waits".to_owned()),
+        Some(VerdictEnd::Recorded { is_new: true }) => (Tone::Plain, "recorded".to_owned()),
+        Some(VerdictEnd::Recorded { is_new: false }) => {
+            (Tone::Plain, "repeats the one before it".to_owned())
+        }
+        Some(VerdictEnd::Refused { why }) => (Tone::Bad, format!("refused: {why}")),
+        Some(VerdictEnd::NotTested { why }) => (Tone::Doubtful, format!("not tested: {why}")),
+        Some(VerdictEnd::Cancelled { uid }) => {
+            (Tone::Doubtful, format!("cancelled by {}", user(*uid)))
+        }
     };
     let entry = request.entry.as_ref();
     let reason = entry.and_then(|entry| entry.reason.as_deref());
     let reason = reason.map(printable).unwrap_or_default();
     let how = match entry {
-        Some(entry) => format!("{}, {how}", entry.verdict),
-        None => how,
+        Some(entry) if tone == Tone::Plain => {
+            Cell::new(entry.verdict, format!("{}, {how}", entry.verdict))
+        }
+        Some(entry) => Cell::new(tone, format!("{}, {how}", entry.verdict)),
+        None => Cell::new(tone, how),
     };
     vec![
-        request.at.format("%Y-%m-%d %H:%M:%S").to_string(),
-        format!("#{}", request.id),
-        request.build.to_string(),
+        request.at.format("%Y-%m-%d %H:%M:%S").to_string().into(),
+        format!("#{}", request.id).into(),
+        request.build.to_string().into(),
         how,
-        from,
-        reason.into_owned(),
+        from.into(),
+        reason.into_owned().into(),
     ]
 }
 
@@ -155,7 +162,7 @@ fn logs(context: &Context, ledger: &SqliteLedger, request: u64) -> Result<(), Fa
     })
 }
 
-fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
+fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<Cell>> {
     let request = &filed.request;
     let reasons: Vec<_> = request
         .reasons
@@ -167,15 +174,15 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
             cause => cause.to_string(),
         })
         .collect();
-    let row = |at: DateTime<Utc>, what: String| {
+    let row = |at: DateTime<Utc>, what: Cell| {
         let at = at.format("%Y-%m-%d %H:%M:%S").to_string();
         let number = format!("#{}", request.id);
         vec![
-            at,
-            number,
-            request.target.channel.to_string(),
+            at.into(),
+            number.into(),
+            request.target.channel.to_string().into(),
             what,
-            reasons.join("; "),
+            reasons.join("; ").into(),
         ]
     };
     if let Some((at, closed)) = &filed.closed {
@@ -183,7 +190,7 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
     }
     let asked = request.reasons.first().map_or(now, |reason| reason.at);
     if filed.runs.is_empty() {
-        return vec![row(asked, "waits".to_owned())];
+        return vec![row(asked, "waits".into())];
     }
     filed
         .runs
@@ -194,22 +201,23 @@ fn rows(filed: &Filed, now: DateTime<Utc>) -> Vec<Vec<String>> {
 }
 
 /// The result of a request, in a line.
-pub(crate) fn outcome(filed: &Filed) -> String {
+pub(crate) fn outcome(filed: &Filed) -> Cell {
     match (&filed.closed, filed.runs.last()) {
         (Some((_, closed)), _) => closed_as(closed),
         (None, Some(run)) => ran(run),
-        (None, None) => "waits".to_owned(),
+        (None, None) => "waits".into(),
     }
 }
 
-fn closed_as(closed: &Closed) -> String {
-    match closed {
+fn closed_as(closed: &Closed) -> Cell {
+    let text = match closed {
         Closed::Cancelled { uid } => format!("cancelled by {}", user(*uid)),
         Closed::Skipped { why } => format!("skipped: {why}"),
-    }
+    };
+    Cell::new(Tone::Doubtful, text)
 }
 
-fn ran(run: &RunRow) -> String {
+fn ran(run: &RunRow) -> Cell {
     let date = run
         .build
         .as_ref()
@@ -221,32 +229,37 @@ fn ran(run: &RunRow) -> String {
         times => format!(", interrupted {times} times"),
     };
     let Some(end) = &run.end else {
-        return format!("{date}runs{times}");
+        return format!("{date}runs{times}").into();
     };
     let took = (end.at - run.started).num_seconds().max(0);
     match &end.how {
-        RunEnd::Published {
-            result,
-            reason: None,
-            ..
-        } => format!("{date}{result} in {took} s{times}"),
-        RunEnd::Published {
-            result,
-            reason: Some(reason),
-            ..
-        } => format!("{date}{result} in {took} s{times}: {reason}"),
+        RunEnd::Published { result, reason, .. } => {
+            let reason = reason.as_ref().map(|reason| format!(": {reason}"));
+            let reason = reason.unwrap_or_default();
+            Cell::new(
+                *result,
+                format!("{date}{result} in {took} s{times}{reason}"),
+            )
+        }
         RunEnd::Unchanged { since, result, why } => {
-            let failed = match result {
-                Some(BuildOutcome::Fail) => ", which failed",
-                Some(BuildOutcome::Success) | None => "",
+            let (tone, failed) = match result {
+                Some(BuildOutcome::Fail) => (Tone::Bad, ", which failed"),
+                Some(BuildOutcome::Success) | None => (Tone::Plain, ""),
             };
             let why = why.as_ref().map(|why| format!(": {why}"));
             let why = why.unwrap_or_default();
-            format!("unchanged since {}{failed}{times}{why}", since.date)
+            let since = since.date;
+            Cell::new(tone, format!("unchanged since {since}{failed}{times}{why}"))
         }
-        RunEnd::Refused { reason } => format!("{date}nothing was published{times}: {reason}"),
-        RunEnd::Cancelled => format!("{date}cancelled{times}"),
-        RunEnd::Requeued { reason } => format!("{date}starts over{times}: {reason}"),
+        RunEnd::Refused { reason } => Cell::new(
+            Tone::Bad,
+            format!("{date}nothing was published{times}: {reason}"),
+        ),
+        RunEnd::Cancelled => Cell::new(Tone::Doubtful, format!("{date}cancelled{times}")),
+        RunEnd::Requeued { reason } => Cell::new(
+            Tone::Doubtful,
+            format!("{date}starts over{times}: {reason}"),
+        ),
     }
 }
 

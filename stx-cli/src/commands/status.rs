@@ -4,14 +4,13 @@ mod shown;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 use stx_builds::daemon::unreadable;
 use stx_builds::layers::{Layer, LayerState};
 use stx_builds::log::LogEnd;
 use stx_layout::{BuildId, printable};
-use stx_service::ledger::{Ledger as _, Request, State, VerdictOrigin, VerdictRequest};
+use stx_service::ledger::{Alarm, Ledger as _, Request, State, VerdictOrigin, VerdictRequest};
 use stx_service::status::{
     Outcome, Past, PastBuilds, PhaseNow, PhaseState, RunningBuild, TimeLeft,
 };
@@ -19,7 +18,7 @@ use stx_service::status::{
 use super::Context;
 use crate::args;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Cell, Text, Tone};
 
 #[derive(Debug, Serialize)]
 struct Status<'a> {
@@ -98,16 +97,16 @@ fn newest(ended: &[Past]) -> impl Iterator<Item = &Past> {
 }
 
 /// The last lines of a log.
-fn log_end(phase: &str, log: &str, lines: &[String]) -> String {
-    let mut text = format!("\nthe end of the log of phase {phase}, {log}:\n");
+fn log_end(phase: &str, log: &str, lines: &[String]) -> Text {
+    let mut text = Text::from(format!("\nthe end of the log of phase {phase}, {log}:\n"));
     for line in lines {
-        let _ = writeln!(text, "  {line}");
+        text.push(format!("  {line}\n"));
     }
     text
 }
 
 /// The row of a build that runs.
-fn running_row(context: &Context, run: &RunningBuild) -> Vec<String> {
+fn running_row(context: &Context, run: &RunningBuild) -> Vec<Cell> {
     let build = run.build.as_ref();
     let what = build.map_or_else(
         || format!("{} of {}", run.channel, run.git),
@@ -116,7 +115,7 @@ fn running_row(context: &Context, run: &RunningBuild) -> Vec<String> {
     let since = output::age(context.site.now, run.started);
     let left = left(&run.time_left(context.site.now));
     let how = format!("{}since {since}, {left}", phases(run));
-    vec!["runs".to_owned(), what, how]
+    vec!["runs".into(), what.into(), how.into()]
 }
 
 /// The phases that run, and how many there are.
@@ -159,14 +158,23 @@ fn left(left: &TimeLeft) -> String {
 }
 
 /// The row of a request that waits.
-fn waiting_row(request: &Request) -> Vec<String> {
+fn waiting_row(request: &Request) -> Vec<Cell> {
     let reasons = request.reasons.iter();
     let reasons: Vec<_> = reasons.map(|reason| reason.cause.to_string()).collect();
     let what = format!("{} (request {})", request.target, request.id);
-    vec!["waits".to_owned(), what, reasons.join("; ")]
+    vec!["waits".into(), what.into(), reasons.join("; ").into()]
 }
 
-fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> String {
+/// The row of an alarm.
+fn alarm_row(alarm: &Alarm, words: &str, since: &str) -> Vec<Cell> {
+    vec![
+        Cell::new(Tone::Bad, "alarm"),
+        format!("{} {}", alarm.kind.as_str(), alarm.subject).into(),
+        format!("{words} (since {since})").into(),
+    ]
+}
+
+fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> Text {
     let Status {
         service_running,
         state,
@@ -175,13 +183,13 @@ fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> St
         failing,
     } = status;
     let age = |then| output::age(context.site.now, then);
-    let mut text = String::new();
-    let service = if *service_running {
-        "the service runs"
+    let mut text = Text::default();
+    text.push(if *service_running {
+        Cell::new(Tone::Good, "the service runs")
     } else {
-        "no service runs"
-    };
-    let _ = writeln!(text, "{service}");
+        Cell::new(Tone::Doubtful, "no service runs")
+    });
+    text.push("\n");
     let mut rows: Vec<_> = running
         .iter()
         .map(|run| running_row(context, run))
@@ -190,12 +198,13 @@ fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> St
     for request in state.verdicts.values() {
         rows.push(match (&request.entry, &request.origin) {
             (Some(entry), _) => vec![
-                "waits".to_owned(),
+                "waits".into(),
                 format!(
                     "verdict {} on {} ({})",
                     entry.verdict, request.build, request.id
-                ),
-                format!("by {}", printable(&entry.author)),
+                )
+                .into(),
+                format!("by {}", printable(&entry.author)).into(),
             ],
             (None, VerdictOrigin::Lab { lab }) => test(request, lab, &age),
             (None, VerdictOrigin::Asked { .. }) => continue,
@@ -215,41 +224,37 @@ fn human(context: &Context, status: &Status<'_>, running: &[RunningBuild]) -> St
             .result
             .map(|result| result.to_string())
             .unwrap_or_default();
+        let tone = last.result.map(Tone::from).unwrap_or_default();
         rows.push(vec![
-            "last".to_owned(),
-            channel.to_string(),
-            format!("{build} {result}, {good}"),
+            "last".into(),
+            channel.to_string().into(),
+            Cell::new(tone, format!("{build} {result}, {good}")),
         ]);
     }
     for layer in layers {
-        let stands = match layer.state {
-            LayerState::Runs => "runs",
-            LayerState::Waits => "waits",
-            LayerState::UpToDate => "up to date",
-            LayerState::Behind => "behind",
-            LayerState::NothingBelow => "no success below",
+        let (tone, stands) = match layer.state {
+            LayerState::Runs => (Tone::Plain, "runs"),
+            LayerState::Waits => (Tone::Plain, "waits"),
+            LayerState::UpToDate => (Tone::Good, "up to date"),
+            LayerState::Behind => (Tone::Doubtful, "behind"),
+            LayerState::NothingBelow => (Tone::Doubtful, "no success below"),
         };
         let after = layer.after.as_ref();
         let after = after.map_or_else(String::new, |after| format!(", after {after}"));
         let upon = layer.upon.as_ref();
         let upon = upon.map_or_else(String::new, |upon| format!(", made upon {}", upon.date));
         rows.push(vec![
-            "layer".to_owned(),
-            layer.channel.to_string(),
-            format!("{stands}{after}{upon}"),
+            "layer".into(),
+            layer.channel.to_string().into(),
+            Cell::new(tone, format!("{stands}{after}{upon}")),
         ]);
     }
     for (alarm, (since, words)) in &state.alarms {
-        let subject = format!("{} {}", alarm.kind.as_str(), alarm.subject);
-        rows.push(vec![
-            "alarm".to_owned(),
-            subject,
-            format!("{words} (since {})", age(*since)),
-        ]);
+        rows.push(alarm_row(alarm, words, &age(*since)));
     }
-    text.push_str(&output::columns(&rows));
+    text.append(output::table(&rows));
     for end in failing {
-        text.push_str(&log_end(&end.phase, &end.log, &end.lines));
+        text.append(log_end(&end.phase, &end.log, &end.lines));
     }
     text
 }
@@ -259,7 +264,7 @@ fn test(
     request: &VerdictRequest,
     lab: &str,
     age: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String,
-) -> Vec<String> {
+) -> Vec<Cell> {
     let what = format!(
         "test of {} by {lab} (request {})",
         request.build, request.id
@@ -268,5 +273,5 @@ fn test(
         Some(started) => ("runs", format!("since {}", age(started))),
         None => ("waits", format!("since {}", age(request.at))),
     };
-    vec![how.to_owned(), what, since]
+    vec![how.into(), what.into(), since.into()]
 }

@@ -4,7 +4,7 @@
 //! what the word says already, so that nothing is lost without it.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -111,6 +111,13 @@ impl Cell {
     }
 }
 
+/// The text alone, as it is.
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::new(Tone::Plain, text)
@@ -131,6 +138,15 @@ impl Text {
         self.0.extend(other.0);
     }
 
+    /// The text on one line, whatever is in it.
+    #[must_use]
+    pub(crate) fn on_one_line(mut self) -> Self {
+        for cell in &mut self.0 {
+            cell.text = printable(&cell.text).into_owned();
+        }
+        self
+    }
+
     /// The text made printable, with the colours of its tones or without. Colours are added last: making text printable would escape
     /// their control characters, as it has to escape those of the text itself.
     pub(crate) fn render(&self, painted: bool) -> String {
@@ -143,6 +159,13 @@ impl Text {
             }
         });
         pieces.collect()
+    }
+}
+
+/// The text alone, as it is.
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|cell| cell.fmt(f))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{left, log_end, newest, running_row, waiting_row};
 use crate::args::Format;
 use crate::commands::{Context, history, status_document};
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, Text};
 
 /// The time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,27 +42,19 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     loop {
         context.site.now = now(&context);
         let seen = look(&context)?;
-        // What was said of the document once need not be said each second.
+        // The note about the document would be repeated each second.
         context.global.quiet = true;
         let text = if draws {
             format!(
                 "\u{1b}[H\u{1b}[2J{}",
-                stx_layout::printable_lines(&drawn(&context, &seen))
+                output::painted(&drawn(&context, &seen))
             )
         } else {
             let states = states(&seen);
             let lines = changes(before.as_ref(), &states, &seen);
-            let lines = lines.into_iter().map(|(request, change)| {
-                let at = context.site.now;
-                line(
-                    &context,
-                    &Change {
-                        at,
-                        request,
-                        state: &change,
-                    },
-                )
-            });
+            let lines = lines
+                .into_iter()
+                .map(|(request, change)| line(&context, request, change));
             let text = lines.collect::<Result<String, _>>()?;
             before = Some(states);
             text
@@ -105,25 +97,24 @@ fn look(context: &Context) -> Result<Seen, Failure> {
     })
 }
 
-fn drawn(context: &Context, seen: &Seen) -> String {
+fn drawn(context: &Context, seen: &Seen) -> Text {
     let running = seen.running.iter().map(|run| running_row(context, run));
     let rows: Vec<_> = running.chain(seen.queue.iter().map(waiting_row)).collect();
-    let mut text = context.site.now.format("%Y-%m-%d %H:%M:%S\n").to_string();
+    let mut text = Text::from(context.site.now.format("%Y-%m-%d %H:%M:%S\n").to_string());
     if rows.is_empty() {
-        text.push_str("nothing runs or waits\n");
+        text.push("nothing runs or waits\n");
     }
-    text.push_str(&output::columns(&rows));
+    text.append(output::table(&rows));
     for past in newest(&seen.ended) {
-        let (channel, how) = (
-            &past.filed.request.target.channel,
-            history::outcome(&past.filed),
-        );
-        text.extend(["\n", &channel.to_string(), ": ", &how, "\n"]);
+        let channel = &past.filed.request.target.channel;
+        text.push(format!("\n{channel}: "));
+        text.push(history::outcome(&past.filed));
+        text.push("\n");
         if let Some(failing) = past.failing.as_ref().filter(|it| !it.log.is_empty()) {
             let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
             if let (Some(build), Ok(root)) = (build, context.site.root()) {
                 let log = format!("{root}/{build}/outputs/logs/{}.log", failing.phase);
-                text.push_str(&log_end(&failing.phase, &log, &failing.log));
+                text.append(log_end(&failing.phase, &log, &failing.log));
             }
         }
     }
@@ -155,24 +146,24 @@ fn changes(
     before: Option<&BTreeMap<u64, String>>,
     now: &BTreeMap<u64, String>,
     seen: &Seen,
-) -> Vec<(u64, String)> {
+) -> Vec<(u64, Text)> {
     let mut lines = Vec::new();
     for past in seen.ended.iter().rev() {
         let request = past.filed.request.id;
         if before.is_some_and(|before| before.contains_key(&request)) && !now.contains_key(&request)
         {
             let channel = &past.filed.request.target.channel;
-            lines.push((
-                request,
-                format!("{channel}: {}", history::outcome(&past.filed)),
-            ));
+            let mut text = Text::from(format!("{channel}: "));
+            text.push(history::outcome(&past.filed));
+            lines.push((request, text));
         }
     }
     for (request, state) in now {
         if before.and_then(|before| before.get(request)) != Some(state) {
             let run = seen.running.iter().find(|run| run.request == *request);
             let left = run.map(|run| format!(", {}", left(&run.time_left(run_time(run)))));
-            lines.push((*request, format!("{state}{}", left.unwrap_or_default())));
+            let text = format!("{state}{}", left.unwrap_or_default());
+            lines.push((*request, text.into()));
         }
     }
     lines
@@ -184,15 +175,21 @@ fn run_time(run: &RunningBuild) -> chrono::DateTime<Utc> {
     times.max().unwrap_or(run.started)
 }
 
-fn line(context: &Context, change: &Change<'_>) -> Result<String, Failure> {
-    let at = change.at.format("%Y-%m-%d %H:%M:%S");
+fn line(context: &Context, request: u64, change: Text) -> Result<String, Failure> {
+    let at = context.site.now;
     Ok(match context.format() {
         Format::Human => {
-            let text = format!("{at} request {}: {}", change.request, change.state);
-            stx_layout::printable(&text).into_owned() + "\n"
+            let at = at.format("%Y-%m-%d %H:%M:%S");
+            let mut text = Text::from(format!("{at} request {request}: "));
+            text.append(change);
+            output::painted(&text.on_one_line()) + "\n"
         }
         Format::Json => {
-            let json = serde_json::to_string(change);
+            let json = serde_json::to_string(&Change {
+                at,
+                request,
+                state: &change.to_string(),
+            });
             let json = json.map_err(|error| Failure::new(Exit::Bug, error))?;
             printable_json(&json).into_owned() + "\n"
         }

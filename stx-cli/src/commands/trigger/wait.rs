@@ -9,7 +9,7 @@ use stx_service::status::{Outcome, Past, PhaseNow, PhaseState, Step};
 use super::super::history;
 use super::Context;
 use crate::exit::{Exit, Failure};
-use crate::output;
+use crate::output::{self, Text};
 
 /// How many lines of the log of a phase that failed are printed.
 const LINES: usize = 10;
@@ -32,7 +32,9 @@ pub(super) async fn run(
     let number = past.filed.request.id;
     let how = history::outcome(&past.filed);
     output::print(context.format(), &past, || {
-        format!("request {number}: {how}")
+        let mut text = Text::from(format!("request {number}: "));
+        text.push(how.clone());
+        text
     })?;
     match past.outcome() {
         Outcome::Success => Ok(()),
