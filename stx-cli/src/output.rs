@@ -5,6 +5,7 @@
 //! has died or the disk under it is full, so the lints `print_stdout` and `print_stderr` keep them out.
 
 mod paint;
+mod screen;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -16,6 +17,7 @@ use crate::args::Format;
 use crate::exit::{Exit, Failure};
 
 pub(crate) use paint::{Cell, Text, Tone, choose, table};
+pub(crate) use screen::{can_draw, draw};
 
 /// Prints a result: `json` as one document, or the text that `human` gives.
 pub(crate) fn print<T: Serialize, H: Into<Text>>(

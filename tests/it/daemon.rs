@@ -2,6 +2,7 @@
 
 mod blocked;
 mod branches;
+mod drawn;
 mod full;
 mod hostile;
 mod labs;

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::daemon::Site;
-use crate::harness::{Ran, at_terminal, run, stx};
+use crate::harness::{Ran, around, at_terminal, run, stx, tool};
 use crate::nginx::Nginx;
 use crate::retention::{Mirror, NOW, january};
 
@@ -185,6 +185,18 @@ fn requests_have_the_colours_of_their_results() {
     };
     assert_colours(&of("history"), &[green, red]);
     assert_colours(&of("status"), &[yellow, red]);
+    // Nothing is drawn where the cursor cannot be moved.
+    let watch = around(
+        tool("timeout", ["--foreground", "3"]),
+        &site.stx(&["status", "--watch"]),
+    );
+    assert!(run(&mut at_terminal(&watch)).code(124).stdout.contains(red));
+    assert_eq!(
+        run(at_terminal(&watch).env("TERM", "dumb"))
+            .code(124)
+            .stdout,
+        ""
+    );
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::time::Duration;
 use chrono::Utc;
 use serde::Serialize;
 use stx_builds::daemon::unreadable;
-use stx_layout::printable_json;
+use stx_builds::log::LogEnd;
+use stx_layout::{BuildId, printable_json};
 use stx_service::ledger::{Ledger as _, Request};
 use stx_service::status::{Past, PastBuilds, PhaseState, RunningBuild};
 
-use super::{left, log_end, newest, running_row, waiting_row};
+use super::{left, log_end, newest, newest_failed, running_row, waiting_row};
 use crate::args::Format;
 use crate::commands::{Context, history, status_document};
 use crate::exit::{Exit, Failure};
@@ -25,6 +26,8 @@ struct Seen {
     running: Vec<RunningBuild>,
     queue: Vec<Request>,
     ended: Vec<Past>,
+    /// The ends of the logs of the newest builds that failed.
+    logs: BTreeMap<BuildId, LogEnd>,
 }
 
 /// A change, for scripts.
@@ -36,19 +39,18 @@ struct Change<'a> {
 }
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
-    let draws = output::is_terminal() && context.format() == Format::Human;
+    let draws = output::can_draw() && context.format() == Format::Human;
     let mut before: Option<BTreeMap<u64, String>> = None;
+    let mut logs = BTreeMap::new();
     let mut context = context.clone();
     loop {
         context.site.now = now(&context);
-        let seen = look(&context)?;
+        let mut seen = look(&context)?;
         // The note about the document would be repeated each second.
         context.global.quiet = true;
         let text = if draws {
-            format!(
-                "\u{1b}[H\u{1b}[2J{}",
-                output::painted(&drawn(&context, &seen))
-            )
+            add_logs(&context, &mut seen, &mut logs).await;
+            output::draw(&drawn(&context, &seen))
         } else {
             let states = states(&seen);
             let lines = changes(before.as_ref(), &states, &seen);
@@ -81,6 +83,9 @@ fn look(context: &Context) -> Result<Seen, Failure> {
                 return Err(failure);
             };
             return Ok(Seen {
+                logs: newest(&status.history)
+                    .filter_map(|past| shown_log(&status.mirror, past))
+                    .collect(),
                 running: status.running,
                 queue: status.queue,
                 ended: status.history,
@@ -94,7 +99,42 @@ fn look(context: &Context) -> Result<Seen, Failure> {
         running: context.site.running_builds(state, &past)?,
         queue: state.queue.values().cloned().collect(),
         ended: past.ended().to_vec(),
+        logs: BTreeMap::new(),
     })
+}
+
+/// The end of a log that the document of the service holds.
+fn shown_log(mirror: &str, past: &Past) -> Option<(BuildId, LogEnd)> {
+    let build = past.filed.runs.last()?.build.clone()?;
+    let failing = past.failing.as_ref().filter(|it| !it.log.is_empty())?;
+    let end = LogEnd {
+        phase: failing.phase.clone(),
+        log: format!("{mirror}/{build}/outputs/logs/{}.log", failing.phase),
+        lines: failing.log.clone(),
+    };
+    Some((build, end))
+}
+
+/// Adds the ends of the logs that the mirror holds. `known` are those that were read before: a log of an ended build does not
+/// change, and a mirror that is elsewhere is not asked each second.
+async fn add_logs(
+    context: &Context,
+    seen: &mut Seen,
+    known: &mut BTreeMap<BuildId, Option<LogEnd>>,
+) {
+    for build in newest_failed(&seen.ended) {
+        if seen.logs.contains_key(build) {
+            continue;
+        }
+        if !known.contains_key(build) {
+            // As in `status`: without the log, the rest is shown all the same.
+            let end = context.site.failing_log(build).await.ok().flatten();
+            known.insert(build.clone(), end);
+        }
+        if let Some(Some(end)) = known.get(build) {
+            seen.logs.insert(build.clone(), end.clone());
+        }
+    }
 }
 
 fn drawn(context: &Context, seen: &Seen) -> Text {
@@ -110,12 +150,9 @@ fn drawn(context: &Context, seen: &Seen) -> Text {
         text.push(format!("\n{channel}: "));
         text.push(history::outcome(&past.filed));
         text.push("\n");
-        if let Some(failing) = past.failing.as_ref().filter(|it| !it.log.is_empty()) {
-            let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
-            if let (Some(build), Ok(root)) = (build, context.site.root()) {
-                let log = format!("{root}/{build}/outputs/logs/{}.log", failing.phase);
-                text.append(log_end(&failing.phase, &log, &failing.log));
-            }
+        let build = past.filed.runs.last().and_then(|run| run.build.as_ref());
+        if let Some(end) = build.and_then(|build| seen.logs.get(build)) {
+            text.append(log_end(&end.phase, &end.log, &end.lines));
         }
     }
     text
