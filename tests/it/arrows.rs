@@ -122,8 +122,8 @@ fn the_leaf_reaches_no_io_async_or_network() {
     }
 }
 
-/// The crates whose modules know each other in one direction only.
-const LAYERED: &[(&str, &str)] = &[
+/// The libraries, each with its directory. Their modules know each other in one direction only.
+pub(crate) const LAYERED: &[(&str, &str)] = &[
     ("stx-layout", "stx-layout"),
     ("stx-deb", "stx-layout/deb"),
     ("stx-retention", "stx-retention"),

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use camino::Utf8PathBuf;
 
-/// The program `stx-builds`, built with these options if it is not up to date.
-pub(crate) fn built(options: &[&str]) -> Utf8PathBuf {
+/// The cargo that runs the tests.
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo tells those that it runs is not what it is told: build scripts that look at it would run once more.
     for (name, _) in std::env::vars_os() {
@@ -16,7 +16,12 @@ pub(crate) fn built(options: &[&str]) -> Utf8PathBuf {
             cargo.env_remove(name);
         }
     }
-    let output = cargo
+    cargo
+}
+
+/// The program `stx-builds`, built with these options if it is not up to date.
+pub(crate) fn built(options: &[&str]) -> Utf8PathBuf {
+    let output = cargo()
         .args([
             "build",
             "--locked",

@@ -1,8 +1,41 @@
 //! Documents that have to say what is true.
 
+mod api;
+
 use std::fmt::Write as _;
 
 use crate::harness::{root, run, stx};
+
+/// The hint of a document that is old.
+const ACCEPT: &str = "the documents below are old; if the change is right, accept it by \
+    UPDATE_DOCS=1 cargo test -p stx-tests --test it -- documents::";
+
+/// The lines of a document that differ from the text that a test made, with three lines around them; empty if none does. Writes the text
+/// instead if `UPDATE_DOCS` is in the environment.
+fn changed(document: &str, text: &str) -> String {
+    let file = root().join(document);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs_err::write(&file, text).expect("a document");
+    }
+    let written = fs_err::read_to_string(&file).unwrap_or_default();
+    difference(document, &written, text)
+}
+
+fn difference(document: &str, written: &str, text: &str) -> String {
+    let diff = similar::TextDiff::from_lines(written, text);
+    diff.unified_diff().header(document, "the code").to_string()
+}
+
+#[test]
+fn the_difference_of_a_document_names_its_lines() {
+    let written = "pub fn a()\npub fn b()\npub fn c()\n";
+    assert_eq!(difference("docs/api/x.txt", written, written), "");
+    let text = "pub fn a()\npub fn b(u64)\npub fn c()\n";
+    assert_eq!(
+        difference("docs/api/x.txt", written, text),
+        "--- docs/api/x.txt\n+++ the code\n@@ -1,3 +1,3 @@\n pub fn a()\n-pub fn b()\n+pub fn b(u64)\n pub fn c()\n"
+    );
+}
 
 /// The commands that the help of the program names, group by group.
 pub(crate) fn commands(help: &str) -> Vec<String> {
@@ -47,16 +80,8 @@ fn reference() -> String {
 
 #[test]
 fn the_command_reference_is_that_of_the_binary() {
-    let file = root().join("docs/cli.md");
-    let reference = reference();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs_err::write(&file, &reference).expect("docs/cli.md");
-    }
-    let written = fs_err::read_to_string(&file).unwrap_or_default();
-    assert!(
-        written == reference,
-        "docs/cli.md is old; UPDATE_DOCS=1 cargo test -p stx-tests documents"
-    );
+    let changes = changed("docs/cli.md", &reference());
+    assert!(changes.is_empty(), "{ACCEPT}\n{changes}");
 }
 
 #[test]
