@@ -29,7 +29,7 @@ use stx_deb::{DebError, Extent};
 use stx_layout::rpm::{Frame, FrameError, HeadError, frame, read_head};
 use stx_layout::{BuildId, BuildPath, Sha256};
 use stx_publish::fetch::{FetchError, FetchOptions, Wanted, fetch};
-use stx_publish::{MirrorRead, StoreError};
+use stx_publish::{ByteRange, MirrorRead, StoreError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Reader;
@@ -271,8 +271,11 @@ async fn head(
     let mut idle = 0;
     loop {
         let before = bytes.len();
-        let more = (needed - before) as u64;
-        let mut body = store.read_part(id, path, before as u64, more).await?;
+        let range = ByteRange {
+            from: before as u64,
+            length: (needed - before) as u64,
+        };
+        let mut body = store.read_ranges(id, path, &[range]).await?;
         let mut broken = None;
         while let Some(chunk) = body.stream.next().await {
             match chunk {

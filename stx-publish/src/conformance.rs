@@ -10,7 +10,7 @@ use crate::incoming::{Entry, Incoming};
 use crate::index::{PageId, PageName};
 use crate::plan::PublishRequest;
 use crate::publish::{prepare, publish};
-use crate::store::{Audit, Depth, Found, MirrorStore, Scope, StoreError, read_all};
+use crate::store::{Audit, ByteRange, Depth, Found, MirrorStore, Scope, StoreError, read_all};
 use crate::verify::verify;
 
 mod apt;
@@ -216,24 +216,7 @@ async fn published_is_there(store: &dyn MirrorStore) {
         bytes.extend_from_slice(&chunk.expect("a chunk"));
     }
     assert_eq!(bytes, b"1");
-    for (from, length, expected) in [
-        (1, 3, &b"ay "[..]),
-        (3, 100, b" 1"),
-        (0, 0, b""),
-        (9, 1, b""),
-    ] {
-        let part = store
-            .read_part(&id, &path("outputs/CONTEXT"), from, length)
-            .await
-            .expect("read");
-        assert_eq!(part.size, 5);
-        let chunks: Vec<_> = part.stream.collect().await;
-        let bytes: Vec<u8> = chunks
-            .into_iter()
-            .flat_map(|chunk| chunk.expect("a chunk"))
-            .collect();
-        assert_eq!(bytes, expected, "{length} bytes from {from}");
-    }
+    ranges_are_read(store, &id).await;
     assert_eq!(
         shown(store, &id.channel).await,
         Some(AliasEntry::Build(id.date))
@@ -279,6 +262,36 @@ async fn published_is_there(store: &dyn MirrorStore) {
         .await
         .expect("a catalog");
     assert_eq!(catalog.builds().count(), 4);
+}
+
+/// Ranges of a file of five bytes.
+async fn ranges_are_read(store: &dyn MirrorStore, id: &BuildId) {
+    for (ranges, expected) in [
+        (&[(1, 3)][..], &b"ay "[..]),
+        (&[(3, 100)], b" 1"),
+        (&[(0, 0)], b""),
+        (&[(9, 1)], b""),
+        (&[(0, 1), (2, 1), (4, 1)], b"dy1"),
+        (&[(1, 1), (3, 100)], b"a 1"),
+        (&[(0, 2), (9, 1)], b"da"),
+        (&[], b""),
+    ] {
+        let asked: Vec<_> = ranges
+            .iter()
+            .map(|&(from, length)| ByteRange { from, length })
+            .collect();
+        let body = store
+            .read_ranges(id, &path("outputs/CONTEXT"), &asked)
+            .await
+            .expect("read");
+        assert_eq!(body.size, 5);
+        let chunks: Vec<_> = body.stream.collect().await;
+        let bytes: Vec<u8> = chunks
+            .into_iter()
+            .flat_map(|chunk| chunk.expect("a chunk"))
+            .collect();
+        assert_eq!(bytes, expected, "{ranges:?}");
+    }
 }
 
 /// A mirror can do what it says, and nothing else of that.

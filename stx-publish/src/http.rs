@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -25,10 +25,12 @@ use crate::index::{ChannelIndex, PageId, PageName, RootIndex};
 use crate::net::{HttpOptions, WebPage, client, is_transient, is_web_page, retry_after};
 use crate::seal::LONGEST_TEXT;
 use crate::store::{
-    Audit, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError,
+    Audit, ByteRange, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope,
+    StoreError,
 };
 
 mod inspect;
+mod ranges;
 
 /// URLs above the root in which a mirror is looked for.
 const HIGHEST: usize = 8;
@@ -42,6 +44,8 @@ pub struct HttpStore {
     /// The strong entity tags of files that were begun, so that one that changes is noticed when it is gone on with.
     tags: Arc<Mutex<HashMap<Url, String>>>,
     received: Arc<AtomicU64>,
+    /// Whether the server answers with several ranges, as far as is known.
+    is_several: Arc<AtomicBool>,
 }
 
 /// A URL that no mirror can be read from.
@@ -97,6 +101,7 @@ impl HttpStore {
             options: Arc::new(options),
             tags: Arc::default(),
             received: Arc::default(),
+            is_several: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -246,24 +251,25 @@ impl HttpStore {
     /// A file from byte `from` on. The server is asked for no more than `length` bytes, and may send more.
     async fn range(
         &self,
-        id: &BuildId,
-        path: &BuildPath,
+        url: &Url,
         from: u64,
         length: Option<u64>,
     ) -> Result<FileBody, StoreError> {
-        let url = self.url(&format!("{id}/{path}"));
         let mut headers = Vec::new();
-        let tag = self.tag(&url);
+        let tag = self.tag(url);
         let last = length.map(|length| from.saturating_add(length.max(1)) - 1);
         if from > 0 || last.is_some() {
             let last = last.map(|last| last.to_string()).unwrap_or_default();
             headers.push((header::RANGE, format!("bytes={from}-{last}")));
             headers.extend(tag.clone().map(|tag| (header::IF_RANGE, tag)));
         }
-        let response = self.send(&url, &headers).await?;
-        self.keep_tag(&url, response.headers());
+        let response = self.send(url, &headers).await?;
+        self.keep_tag(url, response.headers());
         let part = content_range(response.headers());
         let is_whole = !headers.is_empty() && response.status() == StatusCode::OK;
+        if is_whole {
+            self.is_several.store(false, Ordering::Relaxed);
+        }
         let (size, skip) = match (response.status(), part) {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some((_, size))) => {
                 return Ok(FileBody {
@@ -272,40 +278,49 @@ impl HttpStore {
                     is_whole: false,
                 });
             }
-            (StatusCode::PARTIAL_CONTENT, Some((Some(begins), size))) if begins == from => {
+            (StatusCode::PARTIAL_CONTENT, Some((Some((begins, _)), size))) if begins == from => {
                 (size, 0)
             }
             (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) => {
                 return Err(network(
-                    &url,
+                    url,
                     "the server sent another part than was asked for",
                 ));
             }
             // A server that knows no ranges sends it all; so does one whose file changed.
-            _ if from > 0 && tag.is_some() && tag != self.tag(&url) => {
+            _ if from > 0 && tag.is_some() && tag != self.tag(url) => {
                 return Err(StoreError::Changed {
                     path: url.to_string(),
                 });
             }
             _ => {
                 let length = response.content_length();
-                let size = length
-                    .ok_or_else(|| network(&url, "the server does not say how long it is"))?;
+                let size =
+                    length.ok_or_else(|| network(url, "the server does not say how long it is"))?;
                 (size, from)
             }
         };
-        let received = Arc::clone(&self.received);
-        let rest = response
-            .bytes_stream()
-            .inspect_ok(move |chunk| {
-                received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            })
-            .map_err(move |error| network(&url, error.without_url()));
+        let rest = self.counted(response, url.clone());
         Ok(FileBody {
             size,
             stream: drop_first(rest, skip).boxed(),
             is_whole,
         })
+    }
+
+    /// The body of an answer, whose bytes are counted.
+    fn counted(
+        &self,
+        response: Response,
+        url: Url,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+        let received = Arc::clone(&self.received);
+        response
+            .bytes_stream()
+            .inspect_ok(move |chunk| {
+                received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            })
+            .map_err(move |error| network(&url, error.without_url()))
     }
 
     async fn channel_index(&self, channel: &Channel) -> Result<Option<ChannelEntry>, StoreError> {
@@ -400,14 +415,18 @@ async fn whole(response: Response, url: &Url, received: &AtomicU64) -> Result<By
     Ok(body.freeze())
 }
 
-/// `bytes FROM-TO/SIZE` or `bytes */SIZE`: where it begins, and the size of the whole.
-fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, u64)> {
-    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+/// The range of an answer: its first and its last byte, and the size of the whole.
+fn content_range(headers: &HeaderMap) -> Option<(Option<(u64, u64)>, u64)> {
+    parse_content_range(headers.get(header::CONTENT_RANGE)?.to_str().ok()?)
+}
+
+/// `bytes FROM-TO/SIZE` or `bytes */SIZE`.
+fn parse_content_range(text: &str) -> Option<(Option<(u64, u64)>, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let from = range
+    let range = range
         .split_once('-')
-        .and_then(|(from, _)| from.parse().ok());
-    Some((from, size.parse().ok()?))
+        .and_then(|(from, last)| Some((from.parse().ok()?, last.parse().ok()?)));
+    Some((range, size.parse().ok()?))
 }
 
 /// A stream without its first bytes.
@@ -506,18 +525,29 @@ impl MirrorRead for HttpStore {
         path: &BuildPath,
         from: u64,
     ) -> Result<FileBody, StoreError> {
-        self.range(id, path, from, None).await
+        let url = self.url(&format!("{id}/{path}"));
+        self.range(&url, from, None).await
     }
 
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError> {
-        let body = self.range(id, path, from, Some(length)).await?;
-        Ok(body.cut(length))
+        let url = self.url(&format!("{id}/{path}"));
+        let asked: Vec<_> = ranges.iter().copied().filter(|it| it.length > 0).collect();
+        if asked.len() > 1
+            && let Some(body) = self.several(&url, &asked).await?
+        {
+            return Ok(body);
+        }
+        let store = self.clone();
+        FileBody::of_ranges(ranges, move |range| {
+            let (store, url) = (store.clone(), url.clone());
+            async move { store.range(&url, range.from, Some(range.length)).await }
+        })
+        .await
     }
 
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {

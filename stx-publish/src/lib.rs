@@ -111,7 +111,7 @@ pub use publish::{
 pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, Signer};
 pub use store::{
-    Added, Audit, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
+    Added, Audit, ByteRange, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
     Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
     Retired, RootWriter, Scope, StagedBuild, read_all,
 };

@@ -47,8 +47,8 @@ use crate::ingest::blocking;
 use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
 use crate::store::{
-    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
+    Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 
 mod adopt;
@@ -342,14 +342,18 @@ impl MirrorRead for LocalStore {
         .await
     }
 
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError> {
-        Ok(self.read(id, path, from).await?.cut(length))
+        let (store, id, path) = (self.clone(), id.clone(), path.clone());
+        FileBody::of_ranges(ranges, move |range| {
+            let (store, id, path) = (store.clone(), id.clone(), path.clone());
+            async move { store.read(&id, &path, range.from).await }
+        })
+        .await
     }
 
     fn capabilities(&self) -> Capabilities {

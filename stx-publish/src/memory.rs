@@ -16,7 +16,7 @@ use crate::index::PageId;
 use crate::seal::{Seal, is_beyond_sums};
 use crate::store::rules::{following, is_channel_within, is_within, no_build};
 use crate::store::{
-    Audit, Capabilities, Content, Contents, Depth, FileBody, Hold, Inspection, Leftover,
+    Audit, ByteRange, Capabilities, Content, Contents, Depth, FileBody, Hold, Inspection, Leftover,
     MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 use crate::thinning::Thinned;
@@ -111,6 +111,14 @@ impl MemoryStore {
                 None => drop(build.files.0.remove(path)),
             }
         }
+    }
+
+    fn bytes(&self, id: &BuildId, path: &BuildPath) -> Result<Bytes, StoreError> {
+        let state = self.state();
+        let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
+        build.read(path).ok_or_else(|| StoreError::NotFound {
+            what: format!("{id}/{path}"),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -213,22 +221,16 @@ impl MirrorRead for MemoryStore {
         path: &BuildPath,
         from: u64,
     ) -> Result<FileBody, StoreError> {
-        let state = self.state();
-        let build = state.builds.get(id).ok_or_else(|| no_build(id))?;
-        let bytes = build.read(path).ok_or_else(|| StoreError::NotFound {
-            what: format!("{id}/{path}"),
-        })?;
-        Ok(FileBody::of(&bytes, from))
+        Ok(FileBody::of(&self.bytes(id, path)?, from))
     }
 
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError> {
-        Ok(self.read(id, path, from).await?.cut(length))
+        Ok(FileBody::in_memory(&self.bytes(id, path)?, ranges))
     }
 
     fn capabilities(&self) -> Capabilities {

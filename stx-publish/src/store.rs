@@ -20,8 +20,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin,
@@ -56,13 +56,22 @@ pub use root::RootWriter;
 /// The bytes of a file, in order, in chunks of the store's choice.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
+/// Bytes of a file that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The offset of the first byte.
+    pub from: u64,
+    /// The number of bytes.
+    pub length: u64,
+}
+
 /// A file that is being read.
 pub struct FileBody {
-    /// Size of the whole file in bytes, whatever the offset that was asked for.
+    /// Size of the whole file in bytes, whatever was asked for.
     pub size: u64,
-    /// The bytes from the offset on.
+    /// The bytes from the offset on, or those of the ranges.
     pub stream: ByteStream,
-    /// Whether the server was asked for a part and sends all of the file: what comes before the part is transferred and dropped.
+    /// Whether the server was asked for ranges and sends all of the file: what lies between them is transferred and dropped.
     pub is_whole: bool,
 }
 
@@ -77,13 +86,52 @@ impl fmt::Debug for FileBody {
 impl FileBody {
     /// A file in memory, from byte `from` on.
     pub fn of(bytes: &Bytes, from: u64) -> Self {
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let rest = bytes.slice(from.min(bytes.len())..);
+        let length = u64::MAX;
+        Self::in_memory(bytes, &[ByteRange { from, length }])
+    }
+
+    /// The ranges of a file in memory, one after another.
+    pub fn in_memory(bytes: &Bytes, ranges: &[ByteRange]) -> Self {
+        let at =
+            |offset: u64| usize::try_from(offset).map_or(bytes.len(), |it| it.min(bytes.len()));
+        let ranges = ranges.iter().map(|range| {
+            let end = range.from.saturating_add(range.length);
+            Ok(bytes.slice(at(range.from)..at(end)))
+        });
+        let ranges: Vec<_> = ranges.collect();
         Self {
             size: bytes.len() as u64,
-            stream: stream::iter([Ok(rest)]).boxed(),
+            stream: stream::iter(ranges).boxed(),
             is_whole: false,
         }
+    }
+
+    /// The ranges of a file one after another. `read` reads one from its beginning; it is asked for the next one when the stream gets
+    /// there.
+    ///
+    /// # Errors
+    /// Those of `read` for the first range. Those for another one are in the stream.
+    pub async fn of_ranges<R, F>(ranges: &[ByteRange], mut read: R) -> Result<Self, StoreError>
+    where
+        R: FnMut(ByteRange) -> F + Send + 'static,
+        F: Future<Output = Result<Self, StoreError>> + Send + 'static,
+    {
+        let Some((&first, rest)) = ranges.split_first() else {
+            let nothing = ByteRange { from: 0, length: 0 };
+            return Ok(read(nothing).await?.cut(0));
+        };
+        let begun = read(first).await?.cut(first.length);
+        if rest.is_empty() {
+            return Ok(begun);
+        }
+        let rest = stream::iter(rest.to_vec()).then(move |range| {
+            let body = read(range);
+            async move { Ok::<_, StoreError>(body.await?.cut(range.length).stream) }
+        });
+        Ok(Self {
+            stream: begun.stream.chain(rest.try_flatten()).boxed(),
+            ..begun
+        })
     }
 
     /// The same body, whose stream ends after `length` bytes.
@@ -270,14 +318,14 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
 
-    /// At most `length` bytes of a file from byte `from` on; otherwise as [`read`](Self::read). A store that can transfer
-    /// no more than these does so; others [cut](FileBody::cut) the body.
-    async fn read_part(
+    /// The ranges of a file one after another: of each at most its bytes, and none from the end of the file on; otherwise as
+    /// [`read`](Self::read). A store that can transfer no more than these does so, with one request if it can; others
+    /// [cut](FileBody::of_ranges) the file.
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError>;
 
     /// A derived page; `None` where there is none.

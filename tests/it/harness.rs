@@ -178,7 +178,8 @@ pub(crate) fn at_terminal(command: &Command) -> Command {
             None => script.env_remove(name),
         };
     }
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    // `CI` is a reason for colours, too.
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         script.env_remove(name);
     }
     script.env("TERM", "xterm");

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
 use stx_layout::{BuildId, BuildPath};
+use stx_publish::ByteRange;
 
 use super::{LogPart, PIECE, Sink};
 use crate::error::{Error, unusable};
@@ -139,11 +140,10 @@ impl Log for PublishedLog<'_> {
     }
 
     async fn part(&self, from: u64, length: u64) -> Result<Vec<u8>, Error> {
-        let part = self
-            .reader
-            .store()
-            .read_part(self.id, &self.path, from, length);
-        let mut stream = part.await.map_err(refused)?.stream;
+        let range = ByteRange { from, length };
+        let store = self.reader.store();
+        let part = store.read_ranges(self.id, &self.path, &[range]).await;
+        let mut stream = part.map_err(refused)?.stream;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.map_err(refused)?);

@@ -13,7 +13,7 @@ use stx_layout::index::{BuildIndex, BuildPage, ChannelIndex, PageId, PageName};
 use stx_layout::{BuildDate, BuildId, BuildPath, Sha256};
 use stx_publish::incoming::digest_of;
 use stx_publish::seal::signature_path;
-use stx_publish::store::{Depth, Found, MirrorStore, PageWriter, StoreError};
+use stx_publish::store::{ByteRange, Depth, Found, MirrorStore, PageWriter, StoreError};
 
 use crate::html::build::{Facts, build_page, look};
 use crate::site::{PARALLEL, Refreshed, Site};
@@ -209,7 +209,11 @@ async fn beginning(
     id: &BuildId,
     path: &BuildPath,
 ) -> Result<Option<(String, bool)>, StoreError> {
-    let mut body = match store.read_part(id, path, 0, LONGEST_CHANGELOG).await {
+    let range = ByteRange {
+        from: 0,
+        length: LONGEST_CHANGELOG,
+    };
+    let mut body = match store.read_ranges(id, path, &[range]).await {
         Err(StoreError::NotFound { .. }) => return Ok(None),
         body => body?,
     };

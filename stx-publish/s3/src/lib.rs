@@ -65,8 +65,8 @@ use stx_publish::ingest::Hints;
 use stx_publish::metadata::{RepoMetadata, Repodata};
 use stx_publish::seal::Seal;
 use stx_publish::store::{
-    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
+    Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 
 mod alias;
@@ -402,14 +402,18 @@ impl MirrorRead for BucketStore {
         self.inner.read(id, path, from, None).await
     }
 
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError> {
-        self.inner.read(id, path, from, Some(length)).await
+        let (inner, id, path) = (self.inner.clone(), id.clone(), path.clone());
+        FileBody::of_ranges(ranges, move |range| {
+            let (inner, id, path) = (inner.clone(), id.clone(), path.clone());
+            async move { inner.read(&id, &path, range.from, Some(range.length)).await }
+        })
+        .await
     }
 
     fn capabilities(&self) -> Capabilities {

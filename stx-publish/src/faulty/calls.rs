@@ -19,8 +19,8 @@ use crate::metadata::{CarriedRecord, Indexed};
 use crate::seal::Sealed;
 use crate::store::rules::retired_at;
 use crate::store::{
-    Added, Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, KnownFile,
-    Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope,
+    Added, Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection,
+    KnownFile, Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope,
     StagedBuild, StoreError,
 };
 use crate::thinning::ThinnedSection;
@@ -33,7 +33,7 @@ pub const METHODS: [&str; 51] = [
     "alias",
     "root_aliases",
     "read",
-    "read_part",
+    "read_ranges",
     "capabilities",
     "file",
     "page",
@@ -184,14 +184,13 @@ impl<S: MirrorRead> MirrorRead for FaultyStore<S> {
     ) -> Result<FileBody, StoreError> {
         through!(self.read(id, path, from) else FileBody::of(&Bytes::new(), 0))
     }
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError> {
-        through!(self.read_part(id, path, from, length) else FileBody::of(&Bytes::new(), 0))
+        through!(self.read_ranges(id, path, ranges) else FileBody::of(&Bytes::new(), 0))
     }
     /// Where calls fail, files are read by calls, which are counted.
     fn capabilities(&self) -> Capabilities {

@@ -16,8 +16,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use stx_layout::{counted, size as size_of};
 use stx_zsync::{Control, Index, LONGEST, Piece, plan};
 use tokio::sync::{Semaphore, mpsc};
@@ -28,15 +28,18 @@ use super::seed::Seed;
 use super::{FetchError, FetchEvent};
 use crate::error::chain;
 use crate::incoming::digest_of;
-use crate::store::{StoreError, read_all};
+use crate::store::{ByteRange, StoreError, read_all};
 
-/// Bytes of a range that are asked for at once.
+/// Bytes that are asked for at once, in one range or in several.
 const RANGE: u64 = 1 << 20;
+
+/// Ranges that are asked for at once. Servers take header lines of 8 KiB, Apache 200 ranges.
+const RANGES: usize = 64;
 
 /// The longest gap between two ranges that is fetched with them, although its bytes are here: a request costs as much.
 const GAP: u64 = 8 << 10;
 
-/// Pieces for each connection that are fetched or wait to be written: with [`RANGE`] that many MiB are in memory.
+/// Steps for each connection that are fetched or wait to be written: with [`RANGE`] that many MiB are in memory.
 const AHEAD: usize = 4;
 
 /// Seeds that hold less than one part in so many of the file are worth nothing.
@@ -180,27 +183,44 @@ impl File<'_> {
         let turns = Semaphore::new(connections);
         let (sender, receiver) = mpsc::channel(1);
         let writer = tokio::task::spawn_blocking(move || write(part, receiver, &seeds));
-        let chunks = pieces.into_iter().map(|piece| {
+        let get = |step: Vec<Piece>| {
             let turns = &turns;
             async move {
-                if let Some((seed, at)) = piece.seed {
-                    let length = piece.length;
-                    return Ok((piece, Chunk::Seed { seed, at, length }));
+                let ranges: Vec<_> = step.iter().filter_map(range_of).collect();
+                let mut bytes = Vec::new();
+                if !ranges.is_empty() {
+                    let _turn = turns.acquire().await.expect("it is never closed");
+                    bytes = self.ranges(&ranges, length).await?;
                 }
-                let _turn = turns.acquire().await.expect("it is never closed");
-                let chunks = self.range(piece.at, piece.length, length).await?;
-                Ok::<_, Stop>((piece, Chunk::Bytes(chunks)))
+                let mut bytes = bytes.into_iter();
+                let chunks = step.into_iter().map(move |Piece { seed, length, .. }| {
+                    let chunk = match seed {
+                        Some((seed, at)) => Chunk::Seed { seed, at, length },
+                        None => Chunk::Bytes(bytes.next().unwrap_or_default()),
+                    };
+                    (length, chunk)
+                });
+                Ok::<_, Stop>(stream::iter(chunks.map(Ok)))
             }
-        });
-        let mut chunks = stream::iter(chunks).buffered(connections * AHEAD);
+        };
+        // A server that knows no ranges sends all of the file for each: the first answer is waited for.
+        let mut steps = steps(pieces);
+        let is_asked = |step: &Vec<Piece>| step.iter().any(|piece| piece.seed.is_none());
+        let first = steps.iter().position(is_asked).map_or(0, |at| at + 1);
+        let rest = stream::iter(steps.split_off(first)).map(get);
+        let chunks = stream::iter(steps)
+            .then(get)
+            .chain(rest.buffered(connections * AHEAD))
+            .try_flatten();
+        let mut chunks = std::pin::pin!(chunks);
         let mut stopped = None;
         while let Some(chunk) = chunks.next().await {
             match chunk {
-                Ok((piece, chunk)) => {
-                    if piece.seed.is_none() {
-                        *arrived += piece.length;
+                Ok((length, chunk)) => {
+                    if matches!(chunk, Chunk::Bytes(_)) {
+                        *arrived += length;
                     }
-                    (self.observe)(FetchEvent::Bytes(piece.length));
+                    (self.observe)(FetchEvent::Bytes(length));
                     // The writer ended early: it tells why.
                     if sender.send(chunk).await.is_err() {
                         break;
@@ -212,7 +232,6 @@ impl File<'_> {
                 }
             }
         }
-        drop(chunks);
         drop(sender);
         let (part, unread) = joined(writer.await)?;
         if let Some(why) = unread {
@@ -221,12 +240,12 @@ impl File<'_> {
         Ok((part, stopped))
     }
 
-    /// A range of the file, whole; one that broke off is asked for again.
-    async fn range(&self, from: u64, length: u64, size: u64) -> Result<Vec<Bytes>, Stop> {
+    /// The bytes of each range of the file; where they broke off, all are asked for again.
+    async fn ranges(&self, ranges: &[ByteRange], size: u64) -> Result<Vec<Vec<Bytes>>, Stop> {
         let mut tried = 0;
         loop {
-            let error = match self.try_range(from, length, size).await {
-                Ok(chunks) => return Ok(chunks),
+            let error = match self.try_ranges(ranges, size).await {
+                Ok(bytes) => return Ok(bytes),
                 Err(Ok(stop)) => return Err(stop),
                 Err(Err(error)) => error,
             };
@@ -234,7 +253,7 @@ impl File<'_> {
             if tried >= self.options.attempts.max(1) {
                 return Err(Stop::Failed(FetchError::Truncated {
                     path: self.wanted.path.clone(),
-                    got: from,
+                    got: ranges.first().map_or(0, |range| range.from),
                     size,
                     source: error,
                 }));
@@ -244,14 +263,13 @@ impl File<'_> {
     }
 
     /// One attempt; the inner error is one that another attempt may mend.
-    async fn try_range(
+    async fn try_ranges(
         &self,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
         size: u64,
-    ) -> Result<Vec<Bytes>, Result<Stop, Option<StoreError>>> {
+    ) -> Result<Vec<Vec<Bytes>>, Result<Stop, Option<StoreError>>> {
         let path = &self.wanted.path;
-        let mut body = match self.store.read_part(self.id, path, from, length).await {
+        let mut body = match self.store.read_ranges(self.id, path, ranges).await {
             Ok(body) => body,
             Err(StoreError::NotFound { .. }) => {
                 let path = path.clone();
@@ -272,21 +290,21 @@ impl File<'_> {
             );
             return Err(Ok(Stop::Whole(why)));
         }
-        let (mut chunks, mut arrived) = (Vec::new(), 0);
-        while let Some(chunk) = body.stream.next().await {
-            let chunk = chunk.map_err(|error| Err(Some(error)))?;
-            arrived += chunk.len() as u64;
-            if arrived > length {
-                return Err(Ok(Stop::whole(
-                    "the server sends more than it was asked for",
-                )));
+        let (mut bytes, mut chunk) = (Vec::with_capacity(ranges.len()), Bytes::new());
+        for range in ranges {
+            let (mut chunks, mut missing) = (Vec::new(), range.length);
+            while missing > 0 {
+                if chunk.is_empty() {
+                    let next = body.stream.next().await.ok_or(Err(None))?;
+                    chunk = next.map_err(|error| Err(Some(error)))?;
+                }
+                let most = usize::try_from(missing).map_or(chunk.len(), |it| it.min(chunk.len()));
+                missing -= most as u64;
+                chunks.push(chunk.split_to(most));
             }
-            chunks.push(chunk);
+            bytes.push(chunks);
         }
-        if arrived < length {
-            return Err(Err(None));
-        }
-        Ok(chunks)
+        Ok(bytes)
     }
 }
 
@@ -368,6 +386,32 @@ fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
     parts
 }
 
+/// The range that is asked for; none of a piece that is here.
+fn range_of(piece: &Piece) -> Option<ByteRange> {
+    let Piece { at, length, seed } = *piece;
+    seed.is_none().then_some(ByteRange { from: at, length })
+}
+
+/// The pieces in steps: the ranges of each are asked for at once.
+fn steps(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
+    let (mut steps, mut step) = (Vec::new(), Vec::new());
+    let (mut ranges, mut bytes) = (0, 0);
+    for piece in pieces {
+        if piece.seed.is_none() {
+            let is_full = ranges == RANGES || bytes + piece.length > RANGE;
+            if ranges == 0 || is_full {
+                (ranges, bytes) = (0, 0);
+                steps.push(std::mem::take(&mut step));
+            }
+            ranges += 1;
+            bytes += piece.length;
+        }
+        step.push(piece);
+    }
+    steps.push(step);
+    steps
+}
+
 /// Appends what arrives; ends early where a seed cannot be read, and says why.
 fn write(
     mut part: Part,
@@ -436,6 +480,33 @@ mod tests {
                 piece(last, 10, Some((0, 0))),
             ]
         );
+    }
+
+    #[test]
+    fn ranges_that_follow_each_other_are_asked_for_together() {
+        let here = |at: u64, length| piece(at, length, Some((0, at)));
+        let there = |at, length| piece(at, length, None);
+        let pieces = vec![
+            here(0, 100),
+            there(100, 10),
+            here(110, 1 << 30),
+            there(200, 10),
+            there(300, RANGE),
+            there(400, 10),
+            here(500, 10),
+        ];
+        let steps = steps(pieces.clone());
+        let lengths: Vec<_> = steps.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [1, 3, 1, 2]);
+        assert_eq!(steps.concat(), pieces);
+
+        let many: Vec<_> = (0..100_u64)
+            .flat_map(|at| [there(at * 20, 10), here(at * 20 + 10, 10)])
+            .collect();
+        let steps = super::steps(many.clone());
+        let lengths: Vec<_> = steps.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [0, 2 * RANGES, 200 - 2 * RANGES]);
+        assert_eq!(steps.concat(), many);
     }
 
     #[test]

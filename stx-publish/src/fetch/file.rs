@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::part::{Dir, Part, Unfinished, local, me};
 use super::{FetchError, FetchEvent, FetchOptions, Fetched, Wanted};
-use crate::store::{MirrorRead, StoreError};
+use crate::store::{ByteRange, MirrorRead, StoreError};
 
 /// Chunks that may wait between the network and the disk.
 const QUEUE: usize = 32;
@@ -141,7 +141,9 @@ impl File<'_> {
             return Ok(false);
         };
         // Where the mirror does not say, the digest is compared.
-        let first = self.store.read_part(self.id, &self.wanted.path, 0, 1).await;
+        let range = ByteRange { from: 0, length: 1 };
+        let path = &self.wanted.path;
+        let first = self.store.read_ranges(self.id, path, &[range]).await;
         Ok(first.is_ok_and(|body| body.size != length))
     }
 

@@ -12,8 +12,8 @@ use stx_layout::{
 };
 
 use super::{
-    Audit, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover, MirrorRead,
-    MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
+    Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover,
+    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 use crate::index::PageId;
 
@@ -48,14 +48,13 @@ macro_rules! forward {
             ) -> Result<FileBody, StoreError> {
                 (**self).read(id, path, from).await
             }
-            async fn read_part(
+            async fn read_ranges(
                 &self,
                 id: &BuildId,
                 path: &BuildPath,
-                from: u64,
-                length: u64,
+                ranges: &[ByteRange],
             ) -> Result<FileBody, StoreError> {
-                (**self).read_part(id, path, from, length).await
+                (**self).read_ranges(id, path, ranges).await
             }
             async fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
                 (**self).page(page).await

@@ -11,7 +11,7 @@ use stx_layout::{
 };
 use stx_publish::store::rules;
 use stx_publish::{
-    Audit, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, PageId, Scope,
+    Audit, ByteRange, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, PageId, Scope,
 };
 
 use crate::Result;
@@ -67,21 +67,15 @@ impl MirrorRead for KeyValue {
         Ok(self.rows().root_aliases())
     }
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64) -> Result<FileBody> {
-        let rows = self.rows();
-        let bytes = match rows.contents(id).read(path) {
-            Some(bytes) => bytes,
-            None => rows.text(id, path.as_str())?,
-        };
-        Ok(FileBody::of(&bytes, from))
+        Ok(FileBody::of(&self.rows().file(id, path)?, from))
     }
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody> {
-        Ok(self.read(id, path, from).await?.cut(length))
+        Ok(FileBody::in_memory(&self.rows().file(id, path)?, ranges))
     }
     async fn page(&self, page: &PageId) -> Result<Option<Bytes>> {
         Ok(self.rows().get(Group::Pages, &page.path()).cloned())

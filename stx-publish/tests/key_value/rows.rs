@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 
 use stx_layout::{
-    AliasEntry, AliasName, BuildDate, BuildId, BuildRecord, Channel, Pin, RootAlias, RootEntry,
-    RootTarget, VerdictEntry,
+    AliasEntry, AliasName, BuildDate, BuildId, BuildPath, BuildRecord, Channel, Pin, RootAlias,
+    RootEntry, RootTarget, VerdictEntry,
 };
 use stx_publish::seal::is_beyond_sums;
 use stx_publish::store::{Content, Contents, rules};
@@ -113,6 +113,14 @@ impl Rows {
     pub(crate) fn is_there(&self, id: &BuildId) -> bool {
         self.get(Group::Build(id.clone()), BuildRecord::FILE_NAME)
             .is_some()
+    }
+
+    /// A file of a build, symlinks followed.
+    pub(crate) fn file(&self, id: &BuildId, path: &BuildPath) -> Result<Bytes> {
+        match self.contents(id).read(path) {
+            Some(bytes) => Ok(bytes),
+            None => self.text(id, path.as_str()),
+        }
     }
 
     /// The bytes of a file of a build, without their kind.

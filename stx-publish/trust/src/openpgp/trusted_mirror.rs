@@ -29,8 +29,8 @@ use stx_publish::incoming::digest_of;
 use stx_publish::index::{ChannelIndex, PageId, PageName, RootIndex};
 use stx_publish::seal::{signature_path, sums_path};
 use stx_publish::store::{
-    Audit, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope, StoreError,
-    read_all, record_path,
+    Audit, ByteRange, Capabilities, Depth, FileBody, Hold, Inspection, MirrorRead, Scope,
+    StoreError, read_all, record_path,
 };
 
 /// Bytes that a `SHA256SUMS` or its signature has at most.
@@ -146,6 +146,16 @@ impl TrustedMirror {
     /// The serials of the indexes that were believed, to be remembered.
     pub fn seen(&self) -> SeenSerials {
         lock(&self.seen).clone()
+    }
+
+    /// The bytes of a file that is checked before it is read: the sums of a build, or their signature.
+    async fn checked(&self, id: &BuildId, path: &BuildPath) -> Result<Option<Bytes>, StoreError> {
+        let is_sums = *path == sums_path();
+        if !is_sums && *path != signature_path() {
+            return Ok(None);
+        }
+        let (sums, signature) = self.signed_sums(id).await?;
+        Ok(Some(if is_sums { sums } else { signature }))
     }
 
     /// The sums of a build and their signature, which is good.
@@ -364,28 +374,22 @@ impl MirrorRead for TrustedMirror {
         path: &BuildPath,
         from: u64,
     ) -> Result<FileBody, StoreError> {
-        if *path == sums_path() {
-            let (sums, _) = self.signed_sums(id).await?;
-            return Ok(FileBody::of(&sums, from));
+        match self.checked(id, path).await? {
+            Some(bytes) => Ok(FileBody::of(&bytes, from)),
+            None => self.inner.read(id, path, from).await,
         }
-        if *path == signature_path() {
-            let (_, signature) = self.signed_sums(id).await?;
-            return Ok(FileBody::of(&signature, from));
-        }
-        self.inner.read(id, path, from).await
     }
 
-    async fn read_part(
+    async fn read_ranges(
         &self,
         id: &BuildId,
         path: &BuildPath,
-        from: u64,
-        length: u64,
+        ranges: &[ByteRange],
     ) -> Result<FileBody, StoreError> {
-        if *path == sums_path() || *path == signature_path() {
-            return Ok(self.read(id, path, from).await?.cut(length));
+        match self.checked(id, path).await? {
+            Some(bytes) => Ok(FileBody::in_memory(&bytes, ranges)),
+            None => self.inner.read_ranges(id, path, ranges).await,
         }
-        self.inner.read_part(id, path, from, length).await
     }
 
     fn capabilities(&self) -> Capabilities {

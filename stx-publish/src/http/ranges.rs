@@ -1,0 +1,251 @@
+//! Several ranges of a file by one request: `multipart/byteranges` (RFC 9110, 14.6).
+//!
+//! Each part of the answer tells its range, so its bytes are counted, and never searched for the boundary. A server that answers with
+//! anything else than these ranges in this order is asked for one range at a time from then on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _};
+use memchr::memmem;
+use reqwest::header::{self, HeaderMap};
+use reqwest::{StatusCode, Url};
+
+use super::{HttpStore, network, parse_content_range};
+use crate::store::{ByteRange, ByteStream, FileBody, StoreError};
+
+/// Bytes that the head of a part has at most.
+const LONGEST_HEAD: usize = 8 << 10;
+
+/// Header lines that a part has at most.
+const MOST_LINES: usize = 16;
+
+impl HttpStore {
+    /// The ranges by one request; `None` where this server does not do so. None of them is empty.
+    pub(super) async fn several(
+        &self,
+        url: &Url,
+        ranges: &[ByteRange],
+    ) -> Result<Option<FileBody>, StoreError> {
+        if !self.is_several.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let asked: Vec<_> = ranges
+            .iter()
+            .map(|range| format!("{}-{}", range.from, last(*range)))
+            .collect();
+        let mut headers = vec![(header::RANGE, format!("bytes={}", asked.join(",")))];
+        headers.extend(self.tag(url).map(|tag| (header::IF_RANGE, tag)));
+        let response = match self.send(url, &headers).await {
+            // Asked for one range, it tells whether it is that which it refuses.
+            Err(StoreError::Refused { .. }) => None,
+            response => Some(response?),
+        };
+        let response = response.filter(|response| {
+            response.status() == StatusCode::PARTIAL_CONTENT && is_multipart(response.headers())
+        });
+        let Some(response) = response else {
+            self.is_several.store(false, Ordering::Relaxed);
+            return Ok(None);
+        };
+        self.keep_tag(url, response.headers());
+        let mut parts = Parts {
+            url: url.clone(),
+            body: self.counted(response, url.clone()).boxed(),
+            buffer: BytesMut::new(),
+        };
+        let Ok((first, size)) = parts.head().await else {
+            self.is_several.store(false, Ordering::Relaxed);
+            return Ok(None);
+        };
+        // Those beyond the end of the file are not answered.
+        let ranges: Vec<_> = ranges
+            .iter()
+            .filter(|range| range.from < size)
+            .map(|range| (range.from, last(*range).min(size - 1)))
+            .collect();
+        if ranges.first() != Some(&first) {
+            self.is_several.store(false, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let is_several = Arc::clone(&self.is_several);
+        let state = (parts, ranges.into_iter(), None::<u64>);
+        let stream = stream::try_unfold(state, move |(mut parts, mut ranges, mut left)| {
+            let is_several = Arc::clone(&is_several);
+            async move {
+                while left.is_none_or(|left| left == 0) {
+                    let Some((from, last)) = ranges.next() else {
+                        return Ok(None);
+                    };
+                    // The head of the first part was read.
+                    if left.is_some() && parts.head().await? != ((from, last), size) {
+                        is_several.store(false, Ordering::Relaxed);
+                        return Err(parts.error(OTHER));
+                    }
+                    left = Some(last - from + 1);
+                }
+                let most = left.unwrap_or(0);
+                let chunk = parts.bytes(most).await?;
+                let left = most - chunk.len() as u64;
+                Ok(Some((chunk, (parts, ranges, Some(left)))))
+            }
+        });
+        Ok(Some(FileBody {
+            size,
+            stream: stream.boxed(),
+            is_whole: false,
+        }))
+    }
+}
+
+const OTHER: &str = "the server sent other parts than were asked for";
+
+/// The offset of the last byte of a range that has one.
+fn last(range: ByteRange) -> u64 {
+    range.from.saturating_add(range.length.max(1)) - 1
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let said = headers.get(header::CONTENT_TYPE);
+    let said = said.and_then(|said| said.to_str().ok()).unwrap_or_default();
+    let kind = said.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("multipart/byteranges")
+}
+
+/// The body of an answer that has parts.
+struct Parts {
+    url: Url,
+    body: ByteStream,
+    /// Bytes that arrived and were not looked at.
+    buffer: BytesMut,
+}
+
+impl Parts {
+    /// Reads the head of the next part: the offsets of its first and last byte, and the size of the file.
+    async fn head(&mut self) -> Result<((u64, u64), u64), StoreError> {
+        const END: &[u8] = b"\r\n\r\n";
+        let mut searched = 0;
+        let end = loop {
+            let from = usize::saturating_sub(searched, END.len());
+            if let Some(end) = memmem::find(&self.buffer[from..], END) {
+                break from + end + END.len();
+            }
+            searched = self.buffer.len();
+            if searched > LONGEST_HEAD {
+                return Err(self.error(OTHER));
+            }
+            let chunk = self.chunk().await?;
+            self.buffer.extend_from_slice(&chunk);
+        };
+        let head = self.buffer.split_to(end);
+        head_range(&head).ok_or_else(|| self.error(OTHER))
+    }
+
+    /// The next bytes of a part, at least one and at most so many.
+    async fn bytes(&mut self, most: u64) -> Result<Bytes, StoreError> {
+        while self.buffer.is_empty() {
+            let chunk = self.chunk().await?;
+            // Most often a chunk is of one part only, and is handed on as it is.
+            if chunk.len() as u64 <= most && !chunk.is_empty() {
+                return Ok(chunk);
+            }
+            self.buffer.extend_from_slice(&chunk);
+        }
+        let most = usize::try_from(most).map_or(self.buffer.len(), |it| it.min(self.buffer.len()));
+        Ok(self.buffer.split_to(most).freeze())
+    }
+
+    async fn chunk(&mut self) -> Result<Bytes, StoreError> {
+        match self.body.next().await {
+            Some(chunk) => chunk,
+            None => Err(self.error("the server's answer broke off")),
+        }
+    }
+
+    fn error(&self, why: &'static str) -> StoreError {
+        network(&self.url, why)
+    }
+}
+
+/// The range that the head of a part tells, and the size of the file.
+fn head_range(head: &[u8]) -> Option<((u64, u64), u64)> {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let line = memmem::find(head, b"\r\n").filter(|_| head.starts_with(b"--"))?;
+    let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
+    let (_, lines) = httparse::parse_headers(&head[line + 2..], &mut lines)
+        .ok()
+        .filter(httparse::Status::is_complete)?
+        .unwrap();
+    let line = lines.iter().find(|line| {
+        line.name
+            .eq_ignore_ascii_case(header::CONTENT_RANGE.as_str())
+    })?;
+    let (range, size) = parse_content_range(str::from_utf8(line.value).ok()?)?;
+    let (from, last) = range?;
+    (from <= last && last < size).then_some(((from, last), size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(chunks: &[&'static str]) -> Parts {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
+            .collect();
+        Parts {
+            url: Url::parse("http://mirror.example/a").expect("a URL"),
+            body: stream::iter(chunks).boxed(),
+            buffer: BytesMut::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_are_read_wherever_chunks_end() {
+        let text = "\r\n--00001\r\nContent-Type: a/b\r\ncontent-range: bytes 2-4/90\r\n\r\n\
+                    abc\r\n--00001\r\nContent-Range: bytes 7-8/90\r\n\r\n\r\n\r\n--00001--\r\n";
+        for at in 1..text.len() {
+            let mut parts = parts(&[&text[..at], &text[at..]]);
+            let first = parts.head().await.expect("a head");
+            assert_eq!(first, ((2, 4), 90), "{at}");
+            let mut bytes = Vec::new();
+            while bytes.len() < 3 {
+                let most = 3 - bytes.len() as u64;
+                bytes.extend_from_slice(&parts.bytes(most).await.expect("bytes"));
+            }
+            assert_eq!(bytes, b"abc", "{at}");
+            let second = parts.head().await.expect("a head");
+            assert_eq!(second, ((7, 8), 90), "{at}");
+            let mut bytes = Vec::new();
+            while bytes.len() < 2 {
+                let most = 2 - bytes.len() as u64;
+                bytes.extend_from_slice(&parts.bytes(most).await.expect("bytes"));
+            }
+            assert_eq!(bytes, b"\r\n", "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn heads_that_are_none_are_refused_and_never_kept_in_memory() {
+        for wrong in [
+            "--1\r\n\r\n",
+            "--1\r\nContent-Range: bytes 2-1/9\r\n\r\n",
+            "--1\r\nContent-Range: bytes 2-9/9\r\n\r\n",
+            "--1\r\nContent-Range: bytes */9\r\n\r\n",
+            "--1\r\nContent-Range: lines 1-2/9\r\n\r\n",
+            "1\r\nContent-Range: bytes 1-2/9\r\n\r\n",
+            "--1\r\nContent-Range\r\n\r\n",
+        ] {
+            let error = parts(&[wrong]).head().await.expect_err(wrong);
+            assert!(crate::error::chain(&error).contains(OTHER), "{error}");
+        }
+        let error = parts(&["--1\r\nContent-Ra"]).head().await;
+        assert!(crate::error::chain(&error.expect_err("it ended")).contains("broke off"));
+        let endless: &str = "x".repeat(4 << 10).leak();
+        let mut long = parts(&[endless; 1_000]);
+        long.head().await.expect_err("no end");
+        assert!(long.buffer.len() <= 3 * LONGEST_HEAD);
+    }
+}
