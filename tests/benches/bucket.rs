@@ -13,7 +13,7 @@
 //! is said, and no error.
 //!
 //! `STX_BENCH_RUNS` says how often each case is run, `STX_BENCH_DIR` where, `STX_BENCH_MIB` with how much data; 2 GiB of it
-//! need 2 GiB there and 16 GiB of memory. `STX_BENCH_PROGRAM` names a program to measure in place of a release build.
+//! need 2 GiB there and 16 GiB of memory.
 //! `scripts/setup.sh bench` installs the peers.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![expect(
@@ -146,8 +146,7 @@ impl Bench {
         let room = 8 * bytes + (4 << 30);
         let bench = Self {
             dir: dir.to_owned(),
-            stx: std::env::var("STX_BENCH_PROGRAM")
-                .map_or_else(|_| release::release(), Utf8PathBuf::from),
+            stx: release::release(),
             size: bytes / FILES,
             ceph: if is_tuned {
                 Ceph::start(room, &MEMORY)

@@ -5,7 +5,10 @@ use camino::Utf8PathBuf;
 #[path = "../../it/cargo.rs"]
 mod cargo;
 
-/// The release build of `stx-builds`, made if it is not up to date.
+/// The program that `STX_BENCH_PROGRAM` names, or else the release build of `stx-builds`, made if it is not up to date.
 pub(crate) fn release() -> Utf8PathBuf {
-    cargo::built(&["--release", "-p", "stx-cli", "--features", "full"])
+    std::env::var("STX_BENCH_PROGRAM").map_or_else(
+        |_| cargo::built(&["--release", "-p", "stx-cli", "--features", "full"]),
+        Utf8PathBuf::from,
+    )
 }
