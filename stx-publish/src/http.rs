@@ -44,8 +44,8 @@ pub struct HttpStore {
     /// The strong entity tags of files that were begun, so that one that changes is noticed when it is gone on with.
     tags: Arc<Mutex<HashMap<Url, String>>>,
     received: Arc<AtomicU64>,
-    /// Whether the server answers with several ranges, as far as is known.
-    is_several: Arc<AtomicBool>,
+    /// False once the server has answered a request for several ranges with something else.
+    takes_several: Arc<AtomicBool>,
 }
 
 /// A URL that no mirror can be read from.
@@ -101,7 +101,7 @@ impl HttpStore {
             options: Arc::new(options),
             tags: Arc::default(),
             received: Arc::default(),
-            is_several: Arc::new(AtomicBool::new(true)),
+            takes_several: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -268,7 +268,7 @@ impl HttpStore {
         let part = content_range(response.headers());
         let is_whole = !headers.is_empty() && response.status() == StatusCode::OK;
         if is_whole {
-            self.is_several.store(false, Ordering::Relaxed);
+            self.takes_several.store(false, Ordering::Relaxed);
         }
         let (size, skip) = match (response.status(), part) {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some((_, size))) => {

@@ -56,7 +56,7 @@ pub use root::RootWriter;
 /// The bytes of a file, in order, in chunks of the store's choice.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// Bytes of a file that follow each other.
+/// A contiguous part of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteRange {
     /// The offset of the first byte.
@@ -67,11 +67,12 @@ pub struct ByteRange {
 
 /// A file that is being read.
 pub struct FileBody {
-    /// Size of the whole file in bytes, whatever was asked for.
+    /// Size of the whole file in bytes, not of the requested part.
     pub size: u64,
-    /// The bytes from the offset on, or those of the ranges.
+    /// The requested bytes: from an offset to the end, or those of the ranges.
     pub stream: ByteStream,
-    /// Whether the server was asked for ranges and sends all of the file: what lies between them is transferred and dropped.
+    /// True if ranges were requested and the server sends the whole file: the bytes outside of the ranges are transferred and
+    /// dropped.
     pub is_whole: bool,
 }
 
@@ -106,11 +107,11 @@ impl FileBody {
         }
     }
 
-    /// The ranges of a file one after another. `read` reads one from its beginning; it is asked for the next one when the stream gets
-    /// there.
+    /// Reads ranges of a file one after another into one stream. `read` opens the file at the beginning of a range; it is called for
+    /// the next range when the stream has reached the end of the one before.
     ///
     /// # Errors
-    /// Those of `read` for the first range. Those for another one are in the stream.
+    /// Those of `read` for the first range. Errors of later ranges are items of the stream.
     pub async fn of_ranges<R, F>(ranges: &[ByteRange], mut read: R) -> Result<Self, StoreError>
     where
         R: FnMut(ByteRange) -> F + Send + 'static,
@@ -318,9 +319,9 @@ pub trait MirrorRead: fmt::Debug + Send + Sync {
     async fn read(&self, id: &BuildId, path: &BuildPath, from: u64)
     -> Result<FileBody, StoreError>;
 
-    /// The ranges of a file one after another: of each at most its bytes, and none from the end of the file on; otherwise as
-    /// [`read`](Self::read). A store that can transfer no more than these does so, with one request if it can; others
-    /// [cut](FileBody::of_ranges) the file.
+    /// Ranges of a file, one after another in one stream; otherwise as [`read`](Self::read). A range ends at the end of the file at
+    /// the latest, and one that begins there or beyond is empty. A store transfers the requested bytes only, with one request if it
+    /// can; [`FileBody::of_ranges`] reads one range at a time.
     async fn read_ranges(
         &self,
         id: &BuildId,

@@ -30,10 +30,10 @@ use crate::error::chain;
 use crate::incoming::digest_of;
 use crate::store::{ByteRange, StoreError, read_all};
 
-/// Bytes that are asked for at once, in one range or in several.
+/// The most bytes that one request asks for, in one range or in several.
 const RANGE: u64 = 1 << 20;
 
-/// Ranges that are asked for at once. Servers take header lines of 8 KiB, Apache 200 ranges.
+/// The most ranges that one request asks for. Servers accept header lines of 8 KiB; Apache accepts 200 ranges.
 const RANGES: usize = 64;
 
 /// The longest gap between two ranges that is fetched with them, although its bytes are here: a request costs as much.
@@ -203,7 +203,7 @@ impl File<'_> {
                 Ok::<_, Stop>(stream::iter(chunks.map(Ok)))
             }
         };
-        // A server that knows no ranges sends all of the file for each: the first answer is waited for.
+        // A server without ranges sends the whole file for each request, so only one is made before its answer is seen.
         let mut steps = steps(pieces);
         let is_asked = |step: &Vec<Piece>| step.iter().any(|piece| piece.seed.is_none());
         let first = steps.iter().position(is_asked).map_or(0, |at| at + 1);
@@ -240,7 +240,7 @@ impl File<'_> {
         Ok((part, stopped))
     }
 
-    /// The bytes of each range of the file; where they broke off, all are asked for again.
+    /// The bytes of each range of the file. An answer that breaks off is requested again as a whole.
     async fn ranges(&self, ranges: &[ByteRange], size: u64) -> Result<Vec<Vec<Bytes>>, Stop> {
         let mut tried = 0;
         loop {
@@ -262,7 +262,7 @@ impl File<'_> {
         }
     }
 
-    /// One attempt; the inner error is one that another attempt may mend.
+    /// One attempt. The inner error is transient: another attempt may succeed.
     async fn try_ranges(
         &self,
         ranges: &[ByteRange],
@@ -386,13 +386,13 @@ fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
     parts
 }
 
-/// The range that is asked for; none of a piece that is here.
+/// The range to request for a piece; `None` if a seed holds the piece.
 fn range_of(piece: &Piece) -> Option<ByteRange> {
     let Piece { at, length, seed } = *piece;
     seed.is_none().then_some(ByteRange { from: at, length })
 }
 
-/// The pieces in steps: the ranges of each are asked for at once.
+/// Groups the pieces into steps; one request asks for all ranges of a step.
 fn steps(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
     let (mut steps, mut step) = (Vec::new(), Vec::new());
     let (mut ranges, mut bytes) = (0, 0);

@@ -1,7 +1,8 @@
 //! Several ranges of a file by one request: `multipart/byteranges` (RFC 9110, 14.6).
 //!
-//! Each part of the answer tells its range, so its bytes are counted, and never searched for the boundary. A server that answers with
-//! anything else than these ranges in this order is asked for one range at a time from then on.
+//! The head of each part states its range, so the bytes are counted and not searched for the boundary. A server that answers with
+//! anything but the requested ranges in their order is asked for one range at a time from then on. Crates for multipart bodies, such as
+//! `multer`, read forms: they search every byte for the boundary, and copy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,13 +23,13 @@ const LONGEST_HEAD: usize = 8 << 10;
 const MOST_LINES: usize = 16;
 
 impl HttpStore {
-    /// The ranges by one request; `None` where this server does not do so. None of them is empty.
+    /// Asks for several ranges with one request; `None` where the server cannot answer that. Each range has at least one byte.
     pub(super) async fn several(
         &self,
         url: &Url,
         ranges: &[ByteRange],
     ) -> Result<Option<FileBody>, StoreError> {
-        if !self.is_several.load(Ordering::Relaxed) {
+        if !self.takes_several.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let asked: Vec<_> = ranges
@@ -38,7 +39,7 @@ impl HttpStore {
         let mut headers = vec![(header::RANGE, format!("bytes={}", asked.join(",")))];
         headers.extend(self.tag(url).map(|tag| (header::IF_RANGE, tag)));
         let response = match self.send(url, &headers).await {
-            // Asked for one range, it tells whether it is that which it refuses.
+            // Some servers refuse several ranges as a mistake; the request for one range shows any other reason.
             Err(StoreError::Refused { .. }) => None,
             response => Some(response?),
         };
@@ -46,7 +47,7 @@ impl HttpStore {
             response.status() == StatusCode::PARTIAL_CONTENT && is_multipart(response.headers())
         });
         let Some(response) = response else {
-            self.is_several.store(false, Ordering::Relaxed);
+            self.takes_several.store(false, Ordering::Relaxed);
             return Ok(None);
         };
         self.keep_tag(url, response.headers());
@@ -56,31 +57,31 @@ impl HttpStore {
             buffer: BytesMut::new(),
         };
         let Ok((first, size)) = parts.head().await else {
-            self.is_several.store(false, Ordering::Relaxed);
+            self.takes_several.store(false, Ordering::Relaxed);
             return Ok(None);
         };
-        // Those beyond the end of the file are not answered.
+        // Servers leave out ranges beyond the end of the file.
         let ranges: Vec<_> = ranges
             .iter()
             .filter(|range| range.from < size)
             .map(|range| (range.from, last(*range).min(size - 1)))
             .collect();
         if ranges.first() != Some(&first) {
-            self.is_several.store(false, Ordering::Relaxed);
+            self.takes_several.store(false, Ordering::Relaxed);
             return Ok(None);
         }
-        let is_several = Arc::clone(&self.is_several);
+        let takes_several = Arc::clone(&self.takes_several);
         let state = (parts, ranges.into_iter(), None::<u64>);
         let stream = stream::try_unfold(state, move |(mut parts, mut ranges, mut left)| {
-            let is_several = Arc::clone(&is_several);
+            let takes_several = Arc::clone(&takes_several);
             async move {
                 while left.is_none_or(|left| left == 0) {
                     let Some((from, last)) = ranges.next() else {
                         return Ok(None);
                     };
-                    // The head of the first part was read.
+                    // The head of the first part was read above.
                     if left.is_some() && parts.head().await? != ((from, last), size) {
-                        is_several.store(false, Ordering::Relaxed);
+                        takes_several.store(false, Ordering::Relaxed);
                         return Err(parts.error(OTHER));
                     }
                     left = Some(last - from + 1);
@@ -117,7 +118,7 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 struct Parts {
     url: Url,
     body: ByteStream,
-    /// Bytes that arrived and were not looked at.
+    /// Bytes that arrived and were not parsed yet.
     buffer: BytesMut,
 }
 
@@ -146,7 +147,7 @@ impl Parts {
     async fn bytes(&mut self, most: u64) -> Result<Bytes, StoreError> {
         while self.buffer.is_empty() {
             let chunk = self.chunk().await?;
-            // Most often a chunk is of one part only, and is handed on as it is.
+            // Most chunks belong to one part, and are handed on without a copy.
             if chunk.len() as u64 <= most && !chunk.is_empty() {
                 return Ok(chunk);
             }
@@ -168,7 +169,7 @@ impl Parts {
     }
 }
 
-/// The range that the head of a part tells, and the size of the file.
+/// The range that the head of a part states, and the size of the file.
 fn head_range(head: &[u8]) -> Option<((u64, u64), u64)> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line = memmem::find(head, b"\r\n").filter(|_| head.starts_with(b"--"))?;

@@ -77,6 +77,17 @@ pub(super) fn is_there(to: &Utf8Path, image: &[u8]) {
     assert!(found == image, "another image");
 }
 
+/// Fetches the second image over the first one, from an nginx with `more` settings; returns the mirror, the image and the run.
+pub(super) fn next_image(more: &str) -> (Counted, Vec<u8>, Ran) {
+    let (old, new) = (image(1, 300), image(2, 300));
+    let mirror = Counted::new(&[&old, &new], more);
+    let to = mirror.site.to("here");
+    fs_err::write(to.join("bootimage.iso"), &old).expect("written");
+    let ran = run(&mut fetch(&mirror.url(), &build(1), &to)).code(0);
+    is_there(&to, &new);
+    (mirror, new, ran)
+}
+
 #[test]
 fn of_the_next_image_a_tenth_is_transferred() {
     let (old, new) = (image(1, 300), image(2, 300));
@@ -92,9 +103,9 @@ fn of_the_next_image_a_tenth_is_transferred() {
     let sent: u64 = answers.iter().map(|(_, bytes)| bytes).sum();
     let most = new.len() as u64 / 10;
     assert!(sent <= most, "{sent} of {} bytes", new.len());
-    // 15 packages are new. Ranges are asked for together, up to a MiB of them; beside them its size and the control file.
+    // 15 packages are new. One request asks for up to a MiB of ranges; two more ask for the size and for the control file.
     assert!(answers.len() <= 2 + 4, "{answers:?}");
-    // The server heads each range with some lines, and was asked for one byte, to learn the size.
+    // One byte was requested to learn the size, and the server puts a head of some lines before each range.
     let transferred = number(&ran, "transferred");
     let heads = (sent - 1).checked_sub(transferred).expect("what was sent");
     assert!((1..15 * 200).contains(&heads), "{heads}: {}", ran.stdout);
@@ -125,18 +136,13 @@ fn of_the_next_image_a_tenth_is_transferred() {
 
 #[test]
 fn a_server_that_sends_one_range_at_a_time_is_asked_for_several_once() {
-    let (old, new) = (image(1, 300), image(2, 300));
-    let mirror = Counted::new(&[&old, &new], "max_ranges 1;");
-    let to = mirror.site.to("here");
-    fs_err::write(to.join("bootimage.iso"), &old).expect("written");
-    let ran = run(&mut fetch(&mirror.url(), &build(1), &to)).code(0);
-    is_there(&to, &new);
+    let (mirror, new, ran) = next_image("max_ranges 1;");
     assert!(
         ran.stderr.contains("taken from older files"),
         "{}",
         ran.stderr
     );
-    // The file and its control file, whole, each of which ends early or is small.
+    // Two whole answers: the control file, and the image in answer to several ranges, which was given up.
     let answers = mirror.answers();
     let whole = answers.iter().filter(|(status, _)| *status == 200).count();
     assert_eq!(whole, 2, "{answers:?}");

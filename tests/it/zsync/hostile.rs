@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use super::delta::{Counted, build, fetch, is_there, number};
+use super::delta::{Counted, build, fetch, is_there, next_image, number};
 use super::{image, iso};
 use crate::harness::{run, tool};
 use crate::site::{CHANNEL, DATES};
@@ -127,16 +127,11 @@ fn a_control_file_that_the_sums_do_not_name_is_not_read() {
 
 #[test]
 fn a_server_without_ranges_sends_the_file_once() {
-    let (old, new) = (image(1, 160), image(2, 160));
-    let mirror = Counted::new(&[&old, &new], "max_ranges 0;");
-    let to = mirror.site.to("here");
-    fs_err::write(to.join("bootimage.iso"), &old).expect("written");
-    let ran = run(&mut fetch(&mirror.url(), &build(1), &to)).code(0);
-    is_there(&to, &new);
+    let (mirror, new, ran) = next_image("max_ranges 0;");
     assert!(ran.stderr.contains("sends no ranges"), "{}", ran.stderr);
     assert!(number(&ran, "transferred") <= new.len() as u64 * 11 / 10);
-    // The image for one byte, which tells its size; the control file; the image for one range, and whole. Those for a range are given
-    // up at once, with the bytes that lie in the buffers of their connections.
+    // The image in answer to one byte, which shows its size; the control file; the image in answer to one range; the image as a whole.
+    // Answers to ranges are given up at once; what lies in the buffers of their connections was sent already.
     let answers = mirror.answers();
     let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
     assert_eq!(statuses, [200; 4], "{answers:?}");
