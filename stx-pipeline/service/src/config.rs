@@ -13,7 +13,9 @@ use toml::Spanned;
 use super::lab::{Lab, LabTable, labs};
 use super::{OnInterrupted, OnStop, Settings, Setup};
 use crate::schedule::{Schedule, ScheduleError};
-use crate::trigger::{PathRules, PathRulesError, Upstream, Watch, access, circle, milestone_name};
+use crate::trigger::{
+    PathRules, PathRulesError, Target, Upstream, Watch, access, circle, milestone_name,
+};
 
 /// The service's part of the configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -284,22 +286,11 @@ impl ServiceTable {
 impl BranchConfig {
     /// A branch whose channel the recipe says.
     fn new(git: String, recipe: Option<Utf8PathBuf>, release: ReleaseId) -> Self {
-        let watch = Watch {
-            key: String::new(),
-            git: git.clone(),
+        let watch = Watch::new(Target {
             channel: Channel::new(release.clone(), "unknown".parse().expect("a distro")),
+            git: git.clone(),
             recipe: Utf8PathBuf::new(),
-            milestone: None,
-            schedule: None,
-            poll: None,
-            upstream: None,
-            after: None,
-            paths: PathRules::default(),
-            quiet: Duration::ZERO,
-            quiet_max: Duration::ZERO,
-            retry_failed: false,
-            max_age: None,
-        };
+        });
         Self {
             git,
             recipe,

@@ -232,6 +232,26 @@ pub(crate) fn milestone_name(pattern: &str, at: DateTime<Utc>) -> Result<Name, S
 }
 
 impl Watch {
+    /// A watch of a branch that nothing starts by itself; its key is the channel.
+    pub fn new(target: Target) -> Self {
+        Self {
+            key: target.channel.to_string(),
+            git: target.git,
+            channel: target.channel,
+            recipe: target.recipe,
+            milestone: None,
+            schedule: None,
+            poll: None,
+            upstream: None,
+            after: None,
+            paths: PathRules::default(),
+            quiet: Duration::ZERO,
+            quiet_max: Duration::ZERO,
+            retry_failed: false,
+            max_age: None,
+        }
+    }
+
     /// The target of a build for the tick of nominal time `at`.
     pub fn target(&self, at: DateTime<Utc>) -> Target {
         let mut channel = self.channel.clone();

@@ -9,20 +9,14 @@ fn time(seconds: i64) -> DateTime<Utc> {
 
 pub(crate) fn watch() -> Watch {
     Watch {
-        key: "master/centos".into(),
-        git: "master".into(),
-        channel: "master/centos".parse().unwrap(),
-        recipe: "/recipe.toml".into(),
-        milestone: None,
-        schedule: None,
         poll: Some(Duration::from_mins(1)),
-        upstream: None,
-        after: None,
-        paths: PathRules::default(),
         quiet: Duration::from_mins(5),
         quiet_max: Duration::from_mins(30),
-        retry_failed: false,
-        max_age: None,
+        ..Watch::new(Target {
+            channel: "master/centos".parse().unwrap(),
+            git: "master".into(),
+            recipe: "/recipe.toml".into(),
+        })
     }
 }
 

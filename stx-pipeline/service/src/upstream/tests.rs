@@ -33,20 +33,14 @@ async fn repository(root: &Utf8Path, name: &str) -> Utf8PathBuf {
 
 fn watch(branch: &str, upstream: trigger::Upstream) -> Watch {
     Watch {
-        key: "k".into(),
-        git: branch.into(),
-        channel: "master/centos".parse().unwrap(),
-        recipe: "/r".into(),
-        milestone: None,
-        schedule: None,
         poll: Some(Duration::from_secs(1)),
         upstream: Some(upstream),
-        after: None,
         paths: PathRules::new(&["src/**"]).unwrap(),
-        quiet: Duration::ZERO,
-        quiet_max: Duration::ZERO,
-        retry_failed: false,
-        max_age: None,
+        ..Watch::new(trigger::Target {
+            channel: "master/centos".parse().unwrap(),
+            git: branch.into(),
+            recipe: "/r".into(),
+        })
     }
 }
 

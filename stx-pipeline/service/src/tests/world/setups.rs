@@ -5,7 +5,7 @@ use std::time::Duration;
 use stx_layout::ReleaseId;
 
 use crate::schedule::Schedule;
-use crate::trigger::{PathRules, Target, Watch};
+use crate::trigger::{Target, Watch};
 use crate::{OnInterrupted, OnStop, Settings, Setup};
 
 pub(in crate::tests) fn target(release: &str, git: &str) -> Target {
@@ -17,27 +17,8 @@ pub(in crate::tests) fn target(release: &str, git: &str) -> Target {
 }
 
 pub(in crate::tests) fn watch(git: &str) -> Watch {
-    let Target {
-        channel,
-        git,
-        recipe,
-    } = target(&ReleaseId::from_git(git).unwrap().to_string(), git);
-    Watch {
-        key: channel.to_string(),
-        git,
-        channel,
-        recipe,
-        milestone: None,
-        schedule: None,
-        poll: None,
-        upstream: None,
-        after: None,
-        paths: PathRules::default(),
-        quiet: Duration::ZERO,
-        quiet_max: Duration::ZERO,
-        retry_failed: false,
-        max_age: None,
-    }
+    let release = ReleaseId::from_git(git).unwrap();
+    Watch::new(target(&release.to_string(), git))
 }
 
 pub(in crate::tests) fn polled(git: &str, seconds: u64) -> Watch {
