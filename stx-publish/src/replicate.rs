@@ -91,6 +91,16 @@ pub enum BuildVerdict {
     },
 }
 
+impl BuildVerdict {
+    /// True if the second mirror has the build after the copy.
+    fn arrives(&self) -> bool {
+        match self {
+            Self::Copy | Self::Same => true,
+            Self::Different | Self::Thinned | Self::Unreadable { .. } => false,
+        }
+    }
+}
+
 /// A build that the first mirror has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BuildStep {
@@ -120,6 +130,16 @@ pub enum AliasVerdict {
     Newer,
     /// Its build is not there.
     NoBuild,
+}
+
+impl AliasVerdict {
+    /// True if the alias leads to the same target on both mirrors after the copy.
+    fn arrives(&self) -> bool {
+        match self {
+            Self::Point { .. } | Self::Same => true,
+            Self::Newer | Self::NoBuild => false,
+        }
+    }
 }
 
 /// An alias that the first mirror has.
@@ -277,10 +297,7 @@ pub fn plan(from: &Side, to: &Side, request: &CopyRequest) -> CopyPlan {
         let key = |step: &BuildStep| (step.build.date, step.build.channel.clone());
         key(a).cmp(&key(b))
     });
-    let arrive = builds.iter().filter(|step| match step.verdict {
-        BuildVerdict::Copy | BuildVerdict::Same => true,
-        BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,
-    });
+    let arrive = builds.iter().filter(|step| step.verdict.arrives());
     let arrive: BTreeSet<_> = arrive.map(|step| &step.build).collect();
     let known: BTreeSet<_> = to.verdicts.iter().collect();
     let verdicts = from.verdicts.iter();
@@ -360,10 +377,7 @@ fn judge_alias(
     let entry = to.catalog.channels.get(channel);
     let shown = entry.and_then(|entry| entry.aliases.get(alias)).cloned();
     let known = |date: BuildDate| builds.iter().find(|step| step.build.date == date);
-    let arrives = known(date).is_some_and(|step| match step.verdict {
-        BuildVerdict::Copy | BuildVerdict::Same => true,
-        BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,
-    });
+    let arrives = known(date).is_some_and(|step| step.verdict.arrives());
     let verdict = match &shown {
         _ if !arrives => AliasVerdict::NoBuild,
         Some(AliasEntry::Build(shown)) if *shown == date => AliasVerdict::Same,

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stx_layout::{AliasName, Channel, RootAlias, RootEntry, Section};
 
 use super::{
-    AliasVerdict, BuildStep, BuildVerdict, CopyAlias, CopyName, CopyPlan, CopyReport, CopyRequest,
-    Side,
+    AliasVerdict, BuildStep, CopyAlias, CopyName, CopyPlan, CopyReport, CopyRequest, Side,
 };
 use crate::store::rules::{goes_back, is_offered};
 use crate::store::{MirrorStore, StoreError};
@@ -25,13 +24,9 @@ pub(super) fn judge_names(
     request: &CopyRequest,
     builds: &[BuildStep],
 ) -> Vec<CopyName> {
-    let arrives = |step: &&BuildStep| match step.verdict {
-        BuildVerdict::Copy | BuildVerdict::Same => true,
-        BuildVerdict::Different | BuildVerdict::Thinned | BuildVerdict::Unreadable { .. } => false,
-    };
     let channels: BTreeSet<&Channel> = builds
         .iter()
-        .filter(arrives)
+        .filter(|step| step.verdict.arrives())
         .map(|step| &step.build.channel)
         .collect();
     let names = from.names.iter().filter_map(|(alias, shown)| {
@@ -71,13 +66,8 @@ pub(super) fn judge_undated(
     aliases: &[CopyAlias],
 ) -> BTreeMap<Channel, BTreeSet<Section>> {
     let latest = AliasName::latest_build();
-    let leads = aliases.iter().filter(|step| {
-        let is_there = match step.verdict {
-            AliasVerdict::Point { .. } | AliasVerdict::Same => true,
-            AliasVerdict::Newer | AliasVerdict::NoBuild => false,
-        };
-        step.alias == latest && is_there
-    });
+    let leads = aliases.iter();
+    let leads = leads.filter(|step| step.alias == latest && step.verdict.arrives());
     let undated = leads.filter_map(|step| {
         let sections: BTreeSet<_> = from
             .catalog
@@ -105,10 +95,7 @@ pub(super) async fn name(
         let writer = to.lock(channel).await.map_err(failed)?;
         writer.offer(sections).await.map_err(failed)?;
     }
-    let there = plan.names.iter().filter(|step| match step.verdict {
-        AliasVerdict::Point { .. } | AliasVerdict::Same => true,
-        AliasVerdict::Newer | AliasVerdict::NoBuild => false,
-    });
+    let there = plan.names.iter().filter(|step| step.verdict.arrives());
     let there: Vec<_> = there.collect();
     let Some(first) = there.first() else {
         return Ok(());
