@@ -31,6 +31,8 @@ use stx_publish::sweep;
 use stx_publish::verify::{Finding, FindingKind, repair, verify};
 
 mod files;
+mod locks;
+mod sending;
 
 /// Bytes of a part of a large file.
 const PART: u64 = 1 << 10;
