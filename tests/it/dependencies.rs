@@ -15,7 +15,7 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 fn deny_toml_accepts_every_dependency() {
     let rules = fs_err::read_to_string(root().join("deny.toml")).expect("the rules");
     let rules: Value = toml::from_str(&rules).expect("deny.toml is TOML");
-    // `judge` denies these; cargo-deny has to be told.
+    // `judge` denies these without being told; cargo-deny denies them by these keys.
     for (section, key) in [
         ("bans", "multiple-versions"),
         ("bans", "wildcards"),
@@ -34,7 +34,7 @@ fn deny_toml_accepts_every_dependency() {
             "--all-features",
         ],
     );
-    // A build does not download the crates of other platforms, so they cannot be read offline.
+    // The crates of other platforms were not downloaded by the build, so cargo cannot read them offline.
     for target in list(&rules["graph"]["targets"]) {
         metadata.args(["--filter-platform", text(target)]);
     }
@@ -42,13 +42,13 @@ fn deny_toml_accepts_every_dependency() {
     let refusals = judge(&metadata, &rules);
     assert!(
         refusals.is_empty(),
-        "{} breaches of deny.toml; replace the dependencies, or change the rules and say why:\n\n{}\n",
+        "{} breaches of deny.toml; replace the dependencies, or change the rules and give the reason there:\n\n{}\n",
         refusals.len(),
         refusals.join("\n")
     );
 }
 
-/// Each breach of `rules`, the contents of `deny.toml`, by the graph in `metadata`, the output of `cargo metadata`.
+/// The breaches of `rules`, the contents of `deny.toml`, by the graph in `metadata`, the output of `cargo metadata`.
 fn judge(metadata: &Value, rules: &Value) -> Vec<String> {
     let graph = Graph::new(metadata);
     let licences: Vec<_> = list(&rules["licenses"]["allow"])
@@ -82,7 +82,7 @@ fn judge(metadata: &Value, rules: &Value) -> Vec<String> {
         }
     }
 
-    // As `multiple-versions-include-dev = false` of cargo-deny has it.
+    // Only tests need the others; `multiple-versions-include-dev = false` excludes them from cargo-deny's search, too.
     let normal = graph.reached(false);
     let mut versions = BTreeMap::<_, Vec<_>>::new();
     for id in normal.keys() {
@@ -123,7 +123,7 @@ fn judge(metadata: &Value, rules: &Value) -> Vec<String> {
     refusals
 }
 
-/// The packages that were reached, each with the one that depends on it; none for a crate of ours.
+/// The packages that were reached, each with the package that it was reached from; none for a crate of ours.
 type Reached<'a> = BTreeMap<&'a str, Option<&'a str>>;
 
 struct Edge<'a> {
@@ -180,7 +180,8 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The packages on which those of the workspace depend, and these, each by a shortest way.
+    /// The packages of the workspace and everything that they depend on, each by one of the shortest chains; with the dependencies of tests
+    /// if `dev` is set.
     fn reached(&self, dev: bool) -> Reached<'a> {
         let mut reached: Reached<'a> = self.members.iter().map(|id| (*id, None)).collect();
         let mut queue: VecDeque<_> = self.members.iter().copied().collect();
@@ -210,7 +211,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Tells whether the features of a node enable a dependency. `NAME?/FEATURE` does not, but cargo lists NAME in the graph all the same.
+/// True if the features of a node enable a dependency. `NAME?/FEATURE` does not, although cargo lists NAME in the graph.
 fn enabled(dependency: &Value, node: &Value, package: &Value) -> bool {
     let name = dependency["rename"].as_str();
     let name = name.unwrap_or_else(|| text(&dependency["name"]));
@@ -241,7 +242,7 @@ fn licensed(package: &Value, allowed: &[Licensee]) -> Result<(), String> {
     }
 }
 
-/// Tells whether `spec`, a crate or `CRATE@VERSION`, names a package.
+/// True if `spec`, a crate or `CRATE@VERSION`, names this package.
 fn names(spec: &str, package: &Value) -> bool {
     assert!(
         !spec.contains(':'),
@@ -260,7 +261,7 @@ fn text(value: &Value) -> &str {
         .unwrap_or_else(|| panic!("expected a string, found {value}"))
 }
 
-/// The elements of an array; none if it is left out.
+/// The elements of an array; none if the key is absent.
 #[track_caller]
 fn list(value: &Value) -> &[Value] {
     match value {
@@ -271,7 +272,8 @@ fn list(value: &Value) -> &[Value] {
     }
 }
 
-/// The metadata of packages and what each depends on, `dev:` by its tests only; the first one is ours, the others are of crates.io.
+/// The metadata of packages, each with its dependencies; `dev:` marks a dependency of tests. The first package is ours, the others
+/// are of crates.io.
 fn metadata(packages: &[(&str, &[&str])]) -> Value {
     let split = |id: &str| {
         let (name, version) = id.split_once(' ').expect("a name and a version");
@@ -313,6 +315,16 @@ fn rules(skip: &[&str]) -> Value {
         "licenses": {"allow": ["MIT"]},
         "bans": {"deny": [{"crate": "bad", "reason": "it is bad"}], "skip": skip.collect::<Vec<_>>()},
     })
+}
+
+/// A graph with two versions of `leaf`: `old` needs the one, and we the other, as `ours` says.
+fn twice(ours: &str) -> Value {
+    metadata(&[
+        ("ours 0.1.0", &["old 1.0.0", ours]),
+        ("old 1.0.0", &["leaf 1.0.0"]),
+        ("leaf 1.0.0", &[]),
+        ("leaf 2.0.0", &[]),
+    ])
 }
 
 #[test]
@@ -380,12 +392,7 @@ fn every_breach_is_reported_at_once_with_a_chain() {
 
 #[test]
 fn a_duplicate_has_to_be_listed_while_there_is_one() {
-    let twice = metadata(&[
-        ("ours 0.1.0", &["old 1.0.0", "leaf 2.0.0"]),
-        ("old 1.0.0", &["leaf 1.0.0"]),
-        ("leaf 1.0.0", &[]),
-        ("leaf 2.0.0", &[]),
-    ]);
+    let twice = twice("leaf 2.0.0");
     let why = "is one of several versions; agree on one, or list all but one in `[bans] skip`";
     assert_eq!(
         judge(&twice, &rules(&[])),
@@ -412,20 +419,9 @@ fn a_duplicate_has_to_be_listed_while_there_is_one() {
 
 #[test]
 fn tests_and_features_that_are_off_make_no_duplicates() {
-    let tested = metadata(&[
-        ("ours 0.1.0", &["old 1.0.0", "dev:leaf 2.0.0"]),
-        ("old 1.0.0", &["leaf 1.0.0"]),
-        ("leaf 1.0.0", &[]),
-        ("leaf 2.0.0", &[]),
-    ]);
-    assert_eq!(judge(&tested, &rules(&[])), [""; 0]);
+    assert_eq!(judge(&twice("dev:leaf 2.0.0"), &rules(&[])), [""; 0]);
 
-    let mut optional = metadata(&[
-        ("ours 0.1.0", &["old 1.0.0", "leaf 2.0.0"]),
-        ("old 1.0.0", &["leaf 1.0.0"]),
-        ("leaf 1.0.0", &[]),
-        ("leaf 2.0.0", &[]),
-    ]);
+    let mut optional = twice("leaf 2.0.0");
     let old = &mut optional["packages"][1];
     old["dependencies"][0]["optional"] = true.into();
     old["dependencies"][0]["rename"] = "leaf-1".into();

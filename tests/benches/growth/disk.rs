@@ -1,17 +1,18 @@
-//! A mirror in a directory: reading it, publishing to it, and as many links to one file as the file system takes.
+//! A mirror in a directory: reading it, publishing to it, and the largest number of links to one file.
 
 use std::os::unix::fs::MetadataExt as _;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use stx_layout::{BuildId, SumLine, Sums};
 use stx_publish::{Added, Entry, LocalStore, MirrorRead as _, MirrorStore as _, Scope, Seal};
 use walkdir::WalkDir;
 
+use super::builds::copy_build;
 use super::{EACH, Settings, build, peak, record, seconds, sizes};
 
-/// Packages of each build; those of one channel are links.
+/// Packages of each build. The builds of a channel share theirs as links.
 const FILES: u32 = 10;
-/// More links than ext4 gives to a file.
+/// More links to a file than ext4 allows.
 const LINKS: u32 = 70_000;
 
 pub(super) fn measure(settings: &Settings) {
@@ -26,12 +27,9 @@ pub(super) fn measure(settings: &Settings) {
         let root = settings.dir.join(format!("mirror-{builds}"));
         let store = LocalStore::create(&root).expect("a mirror");
         for number in 0..channels {
-            for days in 1..=EACH {
-                write(
-                    &root,
-                    build(number, days),
-                    &root.join(build(number, 1).to_string()),
-                );
+            let first = write(&root, build(number, 1));
+            for days in 2..=EACH {
+                copy_build(&first, &root.join(build(number, days).to_string()), &root);
             }
         }
         let catalog = || runtime.block_on(store.catalog(&Scope::All)).expect("read");
@@ -41,7 +39,7 @@ pub(super) fn measure(settings: &Settings) {
             next += 1;
             runtime.block_on(publish(&store, build(0, next), &source))
         };
-        // The first one reads all sums.
+        // The first publish reads the sums of all builds.
         publish();
         let (published, memory) = peak(|| seconds(settings.runs, publish));
         let index = fs_err::metadata(root.join(".stx/cache/%2Edigests"));
@@ -55,8 +53,8 @@ pub(super) fn measure(settings: &Settings) {
     links(&settings.dir, &source, &runtime);
 }
 
-/// Writes a build as a publisher would have left it; its packages are links to those of `first`.
-fn write(root: &Utf8Path, id: BuildId, first: &Utf8Path) {
+/// Writes a build as a publisher leaves it; returns its directory.
+fn write(root: &Utf8Path, id: BuildId) -> Utf8PathBuf {
     let dir = root.join(id.to_string());
     let package =
         |number| format!("outputs/RPMS/a-package-of-the-usual-length-1.0-{number}.tis.x86_64.rpm");
@@ -64,11 +62,7 @@ fn write(root: &Utf8Path, id: BuildId, first: &Utf8Path) {
     let mut lines = Vec::new();
     for number in 0..FILES {
         let (path, text) = (package(number), format!("{} {number}", id.channel));
-        if dir == first {
-            fs_err::write(dir.join(&path), &text).expect("written");
-        } else {
-            fs_err::hard_link(first.join(&path), dir.join(&path)).expect("linked");
-        }
+        fs_err::write(dir.join(&path), &text).expect("written");
         lines.push(SumLine {
             path: path.parse().expect("a path"),
             digest: stx_publish::incoming::digest_of(text.as_bytes()),
@@ -81,6 +75,7 @@ fn write(root: &Utf8Path, id: BuildId, first: &Utf8Path) {
     for (path, bytes) in sealed.files {
         fs_err::write(dir.join(path.as_path()), bytes).expect("written");
     }
+    dir
 }
 
 /// Publishes a build of one file.
@@ -99,7 +94,7 @@ async fn publish(store: &LocalStore, id: BuildId, source: &Utf8Path) -> Added {
     added
 }
 
-/// The inodes that nothing else uses.
+/// The number of inodes that only this build uses.
 fn inodes(build: &Utf8Path) -> usize {
     let entries = WalkDir::new(build).into_iter();
     let own = entries.filter(|entry| {
@@ -109,7 +104,7 @@ fn inodes(build: &Utf8Path) -> usize {
     own.count()
 }
 
-/// Publishes one content again and again after the file system refuses more links to it.
+/// Links a file until the file system refuses more; then publishes the same content again.
 fn links(dir: &Utf8Path, source: &Utf8Path, runtime: &tokio::runtime::Runtime) {
     let store = LocalStore::create(dir.join("links")).expect("a mirror");
     let add = |channel, days| runtime.block_on(publish(&store, build(channel, days), source));
@@ -124,9 +119,9 @@ fn links(dir: &Utf8Path, source: &Utf8Path, runtime: &tokio::runtime::Runtime) {
     let link = |number: u32| fs_err::hard_link(&first, more.join(number.to_string()));
     let links = (3..=LINKS).find(|number| link(*number).is_err());
     match links {
-        None => println!("\nthis file system takes {LINKS} links to a file"),
+        None => println!("\nthis file system allows {LINKS} links to a file"),
         Some(full) => println!(
-            "\nthis file system takes {} links to a file; then the next builds of two channels: {:?}",
+            "\nthis file system allows {} links to a file; the next builds of two channels: {:?}",
             full - 1,
             [add(0, 8), add(0, 7), add(1, 8), add(1, 7)]
         ),

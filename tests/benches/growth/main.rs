@@ -1,13 +1,13 @@
-//! How a mirror and a build farm grow beyond what anybody runs: `docs/scale.md` has the figures and what follows from them.
+//! Mirrors and build farms that are larger than any in use: `docs/scale.md` has the figures and the conclusions.
 //!
-//! | part | is made of |
+//! | part | measures |
 //! |---|---|
 //! | `mirror` | 1,000 to 100,000 builds in memory: retention, pages, a poll by a downstream mirror over HTTP |
 //! | `disk` | the same in a directory: reading the catalog, a publish, links of one file |
-//! | `farm` | the service, its ledger and the recipes' plans through a day of virtual time, on nodes that only wait |
+//! | `farm` | a day of the service in virtual time, with its ledger and the plans of recipes; nodes only wait |
 //!
-//! `STX_BENCH_RUNS` says how often each step is run (the median counts), `STX_BENCH_MIB` leaves out mirrors whose records take more,
-//! `STX_BENCH_DIR` is where `disk` and the ledger write.
+//! `STX_BENCH_RUNS` is the number of runs of each step, whose median is printed. `STX_BENCH_MIB` leaves out mirrors whose records take
+//! more, and large farms. `disk` and the ledger write to `STX_BENCH_DIR`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 use std::time::Instant;
@@ -17,6 +17,8 @@ use stx_layout::{
     BuildDate, BuildId, BuildOutcome, BuildRecord, Channel, PhaseRecord, PhaseStatus, SourceRecord,
 };
 
+#[path = "../common/builds.rs"]
+mod builds;
 mod disk;
 mod farm;
 mod mirror;
@@ -49,7 +51,7 @@ fn main() {
     fs_err::remove_dir_all(&settings.dir).expect("removed");
 }
 
-/// The mirrors that are measured: channels and builds.
+/// The numbers of channels and builds of the mirrors that are measured.
 fn sizes(settings: &Settings) -> impl Iterator<Item = (u32, u32)> {
     let bytes = settings.bytes;
     let sizes = CHANNELS.iter().map(|channels| (*channels, channels * EACH));
@@ -66,7 +68,7 @@ fn channel(number: u32) -> Channel {
         .expect("a channel")
 }
 
-/// The build of a channel so many days ago.
+/// The build of a channel that is so many days old.
 fn build(channel: u32, days: u32) -> BuildId {
     let date = BuildDate::at(now() - TimeDelta::days(days.into()));
     BuildId::new(self::channel(channel), date.expect("a date"))
@@ -100,7 +102,7 @@ fn record(id: BuildId) -> BuildRecord {
     }
 }
 
-/// The seconds that something takes: the median of several runs.
+/// Runs something several times; returns the median of the seconds that it takes.
 fn seconds<T>(runs: u64, mut run: impl FnMut() -> T) -> f64 {
     let times = (0..runs.max(1)).map(|_| {
         let start = Instant::now();
@@ -112,7 +114,7 @@ fn seconds<T>(runs: u64, mut run: impl FnMut() -> T) -> f64 {
     median(times.collect())
 }
 
-/// What something gives, and by how many MiB the process grew at most meanwhile.
+/// Runs something; returns its result, and the MiB by which the process grew at most meanwhile.
 fn peak<T>(run: impl FnOnce() -> T) -> (T, f64) {
     let kib = |name: &str| -> f64 {
         let status = fs_err::read_to_string("/proc/self/status").expect("a status");
@@ -120,7 +122,7 @@ fn peak<T>(run: impl FnOnce() -> T) -> (T, f64) {
         let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         number.expect("a number")
     };
-    // Makes the highest size that of now.
+    // Sets the highest size of the process, VmHWM, to its present size.
     fs_err::write("/proc/self/clear_refs", "5").expect("Linux");
     let before = kib("VmRSS:");
     let made = run();

@@ -1,9 +1,12 @@
-//! A mirror in memory: what each command pays for all builds.
+//! A mirror in memory: the cost of each command that looks at all builds.
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use axum::Router;
+use axum::http::{StatusCode, Uri};
 use bytes::Bytes;
 use chrono::TimeDelta;
 use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Sha256, Sums, Verdict, VerdictEntry};
@@ -15,12 +18,11 @@ use stx_publish::{
     Scope, Seal, SignError,
 };
 use stx_retention::{FileFact, Limits, Policy, PolicyInputs, plan, plan_with};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::{EACH, Settings, build, channel, now, peak, record, seconds, sizes};
 
-/// Builds whose files retention knows, and files of each.
+/// Builds whose files retention reads, and the files of each.
 const BUILDS: u32 = 500;
 const FILES: u32 = 2_000;
 
@@ -75,7 +77,7 @@ pub(super) fn measure(settings: &Settings) {
     }
 }
 
-/// Retention where it knows the files of all builds. It comes first: later, the process has memory to reuse.
+/// Measures retention with the files of all builds. It runs first: later, the process would reuse memory, and not grow.
 fn files(settings: &Settings) {
     let ((facts, planned), memory) = peak(|| {
         let facts = facts();
@@ -90,11 +92,11 @@ fn files(settings: &Settings) {
     let per_file = memory * f64::from(1 << 20) / f64::from(files);
     drop(facts);
     println!(
-        "\nretention that knows {files} files: {planned:.2} s, {per_file:.0} bytes of memory each\n"
+        "\nretention with {files} files: {planned:.2} s, {per_file:.0} bytes of memory each\n"
     );
 }
 
-/// States the files of a build: an image, its log, and two more.
+/// Adds the files of a build: an image and three small ones.
 #[derive(Debug)]
 struct Files;
 
@@ -132,17 +134,19 @@ async fn mirror(channels: u32) -> MemoryStore {
     store
 }
 
-/// Requests, MiB and seconds of a look by a mirror that has everything, and the seconds of its plan.
+/// Polls the store for a mirror that has everything. Returns the requests, MiB and seconds of the poll, and the seconds of its plan.
 async fn poll(store: &MemoryStore) -> [f64; 4] {
     let requests = Arc::new(AtomicU64::new(0));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     let (mirror, counted) = (store.clone(), Arc::clone(&requests));
-    let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(mirror.clone(), stream, Arc::clone(&counted)));
-        }
+    let router = Router::new().fallback(async move |uri: Uri| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        file(&mirror, &uri.path()[1..])
+            .await
+            .ok_or(StatusCode::NOT_FOUND)
     });
+    let server = tokio::spawn(axum::serve(listener, router).into_future());
     let from = HttpStore::new(&url, HttpOptions::default()).expect("a mirror");
     let request = CopyRequest {
         thinned: true,
@@ -177,35 +181,7 @@ fn verdict(build: BuildId) -> VerdictEntry {
     }
 }
 
-/// Serves the mirror on one connection.
-async fn answer(store: MemoryStore, stream: TcpStream, requests: Arc<AtomicU64>) {
-    let mut stream = BufReader::new(stream);
-    let mut path = String::new();
-    let mut line = String::new();
-    while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
-        if let Some(rest) = line.strip_prefix("GET /") {
-            path = rest.split(' ').next().unwrap_or_default().to_owned();
-        }
-        let is_last = line.trim().is_empty();
-        line.clear();
-        if !is_last {
-            continue;
-        }
-        requests.fetch_add(1, Ordering::Relaxed);
-        let body = file(&store, &path).await;
-        let status = body.as_ref().map_or("404 Not Found", |_| "200 OK");
-        let body = body.unwrap_or_default();
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let sent = stream.write_all(&[head.as_bytes(), &*body].concat()).await;
-        if sent.is_err() {
-            return;
-        }
-    }
-}
-
+/// A file of the mirror, as a web server finds it.
 async fn file(store: &MemoryStore, path: &str) -> Option<Bytes> {
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
     if let Some(name) = PageName::of(name) {
@@ -216,7 +192,7 @@ async fn file(store: &MemoryStore, path: &str) -> Option<Bytes> {
     (name == Sums::FILE_NAME).then(|| Bytes::from(sums.to_string()))
 }
 
-/// The files of all builds, as `prune` reads them; half of the files of a build are those of the build before.
+/// The files of all builds, as `prune` reads them. A build shares half of its files with the build before.
 fn facts() -> PolicyInputs {
     let mut facts = PolicyInputs::default();
     for days in 0..BUILDS {
