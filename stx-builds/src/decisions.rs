@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, Catalog, VerdictEntry};
+use stx_layout::{BuildId, Catalog, Pin, VerdictEntry};
 use stx_publish::verdicts::{listed_verdicts, newest_verdicts};
 use stx_publish::{
     Depth, Found, MirrorRead, MirrorStore, Scope, StoreError, ThinnedSection, store,
@@ -71,6 +71,15 @@ pub async fn protections(
     catalog: &Catalog,
 ) -> Result<PolicyInputs, Error> {
     let pins = store.pins(scope).await.map_err(refused)?;
+    protected(store, pins, catalog).await
+}
+
+/// As [`protections`], with pins that are known.
+pub(crate) async fn protected(
+    store: &dyn MirrorStore,
+    pins: Vec<Pin>,
+    catalog: &Catalog,
+) -> Result<PolicyInputs, Error> {
     let builds: Vec<_> = catalog.builds().map(|(id, _)| id).collect();
     let used = store.in_use(&builds).await.map_err(refused)?;
     let reader = |id: BuildId| (id, "a reader".to_owned());
@@ -108,7 +117,7 @@ pub async fn add_verdicts(
 }
 
 /// Adds the newest verdict of `history` on each build of the catalog.
-fn tell_verdicts(catalog: &Catalog, history: &[VerdictEntry], facts: &mut PolicyInputs) {
+pub(crate) fn tell_verdicts(catalog: &Catalog, history: &[VerdictEntry], facts: &mut PolicyInputs) {
     let newest = newest_verdicts(history).into_iter();
     let newest = newest.filter(|(id, _)| catalog.build(id).is_some());
     facts
@@ -149,8 +158,17 @@ pub async fn decisions(
     catalog: &Catalog,
 ) -> Result<PrunePlan, Error> {
     let facts = visible(site, store, catalog).await?;
+    decided(site, catalog, &facts)
+}
+
+/// As [`decisions`], of facts that are known.
+pub(crate) fn decided(
+    site: &Site,
+    catalog: &Catalog,
+    facts: &PolicyInputs,
+) -> Result<PrunePlan, Error> {
     let policy = policy(site)?.policy;
-    Ok(plan_with(catalog, &facts, &policy, site.now))
+    Ok(plan_with(catalog, facts, &policy, site.now))
 }
 
 /// The facts known to somebody who only looks: without pins, and saying so, where the private area is not readable.

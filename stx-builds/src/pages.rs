@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::try_join;
 use serde::Serialize;
 use stx_layout::{BuildId, Catalog};
-use stx_pages::{Refreshed, Site as PageSite, refresh_locked};
+use stx_pages::{MirrorContents, Refreshed, Site as PageSite, refresh_locked};
 use stx_publish::index::{PageName, Stay};
 use stx_publish::{MirrorStore, PageId, Scope};
 use stx_retention::{Decision, PrunePlan};
 
-use crate::decisions::decisions;
+use crate::decisions::{decided, protected, tell_verdicts};
 use crate::error::Error;
 use crate::{Site, refused, signing};
 
@@ -97,18 +98,22 @@ async fn make(
     // Two builds of the service may end at one time: how long each build stays is found and written under one lock, or the
     // later pages would not say it of the other's build.
     let pages = store.lock_pages().await.map_err(refused)?;
-    let catalog = store.catalog(&Scope::All).await.map_err(refused)?;
+    let all = try_join(MirrorContents::read(store), store.pins(&Scope::All));
+    let (contents, pins) = all.await.map_err(refused)?;
     let mut site = site.clone();
     site.now = now;
     let site = &site;
-    let plan = decisions(site, store, &catalog).await?;
+    let catalog = &contents.catalog;
+    let mut facts = protected(store, pins, catalog).await?;
+    tell_verdicts(catalog, &contents.verdicts, &mut facts);
+    let plan = decided(site, catalog, &facts)?;
     let shown = PageSite {
-        stays: stays(&catalog, &plan),
+        stays: stays(catalog, &plan),
         thorough,
         ..site.options.site()
     };
     let seal = signing::index_seal(site, now)?;
-    refresh_locked(store, &*pages, catalog, &shown, seal.as_ref())
+    refresh_locked(store, &*pages, contents, &shown, seal.as_ref())
         .await
         .map_err(refused)
 }

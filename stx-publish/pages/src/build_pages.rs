@@ -8,16 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures_util::future::{join, try_join};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::index::{BuildIndex, BuildPage, ChannelIndex, PageId, PageName};
-use stx_layout::{BuildDate, BuildId, BuildPath, Sha256};
+use stx_layout::{BuildDate, BuildId, BuildPath, Channel, Sha256};
 use stx_publish::incoming::digest_of;
 use stx_publish::seal::signature_path;
-use stx_publish::store::{ByteRange, Depth, Found, MirrorStore, PageWriter, StoreError};
+use stx_publish::store::{ByteRange, Depth, Found, MirrorStore, Retired, StoreError};
 
 use crate::html::build::{Facts, build_page, look};
+use crate::locked::LockedPages;
 use crate::site::{PARALLEL, Refreshed, Site};
-use crate::sources;
 
 /// Bytes of a `CHANGELOG` that a page shows at most.
 const LONGEST_CHANGELOG: u64 = 64 << 10;
@@ -32,9 +33,9 @@ pub(super) struct InTrash {
 }
 
 impl InTrash {
-    pub(super) async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
+    pub(super) fn new(all: Vec<Retired>) -> Self {
         let mut found = Self::default();
-        for retired in store.retired().await? {
+        for retired in all {
             match retired.section {
                 Some(section) => {
                     found
@@ -48,23 +49,30 @@ impl InTrash {
                 }
             }
         }
-        Ok(found)
+        found
+    }
+
+    /// The sections of a build.
+    fn sections(&self, channel: &Channel, date: BuildDate) -> BTreeSet<BuildPath> {
+        let id = BuildId::new(channel.clone(), date);
+        self.sections.get(&id).cloned().unwrap_or_default()
     }
 }
 
-/// Replaces the pages of those builds that changed, removes those of builds that are gone, and completes the index by them.
-pub(super) async fn replace(
-    (store, pages): (&dyn MirrorStore, &dyn PageWriter),
+fn page_id(channel: &Channel, date: BuildDate) -> PageId {
+    PageId {
+        channel: Some(channel.clone()),
+        name: PageName::HtmlOf(date),
+    }
+}
+
+/// The places in the index of the builds whose pages have to be made anew. The others get their pages from the `old` index.
+pub(super) fn changed(
     (site, keys): (&Site, Option<&str>),
     in_trash: &InTrash,
     index: &mut ChannelIndex,
     old: Option<&ChannelIndex>,
-) -> Result<Refreshed, StoreError> {
-    let channel = index.channel.clone();
-    let page = |date| PageId {
-        channel: Some(channel.clone()),
-        name: PageName::HtmlOf(date),
-    };
+) -> Vec<usize> {
     let look = look(site, keys);
     index.look = Some(look);
     let same_look = old.filter(|old| old.look == Some(look));
@@ -73,30 +81,64 @@ pub(super) async fn replace(
         .flat_map(|old| &old.builds)
         .map(|build| (build.date, build))
         .collect();
-    let retired = |date| {
-        let id = BuildId::new(channel.clone(), date);
-        in_trash.sections.get(&id).cloned().unwrap_or_default()
-    };
-    let mut done = Refreshed::default();
     let mut changed = Vec::new();
     for (place, build) in index.builds.iter_mut().enumerate() {
         let old = known.get(&build.date);
         build.page = old.and_then(|old| old.page.clone());
+        let retired = in_trash.sections(&index.channel, build.date);
         let same = build
             .page
             .as_ref()
-            .is_some_and(|page| page.retired == retired(build.date));
+            .is_some_and(|page| page.retired == retired);
         if !same || old.is_none_or(|old| **old != *build) {
             build.page = None;
             changed.push(place);
         }
     }
+    changed
+}
+
+/// The state of a build and its page before the page is made anew.
+pub(super) struct Before {
+    /// Absent where the build is not there any more.
+    facts: Option<Facts>,
+    page: Option<Bytes>,
+}
+
+/// Looks into a build, and reads its page.
+pub(super) async fn look_at(
+    pages: &LockedPages<'_>,
+    id: BuildId,
+    signs: bool,
+) -> Result<Before, StoreError> {
+    let page = page_id(&id.channel, id.date);
+    let (facts, page) = try_join(facts(pages.store, &id, signs), pages.page(&page)).await?;
+    Ok(Before { facts, page })
+}
+
+/// The pages of builds that were made.
+pub(super) struct MadePages {
+    /// For each place in the index, the page that its build has now; absent where the build is not there any more.
+    pub(super) of_builds: Vec<(usize, Option<BuildPage>)>,
+    pub(super) done: Refreshed,
+}
+
+/// Replaces the pages of those builds that [`changed`], and removes those of builds that are gone. `early` has what was seen of some of
+/// them already.
+pub(super) async fn replace(
+    pages: &LockedPages<'_>,
+    (site, keys): (&Site, Option<&str>),
+    in_trash: &InTrash,
+    (index, old): (&ChannelIndex, Option<&ChannelIndex>),
+    (mut changed, mut early): (Vec<usize>, BTreeMap<usize, Before>),
+) -> Result<MadePages, StoreError> {
+    let channel = &index.channel;
     if site.thorough {
         let rest = index.builds.iter().enumerate();
         let rest = rest.filter_map(|(place, build)| Some((place, build.date, build.page.clone()?)));
         let rest: Vec<_> = rest.collect();
         let damaged = rest.into_iter().map(async |(place, date, said)| {
-            let text = store.page(&page(date)).await?;
+            let text = pages.page(&page_id(channel, date)).await?;
             let right = text.is_some_and(|text| digest_of(&text) == said.sha256);
             Ok::<_, StoreError>((!right).then_some(place))
         });
@@ -106,19 +148,27 @@ pub(super) async fn replace(
             .await?;
         changed.extend(damaged.into_iter().flatten());
     }
-    let builds = &index.builds;
-    let made = changed.into_iter().map(async |place: usize| {
-        let build = &builds[place];
-        let id = BuildId::new(channel.clone(), build.date);
-        let Some(facts) = facts(store, &id, keys.is_some()).await? else {
+    let changed = changed
+        .into_iter()
+        .map(|place| (place, early.remove(&place)));
+    let changed: Vec<_> = changed.collect();
+    let made = changed.into_iter().map(async |(place, early)| {
+        let build = &index.builds[place];
+        let before = if let Some(before) = early {
+            before
+        } else {
+            let id = BuildId::new(channel.clone(), build.date);
+            look_at(pages, id, keys.is_some()).await?
+        };
+        let Some(facts) = before.facts else {
             // Retired meanwhile: the process that retired it refreshes the pages, too.
             return Ok((place, None, None));
         };
-        let text = Bytes::from(build_page(site, &channel, build, keys, &facts));
+        let text = Bytes::from(build_page(site, channel, build, keys, &facts));
         let sha256 = digest_of(&text);
-        let retired = retired(build.date);
-        let page = page(build.date);
-        let written = if store.page(&page).await?.as_ref() == Some(&text) {
+        let retired = in_trash.sections(channel, build.date);
+        let page = page_id(channel, build.date);
+        let written = if before.page.as_ref() == Some(&text) {
             None
         } else {
             pages.write(&page, text).await?;
@@ -127,23 +177,25 @@ pub(super) async fn replace(
         Ok::<_, StoreError>((place, Some(BuildPage { sha256, retired }), written))
     });
     let made: Vec<_> = stream::iter(made).buffered(PARALLEL).try_collect().await?;
+    let mut of_builds = Vec::with_capacity(made.len());
+    let mut done = Refreshed::default();
     for (place, page, written) in made {
-        index.builds[place].page = page;
+        of_builds.push((place, page));
         done.written.extend(written);
     }
     let mut gone = gone(old, index);
     if site.thorough {
         // The pages of a build that was retired after its page was written and before the index named the page.
         let builds = in_trash.builds.iter();
-        let builds = builds.filter(|id| id.channel == channel);
+        let builds = builds.filter(|id| id.channel == *channel);
         let there = |date: &BuildDate| index.builds.iter().any(|build| build.date == *date);
         gone.extend(builds.map(|id| id.date).filter(|date| !there(date)));
     }
     for gone in gone {
-        let removed = sources::remove(store, pages, page(gone)).await?;
+        let removed = pages.remove(page_id(channel, gone)).await?;
         done.removed.extend(removed);
     }
-    Ok(done)
+    Ok(MadePages { of_builds, done })
 }
 
 /// The builds that had a page and are not there any more.
@@ -158,10 +210,7 @@ fn gone(old: Option<&ChannelIndex>, index: &ChannelIndex) -> BTreeSet<BuildDate>
 
 /// The page of a build, as its entry in an index vouches for it.
 pub(super) fn page_of(index: &ChannelIndex, build: &BuildIndex) -> Option<(PageId, Sha256)> {
-    let page = PageId {
-        channel: Some(index.channel.clone()),
-        name: PageName::HtmlOf(build.date),
-    };
+    let page = page_id(&index.channel, build.date);
     Some((page, build.page.as_ref()?.sha256))
 }
 
@@ -171,12 +220,23 @@ async fn facts(
     id: &BuildId,
     signs: bool,
 ) -> Result<Option<Facts>, StoreError> {
-    let inspection = match store.inspect(id, Depth::Listing).await {
+    let signed = async {
+        match store.read(id, &signature_path(), 0).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    let signed = async { Ok::<_, StoreError>(signs && signed.await?) };
+    let asked = join(store.inspect(id, Depth::Listing), signed);
+    let (inspection, is_signed) = asked.await;
+    let inspection = match inspection {
         Err(StoreError::NotFound { .. }) => return Ok(None),
         inspection => inspection?,
     };
     let mut facts = Facts {
         taken: inspection.thinned.sections,
+        is_signed: is_signed?,
         ..Facts::default()
     };
     for (path, found) in inspection.found {
@@ -187,12 +247,6 @@ async fn facts(
         };
         facts.files.insert(path, size);
     }
-    facts.is_signed = signs
-        && match store.read(id, &signature_path(), 0).await {
-            Ok(_) => true,
-            Err(StoreError::NotFound { .. }) => false,
-            Err(error) => return Err(error),
-        };
     for name in ["outputs/CHANGELOG", "outputs/CHANGELOG.txt"] {
         let path: BuildPath = name.parse().expect("a path");
         if facts.commits.is_none() && facts.files.contains_key(&path) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join_all;
 use stx_layout::derived::Repositories;
 use stx_layout::index::{Media, PackageChanges};
 use stx_layout::{BuildDate, BuildId, BuildPath, Channel, Sums};
@@ -9,7 +10,7 @@ use stx_publish::store::{MirrorStore, StoreError};
 
 use crate::changes;
 
-/// Looks into the builds of a channel. One that is retired meanwhile has nothing.
+/// Looks into the builds of a channel whose sums were [loaded](Self::load). One that is retired meanwhile has nothing.
 pub(crate) struct Files<'a> {
     pub(crate) store: &'a dyn MirrorStore,
     pub(crate) channel: &'a Channel,
@@ -21,37 +22,48 @@ impl Files<'_> {
         BuildId::new(self.channel.clone(), date)
     }
 
-    /// Reads the sums of a build; of those that were read, the last two are kept.
-    async fn load(&mut self, date: BuildDate) -> Result<(), StoreError> {
-        if !self.sums.contains_key(&date) {
-            let sums = match self.store.sums(&self.id(date)).await {
-                Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => Sums::default(),
-                sums => sums?,
+    /// Reads the sums of some builds at the same time, and forgets those of all others.
+    pub(crate) async fn load(
+        &mut self,
+        dates: impl IntoIterator<Item = BuildDate>,
+    ) -> Result<(), StoreError> {
+        let mut before = std::mem::take(&mut self.sums);
+        let read = dates.into_iter().map(|date| (date, before.remove(&date)));
+        let this = &*self;
+        let read = read.map(async |(date, known)| {
+            let sums = match known {
+                Some(sums) => sums,
+                None => match this.store.sums(&this.id(date)).await {
+                    Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => {
+                        Sums::default()
+                    }
+                    sums => sums?,
+                },
             };
-            while self.sums.len() > 1 {
-                self.sums.pop_first();
-            }
-            self.sums.insert(date, sums);
-        }
+            Ok::<_, StoreError>((date, sums))
+        });
+        self.sums = try_join_all(read).await?.into_iter().collect();
         Ok(())
     }
 
-    pub(crate) async fn iso(&mut self, date: BuildDate) -> Result<Vec<Media>, StoreError> {
-        self.load(date).await?;
+    pub(crate) async fn iso(&self, date: BuildDate) -> Result<Vec<Media>, StoreError> {
         let images = self.sums[&date].lines().iter().filter(|line| {
             line.path.as_str().starts_with("outputs/iso/")
                 && camino::Utf8Path::new(line.path.as_str()).extension() == Some("iso")
         });
-        let images: Vec<_> = images.cloned().collect();
-        let mut media = Vec::<Media>::with_capacity(images.len());
-        for image in images {
+        let sizes = images.map(async |image| {
+            let size = self.size(date, &image.path).await?;
+            Ok::<_, StoreError>((image, size))
+        });
+        let mut media = Vec::<Media>::new();
+        for (image, size) in try_join_all(sizes).await? {
             // A second name of the same image, a symlink for one.
             if media.iter().any(|known| known.sha256 == image.digest) {
                 continue;
             }
-            if let Some(bytes) = self.size(date, &image.path).await? {
+            if let Some(bytes) = size {
                 media.push(Media {
-                    path: image.path,
+                    path: image.path.clone(),
                     bytes,
                     sha256: image.digest,
                 });
@@ -61,11 +73,7 @@ impl Files<'_> {
     }
 
     /// The repositories of packages that the build made, with metadata.
-    pub(crate) async fn repositories(
-        &mut self,
-        date: BuildDate,
-    ) -> Result<Vec<BuildPath>, StoreError> {
-        self.load(date).await?;
+    pub(crate) fn repositories(&self, date: BuildDate) -> Vec<BuildPath> {
         let sums = &self.sums[&date];
         let found = Repositories::of(sums.lines().iter().map(|line| &line.path));
         let has = |dir: &BuildPath, name: &str| {
@@ -76,9 +84,8 @@ impl Files<'_> {
         let rpm = rpm.filter(|dir| has(dir, "repodata/repomd.xml"));
         let apt = found.apt.into_iter().filter(|dir| has(dir, "Release"));
         let all = rpm.chain(apt);
-        Ok(all
-            .filter(|dir| dir.segments().next() == Some("outputs"))
-            .collect())
+        all.filter(|dir| dir.segments().next() == Some("outputs"))
+            .collect()
     }
 
     async fn size(&self, date: BuildDate, path: &BuildPath) -> Result<Option<u64>, StoreError> {
@@ -89,17 +96,13 @@ impl Files<'_> {
         }
     }
 
-    pub(crate) async fn changes(
-        &mut self,
+    pub(crate) fn changes(
+        &self,
         before: Option<BuildDate>,
         date: BuildDate,
-    ) -> Result<Option<PackageChanges>, StoreError> {
-        let Some(before) = before else {
-            return Ok(None);
-        };
-        self.load(before).await?;
-        self.load(date).await?;
+    ) -> Option<PackageChanges> {
+        let before = before?;
         let (was, is) = (&self.sums[&before], &self.sums[&date]);
-        Ok(Some(changes::changes(before, was, is)))
+        Some(changes::changes(before, was, is))
     }
 }

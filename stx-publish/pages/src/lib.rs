@@ -16,7 +16,7 @@
 //! | `html` | the pages for people; [`listing`], a page of a directory; [`dashboard`], a page of the build service |
 //! | `build_pages` | the page of each build, written only if something on it changed |
 //! | `signed` | the signatures of the indexes: [`IndexSeal`] |
-//! | `replace` | writes the pages that differ |
+//! | `locked`, `replace` | the pages while they are locked; writes those that differ |
 //! | `refresh` | all of it: [`refresh`], [`refresh_sealed`], [`refresh_locked`] |
 //! | `check` | compares the pages with the mirror: [`verify_pages`] |
 //!
@@ -28,6 +28,7 @@ mod check;
 mod contents;
 mod html;
 mod layers;
+mod locked;
 mod refresh;
 mod replace;
 mod signed;
@@ -42,7 +43,7 @@ pub use html::{
     Dashboard, Listed, ShownAlarm, ShownBuild, ShownChannel, ShownPhase, ShownRequest, ShownResult,
     dashboard, listing,
 };
-pub use refresh::{refresh, refresh_locked, refresh_sealed};
+pub use refresh::{MirrorContents, refresh, refresh_locked, refresh_sealed};
 pub use signed::IndexSeal;
 pub use site::{Refreshed, Site};
 pub use sources::install_files;

@@ -3,15 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures_util::future::{try_join, try_join_all, try_join4};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::index::{
-    BuildIndex, ChannelIndex, ChannelSummary, PageId, PageName, RootIndex, SCHEMA,
+    BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
+    SCHEMA,
 };
-use stx_layout::{BuildId, BuildState, Catalog, Channel, ChannelEntry, VerdictEntry};
-use stx_publish::store::{MirrorStore, PageWriter, Scope, StoreError};
+use stx_layout::{
+    BuildDate, BuildId, BuildPath, BuildState, Catalog, Channel, ChannelEntry, RootAlias,
+    RootEntry, VerdictEntry,
+};
+use stx_publish::store::{MirrorStore, PageWriter, Retired, Scope, StoreError};
 
+use crate::build_pages::InTrash;
 use crate::contents::Files;
+use crate::locked::LockedPages;
 use crate::replace::replace;
-use crate::site::{Refreshed, Site};
+use crate::site::{PARALLEL, Refreshed, Site};
 use crate::summary::summary;
 use crate::{IndexSeal, build_pages, html, layers, signed, sources};
 
@@ -29,62 +37,91 @@ pub async fn refresh_sealed(
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
     let pages = store.lock_pages().await?;
-    let catalog = store.catalog(&Scope::All).await?;
-    refresh_locked(store, &*pages, catalog, site, seal).await
+    let contents = MirrorContents::read(store).await?;
+    refresh_locked(store, &*pages, contents, site, seal).await
 }
 
-/// As [`refresh_sealed`], for a caller that has locked the pages already, and read the catalog since: the stays of builds in
-/// `site` follow from this catalog, and would be out of date if another refresh came between.
+/// The contents of a mirror that its pages are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MirrorContents {
+    /// Channels, builds and their aliases.
+    pub catalog: Catalog,
+    /// All verdicts.
+    pub verdicts: Vec<VerdictEntry>,
+    /// The builds and sections in the trash.
+    pub retired: Vec<Retired>,
+    /// The aliases of releases.
+    pub aliases: BTreeMap<RootAlias, RootEntry>,
+}
+
+impl MirrorContents {
+    /// Reads them at the same time: a mirror far away takes as long for each answer as for all of them.
+    pub async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
+        let (catalog, verdicts, retired, aliases) = try_join4(
+            store.catalog(&Scope::All),
+            store.verdicts(&Scope::All),
+            store.retired(),
+            store.root_aliases(),
+        )
+        .await?;
+        Ok(Self {
+            catalog,
+            verdicts,
+            retired,
+            aliases,
+        })
+    }
+}
+
+/// As [`refresh_sealed`], for a caller that has locked the pages already, and read the contents since: the stays of builds in
+/// `site` follow from these, and would be out of date if another refresh came between.
 pub async fn refresh_locked(
     store: &dyn MirrorStore,
     pages: &dyn PageWriter,
-    catalog: Catalog,
+    contents: MirrorContents,
     site: &Site,
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
-    let mut verdicts = histories(store).await?;
-    let in_trash = build_pages::InTrash::read(store).await?;
-    let keys = seal.map(|seal| seal.keys.as_str());
-    let mut done = Refreshed::default();
-    let mut summaries = Vec::with_capacity(catalog.channels.len());
-    let mut wanted = Vec::new();
+    let MirrorContents {
+        catalog,
+        verdicts,
+        retired,
+        aliases,
+    } = contents;
     let mut below = layers::below(&catalog);
-    for (channel, entry) in catalog.channels {
-        let before = Before::read(store, &channel).await?;
-        let old = before.index.as_ref();
-        let mut index = channel_index(store, site, &channel, entry, &mut verdicts, old).await?;
-        // Before the index that names them, and before the files of the channel that they are compared by.
-        let snippets = sources::replace_of_builds(store, pages, (site, keys), &index, old).await?;
-        let of_builds = (store, pages);
-        let of_builds =
-            build_pages::replace(of_builds, (site, keys), &in_trash, &mut index, old).await?;
-        for made in [snippets, of_builds] {
-            done.written.extend(made.written);
-            done.removed.extend(made.removed);
-        }
-        before.date(seal, &mut index);
-        summaries.push(ChannelSummary {
-            after: below.remove(&index.channel),
-            ..summary(&index)
-        });
-        let made = html::channel_pages(site, &index, keys);
-        for name in [PageName::AptSources, PageName::DnfRepo] {
-            let page = PageId {
-                channel: Some(index.channel.clone()),
-                name,
-            };
-            if made.iter().all(|(made, _)| *made != page) {
-                done.removed
-                    .extend(sources::remove(store, pages, page).await?);
-            }
-        }
-        wanted.extend(made);
+    let refresh = Refresh {
+        store,
+        pages,
+        site,
+        seal,
+        histories: histories(verdicts),
+        in_trash: InTrash::new(retired),
+    };
+    // Those of the root are read beside those of the channels.
+    let of_root = LockedPages::new(store, pages);
+    let read = of_root.read_ahead(OF_ROOT.map(|name| PageId {
+        channel: None,
+        name,
+    }));
+    let channels = catalog.channels.into_iter();
+    let channels = channels.map(|(channel, entry)| refresh.channel(channel, entry));
+    let channels = stream::iter(channels).buffered(CHANNELS);
+    let (channels, ()): (Vec<_>, ()) = try_join(channels.try_collect(), read).await?;
+    let mut done = Refreshed::default();
+    let mut summaries = Vec::with_capacity(channels.len());
+    for (summary, refreshed) in channels {
+        done.written.extend(refreshed.written);
+        done.removed.extend(refreshed.removed);
+        let after = below.remove(&summary.channel);
+        summaries.push(ChannelSummary { after, ..summary });
     }
+    let pages = of_root;
     let root_json = PageId {
         channel: None,
         name: PageName::IndexJson,
     };
-    let old_text = store.page(&root_json).await?;
+    let old_text = pages.page(&root_json).await?;
     let old = old_text
         .as_ref()
         .and_then(|text| RootIndex::from_json(text).ok());
@@ -93,7 +130,7 @@ pub async fn refresh_locked(
         serial: None,
         expires: None,
         channels: summaries,
-        aliases: store.root_aliases().await?,
+        aliases,
     };
     let dates = old.as_ref().map(|old| (old.serial, old.expires));
     (root.serial, root.expires) =
@@ -112,33 +149,119 @@ pub async fn refresh_locked(
         };
         (page, Bytes::from(seal.keys.clone()))
     });
-    done.written
-        .extend(replace(store, pages, seal, wanted).await?);
     // The root comes last: what it names is there.
     let wanted = html::root_pages(site, &root).into_iter().chain(keys);
-    let written = replace(store, pages, seal, wanted).await?;
+    let written = replace(&pages, seal, wanted).await?;
     done.written.extend(written);
     if seal.is_none() {
-        let channels = root.channels.iter().map(|known| Some(&known.channel));
-        let signatures = channels
-            .chain([None])
-            .map(|channel| (channel, PageName::IndexSignature));
-        for (channel, name) in signatures.chain([(None, PageName::Keys)]) {
-            let channel = channel.cloned();
-            let page = PageId { channel, name };
-            done.removed
-                .extend(sources::remove(store, pages, page).await?);
+        for name in [PageName::IndexSignature, PageName::Keys] {
+            let page = PageId {
+                channel: None,
+                name,
+            };
+            done.removed.extend(pages.remove(page).await?);
         }
     }
-    let removed = remove_gone(store, pages, old, &root).await?;
+    let removed = remove_gone(&pages, old, &root).await?;
     done.removed.extend(removed);
     Ok(done)
 }
 
+/// The pages of the root.
+const OF_ROOT: [PageName; 4] = [
+    PageName::IndexJson,
+    PageName::IndexSignature,
+    PageName::IndexHtml,
+    PageName::Keys,
+];
+
+/// The pages of a channel, but for those of its builds.
+const OF_CHANNEL: [PageName; 6] = [
+    PageName::IndexJson,
+    PageName::IndexSignature,
+    PageName::IndexHtml,
+    PageName::Feed,
+    PageName::AptSources,
+    PageName::DnfRepo,
+];
+
+/// How many channels are refreshed at one time. The indexes of each are in memory, as text and as values.
+const CHANNELS: usize = 8;
+
+/// What the pages of all channels need.
+struct Refresh<'a> {
+    store: &'a dyn MirrorStore,
+    pages: &'a dyn PageWriter,
+    site: &'a Site,
+    seal: Option<&'a IndexSeal>,
+    histories: BTreeMap<BuildId, Vec<VerdictEntry>>,
+    in_trash: InTrash,
+}
+
+impl Refresh<'_> {
+    /// Makes the pages of a channel anew, the index last.
+    async fn channel(
+        &self,
+        channel: Channel,
+        entry: ChannelEntry,
+    ) -> Result<(ChannelSummary, Refreshed), StoreError> {
+        let Self { site, seal, .. } = *self;
+        let keys = seal.map(|seal| seal.keys.as_str());
+        let pages = LockedPages::new(self.store, self.pages);
+        let page = |name| PageId {
+            channel: Some(channel.clone()),
+            name,
+        };
+        pages.read_ahead(OF_CHANNEL.map(page)).await?;
+        let before = Before::read(&pages, page(PageName::IndexJson)).await?;
+        let old = before.index.as_ref();
+        let (mut index, added) = channel_index(site, &channel, entry, &self.histories, old);
+        let changed = build_pages::changed((site, keys), &self.in_trash, &mut index, old);
+        // The first builds whose pages change are looked at beside the files of those that were added. After a publish that is all of them.
+        let early = changed.iter().take(PARALLEL).map(|&place| {
+            let id = BuildId::new(channel.clone(), index.builds[place].date);
+            let looked = build_pages::look_at(&pages, id, keys.is_some());
+            async move { Ok::<_, StoreError>((place, looked.await?)) }
+        });
+        let early: Vec<_> = early.collect();
+        let early = try_join_all(early);
+        let files = files_of(self.store, &channel, &added);
+        let (early, files) = try_join(early, files).await?;
+        for (place, files) in files {
+            let build = &mut index.builds[place];
+            (build.iso, build.repositories, build.changes) = files;
+            build.installs = installs(site, &channel, build);
+        }
+        let of_site = (site, keys);
+        // Both before the index that names them, and before the files of the channel that those of builds are compared by.
+        let snippets = sources::replace_of_builds(&pages, of_site, &index, old);
+        let early = (changed, early.into_iter().collect());
+        let of_builds = build_pages::replace(&pages, of_site, &self.in_trash, (&index, old), early);
+        let (mut done, made) = try_join(snippets, of_builds).await?;
+        for (place, page) in made.of_builds {
+            index.builds[place].page = page;
+        }
+        done.written.extend(made.done.written);
+        done.removed.extend(made.done.removed);
+        before.date(seal, &mut index);
+        let made = html::channel_pages(site, &index, keys);
+        let of_machines = [PageName::AptSources, PageName::DnfRepo].map(page);
+        let not_made = of_machines
+            .into_iter()
+            .filter(|page| made.iter().all(|(made, _)| made != page));
+        let not_made: Vec<_> = not_made.collect();
+        done.written.extend(replace(&pages, seal, made).await?);
+        let unsigned = seal.is_none().then(|| page(PageName::IndexSignature));
+        for page in not_made.into_iter().chain(unsigned) {
+            done.removed.extend(pages.remove(page).await?);
+        }
+        Ok((summary(&index), done))
+    }
+}
+
 /// Removes the pages of the channels that are gone: those of an `old` root that are not in the new one.
 async fn remove_gone(
-    store: &dyn MirrorStore,
-    pages: &dyn PageWriter,
+    pages: &LockedPages<'_>,
     old: Option<RootIndex>,
     root: &RootIndex,
 ) -> Result<Vec<PageId>, StoreError> {
@@ -152,7 +275,7 @@ async fn remove_gone(
             channel: Some(gone.channel.clone()),
             name,
         };
-        let text = store.page(&page(PageName::IndexJson)).await?;
+        let text = pages.page(&page(PageName::IndexJson)).await?;
         let index = text.and_then(|text| ChannelIndex::from_json(&text).ok());
         let builds = index.into_iter().flat_map(|index| index.builds);
         let of_builds = builds.flat_map(|build| {
@@ -165,22 +288,20 @@ async fn remove_gone(
         let of_builds: Vec<_> = of_builds.collect();
         // The index comes last: until then it says what is left to remove.
         for name in of_builds.into_iter().chain(PageName::ALL.into_iter().rev()) {
-            removed.extend(sources::remove(store, pages, page(name)).await?);
+            removed.extend(pages.remove(page(name)).await?);
         }
     }
     Ok(removed)
 }
 
 /// The verdicts on each build.
-async fn histories(
-    store: &dyn MirrorStore,
-) -> Result<BTreeMap<BuildId, Vec<VerdictEntry>>, StoreError> {
+fn histories(verdicts: Vec<VerdictEntry>) -> BTreeMap<BuildId, Vec<VerdictEntry>> {
     let mut histories = BTreeMap::<_, Vec<_>>::new();
-    for entry in store.verdicts(&Scope::All).await? {
+    for entry in verdicts {
         let history = histories.entry(entry.build.clone()).or_default();
         history.push(entry);
     }
-    Ok(histories)
+    histories
 }
 
 /// The index of a channel before a refresh.
@@ -190,12 +311,8 @@ struct Before {
 }
 
 impl Before {
-    async fn read(store: &dyn MirrorStore, channel: &Channel) -> Result<Self, StoreError> {
-        let page = PageId {
-            channel: Some(channel.clone()),
-            name: PageName::IndexJson,
-        };
-        let text = store.page(&page).await?;
+    async fn read(pages: &LockedPages<'_>, page: PageId) -> Result<Self, StoreError> {
+        let text = pages.page(&page).await?;
         let index = text.as_ref();
         let index = index.and_then(|text| ChannelIndex::from_json(text).ok());
         Ok(Self { text, index })
@@ -216,29 +333,30 @@ impl Before {
     }
 }
 
+/// A success that the old index does not have: its place in the new one, its date, and that of the success before it.
+type Added = (usize, BuildDate, Option<BuildDate>);
+
+/// The entries about the files of a build.
+type OfFiles = (Vec<Media>, Vec<BuildPath>, Option<PackageChanges>);
+
 /// The index of one channel, without the facts that the pages add. The entries about a build's files are taken from the `old`
-/// index: the files never change.
-async fn channel_index(
-    store: &dyn MirrorStore,
+/// index: the files never change. Those of builds that it does not have are still to be added.
+fn channel_index(
     site: &Site,
     channel: &Channel,
     entry: ChannelEntry,
-    verdicts: &mut BTreeMap<BuildId, Vec<VerdictEntry>>,
+    histories: &BTreeMap<BuildId, Vec<VerdictEntry>>,
     old: Option<&ChannelIndex>,
-) -> Result<ChannelIndex, StoreError> {
+) -> (ChannelIndex, Vec<Added>) {
     let known: BTreeMap<_, _> = old
         .into_iter()
         .flat_map(|old| &old.builds)
         .map(|build| (build.date, build))
         .collect();
-    let mut files = Files {
-        store,
-        channel,
-        sums: BTreeMap::new(),
-    };
-    let mut builds = Vec::with_capacity(entry.builds.len());
-    let mut before = None;
-    for (date, build) in entry.builds {
+    let count = entry.builds.len();
+    let mut builds = Vec::with_capacity(count);
+    let (mut added, mut before) = (Vec::new(), None);
+    for (number, (date, build)) in entry.builds.into_iter().enumerate() {
         let id = BuildId::new(channel.clone(), date);
         let success = build.is_success();
         let (record, unreadable) = match build.state {
@@ -251,19 +369,20 @@ async fn channel_index(
                 old.repositories.clone(),
                 old.changes.clone(),
             ),
-            _ if success => (
-                files.iso(date).await?,
-                files.repositories(date).await?,
-                files.changes(before, date).await?,
-            ),
-            _ => (Vec::new(), Vec::new(), None),
+            _ => {
+                if success {
+                    // The newest comes first.
+                    added.push((count - 1 - number, date, before));
+                }
+                OfFiles::default()
+            }
         };
         let mut build = BuildIndex {
             date,
             record,
             unreadable,
             keep_file: build.keep_file,
-            verdicts: verdicts.remove(&id).unwrap_or_default(),
+            verdicts: histories.get(&id).cloned().unwrap_or_default(),
             stays: site.stays.get(&id).cloned(),
             iso,
             repositories,
@@ -271,18 +390,14 @@ async fn channel_index(
             changes,
             page: None,
         };
-        let files = sources::of_build(site, channel, &build, None).into_iter();
-        let files = files.filter(|(_, text)| text.is_some());
-        build.installs = files
-            .map(|(name, _)| name.file_name().into_owned())
-            .collect();
+        build.installs = installs(site, channel, &build);
         builds.push(build);
         if success {
             before = Some(date);
         }
     }
     builds.reverse();
-    Ok(ChannelIndex {
+    let index = ChannelIndex {
         schema: SCHEMA,
         serial: None,
         expires: None,
@@ -293,5 +408,39 @@ async fn channel_index(
         look: None,
         builds,
         strays: entry.strays,
-    })
+    };
+    (index, added)
+}
+
+/// The names of the files that make a machine install from a build.
+fn installs(site: &Site, channel: &Channel, build: &BuildIndex) -> Vec<String> {
+    let files = sources::of_build(site, channel, build, None).into_iter();
+    let files = files.filter(|(_, text)| text.is_some());
+    files
+        .map(|(name, _)| name.file_name().into_owned())
+        .collect()
+}
+
+/// The entries about the files of the builds that were added, by their places in the index.
+async fn files_of(
+    store: &dyn MirrorStore,
+    channel: &Channel,
+    added: &[Added],
+) -> Result<Vec<(usize, OfFiles)>, StoreError> {
+    let mut files = Files {
+        store,
+        channel,
+        sums: BTreeMap::new(),
+    };
+    let mut found = Vec::with_capacity(added.len());
+    for &(place, date, before) in added {
+        files.load(before.into_iter().chain([date])).await?;
+        let of_files = (
+            files.iso(date).await?,
+            files.repositories(date),
+            files.changes(before, date),
+        );
+        found.push((place, of_files));
+    }
+    Ok(found)
 }

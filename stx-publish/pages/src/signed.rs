@@ -17,7 +17,9 @@ use stx_layout::index::{PageId, PageName};
 use stx_layout::printable_json;
 use stx_publish::seal::Signer;
 use stx_publish::seal::check_length;
-use stx_publish::store::{MirrorStore, PageWriter, StoreError};
+use stx_publish::store::StoreError;
+
+use crate::locked::LockedPages;
 
 /// How the indexes of a mirror are signed.
 #[derive(Clone)]
@@ -75,8 +77,7 @@ pub(super) fn dated(
 
 /// Puts an index with its signature in the place of the old one; the pages that were written.
 pub(super) async fn replace(
-    store: &dyn MirrorStore,
-    pages: &dyn PageWriter,
+    pages: &LockedPages<'_>,
     seal: Option<&IndexSeal>,
     index: &PageId,
     text: Bytes,
@@ -87,7 +88,7 @@ pub(super) async fn replace(
     };
     // The old index stays, which readers can at least read.
     check_length(index.path(), &text)?;
-    let (old, signed) = (store.page(index).await?, store.page(&beside).await?);
+    let old = pages.page(index).await?;
     let mut written = Vec::new();
     let Some(seal) = seal else {
         if old.as_ref() != Some(&text) {
@@ -96,6 +97,7 @@ pub(super) async fn replace(
         }
         return Ok(written);
     };
+    let signed = pages.page(&beside).await?;
     let same = old.as_ref() == Some(&text);
     if same && let Some(signed) = &signed {
         let first = first_block(signed);

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use stx_layout::derived::Repositories;
 use stx_layout::index::{BuildIndex, ChannelIndex, PageId, PageName};
 use stx_layout::{AliasName, BuildDate, BuildId, BuildPath, Channel, encode_path};
-use stx_publish::store::{MirrorStore, PageWriter, StoreError};
+use stx_publish::store::StoreError;
 
+use crate::locked::LockedPages;
 use crate::replace::replace;
 use crate::site::{Refreshed, Site};
 use crate::summary::latest_of;
@@ -166,8 +167,7 @@ fn section(of: &str, at: &str, dir: &BuildPath, keys: Option<&str>) -> String {
 /// They follow from the build, the URL and the key. A build's are therefore not even compared where `old` names them and the
 /// files of the channel, in which URL and key stand as well, did not change: a mirror in a bucket would be asked twice a build.
 pub(super) async fn replace_of_builds(
-    store: &dyn MirrorStore,
-    pages: &dyn PageWriter,
+    pages: &LockedPages<'_>,
     (site, keys): (&Site, Option<&str>),
     index: &ChannelIndex,
     old: Option<&ChannelIndex>,
@@ -188,12 +188,12 @@ pub(super) async fn replace_of_builds(
         .difference(&now)
         .filter_map(|name| PageName::of(name))
     {
-        done.removed.extend(remove(store, pages, page(gone)).await?);
+        done.removed.extend(pages.remove(page(gone)).await?);
     }
     let mut same = !site.thorough && old.is_some();
     let mut has_any = false;
     for (name, text) in of_channel(site, index, keys) {
-        let there = store.page(&page(name)).await?;
+        let there = pages.page(&page(name)).await?;
         same &= there.as_deref() == text.as_deref().map(str::as_bytes);
         has_any |= text.is_some();
     }
@@ -205,19 +205,6 @@ pub(super) async fn replace_of_builds(
     let files: Vec<_> = files
         .map(|(page, text)| (page, Bytes::from(text)))
         .collect();
-    done.written = replace(store, pages, None, files).await?;
+    done.written = replace(pages, None, files).await?;
     Ok(done)
-}
-
-/// Removes a page, if it is there.
-pub(super) async fn remove(
-    store: &dyn MirrorStore,
-    pages: &dyn PageWriter,
-    page: PageId,
-) -> Result<Option<PageId>, StoreError> {
-    if store.page(&page).await?.is_none() {
-        return Ok(None);
-    }
-    pages.remove(&page).await?;
-    Ok(Some(page))
 }

@@ -330,7 +330,8 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
     let length = usize::try_from(LONGEST_TEXT).expect("a length") + 1;
     let pages = store.lock_pages().await.expect("the pages");
     let made = [(index.clone(), Bytes::from(vec![b' '; length]))];
-    let refused = super::replace::replace(&store, &*pages, None, made).await;
+    let pages = super::locked::LockedPages::new(&store, &*pages);
+    let refused = super::replace::replace(&pages, None, made).await;
     let refused = refused.expect_err("too long").to_string();
     assert!(
         refused.contains("index.json") && refused.contains("64 MiB"),

@@ -1,6 +1,5 @@
 //! The number of times that a publish waits for a server that is far away.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -40,7 +39,7 @@ fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
 /// there and the alias points at it.
 const PUBLISHED: usize = 18;
 /// The same until the pages are written, too.
-const SHOWN: usize = 56;
+const SHOWN: usize = 36;
 
 /// Counts the consecutive round trips of a publish to a server that is 50 ms away. On a busy machine, requests that are sent at the same
 /// time may start one after another, which adds to the count; so the least of several days counts.
@@ -50,7 +49,7 @@ fn a_tiny_publish_seldom_waits() {
     let server = S3s::start();
     server.make_bucket("far");
     let far = Far::from(&server, DELAY);
-    let (mut least, mut drawings) = ((usize::MAX, usize::MAX), String::new());
+    let mut least = (usize::MAX, usize::MAX);
     for day in 1..=4 {
         let tree = tiny(work.path(), day);
         let all = publish(&far, &tree, day);
@@ -62,7 +61,7 @@ fn a_tiny_publish_seldom_waits() {
         let published = chain(&all[..=given_back]).len();
         let shown = chain(&all).len();
         let drawing = drawn(&all);
-        writeln!(drawings, "day {day}: {published}, {shown}\n{drawing}").expect("text");
+        println!("day {day}: {published}, {shown}\n{drawing}");
         // The first build finds an empty mirror.
         if day > 1 {
             least = (least.0.min(published), least.1.min(shown));
@@ -70,7 +69,7 @@ fn a_tiny_publish_seldom_waits() {
     }
     assert!(
         least.0 <= PUBLISHED && least.1 <= SHOWN,
-        "{least:?} round trips one after another\n{drawings}"
+        "{least:?} round trips one after another"
     );
 }
 
