@@ -359,9 +359,9 @@ async fn publish_planned(
         images_of(site, registry.as_ref(), &mut request, pushed).await?;
     let planned = async || {
         debug!("planning");
-        // What the lock takes is found out while the plan is made.
+        // What the lock takes is found out while the plan is made; the connections that this opens serve both.
         let channel = &request.record.id.channel;
-        let (plan, ()) = tokio::join!(prepare(store, request.clone()), store.expect(channel));
+        let ((), plan) = tokio::join!(store.expect(channel), prepare(store, request.clone()));
         if plan.is_err() {
             // The lock is not taken; what was made for it goes. Its own error would hide the one that counts.
             store.settle(channel).await.ok();

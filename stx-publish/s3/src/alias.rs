@@ -21,7 +21,7 @@ use super::keys;
 use super::known::{Known, State};
 use super::lease::Lease;
 use super::nonce::nonce;
-use super::objects::PARALLEL;
+use super::objects::{Keep, PARALLEL};
 use stx_publish::store::StoreError;
 use stx_publish::store::rules::{check_alias, check_target};
 
@@ -160,10 +160,10 @@ impl Inner {
                 return Ok(None);
             };
             let id = BuildId::new(channel.clone(), date);
-            if let Some(record) = known.committed(&id) {
-                return Ok(Some(Ok(record)));
+            if let Some((record, text)) = known.committed(&id) {
+                return Ok(Some((Ok(record), Some(text))));
             }
-            Ok::<_, StoreError>(Some(self.record(&id).await))
+            Ok::<_, StoreError>(Some((self.record(&id).await, None)))
         };
         let state = async {
             match known.take_alias(alias) {
@@ -174,8 +174,10 @@ impl Inner {
         let (state, record) = try_join(state, record).await?;
         let found = state.build.map(AliasEntry::Build);
         check_alias(channel, alias, expected, found.as_ref())?;
-        if let Some(record) = record {
+        let mut shown = None;
+        if let Some((record, text)) = record {
             check_target(channel, alias, &record?)?;
+            shown = text;
         }
         // After the answers, which may have taken long.
         lease.check_lately(&self.objects).await?;
@@ -193,10 +195,14 @@ impl Inner {
         // The public object is written beside the question whether the new generation counts. Mostly it does; if not, the object is
         // corrected. An object that is to be removed waits for the answer.
         let early = async {
-            if created && to.is_some() {
-                self.show_alias(channel, alias, to).await
-            } else {
-                Ok(())
+            match shown {
+                _ if !created || to.is_none() => Ok(()),
+                // A record that was just written need not be copied by the server, which may take longer.
+                Some(text) => {
+                    let public = keys::shown_alias(channel, alias);
+                    self.objects.put(&public, text, Keep::Not).await
+                }
+                None => self.show_alias(channel, alias, to).await,
             }
         };
         let (known, early) = join(self.objects.generations(&prefix), early).await;
@@ -215,12 +221,8 @@ impl Inner {
             });
         }
         // The older generations count for nothing any more, whatever the public object says.
-        let objects = self.by_keepers().objects;
-        lease.meanwhile(async move {
-            // Generations that stay are deleted when the alias is moved next.
-            let older = objects.delete_older(&prefix, &known, generation);
-            older.await.ok();
-        });
+        let older = known.into_iter().filter(|number| *number < generation);
+        lease.delete_at_end(older.map(|number| keys::generation(&prefix, number)));
         match to {
             Some(_) => early,
             None => self.show_alias(channel, alias, to).await,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use stx_layout::{AliasName, BuildDate, BuildId, BuildRecord};
 
 /// An alias as it is now.
@@ -20,8 +21,8 @@ pub(super) struct Known(Mutex<Facts>);
 struct Facts {
     /// The aliases of the channel, once they were read; one that was moved since is `None`.
     aliases: Option<BTreeMap<AliasName, Option<State>>>,
-    /// The build that was committed last.
-    committed: Option<BuildRecord>,
+    /// The build that was committed last: its record, and the text of that.
+    committed: Option<(BuildRecord, Bytes)>,
 }
 
 impl Known {
@@ -48,13 +49,13 @@ impl Known {
     }
 
     /// Remembers the build that was committed.
-    pub(super) fn commit(&self, record: BuildRecord) {
-        self.with(|facts| facts.committed = Some(record));
+    pub(super) fn commit(&self, record: BuildRecord, text: Bytes) {
+        self.with(|facts| facts.committed = Some((record, text)));
     }
 
-    /// The record of a build, if it was committed last.
-    pub(super) fn committed(&self, id: &BuildId) -> Option<BuildRecord> {
-        let is_it = |record: &&BuildRecord| record.id == *id;
+    /// The record of a build and its text, if it was committed last.
+    pub(super) fn committed(&self, id: &BuildId) -> Option<(BuildRecord, Bytes)> {
+        let is_it = |(record, _): &&(BuildRecord, Bytes)| record.id == *id;
         self.with(|facts| facts.committed.as_ref().filter(is_it).cloned())
     }
 

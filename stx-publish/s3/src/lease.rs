@@ -9,7 +9,7 @@
 //! lease ends [`MARGIN`] after it was to end, which is how far the clocks of two publishers may be apart.
 
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -75,12 +75,11 @@ pub(super) struct Terms {
 /// A lease that is held. Dropping it gives it back, and waits for that, but not for longer than [`GIVEN_BACK`].
 pub(super) struct Lease {
     held: Arc<Held>,
-    /// The tasks on the thread of the keeper; the lease is given back after them.
-    work: Mutex<Vec<JoinHandle<()>>>,
+    last: Mutex<Last>,
     /// When the server last said that it is ours.
     seen: Mutex<DateTime<Utc>>,
     /// Ends the keeper.
-    stop: Option<oneshot::Sender<Vec<JoinHandle<()>>>>,
+    stop: Option<oneshot::Sender<Last>>,
     /// Ends when the keeper has.
     kept: Mutex<Receiver<()>>,
     /// The thread of the keeper, which ends after its last lease.
@@ -91,6 +90,15 @@ impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Lease({} {})", self.held.prefix, self.held.generation)
     }
+}
+
+/// What remains to be done when a lease ends.
+#[derive(Default)]
+struct Last {
+    /// The tasks on the thread of the keeper; the lease is given back after them.
+    work: Vec<JoinHandle<()>>,
+    /// Objects that count for nothing; they are deleted while the lease is given back.
+    litter: Vec<String>,
 }
 
 struct Held {
@@ -208,12 +216,12 @@ impl Held {
     }
 
     /// Renews until it is told to stop, and gives back what it then still has. `known` are the generations that there were.
-    async fn keep(&self, mut stopped: oneshot::Receiver<Vec<JoinHandle<()>>>, known: Vec<u64>) {
+    async fn keep(&self, mut stopped: oneshot::Receiver<Last>, known: Vec<u64>) {
         let objects = &self.terms.keepers.objects;
         let mut wait = self.terms.lasts / 4;
-        let work = loop {
-            if let Ok(work) = tokio::time::timeout(wait, &mut stopped).await {
-                break work;
+        let last = loop {
+            if let Ok(last) = tokio::time::timeout(wait, &mut stopped).await {
+                break last;
             }
             wait = match self.renew(objects).await {
                 Ok(true) => self.terms.lasts / 4,
@@ -222,16 +230,18 @@ impl Held {
                 Err(_) => self.terms.lasts / 20,
             };
         };
-        for work in work.unwrap_or_default() {
+        let Last { work, mut litter } = last.unwrap_or_default();
+        for work in work {
             // The task handled its own errors.
             work.await.ok();
         }
         let (text, name) = (self.text(false).json(), self.name());
         let given_back = objects.put(&name, text, Keep::Not);
         // Older generations count for nothing, so that they may go at any time: here nobody waits for it.
-        let older = objects.delete_older(&self.prefix, &known, self.generation);
+        let older = known.iter().filter(|number| **number < self.generation);
+        litter.extend(older.map(|number| keys::generation(&self.prefix, *number)));
         // Not given back, it ends by itself; what was not deleted, the next holder deletes.
-        drop(join(given_back, older).await);
+        drop(join(given_back, objects.delete(litter)).await);
     }
 }
 
@@ -251,7 +261,7 @@ impl Lease {
         }
         Ok(Self {
             held,
-            work: Mutex::default(),
+            last: Mutex::default(),
             seen: Mutex::new(seen),
             stop: Some(stop),
             kept: Mutex::new(kept),
@@ -262,8 +272,16 @@ impl Lease {
     /// Does something on the thread of the keeper, by its connections. The lease is given back when it has ended.
     pub(super) fn meanwhile(&self, work: impl Future<Output = ()> + Send + 'static) {
         let work = self.keeper.run(work);
-        let mut all = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(work);
+        self.last().work.push(work);
+    }
+
+    /// Deletes objects that count for nothing any more, whoever has the lease, when it is given back.
+    pub(super) fn delete_at_end(&self, names: impl IntoIterator<Item = String>) {
+        self.last().litter.extend(names);
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses to go on if another publisher has the lock by now. Asked before each step that readers see; the lock lasts for some
@@ -308,10 +326,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
+        let last = std::mem::take(&mut *self.last());
         if let Some(stop) = self.stop.take() {
             // The keeper may have ended before, when another publisher took the lock.
-            stop.send(work).ok();
+            stop.send(last).ok();
         }
         // An error says that the keeper has ended, too.
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);

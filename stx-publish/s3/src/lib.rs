@@ -54,7 +54,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use camino::Utf8PathBuf;
-use futures_util::future::{join, join3, try_join};
+use futures_util::future::{join, join5, try_join};
 use object_store::path::Path;
 use stx_layout::{
     AliasEntry, AliasName, BuildId, BuildPath, BuildRecord, Catalog, Channel, Pin, RootAlias,
@@ -116,6 +116,10 @@ use shared::Shared;
 /// How long the lock of a publisher that died lasts at most, less [`MARGIN`](lease::MARGIN).
 const LEASE: Duration = Duration::from_mins(1);
 
+/// Connections that are opened before a publish, beside those of its first questions. The next round has two questions for each build of
+/// the channel, and a connection that is opened only then costs the round trips of a handshake.
+const CONNECTIONS: usize = 16;
+
 /// A mirror in a bucket. Clones are the same mirror.
 #[derive(Debug, Clone)]
 pub struct BucketStore {
@@ -135,6 +139,8 @@ struct Inner {
     checked: Arc<tokio::sync::OnceCell<()>>,
     /// The findings for the lock that is going to be taken.
     expected: Arc<Mutex<Option<Expected>>>,
+    /// An early look at the lock of the pages, which was free.
+    expected_pages: Arc<Mutex<Option<lease::Look>>>,
     /// The thread that keeps locks, once one was taken: its connections serve for the next lock.
     keeper: Arc<OnceLock<Arc<Keeper>>>,
     /// Small objects that were read, by name and entity tag.
@@ -187,6 +193,7 @@ impl BucketStore {
                 probed: Arc::default(),
                 checked: Arc::default(),
                 expected: Arc::default(),
+                expected_pages: Arc::default(),
                 keeper: Arc::default(),
                 texts: Arc::default(),
                 sums: Arc::default(),
@@ -313,17 +320,26 @@ impl Inner {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for what the lock of a channel and a build of it will need, while the caller makes the plan. A free lock can only be taken
-    /// as its next generation, which is created once: so the early look cannot take a lock that another publisher has. Errors
-    /// are left to the later steps that need the answers.
+    fn expected_pages(&self) -> MutexGuard<'_, Option<lease::Look>> {
+        let expected = self.expected_pages.lock();
+        expected.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for what the lock of a channel, a build of it and the lock of the pages will need, while the caller makes the plan. A free
+    /// lock can only be taken as its next generation, which is created once: so the early look cannot take a lock that another
+    /// publisher has. Errors are left to the later steps that need the answers.
     async fn expect(&self, channel: &Channel) {
-        let lock = keys::lock(Some(channel));
-        let (_, found, seen) = join3(
+        let (lock, pages) = (keys::lock(Some(channel)), keys::lock(None));
+        let ((), _, found, of_pages, seen) = join5(
+            // They come first, so that they are idle before the others have their first answers.
+            self.objects.connect(CONNECTIONS, &keys::inputs(channel)),
             self.probed(),
             lease::look(&self.objects, &lock),
+            lease::look(&self.objects, &pages),
             self.seen(channel),
         )
         .await;
+        *self.expected_pages() = of_pages.ok().filter(lease::is_free);
         let free = found.ok().filter(lease::is_free);
         *self.expected() = free.map(|look| Expected {
             channel: channel.clone(),
@@ -352,13 +368,23 @@ impl Inner {
         probed.cloned()
     }
 
-    /// Takes the lock of that name; waits for it.
-    async fn take_in_turn(&self, lock: &str) -> Result<Lease, StoreError> {
+    /// Takes the lock of that name, by an early look where there is one; waits for it.
+    async fn take_in_turn(
+        &self,
+        lock: &str,
+        mut early: Option<lease::Look>,
+    ) -> Result<Lease, StoreError> {
         let mut wait = Duration::from_millis(50);
         loop {
-            let taken = self.take(lock.to_owned(), None, async { Ok(()) }).await?;
-            if let Some((lease, _)) = taken {
+            let found = early.take();
+            let looked_early = found.is_some();
+            let taken = self.take(lock.to_owned(), found, async { Ok(()) });
+            if let Some((lease, _)) = taken.await? {
                 return Ok(lease);
+            }
+            if looked_early {
+                // Another publisher had the lock since, and may have given it back.
+                continue;
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
@@ -468,13 +494,14 @@ impl MirrorStore for BucketStore {
     }
 
     async fn lock_pages(&self) -> Result<Box<dyn PageWriter>, StoreError> {
-        let lease = self.inner.take_in_turn(&keys::lock(None)).await?;
+        let early = self.inner.expected_pages().take();
+        let lease = self.inner.take_in_turn(&keys::lock(None), early).await?;
         let inner = Arc::clone(&self.inner);
         Ok(Box::new(pages::BucketPages::new(inner, lease)))
     }
 
     async fn lock_aliases(&self) -> Result<Box<dyn RootWriter>, StoreError> {
-        let lease = self.inner.take_in_turn(&keys::aliases_lock()).await?;
+        let lease = self.inner.take_in_turn(&keys::aliases_lock(), None).await?;
         let inner = Arc::clone(&self.inner);
         Ok(Box::new(root::BucketRoot::new(inner, lease)))
     }
@@ -491,6 +518,7 @@ impl MirrorStore for BucketStore {
     /// object of the probe.
     async fn settle(&self, _: &Channel) -> Result<(), StoreError> {
         drop(self.inner.expected().take());
+        drop(self.inner.expected_pages().take());
         match self.inner.probed.get() {
             Some(probe) => self.inner.checked(probe).await,
             None => Ok(()),

@@ -9,6 +9,7 @@ use futures_util::future::{try_join, try_join3};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{
     AliasName, BuildDate, BuildEntry, BuildId, BuildState, Catalog, Channel, ChannelEntry, Section,
+    UndatedEntry,
 };
 
 use super::Inner;
@@ -43,6 +44,9 @@ struct Walk {
 /// A channel, the dates that may be builds of it, and what else is known of it.
 type Candidate = (Channel, Vec<BuildDate>, ChannelEntry);
 
+/// The sections that can be read without a date, by channel.
+type Offered = BTreeMap<Channel, BTreeMap<Section, UndatedEntry>>;
+
 /// The findings before a walk begins.
 #[derive(Debug, Default)]
 struct Around {
@@ -59,50 +63,42 @@ struct Around {
 
 impl Inner {
     pub(super) async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
-        let (candidates, mut aliases, undated) = match scope {
+        let (candidates, builds, mut aliases, mut offered) = match scope {
             Scope::All => {
                 let around = self.around().await?;
                 let walk = self.visit(String::new(), 0, &around).await?;
-                (walk.channels, around.shown, around.undated)
+                let known = walk.channels.iter().map(|(channel, ..)| channel);
+                let known = known.filter(|it| around.undated.contains(it));
+                let asked = try_join(self.builds(&walk.channels), self.offered(known));
+                let (builds, offered) = asked.await?;
+                (walk.channels, builds, around.shown, offered)
             }
             Scope::Channel(channel) => {
-                let name = channel.to_string();
-                let level = self.objects.level(&name);
-                let (level, shown) = try_join(level, self.aliases(Some(channel))).await?;
-                let dates = level.prefixes.iter().filter_map(|name| name.parse().ok());
-                let entry = ChannelEntry {
-                    strays: strays(&level.objects),
-                    ..ChannelEntry::default()
+                let found = async {
+                    let level = self.objects.level(&channel.to_string()).await?;
+                    let dates = level.prefixes.iter().filter_map(|name| name.parse().ok());
+                    let entry = ChannelEntry {
+                        strays: strays(&level.objects),
+                        ..ChannelEntry::default()
+                    };
+                    let found = vec![(channel.clone(), dates.collect(), entry)];
+                    let builds = self.builds(&found).await?;
+                    Ok((found, builds))
                 };
-                let found = (channel.clone(), dates.collect(), entry);
-                (vec![found], shown, BTreeSet::from([channel.clone()]))
+                let (aliases, offered) = (self.aliases(Some(channel)), self.offered([channel]));
+                let ((found, builds), aliases, offered) =
+                    try_join3(found, aliases, offered).await?;
+                (found, builds, aliases, offered)
             }
-            Scope::Build(id) => {
-                let found = (id.channel.clone(), vec![id.date], ChannelEntry::default());
-                let shown = self.aliases(Some(&id.channel)).await?;
-                (vec![found], shown, BTreeSet::from([id.channel.clone()]))
+            Scope::Build(BuildId { channel, date }) => {
+                let found = (channel.clone(), vec![*date], ChannelEntry::default());
+                let found = vec![found];
+                let builds = self.builds(&found);
+                let (aliases, offered) = (self.aliases(Some(channel)), self.offered([channel]));
+                let (builds, aliases, offered) = try_join3(builds, aliases, offered).await?;
+                (found, builds, aliases, offered)
             }
         };
-        let builds = candidates.iter().flat_map(|(channel, dates, _)| {
-            let dates = dates.iter();
-            dates.map(|date| BuildId::new(channel.clone(), *date))
-        });
-        let builds: Vec<_> = builds.collect();
-        let builds = builds.into_iter().map(|id| async move {
-            let entry = self.entry(&id).await?;
-            Ok::<_, StoreError>((id, entry))
-        });
-        let builds = stream::iter(builds).buffer_unordered(PARALLEL);
-        let known = candidates.iter().map(|(channel, ..)| channel);
-        let known = known.filter(|it| undated.contains(it)).cloned();
-        let known: Vec<Channel> = known.collect();
-        let offered = known.into_iter().map(|channel| async move {
-            let offered = self.undated(&channel).await?;
-            Ok::<_, StoreError>((channel, offered))
-        });
-        let offered = stream::iter(offered).buffer_unordered(PARALLEL);
-        let asked = try_join(builds.try_collect(), offered.try_collect());
-        let (builds, mut offered): (Vec<_>, BTreeMap<_, _>) = asked.await?;
         let mut entries = BTreeMap::<Channel, BTreeMap<_, _>>::new();
         for (id, build) in builds {
             let entries = entries.entry(id.channel).or_default();
@@ -129,6 +125,38 @@ impl Inner {
             catalog.channels.retain(|_, entry| is_channel(entry));
         }
         Ok(catalog)
+    }
+
+    /// The builds that some dates may be.
+    async fn builds(
+        &self,
+        candidates: &[Candidate],
+    ) -> Result<Vec<(BuildId, Option<BuildEntry>)>, StoreError> {
+        let builds = candidates.iter().flat_map(|(channel, dates, _)| {
+            let dates = dates.iter();
+            dates.map(|date| BuildId::new(channel.clone(), *date))
+        });
+        let builds: Vec<_> = builds.collect();
+        let builds = builds.into_iter().map(|id| async move {
+            let entry = self.entry(&id).await?;
+            Ok::<_, StoreError>((id, entry))
+        });
+        let builds = stream::iter(builds).buffer_unordered(PARALLEL);
+        builds.try_collect().await
+    }
+
+    /// The sections of some channels that can be read without a date.
+    async fn offered(
+        &self,
+        channels: impl IntoIterator<Item = &Channel>,
+    ) -> Result<Offered, StoreError> {
+        let channels: Vec<_> = channels.into_iter().cloned().collect();
+        let offered = channels.into_iter().map(|channel| async move {
+            let offered = self.undated(&channel).await?;
+            Ok::<_, StoreError>((channel, offered))
+        });
+        let offered = stream::iter(offered).buffer_unordered(PARALLEL);
+        offered.try_collect().await
     }
 
     /// Asks for everything that a walk needs before it begins.

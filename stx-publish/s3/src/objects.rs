@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
@@ -202,6 +203,13 @@ impl Objects {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(name, error)),
         }
+    }
+
+    /// Opens connections, which stay open for later requests. A client opens one for each request that finds none idle, so that many are
+    /// made at one time; their answers, also errors, count for nothing.
+    pub(super) async fn connect(&self, count: usize, name: &str) {
+        let asked = (0..count).map(|_| self.head(name));
+        drop(join_all(asked).await);
     }
 
     async fn put_as(

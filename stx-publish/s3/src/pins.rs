@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{BuildDate, BuildId, Pin};
 
 use super::Inner;
 use super::keys::{self, PINS};
 use super::lease::Lease;
-use super::objects::Keep;
+use super::objects::{Keep, PARALLEL};
 use stx_publish::store::rules::{PinFile, is_within, put_pin, take_pin};
 use stx_publish::store::{Scope, StoreError};
 
@@ -25,18 +26,16 @@ impl Inner {
             Scope::Build(id) => BTreeSet::from([id.clone()]),
             Scope::All | Scope::Channel(_) => self.builds_with(PINS).await?,
         };
-        let mut pins = Vec::new();
-        for id in builds {
-            if !is_within(&id, scope) {
-                continue;
-            }
+        let builds = builds.into_iter().filter(|id| is_within(id, scope));
+        let pins = builds.map(|id| async move {
             match self.pins_of(&id).await {
-                Ok(found) => pins.extend(found),
-                Err(error @ StoreError::Damaged { .. }) => pins.push(PinFile::unknown(id, &error)),
-                Err(error) => return Err(error),
+                Err(error @ StoreError::Damaged { .. }) => Ok(vec![PinFile::unknown(id, &error)]),
+                pins => pins,
             }
-        }
-        Ok(pins)
+        });
+        let pins = stream::iter(pins).buffered(PARALLEL);
+        let pins: Vec<_> = pins.try_collect().await?;
+        Ok(pins.concat())
     }
 
     /// The builds that have an object in an area of the mirror's own.

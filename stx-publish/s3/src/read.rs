@@ -71,15 +71,19 @@ impl Inner {
         let Some((bytes, tag)) = self.objects.get(name).await? else {
             return Ok(None);
         };
+        self.remember(name, tag, &bytes);
+        Ok(Some(bytes))
+    }
+
+    fn remember(&self, name: &str, tag: Option<String>, bytes: &Bytes) {
         if let Some(tag) = tag {
             let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
             texts.insert(name.to_owned(), (tag, bytes.clone()));
         }
-        Ok(Some(bytes))
     }
 
     /// The files at the top of a build, and its record; `None` where there is no such build. Both are asked for at one time
-    /// where the record was never read.
+    /// where the record is not known by its entity tag. It never is if the server leaves the tags out of its listings.
     pub(super) async fn top_and_record(
         &self,
         id: &BuildId,
@@ -93,14 +97,19 @@ impl Inner {
             if is_known {
                 return Ok(None);
             }
-            self.text(&name, None).await
+            self.objects.get(&name).await
         };
         let (top, read) = try_join(self.top(id), read).await?;
         let Some(top) = top else {
             return Ok(None);
         };
         let record = match read {
-            Some(text) => parse_record(id, &text),
+            Some((text, tag)) => {
+                if top.record.is_some() {
+                    self.remember(&name, tag, &text);
+                }
+                parse_record(id, &text)
+            }
             None => self.record_of(id, &top).await,
         };
         Ok(Some((top, record)))

@@ -280,12 +280,13 @@ impl BucketStaged {
         // The answer that the lock is ours may be old by now.
         self.lease.check_lately(objects).await?;
         let record = record.unwrap_or_default();
-        if !objects.create(&keys::record(&self.id), record).await? {
+        let name = keys::record(&self.id);
+        if !objects.create(&name, record.clone()).await? {
             return Err(StoreError::AlreadyExists {
                 what: self.id.to_string(),
             });
         }
-        self.known.commit(sealed.record.clone());
+        self.known.commit(sealed.record.clone(), record);
         // The build is there. Objects that cannot be removed now are swept later. The lock is given back when this has ended.
         let inner = self.inner.by_keepers();
         let (id, hints) = (self.id.clone(), self.hints.bytes());

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use stx_layout::{BuildId, VerdictEntry};
 
 use super::Inner;
 use super::keys::{self, VERDICTS};
 use super::lease::Lease;
-use super::objects::Keep;
+use super::objects::{Keep, PARALLEL};
 use stx_publish::store::rules::{VerdictFile, check_there, is_within, put_verdict};
 use stx_publish::store::{Scope, StoreError};
 
@@ -25,11 +26,11 @@ impl Inner {
             Scope::Build(id) => BTreeSet::from([id.clone()]),
             Scope::All | Scope::Channel(_) => self.builds_with(VERDICTS).await?,
         };
-        let mut entries = Vec::new();
-        for id in builds.iter().filter(|id| is_within(id, scope)) {
-            entries.extend(self.verdicts_of(id).await?);
-        }
-        Ok(entries)
+        let builds = builds.into_iter().filter(|id| is_within(id, scope));
+        let entries = builds.map(|id| async move { self.verdicts_of(&id).await });
+        let entries = stream::iter(entries).buffered(PARALLEL);
+        let entries: Vec<_> = entries.try_collect().await?;
+        Ok(entries.concat())
     }
 
     pub(super) async fn add_verdict(

@@ -37,9 +37,9 @@ fn publish(far: &Far, tree: &Utf8Path, day: u32) -> Vec<Asked> {
 
 /// Consecutive round trips of a tiny publish at most, from its first connection until the lock of the channel is given back: the build is
 /// there and the alias points at it.
-const PUBLISHED: usize = 18;
+const PUBLISHED: usize = 14;
 /// The same until the pages are written, too.
-const SHOWN: usize = 36;
+const SHOWN: usize = 28;
 
 /// Counts the consecutive round trips of a publish to a server that is 50 ms away. On a busy machine, requests that are sent at the same
 /// time may start one after another, which adds to the count; so the least of several days counts.

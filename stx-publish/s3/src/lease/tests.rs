@@ -51,6 +51,18 @@ async fn a_lease_is_given_back_when_it_is_dropped() {
 }
 
 #[tokio::test]
+async fn litter_goes_when_a_lease_is_given_back() {
+    let (objects, clock) = (bucket(), TestClock::default());
+    objects.put("litter", "", Keep::Not).await.expect("written");
+    let lease = taken(&objects, &clock).await.expect("free");
+    lease.delete_at_end(["litter".to_owned()]);
+    let is_there = async || objects.head("litter").await.expect("asked").is_some();
+    assert!(is_there().await, "the lease is held");
+    drop(lease);
+    assert!(!is_there().await);
+}
+
+#[tokio::test]
 async fn who_comes_late_finds_that_the_lock_is_anothers() {
     let (objects, clock) = (bucket(), TestClock::default());
     // It lives, but its keeper has no time to renew it: as after a machine was suspended.

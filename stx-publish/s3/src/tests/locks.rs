@@ -1,5 +1,6 @@
 //! Publishers that lost a lock, or found another one to be faster, and servers that allow no lock.
 
+use stx_layout::index::{PageId, PageName};
 use stx_layout::{AliasEntry, AliasName, BuildRecord, SumLine};
 
 use super::files::begun;
@@ -138,4 +139,32 @@ async fn a_server_that_overwrites_is_refused() {
     assert!(store.lock_pages().await.is_err());
     let left = store.inner.objects.list(".stx").await.expect("listed");
     assert_eq!(left, [], "nothing was changed");
+}
+
+/// The lock of the pages is looked at before a publish. Until it is taken, others take it and give it back, and the generations that were
+/// there are gone; then one has it.
+#[tokio::test]
+async fn a_lock_of_pages_that_others_had_meanwhile_is_taken_in_turn() {
+    let (bucket, clock) = (Arc::new(InMemory::new()), TestClock::default());
+    let (late, next) = (sound(&bucket, &clock), sound(&bucket, &clock));
+    late.expect(&sample_id(1).channel).await;
+    for _ in 0..3 {
+        drop(next.lock_pages().await.expect("free"));
+    }
+    let other = next.lock_pages().await.expect("free");
+    let page = PageId {
+        channel: None,
+        name: PageName::IndexHtml,
+    };
+    let wait = std::time::Duration::from_millis(200);
+    let taken = tokio::time::timeout(wait, late.lock_pages()).await;
+    assert!(taken.is_err(), "it is another's");
+    let written = other.write(&page, "the other's".into()).await;
+    written.expect("it has the lock still");
+    drop(other);
+    let pages = late.lock_pages().await.expect("given back");
+    pages
+        .write(&page, "the late one's".into())
+        .await
+        .expect("written");
 }
