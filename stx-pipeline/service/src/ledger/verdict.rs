@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildId, VerdictEntry};
 
+use super::is_zero;
+
 /// A verdict to be recorded. Its number is of the same sequence as those of requests and runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictRequest {
@@ -29,14 +31,6 @@ pub struct VerdictRequest {
     /// The verdict as the mirror records it; `None` until a lab has given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<VerdictEntry>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 impl VerdictRequest {
