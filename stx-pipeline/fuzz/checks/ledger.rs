@@ -1,10 +1,9 @@
-//! Any rows in the tables of a ledger: it is opened with all of them, or refused with an error; never with some. What is
-//! opened shows, in its history and after a change, what its rows say, and is the same when opened again.
+//! Any rows in the tables of a ledger of version 3, and in those of the present version: it is brought up to date and opened with all
+//! of them, or refused with an error; never with some. What is opened shows, in its history and after a change, what its rows
+//! say, and is the same when opened again.
 //!
 //! A line is a row: the table and the columns in their order, with tabs between them; `~` is NULL. Rows that the types of the
 //! columns do not allow are left out, those that only the checks and the references of the schema forbid are not.
-
-use std::cell::OnceCell;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
@@ -17,64 +16,100 @@ use stx_service::metrics::{Prunes, Totals, metrics};
 /// A database in memory that several connections see.
 const DATABASE: &str = "file:/ledger?vfs=memdb";
 
-/// The tables.
-const TABLES: [&str; 10] = [
+/// The tables of version 3.
+const OLD: [&str; 10] = [
     "requests", "reasons", "runs", "phases", "marks", "channels", "built", "alarms", "messages",
     "verdicts",
 ];
-
-thread_local! {
-    static ROWS: OnceCell<Connection> = const { OnceCell::new() };
-}
+/// The tables.
+const TABLES: [&str; 2] = ["state", "history"];
 
 /// Reads `bytes`, if they are text, as rows.
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    ROWS.with(|rows| with(rows.get_or_init(database), text));
-}
-
-/// An empty ledger, and a connection that may write anything into it.
-fn database() -> Connection {
     let db = Connection::open(DATABASE).expect("a database in memory");
-    drop(SqliteLedger::open(DATABASE.into()).expect("a new ledger"));
     for (name, value) in [("ignore_check_constraints", "ON"), ("foreign_keys", "OFF")] {
         db.pragma_update(None, name, value).expect("a setting");
     }
-    db
+    for statements in [
+        include_str!("../../service/src/ledger/schema-1.sql"),
+        include_str!("../../service/src/ledger/schema-2.sql"),
+        include_str!("../../service/src/ledger/schema-3.sql"),
+        "PRAGMA user_version = 3",
+    ] {
+        db.execute_batch(statements).expect("a ledger of version 3");
+    }
+    if moved(&db, text) {
+        opened(&db, text);
+    }
 }
 
-fn with(db: &Connection, text: &str) {
-    for table in TABLES {
-        let empty = db.execute(&format!("DELETE FROM {table}"), []);
-        empty.expect("an empty table");
-    }
+fn count(db: &Connection, query: &str) -> usize {
+    db.query_row(&format!("SELECT count(*) FROM {query}"), [], |row| {
+        row.get(0)
+    })
+    .expect("a number")
+}
+
+/// Brings rows of version 3 up to date; false if they are refused.
+fn moved(db: &Connection, text: &str) -> bool {
     for line in text.lines().take(200) {
-        insert(db, line);
+        insert(db, &OLD, line);
+    }
+    let count = |query| count(db, query);
+    let (waiting, running) = (
+        count("requests WHERE state = 'waiting'"),
+        count("runs WHERE ended IS NULL"),
+    );
+    let [marks, channels, alarms, messages] =
+        ["marks", "channels", "alarms", "messages"].map(count);
+    let [verdicts, open_verdicts] = ["verdicts", "verdicts WHERE ended IS NULL"].map(count);
+    let [requests, reasons, runs, phases] = ["requests", "reasons", "runs", "phases"].map(count);
+    let (built, closed) = (count("built"), count("requests WHERE state = 'closed'"));
+    let Ok(ledger) = SqliteLedger::open(DATABASE.into()) else {
+        let version = db.pragma_query_value(None, "user_version", |row| row.get(0));
+        assert_eq!(version, Ok(3), "what is refused is left alone");
+        return false;
+    };
+    let state = ledger.state();
+    assert_eq!(state.queue.len(), waiting);
+    assert_eq!(state.runs.len(), running);
+    assert_eq!(state.marks.len(), marks);
+    assert_eq!(state.last.len(), channels);
+    assert_eq!(state.alarms.len(), alarms);
+    assert_eq!(state.messages.len(), messages);
+    assert_eq!(state.verdicts.len(), open_verdicts);
+    let sources: usize = state.last.values().map(|last| last.sources.len()).sum();
+    assert_eq!(sources, built);
+    let filed = ledger.verdicts(None, usize::MAX).expect("verdicts");
+    assert_eq!(filed.len(), verdicts);
+    let history = ledger.history(None, usize::MAX).expect("a history");
+    assert_eq!(history.len(), requests);
+    let filed = history.iter().map(|filed| filed.request.reasons.len());
+    assert_eq!(filed.sum::<usize>(), reasons);
+    let filed: Vec<_> = history.iter().flat_map(|filed| &filed.runs).collect();
+    assert_eq!(filed.len(), runs);
+    let filed = filed.iter().map(|run| run.phases.len());
+    assert_eq!(filed.sum::<usize>(), phases);
+    let filed = history.iter().filter(|filed| filed.closed.is_some());
+    assert_eq!(filed.count(), closed);
+    true
+}
+
+/// Adds rows of the present version, and opens the ledger if it is not refused.
+fn opened(db: &Connection, text: &str) {
+    for line in text.lines().take(200) {
+        insert(db, &TABLES, line);
     }
     let Ok(mut ledger) = SqliteLedger::open(DATABASE.into()) else {
         return;
     };
-    let count = |query: &str| -> usize {
-        db.query_row(&format!("SELECT count(*) FROM {query}"), [], |row| {
-            row.get(0)
-        })
-        .expect("a number")
-    };
     let state = ledger.state();
-    assert_eq!(state.queue.len(), count("requests WHERE state = 'waiting'"));
-    assert_eq!(state.runs.len(), count("runs WHERE ended IS NULL"));
-    assert_eq!(state.marks.len(), count("marks"));
-    assert_eq!(state.last.len(), count("channels"));
-    assert_eq!(state.alarms.len(), count("alarms"));
-    assert_eq!(state.messages.len(), count("messages"));
-    assert_eq!(state.verdicts.len(), count("verdicts WHERE ended IS NULL"));
-    if let Ok(verdicts) = ledger.verdicts(None, usize::MAX) {
-        assert_eq!(verdicts.len(), count("verdicts"));
-    }
-    let sources: usize = state.last.values().map(|last| last.sources.len()).sum();
-    assert_eq!(sources, count("built"));
+    let entries = state.marks.len() + state.queue.len() + state.runs.len() + state.verdicts.len();
+    let entries = entries + state.last.len() + state.alarms.len() + state.messages.len();
+    assert_eq!(entries, count(db, "state WHERE part <> 'last_id'"));
     for request in state.queue.values() {
         assert!(
             !request.reasons.is_empty(),
@@ -92,23 +127,19 @@ fn with(db: &Connection, text: &str) {
     let mut totals = Totals::default();
     if let Ok(history) = ledger.history(None, usize::MAX) {
         totals.add(&history);
+        stats(&history, 10);
+        let open = state.queue.keys().copied();
+        let open = open.chain(state.runs.values().map(|run| run.request.id));
+        let open: Vec<_> = open.map(|id| id.to_string()).collect();
+        let ended = format!(
+            "history WHERE kind = 'request' AND id NOT IN ({})",
+            open.join(", ")
+        );
+        assert_eq!(history.len(), open.len() + count(db, &ended));
     }
     let prunes = Prunes::default();
     let text = metrics(state, &Facts::default(), &totals, &prunes, now);
     assert_eq!(Prunes::read(&text), prunes);
-    if let Ok(history) = ledger.history(None, usize::MAX) {
-        assert_eq!(history.len(), count("requests"));
-        let runs = history.iter().map(|filed| filed.runs.len());
-        assert_eq!(runs.sum::<usize>(), count("runs"));
-        let reasons = history.iter().map(|filed| filed.request.reasons.len());
-        assert_eq!(reasons.sum::<usize>(), count("reasons"));
-        let phases = history.iter().flat_map(|filed| &filed.runs);
-        let phases = phases.map(|run| run.phases.len());
-        assert_eq!(phases.sum::<usize>(), count("phases"));
-        let closed = history.iter().filter(|filed| filed.closed.is_some());
-        assert_eq!(closed.count(), count("requests WHERE state = 'closed'"));
-        stats(&history, 10);
-    }
     go_on(&mut ledger, now);
 }
 
@@ -163,9 +194,9 @@ fn go_on(ledger: &mut SqliteLedger, now: DateTime<Utc>) {
     }
 }
 
-fn insert(db: &Connection, line: &str) {
+fn insert(db: &Connection, tables: &[&str], line: &str) {
     let mut cells = line.split('\t');
-    let Some(table) = cells.next().filter(|table| TABLES.contains(table)) else {
+    let Some(table) = cells.next().filter(|table| tables.contains(table)) else {
         return;
     };
     let values: Vec<_> = cells

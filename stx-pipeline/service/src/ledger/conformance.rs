@@ -145,18 +145,22 @@ fn verdict_change(state: &State, step: u32, pick: u32, which: u8) -> Change {
             request,
             end: EndedVerdict {
                 at,
-                how: match pick % 4 {
-                    0 => VerdictEnd::Recorded { is_new: true },
-                    1 => VerdictEnd::Refused {
-                        why: "no such build".into(),
-                    },
-                    2 => VerdictEnd::NotTested {
-                        why: "not there".into(),
-                    },
-                    _ => VerdictEnd::Cancelled { uid: pick },
-                },
+                how: verdict_end(pick),
             },
         },
+    }
+}
+
+fn verdict_end(pick: u32) -> VerdictEnd {
+    match pick % 4 {
+        0 => VerdictEnd::Recorded { is_new: true },
+        1 => VerdictEnd::Refused {
+            why: "no such build".into(),
+        },
+        2 => VerdictEnd::NotTested {
+            why: "not there".into(),
+        },
+        _ => VerdictEnd::Cancelled { uid: pick },
     }
 }
 
@@ -317,6 +321,14 @@ pub(super) fn follows_the_reference<L: Ledger>(
         assert_eq!(ledger.state(), reference.state(), "after {changes:?}");
     }
     ledger = reopen(ledger);
+    are_equal(&ledger, &reference);
+}
+
+/// Compares all that two ledgers say.
+///
+/// # Panics
+/// When they differ.
+pub(super) fn are_equal(ledger: &dyn Ledger, reference: &MemoryLedger) {
     assert_eq!(ledger.state(), reference.state());
     for channel in [None, Some(target(0).channel), Some(target(1).channel)] {
         for limit in [1, 3, 1000] {
@@ -389,4 +401,174 @@ pub(super) fn keeps_the_contract(ledger: &mut dyn Ledger) {
     let ids: Vec<_> = history.iter().map(|filed| filed.request.id).collect();
     assert_eq!(ids, [2, 1]);
     assert!(history[1].runs[0].end.is_some() && history[0].runs[0].end.is_none());
+}
+
+/// Changes after which a ledger has each kind of entry, and each kind of end in its history.
+pub(super) fn some_of_everything() -> Vec<Change> {
+    let (mut changes, last) = some_requests();
+    changes.extend(some_verdicts(last));
+    for key in 0..2 {
+        changes.push(Change::Marked {
+            key: format!("watch-{key}"),
+            mark: mark(12, key),
+        });
+        changes.push(Change::Received {
+            id: format!("message-\"{key}\""),
+        });
+    }
+    let mark = Mark::default();
+    changes.push(Change::Marked {
+        key: "new".into(),
+        mark,
+    });
+    changes.extend(AlarmKind::ALL.map(|kind| Change::Raised {
+        alarm: Alarm {
+            kind,
+            subject: "/srv/\"a\" b\\\u{1f}\u{7f}\u{e9}".into(),
+        },
+        at: at(13),
+        text: "5% left".into(),
+    }));
+    changes
+}
+
+const STATUSES: [PhaseStatus; 5] = [
+    PhaseStatus::Succeeded,
+    PhaseStatus::Failed,
+    PhaseStatus::TimedOut,
+    PhaseStatus::Cancelled,
+    PhaseStatus::Skipped,
+];
+
+/// Requests and runs, and the last of their numbers.
+fn some_requests() -> (Vec<Change>, u64) {
+    let mut changes = Vec::new();
+    let mut last = 0;
+    let requested = |changes: &mut Vec<Change>, id, channel| {
+        changes.push(Change::Requested(Request {
+            id,
+            target: target(channel),
+            force: id.is_multiple_of(2),
+            retry_failed: id.is_multiple_of(3),
+            reasons: (0..4).map(reason).collect(),
+            more_reasons: id / 4,
+        }));
+    };
+    let started = |changes: &mut Vec<Change>, run, request| {
+        changes.push(Change::Started {
+            run,
+            request,
+            at: at(5),
+        });
+    };
+    let requeued = |changes: &mut Vec<Change>, run| {
+        let reason = "busy".to_owned();
+        changes.push(Change::Requeued {
+            run,
+            at: at(6),
+            reason,
+        });
+    };
+    // Runs that ended: of the third channel none was published.
+    for (step, channel) in [
+        (0, 0),
+        (1, 2),
+        (2, 0),
+        (3, 0),
+        (4, 1),
+        (7, 1),
+        (12, 2),
+        (8, 1),
+    ] {
+        requested(&mut changes, last + 1, channel);
+        changes.push(Change::Joined {
+            request: last + 1,
+            reason: reason(5),
+            force: step == 0,
+            retry_failed: false,
+        });
+        started(&mut changes, last + 2, last + 1);
+        if channel < 2 {
+            changes.push(Change::Named {
+                run: last + 2,
+                build: tested(channel),
+            });
+        }
+        changes.push(Change::Ended {
+            run: last + 2,
+            end: end(step, channel),
+        });
+        last += 2;
+    }
+    // Requests that are closed and that wait, each at once and after a run.
+    for (pick, runs) in [(0, 0), (1, 0), (0, 2), (5, 0), (5, 1)] {
+        let request = last + 1;
+        requested(&mut changes, request, 0);
+        last += 1;
+        for _ in 0..runs {
+            last += 1;
+            started(&mut changes, last, request);
+            requeued(&mut changes, last);
+        }
+        if pick < 5 {
+            changes.push(Change::Closed {
+                request,
+                at: at(7),
+                how: closed(pick),
+            });
+        }
+    }
+    // Two runs that have not ended.
+    requested(&mut changes, last + 1, 0);
+    started(&mut changes, last + 2, last + 1);
+    requeued(&mut changes, last + 2);
+    started(&mut changes, last + 3, last + 1);
+    let run = last + 3;
+    let build = tested(0);
+    changes.push(Change::Named { run, build });
+    changes.extend(STATUSES.map(|status| Change::Phase {
+        run,
+        phase: PhaseRun {
+            name: format!("is {status:?}"),
+            status: Some(status),
+            ..phase(8, 0)
+        },
+    }));
+    changes.push(Change::Phase {
+        run,
+        phase: phase(9, 1),
+    });
+    changes.push(Change::Interrupted { run });
+    requested(&mut changes, last + 4, 1);
+    started(&mut changes, last + 5, last + 4);
+    last += 5;
+    (changes, last)
+}
+
+/// Verdicts with numbers after `last`: four that wait or are tested, and four that ended.
+fn some_verdicts(mut last: u64) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for number in 0..8 {
+        last += 1;
+        changes.push(Change::VerdictFiled(verdict(last, 9, number)));
+        let request = last;
+        let at = at(10);
+        match number {
+            0 => changes.push(Change::TestStarted { request, at }),
+            3 => {
+                changes.push(Change::TestStarted { request, at });
+                let entry = entry(11, number);
+                changes.push(Change::TestEnded { request, entry });
+            }
+            4.. => changes.push(Change::VerdictEnded {
+                request,
+                end: EndedVerdict {
+                    at,
+                    how: verdict_end(number),
+                },
+            }),
+            _ => {}
+        }
+    }
+    changes
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use stx_layout::Channel;
 
-use super::{Change, Done, Filed, FiledVerdict, Ledger, LedgerError, RunRow, State};
+use super::history::{filed, newest, newest_verdicts, with_run};
+use super::{Change, Done, Filed, FiledVerdict, Ledger, LedgerError, State};
 
 /// A ledger in memory, strict about the contract.
 #[derive(Debug, Clone, Default)]
@@ -33,28 +34,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
-        let mut all = self.done.clone();
-        for request in self.state.queue.values() {
-            let filed = all
-                .entry(request.id)
-                .or_insert_with(|| filed(request.clone()));
-            filed.request = request.clone();
-        }
-        for run in self.state.runs.values() {
-            let filed = all
-                .entry(run.request.id)
-                .or_insert_with(|| filed(run.request.clone()));
-            filed.request = run.request.clone();
-            filed.runs.push(run.clone().into());
-        }
-        let of_channel =
-            |filed: &Filed| channel.is_none_or(|of| filed.request.target.channel == *of);
-        Ok(all
-            .into_values()
-            .rev()
-            .filter(of_channel)
-            .take(limit)
-            .collect())
+        Ok(newest(self.done.clone(), &self.state, channel, limit))
     }
 
     fn verdicts(
@@ -62,15 +42,8 @@ impl Ledger for MemoryLedger {
         channel: Option<&Channel>,
         limit: usize,
     ) -> Result<Vec<FiledVerdict>, LedgerError> {
-        let mut all = self.verdicts.clone();
-        all.extend(self.state.verdicts.values().map(|request| {
-            let (request, end) = (request.clone(), None);
-            (request.id, FiledVerdict { request, end })
-        }));
-        let of_channel =
-            |filed: &FiledVerdict| channel.is_none_or(|of| filed.request.build.channel == *of);
-        let newest = all.into_values().rev().filter(of_channel);
-        Ok(newest.take(limit).collect())
+        let done = self.verdicts.clone();
+        Ok(newest_verdicts(done, &self.state, channel, limit))
     }
 }
 
@@ -78,20 +51,14 @@ impl MemoryLedger {
     fn keep(&mut self, done: Done) {
         match done {
             Done::Request(request, at, how) => {
-                let filed = self
-                    .done
-                    .entry(request.id)
-                    .or_insert_with(|| filed((*request).clone()));
-                filed.request = *request;
-                filed.closed = Some((at, how));
+                let id = request.id;
+                let filed = filed(*request, self.done.remove(&id), Some((at, how)));
+                self.done.insert(id, filed);
             }
             Done::Run(run) => {
-                let filed = self
-                    .done
-                    .entry(run.request.id)
-                    .or_insert_with(|| filed(run.request.clone()));
-                filed.request = run.request.clone();
-                filed.runs.push(RunRow::from(*run));
+                let id = run.request.id;
+                let filed = with_run(*run, self.done.remove(&id));
+                self.done.insert(id, filed);
             }
             Done::Verdict(request, end) => {
                 let (request, end) = (*request, Some(end));
@@ -99,13 +66,5 @@ impl MemoryLedger {
                     .insert(request.id, FiledVerdict { request, end });
             }
         }
-    }
-}
-
-fn filed(request: super::Request) -> Filed {
-    Filed {
-        request,
-        closed: None,
-        runs: Vec::new(),
     }
 }

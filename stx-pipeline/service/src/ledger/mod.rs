@@ -3,6 +3,7 @@
 //! Everything that happens is a [`Change`]; [`State::apply`] says what a change means, and every ledger keeps to it.
 //! Requests and runs that have ended leave the state and stay in the history.
 
+mod history;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;

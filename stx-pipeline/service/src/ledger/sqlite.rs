@@ -1,4 +1,10 @@
 //! The ledger in a database of `SQLite`.
+//!
+//! A table has the entries of the [`State`], another one the requests that ended, each as JSON: `schema.sql`. A field of these types
+//! that is added later needs a default, for rows without it; fields that are not known are left out. Any other change of their
+//! JSON is a new version of the schema. [`State::apply`] alone knows what a change means: what it left in the entries that the
+//! change names is written. Changes themselves are not kept, so a version that gives one another meaning reads old ledgers all
+//! the same.
 
 mod load;
 mod store;
@@ -9,12 +15,8 @@ use stx_layout::Channel;
 
 use super::{Change, Filed, FiledVerdict, Ledger, LedgerError, State};
 
-/// The statements that make each version of the schema from the one before it.
-const MIGRATIONS: [&str; SqliteLedger::SCHEMA as usize] = [
-    include_str!("schema.sql"),
-    include_str!("schema-2.sql"),
-    include_str!("schema-3.sql"),
-];
+/// The statements that make version 2 of the schema from 1, and 3 from 2.
+const UPGRADES: [&str; 2] = [include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 
 /// A ledger in a file.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct SqliteLedger {
 
 impl SqliteLedger {
     /// The version of the schema that this program writes.
-    pub const SCHEMA: u32 = 3;
+    pub const SCHEMA: u32 = 4;
 
     /// Opens the ledger in `file` to write it, makes it if it is not there, and brings an older schema up to date.
     ///
@@ -40,7 +42,6 @@ impl SqliteLedger {
             |name: &str, value: &str| db.pragma_update(None, name, value).map_err(io("set it up"));
         set("journal_mode", "WAL")?;
         set("synchronous", "FULL")?;
-        set("foreign_keys", "ON")?;
         let mut ledger = Self::with(db, file)?;
         ledger.migrate()?;
         ledger.state = load::state(&ledger.db)?;
@@ -116,17 +117,27 @@ impl SqliteLedger {
         if version > Self::SCHEMA {
             return Err(self.wrong_version(version));
         }
-        for (number, statements) in (1_u32..).zip(MIGRATIONS) {
-            if number <= version {
-                continue;
-            }
-            let step = self.db.transaction().map_err(io("migrate"))?;
-            step.execute_batch(statements).map_err(io("migrate"))?;
-            step.pragma_update(None, "user_version", number)
-                .map_err(io("migrate"))?;
-            step.commit().map_err(io("migrate"))?;
+        if version == Self::SCHEMA {
+            return Ok(());
         }
-        Ok(())
+        let step = self.db.transaction().map_err(io("migrate"))?;
+        let run = |statements| step.execute_batch(statements).map_err(io("migrate"));
+        if version > 0 {
+            let done = version as usize - 1;
+            UPGRADES.into_iter().skip(done).try_for_each(run)?;
+            load::check_version_3(&step)?;
+        }
+        run(include_str!("schema.sql"))?;
+        if version > 0 {
+            run(include_str!("from-3.sql"))?;
+            // A value that cannot be read is found while the old rows can still be had back.
+            load::state(&step)?;
+            load::history(&step, None, usize::MAX)?;
+            load::verdicts(&step, None, usize::MAX)?;
+        }
+        step.pragma_update(None, "user_version", Self::SCHEMA)
+            .map_err(io("migrate"))?;
+        step.commit().map_err(io("migrate"))
     }
 
     /// Makes the changes in the state and in a transaction, which is committed if all went well.
@@ -134,8 +145,9 @@ impl SqliteLedger {
         let transaction = self.db.transaction().map_err(io("write"))?;
         for change in changes {
             let done = self.state.apply(change)?;
-            store::change(&transaction, &self.state, change, done.as_ref())?;
+            store::change(&transaction, &self.state, change, done)?;
         }
+        store::entry(&transaction, "last_id", "", Some(&self.state.last_id))?;
         transaction.commit().map_err(io("write"))
     }
 }
@@ -160,7 +172,9 @@ impl Ledger for SqliteLedger {
     }
 
     fn history(&self, channel: Option<&Channel>, limit: usize) -> Result<Vec<Filed>, LedgerError> {
-        load::history(&self.db, channel, limit)
+        // One transaction: what is read belongs together.
+        let snapshot = self.db.unchecked_transaction().map_err(io("read"))?;
+        load::history(&snapshot, channel, limit)
     }
 
     fn verdicts(
@@ -168,7 +182,8 @@ impl Ledger for SqliteLedger {
         channel: Option<&Channel>,
         limit: usize,
     ) -> Result<Vec<FiledVerdict>, LedgerError> {
-        load::verdicts(&self.db, channel, limit)
+        let snapshot = self.db.unchecked_transaction().map_err(io("read"))?;
+        load::verdicts(&snapshot, channel, limit)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 use stx_layout::{BuildId, BuildOutcome, Channel, SourceRecord, VerdictEntry};
 
 use super::{
@@ -27,14 +27,14 @@ pub struct State {
     /// How the last runs of each channel ended.
     pub last: BTreeMap<Channel, Last>,
     /// The alarms that are on, since when, and what they say.
-    #[serde(with = "alarms")]
+    #[serde(serialize_with = "alarms")]
     pub alarms: BTreeMap<Alarm, (DateTime<Utc>, String)>,
     /// Messages that were acted upon and may still be there.
     pub messages: BTreeSet<String>,
 }
 
 /// How a channel's last runs ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Last {
     /// How the newest one ended, requeued ones left out.
     pub end: Option<Ended>,
@@ -216,7 +216,7 @@ impl State {
     }
 }
 
-pub(super) fn started(id: u64, request: Request, at: DateTime<Utc>) -> Run {
+fn started(id: u64, request: Request, at: DateTime<Utc>) -> Run {
     Run {
         id,
         request,
@@ -230,7 +230,7 @@ pub(super) fn started(id: u64, request: Request, at: DateTime<Utc>) -> Run {
 
 impl Last {
     /// Takes note of the end of a run.
-    pub(super) fn note(&mut self, run: &Run, end: &Ended) {
+    fn note(&mut self, run: &Run, end: &Ended) {
         self.end = Some(end.clone());
         match &end.how {
             RunEnd::Published {
@@ -255,26 +255,21 @@ impl Last {
     }
 }
 
-/// Alarms as a list: JSON has no structured keys.
-mod alarms {
-    use super::{Alarm, BTreeMap, DateTime, Serialize, Utc};
-
+/// Writes alarms as a list: JSON has no structured keys.
+fn alarms<S: Serializer>(
+    alarms: &BTreeMap<Alarm, (DateTime<Utc>, String)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Row<'a> {
         #[serde(flatten)]
         alarm: &'a Alarm,
-        since: DateTime<Utc>,
+        since: &'a DateTime<Utc>,
         text: &'a str,
     }
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        alarms: &BTreeMap<Alarm, (DateTime<Utc>, String)>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(alarms.iter().map(|(alarm, (since, text))| Row {
-            alarm,
-            since: *since,
-            text,
-        }))
-    }
+    serializer.collect_seq(
+        alarms
+            .iter()
+            .map(|(alarm, (since, text))| Row { alarm, since, text }),
+    )
 }

@@ -1,332 +1,215 @@
 //! Rows as values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
-use rusqlite::{Connection, Params, Row, params};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use serde::de::DeserializeOwned;
-use stx_layout::{Channel, SourceRecord};
+use stx_layout::Channel;
 
-use super::io;
+use super::{io, store::json as to_json};
+use crate::ledger::history::{newest, newest_verdicts};
 use crate::ledger::{
-    Alarm, Ended, EndedVerdict, Filed, FiledVerdict, Last, LedgerError, PhaseRun, Request, Run,
-    RunRow, State, VerdictOrigin, VerdictRequest,
+    Filed, FiledVerdict, LedgerError, Request, State, VerdictOrigin, VerdictRequest,
 };
-use crate::trigger::{Reason, Target};
 
 type Loaded<T> = Result<T, LedgerError>;
 
-/// One row, read column by column.
-struct Cells<'a>(&'a Row<'a>);
-
-impl Cells<'_> {
-    fn get<T: rusqlite::types::FromSql>(&self, column: &str) -> Loaded<T> {
-        self.0.get(column).map_err(io("read"))
-    }
-
-    fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, column: &str) -> Loaded<T> {
-        parse(column, &self.get::<String>(column)?)
-    }
-
-    fn maybe<T: FromStr<Err: std::fmt::Display>>(&self, column: &str) -> Loaded<Option<T>> {
-        let text: Option<String> = self.get(column)?;
-        text.map(|text| parse(column, &text)).transpose()
-    }
-
-    fn time(&self, column: &str) -> Loaded<DateTime<Utc>> {
-        self.parsed(column)
-    }
-
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Loaded<T> {
-        from_json(column, &self.get::<String>(column)?)
-    }
-
-    fn maybe_json<T: DeserializeOwned>(&self, column: &str) -> Loaded<Option<T>> {
-        let text: Option<String> = self.get(column)?;
-        text.map(|text| from_json(column, &text)).transpose()
-    }
-
-    fn word<T: DeserializeOwned>(&self, column: &str) -> Loaded<T> {
-        from_json(column, &format!("\"{}\"", self.get::<String>(column)?))
-    }
-
-    /// A word, as serde writes a value without fields.
-    fn maybe_word<T: DeserializeOwned>(&self, column: &str) -> Loaded<Option<T>> {
-        let text: Option<String> = self.get(column)?;
-        text.map(|text| from_json(column, &format!("\"{text}\"")))
-            .transpose()
-    }
-}
-
-fn damaged(column: &str, text: &str, reason: impl std::fmt::Display) -> LedgerError {
+fn damaged(what: &str, reason: impl Display) -> LedgerError {
     LedgerError::Damaged {
-        what: format!("{column} {text:?}"),
-        reason: reason.to_string(),
+        what: what.to_owned(),
+        reason: format!("{reason}; put a backup of the ledger in its place"),
     }
 }
 
-fn parse<T: FromStr<Err: std::fmt::Display>>(column: &str, text: &str) -> Loaded<T> {
-    text.parse().map_err(|error| damaged(column, text, error))
+fn json<T: DeserializeOwned>(what: &str, text: &str) -> Loaded<T> {
+    serde_json::from_str(text).map_err(|error| damaged(what, format!("{error} in {text:?}")))
 }
 
-fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> Loaded<T> {
-    serde_json::from_str(text).map_err(|error| damaged(column, text, error))
+fn column<T: FromSql>(row: &Row<'_>, index: usize) -> Loaded<T> {
+    row.get(index).map_err(io("read"))
 }
 
-fn all<T>(
+fn each(
     db: &Connection,
     sql: &str,
     params: impl Params,
-    read: impl Fn(&Cells<'_>) -> Loaded<T>,
-) -> Loaded<Vec<T>> {
+    mut read: impl FnMut(&Row<'_>) -> Loaded<()>,
+) -> Loaded<()> {
     let mut statement = db.prepare_cached(sql).map_err(io("read"))?;
     let mut rows = statement.query(params).map_err(io("read"))?;
-    let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(io("read"))? {
-        found.push(read(&Cells(row))?);
+        read(row)?;
     }
-    Ok(found)
+    Ok(())
 }
 
-/// Refuses a database that is damaged: what its indexes, checks and references do not find would be left out in silence.
+/// Refuses a damaged database: what its indexes and checks do not find would be left out in silence.
 fn whole(db: &Connection) -> Loaded<()> {
-    let damaged = |reason: String| LedgerError::Damaged {
-        what: "its database".to_owned(),
-        reason: format!("{reason}; put a backup of the ledger in its place"),
-    };
     let found: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(io("check"))?;
-    if found != "ok" {
-        return Err(damaged(found));
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => Err(damaged("its database", found)),
     }
-    let lost = all(db, "PRAGMA foreign_key_check", [], |row| {
-        Ok((row.get::<String>("table")?, row.get::<String>("parent")?))
-    })?;
-    if let Some((table, parent)) = lost.first() {
-        return Err(damaged(format!(
-            "a row of {table} belongs to none of {parent}"
-        )));
-    }
-    let lost = all(
-        db,
-        "SELECT channel FROM built WHERE channel NOT IN (SELECT channel FROM channels)",
-        [],
-        |row| row.get::<String>("channel"),
-    )?;
-    match lost.first() {
-        Some(channel) => Err(damaged(format!(
-            "a row of built belongs to no channel {channel:?}"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// The values of rows that are numbered from 0 without a gap: what is added gets the next number.
-fn numbered<T>(of: &str, rows: Vec<(i64, T)>) -> Loaded<Vec<T>> {
-    let rows = (0..).zip(rows).map(|(expected, (number, value))| {
-        if number == expected {
-            return Ok(value);
-        }
-        let reason = format!("{expected} has to be the next number");
-        Err(damaged(of, &number.to_string(), reason))
-    });
-    rows.collect()
 }
 
 pub(super) fn state(db: &Connection) -> Loaded<State> {
     whole(db)?;
-    let last_id: Option<u64> = db
-        .query_row(
-            "SELECT max(id) FROM (SELECT id FROM requests UNION ALL SELECT id FROM runs UNION ALL SELECT id FROM verdicts)",
-            [],
-            |row| row.get(0),
-        )
+    let state = entries(db, "SELECT part, key, value FROM state")?;
+    let newest: Option<u64> = db
+        .query_row("SELECT max(id) FROM history", [], |row| row.get(0))
         .map_err(io("read"))?;
-    let marks = all(db, "SELECT * FROM marks", [], |row| {
-        Ok((row.get("key")?, row.json("mark")?))
+    let open = state.queue.keys().chain(state.runs.keys());
+    let ids = open.chain(state.verdicts.keys()).copied().chain(newest);
+    let highest = ids.max().unwrap_or(0);
+    if highest > state.last_id {
+        let what = format!("last_id {}", state.last_id);
+        return Err(damaged(&what, format!("the number {highest} is in use")));
+    }
+    Ok(state)
+}
+
+/// The state as far as it is in the rows of a query.
+fn entries(db: &Connection, sql: &str) -> Loaded<State> {
+    let mut state = State::default();
+    each(db, sql, [], |row| {
+        let (part, key): (String, String) = (column(row, 0)?, column(row, 1)?);
+        let (what, text) = (format!("{part} {key:?}"), column::<String>(row, 2)?);
+        match part.as_str() {
+            "last_id" => state.last_id = json(&what, &text)?,
+            "marks" => insert(&mut state.marks, &key, &what, &text)?,
+            "queue" => insert(&mut state.queue, &key, &what, &text)?,
+            "runs" => insert(&mut state.runs, &key, &what, &text)?,
+            "verdicts" => insert(&mut state.verdicts, &key, &what, &text)?,
+            "last" => insert(&mut state.last, &key, &what, &text)?,
+            "alarms" => {
+                let alarm = json(&what, &key)?;
+                own(&what, &key, Ok(to_json(&alarm)))?;
+                state.alarms.insert(alarm, json(&what, &text)?);
+            }
+            "messages" => drop(state.messages.insert(key)),
+            _ => return Err(damaged(&what, "the state has no such part")),
+        }
+        Ok(())
     })?;
-    let queue = all(
-        db,
-        "SELECT * FROM requests WHERE state = 'waiting'",
-        [],
-        |row| {
-            let request = request(db, row)?;
-            Ok((request.id, request))
-        },
-    )?;
-    let runs = all(db, "SELECT * FROM runs WHERE ended IS NULL", [], |row| {
-        let run = open_run(db, row)?;
-        Ok((run.id, run))
-    })?;
+    for (id, request) in &state.queue {
+        own(&format!("queue \"{id}\""), id, asked(request))?;
+    }
     let mut busy = BTreeSet::new();
-    for (id, run) in &runs {
-        if !busy.insert(&run.request.target.channel) {
-            let reason = "another run of its channel has not ended either";
-            return Err(damaged("run", &id.to_string(), reason));
+    for (id, run) in &state.runs {
+        let what = format!("runs \"{id}\"");
+        own(&what, id, asked(&run.request).map(|_| run.id))?;
+        if run.end.is_some() || !busy.insert(&run.request.target.channel) {
+            return Err(damaged(
+                &what,
+                "it has ended, or another run of its channel has not either",
+            ));
+        }
+        if state.queue.contains_key(&run.request.id) {
+            return Err(damaged(&what, "its request waits"));
         }
     }
-    let last = all(db, "SELECT * FROM channels", [], |row| {
-        Ok((row.parsed("channel")?, last(db, row)?))
-    })?;
-    let alarms = all(db, "SELECT * FROM alarms", [], |row| {
-        let alarm = Alarm {
-            kind: row.word("kind")?,
-            subject: row.get("subject")?,
-        };
-        Ok((alarm, (row.time("since")?, row.get("text")?)))
-    })?;
-    let open = "SELECT * FROM verdicts WHERE ended IS NULL";
-    let verdicts = all(db, open, [], |row| {
-        let FiledVerdict { request, .. } = verdict(row)?;
-        Ok((request.id, request))
-    })?;
-    let messages = all(db, "SELECT id FROM messages", [], |row| row.get("id"))?;
-    Ok(State {
-        last_id: last_id.unwrap_or(0),
-        marks: marks.into_iter().collect(),
-        queue: queue.into_iter().collect(),
-        runs: runs.into_iter().collect(),
-        verdicts: verdicts.into_iter().collect(),
-        last: last.into_iter().collect(),
-        alarms: alarms.into_iter().collect(),
-        messages: messages.into_iter().collect(),
-    })
-}
-
-fn request(db: &Connection, row: &Cells<'_>) -> Loaded<Request> {
-    let id: u64 = row.get("id")?;
-    let reasons = all(
-        db,
-        "SELECT number, detail FROM reasons WHERE request = ?1 ORDER BY number",
-        [id],
-        |row| Ok((row.get("number")?, row.json::<Reason>("detail")?)),
-    )?;
-    if reasons.is_empty() {
-        return Err(damaged("request", &id.to_string(), "nothing asked for it"));
+    for (id, request) in &state.verdicts {
+        own(&format!("verdicts \"{id}\""), id, on_one_build(request))?;
     }
-    Ok(Request {
-        id,
-        target: Target {
-            channel: row.parsed("channel")?,
-            git: row.get("git")?,
-            recipe: row.get::<String>("recipe")?.into(),
-        },
-        force: row.get("force")?,
-        retry_failed: row.get("retry_failed")?,
-        reasons: numbered("reason", reasons)?,
-        more_reasons: row.get("more_reasons")?,
-    })
+    Ok(state)
 }
 
-fn run_row(db: &Connection, row: &Cells<'_>) -> Loaded<RunRow> {
-    let id: u64 = row.get("id")?;
-    let phases = all(
-        db,
-        "SELECT * FROM phases WHERE run = ?1 ORDER BY number",
-        [id],
-        |row| {
-            let phase = PhaseRun {
-                name: row.get("name")?,
-                attempts: row.get("attempts")?,
-                started: row.time("started")?,
-                finished: row.maybe("finished")?,
-                status: row.maybe_word("status")?,
-            };
-            Ok((row.get("number")?, phase))
-        },
-    )?;
-    let end: Option<Ended> = row.maybe_json("detail")?;
-    if row.get::<Option<String>>("ended")?.is_some() != end.is_some() {
-        let reason = "one of the columns ended and detail is there, and one is not";
-        return Err(damaged("run", &id.to_string(), reason));
+/// Adds an entry to a map of the state.
+fn insert<K, V>(map: &mut BTreeMap<K, V>, key: &str, what: &str, text: &str) -> Loaded<()>
+where
+    K: FromStr<Err: Display> + ToString + Ord,
+    V: DeserializeOwned,
+{
+    let parsed: K = key.parse().map_err(|error| damaged(what, error))?;
+    own(what, &key.to_owned(), Ok(parsed.to_string()))?;
+    map.insert(parsed, json(what, text)?);
+    Ok(())
+}
+
+/// Refuses a value that has an error, or belongs to another key than that of its row.
+fn own<K: PartialEq>(what: &str, key: &K, of: Result<K, &str>) -> Loaded<()> {
+    match of {
+        Ok(of) if of == *key => Ok(()),
+        Ok(_) => Err(damaged(
+            what,
+            "its number or its channel is that of another one",
+        )),
+        Err(reason) => Err(damaged(what, reason)),
     }
-    Ok(RunRow {
-        id,
-        started: row.time("started")?,
-        build: row.maybe("build")?,
-        interruptions: row.get("interruptions")?,
-        phases: numbered("phase", phases)?,
-        end,
-    })
 }
 
-fn open_run(db: &Connection, row: &Cells<'_>) -> Loaded<Run> {
-    let of: u64 = row.get("request")?;
-    let requests = all(
-        db,
-        "SELECT * FROM requests WHERE id = ?1 AND state = 'taken'",
-        [of],
-        |row| request(db, row),
-    )?;
-    let RunRow {
-        id,
-        started,
-        build,
-        interruptions,
-        phases,
-        end,
-    } = run_row(db, row)?;
-    let request = requests.into_iter().next();
-    Ok(Run {
-        id,
-        request: request.ok_or_else(|| {
-            damaged(
-                "request",
-                &of.to_string(),
-                "no request of that number is taken",
-            )
-        })?,
-        started,
-        build,
-        interruptions,
-        phases,
-        end,
-    })
+/// The number of a request.
+fn asked(request: &Request) -> Result<u64, &'static str> {
+    let is_asked = !request.reasons.is_empty();
+    is_asked.then_some(request.id).ok_or("nothing asked for it")
 }
 
-fn last(db: &Connection, row: &Cells<'_>) -> Loaded<Last> {
-    let channel: String = row.get("channel")?;
-    let sources = all(
-        db,
-        "SELECT * FROM built WHERE channel = ?1 ORDER BY number",
-        [channel],
-        |row| {
-            let source = SourceRecord {
-                path: row.get("repository")?,
-                url: row.get("url")?,
-                commit: row.get("commit_id")?,
-            };
-            Ok((row.get("number")?, source))
-        },
-    )?;
-    Ok(Last {
-        end: row.maybe_json("ended")?,
-        build: row.maybe("build")?,
-        result: row.maybe_word("result")?,
-        good: row.maybe("good")?,
-        sources: numbered("source", sources)?,
-    })
-}
-
-fn verdict(row: &Cells<'_>) -> Loaded<FiledVerdict> {
-    let request: VerdictRequest = row.json("detail")?;
-    let end: Option<EndedVerdict> = row.maybe_json("outcome")?;
-    let wrong = |reason| Err(damaged("verdict", &request.id.to_string(), reason));
-    let channel = request.build.channel.to_string();
-    if (row.get("id")?, row.get("channel")?) != (request.id, channel) {
-        return wrong("its number or its channel is that of another one");
-    }
+/// The number of a request for a verdict.
+fn on_one_build(request: &VerdictRequest) -> Result<u64, &'static str> {
     let is_asked = matches!(request.origin, VerdictOrigin::Asked { .. });
     let entry = request.entry.as_ref();
     if is_asked && entry.is_none() || entry.is_some_and(|entry| entry.build != request.build) {
-        return wrong("it has no verdict, or one on another build");
+        return Err("it has no verdict, or one on another build");
     }
-    if row.maybe::<DateTime<Utc>>("ended")? != end.as_ref().map(|end| end.at) {
-        return wrong("the columns ended and outcome do not agree");
-    }
-    Ok(FiledVerdict { request, end })
+    Ok(request.id)
+}
+
+/// A request with its runs that ended, if any has.
+pub(super) fn ended(db: &Connection, id: u64) -> Loaded<Option<Filed>> {
+    let query = "SELECT value FROM history WHERE id = ?1 AND kind = 'request'";
+    let mut statement = db.prepare_cached(query).map_err(io("read"))?;
+    let found = statement.query_row([id], |row| row.get::<_, String>(0));
+    let found = found.optional().map_err(io("read"))?;
+    let filed = found.map(|text| json(&format!("request {id} of the history"), &text));
+    filed.transpose()
+}
+
+/// The newest `limit` rows of a kind, by their numbers; `of` checks a value, and gives the number and the channel that it has.
+fn past<T: DeserializeOwned>(
+    db: &Connection,
+    kind: &str,
+    channel: Option<&Channel>,
+    limit: usize,
+    of: impl Fn(&T) -> Result<(u64, String), &'static str>,
+) -> Loaded<BTreeMap<u64, T>> {
+    let mut found = BTreeMap::new();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    // Two queries: with an OR, the index on channels would not be used.
+    let (columns, newest) = ("SELECT id, channel, value FROM history", "ORDER BY id DESC");
+    let sql = match channel {
+        Some(_) => format!("{columns} WHERE kind = ?1 AND channel = ?2 {newest} LIMIT ?3"),
+        None => format!("{columns} WHERE kind = ?1 AND ?2 IS NULL {newest} LIMIT ?3"),
+    };
+    let channel = channel.map(ToString::to_string);
+    each(db, &sql, params![kind, channel, limit], |row| {
+        let (id, channel): (u64, String) = (column(row, 0)?, column(row, 1)?);
+        let what = format!("{kind} {id} of the history");
+        let value: T = json(&what, &column::<String>(row, 2)?)?;
+        own(&what, &(id, channel), of(&value))?;
+        found.insert(id, value);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// What the history has of the state.
+const OPEN: &str = "SELECT part, key, value FROM state WHERE part IN ('queue', 'runs', 'verdicts')";
+
+pub(super) fn history(
+    db: &Connection,
+    channel: Option<&Channel>,
+    limit: usize,
+) -> Loaded<Vec<Filed>> {
+    let past = past(db, "request", channel, limit, |filed: &Filed| {
+        let channel = filed.request.target.channel.to_string();
+        Ok((asked(&filed.request)?, channel))
+    })?;
+    Ok(newest(past, &entries(db, OPEN)?, channel, limit))
 }
 
 pub(super) fn verdicts(
@@ -334,53 +217,20 @@ pub(super) fn verdicts(
     channel: Option<&Channel>,
     limit: usize,
 ) -> Loaded<Vec<FiledVerdict>> {
-    let channel = channel.map(ToString::to_string);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    all(
-        db,
-        "SELECT * FROM verdicts WHERE ?1 IS NULL OR channel = ?1 ORDER BY id DESC LIMIT ?2",
-        params![channel, limit],
-        verdict,
-    )
+    let past = past(db, "verdict", channel, limit, |filed: &FiledVerdict| {
+        let channel = filed.request.build.channel.to_string();
+        Ok((on_one_build(&filed.request)?, channel))
+    })?;
+    Ok(newest_verdicts(past, &entries(db, OPEN)?, channel, limit))
 }
 
-pub(super) fn history(
-    db: &Connection,
-    channel: Option<&Channel>,
-    limit: usize,
-) -> Loaded<Vec<Filed>> {
-    // One transaction: what is read belongs together.
-    let snapshot = db.unchecked_transaction().map_err(io("read"))?;
-    let channel = channel.map(ToString::to_string);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    all(
-        &snapshot,
-        "SELECT * FROM requests WHERE ?1 IS NULL OR channel = ?1 ORDER BY id DESC LIMIT ?2",
-        params![channel, limit],
-        |row| {
-            let request = request(&snapshot, row)?;
-            let runs = all(
-                &snapshot,
-                "SELECT * FROM runs WHERE request = ?1 ORDER BY id",
-                [request.id],
-                |row| run_row(&snapshot, row),
-            )?;
-            let closed = match (
-                row.get::<String>("state")?.as_str(),
-                row.maybe("closed_at")?,
-            ) {
-                ("closed", Some(at)) => Some((at, row.json("closed")?)),
-                ("closed", None) | (_, Some(_)) => {
-                    let reason = "is closed without a time, or has one and is not";
-                    return Err(damaged("request", &request.id.to_string(), reason));
-                }
-                (_, None) => None,
-            };
-            Ok(Filed {
-                request,
-                closed,
-                runs,
-            })
-        },
-    )
+/// Refuses a damaged ledger of version 3: what is wrong in it would be left out in silence when its rows are moved.
+pub(super) fn check_version_3(db: &Connection) -> Loaded<()> {
+    whole(db)?;
+    each(db, include_str!("../damage-3.sql"), [], |row| {
+        Err(damaged(
+            &column::<String>(row, 0)?,
+            column::<String>(row, 1)?,
+        ))
+    })
 }
