@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use stx_layout::{BuildDate, BuildEntry, BuildId, Catalog, Name, Origin, ReleaseId};
+use stx_layout::{BuildId, Catalog, Channel, Name, ReleaseId};
+
+use crate::bearing::{Bearing, bearings};
 
 /// The part of a policy that says when releases were, and will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,17 +88,6 @@ impl Period {
     }
 }
 
-/// When a build came into its channel: its own date; for one that was promoted, whose date may be that of the build that was
-/// tested, the promotion.
-pub(crate) fn introduction(date: BuildDate, build: &BuildEntry) -> DateTime<Utc> {
-    let own = date.time();
-    match build.record().and_then(|record| record.origin.as_ref()) {
-        // A clock that was wrong then must not introduce a build before it was begun.
-        Some(Origin::Promoted { at, .. }) => own.max(*at),
-        Some(_) | None => own,
-    }
-}
-
 impl Releases {
     /// Releases on these days.
     pub fn on(days: impl IntoIterator<Item = NaiveDate>) -> Self {
@@ -112,8 +103,13 @@ impl Releases {
     /// of those not introduced after `now`. Without that build, the day would be learned too late, and the release period of a
     /// milestone that was introduced in between would change: [`learned_of`](Self::learned_of) names the build, so that it is kept.
     pub fn known(catalog: &Catalog, calendar: &Calendar, now: DateTime<Utc>) -> Self {
+        Self::of(&bearings(catalog, &BTreeMap::new(), now), calendar)
+    }
+
+    /// As [`known`](Self::known), by the facts of all channels.
+    pub fn of(bearings: &BTreeMap<Channel, Bearing>, calendar: &Calendar) -> Self {
         let mut learned = BTreeMap::<&Name, (DateTime<Utc>, BuildId)>::new();
-        for (channel, entry) in catalog.channels.iter().filter(|_| calendar.learn) {
+        for (channel, bearing) in bearings.iter().filter(|_| calendar.learn) {
             let name = match &channel.release {
                 ReleaseId::Release(name) if !calendar.releases.contains_key(name) => name,
                 ReleaseId::Release(_)
@@ -122,12 +118,7 @@ impl Releases {
                 | ReleaseId::Milestone(_)
                 | ReleaseId::Rc(_) => continue,
             };
-            let successes = entry.builds.iter().filter(|(_, build)| build.is_success());
-            let introduced = successes.map(|(date, build)| (introduction(*date, build), *date));
-            let first = introduced
-                .filter(|(introduced, _)| *introduced <= now)
-                .min();
-            if let Some((introduced, date)) = first {
+            if let Some((introduced, date)) = bearing.introduced {
                 let first = (introduced, BuildId::new(channel.clone(), date));
                 match learned.get(name) {
                     Some(known) if *known <= first => {}

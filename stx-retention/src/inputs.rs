@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stx_layout::{BuildId, BuildPath, Pin, Sha256, VerdictEntry};
+use stx_layout::{BuildId, BuildPath, Channel, Pin, Sha256, VerdictEntry};
+
+use crate::Bearing;
 
 /// The inputs of a decision besides catalog and policy. Each may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +23,9 @@ pub struct PolicyInputs {
     pub dropped: BTreeMap<BuildId, BTreeSet<BuildPath>>,
     /// Free bytes of the disk, where known.
     pub free: Option<u64>,
+    /// The facts of channels that the catalog leaves out. With them, the builds of the other channels are judged as if the catalog
+    /// had all; without them, as if there were no such channels.
+    pub elsewhere: BTreeMap<Channel, Bearing>,
 }
 
 /// One file of a build. Files of the same digest share their bytes, in one build and across builds.

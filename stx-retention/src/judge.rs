@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use stx_layout::{
     AliasEntry, AliasName, BuildDate, BuildEntry, BuildId, BuildOutcome, BuildRecord, BuildState,
-    Catalog, Channel, ChannelEntry, UndatedEntry, Verdict, VerdictEntry,
+    Channel, ChannelEntry, UndatedEntry, Verdict, VerdictEntry,
 };
 
-use crate::calendar::introduction;
+use crate::bearing::introduction;
 use crate::decision::End;
 use crate::policy::replaces_keep;
-use crate::{Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Term};
+use crate::{Bearing, Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Term};
 
 /// Judges channels by what is the same for all of them.
 pub(crate) struct Judge<'a> {
@@ -20,9 +20,9 @@ pub(crate) struct Judge<'a> {
     /// The newest verdict on each build, by channel.
     verdicts: HashMap<&'a Channel, BTreeMap<BuildDate, &'a VerdictEntry>>,
     /// For each build of a lower layer, a build of the catalog that was made upon it.
-    upper: HashMap<&'a BuildId, BuildId>,
+    upper: HashMap<BuildId, BuildId>,
     /// Aliases that are not understood, of all channels: they keep what their text names.
-    pub(crate) unclear: Vec<(&'a AliasName, &'a str)>,
+    pub(crate) unclear: Vec<(AliasName, String)>,
     pub(crate) releases: Releases,
     pub(crate) now: DateTime<Utc>,
 }
@@ -58,9 +58,9 @@ pub(crate) struct JudgedBuild<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// The judge of a catalog's channels.
+    /// The judge of channels, by the facts of all channels.
     pub(crate) fn new(
-        catalog: &'a Catalog,
+        bearings: &BTreeMap<Channel, Bearing>,
         facts: &'a PolicyInputs,
         releases: Releases,
         now: DateTime<Utc>,
@@ -77,20 +77,14 @@ impl<'a> Judge<'a> {
             of.insert(build.date, entry);
         }
         let mut upper = HashMap::new();
-        for (channel, entry) in &catalog.channels {
-            for (date, build) in &entry.builds {
-                let after = build.record().and_then(|record| record.after.as_ref());
-                if let Some(after) = after {
-                    let made = || BuildId::new(channel.clone(), *date);
-                    upper.entry(&after.build).or_insert_with(made);
-                }
+        for (channel, bearing) in bearings {
+            for (lower, date) in &bearing.upon {
+                let made = || BuildId::new(channel.clone(), *date);
+                upper.entry(lower.clone()).or_insert_with(made);
             }
         }
-        let aliases = catalog.channels.values().flat_map(|entry| &entry.aliases);
-        let unclear = aliases.filter_map(|(alias, target)| match target {
-            AliasEntry::Other(text) => Some((alias, text.as_str())),
-            AliasEntry::Build(_) => None,
-        });
+        let unclear = bearings.values().flat_map(|bearing| &bearing.unclear);
+        let unclear = unclear.map(|(alias, text)| (alias.clone(), text.clone()));
         Self {
             facts,
             pins,
@@ -221,7 +215,7 @@ impl<'a> Judge<'a> {
             let date = id.date.to_string();
             let naming = self.unclear.iter().filter(|(_, text)| text.contains(&date));
             reasons.extend(naming.map(|(alias, _)| Reason::Alias {
-                alias: (*alias).clone(),
+                alias: alias.clone(),
             }));
         }
         if let Some(why) = self.facts.unclear.get(id) {

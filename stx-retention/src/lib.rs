@@ -113,6 +113,7 @@
 //! of every mistake.
 
 mod apply;
+mod bearing;
 mod bytes;
 mod calendar;
 mod decision;
@@ -121,6 +122,7 @@ mod forecast;
 mod identity;
 mod inputs;
 mod judge;
+mod lasting;
 mod limit;
 mod parse;
 mod plan;
@@ -134,15 +136,17 @@ mod text;
 mod warning;
 
 pub use apply::apply;
+pub use bearing::Bearing;
 pub use calendar::{Calendar, Period, Releases};
 pub use decision::{Decision, ExpiryRule, Reason};
 pub use explain::{describe, explain};
 pub use forecast::{Forecast, ForecastDay, HighWater, Rate, bytes_used, forecast, observe};
 pub use identity::RecordDigest;
 pub use inputs::{FileFact, PolicyInputs};
+pub use lasting::lasting;
 pub use parse::channel_glob;
 pub use plan::{ExpireEntry, KeepEntry, PrunePlan, SectionEntry};
-pub use planner::{clock_doubt, plan, plan_with};
+pub use planner::{clock_doubt, doubt, plan, plan_with};
 pub use policy::{
     ChannelRules, Kinds, Limits, Overlay, Policy, Retention, Rules, Tier, VerdictRules,
 };

@@ -9,7 +9,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A daily run finds only builds that became eligible within this time, even if the run before it was missed.
-const DAILY: TimeDelta = TimeDelta::days(2);
+pub(crate) const DAILY: TimeDelta = TimeDelta::days(2);
 
 /// Builds that lie so far apart confirm the clock.
 const CONFIRMED: TimeDelta = TimeDelta::hours(12);

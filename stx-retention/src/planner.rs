@@ -1,16 +1,18 @@
 //! Makes a plan from the decisions of all channels.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use stx_layout::{AliasEntry, BuildId, Catalog, Channel, ChannelEntry, VerdictEntry};
 
+use crate::bearing::bearings;
 use crate::bytes::{Step, freed};
 use crate::judge::{Judge, JudgedBuild};
 use crate::limit::unexplained;
 use crate::text::Moment;
 use crate::{
-    Decision, ExpireEntry, ExpiryRule, FileFact, KeepEntry, Period, Policy, PolicyInputs,
+    Bearing, Decision, ExpireEntry, ExpiryRule, FileFact, KeepEntry, Period, Policy, PolicyInputs,
     PrunePlan, Reason, RecordDigest, Releases, Retention, Rules, SectionEntry, Term, Warning,
 };
 
@@ -36,18 +38,21 @@ pub fn clock_doubt(
     policy: &Policy,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
+    doubt(&bearings(catalog, &BTreeMap::new(), now), policy, now)
+}
+
+/// As [`clock_doubt`], by the facts of all channels.
+pub fn doubt(
+    bearings: &BTreeMap<Channel, Bearing>,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     let limits = &policy.limits;
     let (None, Some(silence)) = (limits.allow, limits.silence) else {
         return None;
     };
-    newest(catalog, now).filter(|newest| silence.after(*newest).is_some_and(|end| end < now))
-}
-
-/// The date of the newest build of all channels that is not dated in the future.
-fn newest(catalog: &Catalog, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let channels = catalog.channels.values();
-    let last = channels.filter_map(|entry| entry.builds.keys().rfind(|date| date.time() <= now));
-    last.max().map(|date| date.time())
+    let newest = bearings.values().filter_map(|bearing| bearing.newest).max()?.time();
+    silence.after(newest).is_some_and(|end| end < now).then_some(newest)
 }
 
 /// A plan in the making.
@@ -73,16 +78,13 @@ impl<'a> Planner<'a> {
     ) -> Self {
         let channels = catalog.channels.values();
         let builds = channels.map(|entry| entry.builds.len()).sum();
+        let bearings = bearings(catalog, &facts.elsewhere, now);
+        let releases = Releases::of(&bearings, &policy.calendar);
         Self {
             catalog,
             policy,
-            bench: Judge::new(
-                catalog,
-                facts,
-                Releases::known(catalog, &policy.calendar, now),
-                now,
-            ),
-            doubt: clock_doubt(catalog, policy, now),
+            bench: Judge::new(&bearings, facts, releases, now),
+            doubt: doubt(&bearings, policy, now),
             expire: Vec::with_capacity(builds),
             sections: Vec::new(),
             keep: Vec::with_capacity(builds),

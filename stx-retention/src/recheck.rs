@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use stx_layout::{BuildDate, BuildId, BuildOutcome, Catalog, Channel, Verdict};
 
+use crate::bearing::bearings;
 use crate::judge::Judge;
 use crate::{
     Calendar, Decision, ExpireEntry, ExpiryRule, PolicyInputs, PrunePlan, Reason, RecordDigest,
@@ -240,7 +241,7 @@ fn protections(
         verdicts: VerdictRules::default(),
     };
     let channel = catalog.channels.get(&build.channel)?;
-    let judge = Judge::new(catalog, inputs, releases, plan.now);
+    let judge = Judge::new(&bearings(catalog, &inputs.elsewhere, plan.now), inputs, releases, plan.now);
     let judged = judge.judge(&build.channel, channel, &ageless).into_iter();
     let mut own = judged.filter(|judged| judged.date == build.date);
     own.next().map(|judged| match judged.decision {

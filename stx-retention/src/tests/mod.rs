@@ -3,6 +3,7 @@
 mod calendar;
 mod cases;
 mod oracle;
+mod parts;
 mod policy;
 mod properties;
 mod recheck;
