@@ -17,6 +17,7 @@ mod apt;
 mod controls;
 mod corners;
 mod names;
+mod outlines;
 pub mod retention;
 mod sealed;
 mod wrapper;
@@ -103,6 +104,7 @@ pub async fn run(store: &dyn MirrorStore) {
     retire_and_back(store).await;
     retention::run(store).await;
     corners::run(store).await;
+    outlines::run(store).await;
     let report = verify(store, &Scope::All).await.expect("verified");
     assert_eq!(report.findings, [], "the suite leaves a right mirror");
 }

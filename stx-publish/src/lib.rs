@@ -112,8 +112,8 @@ pub use scan::{GatherError, ScanError, Survey, gather, scan, survey};
 pub use seal::{Attester, Seal, Sealed, Signer};
 pub use store::{
     Added, Audit, ByteRange, ByteStream, Capabilities, ChannelWriter, Depth, FileBody, Found, Hold,
-    Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, OwedTag, OwedTags, PageWriter,
-    Retired, RootWriter, Scope, StagedBuild, read_all,
+    Inspection, KnownFile, Leftover, MirrorRead, MirrorStore, Outline, OwedTag, OwedTags,
+    PageWriter, Retired, RootWriter, Scope, StagedBuild, read_all,
 };
 pub use stx_zsync as zsync;
 pub use thinning::{Thinned, ThinnedSection};

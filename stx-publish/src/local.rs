@@ -48,7 +48,7 @@ use crate::metadata::{RepoMetadata, Repodata};
 use crate::seal::Seal;
 use crate::store::{
     Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover,
-    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
+    MirrorRead, MirrorStore, Outline, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 
 mod adopt;
@@ -494,5 +494,9 @@ impl MirrorStore for LocalStore {
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
         let builds = builds.to_vec();
         self.blocking(move |inner| inner.in_use(&builds)).await
+    }
+
+    async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
+        self.blocking(Inner::outlines).await.map(Some)
     }
 }

@@ -12,12 +12,12 @@ use stx_layout::{
     Catalog, Channel, Pin, RootAlias, RootEntry, Section, Sums, VerdictEntry,
 };
 
-use crate::index::PageId;
+use crate::index::{PageId, PageName};
 use crate::seal::{Seal, is_beyond_sums};
 use crate::store::rules::{following, is_channel_within, is_within, no_build};
 use crate::store::{
     Audit, ByteRange, Capabilities, Content, Contents, Depth, FileBody, Hold, Inspection, Leftover,
-    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
+    MirrorRead, MirrorStore, Outline, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 use crate::thinning::Thinned;
 
@@ -51,11 +51,16 @@ struct State {
     owed: BTreeMap<BuildId, OwedTags>,
     held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
+    /// How many builds were made visible.
+    commits: u64,
+    note: Option<Bytes>,
 }
 
 #[derive(Clone, Default)]
 struct Stored {
     record: Option<BuildRecord>,
+    /// Tells it from every other build that was ever made visible, also one of the same id.
+    number: u64,
     sums: Sums,
     files: Contents,
     /// `SHA256SUMS` and its signature.
@@ -143,42 +148,8 @@ impl Stored {
 #[async_trait]
 impl MirrorRead for MemoryStore {
     async fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
-        let state = self.state();
-        let mut catalog = Catalog::default();
-        for (id, stored) in &state.builds {
-            if is_within(id, scope)
-                && let Some(record) = &stored.record
-            {
-                let entry = BuildEntry {
-                    state: BuildState::Known(Box::new(record.clone())),
-                    keep_file: stored
-                        .files
-                        .0
-                        .keys()
-                        .any(|path| path.file_name() == "KEEP" && path.parent().is_none()),
-                };
-                catalog
-                    .channels
-                    .entry(id.channel.clone())
-                    .or_default()
-                    .builds
-                    .insert(id.date, entry);
-            }
-        }
-        for (channel, aliases) in &state.aliases {
-            if is_channel_within(channel, scope) && !aliases.is_empty() {
-                let entry = catalog.channels.entry(channel.clone()).or_default();
-                entry.aliases.clone_from(aliases);
-                let held = state.held_aliases.get(channel).into_iter().flatten();
-                entry.held = held
-                    .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
-                    .map(|(alias, _)| alias.clone())
-                    .collect();
-                let undated = state.undated.get(channel);
-                entry.undated = undated.map(following).unwrap_or_default();
-            }
-        }
-        Ok(catalog)
+        let known = |_: &Stored, record: &BuildRecord| BuildState::Known(Box::new(record.clone()));
+        Ok(self.state().catalog(scope, known))
     }
 
     async fn record(&self, id: &BuildId) -> Result<BuildRecord, StoreError> {
@@ -290,6 +261,49 @@ impl Drop for Held {
 }
 
 impl State {
+    /// The catalog, with what `state` makes of each build.
+    fn catalog(
+        &self,
+        scope: &Scope,
+        state: impl Fn(&Stored, &BuildRecord) -> BuildState,
+    ) -> Catalog {
+        let mut catalog = Catalog::default();
+        for (id, stored) in &self.builds {
+            if is_within(id, scope)
+                && let Some(record) = &stored.record
+            {
+                let entry = BuildEntry {
+                    state: state(stored, record),
+                    keep_file: stored
+                        .files
+                        .0
+                        .keys()
+                        .any(|path| path.file_name() == "KEEP" && path.parent().is_none()),
+                };
+                catalog
+                    .channels
+                    .entry(id.channel.clone())
+                    .or_default()
+                    .builds
+                    .insert(id.date, entry);
+            }
+        }
+        for (channel, aliases) in &self.aliases {
+            if is_channel_within(channel, scope) && !aliases.is_empty() {
+                let entry = catalog.channels.entry(channel.clone()).or_default();
+                entry.aliases.clone_from(aliases);
+                let held = self.held_aliases.get(channel).into_iter().flatten();
+                entry.held = held
+                    .filter(|(alias, at)| aliases.get(*alias) == Some(&AliasEntry::Build(**at)))
+                    .map(|(alias, _)| alias.clone())
+                    .collect();
+                let undated = self.undated.get(channel);
+                entry.undated = undated.map(following).unwrap_or_default();
+            }
+        }
+        catalog
+    }
+
     fn is_held(&self, id: &BuildId) -> bool {
         self.held.get(id).is_some_and(|readers| *readers > 0)
     }
@@ -375,6 +389,28 @@ impl MirrorStore for MemoryStore {
         let state = self.state();
         let held = builds.iter().filter(|id| state.is_held(id));
         Ok(held.cloned().collect())
+    }
+
+    async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
+        let state = self.state();
+        let number =
+            |stored: &Stored, _: &BuildRecord| BuildState::Unreadable(stored.number.to_string());
+        let mut verdicts = BTreeMap::<_, Vec<_>>::new();
+        for (id, entries) in &state.verdicts {
+            verdicts.entry(&id.channel).or_default().push(entries);
+        }
+        let channels = state.catalog(&Scope::All, number).channels.into_iter();
+        let outlines = channels.map(|(channel, entry)| {
+            let page = |name| PageId {
+                channel: Some(channel.clone()),
+                name,
+            };
+            let pages = PageName::ALL.into_iter();
+            let pages = pages.filter(|name| state.pages.contains_key(&page(*name)));
+            let outline = Outline::of(&entry, &verdicts.get(&channel), pages);
+            (channel, outline)
+        });
+        Ok(Some(outlines.collect()))
     }
 }
 

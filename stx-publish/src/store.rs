@@ -38,6 +38,7 @@ mod contents;
 mod forward;
 mod hold;
 mod offer;
+mod outline;
 mod owed;
 mod read;
 mod root;
@@ -49,6 +50,7 @@ pub use crate::seal::{check_record, record_path};
 pub use contents::{Content, Contents};
 pub use hold::Hold;
 pub use offer::offer_latest;
+pub use outline::Outline;
 pub use owed::{OwedTag, OwedTags};
 pub use read::{read_all, thinned};
 pub use root::RootWriter;
@@ -402,6 +404,12 @@ pub trait MirrorStore: MirrorRead {
 
     /// Which of these builds somebody [holds](MirrorRead::hold). A store that cannot know says none.
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError>;
+
+    /// The outline of each channel of the catalog, at a small part of the cost of the catalog; `None` from a store that would have to
+    /// read the records for it.
+    async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// The lock of a channel, and with it the right to change the channel.
@@ -496,6 +504,19 @@ pub trait PageWriter: fmt::Debug + Send + Sync {
 
     /// Removes a page, if it is there.
     async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
+
+    /// The note that was [kept](Self::note) last. It may be lost at any time, and always is in a store without
+    /// [outlines](MirrorStore::outlines).
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
+
+    /// Keeps a note beside the pages, out of the sight of readers, or removes it. A page that is written after a removal is not there
+    /// together with the removed note, not even after a power failure.
+    async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
+        drop(note);
+        Ok(())
+    }
 }
 
 /// A file that a mirror may have already.

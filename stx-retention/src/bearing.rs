@@ -40,7 +40,11 @@ impl Bearing {
             AliasEntry::Build(_) => None,
         });
         Self {
-            newest: entry.builds.keys().rfind(|date| date.time() <= now).copied(),
+            newest: entry
+                .builds
+                .keys()
+                .rfind(|date| date.time() <= now)
+                .copied(),
             introduced: introductions.filter(|(at, _)| *at <= now).min(),
             upon,
             unclear: unclear.collect(),
@@ -83,6 +87,8 @@ pub(crate) fn bearings(
 ) -> BTreeMap<Channel, Bearing> {
     let mut all = elsewhere.clone();
     let channels = catalog.channels.iter();
-    all.extend(channels.map(|(channel, entry)| (channel.clone(), Bearing::of(channel, entry, now))));
+    all.extend(
+        channels.map(|(channel, entry)| (channel.clone(), Bearing::of(channel, entry, now))),
+    );
     all
 }

@@ -11,7 +11,9 @@ use stx_layout::{
 use crate::bearing::introduction;
 use crate::decision::End;
 use crate::policy::replaces_keep;
-use crate::{Bearing, Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Term};
+use crate::{
+    Bearing, Decision, ExpiryRule, Pin, PolicyInputs, Reason, Releases, Retention, Rules, Term,
+};
 
 /// Judges channels by what is the same for all of them.
 pub(crate) struct Judge<'a> {

@@ -51,8 +51,15 @@ pub fn doubt(
     let (None, Some(silence)) = (limits.allow, limits.silence) else {
         return None;
     };
-    let newest = bearings.values().filter_map(|bearing| bearing.newest).max()?.time();
-    silence.after(newest).is_some_and(|end| end < now).then_some(newest)
+    let newest = bearings
+        .values()
+        .filter_map(|bearing| bearing.newest)
+        .max()?
+        .time();
+    silence
+        .after(newest)
+        .is_some_and(|end| end < now)
+        .then_some(newest)
 }
 
 /// A plan in the making.

@@ -241,7 +241,12 @@ fn protections(
         verdicts: VerdictRules::default(),
     };
     let channel = catalog.channels.get(&build.channel)?;
-    let judge = Judge::new(&bearings(catalog, &inputs.elsewhere, plan.now), inputs, releases, plan.now);
+    let judge = Judge::new(
+        &bearings(catalog, &inputs.elsewhere, plan.now),
+        inputs,
+        releases,
+        plan.now,
+    );
     let judged = judge.judge(&build.channel, channel, &ageless).into_iter();
     let mut own = judged.filter(|judged| judged.date == build.date);
     own.next().map(|judged| match judged.decision {

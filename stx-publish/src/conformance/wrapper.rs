@@ -69,7 +69,7 @@ mod tests {
             })
             .collect();
         // Memory has no files of this machine, shares no file by its digest, and is as durable as it ever gets.
-        assert_eq!(unnoticed, ["file", "settle", "strays", "share"]);
+        assert_eq!(unnoticed, ["file", "settle", "strays", "outlines", "share"]);
     }
 
     #[cfg(feature = "local")]

@@ -20,13 +20,13 @@ use crate::seal::Sealed;
 use crate::store::rules::retired_at;
 use crate::store::{
     Added, Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection,
-    KnownFile, Leftover, MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope,
-    StagedBuild, StoreError,
+    KnownFile, Leftover, MirrorRead, MirrorStore, Outline, OwedTags, PageWriter, Retired,
+    RootWriter, Scope, StagedBuild, StoreError,
 };
 use crate::thinning::ThinnedSection;
 
 /// The methods of [`MirrorRead`], [`MirrorStore`], [`ChannelWriter`], [`PageWriter`], [`RootWriter`] and [`StagedBuild`], in their order.
-pub const METHODS: [&str; 51] = [
+pub const METHODS: [&str; 54] = [
     "catalog",
     "record",
     "sums",
@@ -51,6 +51,7 @@ pub const METHODS: [&str; 51] = [
     "verdicts",
     "owed",
     "in_use",
+    "outlines",
     "channel",
     "begin",
     "point",
@@ -67,6 +68,8 @@ pub const METHODS: [&str; 51] = [
     "sweep",
     "write",
     "remove",
+    "noted",
+    "note",
     "link",
     "id",
     "parallel",
@@ -261,6 +264,9 @@ impl<S: MirrorStore> MirrorStore for FaultyStore<S> {
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
         through!(self.in_use(builds) else BTreeSet::new())
     }
+    async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
+        through!(self.outlines() else None)
+    }
 }
 
 #[async_trait]
@@ -344,6 +350,12 @@ impl PageWriter for Faulty<dyn PageWriter> {
     }
     async fn remove(&self, page: &PageId) -> Result<(), StoreError> {
         behind!(self.remove(page) else ())
+    }
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        behind!(self.noted() else None)
+    }
+    async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
+        behind!(self.note(note) else ())
     }
 }
 

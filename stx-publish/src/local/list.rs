@@ -1,6 +1,8 @@
 //! Reads what a mirror in a directory holds.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::mem;
 use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,11 +14,13 @@ use stx_layout::{
 
 use super::Inner;
 use super::disk::io_error;
+use super::private::VERDICTS;
 use super::root::alias_at;
 use super::strays::is_bare;
 use crate::error::chain;
 use crate::index::PageName;
-use crate::store::{Scope, StoreError};
+use crate::ingest::Stamp;
+use crate::store::{Outline, Scope, StoreError};
 
 /// Segments of the longest channel: release identifier, distro, codename, architecture, layer.
 pub(super) const DEEPEST: usize = 6;
@@ -27,6 +31,20 @@ const SAVE_DATA: &str = "SAVE_DATA";
 /// The text that is shown instead of a symlink's target where an alias is no symlink.
 const NOT_A_LINK: &str = "(not a symlink)";
 
+/// The entries of a channel.
+#[derive(Default)]
+struct Listed {
+    entry: ChannelEntry,
+    /// The directories that are no builds.
+    dirs: Vec<String>,
+    pages: Vec<PageName>,
+}
+
+/// A text that is another one after the file changed.
+fn stamp(file: &Utf8Path) -> String {
+    format!("{:?}", Stamp::at(file).map_err(|error| error.kind()))
+}
+
 impl Inner {
     pub(super) fn build_dir(&self, id: &BuildId) -> Utf8PathBuf {
         self.root.join(id.to_string())
@@ -35,15 +53,22 @@ impl Inner {
     pub(super) fn catalog(&self, scope: &Scope) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
         match scope {
-            Scope::All => drop(self.visit(Utf8Path::new(""), 0, &mut catalog)?),
+            Scope::All => {
+                let mut found = |channel, listed: Listed| {
+                    catalog.channels.insert(channel, listed.entry);
+                };
+                let build = |id: &BuildId| self.build(id);
+                self.visit(Utf8Path::new(""), 0, &build, &mut found)?;
+            }
             Scope::Channel(channel) => {
-                let entry = self.channel(channel, None)?.0;
+                let entry = self.channel(channel, None, &|id| self.build(id))?.entry;
                 if entry != ChannelEntry::default() {
                     catalog.channels.insert(channel.clone(), entry);
                 }
             }
             Scope::Build(id) => {
-                let entry = self.channel(&id.channel, Some(id.date))?.0;
+                let only = Some(id.date);
+                let entry = self.channel(&id.channel, only, &|id| self.build(id))?.entry;
                 if entry != ChannelEntry::default() {
                     catalog.channels.insert(id.channel.clone(), entry);
                 }
@@ -52,42 +77,69 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// Visits a directory that may be a channel or may hold channels; says whether there was one.
+    /// The outline of each channel: the record of a build never changes, so the file that holds it stands for it.
+    pub(super) fn outlines(&self) -> Result<BTreeMap<Channel, Outline>, StoreError> {
+        let mut verdicts = BTreeMap::<_, Vec<_>>::new();
+        for (channel, name, path) in self.entries(VERDICTS)? {
+            verdicts
+                .entry(channel)
+                .or_default()
+                .push((name, stamp(&path)));
+        }
+        let mut outlines = BTreeMap::new();
+        let mut found = |channel: Channel, listed: Listed| {
+            let outline = Outline::of(&listed.entry, &verdicts.get(&channel), listed.pages);
+            outlines.insert(channel, outline);
+        };
+        let build = |id: &BuildId| BuildEntry {
+            state: BuildState::Unreadable(stamp(&self.build_dir(id).join(BuildRecord::FILE_NAME))),
+            keep_file: self.has_keep_file(id),
+        };
+        self.visit(Utf8Path::new(""), 0, &build, &mut found)?;
+        Ok(outlines)
+    }
+
+    /// Visits a directory that may be a channel or may hold channels; says whether there was one. Of builds, `build` tells, and
+    /// `found` gets the channels.
     fn visit(
         &self,
         relative: &Utf8Path,
         depth: usize,
-        catalog: &mut Catalog,
+        build: &dyn Fn(&BuildId) -> BuildEntry,
+        found: &mut dyn FnMut(Channel, Listed),
     ) -> Result<bool, StoreError> {
         let channel = relative.as_str().parse::<Channel>().ok();
-        let (mut entry, dirs) = match &channel {
-            Some(channel) => self.channel(channel, None)?,
-            None => (
-                ChannelEntry::default(),
-                self.names(&self.root.join(relative))?
+        let mut listed = match &channel {
+            Some(channel) => self.channel(channel, None, build)?,
+            None => Listed {
+                dirs: self
+                    .names(&self.root.join(relative))?
                     .into_iter()
                     .filter(|(_, kind)| kind.is_dir())
                     .map(|(name, _)| name)
                     .collect(),
-            ),
+                ..Listed::default()
+            },
         };
+        let entry = &mut listed.entry;
         let is_channel = !entry.builds.is_empty() || !entry.aliases.is_empty();
-        let mut found = is_channel;
-        for name in dirs {
+        let mut holds = is_channel;
+        for name in mem::take(&mut listed.dirs) {
             if depth == 0 && name.starts_with('.') {
                 continue;
             }
-            let below = depth < DEEPEST && self.visit(&relative.join(&name), depth + 1, catalog)?;
+            let below =
+                depth < DEEPEST && self.visit(&relative.join(&name), depth + 1, build, found)?;
             if !below && !is_bare(&self.root.join(relative).join(&name)) {
                 entry.strays.push(name);
             }
-            found |= below;
+            holds |= below;
         }
         entry.strays.sort();
         if is_channel && let Some(channel) = channel {
-            catalog.channels.insert(channel, entry);
+            found(channel, listed);
         }
-        Ok(found)
+        Ok(holds)
     }
 
     /// The names in a directory; none where it is not there.
@@ -118,20 +170,24 @@ impl Inner {
         Ok(names)
     }
 
-    /// A channel, and the directories in it that are no builds.
+    /// The entries of a channel; of its builds, `build` tells.
     fn channel(
         &self,
         channel: &Channel,
         only: Option<BuildDate>,
-    ) -> Result<(ChannelEntry, Vec<String>), StoreError> {
-        let mut entry = ChannelEntry::default();
-        let mut dirs = Vec::new();
+        build: &dyn Fn(&BuildId) -> BuildEntry,
+    ) -> Result<Listed, StoreError> {
+        let Listed {
+            mut entry,
+            mut dirs,
+            mut pages,
+        } = Listed::default();
         for (name, kind) in self.names(&self.root.join(channel.to_string()))? {
             if kind.is_dir() {
                 match name.parse::<BuildDate>() {
                     Ok(date) if only.is_none_or(|only| only == date) => {
                         let id = BuildId::new(channel.clone(), date);
-                        entry.builds.insert(date, self.build(&id));
+                        entry.builds.insert(date, build(&id));
                     }
                     Ok(_) => {}
                     Err(_) => dirs.push(name),
@@ -154,11 +210,9 @@ impl Inner {
                 // The name of a channel that is called something else is no part of this one.
                 let is_alias = kind.is_symlink()
                     && alias_at(Utf8Path::new(&format!("{channel}/{name}"))).is_some();
-                if !PageName::is(&name)
-                    && name != SAVE_DATA
-                    && !is_alias
-                    && !self.leads_into_build(channel, &name)
-                {
+                if let Some(page) = PageName::of(&name) {
+                    pages.push(page);
+                } else if name != SAVE_DATA && !is_alias && !self.leads_into_build(channel, &name) {
                     entry.strays.push(name);
                 }
             }
@@ -167,7 +221,7 @@ impl Inner {
             entry.strays.clear();
         }
         entry.strays.sort();
-        Ok((entry, dirs))
+        Ok(Listed { entry, dirs, pages })
     }
 
     /// Whether an entry of a channel is a symlink to what has the same name in a build: the place of a release that had no
@@ -187,8 +241,12 @@ impl Inner {
         };
         BuildEntry {
             state,
-            keep_file: fs::symlink_metadata(self.build_dir(id).join("KEEP")).is_ok(),
+            keep_file: self.has_keep_file(id),
         }
+    }
+
+    fn has_keep_file(&self, id: &BuildId) -> bool {
+        fs::symlink_metadata(self.build_dir(id).join("KEEP")).is_ok()
     }
 
     /// Reads one of the two small files of a build.

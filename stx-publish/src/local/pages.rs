@@ -9,10 +9,14 @@ use bytes::Bytes;
 use fs_err as fs;
 
 use super::Inner;
-use super::disk::{io_error, remove_file, set_mode};
+use super::disk::{io_error, remove_file, set_mode, sync_parent};
 use crate::index::PageId;
-use crate::ingest::blocking;
+use crate::ingest::{blocking, cache};
 use crate::store::{PageWriter, StoreError};
+
+/// The note beside the pages, and its form.
+const NOTE: &str = "pages";
+const NOTE_FORM: &str = "stx-builds pages 1";
 
 impl Inner {
     pub(super) fn page(&self, page: &PageId) -> Result<Option<Bytes>, StoreError> {
@@ -104,6 +108,36 @@ impl PageWriter for LocalPages {
             // A task that outlives its caller still has the lock.
             let _lock = &pages.lock;
             remove_file(&pages.inner.root.join(page.path()))
+        })
+        .await
+    }
+
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        let pages = self.clone();
+        blocking(move || {
+            let note: Option<Vec<u8>> = cache::read(&pages.inner.cache(NOTE), NOTE_FORM);
+            Ok(note.map(Bytes::from))
+        })
+        .await
+    }
+
+    async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
+        let pages = self.clone();
+        blocking(move || {
+            let path = pages.inner.cache(NOTE);
+            match note {
+                Some(note) => {
+                    let part = pages.inner.pages().join("part-note");
+                    cache::write(&path, &part, NOTE_FORM, &note.to_vec());
+                    Ok(())
+                }
+                None if path.exists() => {
+                    remove_file(&path)?;
+                    // Or the note could come back after a power failure, and vouch for pages that were replaced since.
+                    sync_parent(&path)
+                }
+                None => Ok(()),
+            }
         })
         .await
     }

@@ -318,6 +318,15 @@ impl PageWriter for MemoryPages {
         self.store.state().pages.remove(page);
         Ok(())
     }
+
+    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.store.state().note.clone())
+    }
+
+    async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
+        self.store.state().note = note;
+        Ok(())
+    }
 }
 
 struct MemoryStaged {
@@ -395,6 +404,8 @@ impl MemoryStaged {
         state.staged.remove(&self.id);
         check_absent(&self.id, state.builds.contains_key(&self.id))?;
         state.verdicts.remove(&self.id);
+        state.commits += 1;
+        stored.number = state.commits;
         state.builds.insert(self.id.clone(), stored);
         Ok(())
     }

@@ -13,7 +13,7 @@ use stx_layout::{
 
 use super::{
     Audit, ByteRange, Capabilities, ChannelWriter, Depth, FileBody, Hold, Inspection, Leftover,
-    MirrorRead, MirrorStore, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
+    MirrorRead, MirrorStore, Outline, OwedTags, PageWriter, Retired, RootWriter, Scope, StoreError,
 };
 use crate::index::PageId;
 
@@ -113,6 +113,9 @@ macro_rules! forward {
             }
             async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError> {
                 (**self).in_use(builds).await
+            }
+            async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
+                (**self).outlines().await
             }
         }
     };

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use stx_layout::{
-    After, AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ReleaseKind, Sha256, Verdict,
+    After, AliasEntry, AliasName, BuildId, BuildState, Catalog, Channel, ReleaseKind, Sha256,
+    Verdict,
 };
 
 use super::world::{Made, add, day, id, promote, verdicts};
@@ -68,7 +69,10 @@ fn world() -> impl Strategy<Value = World> {
             }
             for (build, days) in promoted {
                 let build = of(build);
-                if catalog.build(&build).is_some_and(|it| it.record().is_some()) {
+                if catalog
+                    .build(&build)
+                    .is_some_and(|it| it.record().is_some())
+                {
                     promote(&mut catalog, &build, days);
                 }
             }
@@ -92,7 +96,11 @@ fn world() -> impl Strategy<Value = World> {
                 ..PolicyInputs::default()
             };
             let mut policy = Policy {
-                limits: if limited { Limits::default() } else { Limits::NONE },
+                limits: if limited {
+                    Limits::default()
+                } else {
+                    Limits::NONE
+                },
                 ..Policy::default()
             };
             if silent && limited {
@@ -118,7 +126,8 @@ fn world() -> impl Strategy<Value = World> {
 fn decisions(plan: &PrunePlan, channel: &Channel) -> Vec<(BuildId, Decision)> {
     let all = plan.decisions().into_iter();
     let own = all.filter(|(build, _)| build.channel == *channel);
-    own.map(|(build, decision)| (build.clone(), decision)).collect()
+    own.map(|(build, decision)| (build.clone(), decision))
+        .collect()
 }
 
 proptest! {

@@ -10,7 +10,6 @@ use axum::http::{StatusCode, Uri};
 use bytes::Bytes;
 use chrono::TimeDelta;
 use stx_layout::{AliasName, BuildId, BuildPath, BuildRecord, Sha256, Sums, Verdict, VerdictEntry};
-use stx_pages::{Site, refresh};
 use stx_publish::replicate::{self, CopyRequest, Side, survey};
 use stx_publish::verdicts::listed_verdicts;
 use stx_publish::{
@@ -43,8 +42,8 @@ pub(super) fn measure(settings: &Settings) {
         };
         let planned = seconds(settings.runs, || plan(&catalog, &policy, now()));
         drop(catalog);
-        let site = Site::default();
-        let refreshed = || runtime.block_on(refresh(&store, &site)).expect("pages");
+        let site = stx_builds::Site::open(stx_builds::Options::default()).at(now());
+        let refreshed = || runtime.block_on(stx_builds::pages::renew(&site, &store, now()));
         let first = seconds(1, refreshed);
         let mut next = EACH;
         let (more, memory) = peak(|| {
