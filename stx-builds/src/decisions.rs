@@ -158,17 +158,8 @@ pub async fn decisions(
     catalog: &Catalog,
 ) -> Result<PrunePlan, Error> {
     let facts = visible(site, store, catalog).await?;
-    decided(site, catalog, &facts)
-}
-
-/// As [`decisions`], of facts that are known.
-pub(crate) fn decided(
-    site: &Site,
-    catalog: &Catalog,
-    facts: &PolicyInputs,
-) -> Result<PrunePlan, Error> {
     let policy = policy(site)?.policy;
-    Ok(plan_with(catalog, facts, &policy, site.now))
+    Ok(plan_with(catalog, &facts, &policy, site.now))
 }
 
 /// The facts known to somebody who only looks: without pins, and saying so, where the private area is not readable.

@@ -1,19 +1,20 @@
 //! `pages`, and what every command that changes a mirror does at its end: the catalog pages are made anew.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join;
 use serde::Serialize;
-use stx_layout::{BuildId, Catalog};
-use stx_pages::{MirrorContents, Refreshed, Site as PageSite, refresh_locked};
-use stx_publish::index::{PageName, Stay};
-use stx_publish::{MirrorStore, PageId, Scope};
-use stx_retention::{Decision, PrunePlan};
+use stx_pages::Refreshed;
+use stx_publish::index::PageName;
+use stx_publish::seal::LONGEST_TEXT;
+use stx_publish::{MirrorStore, PageId};
 
-use crate::decisions::{decided, protected, tell_verdicts};
-use crate::error::Error;
-use crate::{Site, refused, signing};
+use crate::error::{Error, ErrorKind};
+use crate::{Site, refused};
+use maker::Maker;
+
+mod maker;
+mod note;
+#[cfg(test)]
+mod tests;
 
 /// The pages that were written or removed, by their paths in the mirror.
 #[derive(Debug, Serialize)]
@@ -38,7 +39,7 @@ impl Site {
     /// Rewrites the catalog pages of the mirror.
     pub async fn rewrite_pages(&self) -> Result<Rewritten, Error> {
         let store = self.mirror()?;
-        Ok(make(self, &*store, self.now, true).await?.into())
+        all_of(make(self, &*store, self.now, true).await?)
     }
 }
 
@@ -51,8 +52,32 @@ pub async fn made(site: &Site, store: &dyn MirrorStore) -> Result<Vec<String>, E
     if !site.options.makes_pages() && store.page(&root).await.map_err(refused)?.is_none() {
         return Ok(Vec::new());
     }
-    let Rewritten { written, removed } = make(site, store, site.now, true).await?.into();
+    let Rewritten { written, removed } = all_of(make(site, store, site.now, true).await?)?;
     Ok([written, removed].concat())
+}
+
+/// The pages that were written, unless an index was too long to be.
+fn all_of(done: Refreshed) -> Result<Rewritten, Error> {
+    match too_long(&done) {
+        Some(why) => Err(Error::new(ErrorKind::Mirror, why).hint(SHORTER)),
+        None => Ok(done.into()),
+    }
+}
+
+/// The way out for a channel whose index is too long.
+const SHORTER: &str = "docs/scale.md says how many builds fit; `prune` with a shorter age, or another channel for new builds, helps";
+
+/// The indexes that no reader would accept, if there are any.
+fn too_long(done: &Refreshed) -> Option<String> {
+    let paths: Vec<_> = done.too_long.iter().map(PageId::path).collect();
+    let limit = LONGEST_TEXT >> 20;
+    (!paths.is_empty()).then(|| {
+        format!(
+            "{} would have more than {limit} MiB, which no reader accepts: the one before is still there, and does not name the \
+             newest builds; all other pages are up to date",
+            paths.join(", ")
+        )
+    })
 }
 
 /// Makes the pages after a command that may have changed the mirror, if there is one. What keeps them from being made is
@@ -61,32 +86,44 @@ pub async fn after(site: &Site, failed: Option<&str>) {
     let Ok(store) = site.mirror() else {
         return;
     };
-    if let Some(why) = stale(site, &*store, site.now).await
+    if let Some((why, warning)) = stale(site, &*store, site.now).await
         && failed.is_none_or(|failed| failed != why)
     {
-        site.note(&warning(&why));
+        site.note(&warning);
     }
 }
 
 /// Makes the pages of a mirror that was just changed. They are derived, so what keeps them from being made is said and
 /// fails nothing.
 pub async fn renew(site: &Site, store: &dyn MirrorStore, now: DateTime<Utc>) {
-    if let Some(why) = stale(site, store, now).await {
-        site.note(&warning(&why));
+    if let Some((_, warning)) = stale(site, store, now).await {
+        site.note(&warning);
     }
 }
 
-fn warning(why: &str) -> String {
-    format!("warning: the catalog pages are not up to date: {why}; `stx-builds pages` makes them")
-}
-
-/// Makes the pages, or says why that failed.
-async fn stale(site: &Site, store: &dyn MirrorStore, now: DateTime<Utc>) -> Option<String> {
+/// Makes the pages, or says why not all of them are right, in short and as a warning.
+async fn stale(
+    site: &Site,
+    store: &dyn MirrorStore,
+    now: DateTime<Utc>,
+) -> Option<(String, String)> {
     if !site.options.makes_pages() {
         return None;
     }
-    let failure = make(site, store, now, false).await.err()?;
-    Some(failure.chain())
+    match make(site, store, now, false).await {
+        Ok(done) => {
+            let why = too_long(&done)?;
+            let warning = format!("warning: {why}; {SHORTER}");
+            Some((why, warning))
+        }
+        Err(failure) => {
+            let why = failure.chain();
+            let warning = format!(
+                "warning: the catalog pages are not up to date: {why}; `stx-builds pages` makes them"
+            );
+            Some((why, warning))
+        }
+    }
 }
 
 async fn make(
@@ -98,40 +135,7 @@ async fn make(
     // Two builds of the service may end at one time: how long each build stays is found and written under one lock, or the
     // later pages would not say it of the other's build.
     let pages = store.lock_pages().await.map_err(refused)?;
-    let all = try_join(MirrorContents::read(store), store.pins(&Scope::All));
-    let (contents, pins) = all.await.map_err(refused)?;
     let mut site = site.clone();
     site.now = now;
-    let site = &site;
-    let catalog = &contents.catalog;
-    let mut facts = protected(store, pins, catalog).await?;
-    tell_verdicts(catalog, &contents.verdicts, &mut facts);
-    let plan = decided(site, catalog, &facts)?;
-    let shown = PageSite {
-        stays: stays(catalog, &plan),
-        thorough,
-        ..site.options.site()
-    };
-    let seal = signing::index_seal(site, now)?;
-    refresh_locked(store, &*pages, contents, &shown, seal.as_ref())
-        .await
-        .map_err(refused)
-}
-
-/// How long each build stays, in words.
-fn stays(catalog: &Catalog, plan: &PrunePlan) -> BTreeMap<BuildId, Stay> {
-    let builds = catalog.builds().filter_map(|(id, _)| {
-        let stay = match plan.decision(&id)? {
-            Decision::Keep { reasons, until } => Stay {
-                until,
-                reasons: reasons.iter().map(ToString::to_string).collect(),
-            },
-            Decision::Expire { rule, since } => Stay {
-                until: Some(since),
-                reasons: vec![rule.to_string()],
-            },
-        };
-        Some((id, stay))
-    });
-    builds.collect()
+    Maker::new(&site, store, &*pages)?.renew(thorough).await
 }

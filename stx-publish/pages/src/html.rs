@@ -15,6 +15,7 @@ use stx_layout::{
 };
 use stx_publish::incoming::digest_of;
 
+use crate::IndexSeal;
 use crate::site::{Made, Site};
 use crate::sources;
 use crate::summary::summary;
@@ -74,6 +75,24 @@ pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
         ..*index
     };
     digest_of(index.to_json().as_bytes())
+}
+
+/// The version of the pages of channels; increase it when the code here renders something else. Changes of the templates count by
+/// themselves.
+const FORM: u32 = 1;
+
+/// The digest of everything on pages that comes neither from the mirror nor from `site.stays`: the program, and the texts and keys
+/// that it was given. Pages that were made with another one are not right.
+pub fn look_of_all(site: &Site, seal: Option<&IndexSeal>) -> Sha256 {
+    let keys = seal.map(|seal| seal.keys.as_str());
+    let texts = [
+        &format!("{FORM} {} {:?}", build::look(site, keys), site.about),
+        &format!("{:?}", seal.map(|seal| seal.lasts)),
+        include_str!("../templates/channel.html"),
+        include_str!("../templates/feed.xml"),
+        include_str!("../templates/filter.js"),
+    ];
+    digest_of(texts.join("\u{ff}").as_bytes())
 }
 
 /// The pages of a channel.

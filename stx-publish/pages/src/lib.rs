@@ -17,7 +17,7 @@
 //! | `build_pages` | the page of each build, written only if something on it changed |
 //! | `signed` | the signatures of the indexes: [`IndexSeal`] |
 //! | `locked`, `replace` | the pages while they are locked; writes those that differ |
-//! | `refresh` | all of it: [`refresh`], [`refresh_sealed`], [`refresh_locked`] |
+//! | `refresh` | all of it: [`refresh`], [`refresh_sealed`], [`refresh_locked`]; or a part of it: [`refresh_part`] |
 //! | `check` | compares the pages with the mirror: [`verify_pages`] |
 //!
 //! The crate reaches a mirror by [`stx_publish::MirrorStore`] only.
@@ -41,9 +41,12 @@ mod tests;
 pub use check::verify_pages;
 pub use html::{
     Dashboard, Listed, ShownAlarm, ShownBuild, ShownChannel, ShownPhase, ShownRequest, ShownResult,
-    dashboard, listing,
+    dashboard, listing, look_of_all,
 };
-pub use refresh::{MirrorContents, refresh, refresh_locked, refresh_sealed};
+pub use refresh::{
+    Kept, MadeChannel, MadePart, MirrorContents, refresh, refresh_locked, refresh_part,
+    refresh_sealed,
+};
 pub use signed::IndexSeal;
 pub use site::{Refreshed, Site};
 pub use sources::install_files;

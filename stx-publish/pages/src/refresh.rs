@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use futures_util::future::{try_join, try_join_all, try_join4};
+use chrono::{DateTime, Utc};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join4};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use stx_layout::index::{
-    BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId, PageName, RootIndex,
-    SCHEMA,
+    BelowSummary, BuildIndex, ChannelIndex, ChannelSummary, Media, PackageChanges, PageId,
+    PageName, RootIndex, SCHEMA,
 };
 use stx_layout::{
     BuildDate, BuildId, BuildPath, BuildState, Catalog, Channel, ChannelEntry, RootAlias,
     RootEntry, VerdictEntry,
 };
+use stx_publish::seal::LONGEST_TEXT;
 use stx_publish::store::{MirrorStore, PageWriter, Retired, Scope, StoreError};
 
 use crate::build_pages::InTrash;
@@ -72,6 +74,26 @@ impl MirrorContents {
             aliases,
         })
     }
+
+    /// Reads what else the pages of these channels need, at the same time.
+    pub async fn read_part(store: &dyn MirrorStore, catalog: Catalog) -> Result<Self, StoreError> {
+        let scopes = catalog.channels.keys().cloned().map(Scope::Channel);
+        let scopes: Vec<_> = scopes.collect();
+        let verdicts = scopes.iter().map(|scope| store.verdicts(scope));
+        let verdicts = stream::iter(verdicts.collect::<Vec<_>>()).buffered(PARALLEL);
+        let (verdicts, retired, aliases) = try_join3(
+            verdicts.try_collect::<Vec<_>>(),
+            store.retired(),
+            store.root_aliases(),
+        )
+        .await?;
+        Ok(Self {
+            catalog,
+            verdicts: verdicts.concat(),
+            retired,
+            aliases,
+        })
+    }
 }
 
 /// As [`refresh_sealed`], for a caller that has locked the pages already, and read the contents since: the stays of builds in
@@ -83,13 +105,78 @@ pub async fn refresh_locked(
     site: &Site,
     seal: Option<&IndexSeal>,
 ) -> Result<Refreshed, StoreError> {
+    let kept = BTreeMap::new();
+    let made = refresh_part(store, pages, contents, kept, site, seal).await?;
+    Ok(made.refreshed)
+}
+
+/// A channel whose pages are right.
+#[derive(Debug)]
+pub struct Kept {
+    /// The channel in the index of the root.
+    pub summary: ChannelSummary,
+    /// Its newest success.
+    pub newest_success: Option<BuildDate>,
+    /// Its builds.
+    pub builds: BTreeSet<BuildDate>,
+}
+
+/// The result of making the pages of some channels.
+#[derive(Debug)]
+pub struct MadePart {
+    /// The pages that were written and removed.
+    pub refreshed: Refreshed,
+    /// The channels that were made.
+    pub channels: Vec<MadeChannel>,
+}
+
+/// A channel whose pages were made.
+#[derive(Debug)]
+pub struct MadeChannel {
+    /// The channel in the index of the root.
+    pub summary: ChannelSummary,
+    /// When its index is signed anew although nothing changed; `None` where the mirror does not sign.
+    pub signed_until: Option<DateTime<Utc>>,
+    /// Its pages, of those that a channel has once.
+    pub pages: BTreeSet<PageName>,
+    /// False if one of its pages is not as it should be.
+    pub is_whole: bool,
+}
+
+/// As [`refresh_locked`], of the channels of these contents and the root. The other channels are `kept`: their pages are not even
+/// looked at. The result is that of making all pages, as long as the pages of those are right: it is for the caller to know that
+/// nothing changed that they show.
+///
+/// # Errors
+/// Those of the store. Pages of the channels may be old and new by then.
+pub async fn refresh_part(
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    contents: MirrorContents,
+    kept: BTreeMap<Channel, Kept>,
+    site: &Site,
+    seal: Option<&IndexSeal>,
+) -> Result<MadePart, StoreError> {
+    refresh_up_to(LONGEST_TEXT, store, pages, contents, kept, site, seal).await
+}
+
+/// As [`refresh_part`], with indexes of channels of at most so many bytes.
+pub(super) async fn refresh_up_to(
+    longest: u64,
+    store: &dyn MirrorStore,
+    pages: &dyn PageWriter,
+    contents: MirrorContents,
+    kept: BTreeMap<Channel, Kept>,
+    site: &Site,
+    seal: Option<&IndexSeal>,
+) -> Result<MadePart, StoreError> {
     let MirrorContents {
         catalog,
         verdicts,
         retired,
         aliases,
     } = contents;
-    let mut below = layers::below(&catalog);
+    let mut below = below(&catalog, &kept);
     let refresh = Refresh {
         store,
         pages,
@@ -97,6 +184,7 @@ pub async fn refresh_locked(
         seal,
         histories: histories(verdicts),
         in_trash: InTrash::new(retired),
+        longest,
     };
     // Those of the root are read beside those of the channels.
     let of_root = LockedPages::new(store, pages);
@@ -109,13 +197,21 @@ pub async fn refresh_locked(
     let channels = stream::iter(channels).buffered(CHANNELS);
     let (channels, ()): (Vec<_>, ()) = try_join(channels.try_collect(), read).await?;
     let mut done = Refreshed::default();
-    let mut summaries = Vec::with_capacity(channels.len());
-    for (summary, refreshed) in channels {
+    let mut made = Vec::with_capacity(channels.len());
+    for (mut channel, refreshed) in channels {
         done.written.extend(refreshed.written);
         done.removed.extend(refreshed.removed);
-        let after = below.remove(&summary.channel);
-        summaries.push(ChannelSummary { after, ..summary });
+        done.too_long.extend(refreshed.too_long);
+        channel.summary.after = below.remove(&channel.summary.channel);
+        made.push(channel);
     }
+    let kept = kept.into_values().map(|kept| ChannelSummary {
+        after: below.remove(&kept.summary.channel),
+        ..kept.summary
+    });
+    let mut summaries: Vec<_> = kept.collect();
+    summaries.extend(made.iter().map(|made| made.summary.clone()));
+    summaries.sort_by(|one, other| one.channel.cmp(&other.channel));
     let pages = of_root;
     let root_json = PageId {
         channel: None,
@@ -164,7 +260,27 @@ pub async fn refresh_locked(
     }
     let removed = remove_gone(&pages, old, &root).await?;
     done.removed.extend(removed);
-    Ok(done)
+    Ok(MadePart {
+        refreshed: done,
+        channels: made,
+    })
+}
+
+/// The build below the newest success of each channel, made or kept.
+fn below(catalog: &Catalog, kept: &BTreeMap<Channel, Kept>) -> BTreeMap<Channel, BelowSummary> {
+    let mut tops = layers::tops(catalog);
+    tops.extend(kept.iter().map(|(channel, kept)| {
+        let after = kept.summary.after.as_ref();
+        let top = layers::Top {
+            newest: kept.newest_success,
+            upon: after.map(|after| after.build.clone()),
+        };
+        (channel.clone(), top)
+    }));
+    layers::below_tops(&tops, |build| {
+        let kept = kept.get(&build.channel);
+        kept.is_some_and(|kept| kept.builds.contains(&build.date)) || catalog.build(build).is_some()
+    })
 }
 
 /// The pages of the root.
@@ -196,6 +312,8 @@ struct Refresh<'a> {
     seal: Option<&'a IndexSeal>,
     histories: BTreeMap<BuildId, Vec<VerdictEntry>>,
     in_trash: InTrash,
+    /// Bytes of an index that readers accept.
+    longest: u64,
 }
 
 impl Refresh<'_> {
@@ -204,7 +322,7 @@ impl Refresh<'_> {
         &self,
         channel: Channel,
         entry: ChannelEntry,
-    ) -> Result<(ChannelSummary, Refreshed), StoreError> {
+    ) -> Result<(MadeChannel, Refreshed), StoreError> {
         let Self { site, seal, .. } = *self;
         let keys = seal.map(|seal| seal.keys.as_str());
         let pages = LockedPages::new(self.store, self.pages);
@@ -244,7 +362,25 @@ impl Refresh<'_> {
         done.written.extend(made.done.written);
         done.removed.extend(made.done.removed);
         before.date(seal, &mut index);
-        let made = html::channel_pages(site, &index, keys);
+        let mut made = html::channel_pages(site, &index, keys);
+        let mut summary = summary(&index);
+        made.retain(|(page, text)| {
+            let fits = page.name != PageName::IndexJson || text.len() as u64 <= self.longest;
+            if !fits {
+                // The old one stays, which readers can at least read. The other pages and channels do not suffer.
+                done.too_long.push(page.clone());
+                summary.serial = old.and_then(|old| old.serial);
+            }
+            fits
+        });
+        let signature = seal.map(|_| PageName::IndexSignature);
+        let names = made.iter().map(|(page, _)| page.name).chain(signature);
+        let channel = MadeChannel {
+            summary,
+            signed_until: seal.and_then(|seal| signed::good_until(seal, index.expires)),
+            pages: names.collect(),
+            is_whole: done.too_long.is_empty(),
+        };
         let of_machines = [PageName::AptSources, PageName::DnfRepo].map(page);
         let not_made = of_machines
             .into_iter()
@@ -255,7 +391,7 @@ impl Refresh<'_> {
         for page in not_made.into_iter().chain(unsigned) {
             done.removed.extend(pages.remove(page).await?);
         }
-        Ok((summary(&index), done))
+        Ok((channel, done))
     }
 }
 

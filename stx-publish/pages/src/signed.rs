@@ -75,6 +75,14 @@ pub(super) fn dated(
     (Some(serial), Some(seal.now + seal.lasts))
 }
 
+/// Until when an index of that end stays as it is, if nothing else changes.
+pub(super) fn good_until(
+    seal: &IndexSeal,
+    expires: Option<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
+    expires?.checked_sub_signed(seal.lasts / 2)
+}
+
 /// Puts an index with its signature in the place of the old one; the pages that were written.
 pub(super) async fn replace(
     pages: &LockedPages<'_>,

@@ -31,6 +31,8 @@ pub struct Refreshed {
     pub written: Vec<PageId>,
     /// Pages of channels that are gone, which were removed.
     pub removed: Vec<PageId>,
+    /// Indexes of channels that no reader would accept for their length. The one before is still there; all other pages are right.
+    pub too_long: Vec<PageId>,
 }
 
 /// A page and its bytes.

@@ -1,11 +1,12 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{TimeDelta, TimeZone as _, Utc};
 use stx_layout::index::{ChannelIndex, PackageChanges, PageId, PageName, RootIndex, Stay};
 use stx_layout::{
-    BuildOutcome, Channel, ImageRecord, Origin, PhaseRecord, PhaseStatus, ReleaseKind, Sha256,
-    SourceRecord, Verdict, VerdictEntry,
+    BuildId, BuildOutcome, BuildRecord, Channel, ImageRecord, Origin, PhaseRecord, PhaseStatus,
+    ReleaseKind, Sha256, SourceRecord, Verdict, VerdictEntry,
 };
 use stx_publish::conformance::{sample_id, sample_request};
 use stx_publish::incoming::Entry;
@@ -16,7 +17,8 @@ use stx_publish::store::{MirrorRead as _, MirrorStore as _, Scope};
 use stx_publish::thinning::ThinnedSection;
 use stx_publish::verify::{FindingKind, VerifyReport};
 
-use super::{Refreshed, Site, refresh, verify_pages};
+use super::refresh::refresh_up_to;
+use super::{MirrorContents, Refreshed, Site, refresh, verify_pages};
 
 mod escaping;
 mod install;
@@ -338,4 +340,81 @@ async fn an_index_that_no_reader_accepts_is_not_written() {
         "{refused}"
     );
     assert_eq!(text(&store, &index).await, before, "the old one stays");
+}
+
+/// The pages for people and those of other channels are up to date; the index is the one before, which readers can at least read.
+#[tokio::test]
+async fn a_channel_whose_index_is_too_long_keeps_no_other_page_from_being_made() {
+    let store = MemoryStore::new();
+    put(&store, 1, BuildOutcome::Success, 1).await;
+    let site = Site::default();
+    refresh(&store, &site).await.expect("pages");
+    let index = channel_page(PageName::IndexJson);
+    let before = text(&store, &index).await;
+    put(&store, 2, BuildOutcome::Success, 2).await;
+    let other = "feature/f/centos/20181101T060000Z".parse::<BuildId>();
+    let other = other.expect("a build");
+    let writer = store.lock(&other.channel).await.expect("the lock");
+    let staged = writer.begin(other.date).await.expect("begun");
+    let record = BuildRecord::new(other.clone(), BuildOutcome::Success);
+    staged.commit(record).await.expect("committed");
+
+    let pages = store.lock_pages().await.expect("the lock");
+    let contents = MirrorContents::read(&store).await.expect("read");
+    let longest = before.len() as u64;
+    let made = refresh_up_to(
+        longest,
+        &store,
+        &*pages,
+        contents,
+        BTreeMap::new(),
+        &site,
+        None,
+    );
+    let made = made.await.expect("made");
+    assert_eq!(made.refreshed.too_long, std::slice::from_ref(&index));
+    let whole = made.channels.iter().map(|made| made.is_whole);
+    assert_eq!(whole.collect::<Vec<_>>(), [false, true]);
+    assert_eq!(text(&store, &index).await, before);
+    for name in [PageName::IndexHtml, PageName::Feed] {
+        assert!(
+            text(&store, &channel_page(name))
+                .await
+                .contains("20181102T060000Z")
+        );
+    }
+    let of_other = PageId {
+        channel: Some(other.channel),
+        name: PageName::IndexJson,
+    };
+    assert!(text(&store, &of_other).await.contains("20181101T060000Z"));
+    let root = text(
+        &store,
+        &PageId {
+            channel: None,
+            name: PageName::IndexJson,
+        },
+    )
+    .await;
+    let root = RootIndex::from_json(root.as_bytes()).expect("an index");
+    assert_eq!(root.channels[0].builds, 2);
+    drop(pages);
+    // It is the first that is said of the channel.
+    let mut report = VerifyReport::default();
+    let found = verify_pages(&store, &Scope::All, true, Duration::ZERO, &mut report).await;
+    found.expect("verified");
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|it| it.kind == FindingKind::PageStale),
+        "{report:?}"
+    );
+    assert!(
+        refresh(&store, &site)
+            .await
+            .expect("pages")
+            .too_long
+            .is_empty()
+    );
 }

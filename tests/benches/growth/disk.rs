@@ -20,8 +20,8 @@ pub(super) fn measure(settings: &Settings) {
     let source = settings.dir.join("source");
     fs_err::write(&source, "the same in every build").expect("written");
     println!(
-        "\n| builds in a directory | read the catalog | memory | publish a small build, without pages | memory | index of sums | inodes a build |\n\
-         |---|---|---|---|---|---|---|"
+        "\n| builds in a directory | read the catalog | memory | publish a small build, without pages | memory | pages, first | pages, one more build | index of sums | inodes a build |\n\
+         |---|---|---|---|---|---|---|---|---|"
     );
     for (channels, builds) in sizes(settings) {
         let root = settings.dir.join(format!("mirror-{builds}"));
@@ -51,20 +51,15 @@ pub(super) fn measure(settings: &Settings) {
             more.push(seconds(1, renewed));
         }
         let more = super::settings::median(more);
-        println!(
-            "pages of {builds} in a directory: first {first:.2} s, one more build {more:.2} s"
-        );
         let index = fs_err::metadata(root.join(".stx/cache/%2Edigests"));
         println!(
-            "| {builds} | {read:.2} s | {read_memory:.0} MiB | {published:.2} s | {memory:.0} MiB | {} KiB | {} |",
+            "| {builds} | {read:.2} s | {read_memory:.0} MiB | {published:.2} s | {memory:.0} MiB | {first:.2} s | {more:.2} s | {} KiB | {} |",
             index.expect("the index").len() / 1024,
             inodes(&root.join(build(channels - 1, EACH).to_string())),
         );
         fs_err::remove_dir_all(&root).expect("removed");
     }
-    if false {
-        links(&settings.dir, &source, &runtime);
-    }
+    links(&settings.dir, &source, &runtime);
 }
 
 /// Writes a build as a publisher leaves it; returns its directory.

@@ -50,7 +50,7 @@ pub(super) fn measure(settings: &Settings) {
             seconds(settings.runs, || {
                 next += 1;
                 runtime.block_on(put(&store, build(0, next)));
-                refreshed()
+                refreshed();
             })
         });
         let kib = |channel, name| {

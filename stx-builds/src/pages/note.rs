@@ -1,0 +1,122 @@
+//! The note beside the pages: for each channel, what its pages were made of.
+//!
+//! Pages of a channel follow from
+//! - the catalog and the verdicts of the channel, and which of its pages are there: [`Outline`];
+//! - the pins of its builds, and their sections in the trash;
+//! - the configuration, the policy, the key and the program: [`Note::key`];
+//! - the time, until an instant that is noted: then a build reaches its age, a pin ends, or the index has to be signed anew;
+//! - of other channels, what [`Bearing`] tells of them: release days, builds that were made upon one of this channel, aliases that
+//!   are not understood. A doubted clock concerns all channels: while it is doubted, no pages are vouched for.
+//!
+//! Who reads a build just now is not known beforehand. A channel whose pages tell of a reader is made anew each time; that
+//! somebody began to read a build of another channel is shown with the next change of that channel. A page that somebody changed by
+//! hand is not noticed before `verify`, or before its channel changes.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stx_layout::{BuildDate, Channel, Pin, Sha256};
+use stx_publish::incoming::digest_of;
+use stx_publish::index::{ChannelSummary, PageName};
+use stx_publish::store::Outline;
+use stx_publish::{MirrorStore, PageWriter, Scope};
+use stx_retention::Bearing;
+
+use crate::error::Error;
+use crate::refused;
+
+/// What the pages of all channels were made of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// The digest of what all channels have in common.
+    pub(super) key: Sha256,
+    /// When pages were made last.
+    pub(super) now: DateTime<Utc>,
+    pub(super) channels: BTreeMap<Channel, Noted>,
+}
+
+/// What the pages of a channel were made of, and what the pages of others need of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Noted {
+    /// The digest of what is of this channel; absent where the pages have to be made anew each time.
+    pub(super) of: Option<Sha256>,
+    /// When the time changes a page.
+    pub(super) until: Option<DateTime<Utc>>,
+    pub(super) summary: ChannelSummary,
+    pub(super) newest_success: Option<BuildDate>,
+    pub(super) bearing: Bearing,
+}
+
+impl Note {
+    pub(super) async fn read(pages: &dyn PageWriter) -> Result<Option<Self>, Error> {
+        let text = pages.noted().await.map_err(refused)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Whether pages are still made of the same, and the clock was not turned back since.
+    pub(super) fn is_of(&self, key: Sha256, now: DateTime<Utc>) -> bool {
+        self.key == key && self.now <= now
+    }
+
+    pub(super) async fn keep(&self, pages: &dyn PageWriter) -> Result<(), Error> {
+        let text = serde_json::to_vec(self).expect("a note has no map without text keys");
+        pages.note(Some(text.into())).await.map_err(refused)
+    }
+
+    /// Whether the pages of a channel are right.
+    pub(super) fn vouches_for(&self, channel: &Channel, seen: &Seen, now: DateTime<Utc>) -> bool {
+        let (noted, outline) = (self.channels.get(channel), seen.outlines.get(channel));
+        noted.zip(outline).is_some_and(|(noted, outline)| {
+            let is_same = noted.of.is_some() && noted.of == seen.of(channel, &outline.pages);
+            is_same && noted.until.is_none_or(|until| now < until)
+        })
+    }
+}
+
+/// A look at the mirror, without its records.
+pub(super) struct Seen {
+    pub(super) outlines: BTreeMap<Channel, Outline>,
+    pub(super) pins: Vec<Pin>,
+    /// The pins, and the sections in the trash.
+    beside: BTreeMap<Channel, Vec<String>>,
+}
+
+impl Seen {
+    /// Looks at the mirror; `None` where a look costs as much as the catalog.
+    pub(super) async fn look(store: &dyn MirrorStore) -> Result<Option<Self>, Error> {
+        let Some(outlines) = store.outlines().await.map_err(refused)? else {
+            return Ok(None);
+        };
+        let pins = store.pins(&Scope::All).await.map_err(refused)?;
+        let retired = store.retired().await.map_err(refused)?.into_iter();
+        let sections = retired.filter(|retired| retired.section.is_some());
+        let pinned = pins.iter();
+        let pinned = pinned.map(|pin| (pin.build.channel.clone(), format!("{pin:?}")));
+        let sections = sections.map(|it| (it.id.channel.clone(), format!("{it:?}")));
+        let mut beside = BTreeMap::<_, Vec<_>>::new();
+        for (channel, text) in pinned.chain(sections) {
+            beside.entry(channel).or_default().push(text);
+        }
+        Ok(Some(Self {
+            outlines,
+            pins,
+            beside,
+        }))
+    }
+
+    /// The digest of what was seen of a channel, with these pages; `None` where the channel was not there.
+    pub(super) fn of<'a>(
+        &self,
+        channel: &Channel,
+        pages: impl IntoIterator<Item = &'a PageName>,
+    ) -> Option<Sha256> {
+        let outline = self.outlines.get(channel)?;
+        let (beside, pages) = (
+            self.beside.get(channel),
+            pages.into_iter().collect::<Vec<_>>(),
+        );
+        let text = format!("{} {beside:?} {pages:?}", outline.digest);
+        Some(digest_of(text.as_bytes()))
+    }
+}

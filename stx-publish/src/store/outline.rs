@@ -1,0 +1,54 @@
+//! A channel as far as it is known without reading the records of its builds.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+
+use sha2::Digest as _;
+use stx_layout::{BuildDate, ChannelEntry, Sha256};
+
+use crate::index::PageName;
+
+/// A channel as far as it is known without reading the records of its builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// It differs after every change of what the catalog or the verdicts say of the channel. It may differ without one, and two mirrors
+    /// of the same contents have different ones.
+    pub digest: Sha256,
+    /// The dates of its builds.
+    pub builds: BTreeSet<BuildDate>,
+    /// The names in it that are neither build nor alias.
+    pub strays: Vec<String>,
+    /// The pages that it has, of those that a channel has once.
+    pub pages: BTreeSet<PageName>,
+}
+
+impl Outline {
+    /// The outline of a channel. In `entry`, each build has in place of its record a text that is another one for another record;
+    /// so have the `verdicts`.
+    pub fn of(
+        entry: &ChannelEntry,
+        verdicts: &dyn fmt::Debug,
+        pages: impl IntoIterator<Item = PageName>,
+    ) -> Self {
+        let mut digest = Hashed(sha2::Sha256::new());
+        // Hashing cannot fail. Texts are quoted, so that no two entries are written alike.
+        let _ = write!(digest, "{entry:?} {verdicts:?}");
+        let pages = pages.into_iter();
+        Self {
+            digest: Sha256(digest.0.finalize().into()),
+            builds: entry.builds.keys().copied().collect(),
+            strays: entry.strays.clone(),
+            pages: pages.filter(|page| PageName::ALL.contains(page)).collect(),
+        }
+    }
+}
+
+/// The digest of what is written to it.
+struct Hashed(sha2::Sha256);
+
+impl fmt::Write for Hashed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}
