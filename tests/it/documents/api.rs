@@ -8,7 +8,8 @@ use crate::arrows::LAYERED;
 use crate::cargo::cargo;
 use crate::harness::{names, root, run};
 
-/// The directory of the documentation of all libraries as JSON, made of the dependencies that `cargo doc` and clippy checked.
+/// The directory of the documentation of all libraries as JSON, made of the dependencies that clippy checked. A warning is an error: no
+/// other test makes the documentation.
 fn documentation() -> Utf8PathBuf {
     let target = Utf8Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("");
     let api = target.join("api");
@@ -17,7 +18,7 @@ fn documentation() -> Utf8PathBuf {
         .args(["doc", "--locked", "--workspace", "--all-features", "--lib"])
         .args(["--no-deps", "--quiet"])
         .env("RUSTDOC", root().join("scripts/rustdoc-json.sh"))
-        .env("RUSTDOCFLAGS", "-Z unstable-options --output-format=json")
+        .env("RUSTDOCFLAGS", "-D warnings -Z unstable-options --output-format=json")
         // The pages of `cargo doc` would be removed from the other directory.
         .env("CARGO_TARGET_DIR", &api)
         .env("CARGO_BUILD_BUILD_DIR", target)
