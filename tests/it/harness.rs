@@ -167,7 +167,8 @@ pub(crate) fn at_terminal(command: &Command) -> Command {
         .chain(command.get_args());
     let words = words.map(|word| word.to_str().expect("text").replace('\'', r"'\''"));
     let words: Vec<_> = words.map(|word| format!("'{word}'")).collect();
-    let line = format!("exec {}", words.join(" "));
+    // Programs that a shell runs in the background, such as these tests, ignore SIGINT; those of a terminal do not.
+    let line = format!("exec env --default-signal=INT {}", words.join(" "));
     let mut script = tool("script", ["-qec", &line, "/dev/null"]);
     if let Some(dir) = command.get_current_dir() {
         script.current_dir(dir);
