@@ -45,9 +45,10 @@ fn world() -> impl Strategy<Value = World> {
     let promoted = prop::collection::vec((any::<prop::sample::Index>(), 0_i64..50), 0..3);
     let pins = prop::collection::vec((any::<prop::sample::Index>(), 0_i64..60), 0..3);
     let unclear = prop::option::weighted(0.2, pair());
-    let rules = (1_u32..20, 0_u32..3, any::<bool>(), any::<bool>());
+    let percent = prop::option::of(prop::sample::select(&[1, 20, 50][..]));
+    let rules = (1_u32..20, 0_u32..3, percent, any::<bool>());
     (builds, layers, promoted, pins, unclear, rules).prop_map(
-        |(builds, layers, promoted, pins, unclear, (age, newest, limited, silent))| {
+        |(builds, layers, promoted, pins, unclear, (age, newest, percent, silent))| {
             let mut catalog = Catalog::default();
             for (channel, days, made) in &builds {
                 add(&mut catalog, CHANNELS[*channel], *days, *made);
@@ -96,14 +97,13 @@ fn world() -> impl Strategy<Value = World> {
                 ..PolicyInputs::default()
             };
             let mut policy = Policy {
-                limits: if limited {
-                    Limits::default()
-                } else {
-                    Limits::NONE
-                },
+                limits: percent.map_or(Limits::NONE, |percent| Limits {
+                    percent,
+                    ..Limits::default()
+                }),
                 ..Policy::default()
             };
-            if silent && limited {
+            if silent && percent.is_some() {
                 policy.limits.silence = Some(Span::days(age));
             }
             for kind in ReleaseKind::ALL {
