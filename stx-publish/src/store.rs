@@ -40,6 +40,7 @@ mod hold;
 mod offer;
 mod outline;
 mod owed;
+mod page_writer;
 mod read;
 mod root;
 pub mod rules;
@@ -52,6 +53,7 @@ pub use hold::Hold;
 pub use offer::offer_latest;
 pub use outline::Outline;
 pub use owed::{OwedTag, OwedTags};
+pub use page_writer::PageWriter;
 pub use read::{read_all, thinned};
 pub use root::RootWriter;
 
@@ -405,8 +407,8 @@ pub trait MirrorStore: MirrorRead {
     /// Which of these builds somebody [holds](MirrorRead::hold). A store that cannot know says none.
     async fn in_use(&self, builds: &[BuildId]) -> Result<BTreeSet<BuildId>, StoreError>;
 
-    /// The outline of each channel of the catalog, at a small part of the cost of the catalog; `None` from a store that would have to
-    /// read the records for it.
+    /// The outline of each channel of the catalog, which costs a small part of the catalog; `None` from a store that would have to read
+    /// the records for it.
     async fn outlines(&self) -> Result<Option<BTreeMap<Channel, Outline>>, StoreError> {
         Ok(None)
     }
@@ -490,33 +492,6 @@ pub trait ChannelWriter: fmt::Debug + Send + Sync {
 
     /// Removes what dead publishers left behind in this channel, and finishes what they were thinning or restoring.
     async fn sweep(&self) -> Result<Vec<Leftover>, StoreError>;
-}
-
-/// The lock of the derived pages, and with it the right to change them. Channels are locked apart.
-///
-/// # Contract
-/// - **Atomicity.** A reader sees a page as it was or as it is, also after a crash.
-/// - **May be lost.** A page need not be durable when the call returns: it can be made again.
-#[async_trait]
-pub trait PageWriter: fmt::Debug + Send + Sync {
-    /// Puts a page in the place of the one that may be there. Its channel has to be there.
-    async fn write(&self, page: &PageId, bytes: Bytes) -> Result<(), StoreError>;
-
-    /// Removes a page, if it is there.
-    async fn remove(&self, page: &PageId) -> Result<(), StoreError>;
-
-    /// The note that was [kept](Self::note) last. It may be lost at any time, and always is in a store without
-    /// [outlines](MirrorStore::outlines).
-    async fn noted(&self) -> Result<Option<Bytes>, StoreError> {
-        Ok(None)
-    }
-
-    /// Keeps a note beside the pages, out of the sight of readers, or removes it. A page that is written after a removal is not there
-    /// together with the removed note, not even after a power failure.
-    async fn note(&self, note: Option<Bytes>) -> Result<(), StoreError> {
-        drop(note);
-        Ok(())
-    }
 }
 
 /// A file that a mirror may have already.
