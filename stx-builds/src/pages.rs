@@ -56,7 +56,7 @@ pub async fn made(site: &Site, store: &dyn MirrorStore) -> Result<Vec<String>, E
     Ok([written, removed].concat())
 }
 
-/// The pages that were written, unless an index was too long to be.
+/// The pages that were written; an error if an index was too long.
 fn all_of(done: Refreshed) -> Result<Rewritten, Error> {
     match too_long(&done) {
         Some(why) => Err(Error::new(ErrorKind::Mirror, why).hint(SHORTER)),
@@ -64,17 +64,17 @@ fn all_of(done: Refreshed) -> Result<Rewritten, Error> {
     }
 }
 
-/// The way out for a channel whose index is too long.
-const SHORTER: &str = "docs/scale.md says how many builds fit; `prune` with a shorter age, or another channel for new builds, helps";
+/// The hint for a channel whose index is too long.
+const SHORTER: &str = "keep fewer builds in the channel by a shorter age and `prune`, or publish new builds to another channel; docs/scale.md";
 
-/// The indexes that no reader would accept, if there are any.
+/// The message that names the indexes that no reader would accept; `None` if there are none.
 fn too_long(done: &Refreshed) -> Option<String> {
     let paths: Vec<_> = done.too_long.iter().map(PageId::path).collect();
     let limit = LONGEST_TEXT >> 20;
     (!paths.is_empty()).then(|| {
         format!(
-            "{} would have more than {limit} MiB, which no reader accepts: the one before is still there, and does not name the \
-             newest builds; all other pages are up to date",
+            "{} would have more than {limit} MiB, which no reader accepts; the previous version stays, without the newest builds, and \
+             all other pages are up to date",
             paths.join(", ")
         )
     })
@@ -101,7 +101,7 @@ pub async fn renew(site: &Site, store: &dyn MirrorStore, now: DateTime<Utc>) {
     }
 }
 
-/// Makes the pages, or says why not all of them are right, in short and as a warning.
+/// Makes the pages. If some are out of date afterwards, returns the reason, and a warning that contains it.
 async fn stale(
     site: &Site,
     store: &dyn MirrorStore,

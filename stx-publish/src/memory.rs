@@ -51,7 +51,7 @@ struct State {
     owed: BTreeMap<BuildId, OwedTags>,
     held: BTreeMap<BuildId, usize>,
     sources: BTreeMap<Utf8PathBuf, Bytes>,
-    /// How many builds were made visible.
+    /// The number of builds that were made visible.
     commits: u64,
     note: Option<Bytes>,
 }
@@ -59,7 +59,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Stored {
     record: Option<BuildRecord>,
-    /// Tells it from every other build that was ever made visible, also one of the same id.
+    /// Differs for each build that was ever made visible, also for two of the same id.
     number: u64,
     sums: Sums,
     files: Contents,
@@ -261,7 +261,7 @@ impl Drop for Held {
 }
 
 impl State {
-    /// The catalog, with what `state` makes of each build.
+    /// The catalog; `state` makes the state of each build.
     fn catalog(
         &self,
         scope: &Scope,

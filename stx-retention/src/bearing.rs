@@ -13,7 +13,7 @@ use stx_layout::{
 /// seen when builds of another one are judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bearing {
-    /// Its newest build that is not dated in the future: the clock is doubted where that of all channels is old.
+    /// Its newest build that is not dated in the future. The clock is doubted if the newest one of all channels is old.
     pub newest: Option<BuildDate>,
     /// Of a channel of a release, the success that was introduced first, and when: the release day is learned from it.
     pub introduced: Option<(DateTime<Utc>, BuildDate)>,

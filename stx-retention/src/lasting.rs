@@ -1,4 +1,4 @@
-//! How long decisions last if nothing but the time changes.
+//! The time that decisions last if nothing else changes.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub fn lasting(plan: &PrunePlan, catalog: &Catalog) -> BTreeMap<Channel, DateTim
     };
     for (channel, entry) in &catalog.channels {
         for date in entry.builds.keys() {
-            // It stops to be one of the future.
+            // From then on, it is no build of the future.
             at(channel, date.time());
         }
         for (introduced, _) in introductions(channel, entry) {
@@ -48,7 +48,7 @@ pub fn lasting(plan: &PrunePlan, catalog: &Catalog) -> BTreeMap<Channel, DateTim
                 reasons.iter().find_map(Reason::held_back)
             }
         };
-        // It begins to count against the limit of its channel.
+        // From then on, it counts against the limit of its channel.
         if let Some(counts) = since.and_then(|since| since.checked_add_signed(DAILY)) {
             at(channel, counts);
         }

@@ -20,7 +20,7 @@ use crate::decisions::{policy, protected, tell_verdicts};
 use crate::error::Error;
 use crate::{Site, refused, signing};
 
-/// The means by which pages are made.
+/// Makes the pages of a mirror while their lock is held.
 pub(super) struct Maker<'a> {
     site: &'a Site,
     store: &'a dyn MirrorStore,
@@ -28,15 +28,15 @@ pub(super) struct Maker<'a> {
     policy: Policy,
     seal: Option<IndexSeal>,
     shown: PageSite,
-    /// The digest of all that is not on the mirror.
+    /// The digest of the configuration, the policy, the key and the program.
     key: Sha256,
 }
 
-/// What the pages of a part are made of.
+/// The inputs of the pages of some channels.
 struct Inputs {
     contents: MirrorContents,
     facts: PolicyInputs,
-    /// The facts of all channels, also of those outside of the part.
+    /// The facts of all channels, also of those whose pages stay.
     bearings: BTreeMap<Channel, Bearing>,
 }
 
@@ -61,15 +61,15 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// Makes the pages that may not be right; where that is to be `thorough`, all of them.
+    /// Makes the pages that may be out of date; all of them if `thorough` is set.
     pub(super) async fn renew(mut self, thorough: bool) -> Result<Refreshed, Error> {
-        // Before the catalog: a change in between is another outline next time.
+        // Outlines are read before the catalog: a change in between then shows as a different outline next time.
         let seen = Seen::look(self.store).await?;
         let note = match &seen {
             Some(_) => Note::read(self.pages).await?,
             None => None,
         };
-        // There is no note if pages were being made when a process died. Then pages of builds may not be those of their index.
+        // A process that died while it made pages leaves no note. Pages of builds may then differ from what their index says.
         self.shown.thorough = thorough || (seen.is_some() && note.is_none());
         if !self.shown.thorough
             && let (Some(seen), Some(note)) = (&seen, note)
@@ -91,8 +91,7 @@ impl<'a> Maker<'a> {
         self.make(inputs, BTreeMap::new(), seen.as_ref()).await
     }
 
-    /// Makes the pages of the channels of which something changed that their pages show, and those of the root; `None` where the
-    /// change concerns the pages of all channels.
+    /// Makes the pages of the channels whose inputs changed, and those of the root; `None` if the change concerns all channels.
     async fn some(&self, seen: &Seen, note: Note) -> Result<Option<Refreshed>, Error> {
         let there = seen.outlines.keys();
         let stale = there.filter(|channel| !note.vouches_for(channel, seen, self.site.now));
@@ -105,13 +104,13 @@ impl<'a> Maker<'a> {
         if self.concerns_all(&note.bearings(), &bearings) {
             return Ok(None);
         }
-        // The builds of these channels are kept by other builds than before.
+        // Other builds than before were made upon builds of these channels, which changes the reasons that keep those.
         let below = below(&note.bearings(), &bearings).into_iter();
         let more = below.filter(|it| seen.outlines.contains_key(it) && !stale.contains(it));
         let more: BTreeSet<_> = more.collect();
         let others = self.catalog(&more, seen).await?;
         for (channel, bearing) in self.bearings(&others) {
-            // Published to just now.
+            // Somebody published to it after the outlines were read.
             if bearings.get(&channel) != Some(&bearing) {
                 return Ok(None);
             }
@@ -135,7 +134,7 @@ impl<'a> Maker<'a> {
         self.make(inputs, kept, Some(seen)).await.map(Some)
     }
 
-    /// The channels of this set, as they are in the whole catalog.
+    /// Reads these channels, with the entries that they have in the whole catalog.
     async fn catalog(&self, channels: &BTreeSet<Channel>, seen: &Seen) -> Result<Catalog, Error> {
         let mut found = Catalog::default();
         for channel in channels {
@@ -145,7 +144,7 @@ impl<'a> Maker<'a> {
                 if entry.builds.is_empty() && entry.aliases.is_empty() {
                     continue;
                 }
-                // Only a look at the whole mirror tells the directory of a channel from that of nothing.
+                // The names that are no builds are known only from the whole mirror: some of them are other channels.
                 if let Some(outline) = seen.outlines.get(&channel) {
                     entry.strays.clone_from(&outline.strays);
                 }
@@ -155,7 +154,7 @@ impl<'a> Maker<'a> {
         Ok(found)
     }
 
-    /// The facts that retention goes by.
+    /// The facts by which retention decides.
     async fn facts(
         &self,
         contents: &MirrorContents,
@@ -175,7 +174,7 @@ impl<'a> Maker<'a> {
             .collect()
     }
 
-    /// Whether a change concerns the pages of all channels.
+    /// True if a change concerns the pages of all channels.
     fn concerns_all(
         &self,
         before: &BTreeMap<Channel, Bearing>,
@@ -192,7 +191,7 @@ impl<'a> Maker<'a> {
             || doubt(after, &self.policy, self.site.now).is_some()
     }
 
-    /// Makes the pages of a part, and notes what they were made of. Of the channels that are `kept`, nothing changed.
+    /// Makes the pages of these channels and notes their inputs. The pages of the channels in `kept` stay.
     async fn make(
         &self,
         inputs: Inputs,
@@ -272,7 +271,7 @@ impl Note {
     }
 }
 
-/// The channels with builds upon which others were made before than after.
+/// The channels with builds upon which other builds were made after a change than before it.
 fn below(
     before: &BTreeMap<Channel, Bearing>,
     after: &BTreeMap<Channel, Bearing>,
@@ -298,7 +297,7 @@ fn newest(catalog: &Catalog) -> BTreeMap<Channel, Option<BuildDate>> {
         .collect()
 }
 
-/// The channels of which something can change that no outline tells: somebody reads a build, or a file could not be read.
+/// The channels that can change without a different outline: a reader holds a build, or a file could not be read.
 fn unsure(catalog: &Catalog, facts: &PolicyInputs) -> BTreeSet<Channel> {
     let builds = catalog.builds();
     let unreadable = builds.filter(|(_, build)| build.record().is_none());
@@ -309,7 +308,7 @@ fn unsure(catalog: &Catalog, facts: &PolicyInputs) -> BTreeSet<Channel> {
         .collect()
 }
 
-/// How long each build stays, in words.
+/// The time that each build stays, with the reasons in words.
 fn stays(plan: &PrunePlan) -> BTreeMap<BuildId, Stay> {
     let builds = plan.decisions().into_iter();
     let stays = builds.map(|(id, decision)| {

@@ -1,16 +1,16 @@
-//! The note beside the pages: for each channel, what its pages were made of.
+//! The note beside the pages: the inputs of the pages of each channel.
 //!
 //! Pages of a channel follow from
 //! - the catalog and the verdicts of the channel, and which of its pages are there: [`Outline`];
 //! - the pins of its builds, and their sections in the trash;
 //! - the configuration, the policy, the key and the program: [`Note::key`];
-//! - the time, until an instant that is noted: then a build reaches its age, a pin ends, or the index has to be signed anew;
-//! - of other channels, what [`Bearing`] tells of them: release days, builds that were made upon one of this channel, aliases that
-//!   are not understood. A doubted clock concerns all channels: while it is doubted, no pages are vouched for.
+//! - the time: the note has the next instant at which a build reaches its age, a pin ends, or the index has to be signed anew;
+//! - facts of other channels, in [`Bearing`]: release days, builds that were made upon one of this channel, aliases that are not
+//!   understood. A doubted clock concerns all channels: while it is doubted, the note vouches for no pages.
 //!
-//! Who reads a build just now is not known beforehand. A channel whose pages tell of a reader is made anew each time; that
-//! somebody began to read a build of another channel is shown with the next change of that channel. A page that somebody changed by
-//! hand is not noticed before `verify`, or before its channel changes.
+//! Readers of builds are not noted. The pages of a channel that name a reader are made anew each time; a reader who begins to hold a
+//! build of another channel appears with the next change of that channel. A page that was changed by hand is found by `verify`, or
+//! replaced when its channel changes.
 
 use std::collections::BTreeMap;
 
@@ -26,22 +26,22 @@ use stx_retention::Bearing;
 use crate::error::Error;
 use crate::refused;
 
-/// What the pages of all channels were made of.
+/// The inputs of the pages of all channels.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Note {
-    /// The digest of what all channels have in common.
+    /// The digest of the inputs that all channels share.
     pub(super) key: Sha256,
-    /// When pages were made last.
+    /// The time at which pages were last made.
     pub(super) now: DateTime<Utc>,
     pub(super) channels: BTreeMap<Channel, Noted>,
 }
 
-/// What the pages of a channel were made of, and what the pages of others need of it.
+/// The inputs of the pages of a channel, and the facts of it that the pages of other channels need.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Noted {
-    /// The digest of what is of this channel; absent where the pages have to be made anew each time.
+    /// The digest of the inputs of this channel alone; absent if the pages have to be made anew each time.
     pub(super) of: Option<Sha256>,
-    /// When the time changes a page.
+    /// The next instant at which the time alone changes a page.
     pub(super) until: Option<DateTime<Utc>>,
     pub(super) summary: ChannelSummary,
     pub(super) newest_success: Option<BuildDate>,
@@ -54,7 +54,7 @@ impl Note {
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
-    /// Whether pages are still made of the same, and the clock was not turned back since.
+    /// True if the inputs that all channels share are the same, and the clock was not turned back.
     pub(super) fn is_of(&self, key: Sha256, now: DateTime<Utc>) -> bool {
         self.key == key && self.now <= now
     }
@@ -64,7 +64,7 @@ impl Note {
         pages.note(Some(text.into())).await.map_err(refused)
     }
 
-    /// Whether the pages of a channel are right.
+    /// True if the pages of a channel are up to date.
     pub(super) fn vouches_for(&self, channel: &Channel, seen: &Seen, now: DateTime<Utc>) -> bool {
         let (noted, outline) = (self.channels.get(channel), seen.outlines.get(channel));
         noted.zip(outline).is_some_and(|(noted, outline)| {
@@ -83,7 +83,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks at the mirror; `None` where a look costs as much as the catalog.
+    /// Looks at the mirror; `None` if the store has no outlines.
     pub(super) async fn look(store: &dyn MirrorStore) -> Result<Option<Self>, Error> {
         let Some(outlines) = store.outlines().await.map_err(refused)? else {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Seen {
         }))
     }
 
-    /// The digest of what was seen of a channel, with these pages; `None` where the channel was not there.
+    /// The digest of the inputs of a channel that has these pages; `None` if the channel was not there.
     pub(super) fn of<'a>(
         &self,
         channel: &Channel,

@@ -105,7 +105,7 @@ pub(super) struct Before {
     page: Option<Bytes>,
 }
 
-/// Looks into a build, and reads its page.
+/// Reads the facts that the page of a build shows, and the page that is there.
 pub(super) async fn look_at(
     pages: &LockedPages<'_>,
     id: BuildId,
@@ -123,8 +123,8 @@ pub(super) struct MadePages {
     pub(super) done: Refreshed,
 }
 
-/// Replaces the pages of those builds that [`changed`], and removes those of builds that are gone. `early` has what was seen of some of
-/// them already.
+/// Replaces the pages of those builds that [`changed`], and removes those of builds that are gone. `early` holds the builds that were
+/// looked at already.
 pub(super) async fn replace(
     pages: &LockedPages<'_>,
     (site, keys): (&Site, Option<&str>),

@@ -82,7 +82,7 @@ pub(super) fn digest_of_root(index: &RootIndex) -> Sha256 {
 const FORM: u32 = 1;
 
 /// The digest of everything on pages that comes neither from the mirror nor from `site.stays`: the program, and the texts and keys
-/// that it was given. Pages that were made with another one are not right.
+/// that it was given. Pages that were made with a different one are out of date.
 pub fn look_of_all(site: &Site, seal: Option<&IndexSeal>) -> Sha256 {
     let keys = seal.map(|seal| seal.keys.as_str());
     let texts = [

@@ -17,7 +17,7 @@
 //! | `build_pages` | the page of each build, written only if something on it changed |
 //! | `signed` | the signatures of the indexes: [`IndexSeal`] |
 //! | `locked`, `replace` | the pages while they are locked; writes those that differ |
-//! | `refresh` | all of it: [`refresh`], [`refresh_sealed`], [`refresh_locked`]; or a part of it: [`refresh_part`] |
+//! | `refresh` | makes all pages: [`refresh`], [`refresh_sealed`], [`refresh_locked`]; or those of some channels: [`refresh_part`] |
 //! | `check` | compares the pages with the mirror: [`verify_pages`] |
 //!
 //! The crate reaches a mirror by [`stx_publish::MirrorStore`] only.

@@ -1,5 +1,5 @@
-//! The pages of a mirror while their lock is held. Nobody else changes them meanwhile, so that those that will be compared are read at the
-//! same time, and each once: a mirror far away takes as long for twenty questions as for one.
+//! The pages of a mirror while their lock is held. Nobody else changes them meanwhile, so the pages that will be compared are read side by
+//! side, and each once: a mirror far away answers twenty questions in the time of one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -58,7 +58,7 @@ pub struct MirrorContents {
 }
 
 impl MirrorContents {
-    /// Reads them at the same time: a mirror far away takes as long for each answer as for all of them.
+    /// Reads them side by side: a mirror far away answers all questions in the time of one.
     pub async fn read(store: &dyn MirrorStore) -> Result<Self, StoreError> {
         let (catalog, verdicts, retired, aliases) = try_join4(
             store.catalog(&Scope::All),
@@ -75,7 +75,7 @@ impl MirrorContents {
         })
     }
 
-    /// Reads what else the pages of these channels need, at the same time.
+    /// Reads the other contents that the pages of these channels need, side by side.
     pub async fn read_part(store: &dyn MirrorStore, catalog: Catalog) -> Result<Self, StoreError> {
         let scopes = catalog.channels.keys().cloned().map(Scope::Channel);
         let scopes: Vec<_> = scopes.collect();
@@ -110,7 +110,7 @@ pub async fn refresh_locked(
     Ok(made.refreshed)
 }
 
-/// A channel whose pages are right.
+/// A channel whose pages stay as they are.
 #[derive(Debug)]
 pub struct Kept {
     /// The channel in the index of the root.
@@ -137,15 +137,14 @@ pub struct MadeChannel {
     pub summary: ChannelSummary,
     /// When its index is signed anew although nothing changed; `None` where the mirror does not sign.
     pub signed_until: Option<DateTime<Utc>>,
-    /// Its pages, of those that a channel has once.
+    /// Its pages, without those of its builds.
     pub pages: BTreeSet<PageName>,
-    /// False if one of its pages is not as it should be.
+    /// False if one of its pages is out of date all the same.
     pub is_whole: bool,
 }
 
-/// As [`refresh_locked`], of the channels of these contents and the root. The other channels are `kept`: their pages are not even
-/// looked at. The result is that of making all pages, as long as the pages of those are right: it is for the caller to know that
-/// nothing changed that they show.
+/// As [`refresh_locked`], for the channels of these contents and the root. The pages of the channels in `kept` are not looked at: the
+/// caller knows that nothing on them changed. Then the result is the same as that of making all pages.
 ///
 /// # Errors
 /// Those of the store. Pages of the channels may be old and new by then.
@@ -160,7 +159,7 @@ pub async fn refresh_part(
     refresh_up_to(LONGEST_TEXT, store, pages, contents, kept, site, seal).await
 }
 
-/// As [`refresh_part`], with indexes of channels of at most so many bytes.
+/// As [`refresh_part`]; leaves out an index of a channel of more than `longest` bytes.
 pub(super) async fn refresh_up_to(
     longest: u64,
     store: &dyn MirrorStore,
@@ -186,7 +185,7 @@ pub(super) async fn refresh_up_to(
         in_trash: InTrash::new(retired),
         longest,
     };
-    // Those of the root are read beside those of the channels.
+    // The pages of the root are read while those of the channels are made.
     let of_root = LockedPages::new(store, pages);
     let read = of_root.read_ahead(OF_ROOT.map(|name| PageId {
         channel: None,
@@ -301,10 +300,10 @@ const OF_CHANNEL: [PageName; 6] = [
     PageName::DnfRepo,
 ];
 
-/// How many channels are refreshed at one time. The indexes of each are in memory, as text and as values.
+/// The number of channels that are refreshed side by side. The indexes of each are in memory, as text and as values.
 const CHANNELS: usize = 8;
 
-/// What the pages of all channels need.
+/// The inputs that all channels share.
 struct Refresh<'a> {
     store: &'a dyn MirrorStore,
     pages: &'a dyn PageWriter,
@@ -312,7 +311,7 @@ struct Refresh<'a> {
     seal: Option<&'a IndexSeal>,
     histories: BTreeMap<BuildId, Vec<VerdictEntry>>,
     in_trash: InTrash,
-    /// Bytes of an index that readers accept.
+    /// The most bytes of an index that readers accept.
     longest: u64,
 }
 
@@ -367,7 +366,7 @@ impl Refresh<'_> {
         made.retain(|(page, text)| {
             let fits = page.name != PageName::IndexJson || text.len() as u64 <= self.longest;
             if !fits {
-                // The old one stays, which readers can at least read. The other pages and channels do not suffer.
+                // The old index stays, because readers can read that one. All other pages are made.
                 done.too_long.push(page.clone());
                 summary.serial = old.and_then(|old| old.serial);
             }

@@ -75,7 +75,7 @@ pub(super) fn dated(
     (Some(serial), Some(seal.now + seal.lasts))
 }
 
-/// Until when an index of that end stays as it is, if nothing else changes.
+/// The instant from which an index that expires then is signed anew, even if nothing changes.
 pub(super) fn good_until(
     seal: &IndexSeal,
     expires: Option<DateTime<Utc>>,

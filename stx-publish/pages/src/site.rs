@@ -31,7 +31,7 @@ pub struct Refreshed {
     pub written: Vec<PageId>,
     /// Pages of channels that are gone, which were removed.
     pub removed: Vec<PageId>,
-    /// Indexes of channels that no reader would accept for their length. The one before is still there; all other pages are right.
+    /// The indexes of channels that are too long for readers. The previous ones stay; all other pages are up to date.
     pub too_long: Vec<PageId>,
 }
 

@@ -92,12 +92,12 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-/// What remains to be done when a lease ends.
+/// The work that is left for the end of a lease.
 #[derive(Default)]
 struct Last {
     /// The tasks on the thread of the keeper; the lease is given back after them.
     work: Vec<JoinHandle<()>>,
-    /// Objects that count for nothing; they are deleted while the lease is given back.
+    /// The names of obsolete objects, which are deleted while the lease is given back.
     litter: Vec<String>,
 }
 
@@ -275,7 +275,7 @@ impl Lease {
         self.last().work.push(work);
     }
 
-    /// Deletes objects that count for nothing any more, whoever has the lease, when it is given back.
+    /// Deletes objects when the lease is given back. They have to be obsolete whoever has the lease then.
     pub(super) fn delete_at_end(&self, names: impl IntoIterator<Item = String>) {
         self.last().litter.extend(names);
     }

@@ -139,7 +139,7 @@ struct Inner {
     checked: Arc<tokio::sync::OnceCell<()>>,
     /// The findings for the lock that is going to be taken.
     expected: Arc<Mutex<Option<Expected>>>,
-    /// An early look at the lock of the pages, which was free.
+    /// The lock of the pages as it was found early, if it was free.
     expected_pages: Arc<Mutex<Option<lease::Look>>>,
     /// The thread that keeps locks, once one was taken: its connections serve for the next lock.
     keeper: Arc<OnceLock<Arc<Keeper>>>,
@@ -331,7 +331,7 @@ impl Inner {
     async fn expect(&self, channel: &Channel) {
         let (lock, pages) = (keys::lock(Some(channel)), keys::lock(None));
         let ((), _, found, of_pages, seen) = join5(
-            // They come first, so that they are idle before the others have their first answers.
+            // The connections come first, so that they are idle when the others have their first answers.
             self.objects.connect(CONNECTIONS, &keys::inputs(channel)),
             self.probed(),
             lease::look(&self.objects, &lock),
@@ -368,7 +368,7 @@ impl Inner {
         probed.cloned()
     }
 
-    /// Takes the lock of that name, by an early look where there is one; waits for it.
+    /// Takes the lock of that name, and waits for it. An `early` look saves a question.
     async fn take_in_turn(
         &self,
         lock: &str,

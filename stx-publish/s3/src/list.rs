@@ -127,7 +127,7 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// The builds that some dates may be.
+    /// Reads the builds of these dates, as far as they are there.
     async fn builds(
         &self,
         candidates: &[Candidate],

@@ -206,7 +206,7 @@ impl Objects {
     }
 
     /// Opens connections, which stay open for later requests. A client opens one for each request that finds none idle, so that many are
-    /// made at one time; their answers, also errors, count for nothing.
+    /// made at one time. Answers and errors are ignored.
     pub(super) async fn connect(&self, count: usize, name: &str) {
         let asked = (0..count).map(|_| self.head(name));
         drop(join_all(asked).await);

@@ -1,4 +1,4 @@
-//! The part of the suite that is about outlines, and the note beside the pages.
+//! The part of the suite about outlines, and the note beside the pages.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ pub(super) async fn run(store: &dyn MirrorStore) {
     differs(store, &known, "another build of that id").await;
 }
 
-/// The outlines, of which only that of the sample's channel may have changed, and has; they tell the dates of the catalog.
+/// Reads the outlines again. That of the sample's channel has changed, and no other; their dates are those of the catalog.
 async fn differs(
     store: &dyn MirrorStore,
     before: &BTreeMap<Channel, Outline>,

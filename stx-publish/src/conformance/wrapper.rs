@@ -68,7 +68,8 @@ mod tests {
                 passes(suite)
             })
             .collect();
-        // Memory has no files of this machine, shares no file by its digest, and is as durable as it ever gets.
+        // Memory has no files of this machine, shares no file by its digest, and is as durable as it ever gets; and no store has to have
+        // outlines.
         assert_eq!(unnoticed, ["file", "settle", "strays", "outlines", "share"]);
     }
 

@@ -40,7 +40,7 @@ struct Listed {
     pages: Vec<PageName>,
 }
 
-/// A text that is another one after the file changed.
+/// A text that differs after each change of the file.
 fn stamp(file: &Utf8Path) -> String {
     format!("{:?}", Stamp::at(file).map_err(|error| error.kind()))
 }
@@ -77,7 +77,7 @@ impl Inner {
         Ok(catalog)
     }
 
-    /// The outline of each channel: the record of a build never changes, so the file that holds it stands for it.
+    /// The outline of each channel. A record is never changed in place, so the inode, size and times of its file stand for it.
     pub(super) fn outlines(&self) -> Result<BTreeMap<Channel, Outline>, StoreError> {
         let mut verdicts = BTreeMap::<_, Vec<_>>::new();
         for (channel, name, path) in self.entries(VERDICTS)? {
@@ -99,8 +99,8 @@ impl Inner {
         Ok(outlines)
     }
 
-    /// Visits a directory that may be a channel or may hold channels; says whether there was one. Of builds, `build` tells, and
-    /// `found` gets the channels.
+    /// Visits a directory that may be a channel or hold channels; true if there was one. `build` makes the entry of each build, and
+    /// `found` gets each channel.
     fn visit(
         &self,
         relative: &Utf8Path,
@@ -170,7 +170,7 @@ impl Inner {
         Ok(names)
     }
 
-    /// The entries of a channel; of its builds, `build` tells.
+    /// The entries of a channel; `build` makes those of its builds.
     fn channel(
         &self,
         channel: &Channel,

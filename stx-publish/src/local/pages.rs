@@ -133,7 +133,7 @@ impl PageWriter for LocalPages {
                 }
                 None if path.exists() => {
                     remove_file(&path)?;
-                    // Or the note could come back after a power failure, and vouch for pages that were replaced since.
+                    // Otherwise the note could come back after a power failure, and vouch for pages that were replaced since.
                     sync_parent(&path)
                 }
                 None => Ok(()),

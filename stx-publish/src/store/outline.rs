@@ -1,4 +1,4 @@
-//! A channel as far as it is known without reading the records of its builds.
+//! The facts of a channel that are known without reading the records of its builds.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -8,23 +8,23 @@ use stx_layout::{BuildDate, ChannelEntry, Sha256};
 
 use crate::index::PageName;
 
-/// A channel as far as it is known without reading the records of its builds.
+/// The facts of a channel that are known without reading the records of its builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// It differs after every change of what the catalog or the verdicts say of the channel. It may differ without one, and two mirrors
-    /// of the same contents have different ones.
+    /// Differs after each change of the channel in the catalog, and of its verdicts. It may differ without a change, and two mirrors of
+    /// the same contents have different ones.
     pub digest: Sha256,
     /// The dates of its builds.
     pub builds: BTreeSet<BuildDate>,
     /// The names in it that are neither build nor alias.
     pub strays: Vec<String>,
-    /// The pages that it has, of those that a channel has once.
+    /// Its pages, without those of its builds.
     pub pages: BTreeSet<PageName>,
 }
 
 impl Outline {
-    /// The outline of a channel. In `entry`, each build has in place of its record a text that is another one for another record;
-    /// so have the `verdicts`.
+    /// The outline of a channel. In place of a record, each build in `entry` has a text that differs for each record, and so has each
+    /// file of `verdicts`.
     pub fn of(
         entry: &ChannelEntry,
         verdicts: &dyn fmt::Debug,

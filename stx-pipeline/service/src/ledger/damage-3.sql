@@ -1,4 +1,4 @@
--- The rows of version 3 that no ledger of ours has and that the schema does not forbid: a name, and what is wrong.
+-- Damaged rows of version 3 that its schema allows: the name of the row, and the damage.
 SELECT 'request ' || request, 'one of its reasons is missing' FROM reasons
 GROUP BY request HAVING min(number) <> 0 OR max(number) <> count(*) - 1
 UNION ALL

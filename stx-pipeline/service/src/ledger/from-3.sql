@@ -55,7 +55,7 @@ INSERT INTO state
 SELECT 'alarms', json_object('kind', kind, 'subject', subject), json_array(since, text) FROM alarms;
 INSERT INTO state SELECT 'messages', id, json_quote(id) FROM messages;
 
--- All requests: of one that waits or runs, the state counts.
+-- All requests; of one that waits or runs, the entry in `state` counts.
 INSERT INTO history
 SELECT id, 'request', channel, json_set(
     value,

@@ -1,4 +1,4 @@
-//! Requests as the history has them: those that ended, and those of the state.
+//! The history: the requests that ended, and those of the state.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,8 @@ pub(super) fn with_run(run: Run, earlier: Option<Filed>) -> Filed {
     filed
 }
 
-/// The newest `limit` requests of a channel, or of all: of those with something that `ended`, and those of the state.
+/// The newest `limit` requests of a channel, or of all channels: those in `ended`, which ended or have runs that did, and those of the
+/// state.
 pub(super) fn newest(
     mut ended: BTreeMap<u64, Filed>,
     state: &State,

@@ -1,10 +1,9 @@
 //! The ledger in a database of `SQLite`.
 //!
-//! A table has the entries of the [`State`], another one the requests that ended, each as JSON: `schema.sql`. A field of these types
-//! that is added later needs a default, for rows without it; fields that are not known are left out. Any other change of their
-//! JSON is a new version of the schema. [`State::apply`] alone knows what a change means: what it left in the entries that the
-//! change names is written. Changes themselves are not kept, so a version that gives one another meaning reads old ledgers all
-//! the same.
+//! One table holds the entries of the [`State`], another one the requests that ended, each as JSON (`schema.sql`). A new field of these
+//! types needs a default, for rows without it; unknown fields are ignored. Any other change of their JSON needs a new version of the
+//! schema. [`State::apply`] alone knows the meaning of a change: afterwards, the entries that the change names are written. Changes
+//! themselves are not kept, so that a later version can give them another meaning and still read old ledgers.
 
 mod load;
 mod store;
@@ -130,7 +129,7 @@ impl SqliteLedger {
         run(include_str!("schema.sql"))?;
         if version > 0 {
             run(include_str!("from-3.sql"))?;
-            // A value that cannot be read is found while the old rows can still be had back.
+            // A value that cannot be read is found before the old rows are gone.
             load::state(&step)?;
             load::history(&step, None, usize::MAX)?;
             load::verdicts(&step, None, usize::MAX)?;

@@ -46,7 +46,7 @@ fn each(
     Ok(())
 }
 
-/// Refuses a damaged database: what its indexes and checks do not find would be left out in silence.
+/// Refuses a damaged database: queries could leave out rows without an error.
 fn whole(db: &Connection) -> Loaded<()> {
     let found: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
@@ -197,7 +197,7 @@ fn past<T: DeserializeOwned>(
     Ok(found)
 }
 
-/// What the history has of the state.
+/// The entries of the state that the history shows.
 const OPEN: &str = "SELECT part, key, value FROM state WHERE part IN ('queue', 'runs', 'verdicts')";
 
 pub(super) fn history(
@@ -224,7 +224,7 @@ pub(super) fn verdicts(
     Ok(newest_verdicts(past, &entries(db, OPEN)?, channel, limit))
 }
 
-/// Refuses a damaged ledger of version 3: what is wrong in it would be left out in silence when its rows are moved.
+/// Refuses a damaged ledger of version 3: moving its rows could leave some out without an error.
 pub(super) fn check_version_3(db: &Connection) -> Loaded<()> {
     whole(db)?;
     each(db, include_str!("../damage-3.sql"), [], |row| {
