@@ -220,6 +220,18 @@ fn a_mirror_that_goes_back_or_stands_still_is_noticed() {
     signed.fetch(&mirror, &ring, &["--now", &later]).ok();
     let made = signed.stx(&["pages", "--now", &later]).ok();
     assert_eq!(made, "", "what is fresh is not signed again");
+
+    // A change of another channel signs an index again once half of its time is over, although nothing in it changed.
+    for days in [8, 13] {
+        let now = in_days(days);
+        let date = chrono::DateTime::parse_from_rfc3339(&now).expect("a time");
+        let date = date.format("%Y%m%dT%H%M%SZ").to_string();
+        let tree = signed.at("tree");
+        let other = ["publish", tree.as_str(), "--channel", "master/debian"];
+        let as_of = ["--date", &date, "--result", "success", "--now", &now];
+        signed.stx(&[&other[..], &as_of].concat()).ok();
+    }
+    signed.fetch(&mirror, &ring, &["--now", &in_days(16)]).ok();
 }
 
 #[test]
