@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use camino_tempfile::Utf8TempDir;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -62,7 +63,9 @@ enum Step {
     /// Somebody removes a page.
     Lose(usize, Index),
     Title(bool),
-    /// So many hours pass.
+    /// Builds of master are kept for three days, or as the specification says.
+    Policy(bool),
+    /// So many hours pass; less than none if the clock is set back.
     Wait(i64),
     /// All pages are compared.
     Compare,
@@ -90,13 +93,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::AliasOfRelease),
         1 => (0..CHANNELS.len(), any::<Index>()).prop_map(|(channel, page)| Step::Lose(channel, page)),
         1 => any::<bool>().prop_map(Step::Title),
-        4 => (0_i64..400).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(Step::Policy),
+        4 => (-60_i64..400).prop_map(Step::Wait),
         1 => Just(Step::Compare),
     ]
 }
 
 /// A mirror, and the site that makes its pages.
 struct World {
+    dir: Utf8TempDir,
     store: MemoryStore,
     site: Site,
     now: DateTime<Utc>,
@@ -106,6 +111,7 @@ impl World {
     fn new() -> Self {
         let now = day(DAYS / 2);
         Self {
+            dir: camino_tempfile::tempdir().expect("a directory"),
             store: MemoryStore::new(),
             site: Site::open(Options::default()).at(now),
             now,
@@ -129,6 +135,7 @@ impl World {
             | Step::Purge(_)
             | Step::AliasOfRelease(_)
             | Step::Title(_)
+            | Step::Policy(_)
             | Step::Wait(_)
             | Step::Compare => build(0, 0),
         };
@@ -243,7 +250,18 @@ impl World {
             Step::Title(other) => {
                 let title = if *other { "Other builds" } else { "" };
                 let options = toml::from_str(&format!("site.title = \"{title}\""));
+                let policy = self.site.options.policy.take();
                 self.site.options = options.expect("options");
+                self.site.options.policy = policy;
+            }
+            Step::Policy(short) => {
+                let file = self.dir.path().join("policy.toml");
+                fs_err::write(
+                    &file,
+                    "[kind.master]\nkeep = \"3 days\"\nfailed = \"2 days\"\n",
+                )
+                .expect("written");
+                self.site.options.policy = short.then_some(file);
             }
             Step::Wait(hours) => self.now += TimeDelta::hours(*hours),
             Step::Compare => {
@@ -350,6 +368,23 @@ async fn a_channel_that_did_not_change_is_not_looked_at() {
     let made_again = made(&world.site, &world.store).await.expect("made");
     assert_eq!(made_again.len(), 2, "{made_again:?}");
     world.compare().await;
+}
+
+/// An edited policy changes no file of the mirror.
+#[tokio::test]
+async fn another_policy_changes_the_pages_of_every_channel() {
+    let mut world = World::new();
+    for days in 0..4 {
+        world.take(&publish(0, days)).await;
+    }
+    world.renew().await;
+    for short in [true, false] {
+        let before = world.page(0, PageName::IndexJson).await;
+        world.take(&Step::Policy(short)).await;
+        world.renew().await;
+        assert_ne!(world.page(0, PageName::IndexJson).await, before);
+        world.compare().await;
+    }
 }
 
 /// Of a mirror whose pages were being made when the process died, the next change of any channel makes all.
