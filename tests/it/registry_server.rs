@@ -92,16 +92,26 @@ pub(crate) fn inspect(name: &str) -> serde_json::Value {
 }
 
 /// The digest that `skopeo` sees, as 64 digits; `None` where there is no such image.
+///
+/// `docker-registry` answers 500 while it writes the link to a manifest anew, which it does each time that a tag of this manifest is
+/// put: then it is asked again.
 pub(crate) fn seen_digest(name: &str) -> Option<String> {
     let image = format!("docker://{name}");
     let args = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}"];
-    let ran = run(tool("skopeo", args).arg(&image));
-    if ran.code != Some(0) {
-        assert!(ran.stderr.contains("unknown"), "{}", ran.stderr);
-        return None;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let ran = run(tool("skopeo", args).arg(&image));
+        if ran.code == Some(0) {
+            let digest = ran.stdout.trim().strip_prefix("sha256:");
+            return Some(digest.expect("a digest").to_owned());
+        }
+        if ran.stderr.contains("manifest unknown") {
+            return None;
+        }
+        let is_transient = ran.stderr.contains("500 Internal Server Error");
+        assert!(is_transient && Instant::now() < end, "{}", ran.stderr);
+        std::thread::sleep(Duration::from_millis(100));
     }
-    let digest = ran.stdout.trim().strip_prefix("sha256:");
-    Some(digest.expect("a digest").to_owned())
 }
 
 impl Drop for DockerRegistry {
