@@ -18,13 +18,14 @@ python=/usr/bin/python3
 
 # group | what has to be there | apt package | dnf package | what for
 #
-# cmd: a program. file: one of these files. python: a module of the system's python.
+# cmd: a program. file: one of these files. python: a module of the system's python. The names for dnf are those of Fedora;
+# scripts/fedora-packages.txt says how each was found. -: there is no package.
 needs='
 build | cmd:gcc                | gcc                | gcc                  | links Rust programs; compiles the C packages
 build | file:/usr/include/stdio.h | libc6-dev       | glibc-devel          | the C library to compile with
 build | cmd:make               | make               | make                 | the Makefile; C packages
 build | cmd:git                | git                | git-core             | source trees
-build | file:/etc/ssl/certs/ca-certificates.crt,/etc/pki/tls/certs/ca-bundle.crt | ca-certificates | ca-certificates | https, for git and cargo
+build | file:/etc/ssl/certs/ca-certificates.crt,/etc/pki/tls/certs/ca-bundle.crt,/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem | ca-certificates | ca-certificates | https, for git and cargo
 build | cmd:cargo              | -                  | -                    | builds stx-builds; from https://rustup.rs, version 1.92 or newer
 rpms  | cmd:rpmbuild           | rpm                | rpm-build            | builds packages
 rpms  | cmd:rpmspec            | rpm                | rpm-build            | reads spec files
@@ -51,9 +52,9 @@ demo  | python:pip             | python3-pip        | python3-pip          | whe
 demo  | python:setuptools      | python3-setuptools | python3-setuptools   | wheels
 demo  | python:wheel           | python3-wheel      | python3-wheel        | wheels
 demo  | python:yaml            | python3-yaml       | python3-pyyaml       | Helm charts
-debs  | cmd:mmdebstrap         | mmdebstrap         | mmdebstrap           | the root that packages are built in; the live system
+debs  | cmd:mmdebstrap         | mmdebstrap         | -                    | the root that packages are built in; the live system
 debs  | cmd:apt-get            | apt                | apt                  | packages of the Debian archive
-debs  | cmd:apt-ftparchive     | apt-utils          | apt                  | the repository in the ISO image
+debs  | cmd:apt-ftparchive     | apt-utils          | apt-utils            | the repository in the ISO image
 debs  | cmd:unshare            | util-linux         | util-linux           | builds without network, as root of nothing else
 debs  | file:/usr/share/keyrings/debian-archive-keyring.gpg | debian-archive-keyring | debian-keyring | checks what comes from the archive
 debs-user | cmd:newuidmap      | uidmap             | shadow-utils         | lets an ordinary user own the files of a root
@@ -69,10 +70,10 @@ test  | cmd:dpkg-source        | dpkg-dev           | dpkg-dev             | mak
 test  | cmd:apt-get            | apt                | apt                  | downloads packages of the archive, and from a mirror
 test  | cmd:apt-ftparchive     | apt-utils          | apt-utils            | lists packages
 test  | cmd:dpkg-scanpackages  | dpkg-dev           | dpkg-dev             | lists packages as the real builders do
-test  | cmd:aptly              | aptly              | aptly                | makes and mirrors repositories of packages
+test  | cmd:aptly              | aptly              | -                    | makes and mirrors repositories of packages
 test  | cmd:reprepro           | reprepro           | reprepro             | mirrors them too
 test  | cmd:diff               | diffutils          | diffutils            | compares the files of packages
-test  | cmd:lintian           | lintian            | lintian              | checks the .deb
+test  | cmd:lintian           | lintian            | -                    | checks the .deb
 test  | cmd:rpmlint           | rpmlint            | rpmlint              | checks the .rpm
 test  | cmd:man               | man-db             | man-db               | shows the manual
 test  | cmd:mandoc            | mandoc             | mandoc               | checks it
@@ -106,7 +107,7 @@ test  | cmd:mkfs.ext4          | e2fsprogs          | e2fsprogs            | mak
 test  | cmd:mount              | mount              | util-linux-core      | mounts it
 test  | cmd:ip                 | iproute2           | iproute              | gives a machine an address
 test  | cmd:unshare            | util-linux         | util-linux           | gives a machine a name
-test  | cmd:setpriv            | util-linux         | util-linux-core      | publishes as an ordinary user
+test  | cmd:setpriv            | util-linux         | util-linux           | publishes as an ordinary user
 test  | cmd:gzip               | gzip               | gzip                 | packs logs
 test  | cmd:rpmdiff            | rpmlint            | rpmlint              | the benchmark of compare measures itself against it
 test  | cmd:apache2,httpd      | apache2            | httpd                | serves a mirror too
@@ -250,7 +251,10 @@ if [[ -n $lacking ]]; then
     lacking=$(missing)
     [[ -z $lacking ]] || {
         while read -r need package why; do
-            echo "setup: still missing: $(shown "$need") (package $package: $why)" >&2
+            case $package in
+            -) echo "setup: still missing: $(shown "$need") (no package is known: $why)" >&2 ;;
+            *) echo "setup: still missing: $(shown "$need") (package $package: $why)" >&2 ;;
+            esac
         done <<< "$lacking"
         exit 1
     }

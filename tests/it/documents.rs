@@ -2,6 +2,7 @@
 
 mod api;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::harness::{root, run, stx};
@@ -96,6 +97,31 @@ fn no_test_file_is_forgotten() {
             "{name} is not in main.rs"
         );
     }
+}
+
+/// `scripts/setup.sh` cannot be tried on Fedora here. A name that nobody looked up makes `dnf install` fail for all of them.
+#[test]
+fn the_packages_of_fedora_were_looked_up() {
+    let script = fs_err::read_to_string(root().join("scripts/setup.sh")).expect("a script");
+    let (_, table) = script.split_once("needs='\n").expect("a table");
+    let (table, _) = table.split_once("\n'\n").expect("its end");
+    let named = table.lines().map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, _, _, dnf, _] = cells[..] else {
+            panic!("no need: {line}");
+        };
+        dnf.to_owned()
+    });
+    let named: BTreeSet<_> = named.filter(|name| name != "-").collect();
+    let list = fs_err::read_to_string(root().join("scripts/fedora-packages.txt")).expect("a list");
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let found = lines.map(|line| {
+        let (name, how) = line.split_once("  ").expect("a name and how it was found");
+        let how = how.trim();
+        assert!(["page", "spec", "other"].contains(&how), "{line}");
+        name.to_owned()
+    });
+    assert_eq!(named, found.collect());
 }
 
 #[test]
