@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use crate::builds::Small;
-use crate::harness::{assert_whole, run, tool};
+use crate::harness::{assert_whole, copy_program, run, tool};
 
 /// A site with a service.
 pub(crate) struct Site {
@@ -349,7 +349,7 @@ fn only_the_build_group_asks_and_who_asked_is_recorded() {
 
     // As somebody else, with and without the group.
     let binary = site.small.at("stx-builds");
-    fs_err::copy(crate::harness::binary(), &binary).expect("a copy");
+    copy_program(&binary);
     let as_user = |group: &str| {
         let mut command = tool("setpriv", ["--reuid=65534", "--regid=65534", group, "--"]);
         command.args([

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::{in_memory, run, stx, tool};
+use crate::harness::{in_memory, run, stx, tool, write_script};
 
 mod files;
 mod web;
@@ -382,8 +382,8 @@ fn paths_of_the_configuration_are_relative_to_it() {
     fs_err::create_dir_all(bed.path("conf/config")).expect("a directory");
     git(&["init", "--quiet", "--initial-branch=master"]);
     git(&["commit", "--quiet", "--allow-empty", "--message=one"]);
-    bed.write("conf/hook", "#!/bin/sh\ncat > \"$0.told\"\n");
-    set_mode(&bed.path("conf/hook"), 0o755);
+    let hook = "#!/bin/sh\ncat > \"$0.told\"\n";
+    write_script(&bed.path("conf/hook"), hook);
     bed.write("conf/recipe.toml", RECIPE);
     let config = "mirror = \"mirror\"\nstate = \"state\"\nrecipe = \"recipe.toml\"\n\
         [service]\nhook = [\"./hook\"]\nmetrics = \"metrics.prom\"\nspool = \"spool\"\n\

@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 use fs_err::os::unix::fs::symlink;
 
-use crate::harness::{Ran, assert_whole, binary, run, tool};
+use crate::harness::{Ran, assert_whole, binary, copy_program, run, tool};
 
 mod linked;
 mod packages;
@@ -186,7 +186,7 @@ fn a_hostile_tree_is_refused_all_at_once() {
     let open = std::fs::Permissions::from_mode(0o755);
     fs_err::set_permissions(place.dir.path(), open).expect("a mode");
     let program = place.path("stx-builds");
-    fs_err::copy(binary(), &program).expect("a copy");
+    copy_program(&program);
     let nobody = [
         "--reuid=65534",
         "--regid=65534",

@@ -138,6 +138,20 @@ pub(crate) fn tool<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item 
     command
 }
 
+/// Copies the program under test, for a user who cannot reach it where it is.
+///
+/// A child writes the file: whatever other tests start meanwhile inherits a descriptor of this process, and a file that somebody has open
+/// for writing cannot be executed.
+pub(crate) fn copy_program(to: &Utf8Path) {
+    run(&mut tool("cp", [binary(), to])).ok();
+}
+
+/// Writes a script that can be executed; a child does, as in [`copy_program`].
+pub(crate) fn write_script(path: &Utf8Path, text: &str) {
+    let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    run(&mut tool("sh", ["-c", write, path.as_str(), text])).ok();
+}
+
 /// `stx-builds` with a clean environment.
 pub(crate) fn stx<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(binary());

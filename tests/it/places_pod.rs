@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 use camino_tempfile::Utf8TempDir;
 
-use crate::harness::tool;
+use crate::harness::{tool, write_script};
 use crate::places::{processes, wait};
 
 /// The first process: `server SHARED SERVER INSIDE`.
@@ -67,9 +67,7 @@ impl Pod {
         let at = |name: &str| dir.path().join(name);
         let name = dir.path().file_name().expect("a name");
         let inside = Utf8Path::new("/mnt").join(name).join("localdisk");
-        fs_err::write(at("client"), CLIENT).expect("a script");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs_err::set_permissions(at("client"), mode).expect("a script");
+        write_script(&at("client"), CLIENT);
         let requests = tool("mkfifo", [at("requests").as_str()]).status();
         assert!(requests.expect("mkfifo").success());
         let words = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use camino::Utf8PathBuf;
 
 use crate::builds::Small;
-use crate::harness::{assert_whole, binary, run, tool};
+use crate::harness::{assert_whole, copy_program, run, tool};
 use crate::places::wait;
 
 /// Like the real builds: pods that are started and stopped, a package manager of pieces, state that stays.
@@ -234,7 +234,7 @@ fn a_directory_that_cannot_hold_a_match_may_be_unreadable() {
     let dir = pods.0.dir.path();
     run(&mut tool("chown", ["-R", "65534:65534", dir.as_str()])).ok();
     let program = pods.0.at("stx-builds");
-    fs_err::copy(binary(), &program).expect("the program");
+    copy_program(&program);
     let build = |date: &str| {
         let mut command = tool(
             "setpriv",

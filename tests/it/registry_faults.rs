@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use stx_images::registry::conformance;
 use stx_images::{OciOptions, OciRegistry};
 
-use crate::harness::{Ran, assert_whole, run};
+use crate::harness::{Ran, assert_whole, run, write_script};
 use crate::registry::{Published, recorded};
 use crate::registry_proxy::{Act, Proxy};
 use crate::registry_server::{DockerRegistry, seen_digest};
@@ -164,10 +164,7 @@ fn credentials_come_from_docker_and_are_never_said() {
     // A helper that fails says what it says to nobody.
     let helper = here.at("docker-credential-test");
     let script = |text: &str| {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs_err::write(&helper, format!("#!/bin/sh\ncat > /dev/null\n{text}\n")).expect("a file");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        fs_err::set_permissions(&helper, mode).expect("a mode");
+        write_script(&helper, &format!("#!/bin/sh\ncat > /dev/null\n{text}\n"));
     };
     let path = format!("{}:{}", here.at(""), std::env::var("PATH").expect("PATH"));
     config(&format!("{{\"credHelpers\": {{\"{host}\": \"test\"}}}}"));

@@ -1,11 +1,11 @@
 //! Signatures: made by `gpg`, by a program and by a key in a file; judged by `stx-builds`, `gpg`, `rpm` and `dnf`.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::Digest as _;
 
-use crate::harness::{Ran, assert_whole, package, run, stx, tool};
+use crate::harness::{Ran, assert_whole, package, run, stx, tool, write_script};
 use crate::nginx::Nginx;
 
 pub(crate) mod key;
@@ -354,8 +354,7 @@ while [[ $(date -u +%Y%m%dT%H%M%S) < "${{BASH_REMATCH[1]}}" ]]; do sleep 0.05; d
 {{ sleep 1.2; cat; }} | gpg "$@"
 "#
     );
-    fs_err::write(bin.join("gpg"), slow).expect("a file");
-    fs_err::set_permissions(bin.join("gpg"), PermissionsExt::from_mode(0o755)).expect("a mode");
+    write_script(&bin.join("gpg"), &slow);
 
     // A build is signed as of its date. The program is built before that.
     crate::harness::binary();

@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use rustix::process::Signal;
 
 use super::{Daemon, LIMIT, Site};
-use crate::harness::{Ran, run, tool};
+use crate::harness::{Ran, copy_program, run, tool};
 
 /// Somebody of the group, who is not the service's user.
 pub(super) const MEMBER: &str = "65534";
@@ -26,7 +26,7 @@ pub(super) fn open_site(service: &str, branch: &str) -> (Site, Utf8PathBuf) {
     let site = Site::new(service, branch);
     fs_err::set_permissions(site.small.dir.path(), PermissionsExt::from_mode(0o755))
         .expect("a mode");
-    fs_err::copy(crate::harness::binary(), site.small.at("stx-builds")).expect("a copy");
+    copy_program(&site.small.at("stx-builds"));
     let spool = site.small.at("state.spool");
     (site, spool)
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Site, holding};
-use crate::harness::{Ran, Started, run, tool};
+use crate::harness::{Ran, Started, copy_program, run, tool};
 
 impl Site {
     /// The status document; `Null` while there is none.
@@ -23,7 +23,7 @@ impl Site {
     fn of_member(&self, args: &[&str]) -> Command {
         let binary = self.small.at("stx-builds");
         if !binary.exists() {
-            fs_err::copy(crate::harness::binary(), &binary).expect("a copy");
+            copy_program(&binary);
         }
         let user = ["--reuid=65534", "--regid=65534", "--groups=0", "--"];
         let mut command = tool("setpriv", user);

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use camino_tempfile::Utf8TempDir;
 
 use super::{Bed, CHANNEL, GOOD, RECIPE, answer, row, set_mode};
-use crate::harness::{binary, package};
+use crate::harness::{copy_program, package};
 
 /// The program where also somebody who may not enter the project can run it.
 pub(super) fn binary_of_everybody() -> Utf8PathBuf {
@@ -15,7 +15,7 @@ pub(super) fn binary_of_everybody() -> Utf8PathBuf {
         let dir = Utf8TempDir::new().expect("a temporary directory");
         fs_err::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("a mode");
-        fs_err::copy(binary(), dir.path().join("stx-builds")).expect("a copy");
+        copy_program(&dir.path().join("stx-builds"));
         dir
     });
     dir.path().join("stx-builds")

@@ -1,13 +1,12 @@
 //! Who is kept out, by whom, and who never waits.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 
 use super::{CHANNELS, Site, date};
-use crate::harness::{Ran, assert_whole, builds, run};
+use crate::harness::{Ran, assert_whole, builds, run, write_script};
 
 /// A `createrepo_c` whose first call goes on writing to its directory until it is told to stop.
 struct Slow {
@@ -30,9 +29,7 @@ impl Slow {
              fi\n\
              PATH=${{PATH#*:}} exec createrepo_c \"$@\"\n"
         );
-        let program = bin.join("createrepo_c");
-        fs_err::write(&program, script).expect("a script");
-        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("set");
+        write_script(&bin.join("createrepo_c"), &script);
         Self { bin }
     }
 

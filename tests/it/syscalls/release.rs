@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::tracer::{Fault, Point, Victim, trace};
 use crate::demo::{demo, install_and_run};
-use crate::harness::{Ran, in_memory, run, stx, tool};
+use crate::harness::{Ran, copy_program, in_memory, run, stx, tool};
 use crate::nginx::Nginx;
 use crate::provenance::make_key;
 use crate::registry::record;
@@ -166,7 +166,7 @@ fn the_sample_goes_from_a_nightly_build_to_a_release_and_survives_each_kill() {
 }
 
 fn marked_green_by_the_spool(way: &Way) {
-    fs_err::copy(crate::harness::binary(), way.at("stx-builds")).expect("a copy");
+    copy_program(&way.at("stx-builds"));
     let build = format!("master/centos/{}", january(1));
     let refused = run(&mut promote(&way.at("site"), "1.0.0", way.dir.path())).code(4);
     let why = "its verdict is missing, not green";
