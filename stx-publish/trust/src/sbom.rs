@@ -15,6 +15,8 @@ use stx_layout::BuildPath;
 #[cfg(feature = "sbom")]
 mod bill;
 #[cfg(feature = "sbom")]
+mod cyclonedx;
+#[cfg(feature = "sbom")]
 mod debian;
 #[cfg(feature = "sbom")]
 mod describe;

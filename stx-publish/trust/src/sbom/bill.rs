@@ -1,29 +1,16 @@
-//! The document: CycloneDX 1.5, the newest that its own Rust library writes. Values in, text out.
+//! The document. Values in, text out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
-use cyclonedx_bom::external_models::date_time::DateTime;
-use cyclonedx_bom::external_models::normalized_string::NormalizedString;
-use cyclonedx_bom::external_models::spdx::SpdxExpression;
-use cyclonedx_bom::external_models::uri::Uri;
-use cyclonedx_bom::models::bom::{Bom, BomReference, SpecVersion, UrnUuid};
-use cyclonedx_bom::models::component::{Classification, Component, Components};
-use cyclonedx_bom::models::composition::{AggregateType, Composition, Compositions};
-use cyclonedx_bom::models::dependency::{Dependencies, Dependency};
-use cyclonedx_bom::models::external_reference::{
-    ExternalReference, ExternalReferenceType, ExternalReferences,
-};
-use cyclonedx_bom::models::hash::{Hash, HashAlgorithm, HashValue, Hashes};
-use cyclonedx_bom::models::license::{License, LicenseChoice, Licenses};
-use cyclonedx_bom::models::metadata::Metadata;
-use cyclonedx_bom::models::organization::OrganizationalEntity;
-use cyclonedx_bom::models::property::{Properties, Property};
-use cyclonedx_bom::models::tool::Tools;
-use cyclonedx_bom::validation::Validate as _;
+use fluent_uri::UriRef;
 use stx_layout::{BuildId, BuildPath, Sha256, encode_segment};
 
+use super::cyclonedx::{
+    Aggregate, Bom, Component, Composition, Dependency, Format as BomFormat, Kind, License, Line,
+    Metadata, Organization, Property, Reference, ReferenceKind, Tools, Version,
+};
 use super::iso::{File, Format, Image, Package};
 use stx_publish::incoming::digest_of;
 
@@ -43,9 +30,6 @@ pub(super) struct Declared {
 /// that tells of no package, the `declared` ones are named, and that they are those of the build.
 ///
 /// The same image, build and version give the same bytes.
-///
-/// # Errors
-/// The violations of the specification.
 pub(super) fn write(
     id: &BuildId,
     path: &BuildPath,
@@ -53,7 +37,7 @@ pub(super) fn write(
     published: &Published,
     declared: &[Declared],
     version: &str,
-) -> Result<Bytes, String> {
+) -> Bytes {
     let files = image.files.iter();
     let mut components: Vec<_> = files
         .map(|file| component(id, path, file, published))
@@ -63,74 +47,71 @@ pub(super) fn write(
         let listed = file.listed.iter();
         components.extend(listed.map(|package| listed_component(id, file, package)));
     }
-    let contained: Vec<_> = components
-        .iter()
-        .filter_map(|component| component.bom_ref.clone())
-        .collect();
+    let contained = components.len();
     let declared_ones = declared.iter();
     components.extend(declared_ones.map(|one| declared_component(id, path, one)));
-    let dependency = Dependency {
-        dependency_ref: root.clone(),
-        dependencies: contained,
-    };
+    tell_apart(&mut components, &root);
+    let contained = components[..contained].iter();
+    let contained = contained.filter_map(|component| component.bom_ref.clone());
+    let contained = contained.collect();
     let bom = Bom {
+        format: BomFormat::CycloneDx,
+        spec_version: Version::V1_5,
         version: 1,
-        serial_number: Some(serial(id, path, image)),
-        metadata: Some(metadata(id, path, image, declared, version)?),
-        components: Some(Components(components)),
-        services: None,
-        external_references: None,
-        dependencies: Some(Dependencies(vec![dependency])),
-        compositions: Some(Compositions(compositions(root, declared))),
-        properties: None,
-        vulnerabilities: None,
-        signature: None,
-        annotations: None,
-        formulation: None,
-        spec_version: SpecVersion::V1_5,
+        serial_number: serial(id, path, image),
+        metadata: metadata(id, path, image, declared, version),
+        components,
+        dependencies: vec![Dependency {
+            of: root.clone(),
+            depends_on: contained,
+        }],
+        compositions: compositions(&root, declared),
     };
-    let validation = bom.validate_version(SpecVersion::V1_5);
-    if !validation.passed() {
-        return Err(format!("{validation:?}"));
-    }
-    let mut text = Vec::new();
-    bom.output_as_json_v1_5(&mut text)
-        .map_err(|error| error.to_string())?;
+    let mut text = serde_json::to_vec_pretty(&bom).expect("a document has no map");
     text.push(b'\n');
-    Ok(text.into())
+    text.into()
 }
 
-fn compositions(root: String, declared: &[Declared]) -> Vec<Composition> {
-    let composition = |aggregate| Composition {
-        bom_ref: None,
-        aggregate,
-        assemblies: None,
-        dependencies: None,
-        vulnerabilities: None,
-        signature: None,
-    };
-    let root = vec![BomReference(root)];
+/// Gives components that have the same name in the document different ones: a directory of the image can have a name twice, and a list a
+/// package in two versions. An image with nothing but such names takes no longer.
+fn tell_apart(components: &mut [Component], root: &str) {
+    let mut known = HashMap::from([(root.to_owned(), 1)]);
+    for name in components.iter_mut().filter_map(|it| it.bom_ref.as_mut()) {
+        let first = name.clone();
+        while known.contains_key(name) {
+            let number = known.entry(first.clone()).or_insert(1);
+            *number += 1;
+            *name = format!("{first}#{number}");
+        }
+        known.insert(name.clone(), 1);
+    }
+}
+
+fn compositions(root: &str, declared: &[Declared]) -> Vec<Composition> {
+    let root = vec![root.to_owned()];
     let mut all = vec![Composition {
+        aggregate: Aggregate::Complete,
         // Every file of the image is listed. What is in a file system image or an initrd is not looked into.
-        assemblies: Some(root.clone()),
-        ..composition(AggregateType::Complete)
+        assemblies: root.clone(),
+        dependencies: Vec::new(),
     }];
     if !declared.is_empty() {
         all.push(Composition {
+            aggregate: Aggregate::Unknown,
+            assemblies: Vec::new(),
             // Which of the build's packages the image was made of, it does not tell.
-            dependencies: Some(root),
-            ..composition(AggregateType::Unknown)
+            dependencies: root,
         });
     }
     all
 }
 
 /// A number of its own for each image of each build, which is the same whenever it is made.
-fn serial(id: &BuildId, path: &BuildPath, image: &Image) -> UrnUuid {
+fn serial(id: &BuildId, path: &BuildPath, image: &Image) -> uuid::Uuid {
     let digest = digest_of(format!("{id}/{path} {}", image.digest).as_bytes());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest.0[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().into()
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 fn metadata(
@@ -139,70 +120,67 @@ fn metadata(
     image: &Image,
     declared: &[Declared],
     version: &str,
-) -> Result<Metadata, String> {
+) -> Metadata {
     let mut properties = vec![
-        property("stx:build", &id.to_string()),
-        property("stx:path", path.as_str()),
+        Property::new("stx:build", &id.to_string()),
+        Property::new("stx:path", path.as_str()),
     ];
     if !declared.is_empty() {
-        properties.push(property("stx:packages-from", FROM_BUILD));
+        properties.push(Property::new("stx:packages-from", FROM_BUILD));
     }
     let lists = image.files.iter().filter(|file| !file.listed.is_empty());
-    properties.extend(lists.map(|file| property("stx:packages-from", &file.path)));
+    properties.extend(lists.map(|file| Property::new("stx:packages-from", &file.path)));
     let root = Component {
-        hashes: Some(sha256(image.digest)),
-        properties: Some(Properties(properties)),
-        ..Component::new(
-            Classification::File,
-            path.file_name(),
-            &id.date.to_string(),
-            Some(path.to_string()),
-        )
+        bom_ref: Some(path.to_string()),
+        version: Some(Line::new(&id.date.to_string())),
+        hashes: vec![image.digest.into()],
+        properties,
+        ..Component::new(Kind::File, path.file_name())
     };
-    let tool = Component::new(Classification::Application, "stx-builds", version, None);
-    // As old as the build, so that it does not matter when it was made.
-    let time = id.date.time().to_rfc3339_opts(SecondsFormat::Secs, true);
-    Ok(Metadata {
-        timestamp: Some(DateTime::try_from(time).map_err(|error| error.to_string())?),
-        tools: Some(Tools::Object {
-            services: None,
-            components: Some(Components(vec![tool])),
-        }),
-        component: Some(root),
-        ..Metadata::default()
-    })
+    let tool = Component {
+        version: Some(Line::new(version)),
+        ..Component::new(Kind::Application, "stx-builds")
+    };
+    Metadata {
+        // As old as the build, so that it does not matter when it was made.
+        timestamp: id.date.time().to_rfc3339_opts(SecondsFormat::Secs, true),
+        tools: Tools {
+            components: vec![tool],
+        },
+        component: root,
+    }
 }
 
 fn component(id: &BuildId, image: &BuildPath, file: &File, published: &Published) -> Component {
     let mut references = Vec::new();
     for (path, digest) in published.get(&file.digest).into_iter().flatten() {
-        let url = Uri::new(&relative(image, path));
-        references.push(ExternalReference {
-            hashes: Some(sha256(*digest)),
-            ..ExternalReference::new(ExternalReferenceType::Distribution, url)
+        references.push(Reference {
+            kind: ReferenceKind::Distribution,
+            url: relative(image, path),
+            hashes: vec![(*digest).into()],
         });
     }
-    let mut properties = vec![property("stx:path-in-image", &file.path)];
+    let mut properties = vec![Property::new("stx:path-in-image", &file.path)];
     let described = match &file.package {
         Some(package) => {
             let website = package.url.as_ref();
-            if let Some(url) = website.and_then(|url| Uri::try_from(url.clone()).ok()) {
-                references.push(ExternalReference::new(ExternalReferenceType::Website, url));
-            }
+            let website = website.filter(|url| UriRef::parse(url.as_str()).is_ok());
+            references.extend(website.map(|url| Reference {
+                kind: ReferenceKind::Website,
+                url: url.clone(),
+                hashes: Vec::new(),
+            }));
             let source = package.source.as_ref();
-            properties.extend(source.map(|source| property("stx:source-package", source)));
+            properties.extend(source.map(|source| Property::new("stx:source-package", source)));
             of_package(id, package)
         }
-        None => Component {
-            version: None,
-            ..Component::new(Classification::File, file.name(), "", None)
-        },
+        None => Component::new(Kind::File, file.name()),
     };
     Component {
         bom_ref: Some(reference(&file.path)),
-        hashes: Some(sha256(file.digest)),
-        external_references: (!references.is_empty()).then_some(ExternalReferences(references)),
-        properties: Some(Properties(properties)),
+        hashes: vec![file.digest.into()],
+        external_references: references,
+        properties,
         ..described
     }
 }
@@ -216,26 +194,26 @@ fn listed_component(id: &BuildId, list: &File, package: &Package) -> Component {
     let name = format!("listed:/{}#{}:{}", list.path, package.name, package.arch);
     Component {
         bom_ref: Some(name),
-        properties: Some(Properties(vec![property("stx:listed-in", &list.path)])),
+        properties: vec![Property::new("stx:listed-in", &list.path)],
         ..of_package(id, package)
     }
 }
 
 /// A package of the build.
 fn declared_component(id: &BuildId, image: &BuildPath, declared: &Declared) -> Component {
-    let url = Uri::new(&relative(image, &declared.path));
-    let place = ExternalReference {
-        hashes: Some(sha256(declared.digest)),
-        ..ExternalReference::new(ExternalReferenceType::Distribution, url)
+    let place = Reference {
+        kind: ReferenceKind::Distribution,
+        url: relative(image, &declared.path),
+        hashes: vec![declared.digest.into()],
     };
-    let mut properties = vec![property("stx:packages-from", FROM_BUILD)];
+    let mut properties = vec![Property::new("stx:packages-from", FROM_BUILD)];
     let source = declared.package.source.as_ref();
-    properties.extend(source.map(|source| property("stx:source-package", source)));
+    properties.extend(source.map(|source| Property::new("stx:source-package", source)));
     Component {
         bom_ref: Some(format!("build:{}", declared.path)),
-        hashes: Some(sha256(declared.digest)),
-        external_references: Some(ExternalReferences(vec![place])),
-        properties: Some(Properties(properties)),
+        hashes: vec![declared.digest.into()],
+        external_references: vec![place],
+        properties,
         ..of_package(id, &declared.package)
     }
 }
@@ -246,18 +224,17 @@ fn of_package(id: &BuildId, package: &Package) -> Component {
         None | Some(0) => released(package),
         Some(epoch) => format!("{epoch}:{}", released(package)),
     };
-    let summary = package.summary.as_deref();
     let vendor = package.vendor.as_deref();
+    let license = package.license.as_deref();
     Component {
-        description: summary.map(NormalizedString::new),
-        supplier: vendor.map(|vendor| OrganizationalEntity {
-            // Not as its `new`, which takes line breaks over.
-            name: Some(NormalizedString::new(vendor)),
-            ..OrganizationalEntity::new("")
+        version: Some(Line::new(&version)),
+        description: package.summary.as_deref().map(Line::new),
+        supplier: vendor.map(|vendor| Organization {
+            name: Line::new(vendor),
         }),
-        licenses: package.license.as_deref().map(licenses),
-        purl: purl(id, package).parse().ok(),
-        ..Component::new(Classification::Library, name, &version, None)
+        licenses: license.into_iter().map(License::new).collect(),
+        purl: Some(purl(id, package)),
+        ..Component::new(Kind::Library, name)
     }
 }
 
@@ -312,28 +289,6 @@ fn purl(id: &BuildId, package: &Package) -> String {
     let qualifiers = qualifiers.collect::<Vec<_>>().join("&");
     let mark = if qualifiers.is_empty() { "" } else { "?" };
     format!("pkg:{kind}/{distro}/{name}@{version}{mark}{qualifiers}")
-}
-
-/// A licence as SPDX writes it, else under the name that the package gives it.
-fn licenses(license: &str) -> Licenses {
-    Licenses(vec![match SpdxExpression::try_from(license.to_owned()) {
-        Ok(expression) => LicenseChoice::Expression(expression),
-        Err(_) => LicenseChoice::License(License::named_license(license)),
-    }])
-}
-
-fn sha256(digest: Sha256) -> Hashes {
-    Hashes(vec![Hash {
-        alg: HashAlgorithm::SHA_256,
-        content: HashValue(digest.to_string()),
-    }])
-}
-
-fn property(name: &str, value: &str) -> Property {
-    Property {
-        name: name.to_owned(),
-        value: NormalizedString::new(value),
-    }
 }
 
 /// The name of a file of the image in the document; the image itself never has such a name.

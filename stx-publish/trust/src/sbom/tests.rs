@@ -75,7 +75,7 @@ fn published() -> bill::Published {
 #[test]
 fn a_bill_says_what_is_in_the_image_and_where_it_is_published() {
     let at = path("outputs/iso/bootimage.iso");
-    let write = || bill::write(&id(), &at, &image(), &published(), &[], "0.1.0").expect("a bill");
+    let write = || bill::write(&id(), &at, &image(), &published(), &[], "0.1.0");
     let text = write();
     assert_eq!(text, write());
     insta::assert_snapshot!(str::from_utf8(&text).expect("UTF-8"));
@@ -90,7 +90,7 @@ fn each_image_of_each_build_has_a_number_of_its_own() {
         };
         let build = build.parse().expect("a build");
         let text = bill::write(&build, &path(at), &image, &BTreeMap::new(), &[], "0.1.0");
-        let json: serde_json::Value = serde_json::from_slice(&text.expect("a bill")).expect("JSON");
+        let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         json["serialNumber"].clone()
     };
     let (build, at) = (
@@ -102,6 +102,35 @@ fn each_image_of_each_build_has_a_number_of_its_own() {
     assert_ne!(first, number(build, at, 8));
     assert_ne!(first, number(build, "outputs/iso/other.iso", 9));
     assert_ne!(first, number("master/centos/20181106T060000Z", at, 9));
+}
+
+#[test]
+fn no_two_components_have_one_name() {
+    let at = path("outputs/iso/bootimage.iso");
+    let mut twice = image();
+    twice.files.extend([file("isolinux/vmlinuz", 4, None)]);
+    twice.files.push(file("isolinux/vmlinuz#2", 5, None));
+    let list = &mut twice.files[2];
+    list.listed = vec![package("kernel"), package("kernel")];
+    let text = bill::write(&id(), &at, &twice, &BTreeMap::new(), &[], "0.1.0");
+    let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let components = json["components"].as_array().expect("components");
+    let names = components.iter().map(|it| it["bom-ref"].as_str());
+    let names: Vec<_> = names.map(|name| name.expect("a name")).collect();
+    let expected = [
+        "/Packages/libplatform++-1.0-2.el7.x86_64.rpm",
+        "/Packages/odd-1.0-2.el7.x86_64.rpm",
+        "/isolinux/vmlinuz",
+        "/isolinux/vmlinuz#2",
+        "/isolinux/vmlinuz#2#2",
+        "listed:/isolinux/vmlinuz#kernel:x86_64",
+        "listed:/isolinux/vmlinuz#kernel:x86_64#2",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(
+        json["dependencies"][0]["dependsOn"],
+        serde_json::json!(expected)
+    );
 }
 
 /// A file that is called an image and is none stops nothing; an image that has a bill keeps it.
