@@ -296,4 +296,4 @@ fn own() -> i32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

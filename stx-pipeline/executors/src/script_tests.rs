@@ -246,12 +246,9 @@ const CHANGING: &str =
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a real shell looks for it")]
 fn a_process_that_becomes_another_program_is_still_the_phases() {
-    use std::os::unix::fs::PermissionsExt;
-
     let dir = camino_tempfile::tempdir().unwrap();
     let script = dir.path().join("changing");
-    fs_err::write(&script, CHANGING).unwrap();
-    fs_err::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    crate::runner::tests::write_script(&script, CHANGING);
     let mut child = Command::new(&script)
         .arg("2000")
         .env("MY_WORKSPACE", dir.path())

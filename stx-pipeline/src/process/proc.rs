@@ -180,7 +180,6 @@ pub(super) fn boot() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     use camino_tempfile::Utf8TempDir;
@@ -196,8 +195,12 @@ mod tests {
         let dir = Utf8TempDir::new().expect("a directory");
         let script = dir.path().join("again");
         let text = "#!/bin/sh\n[ \"$1\" = 0 ] || exec \"$0\" $(($1 - 1))\nexec env -i sleep 60\n";
-        fs_err::write(&script, text).expect("a script");
-        fs_err::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("executable");
+        // Written by a child: other tests' children could inherit a descriptor that is open for writing, and the script could not be
+        // executed then.
+        let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let mut shell = Command::new("sh");
+        let written = shell.args(["-c", write, script.as_str(), text]).status();
+        assert!(written.expect("a shell").success());
         let mut child = Command::new(&script)
             .arg("1000")
             .env("PHASE", "")

@@ -1,6 +1,6 @@
 //! Clusters and hosts in trouble, which real ones seldom are; small scripts play their programs.
 
-use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::sync::Mutex;
 
 use camino::Utf8Path;
@@ -26,6 +26,18 @@ fi
 exit 1
 "#;
 
+/// Writes a script that can be executed.
+///
+/// A child writes the file: whatever other tests start meanwhile inherits a descriptor of this process, and a file that somebody has open
+/// for writing cannot be executed.
+#[expect(clippy::disallowed_methods, reason = "a real shell writes the file")]
+pub(crate) fn write_script(path: &Utf8Path, text: &str) {
+    let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    let mut shell = Command::new("sh");
+    let written = shell.args(["-c", write, path.as_str(), text]).status();
+    assert!(written.unwrap().success());
+}
+
 /// Runs a phase at a place whose programs are scripts; how it ended, and what was said.
 async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec<String>) {
     let dir = Utf8TempDir::new().unwrap();
@@ -33,8 +45,7 @@ async fn run(place: &str, programs: &[(&str, &str)], phase: &str) -> (Ended, Vec
     fs_err::create_dir(&bin).unwrap();
     for (name, script) in programs {
         let file = bin.join(name);
-        fs_err::write(&file, format!("#!/bin/bash\n{script}")).unwrap();
-        fs_err::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        write_script(&file, &format!("#!/bin/bash\n{script}"));
     }
     let config =
         format!("[place.there]\n{place}\n[[place-rule]]\nphases = [\"p\"]\nplace = \"there\"\n");
@@ -208,8 +219,7 @@ async fn a_shared_connection_outlasts_the_phases() {
     let dir = Utf8TempDir::new().unwrap();
     let ssh = dir.path().join("ssh");
     let script = "#!/bin/bash\nsetsid sleep 60 > /dev/null 2>&1 &\necho $!\n";
-    fs_err::write(&ssh, script).unwrap();
-    fs_err::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).unwrap();
+    write_script(&ssh, script);
     let phase = Invocation {
         program: "true".into(),
         args: Vec::new(),
