@@ -8,8 +8,8 @@ use fluent_uri::UriRef;
 use stx_layout::{BuildId, BuildPath, Sha256, encode_segment};
 
 use super::cyclonedx::{
-    Aggregate, Bom, Component, Composition, Dependency, Format as BomFormat, Kind, License, Line,
-    Metadata, Organization, Property, Reference, ReferenceKind, Tools, Version,
+    Aggregate, Bom, Component, Composition, Dependency, FORMAT, Kind, License, Line, Metadata,
+    Organization, Property, Reference, ReferenceKind, SPEC_VERSION, Tools,
 };
 use super::iso::{File, Format, Image, Package};
 use stx_publish::incoming::digest_of;
@@ -55,8 +55,8 @@ pub(super) fn write(
     let contained = contained.filter_map(|component| component.bom_ref.clone());
     let contained = contained.collect();
     let bom = Bom {
-        format: BomFormat::CycloneDx,
-        spec_version: Version::V1_5,
+        format: FORMAT,
+        spec_version: SPEC_VERSION,
         version: 1,
         serial_number: serial(id, path, image),
         metadata: metadata(id, path, image, declared, version),
@@ -72,8 +72,8 @@ pub(super) fn write(
     text.into()
 }
 
-/// Gives components that have the same name in the document different ones: a directory of the image can have a name twice, and a list a
-/// package in two versions. An image with nothing but such names takes no longer.
+/// Numbers components that have the same reference: a directory of the image can have a name twice, and a list can name a package in two
+/// versions. The time is linear, also for an image with nothing but such names.
 fn tell_apart(components: &mut [Component], root: &str) {
     let mut known = HashMap::from([(root.to_owned(), 1)]);
     for name in components.iter_mut().filter_map(|it| it.bom_ref.as_mut()) {
