@@ -118,6 +118,9 @@ fn a_subscriber_sees_phases_and_no_credentials() {
         "a",
         [Scripted::Ends(vec![], Ended::Lost { reason }), exits(0)],
     );
+    // While there is one subscriber only, an event that another test's thread meets first is switched off for all threads: `tracing` asks
+    // the subscriber of that thread, which has none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
