@@ -358,10 +358,11 @@ fn a_job_that_is_started_again_runs_again(cluster: &Cluster, place: &str) {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    wait("the phase runs", || file.exists());
+    let runs = || fs_err::read_to_string(&file).unwrap_or_default();
+    wait("the phase runs", || runs() == "run\n");
     let (job, _) = cluster.running("image").expect("a job");
     run(&mut cluster.client("scontrol", &["requeue", &job])).ok();
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    assert_eq!(fs_err::read_to_string(&file).expect("a file"), "run\nrun\n");
+    assert_eq!(runs(), "run\nrun\n");
     assert_whole(&placed.small.at("mirror"), "master/centos");
 }

@@ -193,8 +193,8 @@ async fn what_shares_a_group_with_a_stray_is_ended_with_it() {
 
 #[tokio::test]
 async fn a_session_of_its_own_is_ended_with_its_phase_and_not_with_another() {
-    let stray = "setsid bash -c 'trap \"\" TERM; echo $$ > stray; exec sleep 60' & \
-        while [ ! -s stray ]; do sleep 0.01; done";
+    let stray = "setsid bash -c 'trap \"\" TERM; echo $$ > new; mv new stray; exec sleep 60' & \
+        while [ ! -e stray ]; do sleep 0.01; done";
     let (one, two) = (
         camino_tempfile::tempdir().unwrap(),
         camino_tempfile::tempdir().unwrap(),

@@ -69,9 +69,9 @@ fn what_left_its_session_and_ignores_signals_is_ended_with_the_build() {
     let site = Site::new();
     let recipe = format!(
         "{SYNC}[[phase]]\nname = \"daemon\"\ntimeout = \"2s\"\nscript = '''\n\
-         setsid bash -c 'trap \"\" TERM HUP INT; echo $$ > \"$HERE/pid-stray\"; sleep 600 & wait; sleep 600' &\n\
-         env -i setsid bash -c 'trap \"\" TERM; echo $$ > '\"$HERE\"'/pid-bare; exec sleep 600' &\n\
-         while [ ! -s \"$HERE/pid-stray\" ] || [ ! -s \"$HERE/pid-bare\" ]; do sleep 0.01; done\n\
+         setsid bash -c 'trap \"\" TERM HUP INT; echo $$ > \"$HERE/new\"; mv \"$HERE/new\" \"$HERE/pid-stray\"; sleep 600 & wait; sleep 600' &\n\
+         env -i setsid bash -c 'trap \"\" TERM; echo $$ > '\"$HERE\"'/bare; mv '\"$HERE\"'/bare '\"$HERE\"'/pid-bare; exec sleep 600' &\n\
+         while [ ! -e \"$HERE/pid-stray\" ] || [ ! -e \"$HERE/pid-bare\" ]; do sleep 0.01; done\n\
          [ -e \"$HERE/quick\" ] || sleep 600\n'''\n"
     );
     site.write("recipe.toml", &recipe);
